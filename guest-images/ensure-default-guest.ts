@@ -1,0 +1,29 @@
+import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { ensureEntry } from './cache.ts';
+import { type DefaultGuest, defaultGuestPointerPath } from './default-guest.ts';
+import { kernelEntry } from './kernel/build-kernel.ts';
+import type { Progress } from './progress.ts';
+import { rootDiskEntry } from './rootfs/root-disk-entry.ts';
+
+/**
+ * Returns the default guest, building the parts of it that are not in the user's cache, and notes
+ * it down where `locateDefaultGuest` looks. The kernel takes minutes to build, the disk a second.
+ * @throws Error that says what failed and where to look.
+ */
+export async function ensureDefaultGuest(progress: Progress): Promise<DefaultGuest> {
+  const kernel = await ensureEntry(await kernelEntry(), progress);
+  const rootfs = await ensureEntry(await rootDiskEntry(), progress);
+  const guest: DefaultGuest = {
+    kernelPath: join(kernel, 'bzImage'),
+    vmlinuxPath: join(kernel, 'vmlinux'),
+    rootDiskPath: join(rootfs, 'rootfs.ext4'),
+  };
+  const pointer = defaultGuestPointerPath();
+  await mkdir(dirname(pointer), { recursive: true });
+  // Renamed into place, so that a boot at this moment reads the old or the new one, never half.
+  const next = `${pointer}.${process.pid}`;
+  await writeFile(next, `${JSON.stringify(guest, null, 2)}\n`);
+  await rename(next, pointer);
+  return guest;
+}

@@ -1,0 +1,154 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { copyFile, readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { finished } from 'node:stream/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { type CacheEntry, cacheKey, guestCacheFolder } from '../cache.ts';
+import { packageVersion } from '../debian.ts';
+import type { Progress } from '../progress.ts';
+import { checkConfig } from './check-config.ts';
+
+const run = promisify(execFile);
+
+const SOURCE_PACKAGE = 'linux-source-6.12';
+const SOURCE_ARCHIVE = `/usr/src/${SOURCE_PACKAGE}.tar.xz`;
+const CONFIG = fileURLToPath(new URL('tsvm.config', import.meta.url));
+
+/** Raise this when the way of building changes what comes out, so that kernels are built anew. */
+const RECIPE_VERSION = 1;
+
+/**
+ * About how many lines `make` prints for this configuration, one a file that it makes. Only the
+ * progress bar depends on it.
+ */
+const EXPECTED_LINES = 1700;
+
+/**
+ * What need not be unpacked: nine tenths of the source. Kconfig and make still visit the excluded
+ * drivers' folders, so those lose their C files only.
+ */
+const UNUSED_SOURCES = [
+  '*/Documentation/*/*',
+  '*/LICENSES/*',
+  '*/rust/*.rs',
+  '*/samples/*/*.[ch]',
+  '*/sound/*.[ch]',
+  '*/tools/perf/*',
+  '*/tools/testing/*',
+  ...(
+    'alpha arc arm arm64 csky hexagon loongarch m68k microblaze mips nios2 openrisc parisc ' +
+    'powerpc riscv s390 sh sparc xtensa'
+  )
+    .split(' ')
+    .map((arch) => `linux-source-6.12/arch/${arch}/*`),
+  ...(
+    'accel ata bluetooth clk comedi crypto edac gpio gpu greybus hid hwmon hwtracing iio ' +
+    'infiniband isdn leds md media mfd mmc mtd net/ethernet net/wireless nvme pci/controller phy ' +
+    'pinctrl platform power regulator scsi soc spi staging target thermal usb video'
+  )
+    .split(' ')
+    .map((folder) => `*/drivers/${folder}/*.[chS]`),
+  ...'bcachefs btrfs ceph f2fs gfs2 jfs nfs nfsd ntfs3 ocfs2 smb ubifs xfs'
+    .split(' ')
+    .map((folder) => `*/fs/${folder}/*.[ch]`),
+];
+
+/** The same build gives the same bytes whoever runs it, wherever and whenever. */
+const REPRODUCIBLE = [
+  'KBUILD_BUILD_USER=tsvm',
+  'KBUILD_BUILD_HOST=tsvm',
+  'KBUILD_BUILD_VERSION=1',
+  'KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970',
+];
+
+/** The default guest's kernel: `bzImage`, `vmlinux` (without symbols), `System.map`, `config`. */
+export async function kernelEntry(): Promise<CacheEntry> {
+  const version = await packageVersion(SOURCE_PACKAGE);
+  const config = await readFile(CONFIG);
+  return {
+    kind: 'kernel',
+    key: cacheKey([String(RECIPE_VERSION), version, config]),
+    build: (folder, scratch, progress) => buildKernel(folder, scratch, version, progress),
+  };
+}
+
+async function buildKernel(
+  folder: string,
+  source: string,
+  version: string,
+  progress: Progress,
+): Promise<void> {
+  progress.begin(`Unpacking Debian's Linux ${version}`);
+  await unpackSource(source);
+  progress.end();
+
+  await run('make', ['-s', `KCONFIG_ALLCONFIG=${CONFIG}`, 'allnoconfig'], { cwd: source });
+  checkConfig(await readFile(CONFIG, 'utf8'), await readFile(join(source, '.config'), 'utf8'));
+
+  progress.begin('Compiling the default guest’s kernel (once, some minutes)');
+  await compile(source, progress);
+  progress.end();
+
+  await Promise.all([
+    copyFile(join(source, 'arch/x86/boot/bzImage'), join(folder, 'bzImage')),
+    copyFile(join(source, 'System.map'), join(folder, 'System.map')),
+    copyFile(join(source, '.config'), join(folder, 'config')),
+    run('strip', ['-o', join(folder, 'vmlinux'), join(source, 'vmlinux')]),
+  ]);
+}
+
+async function unpackSource(folder: string): Promise<void> {
+  const excludes = UNUSED_SOURCES.map((pattern) => `--exclude=${pattern}`);
+  const decompress = `--use-compress-program=xz -T${availableParallelism()}`;
+  await run('tar', [
+    '-x',
+    '-f',
+    SOURCE_ARCHIVE,
+    '-C',
+    folder,
+    decompress,
+    '--strip-components=1',
+    ...excludes,
+  ]);
+}
+
+async function compile(source: string, progress: Progress): Promise<void> {
+  const compiler = (await isInstalled('ccache')) ? ['CC=ccache gcc'] : [];
+  const make = spawn(
+    'make',
+    [`-j${availableParallelism()}`, ...REPRODUCIBLE, ...compiler, 'bzImage'],
+    { cwd: source, stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  const logPath = join(guestCacheFolder(), 'kernel-build.log');
+  const log = createWriteStream(logPath);
+  make.stdout.pipe(log, { end: false });
+  make.stderr.pipe(log, { end: false });
+  let lines = 0;
+  createInterface({ input: make.stdout }).on('line', () => {
+    lines += 1;
+    // The estimate may be short by a little; the bar then waits at its end.
+    progress.advance(Math.min(lines / EXPECTED_LINES, 0.99));
+  });
+  const [code] = await once(make, 'close');
+  log.end();
+  await finished(log);
+  if (code !== 0) {
+    const tail = (await readFile(logPath, 'utf8')).trimEnd().split('\n').slice(-20).join('\n');
+    throw new Error(
+      `The kernel did not compile (make ended with ${code}):\n${tail}\n` +
+        `The whole output is in ${logPath}.`,
+    );
+  }
+}
+
+async function isInstalled(program: string): Promise<boolean> {
+  return run(program, ['--version']).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,27 @@
+/* A xorshift generator: the same numbers in every run. */
+#ifndef PAYLOAD_RANDOM_H
+#define PAYLOAD_RANDOM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RANDOM_SEED 0x9e3779b97f4a7c15ull
+
+static inline uint64_t random_next(uint64_t *state)
+{
+    uint64_t x = *state;
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    return *state = x;
+}
+
+/* The length is a multiple of 8. */
+static inline void random_fill(uint64_t *state, void *buffer, size_t length)
+{
+    uint64_t *words = buffer;
+    for (size_t i = 0; i < length / sizeof(*words); i++)
+        words[i] = random_next(state);
+}
+
+#endif

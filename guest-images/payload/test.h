@@ -1,0 +1,55 @@
+/* Tests and benchmarks by name, and their results on the serial port. */
+#ifndef PAYLOAD_TEST_H
+#define PAYLOAD_TEST_H
+
+#include <stddef.h>
+
+enum verdict {
+    VERDICT_PASSED,
+    VERDICT_FAILED,
+    VERDICT_SKIPPED,
+};
+
+struct test {
+    const char *name;
+    enum verdict (*run)(void);
+};
+
+struct test_suite {
+    const struct test *tests;
+    size_t count;
+};
+
+#define TEST_SUITE(array)                                                                          \
+    {                                                                                              \
+        (array), sizeof(array) / sizeof((array)[0])                                                \
+    }
+
+extern const struct test_suite test_suite_machine, test_suite_smp, test_suite_blk,
+    test_suite_blk_limits, test_suite_rng, test_suite_bad_rings, test_suite_bad_registers;
+extern const struct test_suite bench_suite_blk, bench_suite_exits;
+
+/* Each sets the text after the test's name in its result line and returns the verdict. */
+enum verdict test_passed(const char *format, ...) __attribute__((format(printf, 1, 2)));
+enum verdict test_failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
+enum verdict test_skipped(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#define REQUIRE(condition, ...)                                                                    \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            return test_failed(__VA_ARGS__);                                                       \
+    } while (0)
+
+/* For a step that has itself set the text. */
+#define REQUIRE_PASSED(expression)                                                                 \
+    do {                                                                                           \
+        enum verdict verdict = (expression);                                                       \
+        if (verdict != VERDICT_PASSED)                                                             \
+            return verdict;                                                                        \
+    } while (0)
+
+/* Runs what tests= and bench= name; a name with no test stands for all that begin with it and a
+ * hyphen. Returns the number of failures. */
+unsigned tests_run(void);
+
+#endif

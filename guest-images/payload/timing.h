@@ -1,0 +1,23 @@
+/* Time is in cycles of the TSC: its frequency is the host's to know. */
+#ifndef PAYLOAD_TIMING_H
+#define PAYLOAD_TIMING_H
+
+#include <stdbool.h>
+
+#include "cpu.h"
+
+/* Some seconds on any CPU: what answers at all has answered by then. */
+#define TIMEOUT_CYCLES 10000000000ull
+
+static inline bool timed_out(uint64_t start)
+{
+    return rdtsc() - start > TIMEOUT_CYCLES;
+}
+
+static inline void delay_cycles(uint64_t cycles)
+{
+    for (uint64_t start = rdtsc(); rdtsc() - start < cycles;)
+        cpu_relax();
+}
+
+#endif

@@ -1,0 +1,74 @@
+/** Where a build says how far it is. */
+export interface Progress {
+  /** Begins a part of the work, for instance `Compiling the kernel`. */
+  begin(title: string): void;
+  /** `fraction` of the part that began last is done, 0 to 1; never moves back. */
+  advance(fraction: number): void;
+  /** Ends the part that began last. */
+  end(): void;
+  /** Says something that stays on the screen. */
+  note(text: string): void;
+}
+
+/** Interval between two reports where lines cannot be overwritten, in `ms`. */
+const LINE_INTERVAL_MS = 10_000;
+/** Interval between two states of the bar on a terminal, in `ms`. */
+const BAR_INTERVAL_MS = 200;
+const BAR_WIDTH = 30;
+
+/** Shows progress on a stream: a bar on a terminal, now and then a line elsewhere. */
+export class StreamProgress implements Progress {
+  readonly #stream: NodeJS.WriteStream;
+  #title = '';
+  #startedMs = 0;
+  #reportedMs = 0;
+
+  constructor(stream: NodeJS.WriteStream) {
+    this.#stream = stream;
+  }
+
+  begin(title: string): void {
+    this.#title = title;
+    this.#startedMs = performance.now();
+    this.#reportedMs = this.#startedMs;
+    this.#stream.write(this.#stream.isTTY ? `${title} ...` : `${title} ...\n`);
+  }
+
+  advance(fraction: number): void {
+    const nowMs = performance.now();
+    const interval = this.#stream.isTTY ? BAR_INTERVAL_MS : LINE_INTERVAL_MS;
+    if (nowMs - this.#reportedMs < interval) {
+      return;
+    }
+    this.#reportedMs = nowMs;
+    const percent = `${Math.floor(100 * fraction)}`.padStart(3);
+    if (this.#stream.isTTY) {
+      const filled = Math.round(BAR_WIDTH * fraction);
+      const bar = '#'.repeat(filled) + '-'.repeat(BAR_WIDTH - filled);
+      this.#stream.write(`\r\x1b[K${this.#title} [${bar}] ${percent} % ${this.#elapsed()}`);
+    } else {
+      this.#stream.write(`${this.#title}: ${percent} % after ${this.#elapsed()}\n`);
+    }
+  }
+
+  end(): void {
+    const text = `${this.#title}: done in ${this.#elapsed()}\n`;
+    this.#stream.write(this.#stream.isTTY ? `\r\x1b[K${text}` : text);
+  }
+
+  note(text: string): void {
+    this.#stream.write(`${this.#stream.isTTY ? '\r\x1b[K' : ''}${text}\n`);
+  }
+
+  #elapsed(): string {
+    return `${((performance.now() - this.#startedMs) / 1000).toFixed(1)} s`;
+  }
+}
+
+/** Shows nothing. */
+export const silentProgress: Progress = {
+  begin() {},
+  advance() {},
+  end() {},
+  note() {},
+};

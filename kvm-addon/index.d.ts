@@ -1,0 +1,306 @@
+/**
+ * The whole native surface. Only `vmm/kvm/` imports it, and gives the rest of the code typed
+ * handles. Everything here checks its arguments, calls the C core and converts the answer.
+ *
+ * Every failure of a system call is thrown as a {@link NativeError}: an `Error` with the errno's
+ * name and number and the call's name as properties. Wrong argument types throw `TypeError`.
+ */
+export interface NativeError extends Error {
+  /** The errno's name, e.g. `ENOENT`. */
+  readonly code: string;
+  /** The errno's number, positive. */
+  readonly errno: number;
+  /** The system call or ioctl that failed, e.g. `KVM_CREATE_VM`. */
+  readonly syscall: string;
+}
+
+/** Guest-physical memory; see `src/memory/guest_memory.h`. */
+export class NativeMemory {
+  /** Regions are page-aligned, do not overlap, and cost nothing until touched. At most four. */
+  constructor(regions: readonly { gpa: number; sizeBytes: number }[]);
+  /** The host memory of region `index`. Detached by {@link close}. */
+  region(index: number): ArrayBuffer;
+  /** Maps a file over guest memory, copy-on-write. All numbers are multiples of 4096. */
+  mapFile(gpa: number, lengthBytes: number, fd: number, fileOffset: number): void;
+  /** Frees the memory. Throws EBUSY while a VM or a queue worker still uses it. */
+  close(): void;
+}
+
+/** An eventfd: a kick (guest to device) or an interrupt (device to guest). */
+export class NativeEventFd {
+  constructor();
+  readonly fd: number;
+  /** Adds one to the counter. */
+  signal(): void;
+  /** Takes the counter's value and zeroes it; 0 when nothing was signalled. Never blocks. */
+  take(): number;
+  close(): void;
+}
+
+/**
+ * The registers of one device: a table of behaviours that the vCPU threads carry out without
+ * waking JavaScript. What the table does not name is a slow exit. See `src/vcpu/register_bank.h`.
+ */
+export class NativeRegisterBank {
+  /** `wordCount` 32-bit words of state and a ring of `ringBytes` (a power of two, or 0). */
+  constructor(lengthBytes: number, wordCount: number, ringBytes: number);
+  /** The words, shared with the vCPU and queue threads: use `Atomics`. */
+  readonly words: Uint32Array;
+  /**
+   * Replaces the table in one step. `table` holds `struct tsvm_register` records
+   * (`include/tsvm/register_bank_abi.h`); no vCPU sees half of it.
+   */
+  setRegisters(table: Uint8Array): void;
+  /** The interrupt that registers with the `raise` behaviour pulse. */
+  setInterrupt(interrupt: NativeEventFd): void;
+  /** Takes up to 4096 bytes that the guest wrote to the ring, oldest first; empty when none are left. */
+  drainRing(): Uint8Array;
+  /** Takes the stamps written so far: pairs of (value, CLOCK_MONOTONIC in ns). */
+  drainStamps(): Float64Array;
+}
+
+/** What one look at the host's KVM tells. */
+export interface NativeHostProbe {
+  apiVersion: number;
+  /** True when guest kernel code is run by KVM's instruction emulator (kvm-pvm). */
+  emulatesKernelMode: boolean;
+}
+/** Opens the device, asks its version and runs a throw-away VM for some milliseconds. */
+export function probeHost(devicePath: string): NativeHostProbe;
+/** KVM_CHECK_EXTENSION on /dev/kvm. */
+export function checkExtension(devicePath: string, capability: number): number;
+/** True when io_uring can be set up by this process. */
+export function probeIoUring(): boolean;
+
+/**
+ * Locks `length` bytes of an open file from `start` (0: to the end, however it grows) with an open
+ * file description lock (fcntl F_OFD_SETLK), which never blocks and goes when the file is closed.
+ * Throws EAGAIN when a lock of another open file conflicts; EBADF when `fd` is not open for writing
+ * (exclusive) or reading (shared).
+ */
+export function lockFile(fd: number, exclusive: boolean, start: number, length: number): void;
+/** F_OFD_GETLK: true when {@link lockFile} would throw EAGAIN. `fd` may be open in any mode. */
+export function isFileLocked(
+  fd: number,
+  exclusive: boolean,
+  start: number,
+  length: number,
+): boolean;
+
+export interface NativeVmOptions {
+  devicePath: string;
+  memory: NativeMemory;
+  /** Number of vCPUs, 1 to 32. */
+  cpus: number;
+  /** Called on the JavaScript thread, coalesced, when any thread of this VM has something to say. */
+  onWake: () => void;
+  /** Where to put the kvm-pvm shim page, or null on a host with VT-x/AMD-V. */
+  pvmShimGpa: number | null;
+}
+
+/** Which part of a vCPU's state; the bytes are KVM's own structures. */
+export type NativeCpuState =
+  | 'regs'
+  | 'sregs'
+  | 'xsave'
+  | 'xcrs'
+  | 'lapic'
+  | 'events'
+  | 'mp-state'
+  | 'debugregs';
+
+/** One VM: file descriptor, in-kernel interrupt controllers, vCPU threads. */
+export class NativeVm {
+  constructor(options: NativeVmOptions);
+
+  /** KVM_GET_SUPPORTED_CPUID as an array of `struct kvm_cpuid_entry2` (40 bytes each). */
+  supportedCpuid(): Uint8Array;
+  setCpuid(cpu: number, entries: Uint8Array): void;
+  getState(cpu: number, state: NativeCpuState): Uint8Array;
+  setState(cpu: number, state: NativeCpuState, bytes: Uint8Array): void;
+  getMsrs(cpu: number, indices: Uint32Array): BigUint64Array;
+  setMsrs(cpu: number, indices: Uint32Array, values: BigUint64Array): void;
+
+  /** An irqfd for a GSI: each signal is one edge. The same object for the same GSI. */
+  interruptEvent(gsi: number): NativeEventFd;
+  /** An ioeventfd: a write of `value` (`lengthBytes` wide) at `gpa` signals it, with no exit. */
+  kickEvent(gpa: number, lengthBytes: number, value: number): NativeEventFd;
+  /** Puts a bank's registers on the I/O port or memory bus. Only before {@link start}. */
+  attachBank(space: 'pio' | 'mmio', base: number, bank: NativeRegisterBank): number;
+
+  /**
+   * One `struct tsvm_exit_slot` a vCPU (`include/tsvm/exit_slot_abi.h`). A slot in state PENDING
+   * belongs to JavaScript until {@link completeExit}; its vCPU waits.
+   */
+  readonly exitSlots: ArrayBuffer;
+  /** Hands a pending slot back to its vCPU. */
+  completeExit(cpu: number): void;
+  /** Why a vCPU stopped for good: one line for a person. */
+  failureText(cpu: number): string;
+
+  /** Starts the vCPU threads, running. */
+  start(): void;
+  /** Asks every vCPU to park; `onWake` follows when all have. A vCPU in a slow exit counts. */
+  pause(): void;
+  resume(): void;
+  /** True when no vCPU thread executes guest code. */
+  readonly parked: boolean;
+  /** Counters by name, summed over the vCPUs. */
+  statistics(): Record<string, number>;
+  /** Ends the vCPU threads and closes the VM. A vCPU in a slow exit is released. */
+  close(): void;
+}
+
+/** One extent of a disk; see `src/backend/extent_map.h`. */
+export interface NativeExtent {
+  /** Guest offset in bytes, a multiple of 512. */
+  offset: number;
+  /** Length in bytes, a multiple of 512. */
+  length: number;
+  /** Host file and the offset in it; ignored for a zero extent. */
+  fd: number;
+  fdOffset: number;
+  /** Reads give zeroes, and `fd` is not touched. */
+  zero: boolean;
+  /** Writes must be resolved by the script backend. */
+  readOnly: boolean;
+}
+
+/** What a disk asks its script backend to resolve. */
+export interface NativeScriptRequest {
+  id: number;
+  op: 'read' | 'write' | 'flush' | 'discard' | 'write-zeroes';
+  /** The whole request's range, in bytes; both 0 for a flush. */
+  offset: number;
+  length: number;
+  /**
+   * The first byte that no extent serves; what lies before it is done. Equal to `offset` when the
+   * whole request was sent here by {@link NativeDisk.setScripted}.
+   */
+  gapOffset: number;
+  /** For `write-zeroes`: the driver allows the range to be deallocated. */
+  mayUnmap: boolean;
+}
+
+/**
+ * A disk's extent map and its script requests. Shared by the queue workers of one device.
+ * `onScriptRequests` is called on the JavaScript thread, once a batch.
+ *
+ * Reads are served by any extent. Writes, discards and write-zeroes are served by writable ones
+ * (discards and write-zeroes by zero extents too, with nothing to do); the rest is a script request.
+ * A flush does fdatasync on each file that has, or had while it was written, a writable extent.
+ */
+export class NativeDisk {
+  constructor(options: {
+    sizeBytes: number;
+    readOnly: boolean;
+    /** Flush, discard and write-zeroes go to the script when set; see {@link setScripted}. */
+    scripted: { flush: boolean; discard: boolean; writeZeroes: boolean };
+    onScriptRequests: () => void;
+  });
+  setScripted(scripted: { flush: boolean; discard: boolean; writeZeroes: boolean }): void;
+  /** Requests past the end fail. Shrinking does not touch extents: withdraw them. */
+  setSize(sizeBytes: number): void;
+  /**
+   * Adds extents; each replaces what it overlaps. What is in flight goes on with what it found:
+   * withdraw first where that matters. Throws EINVAL (unaligned, overflowing), ENOMEM.
+   */
+  pushExtents(extents: readonly NativeExtent[]): void;
+  /** Withdraws a range; resolves when nothing in flight uses what was withdrawn. */
+  withdrawExtents(offset: number, length: number): Promise<void>;
+  /**
+   * Flushes no longer sync this file. Call it before closing a file that was writable here, once
+   * its extents are withdrawn and it was synced. Throws EBUSY while it has writable extents.
+   */
+  forgetFile(fd: number): void;
+  /** Takes the script requests that have arrived. */
+  takeScriptRequests(): NativeScriptRequest[];
+  /**
+   * Looks the request's extents up again and goes on: the script has pushed what was missing.
+   * For a request sent by {@link setScripted} this does the native part (e.g. fdatasync).
+   */
+  retry(id: number): void;
+  /** Ends a request. `errno` 0 is success. For a read, `data` (its whole length) is copied in. */
+  finish(id: number, errno: number, data?: Uint8Array): void;
+  /** Reads a write request's data. */
+  copyWriteData(id: number): Uint8Array;
+  /** Throws EBUSY while a worker uses the disk. */
+  close(): void;
+}
+
+/** A virtqueue as the driver configured it. Checked again, in C, by `start`. */
+export interface NativeQueueConfig {
+  index: number;
+  size: number;
+  descriptorGpa: number;
+  availableGpa: number;
+  usedGpa: number;
+}
+
+export interface NativeQueueStart {
+  queues: readonly NativeQueueConfig[];
+  /** VIRTIO_F_EVENT_IDX was negotiated. */
+  eventIdx: boolean;
+  /** VIRTIO_F_INDIRECT_DESC was negotiated. */
+  indirect: boolean;
+}
+
+/** What a queue worker needs of the machine, whatever its device. */
+export interface NativeQueueHost {
+  memory: NativeMemory;
+  /** One kick a queue. */
+  kicks: readonly NativeEventFd[];
+  interrupt: NativeEventFd;
+  /** Bit 0 of this word is set before each used-buffer interrupt (virtio-mmio InterruptStatus). */
+  interruptStatus: { bank: NativeRegisterBank; word: number };
+  /** The guest broke a queue: the worker has stopped and the device needs a reset. */
+  onBroken: (reason: string) => void;
+}
+
+/**
+ * The thread that serves the queues of one device. `start` after `stop` goes on where the used
+ * rings stand: at zero in the zeroed rings of a reset device, or where a pause left them.
+ */
+interface NativeQueueWorker {
+  /**
+   * Starts the thread. `host.kicks[queue.index]` is a queue's kick. Throws EINVAL when a ring is
+   * unaligned, out of RAM or of a bad size, EBUSY when running.
+   */
+  start(start: NativeQueueStart): void;
+  /** Stops taking requests; resolves when none is in flight and the thread has ended. */
+  stop(): Promise<void>;
+  statistics(): Record<string, number>;
+}
+
+export class NativeBlockWorker implements NativeQueueWorker {
+  constructor(options: {
+    host: NativeQueueHost;
+    disk: NativeDisk;
+    engine: 'io_uring' | 'threads';
+    /** At most 20 bytes of ASCII. */
+    id: string;
+    /**
+     * Limits offered in config space and enforced here. A discard or write-zeroes request has one
+     * segment (`max_discard_seg` = `max_write_zeroes_seg` = 1) and `unmap` is honoured
+     * (`write_zeroes_may_unmap` = 1).
+     */
+    segMax: number;
+    maxDiscardSectors: number;
+    maxWriteZeroesSectors: number;
+  });
+  /**
+   * `features`: the negotiated low 32 feature bits, of which FLUSH, DISCARD and WRITE_ZEROES matter
+   * here (absent: none). Without FLUSH each write is made stable before it completes
+   * (virtio 1.2, 5.2.6.2).
+   */
+  start(start: NativeQueueStart & { features?: number }): void;
+  stop(): Promise<void>;
+  statistics(): Record<string, number>;
+}
+
+export class NativeRngWorker implements NativeQueueWorker {
+  constructor(options: { host: NativeQueueHost });
+  start(start: NativeQueueStart): void;
+  stop(): Promise<void>;
+  statistics(): Record<string, number>;
+}

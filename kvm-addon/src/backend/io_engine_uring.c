@@ -1,0 +1,235 @@
+/* The io_uring engine: one ring, which only the serving thread touches. */
+#include "io_engine.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdlib.h>
+
+#define SUBMISSION_ENTRIES 256
+#define COMPLETION_ENTRIES 1024
+
+struct io_engine_uring {
+    struct io_engine base;
+    struct io_uring ring;
+    int watches[IO_ENGINE_WATCHES_MAX];
+    unsigned watch_count;
+};
+
+static struct io_engine_uring *engine_of(struct io_engine *base)
+{
+    return (struct io_engine_uring *)base;
+}
+
+/*
+ * What a completion is for: an operation's address, which is even, or an odd number for a watch.
+ */
+static uint64_t watch_tag(unsigned index)
+{
+    return (uint64_t)index << 1 | 1;
+}
+
+/* Best first. With SINGLE_ISSUER (6.0) and DEFER_TASKRUN (6.1) completions are processed only when
+ * this thread asks for them, not by interrupting it; COOP_TASKRUN (5.19) comes close. */
+static const unsigned SETUP_FLAGS[] = {
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+    0,
+};
+
+/* The ring is disabled until the thread that will serve it attaches, and so becomes its issuer. */
+static int ring_create(struct io_uring *ring)
+{
+    int error = -EINVAL;
+    for (unsigned i = 0; i < sizeof(SETUP_FLAGS) / sizeof(SETUP_FLAGS[0]); i++) {
+        struct io_uring_params params = {
+            .flags = SETUP_FLAGS[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE,
+            .cq_entries = COMPLETION_ENTRIES,
+        };
+        error = io_uring_queue_init_params(SUBMISSION_ENTRIES, ring, &params);
+        if (error != -EINVAL)
+            break;
+    }
+    if (error < 0)
+        return error;
+    /* Multishot polls came in the same release (5.13) as tags, which have a feature bit. */
+    if (!(ring->features & IORING_FEAT_RSRC_TAGS)) {
+        io_uring_queue_exit(ring);
+        return -ENOSYS;
+    }
+    return 0;
+}
+
+bool io_engine_probe_io_uring(void)
+{
+    struct io_uring ring;
+    if (ring_create(&ring) < 0)
+        return false;
+    io_uring_queue_exit(&ring);
+    return true;
+}
+
+static void uring_send(struct io_engine *base)
+{
+    struct io_uring *ring = &engine_of(base)->ring;
+    /*
+     * An error means that the kernel cannot take more now (EAGAIN, EBUSY) or that a signal came:
+     * the entries stay in the ring and go with the next send.
+     */
+    if (io_uring_sq_ready(ring) > 0)
+        io_uring_submit(ring);
+}
+
+/* A free entry; a full ring is sent first. */
+static struct io_uring_sqe *entry_take(struct io_engine_uring *engine)
+{
+    struct io_uring_sqe *entry;
+    while ((entry = io_uring_get_sqe(&engine->ring)) == NULL) {
+        uring_send(&engine->base);
+        /* The kernel takes nothing while too many completions wait: let it deliver them. */
+        if (io_uring_sq_space_left(&engine->ring) == 0)
+            io_uring_get_events(&engine->ring);
+    }
+    return entry;
+}
+
+static void watch_arm(struct io_engine_uring *engine, unsigned index)
+{
+    struct io_uring_sqe *entry = entry_take(engine);
+    /* Edge-triggered: each signal makes one completion, and nobody needs to read the eventfd. */
+    io_uring_prep_poll_multishot(entry, engine->watches[index], POLLIN);
+    entry->user_data = watch_tag(index);
+}
+
+static void uring_attach(struct io_engine *base)
+{
+    struct io_engine_uring *engine = engine_of(base);
+    io_uring_enable_rings(&engine->ring);
+    /* Spares the kernel a look-up of the ring's descriptor in each call; not needed to work. */
+    io_uring_register_ring_fd(&engine->ring);
+    for (unsigned i = 0; i < engine->watch_count; i++)
+        watch_arm(engine, i);
+}
+
+static int uring_watch(struct io_engine *base, int fd)
+{
+    struct io_engine_uring *engine = engine_of(base);
+    if (engine->watch_count == IO_ENGINE_WATCHES_MAX)
+        return -ENOSPC;
+    engine->watches[engine->watch_count++] = fd;
+    return 0;
+}
+
+static void uring_submit(struct io_engine *base, struct io_op *op)
+{
+    struct io_uring_sqe *entry = entry_take(engine_of(base));
+    struct iovec *iov = op->buffers.iov;
+    unsigned count = io_op_buffer_count(op);
+    switch (op->kind) {
+    case IO_READ:
+        /* One buffer spares the kernel the copy of an array. Lengths: an iovec of the guest's
+         * has less than 4 GiB, and the kernel does at most 2 GiB in one call. */
+        if (count == 1)
+            io_uring_prep_read(entry, op->fd, iov->iov_base, (unsigned)iov->iov_len, op->offset);
+        else
+            io_uring_prep_readv(entry, op->fd, iov, count, op->offset);
+        break;
+    case IO_WRITE:
+        if (count == 1)
+            io_uring_prep_write(entry, op->fd, iov->iov_base, (unsigned)iov->iov_len, op->offset);
+        else
+            io_uring_prep_writev(entry, op->fd, iov, count, op->offset);
+        break;
+    case IO_DATASYNC:
+        io_uring_prep_fsync(entry, op->fd, IORING_FSYNC_DATASYNC);
+        break;
+    case IO_FALLOCATE:
+        io_uring_prep_fallocate(entry, op->fd, op->mode, (off_t)op->offset, (off_t)op->length);
+        break;
+    }
+    io_uring_sqe_set_data(entry, op);
+}
+
+/* Whether the kernel has completions to deliver that are not in the ring yet. */
+static bool kernel_holds_completions(struct io_uring *ring)
+{
+    unsigned flags = __atomic_load_n(ring->sq.kflags, __ATOMIC_RELAXED);
+    return flags & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
+}
+
+static bool uring_has_completions(struct io_engine *base)
+{
+    struct io_uring *ring = &engine_of(base)->ring;
+    return io_uring_cq_ready(ring) > 0 || kernel_holds_completions(ring);
+}
+
+static unsigned uring_reap(struct io_engine *base)
+{
+    struct io_engine_uring *engine = engine_of(base);
+    struct io_uring *ring = &engine->ring;
+    unsigned reaped = 0;
+    if (kernel_holds_completions(ring))
+        io_uring_get_events(ring);
+    /* At most one ring's worth: operations that `done` submits are not for this round. */
+    for (unsigned ready = io_uring_cq_ready(ring); ready > 0; ready--) {
+        struct io_uring_cqe *completion;
+        if (io_uring_peek_cqe(ring, &completion) < 0)
+            break;
+        uint64_t tag = completion->user_data;
+        int result = completion->res;
+        bool more = completion->flags & IORING_CQE_F_MORE;
+        io_uring_cqe_seen(ring, completion);
+        if (tag & 1) {
+            /* A multishot poll ends when completions overflow. */
+            if (!more)
+                watch_arm(engine, (unsigned)(tag >> 1));
+            continue;
+        }
+        struct io_op *op = (struct io_op *)(uintptr_t)tag;
+        if (!io_op_advance(op, result)) {
+            uring_submit(base, op);
+            continue;
+        }
+        op->done(op, op->result);
+        reaped++;
+    }
+    return reaped;
+}
+
+static void uring_wait(struct io_engine *base)
+{
+    io_uring_submit_and_wait(&engine_of(base)->ring, 1);
+}
+
+static void uring_destroy(struct io_engine *base)
+{
+    struct io_engine_uring *engine = engine_of(base);
+    io_uring_queue_exit(&engine->ring);
+    free(engine);
+}
+
+static const struct io_engine_ops URING_OPS = {
+    .attach = uring_attach,
+    .watch = uring_watch,
+    .submit = uring_submit,
+    .send = uring_send,
+    .has_completions = uring_has_completions,
+    .reap = uring_reap,
+    .wait = uring_wait,
+    .destroy = uring_destroy,
+};
+
+int io_engine_create_io_uring(struct io_engine **out)
+{
+    struct io_engine_uring *engine = calloc(1, sizeof(*engine));
+    if (!engine)
+        return -ENOMEM;
+    int error = ring_create(&engine->ring);
+    if (error < 0) {
+        free(engine);
+        return error;
+    }
+    engine->base.ops = &URING_OPS;
+    *out = &engine->base;
+    return 0;
+}

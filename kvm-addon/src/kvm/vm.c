@@ -1,0 +1,101 @@
+#include "vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+static bool fail(struct vm_error *failed, const char *call, int error)
+{
+    *failed = (struct vm_error){.call = call, .error = error};
+    return false;
+}
+
+/* ioctl() with the failure recorded under the request's own name. */
+#define TRY_IOCTL(fd, request, argument)                                                           \
+    do {                                                                                           \
+        if (ioctl(fd, request, argument) < 0)                                                      \
+            return fail(failed, #request, -errno);                                                 \
+    } while (0)
+
+static bool open_device(struct vm *vm, const char *device_path, struct vm_error *failed)
+{
+    vm->kvm_fd = open(device_path, O_RDWR | O_CLOEXEC);
+    if (vm->kvm_fd < 0)
+        return fail(failed, "open", -errno);
+    if (ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+        return fail(failed, "KVM_GET_API_VERSION", -EINVAL);
+    int run_size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+    if (run_size < (int)sizeof(struct kvm_run))
+        return fail(failed, "KVM_GET_VCPU_MMAP_SIZE", run_size < 0 ? -errno : -EINVAL);
+    vm->run_size = (size_t)run_size;
+    vm->fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
+    if (vm->fd < 0)
+        return fail(failed, "KVM_CREATE_VM", -errno);
+    return true;
+}
+
+static bool add_chips(struct vm *vm, struct vm_error *failed)
+{
+    uint64_t identity_map = VM_IDENTITY_MAP_GPA;
+    struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
+    TRY_IOCTL(vm->fd, KVM_SET_TSS_ADDR, VM_TSS_GPA);
+    TRY_IOCTL(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
+    TRY_IOCTL(vm->fd, KVM_CREATE_IRQCHIP, 0);
+    TRY_IOCTL(vm->fd, KVM_CREATE_PIT2, &pit);
+    return true;
+}
+
+static bool add_memory(struct vm *vm, const struct guest_memory *memory, struct vm_error *failed)
+{
+    for (unsigned i = 0; i < memory->count; i++) {
+        struct kvm_userspace_memory_region slot = {
+            .slot = i,
+            .guest_phys_addr = memory->regions[i].gpa,
+            .memory_size = memory->regions[i].size,
+            .userspace_addr = (uintptr_t)memory->regions[i].hva,
+        };
+        TRY_IOCTL(vm->fd, KVM_SET_USER_MEMORY_REGION, &slot);
+    }
+    return true;
+}
+
+bool vm_create(struct vm *vm, const char *device_path, const struct guest_memory *memory,
+               struct vm_error *failed)
+{
+    *vm = (struct vm){.kvm_fd = -1, .fd = -1};
+    if (open_device(vm, device_path, failed) && add_chips(vm, failed) &&
+        add_memory(vm, memory, failed))
+        return true;
+    vm_destroy(vm);
+    return false;
+}
+
+void vm_destroy(struct vm *vm)
+{
+    if (vm->fd >= 0)
+        close(vm->fd);
+    if (vm->kvm_fd >= 0)
+        close(vm->kvm_fd);
+    vm->fd = vm->kvm_fd = -1;
+}
+
+int vm_bind_interrupt(struct vm *vm, int event_fd, uint32_t gsi)
+{
+    struct kvm_irqfd irqfd = {.fd = (uint32_t)event_fd, .gsi = gsi};
+    return ioctl(vm->fd, KVM_IRQFD, &irqfd) < 0 ? -errno : 0;
+}
+
+int vm_bind_kick(struct vm *vm, int event_fd, uint64_t gpa, uint32_t length, uint64_t value)
+{
+    struct kvm_ioeventfd kick = {
+        .datamatch = value,
+        .addr = gpa,
+        .len = length,
+        .fd = event_fd,
+        .flags = KVM_IOEVENTFD_FLAG_DATAMATCH,
+    };
+    return ioctl(vm->fd, KVM_IOEVENTFD, &kick) < 0 ? -errno : 0;
+}

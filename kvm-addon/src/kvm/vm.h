@@ -1,0 +1,46 @@
+/* A KVM virtual machine: its file descriptors, memory slots and in-kernel interrupt controllers. */
+#ifndef TSVM_VM_H
+#define TSVM_VM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../memory/guest_memory.h"
+
+/* Where KVM may put the pages that VT-x needs in real mode; both lie in the device hole. */
+#define VM_TSS_GPA 0xfffbd000u
+#define VM_IDENTITY_MAP_GPA 0xffffc000u
+
+/* Interrupt pins of the in-kernel IOAPIC. */
+#define VM_GSI_COUNT 24
+
+struct vm {
+    int kvm_fd;
+    int fd;
+    size_t run_size; /* bytes of a vCPU's struct kvm_run mapping */
+};
+
+/* A failed call: which one, and the negative errno. `call` is a string literal. */
+struct vm_error {
+    const char *call;
+    int error;
+};
+
+/*
+ * Opens the device, creates the VM with interrupt controllers (PIC, IOAPIC, PIT) and gives it the
+ * memory. On failure everything is closed again, the answer is false and `failed` says why.
+ */
+bool vm_create(struct vm *vm, const char *device_path, const struct guest_memory *memory,
+               struct vm_error *failed);
+void vm_destroy(struct vm *vm);
+
+/* The first memory slot that vm_create() left free. */
+#define VM_FIRST_FREE_SLOT GUEST_MEMORY_REGIONS_MAX
+
+/* KVM_IRQFD: each signal of `event_fd` is one edge on `gsi`. Returns 0 or -errno. */
+int vm_bind_interrupt(struct vm *vm, int event_fd, uint32_t gsi);
+
+/* KVM_IOEVENTFD on the memory bus: a write of `value`, `length` bytes wide, signals `event_fd`. */
+int vm_bind_kick(struct vm *vm, int event_fd, uint64_t gpa, uint32_t length, uint64_t value);
+
+#endif

@@ -1,0 +1,58 @@
+/* Guest-physical memory: a few regions of host memory, looked up with bounds checked. */
+#ifndef TSVM_GUEST_MEMORY_H
+#define TSVM_GUEST_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Below and above the 32-bit device hole, and one to spare. */
+#define GUEST_MEMORY_REGIONS_MAX 4
+
+struct guest_memory_region {
+    uint64_t gpa;  /* page-aligned */
+    uint64_t size; /* in bytes, whole pages */
+    uint8_t *hva;
+};
+
+struct guest_memory {
+    struct guest_memory_region regions[GUEST_MEMORY_REGIONS_MAX];
+    unsigned count;
+};
+
+/*
+ * Adds a zeroed region; pages cost nothing until touched (MAP_NORESERVE).
+ * Returns 0, -EINVAL (unaligned, empty, wrapping or overlapping), -ENOSPC (too many regions)
+ * or the errno of mmap.
+ */
+int guest_memory_add(struct guest_memory *memory, uint64_t gpa, uint64_t size);
+
+/*
+ * Maps `length` bytes of `fd` at `file_offset` over guest memory, copy-on-write, so that VMs share
+ * the page cache. All three numbers are multiples of the page size. Returns 0 or -errno.
+ */
+int guest_memory_map_file(struct guest_memory *memory, uint64_t gpa, uint64_t length, int fd,
+                          uint64_t file_offset);
+
+void guest_memory_free(struct guest_memory *memory);
+
+/*
+ * Host address of [gpa, gpa + length), or NULL unless the whole range lies in one region.
+ * A length of zero is looked up as one byte, so that the answer is always dereferenceable.
+ */
+static inline void *guest_memory_at(const struct guest_memory *memory, uint64_t gpa,
+                                    uint64_t length)
+{
+    if (length == 0)
+        length = 1;
+    for (unsigned i = 0; i < memory->count; i++) {
+        const struct guest_memory_region *region = &memory->regions[i];
+        /* gpa below the region wraps to a huge offset and fails the first test. */
+        uint64_t offset = gpa - region->gpa;
+        if (offset < region->size && length <= region->size - offset)
+            return region->hva + offset;
+    }
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,26 @@
+#include <napi.h>
+
+#include "event_fd.h"
+#include "host.h"
+#include "instance.h"
+#include "memory.h"
+#include "register_bank.h"
+#include "vm.h"
+
+static Napi::Object init(Napi::Env env, Napi::Object exports)
+{
+    Classes *classes = new Classes;
+    env.SetInstanceData(classes);
+    auto add = [&](const char *name, Napi::Function constructor) {
+        exports.Set(name, constructor);
+        return Napi::Persistent(constructor);
+    };
+    classes->memory = add("NativeMemory", NativeMemory::define(env));
+    classes->event_fd = add("NativeEventFd", NativeEventFd::define(env));
+    classes->register_bank = add("NativeRegisterBank", NativeRegisterBank::define(env));
+    exports.Set("NativeVm", NativeVm::define(env));
+    define_host_functions(env, exports);
+    return exports;
+}
+
+NODE_API_MODULE(tsvm, init)

@@ -1,0 +1,99 @@
+#include "host.h"
+
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "arguments.h"
+#include "error.h"
+
+extern "C" {
+#include "../backend/io_engine.h"
+#include "../kvm/host_probe.h"
+#include "../util/file_lock.h"
+}
+
+static Napi::Value probe_host(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    std::string path;
+    if (!to_string(info[0], &path))
+        return Napi::Value();
+    struct host_probe probe;
+    struct vm_error failed;
+    if (!host_probe_run(path.c_str(), &probe, &failed))
+        return throw_errno(env, failed.error, failed.call);
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("apiVersion", Napi::Number::New(env, probe.api_version));
+    result.Set("emulatesKernelMode", Napi::Boolean::New(env, probe.emulates_kernel_mode));
+    return result;
+}
+
+static Napi::Value check_extension(const Napi::CallbackInfo &info)
+{
+    std::string path;
+    uint32_t capability;
+    if (!to_string(info[0], &path) || !to_u32(info[1], &capability))
+        return Napi::Value();
+    int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return throw_errno(info.Env(), errno, "open");
+    int answer = ioctl(fd, KVM_CHECK_EXTENSION, capability);
+    int error = errno;
+    close(fd);
+    if (answer < 0)
+        return throw_errno(info.Env(), error, "KVM_CHECK_EXTENSION");
+    return Napi::Number::New(info.Env(), answer);
+}
+
+static Napi::Value probe_io_uring(const Napi::CallbackInfo &info)
+{
+    return Napi::Boolean::New(info.Env(), io_engine_probe_io_uring());
+}
+
+struct LockArguments {
+    int fd;
+    bool exclusive;
+    uint64_t start;
+    uint64_t length;
+};
+
+static bool to_lock_arguments(const Napi::CallbackInfo &info, LockArguments *out)
+{
+    return to_fd(info[0], &out->fd) && to_bool(info[1], &out->exclusive) &&
+           to_u64(info[2], &out->start) && to_u64(info[3], &out->length);
+}
+
+static Napi::Value lock_file(const Napi::CallbackInfo &info)
+{
+    LockArguments lock;
+    if (!to_lock_arguments(info, &lock))
+        return Napi::Value();
+    int error = file_lock(lock.fd, lock.exclusive, lock.start, lock.length);
+    if (error < 0)
+        return throw_errno(info.Env(), error, "fcntl");
+    return info.Env().Undefined();
+}
+
+static Napi::Value is_file_locked(const Napi::CallbackInfo &info)
+{
+    LockArguments lock;
+    if (!to_lock_arguments(info, &lock))
+        return Napi::Value();
+    int answer = file_lock_conflicts(lock.fd, lock.exclusive, lock.start, lock.length);
+    if (answer < 0)
+        return throw_errno(info.Env(), answer, "fcntl");
+    return Napi::Boolean::New(info.Env(), answer == 1);
+}
+
+void define_host_functions(Napi::Env env, Napi::Object exports)
+{
+    exports.Set("probeHost", Napi::Function::New(env, probe_host, "probeHost"));
+    exports.Set("checkExtension", Napi::Function::New(env, check_extension, "checkExtension"));
+    exports.Set("probeIoUring", Napi::Function::New(env, probe_io_uring, "probeIoUring"));
+    exports.Set("lockFile", Napi::Function::New(env, lock_file, "lockFile"));
+    exports.Set("isFileLocked", Napi::Function::New(env, is_file_locked, "isFileLocked"));
+}

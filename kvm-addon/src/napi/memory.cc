@@ -1,0 +1,112 @@
+#include "memory.h"
+
+#include <cerrno>
+
+#include "arguments.h"
+#include "error.h"
+#include "instance.h"
+
+Napi::Function NativeMemory::define(Napi::Env env)
+{
+    return DefineClass(env, "NativeMemory",
+                       {
+                           InstanceMethod<&NativeMemory::region>("region"),
+                           InstanceMethod<&NativeMemory::map_file>("mapFile"),
+                           InstanceMethod<&NativeMemory::close>("close"),
+                       });
+}
+
+NativeMemory *NativeMemory::from(Napi::Value value)
+{
+    return unwrap_instance<NativeMemory>(value, &Classes::memory, "a NativeMemory is expected");
+}
+
+NativeMemory::NativeMemory(const Napi::CallbackInfo &info) : Napi::ObjectWrap<NativeMemory>(info)
+{
+    Napi::Env env = info.Env();
+    if (!info[0].IsArray()) {
+        throw_type_error(env, "an array of regions is expected");
+        return;
+    }
+    Napi::Array regions = info[0].As<Napi::Array>();
+    for (uint32_t i = 0; i < regions.Length(); i++) {
+        uint64_t gpa, size;
+        if (!get_option(regions.Get(i), "gpa", to_u64, &gpa) ||
+            !get_option(regions.Get(i), "sizeBytes", to_u64, &size))
+            return;
+        int error = guest_memory_add(&memory_, gpa, size);
+        if (error < 0) {
+            guest_memory_free(&memory_);
+            throw_errno(env, error, "mmap");
+            return;
+        }
+    }
+    for (unsigned i = 0; i < memory_.count; i++) {
+        // The buffer does not own the memory: close() detaches it first.
+        Napi::ArrayBuffer buffer =
+            Napi::ArrayBuffer::New(env, memory_.regions[i].hva, memory_.regions[i].size);
+        if (env.IsExceptionPending()) {
+            guest_memory_free(&memory_);
+            return;
+        }
+        buffers_.push_back(Napi::Persistent(buffer));
+    }
+}
+
+// The garbage collector gets here only when nobody holds the object or its buffers... unless a
+// view of a buffer outlives both, so memory that was never closed is left to the process's end.
+NativeMemory::~NativeMemory() = default;
+
+struct guest_memory *NativeMemory::memory()
+{
+    return closed_ ? nullptr : &memory_;
+}
+
+void NativeMemory::hold()
+{
+    holds_++;
+    Ref();
+}
+
+void NativeMemory::release()
+{
+    holds_--;
+    Unref();
+}
+
+Napi::Value NativeMemory::region(const Napi::CallbackInfo &info)
+{
+    uint32_t index;
+    if (!to_u32(info[0], &index))
+        return Napi::Value();
+    if (closed_ || index >= buffers_.size())
+        return throw_errno(info.Env(), EINVAL, "region");
+    return buffers_[index].Value();
+}
+
+Napi::Value NativeMemory::map_file(const Napi::CallbackInfo &info)
+{
+    uint64_t gpa, length, offset;
+    int fd;
+    if (!to_u64(info[0], &gpa) || !to_u64(info[1], &length) || !to_fd(info[2], &fd) ||
+        !to_u64(info[3], &offset))
+        return Napi::Value();
+    int error = closed_ ? -EINVAL : guest_memory_map_file(&memory_, gpa, length, fd, offset);
+    if (error < 0)
+        return throw_errno(info.Env(), error, "mmap");
+    return info.Env().Undefined();
+}
+
+Napi::Value NativeMemory::close(const Napi::CallbackInfo &info)
+{
+    if (holds_ > 0)
+        return throw_errno(info.Env(), EBUSY, "close");
+    if (!closed_) {
+        closed_ = true;
+        for (auto &buffer : buffers_)
+            buffer.Value().Detach();
+        buffers_.clear();
+        guest_memory_free(&memory_);
+    }
+    return info.Env().Undefined();
+}

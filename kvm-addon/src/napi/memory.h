@@ -1,0 +1,36 @@
+#pragma once
+
+#include <napi.h>
+
+#include <vector>
+
+extern "C" {
+#include "../memory/guest_memory.h"
+}
+
+class NativeMemory : public Napi::ObjectWrap<NativeMemory>
+{
+  public:
+    static Napi::Function define(Napi::Env env);
+    // The wrapped object, or nullptr with a TypeError pending.
+    static NativeMemory *from(Napi::Value value);
+
+    explicit NativeMemory(const Napi::CallbackInfo &info);
+    ~NativeMemory() override;
+
+    // nullptr once closed.
+    struct guest_memory *memory();
+    // While held, close() is refused: threads use the memory.
+    void hold();
+    void release();
+
+  private:
+    Napi::Value region(const Napi::CallbackInfo &info);
+    Napi::Value map_file(const Napi::CallbackInfo &info);
+    Napi::Value close(const Napi::CallbackInfo &info);
+
+    struct guest_memory memory_ = {};
+    std::vector<Napi::Reference<Napi::ArrayBuffer>> buffers_;
+    unsigned holds_ = 0;
+    bool closed_ = false;
+};

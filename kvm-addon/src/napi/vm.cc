@@ -1,0 +1,268 @@
+#include "vm.h"
+
+#include <cerrno>
+
+#include "arguments.h"
+#include "error.h"
+#include "event_fd.h"
+#include "instance.h"
+#include "memory.h"
+#include "register_bank.h"
+
+extern "C" {
+#include "../vcpu/vcpu.h"
+}
+
+Napi::Function NativeVm::define(Napi::Env env)
+{
+    return DefineClass(env, "NativeVm",
+                       {
+                           InstanceMethod<&NativeVm::supported_cpuid>("supportedCpuid"),
+                           InstanceMethod<&NativeVm::set_cpuid>("setCpuid"),
+                           InstanceMethod<&NativeVm::get_state>("getState"),
+                           InstanceMethod<&NativeVm::set_state>("setState"),
+                           InstanceMethod<&NativeVm::get_msrs>("getMsrs"),
+                           InstanceMethod<&NativeVm::set_msrs>("setMsrs"),
+                           InstanceMethod<&NativeVm::interrupt_event>("interruptEvent"),
+                           InstanceMethod<&NativeVm::kick_event>("kickEvent"),
+                           InstanceMethod<&NativeVm::attach_bank>("attachBank"),
+                           InstanceAccessor<&NativeVm::get_exit_slots>("exitSlots"),
+                           InstanceMethod<&NativeVm::complete_exit>("completeExit"),
+                           InstanceMethod<&NativeVm::failure_text>("failureText"),
+                           InstanceMethod<&NativeVm::start>("start"),
+                           InstanceMethod<&NativeVm::pause>("pause"),
+                           InstanceMethod<&NativeVm::resume>("resume"),
+                           InstanceAccessor<&NativeVm::get_parked>("parked"),
+                           InstanceMethod<&NativeVm::statistics>("statistics"),
+                           InstanceMethod<&NativeVm::close>("close"),
+                       });
+}
+
+NativeVm::NativeVm(const Napi::CallbackInfo &info) : Napi::ObjectWrap<NativeVm>(info)
+{
+    Napi::Env env = info.Env();
+    std::string device_path;
+    uint32_t cpus;
+    Napi::Function on_wake;
+    if (!get_option(info[0], "devicePath", to_string, &device_path) ||
+        !get_option(info[0], "cpus", to_u32, &cpus) ||
+        !get_option(info[0], "onWake", to_function, &on_wake))
+        return;
+    Napi::Object options = info[0].As<Napi::Object>();
+    Napi::Value shim = options.Get("pvmShimGpa");
+    uint64_t shim_gpa = 0;
+    if (!shim.IsNull() && !to_u64(shim, &shim_gpa))
+        return;
+    NativeMemory *memory = NativeMemory::from(options.Get("memory"));
+    if (!memory)
+        return;
+    if (!memory->memory() || cpus == 0 || cpus > VCPU_GROUP_MAX) {
+        throw_errno(env, EINVAL, "NativeVm");
+        return;
+    }
+    memory_ = memory;
+    wake_ = std::make_unique<Wake>(env, on_wake, "tsvm-vm", true);
+    if (!create(env, device_path.c_str(), cpus, !shim.IsNull(), shim_gpa)) {
+        wake_->close();
+        return;
+    }
+    memory_->hold();
+    open_ = true;
+}
+
+bool NativeVm::create(Napi::Env env, const char *device_path, unsigned cpus, bool pvm,
+                      uint64_t shim_gpa)
+{
+    struct vm_error failed;
+    if (!vm_create(&vm_, device_path, memory_->memory(), &failed)) {
+        throw_errno(env, failed.error, failed.call);
+        return false;
+    }
+    if (pvm) {
+        int error = pvm_vm_init(&pvm_, vm_.fd, memory_->memory(), VM_FIRST_FREE_SLOT, shim_gpa);
+        if (error < 0) {
+            vm_destroy(&vm_);
+            throw_errno(env, error, "pvm_vm_init");
+            return false;
+        }
+        has_pvm_ = true;
+    }
+    Napi::ArrayBuffer slots = Napi::ArrayBuffer::New(env, cpus * sizeof(struct tsvm_exit_slot));
+    slots_ = Napi::Persistent(slots);
+    if (!vcpu_group_init(&group_, &vm_, pvm ? &pvm_ : nullptr, cpus,
+                         static_cast<struct tsvm_exit_slot *>(slots.Data()), wake_->core(),
+                         &failed)) {
+        if (has_pvm_)
+            pvm_vm_destroy(&pvm_);
+        vm_destroy(&vm_);
+        throw_errno(env, failed.error, failed.call);
+        return false;
+    }
+    return true;
+}
+
+void NativeVm::destroy()
+{
+    if (!open_)
+        return;
+    open_ = false;
+    vcpu_group_destroy(&group_);
+    if (has_pvm_)
+        pvm_vm_destroy(&pvm_);
+    vm_destroy(&vm_);
+    wake_->close();
+}
+
+// A collected VM was never closed: end its threads before their memory goes. The objects they use
+// may be gone from JavaScript already, but each is kept until the references here are dropped.
+NativeVm::~NativeVm()
+{
+    destroy();
+}
+
+bool NativeVm::check_open(Napi::Env env)
+{
+    if (!open_)
+        throw_errno(env, EBADF, "NativeVm");
+    return open_;
+}
+
+struct vcpu *NativeVm::vcpu_argument(Napi::Value value)
+{
+    uint32_t index;
+    if (!check_open(value.Env()) || !to_u32(value, &index))
+        return nullptr;
+    if (index >= group_.count) {
+        throw_errno(value.Env(), EINVAL, "cpu index");
+        return nullptr;
+    }
+    return &group_.vcpus[index];
+}
+
+// A new NativeEventFd that lives as long as the VM.
+static Napi::Object new_event_fd(Napi::Env env)
+{
+    return env.GetInstanceData<Classes>()->event_fd.New({});
+}
+
+Napi::Value NativeVm::interrupt_event(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    uint32_t gsi;
+    if (!check_open(env) || !to_u32(info[0], &gsi))
+        return Napi::Value();
+    auto known = interrupts_.find(gsi);
+    if (known != interrupts_.end())
+        return known->second.Value();
+    if (gsi >= VM_GSI_COUNT)
+        return throw_errno(env, EINVAL, "KVM_IRQFD");
+    Napi::Object event = new_event_fd(env);
+    if (env.IsExceptionPending())
+        return Napi::Value();
+    int error = vm_bind_interrupt(&vm_, NativeEventFd::Unwrap(event)->fd(), gsi);
+    if (error < 0)
+        return throw_errno(env, error, "KVM_IRQFD");
+    interrupts_.emplace(gsi, Napi::Persistent(event));
+    return event;
+}
+
+Napi::Value NativeVm::kick_event(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    uint64_t gpa, value;
+    uint32_t length;
+    if (!check_open(env) || !to_u64(info[0], &gpa) || !to_u32(info[1], &length) ||
+        !to_u64(info[2], &value))
+        return Napi::Value();
+    Napi::Object event = new_event_fd(env);
+    if (env.IsExceptionPending())
+        return Napi::Value();
+    int error = vm_bind_kick(&vm_, NativeEventFd::Unwrap(event)->fd(), gpa, length, value);
+    if (error < 0)
+        return throw_errno(env, error, "KVM_IOEVENTFD");
+    kept_.push_back(Napi::Persistent(event));
+    return event;
+}
+
+Napi::Value NativeVm::attach_bank(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    std::string space;
+    uint64_t base;
+    if (!check_open(env) || !to_string(info[0], &space) || !to_u64(info[1], &base))
+        return Napi::Value();
+    NativeRegisterBank *object = NativeRegisterBank::from(info[2]);
+    if (!object)
+        return Napi::Value();
+    if (group_.started || (space != "pio" && space != "mmio"))
+        return throw_errno(env, EINVAL, "attachBank");
+    struct register_bank *bank = object->bank();
+    int id = bus_attach(&group_.bus, space == "pio" ? BUS_PIO : BUS_MMIO, base, bank);
+    if (id < 0)
+        return throw_errno(env, id, "attachBank");
+    bank->wake = wake_->core();
+    kept_.push_back(Napi::Persistent(info[2].As<Napi::Object>()));
+    return Napi::Number::New(env, id);
+}
+
+Napi::Value NativeVm::get_exit_slots(const Napi::CallbackInfo &)
+{
+    return slots_.Value();
+}
+
+Napi::Value NativeVm::complete_exit(const Napi::CallbackInfo &info)
+{
+    struct vcpu *vcpu = vcpu_argument(info[0]);
+    if (!vcpu)
+        return Napi::Value();
+    vcpu_complete_exit(vcpu);
+    return info.Env().Undefined();
+}
+
+Napi::Value NativeVm::failure_text(const Napi::CallbackInfo &info)
+{
+    struct vcpu *vcpu = vcpu_argument(info[0]);
+    return vcpu ? Napi::String::New(info.Env(), vcpu->failure) : Napi::Value();
+}
+
+Napi::Value NativeVm::start(const Napi::CallbackInfo &info)
+{
+    if (!check_open(info.Env()))
+        return Napi::Value();
+    int error = group_.started ? -EALREADY : vcpu_group_start(&group_);
+    if (error < 0)
+        return throw_errno(info.Env(), error, "pthread_create");
+    return info.Env().Undefined();
+}
+
+Napi::Value NativeVm::pause(const Napi::CallbackInfo &info)
+{
+    if (check_open(info.Env()))
+        vcpu_group_order(&group_, VCPU_ORDER_PARK);
+    return info.Env().Undefined();
+}
+
+Napi::Value NativeVm::resume(const Napi::CallbackInfo &info)
+{
+    if (check_open(info.Env()))
+        vcpu_group_order(&group_, VCPU_ORDER_RUN);
+    return info.Env().Undefined();
+}
+
+Napi::Value NativeVm::get_parked(const Napi::CallbackInfo &info)
+{
+    if (!check_open(info.Env()))
+        return Napi::Value();
+    return Napi::Boolean::New(info.Env(), vcpu_group_parked(&group_));
+}
+
+Napi::Value NativeVm::close(const Napi::CallbackInfo &info)
+{
+    if (open_) {
+        destroy();
+        memory_->release();
+        interrupts_.clear();
+        kept_.clear();
+    }
+    return info.Env().Undefined();
+}

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <napi.h>
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "wake.h"
+
+extern "C" {
+#include "../kvm/vm.h"
+#include "../vcpu/pvm_compat.h"
+#include "../vcpu/vcpu_group.h"
+}
+
+class NativeMemory;
+
+class NativeVm : public Napi::ObjectWrap<NativeVm>
+{
+  public:
+    static Napi::Function define(Napi::Env env);
+
+    explicit NativeVm(const Napi::CallbackInfo &info);
+    ~NativeVm() override;
+
+  private:
+    // vCPU state, in vm_state.cc
+    Napi::Value supported_cpuid(const Napi::CallbackInfo &info);
+    Napi::Value set_cpuid(const Napi::CallbackInfo &info);
+    Napi::Value get_state(const Napi::CallbackInfo &info);
+    Napi::Value set_state(const Napi::CallbackInfo &info);
+    Napi::Value get_msrs(const Napi::CallbackInfo &info);
+    Napi::Value set_msrs(const Napi::CallbackInfo &info);
+    Napi::Value statistics(const Napi::CallbackInfo &info);
+
+    Napi::Value interrupt_event(const Napi::CallbackInfo &info);
+    Napi::Value kick_event(const Napi::CallbackInfo &info);
+    Napi::Value attach_bank(const Napi::CallbackInfo &info);
+    Napi::Value get_exit_slots(const Napi::CallbackInfo &info);
+    Napi::Value complete_exit(const Napi::CallbackInfo &info);
+    Napi::Value failure_text(const Napi::CallbackInfo &info);
+    Napi::Value start(const Napi::CallbackInfo &info);
+    Napi::Value pause(const Napi::CallbackInfo &info);
+    Napi::Value resume(const Napi::CallbackInfo &info);
+    Napi::Value get_parked(const Napi::CallbackInfo &info);
+    Napi::Value close(const Napi::CallbackInfo &info);
+
+    bool create(Napi::Env env, const char *device_path, unsigned cpus, bool pvm, uint64_t shim_gpa);
+    void destroy();
+    // False with an error pending once closed.
+    bool check_open(Napi::Env env);
+    // The vCPU that an index argument names, or nullptr with an error pending.
+    struct vcpu *vcpu_argument(Napi::Value value);
+
+    struct vm vm_ = {};
+    struct vcpu_group group_ = {};
+    struct pvm_vm pvm_ = {};
+    bool has_pvm_ = false;
+    bool open_ = false;
+    NativeMemory *memory_ = nullptr;
+    std::unique_ptr<Wake> wake_;
+    Napi::Reference<Napi::ArrayBuffer> slots_;
+    std::map<uint32_t, Napi::ObjectReference> interrupts_;
+    // What the threads use and so must not be collected.
+    std::vector<Napi::ObjectReference> kept_;
+};

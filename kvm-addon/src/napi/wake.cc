@@ -1,0 +1,44 @@
+#include "wake.h"
+
+Wake::Wake(Napi::Env env, Napi::Function callback, const char *name, bool keeps_alive)
+{
+    // No limit on the queue: `pending_` keeps it at one entry.
+    function_ = Function::New(env, callback, name, 0, 1);
+    if (!keeps_alive)
+        function_.Unref(env);
+}
+
+Wake::~Wake()
+{
+    close();
+}
+
+struct wake Wake::core()
+{
+    return {[](void *context) { static_cast<Wake *>(context)->notify(); }, this};
+}
+
+void Wake::notify()
+{
+    if (!pending_.exchange(true))
+        function_.NonBlockingCall(this);
+}
+
+void Wake::close()
+{
+    if (closed_)
+        return;
+    closed_ = true;
+    // Abort, not Release: a call still in the queue then comes with no environment, and does
+    // nothing, so that it cannot touch this object once it is gone.
+    function_.Abort();
+}
+
+void Wake::call(Napi::Env env, Napi::Function callback, std::nullptr_t *, Wake *wake)
+{
+    if (env == nullptr || callback == nullptr)
+        return;
+    // Before the callback: what is notified while it looks around calls it again.
+    wake->pending_.store(false);
+    callback.Call({});
+}

@@ -1,0 +1,58 @@
+/*
+ * SYSCALL on kvm-pvm jumps to LSTAR but leaves the CPU at CPL 3. So KVM is given an LSTAR of our
+ * own, the shim (firmware/syscall-shim.S), mapped into the guest's page table at the end of the
+ * address space; its one store to the doorbell, the page behind it, ends KVM_RUN, and here the
+ * CPU is brought to where SYSCALL should have brought it. The guest's STAR, LSTAR, SFMASK and
+ * EFER.SCE are therefore kept here, by an MSR filter.
+ *
+ * KVM's own EFER.SCE stays clear. Native SYSCALL does not need it, but the emulator does, which
+ * executes SYSCALL from 32-bit code and truncates the target to 32 bits: there a program would
+ * run code of its own at CPL 0. With SCE clear it gets #UD instead.
+ */
+#ifndef TSVM_PVM_SYSCALL_H
+#define TSVM_PVM_SYSCALL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PVM_MSR_EFER 0xc0000080u
+#define PVM_MSR_STAR 0xc0000081u
+#define PVM_MSR_LSTAR 0xc0000082u
+#define PVM_MSR_SFMASK 0xc0000084u
+#define PVM_EFER_SCE (1ull << 0)
+
+/* Linux keeps this last 2 MiB of the address space unused (Documentation/arch/x86/x86_64/mm). */
+#define PVM_SHIM_ADDRESS 0xffffffffffe00000ull
+#define PVM_SHIM_GPA_ALIGNMENT 0x200000u
+#define PVM_DOORBELL_OFFSET 0x1000u
+
+/* The guest's values, for a snapshot. */
+struct pvm_syscall_state {
+    uint64_t star;
+    uint64_t lstar;
+    uint64_t sfmask;
+    bool sce;         /* EFER.SCE */
+    bool shim_mapped; /* the guest has written LSTAR */
+};
+
+struct pvm_vm;
+struct pvm_cpu;
+
+/* Capability, MSR filter, memory slot. Returns 0 or -errno. */
+int pvm_syscall_vm_init(struct pvm_vm *vm);
+void pvm_syscall_vm_destroy(struct pvm_vm *vm);
+
+/* KVM_EXIT_X86_RDMSR and _WRMSR of the MSRs above. False: of another. */
+bool pvm_syscall_handle_rdmsr(struct pvm_cpu *cpu);
+bool pvm_syscall_handle_wrmsr(struct pvm_cpu *cpu);
+
+/* KVM_EXIT_MMIO. False: it is none of the shim's stores. */
+bool pvm_syscall_handle_doorbell(struct pvm_cpu *cpu);
+
+/*
+ * Restores the state of a snapshot, in KVM too: after its other MSRs and segments, whose EFER is
+ * taken without SCE. Returns 0 or -errno.
+ */
+int pvm_syscall_restore(struct pvm_cpu *cpu, const struct pvm_syscall_state *saved);
+
+#endif

@@ -1,0 +1,54 @@
+#include "pvm_xsave_layout.h"
+
+#include <cpuid.h>
+#include <linux/kvm.h>
+
+#define CPUID_XSAVE 0xd
+#define CPUID_XSAVE_ECX_ALIGNED 2
+
+void pvm_xsave_layout_read(struct pvm_xsave_layout *layout)
+{
+    uint32_t eax, ebx, ecx, edx;
+
+    *layout = (struct pvm_xsave_layout){.supported = PVM_XSTATE_X87 | PVM_XSTATE_SSE};
+    if (!__get_cpuid_count(CPUID_XSAVE, 0, &eax, &ebx, &ecx, &edx))
+        return;
+    uint64_t components = (uint64_t)edx << 32 | eax;
+    for (unsigned i = 2; i < PVM_XSTATE_COMPONENTS; i++) {
+        if (!(components >> i & 1))
+            continue;
+        /* EAX: size, EBX: offset in the standard format. */
+        __get_cpuid_count(CPUID_XSAVE, i, &eax, &ebx, &ecx, &edx);
+        if (eax > sizeof(struct kvm_xsave) || ebx > sizeof(struct kvm_xsave) - eax ||
+            ebx < PVM_XSAVE_EXTENDED)
+            continue;
+        layout->supported |= 1ull << i;
+        layout->size[i] = (uint16_t)eax;
+        layout->offset[i] = (uint16_t)ebx;
+        if (ecx & CPUID_XSAVE_ECX_ALIGNED)
+            layout->aligned |= 1ull << i;
+    }
+}
+
+size_t pvm_xsave_offsets(const struct pvm_xsave_layout *layout, uint64_t components,
+                         uint64_t xcomp_bv, uint16_t offsets[PVM_XSTATE_COMPONENTS])
+{
+    size_t compacted_end = PVM_XSAVE_EXTENDED;
+    size_t end = PVM_XSAVE_EXTENDED;
+
+    for (unsigned i = 2; i < PVM_XSTATE_COMPONENTS; i++) {
+        size_t offset = layout->offset[i];
+        if (xcomp_bv) {
+            if (!(xcomp_bv >> i & 1))
+                continue;
+            if (layout->aligned >> i & 1)
+                compacted_end = (compacted_end + 63) & ~(size_t)63;
+            offset = compacted_end;
+            compacted_end += layout->size[i];
+        }
+        offsets[i] = (uint16_t)offset;
+        if (components >> i & 1 && offset + layout->size[i] > end)
+            end = offset + layout->size[i];
+    }
+    return end;
+}

@@ -1,0 +1,44 @@
+/* Where the XSAVE state components lie, as this CPU's CPUID says. */
+#ifndef TSVM_PVM_XSAVE_LAYOUT_H
+#define TSVM_PVM_XSAVE_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Offsets in an XSAVE area, in bytes (Intel SDM volume 1, 13.4). */
+#define PVM_XSAVE_MXCSR 24
+#define PVM_XSAVE_MXCSR_MASK 28
+#define PVM_XSAVE_X87_REGISTERS 32
+#define PVM_XSAVE_XMM 160
+#define PVM_XSAVE_XMM_LENGTH 256
+#define PVM_XSAVE_XSTATE_BV 512
+#define PVM_XSAVE_XCOMP_BV 520
+#define PVM_XSAVE_HEADER_LENGTH 64
+#define PVM_XSAVE_EXTENDED 576 /* end of the header */
+
+#define PVM_XSTATE_X87 (1ull << 0)
+#define PVM_XSTATE_SSE (1ull << 1)
+#define PVM_XSTATE_AVX (1ull << 2)
+
+/* Component numbers; 63 stands for the compacted format in XCOMP_BV. */
+#define PVM_XSTATE_COMPONENTS 63
+#define PVM_XCOMP_COMPACTED (1ull << 63)
+
+struct pvm_xsave_layout {
+    uint64_t supported; /* XCR0 bits whose component lies within struct kvm_xsave */
+    uint64_t aligned;   /* components that begin at a multiple of 64 in the compacted format */
+    uint16_t offset[PVM_XSTATE_COMPONENTS]; /* in the standard format, bytes */
+    uint16_t size[PVM_XSTATE_COMPONENTS];   /* bytes */
+};
+
+/* Reads CPUID leaf 0xd. */
+void pvm_xsave_layout_read(struct pvm_xsave_layout *layout);
+
+/*
+ * Offsets in the area of the components above 1: the standard ones if `xcomp_bv` is 0, else those
+ * of the compacted format that it describes. Returns the area's length.
+ */
+size_t pvm_xsave_offsets(const struct pvm_xsave_layout *layout, uint64_t components,
+                         uint64_t xcomp_bv, uint16_t offsets[PVM_XSTATE_COMPONENTS]);
+
+#endif

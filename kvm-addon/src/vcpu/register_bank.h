@@ -1,0 +1,66 @@
+/*
+ * The registers of one device. TypeScript declares what simple registers do (the table); the vCPU
+ * threads carry that out here, without JavaScript. What the table does not name is a slow exit.
+ */
+#ifndef TSVM_REGISTER_BANK_H
+#define TSVM_REGISTER_BANK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../../include/tsvm/register_bank_abi.h"
+#include "../util/wake.h"
+
+#define REGISTER_BANK_REGISTERS_MAX 32
+#define REGISTER_BANK_WORDS_MAX 64
+#define REGISTER_BANK_STAMPS_MAX 1024
+
+struct register_stamp {
+    uint64_t time_ns; /* CLOCK_MONOTONIC */
+    uint32_t value;
+};
+
+struct register_bank {
+    uint32_t length; /* size of the register window, bytes */
+    uint32_t
+        words[REGISTER_BANK_WORDS_MAX]; /* atomics: queue threads and JavaScript use them too */
+    uint32_t word_count;
+    int interrupt_fd; /* an eventfd, or -1 */
+    struct wake wake; /* the ring or the stamps went from empty to not empty */
+
+    pthread_mutex_t lock; /* protects all below */
+    struct tsvm_register registers[REGISTER_BANK_REGISTERS_MAX];
+    uint32_t register_count;
+    uint8_t *ring;
+    uint32_t ring_size; /* a power of two, or 0 */
+    uint32_t ring_head; /* next byte to take; counts without wrapping to the size */
+    uint32_t ring_tail; /* next byte to put */
+    struct register_stamp *stamps;
+    uint32_t stamp_count;
+};
+
+/* Returns 0, -EINVAL (too many words, ring size no power of two) or -ENOMEM. */
+int register_bank_init(struct register_bank *bank, uint32_t length, uint32_t word_count,
+                       uint32_t ring_size);
+void register_bank_destroy(struct register_bank *bank);
+
+/* Replaces the table. Returns 0 or -EINVAL (a behaviour, word or width that does not exist). */
+int register_bank_set_registers(struct register_bank *bank, const struct tsvm_register *registers,
+                                uint32_t count);
+
+/* Each returns false when the access is a slow exit. */
+bool register_bank_read(struct register_bank *bank, uint32_t offset, uint32_t width,
+                        uint32_t *value);
+bool register_bank_write(struct register_bank *bank, uint32_t offset, uint32_t width,
+                         uint32_t value);
+
+/* Takes up to `size` bytes of the ring, oldest first; returns how many. */
+uint32_t register_bank_drain(struct register_bank *bank, uint8_t *buffer, uint32_t size);
+
+/* Takes up to `max` stamps; returns how many. */
+uint32_t register_bank_take_stamps(struct register_bank *bank, struct register_stamp *stamps,
+                                   uint32_t max);
+
+#endif

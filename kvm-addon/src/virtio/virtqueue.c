@@ -1,0 +1,276 @@
+#include "virtqueue.h"
+
+#include <errno.h>
+#include <string.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio's fields are used as they are");
+_Static_assert(sizeof(struct vring_desc) == 16, "2.7.5: a descriptor has 16 bytes");
+
+/* Why a queue is broken. The driver has violated the specification in each case. */
+static const char AVAILABLE_TOO_FAR[] = "the available index is further ahead than the queue is long";
+static const char TOO_MANY_IN_FLIGHT[] = "more chains are available than there are descriptors";
+static const char HEAD_OUT_OF_RANGE[] = "a head is not a descriptor of the queue";
+static const char NEXT_OUT_OF_RANGE[] = "a next field points outside the table";
+static const char CHAIN_TOO_LONG[] = "a chain has more descriptors than the queue, or loops";
+static const char CHAIN_TOO_BIG[] = "a chain has 4 GiB or more";
+static const char BUFFER_OUTSIDE_MEMORY[] = "a buffer is not in guest memory";
+static const char READABLE_AFTER_WRITABLE[] = "a device-readable buffer follows a writable one";
+static const char INDIRECT_NOT_NEGOTIATED[] = "an indirect table was not negotiated";
+static const char INDIRECT_WITH_NEXT[] = "an indirect descriptor has a next one";
+static const char INDIRECT_NESTED[] = "an indirect table is nested in another";
+static const char INDIRECT_BAD_LENGTH[] = "an indirect table's length is not a number of descriptors";
+static const char INDIRECT_OUTSIDE_MEMORY[] = "an indirect table is not in guest memory";
+
+/* Bytes of the rings, 2.7: the event fields at their ends always count. */
+static uint64_t available_bytes(uint32_t size)
+{
+    return sizeof(struct vring_avail) + size * sizeof(uint16_t) + sizeof(uint16_t);
+}
+
+static uint64_t used_bytes(uint32_t size)
+{
+    return sizeof(struct vring_used) + size * sizeof(vring_used_elem_t) + sizeof(uint16_t);
+}
+
+/* Where the driver says after which used index it wants an interrupt. */
+static uint16_t *used_event(const struct virtqueue *queue)
+{
+    return &queue->available->ring[queue->size];
+}
+
+/* Where the device says after which available index it wants a kick. */
+static uint16_t *avail_event(const struct virtqueue *queue)
+{
+    return (uint16_t *)&queue->used->ring[queue->size];
+}
+
+static void *ring_at(const struct guest_memory *memory, uint64_t gpa, uint64_t bytes,
+                     uint64_t alignment)
+{
+    return gpa % alignment == 0 ? guest_memory_at(memory, gpa, bytes) : NULL;
+}
+
+int virtqueue_init(struct virtqueue *queue, const struct guest_memory *memory,
+                   const struct virtqueue_config *config)
+{
+    uint32_t size = config->size;
+    if (size == 0 || size > VIRTQUEUE_SIZE_MAX || (size & (size - 1)) != 0)
+        return -EINVAL;
+    *queue = (struct virtqueue){
+        .memory = memory,
+        .size = (uint16_t)size,
+        .event_idx = config->event_idx,
+        .indirect = config->indirect,
+        .descriptors = ring_at(memory, config->descriptor_gpa, size * sizeof(struct vring_desc),
+                               VRING_DESC_ALIGN_SIZE),
+        .available = ring_at(memory, config->available_gpa, available_bytes(size),
+                             VRING_AVAIL_ALIGN_SIZE),
+        .used = ring_at(memory, config->used_gpa, used_bytes(size), VRING_USED_ALIGN_SIZE),
+    };
+    if (!queue->descriptors || !queue->available || !queue->used)
+        return -EINVAL;
+    uint16_t idx = __atomic_load_n(&queue->used->idx, __ATOMIC_RELAXED);
+    queue->next_available = queue->available_idx = idx;
+    queue->next_used = queue->published_used = idx;
+    return 0;
+}
+
+static int queue_break(struct virtqueue *queue, const char *reason)
+{
+    queue->broken = reason;
+    return -EPROTO;
+}
+
+/* 1: there is an entry to take, 0: there is none, -EPROTO. */
+static int find_available(struct virtqueue *queue)
+{
+    if (queue->available_idx == queue->next_available) {
+        /*
+         * Acquire: the driver fills the entries and their descriptors before it moves the index.
+         * An index seen must not be followed by reads of what was there before.
+         */
+        queue->available_idx = __atomic_load_n(&queue->available->idx, __ATOMIC_ACQUIRE);
+        uint16_t ahead = queue->available_idx - queue->next_available;
+        if (ahead > queue->size)
+            return queue_break(queue, AVAILABLE_TOO_FAR);
+        if (ahead == 0)
+            return 0;
+    }
+    /* Each chain holds at least one descriptor until it is used. */
+    if (queue->in_flight == queue->size)
+        return queue_break(queue, TOO_MANY_IN_FLIGHT);
+    return 1;
+}
+
+/* A descriptor table; an indirect one may lie at any address. */
+struct table {
+    const uint8_t *descriptors;
+    uint32_t length; /* number of descriptors */
+    bool indirect;
+};
+
+/* Reads a descriptor once. */
+static struct vring_desc table_read(const struct table *table, uint32_t index)
+{
+    struct vring_desc copy;
+    memcpy(&copy, table->descriptors + index * sizeof(copy), sizeof(copy));
+    /* Guest memory may have changed since: the compiler must not read it again for what it checks. */
+    __asm__ volatile("" ::: "memory");
+    return copy;
+}
+
+/* Adds a buffer to the chain. */
+static int chain_add(struct virtqueue *queue, const struct vring_desc *descriptor,
+                     struct iovec *iov, struct virtqueue_chain *chain)
+{
+    bool writable = descriptor->flags & VRING_DESC_F_WRITE;
+    /* 2.7.4.2: "place any device-writable buffers after any device-readable ones". */
+    if (!writable && chain->writable_count > 0)
+        return queue_break(queue, READABLE_AFTER_WRITABLE);
+    if (descriptor->len == 0)
+        return 0;
+    uint64_t total = (uint64_t)chain->readable_bytes + chain->writable_bytes + descriptor->len;
+    if (total > UINT32_MAX)
+        return queue_break(queue, CHAIN_TOO_BIG);
+    void *hva = guest_memory_at(queue->memory, descriptor->addr, descriptor->len);
+    if (!hva)
+        return queue_break(queue, BUFFER_OUTSIDE_MEMORY);
+    iov[chain->readable_count + chain->writable_count] =
+        (struct iovec){.iov_base = hva, .iov_len = descriptor->len};
+    if (writable) {
+        chain->writable_count++;
+        chain->writable_bytes += descriptor->len;
+    } else {
+        chain->readable_count++;
+        chain->readable_bytes += descriptor->len;
+    }
+    return 0;
+}
+
+/* Goes on to the table that an indirect descriptor stands for, 2.7.5.3. */
+static int table_enter(struct virtqueue *queue, const struct vring_desc *descriptor,
+                       struct table *table)
+{
+    if (!queue->indirect)
+        return queue_break(queue, INDIRECT_NOT_NEGOTIATED);
+    if (table->indirect)
+        return queue_break(queue, INDIRECT_NESTED);
+    /* "A driver MUST NOT set both VIRTQ_DESC_F_INDIRECT and VIRTQ_DESC_F_NEXT in flags." */
+    if (descriptor->flags & VRING_DESC_F_NEXT)
+        return queue_break(queue, INDIRECT_WITH_NEXT);
+    if (descriptor->len == 0 || descriptor->len % sizeof(*descriptor) != 0)
+        return queue_break(queue, INDIRECT_BAD_LENGTH);
+    table->descriptors = guest_memory_at(queue->memory, descriptor->addr, descriptor->len);
+    table->length = descriptor->len / sizeof(*descriptor);
+    table->indirect = true;
+    return table->descriptors ? 0 : queue_break(queue, INDIRECT_OUTSIDE_MEMORY);
+}
+
+/* Follows the chain from `next` on to its end. */
+static int chain_walk(struct virtqueue *queue, uint32_t next, struct iovec *iov,
+                      struct virtqueue_chain *chain)
+{
+    struct table table = {.descriptors = (const uint8_t *)queue->descriptors,
+                          .length = queue->size};
+    /*
+     * 2.7.5.3.1: "A driver MUST NOT create a descriptor chain longer than the Queue Size of the
+     * device", wherever its descriptors are. One that goes on is a loop, or as bad.
+     */
+    for (unsigned buffers = 0; buffers < queue->size;) {
+        struct vring_desc descriptor = table_read(&table, next);
+        if (descriptor.flags & VRING_DESC_F_INDIRECT) {
+            /* 2.7.5.3.2: "The device MUST ignore the write-only flag" of this descriptor. */
+            int error = table_enter(queue, &descriptor, &table);
+            if (error < 0)
+                return error;
+            next = 0;
+            continue;
+        }
+        int error = chain_add(queue, &descriptor, iov, chain);
+        if (error < 0)
+            return error;
+        buffers++;
+        if (!(descriptor.flags & VRING_DESC_F_NEXT))
+            return 0;
+        next = descriptor.next;
+        if (next >= table.length)
+            return queue_break(queue, NEXT_OUT_OF_RANGE);
+    }
+    return queue_break(queue, CHAIN_TOO_LONG);
+}
+
+int virtqueue_pop(struct virtqueue *queue, struct iovec *iov, struct virtqueue_chain *chain)
+{
+    if (queue->broken)
+        return -EPROTO;
+    int found = find_available(queue);
+    if (found <= 0)
+        return found;
+    uint16_t slot = queue->next_available & (queue->size - 1);
+    uint16_t head = __atomic_load_n(&queue->available->ring[slot], __ATOMIC_RELAXED);
+    if (head >= queue->size)
+        return queue_break(queue, HEAD_OUT_OF_RANGE);
+    *chain = (struct virtqueue_chain){.head = head};
+    int error = chain_walk(queue, head, iov, chain);
+    if (error < 0)
+        return error;
+    queue->next_available++;
+    queue->in_flight++;
+    return 1;
+}
+
+void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written)
+{
+    vring_used_elem_t *element = &queue->used->ring[queue->next_used & (queue->size - 1)];
+    __atomic_store_n(&element->id, head, __ATOMIC_RELAXED);
+    __atomic_store_n(&element->len, written, __ATOMIC_RELAXED);
+    queue->next_used++;
+    queue->in_flight--;
+}
+
+bool virtqueue_publish(struct virtqueue *queue)
+{
+    uint16_t before = queue->published_used;
+    if (queue->next_used == before)
+        return false;
+    /* Release: a driver that sees the index sees the entries, and the data they stand for. */
+    __atomic_store_n(&queue->used->idx, queue->next_used, __ATOMIC_RELEASE);
+    queue->published_used = queue->next_used;
+    /*
+     * The driver, before it waits, writes used_event (or its flag), does a full barrier, and looks
+     * at the index once more. With a full barrier here too, between the index and the look at
+     * used_event, at least one of us sees the other's write: either it finds the entries or we
+     * interrupt it. With anything weaker both loads may come first, and it waits for ever.
+     */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (queue->event_idx) {
+        uint16_t event = __atomic_load_n(used_event(queue), __ATOMIC_RELAXED);
+        return vring_need_event(event, queue->next_used, before);
+    }
+    uint16_t flags = __atomic_load_n(&queue->available->flags, __ATOMIC_RELAXED);
+    return !(flags & VRING_AVAIL_F_NO_INTERRUPT);
+}
+
+void virtqueue_disable_kicks(struct virtqueue *queue)
+{
+    /*
+     * With EVENT_IDX, avail_event stays at an entry that has been taken: the driver kicks when its
+     * index passes that value, which is a full turn of 65,536 away.
+     */
+    if (!queue->event_idx)
+        __atomic_store_n(&queue->used->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
+}
+
+bool virtqueue_enable_kicks(struct virtqueue *queue)
+{
+    if (queue->event_idx)
+        __atomic_store_n(avail_event(queue), queue->next_available, __ATOMIC_RELAXED);
+    else
+        __atomic_store_n(&queue->used->flags, 0, __ATOMIC_RELAXED);
+    /*
+     * The driver moves its index, does a full barrier, and looks whether we want a kick. We say
+     * that we do, do a full barrier, and look at its index: one of us sees the other's write.
+     */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return virtqueue_has_available(queue);
+}

@@ -1,0 +1,154 @@
+#!/bin/sh
+# Makes this checkout ready to run: Debian packages, node_modules, the native addon, the bundled CLI
+# and the default guest. What is done is not done again; with nothing to do it takes some 0.1 s.
+#
+#   scripts/setup.sh          what `npm start` needs
+#   scripts/setup.sh --test   and what the tests and benchmarks need besides
+#
+# Everything it says goes to standard error, and it reads nothing: a guest that is started after it
+# has the caller's standard input and output to itself.
+set -eu
+cd "$(dirname "$0")/.."
+exec </dev/null >&2
+
+# Every Debian package that we use, with its set and its reason.
+packages() {
+  cat <<'LIST'
+run  gcc                  compiles the addon, the guest's kernel and its init
+run  g++                  compiles the addon's Node-API layer
+run  make                 drives the kernel's build and the addon's
+run  cmake                configures the addon's build, for cmake-js
+run  pkg-config           finds liburing for cmake
+run  liburing-dev         io_uring for the addon's block data plane
+run  linux-source-6.12    source of the default guest's kernel
+run  xz-utils             unpacks it
+run  flex                 Kconfig's scanner
+run  bison                Kconfig's parser
+run  bc                   computes constants of the kernel's timers
+run  libelf-dev           objtool, which checks the kernel's object files
+run  busybox-static       user space of the default guest
+run  e2fsprogs            makes its root disk; checks disks in tests
+test qemu-system-x86      the yardstick of the benchmarks
+test qemu-utils           makes and checks disk images
+test fio                  measures the host's disk for the benchmarks
+test clang                builds the C core's tests and fuzzers
+test libclang-rt-14-dev   address and undefined-behaviour sanitizers
+test clang-format         checks the C code's format
+test acpica-tools         disassembles our ACPI tables
+test binutils             readelf and objdump, to check firmware and payload
+test bzip2                packs kernels for the loader's tests, as do the next four
+test lzop                 .
+test lz4                  .
+test zstd                 .
+test cpio                 packs initrds
+LIST
+}
+
+say() {
+  printf 'tsvm set-up: %s\n' "$*"
+}
+
+fail() {
+  say "$*"
+  exit 1
+}
+
+# Is any of the files and folders "$2"... newer than the file "$1", or "$1" missing?
+outdated() {
+  product=$1
+  shift
+  [ ! -e "$product" ] || [ -n "$(find "$@" -newer "$product" -print -quit)" ]
+}
+
+# Names of the packages of the wanted sets, those of "$1" being wanted, that are not installed.
+missing_packages() {
+  wanted=$(packages | while read -r set name _; do
+    case " $1 " in *" $set "*) echo "$name" ;; esac
+  done)
+  # dpkg-query fails for names that it has never heard of; the installed ones are listed even so.
+  # shellcheck disable=SC2086
+  installed=$(dpkg-query --show --showformat='${Package}=${db:Status-Status}\n' $wanted 2>&1) || :
+  for name in $wanted; do
+    case "$installed" in *"$name=installed"*) ;; *) echo "$name" ;; esac
+  done
+}
+
+install_packages() {
+  command -v dpkg-query >/dev/null ||
+    fail 'This needs Debian 12 (no dpkg-query found). Elsewhere, install the packages that' \
+      'scripts/setup.sh lists by hand.'
+  missing=$(missing_packages "$1" | tr '\n' ' ')
+  [ -n "$missing" ] || return 0
+  command="apt-get install --yes --no-install-recommends $missing"
+  if [ "$(id -u)" != 0 ]; then
+    fail "Debian packages are missing. As root, run: apt-get update && $command"
+  fi
+  say "installing Debian packages: $missing"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -q -o DPkg::Lock::Timeout=600 ||
+    fail 'apt-get update failed. Check the network and /etc/apt/sources.list, then try again.'
+  $command -q -o DPkg::Lock::Timeout=600 ||
+    fail "apt-get failed (see above). Once it is mended, try again or run: $command"
+}
+
+install_node_modules() {
+  stamp=node_modules/.package-lock.json
+  [ -x node_modules/node/bin/node ] && ! outdated $stamp package-lock.json && return 0
+  command -v npm >/dev/null || fail 'npm is not installed. Install Node.js 20 or newer with npm.'
+  say 'installing node_modules (npm ci)'
+  npm ci --no-audit --no-fund ||
+    fail 'npm ci failed (see above). Check the network, then try again.'
+  touch $stamp
+}
+
+build_addon() {
+  addon=kvm-addon/build/Release/tsvm.node
+  sources='kvm-addon/CMakeLists.txt kvm-addon/include kvm-addon/src firmware'
+  # shellcheck disable=SC2086
+  outdated $addon $sources node_modules/.package-lock.json || return 0
+  say 'building the native addon (cmake-js)'
+  node_modules/.bin/cmake-js build -d kvm-addon ||
+    fail 'The addon did not build (see above). To start afresh: rm -r kvm-addon/build'
+  touch $addon
+}
+
+bundle_cli() {
+  outdated dist/tsvm.mjs vmm guest-images/default-guest.ts scripts/bundle.ts \
+    node_modules/.package-lock.json || return 0
+  say 'bundling the command line program (esbuild)'
+  node_modules/node/bin/node scripts/bundle.ts ||
+    fail 'esbuild could not bundle vmm/ (see above); mend the source that it names.'
+  touch dist/tsvm.mjs
+}
+
+build_guest() {
+  pointer=dist/default-guest.json
+  upgrades=/var/lib/dpkg/info
+  if ! outdated $pointer guest-images/*.ts guest-images/kernel guest-images/rootfs \
+    $upgrades/linux-source-6.12.list $upgrades/busybox-static.list; then
+    sed -n 's/^ *"[a-zA-Z]*Path": "\(.*\)",\{0,1\}$/\1/p' $pointer | (
+      while read -r file; do [ -f "$file" ] || exit 1; done
+    ) && return 0
+  fi
+  say 'preparing the default guest'
+  node_modules/node/bin/node guest-images/build.ts ||
+    fail 'The default guest was not built (see above). Once that is mended, try again.'
+}
+
+sets=run
+case "${1-}" in
+'') ;;
+--test) sets='run test' ;;
+*) fail "unknown argument $1; the only one is --test" ;;
+esac
+
+# One set-up at a time in this checkout: `npm start` and `npm test` may be started together.
+mkdir -p dist
+exec 9>dist/.setup-lock
+flock --nonblock 9 || { say 'waiting for another set-up to end'; flock 9; }
+
+install_packages "$sets"
+install_node_modules
+build_addon
+bundle_cli
+build_guest

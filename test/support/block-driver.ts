@@ -1,0 +1,168 @@
+/** Requests of virtio-blk (virtio 1.2, section 5.2.6), laid out in guest memory by a driver. */
+import type { NativeDisk } from '../../kvm-addon/index.d.ts';
+import { type DiskBackend, resolveScriptRequests } from '../../vmm/backends/disk/disk.ts';
+import { BlockDevice } from '../../vmm/devices/virtio/block/block-device.ts';
+import { KvmDisk } from '../../vmm/kvm/disk.ts';
+import { blockWorker, type DiskEngine } from '../../vmm/kvm/queue-workers.ts';
+import { FakeDriver } from './fake-driver.ts';
+import type { Buffer } from './split-ring.ts';
+
+// linux/virtio_blk.h
+export const T_IN = 0;
+export const T_OUT = 1;
+export const T_FLUSH = 4;
+export const T_GET_ID = 8;
+export const T_DISCARD = 11;
+export const T_WRITE_ZEROES = 13;
+export const S_OK = 0;
+export const S_IOERR = 1;
+export const S_UNSUPP = 2;
+/** No device writes this. */
+export const S_UNTOUCHED = 0xcc;
+
+const HEADER_BYTES = 16;
+
+export interface BlockRequest {
+  readonly type: number;
+  readonly sector?: number;
+  /** What the device reads, and what it writes, in pieces as they are. */
+  readonly out?: readonly Uint8Array[];
+  readonly in?: readonly number[];
+  readonly queue?: number;
+  readonly indirect?: boolean;
+}
+
+/** A request in flight: its buffers in guest memory. */
+export interface Submitted {
+  readonly head: number;
+  readonly queue: number;
+  readonly statusGpa: number;
+  readonly in: readonly Buffer[];
+}
+
+export interface BlockAnswer {
+  readonly status: number;
+  /** What the used ring says was written. */
+  readonly usedLength: number;
+  readonly data: Uint8Array;
+}
+
+export class BlockDriver extends FakeDriver {
+  readonly disk: KvmDisk;
+  /** Failures of script requests. */
+  readonly scriptErrors: unknown[];
+
+  constructor(options: {
+    backend: DiskBackend;
+    engine: DiskEngine;
+    queueCount?: number;
+    serialId?: string;
+  }) {
+    const { backend, engine, queueCount = 1, serialId = 'test-disk' } = options;
+    const scriptErrors: unknown[] = [];
+    const disk: KvmDisk = new KvmDisk(backend, () =>
+      resolveScriptRequests(disk, backend, (error) => scriptErrors.push(error)),
+    );
+    super(
+      queueCount,
+      (host) =>
+        new BlockDevice({
+          name: 'disk0',
+          sizeBytes: backend.sizeBytes,
+          readOnly: backend.readOnly,
+          queueCount,
+          serialId,
+          createWorker: blockWorker(host, disk, engine),
+        }),
+    );
+    this.disk = disk;
+    this.scriptErrors = scriptErrors;
+  }
+
+  get nativeDisk(): NativeDisk {
+    return this.disk.native;
+  }
+
+  /** Makes a request available, without a kick. */
+  submit(request: BlockRequest): Submitted {
+    const queue = request.queue ?? 0;
+    const header = this.header(request.type, request.sector ?? 0);
+    const out = (request.out ?? []).map((bytes) => this.place(bytes));
+    const input = (request.in ?? []).map((length) => ({
+      gpa: this.allocate(length),
+      length,
+      writable: true,
+    }));
+    const statusGpa = this.allocate(1);
+    const chain = [header, ...out, ...input, { gpa: statusGpa, length: 1, writable: true }];
+    const ring = this.ring(queue);
+    const head = request.indirect
+      ? ring.addIndirect(this.memory, this.allocate(chain.length * 16), chain)
+      : ring.addChain(chain);
+    return { head, queue, statusGpa, in: input };
+  }
+
+  /** `struct virtio_blk_outhdr`. */
+  header(type: number, sector: number): Buffer {
+    const gpa = this.allocate(HEADER_BYTES);
+    const view = this.memory.view(gpa, HEADER_BYTES);
+    view.setUint32(0, type, true);
+    view.setUint32(4, 0, true);
+    view.setBigUint64(8, BigInt(sector), true);
+    return { gpa, length: HEADER_BYTES };
+  }
+
+  /** Copies bytes to memory of their own. */
+  place(bytes: Uint8Array): Buffer {
+    const gpa = this.allocate(bytes.length);
+    this.memory.write(gpa, bytes);
+    return { gpa, length: bytes.length };
+  }
+
+  status(submitted: Submitted): number {
+    return this.memory.slice(submitted.statusGpa, 1)[0] ?? S_UNTOUCHED;
+  }
+
+  answer(submitted: Submitted, usedLength: number): BlockAnswer {
+    const pieces = submitted.in.map(({ gpa, length }) => this.memory.slice(gpa, length));
+    const data = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+    let at = 0;
+    for (const piece of pieces) {
+      data.set(piece, at);
+      at += piece.length;
+    }
+    return { status: this.status(submitted), usedLength, data };
+  }
+
+  /** One request alone in its queue: submits it, kicks, waits. */
+  async request(request: BlockRequest): Promise<BlockAnswer> {
+    const submitted = this.submit(request);
+    this.kick(submitted.queue);
+    const used = await this.nextUsed(submitted.queue);
+    if (used.id !== submitted.head) throw new Error(`head ${used.id} came back`);
+    return this.answer(submitted, used.length);
+  }
+
+  read(sector: number, length: number): Promise<BlockAnswer> {
+    return this.request({ type: T_IN, sector, in: [length] });
+  }
+
+  write(sector: number, data: Uint8Array): Promise<BlockAnswer> {
+    return this.request({ type: T_OUT, sector, out: [data] });
+  }
+
+  override async close(): Promise<void> {
+    await this.transport.reset();
+    this.disk.close();
+    await super.close();
+  }
+}
+
+/** `struct virtio_blk_discard_write_zeroes`. */
+export function range(sector: number, sectors: number, flags = 0): Uint8Array {
+  const view = new DataView(new ArrayBuffer(16));
+  view.setBigUint64(0, BigInt(sector), true);
+  view.setUint32(8, sectors, true);
+  view.setUint32(12, flags, true);
+  return new Uint8Array(view.buffer);
+}

@@ -1,0 +1,53 @@
+import type { Disk, ScriptedOperations, ScriptRequest } from '../../vmm/backends/disk/disk.ts';
+import type { Extent } from '../../vmm/backends/disk/extent.ts';
+
+export interface Finish {
+  readonly id: number;
+  readonly errno: number;
+  readonly data: Uint8Array | undefined;
+}
+
+/** A request of 512-byte sectors whose range has no extent at all. */
+export function scriptRequest(
+  id: number,
+  op: ScriptRequest['op'],
+  offset: number,
+  length: number,
+): ScriptRequest {
+  return { id, op, offset, length, gapOffset: offset, mayUnmap: false };
+}
+
+/** A data plane that remembers what a backend told it. */
+export class FakeDisk implements Disk {
+  readonly extents: Extent[] = [];
+  readonly retries: number[] = [];
+  readonly finishes: Finish[] = [];
+  requests: ScriptRequest[] = [];
+  scripted: ScriptedOperations | undefined;
+
+  setScripted(scripted: ScriptedOperations): void {
+    this.scripted = scripted;
+  }
+
+  pushExtents(extents: readonly Extent[]): void {
+    this.extents.push(...extents);
+  }
+
+  async withdrawExtents(): Promise<void> {}
+
+  takeScriptRequests(): ScriptRequest[] {
+    return this.requests.splice(0);
+  }
+
+  retry(id: number): void {
+    this.retries.push(id);
+  }
+
+  finish(id: number, errno: number, data?: Uint8Array): void {
+    this.finishes.push({ id, errno, data });
+  }
+
+  copyWriteData(): Uint8Array {
+    return new Uint8Array();
+  }
+}

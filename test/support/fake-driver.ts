@@ -1,0 +1,158 @@
+/**
+ * A virtio device as the machine puts it together, without KVM: the test is the guest. It reaches
+ * the registers through a bank whose fast registers it plays, kicks by the eventfds that ioeventfds
+ * would signal, and gets interrupts by the eventfd that would be an irqfd.
+ */
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { NativeEventFd } from '../../kvm-addon/index.d.ts';
+import type { VirtioDevice } from '../../vmm/devices/virtio/device.ts';
+import {
+  MMIO_BANK_WORDS,
+  MMIO_INTERRUPT_STATUS_WORD,
+  MMIO_WINDOW_BYTES,
+  MmioTransport,
+} from '../../vmm/devices/virtio/transport/mmio.ts';
+import { loadAddon } from '../../vmm/kvm/addon.ts';
+import { KvmMemory } from '../../vmm/kvm/memory.ts';
+import type { QueueHost } from '../../vmm/kvm/queue-workers.ts';
+import { KvmRegisterBank } from '../../vmm/kvm/register-bank.ts';
+import { FakeRegisterBank } from './fake-register-bank.ts';
+import { MmioDriver, REG } from './mmio-driver.ts';
+import { ringBytes, SplitRing, type UsedElement } from './split-ring.ts';
+
+const MEMORY_BYTES = 32 * 2 ** 20;
+/** A second piece of memory after a hole, so that addresses beyond 4 GiB are used as well. */
+const HIGH_GPA = 2 ** 32;
+const HIGH_BYTES = 2 ** 20;
+/** Where rings and buffers of a test begin; what lies below is not used. */
+const FIRST_GPA = 0x10_0000;
+const PATIENCE_MS = 10_000;
+
+/** The guest's side of a bank whose words the queue worker shares. */
+class SharedBank extends FakeRegisterBank {
+  override readonly words: Uint32Array;
+
+  constructor(shared: KvmRegisterBank) {
+    super(MMIO_WINDOW_BYTES, MMIO_BANK_WORDS, 0);
+    this.words = shared.words;
+  }
+}
+
+export class FakeDriver {
+  readonly memory: KvmMemory;
+  readonly device: VirtioDevice;
+  readonly transport: MmioTransport;
+  readonly registers: MmioDriver;
+  readonly guestErrors: string[] = [];
+  readonly rings: SplitRing[] = [];
+  readonly #interrupt: NativeEventFd;
+  readonly #kicks: readonly NativeEventFd[];
+  #nextGpa = FIRST_GPA;
+
+  constructor(queueCount: number, createDevice: (host: QueueHost) => VirtioDevice) {
+    const { NativeEventFd } = loadAddon();
+    this.memory = new KvmMemory([
+      { gpa: 0, sizeBytes: MEMORY_BYTES },
+      { gpa: HIGH_GPA, sizeBytes: HIGH_BYTES },
+    ]);
+    this.#interrupt = new NativeEventFd();
+    this.#kicks = Array.from({ length: queueCount }, () => new NativeEventFd());
+    const nativeBank = new KvmRegisterBank(MMIO_WINDOW_BYTES, MMIO_BANK_WORDS);
+    const interrupt = {
+      gsi: 5,
+      event: this.#interrupt,
+      pulse: () => this.#interrupt.signal(),
+    };
+    this.device = createDevice({
+      memory: this.memory,
+      kicks: this.#kicks,
+      interrupt,
+      bank: nativeBank,
+      statusWord: MMIO_INTERRUPT_STATUS_WORD,
+    });
+    const bank = new SharedBank(nativeBank);
+    this.transport = new MmioTransport({
+      device: this.device,
+      bank,
+      interrupt,
+      onGuestError: (reason) => this.guestErrors.push(reason),
+    });
+    bank.connect(this.transport);
+    this.registers = new MmioDriver(bank);
+  }
+
+  /** Guest memory that nothing else in the test uses, filled with a pattern no device writes. */
+  allocate(length: number, align = 16): number {
+    const gpa = Math.ceil(this.#nextGpa / align) * align;
+    this.#nextGpa = gpa + length;
+    this.memory.slice(gpa, length).fill(0xcc);
+    return gpa;
+  }
+
+  /** Starts the device as Linux does, with every queue, or `queueCount` of them. */
+  async start(
+    options: { features?: bigint; queueSize?: number; queueCount?: number } = {},
+  ): Promise<void> {
+    const { features, queueSize = 64, queueCount = this.#kicks.length } = options;
+    assert.ok(await this.registers.negotiate(features), 'the features are accepted');
+    this.rings.length = 0;
+    for (let index = 0; index < queueCount; index += 1) {
+      const ring = new SplitRing(this.memory, this.allocate(ringBytes(queueSize), 4096), queueSize);
+      this.rings.push(ring);
+      this.registers.setUpQueue(index, ring);
+    }
+    this.registers.driverOk();
+  }
+
+  ring(index = 0): SplitRing {
+    const ring = this.rings[index];
+    assert.ok(ring, `queue ${index} is set up`);
+    return ring;
+  }
+
+  kick(index = 0): void {
+    this.#kicks[index]?.signal();
+  }
+
+  /** How many interrupts came since the last call. */
+  takeInterrupts(): number {
+    return this.#interrupt.take();
+  }
+
+  /** Waits for the next element of a used ring, by polling, as a driver without interrupts. */
+  async nextUsed(index = 0): Promise<UsedElement> {
+    const ring = this.ring(index);
+    let used = ring.takeUsed();
+    await this.until(`a used buffer in queue ${index}`, () => {
+      used ??= ring.takeUsed();
+      return used !== undefined;
+    });
+    assert.ok(used);
+    return used;
+  }
+
+  /** Waits for an interrupt, and acknowledges it; answers what InterruptStatus read. */
+  async interrupted(): Promise<number> {
+    await this.until('an interrupt', () => this.takeInterrupts() > 0);
+    const status = this.registers.read(REG.INTERRUPT_STATUS);
+    this.registers.write(REG.INTERRUPT_ACK, status);
+    return status;
+  }
+
+  /** Polls until `done`, and fails the test when it takes too long. */
+  async until(what: string, done: () => boolean): Promise<void> {
+    const limit = performance.now() + PATIENCE_MS;
+    while (!done()) {
+      assert.ok(performance.now() < limit, `waited too long for ${what}`);
+      await sleep(1);
+    }
+  }
+
+  /** Resets the device and frees everything; the test's own files are the test's to close. */
+  async close(): Promise<void> {
+    await this.transport.reset();
+    for (const event of [this.#interrupt, ...this.#kicks]) event.close();
+    this.memory.close();
+  }
+}

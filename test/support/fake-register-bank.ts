@@ -1,0 +1,156 @@
+/**
+ * A register bank for tests: it carries out fast registers exactly as the native one does
+ * (`kvm-addon/include/tsvm/register_bank_abi.h`) and plays the guest's side of the bus.
+ */
+import assert from 'node:assert/strict';
+import type { InterruptLine } from '../../vmm/bus/interrupt-line.ts';
+import type {
+  FastRegister,
+  FastWrite,
+  RegisterBank,
+  RegisterHandler,
+  WordUpdate,
+} from '../../vmm/bus/register-bank.ts';
+
+/** Limits of the native bank (`kvm-addon/src/vcpu/register_bank.h`). */
+const REGISTERS_MAX = 32;
+const WORDS_MAX = 64;
+
+/** An interrupt line that counts its edges. */
+export class FakeInterruptLine implements InterruptLine {
+  readonly gsi: number;
+  pulses = 0;
+
+  constructor(gsi = 4) {
+    this.gsi = gsi;
+  }
+
+  pulse(): void {
+    this.pulses += 1;
+  }
+
+  /** Edges since the last call. */
+  take(): number {
+    const { pulses } = this;
+    this.pulses = 0;
+    return pulses;
+  }
+}
+
+export class FakeRegisterBank implements RegisterBank {
+  readonly lengthBytes: number;
+  readonly words: Uint32Array;
+  readonly stamps: number[] = [];
+  /** Accesses that the vCPU thread would have carried out, and those that woke JavaScript. */
+  fastAccesses = 0;
+  slowAccesses = 0;
+  /** Number of tables set. */
+  tables = 0;
+  readonly #ringBytes: number;
+  readonly #ring: number[] = [];
+  #registers: readonly FastRegister[] = [];
+  #handler: RegisterHandler | undefined;
+  #interrupt: InterruptLine | undefined;
+
+  constructor(lengthBytes: number, wordCount: number, ringBytes: number) {
+    assert.ok(wordCount <= WORDS_MAX, `${wordCount} words`);
+    assert.equal(ringBytes & (ringBytes - 1), 0, 'the ring size is a power of two or 0');
+    this.lengthBytes = lengthBytes;
+    this.words = new Uint32Array(wordCount);
+    this.#ringBytes = ringBytes;
+  }
+
+  /** Where slow accesses go, and what `raise` pulses. */
+  connect(handler: RegisterHandler, interrupt?: InterruptLine): void {
+    this.#handler = handler;
+    this.#interrupt = interrupt;
+  }
+
+  setFastRegisters(registers: readonly FastRegister[]): void {
+    assert.ok(registers.length <= REGISTERS_MAX, `${registers.length} registers`);
+    for (const register of registers) {
+      const { read, write } = register;
+      assert.ok(register.offset + register.width <= this.lengthBytes);
+      if (read) this.#checkWords(read.word, read.then?.word);
+      if (write?.kind === 'word' || write?.kind === 'clear-bits') this.#checkWords(write.word);
+      if (write?.kind === 'ring') {
+        assert.ok(this.#ringBytes > 0, 'a ring write needs a ring');
+        this.#checkWords(write.then?.word);
+      }
+    }
+    this.#registers = [...registers];
+    this.tables += 1;
+  }
+
+  drainRing(): Uint8Array {
+    return Uint8Array.from(this.#ring.splice(0));
+  }
+
+  /** A guest's read; throws when it would have to wait for a handler that is not there. */
+  guestRead(offset: number, width = 1): number {
+    const read = this.#find(offset, width)?.read;
+    if (read === undefined) {
+      this.slowAccesses += 1;
+      return mask(this.#slow().read(offset, width), width);
+    }
+    this.fastAccesses += 1;
+    const value = Atomics.load(this.words, read.word);
+    this.#update(read.then);
+    return mask(value, width);
+  }
+
+  /** A guest's write; a promise stands for the vCPU that waits. */
+  guestWrite(offset: number, value: number, width = 1): void | Promise<void> {
+    const write = this.#find(offset, width)?.write;
+    if (write === undefined || !this.#apply(write, mask(value, width))) {
+      this.slowAccesses += 1;
+      return this.#slow().write(offset, width, mask(value, width));
+    }
+    this.fastAccesses += 1;
+  }
+
+  #apply(write: FastWrite, value: number): boolean {
+    switch (write.kind) {
+      case 'ignore':
+        return true;
+      case 'word':
+        Atomics.store(this.words, write.word, value);
+        return true;
+      case 'clear-bits':
+        Atomics.and(this.words, write.word, ~value >>> 0);
+        return true;
+      case 'stamp':
+        this.stamps.push(value);
+        return true;
+      case 'ring':
+        if (this.#ring.length === this.#ringBytes) return false;
+        this.#ring.push(value & 0xff);
+        this.#update(write.then);
+        if (write.raise) this.#interrupt?.pulse();
+        return true;
+    }
+  }
+
+  #update(then: WordUpdate | undefined): void {
+    if (then) Atomics.store(this.words, then.word, then.value);
+  }
+
+  #find(offset: number, width: number): FastRegister | undefined {
+    return this.#registers.find((each) => each.offset === offset && each.width === width);
+  }
+
+  #slow(): RegisterHandler {
+    assert.ok(this.#handler, 'connect() the bank to a device first');
+    return this.#handler;
+  }
+
+  #checkWords(...words: (number | undefined)[]): void {
+    for (const word of words) {
+      assert.ok(word === undefined || word < this.words.length, `word ${word} does not exist`);
+    }
+  }
+}
+
+function mask(value: number, width: number): number {
+  return width === 4 ? value >>> 0 : value & (2 ** (8 * width) - 1);
+}

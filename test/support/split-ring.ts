@@ -1,0 +1,156 @@
+/**
+ * The driver's side of a split virtqueue in guest memory, as Linux's `virtio_ring.c` works it. What
+ * a well-behaved driver never does is done with the raw accessors.
+ */
+import type { GuestMemory } from '../../vmm/memory/guest-memory.ts';
+import type { RingAddresses } from './mmio-driver.ts';
+
+export const VRING_DESC_F_NEXT = 1;
+export const VRING_DESC_F_WRITE = 2;
+export const VRING_DESC_F_INDIRECT = 4;
+const DESCRIPTOR_BYTES = 16;
+
+export interface Buffer {
+  readonly gpa: number;
+  readonly length: number;
+  /** The device writes it. */
+  readonly writable?: boolean;
+}
+
+export interface UsedElement {
+  readonly id: number;
+  readonly length: number;
+}
+
+/** Bytes that a ring of `size` takes: its three parts, each in pages of its own. */
+export function ringBytes(size: number): number {
+  return pages(size * 16) + pages(size * 2 + 6) + pages(size * 8 + 6);
+}
+
+function pages(bytes: number): number {
+  return Math.ceil(bytes / 4096) * 4096;
+}
+
+export class SplitRing implements RingAddresses {
+  readonly size: number;
+  readonly descriptorGpa: number;
+  readonly availableGpa: number;
+  readonly usedGpa: number;
+  readonly #descriptors: DataView;
+  readonly #available: DataView;
+  readonly #used: DataView;
+  readonly #free: number[];
+  readonly #chains = new Map<number, number[]>();
+  #seenUsed = 0;
+
+  /** @param gpa page-aligned, {@link ringBytes} long */
+  constructor(memory: GuestMemory, gpa: number, size: number) {
+    this.size = size;
+    this.descriptorGpa = gpa;
+    this.availableGpa = gpa + pages(size * 16);
+    this.usedGpa = this.availableGpa + pages(size * 2 + 6);
+    this.#descriptors = memory.view(this.descriptorGpa, size * 16);
+    this.#available = memory.view(this.availableGpa, size * 2 + 6);
+    this.#used = memory.view(this.usedGpa, size * 8 + 6);
+    this.#free = Array.from({ length: size }, (_, index) => index);
+    memory.slice(gpa, ringBytes(size)).fill(0);
+  }
+
+  /** Writes one descriptor, whatever it says. */
+  writeDescriptor(index: number, gpa: number, length: number, flags: number, next: number): void {
+    putDescriptor(this.#descriptors, index, gpa, length, flags, next);
+  }
+
+  /** Makes a head available, whatever it is; the device sees it after {@link setAvailableIdx}. */
+  offerHead(head: number): void {
+    const index = this.availableIdx;
+    this.#available.setUint16(4 + (index % this.size) * 2, head, true);
+    this.setAvailableIdx(index + 1);
+  }
+
+  get availableIdx(): number {
+    return this.#available.getUint16(2, true);
+  }
+
+  setAvailableIdx(index: number): void {
+    this.#available.setUint16(2, index & 0xffff, true);
+  }
+
+  /** VRING_AVAIL_F_NO_INTERRUPT and, with EVENT_IDX, when the next interrupt is wanted. */
+  setNoInterrupt(flag: boolean): void {
+    this.#available.setUint16(0, flag ? 1 : 0, true);
+  }
+
+  setUsedEvent(index: number): void {
+    this.#available.setUint16(4 + this.size * 2, index & 0xffff, true);
+  }
+
+  /** With EVENT_IDX: the device wants a kick when this index becomes available. */
+  get availableEvent(): number {
+    return this.#used.getUint16(4 + this.size * 8, true);
+  }
+
+  get usedIdx(): number {
+    return this.#used.getUint16(2, true);
+  }
+
+  /** Adds a chain and makes it available; answers its head. Throws when descriptors are short. */
+  addChain(buffers: readonly Buffer[]): number {
+    if (buffers.length > this.#free.length) throw new Error('the ring is full');
+    const indices = this.#free.splice(0, buffers.length);
+    buffers.forEach((buffer, position) => {
+      const next = indices[position + 1];
+      const flags =
+        (buffer.writable ? VRING_DESC_F_WRITE : 0) | (next === undefined ? 0 : VRING_DESC_F_NEXT);
+      this.writeDescriptor(indices[position] ?? 0, buffer.gpa, buffer.length, flags, next ?? 0);
+    });
+    return this.#offerChain(indices);
+  }
+
+  /** Adds a chain in an indirect table at `tableGpa`. */
+  addIndirect(memory: GuestMemory, tableGpa: number, buffers: readonly Buffer[]): number {
+    const table = memory.view(tableGpa, buffers.length * DESCRIPTOR_BYTES);
+    buffers.forEach(({ gpa, length, writable }, index) => {
+      const last = index === buffers.length - 1;
+      const flags = (writable ? VRING_DESC_F_WRITE : 0) | (last ? 0 : VRING_DESC_F_NEXT);
+      putDescriptor(table, index, gpa, length, flags, last ? 0 : index + 1);
+    });
+    const [head] = this.#free.splice(0, 1);
+    if (head === undefined) throw new Error('the ring is full');
+    this.writeDescriptor(head, tableGpa, table.byteLength, VRING_DESC_F_INDIRECT, 0);
+    return this.#offerChain([head]);
+  }
+
+  /** Takes the next used element, and its descriptors are free again. */
+  takeUsed(): UsedElement | undefined {
+    if (this.#seenUsed === this.usedIdx) return undefined;
+    const at = 4 + (this.#seenUsed % this.size) * 8;
+    this.#seenUsed = (this.#seenUsed + 1) & 0xffff;
+    const id = this.#used.getUint32(at, true);
+    this.#free.push(...(this.#chains.get(id) ?? []));
+    this.#chains.delete(id);
+    return { id, length: this.#used.getUint32(at + 4, true) };
+  }
+
+  #offerChain(indices: number[]): number {
+    const head = indices[0] ?? 0;
+    this.#chains.set(head, indices);
+    this.offerHead(head);
+    return head;
+  }
+}
+
+function putDescriptor(
+  table: DataView,
+  index: number,
+  gpa: number,
+  length: number,
+  flags: number,
+  next: number,
+): void {
+  const at = index * DESCRIPTOR_BYTES;
+  table.setBigUint64(at, BigInt(gpa), true);
+  table.setUint32(at + 8, length, true);
+  table.setUint16(at + 12, flags, true);
+  table.setUint16(at + 14, next, true);
+}

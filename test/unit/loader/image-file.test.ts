@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { ImageFile, imagePart, readU64 } from '../../../vmm/loader/image-file.ts';
+import { sampleBytes, temporaryDirectory, tsvmError } from './kernel-fixtures.ts';
+
+const BYTES = sampleBytes(10_000);
+
+function open(t: TestContext): { image: ImageFile; path: string } {
+  const path = join(temporaryDirectory(t), 'image');
+  writeFileSync(path, BYTES);
+  const image = new ImageFile(path);
+  t.after(() => image.close());
+  return { image, path };
+}
+
+const bytesOf = (view: DataView) => Buffer.from(view.buffer, view.byteOffset, view.byteLength);
+
+test('a range within the file is read', (t) => {
+  const { image } = open(t);
+  assert.equal(image.sizeBytes, 10_000);
+  assert.ok(bytesOf(image.read(9_000, 1_000, 'field')).equals(BYTES.subarray(9_000)));
+  assert.equal(image.read(10_000, 0, 'field').byteLength, 0);
+});
+
+test('a range that is not within the file names the field', (t) => {
+  const { image } = open(t);
+  for (const [offset, length] of [
+    [9_999, 2],
+    [10_001, 0],
+    [2 ** 53, 1],
+    [-1, 2],
+    [5, -1],
+  ] as const) {
+    assert.throws(
+      () => image.read(offset, length, 'e_phoff'),
+      tsvmError(
+        'invalid-kernel',
+        new RegExp(`e_phoff: ${length} bytes at offset ${offset} .* 10000 bytes`),
+      ),
+    );
+  }
+});
+
+test('a part of an image ends where it ends, not where the image does', (t) => {
+  const part = imagePart(open(t).image, 100, 50);
+  assert.equal(part.sizeBytes, 50);
+  assert.ok(bytesOf(part.read(10, 40, 'field')).equals(BYTES.subarray(110, 150)));
+  assert.throws(() => part.read(10, 41, 'field'), tsvmError('invalid-kernel', /50 bytes/));
+});
+
+test('a file that becomes shorter while it is read is an error, not silence', (t) => {
+  const { image, path } = open(t);
+  truncateSync(path, 500);
+  assert.throws(
+    () => image.read(400, 200, 'field'),
+    tsvmError('file-unreadable', /became shorter/),
+  );
+});
+
+test('a 64-bit field of 2^53 or more is out of range', (t) => {
+  const { image } = open(t);
+  const view = new DataView(new ArrayBuffer(8));
+  view.setBigUint64(0, 2n ** 53n - 1n, true);
+  assert.equal(readU64(image, view, 0, 'p_paddr'), 2 ** 53 - 1);
+  view.setBigUint64(0, 2n ** 53n, true);
+  assert.throws(
+    () => readU64(image, view, 0, 'p_paddr'),
+    tsvmError('invalid-kernel', /p_paddr: 0x20000000000000 is out of range/),
+  );
+});
+
+test('only a regular file is opened, and a FIFO does not block', (t) => {
+  const fifo = join(temporaryDirectory(t), 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  for (const path of [fifo, '/dev/null', '/']) {
+    assert.throws(() => new ImageFile(path), tsvmError('file-unreadable', /not a regular file/));
+  }
+  assert.throws(() => new ImageFile('/nonexistent'), tsvmError('file-unreadable', /ENOENT/));
+});

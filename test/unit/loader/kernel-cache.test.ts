@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict';
+import {
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { parseBzImage } from '../../../vmm/loader/bzimage.ts';
+import { ImageFile } from '../../../vmm/loader/image-file.ts';
+import {
+  type CompressedPayload,
+  KERNELS_MAX,
+  kernelCacheDirectory,
+  openUnpackedKernel,
+} from '../../../vmm/loader/kernel-cache.ts';
+import {
+  buildBzImage,
+  buildElf,
+  packPayload,
+  sampleBytes,
+  temporaryDirectory,
+  tsvmError,
+} from './kernel-fixtures.ts';
+
+/** A bzImage on disk, an empty cache and the kernel that should come out. */
+function setUp(t: TestContext) {
+  const directory = temporaryDirectory(t);
+  const elf = buildElf(directory).bytes;
+  const path = join(directory, 'bzImage');
+  writeFileSync(path, buildBzImage(packPayload('xz', elf)));
+  return { directory, path, elf, cache: join(directory, 'home', 'tsvm', 'kernels') };
+}
+
+async function open(path: string, cache: string) {
+  const bzImage = new ImageFile(path);
+  try {
+    const payload = parseBzImage(bzImage).payload as CompressedPayload;
+    const { image, elf, warning } = await openUnpackedKernel(bzImage, payload, cache);
+    const bytes = Buffer.alloc(image.sizeBytes);
+    image.readInto(bytes, 0);
+    image.close();
+    return { bytes, elf, warning };
+  } finally {
+    bzImage.close();
+  }
+}
+
+/** Nothing can be unpacked while a test runs, so that what comes out was in the cache. */
+function withoutTools(t: TestContext): void {
+  const path = process.env['PATH'];
+  t.after(() => {
+    process.env['PATH'] = path;
+  });
+  process.env['PATH'] = '/nonexistent';
+}
+
+function entries(cache: string): string[] {
+  return readdirSync(cache).filter((name) => name !== 'by-file');
+}
+
+function onlyEntry(cache: string): string {
+  const [name, ...others] = entries(cache);
+  assert.ok(name !== undefined && others.length === 0, `entries: ${name} ${others}`);
+  return join(cache, name);
+}
+
+test('a kernel is unpacked once and then found by its file alone', async (t) => {
+  const { path, elf, cache } = setUp(t);
+  const first = await open(path, cache);
+  assert.ok(first.bytes.equals(elf));
+  assert.equal(first.warning, undefined);
+  assert.ok(readFileSync(onlyEntry(cache)).equals(elf));
+  withoutTools(t);
+  const again = await open(path, cache);
+  assert.ok(again.bytes.equals(elf));
+  assert.deepEqual(again.elf, first.elf);
+});
+
+test('a copy of a kernel is found by its content', async (t) => {
+  const { directory, path, elf, cache } = setUp(t);
+  await open(path, cache);
+  const copy = join(directory, 'copy');
+  copyFileSync(path, copy);
+  withoutTools(t);
+  assert.ok((await open(copy, cache)).bytes.equals(elf));
+  assert.equal(readdirSync(join(cache, 'by-file')).length, 2);
+});
+
+test('a kernel file that was written to is not taken for what it was', async (t) => {
+  const { path, cache } = setUp(t);
+  await open(path, cache);
+  const { atime, mtime } = statSync(path);
+  const other = Buffer.from(readFileSync(path));
+  other.writeUInt32LE(0x01050000 + 4096, 0x260);
+  writeFileSync(path, other);
+  utimesSync(path, atime, mtime);
+  await open(path, cache);
+  assert.equal(entries(cache).length, 2);
+});
+
+test('only the user may read the cache', async (t) => {
+  const { path, cache } = setUp(t);
+  await open(path, cache);
+  assert.equal(lstatSync(onlyEntry(cache)).mode & 0o777, 0o600);
+  for (const directory of [cache, join(cache, 'by-file'), join(cache, '..')]) {
+    assert.equal(lstatSync(directory).mode & 0o777, 0o700);
+  }
+});
+
+const DAMAGE: readonly (readonly [string, (entry: string) => void])[] = [
+  ['cut', (entry) => truncateSync(entry, 1000)],
+  ['emptied', (entry) => truncateSync(entry, 0)],
+  ['zeroed', (entry) => writeFileSync(entry, Buffer.alloc(statSync(entry).size))],
+];
+for (const [what, damage] of DAMAGE) {
+  test(`an entry that was ${what} is made anew`, async (t) => {
+    const { path, elf, cache } = setUp(t);
+    await open(path, cache);
+    damage(onlyEntry(cache));
+    const { bytes, warning } = await open(path, cache);
+    assert.ok(bytes.equals(elf));
+    assert.equal(warning, undefined);
+    assert.ok(readFileSync(onlyEntry(cache)).equals(elf));
+  });
+}
+
+test('a cache that cannot be made is no error, but a warning', async (t) => {
+  const { directory, path, elf } = setUp(t);
+  const file = join(directory, 'file');
+  writeFileSync(file, '');
+  const { bytes, warning } = await open(path, join(file, 'kernels'));
+  assert.ok(bytes.equals(elf));
+  assert.match(warning ?? '', /kernel cache .*file\/kernels cannot be written: ENOTDIR/);
+  assert.deepEqual(
+    readdirSync(tmpdir()).filter((name) => name.startsWith('.unpacking-')),
+    [],
+  );
+});
+
+test('an entry that cannot be linked is used all the same, with a warning', async (t) => {
+  const { directory, path, elf, cache } = setUp(t);
+  await open(path, cache);
+  const copy = join(directory, 'copy');
+  copyFileSync(path, copy);
+  const { dev, ino, size, mtimeNs, ctimeNs } = statSync(copy, { bigint: true });
+  mkdirSync(join(cache, 'by-file', `${dev}-${ino}-${size}-${mtimeNs}-${ctimeNs}`));
+  withoutTools(t);
+  const { bytes, warning } = await open(copy, cache);
+  assert.ok(bytes.equals(elf));
+  assert.match(warning ?? '', /cannot be written: EISDIR/);
+});
+
+test('a payload that is no kernel leaves nothing in the cache', async (t) => {
+  const { path, cache } = setUp(t);
+  writeFileSync(path, buildBzImage(packPayload('xz', sampleBytes(5000))));
+  await assert.rejects(open(path, cache), tsvmError('invalid-kernel', /\(unpacked\): EI_MAG/));
+  assert.deepEqual(entries(cache), []);
+});
+
+test('the oldest entries, dead links and abandoned files make room', async (t) => {
+  const { path, elf, cache } = setUp(t);
+  mkdirSync(join(cache, 'by-file'), { recursive: true });
+  const old = (name: string, ageSeconds: number) => {
+    writeFileSync(join(cache, name), 'old');
+    const time = Date.now() / 1000 - ageSeconds;
+    utimesSync(join(cache, name), time, time);
+  };
+  for (let i = 0; i < KERNELS_MAX + 3; i++) old(`${i}.elf`, 100 + i);
+  old('.unpacking-abandoned', 7200);
+  old('.unpacking-by-another', 60);
+  await open(path, cache);
+
+  const left = entries(cache);
+  assert.equal(left.filter((name) => name.endsWith('.elf')).length, KERNELS_MAX);
+  assert.ok(!left.includes(`${KERNELS_MAX - 1}.elf`) && left.includes(`${KERNELS_MAX - 2}.elf`));
+  assert.ok(!left.includes('.unpacking-abandoned') && left.includes('.unpacking-by-another'));
+  const [link] = readdirSync(join(cache, 'by-file'));
+  assert.ok(readFileSync(join(cache, 'by-file', `${link}`)).equals(elf));
+});
+
+test('processes that unpack the same kernel at once do not meet', async (t) => {
+  const { path, elf, cache } = setUp(t);
+  const kernels = await Promise.all([open(path, cache), open(path, cache), open(path, cache)]);
+  for (const { bytes, warning } of kernels) {
+    assert.ok(bytes.equals(elf));
+    assert.equal(warning, undefined);
+  }
+  assert.ok(existsSync(onlyEntry(cache)));
+});
+
+test('the cache is where the XDG base directory specification says', () => {
+  const directory = kernelCacheDirectory({ XDG_CACHE_HOME: '/x/y' });
+  assert.equal(directory, '/x/y/tsvm/kernels');
+  const home = join(homedir(), '.cache/tsvm/kernels');
+  for (const value of ['', 'relative/path']) {
+    assert.equal(kernelCacheDirectory({ XDG_CACHE_HOME: value }), home);
+  }
+  assert.equal(kernelCacheDirectory({}), home);
+});

@@ -1,0 +1,184 @@
+/**
+ * Every guest-physical address that is ours to choose, or that an outside rule fixes, named once
+ * with its reason.
+ *
+ * ```
+ * 0x0000_0500  boot GDT                          \
+ * 0x0000_1000  PVH start info, module, memory map |
+ * 0x0000_2000  zero page                          | usable RAM: a kernel copies what it needs
+ * 0x0000_3000  page tables                        | before it allocates from here
+ * 0x0000_9000  boot stack                         |
+ * 0x0001_0000  command line                      /
+ * 0x0009_fc00  MP table                            reserved
+ * 0x000e_0000  ACPI tables                         reserved
+ * 0x0010_0000  RAM: kernel, initrd near the end
+ * 0xc000_0000  devices
+ * 0x1_0000_0000  RAM beyond 3 GiB
+ * ```
+ */
+import { TsvmError } from '../../errors.ts';
+
+export const PAGE_SIZE = 0x1000;
+
+/**
+ * GDT of a vCPU that enters a kernel. It follows the BIOS data area (0x400..0x4ff), which stays
+ * zero: Linux reads the EBDA segment and the size of base memory from there.
+ */
+export const BOOT_GDT_GPA = 0x500;
+
+/** `struct hvm_start_info` with its module list and memory map, one page. Not at 0: 0 is "none". */
+export const PVH_START_INFO_GPA = 0x1000;
+
+/** `struct boot_params`, one page. */
+export const ZERO_PAGE_GPA = 0x2000;
+
+/** Identity map of the first 4 GiB: one PML4, one page of directory pointers, four directories. */
+export const PAGE_TABLES_GPA = 0x3000;
+export const PAGE_TABLES_SIZE = 6 * PAGE_SIZE;
+
+/** First address past the boot stack, which is one page and grows down. */
+export const BOOT_STACK_TOP_GPA = 0xa000;
+
+/** Kernel command line, NUL-terminated. Longer than any kernel takes (2 KiB on x86 today). */
+export const COMMAND_LINE_GPA = 0x10000;
+export const COMMAND_LINE_AREA_SIZE = 0x10000;
+
+/** First address past what the boot writes low in memory. */
+export const BOOT_DATA_END_GPA = COMMAND_LINE_GPA + COMMAND_LINE_AREA_SIZE;
+
+/**
+ * The last KiB of base memory (639 KiB), one of the places where a system looks for the MP floating
+ * pointer (Intel MultiProcessor Specification 1.4, section 4). The table follows the pointer.
+ */
+export const MP_TABLE_GPA = 0x9fc00;
+export const MP_TABLE_AREA_SIZE = 0x400;
+
+/** End of base memory; the legacy VGA and ROM area begins. */
+export const BASE_MEMORY_END_GPA = 0xa0000;
+
+/**
+ * RSDP first, then the tables. A system searches 0xe0000..0xfffff on 16-byte boundaries (ACPI 6.5,
+ * section 5.2.5.1), so that it is found even by a kernel that was not told the address.
+ */
+export const ACPI_AREA_GPA = 0xe0000;
+export const ACPI_AREA_SIZE = 0x20000;
+export const RSDP_GPA = ACPI_AREA_GPA;
+
+/** 1 MiB: RAM that no PC convention claims begins here. */
+export const HIGH_MEMORY_GPA = 0x100000;
+
+/** 3 GiB..4 GiB holds devices, so that 32-bit addresses reach them; RAM goes on above it. */
+export const PCI_HOLE_GPA = 0xc0000000;
+export const PCI_HOLE_END_GPA = 0x100000000;
+
+/** virtio-mmio devices, a page each; the page at 0xd0000000 stays free. */
+export const VIRTIO_MMIO_GPA = 0xd0001000;
+export const VIRTIO_MMIO_DEVICE_SIZE = 0x1000;
+export const VIRTIO_MMIO_DEVICES_MAX = 255;
+
+/**
+ * On kvm-pvm hosts only: the read-only page with the SYSCALL shim, and the page after it, which has
+ * no memory behind it, so that the shim's store is an exit to us.
+ */
+export const PVM_SHIM_GPA = 0xd8000000;
+export const PVM_SHIM_DOORBELL_GPA = PVM_SHIM_GPA + PAGE_SIZE;
+
+/** The in-kernel IO-APIC and local APICs, at their architectural addresses. */
+export const IOAPIC_GPA = 0xfec00000;
+export const LAPIC_GPA = 0xfee00000;
+
+/**
+ * Pages KVM takes on Intel hosts without unrestricted guest: three for a TSS (KVM_SET_TSS_ADDR) and
+ * one for an identity map (KVM_SET_IDENTITY_MAP_ADDR), below the 256 KiB that firmware would have.
+ */
+export const KVM_TSS_GPA = 0xfffbd000;
+export const KVM_IDENTITY_MAP_GPA = 0xffffc000;
+
+/** Interrupt lines of KVM's IO-APIC: global system interrupts 0..23, one pin each. */
+export const IOAPIC_PINS = 24;
+
+/**
+ * I/O ports. 0x3f8, 0x60, 0x64, 0x70 and 0x80 are where every PC has them; GSI 4 is COM1's ISA
+ * interrupt. Ports 0x61 (in the KVM PIT), 0xcf8 and 0xcfc (PCI) are not ours to give.
+ */
+export const COM1_PORT = 0x3f8;
+export const COM1_GSI = 4;
+export const I8042_DATA_PORT = 0x60;
+export const I8042_COMMAND_PORT = 0x64;
+export const CMOS_PORT = 0x70;
+export const BOOT_PROGRESS_PORT = 0x80;
+
+/** Where QEMU has it: the guest learns the port from ACPI (QEMU, docs/specs/pvpanic). */
+export const PVPANIC_PORT = 0x505;
+
+/** Sleep control and sleep status register of hardware-reduced ACPI; FADT names them. */
+export const ACPI_SLEEP_CONTROL_PORT = 0x600;
+export const ACPI_SLEEP_STATUS_PORT = 0x601;
+
+/** Smallest guest: `sizeBytes` of {@link memoryRegions}. */
+export const MEMORY_MIN_BYTES = 16 * 2 ** 20;
+
+export interface MemoryRange {
+  /** First address, page-aligned. */
+  readonly gpa: number;
+  /** Length in bytes, whole pages. */
+  readonly sizeBytes: number;
+}
+
+/**
+ * Splits guest memory around the device hole: RAM below 3 GiB, the rest from 4 GiB.
+ * @param sizeBytes whole pages, at least {@link MEMORY_MIN_BYTES}
+ * @throws TsvmError `invalid-config` for another size
+ */
+export function memoryRegions(sizeBytes: number): readonly MemoryRange[] {
+  if (
+    !Number.isSafeInteger(sizeBytes) ||
+    sizeBytes < MEMORY_MIN_BYTES ||
+    sizeBytes % PAGE_SIZE !== 0
+  ) {
+    throw new TsvmError(
+      'invalid-config',
+      `guest memory of ${sizeBytes} bytes: give a multiple of 4096, at least ${MEMORY_MIN_BYTES}`,
+    );
+  }
+  if (sizeBytes <= PCI_HOLE_GPA) return [{ gpa: 0, sizeBytes }];
+  return [
+    { gpa: 0, sizeBytes: PCI_HOLE_GPA },
+    { gpa: PCI_HOLE_END_GPA, sizeBytes: sizeBytes - PCI_HOLE_GPA },
+  ];
+}
+
+/** First address past the RAM below the device hole. */
+export function lowMemoryEnd(sizeBytes: number): number {
+  return Math.min(sizeBytes, PCI_HOLE_GPA);
+}
+
+/** ACPI 6.5, section 15, table 15.2; PVH's memory map uses the same numbers. */
+export const E820_RAM = 1;
+export const E820_RESERVED = 2;
+
+/** A line of the memory map that a kernel is given. */
+export interface E820Entry {
+  readonly gpa: number;
+  readonly sizeBytes: number;
+  readonly type: typeof E820_RAM | typeof E820_RESERVED;
+}
+
+/**
+ * The memory map of a guest with `sizeBytes` of memory, in ascending order. Base memory after the
+ * command line is plain RAM; the MP and ACPI tables are reserved, because a kernel reads them late.
+ * @throws TsvmError as {@link memoryRegions}
+ */
+export function e820Map(sizeBytes: number): readonly E820Entry[] {
+  const regions = memoryRegions(sizeBytes);
+  const low: E820Entry[] = [
+    { gpa: 0, sizeBytes: MP_TABLE_GPA, type: E820_RAM },
+    { gpa: MP_TABLE_GPA, sizeBytes: MP_TABLE_AREA_SIZE, type: E820_RESERVED },
+    { gpa: ACPI_AREA_GPA, sizeBytes: ACPI_AREA_SIZE, type: E820_RESERVED },
+  ];
+  const high = regions.map(({ gpa, sizeBytes: size }): E820Entry => {
+    const start = Math.max(gpa, HIGH_MEMORY_GPA);
+    return { gpa: start, sizeBytes: gpa + size - start, type: E820_RAM };
+  });
+  return [...low, ...high];
+}

@@ -1,0 +1,78 @@
+/**
+ * What a disk is to the data plane, and what an image format has to provide. The data plane serves
+ * what its extents map; everything else becomes a script request, which the format's backend
+ * resolves.
+ */
+import { constants } from 'node:os';
+import type { Extent } from './extent.ts';
+
+/** Operations that always go to the script. */
+export interface ScriptedOperations {
+  readonly flush: boolean;
+  readonly discard: boolean;
+  readonly writeZeroes: boolean;
+}
+
+/** A request that no extent answers. */
+export interface ScriptRequest {
+  readonly id: number;
+  readonly op: 'read' | 'write' | 'flush' | 'discard' | 'write-zeroes';
+  /** The whole request's range in bytes, inside the disk; both 0 for a flush. */
+  readonly offset: number;
+  readonly length: number;
+  /** The first byte that no extent serves: what lies before it is done. */
+  readonly gapOffset: number;
+  /** For `write-zeroes`: the driver allows the range to be deallocated. */
+  readonly mayUnmap: boolean;
+}
+
+/** The data plane's side of a disk. The native disk has this form. */
+export interface Disk {
+  setScripted(scripted: ScriptedOperations): void;
+  /** Adds extents; each replaces what it overlaps. What is in flight goes on with what it found. */
+  pushExtents(extents: readonly Extent[]): void;
+  /** Withdraws a range; resolves when nothing in flight uses what was withdrawn. */
+  withdrawExtents(offset: number, length: number): Promise<void>;
+  /** Takes the script requests that have arrived. */
+  takeScriptRequests(): ScriptRequest[];
+  /** Goes on with a request: the extents that it lacked are there now, or it needs none. */
+  retry(id: number): void;
+  /** Ends a request. `errno` 0 is success. For a read, `data` is its whole length. */
+  finish(id: number, errno: number, data?: Uint8Array): void;
+  /** A write request's data. */
+  copyWriteData(id: number): Uint8Array;
+}
+
+/** An open disk image: the format's side of a disk. */
+export interface DiskBackend {
+  /** Bytes, a multiple of 512: what the guest sees. */
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  readonly scripted: ScriptedOperations;
+  /** Gives the disk the extents that are known from the start. */
+  attach(disk: Disk): void;
+  /**
+   * Resolves a request: pushes extents and retries it, or finishes it. A rejection is the request's
+   * failure, EIO to the guest.
+   */
+  resolve(disk: Disk, request: ScriptRequest): Promise<void>;
+  /** Closes the image's files; nothing may use the disk any more. */
+  close(): void;
+}
+
+/**
+ * Lets `backend` resolve the requests that have arrived. They begin in the order of their arrival.
+ * @param onError a request's failure, for a log; the receiver limits the rate
+ */
+export function resolveScriptRequests(
+  disk: Disk,
+  backend: DiskBackend,
+  onError: (error: unknown) => void,
+): void {
+  for (const request of disk.takeScriptRequests()) {
+    backend.resolve(disk, request).catch((error: unknown) => {
+      disk.finish(request.id, constants.errno.EIO);
+      onError(error);
+    });
+  }
+}

@@ -1,0 +1,73 @@
+import { InvalidArgumentError } from 'commander';
+import { CPUS_MAX, type DiskConfig } from '../machine/config.ts';
+import { LOG_LEVELS } from '../observability/logger.ts';
+import { parseSize } from '../util/size.ts';
+import type { ConsoleKind } from './host-console.ts';
+
+const MIB = 2 ** 20;
+
+/** `--memory`: bytes. A bare number counts MiB. */
+export function parseMemory(text: string): number {
+  const bytes = parseSize(text, MIB);
+  if (bytes === undefined) {
+    throw new InvalidArgumentError('Give a size such as 512M or 2G.');
+  }
+  return bytes;
+}
+
+/** `--cpus`. */
+export function parseCpus(text: string): number {
+  const cpus = Number(text);
+  if (!/^\d+$/.test(text) || cpus < 1 || cpus > CPUS_MAX) {
+    throw new InvalidArgumentError(`Give a number from 1 to ${CPUS_MAX}.`);
+  }
+  return cpus;
+}
+
+/** `--disk FILE[,ro][,format=raw]`. A comma in a file name is written twice. */
+export function parseDisk(text: string): DiskConfig {
+  const [path = '', ...flags] = text
+    .split(/(?<!,),(?!,)/)
+    .map((part) => part.replaceAll(',,', ','));
+  if (path === '') throw new InvalidArgumentError('The file is missing.');
+  let readOnly = false;
+  let format: DiskConfig['format'];
+  for (const flag of flags) {
+    if (flag === 'ro') readOnly = true;
+    else if (flag === 'format=raw') format = 'raw';
+    else {
+      throw new InvalidArgumentError(
+        `'${flag}' is not known after the file: there are "ro" and "format=raw".`,
+      );
+    }
+  }
+  return { path, readOnly, format, ephemeral: false };
+}
+
+/** `--console`. */
+export function parseConsole(text: string): ConsoleKind {
+  if (text === 'tty' || text === 'stdio' || text === 'none') return { kind: text };
+  const path = text.startsWith('file:') ? text.slice('file:'.length) : '';
+  if (path === '') throw new InvalidArgumentError('There are tty, stdio, file:PATH and none.');
+  return { kind: 'file', path };
+}
+
+function oneOf<T extends string>(words: readonly T[]): (text: string) => T {
+  return (text) => {
+    const word = words.find((known) => known === text);
+    if (word === undefined) throw new InvalidArgumentError(`There are ${words.join(' and ')}.`);
+    return word;
+  };
+}
+
+/** `--log-level`. */
+export const parseLogLevel = oneOf(LOG_LEVELS);
+/** `--acpi`. */
+export const parseOnOff = oneOf(['on', 'off'] as const);
+/** `--on-reboot`. */
+export const parseOnReboot = oneOf(['exit', 'restart'] as const);
+
+/** Options that may be given again and again. */
+export function collect<T>(parse: (text: string) => T): (text: string, before?: T[]) => T[] {
+  return (text, before = []) => [...before, parse(text)];
+}

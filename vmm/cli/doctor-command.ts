@@ -1,0 +1,151 @@
+import { accessSync, constants, existsSync } from 'node:fs';
+import { freemem } from 'node:os';
+import { Command } from 'commander';
+import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
+import { TsvmError } from '../errors.ts';
+import { checkKvmExtension, hasIoUring, probeKvm } from '../kvm/host.ts';
+import { cacheFolder } from '../util/cache-folder.ts';
+import { formatSize } from '../util/size.ts';
+import { EXIT_OUR_FAILURE } from './exit-codes.ts';
+
+/** What a look at one thing gave. */
+interface Finding {
+  readonly state: 'ok' | 'note' | 'wrong';
+  readonly what: string;
+  /** What to do about it. */
+  readonly advice?: string;
+}
+
+/** KVM_CAP_*, Linux UAPI linux/kvm.h: what tsvm cannot work without. */
+const NEEDED_CAPABILITIES: readonly (readonly [name: string, number: number])[] = [
+  ['KVM_CAP_IRQCHIP', 0],
+  ['KVM_CAP_USER_MEMORY', 3],
+  ['KVM_CAP_PIT2', 33],
+  ['KVM_CAP_IRQFD', 32],
+  ['KVM_CAP_IOEVENTFD', 36],
+  ['KVM_CAP_XSAVE', 55],
+  ['KVM_CAP_IMMEDIATE_EXIT', 136],
+];
+/** What kvm-pvm's detours need besides. */
+const PVM_CAPABILITIES: readonly (readonly [name: string, number: number])[] = [
+  ['KVM_CAP_READONLY_MEM', 81],
+  ['KVM_CAP_X86_USER_SPACE_MSR', 188],
+  ['KVM_CAP_X86_MSR_FILTER', 189],
+];
+const KVM_CAP_NR_VCPUS = 9;
+const KVM_CAP_MAX_VCPUS = 66;
+const MEMORY_COMFORTABLE_BYTES = 512 * 2 ** 20;
+
+function checkKvm(device: string): Finding[] {
+  if (!existsSync(device)) {
+    return [{ state: 'wrong', what: `${device} is not there`, advice: missingKvmAdvice(device) }];
+  }
+  try {
+    const host = probeKvm(device);
+    const kind: Finding = host.emulatesKernelMode
+      ? {
+          state: 'note',
+          what: 'kvm-pvm: guest kernels are run by KVM’s instruction emulator, guest programs natively',
+          advice: 'for fast guest kernels use a host with VT-x or AMD-V (bare metal, or nested)',
+        }
+      : { state: 'ok', what: 'hardware virtualization (VT-x or AMD-V)' };
+    const version: Finding = { state: 'ok', what: `${device}: KVM API ${host.apiVersion}` };
+    return [version, kind, ...checkCapabilities(device, host.emulatesKernelMode)];
+  } catch (error) {
+    if (!(error instanceof TsvmError)) throw error;
+    return [{ state: 'wrong', what: error.message, advice: missingKvmAdvice(device) }];
+  }
+}
+
+function missingKvmAdvice(device: string): string {
+  return `"ls -l ${device}" and "lsmod | grep kvm" show what there is; the message above, what to do`;
+}
+
+function checkCapabilities(device: string, pvm: boolean): Finding[] {
+  const needed = [...NEEDED_CAPABILITIES, ...(pvm ? PVM_CAPABILITIES : [])];
+  const missing = needed.filter(([, number]) => checkKvmExtension(device, number) <= 0);
+  const vcpus = checkKvmExtension(device, KVM_CAP_NR_VCPUS);
+  const most = checkKvmExtension(device, KVM_CAP_MAX_VCPUS);
+  return [
+    missing.length === 0
+      ? { state: 'ok', what: `all ${needed.length} capabilities that tsvm uses` }
+      : {
+          state: 'wrong',
+          what: `KVM lacks ${missing.map(([name]) => name).join(', ')}`,
+          advice: 'use a newer host kernel (5.10 or later has all of them)',
+        },
+    { state: 'ok', what: `vCPUs: ${vcpus} run side by side here, ${most} at most` },
+  ];
+}
+
+function checkIoUring(): Finding {
+  return hasIoUring()
+    ? { state: 'ok', what: 'io_uring' }
+    : {
+        state: 'note',
+        what: 'io_uring is not allowed: disks are served by threads, which is slower',
+        advice:
+          '"sysctl kernel.io_uring_disabled=0"; in a container, allow its system calls (seccomp)',
+      };
+}
+
+function checkMemory(): Finding {
+  const free = freemem();
+  const what = `${formatSize(free)} of memory available`;
+  return free >= MEMORY_COMFORTABLE_BYTES
+    ? { state: 'ok', what }
+    : { state: 'note', what, advice: 'end other programs, or give guests less with --memory' };
+}
+
+function checkCache(): Finding {
+  const folder = cacheFolder();
+  if (!existsSync(folder)) return { state: 'ok', what: `${folder}: made at the first use` };
+  try {
+    accessSync(folder, constants.W_OK);
+    return { state: 'ok', what: `${folder}: unpacked kernels are kept there` };
+  } catch {
+    return {
+      state: 'note',
+      what: `${folder} cannot be written: kernels are unpacked at each boot`,
+      advice: `"chown -R $USER ${folder}", or set XDG_CACHE_HOME`,
+    };
+  }
+}
+
+function checkDefaultGuest(): Finding {
+  const guest = locateDefaultGuest();
+  return guest === undefined
+    ? { state: 'note', what: 'the default guest is not built', advice: 'run "npm run setup"' }
+    : { state: 'ok', what: `default guest: ${guest.kernelPath}` };
+}
+
+const MARKS = { ok: 'ok   ', note: 'note ', wrong: 'WRONG' } as const;
+
+function doctor(device: string): number {
+  const findings = [
+    ...checkKvm(device),
+    checkIoUring(),
+    checkMemory(),
+    checkCache(),
+    checkDefaultGuest(),
+  ];
+  for (const { state, what, advice } of findings) {
+    process.stdout.write(`${MARKS[state]} ${what}\n`);
+    if (advice !== undefined) process.stdout.write(`      ${advice}\n`);
+  }
+  return findings.some(({ state }) => state === 'wrong') ? EXIT_OUR_FAILURE : 0;
+}
+
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description('Looks at what this host offers and says what to do about what is wrong.')
+    .option('--kvm <device>', 'KVM’s device', '/dev/kvm')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0, or 125 when guests cannot be run here.\n\nExample:\n  tsvm doctor',
+    )
+    .allowExcessArguments(false)
+    .action((options: { readonly kvm: string }) => {
+      process.exitCode = doctor(options.kvm);
+    });
+}

@@ -1,0 +1,43 @@
+import { enableCompileCache } from 'node:module';
+import { join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { TsvmError } from '../errors.ts';
+import { cacheFolder } from '../util/cache-folder.ts';
+import { bootCommand } from './boot-command.ts';
+import { doctorCommand } from './doctor-command.ts';
+import { EXIT_OUR_FAILURE, EXIT_USAGE } from './exit-codes.ts';
+
+function program(): Command {
+  return new Command('tsvm')
+    .description('Runs Linux in virtual machines on KVM.')
+    .addCommand(bootCommand())
+    .addCommand(doctorCommand())
+    .configureHelp({ showGlobalOptions: true })
+    .showHelpAfterError('(tsvm --help shows what there is)');
+}
+
+/** Every command and sub-command throws instead of ending the process. */
+function throwOnExit(command: Command): Command {
+  command.exitOverride();
+  for (const sub of command.commands) throwOnExit(sub);
+  return command;
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  try {
+    await throwOnExit(program()).parseAsync(argv, { from: 'user' });
+    return Number(process.exitCode ?? 0);
+  } catch (error) {
+    // Commander has printed its message; help and version come this way too, with code 0.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
+    if (error instanceof TsvmError) {
+      process.stderr.write(`tsvm: ${error.message}\n`);
+      return error.code === 'invalid-config' ? EXIT_USAGE : EXIT_OUR_FAILURE;
+    }
+    process.stderr.write(`tsvm: ${error instanceof Error ? error.stack : String(error)}\n`);
+    return EXIT_OUR_FAILURE;
+  }
+}
+
+enableCompileCache(join(cacheFolder(), 'compile'));
+process.exit(await main(process.argv.slice(2)));

@@ -1,0 +1,125 @@
+import { TsvmError } from '../../../errors.ts';
+import type { VirtioDevice } from '../device.ts';
+import { QUEUE_FEATURES, VIRTIO_F_VERSION_1 } from '../features.ts';
+import { type QueueWorker, QueueWorkerDevice } from '../queue-worker.ts';
+import { BlockConfig } from './block-config.ts';
+
+/** Feature bits, virtio 1.2, section 5.2.3. */
+export const VIRTIO_BLK_F_SEG_MAX = 1n << 2n;
+export const VIRTIO_BLK_F_RO = 1n << 5n;
+export const VIRTIO_BLK_F_BLK_SIZE = 1n << 6n;
+export const VIRTIO_BLK_F_FLUSH = 1n << 9n;
+export const VIRTIO_BLK_F_TOPOLOGY = 1n << 10n;
+export const VIRTIO_BLK_F_MQ = 1n << 12n;
+export const VIRTIO_BLK_F_DISCARD = 1n << 13n;
+export const VIRTIO_BLK_F_WRITE_ZEROES = 1n << 14n;
+
+/** The unit of all offsets and lengths of virtio-blk, in bytes (section 5.2.4). */
+export const SECTOR_BYTES = 512;
+/** `VIRTIO_BLK_ID_BYTES`: the length of what GET_ID returns (section 5.2.6). */
+export const SERIAL_ID_BYTES = 20;
+
+const QUEUE_SIZE = 256;
+/** Every request has a descriptor for its header and one for its status. */
+const SEG_MAX = QUEUE_SIZE - 2;
+/** One thread serves all queues: more of them than this would only cost memory. */
+const QUEUES_MAX = 16;
+/** The block size of most host file systems, 4 KiB, which a guest aligns its partitions to. */
+const PHYSICAL_BLOCK_EXP = 3;
+/** 1 GiB: a hole of it is punched in one call. */
+const DISCARD_SECTORS_MAX = 2 ** 21;
+/** 16 MiB: where the host cannot make zeroes they are written out, and others wait for that. */
+const WRITE_ZEROES_SECTORS_MAX = 2 ** 15;
+/** Ranges in one discard or write-zeroes request. */
+const RANGES_MAX = 1;
+
+/** What the queue worker enforces of what the device promises. */
+export interface BlockWorkerOptions {
+  /** Answer of GET_ID, ASCII, at most {@link SERIAL_ID_BYTES}. */
+  readonly id: string;
+  readonly segMax: number;
+  readonly maxDiscardSectors: number;
+  readonly maxWriteZeroesSectors: number;
+}
+
+export interface BlockDeviceOptions {
+  readonly name: string;
+  /** Bytes, a multiple of {@link SECTOR_BYTES}. */
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  /** From {@link blockQueueCount}. */
+  readonly queueCount: number;
+  /** Printable ASCII, at most {@link SERIAL_ID_BYTES}: Linux shows it as `/sys/block/vdX/serial`. */
+  readonly serialId: string;
+  readonly createWorker: (
+    options: BlockWorkerOptions,
+    onBroken: (reason: string) => void,
+  ) => QueueWorker;
+}
+
+/** A queue for each vCPU, so that none waits for another's lock in the guest. */
+export function blockQueueCount(cpus: number): number {
+  return Math.min(cpus, QUEUES_MAX);
+}
+
+/** A disk (virtio 1.2, section 5.2). What its requests do is the queue worker's affair. */
+export class BlockDevice extends QueueWorkerDevice implements VirtioDevice {
+  readonly name: string;
+  readonly deviceId = 2;
+  readonly features: bigint;
+  readonly queueSizes: readonly number[];
+  readonly config: BlockConfig;
+
+  /** @throws TsvmError `invalid-config` for a serial that GET_ID cannot give */
+  constructor(options: BlockDeviceOptions) {
+    super((onBroken) =>
+      options.createWorker(
+        {
+          id: checkedSerial(options.serialId),
+          segMax: SEG_MAX,
+          maxDiscardSectors: DISCARD_SECTORS_MAX,
+          maxWriteZeroesSectors: WRITE_ZEROES_SECTORS_MAX,
+        },
+        onBroken,
+      ),
+    );
+    this.name = options.name;
+    this.queueSizes = new Array<number>(options.queueCount).fill(QUEUE_SIZE);
+    this.features =
+      QUEUE_FEATURES |
+      VIRTIO_F_VERSION_1 |
+      VIRTIO_BLK_F_SEG_MAX |
+      VIRTIO_BLK_F_BLK_SIZE |
+      VIRTIO_BLK_F_TOPOLOGY |
+      VIRTIO_BLK_F_FLUSH |
+      VIRTIO_BLK_F_MQ |
+      (options.readOnly ? VIRTIO_BLK_F_RO : VIRTIO_BLK_F_DISCARD | VIRTIO_BLK_F_WRITE_ZEROES);
+    this.config = new BlockConfig({
+      capacity: options.sizeBytes / SECTOR_BYTES,
+      seg_max: SEG_MAX,
+      blk_size: SECTOR_BYTES,
+      physical_block_exp: PHYSICAL_BLOCK_EXP,
+      num_queues: options.queueCount,
+      max_discard_sectors: DISCARD_SECTORS_MAX,
+      max_discard_seg: RANGES_MAX,
+      discard_sector_alignment: 2 ** PHYSICAL_BLOCK_EXP,
+      max_write_zeroes_sectors: WRITE_ZEROES_SECTORS_MAX,
+      max_write_zeroes_seg: RANGES_MAX,
+      write_zeroes_may_unmap: 1,
+    });
+  }
+
+  /** The disk has grown or shrunk to `sizeBytes`: tells the driver so. */
+  setSize(sizeBytes: number): void {
+    this.config.setCapacity(sizeBytes / SECTOR_BYTES);
+    this.configChanged();
+  }
+}
+
+function checkedSerial(serialId: string): string {
+  if (/^[\x20-\x7e]*$/.test(serialId) && serialId.length <= SERIAL_ID_BYTES) return serialId;
+  throw new TsvmError(
+    'invalid-config',
+    `disk serial '${serialId}': give at most ${SERIAL_ID_BYTES} printable ASCII characters`,
+  );
+}

@@ -1,0 +1,72 @@
+/** A virtqueue as the driver configured it: a split queue (virtio 1.2, section 2.7). */
+export interface QueueConfig {
+  readonly index: number;
+  /** Number of descriptors, a power of two. */
+  readonly size: number;
+  /** Descriptor table. */
+  readonly descriptorGpa: number;
+  /** Available ring: the "driver area". */
+  readonly availableGpa: number;
+  /** Used ring: the "device area". */
+  readonly usedGpa: number;
+}
+
+/** A 64-bit register that is written in halves. */
+export interface SplitAddress {
+  low: number;
+  high: number;
+}
+
+/** The registers by which a driver configures one queue. */
+export interface QueueRegisters {
+  ready: boolean;
+  size: number;
+  readonly descriptor: SplitAddress;
+  readonly available: SplitAddress;
+  readonly used: SplitAddress;
+}
+
+/** A queue after a reset; a driver that writes no size gets the largest. */
+export function resetQueue(sizeMax: number): QueueRegisters {
+  return {
+    ready: false,
+    size: sizeMax,
+    descriptor: { low: 0, high: 0 },
+    available: { low: 0, high: 0 },
+    used: { low: 0, high: 0 },
+  };
+}
+
+/** Alignment in bytes of the parts of a split queue, section 2.7. */
+const DESCRIPTOR_ALIGN = 16;
+const AVAILABLE_ALIGN = 2;
+const USED_ALIGN = 4;
+
+/**
+ * The configuration that the registers hold, or, for a person, why there is none. Whether the rings
+ * lie in guest memory is checked where the queue is served, in C.
+ */
+export function queueConfig(
+  index: number,
+  registers: QueueRegisters,
+  sizeMax: number,
+): QueueConfig | string {
+  const { size } = registers;
+  if (size === 0 || size > sizeMax || (size & (size - 1)) !== 0) {
+    return `queue ${index}: size ${size} is not a power of two up to ${sizeMax}`;
+  }
+  const descriptorGpa = joinAddress(registers.descriptor, DESCRIPTOR_ALIGN);
+  if (descriptorGpa === undefined) return `queue ${index}: bad descriptor table address`;
+  const availableGpa = joinAddress(registers.available, AVAILABLE_ALIGN);
+  if (availableGpa === undefined) return `queue ${index}: bad available ring address`;
+  const usedGpa = joinAddress(registers.used, USED_ALIGN);
+  if (usedGpa === undefined) return `queue ${index}: bad used ring address`;
+  return { index, size, descriptorGpa, availableGpa, usedGpa };
+}
+
+/** No guest memory lies where a `number` cannot count bytes. */
+function joinAddress({ low, high }: SplitAddress, align: number): number | undefined {
+  const address = high * 2 ** 32 + low;
+  if (!Number.isSafeInteger(address) || address % align !== 0) return undefined;
+  return address;
+}

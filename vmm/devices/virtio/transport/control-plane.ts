@@ -1,0 +1,197 @@
+import type { ActivationContext, VirtioDevice } from '../device.ts';
+import { featuresRefusal, featuresWord, replaceFeaturesWord } from '../features.ts';
+import { type QueueConfig, type QueueRegisters, queueConfig, resetQueue } from '../queue.ts';
+import {
+  DEVICE_NEEDS_RESET,
+  DRIVER,
+  DRIVER_OK,
+  FAILED,
+  FEATURES_OK,
+  statusAction,
+} from '../status.ts';
+
+export interface ControlPlaneOptions {
+  readonly device: VirtioDevice;
+  /** Sends the driver a configuration change notification. */
+  readonly notifyConfigChange: () => void;
+  /** Clears the transport's own registers, before the status reads 0. */
+  readonly onReset: () => void;
+  /** A mistake of the guest, for a log. The receiver limits the rate. */
+  readonly onGuestError: (reason: string) => void;
+}
+
+/**
+ * What all transports have in common: the device status, the features, the queues' configuration,
+ * activation and reset (virtio 1.2, sections 2.1, 2.2, 2.4 and 3.1). The transport turns its
+ * registers into calls; a call that comes at the wrong time changes nothing and answers false.
+ */
+export class ControlPlane {
+  readonly #device: VirtioDevice;
+  readonly #notifyConfigChange: () => void;
+  readonly #onReset: () => void;
+  readonly #onGuestError: (reason: string) => void;
+  #status = 0;
+  #driverFeatures = 0n;
+  #queues: readonly QueueRegisters[];
+  #activation: ActivationContext | undefined;
+  #resetting: Promise<void> | undefined;
+
+  constructor(options: ControlPlaneOptions) {
+    this.#device = options.device;
+    this.#notifyConfigChange = options.notifyConfigChange;
+    this.#onReset = options.onReset;
+    this.#onGuestError = options.onGuestError;
+    this.#queues = this.#device.queueSizes.map(resetQueue);
+  }
+
+  /** 0 after a reset, and only once it is complete (2.4.2). */
+  get status(): number {
+    return this.#status;
+  }
+
+  deviceFeatures(select: number): number {
+    return featuresWord(this.#device.features, select);
+  }
+
+  setDriverFeatures(select: number, word: number): boolean {
+    // "The driver MUST NOT accept new feature bits after this step" (3.1.1, step 5).
+    if ((this.#status & (DRIVER | FEATURES_OK)) !== DRIVER) return false;
+    if (select === 0 || select === 1) {
+      this.#driverFeatures = replaceFeaturesWord(this.#driverFeatures, select, word);
+      return true;
+    }
+    // A driver may say that it accepts none of the bits beyond 63.
+    return word === 0;
+  }
+
+  /** The largest size of a queue; 0 when there is no such queue. */
+  queueSizeMax(index: number): number {
+    return this.#device.queueSizes[index] ?? 0;
+  }
+
+  queueReady(index: number): boolean {
+    return this.#queues[index]?.ready ?? false;
+  }
+
+  /**
+   * Makes a queue ready or not, before DRIVER_OK. A queue in service is not taken away by itself
+   * (VIRTIO_F_RING_RESET is not offered): it stays ready, as the driver can read, until a reset.
+   */
+  setQueueReady(index: number, ready: boolean): boolean {
+    const queue = this.#configurableQueue(index);
+    if (queue === undefined) return false;
+    queue.ready = ready;
+    return true;
+  }
+
+  /** Lets `change` write a queue's other registers, while the queue is not ready (4.2.2.2). */
+  configureQueue(index: number, change: (queue: QueueRegisters) => void): boolean {
+    const queue = this.#configurableQueue(index);
+    if (queue === undefined || queue.ready) return false;
+    change(queue);
+    return true;
+  }
+
+  /** Queues are set up after the features are negotiated, and before DRIVER_OK (3.1.1, step 7). */
+  #configurableQueue(index: number): QueueRegisters | undefined {
+    if ((this.#status & (FEATURES_OK | DRIVER_OK)) !== FEATURES_OK) return undefined;
+    return this.#queues[index];
+  }
+
+  /** A driver's write of a `value` that is not 0. */
+  setStatus(value: number): boolean {
+    const action = statusAction(this.#status, value);
+    if (action === undefined || this.#resetting !== undefined) return false;
+    this.#status |= value & FAILED;
+    switch (action) {
+      case 'none':
+        this.#status |= value;
+        return true;
+      case 'negotiate':
+        return this.#negotiate();
+      case 'activate':
+        this.#activate();
+        return true;
+    }
+  }
+
+  /**
+   * Resets the device, as a driver's write of 0 to the status does. A promise, if there is one,
+   * resolves when nothing of the device touches guest memory any more; until then the status stays
+   * as it was, and a second reset joins the first.
+   */
+  reset(): void | Promise<void> {
+    if (this.#resetting !== undefined) return this.#resetting;
+    if (this.#activation === undefined) {
+      this.#clear();
+      return undefined;
+    }
+    // From here on no report of this activation counts.
+    this.#activation = undefined;
+    this.#resetting = this.#device.reset().then(() => {
+      this.#resetting = undefined;
+      this.#clear();
+    });
+    return this.#resetting;
+  }
+
+  #clear(): void {
+    this.#driverFeatures = 0n;
+    this.#queues = this.#device.queueSizes.map(resetQueue);
+    this.#onReset();
+    this.#status = 0;
+  }
+
+  #negotiate(): boolean {
+    const refusal = featuresRefusal(this.#device.features, this.#driverFeatures);
+    if (refusal !== undefined) {
+      // The driver reads the status back and finds the bit clear (3.1.1, step 6).
+      this.#onGuestError(refusal);
+      return false;
+    }
+    this.#status |= FEATURES_OK;
+    return true;
+  }
+
+  #activate(): void {
+    this.#status |= DRIVER_OK;
+    const queues: QueueConfig[] = [];
+    const refusals: string[] = [];
+    for (const [index, registers] of this.#queues.entries()) {
+      if (!registers.ready) continue;
+      const config = queueConfig(index, registers, this.queueSizeMax(index));
+      if (typeof config === 'string') refusals.push(config);
+      else queues.push(config);
+    }
+    const activation: ActivationContext = {
+      features: this.#driverFeatures,
+      queues,
+      configChanged: () => {
+        if (this.#activation === activation) this.#notifyConfigChange();
+      },
+      needsReset: (reason) => {
+        if (this.#activation === activation) this.#needReset(reason);
+      },
+    };
+    this.#activation = activation;
+    if (refusals.length > 0) {
+      this.#needReset(refusals.join('; '));
+      return;
+    }
+    try {
+      this.#device.activate(activation);
+    } catch (error) {
+      this.#needReset(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /**
+   * "If DRIVER_OK is set, after it sets DEVICE_NEEDS_RESET, the device MUST send a device
+   * configuration change notification to the driver" (2.1.2). It is set while an activation lasts.
+   */
+  #needReset(reason: string): void {
+    this.#onGuestError(reason);
+    this.#status |= DEVICE_NEEDS_RESET;
+    this.#notifyConfigChange();
+  }
+}

@@ -1,0 +1,221 @@
+/** The virtio-mmio transport, version 2 (virtio 1.2, section 4.2). It knows no device. */
+import type { InterruptLine } from '../../../bus/interrupt-line.ts';
+import type { FastRegister, RegisterBank, RegisterHandler } from '../../../bus/register-bank.ts';
+import type { VirtioDevice } from '../device.ts';
+import type { QueueRegisters } from '../queue.ts';
+import { ControlPlane } from './control-plane.ts';
+import {
+  MMIO_INTERRUPT_CONFIG_CHANGE,
+  MMIO_MAGIC,
+  MMIO_VENDOR_ID,
+  MMIO_VERSION,
+  MmioRegister,
+} from './mmio-registers.ts';
+
+/** A page, so that no two devices share one. */
+export const MMIO_WINDOW_BYTES = 0x1000;
+/** Words of the register bank that the transport needs. */
+export const MMIO_BANK_WORDS = 1;
+/** The word that is InterruptStatus: the queue worker sets MMIO_INTERRUPT_USED_BUFFER in it. */
+export const MMIO_INTERRUPT_STATUS_WORD = 0;
+
+/** The two registers of the interrupt path. Everything else is used only while a driver starts. */
+const FAST_REGISTERS: readonly FastRegister[] = [
+  {
+    offset: MmioRegister.InterruptStatus,
+    width: 4,
+    read: { word: MMIO_INTERRUPT_STATUS_WORD },
+    write: { kind: 'ignore' },
+  },
+  {
+    offset: MmioRegister.InterruptACK,
+    width: 4,
+    write: { kind: 'clear-bits', word: MMIO_INTERRUPT_STATUS_WORD },
+  },
+];
+
+export interface MmioTransportOptions {
+  readonly device: VirtioDevice;
+  /** A bank of {@link MMIO_WINDOW_BYTES} with {@link MMIO_BANK_WORDS}. */
+  readonly bank: RegisterBank;
+  readonly interrupt: InterruptLine;
+  /** A mistake of the guest, for a log. The receiver limits the rate. */
+  readonly onGuestError: (reason: string) => void;
+}
+
+/**
+ * The slow registers of a device. Kicks do not come here: the machine puts an ioeventfd on
+ * QueueNotify for each queue.
+ */
+export class MmioTransport implements RegisterHandler {
+  readonly #device: VirtioDevice;
+  readonly #bank: RegisterBank;
+  readonly #control: ControlPlane;
+  #deviceFeaturesSel = 0;
+  #driverFeaturesSel = 0;
+  #queueSel = 0;
+  /** Accesses that the specification forbids, or that name nothing. */
+  #ignoredReads = 0;
+  #ignoredWrites = 0;
+  /** Writes to QueueNotify with a value that is no queue's. */
+  #strayNotifies = 0;
+
+  constructor(options: MmioTransportOptions) {
+    const { device, bank, interrupt } = options;
+    this.#device = device;
+    this.#bank = bank;
+    this.#control = new ControlPlane({
+      device,
+      notifyConfigChange: () => {
+        Atomics.or(bank.words, MMIO_INTERRUPT_STATUS_WORD, MMIO_INTERRUPT_CONFIG_CHANGE);
+        interrupt.pulse();
+      },
+      onReset: () => this.#clear(),
+      onGuestError: (reason) => options.onGuestError(`${device.name}: ${reason}`),
+    });
+    bank.setFastRegisters(FAST_REGISTERS);
+  }
+
+  /** Resets the device, as its driver can. A promise resolves when it touches nothing any more. */
+  reset(): void | Promise<void> {
+    return this.#control.reset();
+  }
+
+  statistics(): Readonly<Record<string, number>> {
+    return {
+      ...this.#device.statistics(),
+      ignoredReads: this.#ignoredReads,
+      ignoredWrites: this.#ignoredWrites,
+      strayNotifies: this.#strayNotifies,
+    };
+  }
+
+  /** What names no readable register reads 0. */
+  read(offset: number, width: number): number {
+    const value =
+      offset >= MmioRegister.Config
+        ? this.#device.config.read(offset - MmioRegister.Config, width)
+        : this.#readRegister(offset, width);
+    if (value === undefined) this.#ignoredReads += 1;
+    return value ?? 0;
+  }
+
+  write(offset: number, width: number, value: number): void | Promise<void> {
+    if (offset === MmioRegister.Status && width === 4 && value === 0) return this.reset();
+    const done =
+      offset >= MmioRegister.Config
+        ? this.#writeConfig(offset - MmioRegister.Config, width, value)
+        : this.#writeRegister(offset, width, value);
+    if (!done) this.#ignoredWrites += 1;
+    return undefined;
+  }
+
+  #readRegister(offset: number, width: number): number | undefined {
+    // "The driver MUST only use 32 bit wide and aligned reads and writes" (4.2.2.2).
+    if (width !== 4) return undefined;
+    switch (offset) {
+      case MmioRegister.MagicValue:
+        return MMIO_MAGIC;
+      case MmioRegister.Version:
+        return MMIO_VERSION;
+      case MmioRegister.DeviceID:
+        return this.#device.deviceId;
+      case MmioRegister.VendorID:
+        return MMIO_VENDOR_ID;
+      case MmioRegister.DeviceFeatures:
+        return this.#control.deviceFeatures(this.#deviceFeaturesSel);
+      case MmioRegister.QueueNumMax:
+        return this.#control.queueSizeMax(this.#queueSel);
+      case MmioRegister.QueueReady:
+        return this.#control.queueReady(this.#queueSel) ? 1 : 0;
+      case MmioRegister.Status:
+        return this.#control.status;
+      case MmioRegister.SHMLenLow:
+      case MmioRegister.SHMLenHigh:
+      case MmioRegister.SHMBaseLow:
+      case MmioRegister.SHMBaseHigh:
+        // No device has a shared memory region: the length and the address of one read -1.
+        return 0xffffffff;
+      case MmioRegister.ConfigGeneration:
+        return this.#device.config.generation;
+      default:
+        // QueueReset among them: VIRTIO_F_RING_RESET is not offered.
+        return undefined;
+    }
+  }
+
+  /** Answers whether the write was legal. */
+  #writeRegister(offset: number, width: number, value: number): boolean {
+    if (width !== 4) return false;
+    switch (offset) {
+      case MmioRegister.DeviceFeaturesSel:
+        this.#deviceFeaturesSel = value;
+        return true;
+      case MmioRegister.DriverFeaturesSel:
+        this.#driverFeaturesSel = value;
+        return true;
+      case MmioRegister.DriverFeatures:
+        return this.#control.setDriverFeatures(this.#driverFeaturesSel, value);
+      case MmioRegister.QueueSel:
+        this.#queueSel = value;
+        return true;
+      case MmioRegister.QueueReady:
+        return this.#control.setQueueReady(this.#queueSel, value === 1);
+      case MmioRegister.QueueNotify:
+        this.#strayNotifies += 1;
+        return true;
+      case MmioRegister.Status:
+        return this.#control.setStatus(value);
+      case MmioRegister.SHMSel:
+        return true;
+      case MmioRegister.QueueNum:
+        return this.#configureQueue((queue) => {
+          queue.size = value;
+        });
+      case MmioRegister.QueueDescLow:
+        return this.#configureQueue((queue) => {
+          queue.descriptor.low = value;
+        });
+      case MmioRegister.QueueDescHigh:
+        return this.#configureQueue((queue) => {
+          queue.descriptor.high = value;
+        });
+      case MmioRegister.QueueDriverLow:
+        return this.#configureQueue((queue) => {
+          queue.available.low = value;
+        });
+      case MmioRegister.QueueDriverHigh:
+        return this.#configureQueue((queue) => {
+          queue.available.high = value;
+        });
+      case MmioRegister.QueueDeviceLow:
+        return this.#configureQueue((queue) => {
+          queue.used.low = value;
+        });
+      case MmioRegister.QueueDeviceHigh:
+        return this.#configureQueue((queue) => {
+          queue.used.high = value;
+        });
+      default:
+        return false;
+    }
+  }
+
+  #configureQueue(change: (queue: QueueRegisters) => void): boolean {
+    return this.#control.configureQueue(this.#queueSel, change);
+  }
+
+  #writeConfig(offset: number, width: number, value: number): boolean {
+    if (this.#device.writeConfig === undefined) return false;
+    this.#device.writeConfig(offset, width, value);
+    return true;
+  }
+
+  /** "Upon reset, the device MUST clear all bits in InterruptStatus" (4.2.2.1). */
+  #clear(): void {
+    Atomics.store(this.#bank.words, MMIO_INTERRUPT_STATUS_WORD, 0);
+    this.#deviceFeaturesSel = 0;
+    this.#driverFeaturesSel = 0;
+    this.#queueSel = 0;
+  }
+}

@@ -1,0 +1,37 @@
+/** What went wrong, for a program to branch on. The message says what to do about it. */
+export type TsvmErrorCode =
+  /** An option or a configuration value is out of range or contradicts another. */
+  | 'invalid-config'
+  /** A file that was named does not exist or cannot be read. */
+  | 'file-unreadable'
+  /** A kernel image is truncated, malformed or of a kind that cannot be booted. */
+  | 'invalid-kernel'
+  /** The kernel's payload cannot be unpacked on this host (no tool for its format). */
+  | 'cannot-decompress'
+  /** An initrd does not fit in guest memory or below the kernel's limit. */
+  | 'initrd-does-not-fit'
+  /** The kernel command line is longer than the kernel accepts. */
+  | 'cmdline-too-long'
+  /** A disk image is in use, malformed or cannot be served. */
+  | 'invalid-disk'
+  /** Another process holds the disk's lock. */
+  | 'disk-locked'
+  /** /dev/kvm is missing, forbidden, or lacks something that is needed. */
+  | 'kvm-unavailable'
+  /** A KVM or memory system call failed. */
+  | 'kvm-failed'
+  /** An operation that the machine's present state does not allow. */
+  | 'wrong-state'
+  /** A guest resource (address range, interrupt line) is taken or used up. */
+  | 'resource-exhausted';
+
+/** A mistake of the host or the user. A guest's mistake is never thrown. */
+export class TsvmError extends Error {
+  readonly code: TsvmErrorCode;
+
+  constructor(code: TsvmErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'TsvmError';
+    this.code = code;
+  }
+}

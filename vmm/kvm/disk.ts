@@ -1,0 +1,61 @@
+import type { NativeDisk } from '../../kvm-addon/index.d.ts';
+import type {
+  Disk,
+  DiskBackend,
+  ScriptedOperations,
+  ScriptRequest,
+} from '../backends/disk/disk.ts';
+import type { Extent } from '../backends/disk/extent.ts';
+import type { FileLocks } from '../backends/disk/lock.ts';
+import { loadAddon } from './addon.ts';
+
+/** Open file description locks of the host. */
+export function fileLocks(): FileLocks {
+  return loadAddon();
+}
+
+/** A disk that queue workers serve; see {@link Disk}. */
+export class KvmDisk implements Disk {
+  readonly native: NativeDisk;
+
+  /** @param onScriptRequests called on the JavaScript thread, once a batch */
+  constructor(backend: DiskBackend, onScriptRequests: () => void) {
+    const { NativeDisk } = loadAddon();
+    const { sizeBytes, readOnly, scripted } = backend;
+    this.native = new NativeDisk({ sizeBytes, readOnly, scripted, onScriptRequests });
+    backend.attach(this);
+  }
+
+  setScripted(scripted: ScriptedOperations): void {
+    this.native.setScripted(scripted);
+  }
+
+  pushExtents(extents: readonly Extent[]): void {
+    this.native.pushExtents(extents);
+  }
+
+  withdrawExtents(offset: number, length: number): Promise<void> {
+    return this.native.withdrawExtents(offset, length);
+  }
+
+  takeScriptRequests(): ScriptRequest[] {
+    return this.native.takeScriptRequests();
+  }
+
+  retry(id: number): void {
+    this.native.retry(id);
+  }
+
+  finish(id: number, errno: number, data?: Uint8Array): void {
+    this.native.finish(id, errno, data);
+  }
+
+  copyWriteData(id: number): Uint8Array {
+    return this.native.copyWriteData(id);
+  }
+
+  /** Nothing may use the disk any more: its device is reset. */
+  close(): void {
+    this.native.close();
+  }
+}

@@ -1,0 +1,59 @@
+import type { NativeEventFd, NativeQueueHost } from '../../kvm-addon/index.d.ts';
+import type { BlockWorkerOptions } from '../devices/virtio/block/block-device.ts';
+import type { QueueWorker } from '../devices/virtio/queue-worker.ts';
+import { loadAddon } from './addon.ts';
+import type { KvmDisk } from './disk.ts';
+import type { KvmMemory } from './memory.ts';
+import type { KvmRegisterBank } from './register-bank.ts';
+
+/** What a queue worker needs of the machine. */
+export interface QueueHost {
+  readonly memory: KvmMemory;
+  /** One kick a queue; the index is the queue's. */
+  readonly kicks: readonly NativeEventFd[];
+  readonly interrupt: { readonly event: NativeEventFd };
+  /** The word of `bank` whose bit 0 says "used buffer" with each interrupt. */
+  readonly bank: KvmRegisterBank;
+  readonly statusWord: number;
+}
+
+/** How the disk's bytes are moved. */
+export type DiskEngine = 'io_uring' | 'threads';
+
+type OnBroken = (reason: string) => void;
+
+function nativeHost(host: QueueHost, kicks: readonly NativeEventFd[], onBroken: OnBroken): NativeQueueHost {
+  return {
+    memory: host.memory.native,
+    kicks,
+    interrupt: host.interrupt.event,
+    interruptStatus: { bank: host.bank.native, word: host.statusWord },
+    onBroken,
+  };
+}
+
+/** Makes the worker of a block device. */
+export function blockWorker(
+  host: QueueHost,
+  disk: KvmDisk,
+  engine: DiskEngine,
+): (options: BlockWorkerOptions, onBroken: OnBroken) => QueueWorker {
+  return (options, onBroken) => {
+    const { NativeBlockWorker } = loadAddon();
+    return new NativeBlockWorker({
+      host: nativeHost(host, host.kicks, onBroken),
+      disk: disk.native,
+      engine,
+      ...options,
+    });
+  };
+}
+
+/** Makes the worker of an entropy device. */
+export function rngWorker(host: QueueHost): (onBroken: OnBroken) => QueueWorker {
+  return (onBroken) => {
+    const { NativeRngWorker } = loadAddon();
+    return new NativeRngWorker({ host: nativeHost(host, host.kicks, onBroken) });
+  };
+}
+

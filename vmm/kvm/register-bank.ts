@@ -1,0 +1,82 @@
+import type { NativeRegisterBank } from '../../kvm-addon/index.d.ts';
+import type { FastRegister, FastWrite, RegisterBank, WordUpdate } from '../bus/register-bank.ts';
+import { loadAddon } from './addon.ts';
+
+/** struct tsvm_register of kvm-addon/include/tsvm/register_bank_abi.h. */
+const RECORD_BYTES = 20;
+const READ_SCRIPT = 0;
+const READ_WORD = 1;
+const WRITE_SCRIPT = 0;
+const WRITE_KINDS: Readonly<Record<FastWrite['kind'], number>> = {
+  ignore: 1,
+  word: 2,
+  'clear-bits': 3,
+  ring: 4,
+  stamp: 5,
+};
+const NO_WORD = 0xff;
+
+/** The bytes of the native table for these registers. */
+export function encodeRegisters(registers: readonly FastRegister[]): Uint8Array {
+  const view = new DataView(new ArrayBuffer(registers.length * RECORD_BYTES));
+  registers.forEach((register, index) => {
+    const at = index * RECORD_BYTES;
+    const { read, write } = register;
+    view.setUint16(at, register.offset, true);
+    view.setUint8(at + 2, register.width);
+    view.setUint8(at + 3, read === undefined ? READ_SCRIPT : READ_WORD);
+    view.setUint8(at + 4, write === undefined ? WRITE_SCRIPT : WRITE_KINDS[write.kind]);
+    view.setUint8(at + 5, read?.word ?? 0);
+    view.setUint8(at + 6, write !== undefined && 'word' in write ? write.word : 0);
+    const afterWrite = write?.kind === 'ring' ? write.then : undefined;
+    setUpdate(view, at + 7, at + 12, read?.then);
+    setUpdate(view, at + 8, at + 16, afterWrite);
+    view.setUint8(at + 9, write?.kind === 'ring' && write.raise === true ? 1 : 0);
+  });
+  return new Uint8Array(view.buffer);
+}
+
+function setUpdate(view: DataView, wordAt: number, valueAt: number, update?: WordUpdate): void {
+  view.setUint8(wordAt, update?.word ?? NO_WORD);
+  view.setUint32(valueAt, update?.value ?? 0, true);
+}
+
+/** A value that the guest wrote to a stamp register, and when. */
+export interface Stamp {
+  readonly value: number;
+  /** CLOCK_MONOTONIC in milliseconds. */
+  readonly timeMs: number;
+}
+
+/** A register bank that the vCPU threads serve. */
+export class KvmRegisterBank implements RegisterBank {
+  readonly native: NativeRegisterBank;
+  readonly lengthBytes: number;
+  readonly words: Uint32Array;
+
+  /** @param ringBytes size of the write ring, a power of two, or 0 for none */
+  constructor(lengthBytes: number, wordCount: number, ringBytes = 0) {
+    const { NativeRegisterBank } = loadAddon();
+    this.native = new NativeRegisterBank(lengthBytes, wordCount, ringBytes);
+    this.lengthBytes = lengthBytes;
+    this.words = this.native.words;
+  }
+
+  setFastRegisters(registers: readonly FastRegister[]): void {
+    this.native.setRegisters(encodeRegisters(registers));
+  }
+
+  drainRing(): Uint8Array {
+    return this.native.drainRing();
+  }
+
+  /** Takes the stamps written since the last call, oldest first. */
+  takeStamps(): Stamp[] {
+    const pairs = this.native.drainStamps();
+    const stamps: Stamp[] = [];
+    for (let i = 0; i + 1 < pairs.length; i += 2) {
+      stamps.push({ value: pairs[i] ?? 0, timeMs: (pairs[i + 1] ?? 0) / 1e6 });
+    }
+    return stamps;
+  }
+}

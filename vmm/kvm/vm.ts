@@ -1,0 +1,126 @@
+import type { NativeCpuState, NativeEventFd, NativeVm } from '../../kvm-addon/index.d.ts';
+import type { InterruptLine } from '../bus/interrupt-line.ts';
+import { loadAddon } from './addon.ts';
+import { ExitSlot } from './exit-slots.ts';
+import { withKvmErrors } from './kvm-error.ts';
+import type { KvmMemory } from './memory.ts';
+import type { KvmRegisterBank } from './register-bank.ts';
+
+export interface VmOptions {
+  readonly devicePath: string;
+  readonly memory: KvmMemory;
+  /** 1 to 32. */
+  readonly cpus: number;
+  /** Where the kvm-pvm shim page goes; undefined on a host with VT-x or AMD-V. */
+  readonly pvmShimGpa: number | undefined;
+  /** Called on the JavaScript thread when a vCPU or a register ring wants attention. */
+  readonly onWake: () => void;
+}
+
+/** An interrupt line whose edges KVM injects by itself. */
+export interface KvmInterruptLine extends InterruptLine {
+  readonly event: NativeEventFd;
+}
+
+/** A KVM virtual machine with its vCPU threads. */
+export class Vm {
+  readonly slots: readonly ExitSlot[];
+  readonly #native: NativeVm;
+
+  constructor(options: VmOptions) {
+    const { devicePath, memory, cpus, pvmShimGpa, onWake } = options;
+    const { NativeVm } = loadAddon();
+    this.#native = withKvmErrors(
+      `creating a virtual machine on ${devicePath}`,
+      () =>
+        new NativeVm({
+          devicePath,
+          memory: memory.native,
+          cpus,
+          onWake,
+          pvmShimGpa: pvmShimGpa ?? null,
+        }),
+    );
+    const { exitSlots } = this.#native;
+    this.slots = Array.from({ length: cpus }, (_, cpu) => new ExitSlot(exitSlots, cpu));
+  }
+
+  /** `struct kvm_cpuid_entry2[]` that KVM and this CPU can offer. */
+  supportedCpuid(): Uint8Array {
+    return withKvmErrors('reading the CPU features', () => this.#native.supportedCpuid());
+  }
+
+  setCpuid(cpu: number, entries: Uint8Array): void {
+    withKvmErrors(`setting the features of vCPU ${cpu}`, () => this.#native.setCpuid(cpu, entries));
+  }
+
+  getState(cpu: number, state: NativeCpuState): Uint8Array {
+    return withKvmErrors(`reading vCPU ${cpu}`, () => this.#native.getState(cpu, state));
+  }
+
+  setState(cpu: number, state: NativeCpuState, bytes: Uint8Array): void {
+    withKvmErrors(`setting up vCPU ${cpu}`, () => this.#native.setState(cpu, state, bytes));
+  }
+
+  setMsrs(cpu: number, msrs: ReadonlyMap<number, bigint>): void {
+    const indices = Uint32Array.from(msrs.keys());
+    const values = BigUint64Array.from(msrs.values());
+    withKvmErrors(`setting up vCPU ${cpu}`, () => this.#native.setMsrs(cpu, indices, values));
+  }
+
+  /** The line of a GSI (0 to 23); each pulse is one edge, injected without waking anything. */
+  interruptLine(gsi: number): KvmInterruptLine {
+    const event = withKvmErrors(`interrupt line ${gsi}`, () => this.#native.interruptEvent(gsi));
+    return { gsi, event, pulse: () => event.signal() };
+  }
+
+  /** A write of `value` (`lengthBytes` wide) at `gpa` signals the event, without an exit. */
+  kickEvent(gpa: number, lengthBytes: number, value: number): NativeEventFd {
+    return withKvmErrors(`a doorbell at 0x${gpa.toString(16)}`, () =>
+      this.#native.kickEvent(gpa, lengthBytes, value),
+    );
+  }
+
+  /** Puts a bank on the bus; answers the number that slow accesses to it carry. */
+  attachBank(space: 'pio' | 'mmio', base: number, bank: KvmRegisterBank): number {
+    return withKvmErrors(`registers at 0x${base.toString(16)}`, () =>
+      this.#native.attachBank(space, base, bank.native),
+    );
+  }
+
+  /** Hands a slot back: its vCPU goes on. */
+  completeExit(slot: ExitSlot): void {
+    this.#native.completeExit(slot.cpu);
+  }
+
+  failureText(cpu: number): string {
+    return this.#native.failureText(cpu);
+  }
+
+  /** Starts the vCPU threads. */
+  start(): void {
+    withKvmErrors('starting the vCPU threads', () => this.#native.start());
+  }
+
+  /** Asks the vCPUs to park; `onWake` is called once {@link parked} is true. */
+  pause(): void {
+    this.#native.pause();
+  }
+
+  resume(): void {
+    this.#native.resume();
+  }
+
+  get parked(): boolean {
+    return this.#native.parked;
+  }
+
+  /** Counters by name, summed over the vCPUs. */
+  statistics(): Record<string, number> {
+    return this.#native.statistics();
+  }
+
+  close(): void {
+    this.#native.close();
+  }
+}

@@ -1,0 +1,247 @@
+/** bzImage: the kernel's Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header". */
+import { type ImageSource, invalidKernel, readU64 } from './image-file.ts';
+
+export type CompressionFormat = 'gzip' | 'xz' | 'lzma' | 'bzip2' | 'lzo' | 'lz4' | 'zstd';
+
+/** The kernel proper inside a bzImage. Offsets are from the start of the file. */
+export interface BzImagePayload {
+  /** `none`: an ELF file as it is. */
+  readonly format: CompressionFormat | 'none';
+  readonly fileOffset: number;
+  /** Length in bytes, without the word that the kernel's build appends. */
+  readonly sizeBytes: number;
+  /** Length in bytes once unpacked, as the image tells it: at most {@link UNPACKED_SIZE_MAX}. */
+  readonly unpackedSizeBytes: number;
+}
+
+export interface BzImage {
+  /** The setup header, from file offset 0x1f1 to its end. */
+  readonly setupHeader: Uint8Array;
+  /** Boot protocol version, `(major << 8) + minor`. */
+  readonly version: number;
+  /** Largest command line in bytes, without the final NUL. */
+  readonly commandLineMaxBytes: number;
+  /** Highest address of an initrd's last byte. */
+  readonly initrdAddressMax: number;
+  readonly payload: BzImagePayload;
+  /** The image's own unpacking code and payload, when it has a 64-bit entry (XLF_KERNEL_64). */
+  readonly selfUnpacking?: {
+    readonly fileOffset: number;
+    readonly sizeBytes: number;
+    /** Where to load it. The entry is {@link STARTUP_64_OFFSET} bytes further. */
+    readonly gpa: number;
+    /** Memory it needs from `gpa` on, at least `sizeBytes`. */
+    readonly memSizeBytes: number;
+  };
+}
+
+/** Offset of `startup_64` in protected-mode code: boot.rst, "64-bit Boot Protocol". */
+export const STARTUP_64_OFFSET = 0x200;
+
+/** Nothing larger is unpacked: an x86-64 kernel's text mapping is 512 MiB, or 1 GiB with KASLR. */
+export const UNPACKED_SIZE_MAX = 2 ** 30;
+
+/** Offset of `setup_sects`, the first field; all others here are named in boot.rst. */
+export const SETUP_HEADER_OFFSET = 0x1f1;
+const JUMP_OFFSET = 0x200;
+const HEADER_OFFSET = 0x202;
+/** The zero page has room for the header up to here (`struct boot_params`, edd_mbr_sig_buffer). */
+const SETUP_HEADER_END_MAX = 0x290;
+
+const HDRS_MAGIC = 0x53726448;
+const BOOT_FLAG = 0xaa55;
+const JUMP_SHORT = 0xeb;
+const SECTOR_SIZE = 512;
+const LOADED_HIGH = 1 << 0;
+/** Where LOADED_HIGH code goes that names no preferred address. */
+const LOADED_HIGH_GPA = 0x100000;
+const XLF_KERNEL_64 = 1 << 0;
+
+const VERSION_PAYLOAD = 0x0208;
+const VERSION_INIT_SIZE = 0x020a;
+const VERSION_XLOADFLAGS = 0x020c;
+
+/** Each format's first bytes, in hexadecimal. */
+const MAGICS: readonly (readonly [string, BzImagePayload['format']])[] = [
+  ['1f8b08', 'gzip'],
+  ['fd377a585a00', 'xz'],
+  ['5d0000', 'lzma'],
+  ['425a68', 'bzip2'],
+  ['894c5a4f000d0a1a0a', 'lzo'],
+  ['02214c18', 'lz4'],
+  ['28b52ffd', 'zstd'],
+  ['7f454c46', 'none'],
+];
+const MAGIC_SIZE_MAX = 9;
+
+/** True when the image has the setup header's magic, so that {@link parseBzImage} can judge it. */
+export function isBzImage(image: ImageSource): boolean {
+  if (image.sizeBytes < HEADER_OFFSET + 4) return false;
+  return image.read(HEADER_OFFSET, 4, 'header').getUint32(0, true) === HDRS_MAGIC;
+}
+
+/**
+ * Reads and checks the setup header and finds the payload.
+ * @throws TsvmError `invalid-kernel` naming the field that is wrong
+ */
+export function parseBzImage(image: ImageSource): BzImage {
+  const header = readSetupHeader(image);
+  const u32 = (fieldOffset: number) => header.getUint32(fieldOffset - SETUP_HEADER_OFFSET, true);
+  const version = header.getUint16(0x206 - SETUP_HEADER_OFFSET, true);
+  const setupSectors = header.getUint8(0x1f1 - SETUP_HEADER_OFFSET) || 4;
+  const codeOffset = (setupSectors + 1) * SECTOR_SIZE;
+  const codeSize = u32(0x1f4) * 16;
+  if (codeOffset >= image.sizeBytes) {
+    throw invalidKernel(
+      image,
+      'setup_sects',
+      `the setup ends at ${codeOffset}, the file at ${image.sizeBytes}`,
+    );
+  }
+  if (codeOffset + codeSize > image.sizeBytes) {
+    throw invalidKernel(
+      image,
+      'syssize',
+      `the code ends at ${codeOffset + codeSize}, the file at ${image.sizeBytes}`,
+    );
+  }
+  const initSize = version >= VERSION_INIT_SIZE ? u32(0x260) : 0;
+  const payload = findPayload(image, codeOffset, u32(0x248), u32(0x24c), initSize);
+  const selfUnpacking = findSelfUnpacking(image, header, version, codeOffset);
+  return {
+    setupHeader: new Uint8Array(header.buffer, header.byteOffset, header.byteLength),
+    version,
+    commandLineMaxBytes: u32(0x238),
+    initrdAddressMax: u32(0x22c),
+    payload,
+    ...(selfUnpacking && { selfUnpacking }),
+  };
+}
+
+function readSetupHeader(image: ImageSource): DataView {
+  const jump = image.read(JUMP_OFFSET, 8, 'jump, header and version');
+  const magic = jump.getUint32(2, true);
+  if (magic !== HDRS_MAGIC) {
+    throw invalidKernel(image, 'header', `0x${magic.toString(16)} where "HdrS" is 0x53726448`);
+  }
+  const bootFlag = image.read(0x1fe, 2, 'boot_flag').getUint16(0, true);
+  if (bootFlag !== BOOT_FLAG) {
+    throw invalidKernel(image, 'boot_flag', `0x${bootFlag.toString(16)} where 0xaa55 is due`);
+  }
+  const version = jump.getUint16(6, true);
+  if (version < VERSION_PAYLOAD) {
+    throw invalidKernel(
+      image,
+      'version',
+      `boot protocol ${versionText(version)} is older than 2.08 (Linux 2.6.26), the oldest supported`,
+    );
+  }
+  // The jump over the header tells its length.
+  const end = HEADER_OFFSET + jump.getUint8(1);
+  const endMin = version >= VERSION_INIT_SIZE ? 0x264 : 0x250;
+  if (jump.getUint8(0) !== JUMP_SHORT || end < endMin || end > SETUP_HEADER_END_MAX) {
+    throw invalidKernel(
+      image,
+      'jump',
+      `the header ends at 0x${end.toString(16)}, but version ${versionText(version)} needs ` +
+        `0x${endMin.toString(16)} to 0x${SETUP_HEADER_END_MAX.toString(16)}`,
+    );
+  }
+  const header = image.read(SETUP_HEADER_OFFSET, end - SETUP_HEADER_OFFSET, 'setup header');
+  if (!(header.getUint8(0x211 - SETUP_HEADER_OFFSET) & LOADED_HIGH)) {
+    throw invalidKernel(
+      image,
+      'loadflags',
+      'LOADED_HIGH is clear: a zImage, which is not supported',
+    );
+  }
+  return header;
+}
+
+function findPayload(
+  image: ImageSource,
+  codeOffset: number,
+  payloadOffset: number,
+  payloadLength: number,
+  initSize: number,
+): BzImagePayload {
+  const fileOffset = codeOffset + payloadOffset;
+  if (fileOffset >= image.sizeBytes) {
+    throw invalidKernel(
+      image,
+      'payload_offset',
+      `the payload begins at ${fileOffset}, the file ends at ${image.sizeBytes}`,
+    );
+  }
+  if (fileOffset + payloadLength > image.sizeBytes) {
+    throw invalidKernel(
+      image,
+      'payload_length',
+      `the payload ends at ${fileOffset + payloadLength}, the file at ${image.sizeBytes}`,
+    );
+  }
+  if (payloadLength < MAGIC_SIZE_MAX + 4) {
+    throw invalidKernel(image, 'payload_length', `${payloadLength} bytes cannot hold a kernel`);
+  }
+  const format = detectFormat(image, fileOffset);
+  if (format === 'none') {
+    return { format, fileOffset, sizeBytes: payloadLength, unpackedSizeBytes: payloadLength };
+  }
+  // The build appends the unpacked size to each format but gzip, which ends with it anyway.
+  const unpackedSizeBytes = image
+    .read(fileOffset + payloadLength - 4, 4, 'payload_length')
+    .getUint32(0, true);
+  const sizeBytes = format === 'gzip' ? payloadLength : payloadLength - 4;
+  // In place, the kernel is unpacked within init_size, so a larger payload is a lie.
+  const sizeMax = Math.min(initSize || UNPACKED_SIZE_MAX, UNPACKED_SIZE_MAX);
+  if (unpackedSizeBytes === 0 || unpackedSizeBytes > sizeMax) {
+    throw invalidKernel(
+      image,
+      'unpacked size at the end of the payload',
+      `${unpackedSizeBytes} bytes is not within 1..${sizeMax}${initSize ? ' (init_size)' : ''}`,
+    );
+  }
+  return { format, fileOffset, sizeBytes, unpackedSizeBytes };
+}
+
+function detectFormat(image: ImageSource, fileOffset: number): BzImagePayload['format'] {
+  const view = image.read(fileOffset, MAGIC_SIZE_MAX, 'payload_offset');
+  const start = Buffer.from(view.buffer, view.byteOffset, view.byteLength).toString('hex');
+  const found = MAGICS.find(([magic]) => start.startsWith(magic));
+  if (found) return found[1];
+  throw invalidKernel(image, 'payload_offset', `the payload begins with ${start}, no known format`);
+}
+
+function findSelfUnpacking(
+  image: ImageSource,
+  header: DataView,
+  version: number,
+  codeOffset: number,
+): BzImage['selfUnpacking'] {
+  if (version < VERSION_XLOADFLAGS) return undefined;
+  if (!(header.getUint16(0x236 - SETUP_HEADER_OFFSET, true) & XLF_KERNEL_64)) return undefined;
+  const alignment = header.getUint32(0x230 - SETUP_HEADER_OFFSET, true);
+  if (alignment === 0 || (alignment & (alignment - 1)) !== 0) {
+    throw invalidKernel(image, 'kernel_alignment', `${alignment} is not a power of two`);
+  }
+  const preferred = readU64(image, header, 0x258 - SETUP_HEADER_OFFSET, 'pref_address');
+  const gpa = preferred || LOADED_HIGH_GPA;
+  const relocatable = header.getUint8(0x234 - SETUP_HEADER_OFFSET) !== 0;
+  if (relocatable && gpa % alignment !== 0) {
+    throw invalidKernel(
+      image,
+      'pref_address',
+      `0x${gpa.toString(16)} is not a multiple of kernel_alignment, 0x${alignment.toString(16)}`,
+    );
+  }
+  const sizeBytes = image.sizeBytes - codeOffset;
+  if (sizeBytes <= STARTUP_64_OFFSET) {
+    throw invalidKernel(image, 'xloadflags', 'XLF_KERNEL_64 is set, but there is no code for it');
+  }
+  const initSize = header.getUint32(0x260 - SETUP_HEADER_OFFSET, true);
+  return { fileOffset: codeOffset, sizeBytes, gpa, memSizeBytes: Math.max(initSize, sizeBytes) };
+}
+
+function versionText(version: number): string {
+  return `${version >> 8}.${String(version & 0xff).padStart(2, '0')}`;
+}

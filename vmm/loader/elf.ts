@@ -1,0 +1,182 @@
+/** ELF64 kernels for x86-64: System V ABI, "ELF Header", "Program Header", "Note Section". */
+import { checkRange, type ImageSource, invalidKernel, readU64 } from './image-file.ts';
+
+/** A PT_LOAD program header. Its file range lies within the image; its address is unchecked. */
+export interface ElfSegment {
+  /** p_offset */
+  readonly fileOffset: number;
+  /** p_filesz, at most `memSizeBytes` */
+  readonly fileSizeBytes: number;
+  /** p_paddr */
+  readonly gpa: number;
+  /** p_memsz, above 0; the bytes after p_filesz are zero */
+  readonly memSizeBytes: number;
+}
+
+export interface ElfImage {
+  /** e_entry: for a kernel, a guest-physical address. It lies within a segment. */
+  readonly entry: number;
+  /** At least one. */
+  readonly segments: readonly ElfSegment[];
+  /** The 32-bit entry that a PVH note names. It lies within a segment. */
+  readonly pvhEntry?: number;
+}
+
+const EHDR_SIZE = 64;
+const PHDR_SIZE = 56;
+/** Linux has 5. The bound keeps hostile images cheap. */
+const PHDRS_MAX = 128;
+/** Linux's notes take some hundred bytes. */
+const NOTE_SEGMENT_SIZE_MAX = 0x10000;
+
+const ELF_MAGIC = 0x7f454c46;
+const ELFCLASS64 = 2;
+const ELFDATA2LSB = 1;
+const ET_EXEC = 2;
+const ET_DYN = 3;
+const EM_X86_64 = 62;
+const PT_LOAD = 1;
+const PT_NOTE = 4;
+
+/** Xen's `elfnote.h`: the 32-bit physical entry of PVH. */
+const XEN_ELFNOTE_PHYS32_ENTRY = 18;
+/** "Xen\0", big-endian. */
+const XEN_NOTE_NAME = 0x58656e00;
+
+/** True when the first four bytes are ELF's. */
+export function isElf(image: ImageSource): boolean {
+  return image.sizeBytes >= 4 && image.read(0, 4, 'e_ident').getUint32(0) === ELF_MAGIC;
+}
+
+/**
+ * Reads and checks the headers of a kernel.
+ * @throws TsvmError `invalid-kernel` naming the field that is wrong
+ */
+export function parseElf(image: ImageSource): ElfImage {
+  const ehdr = image.read(0, EHDR_SIZE, 'ELF header');
+  checkIdentity(image, ehdr);
+  const entry = readU64(image, ehdr, 24, 'e_entry');
+  const phdrs = readProgramHeaders(image, ehdr);
+
+  const segments: ElfSegment[] = [];
+  let pvhEntry: number | undefined;
+  phdrs.forEach((phdr, index) => {
+    const type = phdr.getUint32(0, true);
+    if (type === PT_LOAD) {
+      const segment = parseSegment(image, phdr, index);
+      if (segment.memSizeBytes > 0) segments.push(segment);
+    } else if (type === PT_NOTE) {
+      pvhEntry ??= findPvhEntry(image, phdr, index);
+    }
+  });
+  if (segments.length === 0) throw invalidKernel(image, 'e_phnum', 'there is no PT_LOAD segment');
+  checkEntry(image, 'e_entry', entry, segments);
+  if (pvhEntry === undefined) return { entry, segments };
+  checkEntry(image, 'XEN_ELFNOTE_PHYS32_ENTRY', pvhEntry, segments);
+  return { entry, segments, pvhEntry };
+}
+
+function checkIdentity(image: ImageSource, ehdr: DataView): void {
+  const expect = (field: string, value: number, ...allowed: number[]): void => {
+    if (allowed.includes(value)) return;
+    throw invalidKernel(image, field, `${value} where a kernel for x86-64 has ${allowed[0]}`);
+  };
+  expect('EI_MAG', ehdr.getUint32(0), ELF_MAGIC);
+  expect('EI_CLASS', ehdr.getUint8(4), ELFCLASS64);
+  expect('EI_DATA', ehdr.getUint8(5), ELFDATA2LSB);
+  expect('e_type', ehdr.getUint16(16, true), ET_EXEC, ET_DYN);
+  expect('e_machine', ehdr.getUint16(18, true), EM_X86_64);
+}
+
+function readProgramHeaders(image: ImageSource, ehdr: DataView): DataView[] {
+  const tableOffset = readU64(image, ehdr, 32, 'e_phoff');
+  const entrySize = ehdr.getUint16(54, true);
+  const count = ehdr.getUint16(56, true);
+  if (entrySize !== PHDR_SIZE) {
+    throw invalidKernel(image, 'e_phentsize', `${entrySize} where ELF64 has ${PHDR_SIZE}`);
+  }
+  if (count > PHDRS_MAX) {
+    throw invalidKernel(image, 'e_phnum', `${count} is more than the ${PHDRS_MAX} that are read`);
+  }
+  const table = image.read(tableOffset, count * PHDR_SIZE, 'e_phoff');
+  return Array.from(
+    { length: count },
+    (_, index) => new DataView(table.buffer, table.byteOffset + index * PHDR_SIZE, PHDR_SIZE),
+  );
+}
+
+function parseSegment(image: ImageSource, phdr: DataView, index: number): ElfSegment {
+  const field = (name: string) => `program header ${index}, ${name}`;
+  const fileOffset = readU64(image, phdr, 8, field('p_offset'));
+  const gpa = readU64(image, phdr, 24, field('p_paddr'));
+  const fileSizeBytes = readU64(image, phdr, 32, field('p_filesz'));
+  const memSizeBytes = readU64(image, phdr, 40, field('p_memsz'));
+  checkRange(image, fileOffset, fileSizeBytes, field('p_offset + p_filesz'));
+  if (fileSizeBytes > memSizeBytes) {
+    throw invalidKernel(
+      image,
+      field('p_filesz'),
+      `${fileSizeBytes} is above p_memsz, ${memSizeBytes}`,
+    );
+  }
+  if (!Number.isSafeInteger(gpa + memSizeBytes)) {
+    throw invalidKernel(
+      image,
+      field('p_paddr + p_memsz'),
+      `${gpa} + ${memSizeBytes} is out of range`,
+    );
+  }
+  return { fileOffset, fileSizeBytes, gpa, memSizeBytes };
+}
+
+function findPvhEntry(image: ImageSource, phdr: DataView, index: number): number | undefined {
+  const field = (name: string) => `note segment in program header ${index}, ${name}`;
+  const fileOffset = readU64(image, phdr, 8, field('p_offset'));
+  const size = readU64(image, phdr, 32, field('p_filesz'));
+  // Linux aligns its notes to 4 in ELF64 too; only .note.gnu.property has 8.
+  const alignment = phdr.getBigUint64(48, true) === 8n ? 8 : 4;
+  if (size > NOTE_SEGMENT_SIZE_MAX) {
+    throw invalidKernel(image, field('p_filesz'), `${size} is above ${NOTE_SEGMENT_SIZE_MAX}`);
+  }
+  const notes = image.read(fileOffset, size, field('p_offset + p_filesz'));
+  for (let at = 0; at + 12 <= size; ) {
+    const nameSize = notes.getUint32(at, true);
+    const descSize = notes.getUint32(at + 4, true);
+    const type = notes.getUint32(at + 8, true);
+    const descAt = alignUp(at + 12 + nameSize, alignment);
+    const end = descAt + descSize;
+    if (end > size) {
+      throw invalidKernel(image, field('n_namesz + n_descsz'), `a note ends at ${end} of ${size}`);
+    }
+    const isXen = nameSize === 4 && notes.getUint32(at + 12) === XEN_NOTE_NAME;
+    if (isXen && type === XEN_ELFNOTE_PHYS32_ENTRY) {
+      // A 64-bit kernel may write the 32-bit address as a 64-bit word.
+      if (descSize === 4) return notes.getUint32(descAt, true);
+      if (descSize === 8) return readU64(image, notes, descAt, 'XEN_ELFNOTE_PHYS32_ENTRY');
+      throw invalidKernel(image, 'XEN_ELFNOTE_PHYS32_ENTRY', `n_descsz is ${descSize}, not 4 or 8`);
+    }
+    at = alignUp(end, alignment);
+  }
+  return undefined;
+}
+
+function checkEntry(
+  image: ImageSource,
+  field: string,
+  entry: number,
+  segments: readonly ElfSegment[],
+): void {
+  const inside = segments.some(
+    ({ gpa, fileSizeBytes }) => entry >= gpa && entry < gpa + fileSizeBytes,
+  );
+  if (inside) return;
+  throw invalidKernel(
+    image,
+    field,
+    `0x${entry.toString(16)} is not the physical address of anything in a PT_LOAD segment`,
+  );
+}
+
+function alignUp(value: number, alignment: number): number {
+  return Math.ceil(value / alignment) * alignment;
+}

@@ -1,0 +1,117 @@
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { TsvmError } from '../errors.ts';
+
+/** Bytes of an image that a parser may ask for. Offsets and sizes come from untrusted fields. */
+export interface ImageSource {
+  /** What to call the image in an error, such as its path. */
+  readonly name: string;
+  /** Length in bytes. */
+  readonly sizeBytes: number;
+  /**
+   * The bytes [offset, offset + length).
+   * @throws TsvmError `invalid-kernel` naming `what` when they are not all within the image
+   */
+  read(offset: number, length: number, what: string): DataView;
+}
+
+/** An error about a field of a kernel image: the field's name in its specification comes first. */
+export function invalidKernel(image: ImageSource, field: string, problem: string): TsvmError {
+  return new TsvmError('invalid-kernel', `${image.name}: ${field}: ${problem}`);
+}
+
+/** @throws TsvmError `invalid-kernel` unless [offset, offset + length) lies within the image */
+export function checkRange(image: ImageSource, offset: number, length: number, what: string): void {
+  if (offset >= 0 && length >= 0 && offset + length <= image.sizeBytes) return;
+  throw invalidKernel(
+    image,
+    what,
+    `${length} bytes at offset ${offset} do not lie within the image's ${image.sizeBytes} bytes`,
+  );
+}
+
+/**
+ * A 64-bit field as a number.
+ * @throws TsvmError `invalid-kernel` for 2^53 and more, which no valid image needs
+ */
+export function readU64(image: ImageSource, view: DataView, offset: number, field: string): number {
+  const value = view.getBigUint64(offset, true);
+  if (value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value);
+  throw invalidKernel(image, field, `0x${value.toString(16)} is out of range`);
+}
+
+/** A part of an image as an image of its own. */
+export function imagePart(image: ImageSource, start: number, sizeBytes: number): ImageSource {
+  const part: ImageSource = {
+    name: image.name,
+    sizeBytes,
+    read(offset, length, what) {
+      checkRange(part, offset, length, what);
+      return image.read(start + offset, length, what);
+    },
+  };
+  return part;
+}
+
+/** An open regular file. Its descriptor lives until {@link close}. */
+export class ImageFile implements ImageSource {
+  readonly name: string;
+  readonly fd: number;
+  readonly sizeBytes: number;
+  /** As the file was when it was opened. */
+  readonly stat: BigIntStats;
+
+  /**
+   * @param name what to call it in an error
+   * @throws TsvmError `file-unreadable` when it cannot be opened or is not a regular file
+   */
+  constructor(path: string, name = path) {
+    this.name = name;
+    try {
+      // Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
+      this.fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    } catch (cause) {
+      throw unreadable(path, cause);
+    }
+    this.stat = fstatSync(this.fd, { bigint: true });
+    this.sizeBytes = Number(this.stat.size);
+    if (!this.stat.isFile()) {
+      this.close();
+      throw new TsvmError('file-unreadable', `${path} is not a regular file`);
+    }
+  }
+
+  read(offset: number, length: number, what: string): DataView {
+    checkRange(this, offset, length, what);
+    const bytes = new Uint8Array(length);
+    this.readInto(bytes, offset);
+    return new DataView(bytes.buffer);
+  }
+
+  /**
+   * Fills `target` from `offset` on.
+   * @throws TsvmError `file-unreadable` when the file fails or ends first
+   */
+  readInto(target: Uint8Array, offset: number): void {
+    for (let done = 0; done < target.byteLength; ) {
+      let count: number;
+      try {
+        count = readSync(this.fd, target, done, target.byteLength - done, offset + done);
+      } catch (cause) {
+        throw unreadable(this.name, cause);
+      }
+      if (count === 0) {
+        throw new TsvmError('file-unreadable', `${this.name} became shorter while it was read`);
+      }
+      done += count;
+    }
+  }
+
+  close(): void {
+    closeSync(this.fd);
+  }
+}
+
+function unreadable(path: string, cause: unknown): TsvmError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new TsvmError('file-unreadable', `cannot read ${path}: ${reason}`, { cause });
+}

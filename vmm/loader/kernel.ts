@@ -1,0 +1,156 @@
+/** From a kernel's file to a plan: what stands where in guest memory, and how it is entered. */
+import { TsvmError } from '../errors.ts';
+import { type BzImage, isBzImage, parseBzImage, STARTUP_64_OFFSET } from './bzimage.ts';
+import { type ElfImage, isElf, parseElf } from './elf.ts';
+import { ImageFile, imagePart } from './image-file.ts';
+import type { InitrdLimits } from './initrd.ts';
+import { openUnpackedKernel } from './kernel-cache.ts';
+import { COMMAND_LINE_MAX_BYTES } from './kernel-cmdline.ts';
+import {
+  checkPlacements,
+  type FilePlacement,
+  type LoadSpace,
+  type PlacementPiece,
+  planPlacement,
+} from './placement.ts';
+
+/** How the boot vCPU enters the kernel. */
+export type KernelEntry =
+  /**
+   * 64-bit Linux boot protocol: long mode, RSI = zero page. `setupHeader` is the bzImage's, from
+   * its field setup_sects on; a bare vmlinux has none.
+   */
+  | { readonly protocol: 'linux64'; readonly rip: number; readonly setupHeader?: Uint8Array }
+  /** PVH: 32-bit protected mode without paging, EBX = start info. */
+  | { readonly protocol: 'pvh'; readonly rip: number };
+
+export interface LoadedKernel extends InitrdLimits {
+  readonly entry: KernelEntry;
+  /** The open file that `pieces` take their bytes from. The caller closes it. */
+  readonly image: ImageFile;
+  readonly pieces: readonly PlacementPiece[];
+  /** Largest command line in bytes, without the NUL. */
+  readonly commandLineMaxBytes: number;
+  /** Sentences for the log about what worked less well than it should. */
+  readonly warnings: readonly string[];
+}
+
+export interface KernelLoadOptions {
+  readonly path: string;
+  readonly space: LoadSpace;
+  /** Where unpacked kernels are kept; see `kernelCacheDirectory`. */
+  readonly cacheDirectory: string;
+}
+
+/** Highest address of an initrd for a kernel without a setup header: what Linux has in its own. */
+const INITRD_ADDRESS_MAX = 0x7fffffff;
+
+/**
+ * Opens a kernel, bzImage or ELF, and plans its place.
+ * @throws TsvmError `file-unreadable`, `invalid-kernel` naming the field that is wrong,
+ *   `cannot-decompress` when neither the host nor the image itself can unpack it, or
+ *   `invalid-config` when the guest has too little memory
+ */
+export async function loadKernel(options: KernelLoadOptions): Promise<LoadedKernel> {
+  const file = new ImageFile(options.path);
+  let kernel: LoadedKernel;
+  try {
+    kernel = await planKernel(file, options);
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+  if (kernel.image !== file) file.close();
+  return kernel;
+}
+
+async function planKernel(file: ImageFile, options: KernelLoadOptions): Promise<LoadedKernel> {
+  if (isElf(file)) {
+    const elf = parseElf(file);
+    const entry: KernelEntry =
+      elf.pvhEntry === undefined
+        ? { protocol: 'linux64', rip: elf.entry }
+        : { protocol: 'pvh', rip: elf.pvhEntry };
+    return {
+      ...planParts(file, elf.segments, options.space),
+      entry,
+      image: file,
+      initrdAddressMax: INITRD_ADDRESS_MAX,
+      commandLineMaxBytes: COMMAND_LINE_MAX_BYTES,
+      warnings: [],
+    };
+  }
+  if (isBzImage(file)) return planBzImage(file, parseBzImage(file), options);
+  throw new TsvmError(
+    'invalid-kernel',
+    `${file.name} is neither a bzImage nor an ELF file: give a kernel for x86-64`,
+  );
+}
+
+async function planBzImage(
+  file: ImageFile,
+  bzImage: BzImage,
+  options: KernelLoadOptions,
+): Promise<LoadedKernel> {
+  const { setupHeader, commandLineMaxBytes, initrdAddressMax, selfUnpacking } = bzImage;
+  const common = { commandLineMaxBytes, initrdAddressMax };
+  let unpacked: Awaited<ReturnType<typeof openPayload>>;
+  try {
+    unpacked = await openPayload(file, bzImage, options.cacheDirectory);
+  } catch (error) {
+    const unable = error instanceof TsvmError && error.code === 'cannot-decompress';
+    if (!unable || selfUnpacking === undefined) throw error;
+    const parts = [{ ...selfUnpacking, fileSizeBytes: selfUnpacking.sizeBytes }];
+    return {
+      ...common,
+      ...planParts(file, parts, options.space),
+      entry: { protocol: 'linux64', rip: selfUnpacking.gpa + STARTUP_64_OFFSET, setupHeader },
+      image: file,
+      warnings: [`${error.message}; until then the kernel unpacks itself, which takes longer`],
+    };
+  }
+  const { image, elf, warning } = unpacked;
+  try {
+    return {
+      ...common,
+      ...planParts(file, elf.segments, options.space),
+      entry: { protocol: 'linux64', rip: elf.entry, setupHeader },
+      image,
+      warnings: warning === undefined ? [] : [warning],
+    };
+  } catch (error) {
+    if (image !== file) image.close();
+    throw error;
+  }
+}
+
+/** The ELF kernel in a bzImage, with offsets in the file that is returned. */
+async function openPayload(
+  file: ImageFile,
+  { payload }: BzImage,
+  cacheDirectory: string,
+): Promise<{ image: ImageFile; elf: ElfImage; warning?: string }> {
+  const { format, fileOffset, sizeBytes } = payload;
+  if (format !== 'none') {
+    return openUnpackedKernel(file, { ...payload, format }, cacheDirectory);
+  }
+  const elf = parseElf(imagePart(file, fileOffset, sizeBytes));
+  const segments = elf.segments.map((segment) => ({
+    ...segment,
+    fileOffset: segment.fileOffset + fileOffset,
+  }));
+  return { image: file, elf: { ...elf, segments } };
+}
+
+function planParts(
+  file: ImageFile,
+  parts: readonly FilePlacement[],
+  space: LoadSpace,
+): Pick<LoadedKernel, 'pieces' | 'kernelStartGpa' | 'kernelEndGpa'> {
+  checkPlacements(file.name, parts, space);
+  return {
+    pieces: parts.flatMap(planPlacement),
+    kernelStartGpa: Math.min(...parts.map((part) => part.gpa)),
+    kernelEndGpa: Math.max(...parts.map((part) => part.gpa + part.memSizeBytes)),
+  };
+}

@@ -1,0 +1,147 @@
+/** How the bytes of a file come to stand in guest memory: mapped where they can be, else copied. */
+import { TsvmError } from '../errors.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import type { ImageFile } from './image-file.ts';
+
+/** Granularity of a mapping. */
+export const PAGE_SIZE = 0x1000;
+
+/** A part of a file that belongs at `gpa`, followed by zeroes up to `memSizeBytes`. */
+export interface FilePlacement {
+  readonly gpa: number;
+  readonly memSizeBytes: number;
+  readonly fileOffset: number;
+  /** At most `memSizeBytes`. */
+  readonly fileSizeBytes: number;
+}
+
+/** One step of a placement. Pieces never overlap. */
+export type PlacementPiece =
+  /** Whole pages: gpa, length and offset are multiples of {@link PAGE_SIZE}. */
+  | {
+      readonly kind: 'map';
+      readonly gpa: number;
+      readonly lengthBytes: number;
+      readonly fileOffset: number;
+    }
+  | {
+      readonly kind: 'copy';
+      readonly gpa: number;
+      readonly lengthBytes: number;
+      readonly fileOffset: number;
+    }
+  /** Fresh guest memory is zero already and needs no such step. */
+  | { readonly kind: 'zero'; readonly gpa: number; readonly lengthBytes: number };
+
+/** Guest-physical addresses where a kernel or an initrd may stand. */
+export interface LoadSpace {
+  /** First address after what the machine keeps low in memory. */
+  readonly startGpa: number;
+  /** First address past the RAM below the device hole. */
+  readonly endGpa: number;
+  /** The same for a guest with as much memory as can be: where the device hole begins. */
+  readonly endGpaMax: number;
+}
+
+/** Maps a file over guest memory, copy-on-write. All numbers are multiples of {@link PAGE_SIZE}. */
+export interface FileMapper {
+  mapFile(gpa: number, lengthBytes: number, fd: number, fileOffset: number): void;
+}
+
+/**
+ * Splits a placement into pieces. Only pages that the file fills whole are mapped: a mapped page
+ * thus never hides a neighbour's bytes, nor shows what follows in the file where zeroes belong.
+ */
+export function planPlacement(placement: FilePlacement): PlacementPiece[] {
+  const { gpa, fileOffset } = placement;
+  const fileEnd = gpa + placement.fileSizeBytes;
+  const mappable = (gpa - fileOffset) % PAGE_SIZE === 0;
+  const firstPage = mappable ? Math.ceil(gpa / PAGE_SIZE) * PAGE_SIZE : fileEnd;
+  const mapEnd = Math.floor(fileEnd / PAGE_SIZE) * PAGE_SIZE;
+
+  const pieces: PlacementPiece[] = [];
+  const add = (kind: 'map' | 'copy', start: number, end: number): void => {
+    if (end <= start) return;
+    pieces.push({
+      kind,
+      gpa: start,
+      lengthBytes: end - start,
+      fileOffset: fileOffset + start - gpa,
+    });
+  };
+  if (firstPage < mapEnd) {
+    add('copy', gpa, firstPage);
+    add('map', firstPage, mapEnd);
+    add('copy', mapEnd, fileEnd);
+  } else {
+    add('copy', gpa, fileEnd);
+  }
+  const zeroes = placement.memSizeBytes - placement.fileSizeBytes;
+  if (zeroes > 0) pieces.push({ kind: 'zero', gpa: fileEnd, lengthBytes: zeroes });
+  return pieces;
+}
+
+/**
+ * Checks that a kernel's parts stand in RAM that is theirs and apart from each other.
+ * @param name the kernel's path, for the error
+ * @throws TsvmError `invalid-kernel`, or `invalid-config` when only more memory is missing
+ */
+export function checkPlacements(
+  name: string,
+  placements: readonly FilePlacement[],
+  space: LoadSpace,
+): void {
+  const sorted = [...placements].sort((a, b) => a.gpa - b.gpa);
+  let previousEnd = 0;
+  for (const { gpa, memSizeBytes } of sorted) {
+    const end = gpa + memSizeBytes;
+    const range = `p_paddr ${hex(gpa)}..${hex(end)}`;
+    if (gpa < space.startGpa) {
+      throw new TsvmError(
+        'invalid-kernel',
+        `${name}: ${range} is over the machine's tables, below ${hex(space.startGpa)}`,
+      );
+    }
+    if (end > space.endGpaMax) {
+      throw new TsvmError(
+        'invalid-kernel',
+        `${name}: ${range} is over the device hole at ${hex(space.endGpaMax)}`,
+      );
+    }
+    if (gpa < previousEnd) {
+      throw new TsvmError('invalid-kernel', `${name}: ${range} overlaps the segment before it`);
+    }
+    previousEnd = end;
+  }
+  if (previousEnd > space.endGpa) {
+    const needMib = Math.ceil(previousEnd / 2 ** 20);
+    throw new TsvmError(
+      'invalid-config',
+      `${name} needs memory up to ${hex(previousEnd)}, the guest has ${hex(space.endGpa)}: ` +
+        `give it more than ${needMib} MiB`,
+    );
+  }
+}
+
+/**
+ * Carries out the pieces on guest memory that has not been written to.
+ * @throws TsvmError `file-unreadable` when the file cannot be read
+ */
+export function placePieces(
+  pieces: readonly PlacementPiece[],
+  image: ImageFile,
+  memory: GuestMemory,
+  mapper: FileMapper,
+): void {
+  for (const piece of pieces) {
+    if (piece.kind === 'map') {
+      mapper.mapFile(piece.gpa, piece.lengthBytes, image.fd, piece.fileOffset);
+    } else if (piece.kind === 'copy') {
+      image.readInto(memory.slice(piece.gpa, piece.lengthBytes), piece.fileOffset);
+    }
+  }
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}

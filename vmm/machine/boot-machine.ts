@@ -1,0 +1,148 @@
+import { composeZeroPage } from '../arch/x86_64/boot-params.ts';
+import { bootCpuid } from '../arch/x86_64/cpuid.ts';
+import { linux64State, pvhState } from '../arch/x86_64/initial-state.ts';
+import {
+  BOOT_DATA_END_GPA,
+  COMMAND_LINE_GPA,
+  e820Map,
+  HIGH_MEMORY_GPA,
+  lowMemoryEnd,
+  memoryRegions,
+  PAGE_TABLES_GPA,
+  PCI_HOLE_GPA,
+  PVH_START_INFO_GPA,
+  PVM_SHIM_GPA,
+  ZERO_PAGE_GPA,
+} from '../arch/x86_64/layout.ts';
+import { bootMsrs } from '../arch/x86_64/msrs.ts';
+import { composeIdentityMap } from '../arch/x86_64/page-tables.ts';
+import { composePvhStartInfo } from '../arch/x86_64/pvh-start-info.ts';
+import { encodeRegs, patchSregs } from '../arch/x86_64/registers.ts';
+import type { KvmHost } from '../kvm/host.ts';
+import { KvmMemory } from '../kvm/memory.ts';
+import { type LoadedInitrd, loadInitrd } from '../loader/initrd.ts';
+import { type LoadedKernel, loadKernel } from '../loader/kernel.ts';
+import { encodeCommandLine } from '../loader/kernel-cmdline.ts';
+import { type LoadSpace, placePieces } from '../loader/placement.ts';
+import type { Logger } from '../observability/logger.ts';
+import { cacheFolder } from '../util/cache-folder.ts';
+import type { BootMetrics } from './boot-metrics.ts';
+import { commandLine } from './command-line.ts';
+import { type MachineConfig, validateConfig } from './config.ts';
+import { hostProfile } from './host-profile.ts';
+import { attachLegacyDevices, type SerialEnd } from './legacy-devices.ts';
+import { Machine } from './machine.ts';
+import { describeHardware } from './hardware-tables.ts';
+import { attachVirtioDevices } from './virtio-devices.ts';
+
+/** What a boot needs besides the configuration. */
+export interface BootContext {
+  readonly console: SerialEnd;
+  readonly logger: Logger;
+  readonly metrics: BootMetrics;
+}
+
+/**
+ * Makes a machine that is ready to start: the whole boot, top to bottom.
+ * @throws TsvmError for whatever the host or the user has to mend; nothing is left behind then
+ */
+export async function bootMachine(config: MachineConfig, context: BootContext): Promise<Machine> {
+  const { logger, metrics } = context;
+  validateConfig(config);
+  const host = hostProfile(config.devicePath);
+  metrics.stage('host-probed');
+
+  const space: LoadSpace = {
+    // A kernel may be linked as low as 1 MiB; below are the tables that we leave for it.
+    startGpa: Math.max(BOOT_DATA_END_GPA, HIGH_MEMORY_GPA),
+    endGpa: lowMemoryEnd(config.memoryBytes),
+    endGpaMax: PCI_HOLE_GPA,
+  };
+  const kernel = await loadKernel({
+    path: config.kernelPath,
+    space,
+    cacheDirectory: kernelCacheDirectory(process.env),
+  });
+  for (const warning of kernel.warnings) logger.warn(warning);
+  metrics.stage('kernel-loaded');
+
+  let initrd: LoadedInitrd | undefined;
+  let machine: Machine | undefined;
+  try {
+    if (config.initrdPath !== undefined) initrd = loadInitrd(config.initrdPath, kernel, space);
+    machine = createMachine(config, host, logger);
+    attachLegacyDevices(machine, context.console, metrics);
+    const virtio = attachVirtioDevices(machine, config);
+    const commandLineText = commandLine(config, host, virtio);
+    logger.debug(`kernel command line: ${commandLineText}`);
+
+    const { memory } = machine;
+    placePieces(kernel.pieces, kernel.image, memory, memory);
+    if (initrd !== undefined) placePieces(initrd.pieces, initrd.image, memory, memory);
+    memory.write(COMMAND_LINE_GPA, encodeCommandLine(commandLineText, kernel.commandLineMaxBytes));
+    const rsdpGpa = describeHardware(memory, config, virtio);
+    writeBootData(machine, config, kernel, initrd, rsdpGpa);
+    setUpVcpus(machine, config, kernel);
+    metrics.stage('machine-ready');
+    return machine;
+  } catch (error) {
+    await machine?.close();
+    throw error;
+  } finally {
+    kernel.image.close();
+    initrd?.image.close();
+  }
+}
+
+function createMachine(config: MachineConfig, host: KvmHost, logger: Logger): Machine {
+  const memory = new KvmMemory(memoryRegions(config.memoryBytes));
+  try {
+    return new Machine({
+      devicePath: config.devicePath,
+      memory,
+      cpus: config.cpus,
+      pvmShimGpa: host.emulatesKernelMode ? PVM_SHIM_GPA : undefined,
+      logger,
+    });
+  } catch (error) {
+    memory.close();
+    throw error;
+  }
+}
+
+/** Writes what the kernel is handed at its entry, as its protocol wants it. */
+function writeBootData(
+  { memory }: Machine,
+  config: MachineConfig,
+  { entry }: LoadedKernel,
+  initrd: LoadedInitrd | undefined,
+  rsdpGpa: number | undefined,
+): void {
+  const content = {
+    memoryMap: e820Map(config.memoryBytes),
+    commandLineGpa: COMMAND_LINE_GPA,
+    ...(initrd && { initrd: { gpa: initrd.gpa, sizeBytes: initrd.sizeBytes } }),
+    ...(rsdpGpa !== undefined && { rsdpGpa }),
+  };
+  if (entry.protocol === 'pvh') {
+    memory.write(PVH_START_INFO_GPA, composePvhStartInfo({ ...content, gpa: PVH_START_INFO_GPA }));
+    return;
+  }
+  const { setupHeader } = entry;
+  memory.write(ZERO_PAGE_GPA, composeZeroPage({ ...content, ...(setupHeader && { setupHeader }) }));
+  memory.write(PAGE_TABLES_GPA, composeIdentityMap(PAGE_TABLES_GPA));
+}
+
+/** The features of every vCPU, and the boot vCPU's registers; the others wait for INIT and SIPI. */
+function setUpVcpus(machine: Machine, config: MachineConfig, { entry }: LoadedKernel): void {
+  const { vm, memory } = machine;
+  const supported = vm.supportedCpuid();
+  for (let cpu = 0; cpu < config.cpus; cpu++) {
+    vm.setCpuid(cpu, cpuidEntries(supported, { cpu, cpus: config.cpus, mask: config.cpuMask }));
+    vm.setMsrs(cpu, BOOT_MSRS);
+  }
+  const state = entry.protocol === 'pvh' ? pvhState(entry.rip) : linux64State(entry.rip);
+  memory.write(BOOT_GDT_GPA, state.gdt);
+  vm.setState(0, 'sregs', patchSregs(vm.getState(0, 'sregs'), state.sregs));
+  vm.setState(0, 'regs', encodeRegs(state.regs));
+}

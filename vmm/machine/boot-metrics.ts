@@ -1,0 +1,36 @@
+import type { Machine } from './machine.ts';
+
+/** A value that the guest wrote to the progress port, and when. */
+export interface ProgressStamp {
+  readonly value: number;
+  /** Milliseconds since the process started. */
+  readonly atMs: number;
+}
+
+/** Times and counters of a run, for `--metrics`. All times count from the process's start. */
+export class BootMetrics {
+  readonly #stages: { stage: string; atMs: number }[] = [];
+  readonly #stamps: ProgressStamp[] = [];
+  #counters: Record<string, Readonly<Record<string, number>>> = {};
+
+  /** A step of the boot is done. */
+  stage(stage: string): void {
+    this.#stages.push({ stage, atMs: performance.now() });
+  }
+
+  /** @param timeMs CLOCK_MONOTONIC, which `process.hrtime` reads too */
+  stamp(value: number, timeMs: number): void {
+    const sinceMs = Number(process.hrtime.bigint()) / 1e6 - timeMs;
+    this.#stamps.push({ value, atMs: performance.now() - sinceMs });
+  }
+
+  /** Takes a machine's counters before it is closed; of several, the last one's stay. */
+  addMachine(machine: Machine): void {
+    this.stage('ended');
+    this.#counters = machine.statistics();
+  }
+
+  toJson(): unknown {
+    return { stages: this.#stages, progress: this.#stamps, counters: this.#counters };
+  }
+}

@@ -1,0 +1,217 @@
+import { Bus } from '../bus/bus.ts';
+import { TsvmError } from '../errors.ts';
+import type { ExitSlot } from '../kvm/exit-slots.ts';
+import type { KvmMemory } from '../kvm/memory.ts';
+import { Vm } from '../kvm/vm.ts';
+import type { Logger } from '../observability/logger.ts';
+
+/** Why a machine has stopped. */
+export type MachineEnd =
+  | { readonly reason: 'poweroff' }
+  /** The guest asked for a reset. */
+  | { readonly reason: 'reset' }
+  /** The guest's kernel reported a panic. */
+  | { readonly reason: 'panic' }
+  /** A vCPU could not even deliver its double fault. */
+  | { readonly reason: 'triple-fault' }
+  /** The host stopped it. */
+  | { readonly reason: 'stopped' }
+  /** A vCPU cannot go on, and that is ours or the host's fault. */
+  | { readonly reason: 'failed'; readonly message: string };
+
+/** Legal transitions. A machine never leaves `stopped`: a reboot is a new machine. */
+const TRANSITIONS = {
+  created: ['running', 'stopped'],
+  running: ['paused', 'stopped'],
+  paused: ['running', 'stopped'],
+  stopped: [],
+} as const satisfies Record<string, readonly string[]>;
+export type MachineState = keyof typeof TRANSITIONS;
+
+/** After a panic the guest prints and resets; when it does not, this ends it. */
+const PANIC_GRACE_MS = 5_000;
+
+/** A device as the machine holds it. */
+export interface MachineDevice {
+  readonly name: string;
+  /** Looks at what the vCPU threads left for it; called on each wake. */
+  poll?(): void;
+  /** Ends its I/O; resolves when nothing of it touches guest memory any more. */
+  close?(): Promise<void>;
+  statistics?(): Readonly<Record<string, number>>;
+}
+
+export interface MachineOptions {
+  readonly devicePath: string;
+  readonly memory: KvmMemory;
+  readonly cpus: number;
+  readonly pvmShimGpa: number | undefined;
+  readonly logger: Logger;
+}
+
+/** A virtual machine: its vCPUs, memory and devices, and the one place where its end is decided. */
+export class Machine {
+  readonly vm: Vm;
+  readonly memory: KvmMemory;
+  readonly bus = new Bus();
+  readonly logger: Logger;
+  /** Fulfilled when the machine has stopped by itself or by {@link stop}. */
+  readonly ended: Promise<MachineEnd>;
+  readonly #devices: MachineDevice[] = [];
+  readonly #resolveEnd: (end: MachineEnd) => void;
+  #state: MachineState = 'created';
+  #panicTimer: NodeJS.Timeout | undefined;
+  #panicked = false;
+  /** Called once the vCPUs have parked, while a pause is under way. */
+  #onParked: (() => void) | undefined;
+
+  constructor(options: MachineOptions) {
+    this.memory = options.memory;
+    this.logger = options.logger;
+    this.vm = new Vm({ ...options, onWake: () => this.#onWake() });
+    const { promise, resolve } = Promise.withResolvers<MachineEnd>();
+    this.ended = promise;
+    this.#resolveEnd = resolve;
+  }
+
+  get state(): MachineState {
+    return this.#state;
+  }
+
+  addDevice(device: MachineDevice): void {
+    this.#devices.push(device);
+  }
+
+  /** Starts the vCPUs. */
+  start(): void {
+    this.#enter('running');
+    this.vm.start();
+  }
+
+  /** Stops the vCPUs between two instructions; resolves when all have. */
+  async pause(): Promise<void> {
+    this.#enter('paused');
+    const parked = new Promise<void>((resolve) => {
+      this.#onParked = resolve;
+    });
+    this.vm.pause();
+    this.#checkParked();
+    await parked;
+  }
+
+  resume(): void {
+    if (this.#state !== 'paused' || this.#onParked !== undefined) {
+      throw new TsvmError('wrong-state', `a ${this.#state} machine cannot be resumed: pause it`);
+    }
+    this.#enter('running');
+    this.vm.resume();
+  }
+
+  /** Ends the machine as by pulling its plug. */
+  stop(): void {
+    this.#end({ reason: 'stopped' });
+  }
+
+  /** The guest switched itself off. */
+  powerOff(): void {
+    this.#end(this.#panicked ? { reason: 'panic' } : { reason: 'poweroff' });
+  }
+
+  /** The guest asked for a reset. After a panic that is how the panic ends. */
+  reset(): void {
+    this.#end(this.#panicked ? { reason: 'panic' } : { reason: 'reset' });
+  }
+
+  /** The guest's kernel reported that it panicked. It may still print why, and reset. */
+  panic(): void {
+    this.#panicked = true;
+    this.#panicTimer ??= setTimeout(() => this.#end({ reason: 'panic' }), PANIC_GRACE_MS);
+  }
+
+  statistics(): Record<string, Readonly<Record<string, number>>> {
+    const all: Record<string, Readonly<Record<string, number>>> = { vcpus: this.vm.statistics() };
+    for (const device of this.#devices) {
+      const statistics = device.statistics?.();
+      if (statistics !== undefined) all[device.name] = statistics;
+    }
+    return all;
+  }
+
+  /** Ends the machine if it has not, waits for its I/O and frees all it has. */
+  async close(): Promise<void> {
+    this.stop();
+    // No vCPU runs from here on, so that no device gets new work while it ends the old.
+    this.vm.pause();
+    // In order: a disk's file is closed after the device that uses it.
+    for (const device of this.#devices) await device.close?.();
+    this.vm.close();
+    this.memory.close();
+  }
+
+  #enter(state: MachineState): void {
+    const legal: readonly MachineState[] = TRANSITIONS[this.#state];
+    if (!legal.includes(state)) {
+      throw new TsvmError('wrong-state', `a ${this.#state} machine cannot become ${state}`);
+    }
+    this.#state = state;
+  }
+
+  #end(end: MachineEnd): void {
+    if (this.#state === 'stopped') return;
+    clearTimeout(this.#panicTimer);
+    this.#enter('stopped');
+    this.vm.pause();
+    // What the guest wrote last is in the rings still.
+    for (const device of this.#devices) device.poll?.();
+    this.#resolveEnd(end);
+  }
+
+  /** Serves whatever the threads have left since the last wake. */
+  #onWake(): void {
+    for (const slot of this.vm.slots) {
+      if (slot.pending) this.#serve(slot);
+    }
+    for (const device of this.#devices) device.poll?.();
+    this.#checkParked();
+  }
+
+  #checkParked(): void {
+    if (this.#onParked === undefined || !this.vm.parked) return;
+    const onParked = this.#onParked;
+    this.#onParked = undefined;
+    onParked();
+  }
+
+  #serve(slot: ExitSlot): void {
+    switch (slot.kind) {
+      case 'read':
+        slot.answer(...this.bus.read(slot));
+        this.vm.completeExit(slot);
+        return;
+      case 'write': {
+        const pending = this.bus.write(slot, slot.dataLow, slot.dataHigh);
+        if (pending === undefined) this.vm.completeExit(slot);
+        else this.#completeLater(slot, pending);
+        return;
+      }
+      case 'shutdown':
+        this.#end(this.#panicked ? { reason: 'panic' } : { reason: 'triple-fault' });
+        return;
+      case 'failed':
+        this.#end({ reason: 'failed', message: this.vm.failureText(slot.cpu) });
+        return;
+      case 'none':
+        return;
+    }
+  }
+
+  #completeLater(slot: ExitSlot, pending: Promise<void>): void {
+    slot.claim();
+    pending.then(
+      () => {
+        if (this.#state !== 'stopped') this.vm.completeExit(slot);
+      },
+      (error: unknown) => this.#end({ reason: 'failed', message: String(error) }),
+    );
+  }
+}

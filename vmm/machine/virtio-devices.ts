@@ -1,0 +1,125 @@
+import { resolve } from 'node:path';
+import { resolveScriptRequests } from '../backends/disk/disk.ts';
+import { diskFormat } from '../backends/disk/format.ts';
+import { openRawDisk } from '../backends/disk/raw.ts';
+import { BlockDevice, blockQueueCount } from '../devices/virtio/block/block-device.ts';
+import type { VirtioDevice } from '../devices/virtio/device.ts';
+import { RngDevice } from '../devices/virtio/rng/rng-device.ts';
+import {
+  MMIO_BANK_WORDS,
+  MMIO_INTERRUPT_STATUS_WORD,
+  MMIO_WINDOW_BYTES,
+  MmioTransport,
+} from '../devices/virtio/transport/mmio.ts';
+import { MmioRegister } from '../devices/virtio/transport/mmio-registers.ts';
+import { hasIoUring } from '../kvm/host.ts';
+import { fileLocks, KvmDisk } from '../kvm/disk.ts';
+import { blockWorker, type QueueHost, rngWorker } from '../kvm/queue-workers.ts';
+import { KvmRegisterBank } from '../kvm/register-bank.ts';
+import { RateLimit } from '../observability/rate-limit.ts';
+import type { DiskConfig, MachineConfig } from './config.ts';
+import type { Machine } from './machine.ts';
+import { MmioAllocator, type MmioSlot } from './resources.ts';
+
+/** QueueNotify is written 32 bits wide. */
+const NOTIFY_BYTES = 4;
+
+/** Makes a device once its place in the guest and what its queue worker needs are known. */
+type CreateDevice = (host: QueueHost) => VirtioDevice;
+
+/**
+ * Attaches the virtio devices of a machine, disks first so that the first disk is /dev/vda.
+ * @returns where each stands in the guest
+ */
+export function attachVirtioDevices(machine: Machine, config: MachineConfig): MmioSlot[] {
+  const allocator = new MmioAllocator(config.acpi);
+  const engine = config.disks.length > 0 && hasIoUring() ? 'io_uring' : 'threads';
+  const slots = config.disks.map((disk, index) =>
+    attachDisk(machine, allocator.allocate(), disk, {
+      name: `disk${index}`,
+      queueCount: blockQueueCount(config.cpus),
+      engine,
+    }),
+  );
+  slots.push(
+    attachMmio(machine, allocator.allocate(), 1, (host) => {
+      return new RngDevice({ name: 'rng', createWorker: rngWorker(host) });
+    }),
+  );
+  return slots;
+}
+
+interface DiskOptions {
+  readonly name: string;
+  readonly queueCount: number;
+  readonly engine: 'io_uring' | 'threads';
+}
+
+function attachDisk(
+  machine: Machine,
+  slot: MmioSlot,
+  config: DiskConfig,
+  { name, queueCount, engine }: DiskOptions,
+): MmioSlot {
+  diskFormat(config.path, config.format);
+  const backend = openRawDisk(resolve(config.path), config.readOnly, fileLocks());
+  const failures = new RateLimit();
+  const disk = new KvmDisk(backend, () =>
+    resolveScriptRequests(disk, backend, (error) =>
+      failures.log(machine.logger.warn, `${config.path}: a request failed: ${String(error)}`),
+    ),
+  );
+  attachMmio(machine, slot, queueCount, (host) => {
+    return new BlockDevice({
+      name,
+      sizeBytes: backend.sizeBytes,
+      readOnly: config.readOnly,
+      queueCount,
+      serialId: name,
+      createWorker: blockWorker(host, disk, engine),
+    });
+  });
+  machine.addDevice({
+    name: `${name}-backend`,
+    close: async () => {
+      disk.close();
+      backend.close();
+    },
+  });
+  return slot;
+}
+
+/** Puts a device behind the virtio-mmio transport: registers, one kick a queue, one interrupt. */
+function attachMmio(
+  machine: Machine,
+  slot: MmioSlot,
+  queueCount: number,
+  createDevice: CreateDevice,
+): MmioSlot {
+  const bank = new KvmRegisterBank(MMIO_WINDOW_BYTES, MMIO_BANK_WORDS);
+  const interrupt = machine.vm.interruptLine(slot.gsi);
+  const notifyGpa = slot.gpa + MmioRegister.QueueNotify;
+  const device = createDevice({
+    memory: machine.memory,
+    kicks: Array.from({ length: queueCount }, (_, queue) =>
+      machine.vm.kickEvent(notifyGpa, NOTIFY_BYTES, queue),
+    ),
+    interrupt,
+    bank,
+    statusWord: MMIO_INTERRUPT_STATUS_WORD,
+  });
+  const guestErrors = new RateLimit();
+  const transport = new MmioTransport({
+    device,
+    bank,
+    interrupt,
+    onGuestError: (reason) => guestErrors.log(machine.logger.warn, reason),
+  });
+  machine.bus.attach(machine.vm.attachBank('mmio', slot.gpa, bank), transport);
+  machine.addDevice({
+    name: device.name,
+    close: async () => transport.reset(),
+    statistics: () => transport.statistics(),
+  });
+  return slot;
+}
