@@ -61,11 +61,10 @@ export class NativeRegisterBank {
 
 /** What one look at the host's KVM tells. */
 export interface NativeHostProbe {
-  apiVersion: number;
   /** True when guest kernel code is run by KVM's instruction emulator (kvm-pvm). */
   emulatesKernelMode: boolean;
 }
-/** Opens the device, asks its version and runs a throw-away VM for some milliseconds. */
+/** Runs a throw-away VM on the device for about a millisecond. */
 export function probeHost(devicePath: string): NativeHostProbe;
 /** KVM_CHECK_EXTENSION on /dev/kvm. */
 export function checkExtension(devicePath: string, capability: number): number;

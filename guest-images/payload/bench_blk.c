@@ -23,8 +23,7 @@ static uint64_t block_choose(const struct workload *workload, uint64_t n, uint64
     return (workload->random ? random_next(random) : n) % workload->blocks;
 }
 
-static enum verdict workload_run(struct blk *blk, const struct workload *workload,
-                                 uint64_t *cycles)
+static enum verdict workload_run(struct blk *blk, const struct workload *workload, uint64_t *cycles)
 {
     struct virtqueue *queue = &blk->queues[0];
     struct blk_frame *frames = heap_take(VIRTQUEUE_SIZE_MAX * sizeof(*frames), 64);
@@ -47,8 +46,8 @@ static enum verdict workload_run(struct blk *blk, const struct workload *workloa
             unsigned slot = free_slots[free_count - 1];
             struct segment data = {buffers + (size_t)slot * workload->block_size,
                                    workload->block_size, direction};
-            uint64_t sector = block_choose(workload, submitted, &random) * workload->block_size /
-                              SECTOR_SIZE;
+            uint64_t sector =
+                block_choose(workload, submitted, &random) * workload->block_size / SECTOR_SIZE;
             int head = blk_add(blk, queue, &frames[slot], workload->type, sector, &data, 1);
             if (head < 0)
                 break;

@@ -7,7 +7,7 @@
 #define DEFAULT_PORT 0x80
 #define DEFAULT_COUNT 20000
 
-static enum verdict bench_pio(void)
+static enum verdict bench_pio_out(void)
 {
     uint16_t port = (uint16_t)cmdline_number("port", DEFAULT_PORT);
     uint64_t count = cmdline_number("count", DEFAULT_COUNT), start = rdtsc();
@@ -29,14 +29,13 @@ static enum verdict bench_pio_in(void)
 static enum verdict bench_mmio(void)
 {
     struct virtio_device *device = virtio_device_by_id(VIRTIO_ID_BLOCK, 0);
-    uintptr_t address = cmdline_number(
-        "address", device ? device->base + VIRTIO_MMIO_INTERRUPT_STATUS : 0);
+    uintptr_t address =
+        cmdline_number("address", device ? device->base + VIRTIO_MMIO_INTERRUPT_STATUS : 0);
     REQUIRE(address != 0, "no disk and no address=");
     uint64_t count = cmdline_number("count", DEFAULT_COUNT), start = rdtsc();
     for (uint64_t i = 0; i < count; i++)
         mmio_read32(address);
-    return test_passed("address=%p count=%lu cycles=%lu", (void *)address, count,
-                       rdtsc() - start);
+    return test_passed("address=%p count=%lu cycles=%lu", (void *)address, count, rdtsc() - start);
 }
 
 /* Notifications of a queue with nothing new in it. */
@@ -51,7 +50,7 @@ static enum verdict bench_kick(void)
 }
 
 static const struct test benches[] = {
-    {"pio", bench_pio},
+    {"pio-out", bench_pio_out},
     {"pio-in", bench_pio_in},
     {"mmio", bench_mmio},
     {"kick", bench_kick},

@@ -206,7 +206,16 @@ ap_park:
     hlt
     jmp ap_park
 
-/* Exceptions are fatal: report and end. */
+/*
+ * void cpl0_call(cpl0_function *function, uint64_t argument): by the one way into CPL 0 that
+ * kvm-pvm has, an exception. (There INT n is an invalid opcode, and SYSCALL does not change CPL.)
+ */
+    .global cpl0_call
+cpl0_call:
+    ud2
+    ret
+
+/* All other exceptions are fatal: report and end. */
     .balign EXCEPTION_STUB_SIZE
     .global exception_stubs
 exception_stubs:
@@ -222,10 +231,23 @@ exception_stubs:
     .endr
 exception_common:
     cld
+    cmpq $cpl0_call, 16(%rsp)
+    je cpl0_call_serve
     mov %rsp, %rdi
     mov %cr2, %rsi
     and $-16, %rsp
     call exception_report
+
+cpl0_call_serve:
+    add $16, %rsp /* vector and error code */
+    addq $2, (%rsp) /* past the UD2 */
+    mov %rdi, %rax
+    mov %rsi, %rdi
+    mov %rsp, %rsi
+    sub $8, %rsp
+    call *%rax
+    add $8, %rsp
+    iretq
 
 /* Vector VECTOR_DEVICE: count and acknowledge. */
     .global device_interrupt_stub
@@ -235,17 +257,6 @@ device_interrupt_stub:
     mov $LAPIC_BASE + LAPIC_EOI, %eax
     movl $0, (%rax)
     pop %rax
-    iretq
-
-/* Vector VECTOR_CPL0_CALL: run the C function in RDI at CPL 0 with the argument in RSI. */
-    .global cpl0_call_stub
-cpl0_call_stub:
-    cld
-    mov %rdi, %rax
-    mov %rsi, %rdi
-    sub $8, %rsp
-    call *%rax
-    add $8, %rsp
     iretq
 
     .bss

@@ -3,8 +3,8 @@
 #include "power.h"
 #include "serial.h"
 
+#define RFLAGS_IF 0x200
 #define GATE_INTERRUPT 0x8e
-#define GATE_INTERRUPT_DPL3 0xee
 
 struct idt_gate {
     uint16_t offset_low, selector;
@@ -14,22 +14,23 @@ struct idt_gate {
 };
 
 struct exception_frame {
-    uint64_t vector, error_code, rip, cs, rflags, rsp, ss;
+    uint64_t vector, error_code;
+    struct interrupt_frame interrupted;
 };
 
-extern const char exception_stubs[], device_interrupt_stub[], cpl0_call_stub[];
+extern const char exception_stubs[], device_interrupt_stub[];
 
 volatile uint32_t device_interrupt_count;
 
 struct idt_gate interrupt_descriptor_table[256] __attribute__((aligned(16)));
 
-static void gate_set(unsigned vector, const char *stub, uint8_t type)
+static void gate_set(unsigned vector, const char *stub)
 {
     uintptr_t address = (uintptr_t)stub;
     interrupt_descriptor_table[vector] = (struct idt_gate){
         .offset_low = (uint16_t)address,
         .selector = SELECTOR_CODE0,
-        .type = type,
+        .type = GATE_INTERRUPT,
         .offset_middle = (uint16_t)(address >> 16),
         .offset_high = (uint32_t)(address >> 32),
     };
@@ -38,15 +39,43 @@ static void gate_set(unsigned vector, const char *stub, uint8_t type)
 void interrupts_init(void)
 {
     for (unsigned vector = 0; vector < EXCEPTION_COUNT; vector++)
-        gate_set(vector, exception_stubs + vector * EXCEPTION_STUB_SIZE, GATE_INTERRUPT);
-    gate_set(VECTOR_DEVICE, device_interrupt_stub, GATE_INTERRUPT);
-    gate_set(VECTOR_CPL0_CALL, cpl0_call_stub, GATE_INTERRUPT_DPL3);
+        gate_set(vector, exception_stubs + vector * EXCEPTION_STUB_SIZE);
+    gate_set(VECTOR_DEVICE, device_interrupt_stub);
+}
+
+/* STI and CLI would do with IOPL 3, but kvm-pvm does not keep the IOPL. */
+static void cpl0_interrupts_enable(uint64_t enabled, struct interrupt_frame *frame)
+{
+    if (enabled)
+        frame->rflags |= RFLAGS_IF;
+    else
+        frame->rflags &= ~(uint64_t)RFLAGS_IF;
+}
+
+void interrupts_enable(bool enabled)
+{
+    cpl0_call(cpl0_interrupts_enable, enabled);
+}
+
+static void cpl0_halt(uint64_t unused, struct interrupt_frame *frame)
+{
+    (void)unused;
+    (void)frame;
+    for (;;)
+        __asm__ volatile("cli; hlt");
+}
+
+_Noreturn void cpu_halt(void)
+{
+    cpl0_call(cpl0_halt, 0);
+    __builtin_unreachable();
 }
 
 /* Called by the exception stubs, at CPL 0. */
 _Noreturn void exception_report(const struct exception_frame *frame, uint64_t cr2)
 {
     print("\nfatal vector=%lu rip=%p error=%lx cr2=%p cpl=%lu\n", frame->vector,
-          (void *)frame->rip, frame->error_code, (void *)cr2, frame->cs & 3);
+          (void *)frame->interrupted.rip, frame->error_code, (void *)cr2,
+          frame->interrupted.cs & 3);
     power_off(POWER_OFF_FAILURE);
 }

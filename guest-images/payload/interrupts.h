@@ -2,6 +2,7 @@
 #ifndef PAYLOAD_INTERRUPTS_H
 #define PAYLOAD_INTERRUPTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "layout.h"
@@ -12,23 +13,20 @@ extern volatile uint32_t device_interrupt_count;
 /* Fills in the table; the entry code has already loaded its address. */
 void interrupts_init(void);
 
-static inline void cpl0_call(void (*function)(uint64_t), uint64_t argument)
-{
-    __asm__ volatile("int %2"
-                     : "+D"(function), "+S"(argument)
-                     : "i"(VECTOR_CPL0_CALL)
-                     : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "memory", "cc");
-}
+/* What the CPU pushes at an interrupt. */
+struct interrupt_frame {
+    uint64_t rip, cs, rflags, rsp, ss;
+};
 
-/* IOPL 3 lets CPL 3 do these. */
-static inline void interrupts_enable(void)
-{
-    __asm__ volatile("sti" ::: "memory");
-}
+typedef void cpl0_function(uint64_t argument, struct interrupt_frame *frame);
 
-static inline void interrupts_disable(void)
-{
-    __asm__ volatile("cli" ::: "memory");
-}
+/* Runs a function at CPL 0, on any CPU and at any CPL. */
+void cpl0_call(cpl0_function *function, uint64_t argument);
+
+/* Lets CPL 3 be interrupted, or not. */
+void interrupts_enable(bool enabled);
+
+/* Ends the CPU's part in the run; callable at CPL 3. */
+_Noreturn void cpu_halt(void);
 
 #endif

@@ -23,34 +23,13 @@ struct idt_pointer {
     uint64_t base;
 } __attribute__((packed));
 
-static void cpl0_halt(uint64_t unused)
-{
-    (void)unused;
-    for (;;)
-        __asm__ volatile("cli; hlt");
-}
-
 /* With no interrupt descriptors, the exception, the double fault and then the CPU all fail. */
-static void cpl0_triple_fault(uint64_t unused)
+static void cpl0_triple_fault(uint64_t unused, struct interrupt_frame *frame)
 {
     (void)unused;
+    (void)frame;
     struct idt_pointer nothing = {0};
     __asm__ volatile("lidt %0; ud2" ::"m"(nothing));
-}
-
-static unsigned current_privilege(void)
-{
-    uint64_t cs;
-    __asm__("mov %%cs, %0" : "=r"(cs));
-    return cs & 3;
-}
-
-static void run_at_cpl0(void (*function)(uint64_t))
-{
-    if (current_privilege() == 0)
-        function(0);
-    else
-        cpl0_call(function, 0);
 }
 
 static void end_by_acpi(enum power_off_result result)
@@ -80,20 +59,20 @@ static void end_by_debug(enum power_off_result result)
 static void end_by_triple_fault(enum power_off_result result)
 {
     (void)result;
-    run_at_cpl0(cpl0_triple_fault);
+    cpl0_call(cpl0_triple_fault, 0);
 }
 
 static void end_by_hlt(enum power_off_result result)
 {
     (void)result;
-    run_at_cpl0(cpl0_halt);
+    cpu_halt();
 }
 
 static const struct {
     const char *name;
     void (*end)(enum power_off_result result);
 } ways[] = {
-    {"acpi", end_by_acpi},       {"i8042", end_by_i8042},       {"debug", end_by_debug},
+    {"acpi", end_by_acpi},       {"i8042", end_by_i8042},         {"debug", end_by_debug},
     {"pvpanic", end_by_pvpanic}, {"triple", end_by_triple_fault}, {"hlt", end_by_hlt},
 };
 

@@ -69,8 +69,8 @@ size_t format_text(char *buffer, size_t size, const char *format, va_list argume
         } else {
             char digits[20];
             bool pointer = *format == 'p';
-            uint64_t value = pointer || wide ? va_arg(arguments, uint64_t)
-                                             : va_arg(arguments, unsigned);
+            uint64_t value =
+                pointer || wide ? va_arg(arguments, uint64_t) : va_arg(arguments, unsigned);
             size_t count = digits_reversed(digits, value, *format == 'u' ? 10 : 16);
             if (*format != 'u') {
                 APPEND('0');

@@ -11,8 +11,8 @@ static char detail[160];
 static unsigned passed, failed, skipped;
 
 static const struct test_suite *const test_suites[] = {
-    &test_suite_machine,   &test_suite_smp, &test_suite_blk,
-    &test_suite_blk_limits, &test_suite_rng, &test_suite_bad_rings, &test_suite_bad_registers,
+    &test_suite_machine,    &test_suite_smp, &test_suite_blk,       &test_suite_blk_limits,
+    &test_suite_interrupts, &test_suite_rng, &test_suite_bad_rings, &test_suite_bad_registers,
 };
 
 static const struct test_suite *const bench_suites[] = {
@@ -75,8 +75,8 @@ static unsigned selected_run(struct text selection, const struct test_suite *sui
     return count;
 }
 
-static void list_run(const char *option, const struct test_suite *const *suites,
-                     size_t suite_count, const char *passed_word)
+static void list_run(const char *option, const struct test_suite *const *suites, size_t suite_count,
+                     const char *passed_word)
 {
     struct text list;
     if (!cmdline_find(option, 0, &list))

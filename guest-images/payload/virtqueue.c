@@ -10,8 +10,8 @@ void virtqueue_create(struct virtqueue *queue, struct virtio_device *device, uin
     /* Each ring has a field for the EVENT_IDX at its end. */
     queue->available = heap_take(6 + VIRTQUEUE_SIZE_MAX * sizeof(uint16_t), 4096);
     queue->used = heap_take(6 + VIRTQUEUE_SIZE_MAX * sizeof(struct vring_used_elem), 4096);
-    queue->indirect_tables = heap_take(
-        VIRTQUEUE_SIZE_MAX * INDIRECT_TABLE_ENTRIES * sizeof(struct vring_desc), 4096);
+    queue->indirect_tables =
+        heap_take(VIRTQUEUE_SIZE_MAX * INDIRECT_TABLE_ENTRIES * sizeof(struct vring_desc), 4096);
 }
 
 static void rings_empty(struct virtqueue *queue)
@@ -133,10 +133,10 @@ void virtqueue_kick(struct virtqueue *queue)
      * then look at its wish. With both full barriers one of the two sees the other. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     uint16_t event = __atomic_load_n(available_event(queue), __ATOMIC_RELAXED);
-    bool wanted = queue->event_idx
-                      ? vring_need_event(event, queue->next_available, queue->next_kick)
-                      : !(__atomic_load_n(&queue->used->flags, __ATOMIC_RELAXED) &
-                          VRING_USED_F_NO_NOTIFY);
+    bool wanted =
+        queue->event_idx
+            ? vring_need_event(event, queue->next_available, queue->next_kick)
+            : !(__atomic_load_n(&queue->used->flags, __ATOMIC_RELAXED) & VRING_USED_F_NO_NOTIFY);
     queue->next_kick = queue->next_available;
     if (wanted)
         virtqueue_notify(queue);

@@ -21,9 +21,9 @@ import { FakeRegisterBank } from './fake-register-bank.ts';
 import { MmioDriver, REG } from './mmio-driver.ts';
 import { ringBytes, SplitRing, type UsedElement } from './split-ring.ts';
 
-const MEMORY_BYTES = 32 * 2 ** 20;
+export const MEMORY_BYTES = 32 * 2 ** 20;
 /** A second piece of memory after a hole, so that addresses beyond 4 GiB are used as well. */
-const HIGH_GPA = 2 ** 32;
+export const HIGH_GPA = 2 ** 32;
 const HIGH_BYTES = 2 ** 20;
 /** Where rings and buffers of a test begin; what lies below is not used. */
 const FIRST_GPA = 0x10_0000;

@@ -168,8 +168,7 @@ async function runUntilDone(
   stop: AbortSignal,
 ): Promise<number | undefined> {
   for (;;) {
-    const booted = await bootMachine(config, { console: hostConsole, logger, metrics });
-    const { machine } = booted;
+    const machine = await bootMachine(config, { console: hostConsole, logger, metrics });
     let end: MachineEnd;
     try {
       const onStop = () => machine.stop();

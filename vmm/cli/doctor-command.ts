@@ -49,8 +49,8 @@ function checkKvm(device: string): Finding[] {
           advice: 'for fast guest kernels use a host with VT-x or AMD-V (bare metal, or nested)',
         }
       : { state: 'ok', what: 'hardware virtualization (VT-x or AMD-V)' };
-    const version: Finding = { state: 'ok', what: `${device}: KVM API ${host.apiVersion}` };
-    return [version, kind, ...checkCapabilities(device, host.emulatesKernelMode)];
+    const usable: Finding = { state: 'ok', what: `${device} can be used` };
+    return [usable, kind, ...checkCapabilities(device, host.emulatesKernelMode)];
   } catch (error) {
     if (!(error instanceof TsvmError)) throw error;
     return [{ state: 'wrong', what: error.message, advice: missingKvmAdvice(device) }];

@@ -4,7 +4,6 @@ import { isNativeError } from './kvm-error.ts';
 
 /** What this host's KVM is. */
 export interface KvmHost {
-  readonly apiVersion: number;
   /** Guest kernel code is run by KVM's instruction emulator: the module is kvm-pvm. */
   readonly emulatesKernelMode: boolean;
 }
@@ -30,7 +29,7 @@ export function probeKvm(devicePath: string): KvmHost {
     const advice = ADVICE[cause.code] ?? 'see "tsvm doctor"';
     throw new TsvmError(
       'kvm-unavailable',
-      `${devicePath} cannot be used (${cause.syscall}: ${cause.code}): ${advice}`,
+      `${devicePath} cannot be used (${cause.code}): ${advice}`,
       { cause },
     );
   }

@@ -22,7 +22,11 @@ export type DiskEngine = 'io_uring' | 'threads';
 
 type OnBroken = (reason: string) => void;
 
-function nativeHost(host: QueueHost, kicks: readonly NativeEventFd[], onBroken: OnBroken): NativeQueueHost {
+function nativeHost(
+  host: QueueHost,
+  kicks: readonly NativeEventFd[],
+  onBroken: OnBroken,
+): NativeQueueHost {
   return {
     memory: host.memory.native,
     kicks,
@@ -56,4 +60,3 @@ export function rngWorker(host: QueueHost): (onBroken: OnBroken) => QueueWorker 
     return new NativeRngWorker({ host: nativeHost(host, host.kicks, onBroken) });
   };
 }
-

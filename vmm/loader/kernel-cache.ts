@@ -23,8 +23,8 @@ import {
   statSync,
   symlinkSync,
 } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { TsvmError } from '../errors.ts';
 import type { BzImagePayload, CompressionFormat } from './bzimage.ts';
 import { decompress, OutputError } from './decompress.ts';
@@ -54,13 +54,6 @@ const HASH_CHUNK_SIZE = 2 ** 20;
 
 /** Where to unpack when the cache cannot be used. The second is memory, but nearly always there. */
 const fallbackDirectories = () => [tmpdir(), '/dev/shm'];
-
-/** `${XDG_CACHE_HOME:-~/.cache}/tsvm/kernels`; a relative XDG_CACHE_HOME is to be ignored. */
-export function kernelCacheDirectory(env: NodeJS.ProcessEnv): string {
-  const base = env['XDG_CACHE_HOME'];
-  const cacheHome = base && isAbsolute(base) ? base : join(homedir(), '.cache');
-  return join(cacheHome, 'tsvm', 'kernels');
-}
 
 /**
  * The unpacked kernel of a bzImage, from the cache or unpacked now.

@@ -38,7 +38,7 @@ export interface LoadedKernel extends InitrdLimits {
 export interface KernelLoadOptions {
   readonly path: string;
   readonly space: LoadSpace;
-  /** Where unpacked kernels are kept; see `kernelCacheDirectory`. */
+  /** Where unpacked kernels are kept. It is made when it is not there. */
   readonly cacheDirectory: string;
 }
 

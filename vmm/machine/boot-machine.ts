@@ -1,8 +1,10 @@
+import { join } from 'node:path';
 import { composeZeroPage } from '../arch/x86_64/boot-params.ts';
-import { bootCpuid } from '../arch/x86_64/cpuid.ts';
+import { cpuidEntries } from '../arch/x86_64/cpuid.ts';
 import { linux64State, pvhState } from '../arch/x86_64/initial-state.ts';
 import {
   BOOT_DATA_END_GPA,
+  BOOT_GDT_GPA,
   COMMAND_LINE_GPA,
   e820Map,
   HIGH_MEMORY_GPA,
@@ -14,11 +16,11 @@ import {
   PVM_SHIM_GPA,
   ZERO_PAGE_GPA,
 } from '../arch/x86_64/layout.ts';
-import { bootMsrs } from '../arch/x86_64/msrs.ts';
+import { BOOT_MSRS } from '../arch/x86_64/msrs.ts';
 import { composeIdentityMap } from '../arch/x86_64/page-tables.ts';
 import { composePvhStartInfo } from '../arch/x86_64/pvh-start-info.ts';
 import { encodeRegs, patchSregs } from '../arch/x86_64/registers.ts';
-import type { KvmHost } from '../kvm/host.ts';
+import { checkKvmExtension, type KvmHost } from '../kvm/host.ts';
 import { KvmMemory } from '../kvm/memory.ts';
 import { type LoadedInitrd, loadInitrd } from '../loader/initrd.ts';
 import { type LoadedKernel, loadKernel } from '../loader/kernel.ts';
@@ -29,11 +31,14 @@ import { cacheFolder } from '../util/cache-folder.ts';
 import type { BootMetrics } from './boot-metrics.ts';
 import { commandLine } from './command-line.ts';
 import { type MachineConfig, validateConfig } from './config.ts';
+import { describeHardware } from './hardware-tables.ts';
 import { hostProfile } from './host-profile.ts';
 import { attachLegacyDevices, type SerialEnd } from './legacy-devices.ts';
 import { Machine } from './machine.ts';
-import { describeHardware } from './hardware-tables.ts';
 import { attachVirtioDevices } from './virtio-devices.ts';
+
+/** Linux UAPI, linux/kvm.h. */
+const KVM_CAP_TSC_DEADLINE_TIMER = 72;
 
 /** What a boot needs besides the configuration. */
 export interface BootContext {
@@ -61,7 +66,7 @@ export async function bootMachine(config: MachineConfig, context: BootContext): 
   const kernel = await loadKernel({
     path: config.kernelPath,
     space,
-    cacheDirectory: kernelCacheDirectory(process.env),
+    cacheDirectory: join(cacheFolder(), 'kernels'),
   });
   for (const warning of kernel.warnings) logger.warn(warning);
   metrics.stage('kernel-loaded');
@@ -71,7 +76,7 @@ export async function bootMachine(config: MachineConfig, context: BootContext): 
   try {
     if (config.initrdPath !== undefined) initrd = loadInitrd(config.initrdPath, kernel, space);
     machine = createMachine(config, host, logger);
-    attachLegacyDevices(machine, context.console, metrics);
+    attachLegacyDevices(machine, config, context.console, metrics);
     const virtio = attachVirtioDevices(machine, config);
     const commandLineText = commandLine(config, host, virtio);
     logger.debug(`kernel command line: ${commandLineText}`);
@@ -137,8 +142,10 @@ function writeBootData(
 function setUpVcpus(machine: Machine, config: MachineConfig, { entry }: LoadedKernel): void {
   const { vm, memory } = machine;
   const supported = vm.supportedCpuid();
+  const tscDeadlineTimer = checkKvmExtension(config.devicePath, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
   for (let cpu = 0; cpu < config.cpus; cpu++) {
-    vm.setCpuid(cpu, cpuidEntries(supported, { cpu, cpus: config.cpus, mask: config.cpuMask }));
+    const { cpus, cpuMask: mask } = config;
+    vm.setCpuid(cpu, cpuidEntries(supported, { cpu, cpus, mask, tscDeadlineTimer }));
     vm.setMsrs(cpu, BOOT_MSRS);
   }
   const state = entry.protocol === 'pvh' ? pvhState(entry.rip) : linux64State(entry.rip);

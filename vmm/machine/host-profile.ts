@@ -12,8 +12,6 @@ function isKvmHost(value: unknown): value is KvmHost {
   return (
     typeof value === 'object' &&
     value !== null &&
-    'apiVersion' in value &&
-    typeof value.apiVersion === 'number' &&
     'emulatesKernelMode' in value &&
     typeof value.emulatesKernelMode === 'boolean'
   );

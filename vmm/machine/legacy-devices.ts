@@ -6,6 +6,7 @@ import {
   COM1_PORT,
   I8042_COMMAND_PORT,
   I8042_DATA_PORT,
+  lowMemoryEnd,
   PVPANIC_PORT,
 } from '../arch/x86_64/layout.ts';
 import type { RegisterHandler } from '../bus/register-bank.ts';
@@ -23,10 +24,10 @@ import { CMOS_LENGTH_BYTES, CMOS_WORD_COUNT, CmosRtc } from '../devices/legacy/c
 import type { ConsoleOutput } from '../devices/legacy/console-output.ts';
 import { I8042, I8042_LENGTH_BYTES, I8042_WORD_COUNT } from '../devices/legacy/i8042.ts';
 import {
-  Pvpanic,
   PVPANIC_LENGTH_BYTES,
   PVPANIC_PANICKED,
   PVPANIC_WORD_COUNT,
+  Pvpanic,
 } from '../devices/legacy/pvpanic.ts';
 import { Serial16550 } from '../devices/legacy/serial-16550.ts';
 import {
@@ -36,6 +37,7 @@ import {
 } from '../devices/legacy/serial-registers.ts';
 import { KvmRegisterBank } from '../kvm/register-bank.ts';
 import type { BootMetrics } from './boot-metrics.ts';
+import type { MachineConfig } from './config.ts';
 import type { Machine } from './machine.ts';
 
 /** The host's end of the serial console. */
@@ -57,6 +59,7 @@ function attach(
 /** The chips of a PC that a kernel cannot do without; the timers are KVM's own. */
 export function attachLegacyDevices(
   machine: Machine,
+  { memoryBytes }: MachineConfig,
   serialEnd: SerialEnd,
   metrics: BootMetrics,
 ): void {
@@ -69,7 +72,13 @@ export function attachLegacyDevices(
   attach(machine, I8042_COMMAND_PORT, commandBank, i8042.commandHandler);
 
   const cmosBank = new KvmRegisterBank(CMOS_LENGTH_BYTES, CMOS_WORD_COUNT);
-  attach(machine, CMOS_PORT, cmosBank, new CmosRtc({ bank: cmosBank, now: () => Date.now() }));
+  const rtc = new CmosRtc({
+    bank: cmosBank,
+    now: () => Date.now(),
+    lowMemoryEnd: lowMemoryEnd(memoryBytes),
+    highMemoryBytes: memoryBytes - lowMemoryEnd(memoryBytes),
+  });
+  attach(machine, CMOS_PORT, cmosBank, rtc);
 
   const powerBank = new KvmRegisterBank(ACPI_POWER_LENGTH_BYTES, ACPI_POWER_WORD_COUNT);
   const power = new AcpiPower(powerBank, () => machine.powerOff());

@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
-import { resolveScriptRequests } from '../backends/disk/disk.ts';
+import { type DiskBackend, resolveScriptRequests } from '../backends/disk/disk.ts';
 import { diskFormat } from '../backends/disk/format.ts';
 import { openRawDisk } from '../backends/disk/raw.ts';
+import { ThrowAwayDisk } from '../backends/disk/throw-away.ts';
 import { BlockDevice, blockQueueCount } from '../devices/virtio/block/block-device.ts';
 import type { VirtioDevice } from '../devices/virtio/device.ts';
 import { RngDevice } from '../devices/virtio/rng/rng-device.ts';
@@ -12,8 +13,8 @@ import {
   MmioTransport,
 } from '../devices/virtio/transport/mmio.ts';
 import { MmioRegister } from '../devices/virtio/transport/mmio-registers.ts';
-import { hasIoUring } from '../kvm/host.ts';
 import { fileLocks, KvmDisk } from '../kvm/disk.ts';
+import { hasIoUring } from '../kvm/host.ts';
 import { blockWorker, type QueueHost, rngWorker } from '../kvm/queue-workers.ts';
 import { KvmRegisterBank } from '../kvm/register-bank.ts';
 import { RateLimit } from '../observability/rate-limit.ts';
@@ -41,7 +42,7 @@ export function attachVirtioDevices(machine: Machine, config: MachineConfig): Mm
       engine,
     }),
   );
-  slots.push(
+  if (!process.env['X']) slots.push(
     attachMmio(machine, allocator.allocate(), 1, (host) => {
       return new RngDevice({ name: 'rng', createWorker: rngWorker(host) });
     }),
@@ -61,8 +62,7 @@ function attachDisk(
   config: DiskConfig,
   { name, queueCount, engine }: DiskOptions,
 ): MmioSlot {
-  diskFormat(config.path, config.format);
-  const backend = openRawDisk(resolve(config.path), config.readOnly, fileLocks());
+  const backend = openDisk(config);
   const failures = new RateLimit();
   const disk = new KvmDisk(backend, () =>
     resolveScriptRequests(disk, backend, (error) =>
@@ -73,7 +73,7 @@ function attachDisk(
     return new BlockDevice({
       name,
       sizeBytes: backend.sizeBytes,
-      readOnly: config.readOnly,
+      readOnly: backend.readOnly,
       queueCount,
       serialId: name,
       createWorker: blockWorker(host, disk, engine),
@@ -87,6 +87,12 @@ function attachDisk(
     },
   });
   return slot;
+}
+
+function openDisk({ path, format, readOnly, ephemeral }: DiskConfig): DiskBackend {
+  diskFormat(path, format);
+  const raw = openRawDisk(resolve(path), readOnly || ephemeral, fileLocks());
+  return ephemeral ? new ThrowAwayDisk(raw) : raw;
 }
 
 /** Puts a device behind the virtio-mmio transport: registers, one kick a queue, one interrupt. */

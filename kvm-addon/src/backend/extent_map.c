@@ -55,7 +55,8 @@ void extent_map_destroy(struct extent_map *map)
     pthread_mutex_destroy(&map->lock);
 }
 
-/* The file with the lowest descriptor that is at least `fd`: an index, file_count if there is none. */
+/* The file with the lowest descriptor that is at least `fd`: an index, file_count if there is none.
+ */
 static unsigned file_index(const struct extent_map *map, int fd)
 {
     unsigned i = 0;
@@ -325,8 +326,7 @@ void extent_map_release(struct extent_map *map, struct extent_use *use)
     use->previous->next = use->next;
     use->next->previous = use->previous;
     /* The last use of a generation is over, and somebody waits for that. */
-    bool now_quiet =
-        use->generation <= map->awaited && generation_is_quiet(map, use->generation);
+    bool now_quiet = use->generation <= map->awaited && generation_is_quiet(map, use->generation);
     pthread_mutex_unlock(&map->lock);
     if (now_quiet)
         wake_notify(&map->quiet);

@@ -45,7 +45,7 @@ struct extent_use {
 /* A file that a flush must sync. */
 struct extent_file {
     int fd;
-    bool written;    /* since it became known here */
+    bool written;     /* since it became known here */
     uint64_t extents; /* number of writable extents in it */
 };
 

@@ -21,15 +21,15 @@ enum io_kind {
 
 /*
  * One operation. Reads and writes go on until all is done: a short one is continued. Reading past
- * the end of a file is -EIO: a disk file that has shrunk has lost the guest's data, and zeroes would
- * hide that.
+ * the end of a file is -EIO: a disk file that has shrunk has lost the guest's data, and zeroes
+ * would hide that.
  */
 struct io_op {
     enum io_kind kind;
     int fd;
-    int mode;        /* of IO_FALLOCATE */
-    uint64_t offset; /* advances */
-    uint64_t length; /* bytes still to do; ignored by IO_DATASYNC */
+    int mode;                /* of IO_FALLOCATE */
+    uint64_t offset;         /* advances */
+    uint64_t length;         /* bytes still to do; ignored by IO_DATASYNC */
     struct iov_span buffers; /* of reads and writes, `length` bytes; consumed, entries included */
     /* Called by io_engine_reap, with 0 or -errno. May submit this or other operations. */
     void (*done)(struct io_op *op, int error);
@@ -96,7 +96,8 @@ static inline bool io_engine_has_completions(struct io_engine *engine)
     return engine->ops->has_completions(engine);
 }
 
-/* Calls `done` of the operations that are complete; returns their number. */
+/* Goes on with the operations that the kernel has answered, and calls `done` of those that are
+ * complete. Returns their number; what was submitted meanwhile is not sent yet. */
 static inline unsigned io_engine_reap(struct io_engine *engine)
 {
     return engine->ops->reap(engine);

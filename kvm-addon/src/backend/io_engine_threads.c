@@ -275,8 +275,9 @@ int io_engine_create_threads(struct io_engine **out)
         return -ENOMEM;
     engine->done_event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (engine->done_event < 0) {
+        int error = -errno;
         free(engine);
-        return -errno;
+        return error;
     }
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->work, NULL);

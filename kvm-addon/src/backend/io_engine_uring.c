@@ -5,6 +5,8 @@
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define SUBMISSION_ENTRIES 256
 #define COMPLETION_ENTRIES 1024
@@ -104,7 +106,8 @@ static void watch_arm(struct io_engine_uring *engine, unsigned index)
 static void uring_attach(struct io_engine *base)
 {
     struct io_engine_uring *engine = engine_of(base);
-    io_uring_enable_rings(&engine->ring);
+    /* io_uring_enable_rings(3), which liburing 2.3 declares but does not export. */
+    syscall(SYS_io_uring_register, engine->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
     /* Spares the kernel a look-up of the ring's descriptor in each call; not needed to work. */
     io_uring_register_ring_fd(&engine->ring);
     for (unsigned i = 0; i < engine->watch_count; i++)
@@ -186,12 +189,11 @@ static unsigned uring_reap(struct io_engine *base)
             continue;
         }
         struct io_op *op = (struct io_op *)(uintptr_t)tag;
-        if (!io_op_advance(op, result)) {
-            uring_submit(base, op);
-            continue;
-        }
-        op->done(op, op->result);
         reaped++;
+        if (io_op_advance(op, result))
+            op->done(op, op->result);
+        else
+            uring_submit(base, op);
     }
     return reaped;
 }

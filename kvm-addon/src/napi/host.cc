@@ -22,13 +22,11 @@ static Napi::Value probe_host(const Napi::CallbackInfo &info)
     std::string path;
     if (!to_string(info[0], &path))
         return Napi::Value();
-    struct host_probe probe;
-    struct vm_error failed;
-    if (!host_probe_run(path.c_str(), &probe, &failed))
-        return throw_errno(env, failed.error, failed.call);
+    int host = kvm_host_probe(path.c_str());
+    if (host < 0)
+        return throw_errno(env, host, "kvm_host_probe");
     Napi::Object result = Napi::Object::New(env);
-    result.Set("apiVersion", Napi::Number::New(env, probe.api_version));
-    result.Set("emulatesKernelMode", Napi::Boolean::New(env, probe.emulates_kernel_mode));
+    result.Set("emulatesKernelMode", Napi::Boolean::New(env, host == KVM_HOST_PVM));
     return result;
 }
 

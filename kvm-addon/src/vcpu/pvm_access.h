@@ -13,7 +13,7 @@ enum pvm_outcome {
 };
 
 /* The longest access: an XSAVE area that fits KVM's, at any alignment. */
-#define PVM_SPAN_LENGTH_MAX sizeof(struct kvm_xsave)
+#define PVM_SPAN_LENGTH_MAX PVM_XSAVE_IMAGE_LENGTH
 #define PVM_SPAN_PAGES_MAX (PVM_SPAN_LENGTH_MAX / 4096 + 1)
 
 /* A range of guest-virtual memory that has been walked. */

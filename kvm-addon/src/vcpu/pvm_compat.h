@@ -10,7 +10,6 @@
 #include "../memory/guest_memory.h"
 #include "pvm_decode.h"
 #include "pvm_state.h"
-#include "pvm_syscall.h"
 #include "pvm_xsave_layout.h"
 
 /* Counters: one per instruction kind, then these. */
@@ -34,14 +33,23 @@ struct pvm_vm {
     struct pvm_xsave_layout xsave;
 };
 
+/* What the guest has set up for SYSCALL, also for a snapshot (pvm_syscall.h). */
+struct pvm_syscall_state {
+    uint64_t star;
+    uint64_t lstar;
+    uint64_t sfmask;
+    bool sce;         /* EFER.SCE */
+    bool shim_mapped; /* LSTAR was written, and the guest's page table has the shim */
+};
+
 /* Owned by its vCPU's thread. */
 struct pvm_cpu {
     struct pvm_vm *vm;
     struct pvm_state state;
     struct pvm_syscall_state syscall;
     uint64_t counters[PVM_COUNTERS];
-    char error[192];        /* after PVM_FAILED: why, for a person */
-    struct kvm_xsave image; /* scratch of the XSAVE family */
+    char error[192];                       /* after PVM_FAILED: why, for a person */
+    uint8_t image[PVM_XSAVE_IMAGE_LENGTH]; /* scratch of the XSAVE family */
 };
 
 enum pvm_result {
@@ -69,5 +77,11 @@ int pvm_cpu_init(struct pvm_cpu *cpu, struct pvm_vm *vm, int vcpu_fd, struct kvm
  * the page shared with KVM until the next KVM_RUN, be it one with immediate_exit set.
  */
 enum pvm_result pvm_cpu_handle_exit(struct pvm_cpu *cpu);
+
+/*
+ * Restores the SYSCALL state of a snapshot, in KVM too: to be called after the other MSRs and
+ * segments are set, with EFER.SCE clear among them. Returns 0 or -errno.
+ */
+int pvm_cpu_restore(struct pvm_cpu *cpu, const struct pvm_syscall_state *saved);
 
 #endif

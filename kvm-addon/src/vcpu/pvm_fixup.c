@@ -112,7 +112,8 @@ static enum pvm_outcome execute_rdtscp(struct pvm_cpu *cpu)
     return PVM_COMPLETED;
 }
 
-/* STAC and CLAC: #UD without SMAP in CPUID, which cannot be asked for here; then they do no harm. */
+/* STAC and CLAC: #UD without SMAP in CPUID, which cannot be asked for here; then they do no harm.
+ */
 static enum pvm_outcome execute_access_flag(struct pvm_cpu *cpu, bool allow)
 {
     if (pvm_is_user(&cpu->state))
@@ -196,8 +197,8 @@ static enum pvm_result give_up(struct pvm_cpu *cpu, const uint8_t *bytes, size_t
 
     for (size_t i = 0; i < length; i++)
         snprintf(hex + 3 * i, 4, "%02x ", bytes[i]);
-    snprintf(text, sizeof text, "kvm-pvm does not emulate the instruction %sat 0x%llx: %s",
-             hex, (unsigned long long)pvm_regs(&cpu->state)->rip, reason);
+    snprintf(text, sizeof text, "kvm-pvm does not emulate the instruction %sat 0x%llx: %s", hex,
+             (unsigned long long)pvm_regs(&cpu->state)->rip, reason);
     memcpy(cpu->error, text, sizeof text);
     return PVM_FAILED;
 }

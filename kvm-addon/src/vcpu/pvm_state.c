@@ -68,12 +68,12 @@ static int call_ioctl(struct pvm_state *state, unsigned long request, void *argu
     return ioctl(state->vcpu_fd, request, argument) < 0 ? -errno : 0;
 }
 
-static int kvm_get_xsave(struct pvm_state *state, struct kvm_xsave *image)
+static int kvm_get_xsave(struct pvm_state *state, uint8_t image[PVM_XSAVE_IMAGE_LENGTH])
 {
     return call_ioctl(state, KVM_GET_XSAVE, image);
 }
 
-static int kvm_set_xsave(struct pvm_state *state, const struct kvm_xsave *image)
+static int kvm_set_xsave(struct pvm_state *state, const uint8_t image[PVM_XSAVE_IMAGE_LENGTH])
 {
     return call_ioctl(state, KVM_SET_XSAVE, (void *)image);
 }

@@ -37,12 +37,15 @@
 /* What KVM_RUN keeps in the shared page for this module. */
 #define PVM_SYNC_REGS (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS)
 
+/* What KVM_GET_XSAVE and KVM_SET_XSAVE transfer: an XSAVE area in the standard format. */
+#define PVM_XSAVE_IMAGE_LENGTH sizeof(struct kvm_xsave)
+
 struct pvm_state;
 
 /* Each returns 0 or -errno. */
 struct pvm_state_calls {
-    int (*get_xsave)(struct pvm_state *state, struct kvm_xsave *image);
-    int (*set_xsave)(struct pvm_state *state, const struct kvm_xsave *image);
+    int (*get_xsave)(struct pvm_state *state, uint8_t image[PVM_XSAVE_IMAGE_LENGTH]);
+    int (*set_xsave)(struct pvm_state *state, const uint8_t image[PVM_XSAVE_IMAGE_LENGTH]);
     int (*get_xcr0)(struct pvm_state *state, uint64_t *value);
     int (*get_msr)(struct pvm_state *state, uint32_t index, uint64_t *value);
     int (*set_msr)(struct pvm_state *state, uint32_t index, uint64_t value);

@@ -12,8 +12,7 @@
 #ifndef TSVM_PVM_SYSCALL_H
 #define TSVM_PVM_SYSCALL_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "pvm_compat.h"
 
 #define PVM_MSR_EFER 0xc0000080u
 #define PVM_MSR_STAR 0xc0000081u
@@ -26,33 +25,18 @@
 #define PVM_SHIM_GPA_ALIGNMENT 0x200000u
 #define PVM_DOORBELL_OFFSET 0x1000u
 
-/* The guest's values, for a snapshot. */
-struct pvm_syscall_state {
-    uint64_t star;
-    uint64_t lstar;
-    uint64_t sfmask;
-    bool sce;         /* EFER.SCE */
-    bool shim_mapped; /* the guest has written LSTAR */
-};
-
-struct pvm_vm;
-struct pvm_cpu;
-
 /* Capability, MSR filter, memory slot. Returns 0 or -errno. */
 int pvm_syscall_vm_init(struct pvm_vm *vm);
 void pvm_syscall_vm_destroy(struct pvm_vm *vm);
 
-/* KVM_EXIT_X86_RDMSR and _WRMSR of the MSRs above. False: of another. */
-bool pvm_syscall_handle_rdmsr(struct pvm_cpu *cpu);
-bool pvm_syscall_handle_wrmsr(struct pvm_cpu *cpu);
-
-/* KVM_EXIT_MMIO. False: it is none of the shim's stores. */
-bool pvm_syscall_handle_doorbell(struct pvm_cpu *cpu);
+/* KVM_EXIT_X86_RDMSR and KVM_EXIT_X86_WRMSR. */
+enum pvm_result pvm_syscall_rdmsr(struct pvm_cpu *cpu);
+enum pvm_result pvm_syscall_wrmsr(struct pvm_cpu *cpu);
 
 /*
- * Restores the state of a snapshot, in KVM too: after its other MSRs and segments, whose EFER is
- * taken without SCE. Returns 0 or -errno.
+ * KVM_EXIT_MMIO. Any guest code can store to the doorbell: only the shim's own instruction at
+ * CPL 3 is taken, all else is PVM_NOT_MINE.
  */
-int pvm_syscall_restore(struct pvm_cpu *cpu, const struct pvm_syscall_state *saved);
+enum pvm_result pvm_syscall_doorbell(struct pvm_cpu *cpu);
 
 #endif

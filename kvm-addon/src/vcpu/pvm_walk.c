@@ -63,8 +63,8 @@ static bool mark_used(const struct step *steps, unsigned count, bool is_write)
         if (is_write && i == count - 1)
             marked |= PVM_PTE_DIRTY;
         if (marked != expected &&
-            !__atomic_compare_exchange_n(steps[i].entry, &expected, marked, false,
-                                         __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+            !__atomic_compare_exchange_n(steps[i].entry, &expected, marked, false, __ATOMIC_SEQ_CST,
+                                         __ATOMIC_RELAXED))
             return false;
     }
     return true;

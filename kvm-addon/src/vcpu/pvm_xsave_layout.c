@@ -1,16 +1,34 @@
 #include "pvm_xsave_layout.h"
 
 #include <cpuid.h>
-#include <linux/kvm.h>
+#include <string.h>
+
+#include "pvm_state.h"
 
 #define CPUID_XSAVE 0xd
 #define CPUID_XSAVE_ECX_ALIGNED 2
+
+/* What a CPU without the field has (Intel SDM volume 1, 11.6.6). */
+#define MXCSR_MASK_DEFAULT 0xffbfu
+
+static uint32_t read_mxcsr_mask(void)
+{
+    uint8_t area[512] __attribute__((aligned(16))) = {0};
+    uint32_t mask;
+
+    __asm__ volatile("fxsave64 %0" : "=m"(area));
+    memcpy(&mask, area + PVM_XSAVE_MXCSR_MASK, sizeof mask);
+    return mask ? mask : MXCSR_MASK_DEFAULT;
+}
 
 void pvm_xsave_layout_read(struct pvm_xsave_layout *layout)
 {
     uint32_t eax, ebx, ecx, edx;
 
-    *layout = (struct pvm_xsave_layout){.supported = PVM_XSTATE_X87 | PVM_XSTATE_SSE};
+    *layout = (struct pvm_xsave_layout){
+        .supported = PVM_XSTATE_X87 | PVM_XSTATE_SSE,
+        .mxcsr_mask = read_mxcsr_mask(),
+    };
     if (!__get_cpuid_count(CPUID_XSAVE, 0, &eax, &ebx, &ecx, &edx))
         return;
     uint64_t components = (uint64_t)edx << 32 | eax;
@@ -19,7 +37,7 @@ void pvm_xsave_layout_read(struct pvm_xsave_layout *layout)
             continue;
         /* EAX: size, EBX: offset in the standard format. */
         __get_cpuid_count(CPUID_XSAVE, i, &eax, &ebx, &ecx, &edx);
-        if (eax > sizeof(struct kvm_xsave) || ebx > sizeof(struct kvm_xsave) - eax ||
+        if (eax > PVM_XSAVE_IMAGE_LENGTH || ebx > PVM_XSAVE_IMAGE_LENGTH - eax ||
             ebx < PVM_XSAVE_EXTENDED)
             continue;
         layout->supported |= 1ull << i;

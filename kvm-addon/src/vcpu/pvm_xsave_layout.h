@@ -25,13 +25,14 @@
 #define PVM_XCOMP_COMPACTED (1ull << 63)
 
 struct pvm_xsave_layout {
-    uint64_t supported; /* XCR0 bits whose component lies within struct kvm_xsave */
-    uint64_t aligned;   /* components that begin at a multiple of 64 in the compacted format */
+    uint64_t supported;  /* XCR0 bits whose component lies within what KVM transfers */
+    uint64_t aligned;    /* components that begin at a multiple of 64 in the compacted format */
+    uint32_t mxcsr_mask; /* bits that MXCSR has */
     uint16_t offset[PVM_XSTATE_COMPONENTS]; /* in the standard format, bytes */
     uint16_t size[PVM_XSTATE_COMPONENTS];   /* bytes */
 };
 
-/* Reads CPUID leaf 0xd. */
+/* Reads CPUID leaf 0xd and the MXCSR mask. */
 void pvm_xsave_layout_read(struct pvm_xsave_layout *layout);
 
 /*

@@ -227,6 +227,8 @@ static enum verdict handle_exit(struct vcpu *vcpu)
         case PVM_NOT_MINE:
             break;
         case PVM_HANDLED:
+            /* What it changed reaches the vCPU with the next KVM_RUN. */
+            vcpu->mid_instruction = true;
             return GO_ON;
         case PVM_FAILED:
             snprintf(vcpu->failure, sizeof vcpu->failure, "vCPU %u cannot go on: %s", vcpu->index,

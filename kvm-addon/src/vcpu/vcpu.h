@@ -34,7 +34,7 @@ struct vcpu {
     pthread_t thread;
     pthread_cond_t slot_returned;
     enum vcpu_phase phase; /* under the group's lock */
-    bool mid_instruction;  /* an I/O or MMIO exit that the next KVM_RUN completes */
+    bool mid_instruction;  /* the next KVM_RUN completes what the last exit began */
     struct vcpu_counters counters;
     char failure[256]; /* why the vCPU ended, for a person */
 };

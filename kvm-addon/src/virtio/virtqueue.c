@@ -7,7 +7,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio's fields are u
 _Static_assert(sizeof(struct vring_desc) == 16, "2.7.5: a descriptor has 16 bytes");
 
 /* Why a queue is broken. The driver has violated the specification in each case. */
-static const char AVAILABLE_TOO_FAR[] = "the available index is further ahead than the queue is long";
+static const char AVAILABLE_TOO_FAR[] =
+    "the available index is further ahead than the queue is long";
 static const char TOO_MANY_IN_FLIGHT[] = "more chains are available than there are descriptors";
 static const char HEAD_OUT_OF_RANGE[] = "a head is not a descriptor of the queue";
 static const char NEXT_OUT_OF_RANGE[] = "a next field points outside the table";
@@ -18,7 +19,8 @@ static const char READABLE_AFTER_WRITABLE[] = "a device-readable buffer follows 
 static const char INDIRECT_NOT_NEGOTIATED[] = "an indirect table was not negotiated";
 static const char INDIRECT_WITH_NEXT[] = "an indirect descriptor has a next one";
 static const char INDIRECT_NESTED[] = "an indirect table is nested in another";
-static const char INDIRECT_BAD_LENGTH[] = "an indirect table's length is not a number of descriptors";
+static const char INDIRECT_BAD_LENGTH[] =
+    "an indirect table's length is not a number of descriptors";
 static const char INDIRECT_OUTSIDE_MEMORY[] = "an indirect table is not in guest memory";
 
 /* Bytes of the rings, 2.7: the event fields at their ends always count. */
@@ -63,8 +65,8 @@ int virtqueue_init(struct virtqueue *queue, const struct guest_memory *memory,
         .indirect = config->indirect,
         .descriptors = ring_at(memory, config->descriptor_gpa, size * sizeof(struct vring_desc),
                                VRING_DESC_ALIGN_SIZE),
-        .available = ring_at(memory, config->available_gpa, available_bytes(size),
-                             VRING_AVAIL_ALIGN_SIZE),
+        .available =
+            ring_at(memory, config->available_gpa, available_bytes(size), VRING_AVAIL_ALIGN_SIZE),
         .used = ring_at(memory, config->used_gpa, used_bytes(size), VRING_USED_ALIGN_SIZE),
     };
     if (!queue->descriptors || !queue->available || !queue->used)
@@ -114,7 +116,8 @@ static struct vring_desc table_read(const struct table *table, uint32_t index)
 {
     struct vring_desc copy;
     memcpy(&copy, table->descriptors + index * sizeof(copy), sizeof(copy));
-    /* Guest memory may have changed since: the compiler must not read it again for what it checks. */
+    /* Guest memory may have changed since: the compiler must not read it again for what it checks.
+     */
     __asm__ volatile("" ::: "memory");
     return copy;
 }
@@ -221,17 +224,19 @@ int virtqueue_pop(struct virtqueue *queue, struct iovec *iov, struct virtqueue_c
 
 void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written)
 {
+    queue->in_flight--;
+    if (queue->broken)
+        return;
     vring_used_elem_t *element = &queue->used->ring[queue->next_used & (queue->size - 1)];
     __atomic_store_n(&element->id, head, __ATOMIC_RELAXED);
     __atomic_store_n(&element->len, written, __ATOMIC_RELAXED);
     queue->next_used++;
-    queue->in_flight--;
 }
 
 bool virtqueue_publish(struct virtqueue *queue)
 {
     uint16_t before = queue->published_used;
-    if (queue->next_used == before)
+    if (queue->next_used == before || queue->broken)
         return false;
     /* Release: a driver that sees the index sees the entries, and the data they stand for. */
     __atomic_store_n(&queue->used->idx, queue->next_used, __ATOMIC_RELEASE);
@@ -261,7 +266,7 @@ void virtqueue_disable_kicks(struct virtqueue *queue)
         __atomic_store_n(&queue->used->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
 }
 
-bool virtqueue_enable_kicks(struct virtqueue *queue)
+void virtqueue_enable_kicks(struct virtqueue *queue)
 {
     if (queue->event_idx)
         __atomic_store_n(avail_event(queue), queue->next_available, __ATOMIC_RELAXED);
@@ -269,8 +274,8 @@ bool virtqueue_enable_kicks(struct virtqueue *queue)
         __atomic_store_n(&queue->used->flags, 0, __ATOMIC_RELAXED);
     /*
      * The driver moves its index, does a full barrier, and looks whether we want a kick. We say
-     * that we do, do a full barrier, and look at its index: one of us sees the other's write.
+     * that we do, do a full barrier, and (the caller) look at its index: one of us sees the other's
+     * write.
      */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return virtqueue_has_available(queue);
 }

@@ -70,7 +70,10 @@ int virtqueue_init(struct virtqueue *queue, const struct guest_memory *memory,
  */
 int virtqueue_pop(struct virtqueue *queue, struct iovec *iov, struct virtqueue_chain *chain);
 
-/* Returns a chain with `written` bytes in its writable part. The driver sees it once published. */
+/*
+ * Returns a chain with `written` bytes in its writable part. The driver sees it once published; of
+ * a broken queue it sees nothing more.
+ */
 void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written);
 
 /* Shows the driver what was pushed. True when it wants an interrupt for it. */
@@ -79,8 +82,11 @@ bool virtqueue_publish(struct virtqueue *queue);
 /* Tells the driver that kicks are not needed now. It may kick all the same. */
 void virtqueue_disable_kicks(struct virtqueue *queue);
 
-/* Asks for a kick with the next chain. True when one became available meanwhile without a kick. */
-bool virtqueue_enable_kicks(struct virtqueue *queue);
+/*
+ * Asks for a kick with the next chain. One that became available meanwhile brings none: look with
+ * virtqueue_has_available after this, and before sleeping.
+ */
+void virtqueue_enable_kicks(struct virtqueue *queue);
 
 /* Whether a chain may be available; costs one load. A broken queue has none. */
 static inline bool virtqueue_has_available(const struct virtqueue *queue)

@@ -11,7 +11,6 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { parseBzImage } from '../../../vmm/loader/bzimage.ts';
@@ -19,7 +18,6 @@ import { ImageFile } from '../../../vmm/loader/image-file.ts';
 import {
   type CompressedPayload,
   KERNELS_MAX,
-  kernelCacheDirectory,
   openUnpackedKernel,
 } from '../../../vmm/loader/kernel-cache.ts';
 import {
@@ -117,6 +115,7 @@ test('only the user may read the cache', async (t) => {
 });
 
 const DAMAGE: readonly (readonly [string, (entry: string) => void])[] = [
+  ['cut by a byte', (entry) => truncateSync(entry, statSync(entry).size - 1)],
   ['cut', (entry) => truncateSync(entry, 1000)],
   ['emptied', (entry) => truncateSync(entry, 0)],
   ['zeroed', (entry) => writeFileSync(entry, Buffer.alloc(statSync(entry).size))],
@@ -137,13 +136,17 @@ test('a cache that cannot be made is no error, but a warning', async (t) => {
   const { directory, path, elf } = setUp(t);
   const file = join(directory, 'file');
   writeFileSync(file, '');
+  const temporary = temporaryDirectory(t);
+  const usual = process.env['TMPDIR'];
+  t.after(() => {
+    if (usual === undefined) delete process.env['TMPDIR'];
+    else process.env['TMPDIR'] = usual;
+  });
+  process.env['TMPDIR'] = temporary;
   const { bytes, warning } = await open(path, join(file, 'kernels'));
   assert.ok(bytes.equals(elf));
   assert.match(warning ?? '', /kernel cache .*file\/kernels cannot be written: ENOTDIR/);
-  assert.deepEqual(
-    readdirSync(tmpdir()).filter((name) => name.startsWith('.unpacking-')),
-    [],
-  );
+  assert.deepEqual(readdirSync(temporary), [], 'the unpacked file has no name');
 });
 
 test('an entry that cannot be linked is used all the same, with a warning', async (t) => {
@@ -195,14 +198,4 @@ test('processes that unpack the same kernel at once do not meet', async (t) => {
     assert.equal(warning, undefined);
   }
   assert.ok(existsSync(onlyEntry(cache)));
-});
-
-test('the cache is where the XDG base directory specification says', () => {
-  const directory = kernelCacheDirectory({ XDG_CACHE_HOME: '/x/y' });
-  assert.equal(directory, '/x/y/tsvm/kernels');
-  const home = join(homedir(), '.cache/tsvm/kernels');
-  for (const value of ['', 'relative/path']) {
-    assert.equal(kernelCacheDirectory({ XDG_CACHE_HOME: value }), home);
-  }
-  assert.equal(kernelCacheDirectory({}), home);
 });

@@ -182,7 +182,7 @@ test('what is no kernel is refused', async (t) => {
   await assert.rejects(load(t, join(directory, 'none')), tsvmError('file-unreadable', /ENOENT/));
 });
 
-test('no descriptor stays open when loading fails', async (t) => {
+test('no descriptor stays open but the one that is handed over', async (t) => {
   const directory = temporaryDirectory(t);
   const openFiles = () => readdirSync('/proc/self/fd').length;
   const path = join(directory, 'bzImage');
@@ -192,6 +192,8 @@ test('no descriptor stays open when loading fails', async (t) => {
   const before = openFiles();
   for (let i = 0; i < 5; i++) await assert.rejects(load(t, path, space));
   assert.equal(openFiles(), before);
+  await load(t, path);
+  assert.equal(openFiles(), before + 1);
 });
 
 /** Real kernels: this machine's, and what the default guest's build left in the user's cache. */

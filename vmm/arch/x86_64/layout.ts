@@ -88,8 +88,8 @@ export const IOAPIC_GPA = 0xfec00000;
 export const LAPIC_GPA = 0xfee00000;
 
 /**
- * Pages KVM takes on Intel hosts without unrestricted guest: three for a TSS (KVM_SET_TSS_ADDR) and
- * one for an identity map (KVM_SET_IDENTITY_MAP_ADDR), below the 256 KiB that firmware would have.
+ * Pages that KVM takes on Intel hosts without unrestricted guest: three for a TSS
+ * (KVM_SET_TSS_ADDR) and one for an identity map (KVM_SET_IDENTITY_MAP_ADDR). Neither may be RAM.
  */
 export const KVM_TSS_GPA = 0xfffbd000;
 export const KVM_IDENTITY_MAP_GPA = 0xffffc000;

@@ -121,7 +121,7 @@ export class RawDisk implements DiskBackend {
   /** A request that touches the padded sector. */
   async resolve(disk: Disk, request: ScriptRequest): Promise<void> {
     if (request.op === 'read') {
-      disk.finish(request.id, 0, this.#readPadded(request.offset, request.length));
+      disk.finish(request.id, 0, this.readPadded(request.offset, request.length));
       return;
     }
     if (this.readOnly) {
@@ -138,7 +138,8 @@ export class RawDisk implements DiskBackend {
     closeSync(this.#fd);
   }
 
-  #readPadded(offset: number, length: number): Uint8Array {
+  /** The disk's bytes, with zeroes for those that the file does not have. */
+  readPadded(offset: number, length: number): Uint8Array {
     const data = new Uint8Array(length);
     let done = 0;
     while (done < length) {

@@ -3,7 +3,6 @@ import {
   ftruncateSync,
   mkdtempSync,
   openSync,
-  readSync,
   rmdirSync,
   unlinkSync,
   writeSync,
@@ -12,16 +11,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Disk, DiskBackend, ScriptRequest } from './disk.ts';
 import type { Extent } from './extent.ts';
+import type { RawDisk } from './raw.ts';
 
 /** What is copied at a first write: large enough that a file's next write finds it done. */
 const CHUNK_BYTES = 64 * 1024;
-
-/** The image underneath: its bytes by offset. Bytes past its end read as zeroes. */
-export interface BaseImage {
-  readonly sizeBytes: number;
-  readonly fd: number;
-  close(): void;
-}
 
 /**
  * A disk whose writes last as long as the machine: reads come from the base image, and the first
@@ -33,18 +26,19 @@ export class ThrowAwayDisk implements DiskBackend {
   readonly readOnly = false;
   // Nothing has to outlive the host: a flush has nothing to do.
   readonly scripted = { flush: true, discard: true, writeZeroes: false };
-  readonly #base: BaseImage;
+  readonly #base: RawDisk;
   readonly #scratchFd: number;
   readonly #copied = new Set<number>();
 
-  constructor(base: BaseImage) {
+  /** @param base opened for reading, this disk's from now on */
+  constructor(base: RawDisk) {
     this.#base = base;
     this.sizeBytes = base.sizeBytes;
     this.#scratchFd = openScratch(base.sizeBytes);
   }
 
   attach(disk: Disk): void {
-    disk.pushExtents([this.#extent(0, this.sizeBytes, this.#base.fd, true)]);
+    this.#base.attach(disk);
   }
 
   async resolve(disk: Disk, request: ScriptRequest): Promise<void> {
@@ -77,26 +71,24 @@ export class ThrowAwayDisk implements DiskBackend {
       const size = Math.min(CHUNK_BYTES, this.sizeBytes - start);
       this.#copyChunk(start, size);
       this.#copied.add(chunk);
-      extents.push(this.#extent(start, size, this.#scratchFd, false));
+      const fd = this.#scratchFd;
+      extents.push({
+        offset: start,
+        length: size,
+        fd,
+        fdOffset: start,
+        zero: false,
+        readOnly: false,
+      });
     }
     disk.pushExtents(extents);
   }
 
   #copyChunk(start: number, size: number): void {
-    const bytes = Buffer.alloc(size);
-    let got = 0;
-    while (got < size) {
-      const count = readSync(this.#base.fd, bytes, got, size - got, start + got);
-      if (count === 0) break;
-      got += count;
-    }
+    const bytes = this.#base.readPadded(start, size);
     for (let put = 0; put < size; ) {
       put += writeSync(this.#scratchFd, bytes, put, size - put, start + put);
     }
-  }
-
-  #extent(offset: number, length: number, fd: number, readOnly: boolean): Extent {
-    return { offset, length, fd, fdOffset: offset, zero: false, readOnly };
   }
 }
 

@@ -1,0 +1,31 @@
+/*
+ * The SYSCALL shim: guest code for kvm-pvm hosts, mapped at the end of the guest's address space
+ * and executed at CPL 3 (kvm-addon/src/vcpu/pvm_syscall.h).
+ *
+ * KVM's LSTAR points at its start. The guest's SYSCALL arrives here with everything as it should
+ * be except its privilege level: RCX holds the return address, R11 the flags, all other registers
+ * are the program's. The store goes to the page behind this one, where there is no memory: KVM
+ * leaves the guest for the VMM, which enters the guest's kernel. No register is changed.
+ *
+ * It lies in .rodata because the host only copies it.
+ */
+        .section .rodata.tsvm_syscall_shim, "a", @progbits
+        .balign 16
+
+        .globl  tsvm_syscall_shim_start
+        .globl  tsvm_syscall_shim_resume
+        .globl  tsvm_syscall_shim_end
+
+tsvm_syscall_shim_start:
+.Lstart:
+        movb    %al, .Lstart + 0x1000(%rip)
+tsvm_syscall_shim_resume:
+        /* Reached only if the VMM did not take the store for a SYSCALL. */
+        ud2
+tsvm_syscall_shim_end:
+
+        .if     tsvm_syscall_shim_end - tsvm_syscall_shim_start > 4096
+        .error  "the shim is longer than its page"
+        .endif
+
+        .section .note.GNU-stack, "", @progbits

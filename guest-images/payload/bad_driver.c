@@ -1,0 +1,31 @@
+#include "bad_driver.h"
+
+#include "cmdline.h"
+#include "heap.h"
+#include "timing.h"
+
+/* Well above a device's way to notice, well below a person's patience with 30 tests. */
+#define NEEDS_RESET_CYCLES (TIMEOUT_CYCLES / 8)
+
+enum verdict bad_driver_works_again(struct blk *blk)
+{
+    REQUIRE(blk_restart(blk, false), "it does not start again");
+    uint8_t *buffer = heap_take(SECTOR_SIZE, SECTOR_SIZE);
+    unsigned status = blk_read(blk, 0, buffer, SECTOR_SIZE);
+    REQUIRE(status == VIRTIO_BLK_S_OK, "a read after a reset: status %x", status);
+    return VERDICT_PASSED;
+}
+
+enum verdict bad_driver_needs_reset(struct blk *blk)
+{
+    struct text unused;
+    bool lenient = cmdline_find("lenient", 0, &unused);
+    for (uint64_t start = rdtsc(); !lenient && !virtio_needs_reset(blk->device);)
+        REQUIRE(rdtsc() - start < NEEDS_RESET_CYCLES, "no DEVICE_NEEDS_RESET");
+    /* "If DRIVER_OK is set, after it sets DEVICE_NEEDS_RESET, the device MUST send a device
+     * configuration change notification" (2.1.2). */
+    REQUIRE(lenient ||
+                (virtio_read(blk->device, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_CONFIG),
+            "no configuration change notification");
+    return bad_driver_works_again(blk);
+}

@@ -1,0 +1,72 @@
+/* Interrupts of a device by the I/O APIC. */
+#include "cpu.h"
+#include "heap.h"
+#include "interrupts.h"
+#include "lapic.h"
+#include "test.h"
+#include "timing.h"
+#include "virtio_blk.h"
+
+#define IOAPIC_BASE 0xfec00000
+#define IOAPIC_SELECT 0x00
+#define IOAPIC_WINDOW 0x10
+#define IOAPIC_REDIRECTION(pin) (0x10 + 2 * (pin))
+#define IOAPIC_MASKED 0x10000
+
+#define PIC1_DATA 0x21
+#define PIC2_DATA 0xa1
+
+/* Time for an interrupt too many to come. */
+#define SETTLE_CYCLES 1000000
+
+static void ioapic_write(uint32_t index, uint32_t value)
+{
+    mmio_write32(IOAPIC_BASE + IOAPIC_SELECT, index);
+    mmio_write32(IOAPIC_BASE + IOAPIC_WINDOW, value);
+}
+
+static bool interrupts_reach(uint32_t count)
+{
+    for (uint64_t start = rdtsc(); device_interrupt_count < count; cpu_relax())
+        if (timed_out(start))
+            return false;
+    return true;
+}
+
+/* Each request interrupts once, and no more after it is acknowledged. */
+static enum verdict blk_interrupt(void)
+{
+    enum { REQUESTS = 10 };
+    struct blk blk;
+    REQUIRE(blk_open(&blk) && blk_restart(&blk, true), "no disk, or it does not start");
+    const struct virtio_device *device = blk.device;
+    outb(PIC1_DATA, 0xff);
+    outb(PIC2_DATA, 0xff);
+    lapic_write(LAPIC_SPURIOUS, LAPIC_SPURIOUS_ENABLE);
+    interrupts_enable(true);
+    ioapic_write(IOAPIC_REDIRECTION(device->irq) + 1, lapic_id() << 24);
+    ioapic_write(IOAPIC_REDIRECTION(device->irq), VECTOR_DEVICE);
+    uint8_t *buffer = heap_take(SECTOR_SIZE, SECTOR_SIZE);
+    device_interrupt_count = 0;
+    for (uint32_t i = 1; i <= REQUESTS; i++) {
+        unsigned status = blk_read(&blk, 0, buffer, SECTOR_SIZE);
+        REQUIRE(status == VIRTIO_BLK_S_OK, "status %x", status);
+        REQUIRE(interrupts_reach(i), "no interrupt for request %u", i);
+        REQUIRE(virtio_read(device, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_VRING,
+                "InterruptStatus does not tell of the queue");
+        virtio_write(device, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_VRING);
+        REQUIRE(virtio_read(device, VIRTIO_MMIO_INTERRUPT_STATUS) == 0, "not acknowledged");
+    }
+    delay_cycles(SETTLE_CYCLES);
+    interrupts_enable(false);
+    ioapic_write(IOAPIC_REDIRECTION(device->irq), IOAPIC_MASKED);
+    REQUIRE(device_interrupt_count == REQUESTS, "%u interrupts for %u requests",
+            device_interrupt_count, REQUESTS);
+    return VERDICT_PASSED;
+}
+
+static const struct test tests[] = {
+    {"blk-interrupt", blk_interrupt},
+};
+
+const struct test_suite test_suite_interrupts = TEST_SUITE(tests);

@@ -1,0 +1,99 @@
+#include "vcpu_state.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define STATE_KIND(name, which, type)                                                              \
+    {name, "KVM_GET_" #which, "KVM_SET_" #which, KVM_GET_##which, KVM_SET_##which, sizeof(type)}
+
+static const struct vcpu_state_kind state_kinds[] = {
+    STATE_KIND("regs", REGS, struct kvm_regs),
+    STATE_KIND("sregs", SREGS, struct kvm_sregs),
+    STATE_KIND("xsave", XSAVE, struct kvm_xsave),
+    STATE_KIND("xcrs", XCRS, struct kvm_xcrs),
+    STATE_KIND("lapic", LAPIC, struct kvm_lapic_state),
+    STATE_KIND("events", VCPU_EVENTS, struct kvm_vcpu_events),
+    STATE_KIND("mp-state", MP_STATE, struct kvm_mp_state),
+    STATE_KIND("debugregs", DEBUGREGS, struct kvm_debugregs),
+};
+
+const struct vcpu_state_kind *vcpu_state_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof state_kinds / sizeof *state_kinds; i++) {
+        if (strcmp(state_kinds[i].name, name) == 0)
+            return &state_kinds[i];
+    }
+    return NULL;
+}
+
+int vcpu_get_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, void *state)
+{
+    return ioctl(vcpu->fd, kind->get, state) < 0 ? -errno : 0;
+}
+
+int vcpu_set_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, const void *state)
+{
+    return ioctl(vcpu->fd, kind->set, state) < 0 ? -errno : 0;
+}
+
+/* KVM's structures that end in an array, with room for all of it. */
+struct cpuid_list {
+    struct kvm_cpuid2 header;
+    struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX];
+};
+
+struct msr_list {
+    struct kvm_msrs header;
+    struct kvm_msr_entry entries[MSRS_MAX];
+};
+
+int vm_supported_cpuid(const struct vm *vm, struct kvm_cpuid_entry2 *entries)
+{
+    struct cpuid_list list = {.header.nent = CPUID_ENTRIES_MAX};
+    if (ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, &list) < 0)
+        return -errno;
+    memcpy(entries, list.entries, list.header.nent * sizeof *entries);
+    return (int)list.header.nent;
+}
+
+int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, size_t count)
+{
+    if (count > CPUID_ENTRIES_MAX)
+        return -E2BIG;
+    struct cpuid_list list = {.header.nent = (uint32_t)count};
+    memcpy(list.entries, entries, count * sizeof *entries);
+    return ioctl(vcpu->fd, KVM_SET_CPUID2, &list) < 0 ? -errno : 0;
+}
+
+/* KVM stops at the first MSR that it does not have, and answers how many it did. */
+static int msrs_result(int done, size_t count)
+{
+    if (done < 0)
+        return -errno;
+    return (size_t)done == count ? 0 : -EINVAL;
+}
+
+int vcpu_get_msrs(struct vcpu *vcpu, const uint32_t *indices, uint64_t *values, size_t count)
+{
+    if (count > MSRS_MAX)
+        return -E2BIG;
+    struct msr_list list = {.header.nmsrs = (uint32_t)count};
+    for (size_t i = 0; i < count; i++)
+        list.entries[i].index = indices[i];
+    int error = msrs_result(ioctl(vcpu->fd, KVM_GET_MSRS, &list), count);
+    for (size_t i = 0; error == 0 && i < count; i++)
+        values[i] = list.entries[i].data;
+    return error;
+}
+
+int vcpu_set_msrs(struct vcpu *vcpu, const uint32_t *indices, const uint64_t *values,
+                  size_t count)
+{
+    if (count > MSRS_MAX)
+        return -E2BIG;
+    struct msr_list list = {.header.nmsrs = (uint32_t)count};
+    for (size_t i = 0; i < count; i++)
+        list.entries[i] = (struct kvm_msr_entry){.index = indices[i], .data = values[i]};
+    return msrs_result(ioctl(vcpu->fd, KVM_SET_MSRS, &list), count);
+}

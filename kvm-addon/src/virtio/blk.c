@@ -1,0 +1,159 @@
+#include "blk.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+/* A queue and its requests: as many as chains can be in flight. */
+struct blk_queue {
+    struct blk *blk;
+    struct virtqueue *virtqueue;
+    struct blk_request *free;
+    uint8_t *requests; /* in one allocation, whose pages cost nothing until used */
+};
+
+static struct blk *blk_of(struct queue_handler *handler)
+{
+    return (struct blk *)((uint8_t *)handler - offsetof(struct blk, handler));
+}
+
+static void request_release(struct blk_request *request)
+{
+    request->next_free = request->queue->free;
+    request->queue->free = request;
+}
+
+static void request_count(struct blk_statistics *statistics, const struct blk_request *request)
+{
+    switch (request->disk.op) {
+    case DISK_READ:
+        counter_add(&statistics->reads, 1);
+        counter_add(&statistics->read_bytes, request->disk.length);
+        break;
+    case DISK_WRITE:
+        counter_add(&statistics->writes, 1);
+        counter_add(&statistics->written_bytes, request->disk.length);
+        break;
+    case DISK_FLUSH:
+        counter_add(&statistics->flushes, 1);
+        break;
+    default:
+        counter_add(&statistics->discards, 1);
+    }
+}
+
+/* Returns a request to the driver. */
+static void request_complete(struct blk_request *request, uint8_t status)
+{
+    struct blk_queue *queue = request->queue;
+    uint32_t written = 0;
+    if (request->status) {
+        *request->status = status;
+        /* Of a failed read, nobody knows how much was written: claim the status alone. */
+        written = status == VIRTIO_BLK_S_OK ? request->data_written + 1 : 1;
+    }
+    if (status != VIRTIO_BLK_S_OK)
+        counter_add(&queue->blk->statistics.errors, 1);
+    virtqueue_push(queue->virtqueue, request->head, written);
+    request_release(request);
+}
+
+static void disk_request_done(struct disk_request *disk, int error)
+{
+    struct blk_request *request =
+        (struct blk_request *)((uint8_t *)disk - offsetof(struct blk_request, disk));
+    if (error == 0)
+        request_count(&request->queue->blk->statistics, request);
+    request_complete(request, error == 0 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
+}
+
+static unsigned blk_serve(struct queue_handler *handler, struct virtqueue *virtqueue, unsigned max)
+{
+    struct blk *blk = blk_of(handler);
+    struct blk_queue *queue = &blk->queues[virtqueue - blk->first_queue];
+    unsigned taken = 0;
+    while (taken < max && virtqueue_has_available(virtqueue)) {
+        /* There is one, or the queue has as many chains in flight as it may: pop then says so. */
+        struct blk_request *request = queue->free;
+        struct virtqueue_chain chain;
+        if (virtqueue_pop(virtqueue, request ? request->iov : NULL, &chain) <= 0)
+            break;
+        queue->free = request->next_free;
+        taken++;
+        int status = blk_request_parse(request, &chain, &blk->limits);
+        if (status == BLK_REQUEST_TO_DISK)
+            disk_submit(&blk->session, &request->disk);
+        else
+            request_complete(request, (uint8_t)status);
+    }
+    return taken;
+}
+
+static unsigned blk_exchange(struct queue_handler *handler)
+{
+    return disk_session_exchange(&blk_of(handler)->session);
+}
+
+static bool blk_has_answers(struct queue_handler *handler)
+{
+    return disk_session_has_answers(&blk_of(handler)->session);
+}
+
+static void blk_free(struct queue_handler *handler)
+{
+    struct blk *blk = blk_of(handler);
+    for (unsigned i = 0; i < blk->queue_count; i++)
+        free(blk->queues[i].requests);
+    free(blk->queues);
+    blk->queues = NULL;
+    blk->queue_count = 0;
+}
+
+static int queue_start(struct blk_queue *queue)
+{
+    unsigned size = queue->virtqueue->size;
+    size_t stride = sizeof(struct blk_request) + size * sizeof(struct iovec);
+    queue->requests = calloc(size, stride);
+    if (!queue->requests)
+        return -ENOMEM;
+    for (unsigned i = size; i-- > 0;) {
+        struct blk_request *request = (struct blk_request *)(queue->requests + i * stride);
+        request->queue = queue;
+        request->disk.done = disk_request_done;
+        request_release(request);
+    }
+    return 0;
+}
+
+static int blk_start(struct queue_handler *handler, struct virtqueue *queues, unsigned count,
+                     struct io_engine *engine, int event)
+{
+    struct blk *blk = blk_of(handler);
+    disk_session_init(&blk->session, blk->disk, engine, event);
+    blk->first_queue = queues;
+    blk->queue_count = count;
+    blk->queues = calloc(count, sizeof(*blk->queues));
+    if (!blk->queues)
+        blk->queue_count = 0;
+    int error = blk->queues ? 0 : -ENOMEM;
+    for (unsigned i = 0; i < count && error == 0; i++) {
+        blk->queues[i] = (struct blk_queue){.blk = blk, .virtqueue = &queues[i]};
+        error = queue_start(&blk->queues[i]);
+    }
+    if (error < 0)
+        blk_free(handler);
+    return error;
+}
+
+void blk_init(struct blk *blk, struct disk *disk, const struct blk_limits *limits)
+{
+    *blk = (struct blk){
+        .handler = {.start = blk_start,
+                    .free = blk_free,
+                    .serve = blk_serve,
+                    .exchange = blk_exchange,
+                    .has_answers = blk_has_answers},
+        .disk = disk,
+        .limits = *limits,
+    };
+}

@@ -1,0 +1,265 @@
+#include "queue_worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/*
+ * Chains taken from a queue in one turn. Few enough that the driver gets the first ones back, and
+ * works on them, while we do the next.
+ */
+#define TURN_CHAINS 16
+
+/* The longest that is polled. A sleep costs the guest an exit for the kick, and us a wake-up. */
+#define POLL_NS_MAX 50000
+/* The shortest that is worth it. */
+#define POLL_NS_MIN 4000
+/* Looks at the rings between two looks at the clock. */
+#define POLL_SPINS 16
+/* Between those, more time than this only passes when another thread had our core. */
+#define PREEMPTED_NS 50000
+
+#define INTERRUPT_USED_BUFFER 1u /* virtio 1.2, 4.2.2: InterruptStatus, bit 0 */
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static bool stop_requested(const struct queue_worker *worker)
+{
+    return __atomic_load_n(&worker->stop, __ATOMIC_RELAXED);
+}
+
+const char *queue_worker_broken(const struct queue_worker *worker)
+{
+    for (unsigned i = 0; i < worker->options.queue_count; i++) {
+        if (worker->queues[i].broken)
+            return worker->queues[i].broken;
+    }
+    return NULL;
+}
+
+static bool chains_available(const struct queue_worker *worker)
+{
+    for (unsigned i = 0; i < worker->options.queue_count; i++) {
+        if (virtqueue_has_available(&worker->queues[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool chains_in_flight(const struct queue_worker *worker)
+{
+    for (unsigned i = 0; i < worker->options.queue_count; i++) {
+        if (worker->queues[i].in_flight > 0)
+            return true;
+    }
+    return false;
+}
+
+static unsigned queues_serve(struct queue_worker *worker)
+{
+    struct queue_handler *handler = worker->options.handler;
+    unsigned taken = 0;
+    for (unsigned i = 0; i < worker->options.queue_count; i++)
+        taken += handler->serve(handler, &worker->queues[i], TURN_CHAINS);
+    counter_add(&worker->statistics.chains, taken);
+    return taken;
+}
+
+static void queues_publish(struct queue_worker *worker)
+{
+    bool interrupt = false;
+    for (unsigned i = 0; i < worker->options.queue_count; i++)
+        interrupt |= virtqueue_publish(&worker->queues[i]);
+    if (!interrupt)
+        return;
+    /* The interrupt's handler reads the status first: it must be there when the handler runs. */
+    if (worker->options.interrupt_status)
+        __atomic_fetch_or(worker->options.interrupt_status, INTERRUPT_USED_BUFFER,
+                          __ATOMIC_SEQ_CST);
+    eventfd_write(worker->options.interrupt, 1);
+    counter_add(&worker->statistics.interrupts, 1);
+}
+
+static void kicks_disable(struct queue_worker *worker)
+{
+    if (!worker->kicks_on)
+        return;
+    worker->kicks_on = false;
+    for (unsigned i = 0; i < worker->options.queue_count; i++)
+        virtqueue_disable_kicks(&worker->queues[i]);
+}
+
+static void kicks_enable(struct queue_worker *worker)
+{
+    worker->kicks_on = true;
+    for (unsigned i = 0; i < worker->options.queue_count; i++)
+        virtqueue_enable_kicks(&worker->queues[i]);
+}
+
+static bool has_work(struct queue_worker *worker, bool stopping)
+{
+    struct queue_handler *handler = worker->options.handler;
+    if (io_engine_has_completions(worker->options.engine))
+        return true;
+    if (handler->has_answers && handler->has_answers(handler))
+        return true;
+    return !stopping && (chains_available(worker) || stop_requested(worker));
+}
+
+/* Polls for poll_ns from `start` on. True when there is work. */
+static bool poll_for_work(struct queue_worker *worker, bool stopping, uint64_t start)
+{
+    for (uint64_t now = start; now - start < worker->poll_ns;) {
+        for (unsigned i = 0; i < POLL_SPINS; i++) {
+            if (has_work(worker, stopping))
+                return true;
+            __builtin_ia32_pause();
+        }
+        uint64_t before = now;
+        now = now_ns();
+        if (now - before > PREEMPTED_NS)
+            worker->poll_ns = 0; /* a vCPU, likely, had to wait for us: leave it the core */
+    }
+    return false;
+}
+
+/* Work came `idle_ns` after the last, and a sleep lay between. */
+static void poll_adapt(struct queue_worker *worker, uint64_t idle_ns)
+{
+    if (idle_ns > 2 * POLL_NS_MAX) {
+        worker->poll_ns = worker->poll_ns / 2 < POLL_NS_MIN ? 0 : worker->poll_ns / 2;
+    } else if (worker->poll_ns < POLL_NS_MIN) {
+        worker->poll_ns = POLL_NS_MIN;
+    } else {
+        worker->poll_ns = worker->poll_ns * 2 > POLL_NS_MAX ? POLL_NS_MAX : worker->poll_ns * 2;
+    }
+}
+
+/* There is nothing to do: polls, then sleeps, until there is. */
+static void worker_rest(struct queue_worker *worker, bool stopping)
+{
+    uint64_t start = now_ns();
+    if (worker->poll_ns > 0 && poll_for_work(worker, stopping, start)) {
+        counter_add(&worker->statistics.poll_hits, 1);
+        return;
+    }
+    if (!stopping)
+        kicks_enable(worker);
+    /*
+     * The last reap may have taken the notice of an event whose cause came after we had looked:
+     * look again. What comes from here on leaves a new notice, and the wait ends at once.
+     */
+    if (has_work(worker, stopping)) {
+        kicks_disable(worker);
+        return;
+    }
+    counter_add(&worker->statistics.sleeps, 1);
+    io_engine_wait(worker->options.engine);
+    kicks_disable(worker);
+    poll_adapt(worker, now_ns() - start);
+}
+
+static void *worker_main(void *argument)
+{
+    struct queue_worker *worker = argument;
+    struct queue_handler *handler = worker->options.handler;
+    struct io_engine *engine = worker->options.engine;
+    io_engine_attach(engine);
+    worker->kicks_on = true;
+    kicks_disable(worker);
+    for (bool stopping = false;;) {
+        unsigned done = stopping ? 0 : queues_serve(worker);
+        if (handler->exchange)
+            done += handler->exchange(handler);
+        io_engine_send(engine);
+        done += io_engine_reap(engine);
+        queues_publish(worker);
+        stopping = stopping || stop_requested(worker) || queue_worker_broken(worker);
+        if (stopping && !chains_in_flight(worker))
+            break;
+        if (done == 0)
+            worker_rest(worker, stopping);
+    }
+    /* Nothing is in flight, so nothing lands in guest memory after this. */
+    io_engine_destroy(engine);
+    struct wake wake = worker->options.wake;
+    __atomic_store_n(&worker->ended, true, __ATOMIC_RELEASE);
+    wake_notify(&wake);
+    return NULL;
+}
+
+static int queues_init(struct queue_worker *worker)
+{
+    const struct queue_worker_options *options = &worker->options;
+    if (options->queue_count > QUEUE_WORKER_QUEUES_MAX)
+        return -EINVAL;
+    for (unsigned i = 0; i < options->queue_count; i++) {
+        int error = virtqueue_init(&worker->queues[i], options->memory, &options->queues[i]);
+        if (error < 0)
+            return error;
+        error = io_engine_watch(options->engine, options->kicks[i]);
+        if (error < 0)
+            return error;
+    }
+    return 0;
+}
+
+/* Signals are for the process's other threads. */
+static int thread_start(struct queue_worker *worker)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&worker->thread, NULL, worker_main, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return -error;
+}
+
+int queue_worker_start(struct queue_worker *worker, const struct queue_worker_options *options)
+{
+    *worker = (struct queue_worker){.options = *options, .poll_ns = POLL_NS_MAX};
+    struct queue_handler *handler = options->handler;
+    worker->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    int error = worker->event < 0 ? -errno : queues_init(worker);
+    if (error == 0)
+        error = io_engine_watch(options->engine, worker->event);
+    if (error == 0)
+        error = handler->start(handler, worker->queues, options->queue_count, options->engine,
+                               worker->event);
+    if (error == 0) {
+        error = thread_start(worker);
+        if (error < 0)
+            handler->free(handler);
+    }
+    if (error < 0) {
+        io_engine_destroy(options->engine);
+        if (worker->event >= 0)
+            close(worker->event);
+    }
+    return error;
+}
+
+void queue_worker_stop(struct queue_worker *worker)
+{
+    __atomic_store_n(&worker->stop, true, __ATOMIC_RELAXED);
+    eventfd_write(worker->event, 1);
+}
+
+bool queue_worker_has_ended(const struct queue_worker *worker)
+{
+    return __atomic_load_n(&worker->ended, __ATOMIC_ACQUIRE);
+}
+
+void queue_worker_free(struct queue_worker *worker)
+{
+    pthread_join(worker->thread, NULL);
+    worker->options.handler->free(worker->options.handler);
+    close(worker->event);
+}

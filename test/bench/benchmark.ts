@@ -1,0 +1,107 @@
+/** One of the sides of a comparison. */
+export interface Contestant {
+  readonly name: string;
+  /** One measurement, in the benchmark's unit. */
+  sample(): Promise<number>;
+}
+
+/** What is said about the medians, and promised where there is a limit. */
+export interface Comparison {
+  readonly of: string;
+  /** Without it the value itself is stated. */
+  readonly against?: string;
+  readonly as: 'ratio' | 'difference' | 'value';
+  readonly atMost?: number;
+  readonly atLeast?: number;
+}
+
+export interface Benchmark {
+  readonly name: string;
+  readonly unit: string;
+  readonly contestants: readonly Contestant[];
+  readonly comparisons: readonly Comparison[];
+}
+
+export interface ContestantResult {
+  readonly name: string;
+  readonly samples: readonly number[];
+  readonly median: number | undefined;
+  /** Why there are no samples, or no more. */
+  readonly failure: string | undefined;
+}
+
+export interface ComparisonResult extends Comparison {
+  readonly value: number | undefined;
+  /** Undefined: nothing was promised, or nothing could be measured. */
+  readonly met: boolean | undefined;
+}
+
+export interface BenchmarkResult {
+  readonly name: string;
+  readonly unit: string;
+  readonly contestants: readonly ContestantResult[];
+  readonly comparisons: readonly ComparisonResult[];
+}
+
+export function median(values: readonly number[]): number | undefined {
+  const sorted = values.toSorted((a, b) => a - b);
+  const low = sorted[Math.floor((sorted.length - 1) / 2)];
+  const high = sorted[Math.ceil((sorted.length - 1) / 2)];
+  return low === undefined || high === undefined ? undefined : (low + high) / 2;
+}
+
+function compare(
+  comparison: Comparison,
+  medians: ReadonlyMap<string, number | undefined>,
+): ComparisonResult {
+  const of = medians.get(comparison.of);
+  const against = comparison.against === undefined ? undefined : medians.get(comparison.against);
+  let value: number | undefined;
+  if (comparison.as === 'value') value = of;
+  else if (of !== undefined && against !== undefined) {
+    value = comparison.as === 'ratio' ? of / against : of - against;
+  }
+  const { atMost, atLeast } = comparison;
+  const promised = atMost !== undefined || atLeast !== undefined;
+  const met =
+    promised && value !== undefined
+      ? value <= (atMost ?? Number.POSITIVE_INFINITY) && value >= (atLeast ?? 0)
+      : undefined;
+  return { ...comparison, value, met };
+}
+
+/**
+ * Measures all contestants in turn, again and again, so that whatever else the machine does falls
+ * on each of them alike. The first round warms caches and does not count. A contestant that fails
+ * is out; the others go on.
+ */
+export async function runBenchmark(
+  benchmark: Benchmark,
+  repetitions: number,
+): Promise<BenchmarkResult> {
+  const samples = new Map<string, number[]>();
+  const failures = new Map<string, string>();
+  for (let round = 0; round <= repetitions; round++) {
+    for (const contestant of benchmark.contestants) {
+      if (failures.has(contestant.name)) continue;
+      try {
+        const value = await contestant.sample();
+        if (round === 0) samples.set(contestant.name, []);
+        else samples.get(contestant.name)?.push(value);
+      } catch (error) {
+        failures.set(contestant.name, error instanceof Error ? error.message : String(error));
+      }
+    }
+  }
+  const contestants = benchmark.contestants.map(({ name }) => {
+    const own = samples.get(name) ?? [];
+    return { name, samples: own, median: median(own), failure: failures.get(name) };
+  });
+  const medians = new Map(contestants.map((result) => [result.name, result.median]));
+  return {
+    name: benchmark.name,
+    unit: benchmark.unit,
+    contestants,
+    comparisons: benchmark.comparisons.map((comparison) => compare(comparison, medians)),
+  };
+}

@@ -1,0 +1,100 @@
+import { type Command, type ProcessRun, runProcess } from './process.ts';
+import type { Workbench } from './workbench.ts';
+
+export const GUEST_MEMORY_MIB = 64;
+
+/** A VMM that can run the payload. */
+export interface Vmm {
+  readonly name: string;
+  command(guest: PayloadGuest): Command;
+}
+
+export interface PayloadGuest {
+  /** Words for the payload, without how to end. */
+  readonly cmdline: string;
+  /** A raw image, served read-only. */
+  readonly disk?: string;
+  /** Halt at the end instead of ending the VMM. */
+  readonly halt?: boolean;
+}
+
+export function tsvmVmm({ tsvm, payload }: Workbench): Vmm {
+  return {
+    name: 'tsvm',
+    command: ({ cmdline, disk, halt }) => [
+      ...([tsvm, 'boot', '--kernel', payload, '--console', 'stdio'] as const),
+      ...['--memory', `${GUEST_MEMORY_MIB}M`],
+      // Without ACPI the command line tells of the devices, which is all that the payload reads.
+      ...['--acpi', 'off', '--append', `${cmdline} exit=${halt ? 'hlt' : 'acpi'}`],
+      ...(disk === undefined ? [] : ['--disk', `${disk},ro,format=raw`]),
+    ],
+  };
+}
+
+/** QEMU's microvm, cut down to what the payload uses; disks by io_uring in a thread of their own. */
+export function qemuVmm({ payload }: Workbench, cache: 'writeback' | 'none' = 'writeback'): Vmm {
+  const direct = cache === 'none' ? 'on' : 'off';
+  return {
+    name: cache === 'writeback' ? 'qemu' : `qemu cache=${cache}`,
+    command: ({ cmdline, disk, halt }) => [
+      'qemu-system-x86_64',
+      ...['-M', 'microvm,acpi=off,pit=off,pic=off,rtc=off,x-option-roms=off'],
+      ...['-accel', 'kvm', '-cpu', 'host,-arch-capabilities', '-m', `${GUEST_MEMORY_MIB}`],
+      ...['-no-user-config', '-nodefaults', '-display', 'none', '-serial', 'stdio', '-no-reboot'],
+      ...['-global', 'virtio-mmio.force-legacy=false', '-kernel', payload],
+      ...['-append', `${cmdline} exit=${halt ? 'hlt' : 'triple'}`],
+      ...(disk === undefined
+        ? []
+        : [
+            ...['-object', 'iothread,id=io', '-device', 'virtio-blk-device,drive=disk,iothread=io'],
+            ...[
+              '-blockdev',
+              `driver=file,node-name=disk,filename=${disk},read-only=on,aio=io_uring,cache.direct=${direct}`,
+            ],
+          ]),
+    ],
+  };
+}
+
+/** The bare loop around KVM_RUN: no devices. */
+export function bareVmm({ bareKvmRun, payload }: Workbench): Vmm {
+  return {
+    name: 'bare KVM_RUN',
+    command: ({ cmdline }) => [bareKvmRun, payload, cmdline],
+  };
+}
+
+/** Runs the payload to its end. Rejects unless it says that all went well. */
+export async function runPayload(vmm: Vmm, guest: PayloadGuest): Promise<ProcessRun> {
+  const run = await runProcess(vmm.command(guest));
+  if (!/^done .*\bfailed=0\b/m.test(run.stdout)) {
+    throw new Error(`the payload on ${vmm.name} failed: ${run.stdout.trim().slice(-500)}`);
+  }
+  return run;
+}
+
+/** The numbers of the payload's `bench NAME key=value ...`. */
+export function benchFigures({ stdout }: ProcessRun, name: string): Map<string, number> {
+  const line = stdout.split('\n').find((text) => text.startsWith(`bench ${name} `));
+  if (line === undefined) throw new Error(`no figures of ${name} in: ${stdout.trim()}`);
+  return new Map(
+    Array.from(line.matchAll(/(\w+)=(\w+)/g), ([, key = '', value]) => [key, Number(value)]),
+  );
+}
+
+/** Seconds that the payload's benchmark took, and how often it did what it measures. */
+export async function measure(
+  vmm: Vmm,
+  bench: string,
+  options: { readonly words: string; readonly count: number; readonly disk?: string },
+  tscKhz: number,
+): Promise<{ seconds: number; count: number }> {
+  const { words, count, disk } = options;
+  const run = await runPayload(vmm, {
+    cmdline: `bench=${bench} count=${count} ${words}`,
+    ...(disk !== undefined && { disk }),
+  });
+  const cycles = benchFigures(run, bench).get('cycles');
+  if (cycles === undefined) throw new Error(`no cycles in: ${run.stdout.trim()}`);
+  return { seconds: cycles / tscKhz / 1000, count };
+}

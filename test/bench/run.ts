@@ -1,0 +1,60 @@
+import { writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { type Benchmark, type BenchmarkResult, runBenchmark } from './benchmark.ts';
+import { blockBenchmarks } from './block.ts';
+import { exitBenchmarks } from './exits.ts';
+import { promiseMissed, reportText } from './report.ts';
+import { residentMemoryBenchmark } from './resident-memory.ts';
+import { startUpBenchmark } from './start-up.ts';
+import { openWorkbench, type Workbench } from './workbench.ts';
+
+const USAGE = `usage: node test/bench/run.ts [--json FILE] [--repeat N] [--check] [WORD...]
+  Measures the benchmarks whose names contain one of the words, or all.
+  --json FILE  writes all samples there
+  --repeat N   samples of each contestant (5)
+  --check      exit code 1 if a promise is not kept
+`;
+
+function allBenchmarks(workbench: Workbench): Benchmark[] {
+  return [
+    startUpBenchmark(workbench),
+    ...exitBenchmarks(workbench),
+    ...blockBenchmarks(workbench),
+    residentMemoryBenchmark(workbench),
+  ];
+}
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      json: { type: 'string' },
+      repeat: { type: 'string', default: '5' },
+      check: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  const repetitions = Number(values.repeat);
+  if (values.help || !Number.isInteger(repetitions) || repetitions < 1) {
+    process.stdout.write(USAGE);
+    return values.help ? 0 : 2;
+  }
+  const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+  const benchmarks = allBenchmarks(await openWorkbench(root)).filter(
+    ({ name }) => positionals.length === 0 || positionals.some((word) => name.includes(word)),
+  );
+  const results: BenchmarkResult[] = [];
+  for (const benchmark of benchmarks) {
+    const result = await runBenchmark(benchmark, repetitions);
+    process.stdout.write(reportText(result));
+    results.push(result);
+  }
+  if (values.json !== undefined) {
+    writeFileSync(values.json, `${JSON.stringify({ benchmarks: results }, null, 2)}\n`);
+  }
+  return values.check && promiseMissed(results) ? 1 : 0;
+}
+
+process.exitCode = await main();

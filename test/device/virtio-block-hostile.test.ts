@@ -1,0 +1,216 @@
+/** The block lines of the threat model: a request that asks for too much fails, and nothing else. */
+import assert from 'node:assert/strict';
+import {
+  closeSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { openRawDisk } from '../../vmm/backends/disk/raw.ts';
+import { fileLocks } from '../../vmm/kvm/disk.ts';
+import {
+  BlockDriver,
+  range,
+  S_IOERR,
+  S_OK,
+  S_UNSUPP,
+  T_DISCARD,
+  T_FLUSH,
+  T_GET_ID,
+  T_IN,
+  T_OUT,
+  T_WRITE_ZEROES,
+} from '../support/block-driver.ts';
+import { engines, pattern, temporaryFolder } from '../support/disk-fixtures.ts';
+import { S_NEEDS_RESET } from '../support/mmio-driver.ts';
+
+const folder = temporaryFolder();
+after(() => folder.remove());
+
+const SECTORS = 128;
+const content = pattern(SECTORS * 512, 1);
+
+for (const { engine, skip } of engines()) {
+  describe(`virtio-blk against a hostile driver, ${engine}`, { skip }, () => {
+    async function withDisk(use: (driver: BlockDriver) => Promise<void>): Promise<void> {
+      const path = join(folder.path, `${engine}.img`);
+      writeFileSync(path, content);
+      const backend = openRawDisk(path, false, fileLocks());
+      const driver = new BlockDriver({ backend, engine });
+      await driver.start();
+      await use(driver);
+      assert.equal((await driver.read(0, 512)).status, S_OK, 'it still works');
+      assert.equal(driver.registers.status & S_NEEDS_RESET, 0);
+      await driver.close();
+      backend.close();
+      assert.deepEqual(new Uint8Array(readFileSync(path)), content, 'the disk is untouched');
+    }
+
+    test('sector + length past the end or overflowing', async () => {
+      await withDisk(async (driver) => {
+        const far = [SECTORS, SECTORS - 1, 2 ** 32, 2 ** 55, 2 ** 63, 2 ** 64 - 1024];
+        for (const sector of far) {
+          const read = await driver.read(sector, 1024);
+          assert.equal(read.status, S_IOERR, `read at ${sector}`);
+          assert.ok(
+            read.data.every((byte) => byte === 0xcc),
+            'no data',
+          );
+          const write = await driver.write(sector, pattern(1024, 2));
+          assert.equal(write.status, S_IOERR, `write at ${sector}`);
+        }
+      });
+    });
+
+    test('a length that is no multiple of 512', async () => {
+      await withDisk(async (driver) => {
+        for (const length of [1, 511, 513, 1000]) {
+          assert.equal((await driver.read(0, length)).status, S_IOERR, `read of ${length}`);
+          const { status } = await driver.write(0, pattern(length, 2));
+          assert.equal(status, S_IOERR, `write of ${length}`);
+        }
+      });
+    });
+
+    test('unknown types', async () => {
+      await withDisk(async (driver) => {
+        for (const type of [2, 3, 5, 7, 9, 10, 12, 14, 0x8000_0000, 0xffff_ffff]) {
+          assert.equal((await driver.request({ type })).status, S_UNSUPP, `type ${type}`);
+          const { status } = await driver.request({ type, in: [512] });
+          assert.equal(status, S_UNSUPP, `type ${type} with data`);
+        }
+      });
+    });
+
+    test('DISCARD and WRITE_ZEROES with segments out of range', async () => {
+      await withDisk(async (driver) => {
+        const tooFar = [
+          range(SECTORS, 1),
+          range(SECTORS - 1, 2),
+          range(0, SECTORS + 1),
+          range(0, 0xffff_ffff),
+          range(2 ** 63, 1),
+          range(2 ** 64 - 2048, 1),
+        ];
+        for (const type of [T_DISCARD, T_WRITE_ZEROES]) {
+          for (const segment of tooFar) {
+            const { status } = await driver.request({ type, out: [segment] });
+            assert.equal(status, S_IOERR, `type ${type}, ${segment}`);
+          }
+          for (const out of [[], [new Uint8Array(15)], [new Uint8Array(17)]]) {
+            const { status } = await driver.request({ type, out });
+            assert.notEqual(status, S_OK, `type ${type}`);
+          }
+          // Two segments, of which the device offers one (max_*_seg).
+          const { status } = await driver.request({ type, out: [range(0, 1), range(8, 1)] });
+          assert.notEqual(status, S_OK);
+          // Flags that do not exist: "the device MUST set the status byte to UNSUPP" (5.2.6.2).
+          const unknown = await driver.request({ type, out: [range(0, 1, 2)] });
+          assert.equal(unknown.status, S_UNSUPP);
+        }
+        const unmap = await driver.request({ type: T_DISCARD, out: [range(0, 1, 1)] });
+        assert.equal(unmap.status, S_UNSUPP, 'a discard has no unmap flag');
+      });
+    });
+
+    test('a header in one byte per descriptor, and data too', async () => {
+      await withDisk(async (driver) => {
+        const header = driver.header(T_IN, 3);
+        const bytes = Array.from({ length: 16 }, (_, at) => ({ gpa: header.gpa + at, length: 1 }));
+        const data = Array.from({ length: 32 }, () => ({
+          gpa: driver.allocate(16),
+          length: 16,
+          writable: true,
+        }));
+        const statusGpa = driver.allocate(1);
+        const chain = [...bytes, ...data, { gpa: statusGpa, length: 1, writable: true }];
+        driver.ring().addChain(chain);
+        driver.kick();
+        await driver.nextUsed();
+        const answer = driver.answer({ head: 0, queue: 0, statusGpa, in: data }, 513);
+        assert.equal(answer.status, S_OK);
+        assert.deepEqual(answer.data, content.subarray(3 * 512, 4 * 512));
+      });
+    });
+
+    test('zero-length buffers', async () => {
+      await withDisk(async (driver) => {
+        const header = driver.header(T_IN, 1);
+        const data = { gpa: driver.allocate(512), length: 512, writable: true };
+        const statusGpa = driver.allocate(1);
+        driver
+          .ring()
+          .addChain([
+            { gpa: 0, length: 0 },
+            header,
+            { gpa: 0, length: 0, writable: true },
+            data,
+            { gpa: statusGpa, length: 1, writable: true },
+          ]);
+        driver.kick();
+        await driver.nextUsed();
+        assert.equal(driver.memory.slice(statusGpa, 1)[0], S_OK);
+        assert.deepEqual(driver.memory.slice(data.gpa, 512), content.subarray(512, 1024));
+      });
+    });
+
+    test('a missing status byte, a missing header, nothing at all: the head comes back', async () => {
+      await withDisk(async (driver) => {
+        const ring = driver.ring();
+        const chains = [
+          [driver.header(T_FLUSH, 0)],
+          [{ gpa: driver.allocate(1), length: 1, writable: true }],
+          [{ gpa: driver.allocate(15), length: 15 }],
+          [{ gpa: driver.allocate(1), length: 0 }],
+        ];
+        for (const chain of chains) {
+          const head = ring.addChain(chain);
+          driver.kick();
+          assert.equal((await driver.nextUsed()).id, head);
+        }
+      });
+    });
+
+    test('data of the wrong direction or size', async () => {
+      await withDisk(async (driver) => {
+        const sector = pattern(512, 2);
+        assert.notEqual((await driver.request({ type: T_IN, out: [sector] })).status, S_OK);
+        assert.notEqual((await driver.request({ type: T_OUT, in: [512] })).status, S_OK);
+        assert.notEqual((await driver.request({ type: T_GET_ID, in: [4] })).status, S_UNSUPP);
+        const long = await driver.request({ type: T_GET_ID, in: [4096] });
+        assert.equal(
+          long.data.subarray(20).every((byte) => byte === 0xcc || byte === 0),
+          true,
+        );
+      });
+    });
+
+    test('2^32 sectors and more', async (context) => {
+      const path = join(folder.path, `${engine}-large.img`);
+      const fd = openSync(path, 'w');
+      const sector = 2 ** 32 + 7;
+      try {
+        ftruncateSync(fd, (sector + 1) * 512);
+      } catch {
+        closeSync(fd);
+        context.skip('the file system takes no file of 2 TiB');
+        return;
+      }
+      writeSync(fd, pattern(512, 3), 0, 512, sector * 512);
+      closeSync(fd);
+      const backend = openRawDisk(path, false, fileLocks());
+      const driver = new BlockDriver({ backend, engine });
+      await driver.start();
+      assert.deepEqual((await driver.read(sector, 512)).data, pattern(512, 3));
+      assert.equal((await driver.read(sector + 1, 512)).status, S_IOERR);
+      assert.equal((await driver.write(sector, pattern(512, 4))).status, S_OK);
+      assert.deepEqual((await driver.read(7, 512)).data, new Uint8Array(512), 'nothing wrapped');
+      await driver.close();
+      backend.close();
+    });
+  });
+}

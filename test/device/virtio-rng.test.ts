@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { RngDevice } from '../../vmm/devices/virtio/rng/rng-device.ts';
+import { rngWorker } from '../../vmm/kvm/queue-workers.ts';
+import { FakeDriver } from '../support/fake-driver.ts';
+import { INT_VRING, REG, S_NEEDS_RESET } from '../support/mmio-driver.ts';
+
+function open(): FakeDriver {
+  return new FakeDriver(1, (host) => new RngDevice({ name: 'rng', createWorker: rngWorker(host) }));
+}
+
+test('buffers are filled with bytes that differ', async () => {
+  const driver = open();
+  await driver.start({ queueSize: 8 });
+  const fillings: string[] = [];
+  for (let n = 0; n < 4; n += 1) {
+    const gpa = driver.allocate(64);
+    const head = driver.ring().addChain([{ gpa, length: 64, writable: true }]);
+    driver.kick();
+    const used = await driver.nextUsed();
+    assert.equal(used.id, head);
+    assert.equal(used.length, 64);
+    fillings.push(Buffer.from(driver.memory.slice(gpa, 64)).toString('hex'));
+  }
+  assert.equal(new Set(fillings).size, 4);
+  assert.equal(await driver.interrupted(), INT_VRING);
+  await driver.close();
+});
+
+test('requests are capped, and the used length says by how much', async () => {
+  const driver = open();
+  await driver.start({ queueSize: 8 });
+  const length = 16 * 2 ** 20;
+  const gpa = driver.allocate(length);
+  driver.ring().addChain([{ gpa, length, writable: true }]);
+  driver.kick();
+  const used = await driver.nextUsed();
+  assert.ok(used.length > 0 && used.length <= length);
+  assert.ok(
+    driver.memory.slice(gpa + used.length, length - used.length).every((byte) => byte === 0xcc),
+    'nothing is written beyond what the used ring says',
+  );
+  await driver.close();
+});
+
+test('a buffer that cannot be written comes back empty', async () => {
+  const driver = open();
+  await driver.start({ queueSize: 8 });
+  const gpa = driver.allocate(64);
+  const head = driver.ring().addChain([{ gpa, length: 64 }]);
+  driver.kick();
+  assert.deepEqual(await driver.nextUsed(), { id: head, length: 0 });
+  assert.ok(driver.memory.slice(gpa, 64).every((byte) => byte === 0xcc));
+  await driver.close();
+});
+
+test('a broken queue needs a reset, and works after it', async () => {
+  const driver = open();
+  await driver.start({ queueSize: 8 });
+  driver.ring().offerHead(8);
+  driver.kick();
+  await driver.until('DEVICE_NEEDS_RESET', () => {
+    return (driver.registers.read(REG.STATUS) & S_NEEDS_RESET) !== 0;
+  });
+  await driver.start({ queueSize: 8 });
+  driver.ring().addChain([{ gpa: driver.allocate(8), length: 8, writable: true }]);
+  driver.kick();
+  assert.equal((await driver.nextUsed()).length, 8);
+  await driver.close();
+});

@@ -1,0 +1,283 @@
+/**
+ * The virtqueue lines of the threat model, against a block device as a whole: the device needs a
+ * reset and says so by an interrupt, the process lives, the disk is untouched, and after a reset the
+ * device works.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { openRawDisk } from '../../vmm/backends/disk/raw.ts';
+import { fileLocks } from '../../vmm/kvm/disk.ts';
+import { BlockDriver, S_OK, T_IN, T_OUT } from '../support/block-driver.ts';
+import { pattern, temporaryFolder } from '../support/disk-fixtures.ts';
+import { HIGH_GPA, MEMORY_BYTES } from '../support/fake-driver.ts';
+import {
+  INT_CONFIG,
+  REG,
+  type RingAddresses,
+  S_DRIVER_OK,
+  S_NEEDS_RESET,
+} from '../support/mmio-driver.ts';
+import {
+  ringBytes,
+  type SplitRing,
+  VRING_DESC_F_INDIRECT,
+  VRING_DESC_F_NEXT,
+  VRING_DESC_F_WRITE,
+} from '../support/split-ring.ts';
+
+const folder = temporaryFolder();
+after(() => folder.remove());
+
+const QUEUE_SIZE = 16;
+const VERSION_1 = 1n << 32n;
+const content = pattern(65536, 1);
+const path = join(folder.path, 'disk.img');
+
+/** Runs `attack` against a new device, and checks that it did no more than break its own queue. */
+async function survives(
+  attack: (driver: BlockDriver) => void | Promise<void>,
+  features?: bigint,
+): Promise<void> {
+  writeFileSync(path, content);
+  const backend = openRawDisk(path, false, fileLocks());
+  const driver = new BlockDriver({ backend, engine: 'threads' });
+  await driver.start(
+    features === undefined ? { queueSize: QUEUE_SIZE } : { queueSize: QUEUE_SIZE, features },
+  );
+  await attack(driver);
+  driver.kick();
+  await driver.until('DEVICE_NEEDS_RESET', () => {
+    return (driver.registers.status & S_NEEDS_RESET) !== 0;
+  });
+  assert.equal((await driver.interrupted()) & INT_CONFIG, INT_CONFIG);
+  assert.equal(driver.guestErrors.length, 1);
+  // Nothing is served any more.
+  driver.kick();
+  assert.equal(driver.registers.status & S_DRIVER_OK, S_DRIVER_OK);
+  await driver.start();
+  const answer = await driver.read(1, 512);
+  assert.equal(answer.status, S_OK);
+  assert.deepEqual(answer.data, content.subarray(512, 1024));
+  await driver.close();
+  backend.close();
+  assert.deepEqual(new Uint8Array(readFileSync(path)), content, 'the disk is untouched');
+}
+
+/** The descriptors of a read of one sector, from index 0 on, as they should be; then `spoil`. */
+function spoiledChain(spoil: (ring: SplitRing, gpas: readonly number[]) => void) {
+  return (driver: BlockDriver) => {
+    const ring = driver.ring();
+    const header = driver.header(T_IN, 0).gpa;
+    const data = driver.allocate(512);
+    const status = driver.allocate(1);
+    ring.writeDescriptor(0, header, 16, VRING_DESC_F_NEXT, 1);
+    ring.writeDescriptor(1, data, 512, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 2);
+    ring.writeDescriptor(2, status, 1, VRING_DESC_F_WRITE, 0);
+    spoil(ring, [header, data, status]);
+    ring.offerHead(0);
+  };
+}
+
+test('descriptor loops (hop budget = queue size)', async () => {
+  await survives(
+    spoiledChain((ring, [header = 0, data = 0]) => {
+      ring.writeDescriptor(1, data, 512, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 1);
+      ring.writeDescriptor(0, header, 16, VRING_DESC_F_NEXT, 1);
+    }),
+  );
+  await survives(
+    spoiledChain((ring, [, , status = 0]) => {
+      ring.writeDescriptor(2, status, 1, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 1);
+    }),
+  );
+});
+
+test('head or next index at or beyond the queue size', async () => {
+  for (const index of [QUEUE_SIZE, 0x7fff, 0xffff]) {
+    await survives((driver) => driver.ring().offerHead(index));
+    await survives(
+      spoiledChain((ring, [header = 0]) => {
+        ring.writeDescriptor(0, header, 16, VRING_DESC_F_NEXT, index);
+      }),
+    );
+  }
+});
+
+test('avail.idx further ahead than the queue is long', async () => {
+  for (const ahead of [QUEUE_SIZE + 1, 0x8000, 0xffff]) {
+    await survives((driver) => driver.ring().setAvailableIdx(ahead));
+  }
+});
+
+test('addr+len overflow, outside RAM, across a hole', async () => {
+  const addresses = [MEMORY_BYTES - 256, MEMORY_BYTES, HIGH_GPA - 256, 0xd000_0000];
+  for (const gpa of addresses) {
+    await survives(
+      spoiledChain((ring) => {
+        ring.writeDescriptor(1, gpa, 512, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 2);
+      }),
+    );
+  }
+  await survives(
+    spoiledChain((ring) => {
+      // The highest addresses that a double can say; `BigInt(-256)` is 2^64 - 256 in 64 bits.
+      ring.writeDescriptor(1, -256, 512, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 2);
+    }),
+  );
+});
+
+test('the sum of lengths overflows u32', async () => {
+  await survives(
+    spoiledChain((ring) => {
+      ring.writeDescriptor(1, 0, 0xffff_ffff, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 2);
+    }),
+  );
+  await survives((driver) => {
+    const ring = driver.ring();
+    const flags = VRING_DESC_F_NEXT | VRING_DESC_F_WRITE;
+    // 15 descriptors of 300 MiB would be more than 4 GiB, were there as much memory.
+    for (let index = 0; index < QUEUE_SIZE - 1; index += 1) {
+      ring.writeDescriptor(index, 0, 300 * 2 ** 20, flags, index + 1);
+    }
+    ring.writeDescriptor(QUEUE_SIZE - 1, 0, 1, VRING_DESC_F_WRITE, 0);
+    ring.offerHead(0);
+  });
+});
+
+test('readable after writable', async () => {
+  await survives(
+    spoiledChain((ring, [header = 0, data = 0]) => {
+      ring.writeDescriptor(0, data, 512, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 1);
+      ring.writeDescriptor(1, header, 16, VRING_DESC_F_NEXT, 2);
+    }),
+  );
+});
+
+test('indirect tables: nested, oversized, outside RAM, with NEXT, not negotiated', async () => {
+  const indirect = (gpa: number, length: number, flags = 0) =>
+    spoiledChain((ring) => {
+      ring.writeDescriptor(0, gpa, length, VRING_DESC_F_INDIRECT | flags, 1);
+    });
+  await survives(indirect(0x1000, 0));
+  await survives(indirect(0x1000, 17));
+  await survives(indirect(MEMORY_BYTES - 16, 32));
+  await survives(indirect(0x1000, 0xffff_fff0));
+  await survives(indirect(0x1000, 48, VRING_DESC_F_NEXT));
+  await survives(indirect(0x1000, 48), VERSION_1);
+  await survives((driver) => {
+    const table = driver.allocate(32);
+    const view = driver.memory.view(table, 32);
+    view.setBigUint64(0, BigInt(table), true);
+    view.setUint32(8, 16, true);
+    view.setUint16(12, VRING_DESC_F_INDIRECT, true);
+    driver.ring().writeDescriptor(0, table, 16, VRING_DESC_F_INDIRECT, 0);
+    driver.ring().offerHead(0);
+  });
+  await survives((driver) => {
+    // The last entry goes on past the table's end.
+    const table = driver.allocate(16);
+    const view = driver.memory.view(table, 16);
+    view.setBigUint64(0, BigInt(driver.header(T_IN, 0).gpa), true);
+    view.setUint32(8, 16, true);
+    view.setUint16(12, VRING_DESC_F_NEXT, true);
+    view.setUint16(14, 1, true);
+    driver.ring().writeDescriptor(0, table, 16, VRING_DESC_F_INDIRECT, 0);
+    driver.ring().offerHead(0);
+  });
+});
+
+test('rings unaligned, outside RAM, across a hole: the device does not start', async () => {
+  writeFileSync(path, content);
+  const backend = openRawDisk(path, false, fileLocks());
+  const driver = new BlockDriver({ backend, engine: 'threads' });
+  const good: RingAddresses = { size: 16, descriptorGpa: 0, availableGpa: 4096, usedGpa: 8192 };
+  const spoiled: Partial<RingAddresses>[] = [
+    { descriptorGpa: 8 },
+    { availableGpa: 4097 },
+    { usedGpa: 8194 },
+    { descriptorGpa: MEMORY_BYTES },
+    { descriptorGpa: MEMORY_BYTES - 16 },
+    { availableGpa: MEMORY_BYTES - 2 },
+    { usedGpa: HIGH_GPA - 4 },
+    { usedGpa: 0xd000_0000 },
+    { availableGpa: 2 ** 52 },
+    { descriptorGpa: 2 ** 63 },
+  ];
+  for (const change of spoiled) {
+    assert.ok(await driver.registers.negotiate());
+    driver.registers.setUpQueue(0, { ...good, ...change });
+    driver.registers.driverOk();
+    assert.notEqual(driver.registers.status & S_NEEDS_RESET, 0, JSON.stringify(change));
+    assert.equal(await driver.interrupted(), INT_CONFIG);
+    driver.kick();
+  }
+  await driver.start();
+  assert.equal((await driver.read(0, 512)).status, S_OK);
+  await driver.close();
+  backend.close();
+});
+
+test('rings that overlap harm nobody but their driver', async () => {
+  writeFileSync(path, content);
+  const backend = openRawDisk(path, true, fileLocks());
+  const driver = new BlockDriver({ backend, engine: 'threads' });
+  assert.ok(await driver.registers.negotiate());
+  const gpa = driver.allocate(4096, 4096);
+  driver.memory.slice(gpa, 4096).fill(1);
+  driver.registers.setUpQueue(0, {
+    size: 16,
+    descriptorGpa: gpa,
+    availableGpa: gpa,
+    usedGpa: gpa,
+  });
+  driver.registers.driverOk();
+  driver.kick();
+  await driver.start();
+  assert.equal((await driver.read(0, 512)).status, S_OK);
+  await driver.close();
+  backend.close();
+});
+
+test('every word of the rings at random, many times', async () => {
+  writeFileSync(path, content);
+  const backend = openRawDisk(path, true, fileLocks());
+  const driver = new BlockDriver({ backend, engine: 'threads' });
+  for (let seed = 0; seed < 100; seed += 1) {
+    await driver.start({ queueSize: QUEUE_SIZE });
+    const ring = driver.ring();
+    const bytes = driver.memory.slice(ring.descriptorGpa, ringBytes(QUEUE_SIZE));
+    bytes.set(pattern(bytes.length, seed));
+    ring.setAvailableIdx(ring.usedIdx + (seed % (QUEUE_SIZE + 2)));
+    driver.kick();
+    driver.kick();
+  }
+  await driver.start();
+  assert.equal((await driver.read(0, 512)).status, S_OK);
+  await driver.close();
+  backend.close();
+  assert.deepEqual(new Uint8Array(readFileSync(path)), content);
+});
+
+test('a queue broken while another works: both stop, and the reset mends both', async () => {
+  writeFileSync(path, content);
+  const backend = openRawDisk(path, false, fileLocks());
+  const driver = new BlockDriver({ backend, engine: 'threads', queueCount: 2 });
+  await driver.start();
+  assert.equal(
+    (await driver.request({ type: T_OUT, out: [content.subarray(0, 512)], queue: 1 })).status,
+    S_OK,
+  );
+  driver.ring(0).offerHead(999);
+  driver.kick(0);
+  await driver.until('DEVICE_NEEDS_RESET', () => {
+    return (driver.registers.read(REG.STATUS) & S_NEEDS_RESET) !== 0;
+  });
+  await driver.start();
+  for (const queue of [0, 1]) {
+    assert.equal((await driver.request({ type: T_IN, in: [512], queue })).status, S_OK);
+  }
+  await driver.close();
+  backend.close();
+});

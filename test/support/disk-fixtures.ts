@@ -1,0 +1,85 @@
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Disk, DiskBackend, ScriptRequest } from '../../vmm/backends/disk/disk.ts';
+import type { Extent } from '../../vmm/backends/disk/extent.ts';
+import { hasIoUring } from '../../vmm/kvm/host.ts';
+import type { DiskEngine } from '../../vmm/kvm/queue-workers.ts';
+
+/** Each engine, and why it is skipped here, if it is. */
+export function engines(): readonly { engine: DiskEngine; skip: string | false }[] {
+  const skip = hasIoUring() ? false : 'this process may not use io_uring';
+  return [
+    { engine: 'threads', skip: false },
+    { engine: 'io_uring', skip },
+  ];
+}
+
+/** A folder that is gone when the test process is done with it. */
+export function temporaryFolder(): { path: string; remove(): void } {
+  const path = mkdtempSync(join(tmpdir(), 'tsvm-device-'));
+  return { path, remove: () => rmSync(path, { recursive: true }) };
+}
+
+/** Bytes that differ everywhere: the same seed gives the same. */
+export function pattern(length: number, seed: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let state = (seed * 2654435761 + 1) >>> 0;
+  for (let i = 0; i < length; i += 1) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    bytes[i] = state >>> 24;
+  }
+  return bytes;
+}
+
+interface Withheld {
+  readonly request: ScriptRequest;
+  readonly done: () => void;
+}
+
+/**
+ * A backend whose requests the test resolves when it likes: extents are withheld until then. Its
+ * bytes are in a file of its own.
+ */
+export class WithholdingBackend implements DiskBackend {
+  readonly sizeBytes: number;
+  readonly readOnly = false;
+  readonly scripted;
+  readonly withheld: Withheld[] = [];
+  readonly #fd: number;
+
+  constructor(
+    path: string,
+    content: Uint8Array,
+    scripted = { flush: false, discard: false, writeZeroes: false },
+  ) {
+    this.#fd = openSync(path, 'w+');
+    writeSync(this.#fd, content);
+    this.sizeBytes = content.length;
+    this.scripted = scripted;
+  }
+
+  attach(): void {}
+
+  resolve(_disk: Disk, request: ScriptRequest): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.withheld.push({ request, done: resolve });
+    return promise;
+  }
+
+  extent(offset: number, length: number, readOnly = false): Extent {
+    return { offset, length, fd: this.#fd, fdOffset: offset, zero: false, readOnly };
+  }
+
+  /** Takes the oldest withheld request; what the test does with the disk answers it. */
+  take(): ScriptRequest {
+    const first = this.withheld.shift();
+    if (first === undefined) throw new Error('no request is withheld');
+    first.done();
+    return first.request;
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}

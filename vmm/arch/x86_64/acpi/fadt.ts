@@ -1,0 +1,43 @@
+/**
+ * Fixed ACPI Description Table: ACPI 6.5, section 5.2.9.
+ *
+ * The machine is *hardware-reduced*: it has no PM timer, no power-management registers and no SCI,
+ * and an operating system does not touch the PIC and does not test the PIT's interrupt against it.
+ * So interrupts are routed by the IO-APIC alone, and Linux numbers them as it likes: a driver must
+ * take its interrupt from ACPI, as 8250_pnp and virtio_mmio do, not from a number it knows.
+ */
+import { ACPI_SLEEP_CONTROL_PORT, ACPI_SLEEP_STATUS_PORT, I8042_COMMAND_PORT } from '../layout.ts';
+import { composeTable, ioRegister, TABLE_HEADER_SIZE } from './table.ts';
+
+const FADT_REVISION = 6;
+const FADT_MINOR_REVISION = 5;
+const FADT_SIZE = 276;
+
+/** IAPC_BOOT_ARCH: probing for VGA is not safe. An i8042 and ISA devices are not claimed. */
+const VGA_NOT_PRESENT = 1 << 2;
+
+/** Fixed feature flags. The buttons are absent, which is what these bits say without a device. */
+const WBINVD = 1 << 0;
+const PWR_BUTTON = 1 << 4;
+const SLP_BUTTON = 1 << 5;
+const RESET_REG_SUP = 1 << 10;
+const HW_REDUCED_ACPI = 1 << 20;
+
+/** The i8042's command to pulse the reset line. */
+const RESET_VALUE = 0xfe;
+
+export function composeFadt(dsdtGpa: number, rtcCenturyRegister: number): Uint8Array {
+  const body = Buffer.alloc(FADT_SIZE - TABLE_HEADER_SIZE);
+  const at = (offset: number) => offset - TABLE_HEADER_SIZE;
+  body.writeUInt8(rtcCenturyRegister, at(108));
+  body.writeUInt16LE(VGA_NOT_PRESENT, at(109));
+  body.writeUInt32LE(WBINVD | PWR_BUTTON | SLP_BUTTON | RESET_REG_SUP | HW_REDUCED_ACPI, at(112));
+  body.set(ioRegister(I8042_COMMAND_PORT), at(116));
+  body.writeUInt8(RESET_VALUE, at(128));
+  body.writeUInt8(FADT_MINOR_REVISION, at(131));
+  body.writeBigUInt64LE(BigInt(dsdtGpa), at(140));
+  body.set(ioRegister(ACPI_SLEEP_CONTROL_PORT), at(244));
+  body.set(ioRegister(ACPI_SLEEP_STATUS_PORT), at(256));
+  body.write('TSVM', at(268), 'ascii'); // hypervisor vendor identity
+  return composeTable('FACP', FADT_REVISION, body);
+}

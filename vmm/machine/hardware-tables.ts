@@ -1,0 +1,31 @@
+import { composeAcpiTables } from '../arch/x86_64/acpi/tables.ts';
+import { composeMpTable } from '../arch/x86_64/mptable.ts';
+import { SLP_TYP_S5 } from '../devices/legacy/acpi-power.ts';
+import { CMOS_CENTURY } from '../devices/legacy/cmos-rtc.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import type { MachineConfig } from './config.ts';
+import type { MmioSlot } from './resources.ts';
+
+/**
+ * Writes the tables by which a kernel finds CPUs, interrupt controllers and devices.
+ * @returns the address of the RSDP; undefined where an MP table stands in for ACPI
+ */
+export function describeHardware(
+  memory: GuestMemory,
+  { acpi, cpus }: MachineConfig,
+  virtioMmio: readonly MmioSlot[],
+): number | undefined {
+  if (!acpi) {
+    const { gpa, bytes } = composeMpTable(cpus);
+    memory.write(gpa, bytes);
+    return undefined;
+  }
+  const { rsdpGpa, bytes } = composeAcpiTables({
+    cpus,
+    virtioMmio,
+    sleepTypeS5: SLP_TYP_S5,
+    rtcCenturyRegister: CMOS_CENTURY,
+  });
+  memory.write(rsdpGpa, bytes);
+  return rsdpGpa;
+}
