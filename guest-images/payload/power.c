@@ -3,7 +3,7 @@
 #include "cmdline.h"
 #include "cpu.h"
 #include "interrupts.h"
-#include "string.h"
+#include "timing.h"
 
 /* ACPI 6.5, 4.8.3.7: SLEEP_CONTROL_REG of a hardware-reduced machine, at our I/O port. */
 #define SLEEP_CONTROL_PORT 0x600
@@ -17,6 +17,8 @@
 #define PVPANIC_PANICKED 0x01
 
 #define ISA_DEBUG_EXIT_PORT 0xf4
+
+#define SETTLE_CYCLES 200000000
 
 struct idt_pointer {
     uint16_t limit;
@@ -68,9 +70,11 @@ static void end_by_hlt(enum power_off_result result)
     cpu_halt();
 }
 
+typedef void end_function(enum power_off_result result);
+
 static const struct {
     const char *name;
-    void (*end)(enum power_off_result result);
+    end_function *end;
 } ways[] = {
     {"acpi", end_by_acpi},       {"i8042", end_by_i8042},         {"debug", end_by_debug},
     {"pvpanic", end_by_pvpanic}, {"triple", end_by_triple_fault}, {"hlt", end_by_hlt},
@@ -78,13 +82,20 @@ static const struct {
 
 #define WAY_COUNT (sizeof(ways) / sizeof(ways[0]))
 
+/* A VMM may stop the CPU a little after the write that asked for it. */
+static void try_way(end_function *end, enum power_off_result result)
+{
+    end(result);
+    delay_cycles(SETTLE_CYCLES);
+}
+
 _Noreturn void power_off(enum power_off_result result)
 {
     for (unsigned i = 0; i < WAY_COUNT; i++)
         if (cmdline_list_has("exit", ways[i].name))
-            ways[i].end(result);
-    end_by_acpi(result);
-    end_by_i8042(result);
+            try_way(ways[i].end, result);
+    try_way(end_by_acpi, result);
+    try_way(end_by_i8042, result);
     end_by_triple_fault(result);
     __builtin_unreachable();
 }

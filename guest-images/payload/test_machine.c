@@ -3,7 +3,6 @@
 #include "cmdline.h"
 #include "cpu.h"
 #include "heap.h"
-#include "layout.h"
 #include "paging.h"
 #include "serial.h"
 #include "string.h"
@@ -16,8 +15,6 @@
 
 #define CPUID_LONG_MODE (1u << 29)
 #define CPUID_KVM_SIGNATURE 0x40000000u
-
-extern char image_end[];
 
 static bool page_in_use(uint64_t page)
 {

@@ -92,7 +92,7 @@ static enum verdict smp(void)
 {
     unsigned cpus = (unsigned)cmdline_number("cpus", 2);
     REQUIRE(cpus >= 1 && cpus <= CPUS_MAX, "cpus= is not in 1..%u", CPUS_MAX);
-    /* A page of slack: a CPU too many must not run without a stack. */
+    /* For all that there could be: a CPU too many must not run without a stack. */
     stacks_prepare(CPUS_MAX);
     apic_ids[0] = lapic_id();
     start_all();

@@ -41,7 +41,7 @@ function start(command: Command): Started {
 }
 
 function failure(command: Command, what: string, { stdout, stderr }: Started['output']): Error {
-  return new Error(`${command[0]} ${what}: ${(stderr || stdout).trim().slice(-500)}`);
+  return new Error(`${command[0]} ${what}: ${(stderr || stdout).trim().slice(0, 500)}`);
 }
 
 /** Runs a program to its end. Rejects if that is not with exit code 0. */

@@ -71,11 +71,11 @@ export class FakeRegisterBank implements RegisterBank {
     for (const register of registers) {
       const { read, write } = register;
       assert.ok(register.offset + register.width <= this.lengthBytes);
-      if (read) this.#checkWords(read.word, read.then?.word);
+      if (read) this.#checkWords(read.word, read.after?.word);
       if (write?.kind === 'word' || write?.kind === 'clear-bits') this.#checkWords(write.word);
       if (write?.kind === 'ring') {
         assert.ok(this.#ringBytes > 0, 'a ring write needs a ring');
-        this.#checkWords(write.then?.word);
+        this.#checkWords(write.after?.word);
       }
     }
     this.#registers = [...registers];
@@ -95,7 +95,7 @@ export class FakeRegisterBank implements RegisterBank {
     }
     this.fastAccesses += 1;
     const value = Atomics.load(this.words, read.word);
-    this.#update(read.then);
+    this.#update(read.after);
     return mask(value, width);
   }
 
@@ -125,14 +125,14 @@ export class FakeRegisterBank implements RegisterBank {
       case 'ring':
         if (this.#ring.length === this.#ringBytes) return false;
         this.#ring.push(value & 0xff);
-        this.#update(write.then);
+        this.#update(write.after);
         if (write.raise) this.#interrupt?.pulse();
         return true;
     }
   }
 
-  #update(then: WordUpdate | undefined): void {
-    if (then) Atomics.store(this.words, then.word, then.value);
+  #update(after: WordUpdate | undefined): void {
+    if (after) Atomics.store(this.words, after.word, after.value);
   }
 
   #find(offset: number, width: number): FastRegister | undefined {

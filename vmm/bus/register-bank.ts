@@ -12,7 +12,7 @@ export interface WordUpdate {
 /** A read that the vCPU thread answers: the low bytes of a word. */
 export interface FastRead {
   readonly word: number;
-  readonly then?: WordUpdate;
+  readonly after?: WordUpdate;
 }
 
 /** A write that the vCPU thread carries out. */
@@ -25,7 +25,7 @@ export type FastWrite =
   /** The low byte goes to the ring; when the ring is full the write is a slow exit. */
   | {
       readonly kind: 'ring';
-      readonly then?: WordUpdate;
+      readonly after?: WordUpdate;
       /** Pulse the bank's interrupt afterwards. */
       readonly raise?: boolean;
     }

@@ -28,8 +28,8 @@ export function encodeRegisters(registers: readonly FastRegister[]): Uint8Array 
     view.setUint8(at + 4, write === undefined ? WRITE_SCRIPT : WRITE_KINDS[write.kind]);
     view.setUint8(at + 5, read?.word ?? 0);
     view.setUint8(at + 6, write !== undefined && 'word' in write ? write.word : 0);
-    const afterWrite = write?.kind === 'ring' ? write.then : undefined;
-    setUpdate(view, at + 7, at + 12, read?.then);
+    const afterWrite = write?.kind === 'ring' ? write.after : undefined;
+    setUpdate(view, at + 7, at + 12, read?.after);
     setUpdate(view, at + 8, at + 16, afterWrite);
     view.setUint8(at + 9, write?.kind === 'ring' && write.raise === true ? 1 : 0);
   });

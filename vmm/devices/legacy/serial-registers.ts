@@ -166,10 +166,9 @@ export function fastRegisters(shape: SerialShape): readonly FastRegister[] {
 }
 
 function readThenSet(word: number, value: number): FastRead {
-  // biome-ignore lint/suspicious/noThenProperty: no thenable, and never awaited
-  return { word, then: { word, value } };
+  return { word, after: { word, value } };
 }
 
-function raisingRing(then: WordUpdate): FastWrite {
-  return { kind: 'ring', then, raise: true };
+function raisingRing(after: WordUpdate): FastWrite {
+  return { kind: 'ring', after, raise: true };
 }

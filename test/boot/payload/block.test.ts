@@ -1,0 +1,79 @@
+/** virtio-blk and virtio-rng from the driver's side, on real files. */
+import assert from 'node:assert/strict';
+import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { runPayload, temporaryFolder } from '../../support/tsvm-process.ts';
+
+const MIB = 2 ** 20;
+
+function emptyDisk(t: TestContext, bytes: number): string {
+  const path = join(temporaryFolder(t), 'disk.img');
+  closeSync(openSync(path, 'w'));
+  truncateSync(path, bytes);
+  return path;
+}
+
+function assertAllPassed(stdout: string): void {
+  const done = /^done passed=(\d+) failed=(\d+) skipped=(\d+)/m.exec(stdout);
+  assert.ok(done, stdout);
+  assert.equal(done[2], '0', stdout);
+  assert.ok(Number(done[1]) > 0, stdout);
+}
+
+for (const without of ['', 'without=event_idx', 'without=indirect', 'without=event_idx,indirect,mq']) {
+  test(`a disk does what virtio-blk says ${without}`, async (t) => {
+    const disk = emptyDisk(t, 64 * MIB);
+    const words = `tests=blk capacity=${64 * MIB} ${without}`;
+    const { code, stdout } = await runPayload(words, ['--disk', disk, '--cpus', '2']);
+    assertAllPassed(stdout);
+    assert.equal(code, 0);
+  });
+}
+
+test('a read-only disk refuses writes, and its file stays as it is', async (t) => {
+  const disk = join(temporaryFolder(t), 'disk.img');
+  const content = Buffer.alloc(MIB, 'read-only ');
+  writeFileSync(disk, content);
+  const { stdout } = await runPayload('tests=blk-readonly', ['--disk', `${disk},ro`]);
+  assert.match(stdout, /^ok blk-readonly/m, stdout);
+  assert.ok(readFileSync(disk).equals(content));
+});
+
+test('a disk whose length is no multiple of 512 is padded', async (t) => {
+  const disk = emptyDisk(t, 5 * 512);
+  const fd = openSync(disk, 'r+');
+  writeSync(fd, 'tail', 5 * 512);
+  closeSync(fd);
+  const { stdout } = await runPayload(`tests=blk-capacity capacity=${6 * 512}`, ['--disk', disk]);
+  assert.match(stdout, /^ok blk-capacity/m, stdout);
+});
+
+test('a second writer of a disk is refused, readers share it', async (t) => {
+  const disk = emptyDisk(t, MIB);
+  let second: Awaited<ReturnType<typeof runPayload>> | undefined;
+  let attempt: Promise<void> | undefined;
+  await runPayload('tests=serial-echo', ['--disk', disk], {
+    onStdout: (_, child) => {
+      attempt ??= runPayload('tests=blk-id', ['--disk', disk]).then((result) => {
+        second = result;
+        child.kill('SIGTERM');
+      });
+    },
+  });
+  await attempt;
+  assert.equal(second?.code, 125);
+  assert.match(second?.stderr ?? '', /is in use by process \d+/);
+});
+
+test('an entropy device fills buffers', async () => {
+  const { stdout } = await runPayload('tests=rng');
+  assert.match(stdout, /^ok rng/m, stdout);
+});
+
+test('a driver that misbehaves gets DEVICE_NEEDS_RESET, and the device works after a reset', async (t) => {
+  const disk = emptyDisk(t, 64 * MIB);
+  const { code, stdout } = await runPayload('tests=bad', ['--disk', disk]);
+  assertAllPassed(stdout);
+  assert.equal(code, 0);
+});

@@ -1,0 +1,80 @@
+/** Runs the command as a user does, and says what came of it. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { packageRoot } from '../../vmm/util/package-root.ts';
+
+export const TSVM = join(packageRoot(), 'bin/tsvm');
+export const PAYLOAD = join(packageRoot(), 'build/payload/payload.elf');
+
+export interface RunResult {
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Undefined when a signal ended the process. */
+  readonly code: number | undefined;
+}
+
+export interface RunOptions {
+  /** Standard input; empty when not given. */
+  readonly input?: string | Uint8Array;
+  /** The process is killed, and the run fails, after this. */
+  readonly timeoutMs?: number;
+  /** Called with the process once it runs, e.g. to send it a signal. */
+  readonly onStart?: (child: ChildProcess) => void;
+  /** Called with all of standard output so far whenever there is more. */
+  readonly onStdout?: (text: string, child: ChildProcess) => void;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Runs `tsvm ARGS...` to its end. */
+export async function runTsvm(
+  args: readonly string[],
+  { input = '', timeoutMs = 30_000, onStart, onStdout, env }: RunOptions = {},
+): Promise<RunResult> {
+  const child = spawn(TSVM, args, {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+    onStdout?.(stdout, child);
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  // A guest that ends before it has read everything closes the pipe.
+  child.stdin.on('error', () => {});
+  child.stdin.end(input);
+  onStart?.(child);
+  const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+  clearTimeout(timer);
+  if (signal === 'SIGKILL') {
+    throw new Error(`tsvm ${args.join(' ')}: killed after ${timeoutMs} ms\n${stdout}\n${stderr}`);
+  }
+  return { stdout, stderr, code: code ?? undefined };
+}
+
+/** Runs the payload with these words on its command line. */
+export function runPayload(
+  words: string,
+  args: readonly string[] = [],
+  options: RunOptions = {},
+): Promise<RunResult> {
+  return runTsvm(
+    ['boot', '--kernel', PAYLOAD, '--acpi', 'off', '--append', words, ...args],
+    options,
+  );
+}
+
+/** A folder that goes when the test is over. */
+export function temporaryFolder(test: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
+  test.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
