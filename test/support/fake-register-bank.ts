@@ -37,6 +37,8 @@ export class FakeInterruptLine implements InterruptLine {
   }
 }
 
+export const FAKE_DRAIN_BYTES = 64;
+
 export class FakeRegisterBank implements RegisterBank {
   readonly lengthBytes: number;
   readonly words: Uint32Array;
@@ -82,8 +84,9 @@ export class FakeRegisterBank implements RegisterBank {
     this.tables += 1;
   }
 
+  /** At most {@link FAKE_DRAIN_BYTES} at a time: the native one has a limit too. */
   drainRing(): Uint8Array {
-    return Uint8Array.from(this.#ring.splice(0));
+    return Uint8Array.from(this.#ring.splice(0, FAKE_DRAIN_BYTES));
   }
 
   /** A guest's read; throws when it would have to wait for a handler that is not there. */

@@ -36,7 +36,8 @@ export function commandLine(
   if (config.cmdline !== undefined) return config.cmdline;
   const [firstDisk] = config.disks;
   return composeCommandLine({
-    console: 'ttyS0',
+    // With "r" the guest's driver holds input up by RTS when its buffers are full: none is lost.
+    console: 'ttyS0,115200n8r',
     ...(firstDisk !== undefined &&
       config.initrdPath === undefined && {
         root: { device: '/dev/vda', readOnly: firstDisk.readOnly },

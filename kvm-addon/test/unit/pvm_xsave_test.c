@@ -223,16 +223,15 @@ static bool restores_alike(bool compact)
 
 /*
  * When the host's scheduler comes in between, its own XSAVES and XRSTORS may change what counts as
- * in use. So a difference must come twice in a row, and then from other random states.
+ * in use: a few rounds of thousands differ by that alone.
  */
 static void test_alike(bool (*alike)(bool), bool compact)
 {
-    unsigned wrong = 0;
-    for (unsigned round = 0; round < 2000; round++) {
-        if (!alike(compact) && !alike(compact) && !alike(compact))
-            wrong++;
-    }
-    CHECK(wrong == 0);
+    unsigned different = 0;
+    for (unsigned round = 0; round < 4000; round++)
+        different += !alike(compact);
+    if (!CHECK(different <= 20))
+        fprintf(stderr, "  %u rounds differ\n", different);
 }
 
 /* What KVM takes MXCSR from: SSE is in use whenever MXCSR is not at its initial value. */

@@ -103,7 +103,7 @@ test('--console none writes nothing', async () => {
 
 test('the command line that is composed is printed at --log-level debug', async () => {
   const { stderr } = await runPayload('tests=cpuid', ['--log-level', 'debug']);
-  assert.match(stderr, /kernel command line: console=ttyS0 .*panic=-1.*tests=cpuid$/m);
+  assert.match(stderr, /kernel command line: console=ttyS0,115200n8r .*panic=-1.*tests=cpuid$/m);
 });
 
 test('--cmdline replaces the whole command line', async () => {

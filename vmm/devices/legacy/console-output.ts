@@ -35,10 +35,14 @@ export class ConsoleOutputPump {
    * @returns the number of bytes passed on
    */
   drain(): number {
-    if (this.#room !== undefined) return 0;
-    const bytes = this.#bank.drainRing();
-    if (bytes.length > 0) this.#send(bytes);
-    return bytes.length;
+    let passed = 0;
+    while (this.#room === undefined) {
+      const bytes = this.#bank.drainRing();
+      if (bytes.length === 0) break;
+      this.#send(bytes);
+      passed += bytes.length;
+    }
+    return passed;
   }
 
   /**

@@ -9,6 +9,8 @@
  * **No input is lost.** A driver clears the FIFO and reads RBR "to be sure" while it sets the chip
  * up; on a real line that eats what was typed too early. Here the bytes stay, unseen, until the
  * driver listens: it enables the receive interrupt, or it polls LSR ({@link POLLS_MEAN_LISTENING}).
+ * While it listens by interrupt it can hold the input up by RTS, as a modem's driver does when its
+ * buffers are full (`console=ttyS0,115200n8r` makes Linux do so).
  *
  * **No edge is lost.** The chip drives a level, and a PC's interrupt controller sees its rising
  * edges. A handler may leave as soon as IIR reads "none", or after the one cause that it looked for.
@@ -105,6 +107,8 @@ export class Serial16550 implements RegisterHandler {
   /** The driver is known to want input. */
   #listening = false;
   #polls = 0;
+  /** The driver has used RTS: from then on it means something. */
+  #readyWasTold = false;
   /** The last {@link receive} left bytes with its caller. */
   #refused = false;
   #iirWord: number = WORD.iirA;
@@ -278,6 +282,7 @@ export class Serial16550 implements RegisterHandler {
     const before = this.#causes();
     this.#mcr = value;
     this.#store(WORD.mcr, value);
+    if (value & MCR_RTS && !(value & MCR_LOOP)) this.#readyWasTold = true;
     if (!(value & MCR_LOOP)) this.#loopbackFifo.length = 0;
     const was = this.#load(WORD.msr);
     const lines = this.#modemLines();
@@ -362,7 +367,12 @@ export class Serial16550 implements RegisterHandler {
   /** The bytes that RBR gives. */
   #received(): number[] {
     if (this.#mcr & MCR_LOOP) return this.#loopbackFifo;
-    return this.#listening ? this.#fifo : [];
+    return this.#listening && !this.#heldUp() ? this.#fifo : [];
+  }
+
+  /** The driver asks for a pause: it had RTS on since it opened the port, and has it off now. */
+  #heldUp(): boolean {
+    return this.#readyWasTold && !(this.#mcr & MCR_RTS);
   }
 
   /** In loopback the outputs of MCR are the inputs of MSR (data sheet, section 8.6.7). */

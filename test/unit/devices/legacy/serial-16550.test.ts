@@ -440,6 +440,34 @@ test('floods are bounded in memory: the guest waits while the sink is full', asy
   assert.equal(interrupt.take(), 1, 'the byte that waited raises THRE');
 });
 
+test('the order is kept when the ring is larger than what is taken of it at once', () => {
+  const { bank, output, serial } = makeSerial(256);
+  let expected = '';
+  for (let i = 0; i < 300; i++) {
+    const char = String.fromCharCode(0x30 + (i % 10));
+    bank.guestWrite(UART.TX, char.charCodeAt(0));
+    expected += char;
+  }
+  serial.drain();
+  assert.equal(output.text, expected);
+});
+
+test('a driver that takes RTS back gets no input until it gives it again', () => {
+  const port = makeSerial();
+  const { interrupt, serial, serialIn, serialOut } = port;
+  autoconfig(port);
+  startup(port);
+  serialOut(UART.MCR, 0x0b);
+  interrupt.take();
+  serialOut(UART.MCR, 0x09);
+  serial.receive(Buffer.from('later'));
+  assert.equal(interrupt.take(), 0);
+  assert.equal(serialIn(UART.LSR), LSR_IDLE);
+  serialOut(UART.MCR, 0x0b);
+  assert.equal(interrupt.take(), 1);
+  assert.equal(handleInterrupt(port), 'later');
+});
+
 test('flush resolves when the sink has taken everything', async () => {
   const { bank, output, serial } = makeSerial(64);
   output.slow = true;

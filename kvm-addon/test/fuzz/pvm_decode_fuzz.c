@@ -1,0 +1,28 @@
+/* The decoder on arbitrary bytes: it stays within them, and more bytes never change an answer. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../src/vcpu/pvm_decode.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const struct kvm_regs regs = {.rip = 0xffffffff81000000ull, .rsp = 0xffffc90000000000ull};
+    uint8_t longer[PVM_INSN_LENGTH_MAX + 1] = {0};
+
+    struct pvm_insn insn = pvm_decode(data, size, &regs, 0x1000, 0x2000);
+    if (insn.kind >= PVM_INSN_KINDS || insn.length > size || insn.length > PVM_INSN_LENGTH_MAX)
+        abort();
+    if (insn.kind == PVM_INSN_TRUNCATED && size >= PVM_INSN_LENGTH_MAX)
+        abort();
+    if (insn.kind > PVM_INSN_TRUNCATED && insn.length == 0)
+        abort();
+    if (insn.kind == PVM_INSN_TRUNCATED || size > PVM_INSN_LENGTH_MAX)
+        return 0;
+    memcpy(longer, data, size);
+    struct pvm_insn again = pvm_decode(longer, sizeof longer, &regs, 0x1000, 0x2000);
+    if (again.kind != insn.kind || again.length != insn.length || again.address != insn.address)
+        abort();
+    return 0;
+}
