@@ -6,6 +6,7 @@
 // prompt there are two execs, this one and the shell's, and a shutdown needs none.
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <mntent.h>
 #include <net/if.h>
 #include <signal.h>
@@ -85,6 +86,31 @@ static void set_environment(void)
         warn("cannot enter", "/root");
 }
 
+// Makes the console's terminal the standard input and output and the controlling terminal of this
+// process, which leads a session. The kernel opened /dev/console for PID 1, but that is only an
+// alias, which job control, Ctrl-C and ttyname(3) do not take.
+static void open_terminal(void)
+{
+    // For instance "ttyS0", or "hvc0 ttyS0"; the last one is what /dev/console stands for.
+    char active[128] = "";
+    char path[sizeof "/dev/" + sizeof active];
+    int list = open("/sys/class/tty/console/active", O_RDONLY | O_CLOEXEC);
+    if (list < 0)
+        return;
+    ssize_t length = read(list, active, sizeof active - 1);
+    close(list);
+    active[length > 0 ? strcspn(active, "\n") : 0] = '\0';
+    const char *separator = strrchr(active, ' ');
+    snprintf(path, sizeof path, "/dev/%s", separator ? separator + 1 : active);
+    int terminal = open(path, O_RDWR);
+    if (terminal < 0)
+        return;
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        dup2(terminal, fd);
+    if (terminal > STDERR_FILENO)
+        close(terminal);
+}
+
 static pid_t start_shell(const sigset_t *handled)
 {
     pid_t pid = fork();
@@ -94,11 +120,8 @@ static pid_t start_shell(const sigset_t *handled)
         return pid;
     }
     sigprocmask(SIG_UNBLOCK, handled, NULL);
-    // Opening /dev/console never makes it the controlling terminal, but asking does, and job
-    // control and Ctrl-C need one. With no terminal behind it (`console=` of another kind) the
-    // shell does without.
     setsid();
-    ioctl(STDIN_FILENO, TIOCSCTTY, 1);
+    open_terminal();
     execl("/bin/sh", "-sh", (char *)NULL);
     warn("cannot run", "/bin/sh");
     _exit(127);

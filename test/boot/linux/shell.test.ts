@@ -1,0 +1,86 @@
+/** The default guest in a terminal, driven as a person would. */
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+import {
+  avxPrograms,
+  BOOT_TIMEOUT_MS,
+  COMMAND_TIMEOUT_MS,
+  defaultGuest,
+  PROMPT,
+  rootDisk,
+} from '../../support/linux-guest.ts';
+import { TerminalSession } from '../../support/terminal-session.ts';
+import { runTsvm, TSVM } from '../../support/tsvm-process.ts';
+
+test('two vCPUs, a disk that keeps what is written, AVX in two tasks at once', async (t) => {
+  const disk = await rootDisk(t, avxPrograms(t));
+  const session = new TerminalSession(
+    t,
+    `stty -g; ${TSVM} boot --cpus 2 --kernel ${defaultGuest().kernelPath} --disk ${disk}; ` +
+      'echo "exit code $?"; stty -g',
+  );
+  await session.waitFor(PROMPT, BOOT_TIMEOUT_MS);
+
+  session.type('nproc\r');
+  await session.waitFor(/^2$/m, COMMAND_TIMEOUT_MS);
+  for (const program of ['avx-static', 'avx-dynamic']) {
+    session.type(`clear; ${program}\r`);
+    await session.waitFor(/avx tasks (passed|failed)/, COMMAND_TIMEOUT_MS);
+    assert.match(session.screen(), /avx tasks passed/);
+    await session.waitFor(PROMPT, COMMAND_TIMEOUT_MS);
+  }
+  session.type('echo kept on the disk > /root/kept; sync; echo syn""ced\r');
+  await session.waitFor(/^synced$/m, COMMAND_TIMEOUT_MS);
+  session.type('poweroff\r');
+  await session.waitFor(/exit code 0/, COMMAND_TIMEOUT_MS);
+  await session.end(COMMAND_TIMEOUT_MS);
+
+  const settings = session.screen().match(/^[0-9a-f:]{30,}$/gm);
+  assert.equal(settings?.length, 2, session.screen());
+  assert.equal(settings[0], settings[1], 'the terminal is as it was');
+
+  const check = spawnSync('e2fsck', ['-f', '-n', disk], { encoding: 'utf8' });
+  assert.equal(check.status, 0, check.stdout + check.stderr);
+  const kept = execFileSync('debugfs', ['-R', 'cat /root/kept', disk], { encoding: 'utf8' });
+  assert.equal(kept, 'kept on the disk\n');
+});
+
+test('commands from a pipe reach the shell, and the guest’s poweroff ends it', async () => {
+  const { code, stdout } = await runTsvm(['boot'], {
+    input: 'uname -a\npoweroff\n',
+    timeoutMs: BOOT_TIMEOUT_MS,
+  });
+  assert.match(stdout, /^Linux \S+ 6\.12\.\d+/m);
+  assert.equal(code, 0);
+});
+
+test('an MP table in place of ACPI, a bare ELF kernel; reboot starts the machine again', async () => {
+  const { kernelPath, vmlinuxPath, rootDiskPath } = defaultGuest();
+  assert.notEqual(kernelPath, vmlinuxPath);
+  let boots = 0;
+  const { code, stdout } = await runTsvm(
+    ['boot', '--acpi', 'off', '--kernel', vmlinuxPath, '--disk', `${rootDiskPath},ro`]
+      .concat(['--on-reboot', 'restart']),
+    {
+      input: 'reboot\n',
+      timeoutMs: BOOT_TIMEOUT_MS,
+      onStdout: (text, child) => {
+        boots = text.split('Linux version').length - 1;
+        if (boots === 2) child.kill('SIGTERM');
+      },
+    },
+  );
+  assert.equal(boots, 2, stdout);
+  assert.equal(code, 128 + 15);
+});
+
+test('a panic ends with code 1', async () => {
+  const { kernelPath } = defaultGuest();
+  const { code, stdout } = await runTsvm(
+    ['boot', '--kernel', kernelPath, '--append', 'root=/dev/none'],
+    { timeoutMs: BOOT_TIMEOUT_MS },
+  );
+  assert.match(stdout, /Kernel panic - not syncing: VFS/);
+  assert.equal(code, 1);
+});

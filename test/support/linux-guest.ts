@@ -1,0 +1,47 @@
+/** What the tests with real Linux guests share. */
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { type DefaultGuest, locateDefaultGuest } from '../../guest-images/default-guest.ts';
+import { buildRootDisk, type ExtraFile } from '../../guest-images/rootfs/build-root-disk.ts';
+import { packageRoot } from '../../vmm/util/package-root.ts';
+import { temporaryFolder } from './tsvm-process.ts';
+
+/**
+ * How long a boot to the shell may take, and a command in it. Where KVM emulates the guest's kernel
+ * a boot takes half a minute to two, and a command a second or two.
+ */
+export const BOOT_TIMEOUT_MS = 300_000;
+export const COMMAND_TIMEOUT_MS = 60_000;
+
+/** The shell's prompt at the end of the screen. */
+export const PROMPT = /[#$]$/;
+
+/** The guest that set-up builds: without it these tests cannot run, and fail. */
+export function defaultGuest(): DefaultGuest {
+  const guest = locateDefaultGuest();
+  if (guest === undefined) throw new Error('the default guest is not built: npm run setup');
+  return guest;
+}
+
+/** The default guest's root disk, with more files, as a file that the test may change. */
+export async function rootDisk(test: TestContext, extraFiles: ExtraFile[] = []): Promise<string> {
+  const target = join(temporaryFolder(test), 'root.ext4');
+  await buildRootDisk({ target, extraFiles });
+  return target;
+}
+
+const AVX_SOURCE = join(packageRoot(), 'test/support/guest-programs/avx-tasks.c');
+
+/** The AVX program, static and dynamic, with the C library that the dynamic one needs. */
+export function avxPrograms(test: TestContext): ExtraFile[] {
+  const folder = temporaryFolder(test);
+  const compile = (name: string, flags: readonly string[]): ExtraFile => {
+    const source = join(folder, name);
+    execFileSync('gcc', ['-O1', '-mavx2', ...flags, '-o', source, AVX_SOURCE]);
+    return { path: `/usr/bin/${name}`, mode: 0o755, source };
+  };
+  const programs = [compile('avx-static', ['-static']), compile('avx-dynamic', [])];
+  const libraries = ['/lib64/ld-linux-x86-64.so.2', '/lib/x86_64-linux-gnu/libc.so.6'];
+  return [...programs, ...libraries.map((path) => ({ path, mode: 0o755, source: path }))];
+}
