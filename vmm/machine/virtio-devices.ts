@@ -42,7 +42,7 @@ export function attachVirtioDevices(machine: Machine, config: MachineConfig): Mm
       engine,
     }),
   );
-  if (!process.env['X']) slots.push(
+  slots.push(
     attachMmio(machine, allocator.allocate(), 1, (host) => {
       return new RngDevice({ name: 'rng', createWorker: rngWorker(host) });
     }),

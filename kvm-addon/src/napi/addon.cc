@@ -1,10 +1,13 @@
 #include <napi.h>
 
+#include "block_worker.h"
+#include "disk.h"
 #include "event_fd.h"
 #include "host.h"
 #include "instance.h"
 #include "memory.h"
 #include "register_bank.h"
+#include "rng_worker.h"
 #include "vm.h"
 
 static Napi::Object init(Napi::Env env, Napi::Object exports)
@@ -18,6 +21,9 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
     classes->memory = add("NativeMemory", NativeMemory::define(env));
     classes->event_fd = add("NativeEventFd", NativeEventFd::define(env));
     classes->register_bank = add("NativeRegisterBank", NativeRegisterBank::define(env));
+    classes->disk = add("NativeDisk", NativeDisk::define(env));
+    exports.Set("NativeBlockWorker", NativeBlockWorker::define(env));
+    exports.Set("NativeRngWorker", NativeRngWorker::define(env));
     exports.Set("NativeVm", NativeVm::define(env));
     define_host_functions(env, exports);
     return exports;

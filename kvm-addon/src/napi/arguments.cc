@@ -22,7 +22,7 @@ static bool whole_number(Napi::Value value, double limit, const char *message, d
 
 bool to_u64(Napi::Value value, uint64_t *out)
 {
-    double number;
+    double number = 0;
     if (!whole_number(value, 9007199254740992.0, "a whole number below 2^53 is expected", &number))
         return false;
     *out = static_cast<uint64_t>(number);
@@ -31,7 +31,7 @@ bool to_u64(Napi::Value value, uint64_t *out)
 
 bool to_u32(Napi::Value value, uint32_t *out)
 {
-    double number;
+    double number = 0;
     if (!whole_number(value, 4294967296.0, "a whole number below 2^32 is expected", &number))
         return false;
     *out = static_cast<uint32_t>(number);
@@ -40,7 +40,7 @@ bool to_u32(Napi::Value value, uint32_t *out)
 
 bool to_fd(Napi::Value value, int *out)
 {
-    double number;
+    double number = 0;
     if (!whole_number(value, 2147483648.0, "a file descriptor is expected", &number))
         return false;
     *out = static_cast<int>(number);

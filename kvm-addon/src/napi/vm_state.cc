@@ -60,8 +60,7 @@ Napi::Value NativeVm::supported_cpuid(const Napi::CallbackInfo &info)
     int count = vm_supported_cpuid(&vm_, entries.data());
     if (count < 0)
         return throw_errno(info.Env(), count, "KVM_GET_SUPPORTED_CPUID");
-    return copy_bytes(info.Env(), entries.data(),
-                      static_cast<size_t>(count) * sizeof entries[0]);
+    return copy_bytes(info.Env(), entries.data(), static_cast<size_t>(count) * sizeof entries[0]);
 }
 
 Napi::Value NativeVm::set_cpuid(const Napi::CallbackInfo &info)

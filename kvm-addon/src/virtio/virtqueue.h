@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+/* Without the inline functions of the layout that virtio 1.0 did away with. */
+#define VIRTIO_RING_NO_LEGACY
 #include <linux/virtio_ring.h>
 
 #include "../memory/guest_memory.h"

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+#include <vector>
+
+#include "wake.h"
+
+extern "C" {
+#include "../backend/disk.h"
+}
+
+class NativeDisk : public Napi::ObjectWrap<NativeDisk>
+{
+  public:
+    static Napi::Function define(Napi::Env env);
+    // The wrapped object, or nullptr with a TypeError pending.
+    static NativeDisk *from(Napi::Value value);
+
+    explicit NativeDisk(const Napi::CallbackInfo &info);
+    ~NativeDisk() override;
+
+    // nullptr once closed.
+    struct disk *disk();
+    // While held, close() is refused: a worker uses the disk.
+    void hold();
+    void release();
+
+  private:
+    Napi::Value set_scripted(const Napi::CallbackInfo &info);
+    Napi::Value push_extents(const Napi::CallbackInfo &info);
+    Napi::Value withdraw_extents(const Napi::CallbackInfo &info);
+    Napi::Value forget_file(const Napi::CallbackInfo &info);
+    Napi::Value take_script_requests(const Napi::CallbackInfo &info);
+    Napi::Value retry(const Napi::CallbackInfo &info);
+    Napi::Value finish(const Napi::CallbackInfo &info);
+    Napi::Value copy_write_data(const Napi::CallbackInfo &info);
+    Napi::Value close(const Napi::CallbackInfo &info);
+
+    bool check_open(Napi::Env env);
+    void resolve_withdrawals(Napi::Env env);
+
+    struct Withdrawal {
+        uint64_t ticket;
+        Napi::Promise::Deferred deferred;
+    };
+
+    struct disk disk_ = {};
+    bool open_ = false;
+    unsigned holds_ = 0;
+    std::unique_ptr<Wake> requests_;
+    std::unique_ptr<Wake> quiet_;
+    std::vector<Withdrawal> withdrawals_;
+};
