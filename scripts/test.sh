@@ -12,7 +12,7 @@ say() {
 check() {
   say 'types, format, lint, import directions'
   node_modules/.bin/tsc --noEmit
-  node_modules/.bin/biome ci --error-on-warnings
+  node_modules/.bin/biome ci --colors=off --error-on-warnings
   $node scripts/check-imports.ts
   git ls-files '*.c' '*.h' '*.cc' | xargs clang-format --dry-run --Werror
 }

@@ -65,7 +65,9 @@ export class TerminalSession {
       if (match !== null) return match;
       if (this.#ended || performance.now() > deadline) {
         const why = this.#ended ? 'the program has ended' : `${timeoutMs} ms have passed`;
-        throw new Error(`${pattern} is not on the screen, and ${why}:\n${this.screen().slice(-3000)}`);
+        throw new Error(
+          `${pattern} is not on the screen, and ${why}:\n${this.screen().slice(-3000)}`,
+        );
       }
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
@@ -75,7 +77,8 @@ export class TerminalSession {
   async end(timeoutMs: number): Promise<number> {
     const { promise: late, reject } = Promise.withResolvers<never>();
     const timer = setTimeout(
-      () => reject(new Error(`still running after ${timeoutMs} ms:\n${this.screen().slice(-3000)}`)),
+      () =>
+        reject(new Error(`still running after ${timeoutMs} ms:\n${this.screen().slice(-3000)}`)),
       timeoutMs,
     );
     try {

@@ -5,7 +5,9 @@
 #include <sys/ioctl.h>
 
 #define STATE_KIND(name, which, type)                                                              \
-    {name, "KVM_GET_" #which, "KVM_SET_" #which, KVM_GET_##which, KVM_SET_##which, sizeof(type)}
+    {                                                                                              \
+        name, "KVM_GET_" #which, "KVM_SET_" #which, KVM_GET_##which, KVM_SET_##which, sizeof(type) \
+    }
 
 static const struct vcpu_state_kind state_kinds[] = {
     STATE_KIND("regs", REGS, struct kvm_regs),
@@ -87,8 +89,7 @@ int vcpu_get_msrs(struct vcpu *vcpu, const uint32_t *indices, uint64_t *values, 
     return error;
 }
 
-int vcpu_set_msrs(struct vcpu *vcpu, const uint32_t *indices, const uint64_t *values,
-                  size_t count)
+int vcpu_set_msrs(struct vcpu *vcpu, const uint32_t *indices, const uint64_t *values, size_t count)
 {
     if (count > MSRS_MAX)
         return -E2BIG;

@@ -37,14 +37,14 @@ const struct vcpu_state_kind *vcpu_state_find(const char *name);
 int vcpu_get_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, void *state);
 int vcpu_set_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, const void *state);
 
-/* KVM_GET_SUPPORTED_CPUID: `entries` has room for CPUID_ENTRIES_MAX. Returns how many, or -errno. */
+/* KVM_GET_SUPPORTED_CPUID: `entries` has room for CPUID_ENTRIES_MAX. Returns how many, or -errno.
+ */
 int vm_supported_cpuid(const struct vm *vm, struct kvm_cpuid_entry2 *entries);
 /* Returns 0 or -errno; -E2BIG for more than CPUID_ENTRIES_MAX. */
 int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, size_t count);
 
 /* Returns 0 or -errno; -EINVAL for an MSR that KVM does not have, -E2BIG beyond MSRS_MAX. */
 int vcpu_get_msrs(struct vcpu *vcpu, const uint32_t *indices, uint64_t *values, size_t count);
-int vcpu_set_msrs(struct vcpu *vcpu, const uint32_t *indices, const uint64_t *values,
-                  size_t count);
+int vcpu_set_msrs(struct vcpu *vcpu, const uint32_t *indices, const uint64_t *values, size_t count);
 
 #endif

@@ -60,8 +60,10 @@ test('an MP table in place of ACPI, a bare ELF kernel; reboot starts the machine
   assert.notEqual(kernelPath, vmlinuxPath);
   let boots = 0;
   const { code, stdout } = await runTsvm(
-    ['boot', '--acpi', 'off', '--kernel', vmlinuxPath, '--disk', `${rootDiskPath},ro`]
-      .concat(['--on-reboot', 'restart']),
+    ['boot', '--acpi', 'off', '--kernel', vmlinuxPath, '--disk', `${rootDiskPath},ro`].concat([
+      '--on-reboot',
+      'restart',
+    ]),
     {
       input: 'reboot\n',
       timeoutMs: BOOT_TIMEOUT_MS,

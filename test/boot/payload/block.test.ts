@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { test, type TestContext } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { runPayload, temporaryFolder } from '../../support/tsvm-process.ts';
 
 const MIB = 2 ** 20;
@@ -21,7 +21,12 @@ function assertAllPassed(stdout: string): void {
   assert.ok(Number(done[1]) > 0, stdout);
 }
 
-for (const without of ['', 'without=event_idx', 'without=indirect', 'without=event_idx,indirect,mq']) {
+for (const without of [
+  '',
+  'without=event_idx',
+  'without=indirect',
+  'without=event_idx,indirect,mq',
+]) {
   test(`a disk does what virtio-blk says ${without}`, async (t) => {
     const disk = emptyDisk(t, 64 * MIB);
     const words = `tests=blk capacity=${64 * MIB} ${without}`;

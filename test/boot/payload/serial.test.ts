@@ -24,7 +24,10 @@ test('a flood of output arrives whole and in order', async () => {
   const lines = 1000;
   const { code, stdout } = await runPayload(`tests=serial-flood count=${lines}`);
   assert.equal(code, 0);
-  assert.deepEqual(lineNumbers(stdout), Array.from({ length: lines }, (_, index) => index));
+  assert.deepEqual(
+    lineNumbers(stdout),
+    Array.from({ length: lines }, (_, index) => index),
+  );
 });
 
 test('a flood into a reader that has stopped is bounded in memory, and waits for it', async () => {
