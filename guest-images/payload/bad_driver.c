@@ -29,3 +29,11 @@ enum verdict bad_driver_needs_reset(struct blk *blk)
             "no configuration change notification");
     return bad_driver_works_again(blk);
 }
+
+enum verdict bad_driver_gets_answer(struct blk *blk)
+{
+    volatile uint16_t *used = &blk->queues[0].used->idx;
+    for (uint64_t start = rdtsc(); *used == 0 && !virtio_needs_reset(blk->device);)
+        REQUIRE(rdtsc() - start < NEEDS_RESET_CYCLES, "the chain is kept");
+    return bad_driver_works_again(blk);
+}

@@ -28,7 +28,8 @@ static void good_chain(const struct blk *blk, struct vring_desc *descriptors)
     descriptor_set(&descriptors[2], &blk->frame->status, 1, VRING_DESC_F_WRITE, 0);
 }
 
-static enum verdict chain_run(void (*spoil)(struct bad_chain *chain), bool indirect)
+static enum verdict chain_run(void (*spoil)(struct bad_chain *chain), bool indirect,
+                              enum verdict (*verify)(struct blk *blk))
 {
     struct blk blk;
     REQUIRE(blk_open(&blk), "no disk, or it does not start");
@@ -49,17 +50,19 @@ static enum verdict chain_run(void (*spoil)(struct bad_chain *chain), bool indir
     queue->available->ring[0] = chain.head;
     queue->next_available = chain.available_index;
     virtqueue_kick(queue);
-    return bad_driver_needs_reset(&blk);
+    return verify(&blk);
 }
 
-#define BAD_CHAIN(name, indirect, ...)                                                             \
+#define BAD_CHAIN(name, indirect, ...) CHAIN(name, indirect, bad_driver_needs_reset, __VA_ARGS__)
+#define NO_REQUEST(name, ...) CHAIN(name, false, bad_driver_gets_answer, __VA_ARGS__)
+#define CHAIN(name, indirect, verify, ...)                                                         \
     static void name##_spoil(struct bad_chain *chain)                                              \
     {                                                                                              \
         __VA_ARGS__;                                                                               \
     }                                                                                              \
     static enum verdict name(void)                                                                 \
     {                                                                                              \
-        return chain_run(name##_spoil, indirect);                                                  \
+        return chain_run(name##_spoil, indirect, verify);                                          \
     }
 
 BAD_CHAIN(loop, false, chain->descriptors[2].flags |= VRING_DESC_F_NEXT;
@@ -72,8 +75,8 @@ BAD_CHAIN(head_far, false, chain->head = 0xffff)
 BAD_CHAIN(avail_ahead, false, chain->available_index = (uint16_t)(chain->blk->queues[0].size + 1))
 /* Device-readable after device-writable. */
 BAD_CHAIN(order, false, chain->descriptors[2].flags = 0)
-BAD_CHAIN(no_status, false, chain->descriptors[0].flags = 0)
-BAD_CHAIN(short_header, false, chain->descriptors[0].len = 8)
+NO_REQUEST(no_status, chain->descriptors[0].flags = 0)
+NO_REQUEST(short_header, chain->descriptors[0].len = 8)
 BAD_CHAIN(data_outside, false, chain->descriptors[1].addr = ADDRESS_OUTSIDE)
 BAD_CHAIN(data_wraps, false, chain->descriptors[1].addr = UINT64_MAX - 100)
 BAD_CHAIN(header_outside, false, chain->descriptors[0].addr = ADDRESS_OUTSIDE)

@@ -1,3 +1,4 @@
+import type { NativeError } from '../../kvm-addon/index.d.ts';
 import { TsvmError } from '../errors.ts';
 import { loadAddon } from './addon.ts';
 import { isNativeError } from './kvm-error.ts';
@@ -14,24 +15,30 @@ const ADVICE: Readonly<Record<string, string>> = {
   EACCES: 'join the group that owns it ("sudo usermod -aG kvm $USER", then log in again)',
   EPERM: 'this container or sandbox must be given the device (docker: --device /dev/kvm)',
   EBUSY: 'another hypervisor has the CPU’s virtualization: stop it',
+  EINVAL: 'it is not KVM’s device: name the right one with --kvm',
+  ENOTTY: 'it is not KVM’s device: name the right one with --kvm',
   ENODEV: 'the CPU’s virtualization is off: enable VT-x or AMD-V in the firmware set-up',
 };
 
+/** The error for a KVM device that cannot be used, with advice for the reason. */
+export function kvmUnavailable(devicePath: string, cause: NativeError): TsvmError {
+  const advice = ADVICE[cause.code] ?? 'see "tsvm doctor"';
+  return new TsvmError(
+    'kvm-unavailable',
+    `${devicePath} cannot be used (${cause.code}): ${advice}`,
+    { cause },
+  );
+}
+
 /**
  * Looks at the host's KVM: opens the device and runs a throw-away virtual machine on it.
- * @throws TsvmError `kvm-unavailable` with advice for the reason
+ * @throws TsvmError `kvm-unavailable`
  */
 export function probeKvm(devicePath: string): KvmHost {
   try {
     return loadAddon().probeHost(devicePath);
   } catch (cause) {
-    if (!isNativeError(cause)) throw cause;
-    const advice = ADVICE[cause.code] ?? 'see "tsvm doctor"';
-    throw new TsvmError(
-      'kvm-unavailable',
-      `${devicePath} cannot be used (${cause.code}): ${advice}`,
-      { cause },
-    );
+    throw isNativeError(cause) ? kvmUnavailable(devicePath, cause) : cause;
   }
 }
 

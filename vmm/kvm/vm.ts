@@ -2,7 +2,8 @@ import type { NativeCpuState, NativeEventFd, NativeVm } from '../../kvm-addon/in
 import type { InterruptLine } from '../bus/interrupt-line.ts';
 import { loadAddon } from './addon.ts';
 import { ExitSlot } from './exit-slots.ts';
-import { withKvmErrors } from './kvm-error.ts';
+import { kvmUnavailable } from './host.ts';
+import { isNativeError, withKvmErrors } from './kvm-error.ts';
 import type { KvmMemory } from './memory.ts';
 import type { KvmRegisterBank } from './register-bank.ts';
 
@@ -22,27 +23,31 @@ export interface KvmInterruptLine extends InterruptLine {
   readonly event: NativeEventFd;
 }
 
+/** Calls that fail when it is the device that is at fault. */
+const DEVICE_CALLS = ['open', 'KVM_GET_API_VERSION', 'KVM_CREATE_VM'];
+
+function createVm({ devicePath, memory, cpus, pvmShimGpa, onWake }: VmOptions): NativeVm {
+  const { NativeVm } = loadAddon();
+  const options = { devicePath, memory: memory.native, cpus, onWake };
+  return withKvmErrors('creating a virtual machine', () => {
+    try {
+      return new NativeVm({ ...options, pvmShimGpa: pvmShimGpa ?? null });
+    } catch (cause) {
+      const deviceFailed = isNativeError(cause) && DEVICE_CALLS.includes(cause.syscall);
+      throw deviceFailed ? kvmUnavailable(devicePath, cause) : cause;
+    }
+  });
+}
+
 /** A KVM virtual machine with its vCPU threads. */
 export class Vm {
   readonly slots: readonly ExitSlot[];
   readonly #native: NativeVm;
 
   constructor(options: VmOptions) {
-    const { devicePath, memory, cpus, pvmShimGpa, onWake } = options;
-    const { NativeVm } = loadAddon();
-    this.#native = withKvmErrors(
-      `creating a virtual machine on ${devicePath}`,
-      () =>
-        new NativeVm({
-          devicePath,
-          memory: memory.native,
-          cpus,
-          onWake,
-          pvmShimGpa: pvmShimGpa ?? null,
-        }),
-    );
+    this.#native = createVm(options);
     const { exitSlots } = this.#native;
-    this.slots = Array.from({ length: cpus }, (_, cpu) => new ExitSlot(exitSlots, cpu));
+    this.slots = Array.from({ length: options.cpus }, (_, cpu) => new ExitSlot(exitSlots, cpu));
   }
 
   /** `struct kvm_cpuid_entry2[]` that KVM and this CPU can offer. */

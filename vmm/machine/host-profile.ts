@@ -1,5 +1,5 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { type KvmHost, probeKvm } from '../kvm/host.ts';
 import { cacheFolder } from '../util/cache-folder.ts';
 
@@ -33,7 +33,7 @@ function readKnown(file: string): KvmHost | undefined {
  */
 export function hostProfile(devicePath: string): KvmHost {
   const folder = cacheFolder();
-  const file = join(folder, `host-${bootId()}.json`);
+  const file = join(folder, `host-${bootId()}-${basename(devicePath)}.json`);
   const known = readKnown(file);
   if (known !== undefined) return known;
   const host = probeKvm(devicePath);
