@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 
 /** The files of the guest that boots when the user names none. All are read-only; boot a copy. */
 export interface DefaultGuest {
@@ -17,7 +17,7 @@ export interface DefaultGuest {
  * root, so one relative path is right for source and bundle alike.
  */
 export function defaultGuestPointerPath(): string {
-  return fileURLToPath(new URL('../dist/default-guest.json', import.meta.url));
+  return join(import.meta.dirname, '../dist/default-guest.json');
 }
 
 /**

@@ -20,7 +20,7 @@ const WORKLOADS: readonly Workload[] = [
     fioPattern: 'randread',
     blockBytes: 4096,
     depth: 1,
-    count: 5_000,
+    count: 10_000,
   },
   {
     name: '4 KiB random reads, queue depth 32',

@@ -41,12 +41,15 @@ for (const { engine, skip } of engines()) {
       writeFileSync(path, content);
       const backend = openRawDisk(path, false, fileLocks());
       const driver = new BlockDriver({ backend, engine });
-      await driver.start();
-      await use(driver);
-      assert.equal((await driver.read(0, 512)).status, S_OK, 'it still works');
-      assert.equal(driver.registers.status & S_NEEDS_RESET, 0);
-      await driver.close();
-      backend.close();
+      try {
+        await driver.start();
+        await use(driver);
+        assert.equal((await driver.read(0, 512)).status, S_OK, 'it still works');
+        assert.equal(driver.registers.status & S_NEEDS_RESET, 0);
+      } finally {
+        await driver.close();
+        backend.close();
+      }
       assert.deepEqual(new Uint8Array(readFileSync(path)), content, 'the disk is untouched');
     }
 
@@ -213,13 +216,15 @@ for (const { engine, skip } of engines()) {
       closeSync(fd);
       const backend = openRawDisk(path, false, fileLocks());
       const driver = new BlockDriver({ backend, engine });
+      context.after(async () => {
+        await driver.close();
+        backend.close();
+      });
       await driver.start();
       assert.deepEqual((await driver.read(sector, 512)).data, pattern(512, 3));
       assert.equal((await driver.read(sector + 1, 512)).status, S_IOERR);
       assert.equal((await driver.write(sector, pattern(512, 4))).status, S_OK);
       assert.deepEqual((await driver.read(7, 512)).data, new Uint8Array(512), 'nothing wrapped');
-      await driver.close();
-      backend.close();
     });
   });
 }

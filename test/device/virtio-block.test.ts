@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, describe, test } from 'node:test';
+import { after, describe, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openRawDisk } from '../../vmm/backends/disk/raw.ts';
 import { fileLocks } from '../../vmm/kvm/disk.ts';
@@ -35,7 +35,10 @@ let files = 0;
 
 for (const { engine, skip } of engines()) {
   describe(`virtio-blk, ${engine}`, { skip }, () => {
-    function open(options: { content?: Uint8Array; readOnly?: boolean; queueCount?: number } = {}) {
+    function open(
+      context: TestContext,
+      options: { content?: Uint8Array; readOnly?: boolean; queueCount?: number } = {},
+    ) {
       files += 1;
       const path = join(folder.path, `disk${files}.img`);
       writeFileSync(path, options.content ?? pattern(SIZE, 1));
@@ -46,18 +49,15 @@ for (const { engine, skip } of engines()) {
         queueCount: options.queueCount ?? 1,
         serialId: 'disk-under-test',
       });
-      return {
-        path,
-        driver,
-        close: async () => {
-          await driver.close();
-          backend.close();
-        },
-      };
+      context.after(async () => {
+        await driver.close();
+        backend.close();
+      });
+      return { path, driver };
     }
 
-    test('reads give what the file holds, in one buffer and in pieces', async () => {
-      const { driver, path, close } = open();
+    test('reads give what the file holds, in one buffer and in pieces', async (context) => {
+      const { driver, path } = open(context);
       await driver.start();
       const file = readFileSync(path);
       const one = await driver.read(8, 4096);
@@ -67,11 +67,10 @@ for (const { engine, skip } of engines()) {
       const pieces = await driver.request({ type: T_IN, sector: 3, in: [512, 1, 511, 2048] });
       assert.equal(pieces.status, S_OK);
       assert.deepEqual(pieces.data, new Uint8Array(file.subarray(1536, 1536 + 3072)));
-      await close();
     });
 
-    test('writes land in the file and nowhere else', async () => {
-      const { driver, path, close } = open();
+    test('writes land in the file and nowhere else', async (context) => {
+      const { driver, path } = open(context);
       await driver.start();
       const expected = new Uint8Array(readFileSync(path));
       const data = pattern(8192, 2);
@@ -81,11 +80,10 @@ for (const { engine, skip } of engines()) {
       assert.deepEqual([answer.status, answer.usedLength], [S_OK, 1]);
       assert.equal((await driver.request({ type: T_FLUSH })).status, S_OK);
       assert.deepEqual(new Uint8Array(readFileSync(path)), expected);
-      await close();
     });
 
-    test('the first and the last sector', async () => {
-      const { driver, path, close } = open();
+    test('the first and the last sector', async (context) => {
+      const { driver, path } = open(context);
       await driver.start();
       const last = SIZE / 512 - 1;
       assert.equal((await driver.write(last, pattern(512, 3))).status, S_OK);
@@ -93,20 +91,18 @@ for (const { engine, skip } of engines()) {
       assert.deepEqual((await driver.read(last, 512)).data, pattern(512, 3));
       assert.deepEqual(new Uint8Array(readFileSync(path).subarray(0, 512)), pattern(512, 4));
       assert.equal(statSync(path).size, SIZE);
-      await close();
     });
 
-    test('GET_ID gives the serial, padded with zeroes', async () => {
-      const { driver, close } = open();
+    test('GET_ID gives the serial, padded with zeroes', async (context) => {
+      const { driver } = open(context);
       await driver.start();
       const { status, data } = await driver.request({ type: T_GET_ID, in: [20] });
       assert.equal(status, S_OK);
       assert.equal(Buffer.from(data).toString('latin1'), 'disk-under-test'.padEnd(20, '\0'));
-      await close();
     });
 
-    test('WRITE_ZEROES and DISCARD: zeroes, and the file becomes sparse', async () => {
-      const { driver, path, close } = open();
+    test('WRITE_ZEROES and DISCARD: zeroes, and the file becomes sparse', async (context) => {
+      const { driver, path } = open(context);
       await driver.start();
       const expected = new Uint8Array(readFileSync(path)).fill(0, 4096, 12288);
       const before = statSync(path).blocks;
@@ -119,12 +115,11 @@ for (const { engine, skip } of engines()) {
       assert.deepEqual(new Uint8Array(readFileSync(path)), expected);
       assert.ok(statSync(path).blocks < before, 'the hole takes no space');
       assert.equal(statSync(path).size, SIZE);
-      await close();
     });
 
-    test('several queues, all at once, against a model', async () => {
+    test('several queues, all at once, against a model', async (context) => {
       const queueCount = 4;
-      const { driver, path, close } = open({ queueCount });
+      const { driver, path } = open(context, { queueCount });
       await driver.start({ queueSize: 32 });
       const model = new Uint8Array(readFileSync(path));
       const slot = SIZE / queueCount;
@@ -151,11 +146,10 @@ for (const { engine, skip } of engines()) {
         for (const request of submitted) assert.equal(driver.status(request), S_OK);
       }
       assert.deepEqual(new Uint8Array(readFileSync(path)), model);
-      await close();
     });
 
-    test('every descriptor of a full ring is returned once, for many turns of the ring', async () => {
-      const { driver, path, close } = open();
+    test('every descriptor of a full ring is returned once, for many turns of the ring', async (context) => {
+      const { driver, path } = open(context);
       await driver.start({ queueSize: 16 });
       const file = readFileSync(path);
       for (let turn = 0; turn < 50; turn += 1) {
@@ -175,33 +169,30 @@ for (const { engine, skip } of engines()) {
       }
       const sample = await driver.read(249, 512);
       assert.deepEqual(sample.data, new Uint8Array(file.subarray(249 * 512, 250 * 512)));
-      await close();
     });
 
-    test('indirect descriptors, up to the longest chain', async () => {
-      const { driver, path, close } = open();
+    test('indirect descriptors, up to the longest chain', async (context) => {
+      const { driver, path } = open(context);
       await driver.start({ features: VERSION_1 | INDIRECT, queueSize: 256 });
       const file = readFileSync(path);
       const lengths = new Array<number>(254).fill(512);
       const { status, data } = await driver.request({ type: T_IN, in: lengths, indirect: true });
       assert.equal(status, S_OK);
       assert.deepEqual(data, new Uint8Array(file.subarray(0, 254 * 512)));
-      await close();
     });
 
-    test('an interrupt follows a completion, with its bit set first', async () => {
-      const { driver, close } = open();
+    test('an interrupt follows a completion, with its bit set first', async (context) => {
+      const { driver } = open(context);
       await driver.start({ features: VERSION_1 });
       const request = driver.submit({ type: T_IN, in: [512] });
       driver.kick();
       assert.equal(await driver.interrupted(), INT_VRING);
       assert.equal((await driver.nextUsed()).id, request.head);
       assert.equal(driver.registers.read(REG.INTERRUPT_STATUS), 0);
-      await close();
     });
 
-    test('a driver that wants no interrupts gets none', async () => {
-      const { driver, close } = open();
+    test('a driver that wants no interrupts gets none', async (context) => {
+      const { driver } = open(context);
       await driver.start({ features: VERSION_1 });
       driver.ring().setNoInterrupt(true);
       await driver.read(0, 512);
@@ -211,11 +202,10 @@ for (const { engine, skip } of engines()) {
       driver.submit({ type: T_IN, in: [512] });
       driver.kick();
       assert.equal(await driver.interrupted(), INT_VRING);
-      await close();
     });
 
-    test('EVENT_IDX: the interrupt comes at the entry that was asked for, and no other', async () => {
-      const { driver, close } = open();
+    test('EVENT_IDX: the interrupt comes at the entry that was asked for, and no other', async (context) => {
+      const { driver } = open(context);
       await driver.start({ features: VERSION_1 | EVENT_IDX });
       driver.ring().setUsedEvent(3);
       for (let n = 0; n < 3; n += 1) await driver.read(n, 512);
@@ -227,11 +217,10 @@ for (const { engine, skip } of engines()) {
       await sleep(20);
       assert.equal(driver.takeInterrupts(), 0, 'nor after');
       await driver.until('the wish for a kick', () => driver.ring().availableEvent === 5);
-      await close();
     });
 
-    test('a read-only disk: writes fail, and the file stays as it is', async () => {
-      const { driver, path, close } = open({ readOnly: true });
+    test('a read-only disk: writes fail, and the file stays as it is', async (context) => {
+      const { driver, path } = open(context, { readOnly: true });
       await driver.start();
       assert.notEqual(driver.registers.deviceFeatures() & (1n << 5n), 0n);
       const before = readFileSync(path);
@@ -242,11 +231,10 @@ for (const { engine, skip } of engines()) {
         assert.ok(status === S_IOERR || status === S_UNSUPP, `type ${type}: ${status}`);
       }
       assert.deepEqual(readFileSync(path), before);
-      await close();
     });
 
-    test('rings and buffers above 4 GiB', async () => {
-      const { driver, path, close } = open();
+    test('rings and buffers above 4 GiB', async (context) => {
+      const { driver, path } = open(context);
       assert.ok(await driver.registers.negotiate());
       const ring = new SplitRing(driver.memory, HIGH_GPA, 16);
       driver.rings.push(ring);
@@ -260,11 +248,10 @@ for (const { engine, skip } of engines()) {
       assert.equal(driver.memory.slice(statusGpa, 1)[0], S_OK);
       const expected = new Uint8Array(readFileSync(path).subarray(8192, 12288));
       assert.deepEqual(new Uint8Array(driver.memory.slice(data.gpa, 4096)), expected);
-      await close();
     });
 
-    test('a file whose length is no multiple of 512: padded for reads, grown by a write', async () => {
-      const { driver, path, close } = open({ content: pattern(1000, 5) });
+    test('a file whose length is no multiple of 512: padded for reads, grown by a write', async (context) => {
+      const { driver, path } = open(context, { content: pattern(1000, 5) });
       await driver.start();
       const padded = new Uint8Array(1024);
       padded.set(pattern(1000, 5));
@@ -275,21 +262,19 @@ for (const { engine, skip } of engines()) {
       assert.equal((await driver.write(0, data)).status, S_OK);
       assert.deepEqual(new Uint8Array(readFileSync(path)), data);
       assert.deepEqual(driver.scriptErrors, []);
-      await close();
     });
 
-    test('a file that was cut short under us fails its requests, and nothing more', async () => {
-      const { driver, path, close } = open();
+    test('a file that was cut short under us fails its requests, and nothing more', async (context) => {
+      const { driver, path } = open(context);
       await driver.start();
       truncateSync(path, 4096);
       assert.equal((await driver.read(0, 4096)).status, S_OK);
       assert.equal((await driver.read(64, 4096)).status, S_IOERR, 'zeroes would hide the loss');
       assert.equal((await driver.read(0, 512)).status, S_OK);
-      await close();
     });
 
-    test('start, reset and start again: the second driver finds a new device', async () => {
-      const { driver, close } = open();
+    test('start, reset and start again: the second driver finds a new device', async (context) => {
+      const { driver } = open(context);
       for (let round = 0; round < 3; round += 1) {
         await driver.start();
         assert.equal((await driver.read(round, 512)).status, S_OK);
@@ -298,7 +283,6 @@ for (const { engine, skip } of engines()) {
       await driver.start();
       assert.equal(driver.registers.status & (S_DRIVER_OK | S_NEEDS_RESET), S_DRIVER_OK);
       assert.deepEqual(driver.guestErrors, []);
-      await close();
     });
   });
 }

@@ -1,16 +1,21 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { RngDevice } from '../../vmm/devices/virtio/rng/rng-device.ts';
 import { rngWorker } from '../../vmm/kvm/queue-workers.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
 import { INT_VRING, REG, S_NEEDS_RESET } from '../support/mmio-driver.ts';
 
-function open(): FakeDriver {
-  return new FakeDriver(1, (host) => new RngDevice({ name: 'rng', createWorker: rngWorker(host) }));
+function open(context: TestContext): FakeDriver {
+  const driver = new FakeDriver(
+    1,
+    (host) => new RngDevice({ name: 'rng', createWorker: rngWorker(host) }),
+  );
+  context.after(() => driver.close());
+  return driver;
 }
 
-test('buffers are filled with bytes that differ', async () => {
-  const driver = open();
+test('buffers are filled with bytes that differ', async (context) => {
+  const driver = open(context);
   await driver.start({ queueSize: 8 });
   const fillings: string[] = [];
   for (let n = 0; n < 4; n += 1) {
@@ -24,11 +29,10 @@ test('buffers are filled with bytes that differ', async () => {
   }
   assert.equal(new Set(fillings).size, 4);
   assert.equal(await driver.interrupted(), INT_VRING);
-  await driver.close();
 });
 
-test('requests are capped, and the used length says by how much', async () => {
-  const driver = open();
+test('requests are capped, and the used length says by how much', async (context) => {
+  const driver = open(context);
   await driver.start({ queueSize: 8 });
   const length = 16 * 2 ** 20;
   const gpa = driver.allocate(length);
@@ -40,22 +44,20 @@ test('requests are capped, and the used length says by how much', async () => {
     driver.memory.slice(gpa + used.length, length - used.length).every((byte) => byte === 0xcc),
     'nothing is written beyond what the used ring says',
   );
-  await driver.close();
 });
 
-test('a buffer that cannot be written comes back empty', async () => {
-  const driver = open();
+test('a buffer that cannot be written comes back empty', async (context) => {
+  const driver = open(context);
   await driver.start({ queueSize: 8 });
   const gpa = driver.allocate(64);
   const head = driver.ring().addChain([{ gpa, length: 64 }]);
   driver.kick();
   assert.deepEqual(await driver.nextUsed(), { id: head, length: 0 });
   assert.ok(driver.memory.slice(gpa, 64).every((byte) => byte === 0xcc));
-  await driver.close();
 });
 
-test('a broken queue needs a reset, and works after it', async () => {
-  const driver = open();
+test('a broken queue needs a reset, and works after it', async (context) => {
+  const driver = open(context);
   await driver.start({ queueSize: 8 });
   driver.ring().offerHead(8);
   driver.kick();
@@ -66,5 +68,4 @@ test('a broken queue needs a reset, and works after it', async () => {
   driver.ring().addChain([{ gpa: driver.allocate(8), length: 8, writable: true }]);
   driver.kick();
   assert.equal((await driver.nextUsed()).length, 8);
-  await driver.close();
 });

@@ -14,7 +14,6 @@ import { pattern, temporaryFolder } from '../support/disk-fixtures.ts';
 import { HIGH_GPA, MEMORY_BYTES } from '../support/fake-driver.ts';
 import {
   INT_CONFIG,
-  REG,
   type RingAddresses,
   S_DRIVER_OK,
   S_NEEDS_RESET,
@@ -35,32 +34,49 @@ const VERSION_1 = 1n << 32n;
 const content = pattern(65536, 1);
 const path = join(folder.path, 'disk.img');
 
-/** Runs `attack` against a new device, and checks that it did no more than break its own queue. */
-async function survives(
-  attack: (driver: BlockDriver) => void | Promise<void>,
-  options: { features?: bigint; queueSize?: number } = {},
+/** Opens a new disk for `use`; afterwards it must be as it was. */
+async function withDisk(
+  use: (driver: BlockDriver) => Promise<void>,
+  queueCount = 1,
 ): Promise<void> {
   writeFileSync(path, content);
   const backend = openRawDisk(path, false, fileLocks());
-  const driver = new BlockDriver({ backend, engine: 'threads' });
-  await driver.start({ queueSize: QUEUE_SIZE, ...options });
-  await attack(driver);
-  driver.kick();
-  await driver.until('DEVICE_NEEDS_RESET', () => {
+  const driver = new BlockDriver({ backend, engine: 'threads', queueCount });
+  try {
+    await use(driver);
+  } finally {
+    await driver.close();
+    backend.close();
+  }
+  assert.deepEqual(new Uint8Array(readFileSync(path)), content, 'the disk is untouched');
+}
+
+function untilItNeedsReset(driver: BlockDriver): Promise<void> {
+  return driver.until('DEVICE_NEEDS_RESET', () => {
     return (driver.registers.status & S_NEEDS_RESET) !== 0;
   });
-  assert.equal((await driver.interrupted()) & INT_CONFIG, INT_CONFIG);
-  assert.equal(driver.guestErrors.length, 1);
-  // Nothing is served any more.
-  driver.kick();
-  assert.equal(driver.registers.status & S_DRIVER_OK, S_DRIVER_OK);
-  await driver.start();
-  const answer = await driver.read(1, 512);
-  assert.equal(answer.status, S_OK);
-  assert.deepEqual(answer.data, content.subarray(512, 1024));
-  await driver.close();
-  backend.close();
-  assert.deepEqual(new Uint8Array(readFileSync(path)), content, 'the disk is untouched');
+}
+
+/** Runs `attack` against a new device, and checks that it did no more than break its own queue. */
+function survives(
+  attack: (driver: BlockDriver) => void | Promise<void>,
+  options: { features?: bigint; queueSize?: number } = {},
+): Promise<void> {
+  return withDisk(async (driver) => {
+    await driver.start({ queueSize: QUEUE_SIZE, ...options });
+    await attack(driver);
+    driver.kick();
+    await untilItNeedsReset(driver);
+    assert.equal((await driver.interrupted()) & INT_CONFIG, INT_CONFIG);
+    assert.equal(driver.guestErrors.length, 1);
+    // Nothing is served any more.
+    driver.kick();
+    assert.equal(driver.registers.status & S_DRIVER_OK, S_DRIVER_OK);
+    await driver.start();
+    const answer = await driver.read(1, 512);
+    assert.equal(answer.status, S_OK);
+    assert.deepEqual(answer.data, content.subarray(512, 1024));
+  });
 }
 
 /** The descriptors of a read of one sector, from index 0 on, as they should be; then `spoil`. */
@@ -190,9 +206,6 @@ test('indirect tables: nested, oversized, outside RAM, with NEXT, not negotiated
 });
 
 test('rings unaligned, outside RAM, across a hole: the device does not start', async () => {
-  writeFileSync(path, content);
-  const backend = openRawDisk(path, false, fileLocks());
-  const driver = new BlockDriver({ backend, engine: 'threads' });
   const good: RingAddresses = { size: 16, descriptorGpa: 0, availableGpa: 4096, usedGpa: 8192 };
   const spoiled: Partial<RingAddresses>[] = [
     { descriptorGpa: 8 },
@@ -206,79 +219,65 @@ test('rings unaligned, outside RAM, across a hole: the device does not start', a
     { availableGpa: 2 ** 52 },
     { descriptorGpa: 2 ** 63 },
   ];
-  for (const change of spoiled) {
-    assert.ok(await driver.registers.negotiate());
-    driver.registers.setUpQueue(0, { ...good, ...change });
-    driver.registers.driverOk();
-    assert.notEqual(driver.registers.status & S_NEEDS_RESET, 0, JSON.stringify(change));
-    assert.equal(await driver.interrupted(), INT_CONFIG);
-    driver.kick();
-  }
-  await driver.start();
-  assert.equal((await driver.read(0, 512)).status, S_OK);
-  await driver.close();
-  backend.close();
+  await withDisk(async (driver) => {
+    for (const change of spoiled) {
+      assert.ok(await driver.registers.negotiate());
+      driver.registers.setUpQueue(0, { ...good, ...change });
+      driver.registers.driverOk();
+      assert.notEqual(driver.registers.status & S_NEEDS_RESET, 0, JSON.stringify(change));
+      assert.equal(await driver.interrupted(), INT_CONFIG);
+      driver.kick();
+    }
+    await driver.start();
+    assert.equal((await driver.read(0, 512)).status, S_OK);
+  });
 });
 
 test('rings that overlap harm nobody but their driver', async () => {
-  writeFileSync(path, content);
-  const backend = openRawDisk(path, true, fileLocks());
-  const driver = new BlockDriver({ backend, engine: 'threads' });
-  assert.ok(await driver.registers.negotiate());
-  const gpa = driver.allocate(4096, 4096);
-  driver.memory.slice(gpa, 4096).fill(1);
-  driver.registers.setUpQueue(0, {
-    size: 16,
-    descriptorGpa: gpa,
-    availableGpa: gpa,
-    usedGpa: gpa,
+  await withDisk(async (driver) => {
+    assert.ok(await driver.registers.negotiate());
+    const gpa = driver.allocate(4096, 4096);
+    driver.memory.slice(gpa, 4096).fill(1);
+    driver.registers.setUpQueue(0, {
+      size: 16,
+      descriptorGpa: gpa,
+      availableGpa: gpa,
+      usedGpa: gpa,
+    });
+    driver.registers.driverOk();
+    driver.kick();
+    await driver.start();
+    assert.equal((await driver.read(0, 512)).status, S_OK);
   });
-  driver.registers.driverOk();
-  driver.kick();
-  await driver.start();
-  assert.equal((await driver.read(0, 512)).status, S_OK);
-  await driver.close();
-  backend.close();
 });
 
 test('every word of the rings at random, many times', async () => {
-  writeFileSync(path, content);
-  const backend = openRawDisk(path, true, fileLocks());
-  const driver = new BlockDriver({ backend, engine: 'threads' });
-  for (let seed = 0; seed < 100; seed += 1) {
-    await driver.start({ queueSize: QUEUE_SIZE });
-    const ring = driver.ring();
-    const bytes = driver.memory.slice(ring.descriptorGpa, ringBytes(QUEUE_SIZE));
-    bytes.set(pattern(bytes.length, seed));
-    ring.setAvailableIdx(ring.usedIdx + (seed % (QUEUE_SIZE + 2)));
-    driver.kick();
-    driver.kick();
-  }
-  await driver.start();
-  assert.equal((await driver.read(0, 512)).status, S_OK);
-  await driver.close();
-  backend.close();
-  assert.deepEqual(new Uint8Array(readFileSync(path)), content);
+  await withDisk(async (driver) => {
+    for (let seed = 0; seed < 100; seed += 1) {
+      await driver.start({ queueSize: QUEUE_SIZE });
+      const ring = driver.ring();
+      const bytes = driver.memory.slice(ring.descriptorGpa, ringBytes(QUEUE_SIZE));
+      bytes.set(pattern(bytes.length, seed));
+      ring.setAvailableIdx(ring.usedIdx + (seed % (QUEUE_SIZE + 2)));
+      driver.kick();
+      driver.kick();
+    }
+    await driver.start();
+    assert.equal((await driver.read(0, 512)).status, S_OK);
+  });
 });
 
 test('a queue broken while another works: both stop, and the reset mends both', async () => {
-  writeFileSync(path, content);
-  const backend = openRawDisk(path, false, fileLocks());
-  const driver = new BlockDriver({ backend, engine: 'threads', queueCount: 2 });
-  await driver.start();
-  assert.equal(
-    (await driver.request({ type: T_OUT, out: [content.subarray(0, 512)], queue: 1 })).status,
-    S_OK,
-  );
-  driver.ring(0).offerHead(999);
-  driver.kick(0);
-  await driver.until('DEVICE_NEEDS_RESET', () => {
-    return (driver.registers.read(REG.STATUS) & S_NEEDS_RESET) !== 0;
-  });
-  await driver.start();
-  for (const queue of [0, 1]) {
-    assert.equal((await driver.request({ type: T_IN, in: [512], queue })).status, S_OK);
-  }
-  await driver.close();
-  backend.close();
+  await withDisk(async (driver) => {
+    await driver.start();
+    const out = [content.subarray(0, 512)];
+    assert.equal((await driver.request({ type: T_OUT, out, queue: 1 })).status, S_OK);
+    driver.ring(0).offerHead(999);
+    driver.kick(0);
+    await untilItNeedsReset(driver);
+    await driver.start();
+    for (const queue of [0, 1]) {
+      assert.equal((await driver.request({ type: T_IN, in: [512], queue })).status, S_OK);
+    }
+  }, 2);
 });

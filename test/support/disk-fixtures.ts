@@ -1,5 +1,5 @@
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Disk, DiskBackend, ScriptRequest } from '../../vmm/backends/disk/disk.ts';
 import type { Extent } from '../../vmm/backends/disk/extent.ts';
@@ -47,6 +47,7 @@ export class WithholdingBackend implements DiskBackend {
   readonly scripted;
   readonly withheld: Withheld[] = [];
   readonly #fd: number;
+  #givenUp = false;
 
   constructor(
     path: string,
@@ -61,7 +62,11 @@ export class WithholdingBackend implements DiskBackend {
 
   attach(): void {}
 
-  resolve(_disk: Disk, request: ScriptRequest): Promise<void> {
+  resolve(disk: Disk, request: ScriptRequest): Promise<void> {
+    if (this.#givenUp) {
+      disk.finish(request.id, constants.errno.EIO);
+      return Promise.resolve();
+    }
     const { promise, resolve } = Promise.withResolvers<void>();
     this.withheld.push({ request, done: resolve });
     return promise;
@@ -77,6 +82,12 @@ export class WithholdingBackend implements DiskBackend {
     if (first === undefined) throw new Error('no request is withheld');
     first.done();
     return first.request;
+  }
+
+  /** Fails what is withheld and what comes: a test that failed must not wait for ever. */
+  giveUp(disk: Disk): void {
+    this.#givenUp = true;
+    while (this.withheld.length > 0) disk.finish(this.take().id, constants.errno.EIO);
   }
 
   close(): void {

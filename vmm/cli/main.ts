@@ -1,8 +1,5 @@
-import { enableCompileCache } from 'node:module';
-import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { TsvmError } from '../errors.ts';
-import { cacheFolder } from '../util/cache-folder.ts';
 import { bootCommand } from './boot-command.ts';
 import { doctorCommand } from './doctor-command.ts';
 import { EXIT_OUR_FAILURE, EXIT_USAGE } from './exit-codes.ts';
@@ -39,5 +36,4 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-enableCompileCache(join(cacheFolder(), 'compile'));
-process.exit(await main(process.argv.slice(2)));
+main(process.argv.slice(2)).then((code) => process.exit(code));

@@ -6,9 +6,10 @@ import { packageRoot } from '../util/package-root.ts';
 
 /** The native addon; `require` keeps it, so that every call gives the same object. */
 export function loadAddon(): typeof Addon {
-  const path = join(packageRoot(), 'kvm-addon/build/Release/tsvm.node');
+  const root = packageRoot();
+  const path = join(root, 'kvm-addon/build/Release/tsvm.node');
   try {
-    return createRequire(import.meta.url)(path) as typeof Addon;
+    return createRequire(join(root, 'package.json'))(path) as typeof Addon;
   } catch (cause) {
     throw new TsvmError(
       'kvm-unavailable',

@@ -4,7 +4,6 @@ import { type BzImage, isBzImage, parseBzImage, STARTUP_64_OFFSET } from './bzim
 import { type ElfImage, isElf, parseElf } from './elf.ts';
 import { ImageFile, imagePart } from './image-file.ts';
 import type { InitrdLimits } from './initrd.ts';
-import { openUnpackedKernel } from './kernel-cache.ts';
 import { COMMAND_LINE_MAX_BYTES } from './kernel-cmdline.ts';
 import {
   checkPlacements,
@@ -132,6 +131,8 @@ async function openPayload(
 ): Promise<{ image: ImageFile; elf: ElfImage; warning?: string }> {
   const { format, fileOffset, sizeBytes } = payload;
   if (format !== 'none') {
+    // Only now: a kernel that is no bzImage starts without the modules that this one needs.
+    const { openUnpackedKernel } = await import('./kernel-cache.ts');
     return openUnpackedKernel(file, { ...payload, format }, cacheDirectory);
   }
   const elf = parseElf(imagePart(file, fileOffset, sizeBytes));
