@@ -55,7 +55,7 @@ export class NativeRegisterBank {
   setInterrupt(interrupt: NativeEventFd): void;
   /** Takes up to 4096 bytes that the guest wrote to the ring, oldest first; empty when none are left. */
   drainRing(): Uint8Array;
-  /** Takes the stamps written so far: pairs of (value, CLOCK_MONOTONIC in ns). */
+  /** Takes the stamps written so far; nobody is woken for them. Pairs of (value, CLOCK_MONOTONIC in ns). */
   drainStamps(): Float64Array;
 }
 

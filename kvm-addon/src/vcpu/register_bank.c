@@ -132,8 +132,6 @@ static void stamp_put(struct register_bank *bank, uint32_t value)
         .time_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
         .value = value,
     };
-    if (bank->stamp_count == 1)
-        wake_notify(&bank->wake);
 }
 
 static bool write_apply(struct register_bank *bank, const struct tsvm_register *reg, uint32_t value)

@@ -28,7 +28,7 @@ struct register_bank {
         words[REGISTER_BANK_WORDS_MAX]; /* atomics: queue threads and JavaScript use them too */
     uint32_t word_count;
     int interrupt_fd; /* an eventfd, or -1 */
-    struct wake wake; /* the ring or the stamps went from empty to not empty */
+    struct wake wake; /* the ring went from empty to not empty */
 
     pthread_mutex_t lock; /* protects all below */
     struct tsvm_register registers[REGISTER_BANK_REGISTERS_MAX];
