@@ -62,6 +62,7 @@ Napi::Function NativeDisk::define(Napi::Env env)
     return DefineClass(env, "NativeDisk",
                        {
                            InstanceMethod<&NativeDisk::set_scripted>("setScripted"),
+                           InstanceMethod<&NativeDisk::set_size>("setSize"),
                            InstanceMethod<&NativeDisk::push_extents>("pushExtents"),
                            InstanceMethod<&NativeDisk::withdraw_extents>("withdrawExtents"),
                            InstanceMethod<&NativeDisk::forget_file>("forgetFile"),
@@ -132,6 +133,14 @@ Napi::Value NativeDisk::set_scripted(const Napi::CallbackInfo &info)
     unsigned scripted;
     if (check_open(info.Env()) && to_scripted(info[0], &scripted))
         disk_set_scripted(&disk_, scripted);
+    return info.Env().Undefined();
+}
+
+Napi::Value NativeDisk::set_size(const Napi::CallbackInfo &info)
+{
+    uint64_t size;
+    if (check_open(info.Env()) && to_u64(info[0], &size))
+        disk_set_size(&disk_, size);
     return info.Env().Undefined();
 }
 
@@ -228,6 +237,9 @@ Napi::Value NativeDisk::finish(const Napi::CallbackInfo &info)
         return Napi::Value();
     if (!info[2].IsUndefined() && !to_bytes(info[2], &data, &length))
         return Napi::Value();
+    // MAX_ERRNO of the kernel: no errno is above it.
+    if (number > 4095)
+        return throw_errno(env, EINVAL, "finish");
     int error = disk_script_finish(&disk_, id, -static_cast<int>(number), data, length);
     return error < 0 ? throw_errno(env, error, "finish") : env.Undefined();
 }

@@ -29,6 +29,7 @@ class NativeDisk : public Napi::ObjectWrap<NativeDisk>
 
   private:
     Napi::Value set_scripted(const Napi::CallbackInfo &info);
+    Napi::Value set_size(const Napi::CallbackInfo &info);
     Napi::Value push_extents(const Napi::CallbackInfo &info);
     Napi::Value withdraw_extents(const Napi::CallbackInfo &info);
     Napi::Value forget_file(const Napi::CallbackInfo &info);

@@ -1,0 +1,157 @@
+/* virtio-blk with requests that are wrong; each line of the threat model by name. */
+#include "../blk_setup.h"
+
+static void missing_status_byte(void)
+{
+    struct setup s;
+    setup_init(&s);
+    set_header(&s, VIRTIO_BLK_T_OUT, 0);
+    memset(at(&s, DATA_GPA), 0, 512);
+    describe(&s, 0, HEADER_GPA, 16, NEXT);
+    describe(&s, 1, DATA_GPA, 512, 0);
+    CHECK(offer(&s) == NO_STATUS);
+    CHECK(s.used_length == 0); /* the chain comes back all the same */
+    uint8_t zero[512] = {0};
+    CHECK(!file_is(&s, 0, zero, 512)); /* and nothing was written */
+    CHECK(read_sectors(&s, 0, 512) == VIRTIO_BLK_S_OK);
+    setup_free(&s);
+}
+
+static void short_header(void)
+{
+    struct setup s;
+    setup_init(&s);
+    set_header(&s, VIRTIO_BLK_T_IN, 0);
+    describe(&s, 0, HEADER_GPA, 15, NEXT);
+    describe(&s, 1, DATA_GPA, 512, NEXT | WRITE);
+    describe(&s, 2, STATUS_GPA, 1, WRITE);
+    CHECK(offer(&s) == VIRTIO_BLK_S_IOERR && s.used_length == 1);
+    describe(&s, 0, STATUS_GPA, 1, WRITE); /* nothing but a status */
+    CHECK(offer(&s) == VIRTIO_BLK_S_IOERR && s.used_length == 1);
+    setup_free(&s);
+}
+
+static void sector_and_length_past_the_end(void)
+{
+    struct setup s;
+    setup_init(&s);
+    CHECK(read_sectors(&s, SECTORS - 1, 512) == VIRTIO_BLK_S_OK);
+    CHECK(read_sectors(&s, SECTORS - 1, 1024) == VIRTIO_BLK_S_IOERR && s.used_length == 1);
+    CHECK(read_sectors(&s, SECTORS, 512) == VIRTIO_BLK_S_IOERR);
+    CHECK(write_sectors(&s, SECTORS, 512) == VIRTIO_BLK_S_IOERR);
+    setup_free(&s);
+}
+
+/* Sectors whose offset in bytes, or whose end, does not fit 64 bits; and 2^32, which does. */
+static void sector_overflows(void)
+{
+    struct setup s;
+    setup_init(&s);
+    const uint64_t sectors[] = {UINT64_MAX, UINT64_MAX / 512, UINT64_MAX / 512 + 1,
+                                (uint64_t)1 << 55, (uint64_t)1 << 32};
+    for (unsigned i = 0; i < sizeof(sectors) / sizeof(sectors[0]); i++) {
+        CHECK(read_sectors(&s, sectors[i], 512) == VIRTIO_BLK_S_IOERR);
+        CHECK(write_sectors(&s, sectors[i], 512) == VIRTIO_BLK_S_IOERR);
+        CHECK(range_request(&s, VIRTIO_BLK_T_DISCARD, sectors[i], 1, 0) == VIRTIO_BLK_S_IOERR);
+    }
+    setup_free(&s);
+}
+
+static void length_not_a_multiple_of_512(void)
+{
+    struct setup s;
+    setup_init(&s);
+    const uint32_t lengths[] = {1, 511, 513, 1000};
+    for (unsigned i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        CHECK(read_sectors(&s, 0, lengths[i]) == VIRTIO_BLK_S_IOERR);
+        CHECK(write_sectors(&s, 0, lengths[i]) == VIRTIO_BLK_S_IOERR);
+    }
+    CHECK(read_sectors(&s, 0, 0) == VIRTIO_BLK_S_OK); /* nothing was asked for */
+    setup_free(&s);
+}
+
+static void too_many_segments(void)
+{
+    struct setup s;
+    setup_init(&s);
+    for (uint16_t segments = SEG_MAX; segments <= SEG_MAX + 1; segments++) {
+        set_header(&s, VIRTIO_BLK_T_IN, 0);
+        describe(&s, 0, HEADER_GPA, 16, NEXT);
+        for (uint16_t i = 1; i <= segments; i++)
+            describe(&s, i, DATA_GPA + i * 512u, 512, NEXT | WRITE);
+        describe(&s, segments + 1, STATUS_GPA, 1, WRITE);
+        CHECK(offer(&s) == (segments == SEG_MAX ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR));
+    }
+    setup_free(&s);
+}
+
+static void write_to_a_read_only_disk(void)
+{
+    struct setup s;
+    setup_open(&s, true);
+    setup_start(&s, true, io_engine_create_threads);
+    memset(at(&s, DATA_GPA), 0, 512);
+    uint8_t zero[512] = {0};
+    CHECK(write_sectors(&s, 0, 512) == VIRTIO_BLK_S_IOERR);
+    CHECK(range_request(&s, VIRTIO_BLK_T_DISCARD, 0, 1, 0) == VIRTIO_BLK_S_IOERR);
+    CHECK(range_request(&s, VIRTIO_BLK_T_WRITE_ZEROES, 0, 1, 0) == VIRTIO_BLK_S_IOERR);
+    CHECK(!file_is(&s, 0, zero, 512));
+    CHECK(read_sectors(&s, 0, 512) == VIRTIO_BLK_S_OK);
+    setup_free(&s);
+}
+
+static void unknown_types(void)
+{
+    struct setup s;
+    setup_init(&s);
+    const uint32_t types[] = {2, 3, 5, 9, 14, 0x80000000, UINT32_MAX};
+    for (unsigned i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        CHECK(request(&s, types[i], 0, 512, 0) == VIRTIO_BLK_S_UNSUPP && s.used_length == 1);
+    setup_free(&s);
+}
+
+static void discard_segments_out_of_range(void)
+{
+    struct setup s;
+    setup_init(&s);
+    uint8_t before[512];
+    CHECK(pread(s.fd, before, 512, 0) == 512);
+    CHECK(range_request(&s, VIRTIO_BLK_T_DISCARD, SECTORS - 1, 2, 0) == VIRTIO_BLK_S_IOERR);
+    CHECK(range_request(&s, VIRTIO_BLK_T_DISCARD, 0, 65, 0) == VIRTIO_BLK_S_IOERR);
+    CHECK(range_request(&s, VIRTIO_BLK_T_WRITE_ZEROES, 0, 33, 0) == VIRTIO_BLK_S_IOERR);
+    CHECK(range_request(&s, VIRTIO_BLK_T_DISCARD, 0, UINT32_MAX, 0) == VIRTIO_BLK_S_IOERR);
+    CHECK(range_request(&s, VIRTIO_BLK_T_DISCARD, 0, 1, 1) == VIRTIO_BLK_S_UNSUPP);
+    CHECK(range_request(&s, VIRTIO_BLK_T_WRITE_ZEROES, 0, 1, 2) == VIRTIO_BLK_S_UNSUPP);
+    CHECK(request(&s, VIRTIO_BLK_T_DISCARD, 0, 15, 0) == VIRTIO_BLK_S_IOERR);
+    CHECK(request(&s, VIRTIO_BLK_T_DISCARD, 0, 32, 0) == VIRTIO_BLK_S_IOERR); /* two segments */
+    CHECK(request(&s, VIRTIO_BLK_T_DISCARD, 0, 0, 0) == VIRTIO_BLK_S_IOERR);
+    CHECK(file_is(&s, 0, before, 512));
+    setup_free(&s);
+}
+
+static void broken_queue_ends_the_worker(void)
+{
+    struct setup s;
+    setup_init(&s);
+    CHECK(read_sectors(&s, 0, 512) == VIRTIO_BLK_S_OK);
+    device_offer(&s.device, 999);
+    CHECK(device_await_end(&s.device));
+    CHECK(queue_worker_broken(&s.device.worker) != NULL);
+    queue_worker_free(&s.device.worker);
+    setup_close(&s);
+}
+
+int main(void)
+{
+    missing_status_byte();
+    short_header();
+    sector_and_length_past_the_end();
+    sector_overflows();
+    length_not_a_multiple_of_512();
+    too_many_segments();
+    write_to_a_read_only_disk();
+    unknown_types();
+    discard_segments_out_of_range();
+    broken_queue_ends_the_worker();
+    return check_finish();
+}
