@@ -401,6 +401,25 @@ static void test_narrow_form(void)
     CHECK(memcmp(fake.image + 8, "\x22\x22\x22\x22\0\0\0\0\x22\x22\x22\x22\0\0\0\0", 16) == 0);
 }
 
+/* A made-up CPU: real ones rarely have a component whose alignment shows. */
+static void test_compacted_layout(void)
+{
+    struct pvm_xsave_layout layout = {
+        .supported = 0x1f,
+        .aligned = 1 << 4,
+        .offset = {[2] = 576, [3] = 1024, [4] = 2048},
+        .size = {[2] = 8, [3] = 16, [4] = 64},
+    };
+    uint16_t offsets[PVM_XSTATE_COMPONENTS];
+    CHECK(pvm_xsave_offsets(&layout, 0x1f, 0, offsets) == 2112);
+    CHECK(offsets[2] == 576 && offsets[3] == 1024 && offsets[4] == 2048);
+    CHECK(pvm_xsave_offsets(&layout, 0x1f, PVM_XCOMP_COMPACTED | 0x1f, offsets) == 704);
+    CHECK(offsets[2] == 576 && offsets[3] == 584 && offsets[4] == 640);
+    CHECK(pvm_xsave_offsets(&layout, 0x13, PVM_XCOMP_COMPACTED | 0x13, offsets) == 640);
+    CHECK(offsets[4] == 576);
+    CHECK(pvm_xsave_offsets(&layout, 3, 0, offsets) == PVM_XSAVE_EXTENDED);
+}
+
 int main(void)
 {
     __builtin_cpu_init();
@@ -430,6 +449,7 @@ int main(void)
     test_xgetbv();
     test_fwait();
     test_narrow_form();
+    test_compacted_layout();
     fake_free(&fake);
     return check_finish();
 }

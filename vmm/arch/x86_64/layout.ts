@@ -78,7 +78,8 @@ export const VIRTIO_MMIO_DEVICES_MAX = 255;
 
 /**
  * On kvm-pvm hosts only: the read-only page with the SYSCALL shim, and the page after it, which has
- * no memory behind it, so that the shim's store is an exit to us.
+ * no memory behind it, so that the shim's store is an exit to us. The guest maps both by one large
+ * page: nothing else may stand in the 2 MiB from here.
  */
 export const PVM_SHIM_GPA = 0xd8000000;
 export const PVM_SHIM_DOORBELL_GPA = PVM_SHIM_GPA + PAGE_SIZE;
