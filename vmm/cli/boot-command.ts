@@ -130,6 +130,9 @@ function machineConfig(options: BootOptions): MachineConfig {
   };
 }
 
+/** How long the reader of standard output is waited for once the machine is to end. */
+const OUTPUT_GRACE_MS = 500;
+
 const ENDING_SIGNALS = ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT'] as const;
 
 async function boot(options: BootOptions): Promise<number> {
@@ -144,6 +147,9 @@ async function boot(options: BootOptions): Promise<number> {
   const kind = options.console ?? { kind: isatty(0) && isatty(1) ? 'tty' : 'stdio' };
   const hostConsole = await openHostConsole(kind, () => end('SIGTERM'));
   for (const signal of ENDING_SIGNALS) process.on(signal, () => end(signal));
+  stop.signal.addEventListener('abort', () =>
+    setTimeout(() => hostConsole.abandonOutput(), OUTPUT_GRACE_MS).unref(),
+  );
   // Last of all, whatever ends the process: an uncaught error included.
   process.once('exit', () => hostConsole.restore());
   const logger = createLogger(options.logLevel, (line) =>

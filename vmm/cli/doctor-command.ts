@@ -37,9 +37,6 @@ const KVM_CAP_MAX_VCPUS = 66;
 const MEMORY_COMFORTABLE_BYTES = 512 * 2 ** 20;
 
 function checkKvm(device: string): Finding[] {
-  if (!existsSync(device)) {
-    return [{ state: 'wrong', what: `${device} is not there`, advice: missingKvmAdvice(device) }];
-  }
   try {
     const host = probeKvm(device);
     const kind: Finding = host.emulatesKernelMode
@@ -53,12 +50,8 @@ function checkKvm(device: string): Finding[] {
     return [usable, kind, ...checkCapabilities(device, host.emulatesKernelMode)];
   } catch (error) {
     if (!(error instanceof TsvmError)) throw error;
-    return [{ state: 'wrong', what: error.message, advice: missingKvmAdvice(device) }];
+    return [{ state: 'wrong', what: error.message }];
   }
-}
-
-function missingKvmAdvice(device: string): string {
-  return `"ls -l ${device}" and "lsmod | grep kvm" show what there is; the message above, what to do`;
 }
 
 function checkCapabilities(device: string, pvm: boolean): Finding[] {

@@ -21,6 +21,8 @@ export interface HostConsole {
   /** Starts to hand what is typed to `receive`, which answers false to pause the input. */
   startInput(receive: (bytes: Uint8Array) => boolean): void;
   resumeInput(): void;
+  /** Drops what is buffered and what comes: nobody waits for a reader that has stopped reading. */
+  abandonOutput(): void;
   /** Writes out what is buffered and puts the terminal back. Idempotent. */
   close(): Promise<void>;
   /** Puts the terminal back at once, for a process about to end. */
@@ -46,6 +48,8 @@ class StdioConsole implements HostConsole {
   readonly #guard: TerminalGuard | undefined;
   readonly #keys: EscapeKeys | undefined;
   #receive: ((bytes: Uint8Array) => boolean) | undefined;
+  /** Output goes nowhere: the reader has gone, or is not waited for any more. */
+  readonly #abandoned = Promise.withResolvers<void>();
   #broken = false;
   #restored = false;
 
@@ -56,9 +60,7 @@ class StdioConsole implements HostConsole {
       ? new EscapeKeys((action) => (action === 'exit' ? onExit() : this.#showHelp()))
       : undefined;
     // The reader has gone (`| head`): the guest runs on, and its output goes nowhere.
-    this.#output.on('error', () => {
-      this.#broken = true;
-    });
+    this.#output.on('error', () => this.abandonOutput());
     if (raw) process.stdin.setRawMode(true);
   }
 
@@ -72,10 +74,15 @@ class StdioConsole implements HostConsole {
 
   onceDrained(): Promise<void> {
     if (this.#broken || !this.#output.writableNeedDrain) return Promise.resolve();
-    return new Promise((resolve) => {
+    const drained = new Promise<void>((resolve) => {
       this.#output.once('drain', resolve);
-      this.#output.once('close', resolve);
     });
+    return Promise.race([drained, this.#abandoned.promise]);
+  }
+
+  abandonOutput(): void {
+    this.#broken = true;
+    this.#abandoned.resolve();
   }
 
   startInput(receive: (bytes: Uint8Array) => boolean): void {
@@ -104,10 +111,10 @@ class StdioConsole implements HostConsole {
     process.stdin.pause();
     this.#receive = undefined;
     if (!this.#broken && this.#output.writableLength > 0) {
-      await new Promise<void>((resolve) => {
+      const written = new Promise<void>((resolve) => {
         this.#output.write('', () => resolve());
-        this.#output.once('close', resolve);
       });
+      await Promise.race([written, this.#abandoned.promise]);
     }
     this.restore();
   }
@@ -148,6 +155,8 @@ class FileConsole implements HostConsole {
   resumeInput(): void {}
 
   restore(): void {}
+
+  abandonOutput(): void {}
 
   close(): Promise<void> {
     if (this.#fd !== undefined && !this.#closed) closeSync(this.#fd);

@@ -22,14 +22,10 @@ export type DiskEngine = 'io_uring' | 'threads';
 
 type OnBroken = (reason: string) => void;
 
-function nativeHost(
-  host: QueueHost,
-  kicks: readonly NativeEventFd[],
-  onBroken: OnBroken,
-): NativeQueueHost {
+function nativeHost(host: QueueHost, onBroken: OnBroken): NativeQueueHost {
   return {
     memory: host.memory.native,
-    kicks,
+    kicks: host.kicks,
     interrupt: host.interrupt.event,
     interruptStatus: { bank: host.bank.native, word: host.statusWord },
     onBroken,
@@ -45,7 +41,7 @@ export function blockWorker(
   return (options, onBroken) => {
     const { NativeBlockWorker } = loadAddon();
     return new NativeBlockWorker({
-      host: nativeHost(host, host.kicks, onBroken),
+      host: nativeHost(host, onBroken),
       disk: disk.native,
       engine,
       ...options,
@@ -57,6 +53,6 @@ export function blockWorker(
 export function rngWorker(host: QueueHost): (onBroken: OnBroken) => QueueWorker {
   return (onBroken) => {
     const { NativeRngWorker } = loadAddon();
-    return new NativeRngWorker({ host: nativeHost(host, host.kicks, onBroken) });
+    return new NativeRngWorker({ host: nativeHost(host, onBroken) });
   };
 }

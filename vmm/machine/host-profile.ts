@@ -1,5 +1,5 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { type KvmHost, probeKvm } from '../kvm/host.ts';
 import { cacheFolder } from '../util/cache-folder.ts';
 
@@ -8,19 +8,26 @@ function bootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 }
 
-function isKvmHost(value: unknown): value is KvmHost {
+/** What is remembered, and for which boot and device it holds. */
+interface KnownHost {
+  readonly bootId: string;
+  readonly devicePath: string;
+  readonly host: KvmHost;
+}
+
+function isKnownHost(value: unknown): value is KnownHost {
+  const known = value as Partial<KnownHost> | null;
   return (
-    typeof value === 'object' &&
-    value !== null &&
-    'emulatesKernelMode' in value &&
-    typeof value.emulatesKernelMode === 'boolean'
+    typeof known?.bootId === 'string' &&
+    typeof known.devicePath === 'string' &&
+    typeof known.host?.emulatesKernelMode === 'boolean'
   );
 }
 
-function readKnown(file: string): KvmHost | undefined {
+function readKnown(file: string): KnownHost | undefined {
   try {
     const value: unknown = JSON.parse(readFileSync(file, 'utf8'));
-    return isKvmHost(value) ? value : undefined;
+    return isKnownHost(value) ? value : undefined;
   } catch {
     return undefined;
   }
@@ -33,14 +40,16 @@ function readKnown(file: string): KvmHost | undefined {
  */
 export function hostProfile(devicePath: string): KvmHost {
   const folder = cacheFolder();
-  const file = join(folder, `host-${bootId()}-${basename(devicePath)}.json`);
+  const file = join(folder, 'kvm-host.json');
+  const boot = bootId();
   const known = readKnown(file);
-  if (known !== undefined) return known;
+  if (known?.bootId === boot && known.devicePath === devicePath) return known.host;
   const host = probeKvm(devicePath);
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const draft = `${file}.${process.pid}`;
-    writeFileSync(draft, JSON.stringify(host), { mode: 0o600 });
+    const knownHost: KnownHost = { bootId: boot, devicePath, host };
+    writeFileSync(draft, JSON.stringify(knownHost), { mode: 0o600 });
     renameSync(draft, file);
   } catch {
     // A read-only home folder: the next start probes again.

@@ -57,3 +57,19 @@ test('a flood into a reader that has stopped is bounded in memory, and waits for
     'lines are missing',
   );
 });
+
+test('SIGTERM ends a machine whose output nobody reads', async () => {
+  const child = spawn(
+    TSVM,
+    ['boot', '--kernel', PAYLOAD, '--acpi', 'off', '--append', 'tests=serial-flood count=200000'],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  await new Promise((resolve) => setTimeout(resolve, 7000));
+  const exited = once(child, 'exit');
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
+  const [code, signal] = await exited;
+  clearTimeout(timer);
+  child.stdout.destroy();
+  assert.deepEqual([code, signal], [128 + 15, null]);
+});
