@@ -62,6 +62,7 @@ export class Machine {
   #state: MachineState = 'created';
   #panicTimer: NodeJS.Timeout | undefined;
   #panicked = false;
+  #closing: Promise<void> | undefined;
   /** Called once the vCPUs have parked, while a pause is under way. */
   #onParked: (() => void) | undefined;
 
@@ -137,11 +138,15 @@ export class Machine {
     return all;
   }
 
-  /** Ends the machine if it has not, waits for its I/O and frees all it has. */
-  async close(): Promise<void> {
-    this.stop();
+  /** Ends the machine if it has not, waits for its I/O and frees all it has. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     // No vCPU runs from here on, so that no device gets new work while it ends the old.
-    this.vm.pause();
+    this.stop();
     // In order: a disk's file is closed after the device that uses it.
     for (const device of this.#devices) await device.close?.();
     this.vm.close();

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  collect,
+  parseConsole,
+  parseCpus,
+  parseDisk,
+  parseMemory,
+  parseOnReboot,
+} from '../../../vmm/cli/boot-options.ts';
+
+test('--disk: a file, then flags; a comma in its name is written twice', () => {
+  assert.deepEqual(parseDisk('a.img'), {
+    path: 'a.img',
+    readOnly: false,
+    format: undefined,
+    ephemeral: false,
+  });
+  const disk = parseDisk('a,,b.img,ro,format=raw');
+  assert.equal(disk.path, 'a,b.img');
+  assert.equal(disk.readOnly, true);
+  assert.equal(disk.format, 'raw');
+  for (const text of ['', ',ro', 'a.img,rw', 'a.img,format=qcow2', 'a.img,']) {
+    assert.throws(() => parseDisk(text), text);
+  }
+});
+
+test('--cpus, --memory, --console and --on-reboot refuse what they do not know', () => {
+  assert.equal(parseCpus('32'), 32);
+  for (const text of ['0', '33', '1.5', 'two', '-1', '']) assert.throws(() => parseCpus(text));
+  assert.equal(parseMemory('512'), 512 * 2 ** 20);
+  assert.throws(() => parseMemory('lots'));
+  assert.deepEqual(parseConsole('file:/tmp/a:b'), { kind: 'file', path: '/tmp/a:b' });
+  for (const text of ['file:', 'wall', '']) assert.throws(() => parseConsole(text));
+  assert.equal(parseOnReboot('restart'), 'restart');
+  assert.throws(() => parseOnReboot('maybe'));
+});
+
+test('options that may be given again keep their order', () => {
+  const add = collect((text) => text.toUpperCase());
+  assert.deepEqual(add('b', add('a')), ['A', 'B']);
+});

@@ -1,0 +1,72 @@
+/** The parts of a machine that need no KVM: configuration, resources, command line. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { TsvmError } from '../../../vmm/errors.ts';
+import { commandLine } from '../../../vmm/machine/command-line.ts';
+import { type MachineConfig, validateConfig } from '../../../vmm/machine/config.ts';
+import { MmioAllocator } from '../../../vmm/machine/resources.ts';
+
+const DISK = { path: 'a.img', readOnly: false, format: undefined, ephemeral: false } as const;
+const CONFIG: MachineConfig = {
+  kernelPath: 'vmlinux',
+  initrdPath: undefined,
+  disks: [DISK],
+  cmdline: undefined,
+  appendCmdline: undefined,
+  cpus: 1,
+  memoryBytes: 256 * 2 ** 20,
+  acpi: true,
+  cpuMask: [],
+  devicePath: '/dev/kvm',
+};
+const SLOT = { gpa: 0xd0001000, sizeBytes: 4096, gsi: 5 };
+
+function refused(change: Partial<MachineConfig>, message: RegExp): void {
+  assert.throws(
+    () => validateConfig({ ...CONFIG, ...change }),
+    (error) =>
+      error instanceof TsvmError && error.code === 'invalid-config' && message.test(error.message),
+  );
+}
+
+test('a configuration out of range is refused by name', () => {
+  validateConfig(CONFIG);
+  for (const cpus of [0, 33, 1.5, Number.NaN]) refused({ cpus }, /from 1 to 32/);
+  for (const mib of [0, 15, 16.5, 2 ** 21]) refused({ memoryBytes: mib * 2 ** 20 }, /MiB/);
+  refused({ cmdline: 'a', appendCmdline: 'b' }, /contradict/);
+  refused({ disks: [DISK, DISK] }, /twice/);
+});
+
+test('windows and interrupt lines are given once, and run out with an error', () => {
+  for (const [acpi, lines] of [
+    [true, 17],
+    [false, 9],
+  ] as const) {
+    const allocator = new MmioAllocator(acpi);
+    const slots = Array.from({ length: lines }, () => allocator.allocate());
+    assert.equal(new Set(slots.map(({ gsi }) => gsi)).size, lines);
+    assert.equal(new Set(slots.map(({ gpa }) => gpa)).size, lines);
+    assert.ok(slots.every(({ gsi }) => gsi >= 5 && gsi < (acpi ? 24 : 16)));
+    assert.throws(() => allocator.allocate(), /no interrupt line is left/);
+  }
+});
+
+test('only a kvm-pvm host gets its parameters, and only without ACPI do devices stand in the line', () => {
+  const hardware = commandLine(CONFIG, { emulatesKernelMode: false }, [SLOT]);
+  assert.equal(hardware, 'console=ttyS0,115200n8r root=/dev/vda rw panic=-1');
+  const pvm = commandLine({ ...CONFIG, cpuMask: ['avx2'] }, { emulatesKernelMode: true }, [SLOT]);
+  assert.match(pvm, / nopti clearcpuid=\S*\bsmap\b\S*,avx2 /);
+  const plain = commandLine({ ...CONFIG, acpi: false }, { emulatesKernelMode: false }, [SLOT]);
+  assert.match(plain, /virtio_mmio\.device=4K@0xd0001000:5$/);
+});
+
+test('a read-only first disk, an initrd, what is appended, and a whole line of one’s own', () => {
+  const host = { emulatesKernelMode: false };
+  const readOnly = { ...CONFIG, disks: [{ ...DISK, readOnly: true }], appendCmdline: 'quiet' };
+  assert.match(commandLine(readOnly, host, []), /root=\/dev\/vda ro .*quiet$/);
+  assert.doesNotMatch(commandLine({ ...CONFIG, initrdPath: 'i' }, host, []), /root=/);
+  assert.equal(
+    commandLine({ ...CONFIG, cmdline: 'mine' }, { emulatesKernelMode: true }, []),
+    'mine',
+  );
+});

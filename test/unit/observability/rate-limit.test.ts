@@ -1,0 +1,27 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createLogger } from '../../../vmm/observability/logger.ts';
+import { RateLimit } from '../../../vmm/observability/rate-limit.ts';
+
+test('a flood of messages is cut, and the next that passes tells how many were', () => {
+  let now = 0;
+  const limit = new RateLimit(2, 1000, () => now);
+  const lines: string[] = [];
+  for (let i = 0; i < 10; i++) limit.log((line) => lines.push(line), `message ${i}`);
+  assert.deepEqual(lines, ['message 0', 'message 1']);
+  now = 1000;
+  limit.log((line) => lines.push(line), 'later');
+  assert.equal(lines[2], 'later (8 like it not shown)');
+  limit.log((line) => lines.push(line), 'and again');
+  assert.equal(lines[3], 'and again');
+});
+
+test('a level shows itself and what is graver', () => {
+  const lines: string[] = [];
+  const logger = createLogger('warn', (line) => lines.push(line));
+  logger.error('a');
+  logger.warn('b');
+  logger.info('c');
+  logger.debug('d');
+  assert.deepEqual(lines, ['tsvm: error: a', 'tsvm: warn: b']);
+});
