@@ -18,7 +18,7 @@ for (const [name, bytes, option] of [
   });
 }
 
-for (const cpus of [1, 2, 4]) {
+for (const cpus of [1, 2, 4, 32]) {
   test(`${cpus} vCPUs start by INIT and SIPI`, async () => {
     const { stdout } = await runPayload(`tests=smp cpus=${cpus}`, ['--cpus', String(cpus)]);
     assert.match(stdout, /^ok smp/m, stdout);
