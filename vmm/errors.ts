@@ -16,6 +16,8 @@ export type TsvmErrorCode =
   | 'invalid-disk'
   /** Another process holds the disk's lock. */
   | 'disk-locked'
+  /** Reading or writing an image's file failed: the host's disk is full or broken. */
+  | 'disk-io'
   /** /dev/kvm is missing, forbidden, or lacks something that is needed. */
   | 'kvm-unavailable'
   /** A KVM or memory system call failed. */
