@@ -18,8 +18,10 @@ export interface NativeError extends Error {
 export class NativeMemory {
   /** Regions are page-aligned, do not overlap, and cost nothing until touched. At most four. */
   constructor(regions: readonly { gpa: number; sizeBytes: number }[]);
-  /** The host memory of region `index`. Detached by {@link close}. */
+  /** The host memory of region `index`, the same object each time. Detached by {@link close}. */
   region(index: number): ArrayBuffer;
+  /** Copies `bytes` to `gpa`. Throws EFAULT unless the range lies in one region. */
+  write(gpa: number, bytes: Uint8Array): void;
   /** Maps a file over guest memory, copy-on-write. All numbers are multiples of 4096. */
   mapFile(gpa: number, lengthBytes: number, fd: number, fileOffset: number): void;
   /** Frees the memory. Throws EBUSY while a VM or a queue worker still uses it. */
@@ -85,6 +87,26 @@ export function isFileLocked(
   start: number,
   length: number,
 ): boolean;
+
+/**
+ * lseek(2) SEEK_DATA and SEEK_HOLE: the first byte at or behind `offset` that is in no hole, or in
+ * one. Throws ENXIO when there is none.
+ */
+export function seekData(fd: number, offset: number): number;
+export function seekHole(fd: number, offset: number): number;
+/** fallocate(2): reserves space for the range; the file grows to its end. EOPNOTSUPP, ENOSPC, … */
+export function allocateFile(fd: number, offset: number, length: number): void;
+/**
+ * fallocate(2): makes the range read as zeroes by FALLOC_FL_PUNCH_HOLE (`deallocate`) or
+ * FALLOC_FL_ZERO_RANGE. The file keeps its size. EOPNOTSUPP where the file system cannot.
+ */
+export function zeroFile(fd: number, offset: number, length: number, deallocate: boolean): void;
+
+/**
+ * Writes as many bytes as a pipe or a socket takes without waiting, in whatever mode `fd` is, and
+ * answers how many: 0 too when the file cannot do this or failed.
+ */
+export function writeNow(fd: number, bytes: Uint8Array): number;
 
 export interface NativeVmOptions {
   devicePath: string;

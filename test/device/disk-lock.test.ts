@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { openRawDisk } from '../../vmm/backends/disk/raw.ts';
 import { TsvmError } from '../../vmm/errors.ts';
-import { fileLocks } from '../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../vmm/kvm/disk.ts';
 import { temporaryFolder } from '../support/disk-fixtures.ts';
 
 const folder = temporaryFolder();
@@ -22,7 +22,7 @@ const noQemu =
 /** Opens and closes it: undefined, or why it could not be opened. */
 function refusal(readOnly: boolean, name = path): TsvmError | undefined {
   try {
-    openRawDisk(name, readOnly, fileLocks()).close();
+    openRawDisk(name, readOnly, hostFiles()).close();
     return undefined;
   } catch (error) {
     assert.ok(error instanceof TsvmError, String(error));
@@ -31,12 +31,12 @@ function refusal(readOnly: boolean, name = path): TsvmError | undefined {
 }
 
 test('a second writer and a reader beside a writer are refused; readers share', () => {
-  const writer = openRawDisk(path, false, fileLocks());
+  const writer = openRawDisk(path, false, hostFiles());
   assert.equal(refusal(false)?.code, 'disk-locked');
   assert.equal(refusal(true)?.code, 'disk-locked');
   assert.match(refusal(false)?.message ?? '', /disk\.img is in use by this process/);
   writer.close();
-  const reader = openRawDisk(path, true, fileLocks());
+  const reader = openRawDisk(path, true, hostFiles());
   assert.equal(refusal(true), undefined);
   assert.equal(refusal(false)?.code, 'disk-locked');
   reader.close();
@@ -46,7 +46,7 @@ test('a second writer and a reader beside a writer are refused; readers share', 
 test('the lock belongs to the file, not to its name', () => {
   const other = join(folder.path, 'other.img');
   symlinkSync(path, other);
-  const writer = openRawDisk(path, false, fileLocks());
+  const writer = openRawDisk(path, false, hostFiles());
   assert.equal(refusal(false, other)?.code, 'disk-locked');
   writer.close();
 });
@@ -88,10 +88,10 @@ test('we hold it: QEMU may only read beside a reader', { skip: noQemu }, () => {
     const run = spawnSync('qemu-io', ['-f', 'raw', ...mode, '-c', 'read 0 512', path]);
     return run.status === 0;
   };
-  const writer = openRawDisk(path, false, fileLocks());
+  const writer = openRawDisk(path, false, hostFiles());
   assert.deepEqual([qemuOpens(false), qemuOpens(true)], [false, false]);
   writer.close();
-  const reader = openRawDisk(path, true, fileLocks());
+  const reader = openRawDisk(path, true, hostFiles());
   assert.deepEqual([qemuOpens(false), qemuOpens(true)], [false, true]);
   reader.close();
   assert.equal(qemuOpens(false), true);

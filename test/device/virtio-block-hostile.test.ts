@@ -11,7 +11,7 @@ import {
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { openRawDisk } from '../../vmm/backends/disk/raw.ts';
-import { fileLocks } from '../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../vmm/kvm/disk.ts';
 import {
   BlockDriver,
   range,
@@ -39,7 +39,7 @@ for (const { engine, skip } of engines()) {
     async function withDisk(use: (driver: BlockDriver) => Promise<void>): Promise<void> {
       const path = join(folder.path, `${engine}.img`);
       writeFileSync(path, content);
-      const backend = openRawDisk(path, false, fileLocks());
+      const backend = openRawDisk(path, false, hostFiles());
       const driver = new BlockDriver({ backend, engine });
       try {
         await driver.start();
@@ -214,7 +214,7 @@ for (const { engine, skip } of engines()) {
       }
       writeSync(fd, pattern(512, 3), 0, 512, sector * 512);
       closeSync(fd);
-      const backend = openRawDisk(path, false, fileLocks());
+      const backend = openRawDisk(path, false, hostFiles());
       const driver = new BlockDriver({ backend, engine });
       context.after(async () => {
         await driver.close();

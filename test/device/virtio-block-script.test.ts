@@ -28,10 +28,10 @@ const SCRIPTED = { flush: true, discard: true, writeZeroes: true };
 
 for (const { engine, skip } of engines()) {
   describe(`script requests, ${engine}`, { skip }, () => {
-    async function open(context: TestContext, scripted?: typeof SCRIPTED) {
+    async function open(context: TestContext, scripted?: typeof SCRIPTED, queueCount = 1) {
       const path = join(folder.path, `${engine}.img`);
       const backend = new WithholdingBackend(path, content, scripted);
-      const driver = new BlockDriver({ backend, engine });
+      const driver = new BlockDriver({ backend, engine, queueCount });
       context.after(async () => {
         backend.giveUp(driver.disk);
         await driver.close();
@@ -216,6 +216,47 @@ for (const { engine, skip } of engines()) {
       assert.deepEqual(new Uint8Array(driver.memory.slice(0x10_0000, 0x10_0000)), before);
       await driver.start();
       driver.disk.pushExtents([backend.extent(0, SIZE)]);
+      assert.equal((await driver.read(0, 512)).status, S_OK);
+    });
+
+    test('QueueReady = 0 waits for what is in flight, and the other queue goes on', async (context) => {
+      const { driver, backend, withheld } = await open(context, undefined, 2);
+      const read = (sector: number, queue: number) =>
+        driver.submit({ type: T_IN, sector, in: [512], queue });
+      const waiting = [read(0, 0), read(1, 1)];
+      driver.kick(0);
+      driver.kick(1);
+      await withheld(2);
+      let stopped = false;
+      driver.registers.write(REG.QUEUE_SEL, 0);
+      const stop = Promise.resolve(driver.registers.write(REG.QUEUE_READY, 0)).then(() => {
+        stopped = true;
+      });
+      await sleep(20);
+      assert.equal(stopped, false);
+      assert.equal(driver.registers.read(REG.QUEUE_READY), 1);
+      driver.disk.pushExtents([backend.extent(0, SIZE)]);
+      for (const _ of waiting) driver.disk.retry(backend.take().id);
+      await stop;
+      assert.equal(driver.registers.read(REG.QUEUE_READY), 0);
+      for (const [queue, request] of waiting.entries()) {
+        assert.equal(driver.status(request), S_OK);
+        assert.equal(driver.ring(queue).takeUsed()?.id, request.head);
+      }
+
+      const late = read(2, 0);
+      driver.kick(0);
+      for (let sector = 0; sector < 100; sector += 1) {
+        const request = read(sector, 1);
+        driver.kick(1);
+        const used = await driver.nextUsed(1);
+        assert.equal(used.id, request.head);
+        const expected = content.subarray(sector * 512, sector * 512 + 512);
+        assert.deepEqual(driver.answer(request, used.length).data, expected);
+      }
+      assert.equal(driver.status(late), S_UNTOUCHED);
+      assert.equal(driver.ring(0).usedIdx, 1);
+      await driver.start();
       assert.equal((await driver.read(0, 512)).status, S_OK);
     });
 

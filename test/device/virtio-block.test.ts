@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, describe, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openRawDisk } from '../../vmm/backends/disk/raw.ts';
-import { fileLocks } from '../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../vmm/kvm/disk.ts';
 import {
   BlockDriver,
   range,
@@ -42,7 +42,7 @@ for (const { engine, skip } of engines()) {
       files += 1;
       const path = join(folder.path, `disk${files}.img`);
       writeFileSync(path, options.content ?? pattern(SIZE, 1));
-      const backend = openRawDisk(path, options.readOnly ?? false, fileLocks());
+      const backend = openRawDisk(path, options.readOnly ?? false, hostFiles());
       const driver = new BlockDriver({
         backend,
         engine,

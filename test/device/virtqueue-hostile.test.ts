@@ -8,7 +8,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { openRawDisk } from '../../vmm/backends/disk/raw.ts';
-import { fileLocks } from '../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../vmm/kvm/disk.ts';
 import { BlockDriver, S_OK, T_IN, T_OUT } from '../support/block-driver.ts';
 import { pattern, temporaryFolder } from '../support/disk-fixtures.ts';
 import { HIGH_GPA, MEMORY_BYTES } from '../support/fake-driver.ts';
@@ -40,7 +40,7 @@ async function withDisk(
   queueCount = 1,
 ): Promise<void> {
   writeFileSync(path, content);
-  const backend = openRawDisk(path, false, fileLocks());
+  const backend = openRawDisk(path, false, hostFiles());
   const driver = new BlockDriver({ backend, engine: 'threads', queueCount });
   try {
     await use(driver);

@@ -11,9 +11,10 @@ export class StubVirtioDevice implements VirtioDevice {
   readonly config = new ConfigSpace(8);
   readonly activations: ActivationContext[] = [];
   readonly configWrites: (readonly number[])[] = [];
+  readonly stoppedQueues: number[] = [];
   resets = 0;
   failActivation: Error | undefined;
-  /** Set: resets wait until it is resolved. */
+  /** Set: resets and stops of queues wait until it is resolved. */
   inFlight: Promise<void> | undefined;
 
   writeConfig(offset: number, width: number, value: number): void {
@@ -23,6 +24,11 @@ export class StubVirtioDevice implements VirtioDevice {
   activate(context: ActivationContext): void {
     this.activations.push(context);
     if (this.failActivation) throw this.failActivation;
+  }
+
+  async stopQueue(index: number): Promise<void> {
+    this.stoppedQueues.push(index);
+    await this.inFlight;
   }
 
   async reset(): Promise<void> {
@@ -39,6 +45,9 @@ export class StubVirtioDevice implements VirtioDevice {
 export class StubQueueWorker implements QueueWorker {
   readonly starts: QueueStart[] = [];
   stops = 0;
+  failStart: Error | undefined;
+  /** Set: stops wait until it is resolved. */
+  inFlight: Promise<void> | undefined;
   readonly #onBroken: (reason: string) => void;
 
   constructor(onBroken: (reason: string) => void) {
@@ -47,10 +56,12 @@ export class StubQueueWorker implements QueueWorker {
 
   start(start: QueueStart): void {
     this.starts.push(start);
+    if (this.failStart) throw this.failStart;
   }
 
   async stop(): Promise<void> {
     this.stops += 1;
+    await this.inFlight;
   }
 
   statistics(): Record<string, number> {

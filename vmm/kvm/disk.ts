@@ -6,11 +6,11 @@ import type {
   ScriptRequest,
 } from '../backends/disk/disk.ts';
 import type { Extent } from '../backends/disk/extent.ts';
-import type { FileLocks } from '../backends/disk/lock.ts';
+import type { HostFiles } from '../backends/disk/host-file.ts';
 import { loadAddon } from './addon.ts';
 
-/** Open file description locks of the host. */
-export function fileLocks(): FileLocks {
+/** What the host does for open files. */
+export function hostFiles(): HostFiles {
   return loadAddon();
 }
 

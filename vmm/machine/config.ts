@@ -1,3 +1,4 @@
+import type { DiskFormat } from '../backends/disk/format.ts';
 import { TsvmError } from '../errors.ts';
 
 /** How a disk file is attached. */
@@ -5,9 +6,11 @@ export interface DiskConfig {
   readonly path: string;
   readonly readOnly: boolean;
   /** Told by the user; otherwise taken from the file's name, never from its content. */
-  readonly format: 'raw' | undefined;
-  /** Writes go to a throw-away file; the named file stays as it is. */
-  readonly ephemeral: boolean;
+  readonly format: DiskFormat | undefined;
+  /** Writes go to a nameless temporary file; the named file stays as it is. */
+  readonly overlay: boolean;
+  /** Backing images of an image: in its folder or below it only, or anywhere. */
+  readonly backing: 'same-folder' | 'allow';
 }
 
 /** A machine as its user describes it; {@link validateConfig} checks it. */
@@ -56,7 +59,10 @@ export function validateConfig(config: MachineConfig): void {
     invalid('a whole command line and one to append contradict each other: give one of them');
   }
   const paths = new Set<string>();
-  for (const { path } of disks) {
+  for (const { path, readOnly, overlay } of disks) {
+    if (readOnly && overlay) {
+      invalid(`the disk ${path} is read-only: it needs no overlay for writes; say one of the two`);
+    }
     if (paths.has(path)) invalid(`the disk ${path} is given twice`);
     paths.add(path);
   }

@@ -1,8 +1,7 @@
 import { resolve } from 'node:path';
-import { type DiskBackend, resolveScriptRequests } from '../backends/disk/disk.ts';
+import { resolveScriptRequests } from '../backends/disk/disk.ts';
 import { diskFormat } from '../backends/disk/format.ts';
-import { openRawDisk } from '../backends/disk/raw.ts';
-import { ThrowAwayDisk } from '../backends/disk/throw-away.ts';
+import { openDisk } from '../backends/disk/open-disk.ts';
 import { BlockDevice, blockQueueCount } from '../devices/virtio/block/block-device.ts';
 import type { VirtioDevice } from '../devices/virtio/device.ts';
 import { RngDevice } from '../devices/virtio/rng/rng-device.ts';
@@ -13,7 +12,7 @@ import {
   MmioTransport,
 } from '../devices/virtio/transport/mmio.ts';
 import { MmioRegister } from '../devices/virtio/transport/mmio-registers.ts';
-import { fileLocks, KvmDisk } from '../kvm/disk.ts';
+import { hostFiles, KvmDisk } from '../kvm/disk.ts';
 import { hasIoUring } from '../kvm/host.ts';
 import { blockWorker, type QueueHost, rngWorker } from '../kvm/queue-workers.ts';
 import { KvmRegisterBank } from '../kvm/register-bank.ts';
@@ -62,11 +61,16 @@ function attachDisk(
   config: DiskConfig,
   { name, queueCount, engine }: DiskOptions,
 ): MmioSlot {
-  const backend = openDisk(config);
+  const { path, format, ...options } = config;
+  const backend = openDisk(resolve(path), {
+    ...options,
+    format: diskFormat(path, format),
+    hostFiles: hostFiles(),
+  });
   const failures = new RateLimit();
   const disk = new KvmDisk(backend, () =>
     resolveScriptRequests(disk, backend, (error) =>
-      failures.log(machine.logger.warn, `${config.path}: a request failed: ${String(error)}`),
+      failures.log(machine.logger.warn, `${path}: a request failed: ${String(error)}`),
     ),
   );
   attachMmio(machine, slot, queueCount, (host) => {
@@ -87,12 +91,6 @@ function attachDisk(
     },
   });
   return slot;
-}
-
-function openDisk({ path, format, readOnly, ephemeral }: DiskConfig): DiskBackend {
-  diskFormat(path, format);
-  const raw = openRawDisk(resolve(path), readOnly || ephemeral, fileLocks());
-  return ephemeral ? new ThrowAwayDisk(raw) : raw;
 }
 
 /** Puts a device behind the virtio-mmio transport: registers, one kick a queue, one interrupt. */

@@ -14,6 +14,8 @@ extern "C" {
 #include "../backend/io_engine.h"
 #include "../kvm/host_probe.h"
 #include "../util/file_lock.h"
+#include "../util/file_space.h"
+#include "../util/write_now.h"
 }
 
 static Napi::Value probe_host(const Napi::CallbackInfo &info)
@@ -87,6 +89,67 @@ static Napi::Value is_file_locked(const Napi::CallbackInfo &info)
     return Napi::Boolean::New(info.Env(), answer == 1);
 }
 
+// The offset that a seek finds.
+static Napi::Value seek_file(const Napi::CallbackInfo &info, int64_t (*seek)(int, uint64_t))
+{
+    int fd;
+    uint64_t offset;
+    if (!to_fd(info[0], &fd) || !to_u64(info[1], &offset))
+        return Napi::Value();
+    int64_t found = seek(fd, offset);
+    if (found < 0)
+        return throw_errno(info.Env(), (int)found, "lseek");
+    return Napi::Number::New(info.Env(), (double)found);
+}
+
+static Napi::Value seek_data(const Napi::CallbackInfo &info)
+{
+    return seek_file(info, file_seek_data);
+}
+
+static Napi::Value seek_hole(const Napi::CallbackInfo &info)
+{
+    return seek_file(info, file_seek_hole);
+}
+
+static Napi::Value allocate_file(const Napi::CallbackInfo &info)
+{
+    int fd;
+    uint64_t offset;
+    uint64_t length;
+    if (!to_fd(info[0], &fd) || !to_u64(info[1], &offset) || !to_u64(info[2], &length))
+        return Napi::Value();
+    int error = file_allocate(fd, offset, length);
+    if (error < 0)
+        return throw_errno(info.Env(), error, "fallocate");
+    return info.Env().Undefined();
+}
+
+static Napi::Value zero_file(const Napi::CallbackInfo &info)
+{
+    int fd;
+    uint64_t offset;
+    uint64_t length;
+    bool deallocate;
+    if (!to_fd(info[0], &fd) || !to_u64(info[1], &offset) || !to_u64(info[2], &length) ||
+        !to_bool(info[3], &deallocate))
+        return Napi::Value();
+    int error = file_zero(fd, offset, length, deallocate);
+    if (error < 0)
+        return throw_errno(info.Env(), error, "fallocate");
+    return info.Env().Undefined();
+}
+
+static Napi::Value write_bytes_now(const Napi::CallbackInfo &info)
+{
+    int fd;
+    const uint8_t *bytes;
+    size_t length;
+    if (!to_fd(info[0], &fd) || !to_bytes(info[1], &bytes, &length))
+        return Napi::Value();
+    return Napi::Number::New(info.Env(), (double)write_now(fd, bytes, length));
+}
+
 void define_host_functions(Napi::Env env, Napi::Object exports)
 {
     exports.Set("probeHost", Napi::Function::New(env, probe_host, "probeHost"));
@@ -94,4 +157,9 @@ void define_host_functions(Napi::Env env, Napi::Object exports)
     exports.Set("probeIoUring", Napi::Function::New(env, probe_io_uring, "probeIoUring"));
     exports.Set("lockFile", Napi::Function::New(env, lock_file, "lockFile"));
     exports.Set("isFileLocked", Napi::Function::New(env, is_file_locked, "isFileLocked"));
+    exports.Set("seekData", Napi::Function::New(env, seek_data, "seekData"));
+    exports.Set("seekHole", Napi::Function::New(env, seek_hole, "seekHole"));
+    exports.Set("allocateFile", Napi::Function::New(env, allocate_file, "allocateFile"));
+    exports.Set("zeroFile", Napi::Function::New(env, zero_file, "zeroFile"));
+    exports.Set("writeNow", Napi::Function::New(env, write_bytes_now, "writeNow"));
 }

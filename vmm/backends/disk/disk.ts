@@ -3,7 +3,7 @@
  * what its extents map; everything else becomes a script request, which the format's backend
  * resolves.
  */
-import { constants } from 'node:os';
+import { diskErrno } from './disk-errno.ts';
 import type { Extent } from './extent.ts';
 
 /** Operations that always go to the script. */
@@ -53,7 +53,7 @@ export interface DiskBackend {
   attach(disk: Disk): void;
   /**
    * Resolves a request: pushes extents and retries it, or finishes it. A rejection is the request's
-   * failure, EIO to the guest.
+   * failure, told to the guest with the errno that the error carries, else EIO.
    */
   resolve(disk: Disk, request: ScriptRequest): Promise<void>;
   /** Closes the image's files; nothing may use the disk any more. */
@@ -71,7 +71,7 @@ export function resolveScriptRequests(
 ): void {
   for (const request of disk.takeScriptRequests()) {
     backend.resolve(disk, request).catch((error: unknown) => {
-      disk.finish(request.id, constants.errno.EIO);
+      disk.finish(request.id, diskErrno(error));
       onError(error);
     });
   }

@@ -2,11 +2,11 @@ import { extname } from 'node:path';
 import { TsvmError } from '../../errors.ts';
 
 /** The image formats that can be served. */
-export const DISK_FORMATS = ['raw'] as const;
+export const DISK_FORMATS = ['raw', 'qcow2'] as const;
 export type DiskFormat = (typeof DISK_FORMATS)[number];
 
 /** Names that tell a format which is not raw, and what `qemu-img convert` calls it. */
-const OTHER_FORMATS: Readonly<Record<string, string>> = {
+const FORMATS_BY_NAME: Readonly<Record<string, string>> = {
   '.qcow2': 'qcow2',
   '.qcow': 'qcow',
   '.qed': 'qed',
@@ -22,11 +22,16 @@ const OTHER_FORMATS: Readonly<Record<string, string>> = {
  * @throws TsvmError `invalid-disk` for a format that cannot be served
  */
 export function diskFormat(path: string, given: string | undefined): DiskFormat {
-  const format = given ?? OTHER_FORMATS[extname(path).toLowerCase()] ?? 'raw';
-  if (format === 'raw') return format;
+  const format = given ?? FORMATS_BY_NAME[extname(path).toLowerCase()] ?? 'raw';
+  if (isDiskFormat(format)) return format;
   throw new TsvmError(
     'invalid-disk',
-    `${path}: ${format} images are not supported yet; convert it with ` +
-      `"qemu-img convert -f ${format} -O raw ${path} disk.img", or say format=raw if it is a raw disk`,
+    `${path}: ${format} images are not supported; convert it with ` +
+      `"qemu-img convert -f ${format} -O qcow2 ${path} disk.qcow2", or say format=raw if it is a ` +
+      'raw disk',
   );
+}
+
+export function isDiskFormat(name: string): name is DiskFormat {
+  return DISK_FORMATS.some((format) => format === name);
 }

@@ -1,19 +1,10 @@
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  readFileSync,
-  readSync,
-  type Stats,
-  statSync,
-} from 'node:fs';
-import { constants as osConstants } from 'node:os';
+import { closeSync, ftruncateSync, readSync } from 'node:fs';
+import { constants } from 'node:os';
 import { TsvmError } from '../../errors.ts';
 import type { Disk, DiskBackend, ScriptRequest } from './disk.ts';
 import { SECTOR_BYTES } from './extent.ts';
-import { type FileLocks, lockDisk } from './lock.ts';
+import type { FileLocks } from './lock.ts';
+import { openFile } from './open-file.ts';
 
 /**
  * Opens and locks a raw image or a block device: the file's bytes are the disk's.
@@ -22,65 +13,13 @@ import { type FileLocks, lockDisk } from './lock.ts';
  * disk, `disk-locked` when another program uses it
  */
 export function openRawDisk(path: string, readOnly: boolean, locks: FileLocks): RawDisk {
-  // Asked before it is opened: a pipe would block, and a device might act.
-  const blockDevice = checkKind(path, statDisk(path));
-  // O_EXCL keeps a block device from being opened while the host has it mounted: see open(2).
-  const exclusive = blockDevice && !readOnly ? constants.O_EXCL : 0;
-  const fd = openDisk(path, (readOnly ? constants.O_RDONLY : constants.O_RDWR) | exclusive);
-  try {
-    const stats = fstatSync(fd);
-    const fileBytes = checkKind(path, stats) ? blockDeviceBytes(stats) : stats.size;
-    if (fileBytes === 0) {
-      throw new TsvmError(
-        'invalid-disk',
-        `${path} is empty: give it a size ("truncate -s 1G ${path}")`,
-      );
-    }
-    lockDisk(locks, fd, path, readOnly);
-    return new RawDisk(fd, fileBytes, readOnly);
-  } catch (error) {
-    closeSync(fd);
-    throw error;
-  }
-}
-
-/** Answers whether it is a block device; only it and a regular file are disks. */
-function checkKind(path: string, stats: Stats): boolean {
-  if (stats.isFile() || stats.isBlockDevice()) return stats.isBlockDevice();
-  const kind = stats.isDirectory() ? 'a directory' : 'neither a file nor a block device';
-  throw new TsvmError('invalid-disk', `${path} is ${kind}: give a disk image or a block device`);
-}
-
-function statDisk(path: string): Stats {
-  try {
-    return statSync(path);
-  } catch (cause) {
-    throw unreadable(path, cause);
-  }
-}
-
-/** Node opens every file with O_CLOEXEC. */
-function openDisk(path: string, flags: number): number {
-  try {
-    return openSync(path, flags);
-  } catch (cause) {
-    throw unreadable(path, cause);
-  }
-}
-
-function unreadable(path: string, cause: unknown): TsvmError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  return new TsvmError('file-unreadable', `the disk ${path} cannot be opened: ${reason}`, {
-    cause,
-  });
-}
-
-/** sysfs counts in units of 512 bytes whatever the device's own sectors are. */
-function blockDeviceBytes({ rdev }: Stats): number {
-  const major = Math.floor(rdev / 256) % 4096;
-  const minor = (rdev % 256) + Math.floor(rdev / 2 ** 20) * 256;
-  const sectors = readFileSync(`/sys/dev/block/${major}:${minor}/size`, 'utf8');
-  return Number(sectors) * 512;
+  const { fd, sizeBytes } = openFile(path, readOnly, locks);
+  if (sizeBytes > 0) return new RawDisk(fd, sizeBytes, readOnly);
+  closeSync(fd);
+  throw new TsvmError(
+    'invalid-disk',
+    `${path} is empty: give it a size ("truncate -s 1G ${path}")`,
+  );
 }
 
 /**
@@ -125,7 +64,7 @@ export class RawDisk implements DiskBackend {
       return;
     }
     if (this.readOnly) {
-      disk.finish(request.id, osConstants.errno.EROFS);
+      disk.finish(request.id, constants.errno.EROFS);
       return;
     }
     ftruncateSync(this.#fd, this.sizeBytes);

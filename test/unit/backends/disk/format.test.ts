@@ -8,14 +8,22 @@ test('a name that tells no other format is a raw disk', () => {
   }
 });
 
+test('qcow2 is told by the name, whatever its case', () => {
+  for (const path of ['a.qcow2', 'A.QCOW2', '/x.img/b.Qcow2']) {
+    assert.equal(diskFormat(path, undefined), 'qcow2', path);
+  }
+});
+
 test('a format that cannot be served is refused with the way out', () => {
-  for (const path of ['a.qcow2', 'A.QCOW2', 'b.vmdk', 'c.vhdx']) {
+  for (const path of ['b.vmdk', 'c.vhdx', 'd.qcow', 'e.vdi']) {
     assert.throws(() => diskFormat(path, undefined), { code: 'invalid-disk' }, path);
   }
-  assert.throws(() => diskFormat('x.qcow2', undefined), /qemu-img convert -f qcow2 -O raw x.qcow2/);
-  assert.throws(() => diskFormat('disk.img', 'qcow2'), { code: 'invalid-disk' });
+  assert.throws(() => diskFormat('x.vhd', undefined), /qemu-img convert -f vpc -O qcow2 x.vhd/);
+  assert.throws(() => diskFormat('disk.img', 'vmdk'), { code: 'invalid-disk' });
 });
 
 test('what the user says goes before the name', () => {
   assert.equal(diskFormat('a.qcow2', 'raw'), 'raw');
+  assert.equal(diskFormat('disk.img', 'qcow2'), 'qcow2');
+  assert.equal(diskFormat('b.vmdk', 'raw'), 'raw');
 });

@@ -34,6 +34,8 @@ export const V2_HEADER_BYTES = 72;
 /** The least length of a version 3 header, and what it is with `compression_type`, padded to 8. */
 export const V3_HEADER_BYTES_MIN = 104;
 export const V3_HEADER_BYTES = 112;
+/** Behind `compression_type`, which is one byte. */
+export const UNKNOWN_FIELDS_OFFSET = 105;
 
 /** Section "Header", incompatible_features: bits. */
 export const Incompatible = {
@@ -76,6 +78,11 @@ export const BACKING_NAME_BYTES_MAX = 1023;
 export const L1_BYTES_MAX = 32 * 2 ** 20;
 export const REFCOUNT_TABLE_BYTES_MAX = 8 * 2 ** 20;
 export const SNAPSHOTS_MAX = 65_536;
+/** A snapshot table entry without its variable part. */
+export const SNAPSHOT_ENTRY_BYTES_MIN = 40;
+/** QEMU's limits on bitmaps: how many, and bytes of one's entry in the bitmap directory. */
+export const BITMAPS_MAX = 65_535;
+export const BITMAP_ENTRY_BYTES_MAX = 1024 + 64;
 
 /**
  * Sections "L1 table entry", "L2 table entry", "Standard Cluster Descriptor". An entry is handled as

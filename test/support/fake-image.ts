@@ -1,0 +1,126 @@
+import type { ImageRun, RunKind } from '../../vmm/backends/disk/image.ts';
+import type { MachineImage } from '../../vmm/backends/disk/image-disk.ts';
+import { MemoryImageFile } from './memory-image-file.ts';
+
+/** One cluster of a {@link FakeImage}. */
+interface FakeCluster {
+  kind: RunKind;
+  place: number;
+  writable: boolean;
+}
+
+/** An image without a format: the test says what each cluster is. New places follow each other. */
+export class FakeImage implements MachineImage {
+  readonly format = 'qcow2';
+  readonly file = new MemoryImageFile();
+  readonly readOnly = false;
+  readonly clusterBytes: number;
+  readonly sizeBytes: number;
+  readonly backing: FakeImage | undefined;
+  readonly clusters: FakeCluster[];
+  /** What was asked of it, in order; shared with others that the test looks at. */
+  readonly events: string[];
+  metadataDirty = false;
+  flushWanted = false;
+  /** Thrown by the next change or flush. */
+  failure: Error | undefined;
+  #nextPlace = 1;
+
+  constructor(
+    kinds: readonly RunKind[],
+    options: { clusterBytes?: number; backing?: FakeImage; events?: string[] } = {},
+  ) {
+    const { clusterBytes = 4096, backing, events = [] } = options;
+    this.clusterBytes = clusterBytes;
+    this.backing = backing;
+    this.events = events;
+    this.sizeBytes = kinds.length * clusterBytes;
+    this.clusters = kinds.map((kind) => ({ kind, place: this.#newPlace(), writable: true }));
+    this.file.truncateSync(this.#nextPlace * clusterBytes);
+  }
+
+  mapSync(offset: number, length: number): ImageRun {
+    const { clusterBytes } = this;
+    const into = offset % clusterBytes;
+    const { kind, place, writable } = this.#cluster(offset);
+    const run = { kind, length: Math.min(length, clusterBytes - into) };
+    if (kind === 'data') {
+      return { ...run, file: this.file, fileOffset: place * clusterBytes + into, writable };
+    }
+    return { ...run, file: undefined, fileOffset: 0, writable: false };
+  }
+
+  prepareWriteSync(offset: number, length: number): void {
+    this.#change(`prepare ${offset} ${length}`);
+    for (let at = offset - (offset % this.clusterBytes); at < offset + length; ) {
+      const cluster = this.#cluster(at);
+      if (cluster.kind !== 'data' || !cluster.writable) cluster.place = this.#newPlace();
+      cluster.kind = 'data';
+      cluster.writable = true;
+      at += this.clusterBytes;
+    }
+  }
+
+  discardSync(offset: number, length: number): void {
+    this.#change(`discard ${offset} ${length}`);
+    for (let at = offset; at < offset + length; at += this.clusterBytes) {
+      this.#cluster(at).kind = 'zero';
+    }
+  }
+
+  writeZeroesSync(offset: number, length: number, mayUnmap: boolean): void {
+    this.#change(`zero ${offset} ${length} ${mayUnmap}`);
+  }
+
+  readSync(): void {
+    throw new Error('a disk reads asynchronously');
+  }
+
+  async read(offset: number, target: Uint8Array): Promise<void> {
+    this.events.push(`read ${offset} ${target.length}`);
+    await Promise.resolve();
+    target.fill(1 + Math.floor(offset / this.clusterBytes));
+  }
+
+  writeSync(): void {
+    throw new Error('a disk does not write by itself');
+  }
+
+  async write(): Promise<void> {
+    this.writeSync();
+  }
+
+  resizeSync(): void {
+    throw new Error('a disk keeps its size');
+  }
+
+  flushSync(): void {
+    throw new Error('a disk does not wait for a flush');
+  }
+
+  async flush(): Promise<void> {
+    this.events.push('flush');
+    await Promise.resolve();
+    if (this.failure !== undefined) throw this.failure;
+    this.metadataDirty = false;
+    this.flushWanted = false;
+  }
+
+  close(): void {}
+
+  #change(event: string): void {
+    this.events.push(event);
+    if (this.failure !== undefined) throw this.failure;
+    this.metadataDirty = true;
+  }
+
+  #cluster(offset: number): FakeCluster {
+    const cluster = this.clusters[Math.floor(offset / this.clusterBytes)];
+    if (cluster === undefined) throw new Error(`${offset} is behind the end`);
+    return cluster;
+  }
+
+  #newPlace(): number {
+    return this.#nextPlace++;
+  }
+}

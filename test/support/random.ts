@@ -1,0 +1,56 @@
+/** Numbers that look random and follow from a seed: the same on every machine. */
+export class Random {
+  #state: number;
+
+  /** @param seed any integer */
+  constructor(seed: number) {
+    this.#state = seed >>> 0;
+  }
+
+  /** The next 32 bits (the splitmix32 sequence). */
+  uint32(): number {
+    this.#state = (this.#state + 0x9e3779b9) >>> 0;
+    let bits = this.#state;
+    bits = Math.imul(bits ^ (bits >>> 16), 0x21f0aaad);
+    bits = Math.imul(bits ^ (bits >>> 15), 0x735a2d97);
+    return (bits ^ (bits >>> 15)) >>> 0;
+  }
+
+  /** An integer in 0 … `limit` - 1; `limit` is at least 1 and below 2^53. */
+  below(limit: number): number {
+    const high = this.uint32() & 0x1f_ffff;
+    return (high * 2 ** 32 + this.uint32()) % limit;
+  }
+
+  /** An integer in `least` … `most`. */
+  between(least: number, most: number): number {
+    return least + this.below(most - least + 1);
+  }
+
+  /** True with this probability. */
+  chance(probability: number): boolean {
+    return this.uint32() < probability * 2 ** 32;
+  }
+
+  pick<T>(choices: readonly [T, ...T[]] | readonly T[]): T {
+    const choice = choices[this.below(choices.length)];
+    if (choice === undefined) throw new Error('nothing to pick from');
+    return choice;
+  }
+
+  /** One of the names, each as often as its weight says. */
+  weighted<Name extends string>(weights: Readonly<Record<Name, number>>): Name {
+    const entries = Object.entries(weights) as [Name, number][];
+    let rest = this.below(entries.reduce((sum, [, weight]) => sum + weight, 0));
+    for (const [name, weight] of entries) {
+      if (rest < weight) return name;
+      rest -= weight;
+    }
+    throw new Error('weights add up to nothing');
+  }
+
+  /** A generator of its own, so that what it is used for does not shift what follows here. */
+  fork(): Random {
+    return new Random(this.uint32());
+  }
+}

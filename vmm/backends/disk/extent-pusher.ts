@@ -1,0 +1,128 @@
+import { type ChainRun, visitChain } from './chain-run.ts';
+import type { Disk } from './disk.ts';
+import { ExtentList } from './extent-list.ts';
+import type { DiskImage } from './image.ts';
+import type { ImageFile } from './image-file.ts';
+import { MappedSpans } from './mapped-spans.ts';
+
+/** Clusters that are mapped at once; no more extents are looked for at once, either. */
+const SPAN_CLUSTERS = 4096;
+/** So many found extents are pushed before more are looked for. */
+const PUSHED_MAX = 4096;
+/** Some 100 bytes each in the data plane. */
+const EXTENTS_MAX = 65_536;
+
+/** A part of a disk, in bytes. */
+export interface DiskRange {
+  readonly offset: number;
+  readonly end: number;
+}
+
+/** Finds the extents of a chain of images, and pushes them, many at a time. */
+export class ExtentPusher {
+  readonly #image: DiskImage;
+  readonly #disk: Disk;
+  readonly #spans: MappedSpans;
+  /** Sizes of the chain's files, in bytes, when last asked: they only grow. */
+  readonly #fileBytes = new Map<ImageFile, number>();
+  #found = new ExtentList();
+
+  /** @param extentsMax how many extents the data plane may have, or a span's more */
+  constructor(image: DiskImage, disk: Disk, extentsMax = EXTENTS_MAX) {
+    this.#image = image;
+    this.#disk = disk;
+    this.#spans = new MappedSpans(SPAN_CLUSTERS * image.clusterBytes, extentsMax);
+  }
+
+  /**
+   * Finds the extents of a range, or of its first part if they are too many.
+   * @returns false when a part of it has none
+   * @throws TsvmError `invalid-disk`, `disk-io`
+   */
+  find({ offset, end }: DiskRange): boolean {
+    if (this.#found.extents.length >= PUSHED_MAX) this.push();
+    const before = this.#found.extents.length;
+    let served = true;
+    visitChain(this.#image, offset, end, (run) => {
+      served = this.#findRun(run) && served;
+      return this.#found.extents.length - before < SPAN_CLUSTERS;
+    });
+    this.#spans.add(offset, this.#found.extents.length - before);
+    return served;
+  }
+
+  /** Finds those of the whole span that a byte is in, unless that was done before. */
+  findSpan(offset: number): void {
+    if (this.#spans.has(offset)) return;
+    const start = this.#spans.start(offset);
+    const end = Math.min(start + this.#spans.spanBytes, this.#image.sizeBytes);
+    try {
+      this.find({ offset: start, end });
+    } catch {
+      // An entry that lies, or cannot be read, fails the request that needs it; not this one.
+      this.#spans.add(offset, 0);
+    }
+  }
+
+  /** Finds those of a range of which some were pushed, and withdrawn. */
+  findAgain(range: DiskRange): void {
+    if (this.#spans.has(range.offset)) this.find(range);
+  }
+
+  /** What was found to be read-only may be writable now. */
+  forgetSpans(): void {
+    this.#spans.clear();
+  }
+
+  /** Pushes what was found; withdraws other extents where there are too many then. */
+  push(): void {
+    const { extents } = this.#found;
+    if (extents.length === 0) return;
+    this.#found = new ExtentList();
+    this.#disk.pushExtents(extents);
+    for (let start = this.#spans.takeExcess(); start !== undefined; ) {
+      // They go on to be true: nothing has to wait until they are out of use.
+      void this.#disk.withdrawExtents(start, this.#spans.spanBytes);
+      start = this.#spans.takeExcess();
+    }
+  }
+
+  /** @returns whether the whole run has an extent */
+  #findRun(run: ChainRun): boolean {
+    const { kind, offset, length, file, fileOffset } = run;
+    if (kind === 'zero') {
+      return this.#found.add({ offset, length, fd: -1, fdOffset: 0, zero: true, readOnly: true });
+    }
+    if (kind === 'compressed' || file === undefined) return false;
+    const writable = run.writable && run.layer === this.#image;
+    // The data plane takes the end of a file for a file that has lost its data.
+    const there = this.#bytesThere(file, fileOffset + length, writable) - fileOffset;
+    if (there <= 0) return false;
+    const whole = this.#found.add({
+      offset,
+      length: Math.min(length, there),
+      fd: file.fd,
+      fdOffset: fileOffset,
+      zero: false,
+      readOnly: !writable,
+    });
+    return whole && there >= length;
+  }
+
+  /**
+   * The size of a file if it is less than `end`; else at least that. A file that ends before its
+   * last cluster does, since that is new, grows.
+   */
+  #bytesThere(file: ImageFile, end: number, writable: boolean): number {
+    const known = this.#fileBytes.get(file) ?? 0;
+    if (known >= end) return known;
+    let bytes = file.sizeBytes();
+    if (bytes < end && writable && !file.isBlockDevice) {
+      // Nothing else lets it grow meanwhile: the data plane writes where it has extents.
+      file.truncateSync(end);
+      bytes = end;
+    }
+    this.#fileBytes.set(file, bytes);
+    return bytes;
+  }
+}

@@ -1,0 +1,248 @@
+import {
+  closeSync,
+  fdatasync,
+  fdatasyncSync,
+  fstatSync,
+  ftruncateSync,
+  read,
+  readSync,
+  write,
+  writeSync,
+} from 'node:fs';
+import { promisify } from 'node:util';
+import { TsvmError } from '../../errors.ts';
+import type { ImageFile } from './image-file.ts';
+import type { FileLocks } from './lock.ts';
+import { createFile, type OpenedFile, openFile } from './open-file.ts';
+
+/**
+ * What the host's file system does for an open file and Node has no call for; the native addon
+ * implements it. Numbers are bytes. Each throws an error with the errno's name as its `code`.
+ */
+export interface HostFiles extends FileLocks {
+  /** lseek(2) SEEK_DATA. Throws ENXIO when only a hole follows, or nothing. */
+  seekData(fd: number, offset: number): number;
+  /** lseek(2) SEEK_HOLE; the end of a file is a hole. Throws ENXIO behind the end. */
+  seekHole(fd: number, offset: number): number;
+  /** fallocate(2): reserves space; the file grows. EOPNOTSUPP where the file system cannot. */
+  allocateFile(fd: number, offset: number, length: number): void;
+  /**
+   * fallocate(2), FALLOC_FL_PUNCH_HOLE (`deallocate`) or FALLOC_FL_ZERO_RANGE: the range reads as
+   * zeroes. The file keeps its size. EOPNOTSUPP where the file system cannot.
+   */
+  zeroFile(fd: number, offset: number, length: number, deallocate: boolean): void;
+}
+
+/** What is written at once where the file system cannot make zeroes by itself. */
+const ZEROES_BYTES = 2 ** 20;
+
+const readAsync = promisify(read) as typeof read.__promisify__;
+const writeAsync = promisify(write) as typeof write.__promisify__;
+const fdatasyncAsync = promisify(fdatasync) as typeof fdatasync.__promisify__;
+
+/**
+ * Opens an image's file.
+ * @param options.unlocked read it though another program may be writing it
+ * @throws TsvmError `file-unreadable`, `invalid-disk`, `disk-locked`
+ */
+export function openHostFile(
+  path: string,
+  hostFiles: HostFiles,
+  options: { readonly readOnly: boolean; readonly unlocked?: boolean },
+): HostFile {
+  const locks = options.unlocked === true ? undefined : hostFiles;
+  return new HostFile(path, openFile(path, options.readOnly, locks), options.readOnly, hostFiles);
+}
+
+/**
+ * Makes a new, empty file for an image.
+ * @throws TsvmError `file-unreadable` when it cannot be made, or is there already
+ */
+export function createHostFile(path: string, hostFiles: HostFiles): HostFile {
+  return new HostFile(path, createFile(path, hostFiles), false, hostFiles);
+}
+
+/** A file or a block device of the host. */
+export class HostFile implements ImageFile {
+  readonly path: string;
+  readonly fd: number;
+  readonly readOnly: boolean;
+  readonly isBlockDevice: boolean;
+  readonly #hostFiles: HostFiles;
+  readonly #deviceBytes: number;
+
+  constructor(path: string, opened: OpenedFile, readOnly: boolean, hostFiles: HostFiles) {
+    this.path = path;
+    this.fd = opened.fd;
+    this.readOnly = readOnly;
+    this.isBlockDevice = opened.isBlockDevice;
+    this.#deviceBytes = opened.sizeBytes;
+    this.#hostFiles = hostFiles;
+  }
+
+  /** Asked of the host each time: a machine's data plane lets the file grow too. */
+  sizeBytes(): number {
+    if (this.isBlockDevice) return this.#deviceBytes;
+    return this.#do('the size of', 0, () => fstatSync(this.fd).size);
+  }
+
+  readSync(offset: number, target: Uint8Array): void {
+    this.#do('reading', offset, () => {
+      for (let done = 0; done < target.length; ) {
+        const got = readSync(this.fd, target, done, target.length - done, offset + done);
+        if (got === 0) return void target.fill(0, done);
+        done += got;
+      }
+    });
+  }
+
+  async read(offset: number, target: Uint8Array): Promise<void> {
+    for (let done = 0; done < target.length; ) {
+      const { bytesRead } = await this.#doAsync('reading', offset, () =>
+        readAsync(this.fd, target, done, target.length - done, offset + done),
+      );
+      if (bytesRead === 0) return void target.fill(0, done);
+      done += bytesRead;
+    }
+  }
+
+  writeSync(offset: number, data: Uint8Array): void {
+    this.#do('writing', offset, () => {
+      for (let done = 0; done < data.length; ) {
+        done += writeSync(this.fd, data, done, data.length - done, offset + done);
+      }
+    });
+  }
+
+  async write(offset: number, data: Uint8Array): Promise<void> {
+    for (let done = 0; done < data.length; ) {
+      const { bytesWritten } = await this.#doAsync('writing', offset, () =>
+        writeAsync(this.fd, data, done, data.length - done, offset + done),
+      );
+      done += bytesWritten;
+    }
+  }
+
+  writeZeroesSync(offset: number, length: number, deallocate: boolean): void {
+    if (length === 0) return;
+    const end = offset + length;
+    const sizeBytes = this.sizeBytes();
+    // What is new in a file is a hole; only reserved space has to be asked for.
+    if (!deallocate && end > sizeBytes)
+      this.allocateSync(Math.max(offset, sizeBytes), end - Math.max(offset, sizeBytes));
+    if (offset < sizeBytes) this.#zero(offset, Math.min(end, sizeBytes) - offset, deallocate);
+    if (end > this.sizeBytes()) this.truncateSync(end);
+  }
+
+  allocateSync(offset: number, length: number): void {
+    if (length === 0) return;
+    this.#do('reserving space in', offset, () => {
+      if (this.#supported(() => this.#hostFiles.allocateFile(this.fd, offset, length))) return;
+      // No space is reserved then, which may make a later write fail: not an error here.
+      if (offset + length > this.sizeBytes()) ftruncateSync(this.fd, offset + length);
+    });
+  }
+
+  nextDataSync(offset: number): number {
+    const sizeBytes = this.sizeBytes();
+    if (offset >= sizeBytes) return sizeBytes;
+    return this.#seek(() => this.#hostFiles.seekData(this.fd, offset), sizeBytes, offset);
+  }
+
+  nextHoleSync(offset: number): number {
+    const sizeBytes = this.sizeBytes();
+    if (offset >= sizeBytes) return sizeBytes;
+    return this.#seek(() => this.#hostFiles.seekHole(this.fd, offset), sizeBytes, sizeBytes);
+  }
+
+  truncateSync(sizeBytes: number): void {
+    this.#do('changing the size of', sizeBytes, () => ftruncateSync(this.fd, sizeBytes));
+  }
+
+  datasyncSync(): void {
+    this.#do('syncing', 0, () => fdatasyncSync(this.fd));
+  }
+
+  async datasync(): Promise<void> {
+    await this.#doAsync('syncing', 0, () => fdatasyncAsync(this.fd));
+  }
+
+  close(): void {
+    closeSync(this.fd);
+  }
+
+  /** Inside the file. */
+  #zero(offset: number, length: number, deallocate: boolean): void {
+    this.#do('zeroing', offset, () => {
+      const zero = (hole: boolean) =>
+        this.#supported(() => this.#hostFiles.zeroFile(this.fd, offset, length, hole));
+      if (zero(deallocate) || (deallocate && zero(false))) return;
+      const zeroes = new Uint8Array(Math.min(length, ZEROES_BYTES));
+      for (let done = 0; done < length; done += zeroes.length) {
+        this.writeSync(offset + done, zeroes.subarray(0, Math.min(zeroes.length, length - done)));
+      }
+    });
+  }
+
+  /** @param unknown the answer where the file system cannot tell */
+  #seek(seek: () => number, sizeBytes: number, unknown: number): number {
+    return this.#do('seeking in', 0, () => {
+      try {
+        return Math.min(seek(), sizeBytes);
+      } catch (error) {
+        const code = errorCode(error);
+        if (code === 'ENXIO') return sizeBytes;
+        if (code === 'EINVAL' || code === 'EOPNOTSUPP') return unknown;
+        throw error;
+      }
+    });
+  }
+
+  /** False when the file system cannot do it. */
+  #supported(call: () => void): boolean {
+    try {
+      call();
+      return true;
+    } catch (error) {
+      const code = errorCode(error);
+      // ENODEV: a block device that can neither discard nor zero; see fallocate(2).
+      if (code === 'EOPNOTSUPP' || code === 'ENOSYS' || code === 'ENODEV') return false;
+      throw error;
+    }
+  }
+
+  #do<T>(what: string, offset: number, call: () => T): T {
+    try {
+      return call();
+    } catch (cause) {
+      throw this.#failure(what, offset, cause);
+    }
+  }
+
+  async #doAsync<T>(what: string, offset: number, call: () => Promise<T>): Promise<T> {
+    try {
+      return await call();
+    } catch (cause) {
+      throw this.#failure(what, offset, cause);
+    }
+  }
+
+  #failure(what: string, offset: number, cause: unknown): TsvmError {
+    if (cause instanceof TsvmError) return cause;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const advice = ADVICE[errorCode(cause) ?? ''] ?? '';
+    return new TsvmError('disk-io', `${what} ${this.path} at ${offset}: ${reason}${advice}`, {
+      cause,
+    });
+  }
+}
+
+const ADVICE: Readonly<Record<string, string>> = {
+  ENOSPC: '; free some space on the file system',
+  EDQUOT: '; free some space, or ask for a larger quota',
+  EFBIG: '; the file system has no larger files, or the limit is set by "ulimit -f"',
+};
+
+function errorCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error ? String(error.code) : undefined;
+}

@@ -1,0 +1,316 @@
+import { ChainReader } from './chain-reader.ts';
+import { visitChain } from './chain-run.ts';
+import type { Disk, DiskBackend, ScriptedOperations, ScriptRequest } from './disk.ts';
+import { SECTOR_BYTES } from './extent.ts';
+import { type DiskRange, ExtentPusher } from './extent-pusher.ts';
+import type { DiskImage } from './image.ts';
+import { type PendingRequest, RequestQueue } from './request-queue.ts';
+import { WriteAhead } from './write-ahead.ts';
+
+/** What the disk of a machine needs of an image beside {@link DiskImage}. */
+export interface MachineImage extends DiskImage {
+  /** Something has to be written before a flush is true: a sync of the files is not enough. */
+  readonly metadataDirty: boolean;
+  /** The next change flushes first, and synchronously, unless `flush` is called before. */
+  readonly flushWanted: boolean;
+  /** Makes every cluster that the range touches writable in place; what can be read stays. */
+  prepareWriteSync(offset: number, length: number): void;
+}
+
+export interface ImageDiskOptions {
+  /** What is written does not outlive the machine: a flush has nothing to do. */
+  readonly throwAway: boolean;
+  /** Closes the image with its backing images. */
+  readonly close: () => void;
+  /** About how many extents the data plane may have; enough for most disks when not given. */
+  readonly extentsMax?: number;
+}
+
+/** What is made writable at once: a hostile driver's request may be as long as the disk. */
+const PREPARED_BYTES_MAX = 16 * 2 ** 20;
+
+/**
+ * A disk whose bytes an image has, whatever its format, with its backing images. The data plane
+ * serves what has been mapped to extents; all else comes here:
+ *
+ * - A read maps the whole span around it, a part of the disk that is large enough for the next ones.
+ *   What has no extent, compressed clusters mainly, is read here.
+ * - A write makes its clusters writable, and the data plane writes.
+ * - Before a cluster loses its place its extents are withdrawn, and what is in flight is waited for:
+ *   something else may soon be in that place.
+ * - A flush is the image's only while its metadata is dirty; else the data plane syncs the files by
+ *   itself. It is told so before the write that made the metadata dirty goes on.
+ */
+export class ImageDisk implements DiskBackend {
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  readonly #image: MachineImage;
+  readonly #options: ImageDiskOptions;
+  readonly #reader: ChainReader;
+  readonly #ahead = new WriteAhead();
+  readonly #queue = new RequestQueue({
+    read: (group) => this.#serveReads(group),
+    write: (group) => this.#serveWrites(group),
+    flush: (group) => this.#serveFlushes(group),
+    clear: (group) => this.#serveClears(group),
+  });
+  #attached: { readonly disk: Disk; readonly extents: ExtentPusher } | undefined;
+  #flushIsScripted: boolean;
+  #hasChanged = false;
+
+  /** @param image this disk's from now on */
+  constructor(image: MachineImage, options: ImageDiskOptions) {
+    this.sizeBytes = image.sizeBytes;
+    this.readOnly = image.readOnly;
+    this.#image = image;
+    this.#options = options;
+    this.#reader = new ChainReader(image);
+    this.#flushIsScripted = options.throwAway || image.metadataDirty;
+  }
+
+  get scripted(): ScriptedOperations {
+    return { flush: this.#flushIsScripted, discard: true, writeZeroes: true };
+  }
+
+  /** Nothing is mapped before it is asked for, so that a large image opens as fast as a small one. */
+  attach(disk: Disk): void {
+    const { extentsMax } = this.#options;
+    this.#attached = { disk, extents: new ExtentPusher(this.#image, disk, extentsMax) };
+  }
+
+  resolve(_disk: Disk, request: ScriptRequest): Promise<void> {
+    return this.#queue.add(request);
+  }
+
+  close(): void {
+    this.#options.close();
+  }
+
+  get #disk(): Disk {
+    if (this.#attached === undefined) throw new Error('no disk is attached');
+    return this.#attached.disk;
+  }
+
+  get #extents(): ExtentPusher {
+    if (this.#attached === undefined) throw new Error('no disk is attached');
+    return this.#attached.extents;
+  }
+
+  #serveReads(group: readonly PendingRequest[]): Promise<void> | undefined {
+    const mapped: PendingRequest[] = [];
+    const unmapped: PendingRequest[] = [];
+    for (const pending of group) {
+      const { gapOffset, offset, length } = pending.request;
+      attempt(pending, () => {
+        this.#extents.findSpan(gapOffset);
+        const range = { offset: gapOffset, end: offset + length };
+        (this.#extents.find(range) ? mapped : unmapped).push(pending);
+      });
+    }
+    this.#pushAndRetry(mapped);
+    if (unmapped.length === 0) return undefined;
+    return Promise.all(unmapped.map((pending) => this.#read(pending))).then(() => {});
+  }
+
+  async #read(pending: PendingRequest): Promise<void> {
+    const { id, offset, length } = pending.request;
+    try {
+      const data = await this.#reader.read(offset, length);
+      this.#disk.finish(id, 0, data);
+      pending.done();
+    } catch (error) {
+      pending.fail(error);
+    }
+  }
+
+  #serveWrites(group: readonly PendingRequest[]): Promise<void> | undefined {
+    const moving = group.map(({ request }) => this.#clusters(rest(request)));
+    const places = moving.filter((range) => this.#losesPlace(range));
+    if (places.length > 0 || this.#image.flushWanted) {
+      return this.#whenFree(places, group, (ready) => this.#write(ready));
+    }
+    this.#write(group);
+    return undefined;
+  }
+
+  #write(group: readonly PendingRequest[]): void {
+    const prepared: [PendingRequest, DiskRange][] = [];
+    for (const pending of group) {
+      attempt(pending, () => prepared.push([pending, this.#prepare(rest(pending.request))]));
+    }
+    this.#noteChange();
+    const mapped: PendingRequest[] = [];
+    for (const [pending, range] of prepared) {
+      attempt(pending, () => {
+        this.#extents.findSpan(range.offset);
+        this.#extents.find(this.#clusters(range));
+        this.#checkWritable(rest(pending.request));
+        mapped.push(pending);
+      });
+    }
+    this.#pushAndRetry(mapped);
+  }
+
+  /** Makes a range writable, and perhaps what lies behind it; answers what it is now. */
+  #prepare({ offset, end }: DiskRange): DiskRange {
+    this.#image.prepareWriteSync(offset, end - offset);
+    const aheadEnd = this.#zeroesEnd(end, this.#ahead.next(offset, end));
+    if (aheadEnd === end) return { offset, end };
+    this.#image.prepareWriteSync(end, aheadEnd - end);
+    return { offset, end: aheadEnd };
+  }
+
+  /** Where the zeroes end that begin at `offset`: preparing them copies nothing. */
+  #zeroesEnd(offset: number, most: number): number {
+    let zeroesEnd = offset;
+    visitChain(this.#image, offset, Math.min(most, this.sizeBytes), (run) => {
+      if (run.kind === 'zero') zeroesEnd = run.offset + run.length;
+      return run.kind === 'zero';
+    });
+    return zeroesEnd;
+  }
+
+  /** Others need not wait: an image may change while it flushes. */
+  #serveFlushes(group: readonly PendingRequest[]): undefined {
+    if (this.#options.throwAway) this.#finish(group);
+    else if (this.#image.metadataDirty) void this.#flush(group);
+    else this.#pushAndRetry(group);
+  }
+
+  async #flush(group: readonly PendingRequest[]): Promise<void> {
+    try {
+      await this.#image.flush();
+      this.#updateScripted();
+      this.#finish(group);
+    } catch (error) {
+      for (const pending of group) pending.fail(error);
+    }
+  }
+
+  #serveClears(group: readonly PendingRequest[]): Promise<void> {
+    const places = group.map(({ request }) => this.#clusters(rest(request)));
+    return this.#whenFree(places, group, (ready) => this.#clear(ready));
+  }
+
+  #clear(group: readonly PendingRequest[]): void {
+    const cleared = group.filter((pending) =>
+      attempt(pending, () => {
+        const { op, offset, length, mayUnmap } = pending.request;
+        if (op === 'discard') this.#image.discardSync(offset, length);
+        else this.#image.writeZeroesSync(offset, length, mayUnmap);
+      }),
+    );
+    this.#noteChange();
+    const mapped = cleared.filter((pending) =>
+      attempt(pending, () => this.#extents.findAgain(this.#clusters(rest(pending.request)))),
+    );
+    if (this.#push(mapped)) this.#finish(mapped);
+  }
+
+  /** Serves a group once nothing in flight uses those places, and nothing will. */
+  async #whenFree(
+    places: readonly DiskRange[],
+    group: readonly PendingRequest[],
+    serve: (group: readonly PendingRequest[]) => void,
+  ): Promise<void> {
+    try {
+      await Promise.all(
+        places.map(({ offset, end }) => this.#disk.withdrawExtents(offset, end - offset)),
+      );
+      if (this.#image.flushWanted) await this.#image.flush();
+    } catch (error) {
+      for (const pending of group) pending.fail(error);
+      return;
+    }
+    serve(group);
+  }
+
+  /** Something in the range is shared, and has to be written elsewhere. */
+  #losesPlace({ offset, end }: DiskRange): boolean {
+    try {
+      for (let at = offset; at < end; ) {
+        const run = this.#image.mapSync(at, end - at);
+        if (run.kind === 'data' && !run.writable) return true;
+        at += run.length;
+      }
+    } catch {
+      // What lies is the write's own failure.
+    }
+    return false;
+  }
+
+  /** The data plane would come back with the write again and again if it could not be done now. */
+  #checkWritable({ offset, end }: DiskRange): void {
+    for (let at = offset; at < end; ) {
+      const run = this.#image.mapSync(at, end - at);
+      if (!run.writable) throw new Error(`the image has no place for what is written at ${at}`);
+      at += run.length;
+    }
+  }
+
+  /** Grown to whole clusters, or sectors where they are larger. */
+  #clusters({ offset, end }: DiskRange): DiskRange {
+    const unit = Math.max(this.#image.clusterBytes, SECTOR_BYTES);
+    return {
+      offset: offset - (offset % unit),
+      end: Math.min(Math.ceil(end / unit) * unit, this.sizeBytes),
+    };
+  }
+
+  /** What follows every change, before the guest hears of it. */
+  #noteChange(): void {
+    if (!this.#hasChanged) this.#extents.forgetSpans();
+    this.#hasChanged = true;
+    this.#reader.forget();
+    this.#updateScripted();
+  }
+
+  #updateScripted(): void {
+    const wanted = this.#options.throwAway || this.#image.metadataDirty;
+    if (wanted === this.#flushIsScripted) return;
+    this.#flushIsScripted = wanted;
+    this.#disk.setScripted(this.scripted);
+  }
+
+  #pushAndRetry(group: readonly PendingRequest[]): void {
+    if (!this.#push(group)) return;
+    for (const pending of group) {
+      if (attempt(pending, () => this.#disk.retry(pending.request.id))) pending.done();
+    }
+  }
+
+  #finish(group: readonly PendingRequest[]): void {
+    for (const pending of group) {
+      if (attempt(pending, () => this.#disk.finish(pending.request.id, 0))) pending.done();
+    }
+  }
+
+  /** @returns false when the data plane has no memory: then the requests have failed */
+  #push(group: readonly PendingRequest[]): boolean {
+    try {
+      this.#extents.push();
+      return true;
+    } catch (error) {
+      for (const pending of group) pending.fail(error);
+      return false;
+    }
+  }
+}
+
+/** What is still to be done of a request, or as much of it as is done at once. */
+function rest({ offset, length, gapOffset, op }: ScriptRequest): DiskRange {
+  const end = offset + length;
+  if (op !== 'write') return { offset, end };
+  return { offset: gapOffset, end: Math.min(end, gapOffset + PREPARED_BYTES_MAX) };
+}
+
+/** Does a step of a request, which fails if that does. */
+function attempt(pending: PendingRequest, step: () => void): boolean {
+  try {
+    step();
+    return true;
+  } catch (error) {
+    pending.fail(error);
+    return false;
+  }
+}

@@ -1,0 +1,146 @@
+import { statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { TsvmError } from '../../errors.ts';
+import { backingFormat, namedFilePath } from './backing-file.ts';
+import type { DiskFormat } from './format.ts';
+import { type HostFile, type HostFiles, openHostFile } from './host-file.ts';
+import type { DiskImage } from './image.ts';
+import type { ImageFile } from './image-file.ts';
+import { type Header, parseHeader } from './qcow2/header.ts';
+import { Qcow2Image } from './qcow2/qcow2-image.ts';
+import { repairImage } from './qcow2/repair.ts';
+import { RawImage } from './raw-image.ts';
+
+/** Backing images below an image. */
+const BACKING_DEPTH_MAX = 10;
+
+export interface OpenImageOptions {
+  readonly format: DiskFormat;
+  readonly readOnly: boolean;
+  readonly hostFiles: HostFiles;
+  /**
+   * Which backing images are opened: those in the image's folder or below it, all, or none, as if
+   * the image had none. The same holds for an external data file, which is always opened; with
+   * `none` it must be in the image's folder.
+   */
+  readonly backing: 'same-folder' | 'allow' | 'none';
+  /** The layer so far down the chain is opened for writing as well, for a commit; 1: the first. */
+  readonly writableDepth?: number;
+  /** Read it though another program may be writing it: what is read may not fit together. */
+  readonly unlocked?: boolean;
+  /** Memory for tables, of each image of the chain; see `Qcow2Image.open`. */
+  readonly cacheBytes?: number;
+}
+
+/**
+ * Opens an image with the chain of its backing images. An image that is to be written and was not
+ * closed, with refcounts that may be wrong, is repaired first.
+ *
+ * @returns the image, to be closed by {@link closeImage}
+ * @throws TsvmError `file-unreadable`, `disk-locked`; `invalid-disk` when an image's metadata lies,
+ * or the chain is too long or loops; `invalid-config` for a file outside the image's folder
+ */
+export function openImage(path: string, options: OpenImageOptions): DiskImage {
+  return new ChainOpening(path, options).open(path, options.format, options.readOnly, 0);
+}
+
+/** Closes an image and its backing images. All are closed, whatever fails; the first failure counts. */
+export function closeImage(image: DiskImage): void {
+  try {
+    image.close();
+  } finally {
+    if (image.backing !== undefined) closeImage(image.backing);
+  }
+}
+
+/** The opening of one chain, from the top down. */
+class ChainOpening {
+  readonly #options: OpenImageOptions;
+  readonly #allowedFolder: string | undefined;
+  /** Device and inode of each file that is open. */
+  readonly #identities = new Set<string>();
+
+  constructor(path: string, options: OpenImageOptions) {
+    this.#options = options;
+    this.#allowedFolder = options.backing === 'allow' ? undefined : dirname(path);
+  }
+
+  open(path: string, format: DiskFormat, readOnly: boolean, depth: number): DiskImage {
+    const file = this.#openFile(path, readOnly);
+    try {
+      return format === 'raw' ? new RawImage(file) : this.#openQcow2(file, depth);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  #openQcow2(file: HostFile, depth: number): DiskImage {
+    const header = this.#soundHeader(file);
+    const backing = this.#openBacking(file, header, depth);
+    let dataFile: ImageFile | undefined;
+    try {
+      dataFile = this.#openDataFile(file, header);
+      const { readOnly } = file;
+      const { cacheBytes } = this.#options;
+      return Qcow2Image.open(file, { readOnly, backing, dataFile, cacheBytes });
+    } catch (error) {
+      dataFile?.close();
+      if (backing !== undefined) closeImage(backing);
+      throw error;
+    }
+  }
+
+  #soundHeader(file: HostFile): Header {
+    const header = parseHeader(file);
+    if (!header.dirty || header.corrupt || file.readOnly) return header;
+    const { corruptions, checkErrors } = repairImage(file, 'all');
+    if (corruptions === 0 && checkErrors === 0) return parseHeader(file);
+    throw new TsvmError(
+      'invalid-disk',
+      `${file.path} was not closed, and cannot be repaired: see "tsvm image check ${file.path}"`,
+    );
+  }
+
+  #openBacking(file: HostFile, header: Header, depth: number): DiskImage | undefined {
+    const { backingName } = header;
+    if (backingName === undefined || this.#options.backing === 'none') return undefined;
+    if (depth === BACKING_DEPTH_MAX) {
+      throw new TsvmError(
+        'invalid-disk',
+        `${file.path}: the chain of backing files is longer than ${BACKING_DEPTH_MAX}`,
+      );
+    }
+    const format = backingFormat(header.backingFormat, backingName, file.path);
+    const path = namedFilePath('backing file', backingName, file.path, this.#allowedFolder);
+    const writable = depth + 1 === this.#options.writableDepth;
+    return this.open(path, format, !writable, depth + 1);
+  }
+
+  #openDataFile(file: HostFile, { externalDataFile, dataFileName }: Header): ImageFile | undefined {
+    if (!externalDataFile || dataFileName === undefined) return undefined;
+    const path = namedFilePath('data file', dataFileName, file.path, this.#allowedFolder);
+    return this.#openFile(path, file.readOnly);
+  }
+
+  #openFile(path: string, readOnly: boolean): HostFile {
+    const unlocked = this.#options.unlocked === true && readOnly;
+    // Before it is opened: its lock would be found to be ours.
+    const identity = fileIdentity(path);
+    if (this.#identities.has(identity)) {
+      throw new TsvmError(
+        'invalid-disk',
+        `${path}: the chain of backing files comes back to a file that it has already`,
+      );
+    }
+    const file = openHostFile(path, this.#options.hostFiles, { readOnly, unlocked });
+    this.#identities.add(identity);
+    return file;
+  }
+}
+
+/** The same for each name of a file; empty when there is none. */
+function fileIdentity(path: string): string {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats === undefined ? '' : `${stats.dev}:${stats.ino}`;
+}

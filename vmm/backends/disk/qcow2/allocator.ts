@@ -1,0 +1,215 @@
+import { TsvmError } from '../../../errors.ts';
+import type { ImageFile } from '../image-file.ts';
+import type { Geometry } from './geometry.ts';
+import type { MetadataClusters } from './metadata-clusters.ts';
+import { PendingFrees } from './pending-frees.ts';
+import { growRefcountTable } from './refcount-growth.ts';
+import type { Refcounts } from './refcounts.ts';
+
+/** Host clusters that adjoin. */
+export interface ClusterRun {
+  /** Index of the first. */
+  readonly first: number;
+  readonly count: number;
+  /** The file reads as zeroes there, or ends before. */
+  readonly fresh: boolean;
+}
+
+/** What the allocator needs of the image. */
+export interface AllocatorHost {
+  readonly file: ImageFile;
+  readonly geometry: Geometry;
+  readonly refcounts: Refcounts;
+  /** Host clusters that metadata in use occupies. */
+  metadataClusters(): MetadataClusters;
+  /** Marks the image as corrupt and throws. */
+  corrupt(what: string): never;
+  /** Makes the header name another refcount table, durably. */
+  setRefcountTable(offset: number, clusters: number): void;
+  /** Does a change that must not stay half done: when it throws, the image takes no more writes. */
+  changeStructure(change: () => void): void;
+}
+
+/** More runs of pending frees than this are a reason to flush. */
+const PENDING_RUNS_MAX = 65_536;
+
+/** Finds free host clusters, and takes them back when nothing in the file refers to them any more. */
+export class Allocator {
+  readonly pending = new PendingFrees();
+  readonly #host: AllocatorHost;
+  /** Every cluster before it is in use. */
+  #cursor = 0;
+  /** No cluster from here on was ever used. */
+  #freshFrom: number;
+  /** Called for a cluster that has become free. */
+  onFreed: ((cluster: number) => void) | undefined;
+
+  constructor(host: AllocatorHost) {
+    this.#host = host;
+    this.#freshFrom = Math.ceil(host.file.sizeBytes() / host.geometry.clusterBytes);
+  }
+
+  /** Bytes: every cluster that was ever allocated ends at or before it, and so does the file. */
+  get endOffset(): number {
+    return this.#freshFrom * this.#host.geometry.clusterBytes;
+  }
+
+  get isCrowded(): boolean {
+    return this.pending.runCount > PENDING_RUNS_MAX;
+  }
+
+  /** Allocates at least one cluster, at most `wanted`, with refcount 1. */
+  allocate(wanted: number): ClusterRun {
+    const { refcounts } = this.#host;
+    const first = refcounts.nextFree(this.#cursor);
+    this.#cursor = first;
+    if (!refcounts.hasBlock(refcounts.blockOf(first))) return this.allocateContiguous(wanted);
+    let count = refcounts.freeRun(first, wanted);
+    // A run is fresh as a whole or not at all.
+    if (first < this.#freshFrom) count = Math.min(count, this.#freshFrom - first);
+    const run = this.#claim(first, count);
+    this.#cursor = first + count;
+    return run;
+  }
+
+  /** Allocates exactly `count` adjoining clusters with refcount 1, and refcount blocks as needed. */
+  allocateContiguous(count: number): ClusterRun {
+    const { refcounts } = this.#host;
+    for (;;) {
+      const { first, missing } = this.findArea(count);
+      const lastBlock = refcounts.blockOf(first + missing + count - 1);
+      if (lastBlock >= refcounts.tableEntries) {
+        growRefcountTable(this.#host, this, lastBlock + 1);
+        continue;
+      }
+      return this.claimArea(first, missing, count);
+    }
+  }
+
+  /**
+   * Finds room for `count` adjoining clusters, and before them for those refcount blocks that the
+   * whole needs and that do not exist.
+   */
+  findArea(count: number): { first: number; missing: number } {
+    const { refcounts } = this.#host;
+    let first = refcounts.nextFree(this.#cursor);
+    for (;;) {
+      const missing = this.#missingBlocks(first, count);
+      const busy = this.#firstBusy(first, missing + count);
+      if (busy === undefined) return { first, missing };
+      first = refcounts.nextFree(busy + 1);
+    }
+  }
+
+  /** Takes what {@link findArea} found; the refcount table has room for the blocks. */
+  claimArea(first: number, missing: number, count: number): ClusterRun {
+    const { refcounts } = this.#host;
+    const fresh = this.#isFresh(first);
+    const lastBlock = refcounts.blockOf(first + missing + count - 1);
+    let blockCluster = first;
+    for (let index = refcounts.blockOf(first); index <= lastBlock; index++) {
+      if (!refcounts.hasBlock(index)) refcounts.createBlock(index, blockCluster++, fresh);
+    }
+    if (missing > 0) {
+      this.#claim(first, missing);
+      this.#host.metadataClusters().add(first, missing);
+    }
+    return { ...this.#claim(first + missing, count), fresh };
+  }
+
+  /** The clusters lose one reference each, as soon as that is durable. */
+  free(first: number, count: number): void {
+    this.pending.add(first, count);
+  }
+
+  /** Gives back at once what was allocated and never referred to. */
+  giveBack(run: ClusterRun): void {
+    for (let cluster = run.first; cluster < run.first + run.count; cluster++) {
+      this.#host.refcounts.add(cluster, -1);
+    }
+    this.#cursor = Math.min(this.#cursor, run.first);
+  }
+
+  /** Takes references away that the file has lost: runs as {@link PendingFrees} has them. */
+  release(runs: readonly number[]): void {
+    const { refcounts } = this.#host;
+    const metadata = this.#host.metadataClusters();
+    const holes = new PendingFrees();
+    for (let run = 0; run < runs.length; run += 2) {
+      const first = runs[run] ?? 0;
+      const end = first + (runs[run + 1] ?? 0);
+      for (let cluster = first; cluster < end; cluster++) {
+        const refcount = refcounts.get(cluster);
+        // The refcount lies when it is 0, or when metadata in use would become free.
+        if (refcount === 0 || (refcount === 1 && metadata.firstIn(cluster, 1) !== undefined)) {
+          continue;
+        }
+        refcounts.set(cluster, refcount - 1);
+        if (refcount > 1) continue;
+        this.#cursor = Math.min(this.#cursor, cluster);
+        this.onFreed?.(cluster);
+        holes.add(cluster, 1);
+      }
+    }
+    this.#punch(holes.take());
+  }
+
+  /** All that lies at or behind `cluster` is free and was cut off the file. */
+  cutAt(cluster: number): void {
+    this.#freshFrom = cluster;
+    this.#cursor = Math.min(this.#cursor, cluster);
+  }
+
+  /** Gives freed space back to the host. */
+  #punch(runs: readonly number[]): void {
+    const { file, geometry } = this.#host;
+    const fileBytes = file.sizeBytes();
+    for (let run = 0; run < runs.length; run += 2) {
+      const offset = (runs[run] ?? 0) * geometry.clusterBytes;
+      const length = (runs[run + 1] ?? 0) * geometry.clusterBytes;
+      const inside = Math.min(length, fileBytes - offset);
+      if (inside > 0) file.writeZeroesSync(offset, inside, true);
+    }
+  }
+
+  #claim(first: number, count: number): ClusterRun {
+    const { file, geometry, refcounts } = this.#host;
+    const fresh = this.#isFresh(first);
+    const end = first + count;
+    if (file.isBlockDevice && end * geometry.clusterBytes > file.sizeBytes()) {
+      throw new TsvmError('disk-io', `${file.path} is full: the image needs a larger block device`);
+    }
+    const metadata = this.#host.metadataClusters().firstIn(first, count);
+    if (metadata !== undefined) {
+      this.#host.corrupt(`the refcount of cluster ${metadata}, which holds metadata, is 0`);
+    }
+    for (let cluster = first; cluster < end; cluster++) refcounts.set(cluster, 1);
+    this.#freshFrom = Math.max(this.#freshFrom, end);
+    return { first, count, fresh };
+  }
+
+  /** A block device has whatever it had before. */
+  #isFresh(first: number): boolean {
+    return first >= this.#freshFrom && !this.#host.file.isBlockDevice;
+  }
+
+  /** Refcount blocks that `count` clusters behind these very blocks need and that do not exist. */
+  #missingBlocks(first: number, count: number): number {
+    const { refcounts } = this.#host;
+    let missing = 0;
+    for (let index = refcounts.blockOf(first); ; index++) {
+      if (index > refcounts.blockOf(first + missing + count - 1)) return missing;
+      if (!refcounts.hasBlock(index)) missing++;
+    }
+  }
+
+  #firstBusy(first: number, count: number): number | undefined {
+    const { refcounts } = this.#host;
+    for (let cluster = first; cluster < first + count; ) {
+      const free = refcounts.freeRun(cluster, first + count - cluster);
+      if (free === 0) return cluster;
+      cluster += free;
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,47 @@
+import type { ImageFile } from '../image-file.ts';
+import type { Header } from './header.ts';
+import { writeHeader } from './header-encode.ts';
+
+/** The header of an open image. Each change is durable when it is made. */
+export class LiveHeader {
+  readonly #file: ImageFile;
+  #current: Header;
+
+  constructor(file: ImageFile, header: Header) {
+    this.#file = file;
+    this.#current = header;
+  }
+
+  get current(): Header {
+    return this.#current;
+  }
+
+  /** There are bits that have to go before the image's content changes. */
+  get hasAutoclear(): boolean {
+    return this.#current.bitmapsConsistent || this.#current.unknownAutoclear !== 0n;
+  }
+
+  /** "Software that does not know a bit must clear it"; and bitmaps are not kept up to date here. */
+  clearAutoclear(): void {
+    if (!this.hasAutoclear) return;
+    this.update({ unknownAutoclear: 0n, bitmapsConsistent: false, bitmaps: undefined });
+  }
+
+  /** "Dirty bit": refcounts may be wrong. Version 3 only. */
+  setDirty(dirty: boolean): void {
+    if (this.#current.dirty !== dirty) this.update({ dirty });
+  }
+
+  /** "Corrupt bit". Version 3 only. */
+  setCorrupt(): void {
+    if (!this.#current.corrupt) this.update({ corrupt: true });
+  }
+
+  /** Writes the fields that changed and what is written before them is durable when this is done. */
+  update(changes: Partial<Header>): void {
+    const next = { ...this.#current, ...changes };
+    writeHeader(this.#file, next);
+    this.#current = next;
+    this.#file.datasyncSync();
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * What is written of a table at once: the page cache's own unit, so that a smaller one saves no I/O.
+ */
+const DIRTY_UNIT_BYTES = 4096;
+
+/** A part of a table as it was when it was taken, on its way to the file. */
+export interface TableWrite {
+  readonly table: MetadataTable;
+  /** Byte offset in the table. */
+  readonly at: number;
+  readonly bytes: Uint8Array;
+}
+
+/** A table of an image in memory, which knows what of it the file does not have yet. */
+export class MetadataTable {
+  /** Where the table begins in the file. */
+  readonly fileOffset: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly #unitBytes: number;
+  readonly #dirtyUnits: Uint8Array;
+  readonly #dirtyTables: Set<MetadataTable> | undefined;
+  #dirty = 0;
+
+  /** @param dirtyTables where the table puts itself while it is dirty */
+  constructor(fileOffset: number, bytes: Uint8Array, dirtyTables?: Set<MetadataTable>) {
+    this.fileOffset = fileOffset;
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#unitBytes = Math.min(DIRTY_UNIT_BYTES, Math.max(bytes.byteLength, 1));
+    this.#dirtyUnits = new Uint8Array(Math.ceil(bytes.byteLength / this.#unitBytes));
+    this.#dirtyTables = dirtyTables;
+  }
+
+  get isDirty(): boolean {
+    return this.#dirty > 0;
+  }
+
+  markDirty(at: number, length: number): void {
+    const last = Math.floor((at + length - 1) / this.#unitBytes);
+    for (let unit = Math.floor(at / this.#unitBytes); unit <= last; unit++) {
+      if (this.#dirtyUnits[unit] === 1) continue;
+      this.#dirtyUnits[unit] = 1;
+      if (this.#dirty++ === 0) this.#dirtyTables?.add(this);
+    }
+  }
+
+  /** Appends copies of all that is dirty to `writes`; the table is clean then. */
+  takeWrites(writes: TableWrite[]): void {
+    for (let unit = 0; this.#dirty > 0; unit++) {
+      if (this.#dirtyUnits[unit] !== 1) continue;
+      const first = unit;
+      for (; this.#dirtyUnits[unit] === 1; unit++) {
+        this.#dirtyUnits[unit] = 0;
+        this.#dirty--;
+      }
+      const at = first * this.#unitBytes;
+      writes.push({ table: this, at, bytes: this.bytes.slice(at, unit * this.#unitBytes) });
+    }
+    this.#dirtyTables?.delete(this);
+  }
+}

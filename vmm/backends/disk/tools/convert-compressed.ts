@@ -1,0 +1,101 @@
+import type { DiskImage } from '../image.ts';
+import { type CompressionKind, deflateCluster } from '../qcow2/compression.ts';
+import { type CopyStep, copyPlan } from './copy-plan.ts';
+import { inOrder } from './in-order.ts';
+import { readSources } from './source-reader.ts';
+import type { WorkControl } from './work-control.ts';
+import { isZero } from './zeroes.ts';
+import { ZstdFrames } from './zstd-frames.ts';
+
+/** Clusters are read together up to this. */
+const CHUNK_BYTES = 2 ** 20;
+
+/** An image that can hold compressed clusters. */
+export interface CompressingImage extends DiskImage {
+  /** Writes one whole cluster, or the image's last part; plain when there is no smaller form. */
+  writeCompressed(offset: number, plain: Uint8Array, deflated: Uint8Array | undefined): void;
+}
+
+export interface CompressedConvertOptions extends WorkControl {
+  readonly compression: CompressionKind;
+  /** Chunks that are read and compressed at a time. */
+  readonly parallel: number;
+  /** The target reads as zeroes throughout. */
+  readonly targetIsZero: boolean;
+  /** What the sources' own layers do not have is left as the target has it. */
+  readonly leaveUnallocated: boolean;
+}
+
+/** A cluster, and what it was compressed to; `zero`: neither is needed. */
+interface CompressedCluster {
+  readonly offset: number;
+  readonly plain: Buffer;
+  readonly deflated: Uint8Array | undefined;
+  readonly zero: boolean;
+}
+
+/**
+ * As {@link convertImage}, with every cluster compressed: on all cores, but written in order, so that
+ * the compressed clusters share their sectors.
+ */
+export async function convertCompressed(
+  sources: readonly DiskImage[],
+  target: CompressingImage,
+  options: CompressedConvertOptions,
+): Promise<void> {
+  const { clusterBytes } = target;
+  const { compression, leaveUnallocated, onProgress, parallel, signal, targetIsZero } = options;
+  const plan = copyPlan(sources, {
+    unitBytes: clusterBytes,
+    chunkBytes: Math.max(CHUNK_BYTES, clusterBytes),
+    copyHoles: false,
+    leaveUnallocated,
+  });
+  const total = sources.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const frames = new ZstdFrames(clusterBytes);
+  const deflate = (plain: Buffer): Promise<Uint8Array | undefined> =>
+    compression === 'zstd' ? frames.compress(plain) : deflateCluster(compression, plain);
+  const work = async (step: CopyStep) => ({
+    step,
+    clusters: await compressChunk(sources, step, clusterBytes, deflate),
+  });
+  try {
+    for await (const { step, clusters } of inOrder(plan, parallel, work)) {
+      signal?.throwIfAborted();
+      const { action, offset, length } = step;
+      if (action === 'zero' && !targetIsZero) target.writeZeroesSync(offset, length, true);
+      for (const { offset: at, plain, deflated, zero } of clusters) {
+        if (!zero) target.writeCompressed(at, plain, deflated);
+        else if (!targetIsZero) target.writeZeroesSync(at, plain.length, true);
+      }
+      onProgress?.(offset + length, total);
+    }
+  } finally {
+    frames.close();
+  }
+}
+
+async function compressChunk(
+  sources: readonly DiskImage[],
+  { action, offset, length }: CopyStep,
+  clusterBytes: number,
+  deflate: (plain: Buffer) => Promise<Uint8Array | undefined>,
+): Promise<CompressedCluster[]> {
+  if (action !== 'copy') return [];
+  // The image's last cluster is compressed with the zeroes that make it whole.
+  const bytes = Buffer.alloc(Math.ceil(length / clusterBytes) * clusterBytes);
+  await readSources(sources, offset, bytes.subarray(0, length));
+  const clusters: Promise<CompressedCluster>[] = [];
+  for (let start = 0; start < length; start += clusterBytes) {
+    const whole = bytes.subarray(start, start + clusterBytes);
+    const plain = bytes.subarray(start, Math.min(length, start + clusterBytes));
+    const zero = isZero(plain, 0, plain.length);
+    const cluster = { offset: offset + start, plain, zero };
+    clusters.push(
+      zero
+        ? Promise.resolve({ ...cluster, deflated: undefined })
+        : deflate(whole).then((deflated) => ({ ...cluster, deflated })),
+    );
+  }
+  return await Promise.all(clusters);
+}

@@ -1,0 +1,125 @@
+import type { DiskImage } from '../image.ts';
+import { chainRuns, hasBytes } from './chain-map.ts';
+
+/**
+ * What is done with a part of the target:
+ * - `copy`: the source's bytes are written;
+ * - `zero`: it has to read as zeroes;
+ * - `leave`: the target, or its backing image, has the content already.
+ */
+export type CopyAction = 'copy' | 'zero' | 'leave';
+
+export interface CopyStep {
+  readonly action: CopyAction;
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface CopyPlanOptions {
+  /** Bytes, a power of two: each unit of the target is one step's. */
+  readonly unitBytes: number;
+  /** Bytes, a multiple of the unit: a longer part that is copied is divided. */
+  readonly chunkBytes: number;
+  /** Holes are copied like everything else. */
+  readonly copyHoles: boolean;
+  /** What no layer above `base` has is left as the target has it. */
+  readonly leaveUnallocated: boolean;
+  /** A layer of the sources' chain; each source's own backing image when not given. */
+  readonly base?: DiskImage | undefined;
+}
+
+/**
+ * The steps that make a target of the sources, one behind the other. Where kinds meet inside a unit,
+ * the unit is copied: the target's units are whole.
+ */
+export function* copyPlan(
+  sources: readonly DiskImage[],
+  options: CopyPlanOptions,
+): Generator<CopyStep, void, undefined> {
+  const { chunkBytes } = options;
+  const inOneChunk = (_: CopyStep, next: CopyStep): boolean =>
+    next.action !== 'copy' || next.offset % chunkBytes !== 0;
+  yield* joined(divided(wholeUnits(sources, options), chunkBytes), inOneChunk);
+}
+
+function* divided(
+  steps: Iterable<CopyStep>,
+  chunkBytes: number,
+): Generator<CopyStep, void, undefined> {
+  for (const step of steps) {
+    const end = step.offset + step.length;
+    for (let at = step.offset; at < end; ) {
+      const chunkEnd = (Math.floor(at / chunkBytes) + 1) * chunkBytes;
+      const stop = step.action === 'copy' ? Math.min(end, chunkEnd) : end;
+      yield { action: step.action, offset: at, length: stop - at };
+      at = stop;
+    }
+  }
+}
+
+function* wholeUnits(
+  sources: readonly DiskImage[],
+  options: CopyPlanOptions,
+): Generator<CopyStep, void, undefined> {
+  const { chunkBytes, unitBytes } = options;
+  // A source of many short runs is not gone through to its end before the work begins.
+  const isShort = (last: CopyStep): boolean => last.length < chunkBytes;
+  const total = sources.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const floor = (offset: number): number =>
+    offset === total ? total : Math.floor(offset / unitBytes) * unitBytes;
+  const ceil = (offset: number): number =>
+    Math.min(Math.ceil(offset / unitBytes) * unitBytes, total);
+  /** All before it is decided. */
+  let at = 0;
+  for (const { action, offset, length } of joined(sourceSteps(sources, options), isShort)) {
+    const end = offset + length;
+    const until = action === 'copy' ? ceil(end) : floor(end);
+    const ragged = action === 'copy' ? at : Math.min(ceil(offset), total);
+    if (ragged > at) {
+      yield { action: 'copy', offset: at, length: ragged - at };
+      at = ragged;
+    }
+    if (until > at) {
+      yield { action, offset: at, length: until - at };
+      at = until;
+    }
+  }
+}
+
+/** What the sources have, wherever it begins and ends. */
+function* sourceSteps(
+  sources: readonly DiskImage[],
+  { copyHoles, leaveUnallocated, base }: CopyPlanOptions,
+): Generator<CopyStep, void, undefined> {
+  let start = 0;
+  for (const source of sources) {
+    const { sizeBytes } = source;
+    if (copyHoles) {
+      yield { action: 'copy', offset: start, length: sizeBytes };
+    } else {
+      const stop = leaveUnallocated ? (base ?? source.backing) : undefined;
+      for (const { kind, offset, length } of chainRuns(source, 0, sizeBytes, stop)) {
+        const other = kind === 'unallocated' && leaveUnallocated ? 'leave' : 'zero';
+        yield { action: hasBytes(kind) ? 'copy' : other, offset: start + offset, length };
+      }
+    }
+    start += sizeBytes;
+  }
+}
+
+/** Steps that adjoin and do the same become one where they may. */
+function* joined(
+  steps: Iterable<CopyStep>,
+  mayJoin: (last: CopyStep, next: CopyStep) => boolean,
+): Generator<CopyStep, void, undefined> {
+  let last: CopyStep | undefined;
+  for (const step of steps) {
+    if (last?.action === step.action && mayJoin(last, step)) {
+      last = { ...last, length: last.length + step.length };
+      continue;
+    }
+    if (last !== undefined) yield last;
+    last = step;
+  }
+  if (last !== undefined) yield last;
+}

@@ -1,0 +1,91 @@
+import type { DiskImage } from '../image.ts';
+import { type ChainRun, chainRuns, hasBytes } from './chain-map.ts';
+
+/** A run of bytes, as `map` tells it. */
+export interface MapEntry {
+  readonly start: number;
+  readonly length: number;
+  /** How far down the chain the layer is that decides. */
+  readonly depth: number;
+  /** A layer of the chain decides. */
+  readonly present: boolean;
+  /** Known to read as zeroes. */
+  readonly zero: boolean;
+  /** There are bytes that are read. */
+  readonly data: boolean;
+  /** Where the bytes are, when they lie in a file as they are. */
+  readonly offset: number | undefined;
+  readonly filename: string | undefined;
+}
+
+/** The map of a range through the whole chain; what belongs together is one entry. */
+export function* mapEntries(
+  image: DiskImage,
+  start: number,
+  length: number,
+): Generator<MapEntry, void, undefined> {
+  let last: MapEntry | undefined;
+  for (const run of chainRuns(image, start, length)) {
+    for (const entry of entriesOf(run)) {
+      if (last === undefined) {
+        last = entry;
+      } else if (continues(last, entry)) {
+        last = { ...last, length: last.length + entry.length };
+      } else {
+        yield last;
+        last = entry;
+      }
+    }
+  }
+  if (last !== undefined) yield last;
+}
+
+function* entriesOf(run: ChainRun): Generator<MapEntry, void, undefined> {
+  const { offset: start, length, depth, kind, layer, present } = run;
+  const data = hasBytes(kind);
+  // A hole of a raw image has a place in it, too.
+  const file =
+    run.file ?? (layer.format === 'raw' ? layer.file : undefined);
+  const fileOffset = run.file === undefined ? start : run.fileOffset;
+  const entry: MapEntry = {
+    start,
+    length,
+    depth,
+    present,
+    zero: !data,
+    data,
+    offset: file === undefined ? undefined : fileOffset,
+    filename: file?.path,
+  };
+  if (kind !== 'data' || file === undefined || layer.format === 'raw') {
+    yield entry;
+    return;
+  }
+  // Clusters that were only reserved, by a preallocation, are holes in the file.
+  const end = fileOffset + length;
+  for (let at = fileOffset; at < end; ) {
+    const hole = Math.min(file.nextHoleSync(at), end);
+    const to = hole > at ? hole : Math.min(file.nextDataSync(at), end);
+    yield {
+      ...entry,
+      start: start + at - fileOffset,
+      length: to - at,
+      zero: hole === at,
+      offset: at,
+    };
+    at = to;
+  }
+}
+
+function continues(last: MapEntry, next: MapEntry): boolean {
+  return (
+    last.depth === next.depth &&
+    last.present === next.present &&
+    last.zero === next.zero &&
+    last.data === next.data &&
+    last.filename === next.filename &&
+    (last.offset === undefined
+      ? next.offset === undefined
+      : last.offset + last.length === next.offset)
+  );
+}
