@@ -1,0 +1,143 @@
+/** Many crash trials from one seed. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { checkImage } from '../../vmm/backends/disk/qcow2/check.ts';
+import { isSound } from '../../vmm/backends/disk/qcow2/check-report.ts';
+import { parseHeader } from '../../vmm/backends/disk/qcow2/header.ts';
+import { MemoryImageFile } from '../support/memory-image-file.ts';
+import { qemuCheck, qemuImgOutputIn } from '../support/qemu-img.ts';
+import { Random } from '../support/random.ts';
+import { type CrashRecipe, recordOperations } from './crash-recording.ts';
+import { type Crash, replayCrashes } from './crash-replay.ts';
+import { randomSmallImage } from './image-recipe.ts';
+import type { RecordingFile } from './journal.ts';
+import { CRASHED_BACKING_NAME, CRASHED_DATA_NAME } from './memory-images.ts';
+import { expectBytes, Mismatch } from './mismatch.ts';
+import { type Operation, randomOperations, randomPrefill } from './operations.ts';
+import { Patterns } from './patterns.ts';
+import { expectSameFigures } from './verdict.ts';
+
+export interface CrashPlan {
+  readonly seed: number;
+  readonly streams: number;
+  readonly operations: number;
+  /** Random losses at each moment. */
+  readonly losses: number;
+  /** Of about so many crashes of all streams, QEMU is the judge as well. */
+  readonly judged: number;
+  readonly only?: number | undefined;
+  readonly sabotage?: ((file: RecordingFile) => void) | undefined;
+  readonly onProgress?: ((done: CrashResult) => void) | undefined;
+}
+
+export interface CrashResult {
+  streams: number;
+  crashes: number;
+  judged: number;
+}
+
+/** @throws Error that says how to run the failing stream again */
+export async function runCrashes(plan: CrashPlan): Promise<CrashResult> {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-crash-'));
+  const patterns = new Patterns(join(folder, 'patterns'));
+  const result: CrashResult = { streams: 0, crashes: 0, judged: 0 };
+  try {
+    for (let index = 0; index < plan.streams; index++) {
+      if (plan.only !== undefined && plan.only !== index) continue;
+      await runStream(plan, index, { folder, patterns, result });
+      result.streams += 1;
+      plan.onProgress?.(result);
+    }
+    return result;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+interface StreamTools {
+  readonly folder: string;
+  readonly patterns: Patterns;
+  readonly result: CrashResult;
+}
+
+async function runStream(plan: CrashPlan, index: number, tools: StreamTools): Promise<void> {
+  const random = new Random(plan.seed + Math.imul(index, 0x9e3779b1));
+  const recipe = randomCrashRecipe(random, plan.operations);
+  const attempt = (operations: readonly Operation[]) =>
+    runAttempt(plan, { ...recipe, operations }, random.fork(), tools);
+  try {
+    await attempt(recipe.operations);
+  } catch (error) {
+    const { operations, ...rest } = recipe;
+    const lines = [
+      `stream ${index} of seed ${plan.seed}: ${error instanceof Error ? error.message : error}`,
+      `recipe: ${JSON.stringify(rest)}`,
+      ...operations.map((operation) => `  ${JSON.stringify(operation)}`),
+      'again with:',
+      `  TSVM_QCOW2_SEED=${plan.seed} TSVM_QCOW2_CRASH_STREAMS=${plan.streams} ` +
+        `TSVM_QCOW2_ONLY=${index} node test/qcow2/run-crashes.ts`,
+    ];
+    throw new Error(lines.join('\n'), { cause: error });
+  }
+}
+
+async function runAttempt(
+  plan: CrashPlan,
+  recipe: CrashRecipe,
+  random: Random,
+  { folder, patterns, result }: StreamTools,
+): Promise<void> {
+  const recorded = await recordOperations(recipe, patterns, plan.sabotage);
+  // About as many crashes as there are events and losses, of each stream.
+  const expected = plan.streams * recorded.journal.events.length * (plan.losses + 3);
+  result.crashes += await replayCrashes(recorded, {
+    random,
+    losses: plan.losses,
+    onCrash: async (crash) => {
+      if (!random.chance(plan.judged / expected)) return;
+      await letQemuJudge(crash, folder);
+      result.judged += 1;
+    },
+  });
+}
+
+function randomCrashRecipe(random: Random, count: number): CrashRecipe {
+  const hasBacking = random.chance(0.4);
+  const image = randomSmallImage(random.fork(), hasBacking);
+  const size = random.pick([image.sizeBytes, image.sizeBytes / 2, image.sizeBytes * 2]);
+  const backingBytes = hasBacking ? Math.ceil(size / 512) * 512 : 0;
+  const recipe = {
+    image,
+    backing: hasBacking ? [{ format: 'raw', sizeBytes: backingBytes } as const] : [],
+    creator: 'each',
+    cacheBytes: undefined,
+  } as const;
+  return {
+    image,
+    backingBytes,
+    prefill: randomPrefill(random.fork(), image, random.between(0, 8)),
+    operations: randomOperations(random.fork(), recipe, count).filter(
+      (o) => !process.env['NOGROW'] || o.kind !== 'resize',
+    ),
+  };
+}
+
+/** QEMU finds what our check finds, and reads what our engine reads. */
+async function letQemuJudge({ files, backing, content }: Crash, folder: string): Promise<void> {
+  const path = join(folder, 'crashed.qcow2');
+  const [image = new Uint8Array(), data] = files;
+  writeFileSync(path, image);
+  if (data !== undefined) writeFileSync(join(folder, CRASHED_DATA_NAME), data);
+  if (backing.length > 0) writeFileSync(join(folder, CRASHED_BACKING_NAME), backing);
+  const file = new MemoryImageFile(image);
+  const found = checkImage(file);
+  expectSameFigures(found, await qemuCheck(path), 'after a crash');
+  if (parseHeader(file).dirty || !isSound(found)) {
+    await qemuImgOutputIn(folder, 'check', '-q', '-r', 'all', path);
+  }
+  const { corruptions, checkErrors, text } = await qemuCheck(path);
+  if (corruptions + checkErrors > 0) throw new Mismatch(`qemu-img check: ${text}`);
+  await qemuImgOutputIn(folder, 'convert', '-f', 'qcow2', '-O', 'raw', path, 'crashed.out');
+  expectBytes(readFileSync(join(folder, 'crashed.out')), content, 0, 'QEMU reads');
+}

@@ -1,0 +1,98 @@
+/** Whether `qemu-img map` and our map say the same of an image and its chain. */
+import type { DiskImage } from '../../vmm/backends/disk/image.ts';
+import type { QemuMapEntry } from '../support/qemu-img.ts';
+import { Mismatch } from './mismatch.ts';
+
+/** What both can say of a range. Adjoining ranges that go on like each other are one. */
+interface Mapped {
+  readonly start: number;
+  length: number;
+  /**
+   * `place`: somewhere in a file. QEMU looks there, and calls it zero if the file has a hole, so that
+   * whether it is zero is not compared.
+   */
+  readonly kind: 'place' | 'compressed' | 'zero' | 'hole';
+  /** Of a `place`: the layer, 0 being the image itself, and the offset in the layer's file. */
+  readonly depth: number;
+  readonly offset: number;
+}
+
+/** @throws Mismatch at the first range that differs */
+export function expectSameMap(image: DiskImage, qemuMap: readonly QemuMapEntry[]): void {
+  const ours = ourMap(image);
+  const theirs = theirMap(image, qemuMap);
+  for (let index = 0; index < Math.max(ours.length, theirs.length); index++) {
+    const [our, their] = [JSON.stringify(ours[index]), JSON.stringify(theirs[index])];
+    if (our !== their) throw new Mismatch(`our map has ${our}, qemu-img map has ${their}`);
+  }
+}
+
+function ourMap(image: DiskImage): Mapped[] {
+  const mapped: Mapped[] = [];
+  for (let start = 0; start < image.sizeBytes; ) {
+    const next = ourRun(image, start, image.sizeBytes - start);
+    add(mapped, next);
+    start += next.length;
+  }
+  return mapped;
+}
+
+/** Follows a range to the layer that decides about how much of it. */
+function ourRun(image: DiskImage, start: number, most: number): Mapped {
+  let length = most;
+  let layer: DiskImage | undefined = image;
+  for (let depth = 0; layer !== undefined && start < layer.sizeBytes; depth++) {
+    const run = layer.mapSync(start, Math.min(length, layer.sizeBytes - start));
+    length = run.length;
+    if (run.kind !== 'unallocated') {
+      if (run.file !== undefined && run.kind !== 'compressed') {
+        return { start, length, kind: 'place', depth, offset: run.fileOffset };
+      }
+      const kind = run.kind === 'compressed' ? 'compressed' : 'zero';
+      return { start, length, kind, depth: 0, offset: 0 };
+    }
+    layer = layer.backing;
+  }
+  return { start, length, kind: holeKind(image), depth: 0, offset: 0 };
+}
+
+/** With a backing image, QEMU tells zeroes that no layer has from zero clusters by no clear rule. */
+function holeKind({ backing }: DiskImage): 'hole' | 'zero' {
+  return backing === undefined ? 'hole' : 'zero';
+}
+
+function theirMap(image: DiskImage, entries: readonly QemuMapEntry[]): Mapped[] {
+  const sizes: number[] = [];
+  for (let layer: DiskImage | undefined = image; layer !== undefined; layer = layer.backing) {
+    sizes.push(layer.sizeBytes);
+  }
+  const mapped: Mapped[] = [];
+  for (const entry of entries) {
+    const { start, length, depth, offset, zero, present } = entry;
+    // What a layer is too short for is zero, and QEMU says that the layer has it.
+    const inside = Math.max(0, Math.min(length, (sizes[depth] ?? 0) - start));
+    const nowhere = { depth: 0, offset: 0 };
+    // Also sub-clusters that nothing was written to have a place, if their cluster has.
+    if (offset !== undefined && present && inside > 0) {
+      add(mapped, { start, length: inside, kind: 'place', depth, offset });
+      if (inside === length) continue;
+      const rest = { start: start + inside, length: length - inside };
+      add(mapped, { ...rest, kind: 'zero', ...nowhere });
+      continue;
+    }
+    const zeroKind = present ? 'zero' : holeKind(image);
+    add(mapped, { start, length, kind: zero ? zeroKind : 'compressed', ...nowhere });
+  }
+  return mapped;
+}
+
+function add(mapped: Mapped[], next: Mapped): void {
+  const last = mapped.at(-1);
+  const goesOn =
+    last !== undefined &&
+    last.kind === next.kind &&
+    last.depth === next.depth &&
+    (last.kind !== 'place' || last.offset + last.length === next.offset);
+  if (goesOn) last.length += next.length;
+  else mapped.push({ ...next });
+}

@@ -1,0 +1,170 @@
+/** Many contests from one seed; what fails is made as short as it can be, and can be run again. */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { DiskImage } from '../../vmm/backends/disk/image.ts';
+import { QemuIo } from '../support/qemu-io.ts';
+import { Random } from '../support/random.ts';
+import { runContest } from './contest.ts';
+import { type ImageRecipe, randomRecipe } from './image-recipe.ts';
+import { type Operation, randomOperations } from './operations.ts';
+import { Patterns } from './patterns.ts';
+
+export interface OraclePlan {
+  readonly seed: number;
+  readonly images: number;
+  /** Of all images together. */
+  readonly operations: number;
+  /** Contests at the same time. */
+  readonly lanes: number;
+  /** Only this image of the run. */
+  readonly only?: number | undefined;
+  readonly sabotage?: ((image: DiskImage) => void) | undefined;
+  readonly onProgress?: ((done: OracleResult) => void) | undefined;
+}
+
+export interface OracleResult {
+  readonly images: number;
+  readonly operations: number;
+}
+
+/** Attempts to make a stream that fails shorter. */
+const SHRINK_ATTEMPTS = 60;
+
+/** @throws Error that says how to run the failing contest again */
+export async function runOracle(plan: OraclePlan): Promise<OracleResult> {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-oracle-'));
+  const run = new OracleRun(plan, folder);
+  try {
+    await Promise.all(Array.from({ length: plan.lanes }, () => run.lane()));
+    return run.result;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+class OracleRun {
+  readonly #plan: OraclePlan;
+  readonly #folder: string;
+  readonly #patterns: Patterns;
+  #next = 0;
+  #images = 0;
+  #operations = 0;
+  #failed = false;
+
+  constructor(plan: OraclePlan, folder: string) {
+    this.#plan = plan;
+    this.#folder = folder;
+    this.#patterns = new Patterns(join(folder, 'patterns'));
+  }
+
+  get result(): OracleResult {
+    return { images: this.#images, operations: this.#operations };
+  }
+
+  /** Runs one contest after the other, until there are no more or one has failed. */
+  async lane(): Promise<void> {
+    const qemuIo = new QemuIo();
+    try {
+      for (let index = this.#take(); index !== undefined; index = this.#take()) {
+        await this.#runIndex(index, qemuIo);
+      }
+    } catch (error) {
+      this.#failed = true;
+      throw error;
+    } finally {
+      await qemuIo.end();
+    }
+  }
+
+  #take(): number | undefined {
+    const { images, only } = this.#plan;
+    if (this.#failed || this.#next >= images) return undefined;
+    const index = this.#next;
+    this.#next += 1;
+    return only === undefined || only === index ? index : this.#take();
+  }
+
+  async #runIndex(index: number, qemuIo: QemuIo): Promise<void> {
+    const { seed, images, operations: all, onProgress } = this.#plan;
+    const random = new Random(seed + Math.imul(index, 0x9e3779b1));
+    const recipe = randomRecipe(random.fork(), index);
+    const operations = randomOperations(random.fork(), recipe, Math.ceil(all / images));
+    const fillSeed = random.uint32();
+    const attempt = (stream: readonly Operation[]) =>
+      this.#attempt(index, recipe, stream, fillSeed, qemuIo);
+    const failure = await attempt(operations);
+    if (failure !== undefined) {
+      const shortest = await shrink(operations, attempt);
+      throw this.#report(index, recipe, shortest.operations, shortest.failure ?? failure);
+    }
+    this.#images += 1;
+    this.#operations += operations.length;
+    onProgress?.(this.result);
+  }
+
+  async #attempt(
+    index: number,
+    recipe: ImageRecipe,
+    operations: readonly Operation[],
+    fillSeed: number,
+    qemuIo: QemuIo,
+  ): Promise<Error | undefined> {
+    const folder = join(this.#folder, String(index));
+    mkdirSync(folder);
+    try {
+      await runContest(recipe, operations, {
+        folder,
+        qemuIo,
+        patterns: this.#patterns,
+        random: new Random(fillSeed),
+        sabotage: this.#plan.sabotage,
+      });
+      return undefined;
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error));
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }
+
+  #report(
+    index: number,
+    recipe: ImageRecipe,
+    operations: readonly Operation[],
+    failure: Error,
+  ): Error {
+    const { seed, images, operations: all } = this.#plan;
+    const lines = [
+      `image ${index} of seed ${seed}: ${failure.message}`,
+      `recipe: ${JSON.stringify(recipe)}`,
+      'the shortest stream found that fails:',
+      ...operations.map((operation) => `  ${JSON.stringify(operation)}`),
+      'again with:',
+      `  TSVM_QCOW2_SEED=${seed} TSVM_QCOW2_IMAGES=${images} TSVM_QCOW2_OPERATIONS=${all} ` +
+        `TSVM_QCOW2_ONLY=${index} node test/qcow2/run-oracle.ts`,
+    ];
+    return new Error(lines.join('\n'), { cause: failure });
+  }
+}
+
+/** Leaves out operations, many at once and then few, as long as what is left fails in some way. */
+async function shrink(
+  operations: readonly Operation[],
+  attempt: (operations: readonly Operation[]) => Promise<Error | undefined>,
+): Promise<{ operations: readonly Operation[]; failure: Error | undefined }> {
+  let shortest = operations;
+  let failure: Error | undefined;
+  let attempts = SHRINK_ATTEMPTS;
+  for (let part = Math.ceil(operations.length / 2); part >= 1; part = Math.floor(part / 2)) {
+    for (let end = shortest.length; end > 0 && attempts > 0; end -= part) {
+      attempts -= 1;
+      const without = [...shortest.slice(0, Math.max(0, end - part)), ...shortest.slice(end)];
+      const stillFails = await attempt(without);
+      if (stillFails === undefined) continue;
+      shortest = without;
+      failure = stillFails;
+    }
+  }
+  return { operations: shortest, failure };
+}

@@ -1,0 +1,48 @@
+/** What runs in CI are; the environment makes them longer, or repeats one. */
+import type { CrashPlan } from './crashes.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const OPERATIONS = 6000;
+const OPERATIONS_PER_IMAGE = 25;
+
+export interface OracleNumbers {
+  readonly seed: number;
+  readonly images: number;
+  readonly operations: number;
+  readonly only: number | undefined;
+}
+
+export function oraclePlan(environment: Environment): OracleNumbers {
+  const operations = numberOf(environment, 'TSVM_QCOW2_OPERATIONS') ?? OPERATIONS;
+  const images = numberOf(environment, 'TSVM_QCOW2_IMAGES');
+  return {
+    seed: seedOf(environment),
+    images: images ?? Math.ceil(operations / OPERATIONS_PER_IMAGE),
+    operations,
+    only: numberOf(environment, 'TSVM_QCOW2_ONLY'),
+  };
+}
+
+export function crashPlan(environment: Environment): CrashPlan {
+  return {
+    seed: seedOf(environment),
+    streams: numberOf(environment, 'TSVM_QCOW2_CRASH_STREAMS') ?? 30,
+    operations: 30,
+    losses: 4,
+    judged: 300,
+    only: numberOf(environment, 'TSVM_QCOW2_ONLY'),
+  };
+}
+
+function seedOf(environment: Environment): number {
+  return numberOf(environment, 'TSVM_QCOW2_SEED') ?? Date.now() % 2 ** 32;
+}
+
+function numberOf(environment: Environment, name: string): number | undefined {
+  const text = environment[name];
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  throw new Error(`${name} is "${text}", not a number`);
+}
