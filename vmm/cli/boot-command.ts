@@ -1,6 +1,5 @@
 import { writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { isatty } from 'node:tty';
 import { Command } from 'commander';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { TsvmError } from '../errors.ts';
@@ -25,7 +24,7 @@ import {
   EXIT_POWEROFF,
   exitCodeOfSignal,
 } from './exit-codes.ts';
-import { type ConsoleKind, type HostConsole, openHostConsole } from './host-console.ts';
+import { type ConsoleKind, type HostConsole, isTerminal, openHostConsole } from './host-console.ts';
 
 interface BootOptions {
   readonly kernel?: string;
@@ -66,7 +65,7 @@ export function bootCommand(): Command {
     .option('--kernel <file>', 'bzImage or ELF kernel (default: the default guest’s)')
     .option('--initrd <file>', 'initial RAM disk')
     .option(
-      '--disk <file[,ro][,format=raw]>',
+      '--disk <file[,ro][,overlay][,format=raw|qcow2][,backing=allow]>',
       'a disk; may be given again; the first is /dev/vda',
       collect(parseDisk),
       [],
@@ -115,7 +114,15 @@ function machineConfig(options: BootOptions): MachineConfig {
   const ownDisks = options.disk.length > 0 || options.initrd !== undefined || guest === undefined;
   const defaultDisk: DiskConfig[] = ownDisks
     ? []
-    : [{ path: guest.rootDiskPath, readOnly: false, format: 'raw', ephemeral: true }];
+    : [
+        {
+          path: guest.rootDiskPath,
+          readOnly: false,
+          format: 'raw',
+          overlay: true,
+          backing: 'same-folder',
+        },
+      ];
   return {
     kernelPath,
     initrdPath: options.initrd,
@@ -144,7 +151,7 @@ async function boot(options: BootOptions): Promise<number> {
     signalNumber = constants.signals[signal];
     stop.abort();
   };
-  const kind = options.console ?? { kind: isatty(0) && isatty(1) ? 'tty' : 'stdio' };
+  const kind = options.console ?? { kind: isTerminal(0) && isTerminal(1) ? 'tty' : 'stdio' };
   const hostConsole = await openHostConsole(kind, () => end('SIGTERM'));
   for (const signal of ENDING_SIGNALS) process.on(signal, () => end(signal));
   stop.signal.addEventListener('abort', () =>

@@ -24,24 +24,40 @@ export function parseCpus(text: string): number {
   return cpus;
 }
 
-/** `--disk FILE[,ro][,format=raw]`. A comma in a file name is written twice. */
+/** What may follow the file of `--disk`. */
+const DISK_FLAGS: Readonly<Record<string, Partial<DiskConfig>>> = {
+  ro: { readOnly: true },
+  overlay: { overlay: true },
+  'format=raw': { format: 'raw' },
+  'format=qcow2': { format: 'qcow2' },
+  'backing=allow': { backing: 'allow' },
+};
+
+/**
+ * `--disk FILE[,ro][,overlay][,format=raw|qcow2][,backing=allow]`. A comma in a file name is written
+ * twice.
+ */
 export function parseDisk(text: string): DiskConfig {
   const [path = '', ...flags] = text
     .split(/(?<!,),(?!,)/)
     .map((part) => part.replaceAll(',,', ','));
   if (path === '') throw new InvalidArgumentError('The file is missing.');
-  let readOnly = false;
-  let format: DiskConfig['format'];
+  let disk: DiskConfig = {
+    path,
+    readOnly: false,
+    overlay: false,
+    format: undefined,
+    backing: 'same-folder',
+  };
   for (const flag of flags) {
-    if (flag === 'ro') readOnly = true;
-    else if (flag === 'format=raw') format = 'raw';
-    else {
-      throw new InvalidArgumentError(
-        `'${flag}' is not known after the file: there are "ro" and "format=raw".`,
-      );
+    const setting = Object.hasOwn(DISK_FLAGS, flag) ? DISK_FLAGS[flag] : undefined;
+    if (setting === undefined) {
+      const known = Object.keys(DISK_FLAGS).join(', ');
+      throw new InvalidArgumentError(`'${flag}' is not known after the file: there are ${known}.`);
     }
+    disk = { ...disk, ...setting };
   }
-  return { path, readOnly, format, ephemeral: false };
+  return disk;
 }
 
 /** `--console`. */

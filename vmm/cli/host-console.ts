@@ -3,6 +3,7 @@ import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import { isatty } from 'node:tty';
 import { TsvmError } from '../errors.ts';
+import { writeNow } from '../kvm/host.ts';
 import { ESCAPE_HELP, EscapeKeys } from './escape-keys.ts';
 import { TerminalGuard } from './terminal-guard.ts';
 
@@ -34,20 +35,30 @@ export interface HostConsole {
 const STDIN = 0;
 const STDOUT = 1;
 
+/** Opening standard input takes milliseconds: the guest's first words do not wait for it. */
+const INPUT_DELAY_MS = 10;
+
+/** True when the descriptor is a terminal. */
+export function isTerminal(fd: number): boolean {
+  // Most often this is enough, and saves loading `node:tty` (see scripts/bundle.ts).
+  return fstatSync(fd).isCharacterDevice() && isatty(fd);
+}
+
 /** Standard output that never blocks the event loop where that can be had. */
 function openStdout(): Writable {
   const kind = fstatSync(STDOUT);
+  if (!kind.isFIFO() && !kind.isSocket()) return process.stdout;
   // Node writes to pipes synchronously: a reader that stalls would stall every vCPU's slow exits.
-  if (kind.isFIFO() || kind.isSocket()) return new Socket({ fd: STDOUT, readable: false });
-  return process.stdout;
+  return new Socket({ fd: STDOUT, readable: false });
 }
 
 class StdioConsole implements HostConsole {
-  readonly #output = openStdout();
   readonly #raw: boolean;
   readonly #guard: TerminalGuard | undefined;
   readonly #keys: EscapeKeys | undefined;
+  #stream: Writable | undefined;
   #receive: ((bytes: Uint8Array) => boolean) | undefined;
+  #reading = false;
   /** Output goes nowhere: the reader has gone, or is not waited for any more. */
   readonly #abandoned = Promise.withResolvers<void>();
   #broken = false;
@@ -59,8 +70,6 @@ class StdioConsole implements HostConsole {
     this.#keys = raw
       ? new EscapeKeys((action) => (action === 'exit' ? onExit() : this.#showHelp()))
       : undefined;
-    // The reader has gone (`| head`): the guest runs on, and its output goes nowhere.
-    this.#output.on('error', () => this.abandonOutput());
     if (raw) process.stdin.setRawMode(true);
   }
 
@@ -69,13 +78,18 @@ class StdioConsole implements HostConsole {
   }
 
   write(bytes: Uint8Array): boolean {
-    return this.#broken || this.#output.write(bytes);
+    if (this.#broken) return true;
+    let rest = bytes;
+    // Node's streams take milliseconds to load: most guests never fill a pipe and need none.
+    if (this.#stream === undefined) rest = bytes.subarray(writeNow(STDOUT, bytes));
+    return rest.byteLength === 0 || this.#output().write(rest);
   }
 
   onceDrained(): Promise<void> {
-    if (this.#broken || !this.#output.writableNeedDrain) return Promise.resolve();
+    const stream = this.#stream;
+    if (this.#broken || !stream?.writableNeedDrain) return Promise.resolve();
     const drained = new Promise<void>((resolve) => {
-      this.#output.once('drain', resolve);
+      stream.once('drain', resolve);
     });
     return Promise.race([drained, this.#abandoned.promise]);
   }
@@ -87,12 +101,30 @@ class StdioConsole implements HostConsole {
 
   startInput(receive: (bytes: Uint8Array) => boolean): void {
     this.#receive = receive;
-    process.stdin.on('data', (chunk: Buffer) => {
-      const bytes = this.#keys?.filter(chunk) ?? chunk;
-      if (bytes.byteLength > 0 && this.#receive?.(bytes) === false) process.stdin.pause();
-    });
-    // A terminal that hangs up: SIGHUP says so as well.
-    process.stdin.on('error', () => {});
+    setTimeout(() => this.#openInput(), INPUT_DELAY_MS);
+  }
+
+  #openInput(): void {
+    if (this.#receive === undefined) return;
+    if (!this.#reading) {
+      this.#reading = true;
+      process.stdin.on('data', (chunk: Buffer) => {
+        const bytes = this.#keys?.filter(chunk) ?? chunk;
+        if (bytes.byteLength > 0 && this.#receive?.(bytes) === false) process.stdin.pause();
+      });
+      // A terminal that hangs up: SIGHUP says so as well.
+      process.stdin.on('error', () => {});
+    }
+    process.stdin.resume();
+  }
+
+  #output(): Writable {
+    if (this.#stream === undefined) {
+      this.#stream = openStdout();
+      // The reader has gone (`| head`): the guest runs on, and its output goes nowhere.
+      this.#stream.on('error', () => this.abandonOutput());
+    }
+    return this.#stream;
   }
 
   resumeInput(): void {
@@ -108,11 +140,12 @@ class StdioConsole implements HostConsole {
   }
 
   async close(): Promise<void> {
-    process.stdin.pause();
+    if (this.#reading) process.stdin.pause();
     this.#receive = undefined;
-    if (!this.#broken && this.#output.writableLength > 0) {
+    const stream = this.#stream;
+    if (!this.#broken && stream !== undefined && stream.writableLength > 0) {
       const written = new Promise<void>((resolve) => {
-        this.#output.write('', () => resolve());
+        stream.write('', () => resolve());
       });
       await Promise.race([written, this.#abandoned.promise]);
     }
@@ -183,7 +216,7 @@ export async function openHostConsole(
     case 'stdio':
       return new StdioConsole(false, undefined, onExit);
     case 'tty':
-      if (!isatty(STDIN)) {
+      if (!isTerminal(STDIN)) {
         throw new TsvmError(
           'invalid-config',
           'standard input is no terminal: use --console stdio for a pipe or a file',

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { Command, CommanderError } from 'commander';
 import { TsvmError } from '../errors.ts';
 import { bootCommand } from './boot-command.ts';
@@ -9,6 +10,11 @@ function program(): Command {
     .description('Runs Linux in virtual machines on KVM.')
     .addCommand(bootCommand())
     .addCommand(doctorCommand())
+    .addCommand(
+      new Command('image')
+        .description('Makes and works on disk images: raw and qcow2.')
+        .addHelpText('after', '\n"tsvm image --help" tells what it does.'),
+    )
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(tsvm --help shows what there is)');
 }
@@ -20,8 +26,17 @@ function throwOnExit(command: Command): Command {
   return command;
 }
 
+/** Only who works on images loads what that takes. */
+async function image(args: readonly string[]): Promise<number> {
+  // For libuv, which looks at it when the first piece of work is for its threads: they compress.
+  process.env['UV_THREADPOOL_SIZE'] ??= String(Math.max(4, availableParallelism() + 2));
+  const { runImage } = await import('./image/run-image.ts');
+  return runImage(args);
+}
+
 async function main(argv: readonly string[]): Promise<number> {
   try {
+    if (argv[0] === 'image') return await image(argv.slice(1));
     await throwOnExit(program()).parseAsync(argv, { from: 'user' });
     return Number(process.exitCode ?? 0);
   } catch (error) {

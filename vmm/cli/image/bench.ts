@@ -1,0 +1,100 @@
+import { Command } from 'commander';
+import type { DiskFormat } from '../../backends/disk/format.ts';
+import { benchImage } from '../../backends/disk/tools/image-bench.ts';
+import { TsvmError } from '../../errors.ts';
+import { EXIT_DONE } from './exit-codes.ts';
+import { withImages } from './images.ts';
+import {
+  type BackingPolicy,
+  backingPolicyOption,
+  cacheOption,
+  formatOption,
+  parseNumber,
+  parseSizeValue,
+  quietOption,
+  unlockedOption,
+} from './option-values.ts';
+import type { SettleExit } from './run-image.ts';
+
+interface BenchOptions {
+  readonly f?: DiskFormat;
+  readonly c: number;
+  readonly d: number;
+  readonly s: number;
+  readonly S?: number;
+  readonly o: number;
+  readonly w?: true;
+  readonly pattern: number;
+  readonly flushInterval: number;
+  readonly drain: boolean;
+  readonly q?: true;
+  readonly forceShare?: true;
+  readonly backing: BackingPolicy;
+}
+
+const HELP = `
+Examples:
+  tsvm image bench disk.qcow2
+  tsvm image bench -w -c 10000 -d 16 -s 64k --pattern 0xaa --flush-interval 100 scratch.qcow2`;
+
+const COUNT_MAX = 2 ** 31 - 1;
+
+export function benchCommand(settle: SettleExit): Command {
+  return new Command()
+    .argument('<file>', 'the image')
+    .addOption(formatOption('-f', 'its format'))
+    .option('-c <count>', 'requests in all', parseNumber(1, COUNT_MAX), 75_000)
+    .option('-d <depth>', 'requests at a time', parseNumber(1, 1024), 64)
+    .option('-s <bytes>', 'how long each is', parseSizeValue, 4096)
+    .option(
+      '-S <bytes>',
+      'how far it is from one to the next (default: its length)',
+      parseSizeValue,
+    )
+    .option('-o <bytes>', 'where the first begins', parseSizeValue, 0)
+    .option('-w', 'writes: the content is lost')
+    .option('--pattern <byte>', 'what is written', parseNumber(0, 255), 0)
+    .option('--flush-interval <n>', 'a flush after so many writes', parseNumber(0, COUNT_MAX), 0)
+    .option('--no-drain', 'flushes while other requests are under way')
+    .addOption(cacheOption('-t', 'as for qemu-img; makes no difference'))
+    .addOption(quietOption())
+    .addOption(unlockedOption())
+    .addOption(backingPolicyOption())
+    .addHelpText('after', HELP)
+    .action(async (path: string, options: BenchOptions) => {
+      settle(await bench(path, options));
+    });
+}
+
+function bench(path: string, cli: BenchOptions): Promise<number> {
+  const { backing, c: count, d: depth, drain, f: format, flushInterval, o: offset } = cli;
+  const { s: bufferBytes, S: stepBytes = bufferBytes, w: writes = false } = cli;
+  if (flushInterval > 0 && !writes) {
+    throw new TsvmError('invalid-config', '--flush-interval goes with -w: reads need no flush');
+  }
+  if (!drain && flushInterval === 0) {
+    throw new TsvmError('invalid-config', '--no-drain goes with --flush-interval');
+  }
+  return withImages(async (images) => {
+    const unlocked = cli.forceShare === true;
+    const image = images.open(path, { format, backing, unlocked, readOnly: !writes });
+    if (bufferBytes === 0 || offset + bufferBytes > image.sizeBytes) {
+      throw new TsvmError('invalid-config', `the requests have no room in ${path}`);
+    }
+    const say = (text: string) => {
+      if (cli.q !== true) process.stdout.write(`${text}\n`);
+    };
+    say(
+      `Sending ${count} ${writes ? 'write' : 'read'} requests, ${bufferBytes} bytes each, ` +
+        `${depth} in parallel (starting at offset ${offset}, step size ${stepBytes})`,
+    );
+    if (flushInterval > 0) {
+      say(`Sending flush every ${flushInterval} ${drain ? '' : 'in-flight '}requests`);
+    }
+    const pattern = writes ? cli.pattern : undefined;
+    const options = { bufferBytes, count, depth, drain, flushInterval, offset, pattern, stepBytes };
+    const milliseconds = await benchImage(image, options);
+    say(`Run completed in ${(milliseconds / 1000).toFixed(3)} seconds.`);
+    return EXIT_DONE;
+  });
+}

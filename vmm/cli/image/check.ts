@@ -1,0 +1,167 @@
+import { Command, Option } from 'commander';
+import { type DiskFormat, diskFormat } from '../../backends/disk/format.ts';
+import { openHostFile } from '../../backends/disk/host-file.ts';
+import { checkImage } from '../../backends/disk/qcow2/check.ts';
+import type { CheckResult } from '../../backends/disk/qcow2/check-report.ts';
+import { type RepairMode, repairImage } from '../../backends/disk/qcow2/repair.ts';
+import { hostFiles } from '../../kvm/disk.ts';
+import {
+  EXIT_CHECK_CORRUPT,
+  EXIT_CHECK_LEAKS,
+  EXIT_CHECK_UNSUPPORTED,
+  EXIT_DONE,
+  EXIT_FAILED,
+} from './exit-codes.ts';
+import {
+  cacheOption,
+  formatOption,
+  outputOption,
+  quietOption,
+  unlockedOption,
+} from './option-values.ts';
+import type { SettleExit } from './run-image.ts';
+
+interface CheckOptions {
+  readonly f?: DiskFormat;
+  readonly output: 'human' | 'json';
+  readonly repair?: RepairMode | true;
+  readonly q?: true;
+  readonly forceShare?: true;
+}
+
+const HELP = `
+Exit codes, after a repair if there was one:
+  0  nothing is wrong               2  the image is corrupt
+  1  the check could not be made    3  space is lost, and nothing else
+                                    63 the format has nothing to check
+
+Examples:
+  tsvm image check disk.qcow2
+  tsvm image check --repair disk.qcow2
+  tsvm image check -r leaks --output json disk.qcow2`;
+
+export function checkCommand(settle: SettleExit): Command {
+  return new Command()
+    .argument('<file>', 'the image; after --repair, what is to be repaired may come first')
+    .addOption(formatOption('-f', 'its format'))
+    .addOption(outputOption())
+    .addOption(
+      new Option(
+        '-r, --repair [what]',
+        'repairs what can be: leaks, or all (when not said)',
+      ).choices(['leaks', 'all']),
+    )
+    .addOption(quietOption())
+    .addOption(cacheOption('-T', 'as for qemu-img; makes no difference'))
+    .addOption(unlockedOption())
+    .addHelpText('after', HELP)
+    .action((path: string, options: CheckOptions) => {
+      settle(check(path, options));
+    });
+}
+
+/** `--repair FILE`: the word behind it is what to repair only if it says so. */
+export function withRepairMode(args: readonly string[]): string[] {
+  return args.flatMap((arg, index) => {
+    const says = /^(leaks|all)$/.test(args[index + 1] ?? '');
+    return /^(-r|--repair)$/.test(arg) && !says ? [arg, 'all'] : [arg];
+  });
+}
+
+function check(path: string, options: CheckOptions): number {
+  const { output, q: quiet = false, repair } = options;
+  const format = diskFormat(path, options.f);
+  if (format === 'raw') {
+    process.stderr.write('tsvm image check: This image format does not support checks\n');
+    return EXIT_CHECK_UNSUPPORTED;
+  }
+  const file = openHostFile(path, hostFiles(), {
+    readOnly: repair === undefined,
+    unlocked: options.forceShare === true,
+  });
+  let result: CheckResult;
+  try {
+    result =
+      repair === undefined ? checkImage(file) : repairImage(file, repair === true ? 'all' : repair);
+  } finally {
+    file.close();
+  }
+  if (output === 'json') {
+    process.stdout.write(`${JSON.stringify(resultJson(path, result), undefined, 4)}\n`);
+  } else if (!quiet) {
+    for (const problem of result.problems) process.stderr.write(`${problem}\n`);
+    process.stdout.write(`${resultLines(result).join('\n')}\n`);
+  }
+  return exitCode(result);
+}
+
+function exitCode(result: CheckResult): number {
+  if (result.corruptions > 0) return EXIT_CHECK_CORRUPT;
+  if (result.leaks > 0) return EXIT_CHECK_LEAKS;
+  return result.checkErrors > 0 ? EXIT_FAILED : EXIT_DONE;
+}
+
+/** Counts of what was found are there only if it was. */
+function resultJson(filename: string, result: CheckResult): object {
+  const found = (key: string, count: number) => (count > 0 ? { [key]: count } : {});
+  return {
+    'image-end-offset': result.imageEndOffset,
+    'total-clusters': result.totalClusters,
+    ...found('compressed-clusters', result.compressedClusters),
+    ...found('corruptions', result.corruptions),
+    'check-errors': result.checkErrors,
+    ...found('allocated-clusters', result.allocatedClusters),
+    ...found('fragmented-clusters', result.fragmentedClusters),
+    ...found('leaks', result.leaks),
+    ...found('leaks-fixed', result.leaksFixed),
+    ...found('corruptions-fixed', result.corruptionsFixed),
+    filename,
+    format: 'qcow2',
+  };
+}
+
+function resultLines(result: CheckResult): string[] {
+  const { corruptions, corruptionsFixed, leaks, leaksFixed, checkErrors } = result;
+  const lines: string[] = [];
+  if (corruptionsFixed > 0 || leaksFixed > 0) {
+    lines.push(
+      'The following inconsistencies were found and repaired:',
+      '',
+      `    ${leaksFixed} leaked clusters`,
+      `    ${corruptionsFixed} corruptions`,
+      '',
+      'Double checking the fixed image now...',
+    );
+  }
+  if (corruptions === 0 && leaks === 0 && checkErrors === 0) {
+    lines.push('No errors were found on the image.');
+  }
+  if (corruptions > 0) {
+    lines.push(
+      '',
+      `${corruptions} errors were found on the image.`,
+      'Data may be corrupted, or further writes to the image may corrupt it.',
+    );
+  }
+  if (leaks > 0) {
+    lines.push(
+      '',
+      `${leaks} leaked clusters were found on the image.`,
+      'This means waste of disk space, but no harm to data.',
+    );
+  }
+  if (checkErrors > 0) {
+    lines.push('', `${checkErrors} internal errors have occurred during the check.`);
+  }
+  const { allocatedClusters, totalClusters, fragmentedClusters, compressedClusters } = result;
+  if (totalClusters > 0 && allocatedClusters > 0) {
+    const share = (part: number, whole: number) => `${((part * 100) / whole).toFixed(2)}%`;
+    lines.push(
+      `${allocatedClusters}/${totalClusters} = ${share(allocatedClusters, totalClusters)} allocated, ` +
+        `${share(fragmentedClusters, allocatedClusters)} fragmented, ` +
+        `${share(compressedClusters, allocatedClusters)} compressed clusters`,
+    );
+  }
+  lines.push(`Image end offset: ${result.imageEndOffset}`);
+  return lines;
+}

@@ -1,0 +1,277 @@
+import { availableParallelism } from 'node:os';
+import { Command, Option } from 'commander';
+import { type DiskFormat, diskFormat } from '../../backends/disk/format.ts';
+import type { DiskImage } from '../../backends/disk/image.ts';
+import type { CompressionKind } from '../../backends/disk/qcow2/compression.ts';
+import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
+import { convertImage } from '../../backends/disk/tools/convert.ts';
+import { convertCompressed } from '../../backends/disk/tools/convert-compressed.ts';
+import { openSnapshot, type SnapshotSelector } from '../../backends/disk/tools/snapshot-view.ts';
+import { TsvmError } from '../../errors.ts';
+import { hostFiles } from '../../kvm/disk.ts';
+import { collect } from '../boot-options.ts';
+import { openProgress } from '../progress.ts';
+import { backingChoice } from './backing-choice.ts';
+import { asksForHelp, creationOptionsHelp, parseCreationOptions } from './creation-options.ts';
+import { EXIT_DONE } from './exit-codes.ts';
+import { type OpenImages, withImages } from './images.ts';
+import { interruptible } from './interrupt.ts';
+import { NewImage } from './new-image.ts';
+import {
+  type BackingPolicy,
+  backingPolicyOption,
+  type CacheMode,
+  cacheOption,
+  formatOption,
+  parseNumber,
+  parseSizeValue,
+  progressOption,
+  quietOption,
+  unlockedOption,
+} from './option-values.ts';
+import type { SettleExit } from './run-image.ts';
+import { refuseFileInUse } from './same-file.ts';
+
+interface ConvertOptions {
+  readonly f?: DiskFormat;
+  readonly O?: DiskFormat;
+  readonly o: readonly string[];
+  readonly c?: true;
+  readonly compressType?: CompressionKind;
+  readonly l?: SnapshotSelector;
+  readonly B?: string;
+  readonly F?: DiskFormat;
+  readonly n?: true;
+  readonly targetIsZero?: true;
+  readonly S: number;
+  readonly m: number;
+  readonly t: CacheMode;
+  readonly p?: true;
+  readonly q?: true;
+  readonly forceShare?: true;
+  readonly backing: BackingPolicy;
+}
+
+const HELP = `
+The target appears under its name when it is whole; until then nothing is there, or what was there
+before. With -n, or when it is a block device, it is written in place.
+
+Examples:
+  tsvm image convert disk.img disk.qcow2
+  tsvm image convert --compress-type zstd disk.img small.qcow2
+  tsvm image convert -l "before the upgrade" disk.qcow2 old.img
+  tsvm image convert -n -O raw disk.qcow2 /dev/vg/disk`;
+
+export function convertCommand(settle: SettleExit): Command {
+  return new Command()
+    .argument('[files...]', 'images, one behind the other in the new one, and then the new one')
+    .addOption(formatOption('-f', 'the format of what is read'))
+    .addOption(formatOption('-O', 'the format of what is written'))
+    .option('-o <options>', 'NAME=VALUE of the new image, separated by commas', collect(String), [])
+    .option('-c', 'compresses')
+    .addOption(
+      new Option('--compress-type <kind>', 'compresses, with this').choices(['zlib', 'zstd']),
+    )
+    .option('-l <snapshot>', 'reads a snapshot: an id, or a name', parseSnapshotSelector)
+    .option(
+      '-B <file>',
+      'a backing file, with the content of the source’s: only the rest is written',
+    )
+    .addOption(formatOption('-F', 'the backing file’s format'))
+    .option('-n', 'makes no new image, but writes into one that is there')
+    .option('--target-is-zero', 'with -n: it reads as zeroes now')
+    .option('-S <bytes>', 'so many zeroes make a hole; 0: none does', parseSizeValue, 4096)
+    .option('-m <n>', 'parts that are worked on at a time, 1 to 64', parseNumber(1, 64), 8)
+    .option('-W', 'as for qemu-img; parts are always written in order')
+    .addOption(
+      cacheOption('-t', 'unsafe: leaves writing to the host’s disk to the host').default('unsafe'),
+    )
+    .addOption(cacheOption('-T', 'as for qemu-img; makes no difference'))
+    .addOption(progressOption())
+    .addOption(quietOption())
+    .addOption(unlockedOption())
+    .addOption(backingPolicyOption())
+    .addHelpText('after', HELP)
+    .action(async (files: readonly string[], options: ConvertOptions) => {
+      const target = files.at(-1);
+      if (asksForHelp(options.o)) {
+        process.stdout.write(creationOptionsHelp(diskFormat(target ?? '', options.O)));
+        return;
+      }
+      if (target === undefined || files.length < 2) {
+        throw new TsvmError(
+          'invalid-config',
+          'two files are needed: what is read, and the new one',
+        );
+      }
+      const conversion = new Conversion(files.slice(0, -1), target, options);
+      settle(await interruptible((signal) => conversion.run(signal)));
+    });
+}
+
+/** qemu-img's `snapshot.id=ID,snapshot.name=NAME`, or one of both. */
+export function parseSnapshotSelector(text: string): SnapshotSelector {
+  if (!/^snapshot\.(id|name)=/.test(text)) return { idOrName: text };
+  const part = (key: string) => new RegExp(`(?:^|,)snapshot\\.${key}=([^,]*)`).exec(text)?.[1];
+  return { id: part('id'), name: part('name') };
+}
+
+/** One run of the verb. */
+class Conversion {
+  readonly #sourcePaths: readonly string[];
+  readonly #path: string;
+  readonly #cli: ConvertOptions;
+  readonly #format: DiskFormat;
+  readonly #compresses: boolean;
+
+  constructor(sourcePaths: readonly string[], path: string, cli: ConvertOptions) {
+    this.#sourcePaths = sourcePaths;
+    this.#path = path;
+    this.#cli = cli;
+    this.#format = diskFormat(path, cli.O);
+    this.#compresses = cli.c === true || cli.compressType !== undefined;
+    const { B, l, n, o, targetIsZero } = cli;
+    const raw = this.#format === 'raw';
+    const wrong =
+      (raw && this.#compresses && 'a raw image cannot be compressed: use -O qcow2') ||
+      (raw && B !== undefined && 'a raw image has no backing file: use -O qcow2') ||
+      (n && o.length > 0 && '-o is for a new image, and -n makes none') ||
+      (targetIsZero && !n && '--target-is-zero goes with -n') ||
+      (targetIsZero && B !== undefined && '--target-is-zero and -B exclude each other') ||
+      (l !== undefined && sourcePaths.length > 1 && '-l is for one image, not several');
+    if (typeof wrong === 'string') throw new TsvmError('invalid-config', wrong);
+  }
+
+  run(signal: AbortSignal): Promise<number> {
+    return withImages(async (images) => {
+      const sources = this.#openSources(images);
+      refuseFileInUse(this.#path, sources);
+      await (this.#cli.n === true
+        ? this.#writeExisting(images, sources, signal)
+        : this.#writeNew(images, sources, signal));
+      return EXIT_DONE;
+    });
+  }
+
+  #openSources(images: OpenImages): DiskImage[] {
+    const { backing, f: format, forceShare: unlocked = false, l: selector } = this.#cli;
+    const opened = this.#sourcePaths.map((path) =>
+      images.open(path, { format, backing, unlocked }),
+    );
+    return selector === undefined ? opened : opened.map((image) => openSnapshot(image, selector));
+  }
+
+  async #writeExisting(
+    images: OpenImages,
+    sources: readonly DiskImage[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { B, backing, t: cache, targetIsZero = false } = this.#cli;
+    const target = images.open(this.#path, { format: this.#format, backing, readOnly: false });
+    const needed = sizeOf(sources);
+    if (target.sizeBytes < needed) {
+      throw new TsvmError(
+        'invalid-config',
+        `${this.#path} has ${target.sizeBytes} bytes, and ${needed} are needed`,
+      );
+    }
+    this.#sayInPlace(this.#path);
+    await this.#copy(sources, target, { targetIsZero, leaveUnallocated: B !== undefined }, signal);
+    if (cache !== 'unsafe') await target.flush();
+  }
+
+  async #writeNew(
+    images: OpenImages,
+    sources: readonly DiskImage[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { B, backing: policy, compressType, F, t: cache } = this.#cli;
+    const given = parseCreationOptions(this.#cli.o, this.#format);
+    const name = B ?? given.backingFile;
+    const choice =
+      name === undefined ? undefined : backingChoice(this.#path, name, F ?? given.backingFormat);
+    const backing = choice && images.open(choice.path, { format: choice.format, backing: policy });
+    const plan = {
+      path: this.#path,
+      format: this.#format,
+      options: compressType === undefined ? given : { ...given, compressionType: compressType },
+      sizeBytes: given.sizeBytes ?? sizeOf(sources),
+      backing: choice && { name: choice.name, format: choice.format },
+    };
+    if (plan.sizeBytes < sizeOf(sources)) {
+      throw new TsvmError('invalid-config', 'the size that -o gives is smaller than what is read');
+    }
+    const image = new NewImage(plan, hostFiles());
+    try {
+      for (const path of image.writtenInPlace) this.#sayInPlace(path);
+      await image.write(signal);
+      const target = image.open(backing);
+      try {
+        const targetIsZero = image.isZero && backing === undefined;
+        const leaveUnallocated = backing !== undefined;
+        await this.#copy(sources, target, { targetIsZero, leaveUnallocated }, signal);
+      } finally {
+        target.close();
+      }
+      await image.appear(cache !== 'unsafe');
+    } catch (error) {
+      image.vanish();
+      throw error;
+    }
+  }
+
+  async #copy(
+    sources: readonly DiskImage[],
+    target: DiskImage,
+    state: { readonly targetIsZero: boolean; readonly leaveUnallocated: boolean },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { m: parallel, p, q: quiet = false, S: sparseBytes } = this.#cli;
+    const progress = openProgress({ title: 'convert', quiet, asked: p === true });
+    const onProgress = progress.update.bind(progress);
+    try {
+      if (this.#compresses) {
+        const { compression, image } = compressionOf(target, this.#cli.compressType);
+        await convertCompressed(sources, image, {
+          ...state,
+          compression,
+          // All cores have something to compress while chunks are read and written.
+          parallel: Math.max(parallel, 2 * availableParallelism()),
+          onProgress,
+          signal,
+        });
+      } else {
+        const copyHoles = sparseBytes === 0;
+        const options = { ...state, parallel, sparseBytes, copyHoles, onProgress, signal };
+        await convertImage(sources, target, options);
+      }
+    } finally {
+      progress.end();
+    }
+  }
+
+  #sayInPlace(path: string): void {
+    if (this.#cli.q !== true) {
+      process.stderr.write(`tsvm image convert: ${path} is written in place\n`);
+    }
+  }
+}
+
+function sizeOf(images: readonly DiskImage[]): number {
+  return images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+}
+
+/** How the target's clusters are compressed; an image has one way for all of them. */
+function compressionOf(
+  target: DiskImage,
+  asked: CompressionKind | undefined,
+): { compression: CompressionKind; image: Qcow2Image } {
+  const refuse = (why: string): never => {
+    throw new TsvmError('invalid-config', `${target.file.path} ${why}`);
+  };
+  if (!(target instanceof Qcow2Image)) return refuse('is raw, and cannot be compressed');
+  const { compressionType: compression, externalDataFile } = target.header;
+  if (externalDataFile) refuse('has an external data file, which cannot be compressed');
+  if (asked !== undefined && asked !== compression) refuse(`compresses with ${compression}`);
+  return { compression, image: target };
+}

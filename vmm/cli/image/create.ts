@@ -1,0 +1,146 @@
+import { Command } from 'commander';
+import { type DiskFormat, diskFormat } from '../../backends/disk/format.ts';
+import { TsvmError } from '../../errors.ts';
+import { hostFiles } from '../../kvm/disk.ts';
+import { collect } from '../boot-options.ts';
+import { type BackingChoice, backingChoice } from './backing-choice.ts';
+import {
+  asksForHelp,
+  type CreationOptions,
+  creationOptionsHelp,
+  parseCreationOptions,
+} from './creation-options.ts';
+import { EXIT_DONE } from './exit-codes.ts';
+import { withImages } from './images.ts';
+import { interruptible } from './interrupt.ts';
+import { NewImage, type NewImagePlan } from './new-image.ts';
+import {
+  type BackingPolicy,
+  backingPolicyOption,
+  formatOption,
+  parseSizeValue,
+  quietOption,
+} from './option-values.ts';
+import type { SettleExit } from './run-image.ts';
+
+interface CreateOptions {
+  readonly f?: DiskFormat;
+  readonly b?: string;
+  readonly F?: DiskFormat;
+  readonly u?: true;
+  readonly o: readonly string[];
+  readonly q?: true;
+  readonly backing: BackingPolicy;
+}
+
+const HELP = `
+Examples:
+  tsvm image create disk.qcow2 20G
+  tsvm image create -b base.qcow2 -F qcow2 overlay.qcow2
+  tsvm image create -o cluster_size=1M,preallocation=metadata disk.qcow2 20G
+  tsvm image create -f qcow2 -o help                       lists the options of -o`;
+
+export function createCommand(settle: SettleExit): Command {
+  return new Command()
+    .argument('[file]', 'the image; one that is there is replaced')
+    .argument('[size]', 'what a guest sees (default: as large as the backing file)', parseSizeValue)
+    .addOption(formatOption('-f', 'its format'))
+    .option('-b <file>', 'a backing file: the image has what differs from it')
+    .addOption(formatOption('-F', 'the backing file’s format'))
+    .option('-u', 'the backing file is not looked at, and need not be there')
+    .option('-o <options>', 'NAME=VALUE, separated by commas', collect(String), [])
+    .addOption(quietOption())
+    .addOption(backingPolicyOption())
+    .addHelpText('after', HELP)
+    .action(async (path: string | undefined, size: number | undefined, options: CreateOptions) => {
+      if (asksForHelp(options.o)) {
+        process.stdout.write(creationOptionsHelp(diskFormat(path ?? '', options.f)));
+        return;
+      }
+      if (path === undefined) throw new TsvmError('invalid-config', 'the file is missing');
+      settle(await interruptible((signal) => create(path, size, options, signal)));
+    });
+}
+
+async function create(
+  path: string,
+  size: number | undefined,
+  cli: CreateOptions,
+  signal: AbortSignal,
+): Promise<number> {
+  const format = diskFormat(path, cli.f);
+  const options = parseCreationOptions(cli.o, format);
+  const name = cli.b ?? options.backingFile;
+  if (name !== undefined && format === 'raw') {
+    throw new TsvmError('invalid-config', 'a raw image has no backing file: use -f qcow2');
+  }
+  const backing =
+    name === undefined ? undefined : backingChoice(path, name, cli.F ?? options.backingFormat);
+  const sizeBytes = size ?? options.sizeBytes;
+  const plan = {
+    path,
+    format,
+    options,
+    sizeBytes: await checkedSize(backing, sizeBytes, cli),
+    backing: backing && { name: backing.name, format: backing.format },
+  };
+  if (cli.q !== true) process.stdout.write(`${describe(plan)}\n`);
+  const image = new NewImage(plan, hostFiles());
+  try {
+    await image.write(signal);
+    image.closeFiles();
+    await image.appear(true);
+  } catch (error) {
+    image.vanish();
+    throw error;
+  }
+  return EXIT_DONE;
+}
+
+/** The size, as given or as the backing image's, which is looked at in either case. */
+async function checkedSize(
+  backing: BackingChoice | undefined,
+  sizeBytes: number | undefined,
+  { backing: policy, u: unchecked }: CreateOptions,
+): Promise<number> {
+  const backingBytes =
+    backing === undefined || unchecked === true
+      ? undefined
+      : await withImages((images) => {
+          const { format, path } = backing;
+          // Only its size is asked for: it may be in use.
+          return images.open(path, { format, backing: policy, unlocked: true }).sizeBytes;
+        });
+  const bytes = sizeBytes ?? backingBytes;
+  if (bytes !== undefined) return bytes;
+  throw new TsvmError('invalid-config', 'the size is missing: give one such as 20G');
+}
+
+/** The line that qemu-img prints. */
+function describe({ backing, format, options, path, sizeBytes }: NewImagePlan): string {
+  const { preallocation } = options;
+  const all = format === 'raw' ? [`size=${sizeBytes}`] : qcow2Facts(sizeBytes, backing, options);
+  if (preallocation !== undefined) all.push(`preallocation=${preallocation}`);
+  return `Formatting '${path}', fmt=${format} ${all.join(' ')}`;
+}
+
+function qcow2Facts(
+  sizeBytes: number,
+  backing: NewImagePlan['backing'],
+  options: CreationOptions,
+): string[] {
+  const onOff = (value = false) => (value ? 'on' : 'off');
+  const facts = [
+    `cluster_size=${options.clusterBytes ?? 65_536}`,
+    `extended_l2=${onOff(options.extendedL2)}`,
+    `compression_type=${options.compressionType ?? 'zlib'}`,
+    `size=${sizeBytes}`,
+    options.version !== undefined && `compat=${options.version === 2 ? '0.10' : '1.1'}`,
+    backing !== undefined && `backing_file=${backing.name} backing_fmt=${backing.format}`,
+    options.dataFile !== undefined && `data_file=${options.dataFile}`,
+    options.rawDataFile !== undefined && `data_file_raw=${onOff(options.rawDataFile)}`,
+    `lazy_refcounts=${onOff(options.lazyRefcounts)}`,
+    `refcount_bits=${options.refcountBits ?? 16}`,
+  ];
+  return facts.filter((fact) => fact !== false);
+}

@@ -1,0 +1,163 @@
+/** `-o NAME=VALUE,...` of `create` and `convert`. */
+import type { DiskFormat } from '../../backends/disk/format.ts';
+import { isDiskFormat } from '../../backends/disk/format.ts';
+import type { CompressionKind } from '../../backends/disk/qcow2/compression.ts';
+import { PREALLOCATIONS, type Preallocation } from '../../backends/disk/qcow2/create-options.ts';
+import { TsvmError } from '../../errors.ts';
+import { parseImageSize } from './image-size.ts';
+
+/** What the options of a new image say. */
+export interface CreationOptions {
+  readonly sizeBytes?: number;
+  readonly backingFile?: string;
+  readonly backingFormat?: DiskFormat;
+  readonly version?: 2 | 3;
+  readonly clusterBytes?: number;
+  readonly refcountBits?: number;
+  readonly lazyRefcounts?: boolean;
+  readonly extendedL2?: boolean;
+  readonly compressionType?: CompressionKind;
+  readonly dataFile?: string;
+  readonly rawDataFile?: boolean;
+  readonly preallocation?: Preallocation;
+}
+
+interface OptionKind {
+  /** As the list of options shows the value. */
+  readonly value: string;
+  readonly summary: string;
+  /** Whether raw images have it, too. */
+  readonly raw?: true;
+  /** The part of the options that it says; undefined when the value makes no sense. */
+  parse(text: string): CreationOptions | undefined;
+}
+
+const ON_OFF: Readonly<Record<string, boolean>> = { on: true, off: false, yes: true, no: false };
+const COMPAT: Readonly<Record<string, 2 | 3>> = { '0.10': 2, v2: 2, '1.1': 3, v3: 3 };
+
+/** One field, unless there is no value for it. */
+function field<Name extends keyof CreationOptions>(
+  name: Name,
+  value: CreationOptions[Name] | undefined,
+): CreationOptions | undefined {
+  return value === undefined ? undefined : { [name]: value };
+}
+
+const KINDS: Readonly<Record<string, OptionKind>> = {
+  backing_file: {
+    value: '<str>',
+    summary: 'File name of a base image',
+    parse: (text) => field('backingFile', text),
+  },
+  backing_fmt: {
+    value: '<str>',
+    summary: 'Image format of the base image',
+    parse: (text) => field('backingFormat', isDiskFormat(text) ? text : undefined),
+  },
+  cluster_size: {
+    value: '<size>',
+    summary: 'qcow2 cluster size',
+    parse: (text) => field('clusterBytes', parseImageSize(text)),
+  },
+  compat: {
+    value: '<str>',
+    summary: 'Compatibility level (v2 [0.10] or v3 [1.1])',
+    parse: (text) => field('version', COMPAT[text]),
+  },
+  compression_type: {
+    value: '<str>',
+    summary: 'Compression method used for image cluster compression (zlib or zstd)',
+    parse: (text) =>
+      field('compressionType', text === 'zlib' || text === 'zstd' ? text : undefined),
+  },
+  data_file: {
+    value: '<str>',
+    summary: 'File name of an external data file',
+    parse: (text) => field('dataFile', text),
+  },
+  data_file_raw: {
+    value: '<bool (on/off)>',
+    summary: 'The external data file must stay valid as a raw image',
+    parse: (text) => field('rawDataFile', ON_OFF[text]),
+  },
+  extended_l2: {
+    value: '<bool (on/off)>',
+    summary: 'Extended L2 tables',
+    parse: (text) => field('extendedL2', ON_OFF[text]),
+  },
+  lazy_refcounts: {
+    value: '<bool (on/off)>',
+    summary: 'Postpone refcount updates',
+    parse: (text) => field('lazyRefcounts', ON_OFF[text]),
+  },
+  preallocation: {
+    value: '<str>',
+    summary: 'Preallocation mode (off, metadata, falloc, full; for raw not metadata)',
+    raw: true,
+    parse: (text) =>
+      field(
+        'preallocation',
+        PREALLOCATIONS.find((mode) => mode === text),
+      ),
+  },
+  refcount_bits: {
+    value: '<num>',
+    summary: 'Width of a reference count entry in bits',
+    parse: (text) => field('refcountBits', /^\d+$/.test(text) ? Number(text) : undefined),
+  },
+  size: {
+    value: '<size>',
+    summary: 'Virtual disk size',
+    raw: true,
+    parse: (text) => field('sizeBytes', parseImageSize(text)),
+  },
+};
+
+/** What `-o help` shows. */
+export function creationOptionsHelp(format: DiskFormat): string {
+  const lines = Object.entries(KINDS)
+    .filter(([, kind]) => format === 'qcow2' || kind.raw)
+    .map(([name, { value, summary }]) => `  ${`${name}=${value}`.padEnd(23)}- ${summary}\n`);
+  return `Supported ${format} options:\n${lines.join('')}`;
+}
+
+/** Whether one of the lists asks for help. */
+export function asksForHelp(lists: readonly string[]): boolean {
+  return lists.some((list) => splitList(list).some((part) => part === 'help' || part === '?'));
+}
+
+/**
+ * @param lists each as given by one `-o`; a later option counts
+ * @throws TsvmError `invalid-config` for an option that the format does not have, or a value that
+ * makes no sense
+ */
+export function parseCreationOptions(
+  lists: readonly string[],
+  format: DiskFormat,
+): CreationOptions {
+  let options: CreationOptions = {};
+  for (const part of lists.flatMap(splitList)) {
+    const [, name = '', value = 'on'] = /^([^=]*)(?:=(.*))?$/s.exec(part) ?? [];
+    const kind = Object.hasOwn(KINDS, name) ? KINDS[name] : undefined;
+    if (kind === undefined || (format === 'raw' && !kind.raw)) {
+      throw new TsvmError(
+        'invalid-config',
+        `${format} images have no option "${name}": -o help lists those they have`,
+      );
+    }
+    const parsed = kind.parse(value);
+    if (parsed === undefined) {
+      throw new TsvmError('invalid-config', `"${value}" is no value for the option ${name}`);
+    }
+    options = { ...options, ...parsed };
+  }
+  return options;
+}
+
+/** A comma in a value is written twice. */
+function splitList(list: string): string[] {
+  return list
+    .split(/(?<!,),(?!,)/)
+    .map((part) => part.replaceAll(',,', ','))
+    .filter((part) => part !== '');
+}

@@ -1,0 +1,116 @@
+/** What `info` tells of an image: the keys of qemu-img's JSON, in words that QAPI's ImageInfo has. */
+import { fstatSync } from 'node:fs';
+import { dirname, isAbsolute } from 'node:path';
+import { backingFormat, namedFilePath } from '../../backends/disk/backing-file.ts';
+import { type DiskFormat, diskFormat } from '../../backends/disk/format.ts';
+import { openHostFile } from '../../backends/disk/host-file.ts';
+import type { ImageFile } from '../../backends/disk/image-file.ts';
+import { type Header, parseHeader } from '../../backends/disk/qcow2/header.ts';
+import { QCOW2_MAGIC } from '../../backends/disk/qcow2/layout.ts';
+import { readSnapshotTable, type SnapshotInfo } from '../../backends/disk/qcow2/snapshot-table.ts';
+import { TsvmError } from '../../errors.ts';
+import { hostFiles } from '../../kvm/disk.ts';
+import type { BackingPolicy } from './option-values.ts';
+
+/** Backing images below an image that are told of. */
+const DEPTH_MAX = 10;
+
+export interface ImageInfo {
+  readonly filename: string;
+  readonly format: DiskFormat;
+  readonly virtualBytes: number;
+  /** What the file takes up on the host. */
+  readonly actualBytes: number;
+  /** The rest is a qcow2 image's only. */
+  readonly header: Header | undefined;
+  /** The backing file as seen from here, which need not exist. */
+  readonly backingPath: string | undefined;
+  readonly snapshots: readonly SnapshotInfo[];
+}
+
+export interface ImageInfoOptions {
+  readonly format: DiskFormat | undefined;
+  readonly unlocked: boolean;
+}
+
+/**
+ * Looks at an image's header, and opens nothing that it names.
+ * @throws TsvmError `file-unreadable`, `disk-locked`, `invalid-disk`
+ */
+export function readImageInfo(path: string, options: ImageInfoOptions): ImageInfo {
+  const format = options.format ?? shownFormat(path);
+  const file = openHostFile(path, hostFiles(), { readOnly: true, unlocked: options.unlocked });
+  try {
+    const actualBytes = fstatSync(file.fd).blocks * 512;
+    const common = { filename: path, format, actualBytes };
+    if (format === 'raw') return { ...common, ...rawInfo(file) };
+    const header = parseHeader(file);
+    return {
+      ...common,
+      header,
+      virtualBytes: header.sizeBytes,
+      backingPath: backingPath(path, header),
+      snapshots: readSnapshotTable(file, header, header.version).snapshots,
+    };
+  } finally {
+    file.close();
+  }
+}
+
+function rawInfo(file: ImageFile) {
+  const virtualBytes = Math.ceil(file.sizeBytes() / 512) * 512;
+  return { virtualBytes, header: undefined, backingPath: undefined, snapshots: [] };
+}
+
+/**
+ * Infos of an image and its backing images, from the top down.
+ * @throws TsvmError also when the chain loops or is too long, or leads where it is not followed to
+ */
+export function readChainInfo(
+  path: string,
+  options: ImageInfoOptions,
+  backing: BackingPolicy,
+): ImageInfo[] {
+  const allowedFolder = backing === 'allow' ? undefined : dirname(path);
+  const infos = [readImageInfo(path, options)];
+  for (let last = infos[0]; last?.header?.backingName !== undefined; last = infos.at(-1)) {
+    const { backingName, backingFormat: format } = last.header;
+    if (infos.length > DEPTH_MAX) {
+      throw new TsvmError(
+        'invalid-disk',
+        `${path}: the chain of backing files is too long, or loops`,
+      );
+    }
+    infos.push(
+      readImageInfo(namedFilePath('backing file', backingName, last.filename, allowedFolder), {
+        ...options,
+        format: backingFormat(format, backingName, last.filename),
+      }),
+    );
+  }
+  return infos;
+}
+
+/**
+ * The format that is told of when none is given. A name that says raw may be wrong, and to say so is
+ * what this verb is for; what it looks at is not opened as a disk, so the content may be believed.
+ */
+function shownFormat(path: string): DiskFormat {
+  const named = diskFormat(path, undefined);
+  if (named !== 'raw') return named;
+  const magic = Buffer.alloc(4);
+  const file = openHostFile(path, hostFiles(), { readOnly: true, unlocked: true });
+  try {
+    file.readSync(0, magic);
+  } finally {
+    file.close();
+  }
+  return magic.readUInt32BE() === QCOW2_MAGIC ? 'qcow2' : 'raw';
+}
+
+function backingPath(path: string, { backingName }: Header): string | undefined {
+  if (backingName === undefined || isAbsolute(backingName) || /^[^/]*:/.test(backingName)) {
+    return backingName;
+  }
+  return path.slice(0, path.lastIndexOf('/') + 1) + backingName;
+}

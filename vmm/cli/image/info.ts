@@ -1,0 +1,141 @@
+import { Command } from 'commander';
+import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { Header } from '../../backends/disk/qcow2/header.ts';
+import type { SnapshotInfo } from '../../backends/disk/qcow2/snapshot-table.ts';
+import { printable } from '../../util/printable.ts';
+import { EXIT_DONE } from './exit-codes.ts';
+import { type ImageInfo, readChainInfo, readImageInfo } from './image-info.ts';
+import { formatImageSize } from './image-size.ts';
+import {
+  type BackingPolicy,
+  backingPolicyOption,
+  formatOption,
+  outputOption,
+  unlockedOption,
+} from './option-values.ts';
+import type { SettleExit } from './run-image.ts';
+import { snapshotLines } from './snapshot-lines.ts';
+
+interface InfoOptions {
+  readonly f?: DiskFormat;
+  readonly output: 'human' | 'json';
+  readonly backingChain?: true;
+  readonly forceShare?: true;
+  readonly backing: BackingPolicy;
+}
+
+const HELP = `
+Without -f, a file that begins like a qcow2 image is told of as one, whatever its name. Other verbs
+go by the name.
+
+Examples:
+  tsvm image info disk.qcow2
+  tsvm image info --output json --backing-chain overlay.qcow2`;
+
+export function infoCommand(settle: SettleExit): Command {
+  return new Command()
+    .argument('<file>', 'the image')
+    .addOption(formatOption('-f', 'its format'))
+    .addOption(outputOption())
+    .option('--backing-chain', 'tells of its backing images as well')
+    .addOption(unlockedOption())
+    .addOption(backingPolicyOption())
+    .addHelpText('after', HELP)
+    .action((path: string, options: InfoOptions) => {
+      settle(info(path, options));
+    });
+}
+
+function info(path: string, { f: format, output, ...options }: InfoOptions): number {
+  const unlocked = options.forceShare === true;
+  const chain = options.backingChain === true;
+  const infos = chain
+    ? readChainInfo(path, { format, unlocked }, options.backing)
+    : [readImageInfo(path, { format, unlocked })];
+  if (output === 'json') {
+    const all = infos.map(infoJson);
+    process.stdout.write(`${JSON.stringify(chain ? all : all[0], undefined, 4)}\n`);
+  } else {
+    process.stdout.write(infos.map((one) => `${infoLines(one).join('\n')}\n`).join('\n'));
+  }
+  return EXIT_DONE;
+}
+
+function infoJson({ header, snapshots, ...info }: ImageInfo): object {
+  return {
+    ...(header?.backingFormat !== undefined && {
+      'backing-filename-format': header.backingFormat,
+    }),
+    ...(snapshots.length > 0 && { snapshots: snapshots.map(snapshotJson) }),
+    'virtual-size': info.virtualBytes,
+    filename: info.filename,
+    ...(header !== undefined && { 'cluster-size': 2 ** header.clusterBits }),
+    format: info.format,
+    'actual-size': info.actualBytes,
+    ...(header !== undefined && {
+      'format-specific': { type: 'qcow2', data: Object.fromEntries(qcow2Facts(header)) },
+    }),
+    ...(info.backingPath !== undefined && { 'full-backing-filename': info.backingPath }),
+    ...(header?.backingName !== undefined && { 'backing-filename': header.backingName }),
+    'dirty-flag': header?.dirty ?? false,
+  };
+}
+
+function snapshotJson(snapshot: SnapshotInfo): object {
+  const clock = snapshot.vmClockNanoseconds;
+  return {
+    ...(snapshot.icount !== undefined && { icount: Number(snapshot.icount) }),
+    'vm-clock-nsec': Number(clock % 1_000_000_000n),
+    name: snapshot.name,
+    'date-sec': snapshot.dateSeconds,
+    'date-nsec': snapshot.dateNanoseconds,
+    'vm-clock-sec': Number(clock / 1_000_000_000n),
+    id: snapshot.id,
+    'vm-state-size': snapshot.vmStateBytes,
+  };
+}
+
+/** What is told of a qcow2 image besides, by its names in JSON. */
+function qcow2Facts(header: Header): [string, string | number | boolean][] {
+  const old = header.version === 2;
+  const facts: ([string, string | number | boolean] | false)[] = [
+    ['compat', old ? '0.10' : '1.1'],
+    ['compression-type', header.compressionType],
+    !old && ['lazy-refcounts', header.lazyRefcounts],
+    ['refcount-bits', header.refcountBits],
+    header.dataFileName !== undefined && ['data-file', header.dataFileName],
+    header.externalDataFile && ['data-file-raw', header.rawExternalData],
+    !old && ['corrupt', header.corrupt],
+    !old && ['extended-l2', header.extendedL2],
+  ];
+  return facts.filter((fact) => fact !== false);
+}
+
+function infoLines(info: ImageInfo): string[] {
+  const { header, snapshots, virtualBytes } = info;
+  const lines = [
+    `image: ${info.filename}`,
+    `file format: ${info.format}`,
+    `virtual size: ${formatImageSize(virtualBytes)} (${virtualBytes} bytes)`,
+    `disk size: ${formatImageSize(info.actualBytes)}`,
+  ];
+  if (header === undefined) return lines;
+  lines.push(`cluster_size: ${2 ** header.clusterBits}`);
+  if (header.dirty) lines.push('cleanly shut down: no');
+  if (header.backingName !== undefined) {
+    const shown = printable(header.backingName);
+    const path = info.backingPath;
+    const actual =
+      path === undefined || path === header.backingName ? '' : ` (actual path: ${path})`;
+    lines.push(`backing file: ${shown}${actual}`);
+  }
+  if (header.backingFormat !== undefined) {
+    lines.push(`backing file format: ${printable(header.backingFormat)}`);
+  }
+  if (snapshots.length > 0) lines.push(...snapshotLines(snapshots));
+  lines.push('Format specific information:');
+  for (const [name, value] of qcow2Facts(header)) {
+    lines.push(`    ${name.replaceAll('-', ' ')}: ${printable(String(value))}`);
+  }
+  return lines;
+}

@@ -1,0 +1,36 @@
+import { constants } from 'node:os';
+import { exitCodeOfSignal } from '../exit-codes.ts';
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** The user, or the system, wants the process to end. */
+class Interruption extends Error {
+  readonly signalNumber: number;
+
+  constructor(signal: (typeof SIGNALS)[number]) {
+    super(`interrupted by ${signal}`);
+    this.signalNumber = constants.signals[signal];
+  }
+}
+
+/**
+ * Does work that must not be broken off anywhere: a signal to end only aborts `signal`, and the work
+ * cleans up after itself.
+ * @returns the work's exit code, or the signal's if that ended it
+ */
+export async function interruptible(
+  work: (signal: AbortSignal) => Promise<number>,
+): Promise<number> {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const abort = (name: (typeof SIGNALS)[number]) => controller.abort(new Interruption(name));
+  for (const name of SIGNALS) process.on(name, abort);
+  try {
+    return await work(signal);
+  } catch (error) {
+    if (error instanceof Interruption) return exitCodeOfSignal(error.signalNumber);
+    throw error;
+  } finally {
+    for (const name of SIGNALS) process.off(name, abort);
+  }
+}

@@ -1,0 +1,98 @@
+import { Command } from 'commander';
+import type { DiskFormat } from '../../backends/disk/format.ts';
+import { type MapEntry, mapEntries } from '../../backends/disk/tools/map.ts';
+import { TsvmError } from '../../errors.ts';
+import { EXIT_DONE } from './exit-codes.ts';
+import { withImages } from './images.ts';
+import {
+  type BackingPolicy,
+  backingPolicyOption,
+  formatOption,
+  outputOption,
+  parseSizeValue,
+  unlockedOption,
+} from './option-values.ts';
+import type { SettleExit } from './run-image.ts';
+
+interface MapOptions {
+  readonly f?: DiskFormat;
+  readonly output: 'human' | 'json';
+  readonly startOffset: number;
+  readonly maxLength: number;
+  readonly forceShare?: true;
+  readonly backing: BackingPolicy;
+}
+
+const HELP = `
+Examples:
+  tsvm image map disk.qcow2
+  tsvm image map --output json -f raw disk.img`;
+
+export function mapCommand(settle: SettleExit): Command {
+  return new Command()
+    .argument('<file>', 'the image')
+    .addOption(formatOption('-f', 'its format'))
+    .addOption(outputOption())
+    .option('-s, --start-offset <bytes>', 'where to begin', parseSizeValue, 0)
+    .option(
+      '-l, --max-length <bytes>',
+      'how much to look at',
+      parseSizeValue,
+      Number.MAX_SAFE_INTEGER,
+    )
+    .addOption(unlockedOption())
+    .addOption(backingPolicyOption())
+    .addHelpText('after', HELP)
+    .action(async (path: string, options: MapOptions) => {
+      settle(await map(path, options));
+    });
+}
+
+function map(path: string, options: MapOptions): Promise<number> {
+  const { backing, f: format, forceShare: unlocked = false, maxLength, startOffset } = options;
+  return withImages((images) => {
+    const image = images.open(path, { format, backing, unlocked });
+    const length = Math.min(Math.max(0, image.sizeBytes - startOffset), maxLength);
+    const entries = mapEntries(image, startOffset, length);
+    if (options.output === 'json') writeJson(entries);
+    else writeTable(entries, path);
+    return EXIT_DONE;
+  });
+}
+
+/** An entry a line, as programs that read by lines know it. */
+function writeJson(entries: Iterable<MapEntry>): void {
+  let separator = '[';
+  for (const { start, length, depth, present, zero, data, offset } of entries) {
+    const place = offset === undefined ? '' : `, "offset": ${offset}`;
+    process.stdout.write(
+      `${separator}{ "start": ${start}, "length": ${length}, "depth": ${depth}, ` +
+        `"present": ${present}, "zero": ${zero}, "data": ${data}${place}}`,
+    );
+    separator = ',\n';
+  }
+  process.stdout.write(separator === '[' ? '[]\n' : ']\n');
+}
+
+function writeTable(entries: Iterable<MapEntry>, path: string): void {
+  process.stdout.write(tableLine('Offset', 'Length', 'Mapped to', 'File'));
+  for (const { start, length, zero, data, offset, filename } of entries) {
+    if (!data) continue;
+    if (offset === undefined) {
+      throw new TsvmError(
+        'invalid-config',
+        `${path} has compressed clusters, which the table has no column for: use --output json`,
+      );
+    }
+    if (zero) continue;
+    process.stdout.write(tableLine(hex(start), hex(length), hex(offset), filename ?? ''));
+  }
+}
+
+function tableLine(...[offset, length, mappedTo, file]: [string, string, string, string]): string {
+  return `${offset.padEnd(16)}${length.padEnd(16)}${mappedTo.padEnd(16)}${file}\n`;
+}
+
+function hex(bytes: number): string {
+  return bytes === 0 ? '0' : `0x${bytes.toString(16)}`;
+}

@@ -1,0 +1,66 @@
+import { InvalidArgumentError, Option } from 'commander';
+import { DISK_FORMATS, type DiskFormat, isDiskFormat } from '../../backends/disk/format.ts';
+import { parseImageSize } from './image-size.ts';
+
+/** `-f`, `-F`, `-O`. */
+export function parseFormat(text: string): DiskFormat {
+  if (isDiskFormat(text)) return text;
+  throw new InvalidArgumentError(`There are ${DISK_FORMATS.join(' and ')}.`);
+}
+
+/** A size: bytes. */
+export function parseSizeValue(text: string): number {
+  const bytes = parseImageSize(text);
+  if (bytes === undefined) {
+    throw new InvalidArgumentError('Give a number of bytes, or one with k, M, G, T, P or E.');
+  }
+  return bytes;
+}
+
+/** A whole number from `least` to `most`. */
+export function parseNumber(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = /^(0x[0-9a-f]+|\d+)$/i.test(text) ? Number(text) : Number.NaN;
+    if (value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`Give a number from ${least} to ${most}.`);
+  };
+}
+
+/** What may be opened besides the image itself: see `openImage`. */
+export type BackingPolicy = 'same-folder' | 'allow';
+
+/** QEMU's cache modes; `unsafe`: it need not be on the host's disk at the end. */
+const CACHE_MODES = ['none', 'writeback', 'writethrough', 'directsync', 'unsafe'] as const;
+export type CacheMode = (typeof CACHE_MODES)[number];
+
+export function formatOption(flag: '-f' | '-F' | '-O', what: string): Option {
+  return new Option(`${flag} <format>`, what).argParser(parseFormat);
+}
+
+export function backingPolicyOption(): Option {
+  return new Option('--backing <files>', 'backing files outside the image’s folder: opened or not')
+    .choices(['same-folder', 'allow'])
+    .default('same-folder');
+}
+
+export function outputOption(): Option {
+  return new Option('--output <form>', 'for people or for programs')
+    .choices(['human', 'json'])
+    .default('human');
+}
+
+export function cacheOption(flag: '-t' | '-T', what: string): Option {
+  return new Option(`${flag} <cache>`, what).choices(CACHE_MODES);
+}
+
+export function quietOption(): Option {
+  return new Option('-q', 'prints errors only');
+}
+
+export function progressOption(): Option {
+  return new Option('-p', 'shows progress, in a terminal or not');
+}
+
+export function unlockedOption(): Option {
+  return new Option('-U, --force-share', 'reads it though another program may be writing it');
+}

@@ -1,0 +1,123 @@
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { DiskImage } from '../../backends/disk/image.ts';
+import { PREALLOCATIONS, type Preallocation } from '../../backends/disk/qcow2/create-options.ts';
+import { preallocate } from '../../backends/disk/qcow2/preallocate.ts';
+import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
+import { preallocateRaw } from '../../backends/disk/tools/preallocate-raw.ts';
+import { TsvmError } from '../../errors.ts';
+import { EXIT_DONE } from './exit-codes.ts';
+import { parseImageSize } from './image-size.ts';
+import { withImages } from './images.ts';
+import { interruptible } from './interrupt.ts';
+import {
+  type BackingPolicy,
+  backingPolicyOption,
+  formatOption,
+  quietOption,
+} from './option-values.ts';
+import type { SettleExit } from './run-image.ts';
+
+/** A size, or a difference to the present one. */
+export interface NewSize {
+  readonly sign: '' | '+' | '-';
+  readonly bytes: number;
+}
+
+interface ResizeOptions {
+  readonly f?: DiskFormat;
+  readonly preallocation: Preallocation;
+  readonly shrink?: true;
+  readonly q?: true;
+  readonly backing: BackingPolicy;
+}
+
+const HELP = `
+Examples:
+  tsvm image resize disk.qcow2 20G
+  tsvm image resize disk.img +512M
+  tsvm image resize --shrink disk.qcow2 -1G`;
+
+export function resizeCommand(settle: SettleExit): Command {
+  return new Command()
+    .argument('<file>', 'the image, which no machine may be using')
+    .argument(
+      '<size>',
+      'its size from now on, or what is added (+) or taken away (-)',
+      parseNewSize,
+    )
+    .addOption(formatOption('-f', 'its format'))
+    .addOption(
+      new Option('--preallocation <mode>', 'gives what is new its space in advance')
+        .choices(PREALLOCATIONS)
+        .default('off'),
+    )
+    .option('--shrink', 'what lies behind a smaller size may be lost')
+    .addOption(quietOption())
+    .addOption(backingPolicyOption())
+    .addHelpText('after', HELP)
+    .action(async (path: string, size: NewSize, options: ResizeOptions) => {
+      settle(await interruptible((signal) => resize(path, size, options, signal)));
+    });
+}
+
+/** A size that begins with a minus is no option. */
+export function withSizeLast(args: readonly string[]): string[] {
+  const last = args.at(-1);
+  const others = args.slice(0, -1);
+  if (last === undefined || !/^-\d/.test(last) || others.at(-1) === '--') return [...args];
+  return [...others, '--', last];
+}
+
+export function parseNewSize(text: string): NewSize {
+  const [, sign = '', digits = ''] = /^([+-]?)(.*)$/s.exec(text) ?? [];
+  const bytes = parseImageSize(digits);
+  if (bytes === undefined) {
+    throw new InvalidArgumentError('Give a size such as 20G, or a difference such as +512M.');
+  }
+  return { sign: sign === '+' || sign === '-' ? sign : '', bytes };
+}
+
+function resize(
+  path: string,
+  size: NewSize,
+  { backing, f: format, preallocation, ...options }: ResizeOptions,
+  signal: AbortSignal,
+): Promise<number> {
+  return withImages(async (images) => {
+    const image = images.open(path, { format, backing, readOnly: false });
+    const oldBytes = image.sizeBytes;
+    const bytes = newBytes(oldBytes, size);
+    if (bytes < oldBytes && options.shrink !== true) {
+      throw new TsvmError(
+        'invalid-config',
+        `what ${path} has behind the new end would be lost: if that is meant, use --shrink`,
+      );
+    }
+    if (bytes <= oldBytes && preallocation !== 'off') {
+      throw new TsvmError('invalid-config', '--preallocation is for an image that grows');
+    }
+    image.resizeSync(bytes);
+    await preallocateFrom(image, preallocation, oldBytes, signal);
+    await image.flush();
+    if (options.q !== true) process.stdout.write('Image resized.\n');
+    return EXIT_DONE;
+  });
+}
+
+function newBytes(oldBytes: number, { sign, bytes }: NewSize): number {
+  if (sign === '') return bytes;
+  const sum = sign === '+' ? oldBytes + bytes : oldBytes - bytes;
+  if (Number.isSafeInteger(sum) && sum >= 0) return sum;
+  throw new TsvmError('invalid-config', `the image has ${oldBytes} bytes: no size would be left`);
+}
+
+async function preallocateFrom(
+  image: DiskImage,
+  preallocation: Preallocation,
+  offset: number,
+  signal: AbortSignal,
+): Promise<void> {
+  if (image instanceof Qcow2Image) await preallocate(image, preallocation, offset, signal);
+  else await preallocateRaw(image.file, preallocation, offset, image.sizeBytes, signal);
+}

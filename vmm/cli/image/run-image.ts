@@ -1,0 +1,125 @@
+import { type Command, CommanderError } from 'commander';
+import { TsvmError } from '../../errors.ts';
+import { EXIT_COMPARE_NOT_OPENED, EXIT_DONE, EXIT_FAILED } from './exit-codes.ts';
+
+/** Told the exit code of a verb that was done. */
+export type SettleExit = (code: number) => void;
+
+interface LoadedVerb {
+  createCommand(settle: SettleExit): Command;
+  /** Makes the arguments plain for the command, where qemu-img has rules of its own. */
+  arrange?(args: readonly string[]): string[];
+}
+
+interface Verb {
+  readonly summary: string;
+  /** Only the verb that is run is loaded. */
+  load(): Promise<LoadedVerb>;
+}
+
+const VERBS: Readonly<Record<string, Verb>> = {
+  bench: {
+    summary: 'Measures how fast an image is read or written.',
+    load: async () => ({ createCommand: (await import('./bench.ts')).benchCommand }),
+  },
+  check: {
+    summary: 'Looks for errors in a qcow2 image, and repairs them.',
+    load: async () => {
+      const verb = await import('./check.ts');
+      return { createCommand: verb.checkCommand, arrange: verb.withRepairMode };
+    },
+  },
+  commit: {
+    summary: 'Writes what an image has into its backing image.',
+    load: async () => ({ createCommand: (await import('./commit.ts')).commitCommand }),
+  },
+  compare: {
+    summary: 'Tells whether two images hold the same.',
+    load: async () => ({ createCommand: (await import('./compare.ts')).compareCommand }),
+  },
+  convert: {
+    summary: 'Copies an image into a new one, of the same format or another.',
+    load: async () => ({ createCommand: (await import('./convert.ts')).convertCommand }),
+  },
+  create: {
+    summary: 'Makes a new, empty image.',
+    load: async () => ({ createCommand: (await import('./create.ts')).createCommand }),
+  },
+  info: {
+    summary: 'Tells what an image is.',
+    load: async () => ({ createCommand: (await import('./info.ts')).infoCommand }),
+  },
+  map: {
+    summary: 'Tells what parts of an image have content, and where it is.',
+    load: async () => ({ createCommand: (await import('./map.ts')).mapCommand }),
+  },
+  rebase: {
+    summary: 'Gives an image another backing image.',
+    load: async () => ({ createCommand: (await import('./rebase.ts')).rebaseCommand }),
+  },
+  resize: {
+    summary: 'Makes an image larger or smaller.',
+    load: async () => {
+      const verb = await import('./resize.ts');
+      return { createCommand: verb.resizeCommand, arrange: verb.withSizeLast };
+    },
+  },
+  snapshot: {
+    summary: 'Lists, takes, applies or deletes snapshots inside an image.',
+    load: async () => ({ createCommand: (await import('./snapshot.ts')).snapshotCommand }),
+  },
+};
+
+const HELP = `Usage: tsvm image <verb> [options] <file>
+
+Makes and works on disk images: raw and qcow2. Options, output and exit codes are qemu-img's.
+
+Verbs:
+${Object.entries(VERBS)
+  .map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`)
+  .join('\n')}
+
+An image's format is as -f says, else by its name: .qcow2, and everything else is raw. It is never
+guessed from the content, which a guest may have written. Backing files are opened when they are in
+the image's folder or below it; --backing allow opens the others.
+
+"tsvm image <verb> --help" tells more.
+`;
+
+/** Runs `tsvm image ARGS...`. @returns the exit code */
+export async function runImage(args: readonly string[]): Promise<number> {
+  const [name = '--help', ...rest] = args;
+  if (name === '--help' || name === '-h' || name === 'help') {
+    process.stdout.write(HELP);
+    return EXIT_DONE;
+  }
+  // Whoever reads the output may have enough of it.
+  process.stdout.on('error', () => {});
+  const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
+  if (verb === undefined) {
+    process.stderr.write(`tsvm image: there is no "${name}" (tsvm image --help lists the verbs)\n`);
+    return EXIT_FAILED;
+  }
+  const failed = name === 'compare' ? EXIT_COMPARE_NOT_OPENED : EXIT_FAILED;
+  let code = EXIT_DONE;
+  try {
+    const { arrange, createCommand } = await verb.load();
+    const command = createCommand((settled) => {
+      code = settled;
+    });
+    command
+      .name(`tsvm image ${name}`)
+      .description(verb.summary)
+      .allowExcessArguments(false)
+      .showHelpAfterError(`(tsvm image ${name} --help shows what there is)`)
+      .exitOverride();
+    await command.parseAsync(arrange?.(rest) ?? rest, { from: 'user' });
+    return code;
+  } catch (error) {
+    // Commander has printed its message; help comes this way too, with code 0.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_DONE : failed;
+    if (!(error instanceof TsvmError)) throw error;
+    process.stderr.write(`tsvm image ${name}: ${error.message}\n`);
+    return failed;
+  }
+}

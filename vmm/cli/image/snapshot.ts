@@ -1,0 +1,70 @@
+import { Command, Option } from 'commander';
+import type { DiskFormat } from '../../backends/disk/format.ts';
+import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
+import {
+  applySnapshot,
+  createSnapshot,
+  deleteSnapshot,
+  listSnapshots,
+} from '../../backends/disk/qcow2/snapshots.ts';
+import { TsvmError } from '../../errors.ts';
+import { EXIT_DONE } from './exit-codes.ts';
+import { withImages } from './images.ts';
+import { formatOption, quietOption, unlockedOption } from './option-values.ts';
+import type { SettleExit } from './run-image.ts';
+import { snapshotLines } from './snapshot-lines.ts';
+
+interface SnapshotOptions {
+  readonly f?: DiskFormat;
+  readonly l?: true;
+  readonly c?: string;
+  readonly a?: string;
+  readonly d?: string;
+  readonly forceShare?: true;
+}
+
+const HELP = `
+Without -c, -a or -d, the snapshots are listed.
+
+Examples:
+  tsvm image snapshot -l disk.qcow2
+  tsvm image snapshot -c "before the upgrade" disk.qcow2
+  tsvm image snapshot -a 1 disk.qcow2`;
+
+export function snapshotCommand(settle: SettleExit): Command {
+  return new Command()
+    .argument('<file>', 'the image, which no machine may be using')
+    .addOption(formatOption('-f', 'its format'))
+    .addOption(new Option('-l', 'lists the snapshots').conflicts(['c', 'a', 'd']))
+    .addOption(new Option('-c <name>', 'takes one').conflicts(['a', 'd']))
+    .addOption(new Option('-a <snapshot>', 'makes the disk what it was then').conflicts('d'))
+    .addOption(new Option('-d <snapshot>', 'deletes one'))
+    .addOption(quietOption())
+    .addOption(unlockedOption())
+    .addHelpText('after', HELP)
+    .action(async (path: string, options: SnapshotOptions) => {
+      settle(await snapshot(path, options));
+    });
+}
+
+function snapshot(path: string, options: SnapshotOptions): Promise<number> {
+  const { a: toApply, c: toCreate, d: toDelete, f: format } = options;
+  const readOnly = toApply === undefined && toCreate === undefined && toDelete === undefined;
+  const unlocked = options.forceShare === true;
+  return withImages((images) => {
+    // What lies below the image is neither read nor written.
+    const image = images.open(path, { format, readOnly, unlocked, backing: 'none' });
+    if (!(image instanceof Qcow2Image)) {
+      if (readOnly) return EXIT_DONE;
+      throw new TsvmError('invalid-config', `${path} is raw: only qcow2 images have snapshots`);
+    }
+    if (toCreate !== undefined) createSnapshot(image, toCreate);
+    else if (toApply !== undefined) applySnapshot(image, toApply);
+    else if (toDelete !== undefined) deleteSnapshot(image, toDelete);
+    else {
+      const snapshots = listSnapshots(image);
+      if (snapshots.length > 0) process.stdout.write(`${snapshotLines(snapshots).join('\n')}\n`);
+    }
+    return EXIT_DONE;
+  });
+}
