@@ -45,12 +45,12 @@ export async function recordOperations(
   const model = DiskModel.over(below, options.sizeBytes);
   const open = () => openInMemory(files, backing, false);
 
-  const preparation = new Recording(recipe, patterns, journal, model, open);
+  const preparation = new Recording(recipe, patterns, journal, model, below, open);
   await preparation.run(recipe.prefill);
   const initial = files.map((file) => file.content());
   journal.events.length = 0;
   for (const file of files) sabotage?.(file);
-  const recording = new Recording(recipe, patterns, journal, model, open);
+  const recording = new Recording(recipe, patterns, journal, model, below, open);
   await recording.run(recipe.operations);
   return { initial, journal, history: recording.history, backing };
 }
@@ -61,6 +61,8 @@ class Recording {
   readonly #patterns: Patterns;
   readonly #journal: Journal;
   readonly #model: DiskModel;
+  /** The backing image. */
+  readonly #below: DiskModel;
   readonly #open: () => Qcow2Image;
   #image: Qcow2Image;
   /** A flush that operations go on beside. */
@@ -71,12 +73,14 @@ class Recording {
     patterns: Patterns,
     journal: Journal,
     model: DiskModel,
+    below: DiskModel,
     open: () => Qcow2Image,
   ) {
     this.#recipe = recipe;
     this.#patterns = patterns;
     this.#journal = journal;
     this.#model = model;
+    this.#below = below;
     this.#open = open;
     this.#image = open();
   }
@@ -102,16 +106,27 @@ class Recording {
     if (operation.kind === 'reopen') this.#reopen();
     else await applyToEngine(this.#image, operation, this.#model, this.#patterns);
     const end = this.#journal.now();
-    if (operation.kind === 'resize' && operation.sizeBytes < this.#model.sizeBytes) {
-      // What will be cut off may be gone already when the size is still the old one.
-      this.#model.zero(operation.sizeBytes, this.#model.sizeBytes - operation.sizeBytes);
-      this.history.addState(begin, end, this.#model);
-    }
+    if (operation.kind === 'resize') this.#addCutStates(begin, end, operation.sizeBytes);
     applyToModel(this.#model, operation, image, hasBacking, this.#patterns);
     this.history.addState(begin, end, this.#model);
     if (operation.kind === 'flush') this.history.addFlush(begin, end);
     if (operation.kind.endsWith('-snapshot')) this.history.addSnapshotChange(begin, end);
     if (operation.kind === 'create-snapshot') this.history.addSnapshot(operation.name, this.#model);
+  }
+
+  /**
+   * While a disk is cut, what will be behind its end may be gone when the size is still the old one:
+   * it is zero, or what the backing image has there.
+   */
+  #addCutStates(begin: number, end: number, sizeBytes: number): void {
+    const cutBytes = this.#model.sizeBytes - sizeBytes;
+    if (cutBytes <= 0) return;
+    this.#model.zero(sizeBytes, cutBytes);
+    this.history.addState(begin, end, this.#model);
+    if (sizeBytes >= this.#below.sizeBytes) return;
+    const shown = Math.min(cutBytes, this.#below.sizeBytes - sizeBytes);
+    this.#model.write(sizeBytes, this.#below.read(sizeBytes, shown));
+    this.history.addState(begin, end, this.#model);
   }
 
   async #flush(): Promise<void> {

@@ -117,9 +117,7 @@ function randomCrashRecipe(random: Random, count: number): CrashRecipe {
     image,
     backingBytes,
     prefill: randomPrefill(random.fork(), image, random.between(0, 8)),
-    operations: randomOperations(random.fork(), recipe, count).filter(
-      (o) => !process.env['NOGROW'] || o.kind !== 'resize',
-    ),
+    operations: randomOperations(random.fork(), recipe, count),
   };
 }
 

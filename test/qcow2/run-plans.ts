@@ -35,6 +35,24 @@ export function crashPlan(environment: Environment): CrashPlan {
   };
 }
 
+export function killPlan(environment: Environment): {
+  readonly seed: number;
+  readonly kills: number;
+} {
+  return {
+    seed: seedOf(environment),
+    kills: numberOf(environment, 'TSVM_QCOW2_KILLS') ?? 100,
+  };
+}
+
+/** For a longer run by hand there is run-fuzz.ts. */
+export function fuzzPlan(environment: Environment): {
+  readonly seed: number;
+  readonly seconds: number;
+} {
+  return { seed: seedOf(environment) * 100, seconds: 20 };
+}
+
 function seedOf(environment: Environment): number {
   return numberOf(environment, 'TSVM_QCOW2_SEED') ?? Date.now() % 2 ** 32;
 }

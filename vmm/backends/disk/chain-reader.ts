@@ -41,13 +41,19 @@ export class ChainReader {
   async #read(offset: number, length: number): Promise<Uint8Array> {
     const data = new Uint8Array(length);
     const reads: Promise<void>[] = [];
-    visitChain(this.#image, offset, offset + length, (run) => {
-      const at = run.offset - offset;
-      const part = data.subarray(at, at + run.length);
-      if (run.kind === 'compressed') reads.push(this.#copyInflated(run, part));
-      else if (run.kind === 'data') reads.push(run.layer.read(run.offset, part));
-      return true;
-    });
+    try {
+      visitChain(this.#image, offset, offset + length, (run) => {
+        const at = run.offset - offset;
+        const part = data.subarray(at, at + run.length);
+        if (run.kind === 'compressed') reads.push(this.#copyInflated(run, part));
+        else if (run.kind === 'data') reads.push(run.layer.read(run.offset, part));
+        return true;
+      });
+    } catch (error) {
+      // Those that fail as well must not do so with nobody waiting for them.
+      await Promise.allSettled(reads);
+      throw error;
+    }
     await Promise.all(reads);
     return data;
   }

@@ -9,6 +9,8 @@ import { MappedSpans } from './mapped-spans.ts';
 const SPAN_CLUSTERS = 4096;
 /** So many found extents are pushed before more are looked for. */
 const PUSHED_MAX = 4096;
+/** A file grows in steps of this: to grow, it waits for the writes in flight. */
+const GROWTH_BYTES = 2 ** 20;
 /** Some 100 bytes each in the data plane. */
 const EXTENTS_MAX = 65_536;
 
@@ -119,8 +121,8 @@ export class ExtentPusher {
     let bytes = file.sizeBytes();
     if (bytes < end && writable && !file.isBlockDevice) {
       // Nothing else lets it grow meanwhile: the data plane writes where it has extents.
-      file.truncateSync(end);
-      bytes = end;
+      bytes = Math.ceil(end / GROWTH_BYTES) * GROWTH_BYTES;
+      file.truncateSync(bytes);
     }
     this.#fileBytes.set(file, bytes);
     return bytes;

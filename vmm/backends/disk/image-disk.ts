@@ -154,10 +154,14 @@ export class ImageDisk implements DiskBackend {
   /** Makes a range writable, and perhaps what lies behind it; answers what it is now. */
   #prepare({ offset, end }: DiskRange): DiskRange {
     this.#image.prepareWriteSync(offset, end - offset);
-    const aheadEnd = this.#zeroesEnd(end, this.#ahead.next(offset, end));
-    if (aheadEnd === end) return { offset, end };
-    this.#image.prepareWriteSync(end, aheadEnd - end);
-    return { offset, end: aheadEnd };
+    try {
+      const aheadEnd = this.#zeroesEnd(end, this.#ahead.next(offset, end));
+      if (aheadEnd > end) this.#image.prepareWriteSync(end, aheadEnd - end);
+      return { offset, end: aheadEnd };
+    } catch {
+      // There is no room for more than what was asked for.
+      return { offset, end };
+    }
   }
 
   /** Where the zeroes end that begin at `offset`: preparing them copies nothing. */

@@ -1,13 +1,7 @@
-import { TsvmError } from '../../errors.ts';
 import type { DiskBackend } from './disk.ts';
 import type { DiskFormat } from './format.ts';
 import type { HostFiles } from './host-file.ts';
-import type { DiskImage } from './image.ts';
-import { ImageDisk } from './image-disk.ts';
-import { closeImage, openImage } from './open-image.ts';
-import { Qcow2Image } from './qcow2/qcow2-image.ts';
 import { openRawDisk } from './raw.ts';
-import { openThrowAwayImage } from './throw-away.ts';
 
 export interface OpenDiskOptions {
   readonly format: DiskFormat;
@@ -23,31 +17,10 @@ export interface OpenDiskOptions {
  * Opens a disk image for a machine.
  * @throws TsvmError as `openImage` does; `invalid-disk` when it has no sector
  */
-export function openDisk(path: string, options: OpenDiskOptions): DiskBackend {
+export async function openDisk(path: string, options: OpenDiskOptions): Promise<DiskBackend> {
   const { format, readOnly, overlay, hostFiles } = options;
   if (format === 'raw' && !overlay) return openRawDisk(path, readOnly, hostFiles);
-  const image = openImage(path, { ...options, readOnly: readOnly || overlay });
-  try {
-    if (image.sizeBytes === 0) {
-      throw new TsvmError('invalid-disk', `${path} is empty: give it a size`);
-    }
-    if (overlay) return overlayDisk(image, hostFiles);
-    if (!(image instanceof Qcow2Image)) throw new Error(`${image.format} has no disk`);
-    return new ImageDisk(image, { throwAway: false, close: () => closeImage(image) });
-  } catch (error) {
-    closeImage(image);
-    throw error;
-  }
-}
-
-function overlayDisk(base: DiskImage, hostFiles: HostFiles): ImageDisk {
-  const image = openThrowAwayImage(base, hostFiles);
-  return new ImageDisk(image, {
-    throwAway: true,
-    close: () => {
-      // Not the image: that would write what is outstanding.
-      image.file.close();
-      closeImage(base);
-    },
-  });
+  // Only now: a raw disk starts without the many modules of qcow2.
+  const { openImageDisk } = await import('./open-image-disk.ts');
+  return openImageDisk(path, options);
 }

@@ -1,4 +1,3 @@
-import { fstatSync, statSync } from 'node:fs';
 import { Command } from 'commander';
 import type { DiskFormat } from '../../backends/disk/format.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
@@ -18,6 +17,7 @@ import {
   quietOption,
 } from './option-values.ts';
 import type { SettleExit } from './run-image.ts';
+import { depthInChain } from './same-file.ts';
 
 interface CommitOptions {
   readonly f?: DiskFormat;
@@ -90,14 +90,8 @@ function depthOf(
   { backing, f: format }: CommitOptions,
 ): Promise<number> {
   return withImages((images) => {
-    const wanted = statSync(basePath, { throwIfNoEntry: false });
-    const image = images.open(path, { format, backing });
-    let depth = 1;
-    for (let layer = image.backing; layer !== undefined; layer = layer.backing) {
-      const { dev, ino } = fstatSync(layer.file.fd);
-      if (dev === wanted?.dev && ino === wanted.ino) return depth;
-      depth++;
-    }
+    const depth = depthInChain(basePath, images.open(path, { format, backing }));
+    if (depth !== undefined && depth > 0) return depth;
     throw new TsvmError('invalid-config', `${basePath} is not in the backing chain of ${path}`);
   });
 }

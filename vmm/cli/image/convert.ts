@@ -235,8 +235,9 @@ class Conversion {
         await convertCompressed(sources, image, {
           ...state,
           compression,
-          // All cores have something to compress while chunks are read and written.
-          parallel: Math.max(parallel, 2 * availableParallelism()),
+          parallel,
+          // One more than cores, so that none has to wait for the next.
+          threads: availableParallelism() + 1,
           onProgress,
           signal,
         });

@@ -1,4 +1,3 @@
-import { fstatSync, statSync } from 'node:fs';
 import { Command } from 'commander';
 import type { DiskFormat } from '../../backends/disk/format.ts';
 import { diskFormat } from '../../backends/disk/format.ts';
@@ -23,6 +22,7 @@ import {
   quietOption,
 } from './option-values.ts';
 import type { SettleExit } from './run-image.ts';
+import { depthInChain, isSameFile } from './same-file.ts';
 
 interface RebaseOptions {
   readonly f?: DiskFormat;
@@ -78,12 +78,8 @@ function merge(
   return withImages(async (images) => {
     const access = { backing: cli.backing };
     const newBacking = choice && images.open(choice.path, { ...access, format: choice.format });
-    for (let layer = newBacking; layer !== undefined; layer = layer.backing) {
-      const { dev, ino } = fstatSync(layer.file.fd);
-      const own = statSync(path, { throwIfNoEntry: false });
-      if (dev === own?.dev && ino === own.ino) {
-        throw new TsvmError('invalid-config', `${path} would be its own backing file`);
-      }
+    if (depthInChain(path, newBacking) !== undefined) {
+      throw new TsvmError('invalid-config', `${path} would be its own backing file`);
     }
     const image = images.open(path, { ...access, format: cli.f, readOnly: false });
     if (!(image instanceof Qcow2Image)) return;
@@ -94,7 +90,7 @@ function merge(
     });
     const onProgress = progress.update.bind(progress);
     try {
-      await mergeDifferences(image, newBacking, { onProgress, signal });
+      await mergeDifferences(image, newBacking, { isSameFile, onProgress, signal });
       progress.update(image.sizeBytes, image.sizeBytes);
     } finally {
       progress.end();

@@ -1,10 +1,24 @@
-import { fstatSync, type Stats, statSync } from 'node:fs';
+import { fstatSync, statSync } from 'node:fs';
 import type { DiskImage } from '../../backends/disk/image.ts';
+import type { ImageFile } from '../../backends/disk/image-file.ts';
 import { TsvmError } from '../../errors.ts';
 
-/** Whether two names or descriptors lead to one file. */
-function isSame(one: Stats, other: Stats): boolean {
-  return one.dev === other.dev && one.ino === other.ino;
+/** Whether two open files are one on the host. */
+export function isSameFile(one: ImageFile, other: ImageFile): boolean {
+  const [left, right] = [fstatSync(one.fd), fstatSync(other.fd)];
+  return left.dev === right.dev && left.ino === right.ino;
+}
+
+/** How far down an image's chain the file is that a name leads to; 0 is the image itself. */
+export function depthInChain(path: string, image: DiskImage | undefined): number | undefined {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  let depth = 0;
+  for (let layer = image; layer !== undefined; layer = layer.backing) {
+    const { dev, ino } = fstatSync(layer.file.fd);
+    if (dev === stats?.dev && ino === stats.ino) return depth;
+    depth++;
+  }
+  return undefined;
 }
 
 /**
@@ -12,13 +26,10 @@ function isSame(one: Stats, other: Stats): boolean {
  * @throws TsvmError `invalid-config`
  */
 export function refuseFileInUse(path: string, images: readonly DiskImage[]): void {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  if (stats === undefined) return;
   for (const image of images) {
-    for (let layer: DiskImage | undefined = image; layer !== undefined; layer = layer.backing) {
-      if (!isSame(stats, fstatSync(layer.file.fd))) continue;
-      const role = layer === image ? 'what is read' : `in the backing chain of ${image.file.path}`;
-      throw new TsvmError('invalid-config', `${path} is ${role}: it cannot be written as well`);
-    }
+    const depth = depthInChain(path, image);
+    if (depth === undefined) continue;
+    const role = depth === 0 ? 'what is read' : `in the backing chain of ${image.file.path}`;
+    throw new TsvmError('invalid-config', `${path} is ${role}: it cannot be written as well`);
   }
 }

@@ -26,6 +26,8 @@ export interface AllocatorHost {
   corrupt(what: string): never;
   /** Makes the header name another refcount table, durably. */
   setRefcountTable(offset: number, clusters: number): void;
+  /** Writes all refcounts that the file does not have yet. */
+  writeRefcountBlocks(): void;
   /** Does a change that must not stay half done: when it throws, the image takes no more writes. */
   changeStructure(change: () => void): void;
 }

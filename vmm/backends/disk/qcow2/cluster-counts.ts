@@ -7,6 +7,8 @@ const BYTES_MAX = 2 ** 30;
 /** What a page costs beside its counts, about. */
 const PAGE_OVERHEAD_BYTES = 200;
 
+type Page = Uint8Array | Float64Array;
+
 /**
  * A count for each host cluster, 0 at first, in pages that exist where something was counted: an
  * image that claims petabytes costs what it really refers to. Counts are mostly 1, so that a page
@@ -16,7 +18,7 @@ export class ClusterCounts {
   /** Clusters that one page covers. */
   static readonly PAGE_CLUSTERS = PAGE_CLUSTERS;
 
-  readonly #pages = new Map<number, Uint8Array | Float64Array>();
+  readonly #pages = new Map<number, Page>();
   readonly #bytesMax: number;
   #bytes = 0;
 
@@ -36,13 +38,8 @@ export class ClusterCounts {
    */
   add(cluster: number, times: number): number {
     const index = Math.floor(cluster / PAGE_CLUSTERS);
+    let page = this.#pages.get(index) ?? this.#addPage(index);
     const at = cluster % PAGE_CLUSTERS;
-    let page = this.#pages.get(index);
-    if (page === undefined) {
-      this.#reserve(PAGE_CLUSTERS + PAGE_OVERHEAD_BYTES);
-      page = new Uint8Array(PAGE_CLUSTERS);
-      this.#pages.set(index, page);
-    }
     const count = (page[at] ?? 0) + times;
     if (count > NARROW_MAX && page instanceof Uint8Array) {
       this.#reserve(PAGE_CLUSTERS * Float64Array.BYTES_PER_ELEMENT);
@@ -69,6 +66,13 @@ export class ClusterCounts {
         if (count !== 0) visit(index * PAGE_CLUSTERS + at, count);
       }
     }
+  }
+
+  #addPage(index: number): Page {
+    this.#reserve(PAGE_CLUSTERS + PAGE_OVERHEAD_BYTES);
+    const page = new Uint8Array(PAGE_CLUSTERS);
+    this.#pages.set(index, page);
+    return page;
   }
 
   #reserve(bytes: number): void {

@@ -16,6 +16,9 @@ import { checkHostCluster, mapRun } from './mapping.ts';
 import { ALLOCATED_BITS, ZERO_BITS } from './subcluster-mapping.ts';
 import type { CachedTable } from './table-cache.ts';
 
+/** What is copied at once. */
+const COPY_BYTES = 2 ** 21;
+
 /**
  * What becomes of the range itself when its clusters are made writable: `data` is written to it; or
  * the caller writes it before the next flush, `overwritten`; or it keeps its content, `kept`.
@@ -236,16 +239,18 @@ export class ClusterWriter {
 
   /** Brings the present content of a guest range to its new place. */
   #copy(placement: Placement, from: number, to: number): void {
-    if (to <= from) return;
     const { dataFile } = this.#metadata;
-    const host = placement.host + from - placement.guest;
-    if (this.#reader.readsAsZero(from, to - from)) {
-      if (!placement.fresh) dataFile.writeZeroesSync(host, to - from, false);
-      return;
+    for (let at = from; at < to; at += COPY_BYTES) {
+      const length = Math.min(COPY_BYTES, to - at);
+      const host = placement.host + at - placement.guest;
+      if (this.#reader.readsAsZero(at, length)) {
+        if (!placement.fresh) dataFile.writeZeroesSync(host, length, false);
+        continue;
+      }
+      const bytes = new Uint8Array(length);
+      this.#reader.readSync(at, bytes);
+      dataFile.writeSync(host, bytes);
     }
-    const bytes = new Uint8Array(to - from);
-    this.#reader.readSync(from, bytes);
-    dataFile.writeSync(host, bytes);
   }
 
   /** The place has the content of the sub-cluster at a guest offset already. */

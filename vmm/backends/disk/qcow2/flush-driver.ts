@@ -7,8 +7,10 @@ interface RunningFlush {
   readonly steps: Generator<FlushBarrier, void, void>;
   /** What it waits for. */
   barrier: FlushBarrier;
-  /** Someone who could not wait has brought it to its end. */
+  /** Someone who could not wait has brought it to its end… */
   overtaken: boolean;
+  /** …and this came of it. */
+  failure: unknown;
 }
 
 /** Drives flushes: one at a time, synchronously or not. */
@@ -66,7 +68,12 @@ export class FlushDriver {
 
   async #run(): Promise<void> {
     this.#overtake();
-    const running: RunningFlush = { steps: this.#begin(), barrier: [], overtaken: false };
+    const running: RunningFlush = {
+      steps: this.#begin(),
+      barrier: [],
+      overtaken: false,
+      failure: undefined,
+    };
     this.#running = running;
     try {
       await Promise.allSettled([...this.#writes]);
@@ -76,6 +83,7 @@ export class FlushDriver {
         running.barrier = step.value;
         await allDone(step.value.map((file) => file.datasync()));
       }
+      if (running.failure !== undefined) throw running.failure;
     } finally {
       running.steps.return();
       if (this.#running === running) this.#running = undefined;
@@ -88,8 +96,15 @@ export class FlushDriver {
     if (running === undefined) return;
     this.#running = undefined;
     running.overtaken = true;
-    syncAll(running.barrier);
-    for (const barrier of running.steps) syncAll(barrier);
+    try {
+      syncAll(running.barrier);
+      for (const barrier of running.steps) syncAll(barrier);
+    } catch (error) {
+      running.failure = error;
+      throw error;
+    } finally {
+      running.steps.return();
+    }
   }
 }
 

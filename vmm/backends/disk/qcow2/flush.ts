@@ -10,9 +10,8 @@
  * 4. only now what was unlinked loses its reference counts, and may be used again
  */
 import type { ImageFile } from '../image-file.ts';
-import type { ImageMetadata } from './image-metadata.ts';
+import type { ImageMetadata, RunningFlush } from './image-metadata.ts';
 import type { TableWrite } from './metadata-table.ts';
-import { writeRefcountBlocks } from './refcount-growth.ts';
 import type { CachedTable } from './table-cache.ts';
 
 /** The files whose writes so far must be durable before the flush goes on. */
@@ -28,7 +27,7 @@ export function flushSteps(metadata: ImageMetadata): Generator<FlushBarrier, voi
   return new Flush(metadata).steps();
 }
 
-class Flush {
+class Flush implements RunningFlush {
   readonly #metadata: ImageMetadata;
   readonly #early: TableWrite[] = [];
   readonly #refcountTable: TableWrite[] = [];
@@ -38,9 +37,11 @@ class Flush {
   readonly #frees: readonly number[];
   /** The length that the file must have for every cluster in use to be in it. */
   readonly #fileEnd: number;
+  #earlyWritten = false;
 
   constructor(metadata: ImageMetadata) {
     this.#metadata = metadata;
+    metadata.runningFlush = this;
     const { allocator, l1, l2, refcounts } = metadata;
     if (!metadata.leavesRefcounts) {
       for (const block of refcounts.blocks.dirtyTables()) {
@@ -71,8 +72,7 @@ class Flush {
         if (this.#linking.length > 0 && this.#metadata.leavesRefcounts) {
           this.#metadata.header.setDirty(true);
         }
-        this.#extendFile();
-        this.#write(this.#early);
+        this.writeEarly();
       }
       yield [file, ...data];
       if (this.#refcountTable.length > 0) {
@@ -87,13 +87,21 @@ class Flush {
       }
       finished = true;
     } finally {
+      this.#metadata.runningFlush = undefined;
       for (const table of this.#held) table.writing = false;
       if (!finished) this.#undo(linking);
     }
     if (this.#frees.length === 0) return;
     allocator.release(this.#frees);
     // Not waited for: until this is durable, space is lost and nothing else.
-    if (!this.#metadata.leavesRefcounts) writeRefcountBlocks(file, this.#metadata.refcounts);
+    if (!this.#metadata.leavesRefcounts) this.#metadata.writeRefcountBlocks();
+  }
+
+  writeEarly(): void {
+    if (this.#earlyWritten) return;
+    this.#extendFile();
+    this.#write(this.#early);
+    this.#earlyWritten = true;
   }
 
   #hold(table: CachedTable): void {

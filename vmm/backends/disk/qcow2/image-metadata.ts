@@ -8,7 +8,7 @@ import { L1_ENTRY_BYTES, L1Table } from './l1-table.ts';
 import { L2Tables } from './l2-tables.ts';
 import { LiveHeader } from './live-header.ts';
 import { MetadataClusters } from './metadata-clusters.ts';
-import { MetadataTable } from './metadata-table.ts';
+import { MetadataTable, type TableWrite } from './metadata-table.ts';
 import { Refcounts } from './refcounts.ts';
 
 export interface MetadataOptions {
@@ -18,6 +18,12 @@ export interface MetadataOptions {
   /** Memory for L2 tables, in bytes, and for refcount blocks. */
   readonly l2CacheBytes: number;
   readonly refcountCacheBytes: number;
+}
+
+/** A flush that has begun, and has copies of tables that the file does not have yet. */
+export interface RunningFlush {
+  /** Writes those that nothing in the file refers to, and refcounts: that may be done at any time. */
+  writeEarly(): void;
 }
 
 /** All metadata of an open image, and what its parts need of each other. */
@@ -36,6 +42,7 @@ export class ImageMetadata implements AllocatorHost {
   onFreed: (() => void) | undefined;
   /** Refcounts have to be in the file now, lazy or not. */
   wantsRefcounts = false;
+  runningFlush: RunningFlush | undefined;
   #l1: L1Table;
   #clusters: MetadataClusters | undefined;
   /** A cluster that two tables claim. */
@@ -154,6 +161,15 @@ export class ImageMetadata implements AllocatorHost {
       );
       throw cause;
     }
+  }
+
+  /** Writes all refcounts that the file does not have yet, in no order with anything. */
+  writeRefcountBlocks(): void {
+    // Its copies are older, and must not come after what is written now.
+    this.runningFlush?.writeEarly();
+    const writes: TableWrite[] = [];
+    for (const block of this.refcounts.blocks.dirtyTables()) block.takeWrites(writes);
+    for (const { table, at, bytes } of writes) this.file.writeSync(table.fileOffset + at, bytes);
   }
 
   /** "Corrupt bit": no one writes to the image any more until it is repaired. */

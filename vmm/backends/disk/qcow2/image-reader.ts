@@ -44,25 +44,27 @@ export class ImageReader {
   }
 
   async read(offset: number, target: Uint8Array): Promise<void> {
+    await allDone(this.#reads(offset, target));
+  }
+
+  *#reads(offset: number, target: Uint8Array): Generator<Promise<void>> {
     const inside = this.#clip(offset, target);
-    const reads: Promise<void>[] = [];
     for (let done = 0; done < inside; ) {
       const at = offset + done;
       const run = mapRun(this.#metadata, at, inside - done);
       const part = target.subarray(done, done + run.length);
       done += run.length;
       if (run.kind === 'data' && run.file !== undefined) {
-        reads.push(run.file.read(run.fileOffset, part));
+        yield run.file.read(run.fileOffset, part);
       } else if (run.kind === 'compressed') {
-        reads.push(this.#readCompressed(at, part));
+        yield this.#readCompressed(at, part);
       } else if (run.kind === 'zero' || this.#backing === undefined) {
         part.fill(0);
       } else {
         const backed = clipTo(this.#backing, at, part);
-        if (backed.length > 0) reads.push(this.#backing.read(at, backed));
+        if (backed.length > 0) yield this.#backing.read(at, backed);
       }
     }
-    await allDone(reads);
   }
 
   /** True when metadata alone tells that the range reads as zeroes. */
@@ -164,10 +166,20 @@ function backingReadsAsZero(layer: DiskImage | undefined, offset: number, length
   return true;
 }
 
-/** All have ended, well or not, before this does: nothing touches the caller's memory any more. */
-export async function allDone(operations: readonly Promise<void>[]): Promise<void> {
-  if (operations.length === 1) return operations[0];
-  const results = await Promise.allSettled(operations);
+/**
+ * Starts operations one after the other. All that were started have ended, well or not, before this
+ * does, also when the next one cannot be started: nothing touches the caller's memory any more.
+ */
+export async function allDone(operations: Iterable<Promise<void>>): Promise<void> {
+  const started: Promise<void>[] = [];
+  try {
+    for (const operation of operations) started.push(operation);
+  } catch (error) {
+    await Promise.allSettled(started);
+    throw error;
+  }
+  if (started.length === 1) return started[0];
+  const results = await Promise.allSettled(started);
   for (const result of results) {
     if (result.status === 'rejected') throw result.reason;
   }

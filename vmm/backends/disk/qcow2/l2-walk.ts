@@ -2,7 +2,7 @@ import type { CheckReport } from './check-report.ts';
 import type { CheckedImage } from './checked-image.ts';
 import type { Geometry } from './geometry.ts';
 import { compressedSpan, EntryKind, entryKind, hostOffset, isCopied } from './l2-entry.ts';
-import { LOW_ZERO } from './layout.ts';
+import { LOW_OFFSET_MASK, LOW_ZERO } from './layout.ts';
 
 /** "Standard Cluster Descriptor": bits that are reserved. */
 export const L2_HIGH_RESERVED_MASK = 0x3f00_0000;
@@ -16,7 +16,12 @@ export interface L2Findings {
 }
 
 /** Counts a range of the file as referred to. */
-export type AddReferences = (offset: number, length: number, times: number, what: string) => void;
+export type AddReferences = (
+  offset: number,
+  length: number,
+  times: number,
+  what: () => string,
+) => void;
 
 /** Goes through L2 tables for a check. */
 export class L2Walk {
@@ -27,6 +32,10 @@ export class L2Walk {
   readonly #add: AddReferences;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
+  /** Made once: a closure for each entry would take longer than all else. */
+  readonly #cluster = (): string => `${this.#where}: its cluster`;
+  #tableOffset = 0;
+  #entry = 0;
 
   constructor(image: CheckedImage, findings: L2Findings, add: AddReferences) {
     this.#image = image;
@@ -47,6 +56,7 @@ export class L2Walk {
     const { clusterBytes, extendedL2, l2EntryBytes } = this.#geometry;
     const view = this.#view;
     this.#image.file.readSync(offset, this.#bytes);
+    this.#tableOffset = offset;
     let expected = 0;
     for (let at = 0; at < clusterBytes; at += l2EntryBytes) {
       const high = view.getUint32(at);
@@ -55,10 +65,10 @@ export class L2Walk {
       const allocatedBits = extendedL2 ? view.getUint32(at + 12) : 0;
       if ((high | low | allocatedBits) === 0) continue;
       const times = active + inactive;
-      const where = `the L2 table at ${offset}: entry ${at / l2EntryBytes}`;
+      this.#entry = at / l2EntryBytes;
       const kind = entryKind(high, low, this.#geometry);
       if (kind === EntryKind.COMPRESSED) {
-        this.#compressed(high, low, (zeroBits | allocatedBits) !== 0, times, where);
+        this.#compressed(high, low, (zeroBits | allocatedBits) !== 0, times);
         if (!this.#geometry.externalData && (zeroBits | allocatedBits) === 0) {
           this.#report.allocatedClusters += active;
           this.#report.compressedClusters += active;
@@ -68,65 +78,63 @@ export class L2Walk {
         continue;
       }
       if ((high & L2_HIGH_RESERVED_MASK) !== 0 || (low & L2_LOW_RESERVED_MASK) !== 0) {
-        this.#report.corruption(`${where} has reserved bits set`, times);
+        this.#report.corruption(`${this.#where} has reserved bits set`, times);
         this.#findings.repairableEntries++;
       }
       if (kind === EntryKind.UNALLOCATED && allocatedBits !== 0) {
-        this.#report.corruption(`${where} has sub-clusters, and no cluster`, times);
+        this.#report.corruption(`${this.#where} has sub-clusters, and no cluster`, times);
       }
       if (kind !== EntryKind.STANDARD && kind !== EntryKind.ZERO_ALLOCATED) continue;
       if ((zeroBits & allocatedBits) !== 0) {
-        this.#report.corruption(`${where} has sub-clusters both allocated and zero`, times);
+        this.#report.corruption(`${this.#where} has sub-clusters both allocated and zero`, times);
       }
       const host = hostOffset(high, low);
       this.#report.allocatedClusters += active;
       if (expected !== 0 && host !== expected) this.#report.fragmentedClusters += active;
       expected = host + clusterBytes;
-      this.#standard(host, isPreallocated(low, allocatedBits, extendedL2), times, where);
+      this.#standard(host, low, isPreallocated(low, allocatedBits, extendedL2), times);
       // An L1 entry without an offset is none, for the flags.
-      if (active > 0 && offset !== 0) this.#checkCopied(high, host, active, where);
+      if (active > 0 && offset !== 0) this.#checkCopied(high, host, active);
     }
   }
 
-  #compressed(
-    high: number,
-    low: number,
-    hasSubclusters: boolean,
-    times: number,
-    where: string,
-  ): void {
+  get #where(): string {
+    return `the L2 table at ${this.#tableOffset}: entry ${this.#entry}`;
+  }
+
+  #compressed(high: number, low: number, hasSubclusters: boolean, times: number): void {
     if (isCopied(high)) {
-      this.#report.corruption(`${where} is compressed, and has the flag COPIED`, times);
+      this.#report.corruption(`${this.#where} is compressed, and has the flag COPIED`, times);
       this.#findings.repairableEntries++;
     }
     if (this.#geometry.externalData) {
-      this.#report.corruption(`${where} is compressed, with an external data file`, times);
+      this.#report.corruption(`${this.#where} is compressed, with an external data file`, times);
       return;
     }
     if (hasSubclusters) {
-      this.#report.corruption(`${where} is compressed, and has sub-clusters`, times);
+      this.#report.corruption(`${this.#where} is compressed, and has sub-clusters`, times);
       return;
     }
     const span = compressedSpan(high, low, this.#geometry);
-    this.#add(span.offset, span.length, times, `${where}: its compressed cluster`);
+    this.#add(span.offset, span.length, times, this.#cluster);
   }
 
-  #standard(host: number, preallocated: boolean, times: number, where: string): void {
-    if (host % this.#geometry.clusterBytes !== 0) {
-      this.#report.corruption(`${where} points to ${host}, not aligned to a cluster`, times);
+  #standard(host: number, low: number, preallocated: boolean, times: number): void {
+    if ((low & LOW_OFFSET_MASK & (this.#geometry.clusterBytes - 1)) !== 0) {
+      this.#report.corruption(`${this.#where} points to ${host}, not aligned to a cluster`, times);
       if (preallocated) this.#findings.repairableEntries++;
     }
     if (!this.#geometry.externalData) {
-      this.#add(host, this.#geometry.clusterBytes, times, `${where}: its cluster`);
+      this.#add(host, this.#geometry.clusterBytes, times, this.#cluster);
     }
   }
 
-  #checkCopied(high: number, host: number, active: number, where: string): void {
+  #checkCopied(high: number, host: number, active: number): void {
     const { externalData, clusterBytes } = this.#geometry;
     const refcount = externalData ? 1 : this.#image.stored.get(Math.floor(host / clusterBytes));
     if (refcount === undefined || (refcount === 1) === isCopied(high)) return;
     this.#report.corruption(
-      `${where} ${isCopied(high) ? 'has' : 'lacks'} the flag COPIED, and the refcount is ${refcount}`,
+      `${this.#where} ${isCopied(high) ? 'has' : 'lacks'} the flag COPIED, and the refcount is ${refcount}`,
       active,
     );
     this.#findings.copiedMismatches++;

@@ -6,6 +6,8 @@ import { writeHeader } from './header-encode.ts';
 export class LiveHeader {
   readonly #file: ImageFile;
   #current: Header;
+  /** The size in the file, while it is not yet the one that is used here. */
+  #oldSizeBytes: number | undefined;
 
   constructor(file: ImageFile, header: Header) {
     this.#file = file;
@@ -40,8 +42,28 @@ export class LiveHeader {
   /** Writes the fields that changed and what is written before them is durable when this is done. */
   update(changes: Partial<Header>): void {
     const next = { ...this.#current, ...changes };
-    writeHeader(this.#file, next);
+    const sizeBytes = this.#oldSizeBytes ?? next.sizeBytes;
+    writeHeader(this.#file, { ...next, sizeBytes });
     this.#current = next;
     this.#file.datasyncSync();
+  }
+
+  /**
+   * Makes the disk larger. `prepare` works on the larger disk already, and has made durable what the
+   * new part contains when it ends: a crash before that leaves the old size.
+   */
+  enlarge(sizeBytes: number, prepare: () => void): void {
+    const oldSizeBytes = this.#current.sizeBytes;
+    this.#oldSizeBytes = oldSizeBytes;
+    this.#current = { ...this.#current, sizeBytes };
+    try {
+      prepare();
+    } catch (error) {
+      this.#current = { ...this.#current, sizeBytes: oldSizeBytes };
+      throw error;
+    } finally {
+      this.#oldSizeBytes = undefined;
+    }
+    this.update({ sizeBytes });
   }
 }

@@ -156,7 +156,7 @@ export class Qcow2Image implements DiskImage {
       this.metadata.beginWrite();
     }
     this.#writer.write(offset, data.length, 'overwritten');
-    await this.#flushes.track(this.#writeMapped(offset, data));
+    await this.#flushes.track(allDone(this.#mappedWrites(offset, data)));
   }
 
   /**
@@ -251,16 +251,15 @@ export class Qcow2Image implements DiskImage {
     }
   }
 
-  async #writeMapped(offset: number, data: Uint8Array): Promise<void> {
-    const writes: Promise<void>[] = [];
+  *#mappedWrites(offset: number, data: Uint8Array): Generator<Promise<void>> {
     for (let done = 0; done < data.length; ) {
       const run = mapRun(this.metadata, offset + done, data.length - done);
-      if (run.file === undefined)
+      if (run.file === undefined) {
         throw new TsvmError('invalid-disk', `${this.file.path}: no place`);
-      writes.push(run.file.write(run.fileOffset, data.subarray(done, done + run.length)));
+      }
+      yield run.file.write(run.fileOffset, data.subarray(done, done + run.length));
       done += run.length;
     }
-    await allDone(writes);
   }
 
   /** What comes before every synchronous change. */

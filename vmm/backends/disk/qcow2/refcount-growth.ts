@@ -1,9 +1,7 @@
 import { TsvmError } from '../../../errors.ts';
-import type { ImageFile } from '../image-file.ts';
 import type { Allocator, AllocatorHost } from './allocator.ts';
 import { REFCOUNT_TABLE_BYTES_MAX } from './layout.ts';
-import { MetadataTable, type TableWrite } from './metadata-table.ts';
-import type { Refcounts } from './refcounts.ts';
+import { MetadataTable } from './metadata-table.ts';
 
 const ENTRY_BYTES = 8;
 
@@ -50,7 +48,7 @@ export function growRefcountTable(
     refcounts.replaceTable(table);
     allocator.claimArea(area.first, area.missing, clusters);
     host.metadataClusters().add(tableCluster, clusters);
-    writeRefcountBlocks(file, refcounts);
+    host.writeRefcountBlocks();
     file.datasyncSync();
     file.writeSync(table.fileOffset, table.bytes);
     table.takeWrites([]);
@@ -59,11 +57,4 @@ export function growRefcountTable(
     host.metadataClusters().remove(old.fileOffset / clusterBytes, oldClusters);
     allocator.free(old.fileOffset / clusterBytes, oldClusters);
   });
-}
-
-/** Writes what is dirty of the refcount blocks, in no order with anything. */
-export function writeRefcountBlocks(file: ImageFile, refcounts: Refcounts): void {
-  const writes: TableWrite[] = [];
-  for (const block of refcounts.blocks.dirtyTables()) block.takeWrites(writes);
-  for (const write of writes) file.writeSync(write.table.fileOffset + write.at, write.bytes);
 }

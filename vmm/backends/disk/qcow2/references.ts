@@ -6,15 +6,15 @@ import { ClusterCounts } from './cluster-counts.ts';
 import { L1_ENTRY_BYTES } from './l1-table.ts';
 import { hostOffset, isCopied } from './l2-entry.ts';
 import { type L2Findings, L2Walk } from './l2-walk.ts';
-import { snapshotL1Problem } from './snapshot-table.ts';
+import { type Snapshot, snapshotL1Problem } from './snapshot-table.ts';
 
 /** QEMU checks no image whose file has more. */
 const FILE_CLUSTERS_MAX = 2 ** 31 - 1;
 /**
- * A million snapshots and bitmaps may share one table of a million entries: who follows more entries
- * than this is being led around. 4,096 of the largest L1 tables are possible.
+ * Tens of thousands of snapshots and bitmaps may share one table of millions of entries: who follows
+ * more entries than this is being led around. 64 of the largest L1 tables are possible.
  */
-const ENTRIES_MAX = 2 ** 30;
+const ENTRIES_MAX = 2 ** 28;
 /** L2 tables that are not aligned may overlap, and so be many more than the file has room for. */
 const UNALIGNED_TABLES_MAX = 1024;
 
@@ -118,12 +118,13 @@ class ReferenceWalk {
   }
 
   /** Counts `times` references to each cluster that the range touches. */
-  #add(offset: number, length: number, times: number, what: string): void {
+  #add(offset: number, length: number, times: number, what: string | (() => string)): void {
     const { geometry, report, stored } = this.#image;
     if (length <= 0) return;
     // The file's last cluster need not be whole.
     if (offset + length - this.#fileBytes >= geometry.clusterBytes) {
-      report.corruption(`${what} at ${offset} (${length} bytes) is behind the file's end`, times);
+      const name = typeof what === 'string' ? what : what();
+      report.corruption(`${name} at ${offset} (${length} bytes) is behind the file's end`, times);
       this.#needs.behindEnd = true;
       return;
     }
@@ -144,7 +145,6 @@ class ReferenceWalk {
 
   #walkL1(offset: number, entries: number, active: boolean, what: string): void {
     const { file, report } = this.#image;
-    this.#spend(entries);
     this.#add(offset, entries * L1_ENTRY_BYTES, 1, what);
     const bytes = new Uint8Array(entries * L1_ENTRY_BYTES);
     if (offset < this.#fileBytes) file.readSync(offset, bytes);
@@ -209,6 +209,9 @@ class ReferenceWalk {
     if (header.externalDataFile && snapshots.length > 0) {
       report.corruption(`${snapshots.length} snapshots in an image with an external data file`);
     }
+    const isPossible = (snapshot: Snapshot) =>
+      snapshotL1Problem(snapshot, geometry.clusterBytes) === undefined;
+    this.#spend(snapshots.filter(isPossible).map(({ l1Entries }) => l1Entries));
     for (const snapshot of snapshots) {
       const what = `snapshot ${JSON.stringify(snapshot.id)} (${JSON.stringify(snapshot.name)})`;
       if (snapshot.isIncomplete) {
@@ -250,8 +253,8 @@ class ReferenceWalk {
       this.#needs.bitmapsBroken = true;
       return;
     }
+    this.#spend(tables.map(({ entries }) => entries));
     for (const [index, table] of tables.entries()) {
-      this.#spend(table.entries);
       this.#add(table.offset, table.entries * 8, 1, `bitmap ${index}: its table`);
       const offsets = readBitmapTable(file, table, geometry.clusterBytes);
       if (typeof offsets === 'string') {
@@ -300,8 +303,9 @@ class ReferenceWalk {
     }
   }
 
-  #spend(entries: number): void {
-    this.#entries += entries;
+  /** Called with the lengths of tables before they are followed. */
+  #spend(tables: readonly number[]): void {
+    for (const entries of tables) this.#entries += entries;
     if (this.#entries <= ENTRIES_MAX) return;
     throw new TsvmError(
       'invalid-disk',

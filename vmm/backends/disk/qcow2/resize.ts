@@ -55,12 +55,13 @@ function grow(
     dataFile.truncateSync(sizeBytes);
     dataFile.datasyncSync();
   }
-  header.update({ sizeBytes });
   // The last cluster may have had anything behind the end, and so may the backing image.
   const clusterEnd = Math.ceil(oldSize / geometry.clusterBytes) * geometry.clusterBytes;
   const zeroEnd = steps.backingBytes > oldSize ? sizeBytes : Math.min(clusterEnd, sizeBytes);
-  if (zeroEnd > oldSize) steps.clear(oldSize, zeroEnd - oldSize);
-  steps.flush();
+  header.enlarge(sizeBytes, () => {
+    if (zeroEnd > oldSize) steps.clear(oldSize, zeroEnd - oldSize);
+    steps.flush();
+  });
 }
 
 function shrink(

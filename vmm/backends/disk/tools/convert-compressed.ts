@@ -1,5 +1,6 @@
 import type { DiskImage } from '../image.ts';
 import { type CompressionKind, deflateCluster } from '../qcow2/compression.ts';
+import { BufferPool } from './buffer-pool.ts';
 import { type CopyStep, copyPlan } from './copy-plan.ts';
 import { inOrder } from './in-order.ts';
 import { readSources } from './source-reader.ts';
@@ -18,8 +19,10 @@ export interface CompressingImage extends DiskImage {
 
 export interface CompressedConvertOptions extends WorkControl {
   readonly compression: CompressionKind;
-  /** Chunks that are read and compressed at a time. */
+  /** Chunks that are read ahead. */
   readonly parallel: number;
+  /** Clusters that are compressed at a time. */
+  readonly threads: number;
   /** The target reads as zeroes throughout. */
   readonly targetIsZero: boolean;
   /** What the sources' own layers do not have is left as the target has it. */
@@ -44,23 +47,27 @@ export async function convertCompressed(
   options: CompressedConvertOptions,
 ): Promise<void> {
   const { clusterBytes } = target;
-  const { compression, leaveUnallocated, onProgress, parallel, signal, targetIsZero } = options;
+  const chunkBytes = Math.max(CHUNK_BYTES, clusterBytes);
+  const { compression, leaveUnallocated, onProgress, parallel, signal, targetIsZero, threads } =
+    options;
   const plan = copyPlan(sources, {
     unitBytes: clusterBytes,
-    chunkBytes: Math.max(CHUNK_BYTES, clusterBytes),
+    chunkBytes,
     copyHoles: false,
     leaveUnallocated,
   });
   const total = sources.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  const frames = new ZstdFrames(clusterBytes);
+  const frames = new ZstdFrames(clusterBytes, threads);
+  const buffers = new BufferPool(chunkBytes);
   const deflate = (plain: Buffer): Promise<Uint8Array | undefined> =>
     compression === 'zstd' ? frames.compress(plain) : deflateCluster(compression, plain);
-  const work = async (step: CopyStep) => ({
-    step,
-    clusters: await compressChunk(sources, step, clusterBytes, deflate),
-  });
+  const work = async (step: CopyStep) => {
+    const buffer = buffers.take();
+    const clusters = await compressChunk(sources, step, buffer, clusterBytes, deflate);
+    return { step, buffer, clusters };
+  };
   try {
-    for await (const { step, clusters } of inOrder(plan, parallel, work)) {
+    for await (const { step, buffer, clusters } of inOrder(plan, parallel, work)) {
       signal?.throwIfAborted();
       const { action, offset, length } = step;
       if (action === 'zero' && !targetIsZero) target.writeZeroesSync(offset, length, true);
@@ -68,6 +75,7 @@ export async function convertCompressed(
         if (!zero) target.writeCompressed(at, plain, deflated);
         else if (!targetIsZero) target.writeZeroesSync(at, plain.length, true);
       }
+      buffers.give(buffer);
       onProgress?.(offset + length, total);
     }
   } finally {
@@ -78,12 +86,14 @@ export async function convertCompressed(
 async function compressChunk(
   sources: readonly DiskImage[],
   { action, offset, length }: CopyStep,
+  buffer: Buffer,
   clusterBytes: number,
   deflate: (plain: Buffer) => Promise<Uint8Array | undefined>,
 ): Promise<CompressedCluster[]> {
   if (action !== 'copy') return [];
   // The image's last cluster is compressed with the zeroes that make it whole.
-  const bytes = Buffer.alloc(Math.ceil(length / clusterBytes) * clusterBytes);
+  const bytes = buffer.subarray(0, Math.ceil(length / clusterBytes) * clusterBytes);
+  bytes.fill(0, length);
   await readSources(sources, offset, bytes.subarray(0, length));
   const clusters: Promise<CompressedCluster>[] = [];
   for (let start = 0; start < length; start += clusterBytes) {

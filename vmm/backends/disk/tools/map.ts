@@ -41,12 +41,8 @@ export function* mapEntries(
 }
 
 function* entriesOf(run: ChainRun): Generator<MapEntry, void, undefined> {
-  const { offset: start, length, depth, kind, layer, present } = run;
+  const { offset: start, length, depth, kind, layer, present, file, fileOffset } = run;
   const data = hasBytes(kind);
-  // A hole of a raw image has a place in it, too.
-  const file =
-    run.file ?? (layer.format === 'raw' ? layer.file : undefined);
-  const fileOffset = run.file === undefined ? start : run.fileOffset;
   const entry: MapEntry = {
     start,
     length,

@@ -1,4 +1,3 @@
-import { fstatSync } from 'node:fs';
 import type { DiskImage } from '../image.ts';
 import type { ImageFile } from '../image-file.ts';
 import type { Qcow2Image } from '../qcow2/qcow2-image.ts';
@@ -12,6 +11,11 @@ import { isZero } from './zeroes.ts';
 const CHUNK_BYTES = 2 ** 20;
 /** Chunks that are read ahead. */
 const PARALLEL = 4;
+
+export interface MergeOptions extends WorkControl {
+  /** What lies at one place of one file need not be compared. */
+  isSameFile(one: ImageFile, other: ImageFile): boolean;
+}
 
 /** A part of the image in which the backing images decide, and differ or may differ. */
 interface Part {
@@ -30,29 +34,28 @@ interface Part {
 export async function mergeDifferences(
   image: Qcow2Image,
   newBacking: DiskImage | undefined,
-  control: WorkControl,
+  options: MergeOptions,
 ): Promise<void> {
-  await new Merge(image, newBacking, control).run();
+  await new Merge(image, newBacking, options).run();
 }
 
 class Merge {
   readonly #image: Qcow2Image;
   readonly #newBacking: DiskImage | undefined;
-  readonly #control: WorkControl;
+  readonly #options: MergeOptions;
   readonly #chunkBytes: number;
   readonly #buffers: BufferPool;
-  readonly #identities = new Map<ImageFile, string>();
 
-  constructor(image: Qcow2Image, newBacking: DiskImage | undefined, control: WorkControl) {
+  constructor(image: Qcow2Image, newBacking: DiskImage | undefined, options: MergeOptions) {
     this.#image = image;
     this.#newBacking = newBacking;
-    this.#control = control;
+    this.#options = options;
     this.#chunkBytes = Math.max(CHUNK_BYTES, image.clusterBytes);
     this.#buffers = new BufferPool(this.#chunkBytes);
   }
 
   async run(): Promise<void> {
-    const { onProgress, signal } = this.#control;
+    const { onProgress, signal } = this.#options;
     const { sizeBytes } = this.#image;
     try {
       const read = (part: Part) => this.#read(part);
@@ -105,18 +108,8 @@ class Merge {
       old.fileOffset === fresh.fileOffset &&
       old.file !== undefined &&
       fresh.file !== undefined &&
-      this.#identity(old.file) === this.#identity(fresh.file)
+      this.#options.isSameFile(old.file, fresh.file)
     );
-  }
-
-  #identity(file: ImageFile): string {
-    let identity = this.#identities.get(file);
-    if (identity === undefined) {
-      const { dev, ino } = fstatSync(file.fd);
-      identity = `${dev}:${ino}`;
-      this.#identities.set(file, identity);
-    }
-    return identity;
   }
 
   async #read(part: Part): Promise<{ part: Part; old: Buffer; fresh: Buffer }> {

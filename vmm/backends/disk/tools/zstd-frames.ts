@@ -1,29 +1,39 @@
 import type { TransformOptions } from 'node:stream';
 import { constants, createZstdCompress, type ZstdCompress, type ZstdOptions } from 'node:zlib';
 
-/** What zstd adds to what it cannot compress, at most: ZSTD_COMPRESSBOUND of its zstd.h. */
+/** What zstd makes of so many bytes at most: ZSTD_COMPRESSBOUND of its zstd.h, and some more. */
 function compressBound(bytes: number): number {
   return bytes + Math.floor(bytes / 256) + 1024;
 }
 
+/** Frames go into output buffers of this size, one behind the other; larger ones get their own. */
+const OUTPUT_BYTES = 512 * 1024;
+
 /**
- * Makes zstd frames, one from each input, by streams that are used again and again: a stream's
- * context is larger than most clusters, and to make it takes longer than to use it.
+ * Makes zstd frames, one from each input, on other threads.
+ *
+ * Its streams are used again and again: the context of one is larger than most clusters, and to make
+ * it takes longer than to use it. So there are few of them, and their contexts stay in the cache.
  */
 export class ZstdFrames {
-  readonly #inputBytesMax: number;
+  readonly #outputBytes: number;
+  readonly #streamsMax: number;
   readonly #idle: ZstdCompress[] = [];
-
-  constructor(inputBytesMax: number) {
-    this.#inputBytesMax = inputBytesMax;
-  }
+  readonly #waiting: ((stream: ZstdCompress) => void)[] = [];
+  #streams = 0;
 
   /**
-   * Compresses on another thread. Calls at a time are done side by side.
-   * @param plain not longer than the constructor was told; must stay as it is until it resolves
+   * @param inputBytesMax the longest input
+   * @param streamsMax inputs that are compressed at a time
    */
+  constructor(inputBytesMax: number, streamsMax: number) {
+    this.#outputBytes = Math.max(OUTPUT_BYTES, compressBound(inputBytesMax));
+    this.#streamsMax = streamsMax;
+  }
+
+  /** @param plain must stay as it is until it resolves */
   async compress(plain: Uint8Array): Promise<Buffer> {
-    const stream = this.#idle.pop() ?? this.#newStream();
+    const stream = await this.#take();
     const frame = await new Promise<Buffer>((resolve, reject) => {
       stream.once('error', reject);
       stream.write(plain, (error) => {
@@ -32,7 +42,7 @@ export class ZstdFrames {
         else resolve(stream.read() ?? Buffer.alloc(0));
       });
     });
-    this.#idle.push(stream);
+    this.#give(stream);
     return frame;
   }
 
@@ -42,14 +52,31 @@ export class ZstdFrames {
     this.#idle.length = 0;
   }
 
+  #take(): ZstdCompress | Promise<ZstdCompress> {
+    const stream = this.#idle.pop();
+    if (stream !== undefined) return stream;
+    if (this.#streams < this.#streamsMax) {
+      this.#streams++;
+      return this.#newStream();
+    }
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+    });
+  }
+
+  #give(stream: ZstdCompress): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#idle.push(stream);
+    else next(stream);
+  }
+
   #newStream(): ZstdCompress {
-    const bound = compressBound(this.#inputBytesMax);
     const options: ZstdOptions & Pick<TransformOptions, 'readableHighWaterMark'> = {
       // Every write ends a frame.
       flush: constants.ZSTD_e_end,
-      chunkSize: bound,
+      chunkSize: this.#outputBytes,
       // What has been compressed is taken before the stream finds that it has too much.
-      readableHighWaterMark: 2 * bound,
+      readableHighWaterMark: 2 * this.#outputBytes,
     };
     return createZstdCompress(options);
   }

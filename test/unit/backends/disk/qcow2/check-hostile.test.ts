@@ -55,7 +55,6 @@ function addSnapshots(
 
 test('a million L1 entries that point to one L2 table cost no more than one', async () => {
   const file = await emptyImage('cluster_size=64k');
-  const { refcountTableOffset } = parseHeader(file);
   const entries = 2 ** 20;
   const l1 = 16 * 2 ** 20;
   const l2 = 64 * 2 ** 20;
@@ -67,7 +66,6 @@ test('a million L1 entries that point to one L2 table cost no more than one', as
   const start = performance.now();
   const result = checkImage(file);
   assert.ok(performance.now() - start < 10_000);
-  assert.ok(refcountTableOffset > 0);
   assert.equal(result.allocatedClusters, entries * 8192);
   assert.ok(result.problems.length <= 1001, `${result.problems.length} lines`);
 });

@@ -10,7 +10,9 @@ test('counts of any size, visited in rising order', () => {
   assert.equal(counts.add(4, 1), 1);
   assert.equal(counts.get(5), 0);
   const visited: number[] = [];
-  counts.forEach((cluster, count) => visited.push(cluster, count));
+  counts.forEach((cluster, count) => {
+    visited.push(cluster, count);
+  });
   assert.deepEqual(visited, [3, 256, 4, 1, 5_000_000_000, 2 ** 40]);
   assert.equal(counts.hasPageOf(1000), true);
   assert.equal(counts.hasPageOf(5000), false);

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { Qcow2Image } from '../../../../../vmm/backends/disk/qcow2/qcow2-image.ts';
 import { MemoryImageFile } from '../../../../support/memory-image-file.ts';
 import { Qcow2InMemory } from '../../../../support/qcow2-in-memory.ts';
+import { qemuCheck } from '../../../../support/qemu-img.ts';
 
 const CLUSTER = 65_536;
 
@@ -132,6 +133,43 @@ test('a synchronous flush overtakes one that waits', async () => {
   assert.equal(image.metadataDirty, false);
   await flush;
   await images.assertSound(file, new Uint8Array(2 ** 24).fill(1, 0, 512));
+});
+
+test('the failure of a flush that was overtaken reaches both who asked', async () => {
+  const { file, image } = await opened();
+  image.writeSync(0, new Uint8Array(512).fill(1));
+  const flush = image.flush();
+  file.failSyncs = 2;
+  assert.throws(() => image.flushSync(), /sync fails/);
+  await assert.rejects(flush, /sync fails/);
+  assert.equal(image.metadataDirty, true);
+  await image.flush();
+  await images.assertSound(file, new Uint8Array(2 ** 24).fill(1, 0, 512));
+});
+
+test('the refcount table moves while a flush waits', async () => {
+  const { file, image } = await opened('cluster_size=512', 'refcount_bits=64');
+  const data = new Uint8Array(2 ** 17).fill(1);
+  image.writeSync(0, data);
+  let open = () => {};
+  file.gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  const write = image.write(2 ** 17, data);
+  const flush = image.flush();
+  await new Promise(setImmediate);
+  const before = image.header.refcountTableOffset;
+  let end = 2 ** 18;
+  for (; image.header.refcountTableOffset === before; end += 2 ** 17) image.writeSync(end, data);
+  // A crash now: nothing that the file refers to is missing.
+  images.save(file);
+  const { corruptions, checkErrors, text } = await qemuCheck(images.path);
+  assert.deepEqual([corruptions, checkErrors], [0, 0], text);
+  open();
+  await write;
+  await flush;
+  image.close();
+  await images.assertSound(file, new Uint8Array(2 ** 24).fill(1, 0, end));
 });
 
 for (const failing of ['failSyncs', 'failWrites'] as const) {

@@ -1,0 +1,12 @@
+import type { ImageFile } from '../../vmm/backends/disk/image-file.ts';
+import { examine } from '../../vmm/backends/disk/qcow2/check.ts';
+
+/** Clusters whose refcount is lower than what refers to them: what must not be, at any moment. */
+export function lowRefcounts(file: ImageFile): number[] {
+  const { image, references } = examine(file);
+  const low: number[] = [];
+  references.counts.forEach((cluster, counted) => {
+    if ((image.stored.get(cluster) ?? 0) < Math.min(counted, image.stored.max)) low.push(cluster);
+  });
+  return low;
+}
