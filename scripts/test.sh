@@ -27,6 +27,11 @@ test_c() {
   ctest --test-dir build/c-tests --output-on-failure --no-tests=error
 }
 
+fuzz_c() {
+  say 'C core against fuzzed drivers and bytes, briefly'
+  scripts/fuzz.sh 10 1
+}
+
 test_node() {
   say "$1"
   shift
@@ -39,6 +44,7 @@ mkdir -p build
 guest-images/payload/build.sh
 check
 test_c
+fuzz_c
 test_node 'unit tests' 'test/unit/**/*.test.ts'
 test_node 'devices with a fake driver' 'test/device/**/*.test.ts'
 test_node 'machines with the bare-metal payload' 'test/boot/payload/**/*.test.ts'

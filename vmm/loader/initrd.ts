@@ -52,12 +52,13 @@ export function loadInitrd(path: string, limits: InitrdLimits, space: LoadSpace)
   try {
     if (sizeBytes === 0) throw new TsvmError('invalid-config', `the initrd ${path} is empty`);
     const gpa = placeInitrd(sizeBytes, limits, space);
-    const pieces = planPlacement({
+    const placement = {
       gpa,
       memSizeBytes: sizeBytes,
       fileOffset: 0,
       fileSizeBytes: sizeBytes,
-    });
+    };
+    const pieces = planPlacement(placement, 'user');
     return { image, gpa, sizeBytes, pieces };
   } catch (error) {
     image.close();

@@ -7,6 +7,7 @@ import type { InitrdLimits } from './initrd.ts';
 import { COMMAND_LINE_MAX_BYTES } from './kernel-cmdline.ts';
 import {
   checkPlacements,
+  type FileOwner,
   type FilePlacement,
   type LoadSpace,
   type PlacementPiece,
@@ -71,7 +72,7 @@ async function planKernel(file: ImageFile, options: KernelLoadOptions): Promise<
         ? { protocol: 'linux64', rip: elf.entry }
         : { protocol: 'pvh', rip: elf.pvhEntry };
     return {
-      ...planParts(file, elf.segments, options.space),
+      ...planParts(file, elf.segments, options.space, 'user'),
       entry,
       image: file,
       initrdAddressMax: INITRD_ADDRESS_MAX,
@@ -102,7 +103,7 @@ async function planBzImage(
     const parts = [{ ...selfUnpacking, fileSizeBytes: selfUnpacking.sizeBytes }];
     return {
       ...common,
-      ...planParts(file, parts, options.space),
+      ...planParts(file, parts, options.space, 'user'),
       entry: { protocol: 'linux64', rip: selfUnpacking.gpa + STARTUP_64_OFFSET, setupHeader },
       image: file,
       warnings: [`${error.message}; until then the kernel unpacks itself, which takes longer`],
@@ -112,7 +113,7 @@ async function planBzImage(
   try {
     return {
       ...common,
-      ...planParts(file, elf.segments, options.space),
+      ...planParts(file, elf.segments, options.space, image === file ? 'user' : 'cache'),
       entry: { protocol: 'linux64', rip: elf.entry, setupHeader },
       image,
       warnings: warning === undefined ? [] : [warning],
@@ -147,10 +148,11 @@ function planParts(
   file: ImageFile,
   parts: readonly FilePlacement[],
   space: LoadSpace,
+  owner: FileOwner,
 ): Pick<LoadedKernel, 'pieces' | 'kernelStartGpa' | 'kernelEndGpa'> {
   checkPlacements(file.name, parts, space);
   return {
-    pieces: parts.flatMap(planPlacement),
+    pieces: parts.flatMap((part) => planPlacement(part, owner)),
     kernelStartGpa: Math.min(...parts.map((part) => part.gpa)),
     kernelEndGpa: Math.max(...parts.map((part) => part.gpa + part.memSizeBytes)),
   };

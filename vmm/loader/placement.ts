@@ -6,6 +6,8 @@ import type { ImageFile } from './image-file.ts';
 /** Granularity of a mapping. */
 export const PAGE_SIZE = 0x1000;
 
+const COPY_CHUNK_BYTES = 2 ** 20;
+
 /** A part of a file that belongs at `gpa`, followed by zeroes up to `memSizeBytes`. */
 export interface FilePlacement {
   readonly gpa: number;
@@ -48,14 +50,24 @@ export interface FileMapper {
   mapFile(gpa: number, lengthBytes: number, fd: number, fileOffset: number): void;
 }
 
+/** Who may change a file while a guest runs. */
+export type FileOwner =
+  /** Nobody: it is in a cache of ours, and may be mapped. */
+  | 'cache'
+  /**
+   * The user. Written to while it is mapped, it would change under the guest; cut short, the next
+   * touch of a page that is gone would be a SIGBUS, and the end of this process.
+   */
+  | 'user';
+
 /**
  * Splits a placement into pieces. Only pages that the file fills whole are mapped: a mapped page
  * thus never hides a neighbour's bytes, nor shows what follows in the file where zeroes belong.
  */
-export function planPlacement(placement: FilePlacement): PlacementPiece[] {
+export function planPlacement(placement: FilePlacement, owner: FileOwner): PlacementPiece[] {
   const { gpa, fileOffset } = placement;
   const fileEnd = gpa + placement.fileSizeBytes;
-  const mappable = (gpa - fileOffset) % PAGE_SIZE === 0;
+  const mappable = owner === 'cache' && (gpa - fileOffset) % PAGE_SIZE === 0;
   const firstPage = mappable ? Math.ceil(gpa / PAGE_SIZE) * PAGE_SIZE : fileEnd;
   const mapEnd = Math.floor(fileEnd / PAGE_SIZE) * PAGE_SIZE;
 
@@ -137,8 +149,23 @@ export function placePieces(
     if (piece.kind === 'map') {
       mapper.mapFile(piece.gpa, piece.lengthBytes, image.fd, piece.fileOffset);
     } else if (piece.kind === 'copy') {
-      image.readInto(memory.slice(piece.gpa, piece.lengthBytes), piece.fileOffset);
+      copyFile(image, piece.fileOffset, piece.lengthBytes, memory, piece.gpa);
     }
+  }
+}
+
+function copyFile(
+  image: ImageFile,
+  fileOffset: number,
+  lengthBytes: number,
+  memory: GuestMemory,
+  gpa: number,
+): void {
+  const chunk = new Uint8Array(Math.min(COPY_CHUNK_BYTES, lengthBytes));
+  for (let done = 0; done < lengthBytes; done += chunk.byteLength) {
+    const part = chunk.subarray(0, lengthBytes - done);
+    image.readInto(part, fileOffset + done);
+    memory.write(gpa + done, part);
   }
 }
 

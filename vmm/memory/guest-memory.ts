@@ -5,7 +5,9 @@
 export interface MemoryRegion {
   /** First address of the region, page-aligned. */
   readonly gpa: number;
-  /** The region's host memory; its length is the region's size. */
+  /** Whole pages. */
+  readonly sizeBytes: number;
+  /** The region's host memory, `sizeBytes` of it. */
   readonly bytes: Uint8Array;
 }
 
@@ -24,7 +26,7 @@ export class GuestMemory {
 
   constructor(regions: readonly MemoryRegion[]) {
     this.regions = regions;
-    this.sizeBytes = regions.reduce((sum, region) => sum + region.bytes.byteLength, 0);
+    this.sizeBytes = regions.reduce((sum, region) => sum + region.sizeBytes, 0);
   }
 
   /** True when [gpa, gpa + length) lies within one region. */
@@ -57,7 +59,7 @@ export class GuestMemory {
   #find(gpa: number, length: number): MemoryRegion | undefined {
     if (!Number.isSafeInteger(gpa) || length < 0) return undefined;
     return this.regions.find(
-      (region) => gpa >= region.gpa && gpa + length <= region.gpa + region.bytes.byteLength,
+      (region) => gpa >= region.gpa && gpa + length <= region.gpa + region.sizeBytes,
     );
   }
 }

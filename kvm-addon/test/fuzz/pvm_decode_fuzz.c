@@ -1,10 +1,6 @@
 /* The decoder on arbitrary bytes: it stays within them, and more bytes never change an answer. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "../../src/vcpu/pvm_decode.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -12,17 +8,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t longer[PVM_INSN_LENGTH_MAX + 1] = {0};
 
     struct pvm_insn insn = pvm_decode(data, size, &regs, 0x1000, 0x2000);
-    if (insn.kind >= PVM_INSN_KINDS || insn.length > size || insn.length > PVM_INSN_LENGTH_MAX)
-        abort();
-    if (insn.kind == PVM_INSN_TRUNCATED && size >= PVM_INSN_LENGTH_MAX)
-        abort();
-    if (insn.kind > PVM_INSN_TRUNCATED && insn.length == 0)
-        abort();
+    REQUIRE(insn.kind < PVM_INSN_KINDS);
+    REQUIRE(insn.length <= size && insn.length <= PVM_INSN_LENGTH_MAX);
+    REQUIRE(insn.kind != PVM_INSN_TRUNCATED || size < PVM_INSN_LENGTH_MAX);
+    REQUIRE(insn.kind <= PVM_INSN_TRUNCATED || insn.length > 0);
     if (insn.kind == PVM_INSN_TRUNCATED || size > PVM_INSN_LENGTH_MAX)
         return 0;
     memcpy(longer, data, size);
     struct pvm_insn again = pvm_decode(longer, sizeof longer, &regs, 0x1000, 0x2000);
-    if (again.kind != insn.kind || again.length != insn.length || again.address != insn.address)
-        abort();
+    REQUIRE(again.kind == insn.kind && again.length == insn.length);
+    REQUIRE(again.address == insn.address);
     return 0;
 }

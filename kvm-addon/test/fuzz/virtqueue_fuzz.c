@@ -1,47 +1,98 @@
-/* The virtqueue on arbitrary guest memory: whatever it yields lies in that memory. */
-#include "guest_rings.h"
+/*
+ * The virtqueue against a hostile driver: whatever it yields lies in guest memory, and it never
+ * loses count.
+ */
+#include "hostile_driver.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#define STEPS_MAX 2000u
 
-static void check_chain(const struct virtqueue *queue, const struct iovec *iov,
-                        const struct virtqueue_chain *chain)
+struct device {
+    struct virtqueue queue;
+    struct iovec *iov;              /* queue.size entries: ASan guards the end */
+    uint16_t heads[QUEUE_SIZE_MAX]; /* in flight */
+    unsigned count;
+};
+
+static void check_chain(const struct device *device, const struct virtqueue_chain *chain)
 {
+    const struct virtqueue *queue = &device->queue;
     unsigned count = chain->readable_count + chain->writable_count;
-    uint64_t total = (uint64_t)chain->readable_bytes + chain->writable_bytes;
-    if (chain->head >= queue->size || count > queue->size || total > UINT32_MAX)
-        abort();
+    uint64_t readable = 0, writable = 0;
+    REQUIRE(chain->head < queue->size && count <= queue->size);
     for (unsigned i = 0; i < count; i++) {
-        if (iov[i].iov_len == 0 || !rings_contain(&iov[i]))
-            abort();
-        total -= iov[i].iov_len;
+        REQUIRE(device->iov[i].iov_len > 0 && driver_owns(&device->iov[i]));
+        *(i < chain->readable_count ? &readable : &writable) += device->iov[i].iov_len;
     }
-    if (total != 0)
-        abort();
+    REQUIRE(readable == chain->readable_bytes && writable == chain->writable_bytes);
+    REQUIRE(readable + writable <= UINT32_MAX);
+}
+
+static void device_pop(struct device *device)
+{
+    struct virtqueue_chain chain;
+    int popped = virtqueue_pop(&device->queue, device->iov, &chain);
+    REQUIRE((popped < 0) == (device->queue.broken != NULL));
+    if (popped <= 0)
+        return;
+    check_chain(device, &chain);
+    REQUIRE(device->count < device->queue.size);
+    device->heads[device->count++] = chain.head;
+}
+
+/* Returns any of the chains in flight. */
+static void device_push(struct device *device, uint8_t which, uint32_t written)
+{
+    if (device->count == 0)
+        return;
+    unsigned index = which % device->count;
+    virtqueue_push(&device->queue, device->heads[index], written);
+    device->heads[index] = device->heads[--device->count];
+}
+
+static void device_step(struct device *device, struct hostile_driver *driver,
+                        struct fuzz_input *input)
+{
+    uint8_t kind = input_u8(input);
+    switch (kind & 15) {
+    case 0:
+    case 1:
+    case 2:
+        device_pop(device);
+        break;
+    case 3:
+    case 4:
+        device_push(device, kind >> 4, input_u16(input));
+        break;
+    case 5:
+        virtqueue_publish(&device->queue);
+        break;
+    case 6:
+        virtqueue_enable_kicks(&device->queue);
+        break;
+    case 7:
+        virtqueue_disable_kicks(&device->queue);
+        break;
+    case 8: /* a device that was stopped goes on */
+        if (device->count == 0)
+            REQUIRE(virtqueue_init(&device->queue, driver_memory(), &driver->config) == 0);
+        break;
+    default:
+        driver_step(driver, input);
+    }
+    REQUIRE(device->queue.in_flight == device->count);
+    REQUIRE(!(device->queue.broken && virtqueue_has_available(&device->queue)));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct virtqueue queue;
-    struct virtqueue_chain chain;
-    uint16_t heads[RINGS_QUEUE_SIZE_MAX];
-    if (!rings_init(&queue, data, size))
+    struct fuzz_input input = {.data = data, .size = size};
+    struct device device = {.count = 0};
+    struct hostile_driver driver;
+    if (!driver_init(&driver, &device.queue, &input))
         return 0;
-    struct iovec *iov = malloc(queue.size * sizeof(*iov)); /* its end is guarded */
-    /* Used rings that overlap the available ring can go on for ever. */
-    for (unsigned turn = 0; turn < 16 && !queue.broken; turn++) {
-        unsigned taken = 0;
-        while (taken < queue.size && virtqueue_pop(&queue, iov, &chain) == 1) {
-            check_chain(&queue, iov, &chain);
-            heads[taken++] = chain.head;
-        }
-        if (queue.in_flight != taken)
-            abort();
-        for (unsigned i = 0; i < taken; i++)
-            virtqueue_push(&queue, heads[i], i);
-        virtqueue_publish(&queue);
-        virtqueue_enable_kicks(&queue);
-        virtqueue_disable_kicks(&queue);
-    }
-    free(iov);
+    device.iov = calloc(device.queue.size, sizeof(*device.iov));
+    for (unsigned step = 0; step < STEPS_MAX && input.size > 0; step++)
+        device_step(&device, &driver, &input);
+    free(device.iov);
     return 0;
 }

@@ -1,4 +1,6 @@
 /* virtio-blk with requests that are wrong; each line of the threat model by name. */
+#include <pthread.h>
+
 #include "../blk_setup.h"
 
 static void missing_status_byte(void)
@@ -129,6 +131,78 @@ static void discard_segments_out_of_range(void)
     setup_free(&s);
 }
 
+/* The guest rewrites all of a request that a script holds: what was taken is what is done. */
+static void request_changes_after_it_was_taken(void)
+{
+    struct setup s;
+    setup_open(&s, false);
+    setup_start(&s, false, io_engine_create_threads);
+    set_header(&s, VIRTIO_BLK_T_IN, 2);
+    describe(&s, 0, HEADER_GPA, 16, NEXT);
+    describe(&s, 1, DATA_GPA, 512, NEXT | WRITE);
+    describe(&s, 2, STATUS_GPA, 1, WRITE);
+    device_offer(&s.device, 0);
+    CHECK(event_wait(s.script_event, 10000));
+    struct disk_script_request asked;
+    CHECK(disk_script_take(&s.disk, &asked));
+
+    set_header(&s, VIRTIO_BLK_T_OUT, UINT64_MAX);
+    for (uint16_t i = 0; i < 3; i++)
+        describe(&s, i, LOW_GPA + LOW_SIZE, UINT32_MAX, VRING_DESC_F_INDIRECT);
+    struct extent whole = {.length = DISK_SIZE, .fd = s.fd};
+    CHECK(extent_map_push(&s.disk.extents, &whole, 1) == 0);
+    CHECK(disk_script_retry(&s.disk, asked.id) == 0);
+    struct vring_used_elem element = device_await_used(&s.device);
+    CHECK(element.id == 0 && element.len == 513);
+    CHECK(*at(&s, STATUS_GPA) == VIRTIO_BLK_S_OK);
+    CHECK(file_is(&s, 2 * 512, at(&s, DATA_GPA), 512));
+    setup_free(&s);
+}
+
+struct scribbler {
+    struct virtio_blk_outhdr *header;
+    bool stop;
+};
+
+static void *scribble(void *argument)
+{
+    struct scribbler *scribbler = argument;
+    for (unsigned i = 0; !__atomic_load_n(&scribbler->stop, __ATOMIC_RELAXED); i++) {
+        __atomic_store_n(&scribbler->header->sector, i % 2 ? SECTORS : 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&scribbler->header->type, i % 3 ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_FLUSH,
+                         __ATOMIC_RELAXED);
+    }
+    return NULL;
+}
+
+/* Each request is one of those that the header ever was, whichever. */
+static void header_changes_while_it_is_checked(void)
+{
+    struct setup s;
+    setup_init(&s);
+    struct scribbler scribbler = {.header = (struct virtio_blk_outhdr *)at(&s, HEADER_GPA)};
+    memset(at(&s, DATA_GPA), 0, 512);
+    set_header(&s, VIRTIO_BLK_T_OUT, 0);
+    describe(&s, 0, HEADER_GPA, 16, NEXT);
+    describe(&s, 1, DATA_GPA, 512, NEXT);
+    describe(&s, 2, STATUS_GPA, 1, WRITE);
+    pthread_t thread;
+    pthread_create(&thread, NULL, scribble, &scribbler);
+    unsigned done = 0, refused = 0;
+    for (unsigned i = 0; i < 5000; i++) {
+        uint8_t status = offer(&s);
+        done += status == VIRTIO_BLK_S_OK;
+        refused += status == VIRTIO_BLK_S_IOERR;
+    }
+    __atomic_store_n(&scribbler.stop, true, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    CHECK(done + refused == 5000 && done > 0);
+    CHECK(lseek(s.fd, 0, SEEK_END) == DISK_SIZE); /* nothing was written past the end */
+    CHECK(read_sectors(&s, 1, 512) == VIRTIO_BLK_S_OK);
+    CHECK(file_is(&s, 512, at(&s, DATA_GPA), 512));
+    setup_free(&s);
+}
+
 static void broken_queue_ends_the_worker(void)
 {
     struct setup s;
@@ -152,6 +226,8 @@ int main(void)
     write_to_a_read_only_disk();
     unknown_types();
     discard_segments_out_of_range();
+    request_changes_after_it_was_taken();
+    header_changes_while_it_is_checked();
     broken_queue_ends_the_worker();
     return check_finish();
 }

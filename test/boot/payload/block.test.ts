@@ -1,8 +1,17 @@
 /** virtio-blk and virtio-rng from the driver's side, on real files. */
 import assert from 'node:assert/strict';
-import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  openSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { qemuCheck, qemuImgOutput } from '../../support/qemu-img.ts';
 import { runPayload, temporaryFolder } from '../../support/tsvm-process.ts';
 
 const MIB = 2 ** 20;
@@ -35,6 +44,56 @@ for (const without of [
     assert.equal(code, 0);
   });
 }
+
+for (const options of ['compat=1.1', 'compat=0.10', 'extended_l2=on', 'preallocation=metadata']) {
+  test(`a qcow2 disk does what virtio-blk says: ${options}`, async (t) => {
+    const disk = join(temporaryFolder(t), 'disk.qcow2');
+    await qemuImgOutput('create', '-q', '-f', 'qcow2', '-o', options, disk, `${64 * MIB}`);
+    const words = `tests=blk capacity=${64 * MIB}`;
+    const { code, stdout } = await runPayload(words, ['--disk', disk, '--cpus', '2']);
+    assertAllPassed(stdout);
+    assert.equal(code, 0);
+    const { corruptions, leaks, checkErrors, text } = await qemuCheck(disk);
+    assert.deepEqual([corruptions, leaks, checkErrors], [0, 0, 0], text);
+  });
+}
+
+for (const format of ['raw', 'qcow2']) {
+  test(`an overlay takes the writes of a ${format} disk`, async (t) => {
+    const raw = emptyDisk(t, 64 * MIB);
+    const disk = join(temporaryFolder(t), 'disk');
+    await qemuImgOutput('convert', '-f', 'raw', '-O', format, raw, disk);
+    const before = readFileSync(disk);
+    const words = `tests=blk capacity=${64 * MIB}`;
+    const { code, stdout } = await runPayload(words, [
+      '--disk',
+      `${disk},overlay,format=${format}`,
+    ]);
+    assertAllPassed(stdout);
+    assert.equal(code, 0);
+    assert.ok(readFileSync(disk).equals(before));
+  });
+}
+
+test('a backing file outside the image’s folder needs to be allowed', async (t) => {
+  const raw = emptyDisk(t, MIB);
+  const disk = join(temporaryFolder(t), 'disk.qcow2');
+  await qemuImgOutput('create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', raw, disk);
+  const refused = await runPayload('tests=blk-capacity', ['--disk', disk]);
+  assert.equal(refused.code, 125);
+  assert.match(refused.stderr, /say backing=allow/);
+  const words = `tests=blk-capacity capacity=${MIB}`;
+  const allowed = await runPayload(words, ['--disk', `${disk},backing=allow`]);
+  assert.match(allowed.stdout, /^ok blk-capacity/m, allowed.stdout);
+});
+
+test('a raw disk is raw, whatever a guest wrote into it', async (t) => {
+  const disk = join(temporaryFolder(t), 'disk.img');
+  await qemuImgOutput('create', '-q', '-f', 'qcow2', disk, `${16 * MIB}`);
+  const words = `tests=blk-capacity capacity=${statSync(disk).size}`;
+  const { stdout } = await runPayload(words, ['--disk', disk]);
+  assert.match(stdout, /^ok blk-capacity/m, stdout);
+});
 
 test('a read-only disk refuses writes, and its file stays as it is', async (t) => {
   const disk = join(temporaryFolder(t), 'disk.img');

@@ -1,6 +1,10 @@
 /** The library as another program uses it: the public API alone. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { createHash } from 'node:crypto';
+import { copyFileSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
 import {
   BootMetrics,
   bootMachine,
@@ -41,6 +45,28 @@ async function boot(config = CONFIG): Promise<{ machine: Machine; output: () => 
     metrics: new BootMetrics(),
   });
   return { machine, output: () => output };
+}
+
+/** A machine that keeps its disk busy with so many reads, 32 at a time, and has begun to. */
+async function bootBusy(context: TestContext, count: number) {
+  const path = join(temporaryFolder(context), 'disk.img');
+  writeFileSync(path, new Uint8Array(2 ** 20));
+  const config: MachineConfig = {
+    ...CONFIG,
+    disks: [{ path, readOnly: false, format: 'raw', overlay: false, backing: 'same-folder' }],
+    appendCmdline: `bench=blk-randread bs=4096 qd=32 count=${count}`,
+  };
+  const booted = await boot(config);
+  const chains = () => booted.machine.statistics()['disk0']?.['chains'] ?? 0;
+  booted.machine.start();
+  while (chains() < 1000) await tick(1);
+  return { ...booted, config, chains };
+}
+
+function temporaryFolder(context: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-library-'));
+  context.after(() => rmSync(folder, { recursive: true }));
+  return folder;
 }
 
 const tick = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -93,4 +119,57 @@ test('what the state does not allow is refused', async () => {
   assert.throws(() => machine.resume(), wrongState);
   await machine.close();
   await machine.close();
+});
+
+test('a kernel and an initrd that are cut short under a machine are nothing to it', async (context) => {
+  const folder = temporaryFolder(context);
+  const kernelPath = join(folder, 'kernel');
+  const initrdPath = join(folder, 'initrd');
+  const initrd = Buffer.alloc(2 ** 20, 'initrd');
+  copyFileSync(PAYLOAD, kernelPath);
+  writeFileSync(initrdPath, initrd);
+  const { machine, output } = await boot({
+    ...CONFIG,
+    kernelPath,
+    initrdPath,
+    appendCmdline: 'tests=cpuid',
+  });
+  truncateSync(kernelPath);
+  truncateSync(initrdPath);
+  // Of a mapped file, this would be a SIGBUS.
+  const placed = machine.memory.slice(CONFIG.memoryBytes - initrd.length, initrd.length);
+  assert.ok(initrd.equals(placed));
+  machine.start();
+  assert.equal((await machine.ended).reason, 'poweroff');
+  await machine.close();
+  assert.match(output(), /^done passed=1 failed=0/m);
+});
+
+test('a pause with requests in flight: they end, and the guest goes on where it stood', async (context) => {
+  const { machine, output, chains } = await bootBusy(context, 20_000);
+  const digest = () => {
+    const hash = createHash('sha256');
+    for (const { bytes } of machine.memory.regions) hash.update(bytes);
+    return hash.digest('hex');
+  };
+  await machine.pause();
+  await tick(50);
+  const paused = { chains: chains(), memory: digest() };
+  assert.ok(paused.chains < 20_000);
+  await tick(100);
+  assert.deepEqual({ chains: chains(), memory: digest() }, paused);
+  machine.resume();
+  assert.equal((await machine.ended).reason, 'poweroff');
+  await machine.close();
+  assert.match(output(), /^bench blk-randread bs=4096 qd=32 requests=20000 /m);
+});
+
+test('a close with requests in flight waits for them, and gives the disk back', async (context) => {
+  const { machine, config } = await bootBusy(context, 2 ** 30);
+  await machine.close();
+  const next = await boot({ ...config, appendCmdline: 'tests=blk-pattern' });
+  next.machine.start();
+  assert.equal((await next.machine.ended).reason, 'poweroff');
+  await next.machine.close();
+  assert.match(next.output(), /^ok blk-pattern/m);
 });

@@ -18,13 +18,13 @@ const placement = (gpa: number, memSizeBytes: number): FilePlacement => ({
 });
 
 test('whole pages are mapped, the ends copied, the rest zeroed', () => {
-  const pieces = planPlacement({
+  const part = {
     gpa: 0x1000800,
     memSizeBytes: 0x5000,
     fileOffset: 0x2800,
     fileSizeBytes: 0x3000,
-  });
-  assert.deepEqual(pieces, [
+  };
+  assert.deepEqual(planPlacement(part, 'cache'), [
     { kind: 'copy', gpa: 0x1000800, lengthBytes: 0x800, fileOffset: 0x2800 },
     { kind: 'map', gpa: 0x1001000, lengthBytes: 0x2000, fileOffset: 0x3000 },
     { kind: 'copy', gpa: 0x1003000, lengthBytes: 0x800, fileOffset: 0x5000 },
@@ -32,9 +32,17 @@ test('whole pages are mapped, the ends copied, the rest zeroed', () => {
   ] satisfies PlacementPiece[]);
 });
 
+test('a file of the user is copied: it may change while the guest runs', () => {
+  const part = { gpa: 0x1000000, memSizeBytes: 0x5000, fileOffset: 0x1000, fileSizeBytes: 0x3000 };
+  assert.deepEqual(planPlacement(part, 'user'), [
+    { kind: 'copy', gpa: 0x1000000, lengthBytes: 0x3000, fileOffset: 0x1000 },
+    { kind: 'zero', gpa: 0x1003000, lengthBytes: 0x2000 },
+  ] satisfies PlacementPiece[]);
+});
+
 test('what lies otherwise in the file than in memory is copied', () => {
   const part = { gpa: 0x1000000, memSizeBytes: 0x9000, fileOffset: 0x200, fileSizeBytes: 0x9000 };
-  assert.deepEqual(planPlacement(part), [
+  assert.deepEqual(planPlacement(part, 'cache'), [
     { kind: 'copy', gpa: 0x1000000, lengthBytes: 0x9000, fileOffset: 0x200 },
   ]);
 });
@@ -51,7 +59,7 @@ test('pieces cover each byte once, and mappings show no byte of another place', 
       fileSizeBytes,
     };
     let at = gpa;
-    for (const piece of planPlacement(part)) {
+    for (const piece of planPlacement(part, random(4) ? 'cache' : 'user')) {
       assert.equal(piece.gpa, at);
       assert.ok(piece.lengthBytes > 0);
       at += piece.lengthBytes;

@@ -34,6 +34,11 @@ export interface VirtioDevice {
    * a reset.
    */
   activate(context: ActivationContext): void;
+  /**
+   * Takes a queue out of service until the next activation; the others stay in it. Resolves when
+   * nothing of the device touches the queue any more, and never rejects.
+   */
+  stopQueue(index: number): Promise<void>;
   /** Ends what {@link activate} began: resolves when nothing of it touches guest memory any more. */
   reset(): Promise<void>;
   statistics(): Readonly<Record<string, number>>;

@@ -18,7 +18,10 @@ export interface QueueStart {
  * guest memory, kicks and the interrupt; a device starts and stops it.
  */
 export interface QueueWorker {
-  /** Serves the queues from their start. Throws when a ring is not in guest memory. */
+  /**
+   * Serves the queues from where their used rings stand: the start, or where they were when the
+   * worker was stopped. Throws when a ring is not in guest memory.
+   */
   start(start: QueueStart): void;
   /** Takes no more requests; resolves when none is in flight. A worker not started is stopped. */
   stop(): Promise<void>;
@@ -32,24 +35,37 @@ export type CreateQueueWorker = (onBroken: (reason: string) => void) => QueueWor
 export abstract class QueueWorkerDevice {
   readonly #worker: QueueWorker;
   #activation: ActivationContext | undefined;
+  /** Those in service. A new list stands for each decision about which they are. */
+  #queues: readonly QueueConfig[] = [];
 
   constructor(createWorker: CreateQueueWorker) {
     this.#worker = createWorker((reason) => this.#activation?.needsReset(reason));
   }
 
   activate(context: ActivationContext): void {
-    const { features, queues } = context;
     this.#activation = context;
-    this.#worker.start({
-      queues,
-      eventIdx: (features & VIRTIO_F_EVENT_IDX) !== 0n,
-      indirect: (features & VIRTIO_F_INDIRECT_DESC) !== 0n,
-      features: featuresWord(features, 0),
-    });
+    this.#queues = context.queues;
+    this.#start(context.features);
+  }
+
+  /** The worker stops, and goes on without the queue. */
+  async stopQueue(index: number): Promise<void> {
+    const activation = this.#activation;
+    const queues = this.#queues.filter((queue) => queue.index !== index);
+    this.#queues = queues;
+    await this.#worker.stop();
+    // A reset may have come meanwhile, or the stop of another queue: what is in service is theirs.
+    if (activation === undefined || this.#queues !== queues) return;
+    try {
+      this.#start(activation.features);
+    } catch (error) {
+      activation.needsReset(error instanceof Error ? error.message : String(error));
+    }
   }
 
   async reset(): Promise<void> {
     this.#activation = undefined;
+    this.#queues = [];
     await this.#worker.stop();
   }
 
@@ -60,5 +76,14 @@ export abstract class QueueWorkerDevice {
   /** Tells the driver, if there is one, that the configuration space has changed. */
   protected configChanged(): void {
     this.#activation?.configChanged();
+  }
+
+  #start(features: bigint): void {
+    this.#worker.start({
+      queues: this.#queues,
+      eventIdx: (features & VIRTIO_F_EVENT_IDX) !== 0n,
+      indirect: (features & VIRTIO_F_INDIRECT_DESC) !== 0n,
+      features: featuresWord(features, 0),
+    });
   }
 }

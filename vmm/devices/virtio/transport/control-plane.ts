@@ -74,13 +74,27 @@ export class ControlPlane {
   }
 
   /**
-   * Makes a queue ready or not, before DRIVER_OK. A queue in service is not taken away by itself
-   * (VIRTIO_F_RING_RESET is not offered): it stays ready, as the driver can read, until a reset.
+   * Makes a queue ready or not, before DRIVER_OK. A queue in service can be stopped, and then is of
+   * no use until a reset: "To stop using the queue the driver MUST write zero (0x0) to this
+   * QueueReady and MUST read the value back to ensure synchronization" (4.2.2.2). A promise resolves
+   * when nothing of the device touches the queue any more; until then the queue stays ready.
    */
-  setQueueReady(index: number, ready: boolean): boolean {
+  setQueueReady(index: number, ready: boolean): boolean | Promise<void> {
     const queue = this.#configurableQueue(index);
-    if (queue === undefined) return false;
+    if (queue === undefined) return ready ? false : this.#stopQueue(index);
     queue.ready = ready;
+    return true;
+  }
+
+  #stopQueue(index: number): boolean | Promise<void> {
+    const queue = this.#queues[index];
+    if (!queue?.ready || this.#activation === undefined) return false;
+    const stop = () => {
+      queue.ready = false;
+    };
+    // A device that needs a reset has stopped already.
+    if ((this.#status & DEVICE_NEEDS_RESET) === 0) return this.#device.stopQueue(index).then(stop);
+    stop();
     return true;
   }
 

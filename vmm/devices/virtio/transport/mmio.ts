@@ -106,6 +106,7 @@ export class MmioTransport implements RegisterHandler {
       offset >= MmioRegister.Config
         ? this.#writeConfig(offset - MmioRegister.Config, width, value)
         : this.#writeRegister(offset, width, value);
+    if (done instanceof Promise) return done;
     if (!done) this.#ignoredWrites += 1;
     return undefined;
   }
@@ -144,8 +145,8 @@ export class MmioTransport implements RegisterHandler {
     }
   }
 
-  /** Answers whether the write was legal. */
-  #writeRegister(offset: number, width: number, value: number): boolean {
+  /** Answers whether the write was legal; a promise when it was and takes its time. */
+  #writeRegister(offset: number, width: number, value: number): boolean | Promise<void> {
     if (width !== 4) return false;
     switch (offset) {
       case MmioRegister.DeviceFeaturesSel:

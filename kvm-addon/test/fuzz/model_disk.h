@@ -1,0 +1,204 @@
+/*
+ * A disk with every kind of extent, which the fuzzer's input changes, and the engine that does its
+ * I/O. The model knows which sector of which file a request may touch, and the engine checks each
+ * operation against it: what was withdrawn is not used once its ticket is quiet.
+ */
+#ifndef TSVM_FUZZ_MODEL_DISK_H
+#define TSVM_FUZZ_MODEL_DISK_H
+
+#include <errno.h>
+
+#include "../../src/backend/disk.h"
+#include "fuzz.h"
+
+#define SECTOR 512u
+#define SECTORS 128u
+#define FILES 3u
+#define READ_ONLY_FILE 2u
+/* Sector s of the disk is sector s + FILE_SHIFT * f of file f: each has its place. */
+#define FILE_SHIFT 5u
+#define FD_BASE 1000 /* of no file that is open */
+
+#define OPS_MAX 2048u
+
+/* What a sector of a file is to the disk. */
+struct file_sector {
+    bool mapped;
+    uint64_t leaving; /* the ticket of its withdrawal, until that is quiet; or 0 */
+};
+
+struct model_disk {
+    struct io_engine engine;
+    struct disk disk;
+    struct file_sector sectors[FILES][SECTORS]; /* by the disk's sector */
+    struct io_op *ops[OPS_MAX];                 /* in flight */
+    unsigned count;
+    bool (*owns)(const struct iovec *buffer); /* whether it is guest memory */
+};
+
+static inline void op_check(const struct model_disk *model, const struct io_op *op)
+{
+    unsigned file = (unsigned)(op->fd - FD_BASE);
+    REQUIRE(file < FILES && (file != READ_ONLY_FILE || op->kind == IO_READ));
+    if (op->kind == IO_DATASYNC)
+        return;
+    REQUIRE(op->kind == IO_READ || !model->disk.read_only);
+    uint64_t shift = file * FILE_SHIFT * SECTOR, end = op->offset + op->length;
+    REQUIRE(op->length > 0 && op->offset >= shift && end > op->offset);
+    REQUIRE(end <= shift + SECTORS * SECTOR);
+    for (uint64_t at = op->offset - shift; at < end - shift; at += SECTOR - at % SECTOR) {
+        const struct file_sector *sector = &model->sectors[file][at / SECTOR];
+        REQUIRE(sector->mapped || sector->leaving);
+    }
+}
+
+static inline void op_check_buffers(const struct model_disk *model, const struct io_op *op)
+{
+    const struct disk_piece *piece = (const struct disk_piece *)op;
+    if (op->kind != IO_READ && op->kind != IO_WRITE)
+        return;
+    REQUIRE(iov_span_bytes(&op->buffers) == op->length);
+    if (piece->request->step == DISK_WRITE_ZEROES)
+        return; /* the zero page */
+    for (unsigned i = 0; i < op->buffers.count; i++)
+        REQUIRE(op->buffers.iov[i].iov_len > 0 && model->owns(&op->buffers.iov[i]));
+}
+
+static inline void model_submit(struct io_engine *engine, struct io_op *op)
+{
+    struct model_disk *model = (struct model_disk *)engine;
+    op_check(model, op);
+    op_check_buffers(model, op);
+    REQUIRE(model->count < OPS_MAX);
+    model->ops[model->count++] = op;
+}
+
+/* What the host says to an operation: 0 is success, all else a way to fail or to be slow. */
+static inline int op_result(const struct io_op *op, uint8_t outcome)
+{
+    bool transfers = op->kind == IO_READ || op->kind == IO_WRITE;
+    uint64_t part = 1 + outcome * 40u;
+    switch (outcome & 15) {
+    case 1:
+        return -EIO;
+    case 2:
+        return -EAGAIN;
+    case 3:
+        return op->kind == IO_FALLOCATE ? -EOPNOTSUPP : -ENOSPC;
+    case 4:
+        return 0; /* the end of the file, or plain success */
+    case 5:
+    case 6:
+        return transfers ? (int)(part < op->length ? part : op->length) : 0;
+    default:
+        return transfers ? (int)op->length : 0;
+    }
+}
+
+/* Does any of the operations in flight, or a part of it. */
+static inline void model_run(struct model_disk *model, uint8_t which, uint8_t outcome)
+{
+    static uint8_t bytes[SECTORS * SECTOR];
+    if (model->count == 0)
+        return;
+    unsigned index = which % model->count;
+    struct io_op *op = model->ops[index];
+    op_check(model, op);
+    int result = op_result(op, outcome);
+    if (result > 0 && op->kind == IO_READ)
+        iov_copy_to(&op->buffers, bytes, (size_t)result);
+    if (result > 0 && op->kind == IO_WRITE)
+        iov_copy_from(&op->buffers, bytes, (size_t)result);
+    if (!io_op_advance(op, result))
+        return;
+    model->ops[index] = model->ops[--model->count];
+    op->done(op, op->result);
+}
+
+/* Withdrawals that have become quiet: nothing in flight may use what they took out. */
+static inline void model_settle(struct model_disk *model)
+{
+    for (unsigned i = 0; i < FILES * SECTORS; i++) {
+        struct file_sector *sector = &model->sectors[i / SECTORS][i % SECTORS];
+        if (sector->leaving && extent_map_is_quiet(&model->disk.extents, sector->leaving))
+            sector->leaving = 0;
+    }
+    for (unsigned i = 0; i < model->count; i++)
+        op_check(model, model->ops[i]);
+}
+
+/* Sectors that are no longer mapped by the ticket's withdrawal, or by what was pushed before. */
+static inline void sectors_leave(struct model_disk *model, unsigned first, unsigned count,
+                                 uint64_t ticket)
+{
+    for (unsigned i = 0; i < FILES * count; i++) {
+        struct file_sector *sector = &model->sectors[i / count][first + i % count];
+        if (sector->mapped)
+            *sector = (struct file_sector){.leaving = ticket};
+    }
+}
+
+static inline void model_withdraw(struct model_disk *model, unsigned first, unsigned count)
+{
+    uint64_t ticket =
+        extent_map_withdraw(&model->disk.extents, first * SECTOR, (uint64_t)count * SECTOR);
+    sectors_leave(model, first, count, ticket);
+}
+
+/* Maps sectors to a file; `file` beyond those: to zeroes. */
+static inline void model_push(struct model_disk *model, unsigned first, unsigned count,
+                              unsigned file, bool read_only)
+{
+    bool zero = file >= FILES;
+    struct extent extent = {
+        .offset = first * SECTOR,
+        .length = count * SECTOR,
+        .fd = zero ? -1 : FD_BASE + (int)file,
+        .fd_offset = zero ? 0 : (first + file * FILE_SHIFT) * SECTOR,
+        .flags =
+            (zero ? EXTENT_ZERO : 0) | (read_only || file == READ_ONLY_FILE ? EXTENT_READ_ONLY : 0),
+    };
+    struct extent_map *map = &model->disk.extents;
+    int error = extent_map_push(map, &extent, 1);
+    REQUIRE(count > 0 ? error == 0 || error == -ENOMEM : error == -EINVAL);
+    /* What it replaces may be in use still; a withdrawal of nothing tells until when. */
+    sectors_leave(model, first, count, extent_map_withdraw(map, 0, 0));
+    for (unsigned i = 0; i < count && !zero; i++)
+        model->sectors[file][first + i].mapped = true;
+}
+
+/* One thing that the disk's owner can do. */
+static inline void model_step(struct model_disk *model, struct fuzz_input *input)
+{
+    uint8_t kind = input_u8(input);
+    unsigned first = input_u8(input) % SECTORS;
+    unsigned count = input_u8(input) % (SECTORS + 1 - first);
+    switch (kind & 7) {
+    case 0:
+        model_withdraw(model, first, count);
+        break;
+    case 1:
+        extent_map_forget_file(&model->disk.extents, FD_BASE + (int)(first % FILES));
+        break;
+    case 2:
+        disk_set_size(&model->disk, (first + 1) * SECTOR);
+        break;
+    case 3:
+        disk_set_scripted(&model->disk, first & 7);
+        break;
+    default:
+        model_push(model, first, count, (kind >> 3) % (FILES + 1), kind & 64);
+    }
+    model_settle(model);
+}
+
+static const struct io_engine_ops MODEL_ENGINE = {.submit = model_submit};
+
+static inline void model_init(struct model_disk *model, bool read_only,
+                              bool (*owns)(const struct iovec *buffer))
+{
+    *model = (struct model_disk){.engine.ops = &MODEL_ENGINE, .owns = owns};
+    disk_init(&model->disk, SECTORS * SECTOR, read_only, 0, (struct wake){0}, (struct wake){0});
+}
+
+#endif

@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { QueueWorkerDevice } from '../../../../vmm/devices/virtio/queue-worker.ts';
+import { StubQueueWorker } from '../../../support/stub-virtio-device.ts';
+
+const EVENT_IDX = 1n << 29n;
+
+class Device extends QueueWorkerDevice {}
+
+function setUp() {
+  const workers: StubQueueWorker[] = [];
+  const device = new Device((onBroken) => {
+    const worker = new StubQueueWorker(onBroken);
+    workers.push(worker);
+    return worker;
+  });
+  const [worker] = workers;
+  assert.ok(worker);
+  const reasons: string[] = [];
+  const activate = (count: number) =>
+    device.activate({
+      features: EVENT_IDX | 5n,
+      queues: Array.from({ length: count }, (_, index) => ({
+        index,
+        size: 8,
+        descriptorGpa: 0x1000 * index,
+        availableGpa: 0x1000 * index + 0x400,
+        usedGpa: 0x1000 * index + 0x800,
+      })),
+      configChanged: () => {},
+      needsReset: (reason) => reasons.push(reason),
+    });
+  /** The queues of the worker's starts, by index. */
+  const starts = () => worker.starts.map(({ queues }) => queues.map(({ index }) => index));
+  return { device, worker, reasons, activate, starts };
+}
+
+/** Makes the worker's stops wait; answers how to let them end. */
+function holdStops(worker: StubQueueWorker): () => void {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  worker.inFlight = promise;
+  return resolve;
+}
+
+test('a stopped queue: the worker is stopped, and goes on with the others', async () => {
+  const { device, worker, activate, starts } = setUp();
+  activate(3);
+  const release = holdStops(worker);
+  const stop = device.stopQueue(1);
+  await new Promise((next) => setImmediate(next));
+  assert.deepEqual(starts(), [[0, 1, 2]], 'not before nothing is in flight');
+  release();
+  await stop;
+  assert.deepEqual(starts(), [
+    [0, 1, 2],
+    [0, 2],
+  ]);
+  assert.deepEqual({ ...worker.starts[1], queues: [] }, { ...worker.starts[0], queues: [] });
+});
+
+test('queues stopped at once by several vCPUs: the worker goes on once, without any of them', async () => {
+  const { device, worker, activate, starts } = setUp();
+  activate(4);
+  const release = holdStops(worker);
+  const stops = [2, 0, 2].map((index) => device.stopQueue(index));
+  release();
+  await Promise.all(stops);
+  assert.deepEqual(starts(), [
+    [0, 1, 2, 3],
+    [1, 3],
+  ]);
+});
+
+test('a reset while a queue stops: the worker does not go on, and the next activation is whole', async () => {
+  const { device, worker, activate, starts } = setUp();
+  activate(2);
+  const release = holdStops(worker);
+  const stop = device.stopQueue(0);
+  const reset = device.reset();
+  release();
+  await Promise.all([stop, reset]);
+  assert.deepEqual(starts(), [[0, 1]]);
+  activate(2);
+  await device.stopQueue(1);
+  assert.deepEqual(starts(), [[0, 1], [0, 1], [0]]);
+  await device.reset();
+  await device.stopQueue(0);
+  assert.equal(starts().length, 3, 'after a reset nothing starts');
+});
+
+test('a worker that cannot go on: the device needs a reset', async () => {
+  const { device, worker, activate, reasons } = setUp();
+  activate(2);
+  worker.failStart = new Error('no memory');
+  await device.stopQueue(0);
+  assert.deepEqual(reasons, ['no memory']);
+});
