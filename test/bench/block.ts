@@ -1,5 +1,5 @@
 import type { Benchmark, Contestant } from './benchmark.ts';
-import { measure, qemuVmm, tsvmVmm, type Vmm } from './payload-guest.ts';
+import { measure, qemuVmm, rawDisk, tsvmVmm, type Vmm } from './payload-guest.ts';
 import { runProcess } from './process.ts';
 import type { Workbench } from './workbench.ts';
 
@@ -44,7 +44,7 @@ function guestContestant(vmm: Vmm, workload: Workload, { disk, tscKhz }: Workben
   const options = {
     words: `bs=${workload.blockBytes} qd=${workload.depth}`,
     count: workload.count,
-    disk,
+    disk: rawDisk(disk),
   };
   return {
     name: vmm.name,

@@ -1,5 +1,5 @@
 import type { Benchmark, Comparison } from './benchmark.ts';
-import { bareVmm, measure, qemuVmm, tsvmVmm, type Vmm } from './payload-guest.ts';
+import { bareVmm, measure, qemuVmm, rawDisk, tsvmVmm, type Vmm } from './payload-guest.ts';
 import type { Workbench } from './workbench.ts';
 
 /** A write to it is a boot stamp, taken by the vCPU thread. */
@@ -18,7 +18,7 @@ interface ExitKind {
 }
 
 function exitBenchmark(kind: ExitKind, { tscKhz, disk }: Workbench): Benchmark {
-  const options = { words: kind.words, count: EXITS, ...(kind.disk && { disk }) };
+  const options = { words: kind.words, count: EXITS, ...(kind.disk && { disk: rawDisk(disk) }) };
   return {
     name: kind.name,
     unit: 'ns',

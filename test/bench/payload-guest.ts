@@ -9,11 +9,21 @@ export interface Vmm {
   command(guest: PayloadGuest): Command;
 }
 
+export interface GuestDisk {
+  readonly path: string;
+  readonly format: 'raw' | 'qcow2';
+  readonly readOnly: boolean;
+}
+
+/** A raw image that nobody writes. */
+export function rawDisk(path: string): GuestDisk {
+  return { path, format: 'raw', readOnly: true };
+}
+
 export interface PayloadGuest {
   /** Words for the payload, without how to end. */
   readonly cmdline: string;
-  /** A raw image, served read-only. */
-  readonly disk?: string;
+  readonly disk?: GuestDisk;
   /** Halt at the end instead of ending the VMM. */
   readonly halt?: boolean;
 }
@@ -26,7 +36,9 @@ export function tsvmVmm({ tsvm, payload }: Workbench): Vmm {
       ...['--memory', `${GUEST_MEMORY_MIB}M`],
       // Without ACPI the command line tells of the devices, which is all that the payload reads.
       ...['--acpi', 'off', '--append', `${cmdline} exit=${halt ? 'hlt' : 'acpi'}`],
-      ...(disk === undefined ? [] : ['--disk', `${disk},ro,format=raw`]),
+      ...(disk === undefined
+        ? []
+        : ['--disk', `${disk.path},format=${disk.format}${disk.readOnly ? ',ro' : ''}`]),
     ],
   };
 }
@@ -47,13 +59,29 @@ export function qemuVmm({ payload }: Workbench, cache: 'writeback' | 'none' = 'w
         ? []
         : [
             ...['-object', 'iothread,id=io', '-device', 'virtio-blk-device,drive=disk,iothread=io'],
-            ...[
-              '-blockdev',
-              `driver=file,node-name=disk,filename=${disk},read-only=on,aio=io_uring,cache.direct=${direct}`,
-            ],
+            ...['-blockdev', qemuFile(disk, direct)],
+            ...(disk.format === 'raw'
+              ? []
+              : [
+                  '-blockdev',
+                  `driver=qcow2,node-name=disk,file=file,read-only=${onOff(disk.readOnly)}`,
+                ]),
           ]),
     ],
   };
+}
+
+/** A raw disk is the file itself. */
+function qemuFile({ path, format, readOnly }: GuestDisk, direct: string): string {
+  const name = format === 'raw' ? 'disk' : 'file';
+  return (
+    `driver=file,node-name=${name},filename=${path},read-only=${onOff(readOnly)},aio=io_uring,` +
+    `cache.direct=${direct}`
+  );
+}
+
+function onOff(on: boolean): string {
+  return on ? 'on' : 'off';
 }
 
 /** The bare loop around KVM_RUN: no devices. */
@@ -86,7 +114,7 @@ export function benchFigures({ stdout }: ProcessRun, name: string): Map<string, 
 export async function measure(
   vmm: Vmm,
   bench: string,
-  options: { readonly words: string; readonly count: number; readonly disk?: string },
+  options: { readonly words: string; readonly count: number; readonly disk?: GuestDisk },
   tscKhz: number,
 ): Promise<{ seconds: number; count: number }> {
   const { words, count, disk } = options;

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Benchmark, Contestant } from './benchmark.ts';
-import { GUEST_MEMORY_MIB, qemuVmm, tsvmVmm, type Vmm } from './payload-guest.ts';
+import { GUEST_MEMORY_MIB, qemuVmm, rawDisk, tsvmVmm, type Vmm } from './payload-guest.ts';
 import { runUntil } from './process.ts';
 import type { Workbench } from './workbench.ts';
 
@@ -46,7 +46,7 @@ function overheadMib(pid: number): number {
 
 function overhead(vmm: Vmm, disk: string): Contestant {
   // The disk is used, so that its buffers are there.
-  const guest = { cmdline: 'bench=blk-randread qd=32 count=5000', disk, halt: true };
+  const guest = { cmdline: 'bench=blk-randread qd=32 count=5000', disk: rawDisk(disk), halt: true };
   return {
     name: vmm.name,
     sample: () => runUntil(vmm.command(guest), 'done ', overheadMib),

@@ -183,7 +183,7 @@ for (const format of ['raw', 'qcow2'] as const) {
     const before = readFileSync(path);
     const content = new Uint8Array(SIZE);
     content.set(readFileSync(raw));
-    const disk = openDisk(path, {
+    const disk = await openDisk(path, {
       format,
       readOnly: false,
       overlay: true,

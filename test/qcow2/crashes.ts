@@ -14,8 +14,9 @@ import { randomSmallImage } from './image-recipe.ts';
 import type { RecordingFile } from './journal.ts';
 import { CRASHED_BACKING_NAME, CRASHED_DATA_NAME } from './memory-images.ts';
 import { expectBytes, Mismatch } from './mismatch.ts';
-import { type Operation, randomOperations, randomPrefill } from './operations.ts';
+import { inSectors, type Operation, randomOperations, randomPrefill } from './operations.ts';
 import { Patterns } from './patterns.ts';
+import { shrink } from './shrink.ts';
 import { expectSameFigures } from './verdict.ts';
 
 export interface CrashPlan {
@@ -63,23 +64,30 @@ interface StreamTools {
 
 async function runStream(plan: CrashPlan, index: number, tools: StreamTools): Promise<void> {
   const random = new Random(plan.seed + Math.imul(index, 0x9e3779b1));
-  const recipe = randomCrashRecipe(random, plan.operations);
-  const attempt = (operations: readonly Operation[]) =>
-    runAttempt(plan, { ...recipe, operations }, random.fork(), tools);
-  try {
-    await attempt(recipe.operations);
-  } catch (error) {
-    const { operations, ...rest } = recipe;
-    const lines = [
-      `stream ${index} of seed ${plan.seed}: ${error instanceof Error ? error.message : error}`,
-      `recipe: ${JSON.stringify(rest)}`,
-      ...operations.map((operation) => `  ${JSON.stringify(operation)}`),
-      'again with:',
-      `  TSVM_QCOW2_SEED=${plan.seed} TSVM_QCOW2_CRASH_STREAMS=${plan.streams} ` +
-        `TSVM_QCOW2_ONLY=${index} node test/qcow2/run-crashes.ts`,
-    ];
-    throw new Error(lines.join('\n'), { cause: error });
-  }
+  const recipe = randomCrashRecipe(random.fork(), plan.operations);
+  const lossSeed = random.uint32();
+  const attempt = async (operations: readonly Operation[]): Promise<Error | undefined> => {
+    try {
+      await runAttempt(plan, { ...recipe, operations }, new Random(lossSeed), tools);
+      return undefined;
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error));
+    }
+  };
+  const failure = await attempt(recipe.operations);
+  if (failure === undefined) return;
+  const shortest = await shrink(recipe.operations, attempt);
+  const { operations: _operations, ...rest } = recipe;
+  const lines = [
+    `stream ${index} of seed ${plan.seed}: ${(shortest.failure ?? failure).message}`,
+    `recipe: ${JSON.stringify(rest)}`,
+    'the shortest stream found that fails:',
+    ...shortest.operations.map((operation) => `  ${JSON.stringify(operation)}`),
+    'again with:',
+    `  TSVM_QCOW2_SEED=${plan.seed} TSVM_QCOW2_CRASH_STREAMS=${plan.streams} ` +
+      `TSVM_QCOW2_ONLY=${index} node test/qcow2/run-crashes.ts`,
+  ];
+  throw new Error(lines.join('\n'), { cause: failure });
 }
 
 async function runAttempt(
@@ -117,7 +125,7 @@ function randomCrashRecipe(random: Random, count: number): CrashRecipe {
     image,
     backingBytes,
     prefill: randomPrefill(random.fork(), image, random.between(0, 8)),
-    operations: randomOperations(random.fork(), recipe, count),
+    operations: randomOperations(random.fork(), recipe, count).map(inSectors),
   };
 }
 

@@ -52,6 +52,8 @@ const PREFILL_WEIGHTS = { write: 4, compressed: 3, zeroes: 2, discard: 1 } as co
 
 export const PATTERNS = 64;
 
+const SECTOR_BYTES = 512;
+
 export function randomOperations(
   random: Random,
   { image, backing }: ImageRecipe,
@@ -84,6 +86,28 @@ export function randomPrefill(random: Random, image: ImageOptions, count: number
     if (isPossible(operation, shadow, image, false)) operations.push(operation);
   }
   return operations;
+}
+
+/** The operation of a guest, whose unit is a sector. */
+export function inSectors(operation: Operation): Operation {
+  switch (operation.kind) {
+    case 'burst':
+      return { ...operation, writes: operation.writes.map(rangeInSectors) };
+    case 'read':
+    case 'write':
+    case 'compressed':
+    case 'zeroes':
+    case 'discard':
+      return rangeInSectors(operation);
+    default:
+      return operation;
+  }
+}
+
+function rangeInSectors<T extends Range>(range: T): T {
+  const offset = range.offset - (range.offset % SECTOR_BYTES);
+  const end = Math.ceil((range.offset + range.length) / SECTOR_BYTES) * SECTOR_BYTES;
+  return { ...range, offset, length: end - offset };
 }
 
 /** The part of a disk that decides what is possible. */

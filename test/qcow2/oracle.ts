@@ -9,6 +9,7 @@ import { runContest } from './contest.ts';
 import { type ImageRecipe, randomRecipe } from './image-recipe.ts';
 import { type Operation, randomOperations } from './operations.ts';
 import { Patterns } from './patterns.ts';
+import { shrink } from './shrink.ts';
 
 export interface OraclePlan {
   readonly seed: number;
@@ -19,6 +20,8 @@ export interface OraclePlan {
   readonly lanes: number;
   /** Only this image of the run. */
   readonly only?: number | undefined;
+  /** Makes a stream that fails shorter; true when not given. */
+  readonly shrinks?: boolean;
   readonly sabotage?: ((image: DiskImage) => void) | undefined;
   readonly onProgress?: ((done: OracleResult) => void) | undefined;
 }
@@ -27,9 +30,6 @@ export interface OracleResult {
   readonly images: number;
   readonly operations: number;
 }
-
-/** Attempts to make a stream that fails shorter. */
-const SHRINK_ATTEMPTS = 60;
 
 /** @throws Error that says how to run the failing contest again */
 export async function runOracle(plan: OraclePlan): Promise<OracleResult> {
@@ -95,7 +95,8 @@ class OracleRun {
       this.#attempt(index, recipe, stream, fillSeed, qemuIo);
     const failure = await attempt(operations);
     if (failure !== undefined) {
-      const shortest = await shrink(operations, attempt);
+      const shortest =
+        this.#plan.shrinks === false ? { operations, failure } : await shrink(operations, attempt);
       throw this.#report(index, recipe, shortest.operations, shortest.failure ?? failure);
     }
     this.#images += 1;
@@ -146,25 +147,4 @@ class OracleRun {
     ];
     return new Error(lines.join('\n'), { cause: failure });
   }
-}
-
-/** Leaves out operations, many at once and then few, as long as what is left fails in some way. */
-async function shrink(
-  operations: readonly Operation[],
-  attempt: (operations: readonly Operation[]) => Promise<Error | undefined>,
-): Promise<{ operations: readonly Operation[]; failure: Error | undefined }> {
-  let shortest = operations;
-  let failure: Error | undefined;
-  let attempts = SHRINK_ATTEMPTS;
-  for (let part = Math.ceil(operations.length / 2); part >= 1; part = Math.floor(part / 2)) {
-    for (let end = shortest.length; end > 0 && attempts > 0; end -= part) {
-      attempts -= 1;
-      const without = [...shortest.slice(0, Math.max(0, end - part)), ...shortest.slice(end)];
-      const stillFails = await attempt(without);
-      if (stillFails === undefined) continue;
-      shortest = without;
-      failure = stillFails;
-    }
-  }
-  return { operations: shortest, failure };
 }

@@ -45,6 +45,17 @@ export function killPlan(environment: Environment): {
   };
 }
 
+/** Beside those, of whole machines. */
+export function machineKillPlan(environment: Environment): {
+  readonly seed: number;
+  readonly kills: number;
+} {
+  return {
+    seed: seedOf(environment),
+    kills: numberOf(environment, 'TSVM_QCOW2_MACHINE_KILLS') ?? 40,
+  };
+}
+
 /** For a longer run by hand there is run-fuzz.ts. */
 export function fuzzPlan(environment: Environment): {
   readonly seed: number;

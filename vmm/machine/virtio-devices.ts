@@ -31,16 +31,21 @@ type CreateDevice = (host: QueueHost) => VirtioDevice;
  * Attaches the virtio devices of a machine, disks first so that the first disk is /dev/vda.
  * @returns where each stands in the guest
  */
-export function attachVirtioDevices(machine: Machine, config: MachineConfig): MmioSlot[] {
+export async function attachVirtioDevices(
+  machine: Machine,
+  config: MachineConfig,
+): Promise<MmioSlot[]> {
   const allocator = new MmioAllocator(config.acpi);
   const engine = config.disks.length > 0 && hasIoUring() ? 'io_uring' : 'threads';
-  const slots = config.disks.map((disk, index) =>
-    attachDisk(machine, allocator.allocate(), disk, {
+  const slots: MmioSlot[] = [];
+  for (const [index, disk] of config.disks.entries()) {
+    const slot = await attachDisk(machine, allocator.allocate(), disk, {
       name: `disk${index}`,
       queueCount: blockQueueCount(config.cpus),
       engine,
-    }),
-  );
+    });
+    slots.push(slot);
+  }
   slots.push(
     attachMmio(machine, allocator.allocate(), 1, (host) => {
       return new RngDevice({ name: 'rng', createWorker: rngWorker(host) });
@@ -55,14 +60,14 @@ interface DiskOptions {
   readonly engine: 'io_uring' | 'threads';
 }
 
-function attachDisk(
+async function attachDisk(
   machine: Machine,
   slot: MmioSlot,
   config: DiskConfig,
   { name, queueCount, engine }: DiskOptions,
-): MmioSlot {
+): Promise<MmioSlot> {
   const { path, format, ...options } = config;
-  const backend = openDisk(resolve(path), {
+  const backend = await openDisk(resolve(path), {
     ...options,
     format: diskFormat(path, format),
     hostFiles: hostFiles(),

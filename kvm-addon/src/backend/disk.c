@@ -121,6 +121,7 @@ void disk_session_ask(struct disk_session *session, struct disk_request *request
 {
     list_append(&session->asking, request);
     counter_add(&session->script_requests, 1);
+    session->unanswered++;
 }
 
 /* Hands what the session has for the script over, in one wake-up. */
@@ -156,6 +157,7 @@ unsigned disk_session_exchange(struct disk_session *session)
         pthread_mutex_unlock(&session->disk->lock);
         while ((request = list_take(&answered)) != NULL) {
             count++;
+            session->unanswered--;
             if (request->retry)
                 disk_request_advance(request);
             else

@@ -53,6 +53,7 @@ struct disk_session {
     struct disk_request_list asking;   /* for the script, told in the next exchange */
     struct disk_request_list answered; /* under the disk's lock */
     counter script_requests;
+    unsigned unanswered; /* requests that the script has, or will be told of */
 };
 
 /* `quiet`: a ticket of the extent map may have become quiet. `wake`: script requests arrived. */

@@ -99,6 +99,11 @@ static bool blk_has_answers(struct queue_handler *handler)
     return disk_session_has_answers(&blk_of(handler)->session);
 }
 
+static bool blk_waits(struct queue_handler *handler)
+{
+    return blk_of(handler)->session.unanswered > 0;
+}
+
 static void blk_free(struct queue_handler *handler)
 {
     struct blk *blk = blk_of(handler);
@@ -152,7 +157,8 @@ void blk_init(struct blk *blk, struct disk *disk, const struct blk_limits *limit
                     .free = blk_free,
                     .serve = blk_serve,
                     .exchange = blk_exchange,
-                    .has_answers = blk_has_answers},
+                    .has_answers = blk_has_answers,
+                    .waits = blk_waits},
         .disk = disk,
         .limits = *limits,
     };

@@ -142,11 +142,18 @@ static void poll_adapt(struct queue_worker *worker, uint64_t idle_ns)
     }
 }
 
+static bool handler_waits(const struct queue_worker *worker)
+{
+    struct queue_handler *handler = worker->options.handler;
+    return handler->waits && handler->waits(handler);
+}
+
 /* There is nothing to do: polls, then sleeps, until there is. */
 static void worker_rest(struct queue_worker *worker, bool stopping)
 {
     uint64_t start = now_ns();
-    if (worker->poll_ns > 0 && poll_for_work(worker, stopping, start)) {
+    bool waits = handler_waits(worker);
+    if (!waits && worker->poll_ns > 0 && poll_for_work(worker, stopping, start)) {
         counter_add(&worker->statistics.poll_hits, 1);
         return;
     }
@@ -163,7 +170,8 @@ static void worker_rest(struct queue_worker *worker, bool stopping)
     counter_add(&worker->statistics.sleeps, 1);
     io_engine_wait(worker->options.engine);
     kicks_disable(worker);
-    poll_adapt(worker, now_ns() - start);
+    if (!waits)
+        poll_adapt(worker, now_ns() - start);
 }
 
 static void *worker_main(void *argument)

@@ -35,11 +35,13 @@ struct queue_handler {
      * many were taken; 0 too when the queue is broken.
      */
     unsigned (*serve)(struct queue_handler *handler, struct virtqueue *queue, unsigned max);
-    /* Both NULL when only the I/O engine completes requests. */
+    /* The rest NULL when only the I/O engine completes requests. */
     /* Hands requests to other threads and goes on with their answers. Returns how many. */
     unsigned (*exchange)(struct queue_handler *handler);
     /* Whether there are answers; cheap. */
     bool (*has_answers)(struct queue_handler *handler);
+    /* Whether another thread works on requests: one that may need the core that polling takes. */
+    bool (*waits)(struct queue_handler *handler);
 };
 
 struct queue_worker_options {

@@ -80,7 +80,7 @@ test('a backing file outside the image’s folder needs to be allowed', async (t
   const disk = join(temporaryFolder(t), 'disk.qcow2');
   await qemuImgOutput('create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', raw, disk);
   const refused = await runPayload('tests=blk-capacity', ['--disk', disk]);
-  assert.equal(refused.code, 125);
+  assert.equal(refused.code, 2);
   assert.match(refused.stderr, /say backing=allow/);
   const words = `tests=blk-capacity capacity=${MIB}`;
   const allowed = await runPayload(words, ['--disk', `${disk},backing=allow`]);
@@ -90,7 +90,7 @@ test('a backing file outside the image’s folder needs to be allowed', async (t
 test('a raw disk is raw, whatever a guest wrote into it', async (t) => {
   const disk = join(temporaryFolder(t), 'disk.img');
   await qemuImgOutput('create', '-q', '-f', 'qcow2', disk, `${16 * MIB}`);
-  const words = `tests=blk-capacity capacity=${statSync(disk).size}`;
+  const words = `tests=blk-capacity capacity=${Math.ceil(statSync(disk).size / 512) * 512}`;
   const { stdout } = await runPayload(words, ['--disk', disk]);
   assert.match(stdout, /^ok blk-capacity/m, stdout);
 });

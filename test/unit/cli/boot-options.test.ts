@@ -14,13 +14,17 @@ test('--disk: a file, then flags; a comma in its name is written twice', () => {
     path: 'a.img',
     readOnly: false,
     format: undefined,
-    ephemeral: false,
+    overlay: false,
+    backing: 'same-folder',
   });
   const disk = parseDisk('a,,b.img,ro,format=raw');
   assert.equal(disk.path, 'a,b.img');
   assert.equal(disk.readOnly, true);
   assert.equal(disk.format, 'raw');
-  for (const text of ['', ',ro', 'a.img,rw', 'a.img,format=qcow2', 'a.img,']) {
+  assert.equal(parseDisk('a.img,overlay').overlay, true);
+  assert.equal(parseDisk('a.img,format=qcow2').format, 'qcow2');
+  assert.equal(parseDisk('a.img,backing=allow').backing, 'allow');
+  for (const text of ['', ',ro', 'a.img,rw', 'a.img,format=vdi', 'a.img,backing=', 'a.img,']) {
     assert.throws(() => parseDisk(text), text);
   }
 });

@@ -6,7 +6,13 @@ import { commandLine } from '../../../vmm/machine/command-line.ts';
 import { type MachineConfig, validateConfig } from '../../../vmm/machine/config.ts';
 import { MmioAllocator } from '../../../vmm/machine/resources.ts';
 
-const DISK = { path: 'a.img', readOnly: false, format: undefined, ephemeral: false } as const;
+const DISK = {
+  path: 'a.img',
+  readOnly: false,
+  format: undefined,
+  overlay: false,
+  backing: 'same-folder',
+} as const;
 const CONFIG: MachineConfig = {
   kernelPath: 'vmlinux',
   initrdPath: undefined,

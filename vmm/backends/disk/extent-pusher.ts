@@ -5,10 +5,11 @@ import type { DiskImage } from './image.ts';
 import type { ImageFile } from './image-file.ts';
 import { MappedSpans } from './mapped-spans.ts';
 
-/** Clusters that are mapped at once; no more extents are looked for at once, either. */
-const SPAN_CLUSTERS = 4096;
-/** So many found extents are pushed before more are looked for. */
-const PUSHED_MAX = 4096;
+/**
+ * Clusters that are mapped at once, and the most extents that are looked for at once. Where no two
+ * adjoin it takes some 2 ms to find and push so many, and all other requests wait for that.
+ */
+const SPAN_CLUSTERS = 1024;
 /** A file grows in steps of this: to grow, it waits for the writes in flight. */
 const GROWTH_BYTES = 2 ** 20;
 /** Some 100 bytes each in the data plane. */
@@ -42,7 +43,7 @@ export class ExtentPusher {
    * @throws TsvmError `invalid-disk`, `disk-io`
    */
   find({ offset, end }: DiskRange): boolean {
-    if (this.#found.extents.length >= PUSHED_MAX) this.push();
+    if (this.#found.extents.length >= SPAN_CLUSTERS) this.push();
     const before = this.#found.extents.length;
     let served = true;
     visitChain(this.#image, offset, end, (run) => {

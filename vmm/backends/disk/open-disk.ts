@@ -2,6 +2,7 @@ import type { DiskBackend } from './disk.ts';
 import type { DiskFormat } from './format.ts';
 import type { HostFiles } from './host-file.ts';
 import { openRawDisk } from './raw.ts';
+import { RawOverlayDisk } from './raw-overlay.ts';
 
 export interface OpenDiskOptions {
   readonly format: DiskFormat;
@@ -19,7 +20,10 @@ export interface OpenDiskOptions {
  */
 export async function openDisk(path: string, options: OpenDiskOptions): Promise<DiskBackend> {
   const { format, readOnly, overlay, hostFiles } = options;
-  if (format === 'raw' && !overlay) return openRawDisk(path, readOnly, hostFiles);
+  if (format === 'raw') {
+    const raw = openRawDisk(path, readOnly || overlay, hostFiles);
+    return overlay ? new RawOverlayDisk(raw) : raw;
+  }
   // Only now: a raw disk starts without the many modules of qcow2.
   const { openImageDisk } = await import('./open-image-disk.ts');
   return openImageDisk(path, options);

@@ -9,7 +9,7 @@ import { Qcow2Image } from './qcow2/qcow2-image.ts';
 import { openThrowAwayImage } from './throw-away.ts';
 
 /**
- * Opens a qcow2 image, or any with an overlay, for a machine.
+ * Opens a qcow2 image for a machine.
  * @throws TsvmError as `openImage` does; `invalid-disk` when it has no sector
  */
 export function openImageDisk(path: string, options: OpenDiskOptions): DiskBackend {

@@ -1,9 +1,6 @@
-import { mkdtempSync, openSync, rmdirSync, unlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { TsvmError } from '../../errors.ts';
 import { HostFile, type HostFiles } from './host-file.ts';
 import type { DiskImage } from './image.ts';
+import { openNamelessFile } from './nameless-file.ts';
 import { createQcow2 } from './qcow2/create.ts';
 import { Qcow2Image } from './qcow2/qcow2-image.ts';
 
@@ -27,29 +24,11 @@ export function openThrowAwayImage(backing: DiskImage, hostFiles: HostFiles): Qc
 /** A file without a name. Nobody finds it after a crash: it is never synced. */
 class ScratchFile extends HostFile {
   constructor(hostFiles: HostFiles) {
-    const opened = { fd: openNameless(), isBlockDevice: false, sizeBytes: 0 };
+    const opened = { fd: openNamelessFile(), isBlockDevice: false, sizeBytes: 0 };
     super('the temporary file for writes', opened, false, hostFiles);
   }
 
   override datasyncSync(): void {}
 
   override async datasync(): Promise<void> {}
-}
-
-function openNameless(): number {
-  try {
-    const folder = mkdtempSync(join(tmpdir(), 'tsvm-'));
-    const path = join(folder, 'scratch');
-    const fd = openSync(path, 'wx+', 0o600);
-    unlinkSync(path);
-    rmdirSync(folder);
-    return fd;
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new TsvmError(
-      'disk-io',
-      `no temporary file can be made: ${reason}; let TMPDIR name a folder with free space`,
-      { cause },
-    );
-  }
 }

@@ -118,10 +118,14 @@ async function checkedSize(
 
 /** The line that qemu-img prints. */
 function describe({ backing, format, options, path, sizeBytes }: NewImagePlan): string {
-  const { preallocation } = options;
-  const all = format === 'raw' ? [`size=${sizeBytes}`] : qcow2Facts(sizeBytes, backing, options);
-  if (preallocation !== undefined) all.push(`preallocation=${preallocation}`);
-  return `Formatting '${path}', fmt=${format} ${all.join(' ')}`;
+  const facts =
+    format === 'raw' ? rawFacts(sizeBytes, options) : qcow2Facts(sizeBytes, backing, options);
+  return `Formatting '${path}', fmt=${format} ${facts.join(' ')}`;
+}
+
+function rawFacts(sizeBytes: number, { preallocation }: CreationOptions): string[] {
+  const size = `size=${sizeBytes}`;
+  return preallocation === undefined ? [size] : [size, `preallocation=${preallocation}`];
 }
 
 function qcow2Facts(
@@ -133,6 +137,7 @@ function qcow2Facts(
   const facts = [
     `cluster_size=${options.clusterBytes ?? 65_536}`,
     `extended_l2=${onOff(options.extendedL2)}`,
+    options.preallocation !== undefined && `preallocation=${options.preallocation}`,
     `compression_type=${options.compressionType ?? 'zlib'}`,
     `size=${sizeBytes}`,
     options.version !== undefined && `compat=${options.version === 2 ? '0.10' : '1.1'}`,

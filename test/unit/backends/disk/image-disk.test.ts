@@ -229,12 +229,12 @@ test('a read that is too long to be put together fails', async () => {
 
 test('when extents become too many, those mapped longest ago are withdrawn', async () => {
   // No two adjoin, in three spans.
-  const clusters = Array.from({ length: 3 * 4096 }, (_, n) => (n % 2 === 0 ? 'zero' : 'data'));
-  const { events, serve } = setUp(clusters as RunKind[], { extentsMax: 10_000 });
-  for (const span of [0, 1, 2]) await serve(scriptRequest(span, 'read', span * 4096 * K4, 512));
+  const clusters = Array.from({ length: 3 * 1024 }, (_, n) => (n % 2 === 0 ? 'zero' : 'data'));
+  const { events, serve } = setUp(clusters as RunKind[], { extentsMax: 2500 });
+  for (const span of [0, 1, 2]) await serve(scriptRequest(span, 'read', span * 1024 * K4, 512));
   assert.deepEqual(
     events.filter((event) => !event.startsWith('push')),
-    ['retry 0', 'retry 1', `withdraw 0 ${4096 * K4}`, 'retry 2'],
+    ['retry 0', 'retry 1', `withdraw 0 ${1024 * K4}`, 'retry 2'],
   );
 });
 

@@ -36,7 +36,8 @@ export function createQcow2(file: ImageFile, options: CreateOptions): void {
   const header = newHeader(checked, { ...layout, refcountTableOffset, l1Offset });
   const headerBytes = encodeHeader(header);
 
-  if (!file.isBlockDevice) file.truncateSync(0);
+  // Not when it is empty: ext4 lets the close of a file that was cut to nothing wait for the disk.
+  if (!file.isBlockDevice && file.sizeBytes() > 0) file.truncateSync(0);
   file.writeZeroesSync(0, layout.totalClusters * clusterBytes, true);
   file.writeSync(refcountTableOffset, encodeRefcountTable(layout, refcountBlocksOffset));
   file.writeSync(refcountBlocksOffset, encodeRefcountBlocks(layout, checked.refcountBits));

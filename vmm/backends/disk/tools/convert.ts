@@ -1,21 +1,20 @@
 import type { DiskImage } from '../image.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { type CopyStep, copyPlan } from './copy-plan.ts';
-import { InFlight } from './in-flight.ts';
 import { inOrder } from './in-order.ts';
 import { readSources } from './source-reader.ts';
 import type { WorkControl } from './work-control.ts';
 import { piecesOf } from './zeroes.ts';
 
 /** Long enough to cost few calls, short enough for a cache to hold some. */
-const CHUNK_BYTES = 2 ** 20;
+const CHUNK_BYTES = 2 ** 19;
 /** A hole smaller than this saves nothing on most file systems. */
 const HOLE_BYTES_MIN = 4096;
 /** With larger clusters, what is zero inside one is left as a hole of the file. */
 const WHOLE_CLUSTER_BYTES_MAX = 64 * 1024;
 
 export interface ConvertOptions extends WorkControl {
-  /** Chunks that are read and written at a time. */
+  /** Chunks that are read at a time, ahead of what is written. */
   readonly parallel: number;
   /** So many zeroes in a row are not written, in bytes; 0: zeroes are not looked for. */
   readonly sparseBytes: number;
@@ -48,7 +47,6 @@ class Conversion {
   readonly #sources: readonly DiskImage[];
   readonly #target: DiskImage;
   readonly #options: ConvertOptions;
-  readonly #writes = new InFlight();
   readonly #buffers: BufferPool;
   readonly #unitBytes: number;
   readonly #chunkBytes: number;
@@ -79,16 +77,16 @@ class Conversion {
       base,
     });
     const total = this.#sources.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    try {
-      for await (const { step, buffer } of inOrder(plan, parallel, (step) => this.#read(step))) {
-        signal?.throwIfAborted();
-        if (buffer !== undefined) await this.#write(step, buffer);
-        else if (step.action === 'zero') await this.#zero(step.offset, step.length);
-        onProgress?.(step.offset + step.length, total);
+    const read = (step: CopyStep) => this.#read(step);
+    for await (const { step, buffer } of inOrder(plan, parallel, read)) {
+      signal?.throwIfAborted();
+      const { action, offset, length } = step;
+      if (action === 'zero') this.#zero(offset, length);
+      if (buffer !== undefined) {
+        this.#write(offset, buffer.subarray(0, length));
+        this.#buffers.give(buffer);
       }
-      await this.#writes.fewerThan(1);
-    } finally {
-      await this.#writes.settle();
+      onProgress?.(offset + length, total);
     }
   }
 
@@ -99,35 +97,22 @@ class Conversion {
     return { step, buffer };
   }
 
-  /** Starts the writes of a chunk, in whose order a target with clusters gives them their places. */
-  async #write({ offset, length }: CopyStep, buffer: Buffer): Promise<void> {
-    await this.#writes.fewerThan(this.#options.parallel);
-    const bytes = buffer.subarray(0, length);
-    const pieces =
-      this.#zeroBytes === 0
-        ? [{ start: 0, end: length, zero: false }]
-        : piecesOf(bytes, this.#zeroBytes);
-    const data: { offset: number; bytes: Buffer }[] = [];
-    for (const { start, end, zero } of pieces) {
-      if (zero) await this.#zero(offset + start, end - start);
-      else data.push({ offset: offset + start, bytes: bytes.subarray(start, end) });
-    }
-    this.#writes.add(this.#writePieces(data), () => this.#buffers.give(buffer));
-  }
-
-  async #writePieces(pieces: { offset: number; bytes: Buffer }[]): Promise<void> {
-    // Pieces of one cluster have to be written one after the other.
-    if (this.#zeroBytes < this.#target.clusterBytes && this.#target.format !== 'raw') {
-      for (const { offset, bytes } of pieces) await this.#target.write(offset, bytes);
+  /**
+   * Synchronously: it goes to the page cache, which takes less time than handing it to a thread, and
+   * what comes next is being read meanwhile.
+   */
+  #write(offset: number, bytes: Buffer): void {
+    if (this.#zeroBytes === 0) {
+      this.#target.writeSync(offset, bytes);
       return;
     }
-    await Promise.all(pieces.map(({ offset, bytes }) => this.#target.write(offset, bytes)));
+    for (const { start, end, zero } of piecesOf(bytes, this.#zeroBytes)) {
+      if (zero) this.#zero(offset + start, end - start);
+      else this.#target.writeSync(offset + start, bytes.subarray(start, end));
+    }
   }
 
-  async #zero(offset: number, length: number): Promise<void> {
-    if (this.#options.targetIsZero) return;
-    // An image takes one operation that changes its metadata at a time.
-    await this.#writes.fewerThan(1);
-    this.#target.writeZeroesSync(offset, length, true);
+  #zero(offset: number, length: number): void {
+    if (!this.#options.targetIsZero) this.#target.writeZeroesSync(offset, length, true);
   }
 }

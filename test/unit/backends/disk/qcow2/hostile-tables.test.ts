@@ -168,3 +168,19 @@ test('a sub-cluster bitmap that contradicts itself', async () => {
   patch(L2 + 8, 0, 1);
   assert.throws(() => open().mapSync(0, 512), { code: 'invalid-disk', message: /bitmap/ });
 });
+
+test('an asynchronous read of a broken compressed cluster, and then of an entry that lies', async (t) => {
+  const compressed = 0x4000_0000;
+  patch(L2, compressed, DATA);
+  patch(L2 + 8, 0x8000_0000, 0x7fff_0000);
+  file.writeSync(DATA, new Uint8Array(CLUSTER).fill(0xff));
+  let abandoned = 0;
+  const count = (): void => {
+    abandoned++;
+  };
+  process.on('unhandledRejection', count);
+  t.after(() => process.off('unhandledRejection', count));
+  await assert.rejects(open(true).read(0, new Uint8Array(2 * CLUSTER)), { code: 'invalid-disk' });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal(abandoned, 0, 'a failure that nobody waits for ends the process');
+});

@@ -1,0 +1,166 @@
+import { existsSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Benchmark, Contestant } from './benchmark.ts';
+import {
+  type GuestDisk,
+  measure,
+  qemuVmm,
+  runPayload,
+  tsvmVmm,
+  type Vmm,
+} from './payload-guest.ts';
+import { runProcess } from './process.ts';
+import type { Workbench } from './workbench.ts';
+
+interface Workload {
+  readonly name: string;
+  readonly bench: string;
+  readonly blockBytes: number;
+  readonly depth: number;
+  readonly count: number;
+}
+
+const KIB = 1024;
+const GIB = 2 ** 30;
+
+function workload(
+  pattern: 'rand' | 'seq',
+  operation: 'read' | 'write',
+  [kib, depth, count]: readonly [number, number, number],
+): Workload {
+  const order = pattern === 'rand' ? 'random' : 'sequential';
+  return {
+    name: `${kib} KiB ${order} ${operation}s, queue depth ${depth}`,
+    bench: `blk-${pattern}${operation}`,
+    blockBytes: kib * KIB,
+    depth,
+    count,
+  };
+}
+
+const READS: readonly Workload[] = [
+  workload('rand', 'read', [4, 1, 10_000]),
+  workload('rand', 'read', [4, 32, 40_000]),
+  workload('seq', 'read', [128, 1, 8_000]),
+  workload('seq', 'read', [128, 32, 8_000]),
+];
+
+/** Each into an empty image: few enough that hardly one comes twice to a cluster. */
+const FIRST_WRITES: readonly Workload[] = [
+  workload('rand', 'write', [4, 1, 4_000]),
+  workload('rand', 'write', [4, 32, 4_000]),
+  workload('seq', 'write', [64, 1, 4_000]),
+  workload('seq', 'write', [64, 32, 8_000]),
+];
+const EMPTY_BYTES = 64 * GIB;
+const LARGE_BYTES = 100 * GIB;
+
+async function run(vmm: Vmm, work: Workload, disk: GuestDisk, tscKhz: number): Promise<number> {
+  const words = `bs=${work.blockBytes} qd=${work.depth}`;
+  const options = { words, count: work.count, disk };
+  const { seconds, count } = await measure(vmm, work.bench, options, tscKhz);
+  return count / seconds;
+}
+
+/** The disk of the other benchmarks, all clusters allocated. */
+async function allocatedImage({ root, disk }: Workbench): Promise<string> {
+  const path = join(root, 'build', 'bench', 'disk.qcow2');
+  if (!existsSync(path)) {
+    await runProcess(['qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', disk, `${path}.partial`]);
+    renameSync(`${path}.partial`, path);
+  }
+  await runProcess(['cksum', path]);
+  return path;
+}
+
+function readBenchmark(work: Workload, workbench: Workbench): Benchmark {
+  const { disk, tscKhz } = workbench;
+  const contestant = (name: string, vmm: Vmm, format: 'raw' | 'qcow2'): Contestant => ({
+    name,
+    sample: async () => {
+      const path = format === 'raw' ? disk : await allocatedImage(workbench);
+      return run(vmm, work, { path, format, readOnly: true }, tscKhz);
+    },
+  });
+  return {
+    name: `qcow2: ${work.name}`,
+    unit: 'req/s',
+    contestants: [
+      contestant('tsvm', tsvmVmm(workbench), 'qcow2'),
+      contestant('tsvm raw', tsvmVmm(workbench), 'raw'),
+      contestant('qemu', qemuVmm(workbench), 'qcow2'),
+    ],
+    comparisons: [
+      { of: 'tsvm', against: 'tsvm raw', as: 'ratio', atLeast: 0.95 },
+      { of: 'tsvm', against: 'qemu', as: 'ratio', atLeast: 1.2 },
+    ],
+  };
+}
+
+async function emptyImage(path: string, bytes: number): Promise<GuestDisk> {
+  rmSync(path, { force: true });
+  await runProcess(['qemu-img', 'create', '-q', '-f', 'qcow2', path, `${bytes}`]);
+  return { path, format: 'qcow2', readOnly: false };
+}
+
+function firstWriteBenchmark(work: Workload, workbench: Workbench): Benchmark {
+  const path = join(workbench.root, 'build', 'bench', 'empty.qcow2');
+  const contestant = (vmm: Vmm): Contestant => ({
+    name: vmm.name,
+    sample: async () => {
+      try {
+        return await run(vmm, work, await emptyImage(path, EMPTY_BYTES), workbench.tscKhz);
+      } finally {
+        rmSync(path, { force: true });
+      }
+    },
+  });
+  return {
+    name: `qcow2: first ${work.name}`,
+    unit: 'req/s',
+    contestants: [contestant(tsvmVmm(workbench)), contestant(qemuVmm(workbench))],
+    comparisons: [{ of: 'tsvm', against: 'qemu', as: 'ratio', atLeast: 1 }],
+  };
+}
+
+/** A payload that ends at once: the images differ in how long they take to open. */
+function openBenchmark(workbench: Workbench): Benchmark {
+  const vmm = tsvmVmm(workbench);
+  const folder = join(workbench.root, 'build', 'bench');
+  const sample = async (disk: GuestDisk) => {
+    try {
+      return (await runPayload(vmm, { cmdline: 'tests=cpuid', disk })).endMs;
+    } finally {
+      rmSync(disk.path, { force: true });
+    }
+  };
+  return {
+    name: 'qcow2: a run with a disk of 100 GiB',
+    unit: 'ms',
+    contestants: [
+      {
+        name: 'qcow2',
+        sample: async () => sample(await emptyImage(join(folder, 'large.qcow2'), LARGE_BYTES)),
+      },
+      {
+        name: 'raw',
+        sample: () => {
+          const path = join(folder, 'large.img');
+          writeFileSync(path, '');
+          truncateSync(path, LARGE_BYTES);
+          return sample({ path, format: 'raw', readOnly: false });
+        },
+      },
+    ],
+    comparisons: [{ of: 'qcow2', against: 'raw', as: 'difference', atMost: 5 }],
+  };
+}
+
+/** What a qcow2 image costs a guest beside a raw one, and QEMU's guest. */
+export function qcow2Benchmarks(workbench: Workbench): Benchmark[] {
+  return [
+    ...READS.map((work) => readBenchmark(work, workbench)),
+    ...FIRST_WRITES.map((work) => firstWriteBenchmark(work, workbench)),
+    openBenchmark(workbench),
+  ];
+}
