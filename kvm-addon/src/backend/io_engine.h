@@ -63,6 +63,11 @@ struct io_engine {
 int io_engine_create_io_uring(struct io_engine **engine);
 /* A few threads with blocking calls. They are not started before there is something to do. */
 int io_engine_create_threads(struct io_engine **engine);
+/*
+ * Joins reads and writes that are submitted in a row and adjoin in one file, up to the next send.
+ * `inner`, which does them, is the new engine's own when this succeeds.
+ */
+int io_engine_create_merging(struct io_engine **engine, struct io_engine *inner);
 
 /* True when io_uring, with all that the engine needs, can be set up by this process. */
 bool io_engine_probe_io_uring(void);

@@ -51,10 +51,15 @@ Napi::Value NativeBlockWorker::start(const Napi::CallbackInfo &info)
         return Napi::Value();
     if (thread_.running() || !disk_->disk())
         return throw_errno(env, thread_.running() ? EBUSY : EBADF, "start");
-    struct io_engine *engine;
-    int error = create_engine_(&engine);
+    struct io_engine *files, *engine;
+    int error = create_engine_(&files);
     if (error < 0)
         return throw_errno(env, error, "io_engine_create");
+    error = io_engine_create_merging(&engine, files);
+    if (error < 0) {
+        io_engine_destroy(files);
+        return throw_errno(env, error, "io_engine_create");
+    }
     limits_.features = features;
     blk_init(&blk_, disk_->disk(), &limits_);
     NativeDisk *disk = disk_;

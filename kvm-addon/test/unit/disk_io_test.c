@@ -182,9 +182,17 @@ static void with_engine(int (*create)(struct io_engine **))
     script_resolves_a_gap(create);
 }
 
+static int merging_threads_create(struct io_engine **engine)
+{
+    struct io_engine *threads;
+    int error = io_engine_create_threads(&threads);
+    return error < 0 ? error : io_engine_create_merging(engine, threads);
+}
+
 int main(void)
 {
     with_engine(io_engine_create_threads);
+    with_engine(merging_threads_create);
     if (io_engine_probe_io_uring())
         with_engine(io_engine_create_io_uring);
     else
