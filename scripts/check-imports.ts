@@ -24,7 +24,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   machine: [...BASE, 'memory', 'arch', 'loader', 'bus', 'backends', 'devices', 'kvm'],
   container: [...BASE, 'machine', 'backends'],
   api: [...BASE, 'machine', 'container'],
-  cli: [...BASE, 'machine', 'container', 'api', 'kvm'],
+  cli: [...BASE, 'machine', 'container', 'api', 'kvm', 'backends'],
 };
 
 /** Devices do not know each other: these folders may not import their siblings. */

@@ -4,7 +4,9 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type Benchmark, type BenchmarkResult, runBenchmark } from './benchmark.ts';
 import { blockBenchmarks } from './block.ts';
+import { convertBenchmarks } from './convert.ts';
 import { exitBenchmarks } from './exits.ts';
+import { qcow2Benchmarks } from './qcow2.ts';
 import { promiseMissed, reportText } from './report.ts';
 import { residentMemoryBenchmark } from './resident-memory.ts';
 import { startUpBenchmark } from './start-up.ts';
@@ -22,6 +24,8 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     startUpBenchmark(workbench),
     ...exitBenchmarks(workbench),
     ...blockBenchmarks(workbench),
+    ...qcow2Benchmarks(workbench),
+    ...convertBenchmarks(workbench),
     residentMemoryBenchmark(workbench),
   ];
 }

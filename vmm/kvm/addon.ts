@@ -1,15 +1,16 @@
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type * as Addon from '../../kvm-addon/index.d.ts';
 import { TsvmError } from '../errors.ts';
+import { once } from '../util/once.ts';
 import { packageRoot } from '../util/package-root.ts';
 
-/** The native addon; `require` keeps it, so that every call gives the same object. */
-export function loadAddon(): typeof Addon {
-  const root = packageRoot();
-  const path = join(root, 'kvm-addon/build/Release/tsvm.node');
+/** The native addon, loaded at the first call. */
+export const loadAddon = once((): typeof Addon => {
+  const path = join(packageRoot(), 'kvm-addon/build/Release/tsvm.node');
+  const addon = { exports: {} };
   try {
-    return createRequire(join(root, 'package.json'))(path) as typeof Addon;
+    // As `require` would, without its search.
+    process.dlopen(addon, path);
   } catch (cause) {
     throw new TsvmError(
       'kvm-unavailable',
@@ -17,4 +18,5 @@ export function loadAddon(): typeof Addon {
       { cause },
     );
   }
-}
+  return addon.exports as typeof Addon;
+});

@@ -47,6 +47,14 @@ export function checkKvmExtension(devicePath: string, capability: number): numbe
   return loadAddon().checkExtension(devicePath, capability);
 }
 
+/**
+ * Writes as many bytes as a pipe or a socket takes without waiting for its reader, and answers how
+ * many: 0 too when the file cannot do this or failed, which an ordinary write then tells.
+ */
+export function writeNow(fd: number, bytes: Uint8Array): number {
+  return loadAddon().writeNow(fd, bytes);
+}
+
 /** True when this process may use io_uring. */
 export function hasIoUring(): boolean {
   return loadAddon().probeIoUring();

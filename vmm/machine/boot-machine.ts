@@ -77,7 +77,7 @@ export async function bootMachine(config: MachineConfig, context: BootContext): 
     if (config.initrdPath !== undefined) initrd = loadInitrd(config.initrdPath, kernel, space);
     machine = createMachine(config, host, logger);
     attachLegacyDevices(machine, config, context.console, metrics);
-    const virtio = attachVirtioDevices(machine, config);
+    const virtio = await attachVirtioDevices(machine, config);
     const commandLineText = commandLine(config, host, virtio);
     logger.debug(`kernel command line: ${commandLineText}`);
 

@@ -37,17 +37,6 @@ static bool open_device(struct vm *vm, const char *device_path, struct vm_error 
     return true;
 }
 
-static bool add_chips(struct vm *vm, struct vm_error *failed)
-{
-    uint64_t identity_map = VM_IDENTITY_MAP_GPA;
-    struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
-    TRY_IOCTL(vm->fd, KVM_SET_TSS_ADDR, VM_TSS_GPA);
-    TRY_IOCTL(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
-    TRY_IOCTL(vm->fd, KVM_CREATE_IRQCHIP, 0);
-    TRY_IOCTL(vm->fd, KVM_CREATE_PIT2, &pit);
-    return true;
-}
-
 static bool add_memory(struct vm *vm, const struct guest_memory *memory, struct vm_error *failed)
 {
     for (unsigned i = 0; i < memory->count; i++) {
@@ -62,15 +51,29 @@ static bool add_memory(struct vm *vm, const struct guest_memory *memory, struct 
     return true;
 }
 
-bool vm_create(struct vm *vm, const char *device_path, const struct guest_memory *memory,
-               struct vm_error *failed)
+static bool add_chips(struct vm *vm, struct vm_error *failed)
+{
+    uint64_t identity_map = VM_IDENTITY_MAP_GPA;
+    struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
+    TRY_IOCTL(vm->fd, KVM_SET_TSS_ADDR, VM_TSS_GPA);
+    TRY_IOCTL(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
+    TRY_IOCTL(vm->fd, KVM_CREATE_IRQCHIP, 0);
+    TRY_IOCTL(vm->fd, KVM_CREATE_PIT2, &pit);
+    return true;
+}
+
+bool vm_create(struct vm *vm, const char *device_path, struct vm_error *failed)
 {
     *vm = (struct vm){.kvm_fd = -1, .fd = -1};
-    if (open_device(vm, device_path, failed) && add_chips(vm, failed) &&
-        add_memory(vm, memory, failed))
+    if (open_device(vm, device_path, failed))
         return true;
     vm_destroy(vm);
     return false;
+}
+
+bool vm_furnish(struct vm *vm, const struct guest_memory *memory, struct vm_error *failed)
+{
+    return add_memory(vm, memory, failed) && add_chips(vm, failed);
 }
 
 void vm_destroy(struct vm *vm)

@@ -1,6 +1,7 @@
 #include "memory.h"
 
 #include <cerrno>
+#include <cstring>
 
 #include "arguments.h"
 #include "error.h"
@@ -11,6 +12,7 @@ Napi::Function NativeMemory::define(Napi::Env env)
     return DefineClass(env, "NativeMemory",
                        {
                            InstanceMethod<&NativeMemory::region>("region"),
+                           InstanceMethod<&NativeMemory::write>("write"),
                            InstanceMethod<&NativeMemory::map_file>("mapFile"),
                            InstanceMethod<&NativeMemory::close>("close"),
                        });
@@ -41,16 +43,7 @@ NativeMemory::NativeMemory(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Na
             return;
         }
     }
-    for (unsigned i = 0; i < memory_.count; i++) {
-        // The buffer does not own the memory: close() detaches it first.
-        Napi::ArrayBuffer buffer =
-            Napi::ArrayBuffer::New(env, memory_.regions[i].hva, memory_.regions[i].size);
-        if (env.IsExceptionPending()) {
-            guest_memory_free(&memory_);
-            return;
-        }
-        buffers_.push_back(Napi::Persistent(buffer));
-    }
+    buffers_.resize(memory_.count);
 }
 
 // The garbage collector gets here only when nobody holds the object or its buffers... unless a
@@ -81,7 +74,30 @@ Napi::Value NativeMemory::region(const Napi::CallbackInfo &info)
         return Napi::Value();
     if (closed_ || index >= buffers_.size())
         return throw_errno(info.Env(), EINVAL, "region");
+    if (buffers_[index].IsEmpty()) {
+        // The buffer does not own the memory: close() detaches it first.
+        const struct guest_memory_region *region = &memory_.regions[index];
+        Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(info.Env(), region->hva, region->size);
+        if (info.Env().IsExceptionPending())
+            return Napi::Value();
+        buffers_[index] = Napi::Persistent(buffer);
+    }
     return buffers_[index].Value();
+}
+
+Napi::Value NativeMemory::write(const Napi::CallbackInfo &info)
+{
+    uint64_t gpa;
+    const uint8_t *bytes;
+    size_t length;
+    if (!to_u64(info[0], &gpa) || !to_bytes(info[1], &bytes, &length))
+        return Napi::Value();
+    void *target = closed_ ? nullptr : guest_memory_at(&memory_, gpa, length);
+    if (!target)
+        return throw_errno(info.Env(), EFAULT, "write");
+    // The source may be a view of guest memory.
+    memmove(target, bytes, length);
+    return info.Env().Undefined();
 }
 
 Napi::Value NativeMemory::map_file(const Napi::CallbackInfo &info)
@@ -103,8 +119,10 @@ Napi::Value NativeMemory::close(const Napi::CallbackInfo &info)
         return throw_errno(info.Env(), EBUSY, "close");
     if (!closed_) {
         closed_ = true;
-        for (auto &buffer : buffers_)
-            buffer.Value().Detach();
+        for (auto &buffer : buffers_) {
+            if (!buffer.IsEmpty())
+                buffer.Value().Detach();
+        }
         buffers_.clear();
         guest_memory_free(&memory_);
     }

@@ -26,10 +26,12 @@ class NativeMemory : public Napi::ObjectWrap<NativeMemory>
 
   private:
     Napi::Value region(const Napi::CallbackInfo &info);
+    Napi::Value write(const Napi::CallbackInfo &info);
     Napi::Value map_file(const Napi::CallbackInfo &info);
     Napi::Value close(const Napi::CallbackInfo &info);
 
     struct guest_memory memory_ = {};
+    // One a region; empty until it is asked for.
     std::vector<Napi::Reference<Napi::ArrayBuffer>> buffers_;
     unsigned holds_ = 0;
     bool closed_ = false;

@@ -74,31 +74,30 @@ bool NativeVm::create(Napi::Env env, const char *device_path, unsigned cpus, boo
                       uint64_t shim_gpa)
 {
     struct vm_error failed;
-    if (!vm_create(&vm_, device_path, memory_->memory(), &failed)) {
+    if (!vm_create(&vm_, device_path, &failed)) {
         throw_errno(env, failed.error, failed.call);
         return false;
-    }
-    if (pvm) {
-        int error = pvm_vm_init(&pvm_, vm_.fd, memory_->memory(), VM_FIRST_FREE_SLOT, shim_gpa);
-        if (error < 0) {
-            vm_destroy(&vm_);
-            throw_errno(env, error, "pvm_vm_init");
-            return false;
-        }
-        has_pvm_ = true;
     }
     Napi::ArrayBuffer slots = Napi::ArrayBuffer::New(env, cpus * sizeof(struct tsvm_exit_slot));
     slots_ = Napi::Persistent(slots);
-    if (!vcpu_group_init(&group_, &vm_, pvm ? &pvm_ : nullptr, cpus,
-                         static_cast<struct tsvm_exit_slot *>(slots.Data()), wake_->core(),
-                         &failed)) {
-        if (has_pvm_)
-            pvm_vm_destroy(&pvm_);
-        vm_destroy(&vm_);
-        throw_errno(env, failed.error, failed.call);
-        return false;
-    }
-    return true;
+    if ((!pvm || init_pvm(shim_gpa, &failed)) && vm_furnish(&vm_, memory_->memory(), &failed) &&
+        vcpu_group_init(&group_, &vm_, pvm ? &pvm_ : nullptr, cpus,
+                        static_cast<struct tsvm_exit_slot *>(slots.Data()), wake_->core(), &failed))
+        return true;
+    vm_destroy(&vm_);
+    if (has_pvm_)
+        pvm_vm_destroy(&pvm_);
+    throw_errno(env, failed.error, failed.call);
+    return false;
+}
+
+bool NativeVm::init_pvm(uint64_t shim_gpa, struct vm_error *failed)
+{
+    int error = pvm_vm_init(&pvm_, vm_.fd, memory_->memory(), VM_FIRST_FREE_SLOT, shim_gpa);
+    if (error < 0)
+        *failed = {"pvm_vm_init", error};
+    has_pvm_ = error == 0;
+    return has_pvm_;
 }
 
 void NativeVm::destroy()
@@ -107,9 +106,9 @@ void NativeVm::destroy()
         return;
     open_ = false;
     vcpu_group_destroy(&group_);
+    vm_destroy(&vm_);
     if (has_pvm_)
         pvm_vm_destroy(&pvm_);
-    vm_destroy(&vm_);
     wake_->close();
 }
 

@@ -47,6 +47,7 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     Napi::Value close(const Napi::CallbackInfo &info);
 
     bool create(Napi::Env env, const char *device_path, unsigned cpus, bool pvm, uint64_t shim_gpa);
+    bool init_pvm(uint64_t shim_gpa, struct vm_error *failed);
     void destroy();
     // False with an error pending once closed.
     bool check_open(Napi::Env env);

@@ -66,7 +66,7 @@ enum pvm_result {
  */
 int pvm_vm_init(struct pvm_vm *vm, int vm_fd, const struct guest_memory *memory, unsigned slot,
                 uint64_t shim_gpa);
-/* After the last vCPU has stopped. */
+/* After the VM is closed: taking its slot away from it while it lives would cost milliseconds. */
 void pvm_vm_destroy(struct pvm_vm *vm);
 
 /* Returns 0 or -errno. The vCPU owns nothing that would have to be freed. */

@@ -49,13 +49,13 @@ static int set_filter(int vm_fd)
     return ioctl(vm_fd, KVM_X86_SET_MSR_FILTER, &filter) < 0 ? -errno : 0;
 }
 
-static int set_slot(struct pvm_vm *vm, uint64_t length)
+static int add_slot(struct pvm_vm *vm)
 {
     struct kvm_userspace_memory_region slot = {
         .slot = vm->slot,
         .flags = KVM_MEM_READONLY,
         .guest_phys_addr = vm->shim_gpa,
-        .memory_size = length,
+        .memory_size = PAGE_LENGTH,
         .userspace_addr = (uintptr_t)vm->shim_page,
     };
     return ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0 ? -errno : 0;
@@ -73,7 +73,7 @@ int pvm_syscall_vm_init(struct pvm_vm *vm)
     if (vm->shim_page == MAP_FAILED)
         return -errno;
     pvm_shim_copy(vm->shim_page);
-    error = set_slot(vm, PAGE_LENGTH);
+    error = add_slot(vm);
     if (error < 0)
         munmap(vm->shim_page, PAGE_LENGTH);
     return error;
@@ -81,7 +81,6 @@ int pvm_syscall_vm_init(struct pvm_vm *vm)
 
 void pvm_syscall_vm_destroy(struct pvm_vm *vm)
 {
-    set_slot(vm, 0);
     munmap(vm->shim_page, PAGE_LENGTH);
 }
 

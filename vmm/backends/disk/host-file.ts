@@ -131,7 +131,8 @@ export class HostFile implements ImageFile {
     if (!deallocate && end > sizeBytes)
       this.allocateSync(Math.max(offset, sizeBytes), end - Math.max(offset, sizeBytes));
     if (offset < sizeBytes) this.#zero(offset, Math.min(end, sizeBytes) - offset, deallocate);
-    if (end > this.sizeBytes()) this.truncateSync(end);
+    // Not by ftruncate(2): another thread may let the file grow beyond this at any moment.
+    if (end > this.sizeBytes()) this.allocateSync(end - 1, 1);
   }
 
   allocateSync(offset: number, length: number): void {

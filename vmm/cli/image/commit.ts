@@ -28,7 +28,7 @@ interface CommitOptions {
   readonly backing: BackingPolicy;
 }
 
-/** Chunks that are read and written at a time. */
+/** Chunks that are read at a time. */
 const PARALLEL = 8;
 
 const HELP = `

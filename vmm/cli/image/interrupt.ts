@@ -24,13 +24,12 @@ export async function interruptible(
   const controller = new AbortController();
   const { signal } = controller;
   const abort = (name: (typeof SIGNALS)[number]) => controller.abort(new Interruption(name));
+  // They stay: the process ends by itself soon after the work, and says by its exit code why.
   for (const name of SIGNALS) process.on(name, abort);
   try {
     return await work(signal);
   } catch (error) {
     if (error instanceof Interruption) return exitCodeOfSignal(error.signalNumber);
     throw error;
-  } finally {
-    for (const name of SIGNALS) process.off(name, abort);
   }
 }

@@ -114,10 +114,14 @@ class Flush implements RunningFlush {
     for (const { table, at, bytes } of writes) file.writeSync(table.fileOffset + at, bytes);
   }
 
-  /** A table that was made in a fresh cluster is written in part, and data may still be on its way. */
+  /**
+   * A table that was made in a fresh cluster is written in part, and data may still be on its way.
+   * Nothing is ever cut: another thread may let the file grow beyond this at any moment.
+   */
   #extendFile(): void {
     const { file } = this.#metadata;
-    if (!file.isBlockDevice && file.sizeBytes() < this.#fileEnd) file.truncateSync(this.#fileEnd);
+    if (file.isBlockDevice || file.sizeBytes() >= this.#fileEnd) return;
+    file.allocateSync(this.#fileEnd - 1, 1);
   }
 
   /** @param linked references to new tables may be in the file: they are new no longer */

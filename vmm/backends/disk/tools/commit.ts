@@ -4,7 +4,7 @@ import { convertImage } from './convert.ts';
 import type { WorkControl } from './work-control.ts';
 
 export interface CommitOptions extends WorkControl {
-  /** Chunks that are read and written at a time. */
+  /** Chunks that are read at a time. */
   readonly parallel: number;
 }
 
