@@ -89,6 +89,8 @@ export class L2Walk {
         this.#report.corruption(`${this.#where} has sub-clusters both allocated and zero`, times);
       }
       const host = hostOffset(high, low);
+      // The first cluster of an external data file, while it is zero: counted by nobody.
+      if (kind === EntryKind.ZERO_ALLOCATED && host === 0) continue;
       this.#report.allocatedClusters += active;
       if (expected !== 0 && host !== expected) this.#report.fragmentedClusters += active;
       expected = host + clusterBytes;

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
+import { createQcow2 } from '../../../../../vmm/backends/disk/qcow2/create.ts';
 import { Qcow2Image } from '../../../../../vmm/backends/disk/qcow2/qcow2-image.ts';
 import { MemoryImageFile } from '../../../../support/memory-image-file.ts';
 import { Qcow2InMemory } from '../../../../support/qcow2-in-memory.ts';
@@ -219,4 +220,26 @@ test('closing writes what is outstanding', async () => {
   const expected = new Uint8Array(2 ** 24);
   expected[5] = 1;
   await images.assertSound(file, expected);
+});
+
+test('a flush cuts nothing off a file that another thread lets grow meanwhile', () => {
+  const behind = 16 * CLUSTER;
+  class SharedFile extends MemoryImageFile {
+    isGrowing = false;
+
+    override sizeBytes(): number {
+      const bytes = super.sizeBytes();
+      if (this.isGrowing) super.writeSync(behind, new Uint8Array(512).fill(9));
+      return bytes;
+    }
+  }
+  const file = new SharedFile();
+  createQcow2(file, { sizeBytes: 2 ** 24 });
+  const image = Qcow2Image.open(file, { readOnly: false, backing: undefined });
+  image.writeSync(0, new Uint8Array(512).fill(1));
+  file.isGrowing = true;
+  image.flushSync();
+  const found = new Uint8Array(1);
+  file.readSync(behind, found);
+  assert.equal(found[0], 9);
 });
