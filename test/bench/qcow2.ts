@@ -39,8 +39,8 @@ function workload(
 }
 
 const READS: readonly Workload[] = [
-  workload('rand', 'read', [4, 1, 10_000]),
-  workload('rand', 'read', [4, 32, 40_000]),
+  workload('rand', 'read', [4, 1, 60_000]),
+  workload('rand', 'read', [4, 32, 200_000]),
   workload('seq', 'read', [128, 1, 8_000]),
   workload('seq', 'read', [128, 32, 8_000]),
 ];

@@ -1,5 +1,6 @@
 /** Whether `qemu-img map` and our map say the same of an image and its chain. */
 import type { DiskImage } from '../../vmm/backends/disk/image.ts';
+import { Qcow2Image } from '../../vmm/backends/disk/qcow2/qcow2-image.ts';
 import type { QemuMapEntry } from '../support/qemu-img.ts';
 import { Mismatch } from './mismatch.ts';
 
@@ -45,6 +46,10 @@ function ourRun(image: DiskImage, start: number, most: number): Mapped {
     const run = layer.mapSync(start, Math.min(length, layer.sizeBytes - start));
     length = run.length;
     if (run.kind !== 'unallocated') {
+      if (run.kind === 'zero' && run.fileOffset === 0 && hasPlainZeroAtStart(layer)) {
+        length = Math.min(length, layer.clusterBytes);
+        return { start, length, kind: 'zero', depth: 0, offset: 0 };
+      }
       if (run.file !== undefined && run.kind !== 'compressed') {
         return { start, length, kind: 'place', depth, offset: run.fileOffset };
       }
@@ -54,6 +59,15 @@ function ourRun(image: DiskImage, start: number, most: number): Mapped {
     layer = layer.backing;
   }
   return { start, length, kind: holeKind(image), depth: 0, offset: 0 };
+}
+
+/**
+ * At offset 0 of an external data file, QEMU takes a zero cluster with a place for one without;
+ * unless sub-clusters tell.
+ */
+function hasPlainZeroAtStart(layer: DiskImage): boolean {
+  if (!(layer instanceof Qcow2Image)) return false;
+  return layer.header.externalDataFile && !layer.header.extendedL2;
 }
 
 /** With a backing image, QEMU tells zeroes that no layer has from zero clusters by no clear rule. */

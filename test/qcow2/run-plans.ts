@@ -52,7 +52,7 @@ export function machineKillPlan(environment: Environment): {
 } {
   return {
     seed: seedOf(environment),
-    kills: numberOf(environment, 'TSVM_QCOW2_MACHINE_KILLS') ?? 40,
+    kills: numberOf(environment, 'TSVM_QCOW2_MACHINE_KILLS') ?? 100,
   };
 }
 

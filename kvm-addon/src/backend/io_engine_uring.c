@@ -6,14 +6,27 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define SUBMISSION_ENTRIES 256
 #define COMPLETION_ENTRIES 1024
 
+/* Of a lone write: at most so much is written by this thread itself. */
+#define LONE_BYTES_MAX (1024u * 1024u)
+
 struct io_engine_uring {
     struct io_engine base;
     struct io_uring ring;
+    unsigned in_flight; /* operations that the ring has */
+    /*
+     * A write with which nothing else is under way. Most file systems (ext4, for one) let io_uring
+     * write to the page cache only from a kernel thread, and to go there and back takes longer than
+     * to write. Nobody gains by it as long as there is nothing that this thread could do meanwhile.
+     */
+    struct io_op *lone;
+    int lone_result;
+    bool lone_done; /* and not reaped yet */
     int watches[IO_ENGINE_WATCHES_MAX];
     unsigned watch_count;
 };
@@ -71,9 +84,9 @@ bool io_engine_probe_io_uring(void)
     return true;
 }
 
-static void uring_send(struct io_engine *base)
+/* Hands entries over. */
+static void ring_send(struct io_uring *ring)
 {
-    struct io_uring *ring = &engine_of(base)->ring;
     /*
      * An error means that the kernel cannot take more now (EAGAIN, EBUSY) or that a signal came:
      * the entries stay in the ring and go with the next send.
@@ -87,7 +100,7 @@ static struct io_uring_sqe *entry_take(struct io_engine_uring *engine)
 {
     struct io_uring_sqe *entry;
     while ((entry = io_uring_get_sqe(&engine->ring)) == NULL) {
-        uring_send(&engine->base);
+        ring_send(&engine->ring);
         /* The kernel takes nothing while too many completions wait: let it deliver them. */
         if (io_uring_sq_space_left(&engine->ring) == 0)
             io_uring_get_events(&engine->ring);
@@ -123,9 +136,9 @@ static int uring_watch(struct io_engine *base, int fd)
     return 0;
 }
 
-static void uring_submit(struct io_engine *base, struct io_op *op)
+static void entry_submit(struct io_engine_uring *engine, struct io_op *op)
 {
-    struct io_uring_sqe *entry = entry_take(engine_of(base));
+    struct io_uring_sqe *entry = entry_take(engine);
     struct iovec *iov = op->buffers.iov;
     unsigned count = io_op_buffer_count(op);
     switch (op->kind) {
@@ -151,6 +164,41 @@ static void uring_submit(struct io_engine *base, struct io_op *op)
         break;
     }
     io_uring_sqe_set_data(entry, op);
+    engine->in_flight++;
+}
+
+static void uring_submit(struct io_engine *base, struct io_op *op)
+{
+    struct io_engine_uring *engine = engine_of(base);
+    struct io_op *lone = engine->lone;
+    bool idle = engine->in_flight == 0 && !lone;
+    if (idle && op->kind == IO_WRITE && op->length <= LONE_BYTES_MAX) {
+        engine->lone = op;
+        return;
+    }
+    if (lone && !engine->lone_done) {
+        engine->lone = NULL;
+        entry_submit(engine, lone);
+    }
+    entry_submit(engine, op);
+}
+
+static void lone_write(struct io_engine_uring *engine)
+{
+    const struct io_op *op = engine->lone;
+    if (!op || engine->lone_done)
+        return;
+    ssize_t written =
+        pwritev(op->fd, op->buffers.iov, (int)io_op_buffer_count(op), (off_t)op->offset);
+    engine->lone_result = written < 0 ? -errno : (int)written;
+    engine->lone_done = true;
+}
+
+static void uring_send(struct io_engine *base)
+{
+    struct io_engine_uring *engine = engine_of(base);
+    ring_send(&engine->ring);
+    lone_write(engine);
 }
 
 /* Whether the kernel has completions to deliver that are not in the ring yet. */
@@ -162,8 +210,18 @@ static bool kernel_holds_completions(struct io_uring *ring)
 
 static bool uring_has_completions(struct io_engine *base)
 {
-    struct io_uring *ring = &engine_of(base)->ring;
-    return io_uring_cq_ready(ring) > 0 || kernel_holds_completions(ring);
+    struct io_engine_uring *engine = engine_of(base);
+    struct io_uring *ring = &engine->ring;
+    return engine->lone_done || io_uring_cq_ready(ring) > 0 || kernel_holds_completions(ring);
+}
+
+/* Takes the result of an operation's call into account. */
+static void op_continue(struct io_engine_uring *engine, struct io_op *op, int result)
+{
+    if (io_op_advance(op, result))
+        op->done(op, op->result);
+    else
+        uring_submit(&engine->base, op);
 }
 
 static unsigned uring_reap(struct io_engine *base)
@@ -171,6 +229,13 @@ static unsigned uring_reap(struct io_engine *base)
     struct io_engine_uring *engine = engine_of(base);
     struct io_uring *ring = &engine->ring;
     unsigned reaped = 0;
+    if (engine->lone_done) {
+        struct io_op *op = engine->lone;
+        engine->lone = NULL;
+        engine->lone_done = false;
+        reaped++;
+        op_continue(engine, op, engine->lone_result);
+    }
     if (kernel_holds_completions(ring))
         io_uring_get_events(ring);
     /* At most one ring's worth: operations that `done` submits are not for this round. */
@@ -190,17 +255,18 @@ static unsigned uring_reap(struct io_engine *base)
         }
         struct io_op *op = (struct io_op *)(uintptr_t)tag;
         reaped++;
-        if (io_op_advance(op, result))
-            op->done(op, op->result);
-        else
-            uring_submit(base, op);
+        engine->in_flight--;
+        op_continue(engine, op, result);
     }
     return reaped;
 }
 
 static void uring_wait(struct io_engine *base)
 {
-    io_uring_submit_and_wait(&engine_of(base)->ring, 1);
+    struct io_engine_uring *engine = engine_of(base);
+    lone_write(engine);
+    if (!engine->lone_done)
+        io_uring_submit_and_wait(&engine->ring, 1);
 }
 
 static void uring_destroy(struct io_engine *base)

@@ -1,5 +1,5 @@
 /** The most that is prepared before it is asked for. */
-const AHEAD_BYTES_MAX = 4 * 2 ** 20;
+const AHEAD_BYTES_MAX = 16 * 2 ** 20;
 
 /**
  * How far to prepare for writes that have not come yet. Each time that a write goes on where the
