@@ -113,7 +113,7 @@ build_addon() {
 }
 
 bundle_cli() {
-  outdated dist/tsvm.cjs vmm guest-images/default-guest.ts scripts/bundle.ts \
+  outdated dist/tsvm.cjs vmm guest-images/default-guest.ts scripts/bundle.ts scripts/train.ts \
     node_modules/.package-lock.json || return 0
   say 'bundling the command line program (esbuild)'
   node_modules/node/bin/node scripts/bundle.ts ||

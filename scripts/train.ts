@@ -2,7 +2,7 @@
  * Boots a machine with the bundled CLI, in this process, and keeps the bytecode of what that took in
  * `dist/cli.bytecode`. Fails, with the CLI's exit code, where no machine runs.
  */
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -53,8 +53,7 @@ const folder = mkdtempSync(join(tmpdir(), 'tsvm-train-'));
 const kernel = join(folder, 'kernel');
 const disk = join(folder, 'disk.raw');
 writeFileSync(kernel, kernelImage());
-writeFileSync(disk, '');
-truncateSync(disk, 2 ** 20);
+writeFileSync(disk, new Uint8Array(2 ** 20));
 process.on('exit', (code) => {
   rmSync(folder, { recursive: true });
   if (code === 0) writeFileSync(join(dist, 'cli.bytecode'), script.createCachedData());

@@ -18,6 +18,8 @@ export interface Comparison {
 export interface Benchmark {
   readonly name: string;
   readonly unit: string;
+  /** A sample takes half a minute: there are few, and none that warms up. */
+  readonly slow?: true;
   readonly contestants: readonly Contestant[];
   readonly comparisons: readonly Comparison[];
 }
@@ -70,10 +72,12 @@ function compare(
   return { ...comparison, value, met };
 }
 
+const SLOW_REPETITIONS_MAX = 3;
+
 /**
  * Measures all contestants in turn, again and again, so that whatever else the machine does falls
- * on each of them alike. The first round warms caches and does not count. A contestant that fails
- * is out; the others go on.
+ * on each of them alike. The first round warms caches and does not count, unless the benchmark is
+ * slow. A contestant that fails is out; the others go on.
  */
 export async function runBenchmark(
   benchmark: Benchmark,
@@ -81,13 +85,16 @@ export async function runBenchmark(
 ): Promise<BenchmarkResult> {
   const samples = new Map<string, number[]>();
   const failures = new Map<string, string>();
-  for (let round = 0; round <= repetitions; round++) {
+  const warmUps = benchmark.slow ? 0 : 1;
+  const counted = benchmark.slow ? Math.min(repetitions, SLOW_REPETITIONS_MAX) : repetitions;
+  for (let round = 0; round < warmUps + counted; round++) {
     for (const contestant of benchmark.contestants) {
       if (failures.has(contestant.name)) continue;
       try {
         const value = await contestant.sample();
-        if (round === 0) samples.set(contestant.name, []);
-        else samples.get(contestant.name)?.push(value);
+        const own = samples.get(contestant.name) ?? [];
+        if (round >= warmUps) own.push(value);
+        samples.set(contestant.name, own);
       } catch (error) {
         failures.set(contestant.name, error instanceof Error ? error.message : String(error));
       }

@@ -6,6 +6,7 @@ import { type Benchmark, type BenchmarkResult, runBenchmark } from './benchmark.
 import { blockBenchmarks } from './block.ts';
 import { convertBenchmarks } from './convert.ts';
 import { exitBenchmarks } from './exits.ts';
+import { kernelBootBenchmark } from './kernel-boot.ts';
 import { qcow2Benchmarks } from './qcow2.ts';
 import { promiseMissed, reportText } from './report.ts';
 import { residentMemoryBenchmark } from './resident-memory.ts';
@@ -27,6 +28,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     ...qcow2Benchmarks(workbench),
     ...convertBenchmarks(workbench),
     residentMemoryBenchmark(workbench),
+    kernelBootBenchmark(workbench),
   ];
 }
 

@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "vm.h"
+
 #define PAGE_LENGTH 4096u
 
 /* The guest's memory: page tables for its first 2 MiB, and one page of code. */
@@ -51,9 +53,9 @@ static int create(struct probe *probe, const char *device_path)
     if (run_size < (int)sizeof *probe->run)
         return run_size < 0 ? -errno : -EINVAL;
     probe->run_size = (size_t)run_size;
-    probe->vm_fd = ioctl(probe->kvm_fd, KVM_CREATE_VM, 0);
+    probe->vm_fd = kvm_create_vm(probe->kvm_fd);
     if (probe->vm_fd < 0)
-        return -errno;
+        return probe->vm_fd;
     probe->memory =
         mmap(NULL, PAGES * PAGE_LENGTH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (probe->memory == MAP_FAILED)

@@ -20,6 +20,15 @@ static bool fail(struct vm_error *failed, const char *call, int error)
             return fail(failed, #request, -errno);                                                 \
     } while (0)
 
+int kvm_create_vm(int kvm_fd)
+{
+    int fd;
+    do {
+        fd = ioctl(kvm_fd, KVM_CREATE_VM, 0);
+    } while (fd < 0 && errno == EINTR);
+    return fd < 0 ? -errno : fd;
+}
+
 static bool open_device(struct vm *vm, const char *device_path, struct vm_error *failed)
 {
     vm->kvm_fd = open(device_path, O_RDWR | O_CLOEXEC);
@@ -31,9 +40,9 @@ static bool open_device(struct vm *vm, const char *device_path, struct vm_error 
     if (run_size < (int)sizeof(struct kvm_run))
         return fail(failed, "KVM_GET_VCPU_MMAP_SIZE", run_size < 0 ? -errno : -EINVAL);
     vm->run_size = (size_t)run_size;
-    vm->fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
+    vm->fd = kvm_create_vm(vm->kvm_fd);
     if (vm->fd < 0)
-        return fail(failed, "KVM_CREATE_VM", -errno);
+        return fail(failed, "KVM_CREATE_VM", vm->fd);
     return true;
 }
 

@@ -27,6 +27,12 @@ struct vm_error {
 };
 
 /*
+ * KVM_CREATE_VM, again when a signal interrupts it, which any does, be its handler marked
+ * SA_RESTART. Returns the VM's file descriptor or -errno.
+ */
+int kvm_create_vm(int kvm_fd);
+
+/*
  * Opens the device and creates the VM. On failure everything is closed again, the answer is false
  * and `failed` says why.
  */

@@ -61,7 +61,7 @@ test('only a kvm-pvm host gets its parameters, and only without ACPI do devices 
   const hardware = commandLine(CONFIG, { emulatesKernelMode: false }, [SLOT]);
   assert.equal(hardware, 'console=ttyS0,115200n8r root=/dev/vda rw panic=-1');
   const pvm = commandLine({ ...CONFIG, cpuMask: ['avx2'] }, { emulatesKernelMode: true }, [SLOT]);
-  assert.match(pvm, / nopti clearcpuid=\S*\bsmap\b\S*,avx2 /);
+  assert.match(pvm, / nopti clearcpuid=\S*\bsmap\b\S*,avx2 .* noreplace-smp$/);
   const plain = commandLine({ ...CONFIG, acpi: false }, { emulatesKernelMode: false }, [SLOT]);
   assert.match(plain, /virtio_mmio\.device=4K@0xd0001000:5$/);
 });

@@ -1,0 +1,112 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
+import { commandLine } from '../../vmm/machine/command-line.ts';
+import type { MachineConfig } from '../../vmm/machine/config.ts';
+import { hostProfile } from '../../vmm/machine/host-profile.ts';
+import { once } from '../../vmm/util/once.ts';
+import type { Benchmark, Contestant } from './benchmark.ts';
+import { type Command, runProcess, runUntil } from './process.ts';
+import type { Workbench } from './workbench.ts';
+
+const MEMORY_MIB = 128;
+
+/** What `first-program.S` prints, and no kernel. */
+const BELL = '\x07';
+
+/** The default guest's kernel, with a file system that is one program. */
+interface BootFiles {
+  readonly bzImage: string;
+  readonly vmlinux: string;
+  readonly initrd: string;
+  readonly cmdline: string;
+  readonly minimalVmm: string;
+}
+
+/** A member of a cpio archive: Linux's Documentation/driver-api/early-userspace/buffer-format.rst. */
+function cpioMember(name: string, mode: number, content: Uint8Array): Uint8Array {
+  const numbers = [0, mode, 0, 0, 1, 0, content.length, 0, 0, 0, 0, name.length + 1, 0];
+  const fields = numbers.map((number) => number.toString(16).padStart(8, '0'));
+  const padded = (bytes: Uint8Array) => [bytes, new Uint8Array(-bytes.length & 3)];
+  const header = Buffer.from(`070701${fields.join('')}${name}\0`, 'latin1');
+  return Buffer.concat([...padded(header), ...padded(content)]);
+}
+
+async function makeBootFiles({ root }: Workbench): Promise<BootFiles> {
+  const guest = locateDefaultGuest();
+  if (guest === undefined) throw new Error('the default guest is not built: npm run setup');
+  const source = (name: string) => join(root, 'test', 'bench', name);
+  const product = (name: string) => join(root, 'build', 'bench', name);
+  const program = product('first-program');
+  const initrd = product('first-program.cpio');
+  const minimalVmm = product('minimal-vmm');
+  await runProcess(['cc', '-nostdlib', '-static', '-o', program, source('first-program.S')]);
+  writeFileSync(
+    initrd,
+    Buffer.concat([
+      cpioMember('init', 0o100755, readFileSync(program)),
+      cpioMember('TRAILER!!!', 0, new Uint8Array(0)),
+    ]),
+  );
+  await runProcess([
+    ...([
+      'cc',
+      '-std=gnu11',
+      '-D_GNU_SOURCE',
+      '-O2',
+      '-Wall',
+      '-Wextra',
+      '-o',
+      minimalVmm,
+    ] as const),
+    ...[source('minimal-vmm.c'), join(root, 'kvm-addon', 'build', 'libtsvm_core.a'), '-lpthread'],
+  ]);
+  const config: MachineConfig = {
+    kernelPath: guest.vmlinuxPath,
+    initrdPath: initrd,
+    disks: [],
+    cmdline: undefined,
+    appendCmdline: undefined,
+    cpus: 1,
+    memoryBytes: MEMORY_MIB * 2 ** 20,
+    acpi: false,
+    cpuMask: [],
+    devicePath: '/dev/kvm',
+  };
+  return {
+    bzImage: guest.kernelPath,
+    vmlinux: guest.vmlinuxPath,
+    initrd,
+    cmdline: commandLine(config, hostProfile(config.devicePath), []),
+    minimalVmm,
+  };
+}
+
+/** From exec to the first instructions of the first program, on the default guest's kernel. */
+export function kernelBootBenchmark(workbench: Workbench): Benchmark {
+  const files = once(() => makeBootFiles(workbench));
+  const boot = (name: string, command: (files: BootFiles) => Command): Contestant => ({
+    name,
+    sample: async () => {
+      const guest = command(await files());
+      const startMs = performance.now();
+      return runUntil(guest, BELL, () => (performance.now() - startMs) / 1000);
+    },
+  });
+  return {
+    name: 'exec to the first program of the default kernel',
+    unit: 's',
+    slow: true,
+    contestants: [
+      boot('tsvm', ({ bzImage, initrd, cmdline }) => [
+        ...([workbench.tsvm, 'boot', '--kernel', bzImage, '--initrd', initrd] as const),
+        ...['--cmdline', cmdline, '--acpi', 'off', '--memory', `${MEMORY_MIB}M`],
+        ...['--console', 'stdio'],
+      ]),
+      boot('minimal VMM', ({ minimalVmm, vmlinux, initrd, cmdline }) => [
+        ...([minimalVmm, vmlinux, initrd, `${MEMORY_MIB}`, cmdline] as const),
+      ]),
+    ],
+    comparisons: [{ of: 'tsvm', against: 'minimal VMM', as: 'ratio', atMost: 1.05 }],
+  };
+}
