@@ -47,8 +47,6 @@ export class Qcow2Image implements DiskImage {
   readonly tableSpanBytes: number;
   /** The image's tables, for what works on them as a whole: snapshots, check. */
   readonly metadata: ImageMetadata;
-  /** A table that maps this range of the guest's left the cache. */
-  onEvict: ((offset: number, length: number) => void) | undefined;
   readonly #reader: ImageReader;
   readonly #writer: ClusterWriter;
   readonly #zeroing: Zeroing;
@@ -93,8 +91,6 @@ export class Qcow2Image implements DiskImage {
     this.#zeroing = new Zeroing(this.metadata, this.#reader, this.#writer, hasBacking);
     this.#flushes = new FlushDriver(this.metadata);
     this.metadata.onFreed = () => this.#reader.forgetInflated();
-    this.metadata.l2.cache.onEvict = (table) =>
-      this.onEvict?.(table.index * tableSpanBytes, tableSpanBytes);
   }
 
   get header(): Header {
