@@ -183,7 +183,10 @@ export interface NativeExtent {
   fdOffset: number;
   /** Reads give zeroes, and `fd` is not touched. */
   zero: boolean;
-  /** Writes must be resolved by the script backend. */
+  /**
+   * Writes must be resolved by the script backend. A zero extent that is not read-only gives whole
+   * units that are written to a place in the spare space, while there is some.
+   */
   readOnly: boolean;
 }
 
@@ -205,7 +208,7 @@ export interface NativeScriptRequest {
 
 /**
  * A disk's extent map and its script requests. Shared by the queue workers of one device.
- * `onScriptRequests` is called on the JavaScript thread, once a batch.
+ * `onScriptRequests` is called on the JavaScript thread, once a batch, or with none.
  *
  * Reads are served by any extent. Writes, discards and write-zeroes are served by writable ones
  * (discards and write-zeroes by zero extents too, with nothing to do); the rest is a script request.
@@ -234,6 +237,20 @@ export class NativeDisk {
    * its extents are withdrawn and it was synced. Throws EBUSY while it has writable extents.
    */
   forgetFile(fd: number): void;
+  /**
+   * Lays in spare space: a part of a file that reads as zeroes. Whoever writes to zeroes that are
+   * not read-only claims units of it, the oldest first. All numbers are bytes; `unit`, a power of
+   * two from 512 on, and the file are the same every time. `onScriptRequests` is called when half
+   * of it is used up. Throws EINVAL, ENOMEM.
+   */
+  addSpare(fd: number, unit: number, fdOffset: number, length: number): void;
+  /** While it is not allowed nothing is claimed: writes that would do it are script requests. */
+  setClaiming(allowed: boolean): void;
+  /**
+   * Takes the claims, oldest first: offset on the disk, length and offset in the file of each, in
+   * bytes. A flush is a script request while there are some: to take them, let all be so before.
+   */
+  takeClaims(): number[];
   /** Takes the script requests that have arrived. */
   takeScriptRequests(): NativeScriptRequest[];
   /**

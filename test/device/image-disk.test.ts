@@ -226,9 +226,10 @@ test('a flush is the data plane’s own when no metadata is dirty', async (conte
   await driver.read(8, 512);
   await driver.request({ type: T_FLUSH });
   assert.equal(asked(), 2);
+  // A first write finds a spare cluster; only the flush has to say where it is.
   await driver.write(SIZE / 512 - 8, pattern(4096, 3));
   await driver.request({ type: T_FLUSH });
-  assert.equal(asked(), 4);
+  assert.equal(asked(), 3);
 });
 
 test('a table entry that lies fails the requests that need it, and no others', async (context) => {

@@ -35,6 +35,14 @@ export class FakeDisk implements Disk {
 
   async withdrawExtents(): Promise<void> {}
 
+  addSpare(): void {}
+
+  setClaiming(): void {}
+
+  takeClaims(): number[] {
+    return [];
+  }
+
   takeScriptRequests(): ScriptRequest[] {
     return this.requests.splice(0);
   }

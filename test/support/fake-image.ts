@@ -1,5 +1,6 @@
 import type { ImageRun, RunKind } from '../../vmm/backends/disk/image.ts';
 import type { MachineImage } from '../../vmm/backends/disk/image-disk.ts';
+import type { FileRange } from '../../vmm/backends/disk/spare-space.ts';
 import { MemoryImageFile } from './memory-image-file.ts';
 
 /** One cluster of a {@link FakeImage}. */
@@ -20,6 +21,7 @@ export class FakeImage implements MachineImage {
   readonly clusters: FakeCluster[];
   /** What was asked of it, in order; shared with others that the test looks at. */
   readonly events: string[];
+  readonly reserves: boolean;
   metadataDirty = false;
   flushWanted = false;
   /** Thrown by the next change or flush. */
@@ -28,9 +30,15 @@ export class FakeImage implements MachineImage {
 
   constructor(
     kinds: readonly RunKind[],
-    options: { clusterBytes?: number; backing?: FakeImage; events?: string[] } = {},
+    options: {
+      clusterBytes?: number;
+      backing?: FakeImage;
+      events?: string[];
+      reserves?: boolean;
+    } = {},
   ) {
-    const { clusterBytes = 4096, backing, events = [] } = options;
+    const { clusterBytes = 4096, backing, events = [], reserves = false } = options;
+    this.reserves = reserves;
     this.clusterBytes = clusterBytes;
     this.backing = backing;
     this.events = events;
@@ -70,6 +78,26 @@ export class FakeImage implements MachineImage {
 
   writeZeroesSync(offset: number, length: number, mayUnmap: boolean): void {
     this.#change(`zero ${offset} ${length} ${mayUnmap}`);
+  }
+
+  reserveSync(clusters: number): FileRange {
+    this.#change(`reserve ${clusters}`);
+    const offset = this.#nextPlace * this.clusterBytes;
+    this.#nextPlace += clusters;
+    return { file: this.file, offset, length: clusters * this.clusterBytes };
+  }
+
+  giveBackSync({ offset, length }: FileRange): void {
+    this.events.push(`give back ${offset / this.clusterBytes}+${length / this.clusterBytes}`);
+  }
+
+  claimSync(offset: number, length: number, fileOffset: number): void {
+    const { clusterBytes } = this;
+    this.#change(`claim ${offset / clusterBytes}+${length / clusterBytes}`);
+    for (let into = 0; into < length; into += clusterBytes) {
+      const place = (fileOffset + into) / clusterBytes;
+      Object.assign(this.#cluster(offset + into), { kind: 'data', writable: true, place });
+    }
   }
 
   readSync(): void {

@@ -17,12 +17,14 @@ export function hostFiles(): HostFiles {
 /** A disk that queue workers serve; see {@link Disk}. */
 export class KvmDisk implements Disk {
   readonly native: NativeDisk;
+  readonly #backend: DiskBackend;
 
   /** @param onScriptRequests called on the JavaScript thread, once a batch */
   constructor(backend: DiskBackend, onScriptRequests: () => void) {
     const { NativeDisk } = loadAddon();
     const { sizeBytes, readOnly, scripted } = backend;
     this.native = new NativeDisk({ sizeBytes, readOnly, scripted, onScriptRequests });
+    this.#backend = backend;
     backend.attach(this);
   }
 
@@ -36,6 +38,18 @@ export class KvmDisk implements Disk {
 
   withdrawExtents(offset: number, length: number): Promise<void> {
     return this.native.withdrawExtents(offset, length);
+  }
+
+  addSpare(fd: number, unit: number, fdOffset: number, length: number): void {
+    this.native.addSpare(fd, unit, fdOffset, length);
+  }
+
+  setClaiming(allowed: boolean): void {
+    this.native.setClaiming(allowed);
+  }
+
+  takeClaims(): number[] {
+    return this.native.takeClaims();
   }
 
   takeScriptRequests(): ScriptRequest[] {
@@ -56,6 +70,10 @@ export class KvmDisk implements Disk {
 
   /** Nothing may use the disk any more: its device is reset. */
   close(): void {
-    this.native.close();
+    try {
+      this.#backend.detach?.();
+    } finally {
+      this.native.close();
+    }
   }
 }

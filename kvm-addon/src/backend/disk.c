@@ -112,8 +112,11 @@ static unsigned scripted_bit(enum disk_op op)
     }
 }
 
-bool disk_op_is_scripted(const struct disk *disk, enum disk_op op)
+bool disk_op_is_scripted(struct disk *disk, enum disk_op op)
 {
+    /* The claims first: whoever takes them sets the bit before. */
+    if (op == DISK_FLUSH && extent_map_has_claims(&disk->extents))
+        return true;
     return __atomic_load_n(&disk->scripted, __ATOMIC_ACQUIRE) & scripted_bit(op);
 }
 

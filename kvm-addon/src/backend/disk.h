@@ -37,7 +37,7 @@ struct disk {
     uint64_t size; /* bytes; atomic */
     bool read_only;
     unsigned scripted; /* enum disk_scripted; atomic */
-    struct wake wake;  /* script requests have arrived */
+    struct wake wake;  /* script requests have arrived, or spare space is low */
 
     pthread_mutex_t lock;             /* protects all below and the sessions' `answered` */
     struct disk_request_list arrived; /* the script has not taken them yet */
@@ -86,8 +86,11 @@ bool disk_session_has_answers(struct disk_session *session);
  */
 unsigned disk_session_exchange(struct disk_session *session);
 
-/* For disk_request.c: whether an operation goes to the script whatever the extents. */
-bool disk_op_is_scripted(const struct disk *disk, enum disk_op op);
+/*
+ * For disk_request.c: whether an operation goes to the script whatever the extents. A flush does
+ * while there are claims that the script does not know of.
+ */
+bool disk_op_is_scripted(struct disk *disk, enum disk_op op);
 /* For disk_request.c: sends a request, of which nothing is in flight, to the script. */
 void disk_session_ask(struct disk_session *session, struct disk_request *request);
 

@@ -52,6 +52,7 @@ void extent_map_destroy(struct extent_map *map)
 {
     tdestroy(map->tree, free);
     free(map->files);
+    spare_space_destroy(&map->spare);
     pthread_mutex_destroy(&map->lock);
 }
 
@@ -280,6 +281,39 @@ static bool access_allowed(const struct extent *extent, enum extent_access acces
     return access == EXTENT_FOR_DISCARD || !(extent->flags & EXTENT_ZERO);
 }
 
+/*
+ * Gives the units of a zero extent that [offset, offset + length) touches a place in the spare
+ * space, as many as get one. Returns the extent at `offset`, the same as before when it got none,
+ * or NULL.
+ */
+static struct extent *zeroes_claim(struct extent_map *map, struct extent *zeroes, uint64_t offset,
+                                   uint64_t length)
+{
+    uint64_t unit = map->spare.unit;
+    if (unit == 0)
+        return zeroes;
+    uint64_t start = offset & ~(unit - 1);
+    if (start < zeroes->offset)
+        return zeroes;
+    uint64_t whole = (extent_end(zeroes) - start) & ~(unit - 1);
+    uint64_t wanted = (offset + length - start + unit - 1) & ~(unit - 1);
+    struct claim claim = {.offset = start, .length = wanted < whole ? wanted : whole};
+    if (claim.length == 0 || !spare_space_find(&map->spare, &claim))
+        return zeroes;
+
+    struct extent place = {.offset = claim.offset,
+                           .length = claim.length,
+                           .fd = map->spare.fd,
+                           .fd_offset = claim.fd_offset};
+    range_clear(map, place.offset, place.length);
+    join_neighbours(map, &place);
+    if (tree_insert(map, &place) < 0)
+        return NULL;
+    if (spare_space_claim(&map->spare, &claim))
+        __atomic_store_n(&map->wants_spare, true, __ATOMIC_RELAXED);
+    return tree_find(map, offset, 1);
+}
+
 unsigned extent_map_acquire(struct extent_map *map, struct extent_use *use,
                             enum extent_access access, uint64_t offset, uint64_t length,
                             struct extent *found, unsigned max)
@@ -288,6 +322,8 @@ unsigned extent_map_acquire(struct extent_map *map, struct extent_use *use,
     pthread_mutex_lock(&map->lock);
     while (count < max && length > 0) {
         struct extent *extent = tree_find(map, offset, 1);
+        if (extent && access == EXTENT_FOR_WRITE && extent->flags == EXTENT_ZERO)
+            extent = zeroes_claim(map, extent, offset, length);
         if (!extent || !access_allowed(extent, access))
             break;
         map->last = extent;
@@ -330,4 +366,42 @@ void extent_map_release(struct extent_map *map, struct extent_use *use)
     pthread_mutex_unlock(&map->lock);
     if (now_quiet)
         wake_notify(&map->quiet);
+}
+
+int extent_map_add_spare(struct extent_map *map, int fd, uint64_t unit, uint64_t fd_offset,
+                         uint64_t length)
+{
+    pthread_mutex_lock(&map->lock);
+    int error = spare_space_add(&map->spare, fd, unit, fd_offset, length);
+    pthread_mutex_unlock(&map->lock);
+    return error;
+}
+
+void extent_map_set_claiming(struct extent_map *map, bool allowed)
+{
+    pthread_mutex_lock(&map->lock);
+    map->spare.held = !allowed;
+    pthread_mutex_unlock(&map->lock);
+}
+
+size_t extent_map_take_claims(struct extent_map *map, struct claim *claims, size_t max)
+{
+    pthread_mutex_lock(&map->lock);
+    size_t count = spare_space_take_claims(&map->spare, claims, max);
+    pthread_mutex_unlock(&map->lock);
+    return count;
+}
+
+bool extent_map_has_claims(struct extent_map *map)
+{
+    pthread_mutex_lock(&map->lock);
+    bool has = map->spare.claim_count > 0;
+    pthread_mutex_unlock(&map->lock);
+    return has;
+}
+
+bool extent_map_take_want(struct extent_map *map)
+{
+    return __atomic_load_n(&map->wants_spare, __ATOMIC_RELAXED) &&
+           __atomic_exchange_n(&map->wants_spare, false, __ATOMIC_RELAXED);
 }

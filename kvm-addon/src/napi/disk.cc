@@ -66,6 +66,9 @@ Napi::Function NativeDisk::define(Napi::Env env)
                            InstanceMethod<&NativeDisk::push_extents>("pushExtents"),
                            InstanceMethod<&NativeDisk::withdraw_extents>("withdrawExtents"),
                            InstanceMethod<&NativeDisk::forget_file>("forgetFile"),
+                           InstanceMethod<&NativeDisk::add_spare>("addSpare"),
+                           InstanceMethod<&NativeDisk::set_claiming>("setClaiming"),
+                           InstanceMethod<&NativeDisk::take_claims>("takeClaims"),
                            InstanceMethod<&NativeDisk::take_script_requests>("takeScriptRequests"),
                            InstanceMethod<&NativeDisk::retry>("retry"),
                            InstanceMethod<&NativeDisk::finish>("finish"),
@@ -194,6 +197,45 @@ Napi::Value NativeDisk::forget_file(const Napi::CallbackInfo &info)
         return Napi::Value();
     int error = extent_map_forget_file(&disk_.extents, fd);
     return error < 0 ? throw_errno(env, error, "forgetFile") : env.Undefined();
+}
+
+Napi::Value NativeDisk::add_spare(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    int fd;
+    uint64_t unit, offset, length;
+    if (!check_open(env) || !to_fd(info[0], &fd) || !to_u64(info[1], &unit) ||
+        !to_u64(info[2], &offset) || !to_u64(info[3], &length))
+        return Napi::Value();
+    int error = extent_map_add_spare(&disk_.extents, fd, unit, offset, length);
+    return error < 0 ? throw_errno(env, error, "addSpare") : env.Undefined();
+}
+
+Napi::Value NativeDisk::set_claiming(const Napi::CallbackInfo &info)
+{
+    bool allowed;
+    if (check_open(info.Env()) && to_bool(info[0], &allowed))
+        extent_map_set_claiming(&disk_.extents, allowed);
+    return info.Env().Undefined();
+}
+
+Napi::Value NativeDisk::take_claims(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    if (!check_open(env))
+        return Napi::Value();
+    Napi::Array numbers = Napi::Array::New(env);
+    struct claim claims[64];
+    size_t count;
+    while ((count = extent_map_take_claims(&disk_.extents, claims, 64)) > 0) {
+        for (size_t i = 0; i < count; i++) {
+            uint32_t at = numbers.Length();
+            numbers.Set(at, static_cast<double>(claims[i].offset));
+            numbers.Set(at + 1, static_cast<double>(claims[i].length));
+            numbers.Set(at + 2, static_cast<double>(claims[i].fd_offset));
+        }
+    }
+    return numbers;
 }
 
 Napi::Value NativeDisk::take_script_requests(const Napi::CallbackInfo &info)

@@ -33,6 +33,19 @@ export interface Disk {
   pushExtents(extents: readonly Extent[]): void;
   /** Withdraws a range; resolves when nothing in flight uses what was withdrawn. */
   withdrawExtents(offset: number, length: number): Promise<void>;
+  /**
+   * Lays in spare space: a part of a file that reads as zeroes. A write to zeroes that are not
+   * read-only claims units of it, the oldest first. Bytes; `unit` is a power of two, and it and the
+   * file are the same every time. The script is woken when half of it is used up.
+   */
+  addSpare(fd: number, unit: number, fdOffset: number, length: number): void;
+  /** While it is not allowed nothing is claimed: writes that would do it are script requests. */
+  setClaiming(allowed: boolean): void;
+  /**
+   * Takes the claims, oldest first: offset on the disk, length and offset in the file of each. A
+   * flush is scripted while there are some; whoever takes them has flushes scripted before.
+   */
+  takeClaims(): number[];
   /** Takes the script requests that have arrived. */
   takeScriptRequests(): ScriptRequest[];
   /** Goes on with a request: the extents that it lacked are there now, or it needs none. */
@@ -51,6 +64,10 @@ export interface DiskBackend {
   readonly scripted: ScriptedOperations;
   /** Gives the disk the extents that are known from the start. */
   attach(disk: Disk): void;
+  /** Takes back from the disk what is the image's; nothing is in flight, nor will be. */
+  detach?(): void;
+  /** The script was woken; called before the requests that have arrived are resolved. */
+  tend?(): void;
   /**
    * Resolves a request: pushes extents and retries it, or finishes it. A rejection is the request's
    * failure, told to the guest with the errno that the error carries, else EIO.
@@ -69,6 +86,11 @@ export function resolveScriptRequests(
   backend: DiskBackend,
   onError: (error: unknown) => void,
 ): void {
+  try {
+    backend.tend?.();
+  } catch (error) {
+    onError(error);
+  }
   for (const request of disk.takeScriptRequests()) {
     backend.resolve(disk, request).catch((error: unknown) => {
       disk.finish(request.id, diskErrno(error));

@@ -12,8 +12,15 @@ import { MappedSpans } from './mapped-spans.ts';
 const SPAN_CLUSTERS = 1024;
 /** A file grows in steps of this: to grow, it waits for the writes in flight. */
 const GROWTH_BYTES = 2 ** 20;
+/** The place itself, and zeroes on either side instead of around it. */
+const EXTENTS_PER_CLAIM = 2;
 /** Some 100 bytes each in the data plane. */
 const EXTENTS_MAX = 65_536;
+
+/** An image that may have spare clusters for what is zero. */
+export interface PushedImage extends DiskImage {
+  readonly reserves: boolean;
+}
 
 /** A part of a disk, in bytes. */
 export interface DiskRange {
@@ -23,7 +30,7 @@ export interface DiskRange {
 
 /** Finds the extents of a chain of images, and pushes them, many at a time. */
 export class ExtentPusher {
-  readonly #image: DiskImage;
+  readonly #image: PushedImage;
   readonly #disk: Disk;
   readonly #spans: MappedSpans;
   /** Sizes of the chain's files, in bytes, when last asked: they only grow. */
@@ -31,7 +38,7 @@ export class ExtentPusher {
   #found = new ExtentList();
 
   /** @param extentsMax how many extents the data plane may have, or a span's more */
-  constructor(image: DiskImage, disk: Disk, extentsMax = EXTENTS_MAX) {
+  constructor(image: PushedImage, disk: Disk, extentsMax = EXTENTS_MAX) {
     this.#image = image;
     this.#disk = disk;
     this.#spans = new MappedSpans(SPAN_CLUSTERS * image.clusterBytes, extentsMax);
@@ -83,6 +90,10 @@ export class ExtentPusher {
     if (extents.length === 0) return;
     this.#found = new ExtentList();
     this.#disk.pushExtents(extents);
+    this.#withdrawExcess();
+  }
+
+  #withdrawExcess(): void {
     for (let start = this.#spans.takeExcess(); start !== undefined; ) {
       // They go on to be true: nothing has to wait until they are out of use.
       void this.#disk.withdrawExtents(start, this.#spans.spanBytes);
@@ -90,16 +101,29 @@ export class ExtentPusher {
     }
   }
 
+  /** Zeroes that have no place: what is written to them may claim one of the image's spare ones. */
+  isClaimable({ kind, layer, file }: ChainRun): boolean {
+    return kind === 'zero' && this.#image.reserves && (layer !== this.#image || file === undefined);
+  }
+
+  /** A part of the zeroes that `offset` is in has got a place in the data plane. */
+  noteClaim(offset: number): void {
+    if (!this.#spans.has(offset)) return;
+    this.#spans.add(offset, EXTENTS_PER_CLAIM);
+    this.#withdrawExcess();
+  }
+
   /** @returns whether the whole run has an extent */
   #findRun(run: ChainRun): boolean {
     const { kind, offset, length, file, fileOffset } = run;
     if (kind === 'zero') {
-      return this.#found.add({ offset, length, fd: -1, fdOffset: 0, zero: true, readOnly: true });
+      const readOnly = !this.isClaimable(run);
+      return this.#found.add({ offset, length, fd: -1, fdOffset: 0, zero: true, readOnly });
     }
     if (kind === 'compressed' || file === undefined) return false;
     const writable = run.writable && run.layer === this.#image;
     // The data plane takes the end of a file for a file that has lost its data.
-    const there = this.#bytesThere(file, fileOffset + length, writable) - fileOffset;
+    const there = this.reach(file, fileOffset + length, writable) - fileOffset;
     if (there <= 0) return false;
     const whole = this.#found.add({
       offset,
@@ -113,10 +137,10 @@ export class ExtentPusher {
   }
 
   /**
-   * The size of a file if it is less than `end`; else at least that. A file that ends before its
-   * last cluster does, since that is new, grows.
+   * The size of a file if it is less than `end`; else at least that. A file that is `writable` grows
+   * when it ends before its last cluster does, since that is new.
    */
-  #bytesThere(file: ImageFile, end: number, writable: boolean): number {
+  reach(file: ImageFile, end: number, writable: boolean): number {
     const known = this.#fileBytes.get(file) ?? 0;
     if (known >= end) return known;
     let bytes = file.sizeBytes();

@@ -12,7 +12,10 @@ export interface Extent {
   readonly fdOffset: number;
   /** Reads give zeroes, and `fd` is not touched. */
   readonly zero: boolean;
-  /** Writes go to the backend's script. */
+  /**
+   * Writes go to the backend's script. A zero extent that is not read-only gives what is written to
+   * a place in the spare space, see `Disk.addSpare`.
+   */
   readonly readOnly: boolean;
 }
 

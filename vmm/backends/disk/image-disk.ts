@@ -5,10 +5,12 @@ import { SECTOR_BYTES } from './extent.ts';
 import { type DiskRange, ExtentPusher } from './extent-pusher.ts';
 import type { DiskImage } from './image.ts';
 import { type PendingRequest, RequestQueue } from './request-queue.ts';
+import { type SpareImage, SpareSpace } from './spare-space.ts';
 import { WriteAhead } from './write-ahead.ts';
 
 /** What the disk of a machine needs of an image beside {@link DiskImage}. */
-export interface MachineImage extends DiskImage {
+export interface MachineImage extends DiskImage, SpareImage {
+  readonly clusterBytes: number;
   /** Something has to be written before a flush is true: a sync of the files is not enough. */
   readonly metadataDirty: boolean;
   /** The next change flushes first, and synchronously, unless `flush` is called before. */
@@ -35,7 +37,9 @@ const PREPARED_BYTES_MAX = 16 * 2 ** 20;
  *
  * - A read maps the whole span around it, a part of the disk that is large enough for the next ones.
  *   What has no extent, compressed clusters mainly, is read here.
- * - A write makes its clusters writable, and the data plane writes.
+ * - A write makes its clusters writable, and the data plane writes. To zeroes it need not come here:
+ *   the data plane has spare clusters for it, and says afterwards which it has used. While this side
+ *   finds extents or changes the image nothing is claimed, and what was is known.
  * - Before a cluster loses its place its extents are withdrawn, and what is in flight is waited for:
  *   something else may soon be in that place.
  * - A flush is the image's only while its metadata is dirty; else the data plane syncs the files by
@@ -54,7 +58,7 @@ export class ImageDisk implements DiskBackend {
     flush: (group) => this.#serveFlushes(group),
     clear: (group) => this.#serveClears(group),
   });
-  #attached: { readonly disk: Disk; readonly extents: ExtentPusher } | undefined;
+  #attached: Attached | undefined;
   #flushIsScripted: boolean;
   #hasChanged = false;
 
@@ -74,8 +78,20 @@ export class ImageDisk implements DiskBackend {
 
   /** Nothing is mapped before it is asked for, so that a large image opens as fast as a small one. */
   attach(disk: Disk): void {
-    const { extentsMax } = this.#options;
-    this.#attached = { disk, extents: new ExtentPusher(this.#image, disk, extentsMax) };
+    const extents = new ExtentPusher(this.#image, disk, this.#options.extentsMax);
+    const spare = new SpareSpace(this.#image, disk, (file, end) => extents.reach(file, end, true));
+    this.#attached = { disk, extents, spare };
+  }
+
+  detach(): void {
+    if (!this.#options.throwAway) this.#spare.takeBack();
+  }
+
+  /** Lays in more spare clusters before they run out. An image that has to flush first does not. */
+  tend(): void {
+    if (!this.#spare.isUsed || this.#image.flushWanted) return;
+    this.#settle();
+    if (this.#spare.isLow) this.#spare.provide(0);
   }
 
   resolve(_disk: Disk, request: ScriptRequest): Promise<void> {
@@ -86,28 +102,59 @@ export class ImageDisk implements DiskBackend {
     this.#options.close();
   }
 
-  get #disk(): Disk {
+  get #there(): Attached {
     if (this.#attached === undefined) throw new Error('no disk is attached');
-    return this.#attached.disk;
+    return this.#attached;
+  }
+
+  get #disk(): Disk {
+    return this.#there.disk;
   }
 
   get #extents(): ExtentPusher {
-    if (this.#attached === undefined) throw new Error('no disk is attached');
-    return this.#attached.extents;
+    return this.#there.extents;
+  }
+
+  get #spare(): SpareSpace {
+    return this.#there.spare;
+  }
+
+  /** Serves a group while nothing is claimed, and what was is known. */
+  #settled(group: readonly PendingRequest[], serve: () => void): void {
+    this.#spare.hold();
+    try {
+      this.#settle();
+      serve();
+    } catch (error) {
+      for (const pending of group) pending.fail(error);
+    } finally {
+      this.#spare.allow();
+    }
+  }
+
+  /** Tells the image what the data plane has claimed. */
+  #settle(): void {
+    if (!this.#spare.isUsed) return;
+    // Before the claims are taken: until then the data plane takes flushes for scripted by itself.
+    this.#setFlushScripted(true);
+    for (const offset of this.#spare.settle()) this.#extents.noteClaim(offset);
+    this.#updateScripted();
   }
 
   #serveReads(group: readonly PendingRequest[]): Promise<void> | undefined {
-    const mapped: PendingRequest[] = [];
     const unmapped: PendingRequest[] = [];
-    for (const pending of group) {
-      const { gapOffset, offset, length } = pending.request;
-      attempt(pending, () => {
-        this.#extents.findSpan(gapOffset);
-        const range = { offset: gapOffset, end: offset + length };
-        (this.#extents.find(range) ? mapped : unmapped).push(pending);
-      });
-    }
-    this.#pushAndRetry(mapped);
+    this.#settled(group, () => {
+      const mapped: PendingRequest[] = [];
+      for (const pending of group) {
+        const { gapOffset, offset, length } = pending.request;
+        attempt(pending, () => {
+          this.#extents.findSpan(gapOffset);
+          const range = { offset: gapOffset, end: offset + length };
+          (this.#extents.find(range) ? mapped : unmapped).push(pending);
+        });
+      }
+      this.#pushAndRetry(mapped);
+    });
     if (unmapped.length === 0) return undefined;
     return Promise.all(unmapped.map((pending) => this.#read(pending))).then(() => {});
   }
@@ -129,14 +176,20 @@ export class ImageDisk implements DiskBackend {
     if (places.length > 0 || this.#image.flushWanted) {
       return this.#whenFree(places, group, (ready) => this.#write(ready));
     }
-    this.#write(group);
+    this.#settled(group, () => this.#write(group));
     return undefined;
   }
 
   #write(group: readonly PendingRequest[]): void {
     const prepared: [PendingRequest, DiskRange][] = [];
+    let claimable = 0;
     for (const pending of group) {
-      attempt(pending, () => prepared.push([pending, this.#prepare(rest(pending.request))]));
+      attempt(pending, () => {
+        const range = rest(pending.request);
+        claimable += this.#prepareUnclaimable(range);
+        if (claimable > 0) this.#spare.provide(Math.min(claimable, PREPARED_BYTES_MAX));
+        prepared.push([pending, this.#image.reserves ? range : this.#prepareAhead(range)]);
+      });
     }
     this.#noteChange();
     const mapped: PendingRequest[] = [];
@@ -151,9 +204,44 @@ export class ImageDisk implements DiskBackend {
     this.#pushAndRetry(mapped);
   }
 
-  /** Makes a range writable, and perhaps what lies behind it; answers what it is now. */
-  #prepare({ offset, end }: DiskRange): DiskRange {
-    this.#image.prepareWriteSync(offset, end - offset);
+  /**
+   * Makes those clusters of a range writable that are no zeroes for the data plane to claim a place
+   * for.
+   * @returns how many bytes of clusters it will claim
+   */
+  #prepareUnclaimable(range: DiskRange): number {
+    let claimable = 0;
+    const { offset, end } = this.#clusters(range);
+    for (let at = offset; at < end; ) {
+      const claimableEnd = this.#claimableEnd(at, end);
+      claimable += claimableEnd - at;
+      let next = claimableEnd;
+      while (next < end && this.#claimableEnd(next, next + 1) === next) {
+        next += this.#image.clusterBytes;
+      }
+      const from = Math.max(claimableEnd, range.offset);
+      const to = Math.min(next, range.end);
+      if (to > from) this.#image.prepareWriteSync(from, to - from);
+      at = next;
+    }
+    return claimable;
+  }
+
+  /** Where the whole clusters that can be claimed end, from the one at `offset` on. */
+  #claimableEnd(offset: number, end: number): number {
+    const { clusterBytes } = this.#image;
+    const wholeEnd = Math.min(Math.ceil(end / clusterBytes) * clusterBytes, this.sizeBytes);
+    let claimableEnd = offset;
+    visitChain(this.#image, offset, wholeEnd, (run) => {
+      if (!this.#extents.isClaimable(run)) return false;
+      claimableEnd = run.offset + run.length;
+      return true;
+    });
+    return claimableEnd - ((claimableEnd - offset) % clusterBytes);
+  }
+
+  /** Prepares what may lie behind a range that was prepared; answers what it is now. */
+  #prepareAhead({ offset, end }: DiskRange): DiskRange {
     try {
       const aheadEnd = this.#zeroesEnd(end, this.#ahead.next(offset, end));
       if (aheadEnd > end) this.#image.prepareWriteSync(end, aheadEnd - end);
@@ -176,9 +264,11 @@ export class ImageDisk implements DiskBackend {
 
   /** Others need not wait: an image may change while it flushes. */
   #serveFlushes(group: readonly PendingRequest[]): undefined {
-    if (this.#options.throwAway) this.#finish(group);
-    else if (this.#image.metadataDirty) void this.#flush(group);
-    else this.#pushAndRetry(group);
+    this.#settled(group, () => {
+      if (this.#options.throwAway) this.#finish(group);
+      else if (this.#image.metadataDirty) void this.#flush(group);
+      else this.#pushAndRetry(group);
+    });
   }
 
   async #flush(group: readonly PendingRequest[]): Promise<void> {
@@ -226,7 +316,7 @@ export class ImageDisk implements DiskBackend {
       for (const pending of group) pending.fail(error);
       return;
     }
-    serve(group);
+    this.#settled(group, () => serve(group));
   }
 
   /** Something in the range is shared, and has to be written elsewhere. */
@@ -247,7 +337,9 @@ export class ImageDisk implements DiskBackend {
   #checkWritable({ offset, end }: DiskRange): void {
     for (let at = offset; at < end; ) {
       const run = this.#image.mapSync(at, end - at);
-      if (!run.writable) throw new Error(`the image has no place for what is written at ${at}`);
+      const isClaimable = run.kind === 'zero' || run.kind === 'unallocated';
+      if (!run.writable && !(isClaimable && this.#image.reserves))
+        throw new Error(`the image has no place for what is written at ${at}`);
       at += run.length;
     }
   }
@@ -270,7 +362,10 @@ export class ImageDisk implements DiskBackend {
   }
 
   #updateScripted(): void {
-    const wanted = this.#options.throwAway || this.#image.metadataDirty;
+    this.#setFlushScripted(this.#options.throwAway || this.#image.metadataDirty);
+  }
+
+  #setFlushScripted(wanted: boolean): void {
     if (wanted === this.#flushIsScripted) return;
     this.#flushIsScripted = wanted;
     this.#disk.setScripted(this.scripted);
@@ -299,6 +394,13 @@ export class ImageDisk implements DiskBackend {
       return false;
     }
   }
+}
+
+/** What there is once a disk is attached. */
+interface Attached {
+  readonly disk: Disk;
+  readonly extents: ExtentPusher;
+  readonly spare: SpareSpace;
 }
 
 /** What is still to be done of a request, or as much of it as is done at once. */

@@ -5,6 +5,7 @@ import type { MetadataClusters } from './metadata-clusters.ts';
 import { PendingFrees } from './pending-frees.ts';
 import { growRefcountTable } from './refcount-growth.ts';
 import type { Refcounts } from './refcounts.ts';
+import { ReservedClusters } from './reserved-clusters.ts';
 
 /** Host clusters that adjoin. */
 export interface ClusterRun {
@@ -38,8 +39,9 @@ const PENDING_RUNS_MAX = 65_536;
 /** Finds free host clusters, and takes them back when nothing in the file refers to them any more. */
 export class Allocator {
   readonly pending = new PendingFrees();
+  readonly #reserved = new ReservedClusters();
   readonly #host: AllocatorHost;
-  /** Every cluster before it is in use. */
+  /** Every cluster before it is in use or reserved. */
   #cursor = 0;
   /** No cluster from here on was ever used. */
   #freshFrom: number;
@@ -63,15 +65,41 @@ export class Allocator {
   /** Allocates at least one cluster, at most `wanted`, with refcount 1. */
   allocate(wanted: number): ClusterRun {
     const { refcounts } = this.#host;
-    const first = refcounts.nextFree(this.#cursor);
+    const first = this.#nextFree(this.#cursor);
     this.#cursor = first;
     if (!refcounts.hasBlock(refcounts.blockOf(first))) return this.allocateContiguous(wanted);
-    let count = refcounts.freeRun(first, wanted);
+    let count = this.#freeRun(first, wanted);
     // A run is fresh as a whole or not at all.
     if (first < this.#freshFrom) count = Math.min(count, this.#freshFrom - first);
     const run = this.#claim(first, count);
     this.#cursor = first + count;
     return run;
+  }
+
+  /**
+   * Reserves at least one cluster, at most `wanted`: their refcount is 0 until they are used, so
+   * that a crash gives them back.
+   */
+  reserve(wanted: number): ClusterRun {
+    const run = this.allocate(wanted);
+    for (let cluster = run.first; cluster < run.first + run.count; cluster++) {
+      this.#host.refcounts.set(cluster, 0);
+    }
+    this.#reserved.add(run.first, run.count);
+    return run;
+  }
+
+  /** Reserved clusters get refcount 1. */
+  useReserved(first: number, count: number): void {
+    this.#reserved.remove(first, count);
+    for (let cluster = first; cluster < first + count; cluster++) {
+      this.#host.refcounts.set(cluster, 1);
+    }
+  }
+
+  giveBackReserved(first: number, count: number): void {
+    this.#reserved.remove(first, count);
+    this.#cursor = Math.min(this.#cursor, first);
   }
 
   /** Allocates exactly `count` adjoining clusters with refcount 1, and refcount blocks as needed. */
@@ -93,13 +121,12 @@ export class Allocator {
    * whole needs and that do not exist.
    */
   findArea(count: number): { first: number; missing: number } {
-    const { refcounts } = this.#host;
-    let first = refcounts.nextFree(this.#cursor);
+    let first = this.#nextFree(this.#cursor);
     for (;;) {
       const missing = this.#missingBlocks(first, count);
       const busy = this.#firstBusy(first, missing + count);
       if (busy === undefined) return { first, missing };
-      first = refcounts.nextFree(busy + 1);
+      first = this.#nextFree(busy + 1);
     }
   }
 
@@ -205,10 +232,23 @@ export class Allocator {
     }
   }
 
+  /** The first cluster at or behind `from` that may be allocated. */
+  #nextFree(from: number): number {
+    for (let cluster = from; ; ) {
+      const free = this.#host.refcounts.nextFree(cluster);
+      cluster = this.#reserved.nextOther(free);
+      if (cluster === free) return free;
+    }
+  }
+
+  /** Clusters from `first` on that may be allocated, at most `wanted`, in one refcount block. */
+  #freeRun(first: number, wanted: number): number {
+    return this.#reserved.othersFrom(first, this.#host.refcounts.freeRun(first, wanted));
+  }
+
   #firstBusy(first: number, count: number): number | undefined {
-    const { refcounts } = this.#host;
     for (let cluster = first; cluster < first + count; ) {
-      const free = refcounts.freeRun(cluster, first + count - cluster);
+      const free = this.#freeRun(cluster, first + count - cluster);
       if (free === 0) return cluster;
       cluster += free;
     }

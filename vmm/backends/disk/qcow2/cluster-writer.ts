@@ -69,6 +69,26 @@ export class ClusterWriter {
   }
 
   /**
+   * Whole clusters, which read as zeroes, get a reserved place that did so too before it was written
+   * to. Those that have it already keep it.
+   */
+  adopt(offset: number, length: number, host: number): void {
+    const { allocator, geometry, l2 } = this.#metadata;
+    const { clusterBytes, tableSpanBytes } = geometry;
+    for (let at = offset; at < offset + length; at += clusterBytes) {
+      const table = l2.getForWrite(Math.floor(at / tableSpanBytes));
+      const index = Math.floor((at % tableSpanBytes) / clusterBytes);
+      const place = host + at - offset;
+      const high = table.view.getUint32(index * geometry.l2EntryBytes);
+      const low = table.view.getUint32(index * geometry.l2EntryBytes + 4);
+      if (high === ownedHigh(place) && low === lowWord(place)) continue;
+      allocator.useReserved(place / clusterBytes, 1);
+      this.freeEntry(table, index);
+      this.setEntry(table, index, ownedHigh(place), lowWord(place), 0, 0xffff_ffff);
+    }
+  }
+
+  /**
    * Makes one whole cluster a compressed one.
    * @param offset of the cluster
    * @returns false when the format has no room for it

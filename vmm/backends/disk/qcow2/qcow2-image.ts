@@ -1,6 +1,7 @@
 import { TsvmError } from '../../../errors.ts';
 import type { DiskImage, ImageRun } from '../image.ts';
 import type { ImageFile } from '../image-file.ts';
+import type { FileRange } from '../spare-space.ts';
 import { ClusterWriter } from './cluster-writer.ts';
 import { FlushDriver } from './flush-driver.ts';
 import { geometryOf } from './geometry.ts';
@@ -162,6 +163,39 @@ export class Qcow2Image implements DiskImage {
   prepareWriteSync(offset: number, length: number): void {
     this.#beginChange(offset, length);
     this.#writer.write(offset, length, 'kept');
+  }
+
+  /** With an external data file every cluster has its place already. */
+  get reserves(): boolean {
+    return !this.readOnly && !this.header.externalDataFile && !this.file.isBlockDevice;
+  }
+
+  /** See {@link SpareImage}. They are free in the file until they are claimed. */
+  reserveSync(clusters: number): FileRange {
+    this.#beginChange(0, 0);
+    const { allocator } = this.metadata;
+    const run = allocator.reserve(clusters);
+    const offset = run.first * this.clusterBytes;
+    const length = run.count * this.clusterBytes;
+    try {
+      if (!run.fresh) this.file.writeZeroesSync(offset, length, false);
+    } catch (error) {
+      allocator.giveBackReserved(run.first, run.count);
+      throw error;
+    }
+    return { file: this.file, offset, length };
+  }
+
+  giveBackSync({ offset, length }: FileRange): void {
+    const { allocator } = this.metadata;
+    allocator.giveBackReserved(offset / this.clusterBytes, length / this.clusterBytes);
+  }
+
+  /** The tables in memory may become more than they should, for the next change to flush. */
+  claimSync(offset: number, length: number, fileOffset: number): void {
+    this.#checkRange(offset, length);
+    this.metadata.beginWrite();
+    this.#writer.adopt(offset, length, fileOffset);
   }
 
   /**

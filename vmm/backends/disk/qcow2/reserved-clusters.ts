@@ -1,0 +1,38 @@
+/** Host clusters that are promised to somebody, though their refcount is 0: few runs, in no order. */
+export class ReservedClusters {
+  readonly #runs: { first: number; end: number }[] = [];
+
+  add(first: number, count: number): void {
+    this.#runs.push({ first, end: first + count });
+  }
+
+  /** Takes clusters of one run out of it, from its beginning or to its end. */
+  remove(first: number, count: number): void {
+    const end = first + count;
+    const index = this.#runs.findIndex((run) => run.first <= first && end <= run.end);
+    const run = this.#runs[index];
+    if (run === undefined) throw new Error(`clusters ${first} to ${end} are not reserved`);
+    if (run.first === first) run.first = end;
+    else run.end = first;
+    if (run.first === run.end) this.#runs.splice(index, 1);
+  }
+
+  /** The first cluster at or behind `from` that is not reserved. */
+  nextOther(from: number): number {
+    let cluster = from;
+    for (;;) {
+      const run = this.#runs.find(({ first, end }) => first <= cluster && cluster < end);
+      if (run === undefined) return cluster;
+      cluster = run.end;
+    }
+  }
+
+  /** How many clusters from `from` on are not reserved, at most `most`. */
+  othersFrom(from: number, most: number): number {
+    let count = most;
+    for (const { first, end } of this.#runs) {
+      if (end > from) count = Math.min(count, Math.max(0, first - from));
+    }
+    return count;
+  }
+}
