@@ -1,4 +1,4 @@
-/* A xorshift generator: the same numbers in every run. */
+/* Generators of the same numbers in every run. */
 #ifndef PAYLOAD_RANDOM_H
 #define PAYLOAD_RANDOM_H
 
@@ -7,6 +7,7 @@
 
 #define RANDOM_SEED 0x9e3779b97f4a7c15ull
 
+/* A xorshift generator; its state is never 0. */
 static inline uint64_t random_next(uint64_t *state)
 {
     uint64_t x = *state;
@@ -14,6 +15,15 @@ static inline uint64_t random_next(uint64_t *state)
     x ^= x >> 7;
     x ^= x << 17;
     return *state = x;
+}
+
+/* The splitmix32 sequence; any state will do, so it can be a number that something has. */
+static inline uint32_t random_next32(uint32_t *state)
+{
+    uint32_t x = *state += 0x9e3779b9;
+    x = (x ^ x >> 16) * 0x21f0aaad;
+    x = (x ^ x >> 15) * 0x735a2d97;
+    return x ^ x >> 15;
 }
 
 /* The length is a multiple of 8. */

@@ -81,7 +81,7 @@ test('a backing file outside the image’s folder needs to be allowed', async (t
   await qemuImgOutput('create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', raw, disk);
   const refused = await runPayload('tests=blk-capacity', ['--disk', disk]);
   assert.equal(refused.code, 2);
-  assert.match(refused.stderr, /say backing=allow/);
+  assert.match(refused.stderr, /--disk FILE,backing=allow/);
   const words = `tests=blk-capacity capacity=${MIB}`;
   const allowed = await runPayload(words, ['--disk', `${disk},backing=allow`]);
   assert.match(allowed.stdout, /^ok blk-capacity/m, allowed.stdout);

@@ -1,0 +1,141 @@
+/** Machines under load, killed at any moment: the image has what their guests were told is flushed. */
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { qemuImgOutput } from '../support/qemu-img.ts';
+import { Random } from '../support/random.ts';
+import { type KillMoment, liveUntilKilled } from './machine-life.ts';
+import { backingContent, type MachineLoad, SECTOR_BYTES } from './machine-load.ts';
+import { expectFlushed, expectLeaksAtMost, readByQemu } from './machine-verdict.ts';
+
+const SECTORS = (8 * 2 ** 20) / SECTOR_BYTES;
+/** The backing image is shorter than the disk. */
+const BACKING_SECTORS = (6 * 2 ** 20) / SECTOR_BYTES;
+/** Fewer when there are few kills, so that all kinds of images have their turn. */
+const LIVES_PER_IMAGE_MAX = 8;
+const FLUSHES_MAX = 16;
+/** What a guest may flush between the report that it is killed for and the kill. */
+const FLUSHES_BEYOND = 12;
+
+interface ImageKind {
+  /** `-o` of qemu-img create. */
+  readonly options: string;
+  readonly backing?: boolean;
+}
+
+const KINDS: readonly ImageKind[] = [
+  { options: 'cluster_size=64k' },
+  { options: 'cluster_size=64k', backing: true },
+  { options: 'cluster_size=4k' },
+  { options: 'cluster_size=64k,extended_l2=on' },
+  { options: 'cluster_size=16k,extended_l2=on', backing: true },
+  { options: 'cluster_size=4k,lazy_refcounts=on' },
+  { options: 'cluster_size=64k,compat=0.10' },
+  { options: 'cluster_size=512' },
+];
+
+export interface MachineKillPlan {
+  readonly seed: number;
+  readonly kills: number;
+  /** Images at the same time. */
+  readonly lanes: number;
+  /** Where the images are made, and stay. */
+  readonly folder: string;
+  /** Does something to the image of a machine that was killed, which the verdict has to find. */
+  readonly sabotage?: (path: string, beforeLife: string) => void | Promise<void>;
+}
+
+export interface MachineKillResult {
+  kills: number;
+  flushes: number;
+  /** Kills of guests that had nothing more to do. */
+  finished: number;
+  /** Sectors that only a flushed write explains. */
+  proven: number;
+}
+
+export async function runMachineKills(plan: MachineKillPlan): Promise<MachineKillResult> {
+  const result: MachineKillResult = { kills: 0, flushes: 0, finished: 0, proven: 0 };
+  const livesPerImage = Math.min(Math.ceil(plan.kills / KINDS.length), LIVES_PER_IMAGE_MAX);
+  const images = Math.ceil(plan.kills / livesPerImage);
+  const random = new Random(plan.seed);
+  const randoms = Array.from({ length: images }, () => random.fork());
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < images) {
+      const index = next;
+      next += 1;
+      const lives = Math.min(livesPerImage, plan.kills - index * livesPerImage);
+      await killRepeatedly(plan, index, lives, randoms[index] ?? random, result);
+    }
+  };
+  await Promise.all(Array.from({ length: plan.lanes }, lane));
+  return result;
+}
+
+/** One image, which goes from one machine to the next as each leaves it. */
+async function killRepeatedly(
+  plan: MachineKillPlan,
+  index: number,
+  lives: number,
+  random: Random,
+  result: MachineKillResult,
+): Promise<void> {
+  const kind = KINDS[index % KINDS.length] as ImageKind;
+  const path = await createImage(join(plan.folder, String(index)), kind);
+  const seed = random.uint32();
+  let content = await readByQemu(path);
+  let first = 1;
+  for (let life = 0; life < lives; life++) {
+    const moment = chooseMoment(random);
+    const load = chooseLoad(random, { seed, first, flushes: moment.flushes });
+    if (plan.sabotage) copyFileSync(path, `${path}.before`);
+    try {
+      const lived = await liveUntilKilled(path, random.between(1, 2), load, moment);
+      await plan.sabotage?.(path, `${path}.before`);
+      await expectLeaksAtMost(path);
+      const found = await readByQemu(path);
+      result.proven += expectFlushed(content, found, load, lived.flushed);
+      result.flushes += lived.flushes;
+      result.finished += Number(lived.isFinished);
+      content = found;
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error);
+      const backing = kind.backing ? ' over a backing image' : '';
+      throw new Error(`${kind.options}${backing}, life ${life} of ${path}: ${text}`, {
+        cause: error,
+      });
+    }
+    result.kills += 1;
+    first += load.count;
+  }
+}
+
+async function createImage(folder: string, { options, backing }: ImageKind): Promise<string> {
+  mkdirSync(folder, { recursive: true });
+  const path = join(folder, 'killed.qcow2');
+  const create = ['create', '-q', '-f', 'qcow2', '-o', options];
+  const chain: string[] = [];
+  if (backing) {
+    writeFileSync(join(folder, 'backing.raw'), backingContent(BACKING_SECTORS));
+    chain.push('-F', 'raw', '-b', 'backing.raw');
+  }
+  await qemuImgOutput(...create, ...chain, path, String(SECTORS * SECTOR_BYTES));
+  return path;
+}
+
+/** While the guest flushes, mostly; else while it starts, or while the image is opened. */
+function chooseMoment(random: Random): KillMoment {
+  const flushes = random.between(0, FLUSHES_MAX);
+  const delayMs = random.between(0, flushes === 0 ? 20 : 5);
+  const processMs = random.chance(0.08) ? random.between(50, 250) : undefined;
+  return { flushes, delayMs, processMs };
+}
+
+function chooseLoad(
+  random: Random,
+  { seed, first, flushes }: { seed: number; first: number; flushes: number },
+): MachineLoad {
+  const stepsPerFlush = random.between(2, 24);
+  const count = (flushes + FLUSHES_BEYOND) * stepsPerFlush;
+  return { seed, first, count, stepsPerFlush, depth: random.between(1, 16) };
+}
