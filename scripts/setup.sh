@@ -114,7 +114,7 @@ build_addon() {
 
 bundle_cli() {
   outdated dist/tsvm.cjs vmm guest-images/default-guest.ts scripts/bundle.ts scripts/train.ts \
-    node_modules/.package-lock.json || return 0
+    scripts/training-kernel.ts node_modules/.package-lock.json || return 0
   say 'bundling the command line program (esbuild)'
   node_modules/node/bin/node scripts/bundle.ts ||
     fail 'esbuild could not bundle vmm/ (see above); mend the source that it names.'

@@ -4,6 +4,8 @@ export type TsvmErrorCode =
   | 'invalid-config'
   /** A file that was named does not exist or cannot be read. */
   | 'file-unreadable'
+  /** A disk image names a file outside its folder, and the user has not allowed that. */
+  | 'file-not-allowed'
   /** A kernel image is truncated, malformed or of a kind that cannot be booted. */
   | 'invalid-kernel'
   /** The kernel's payload cannot be unpacked on this host (no tool for its format). */

@@ -1,4 +1,4 @@
-/** What runs in CI are; the environment makes them longer, or repeats one. */
+/** What runs in CI are; the environment makes them longer or shorter, or repeats one. */
 import type { CrashPlan } from './crashes.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -25,35 +25,30 @@ export function oraclePlan(environment: Environment): OracleNumbers {
 }
 
 export function crashPlan(environment: Environment): CrashPlan {
+  const streams = numberOf(environment, 'TSVM_QCOW2_CRASH_STREAMS') ?? 30;
   return {
     seed: seedOf(environment),
-    streams: numberOf(environment, 'TSVM_QCOW2_CRASH_STREAMS') ?? 30,
+    streams,
     operations: 30,
     losses: 4,
-    judged: 300,
+    judged: Math.min(10 * streams, 300),
     only: numberOf(environment, 'TSVM_QCOW2_ONLY'),
   };
 }
 
-export function killPlan(environment: Environment): {
+export interface KillNumbers {
   readonly seed: number;
   readonly kills: number;
-} {
-  return {
-    seed: seedOf(environment),
-    kills: numberOf(environment, 'TSVM_QCOW2_KILLS') ?? 100,
-  };
+}
+
+export function killPlan(environment: Environment): KillNumbers {
+  return { seed: seedOf(environment), kills: numberOf(environment, 'TSVM_QCOW2_KILLS') ?? 100 };
 }
 
 /** Beside those, of whole machines. */
-export function machineKillPlan(environment: Environment): {
-  readonly seed: number;
-  readonly kills: number;
-} {
-  return {
-    seed: seedOf(environment),
-    kills: numberOf(environment, 'TSVM_QCOW2_MACHINE_KILLS') ?? 100,
-  };
+export function machineKillPlan(environment: Environment): KillNumbers {
+  const kills = numberOf(environment, 'TSVM_QCOW2_MACHINE_KILLS') ?? 100;
+  return { seed: seedOf(environment), kills };
 }
 
 /** For a longer run by hand there is run-fuzz.ts. */
@@ -61,7 +56,8 @@ export function fuzzPlan(environment: Environment): {
   readonly seed: number;
   readonly seconds: number;
 } {
-  return { seed: seedOf(environment) * 100, seconds: 20 };
+  const seconds = numberOf(environment, 'TSVM_QCOW2_FUZZ_SECONDS') ?? 20;
+  return { seed: seedOf(environment) * 100, seconds };
 }
 
 function seedOf(environment: Environment): number {

@@ -1,19 +1,17 @@
 /**
- * What the bundle starts with: runs the bundled `main.ts` from the bytecode made with it.
+ * What the bundle starts with: runs a bundled program from the bytecode made with it.
  *
  * Node's compile cache has the bytecode of what a module runs at its top level; the functions below
- * it, some 400 before a guest runs, would be compiled at each start, which takes 7 ms.
+ * it, some 400 before a guest runs, would be compiled at each start, which takes 7 ms. To load what
+ * is not needed takes time as well: there is bytecode for each of the ways that start-up takes.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { Script } from 'node:vm';
+import { bundleScript, runBundle } from './bundle-script.ts';
 
-const filename = join(import.meta.dirname, 'cli.js');
-const bytecode = join(import.meta.dirname, 'cli.bytecode');
-const script = new Script(readFileSync(filename, 'latin1'), {
-  filename,
-  // There is none while the bundle is made. Of another Node or other V8 flags, it is ignored.
-  ...(existsSync(bytecode) && { cachedData: readFileSync(bytecode) }),
-});
-script.runInThisContext()(createRequire(filename), import.meta.dirname);
+const [, , command, ...options] = process.argv;
+const program = command === 'image' ? 'image' : 'cli';
+// A guess. The wrong bytecode is slower, and all that is.
+const usesQcow2 = program === 'cli' && options.some((word) => word.includes('qcow2'));
+const filename = join(import.meta.dirname, `${program}.js`);
+const bytecode = `${usesQcow2 ? 'cli-qcow2' : program}.bytecode`;
+runBundle(bundleScript(filename, join(import.meta.dirname, bytecode)), filename);

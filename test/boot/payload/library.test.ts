@@ -20,7 +20,7 @@ const CONFIG: MachineConfig = {
   initrdPath: undefined,
   disks: [],
   cmdline: undefined,
-  appendCmdline: 'tests=serial-flood count=2000',
+  appendCmdline: 'tests=serial-flood count=100000',
   cpus: 2,
   memoryBytes: 64 * 2 ** 20,
   acpi: false,
@@ -72,7 +72,11 @@ function temporaryFolder(context: TestContext): string {
 const tick = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 test('a paused machine stands still, and goes on where it stood', async () => {
-  const { machine, output } = await boot();
+  const lines = 500;
+  const { machine, output } = await boot({
+    ...CONFIG,
+    appendCmdline: `tests=serial-flood count=${lines}`,
+  });
   machine.start();
   while (!output().includes('00000010 ')) await tick(1);
   await machine.pause();
@@ -91,7 +95,7 @@ test('a paused machine stands still, and goes on where it stood', async () => {
   );
   assert.deepEqual(
     numbers,
-    Array.from({ length: 2000 }, (_, index) => index),
+    Array.from({ length: lines }, (_, index) => index),
   );
 });
 

@@ -1,6 +1,6 @@
 /** What `info`, `map`, `check` and `snapshot -l` tell, against what qemu-img tells of the same image. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { patchFile } from '../../support/disk-images.ts';
 import { ImageFolder } from './image-fixtures.ts';
@@ -13,6 +13,7 @@ const NAMES = [
   'old.qcow2',
   'data.qcow2',
   'packed.qcow2',
+  'bitmaps.qcow2',
 ];
 
 before(async () => {
@@ -24,7 +25,22 @@ before(async () => {
   const zstd = ['-c', '-o', 'compression_type=zstd'];
   await folder.qemuOutput('convert', '-O', 'qcow2', ...zstd, '%top.raw', '%packed.qcow2');
 });
+before(async () => {
+  const bitmap = (...args: string[]) => folder.qemuOutput('bitmap', ...args);
+  await folder.qemuOutput('create', '-q', '-f', 'qcow2', '%bitmaps.qcow2', '64M');
+  await bitmap('--add', '%bitmaps.qcow2', 'on');
+  await bitmap('--add', '--disable', '-g', '4096', '%bitmaps.qcow2', 'off');
+  await bitmap('--add', '%bitmaps.qcow2', 'lost in a crash');
+  setBitmapFlags('bitmaps.qcow2', 'lost in a crash', 3);
+});
 after(() => folder.remove());
+
+/** In the directory of bitmaps: docs/interop/qcow2.txt, "Bitmap directory entry". */
+function setBitmapFlags(image: string, bitmap: string, flags: number): void {
+  const nameAt = readFileSync(folder.file(image)).lastIndexOf(bitmap);
+  assert.ok(nameAt > 0);
+  patchFile(folder.file(image), [[nameAt - 24 + 12 + 3, Uint8Array.of(flags)]]);
+}
 
 for (const name of NAMES) {
   test(`${name}: JSON has the same keys and values`, async () => {

@@ -1,15 +1,20 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Script } from 'node:vm';
+import { bundleScript } from '../../../vmm/cli/bundle-script.ts';
 import { packageRoot } from '../../../vmm/util/package-root.ts';
 
-const filename = join(packageRoot(), 'dist/cli.js');
-const skip = existsSync(filename) ? false : 'the bundle is not built: npm run setup';
+const dist = join(packageRoot(), 'dist');
+const skip = existsSync(join(dist, 'tsvm.cjs')) ? false : 'the bundle is not built: npm run setup';
 
-test('V8 takes the bundle’s bytecode', { skip }, () => {
-  const source = readFileSync(filename, 'latin1');
-  const cachedData = readFileSync(join(packageRoot(), 'dist/cli.bytecode'));
-  assert.equal(new Script(source, { filename, cachedData }).cachedDataRejected, false);
-});
+for (const [bundle, bytecode] of [
+  ['cli', 'cli'],
+  ['cli', 'cli-qcow2'],
+  ['image', 'image'],
+] as const) {
+  test(`V8 takes ${bytecode}.bytecode for ${bundle}.js`, { skip }, () => {
+    const script = bundleScript(join(dist, `${bundle}.js`), join(dist, `${bytecode}.bytecode`));
+    assert.equal(script.cachedDataRejected, false);
+  });
+}

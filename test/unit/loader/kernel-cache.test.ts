@@ -4,15 +4,18 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { before, type TestContext, test } from 'node:test';
 import { parseBzImage } from '../../../vmm/loader/bzimage.ts';
 import { ImageFile } from '../../../vmm/loader/image-file.ts';
 import {
@@ -29,24 +32,32 @@ import {
   tsvmError,
 } from './kernel-fixtures.ts';
 
-/** A bzImage on disk, an empty cache and the kernel that should come out. */
+let elf: Buffer;
+let packed: Buffer;
+before(() => {
+  const directory = mkdtempSync(join(tmpdir(), 'tsvm-loader-test-'));
+  elf = buildElf(directory).bytes;
+  packed = buildBzImage(packPayload('xz', elf));
+  rmSync(directory, { recursive: true });
+});
+
+/** A bzImage on disk, and an empty cache. */
 function setUp(t: TestContext) {
   const directory = temporaryDirectory(t);
-  const elf = buildElf(directory).bytes;
   const path = join(directory, 'bzImage');
-  writeFileSync(path, buildBzImage(packPayload('xz', elf)));
-  return { directory, path, elf, cache: join(directory, 'home', 'tsvm', 'kernels') };
+  writeFileSync(path, packed);
+  return { directory, path, cache: join(directory, 'home', 'tsvm', 'kernels') };
 }
 
 async function open(path: string, cache: string) {
   const bzImage = new ImageFile(path);
   try {
     const payload = parseBzImage(bzImage).payload as CompressedPayload;
-    const { image, elf, warning } = await openUnpackedKernel(bzImage, payload, cache);
+    const { image, elf: parsed, warning } = await openUnpackedKernel(bzImage, payload, cache);
     const bytes = Buffer.alloc(image.sizeBytes);
     image.readInto(bytes, 0);
     image.close();
-    return { bytes, elf, warning };
+    return { bytes, parsed, warning };
   } finally {
     bzImage.close();
   }
@@ -72,7 +83,7 @@ function onlyEntry(cache: string): string {
 }
 
 test('a kernel is unpacked once and then found by its file alone', async (t) => {
-  const { path, elf, cache } = setUp(t);
+  const { path, cache } = setUp(t);
   const first = await open(path, cache);
   assert.ok(first.bytes.equals(elf));
   assert.equal(first.warning, undefined);
@@ -80,11 +91,11 @@ test('a kernel is unpacked once and then found by its file alone', async (t) => 
   withoutTools(t);
   const again = await open(path, cache);
   assert.ok(again.bytes.equals(elf));
-  assert.deepEqual(again.elf, first.elf);
+  assert.deepEqual(again.parsed, first.parsed);
 });
 
 test('a copy of a kernel is found by its content', async (t) => {
-  const { directory, path, elf, cache } = setUp(t);
+  const { directory, path, cache } = setUp(t);
   await open(path, cache);
   const copy = join(directory, 'copy');
   copyFileSync(path, copy);
@@ -122,7 +133,7 @@ const DAMAGE: readonly (readonly [string, (entry: string) => void])[] = [
 ];
 for (const [what, damage] of DAMAGE) {
   test(`an entry that was ${what} is made anew`, async (t) => {
-    const { path, elf, cache } = setUp(t);
+    const { path, cache } = setUp(t);
     await open(path, cache);
     damage(onlyEntry(cache));
     const { bytes, warning } = await open(path, cache);
@@ -133,7 +144,7 @@ for (const [what, damage] of DAMAGE) {
 }
 
 test('a cache that cannot be made is no error, but a warning', async (t) => {
-  const { directory, path, elf } = setUp(t);
+  const { directory, path } = setUp(t);
   const file = join(directory, 'file');
   writeFileSync(file, '');
   const temporary = temporaryDirectory(t);
@@ -150,7 +161,7 @@ test('a cache that cannot be made is no error, but a warning', async (t) => {
 });
 
 test('an entry that cannot be linked is used all the same, with a warning', async (t) => {
-  const { directory, path, elf, cache } = setUp(t);
+  const { directory, path, cache } = setUp(t);
   await open(path, cache);
   const copy = join(directory, 'copy');
   copyFileSync(path, copy);
@@ -170,7 +181,7 @@ test('a payload that is no kernel leaves nothing in the cache', async (t) => {
 });
 
 test('the oldest entries, dead links and abandoned files make room', async (t) => {
-  const { path, elf, cache } = setUp(t);
+  const { path, cache } = setUp(t);
   mkdirSync(join(cache, 'by-file'), { recursive: true });
   const old = (name: string, ageSeconds: number) => {
     writeFileSync(join(cache, name), 'old');
@@ -191,7 +202,7 @@ test('the oldest entries, dead links and abandoned files make room', async (t) =
 });
 
 test('processes that unpack the same kernel at once do not meet', async (t) => {
-  const { path, elf, cache } = setUp(t);
+  const { path, cache } = setUp(t);
   const kernels = await Promise.all([open(path, cache), open(path, cache), open(path, cache)]);
   for (const { bytes, warning } of kernels) {
     assert.ok(bytes.equals(elf));

@@ -17,7 +17,7 @@ export type NamedFileRole = 'backing file' | 'data file';
  * QEMU takes the working directory, too: an image must not mean another file from elsewhere)
  * @param allowedFolder the file must be in this folder or below it; `undefined`: anywhere
  * @throws TsvmError `invalid-disk` when it is no file's name, `file-unreadable` when there is no
- * such file, `invalid-config` when it lies where the user has not allowed it
+ * such file, `file-not-allowed` when it lies where the user has not allowed it
  */
 export function namedFilePath(
   role: NamedFileRole,
@@ -44,8 +44,8 @@ export function namedFilePath(
   }
   if (realFolder !== undefined && !isInside(realPath, realFolder)) {
     throw new TsvmError(
-      'invalid-config',
-      `${shown} is outside the image's folder: say backing=allow if you trust the image`,
+      'file-not-allowed',
+      `${shown} is outside the image's folder: allow such files if you trust the image`,
     );
   }
   return path;

@@ -10,8 +10,12 @@ import { MappedSpans } from './mapped-spans.ts';
  * adjoin it takes some 2 ms to find and push so many, and all other requests wait for that.
  */
 const SPAN_CLUSTERS = 1024;
-/** A file grows in steps of this: to grow, it waits for the writes in flight. */
-const GROWTH_BYTES = 2 ** 20;
+/**
+ * A file grows in steps of an eighth of it, within these bounds: to grow, it waits for the writes in
+ * flight.
+ */
+const GROWTH_BYTES_MIN = 2 ** 20;
+const GROWTH_BYTES_MAX = 2 ** 28;
 /** The place itself, and zeroes on either side instead of around it. */
 const EXTENTS_PER_CLAIM = 2;
 /** Some 100 bytes each in the data plane. */
@@ -146,7 +150,8 @@ export class ExtentPusher {
     let bytes = file.sizeBytes();
     if (bytes < end && writable && !file.isBlockDevice) {
       // Nothing else lets it grow meanwhile: the data plane writes where it has extents.
-      bytes = Math.ceil(end / GROWTH_BYTES) * GROWTH_BYTES;
+      const step = Math.min(Math.max(end / 8, GROWTH_BYTES_MIN), GROWTH_BYTES_MAX);
+      bytes = Math.ceil((end + step) / GROWTH_BYTES_MIN) * GROWTH_BYTES_MIN;
       file.truncateSync(bytes);
     }
     this.#fileBytes.set(file, bytes);

@@ -119,16 +119,27 @@ export class ImageDisk implements DiskBackend {
     return this.#there.spare;
   }
 
-  /** Serves a group while nothing is claimed, and what was is known. */
-  #settled(group: readonly PendingRequest[], serve: () => void): void {
+  /**
+   * Serves a group while nothing is claimed, and what was is known.
+   * @param serve answers the requests that the data plane should go on with: afterwards, since they
+   * may claim
+   */
+  #settled(
+    group: readonly PendingRequest[],
+    serve: (group: readonly PendingRequest[]) => readonly PendingRequest[],
+  ): void {
+    let ready: readonly PendingRequest[] = [];
     this.#spare.hold();
     try {
       this.#settle();
-      serve();
+      ready = serve(group);
     } catch (error) {
       for (const pending of group) pending.fail(error);
     } finally {
       this.#spare.allow();
+    }
+    for (const pending of ready) {
+      if (attempt(pending, () => this.#disk.retry(pending.request.id))) pending.done();
     }
   }
 
@@ -153,7 +164,7 @@ export class ImageDisk implements DiskBackend {
           (this.#extents.find(range) ? mapped : unmapped).push(pending);
         });
       }
-      this.#pushAndRetry(mapped);
+      return this.#push(mapped);
     });
     if (unmapped.length === 0) return undefined;
     return Promise.all(unmapped.map((pending) => this.#read(pending))).then(() => {});
@@ -176,11 +187,11 @@ export class ImageDisk implements DiskBackend {
     if (places.length > 0 || this.#image.flushWanted) {
       return this.#whenFree(places, group, (ready) => this.#write(ready));
     }
-    this.#settled(group, () => this.#write(group));
+    this.#settled(group, (ready) => this.#write(ready));
     return undefined;
   }
 
-  #write(group: readonly PendingRequest[]): void {
+  #write(group: readonly PendingRequest[]): readonly PendingRequest[] {
     const prepared: [PendingRequest, DiskRange][] = [];
     let claimable = 0;
     for (const pending of group) {
@@ -201,7 +212,7 @@ export class ImageDisk implements DiskBackend {
         mapped.push(pending);
       });
     }
-    this.#pushAndRetry(mapped);
+    return this.#push(mapped);
   }
 
   /**
@@ -265,9 +276,10 @@ export class ImageDisk implements DiskBackend {
   /** Others need not wait: an image may change while it flushes. */
   #serveFlushes(group: readonly PendingRequest[]): undefined {
     this.#settled(group, () => {
+      if (!this.#options.throwAway && !this.#image.metadataDirty) return group;
       if (this.#options.throwAway) this.#finish(group);
-      else if (this.#image.metadataDirty) void this.#flush(group);
-      else this.#pushAndRetry(group);
+      else void this.#flush(group);
+      return [];
     });
   }
 
@@ -286,7 +298,7 @@ export class ImageDisk implements DiskBackend {
     return this.#whenFree(places, group, (ready) => this.#clear(ready));
   }
 
-  #clear(group: readonly PendingRequest[]): void {
+  #clear(group: readonly PendingRequest[]): readonly PendingRequest[] {
     const cleared = group.filter((pending) =>
       attempt(pending, () => {
         const { op, offset, length, mayUnmap } = pending.request;
@@ -298,14 +310,15 @@ export class ImageDisk implements DiskBackend {
     const mapped = cleared.filter((pending) =>
       attempt(pending, () => this.#extents.findAgain(this.#clusters(rest(pending.request)))),
     );
-    if (this.#push(mapped)) this.#finish(mapped);
+    this.#finish(this.#push(mapped));
+    return [];
   }
 
   /** Serves a group once nothing in flight uses those places, and nothing will. */
   async #whenFree(
     places: readonly DiskRange[],
     group: readonly PendingRequest[],
-    serve: (group: readonly PendingRequest[]) => void,
+    serve: (group: readonly PendingRequest[]) => readonly PendingRequest[],
   ): Promise<void> {
     try {
       await Promise.all(
@@ -316,7 +329,7 @@ export class ImageDisk implements DiskBackend {
       for (const pending of group) pending.fail(error);
       return;
     }
-    this.#settled(group, () => serve(group));
+    this.#settled(group, serve);
   }
 
   /** Something in the range is shared, and has to be written elsewhere. */
@@ -371,27 +384,20 @@ export class ImageDisk implements DiskBackend {
     this.#disk.setScripted(this.scripted);
   }
 
-  #pushAndRetry(group: readonly PendingRequest[]): void {
-    if (!this.#push(group)) return;
-    for (const pending of group) {
-      if (attempt(pending, () => this.#disk.retry(pending.request.id))) pending.done();
-    }
-  }
-
   #finish(group: readonly PendingRequest[]): void {
     for (const pending of group) {
       if (attempt(pending, () => this.#disk.finish(pending.request.id, 0))) pending.done();
     }
   }
 
-  /** @returns false when the data plane has no memory: then the requests have failed */
-  #push(group: readonly PendingRequest[]): boolean {
+  /** @returns the group, or nothing when the data plane has no memory: then it has failed */
+  #push(group: readonly PendingRequest[]): readonly PendingRequest[] {
     try {
       this.#extents.push();
-      return true;
+      return group;
     } catch (error) {
       for (const pending of group) pending.fail(error);
-      return false;
+      return [];
     }
   }
 }

@@ -38,7 +38,7 @@ export interface OpenImageOptions {
  *
  * @returns the image, to be closed by {@link closeImage}
  * @throws TsvmError `file-unreadable`, `disk-locked`; `invalid-disk` when an image's metadata lies,
- * or the chain is too long or loops; `invalid-config` for a file outside the image's folder
+ * or the chain is too long or loops; `file-not-allowed` for a file outside the image's folder
  */
 export function openImage(path: string, options: OpenImageOptions): DiskImage {
   return new ChainOpening(path, options).open(path, options.format, options.readOnly, 0);
@@ -83,7 +83,7 @@ class ChainOpening {
       dataFile = this.#openDataFile(file, header);
       const { readOnly } = file;
       const { cacheBytes } = this.#options;
-      return Qcow2Image.open(file, { readOnly, backing, dataFile, cacheBytes });
+      return Qcow2Image.open(file, { readOnly, header, backing, dataFile, cacheBytes });
     } catch (error) {
       dataFile?.close();
       if (backing !== undefined) closeImage(backing);

@@ -24,7 +24,7 @@ export interface SpareImage {
 /** The first time this many clusters; each time twice as many, up to so many or so many bytes. */
 const CLUSTERS_MIN = 32;
 const CLUSTERS_MAX = 1024;
-const BYTES_MAX = 16 * 2 ** 20;
+const BYTES_MAX = 64 * 2 ** 20;
 
 interface Claim {
   readonly offset: number;

@@ -1,31 +1,17 @@
-import { Command } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { Command } from 'commander';
 import type { DiskImage } from '../../backends/disk/image.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import { commitImage } from '../../backends/disk/tools/commit.ts';
 import { TsvmError } from '../../errors.ts';
-import { openProgress } from '../progress.ts';
+import { type ChainVerbOptions, chainVerb, withProgress } from './chain-verb.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
-import { interruptible } from './interrupt.ts';
-import {
-  type BackingPolicy,
-  backingPolicyOption,
-  cacheOption,
-  formatOption,
-  progressOption,
-  quietOption,
-} from './option-values.ts';
 import type { SettleExit } from './run-image.ts';
 import { depthInChain } from './same-file.ts';
 
-interface CommitOptions {
-  readonly f?: DiskFormat;
+interface CommitOptions extends ChainVerbOptions {
   readonly b?: string;
   readonly d?: true;
-  readonly p?: true;
-  readonly q?: true;
-  readonly backing: BackingPolicy;
 }
 
 /** Chunks that are read at a time. */
@@ -41,19 +27,10 @@ Examples:
   tsvm image commit -b base.qcow2 top.qcow2`;
 
 export function commitCommand(settle: SettleExit): Command {
-  return new Command()
-    .argument('<file>', 'the image, which no machine may be using')
-    .addOption(formatOption('-f', 'its format'))
+  return chainVerb(settle, commit)
     .option('-b <base>', 'which image of the chain is written (default: the first backing image)')
     .option('-d', 'leaves the image as it is: it will be deleted')
-    .addOption(cacheOption('-t', 'as for qemu-img; makes no difference'))
-    .addOption(progressOption())
-    .addOption(quietOption())
-    .addOption(backingPolicyOption())
-    .addHelpText('after', HELP)
-    .action(async (path: string, options: CommitOptions) => {
-      settle(await interruptible((signal) => commit(path, options, signal)));
-    });
+    .addHelpText('after', HELP);
 }
 
 async function commit(path: string, cli: CommitOptions, signal: AbortSignal): Promise<number> {
@@ -67,13 +44,9 @@ async function commit(path: string, cli: CommitOptions, signal: AbortSignal): Pr
     if (base === undefined) {
       throw new TsvmError('invalid-config', `${path} has no backing file to commit to`);
     }
-    const progress = openProgress({ title: 'commit', quiet, asked: cli.p === true });
-    const onProgress = progress.update.bind(progress);
-    try {
-      await commitImage(image, base, { parallel: PARALLEL, onProgress, signal });
-    } finally {
-      progress.end();
-    }
+    await withProgress('commit', cli, (onProgress) =>
+      commitImage(image, base, { parallel: PARALLEL, onProgress, signal }),
+    );
     if (empties && image instanceof Qcow2Image) {
       image.emptySync();
       await image.flush();

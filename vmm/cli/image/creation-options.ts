@@ -1,22 +1,23 @@
 /** `-o NAME=VALUE,...` of `create` and `convert`. */
 import type { DiskFormat } from '../../backends/disk/format.ts';
 import { isDiskFormat } from '../../backends/disk/format.ts';
-import type { CompressionKind } from '../../backends/disk/qcow2/compression.ts';
-import { PREALLOCATIONS, type Preallocation } from '../../backends/disk/qcow2/create-options.ts';
+import {
+  type CreateOptions,
+  PREALLOCATIONS,
+  type Preallocation,
+} from '../../backends/disk/qcow2/create-options.ts';
 import { TsvmError } from '../../errors.ts';
 import { parseImageSize } from './image-size.ts';
 
 /** What the options of a new image say. */
-export interface CreationOptions {
+export interface CreationOptions
+  extends Pick<
+    CreateOptions,
+    'version' | 'clusterBytes' | 'refcountBits' | 'lazyRefcounts' | 'extendedL2' | 'compressionType'
+  > {
   readonly sizeBytes?: number;
   readonly backingFile?: string;
   readonly backingFormat?: DiskFormat;
-  readonly version?: 2 | 3;
-  readonly clusterBytes?: number;
-  readonly refcountBits?: number;
-  readonly lazyRefcounts?: boolean;
-  readonly extendedL2?: boolean;
-  readonly compressionType?: CompressionKind;
   readonly dataFile?: string;
   readonly rawDataFile?: boolean;
   readonly preallocation?: Preallocation;

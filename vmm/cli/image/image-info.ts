@@ -5,6 +5,7 @@ import { backingFormat, namedFilePath } from '../../backends/disk/backing-file.t
 import { type DiskFormat, diskFormat } from '../../backends/disk/format.ts';
 import { openHostFile } from '../../backends/disk/host-file.ts';
 import type { ImageFile } from '../../backends/disk/image-file.ts';
+import { type Bitmap, readBitmapDirectory } from '../../backends/disk/qcow2/bitmap-tables.ts';
 import { type Header, parseHeader } from '../../backends/disk/qcow2/header.ts';
 import { QCOW2_MAGIC } from '../../backends/disk/qcow2/layout.ts';
 import { readSnapshotTable, type SnapshotInfo } from '../../backends/disk/qcow2/snapshot-table.ts';
@@ -26,6 +27,7 @@ export interface ImageInfo {
   /** The backing file as seen from here, which need not exist. */
   readonly backingPath: string | undefined;
   readonly snapshots: readonly SnapshotInfo[];
+  readonly bitmaps: readonly Bitmap[];
 }
 
 export interface ImageInfoOptions {
@@ -51,6 +53,7 @@ export function readImageInfo(path: string, options: ImageInfoOptions): ImageInf
       virtualBytes: header.sizeBytes,
       backingPath: backingPath(path, header),
       snapshots: readSnapshotTable(file, header, header.version).snapshots,
+      bitmaps: readBitmaps(file, header),
     };
   } finally {
     file.close();
@@ -59,7 +62,17 @@ export function readImageInfo(path: string, options: ImageInfoOptions): ImageInf
 
 function rawInfo(file: ImageFile) {
   const virtualBytes = Math.ceil(file.sizeBytes() / 512) * 512;
-  return { virtualBytes, header: undefined, backingPath: undefined, snapshots: [] };
+  return { virtualBytes, header: undefined, backingPath: undefined, snapshots: [], bitmaps: [] };
+}
+
+function readBitmaps(file: ImageFile, { bitmaps, clusterBits, sizeBytes }: Header): Bitmap[] {
+  if (bitmaps === undefined) return [];
+  const found = readBitmapDirectory(file, bitmaps, { clusterBytes: 2 ** clusterBits, sizeBytes });
+  if (typeof found !== 'string') return found;
+  throw new TsvmError(
+    'invalid-disk',
+    `${file.path}: the bitmap directory is damaged: ${found}; see "tsvm image check ${file.path}"`,
+  );
 }
 
 /**

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { Bitmap } from '../../backends/disk/qcow2/bitmap-tables.ts';
 import type { Header } from '../../backends/disk/qcow2/header.ts';
 import type { SnapshotInfo } from '../../backends/disk/qcow2/snapshot-table.ts';
 import { printable } from '../../util/printable.ts';
@@ -61,7 +62,7 @@ function info(path: string, { f: format, output, ...options }: InfoOptions): num
   return EXIT_DONE;
 }
 
-function infoJson({ header, snapshots, ...info }: ImageInfo): object {
+function infoJson({ header, snapshots, bitmaps, ...info }: ImageInfo): object {
   return {
     ...(header?.backingFormat !== undefined && {
       'backing-filename-format': header.backingFormat,
@@ -73,7 +74,7 @@ function infoJson({ header, snapshots, ...info }: ImageInfo): object {
     format: info.format,
     'actual-size': info.actualBytes,
     ...(header !== undefined && {
-      'format-specific': { type: 'qcow2', data: Object.fromEntries(qcow2Facts(header)) },
+      'format-specific': { type: 'qcow2', data: Object.fromEntries(qcow2Facts(header, bitmaps)) },
     }),
     ...(info.backingPath !== undefined && { 'full-backing-filename': info.backingPath }),
     ...(header?.backingName !== undefined && { 'backing-filename': header.backingName }),
@@ -95,13 +96,22 @@ function snapshotJson(snapshot: SnapshotInfo): object {
   };
 }
 
+/** Something that is told in JSON. */
+type Fact = string | number | boolean | readonly Fact[] | { readonly [name: string]: Fact };
+
+function bitmapFacts({ inUse, auto, name, granularityBytes }: Bitmap): Fact {
+  const flags = [inUse && 'in-use', auto && 'auto'].filter((flag) => flag !== false);
+  return { flags, name, granularity: granularityBytes };
+}
+
 /** What is told of a qcow2 image besides, by its names in JSON. */
-function qcow2Facts(header: Header): [string, string | number | boolean][] {
+function qcow2Facts(header: Header, bitmaps: readonly Bitmap[]): [string, Fact][] {
   const old = header.version === 2;
-  const facts: ([string, string | number | boolean] | false)[] = [
+  const facts: ([string, Fact] | false)[] = [
     ['compat', old ? '0.10' : '1.1'],
     ['compression-type', header.compressionType],
     !old && ['lazy-refcounts', header.lazyRefcounts],
+    bitmaps.length > 0 && ['bitmaps', bitmaps.map(bitmapFacts)],
     ['refcount-bits', header.refcountBits],
     header.dataFileName !== undefined && ['data-file', header.dataFileName],
     header.externalDataFile && ['data-file-raw', header.rawExternalData],
@@ -112,7 +122,7 @@ function qcow2Facts(header: Header): [string, string | number | boolean][] {
 }
 
 function infoLines(info: ImageInfo): string[] {
-  const { header, snapshots, virtualBytes } = info;
+  const { header, snapshots, bitmaps, virtualBytes } = info;
   const lines = [
     `image: ${info.filename}`,
     `file format: ${info.format}`,
@@ -134,8 +144,19 @@ function infoLines(info: ImageInfo): string[] {
   }
   if (snapshots.length > 0) lines.push(...snapshotLines(snapshots));
   lines.push('Format specific information:');
-  for (const [name, value] of qcow2Facts(header)) {
-    lines.push(`    ${name.replaceAll('-', ' ')}: ${printable(String(value))}`);
-  }
+  lines.push(...indented(qcow2Facts(header, bitmaps)));
   return lines;
+}
+
+/** As qemu-img prints what may have parts. */
+function indented(facts: readonly (readonly [string, Fact])[]): string[] {
+  return facts.flatMap(([name, fact]) => {
+    const shown = `    ${name.replaceAll('-', ' ')}:`;
+    if (typeof fact !== 'object') return [`${shown} ${printable(String(fact))}`];
+    const parts = Object.entries(fact).map(([part, value]): [string, Fact] => [
+      Array.isArray(fact) ? `[${part}]` : part,
+      value,
+    ]);
+    return [shown, ...indented(parts).map((line) => `    ${line}`)];
+  });
 }

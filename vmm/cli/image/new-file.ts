@@ -10,16 +10,17 @@ import {
 } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { HostFile, type HostFiles, openHostFile } from '../../backends/disk/host-file.ts';
+import { type HostFile, type HostFiles, openHostFile } from '../../backends/disk/host-file.ts';
 import type { ImageFile } from '../../backends/disk/image-file.ts';
 import { createFile } from '../../backends/disk/open-file.ts';
+import { ReservingFile } from '../../backends/disk/reserving-file.ts';
 import { TsvmError } from '../../errors.ts';
 
 /**
  * A file that nobody sees before it is whole: in what order its parts become durable does not matter
  * until then.
  */
-class UnseenFile extends HostFile {
+class UnseenFile extends ReservingFile {
   override datasyncSync(): void {}
 
   override async datasync(): Promise<void> {}
@@ -56,7 +57,7 @@ export class NewFile {
     const unseenPath = join(dirname(this.#path), `.${basename(this.#path)}.${process.pid}.partial`);
     try {
       const opened = createFile(unseenPath, hostFiles);
-      this.#unseen = new UnseenFile(unseenPath, opened, false, hostFiles);
+      this.#unseen = new UnseenFile(unseenPath, opened, hostFiles);
       this.file = this.#unseen;
     } catch (error) {
       present?.close();

@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import type { DiskFormat } from '../../backends/disk/format.ts';
 import { diskFormat } from '../../backends/disk/format.ts';
 import { openHostFile } from '../../backends/disk/host-file.ts';
@@ -8,30 +8,18 @@ import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import { mergeDifferences } from '../../backends/disk/tools/rebase.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
-import { openProgress } from '../progress.ts';
 import { type BackingChoice, backingChoice } from './backing-choice.ts';
+import { type ChainVerbOptions, chainVerb, withProgress } from './chain-verb.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
-import { interruptible } from './interrupt.ts';
-import {
-  type BackingPolicy,
-  backingPolicyOption,
-  cacheOption,
-  formatOption,
-  progressOption,
-  quietOption,
-} from './option-values.ts';
+import { cacheOption, formatOption } from './option-values.ts';
 import type { SettleExit } from './run-image.ts';
 import { depthInChain, isSameFile } from './same-file.ts';
 
-interface RebaseOptions {
-  readonly f?: DiskFormat;
+interface RebaseOptions extends ChainVerbOptions {
   readonly b: string;
   readonly F?: DiskFormat;
   readonly u?: true;
-  readonly p?: true;
-  readonly q?: true;
-  readonly backing: BackingPolicy;
 }
 
 const HELP = `
@@ -41,21 +29,12 @@ Examples:
   tsvm image rebase -u -b moved/base.img -F raw overlay.qcow2`;
 
 export function rebaseCommand(settle: SettleExit): Command {
-  return new Command()
-    .argument('<file>', 'the image, which no machine may be using')
-    .addOption(formatOption('-f', 'its format'))
+  return chainVerb(settle, rebase)
     .requiredOption('-b <file>', 'its backing file from now on; "": none')
     .addOption(formatOption('-F', 'the backing file’s format'))
     .option('-u', 'changes the name only, and looks at no backing file')
-    .addOption(cacheOption('-t', 'as for qemu-img; makes no difference'))
     .addOption(cacheOption('-T', 'as for qemu-img; makes no difference'))
-    .addOption(progressOption())
-    .addOption(quietOption())
-    .addOption(backingPolicyOption())
-    .addHelpText('after', HELP)
-    .action(async (path: string, options: RebaseOptions) => {
-      settle(await interruptible((signal) => rebase(path, options, signal)));
-    });
+    .addHelpText('after', HELP);
 }
 
 async function rebase(path: string, cli: RebaseOptions, signal: AbortSignal): Promise<number> {
@@ -83,18 +62,10 @@ function merge(
     }
     const image = images.open(path, { ...access, format: cli.f, readOnly: false });
     if (!(image instanceof Qcow2Image)) return;
-    const progress = openProgress({
-      title: 'rebase',
-      quiet: cli.q === true,
-      asked: cli.p === true,
-    });
-    const onProgress = progress.update.bind(progress);
-    try {
+    await withProgress('rebase', cli, async (onProgress) => {
       await mergeDifferences(image, newBacking, { isSameFile, onProgress, signal });
-      progress.update(image.sizeBytes, image.sizeBytes);
-    } finally {
-      progress.end();
-    }
+      onProgress(image.sizeBytes, image.sizeBytes);
+    });
   });
 }
 

@@ -102,6 +102,7 @@ export async function runImage(args: readonly string[]): Promise<number> {
   }
   const failed = name === 'compare' ? EXIT_COMPARE_NOT_OPENED : EXIT_FAILED;
   let code = EXIT_DONE;
+  let canAllow = false;
   try {
     const { arrange, createCommand } = await verb.load();
     const command = createCommand((settled) => {
@@ -113,13 +114,15 @@ export async function runImage(args: readonly string[]): Promise<number> {
       .allowExcessArguments(false)
       .showHelpAfterError(`(tsvm image ${name} --help shows what there is)`)
       .exitOverride();
+    canAllow = command.options.some(({ long }) => long === '--backing');
     await command.parseAsync(arrange?.(rest) ?? rest, { from: 'user' });
     return code;
   } catch (error) {
     // Commander has printed its message; help comes this way too, with code 0.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_DONE : failed;
     if (!(error instanceof TsvmError)) throw error;
-    process.stderr.write(`tsvm image ${name}: ${error.message}\n`);
+    const advice = canAllow && error.code === 'file-not-allowed' ? ' (--backing allow)' : '';
+    process.stderr.write(`tsvm image ${name}: ${error.message}${advice}\n`);
     return failed;
   }
 }

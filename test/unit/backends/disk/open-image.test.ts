@@ -204,8 +204,8 @@ test('a backing file outside the image folder is opened only when that is allowe
   writeFileSync(sibling, content);
   for (const name of [outside, '../outside.img', 'link.img', sibling, '../images/../outside.img']) {
     const top = await overlay('top.qcow2', name);
-    const message = /outside the image's folder: say backing=allow/;
-    refused(top, { code: 'invalid-config', message });
+    const message = /outside the image's folder: allow such files/;
+    refused(top, { code: 'file-not-allowed', message });
     const image = open(top, { backing: 'allow' });
     assert.deepEqual(read(image), content);
     closeImage(image);
@@ -219,7 +219,7 @@ test('an image lower in the chain leads no further out than the top one', async 
   await overlay(join('lower', 'out.qcow2'), '../../outside.img');
   closeImage(open(await overlay('top1.qcow2', 'lower/up.qcow2', 'qcow2')));
   const top = await overlay('top2.qcow2', 'lower/out.qcow2', 'qcow2');
-  refused(top, { code: 'invalid-config', message: /outside/ });
+  refused(top, { code: 'file-not-allowed', message: /outside/ });
 });
 
 test('a missing backing file is named together with the image that wants it', async () => {
@@ -258,8 +258,8 @@ test('an external data file is opened with the image, under the same rules', asy
   rewriteHeader(file, { ...parseHeader(file), dataFileName: '../secret.raw' });
   file.close();
   writeFileSync(join(here, 'secret.raw'), content);
-  refused(path, { code: 'invalid-config', message: /data file .* outside/ });
-  refused(path, { code: 'invalid-config', message: /data file .* outside/ }, { backing: 'none' });
+  refused(path, { code: 'file-not-allowed', message: /data file .* outside/ });
+  refused(path, { code: 'file-not-allowed', message: /data file .* outside/ }, { backing: 'none' });
   closeImage(open(path, { backing: 'allow' }));
 });
 

@@ -1,4 +1,4 @@
-/** Persistent bitmaps, as far as their place in the file: docs/interop/qcow2.txt, "Bitmaps". */
+/** Persistent bitmaps, but for what their bits say: docs/interop/qcow2.txt, "Bitmaps". */
 import type { ImageFile } from '../image-file.ts';
 import type { BitmapsExtension } from './header-extensions.ts';
 import { HIGH_OFFSET_MASK, LOW_OFFSET_MASK } from './layout.ts';
@@ -16,6 +16,7 @@ const Field = {
 const FIXED_BYTES = 24;
 
 const FLAG_IN_USE = 1;
+const FLAG_AUTO = 2;
 const FLAGS_RESERVED_MASK = 0xffff_fffc;
 const TYPE_DIRTY_TRACKING = 1;
 const GRANULARITY_BITS_MIN = 9;
@@ -37,15 +38,27 @@ export interface BitmapTable {
   readonly entries: number;
 }
 
-/** @returns the table of each bitmap, or what is wrong with the directory */
+/** An entry of the directory. */
+export interface Bitmap {
+  readonly name: string;
+  /** What one bit stands for. */
+  readonly granularityBytes: number;
+  /** Not saved by the program that had it open last: it may say anything. */
+  readonly inUse: boolean;
+  /** Records writes to the image. */
+  readonly auto: boolean;
+  readonly table: BitmapTable;
+}
+
+/** @returns the bitmaps, or what is wrong with the directory */
 export function readBitmapDirectory(
   file: ImageFile,
   extension: BitmapsExtension,
   image: { readonly clusterBytes: number; readonly sizeBytes: number },
-): BitmapTable[] | string {
+): Bitmap[] | string {
   const directory = Buffer.alloc(extension.directoryBytes);
   file.readSync(extension.directoryOffset, directory);
-  const tables: BitmapTable[] = [];
+  const bitmaps: Bitmap[] = [];
   let at = 0;
   while (at < directory.byteLength) {
     if (at + FIXED_BYTES > directory.byteLength) return 'its last entry is cut off';
@@ -71,16 +84,23 @@ export function readBitmapDirectory(
       directory.readUInt8(at + Field.type) !== TYPE_DIRTY_TRACKING ||
       ((flags & FLAG_IN_USE) === 0 && !coversImage)
     ) {
-      return `entry ${tables.length} has a field that cannot be`;
+      return `entry ${bitmaps.length} has a field that cannot be`;
     }
-    tables.push(table);
+    const nameAt = at + FIXED_BYTES;
+    bitmaps.push({
+      name: directory.toString('utf8', nameAt, nameAt + nameBytes),
+      granularityBytes: 2 ** granularityBits,
+      inUse: (flags & FLAG_IN_USE) !== 0,
+      auto: (flags & FLAG_AUTO) !== 0,
+      table,
+    });
     at += Math.ceil((FIXED_BYTES + nameBytes) / ENTRY_BYTES) * ENTRY_BYTES;
   }
   if (at !== directory.byteLength) return 'its last entry is cut off';
-  if (tables.length !== extension.count) {
-    return `it has ${tables.length} bitmaps, and the header says ${extension.count}`;
+  if (bitmaps.length !== extension.count) {
+    return `it has ${bitmaps.length} bitmaps, and the header says ${extension.count}`;
   }
-  return tables;
+  return bitmaps;
 }
 
 /**

@@ -45,6 +45,7 @@ export class ImageMetadata implements AllocatorHost {
   runningFlush: RunningFlush | undefined;
   #l1: L1Table;
   #clusters: MetadataClusters | undefined;
+  #hasChanged = false;
   /** A cluster that two tables claim. */
   #contested: number | undefined;
   #refusal: TsvmError | undefined;
@@ -119,6 +120,15 @@ export class ImageMetadata implements AllocatorHost {
       this.corrupt(`two of its metadata tables lie in host cluster ${this.#contested}`);
     }
     this.header.clearAutoclear();
+    this.#hasChanged = true;
+  }
+
+  /**
+   * A change has begun since the image was opened. What a machine writes in place is none: that the
+   * guest makes durable, as on a raw disk.
+   */
+  get hasChanged(): boolean {
+    return this.#hasChanged;
   }
 
   /** @throws TsvmError when what is in memory must not reach the file any more */

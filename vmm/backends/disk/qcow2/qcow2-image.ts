@@ -19,6 +19,8 @@ const REFCOUNT_CACHE_BYTES = 4 * 2 ** 20;
 
 export interface Qcow2Options {
   readonly readOnly: boolean;
+  /** What `parseHeader` said of the file, where that was asked already. */
+  readonly header?: Header | undefined;
   /** The image's backing image, open; the caller's to close. */
   readonly backing: DiskImage | undefined;
   /** The external data file, if the header says that there is one; this image's from now on. */
@@ -59,7 +61,7 @@ export class Qcow2Image implements DiskImage {
    * and it is to be written; `invalid-config` when the external data file is missing
    */
   static open(file: ImageFile, options: Qcow2Options): Qcow2Image {
-    const header = parseHeader(file);
+    const header = options.header ?? parseHeader(file);
     if (header.corrupt && !options.readOnly) {
       throw new TsvmError(
         'invalid-disk',
@@ -263,7 +265,7 @@ export class Qcow2Image implements DiskImage {
 
   close(): void {
     try {
-      if (!this.readOnly && !this.metadata.isRefused) this.#finish();
+      if (this.metadata.hasChanged && !this.metadata.isRefused) this.#finish();
     } finally {
       this.file.close();
       if (this.metadata.dataFile !== this.file) this.metadata.dataFile.close();

@@ -247,14 +247,14 @@ class ReferenceWalk {
     const { directoryBytes, directoryOffset } = header.bitmaps;
     this.#add(directoryOffset, directoryBytes, 1, 'the bitmap directory');
     const image = { clusterBytes: geometry.clusterBytes, sizeBytes: header.sizeBytes };
-    const tables = readBitmapDirectory(file, header.bitmaps, image);
-    if (typeof tables === 'string') {
-      report.corruption(`the bitmap directory: ${tables}`);
+    const bitmaps = readBitmapDirectory(file, header.bitmaps, image);
+    if (typeof bitmaps === 'string') {
+      report.corruption(`the bitmap directory: ${bitmaps}`);
       this.#needs.bitmapsBroken = true;
       return;
     }
-    this.#spend(tables.map(({ entries }) => entries));
-    for (const [index, table] of tables.entries()) {
+    this.#spend(bitmaps.map(({ table }) => table.entries));
+    for (const [index, { table }] of bitmaps.entries()) {
       this.#add(table.offset, table.entries * 8, 1, `bitmap ${index}: its table`);
       const offsets = readBitmapTable(file, table, geometry.clusterBytes);
       if (typeof offsets === 'string') {

@@ -47,8 +47,6 @@ export class TableCache {
   #newTables = new Set<CachedTable>();
   readonly #memoryBytes: number;
   readonly #capacity: number;
-  /** Called for each table that is dropped. */
-  onEvict: ((table: CachedTable) => void) | undefined;
   #last: CachedTable | undefined;
 
   /** @param budgetBytes memory for all tables */
@@ -141,7 +139,6 @@ export class TableCache {
         continue;
       }
       this.#tables.delete(index);
-      this.onEvict?.(table);
       return true;
     }
     return false;

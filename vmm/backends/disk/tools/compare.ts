@@ -1,7 +1,8 @@
+import { chainRunAt } from '../chain-run.ts';
 import { SECTOR_BYTES } from '../extent.ts';
 import type { DiskImage, RunKind } from '../image.ts';
 import { BufferPool } from './buffer-pool.ts';
-import { chainRunAt, hasBytes } from './chain-map.ts';
+import { hasBytes } from './chain-map.ts';
 import { inOrder } from './in-order.ts';
 import type { WorkControl } from './work-control.ts';
 import { isZero } from './zeroes.ts';

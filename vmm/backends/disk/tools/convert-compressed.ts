@@ -4,6 +4,7 @@ import { BufferPool } from './buffer-pool.ts';
 import { type CopyStep, copyPlan } from './copy-plan.ts';
 import { inOrder } from './in-order.ts';
 import { readSources } from './source-reader.ts';
+import { withWholeSources } from './whole-sources.ts';
 import type { WorkControl } from './work-control.ts';
 import { isZero } from './zeroes.ts';
 import { ZstdFrames } from './zstd-frames.ts';
@@ -42,6 +43,14 @@ interface CompressedCluster {
  * the compressed clusters share their sectors.
  */
 export async function convertCompressed(
+  sources: readonly DiskImage[],
+  target: CompressingImage,
+  options: CompressedConvertOptions,
+): Promise<void> {
+  await withWholeSources(sources, () => convertClusters(sources, target, options));
+}
+
+async function convertClusters(
   sources: readonly DiskImage[],
   target: CompressingImage,
   options: CompressedConvertOptions,

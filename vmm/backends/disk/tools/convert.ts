@@ -3,11 +3,16 @@ import { BufferPool } from './buffer-pool.ts';
 import { type CopyStep, copyPlan } from './copy-plan.ts';
 import { inOrder } from './in-order.ts';
 import { readSources } from './source-reader.ts';
+import { withWholeSources } from './whole-sources.ts';
 import type { WorkControl } from './work-control.ts';
 import { piecesOf } from './zeroes.ts';
 
-/** Long enough to cost few calls, short enough for a cache to hold some. */
-const CHUNK_BYTES = 2 ** 19;
+/** Long enough to wake other threads seldom, short enough for a cache to hold some. */
+const CHUNK_BYTES = 2 ** 20;
+/** The page cache finds memory for a longer write in larger pieces, which may take far longer. */
+const WRITE_BYTES = 2 ** 19;
+/** Node has so many threads for files: what is read beyond that only takes room in the cache. */
+const READS_MAX = 4;
 /** A hole smaller than this saves nothing on most file systems. */
 const HOLE_BYTES_MIN = 4096;
 /** With larger clusters, what is zero inside one is left as a hole of the file. */
@@ -40,7 +45,7 @@ export async function convertImage(
   target: DiskImage,
   options: ConvertOptions,
 ): Promise<void> {
-  await new Conversion(sources, target, options).run();
+  await withWholeSources(sources, () => new Conversion(sources, target, options).run());
 }
 
 class Conversion {
@@ -78,7 +83,7 @@ class Conversion {
     });
     const total = this.#sources.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const read = (step: CopyStep) => this.#read(step);
-    for await (const { step, buffer } of inOrder(plan, parallel, read)) {
+    for await (const { step, buffer } of inOrder(plan, Math.min(parallel, READS_MAX), read)) {
       signal?.throwIfAborted();
       const { action, offset, length } = step;
       if (action === 'zero') this.#zero(offset, length);
@@ -103,12 +108,23 @@ class Conversion {
    */
   #write(offset: number, bytes: Buffer): void {
     if (this.#zeroBytes === 0) {
-      this.#target.writeSync(offset, bytes);
+      this.#writeParts(offset, bytes);
       return;
     }
     for (const { start, end, zero } of piecesOf(bytes, this.#zeroBytes)) {
       if (zero) this.#zero(offset + start, end - start);
-      else this.#target.writeSync(offset + start, bytes.subarray(start, end));
+      else this.#writeParts(offset + start, bytes.subarray(start, end));
+    }
+  }
+
+  /** Parts that end where clusters do. */
+  #writeParts(offset: number, bytes: Buffer): void {
+    const partBytes = Math.max(WRITE_BYTES, this.#unitBytes);
+    const end = offset + bytes.length;
+    for (let at = offset; at < end; ) {
+      const stop = Math.min(end, (Math.floor(at / partBytes) + 1) * partBytes);
+      this.#target.writeSync(at, bytes.subarray(at - offset, stop - offset));
+      at = stop;
     }
   }
 

@@ -1,5 +1,6 @@
+import type { ChainRun } from '../chain-run.ts';
 import type { DiskImage } from '../image.ts';
-import { type ChainRun, chainRuns, hasBytes } from './chain-map.ts';
+import { chainRuns, hasBytes } from './chain-map.ts';
 
 /** A run of bytes, as `map` tells it. */
 export interface MapEntry {

@@ -1,8 +1,9 @@
+import { type ChainRun, chainRunAt } from '../chain-run.ts';
 import type { DiskImage } from '../image.ts';
 import type { ImageFile } from '../image-file.ts';
 import type { Qcow2Image } from '../qcow2/qcow2-image.ts';
 import { BufferPool } from './buffer-pool.ts';
-import { type ChainRun, chainRunAt, chainRuns, hasBytes } from './chain-map.ts';
+import { chainRuns, hasBytes } from './chain-map.ts';
 import { inOrder } from './in-order.ts';
 import type { WorkControl } from './work-control.ts';
 import { isZero } from './zeroes.ts';

@@ -243,3 +243,24 @@ test('a flush cuts nothing off a file that another thread lets grow meanwhile', 
   file.readSync(behind, found);
   assert.equal(found[0], 9);
 });
+
+test('closing an image that was not changed waits for nothing', async () => {
+  const { file, image } = await opened();
+  image.readSync(0, new Uint8Array(CLUSTER));
+  image.close();
+  assert.equal(file.syncs, 0);
+  assert.deepEqual(file.epochs, [[]]);
+});
+
+test('closing an image that was changed makes the change durable', async () => {
+  const { file, image } = await opened();
+  const data = new Uint8Array(CLUSTER).fill(7);
+  image.writeSync(0, data);
+  image.flushSync();
+  const before = file.syncs;
+  // In place: no metadata is dirty after this.
+  image.writeSync(0, data.fill(8));
+  image.close();
+  assert.ok(file.syncs > before);
+  assert.deepEqual(file.epochs.at(-1), []);
+});

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
+import { Qcow2Image } from '../../../../../vmm/backends/disk/qcow2/qcow2-image.ts';
 import { convertImage } from '../../../../../vmm/backends/disk/tools/convert.ts';
 import { convertCompressed } from '../../../../../vmm/backends/disk/tools/convert-compressed.ts';
 import { contentOf, qcow2InMemory, rawInMemory } from '../../../../support/memory-images.ts';
@@ -105,6 +106,31 @@ test('a write that fails ends it, and so does the signal; nothing is being read 
   const target = rawInMemory(source.sizeBytes);
   await assert.rejects(convertImage([source], target, options), /enough/);
   assert.equal(underWay, 0);
+});
+
+test('a source that is cut off meanwhile is an error, and not zeroes', async () => {
+  const convertCut = async (convert: typeof convertImage, cut: 'top' | 'backing') => {
+    const base = rawInMemory(4 * MIB, [[0, 4 * MIB, 7]]);
+    const source = qcow2InMemory(4 * MIB, {}, base);
+    source.writeSync(0, Buffer.alloc(2 * MIB, 8));
+    source.flushSync();
+    const { file } = cut === 'top' ? source : base;
+    const onProgress = () => file.truncateSync(file.sizeBytes() - 512);
+    const target = qcow2InMemory(4 * MIB);
+    await convert([source], target, { ...OPTIONS, onProgress });
+  };
+  const compressed: typeof convertImage = (sources, target, options) => {
+    assert.ok(target instanceof Qcow2Image);
+    return convertCompressed(sources, target, { ...options, compression: 'zstd', threads: 2 });
+  };
+  for (const convert of [convertImage, compressed]) {
+    for (const cut of ['top', 'backing'] as const) {
+      await assert.rejects(convertCut(convert, cut), {
+        code: 'disk-io',
+        message: /became shorter while it was read/,
+      });
+    }
+  }
 });
 
 for (const compression of ['zlib', 'zstd'] as const) {

@@ -1,0 +1,52 @@
+/** What the verbs have in common that move data between an image and its backing images. */
+import { Command } from 'commander';
+import type { DiskFormat } from '../../backends/disk/format.ts';
+import { openProgress, type Progress } from '../progress.ts';
+import { interruptible } from './interrupt.ts';
+import {
+  type BackingPolicy,
+  backingPolicyOption,
+  cacheOption,
+  formatOption,
+  progressOption,
+  quietOption,
+} from './option-values.ts';
+import type { SettleExit } from './run-image.ts';
+
+export interface ChainVerbOptions {
+  readonly f?: DiskFormat;
+  readonly p?: true;
+  readonly q?: true;
+  readonly backing: BackingPolicy;
+}
+
+/** A command of such a verb, to which its own options are to be added. */
+export function chainVerb<Options extends ChainVerbOptions>(
+  settle: SettleExit,
+  run: (path: string, options: Options, signal: AbortSignal) => Promise<number>,
+): Command {
+  return new Command()
+    .argument('<file>', 'the image, which no machine may be using')
+    .addOption(formatOption('-f', 'its format'))
+    .addOption(cacheOption('-t', 'as for qemu-img; makes no difference'))
+    .addOption(progressOption())
+    .addOption(quietOption())
+    .addOption(backingPolicyOption())
+    .action(async (path: string, options: Options) => {
+      settle(await interruptible((signal) => run(path, options, signal)));
+    });
+}
+
+/** Shows how far `work` is while it goes on. */
+export async function withProgress(
+  title: string,
+  { p, q }: ChainVerbOptions,
+  work: (onProgress: Progress['update']) => Promise<void>,
+): Promise<void> {
+  const progress = openProgress({ title, quiet: q === true, asked: p === true });
+  try {
+    await work(progress.update.bind(progress));
+  } finally {
+    progress.end();
+  }
+}
