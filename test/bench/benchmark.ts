@@ -67,7 +67,8 @@ function compare(
   const promised = atMost !== undefined || atLeast !== undefined;
   const met =
     promised && value !== undefined
-      ? value <= (atMost ?? Number.POSITIVE_INFINITY) && value >= (atLeast ?? 0)
+      ? value <= (atMost ?? Number.POSITIVE_INFINITY) &&
+        value >= (atLeast ?? Number.NEGATIVE_INFINITY)
       : undefined;
   return { ...comparison, value, met };
 }

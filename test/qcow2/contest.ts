@@ -107,7 +107,7 @@ class Contest {
     await expectWholeContent(this.#opened(), this.#model);
     await this.#close();
     const { folder, ours, theirs } = this.#places;
-    const names = this.#model.snapshotNames;
+    const names = this.#model.snapshotNames.filter((name) => this.#qemuGoesBackTo(name));
     for (const path of [ours, theirs]) {
       await expectSound(path);
       await expectModelIn(path, this.#model, folder);
@@ -121,6 +121,13 @@ class Contest {
       await expectSnapshotContent(ours, this.#tools.random.pick(names), this.#model, folder);
     }
     if (this.#layerStates() !== this.#layersBefore) throw new Mismatch('a backing file changed');
+  }
+
+  /** In version 2 QEMU cannot let an image with a backing file grow: that takes zero clusters. */
+  #qemuGoesBackTo(snapshot: string): boolean {
+    const { image, backing } = this.#recipe;
+    if (image.version > 2 || backing.length === 0) return true;
+    return this.#model.snapshotDisk(snapshot).sizeBytes === this.#model.sizeBytes;
   }
 
   /** Leaves nothing open, whatever has happened. */

@@ -35,9 +35,9 @@ export class FakeDisk implements Disk {
 
   async withdrawExtents(): Promise<void> {}
 
-  addSpare(): void {}
+  addSpare(_fd: number, _unit: number, _fdOffset: number, _length: number): void {}
 
-  setClaiming(): void {}
+  setClaiming(_allowed: boolean): void {}
 
   takeClaims(): number[] {
     return [];

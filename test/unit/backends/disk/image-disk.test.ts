@@ -31,7 +31,8 @@ class NotingDisk extends FakeDisk {
   override pushExtents(extents: FakeDisk['extents']): void {
     this.extents.push(...extents);
     const parts = extents.map((it) => {
-      const what = it.zero ? 'zero' : `${it.readOnly ? 'read' : 'write'}@${it.fdOffset / K4}`;
+      const zero = it.readOnly ? 'zero' : 'spare';
+      const what = it.zero ? zero : `${it.readOnly ? 'read' : 'write'}@${it.fdOffset / K4}`;
       return ` ${it.offset / K4}+${it.length / K4} ${what}`;
     });
     this.events.push(`push${parts.join()}`);
@@ -54,6 +55,7 @@ class NotingDisk extends FakeDisk {
 
 interface Setup {
   readonly image: FakeImage;
+  readonly backend: ImageDisk;
   readonly disk: NotingDisk;
   readonly events: string[];
   /** Hands requests over in one batch, and waits until those that can be answered are. */
@@ -67,6 +69,7 @@ function setUp(
     throwAway?: boolean;
     extentsMax?: number;
     clusterBytes?: number;
+    reserves?: boolean;
   } = {},
 ): Setup {
   const { throwAway = false, ...more } = options;
@@ -80,7 +83,7 @@ function setUp(
     resolveScriptRequests(disk, backend, (error) => disk.errors.push(error));
     await new Promise((resolve) => setImmediate(resolve));
   };
-  return { image, disk, events, serve };
+  return { image, backend, disk, events, serve };
 }
 
 test('nothing is mapped before it is asked for; a read maps what is around it, in few extents', async () => {
@@ -244,4 +247,108 @@ test('a long write is made writable step by step', async () => {
   await serve(scriptRequest(1, 'write', 0, 10 * 2 ** 21));
   assert.equal(events[0], `prepare 0 ${2 ** 24}`);
   assert.equal(events.at(-1), 'retry 1');
+});
+
+/** A disk whose spare space the test claims from. */
+function setUpClaiming(kinds: readonly RunKind[]): Setup & { claim(...numbers: number[]): void } {
+  const setup = setUp(kinds, { reserves: true });
+  const { disk, events } = setup;
+  let claims: number[] = [];
+  disk.addSpare = (_fd: number, unit: number, at: number, bytes: number) => {
+    events.push(`spare ${at / unit}+${bytes / unit}`);
+  };
+  disk.setClaiming = (allowed: boolean) => {
+    events.push(`claiming ${allowed}`);
+  };
+  disk.takeClaims = () => claims.splice(0);
+  const claim = (...numbers: number[]) => {
+    claims = numbers;
+  };
+  return { ...setup, claim };
+}
+
+test('first writes to zeroes get spare clusters, and go on once they may claim them', async () => {
+  const { events, serve } = setUpClaiming(['zero', 'zero', 'data']);
+  await serve(scriptRequest(1, 'write', 512, K4));
+  assert.deepEqual(events, [
+    'reserve 32',
+    'claiming false',
+    'spare 4+32',
+    'scripted true',
+    'push 0+2 spare, 2+1 write@3, 0+2 spare',
+    'claiming true',
+    'retry 1',
+  ]);
+});
+
+test('what was claimed is known to the image before anything else is decided', async () => {
+  const { events, serve, claim } = setUpClaiming(['zero', 'zero', 'zero']);
+  await serve(scriptRequest(1, 'write', 0, K4));
+  events.length = 0;
+  claim(K4, K4, 4 * K4);
+  await serve(scriptRequest(2, 'read', K4, K4));
+  assert.deepEqual(events.splice(0), [
+    'claim 1+1',
+    'claiming false',
+    'push 1+1 write@4',
+    'claiming true',
+    'retry 2',
+  ]);
+  claim(0, K4, 5 * K4);
+  await serve(scriptRequest(3, 'flush', 0, 0));
+  assert.deepEqual(
+    events.filter((event) => !event.startsWith('claiming')),
+    ['claim 0+1', 'flush', 'scripted false', 'finish 3 0'],
+  );
+});
+
+test('flushes are scripted before claims are taken', async () => {
+  const { events, serve, claim } = setUpClaiming(['zero', 'zero']);
+  await serve(scriptRequest(1, 'write', 0, K4), scriptRequest(2, 'flush', 0, 0));
+  events.length = 0;
+  claim(0, K4, 3 * K4);
+  await serve();
+  assert.deepEqual(events, ['scripted true', 'claim 0+1']);
+});
+
+test('spare clusters are laid in again, twice as many, when half are used', async () => {
+  const kinds = Array.from({ length: 64 }, () => 'zero' as const);
+  const { events, serve, claim } = setUpClaiming(kinds);
+  await serve(scriptRequest(1, 'write', 0, K4));
+  events.length = 0;
+  claim(0, 15 * K4, 65 * K4);
+  await serve();
+  assert.deepEqual(events.splice(0), ['claim 0+15']);
+  claim(15 * K4, K4, 80 * K4);
+  await serve();
+  assert.deepEqual(events.splice(0), ['claim 15+1', 'reserve 48', 'spare 97+48']);
+});
+
+test('a claim that the image refuses fails what comes next, and is told again', async () => {
+  const { image, disk, events, serve, claim } = setUpClaiming(['zero', 'zero']);
+  await serve(scriptRequest(1, 'write', 0, K4));
+  claim(0, K4, 3 * K4);
+  image.failure = new TsvmError('disk-io', 'a table cannot be read');
+  await serve(scriptRequest(2, 'flush', 0, 0));
+  assert.deepEqual(
+    disk.finishes.map(({ id, errno }) => [id, errno]),
+    [[2, constants.errno.EIO]],
+  );
+  image.failure = undefined;
+  events.length = 0;
+  await serve(scriptRequest(3, 'flush', 0, 0));
+  assert.ok(events.includes('claim 0+1'));
+  assert.equal(events.at(-1), 'finish 3 0');
+});
+
+test('what was not claimed is given back when the disk is detached', async () => {
+  const { backend, events, serve, claim } = setUpClaiming(['zero', 'zero']);
+  await serve(scriptRequest(1, 'write', 0, K4));
+  events.length = 0;
+  claim(0, K4, 3 * K4);
+  backend.detach();
+  assert.deepEqual(
+    events.filter((event) => !event.startsWith('scripted')),
+    ['claim 0+1', 'give back 4+31'],
+  );
 });
