@@ -10,7 +10,6 @@ import { WriteAhead } from './write-ahead.ts';
 
 /** What the disk of a machine needs of an image beside {@link DiskImage}. */
 export interface MachineImage extends DiskImage, SpareImage {
-  readonly clusterBytes: number;
   /** Something has to be written before a flush is true: a sync of the files is not enough. */
   readonly metadataDirty: boolean;
   /** The next change flushes first, and synchronously, unless `flush` is called before. */
@@ -350,7 +349,8 @@ export class ImageDisk implements DiskBackend {
   #checkWritable({ offset, end }: DiskRange): void {
     for (let at = offset; at < end; ) {
       const run = this.#image.mapSync(at, end - at);
-      const isClaimable = run.kind === 'zero' || run.kind === 'unallocated';
+      const hasNoPlace = run.kind === 'zero' || run.kind === 'unallocated';
+      const isClaimable = hasNoPlace && run.file === undefined;
       if (!run.writable && !(isClaimable && this.#image.reserves))
         throw new Error(`the image has no place for what is written at ${at}`);
       at += run.length;

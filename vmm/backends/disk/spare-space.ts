@@ -35,8 +35,7 @@ interface Claim {
 /**
  * Free clusters of an image that the data plane has in stock: a first write to zeroes claims some,
  * and the image learns of it afterwards, at the latest before something else about it is decided.
- *
- * A crash leaves those that are in stock as unused space.
+ * Those in stock are free in the file: a crash loses none.
  */
 export class SpareSpace {
   readonly #image: SpareImage;
