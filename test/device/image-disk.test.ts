@@ -5,6 +5,7 @@ import {
   copyFileSync,
   openSync,
   readFileSync,
+  statSync,
   truncateSync,
   writeFileSync,
   writeSync,
@@ -230,6 +231,28 @@ test('a flush is the data plane’s own when no metadata is dirty', async (conte
   await driver.write(SIZE / 512 - 8, pattern(4096, 3));
   await driver.request({ type: T_FLUSH });
   assert.equal(asked(), 3);
+});
+
+const CLUSTER = 65_536;
+
+test('the file ends where it did, or where what was written ends', async (context) => {
+  for (const tailBytes of [0, 8 * MIB]) {
+    const { path } = await create('compat=1.1');
+    const sizeBefore = statSync(path).size + tailBytes;
+    truncateSync(path, sizeBefore);
+    const { driver, close } = await attach(context, openQcow2(path));
+    const data = pattern(4096, 1);
+    await driver.write(0, data);
+    if (tailBytes === 0) assert.ok(statSync(path).size > sizeBefore, 'it grows ahead');
+    await close();
+    const { size, blocks } = statSync(path);
+    const { imageEndOffset } = await qemuCheck(path);
+    assert.equal(size, Math.max(imageEndOffset, Math.ceil(sizeBefore / CLUSTER) * CLUSTER));
+    assert.ok(blocks * 512 <= imageEndOffset, 'no space is kept for what was not written');
+    const content = new Uint8Array(SIZE);
+    content.set(data);
+    await assertContent(path, content);
+  }
 });
 
 test('a table entry that lies fails the requests that need it, and no others', async (context) => {

@@ -65,6 +65,8 @@ export class MemoryImageFile implements ImageFile {
     this.#size = Math.max(this.#size, offset + length);
   }
 
+  expectWritesSync(_offset: number, _length: number): void {}
+
   nextDataSync(offset: number): number {
     for (let at = offset; at < this.#size; at += PAGE_BYTES - (at % PAGE_BYTES)) {
       if (this.#pages.has(Math.floor(at / PAGE_BYTES))) return at;

@@ -29,6 +29,11 @@ export interface ImageFile {
   writeZeroesSync(offset: number, length: number, deallocate: boolean): void;
   /** Reserves space for the range, which reads as before (a file's new part: zeroes). */
   allocateSync(offset: number, length: number): void;
+  /**
+   * The range, in which nothing was written yet, soon will be: a chance to make that faster. The
+   * file may grow to its end. What fails is no error here.
+   */
+  expectWritesSync(offset: number, length: number): void;
   /** The first byte at or behind `offset` that may be other than zero; the file's size if none. */
   nextDataSync(offset: number): number;
   /** The first byte at or behind `offset` that is known to be in a hole; the size if none. */

@@ -121,7 +121,8 @@ export class SpareSpace {
   /** Takes everything back, when the data plane is at rest. */
   takeBack(): void {
     this.settle();
-    for (const range of this.#stock.splice(0)) this.#image.giveBackSync(range);
+    // The last first, so that the file can end before all of them.
+    for (const range of this.#stock.splice(0).reverse()) this.#image.giveBackSync(range);
     this.#stockBytes = 0;
   }
 
@@ -133,6 +134,7 @@ export class SpareSpace {
   #layIn(range: FileRange): void {
     try {
       this.#reach(range.file, range.offset + range.length);
+      range.file.expectWritesSync(range.offset, range.length);
       if (!this.#used) this.#disk.setClaiming(false);
       this.#used = true;
       this.#disk.addSpare(range.file.fd, this.#image.clusterBytes, range.offset, range.length);

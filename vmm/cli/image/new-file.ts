@@ -57,7 +57,7 @@ export class NewFile {
     const unseenPath = join(dirname(this.#path), `.${basename(this.#path)}.${process.pid}.partial`);
     try {
       const opened = createFile(unseenPath, hostFiles);
-      this.#unseen = new UnseenFile(unseenPath, opened, hostFiles);
+      this.#unseen = new UnseenFile(unseenPath, opened, false, hostFiles);
       this.file = this.#unseen;
     } catch (error) {
       present?.close();

@@ -45,15 +45,18 @@ export class Allocator {
   #cursor = 0;
   /** No cluster from here on was ever used. */
   #freshFrom: number;
+  /** Where the file ended when it was opened. */
+  readonly #openedEnd: number;
   /** Called for a cluster that has become free. */
   onFreed: ((cluster: number) => void) | undefined;
 
   constructor(host: AllocatorHost) {
     this.#host = host;
-    this.#freshFrom = Math.ceil(host.file.sizeBytes() / host.geometry.clusterBytes);
+    this.#openedEnd = Math.ceil(host.file.sizeBytes() / host.geometry.clusterBytes);
+    this.#freshFrom = this.#openedEnd;
   }
 
-  /** Bytes: every cluster that was ever allocated ends at or before it, and so does the file. */
+  /** Bytes: the file ended at or before it when it was opened, and so does what was used since. */
   get endOffset(): number {
     return this.#freshFrom * this.#host.geometry.clusterBytes;
   }
@@ -64,15 +67,9 @@ export class Allocator {
 
   /** Allocates at least one cluster, at most `wanted`, with refcount 1. */
   allocate(wanted: number): ClusterRun {
-    const { refcounts } = this.#host;
-    const first = this.#nextFree(this.#cursor);
-    this.#cursor = first;
-    if (!refcounts.hasBlock(refcounts.blockOf(first))) return this.allocateContiguous(wanted);
-    let count = this.#freeRun(first, wanted);
-    // A run is fresh as a whole or not at all.
-    if (first < this.#freshFrom) count = Math.min(count, this.#freshFrom - first);
-    const run = this.#claim(first, count);
-    this.#cursor = first + count;
+    const run = this.#findRun(wanted);
+    if (run === undefined) return this.allocateContiguous(wanted);
+    this.#setRefcounts(run, 1);
     return run;
   }
 
@@ -81,9 +78,10 @@ export class Allocator {
    * that a crash gives them back.
    */
   reserve(wanted: number): ClusterRun {
-    const run = this.allocate(wanted);
-    for (let cluster = run.first; cluster < run.first + run.count; cluster++) {
-      this.#host.refcounts.set(cluster, 0);
+    let run = this.#findRun(wanted);
+    if (run === undefined) {
+      run = this.allocateContiguous(wanted);
+      this.#setRefcounts(run, 0);
     }
     this.#reserved.add(run.first, run.count);
     return run;
@@ -92,14 +90,15 @@ export class Allocator {
   /** Reserved clusters get refcount 1. */
   useReserved(first: number, count: number): void {
     this.#reserved.remove(first, count);
-    for (let cluster = first; cluster < first + count; cluster++) {
-      this.#host.refcounts.set(cluster, 1);
-    }
+    this.#setRefcounts({ first, count }, 1);
   }
 
+  /** Reserved clusters, not used, become free again: they still read as zeroes. */
   giveBackReserved(first: number, count: number): void {
     this.#reserved.remove(first, count);
     this.#cursor = Math.min(this.#cursor, first);
+    if (first + count === this.#freshFrom && first >= this.#openedEnd) this.#freshFrom = first;
+    else this.#punch([first, count]);
   }
 
   /** Allocates exactly `count` adjoining clusters with refcount 1, and refcount blocks as needed. */
@@ -140,10 +139,12 @@ export class Allocator {
       if (!refcounts.hasBlock(index)) refcounts.createBlock(index, blockCluster++, fresh);
     }
     if (missing > 0) {
-      this.#claim(first, missing);
+      this.#setRefcounts(this.#take(first, missing), 1);
       this.#host.metadataClusters().add(first, missing);
     }
-    return { ...this.#claim(first + missing, count), fresh };
+    const run = this.#take(first + missing, count);
+    this.#setRefcounts(run, 1);
+    return { ...run, fresh };
   }
 
   /** The clusters lose one reference each, as soon as that is durable. */
@@ -201,8 +202,29 @@ export class Allocator {
     }
   }
 
-  #claim(first: number, count: number): ClusterRun {
-    const { file, geometry, refcounts } = this.#host;
+  /** Takes the next run, at most `wanted`, whose refcount block is there; refcounts stay 0. */
+  #findRun(wanted: number): ClusterRun | undefined {
+    const { refcounts } = this.#host;
+    const first = this.#nextFree(this.#cursor);
+    this.#cursor = first;
+    if (!refcounts.hasBlock(refcounts.blockOf(first))) return undefined;
+    let count = this.#freeRun(first, wanted);
+    // A run is fresh as a whole or not at all.
+    if (first < this.#freshFrom) count = Math.min(count, this.#freshFrom - first);
+    const run = this.#take(first, count);
+    this.#cursor = first + count;
+    return run;
+  }
+
+  #setRefcounts({ first, count }: { first: number; count: number }, refcount: number): void {
+    for (let cluster = first; cluster < first + count; cluster++) {
+      this.#host.refcounts.set(cluster, refcount);
+    }
+  }
+
+  /** Takes clusters that are free, if they may be used. */
+  #take(first: number, count: number): ClusterRun {
+    const { file, geometry } = this.#host;
     const fresh = this.#isFresh(first);
     const end = first + count;
     if (file.isBlockDevice && end * geometry.clusterBytes > file.sizeBytes()) {
@@ -212,7 +234,6 @@ export class Allocator {
     if (metadata !== undefined) {
       this.#host.corrupt(`the refcount of cluster ${metadata}, which holds metadata, is 0`);
     }
-    for (let cluster = first; cluster < end; cluster++) refcounts.set(cluster, 1);
     this.#freshFrom = Math.max(this.#freshFrom, end);
     return { first, count, fresh };
   }

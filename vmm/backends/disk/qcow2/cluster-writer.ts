@@ -73,19 +73,42 @@ export class ClusterWriter {
    * to. Those that have it already keep it.
    */
   adopt(offset: number, length: number, host: number): void {
-    const { allocator, geometry, l2 } = this.#metadata;
+    const { geometry, l2 } = this.#metadata;
     const { clusterBytes, tableSpanBytes } = geometry;
-    for (let at = offset; at < offset + length; at += clusterBytes) {
-      const table = l2.getForWrite(Math.floor(at / tableSpanBytes));
+    const end = offset + length;
+    for (let at = offset; at < end; ) {
+      const l1Index = Math.floor(at / tableSpanBytes);
+      const table = l2.getForWrite(l1Index);
       const index = Math.floor((at % tableSpanBytes) / clusterBytes);
-      const place = host + at - offset;
-      const high = table.view.getUint32(index * geometry.l2EntryBytes);
-      const low = table.view.getUint32(index * geometry.l2EntryBytes + 4);
-      if (high === ownedHigh(place) && low === lowWord(place)) continue;
-      allocator.useReserved(place / clusterBytes, 1);
-      this.freeEntry(table, index);
-      this.setEntry(table, index, ownedHigh(place), lowWord(place), 0, 0xffff_ffff);
+      const partEnd = Math.min(end, (l1Index + 1) * tableSpanBytes);
+      this.#adoptPart(table, index, (partEnd - at) / clusterBytes, host + at - offset);
+      at = partEnd;
     }
+  }
+
+  /** In one table. */
+  #adoptPart(table: CachedTable, index: number, count: number, host: number): void {
+    const { clusterBytes } = this.#metadata.geometry;
+    for (let done = 0; done < count; ) {
+      const first = done;
+      while (done < count && !this.#isAt(table, index + done, host + done * clusterBytes)) done++;
+      const place = host + first * clusterBytes;
+      if (done > first) this.#metadata.allocator.useReserved(place / clusterBytes, done - first);
+      for (let cluster = first; cluster < done; cluster++) {
+        const place = host + cluster * clusterBytes;
+        this.freeEntry(table, index + cluster);
+        this.setEntry(table, index + cluster, ownedHigh(place), lowWord(place), 0, 0xffff_ffff);
+      }
+      while (done < count && this.#isAt(table, index + done, host + done * clusterBytes)) done++;
+    }
+  }
+
+  /** Whether an entry's cluster is the one at `host`, and its own. */
+  #isAt(table: CachedTable, index: number, host: number): boolean {
+    const at = index * this.#metadata.geometry.l2EntryBytes;
+    return (
+      table.view.getUint32(at) === ownedHigh(host) && table.view.getUint32(at + 4) === lowWord(host)
+    );
   }
 
   /**

@@ -281,6 +281,14 @@ export class Qcow2Image implements DiskImage {
       this.file.datasyncSync();
       metadata.header.setDirty(false);
     }
+    this.#cutSpare();
+  }
+
+  /** The file may have grown for writes that did not come. */
+  #cutSpare(): void {
+    const { endOffset } = this.metadata.allocator;
+    if (!this.file.isBlockDevice && this.file.sizeBytes() > endOffset)
+      this.file.truncateSync(endOffset);
   }
 
   *#mappedWrites(offset: number, data: Uint8Array): Generator<Promise<void>> {

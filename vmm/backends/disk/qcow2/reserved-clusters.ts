@@ -3,7 +3,10 @@ export class ReservedClusters {
   readonly #runs: { first: number; end: number }[] = [];
 
   add(first: number, count: number): void {
-    this.#runs.push({ first, end: first + count });
+    const end = first + count;
+    const before = this.#runs.find((run) => run.end === first);
+    if (before !== undefined) before.end = end;
+    else this.#runs.push({ first, end });
   }
 
   /** Takes clusters of one run out of it, from its beginning or to its end. */

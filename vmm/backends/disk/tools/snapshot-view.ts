@@ -98,6 +98,10 @@ class SnapshotFile implements ImageFile {
     this.#refuse();
   }
 
+  expectWritesSync(): void {
+    this.#refuse();
+  }
+
   truncateSync(): void {
     this.#refuse();
   }
