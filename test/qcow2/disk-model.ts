@@ -23,6 +23,10 @@ export class DiskModel {
     return [...this.#snapshots.keys()];
   }
 
+  snapshotBytes(name: string): number {
+    return this.#snapshot(name).sizeBytes;
+  }
+
   /** A disk that begins with what `backing` contains. */
   static over(backing: DiskModel, sizeBytes: number): DiskModel {
     const model = new DiskModel(sizeBytes);

@@ -111,7 +111,7 @@ function rangeInSectors<T extends Range>(range: T): T {
 }
 
 /** The part of a disk that decides what is possible. */
-type Sizes = Pick<DiskModel, 'sizeBytes' | 'snapshotNames'>;
+type Sizes = Pick<DiskModel, 'sizeBytes' | 'snapshotNames' | 'snapshotBytes'>;
 
 /**
  * Whether both engines can do it: it lies inside the disk, and QEMU 7.2 supports it. A stream that
@@ -145,16 +145,44 @@ export function isPossible(
         !snapshots.includes(operation.name)
       );
     case 'apply-snapshot':
+      return (
+        snapshots.includes(operation.name) &&
+        qemuGoesBackTo(operation.name, disk, image, hasBacking)
+      );
     case 'delete-snapshot':
       return snapshots.includes(operation.name);
     case 'resize':
-      if (image.version === 3) return true;
-      // Version 2 has no size in its snapshots, and no zero clusters to hide the backing file.
-      return snapshots.length === 0 && !(hasBacking && operation.sizeBytes > disk.sizeBytes);
+      // Version 2 has no size in its snapshots.
+      if (image.version === 2 && snapshots.length > 0) return false;
+      return qemuResizes(disk.sizeBytes, operation.sizeBytes, image, hasBacking);
     case 'flush':
     case 'reopen':
       return true;
   }
+}
+
+/** Whether QEMU can make the disk what it was at a snapshot, which may have another size. */
+export function qemuGoesBackTo(
+  snapshot: string,
+  disk: Sizes,
+  image: ImageOptions,
+  hasBacking: boolean,
+): boolean {
+  return qemuResizes(disk.sizeBytes, disk.snapshotBytes(snapshot), image, hasBacking);
+}
+
+/**
+ * Where an image with a backing file grows, QEMU has to zero what is new. In version 2 it cannot; nor,
+ * with extended L2 entries, the rest of a last cluster that may be compressed.
+ */
+function qemuResizes(
+  oldBytes: number,
+  newBytes: number,
+  image: ImageOptions,
+  hasBacking: boolean,
+): boolean {
+  if (!hasBacking || newBytes <= oldBytes) return true;
+  return image.version > 2 && (!image.extendedL2 || oldBytes % 2 ** image.clusterBits === 0);
 }
 
 function isInside({ offset, length }: Range, disk: Sizes): boolean {
@@ -294,13 +322,17 @@ class SizeShadow implements Sizes {
     return [...this.#snapshots.keys()];
   }
 
+  snapshotBytes(name: string): number {
+    return this.#snapshots.get(name) ?? this.sizeBytes;
+  }
+
   apply(operation: Operation): void {
     switch (operation.kind) {
       case 'create-snapshot':
         this.#snapshots.set(operation.name, this.sizeBytes);
         break;
       case 'apply-snapshot':
-        this.sizeBytes = this.#snapshots.get(operation.name) ?? this.sizeBytes;
+        this.sizeBytes = this.snapshotBytes(operation.name);
         break;
       case 'delete-snapshot':
         this.#snapshots.delete(operation.name);
