@@ -233,6 +233,16 @@ test('a flush is the data plane’s own when no metadata is dirty', async (conte
   assert.equal(asked(), 3);
 });
 
+test('what is in few runs is found for many requests at once', async (context) => {
+  // Of 1024 clusters each, 8 spans: the whole disk.
+  const { path } = await create('cluster_size=512');
+  const { driver } = await attach(context, openQcow2(path));
+  for (let offset = MIB / 4; offset < SIZE; offset += MIB / 2) {
+    assert.equal((await driver.read(offset / 512, 4096)).status, S_OK);
+  }
+  assert.equal(driver.transport.statistics()['scriptRequests'], 1);
+});
+
 const CLUSTER = 65_536;
 
 test('the file ends where it did, or where what was written ends', async (context) => {

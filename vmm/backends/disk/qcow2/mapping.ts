@@ -2,9 +2,11 @@ import { TsvmError } from '../../../errors.ts';
 import type { ImageRun, RunKind } from '../image.ts';
 import type { ImageMetadata } from './image-metadata.ts';
 import { EntryKind, entryKind, hostOffset, isCopied } from './l2-entry.ts';
-import { HIGH_OFFSET_MASK, LOW_OFFSET_MASK } from './layout.ts';
 import { mapSubclusters } from './subcluster-mapping.ts';
 import type { CachedTable } from './table-cache.ts';
+
+/** What a carry from an entry's lower word is worth. */
+const WORD = 2 ** 32;
 
 /**
  * The run that begins at `offset`: L1 table, L2 table, entry. It ends where an L2 table's range ends
@@ -91,17 +93,20 @@ function mapClusters(
   const host = hostOffset(high, low);
   if (placed) checkHostCluster(metadata, host, table, index);
   const step = placed ? clusterBytes : 0;
-  const hostEnd = geometry.externalData ? Number.POSITIVE_INFINITY : metadata.allocator.endOffset;
+  const hostEnd =
+    geometry.externalData || !placed ? Number.POSITIVE_INFINITY : metadata.allocator.endOffset;
+  const end = Math.min(limit, hostEnd - host - into);
   let covered = clusterBytes - into;
-  let expected = host + step;
-  for (let at = (index + 1) * 8; covered < limit; at += 8) {
-    const nextHigh = view.getUint32(at);
-    const nextLow = view.getUint32(at + 4);
-    // The flags of both words have to be the same.
-    if (((nextHigh ^ high) & ~HIGH_OFFSET_MASK) !== 0) break;
-    if (((nextLow ^ low) & ~LOW_OFFSET_MASK) !== 0) break;
-    if (hostOffset(nextHigh, nextLow) !== expected || (placed && expected >= hostEnd)) break;
-    expected += step;
+  // Few steps for each entry: thousands are looked at before this is compiled.
+  let nextHigh = high;
+  let nextLow = low;
+  for (let at = (index + 1) * 8; covered < end; at += 8) {
+    nextLow += step;
+    if (nextLow >= WORD) {
+      nextLow -= WORD;
+      nextHigh++;
+    }
+    if (view.getUint32(at + 4) !== nextLow || view.getUint32(at) !== nextHigh) break;
     covered += clusterBytes;
   }
   const length = Math.min(covered, limit);
