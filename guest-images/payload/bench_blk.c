@@ -1,5 +1,7 @@
-/* Throughput of a disk: requests of bs= bytes, qd= at a time, count= in all. */
+/* Throughput of a disk: requests of bs= bytes, qd= at a time, count= in all; wait=interrupt sleeps
+ * where there is nothing to do, as most guests do, instead of polling. */
 #include "cmdline.h"
+#include "device_interrupt.h"
 #include "heap.h"
 #include "random.h"
 #include "test.h"
@@ -15,6 +17,7 @@ struct workload {
     unsigned depth;
     uint64_t count;
     uint64_t blocks;
+    bool sleeps;
 };
 
 /* The block of the n-th request. */
@@ -41,6 +44,8 @@ static enum verdict workload_run(struct blk *blk, const struct workload *workloa
     uint16_t direction = workload->type == VIRTIO_BLK_T_IN ? VRING_DESC_F_WRITE : 0;
     uint64_t start = rdtsc(), progress = start;
     while (completed < workload->count) {
+        uint32_t interrupts = device_interrupt_count;
+        uint64_t completed_before = completed;
         unsigned added = 0;
         for (; free_count != 0 && submitted < workload->count; submitted++, added++) {
             unsigned slot = free_slots[free_count - 1];
@@ -56,6 +61,9 @@ static enum verdict workload_run(struct blk *blk, const struct workload *workloa
         }
         if (added != 0)
             virtqueue_kick(queue);
+        /* What the device has published must be seen, or it interrupts for it. */
+        if (workload->sleeps)
+            __atomic_thread_fence(__ATOMIC_SEQ_CST);
         struct completion completion;
         while (virtqueue_reap(queue, &completion)) {
             unsigned slot = slot_of_head[completion.head];
@@ -65,7 +73,12 @@ static enum verdict workload_run(struct blk *blk, const struct workload *workloa
             progress = rdtsc();
         }
         REQUIRE(!timed_out(progress), "timed out after %lu requests", completed);
-        cpu_relax();
+        if (!workload->sleeps) {
+            cpu_relax();
+        } else if (completed == completed_before) {
+            device_interrupt_wait(interrupts);
+            device_interrupt_acknowledge(blk->device);
+        }
     }
     *cycles = rdtsc() - start;
     return VERDICT_PASSED;
@@ -81,14 +94,21 @@ static enum verdict blk_bench(uint32_t type, bool random, uint32_t default_block
         .block_size = (uint32_t)cmdline_number("bs", default_block_size),
         .depth = (unsigned)cmdline_number("qd", 1),
         .count = cmdline_number("count", 10000),
+        .sleeps = cmdline_list_has("wait", "interrupt"),
     };
     REQUIRE(workload.block_size >= SECTOR_SIZE && workload.block_size % SECTOR_SIZE == 0,
             "bs= is not a multiple of a sector");
     REQUIRE(workload.depth >= 1 && workload.depth <= DEPTH_MAX, "qd= is not in 1..%u", DEPTH_MAX);
     workload.blocks = blk.capacity_sectors * SECTOR_SIZE / workload.block_size;
     REQUIRE(workload.blocks != 0, "the disk is smaller than a block");
+    if (workload.sleeps) {
+        REQUIRE(blk_restart(&blk, true), "the disk does not start again");
+        device_interrupt_enable(blk.device);
+    }
     uint64_t cycles = 0;
     REQUIRE_PASSED(workload_run(&blk, &workload, &cycles));
+    if (workload.sleeps)
+        device_interrupt_disable(blk.device);
     return test_passed("bs=%u qd=%u requests=%lu bytes=%lu cycles=%lu", workload.block_size,
                        workload.depth, workload.count, workload.count * workload.block_size,
                        cycles);

@@ -1,29 +1,13 @@
 /* Interrupts of a device by the I/O APIC. */
 #include "cpu.h"
+#include "device_interrupt.h"
 #include "heap.h"
-#include "interrupts.h"
-#include "lapic.h"
 #include "test.h"
 #include "timing.h"
 #include "virtio_blk.h"
 
-#define IOAPIC_BASE 0xfec00000
-#define IOAPIC_SELECT 0x00
-#define IOAPIC_WINDOW 0x10
-#define IOAPIC_REDIRECTION(pin) (0x10 + 2 * (pin))
-#define IOAPIC_MASKED 0x10000
-
-#define PIC1_DATA 0x21
-#define PIC2_DATA 0xa1
-
 /* Time for an interrupt too many to come. */
 #define SETTLE_CYCLES 1000000
-
-static void ioapic_write(uint32_t index, uint32_t value)
-{
-    mmio_write32(IOAPIC_BASE + IOAPIC_SELECT, index);
-    mmio_write32(IOAPIC_BASE + IOAPIC_WINDOW, value);
-}
 
 static bool interrupts_reach(uint32_t count)
 {
@@ -40,16 +24,10 @@ static enum verdict blk_interrupt(void)
     struct blk blk;
     REQUIRE(blk_open(&blk) && blk_restart(&blk, true), "no disk, or it does not start");
     const struct virtio_device *device = blk.device;
-    outb(PIC1_DATA, 0xff);
-    outb(PIC2_DATA, 0xff);
-    lapic_write(LAPIC_SPURIOUS, LAPIC_SPURIOUS_ENABLE);
-    interrupts_enable(true);
-    ioapic_write(IOAPIC_REDIRECTION(device->irq) + 1, lapic_id() << 24);
-    ioapic_write(IOAPIC_REDIRECTION(device->irq), VECTOR_DEVICE);
+    device_interrupt_enable(device);
     struct virtqueue *queue = &blk.queues[0];
     const struct segment data = {heap_take(SECTOR_SIZE, SECTOR_SIZE), SECTOR_SIZE,
                                  VRING_DESC_F_WRITE};
-    device_interrupt_count = 0;
     for (uint32_t i = 1; i <= REQUESTS; i++) {
         REQUIRE(blk_add(&blk, queue, blk.frame, VIRTIO_BLK_T_IN, 0, &data, 1) >= 0, "no room");
         virtqueue_kick(queue);
@@ -65,8 +43,7 @@ static enum verdict blk_interrupt(void)
         REQUIRE(virtio_read(device, VIRTIO_MMIO_INTERRUPT_STATUS) == 0, "not acknowledged");
     }
     delay_cycles(SETTLE_CYCLES);
-    interrupts_enable(false);
-    ioapic_write(IOAPIC_REDIRECTION(device->irq), IOAPIC_MASKED);
+    device_interrupt_disable(device);
     REQUIRE(device_interrupt_count == REQUESTS, "%u interrupts for %u requests",
             device_interrupt_count, REQUESTS);
     return VERDICT_PASSED;

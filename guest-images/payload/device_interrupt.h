@@ -1,0 +1,18 @@
+/* The interrupt of a virtio device, by the I/O APIC, taken by this CPU. */
+#ifndef PAYLOAD_DEVICE_INTERRUPT_H
+#define PAYLOAD_DEVICE_INTERRUPT_H
+
+#include "interrupts.h"
+#include "virtio_mmio.h"
+
+/* From here on each interrupt of the device counts in device_interrupt_count. */
+void device_interrupt_enable(const struct virtio_device *device);
+void device_interrupt_disable(const struct virtio_device *device);
+
+/* Tells the device that its interrupt was seen. */
+void device_interrupt_acknowledge(const struct virtio_device *device);
+
+/* Sleeps until device_interrupt_count is other than `seen`. */
+void device_interrupt_wait(uint32_t seen);
+
+#endif
