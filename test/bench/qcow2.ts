@@ -1,6 +1,7 @@
 import { existsSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Benchmark, Contestant } from './benchmark.ts';
+import { fioContestant } from './fio.ts';
 import {
   type GuestDisk,
   measure,
@@ -16,8 +17,9 @@ import type { Workbench } from './workbench.ts';
 interface Workload {
   readonly name: string;
   readonly bench: string;
-  /** Words for the payload beside its count. */
-  readonly words: string;
+  readonly blockBytes: number;
+  readonly depth: number;
+  readonly driver: Driver;
   readonly count: number;
 }
 
@@ -33,11 +35,12 @@ function workload(
   [kib, depth, driver, count]: readonly [number, number, Driver, number],
 ): Workload {
   const order = pattern === 'rand' ? 'random' : 'sequential';
-  const wait = driver === 'sleeping' ? ' wait=interrupt' : '';
   return {
     name: `${kib} KiB ${order} ${operation}s, queue depth ${depth}, ${driver}`,
     bench: `blk-${pattern}${operation}`,
-    words: `bs=${kib * KIB} qd=${depth}${wait}`,
+    blockBytes: kib * KIB,
+    depth,
+    driver,
     count,
   };
 }
@@ -70,17 +73,25 @@ const EMPTY_BYTES = 64 * GIB;
 const LARGE_BYTES = 100 * GIB;
 
 async function run(vmm: Vmm, work: Workload, disk: GuestDisk, tscKhz: number): Promise<number> {
-  const options = { words: work.words, count: work.count, disk };
+  const wait = work.driver === 'sleeping' ? ' wait=interrupt' : '';
+  const words = `bs=${work.blockBytes} qd=${work.depth}${wait}`;
+  const options = { words, count: work.count, disk };
   const { seconds, count } = await measure(vmm, work.bench, options, tscKhz);
   return count / seconds;
 }
 
+function allocatedPath({ root }: Workbench): string {
+  return join(root, 'build', 'bench', 'disk.qcow2');
+}
+
 /** The disk of the other benchmarks, all clusters allocated. */
-async function allocatedImage({ root, disk }: Workbench): Promise<string> {
-  const path = join(root, 'build', 'bench', 'disk.qcow2');
+async function allocatedImage(workbench: Workbench): Promise<string> {
+  const path = allocatedPath(workbench);
   if (!existsSync(path)) {
-    await runProcess(['qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', disk, `${path}.partial`]);
-    renameSync(`${path}.partial`, path);
+    const partial = `${path}.partial`;
+    const formats = ['-f', 'raw', '-O', 'qcow2'];
+    await runProcess(['qemu-img', 'convert', ...formats, workbench.disk, partial]);
+    renameSync(partial, path);
   }
   await runProcess(['cksum', path]);
   return path;
@@ -102,10 +113,16 @@ function readBenchmark(work: Workload, workbench: Workbench): Benchmark {
       contestant('tsvm', tsvmVmm(workbench), 'qcow2'),
       contestant('tsvm raw', tsvmVmm(workbench), 'raw'),
       contestant('qemu', qemuVmm(workbench), 'qcow2'),
+      fioContestant(
+        { ...work, pattern: work.bench === 'blk-seqread' ? 'read' : 'randread' },
+        allocatedPath(workbench),
+      ),
     ],
     comparisons: [
       { of: 'tsvm', against: 'tsvm raw', as: 'ratio', atLeast: 0.95 },
       { of: 'tsvm', against: 'qemu', as: 'ratio', atLeast: 1.2 },
+      { of: 'tsvm', against: 'fio', as: 'ratio' },
+      { of: 'qemu', against: 'fio', as: 'ratio' },
     ],
   };
 }
