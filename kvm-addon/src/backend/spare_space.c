@@ -84,6 +84,8 @@ bool spare_space_claim(struct spare_space *spare, const struct claim *claim)
 size_t spare_space_take_claims(struct spare_space *spare, struct claim *claims, size_t max)
 {
     size_t count = spare->claim_count < max ? spare->claim_count : max;
+    if (count == 0)
+        return 0;
     memcpy(claims, spare->claims, count * sizeof(*claims));
     spare->claim_count -= count;
     memmove(spare->claims, spare->claims + count, spare->claim_count * sizeof(*claims));

@@ -18,6 +18,11 @@
 /* Sector s of the disk is sector s + FILE_SHIFT * f of file f: each has its place. */
 #define FILE_SHIFT 5u
 #define FD_BASE 1000 /* of no file that is open */
+/* The file that spare space lies in, each sector of it laid in once. */
+#define SPARE_FILE FILES
+#define SPARE_SECTORS 1024u
+#define SPARE_UNIT 2u /* sectors */
+#define CLAIMS_TAKEN_MAX 4u
 
 #define OPS_MAX 2048u
 
@@ -31,18 +36,60 @@ struct model_disk {
     struct io_engine engine;
     struct disk disk;
     struct file_sector sectors[FILES][SECTORS]; /* by the disk's sector */
+    struct file_sector spare[SPARE_SECTORS];    /* by the file's own; mapped where it is claimed */
+    unsigned spare_laid_in;                     /* sectors, from the file's beginning */
+    bool spare_held;                            /* nothing is claimed */
+    unsigned spare_of[SECTORS];                 /* 1 + the spare sector that the disk's has; or 0 */
     struct io_op *ops[OPS_MAX];                 /* in flight */
     unsigned count;
     bool (*owns)(const struct iovec *buffer); /* whether it is guest memory */
 };
 
-static inline void op_check(const struct model_disk *model, const struct io_op *op)
+/* Takes the claims: each unit that was laid in goes to one place on the disk, once. */
+static inline void model_take_claims(struct model_disk *model)
+{
+    struct claim claims[CLAIMS_TAKEN_MAX];
+    size_t count;
+    while ((count = extent_map_take_claims(&model->disk.extents, claims, CLAIMS_TAKEN_MAX)) > 0) {
+        REQUIRE(!model->spare_held);
+        for (size_t i = 0; i < count; i++) {
+            unsigned at = (unsigned)(claims[i].offset / SECTOR);
+            unsigned spare = (unsigned)(claims[i].fd_offset / SECTOR);
+            unsigned length = (unsigned)(claims[i].length / SECTOR);
+            REQUIRE(length > 0 && (at | spare | length) % SPARE_UNIT == 0);
+            REQUIRE(at + length <= SECTORS && spare + length <= model->spare_laid_in);
+            for (unsigned j = 0; j < length; j++) {
+                struct file_sector *sector = &model->spare[spare + j];
+                REQUIRE(!sector->mapped && !sector->leaving && model->spare_of[at + j] == 0);
+                sector->mapped = true;
+                model->spare_of[at + j] = 1 + spare + j;
+            }
+        }
+    }
+}
+
+static inline void op_check_spare(struct model_disk *model, const struct io_op *op)
+{
+    model_take_claims(model);
+    uint64_t end = op->offset + op->length;
+    REQUIRE(op->length > 0 && end > op->offset && end <= model->spare_laid_in * SECTOR);
+    for (uint64_t at = op->offset; at < end; at += SECTOR - at % SECTOR) {
+        const struct file_sector *sector = &model->spare[at / SECTOR];
+        REQUIRE(sector->mapped || sector->leaving);
+    }
+}
+
+static inline void op_check(struct model_disk *model, const struct io_op *op)
 {
     unsigned file = (unsigned)(op->fd - FD_BASE);
-    REQUIRE(file < FILES && (file != READ_ONLY_FILE || op->kind == IO_READ));
+    REQUIRE(file <= SPARE_FILE && (file != READ_ONLY_FILE || op->kind == IO_READ));
     if (op->kind == IO_DATASYNC)
         return;
     REQUIRE(op->kind == IO_READ || !model->disk.read_only);
+    if (file == SPARE_FILE) {
+        op_check_spare(model, op);
+        return;
+    }
     uint64_t shift = file * FILE_SHIFT * SECTOR, end = op->offset + op->length;
     REQUIRE(op->length > 0 && op->offset >= shift && end > op->offset);
     REQUIRE(end <= shift + SECTORS * SECTOR);
@@ -123,6 +170,11 @@ static inline void model_settle(struct model_disk *model)
         if (sector->leaving && extent_map_is_quiet(&model->disk.extents, sector->leaving))
             sector->leaving = 0;
     }
+    for (unsigned i = 0; i < SPARE_SECTORS; i++) {
+        struct file_sector *sector = &model->spare[i];
+        if (sector->leaving && extent_map_is_quiet(&model->disk.extents, sector->leaving))
+            sector->leaving = 0;
+    }
     for (unsigned i = 0; i < model->count; i++)
         op_check(model, model->ops[i]);
 }
@@ -136,10 +188,16 @@ static inline void sectors_leave(struct model_disk *model, unsigned first, unsig
         if (sector->mapped)
             *sector = (struct file_sector){.leaving = ticket};
     }
+    for (unsigned i = first; i < first + count; i++) {
+        if (model->spare_of[i] != 0)
+            model->spare[model->spare_of[i] - 1] = (struct file_sector){.leaving = ticket};
+        model->spare_of[i] = 0;
+    }
 }
 
 static inline void model_withdraw(struct model_disk *model, unsigned first, unsigned count)
 {
+    model_take_claims(model);
     uint64_t ticket =
         extent_map_withdraw(&model->disk.extents, first * SECTOR, (uint64_t)count * SECTOR);
     sectors_leave(model, first, count, ticket);
@@ -159,12 +217,27 @@ static inline void model_push(struct model_disk *model, unsigned first, unsigned
             (zero ? EXTENT_ZERO : 0) | (read_only || file == READ_ONLY_FILE ? EXTENT_READ_ONLY : 0),
     };
     struct extent_map *map = &model->disk.extents;
+    model_take_claims(model);
     int error = extent_map_push(map, &extent, 1);
     REQUIRE(count > 0 ? error == 0 || error == -ENOMEM : error == -EINVAL);
     /* What it replaces may be in use still; a withdrawal of nothing tells until when. */
     sectors_leave(model, first, count, extent_map_withdraw(map, 0, 0));
     for (unsigned i = 0; i < count && !zero; i++)
         model->sectors[file][first + i].mapped = true;
+}
+
+/* Lays in so many units of spare space, as far as the file goes. */
+static inline void model_lay_in(struct model_disk *model, unsigned units)
+{
+    unsigned sectors = units * SPARE_UNIT;
+    if (model->spare_laid_in + sectors > SPARE_SECTORS)
+        return;
+    int error =
+        extent_map_add_spare(&model->disk.extents, FD_BASE + (int)SPARE_FILE, SPARE_UNIT * SECTOR,
+                             model->spare_laid_in * SECTOR, (uint64_t)sectors * SECTOR);
+    REQUIRE(units > 0 ? error == 0 || error == -ENOMEM : error == -EINVAL);
+    if (error == 0)
+        model->spare_laid_in += sectors;
 }
 
 /* One thing that the disk's owner can do. */
@@ -185,6 +258,14 @@ static inline void model_step(struct model_disk *model, struct fuzz_input *input
         break;
     case 3:
         disk_set_scripted(&model->disk, first & 7);
+        break;
+    case 4:
+        model_lay_in(model, count % 16);
+        break;
+    case 5:
+        extent_map_set_claiming(&model->disk.extents, kind & 64);
+        model_take_claims(model);
+        model->spare_held = !(kind & 64);
         break;
     default:
         model_push(model, first, count, (kind >> 3) % (FILES + 1), kind & 64);
