@@ -153,7 +153,8 @@ static int blk_start(struct queue_handler *handler, struct virtqueue *queues, un
 void blk_init(struct blk *blk, struct disk *disk, const struct blk_limits *limits)
 {
     *blk = (struct blk){
-        .handler = {.start = blk_start,
+        .handler = {.name = "tsvm-blk",
+                    .start = blk_start,
                     .free = blk_free,
                     .serve = blk_serve,
                     .exchange = blk_exchange,

@@ -179,6 +179,7 @@ static void *worker_main(void *argument)
     struct queue_worker *worker = argument;
     struct queue_handler *handler = worker->options.handler;
     struct io_engine *engine = worker->options.engine;
+    pthread_setname_np(pthread_self(), handler->name);
     io_engine_attach(engine);
     worker->kicks_on = true;
     kicks_disable(worker);

@@ -23,6 +23,7 @@
 
 /* What a device does with its chains. All but `start` and `free` run on the worker's thread. */
 struct queue_handler {
+    const char *name; /* of the thread, as top shows it: at most 15 characters */
     /*
      * Prepares for these queues; `event` is an eventfd that wakes the worker. Returns 0 or -errno.
      */

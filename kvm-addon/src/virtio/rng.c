@@ -76,6 +76,6 @@ static int rng_start(struct queue_handler *handler, struct virtqueue *queues, un
 void rng_init(struct rng *rng)
 {
     *rng = (struct rng){
-        .handler = {.start = rng_start, .free = rng_free, .serve = rng_serve},
+        .handler = {.name = "tsvm-rng", .start = rng_start, .free = rng_free, .serve = rng_serve},
     };
 }
