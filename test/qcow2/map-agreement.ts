@@ -46,8 +46,9 @@ function ourRun(image: DiskImage, start: number, most: number): Mapped {
     const run = layer.mapSync(start, Math.min(length, layer.sizeBytes - start));
     length = run.length;
     if (run.kind !== 'unallocated') {
-      if (run.kind === 'zero' && run.fileOffset === 0 && hasPlainZeroAtStart(layer)) {
-        length = Math.min(length, layer.clusterBytes);
+      const untilCluster1 = layer.clusterBytes - run.fileOffset;
+      if (run.kind === 'zero' && untilCluster1 > 0 && hasPlainZeroAtStart(layer)) {
+        length = Math.min(length, untilCluster1);
         return { start, length, kind: 'zero', depth: 0, offset: 0 };
       }
       if (run.file !== undefined && run.kind !== 'compressed') {

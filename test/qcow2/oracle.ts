@@ -18,6 +18,8 @@ export interface OraclePlan {
   readonly operations: number;
   /** Contests at the same time. */
   readonly lanes: number;
+  /** Goes on from this image of the run; from the beginning when not given. */
+  readonly first?: number | undefined;
   /** Only this image of the run. */
   readonly only?: number | undefined;
   /** Makes a stream that fails shorter; true when not given. */
@@ -47,7 +49,7 @@ class OracleRun {
   readonly #plan: OraclePlan;
   readonly #folder: string;
   readonly #patterns: Patterns;
-  #next = 0;
+  #next: number;
   #images = 0;
   #operations = 0;
   #failed = false;
@@ -55,6 +57,7 @@ class OracleRun {
   constructor(plan: OraclePlan, folder: string) {
     this.#plan = plan;
     this.#folder = folder;
+    this.#next = plan.first ?? 0;
     this.#patterns = new Patterns(join(folder, 'patterns'));
   }
 

@@ -10,6 +10,7 @@ export interface OracleNumbers {
   readonly seed: number;
   readonly images: number;
   readonly operations: number;
+  readonly first: number | undefined;
   readonly only: number | undefined;
 }
 
@@ -20,6 +21,7 @@ export function oraclePlan(environment: Environment): OracleNumbers {
     seed: seedOf(environment),
     images: images ?? Math.ceil(operations / OPERATIONS_PER_IMAGE),
     operations,
+    first: numberOf(environment, 'TSVM_QCOW2_FIRST'),
     only: numberOf(environment, 'TSVM_QCOW2_ONLY'),
   };
 }
