@@ -11,17 +11,17 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { after, type TestContext, test } from 'node:test';
-import type { DiskBackend } from '../../vmm/backends/disk/disk.ts';
+import { after, test } from 'node:test';
 import { ImageDisk } from '../../vmm/backends/disk/image-disk.ts';
 import { openDisk } from '../../vmm/backends/disk/open-disk.ts';
 import { closeImage, openImage } from '../../vmm/backends/disk/open-image.ts';
 import { Qcow2Image } from '../../vmm/backends/disk/qcow2/qcow2-image.ts';
 import { hostFiles } from '../../vmm/kvm/disk.ts';
-import type { DiskEngine } from '../../vmm/kvm/queue-workers.ts';
-import { BlockDriver, S_IOERR, S_OK, T_FLUSH } from '../support/block-driver.ts';
+import { attachDisk } from '../support/attached-disk.ts';
+import { S_IOERR, S_OK, T_FLUSH } from '../support/block-driver.ts';
 import { engines, pattern, temporaryFolder } from '../support/disk-fixtures.ts';
 import { DiskTraffic } from '../support/disk-traffic.ts';
+import { assertHolds } from '../support/qemu-content.ts';
 import { qemuCheck, qemuImgOutput } from '../support/qemu-img.ts';
 import { Random } from '../support/random.ts';
 
@@ -105,20 +105,6 @@ const IMAGES: Readonly<Record<string, () => Promise<Made>>> = {
   'a snapshot': () => withSnapshot('compat=1.1'),
 };
 
-async function attach(context: TestContext, disk: DiskBackend, engine: DiskEngine = 'threads') {
-  const driver = new BlockDriver({ backend: disk, engine });
-  let closed = false;
-  const close = async () => {
-    if (closed) return;
-    closed = true;
-    await driver.close();
-    disk.close();
-  };
-  context.after(close);
-  await driver.start();
-  return { driver, close };
-}
-
 function openQcow2(path: string, options: { cacheBytes?: number; extentsMax?: number } = {}) {
   const image = openImage(path, {
     format: 'qcow2',
@@ -131,25 +117,17 @@ function openQcow2(path: string, options: { cacheBytes?: number; extentsMax?: nu
   return new ImageDisk(image, { throwAway: false, close: () => closeImage(image), ...options });
 }
 
-async function assertContent(path: string, content: Uint8Array): Promise<void> {
-  const raw = newPath();
-  await qemuImgOutput('convert', '-f', 'qcow2', '-O', 'raw', path, raw);
-  assert.ok(Buffer.from(content).equals(readFileSync(raw)), 'QEMU finds what was written');
-  const { corruptions, leaks, checkErrors, text } = await qemuCheck(path);
-  assert.deepEqual([corruptions, leaks, checkErrors], [0, 0, 0], text);
-}
-
 for (const { engine, skip } of engines()) {
   for (const [name, make] of Object.entries(IMAGES)) {
     test(`${name}, ${engine}: random requests, seed ${SEED}`, { skip }, async (context) => {
       const { path, content } = await make();
-      const { driver, close } = await attach(context, openQcow2(path), engine);
+      const { driver, close } = await attachDisk(context, openQcow2(path), engine);
       const traffic = new DiskTraffic(driver, content, new Random(SEED));
       for (let batch = 0; batch < BATCHES; batch++) await traffic.batch(8);
       await traffic.compare();
       assert.deepEqual(driver.scriptErrors, []);
       await close();
-      await assertContent(path, traffic.model);
+      await assertHolds(path, traffic.model);
     });
   }
 }
@@ -157,23 +135,23 @@ for (const { engine, skip } of engines()) {
 test(`few extents and few tables in memory: random requests, seed ${SEED}`, async (context) => {
   const { path, content } = await create('cluster_size=512');
   const disk = openQcow2(path, { cacheBytes: 2048, extentsMax: 64 });
-  const { driver, close } = await attach(context, disk);
+  const { driver, close } = await attachDisk(context, disk);
   const traffic = new DiskTraffic(driver, content, new Random(SEED));
   for (let batch = 0; batch < BATCHES; batch++) await traffic.batch(4);
   await traffic.compare();
   await close();
-  await assertContent(path, traffic.model);
+  await assertHolds(path, traffic.model);
 });
 
 for (const [name, make] of Object.entries({ snapshot: withSnapshot, compressed: overCompressed })) {
   test(`requests of one place at once see no other’s bytes: ${name}, seed ${SEED}`, async (context) => {
     const { path, content } = await make('cluster_size=4k');
-    const { driver, close } = await attach(context, openQcow2(path));
+    const { driver, close } = await attachDisk(context, openQcow2(path));
     const traffic = new DiskTraffic(driver, content, new Random(SEED));
     for (let round = 0; round < BATCHES; round++) await traffic.contend(8);
     await traffic.compare();
     await close();
-    await assertContent(path, traffic.model);
+    await assertHolds(path, traffic.model);
   });
 }
 
@@ -191,7 +169,7 @@ for (const format of ['raw', 'qcow2'] as const) {
       backing: 'same-folder',
       hostFiles: hostFiles(),
     });
-    const { driver, close } = await attach(context, disk);
+    const { driver, close } = await attachDisk(context, disk);
     const traffic = new DiskTraffic(driver, content, new Random(SEED));
     for (let batch = 0; batch < BATCHES; batch++) await traffic.batch(8);
     await traffic.compare();
@@ -202,7 +180,7 @@ for (const format of ['raw', 'qcow2'] as const) {
 
 test('what was flushed is in the file, with what finds it', async (context) => {
   const { path } = await create('compat=1.1');
-  const { driver } = await attach(context, openQcow2(path));
+  const { driver } = await attachDisk(context, openQcow2(path));
   const content = new Uint8Array(SIZE);
   for (const [round, offset] of [0, 3 * MIB, 64 * 1024, MIB + 512].entries()) {
     const data = pattern(8192, round);
@@ -211,13 +189,13 @@ test('what was flushed is in the file, with what finds it', async (context) => {
     assert.equal((await driver.request({ type: T_FLUSH })).status, S_OK);
     const copy = newPath();
     copyFileSync(path, copy);
-    await assertContent(copy, content);
+    await assertHolds(copy, content);
   }
 });
 
 test('a flush is the data plane’s own when no metadata is dirty', async (context) => {
   const { path } = await create('compat=1.1');
-  const { driver } = await attach(context, openQcow2(path));
+  const { driver } = await attachDisk(context, openQcow2(path));
   const asked = () => driver.transport.statistics()['scriptRequests'] ?? 0;
   await driver.write(0, pattern(4096, 1));
   await driver.request({ type: T_FLUSH });
@@ -236,7 +214,7 @@ test('a flush is the data plane’s own when no metadata is dirty', async (conte
 test('what is in few runs is found for many requests at once', async (context) => {
   // Of 1024 clusters each, 8 spans: the whole disk.
   const { path } = await create('cluster_size=512');
-  const { driver } = await attach(context, openQcow2(path));
+  const { driver } = await attachDisk(context, openQcow2(path));
   for (let offset = MIB / 4; offset < SIZE; offset += MIB / 2) {
     assert.equal((await driver.read(offset / 512, 4096)).status, S_OK);
   }
@@ -250,7 +228,7 @@ test('the file ends where it did, or where what was written ends', async (contex
     const { path } = await create('compat=1.1');
     const sizeBefore = statSync(path).size + tailBytes;
     truncateSync(path, sizeBefore);
-    const { driver, close } = await attach(context, openQcow2(path));
+    const { driver, close } = await attachDisk(context, openQcow2(path));
     const data = pattern(4096, 1);
     await driver.write(0, data);
     if (tailBytes === 0) assert.ok(statSync(path).size > sizeBefore, 'it grows ahead');
@@ -261,7 +239,7 @@ test('the file ends where it did, or where what was written ends', async (contex
     assert.ok(blocks * 512 <= imageEndOffset, 'no space is kept for what was not written');
     const content = new Uint8Array(SIZE);
     content.set(data);
-    await assertContent(path, content);
+    await assertHolds(path, content);
   }
 });
 
@@ -278,7 +256,7 @@ test('a table entry that lies fails the requests that need it, and no others', a
   const fd = openSync(path, 'r+');
   writeSync(fd, entry, 0, 8, l2Offset);
   closeSync(fd);
-  const { driver } = await attach(context, openQcow2(path));
+  const { driver } = await attachDisk(context, openQcow2(path));
   assert.equal((await driver.read(0, 4096)).status, S_IOERR);
   assert.match(String(driver.scriptErrors[0]), /entry 0 of L2 table 0 points to/);
   assert.equal((await driver.write(0, pattern(512, 1))).status, S_IOERR);

@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { promisify } from 'node:util';
 import { TsvmError } from '../../errors.ts';
+import { assertDeviceHolds } from './device-size.ts';
 import type { ImageFile } from './image-file.ts';
 import type { FileLocks } from './lock.ts';
 import { createFile, type OpenedFile, openFile } from './open-file.ts';
@@ -144,6 +145,9 @@ export class HostFile implements ImageFile {
 
   allocateSync(offset: number, length: number): void {
     if (length === 0) return;
+    assertDeviceHolds(this, offset + length);
+    // It has all the space that it will ever have.
+    if (this.isBlockDevice) return;
     this.#do('reserving space in', offset, () => {
       if (this.#supported(() => this.#hostFiles.allocateFile(this.fd, offset, length))) return;
       // No space is reserved then, which may make a later write fail: not an error here.
@@ -229,6 +233,8 @@ export class HostFile implements ImageFile {
       const code = errorCode(error);
       // ENODEV: a block device that can neither discard nor zero; see fallocate(2).
       if (code === 'EOPNOTSUPP' || code === 'ENOSYS' || code === 'ENODEV') return false;
+      // The range is no multiple of the device's sectors.
+      if (code === 'EINVAL' && this.isBlockDevice) return false;
       throw error;
     }
   }
@@ -252,7 +258,8 @@ export class HostFile implements ImageFile {
   #failure(what: string, offset: number, cause: unknown): TsvmError {
     if (cause instanceof TsvmError) return cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
-    const advice = ADVICE[errorCode(cause) ?? ''] ?? '';
+    const advices = this.isBlockDevice ? DEVICE_ADVICE : ADVICE;
+    const advice = advices[errorCode(cause) ?? ''] ?? '';
     return new TsvmError('disk-io', `${what} ${this.path} at ${offset}: ${reason}${advice}`, {
       cause,
     });
@@ -263,6 +270,9 @@ const ADVICE: Readonly<Record<string, string>> = {
   ENOSPC: '; free some space on the file system',
   EDQUOT: '; free some space, or ask for a larger quota',
   EFBIG: '; the file system has no larger files, or the limit is set by "ulimit -f"',
+};
+const DEVICE_ADVICE: Readonly<Record<string, string>> = {
+  ENOSPC: '; the block device, or what it lies on, has to be larger',
 };
 
 function errorCode(error: unknown): string | undefined {

@@ -37,10 +37,14 @@ export interface FileLocks {
  */
 export function lockDisk(locks: FileLocks, fd: number, path: string, readOnly: boolean): void {
   if (tryLock(locks, fd, readOnly)) return;
-  const holder = lockHolder(fd);
-  throw new TsvmError(
+  throw diskInUse(lockHolder(fd) ?? 'another program', path);
+}
+
+/** @param user a noun phrase for the message */
+export function diskInUse(user: string, path: string): TsvmError {
+  return new TsvmError(
     'disk-locked',
-    `${path} is in use by ${holder ?? 'another program'}: a disk has one writer, or readers only`,
+    `${path} is in use by ${user}: a disk has one writer, or readers only`,
   );
 }
 
@@ -67,7 +71,7 @@ function isConflict(error: unknown): boolean {
  * A process that holds a lock on the file, if we may look into it. The kernel names no process for
  * these locks in /proc/locks: it is found by the lock of one of its open files.
  */
-function lockHolder(fd: number): string | undefined {
+export function lockHolder(fd: number): string | undefined {
   const own = fstatSync(fd);
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {

@@ -8,7 +8,10 @@ import {
   statSync,
 } from 'node:fs';
 import { TsvmError } from '../../errors.ts';
-import { type FileLocks, lockDisk } from './lock.ts';
+import { diskInUse, type FileLocks, lockDisk, lockHolder } from './lock.ts';
+
+/** The unit of sizes in sysfs, whatever the device's own sectors are. */
+const SYSFS_SECTOR_BYTES = 512;
 
 /** An open file that holds a disk or an image, locked unless that was not asked for. */
 export interface OpenedFile {
@@ -30,10 +33,12 @@ export function openFile(
   locks: FileLocks | undefined,
 ): OpenedFile {
   // Asked before it is opened: a pipe would block, and a device might act.
-  const blockDevice = checkKind(path, statDisk(path));
-  // O_EXCL keeps a block device from being opened while the host has it mounted: see open(2).
-  const exclusive = blockDevice && !readOnly ? constants.O_EXCL : 0;
-  const fd = openDisk(path, (readOnly ? constants.O_RDONLY : constants.O_RDWR) | exclusive);
+  const stats = statDisk(path);
+  const isBlockDevice = checkKind(path, stats);
+  const fd =
+    isBlockDevice && !readOnly
+      ? openDeviceForWriting(path, stats)
+      : openDisk(path, readOnly ? constants.O_RDONLY : constants.O_RDWR);
   return lockOpened(fd, path, readOnly, locks);
 }
 
@@ -56,7 +61,9 @@ function lockOpened(
     const stats = fstatSync(fd);
     const isBlockDevice = checkKind(path, stats);
     if (locks !== undefined) lockDisk(locks, fd, path, readOnly);
-    const sizeBytes = isBlockDevice ? blockDeviceBytes(stats) : stats.size;
+    const sizeBytes = isBlockDevice
+      ? deviceAttribute(stats, 'size') * SYSFS_SECTOR_BYTES
+      : stats.size;
     return { fd, isBlockDevice, sizeBytes };
   } catch (error) {
     closeSync(fd);
@@ -79,6 +86,38 @@ function statDisk(path: string): Stats {
   }
 }
 
+/** Linux lets a read-only device be opened for writing, and fails the writes. */
+function openDeviceForWriting(path: string, stats: Stats): number {
+  if (deviceAttribute(stats, 'ro') !== 0) {
+    throw new TsvmError(
+      'file-unreadable',
+      `the disk ${path} is a read-only block device: it cannot be written; a machine can have it ` +
+        'with "ro"',
+    );
+  }
+  // O_EXCL keeps a block device from being opened while the host has it mounted: see open(2).
+  const flags = constants.O_RDWR | constants.O_EXCL;
+  try {
+    return openSync(path, flags);
+  } catch (cause) {
+    throw isBusy(cause) ? inUse(path) : unreadable(path, cause);
+  }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'EBUSY';
+}
+
+/** Another machine of ours does not let it be opened, before a lock can be asked for. */
+function inUse(path: string): TsvmError {
+  const fd = openDisk(path, constants.O_RDONLY);
+  try {
+    return diskInUse(lockHolder(fd) ?? 'the host, which may have it mounted', path);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** Node opens every file with O_CLOEXEC. */
 function openDisk(path: string, flags: number): number {
   try {
@@ -95,10 +134,9 @@ function unreadable(path: string, cause: unknown): TsvmError {
   });
 }
 
-/** sysfs counts in units of 512 bytes whatever the device's own sectors are. */
-function blockDeviceBytes({ rdev }: Stats): number {
+/** A number that the kernel says of a block device: Documentation/ABI/stable/sysfs-block. */
+function deviceAttribute({ rdev }: Stats, name: 'ro' | 'size'): number {
   const major = Math.floor(rdev / 256) % 4096;
   const minor = (rdev % 256) + Math.floor(rdev / 2 ** 20) * 256;
-  const sectors = readFileSync(`/sys/dev/block/${major}:${minor}/size`, 'utf8');
-  return Number(sectors) * 512;
+  return Number(readFileSync(`/sys/dev/block/${major}:${minor}/${name}`, 'utf8'));
 }

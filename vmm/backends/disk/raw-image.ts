@@ -73,9 +73,10 @@ export class RawImage implements DiskImage {
 
   resizeSync(sizeBytes: number): void {
     if (this.file.isBlockDevice) {
+      if (sizeBytes === this.#sizeBytes) return;
       throw new TsvmError(
         'invalid-config',
-        `${this.file.path} is a block device: it has the size that it has`,
+        `${this.file.path} is a block device: resize the device itself`,
       );
     }
     this.file.truncateSync(sizeBytes);

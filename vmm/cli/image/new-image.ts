@@ -1,4 +1,5 @@
 import { dirname, isAbsolute, join } from 'node:path';
+import { assertDeviceHolds } from '../../backends/disk/device-size.ts';
 import type { DiskFormat } from '../../backends/disk/format.ts';
 import type { HostFiles } from '../../backends/disk/host-file.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
@@ -9,6 +10,9 @@ import { preallocateRaw } from '../../backends/disk/tools/preallocate-raw.ts';
 import { TsvmError } from '../../errors.ts';
 import type { CreationOptions } from './creation-options.ts';
 import { NewFile } from './new-file.ts';
+
+/** Image formats have their signatures in the first sector. */
+const SIGNATURE_BYTES = 512;
 
 /** What a new image is to be: all that the options did not say has been decided. */
 export interface NewImagePlan {
@@ -40,9 +44,10 @@ export class NewImage {
     }
   }
 
-  /** What it consists of reads as zeroes from the start. */
+  /** It reads as zeroes from the start: qcow2 does so on whatever it lies. */
   get isZero(): boolean {
-    return !this.#file.inPlace && !this.#dataFile?.inPlace;
+    const { format, options } = this.#plan;
+    return format === 'qcow2' || !this.#file.inPlace || options.preallocation === 'full';
   }
 
   /** Paths of what is overwritten in place, since it is no file that could be replaced. */
@@ -58,8 +63,10 @@ export class NewImage {
     const { file } = this.#file;
     const { preallocation = 'off' } = options;
     if (format === 'raw') {
+      assertDeviceHolds(file, sizeBytes);
       if (!file.isBlockDevice) file.truncateSync(sizeBytes);
-      else if (file.sizeBytes() < sizeBytes) throw tooSmall(file.path, file.sizeBytes(), sizeBytes);
+      // What is there must not be taken for the image of another format, as QEMU sees to as well.
+      else file.writeZeroesSync(0, Math.min(SIGNATURE_BYTES, sizeBytes), true);
       return preallocateRaw(file, preallocation, 0, sizeBytes, signal);
     }
     const { dataFile: name, rawDataFile: raw = false } = options;
@@ -112,8 +119,4 @@ export class NewImage {
     if (rawDataFile !== true) return undefined;
     throw new TsvmError('invalid-config', 'data_file_raw=on needs a data_file');
   }
-}
-
-function tooSmall(path: string, bytes: number, needed: number): TsvmError {
-  return new TsvmError('invalid-config', `${path} has ${bytes} bytes, and ${needed} are needed`);
 }

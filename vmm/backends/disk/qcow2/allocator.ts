@@ -118,11 +118,13 @@ export class Allocator {
   /**
    * Finds room for `count` adjoining clusters, and before them for those refcount blocks that the
    * whole needs and that do not exist.
+   * @throws TsvmError `disk-io` when a block device has no such room: nothing has changed then
    */
   findArea(count: number): { first: number; missing: number } {
     let first = this.#nextFree(this.#cursor);
     for (;;) {
       const missing = this.#missingBlocks(first, count);
+      this.#assertInDevice(first + missing + count);
       const busy = this.#firstBusy(first, missing + count);
       if (busy === undefined) return { first, missing };
       first = this.#nextFree(busy + 1);
@@ -211,6 +213,7 @@ export class Allocator {
     let count = this.#freeRun(first, wanted);
     // A run is fresh as a whole or not at all.
     if (first < this.#freshFrom) count = Math.min(count, this.#freshFrom - first);
+    this.#assertInDevice(first + count);
     const run = this.#take(first, count);
     this.#cursor = first + count;
     return run;
@@ -224,18 +227,20 @@ export class Allocator {
 
   /** Takes clusters that are free, if they may be used. */
   #take(first: number, count: number): ClusterRun {
-    const { file, geometry } = this.#host;
     const fresh = this.#isFresh(first);
-    const end = first + count;
-    if (file.isBlockDevice && end * geometry.clusterBytes > file.sizeBytes()) {
-      throw new TsvmError('disk-io', `${file.path} is full: the image needs a larger block device`);
-    }
     const metadata = this.#host.metadataClusters().firstIn(first, count);
     if (metadata !== undefined) {
       this.#host.corrupt(`the refcount of cluster ${metadata}, which holds metadata, is 0`);
     }
-    this.#freshFrom = Math.max(this.#freshFrom, end);
+    this.#freshFrom = Math.max(this.#freshFrom, first + count);
     return { first, count, fresh };
+  }
+
+  /** Asked before anything refers to the clusters before `end`, be it in memory only. */
+  #assertInDevice(end: number): void {
+    const { file, geometry } = this.#host;
+    if (!file.isBlockDevice || end * geometry.clusterBytes <= file.sizeBytes()) return;
+    throw new TsvmError('disk-io', `${file.path} is full: the image needs a larger block device`);
   }
 
   /** A block device has whatever it had before. */

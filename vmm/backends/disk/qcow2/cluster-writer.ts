@@ -282,9 +282,11 @@ export class ClusterWriter {
 
   /** Brings the present content of a guest range to its new place. */
   #copy(placement: Placement, from: number, to: number): void {
-    const { dataFile } = this.#metadata;
-    for (let at = from; at < to; at += COPY_BYTES) {
-      const length = Math.min(COPY_BYTES, to - at);
+    const { dataFile, geometry, header } = this.#metadata;
+    // An external data file ends where the disk does, and a block device cannot go on.
+    const end = geometry.externalData ? Math.min(to, header.current.sizeBytes) : to;
+    for (let at = from; at < end; at += COPY_BYTES) {
+      const length = Math.min(COPY_BYTES, end - at);
       const host = placement.host + at - placement.guest;
       if (this.#reader.readsAsZero(at, length)) {
         if (!placement.fresh) dataFile.writeZeroesSync(host, length, false);

@@ -1,3 +1,4 @@
+import { assertDeviceHolds } from '../device-size.ts';
 import type { ImageFile } from '../image-file.ts';
 import { type CheckedOptions, type CreateOptions, checkCreateOptions } from './create-options.ts';
 import { featureNameTable } from './feature-names.ts';
@@ -24,7 +25,8 @@ interface Layout {
 /**
  * Writes a new, empty image into a file, and makes it durable. A file's old content is lost. The
  * header comes last: until then the file is no qcow2 image.
- * @throws TsvmError `invalid-config` for options that contradict each other, `disk-io`
+ * @throws TsvmError `invalid-config` for options that contradict each other, `disk-io`; a block
+ * device that is too small is as it was then
  */
 export function createQcow2(file: ImageFile, options: CreateOptions): void {
   const checked = checkCreateOptions(options);
@@ -35,6 +37,9 @@ export function createQcow2(file: ImageFile, options: CreateOptions): void {
   const l1Offset = refcountBlocksOffset + layout.refcountBlocks * clusterBytes;
   const header = newHeader(checked, { ...layout, refcountTableOffset, l1Offset });
   const headerBytes = encodeHeader(header);
+  const { dataFile } = checked;
+  assertDeviceHolds(file, layout.totalClusters * clusterBytes);
+  if (dataFile !== undefined) assertDeviceHolds(dataFile.file, checked.sizeBytes);
 
   // Not when it is empty: ext4 lets the close of a file that was cut to nothing wait for the disk.
   if (!file.isBlockDevice && file.sizeBytes() > 0) file.truncateSync(0);
@@ -44,7 +49,6 @@ export function createQcow2(file: ImageFile, options: CreateOptions): void {
   file.datasyncSync();
   file.writeSync(0, headerBytes);
   file.datasyncSync();
-  const { dataFile } = checked;
   if (dataFile === undefined) return;
   if (!dataFile.file.isBlockDevice) {
     dataFile.file.truncateSync(0);

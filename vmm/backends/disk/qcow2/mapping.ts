@@ -33,7 +33,10 @@ export function plainRun(kind: RunKind, length: number): ImageRun {
   return { kind, length, file: undefined, fileOffset: 0, writable: false };
 }
 
-/** A run that has a place in the data file. `owned`: nothing else refers to it. */
+/**
+ * A run that has a place in the data file, or the part of it before the end of a block device: what
+ * lies behind that cannot be written. `owned`: nothing else refers to it.
+ */
 export function placedRun(
   metadata: ImageMetadata,
   kind: 'data' | 'zero',
@@ -41,12 +44,16 @@ export function placedRun(
   fileOffset: number,
   owned: boolean,
 ): ImageRun {
+  const { dataFile } = metadata;
+  const room = dataFile.isBlockDevice ? dataFile.sizeBytes() - fileOffset : length;
+  const there = room > 0 ? Math.min(length, room) : length;
   const writable =
     kind === 'data' &&
     owned &&
     !metadata.readOnly &&
-    isSafelyWritable(metadata, fileOffset, length);
-  return { kind, length, file: metadata.dataFile, fileOffset, writable };
+    room > 0 &&
+    isSafelyWritable(metadata, fileOffset, there);
+  return { kind, length: there, file: dataFile, fileOffset, writable };
 }
 
 /** @throws TsvmError `invalid-disk` when an entry's host cluster cannot be a guest's */

@@ -1,4 +1,5 @@
 import { TsvmError } from '../../../errors.ts';
+import { assertDeviceHolds } from '../device-size.ts';
 import type { DiskImage, ImageRun } from '../image.ts';
 import type { ImageFile } from '../image-file.ts';
 import type { FileRange } from '../spare-space.ts';
@@ -58,7 +59,8 @@ export class Qcow2Image implements DiskImage {
   /**
    * Opens an image whose files are open, and which owns them from then on.
    * @throws TsvmError `invalid-disk` when the header lies, or when it says that the image is corrupt
-   * and it is to be written; `invalid-config` when the external data file is missing
+   * and it is to be written; `invalid-config` when the external data file is missing, `disk-io` when
+   * that is a block device smaller than the disk
    */
   static open(file: ImageFile, options: Qcow2Options): Qcow2Image {
     const header = options.header ?? parseHeader(file);
@@ -72,6 +74,7 @@ export class Qcow2Image implements DiskImage {
     if (header.externalDataFile && options.dataFile === undefined) {
       throw new TsvmError('invalid-config', `${file.path} needs its external data file`);
     }
+    if (options.dataFile !== undefined) assertDeviceHolds(options.dataFile, header.sizeBytes);
     return new Qcow2Image(file, header, options);
   }
 

@@ -1,4 +1,5 @@
 import { TsvmError } from '../../../errors.ts';
+import { assertDeviceHolds } from '../device-size.ts';
 import { cutFile } from './file-cut.ts';
 import type { ImageMetadata } from './image-metadata.ts';
 import { L1_ENTRY_BYTES, L1Table } from './l1-table.ts';
@@ -17,7 +18,7 @@ export interface ResizeSteps {
 
 /**
  * Changes what a guest sees of the image's size, durably.
- * @throws TsvmError `invalid-config` for a size that cannot be
+ * @throws TsvmError `invalid-config` for a size that cannot be, `disk-io`
  */
 export function resizeImage(metadata: ImageMetadata, sizeBytes: number, steps: ResizeSteps): void {
   const { file, geometry, header } = metadata;
@@ -50,6 +51,7 @@ function grow(
 ): void {
   const { dataFile, geometry, header, l1 } = metadata;
   const oldSize = header.current.sizeBytes;
+  if (geometry.externalData) assertDeviceHolds(dataFile, sizeBytes);
   if (entries > l1.entries) moveL1(metadata, entries, steps);
   if (geometry.rawExternalData && dataFile.sizeBytes() < sizeBytes && !dataFile.isBlockDevice) {
     dataFile.truncateSync(sizeBytes);
