@@ -61,6 +61,10 @@ export class MemoryImageFile implements ImageFile {
     this.#size = Math.max(this.#size, offset + length);
   }
 
+  discardSync(offset: number, length: number): void {
+    this.writeZeroesSync(offset, length, true);
+  }
+
   allocateSync(offset: number, length: number): void {
     this.#size = Math.max(this.#size, offset + length);
   }

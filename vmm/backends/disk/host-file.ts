@@ -143,6 +143,12 @@ export class HostFile implements ImageFile {
     if (end > this.sizeBytes()) this.allocateSync(end - 1, 1);
   }
 
+  discardSync(offset: number, length: number): void {
+    this.#do('discarding', offset, () =>
+      this.#supported(() => this.#hostFiles.zeroFile(this.fd, offset, length, true)),
+    );
+  }
+
   allocateSync(offset: number, length: number): void {
     if (length === 0) return;
     assertDeviceHolds(this, offset + length);

@@ -27,6 +27,8 @@ export interface ImageFile {
    * `deallocate`: gives the space back where the file system can; else the space stays reserved.
    */
   writeZeroesSync(offset: number, length: number, deallocate: boolean): void;
+  /** Gives space inside the file back where the host can; what the range reads as is anything then. */
+  discardSync(offset: number, length: number): void;
   /** Reserves space for the range, which reads as before (a file's new part: zeroes). */
   allocateSync(offset: number, length: number): void;
   /**

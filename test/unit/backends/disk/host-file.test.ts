@@ -109,6 +109,21 @@ const ZEROING: Readonly<Record<string, HostFiles>> = {
   }),
 };
 
+test('a discard gives space back, and writes nothing where that cannot be done', () => {
+  const holes = newFile(host());
+  holes.writeSync(0, data);
+  holes.discardSync(64 * KIB, 64 * KIB);
+  assert.equal(holes.nextHoleSync(0), 64 * KIB);
+  holes.close();
+  const plain = newFile(host({ zeroFile: failing('EOPNOTSUPP') }));
+  plain.writeSync(0, data);
+  plain.discardSync(64 * KIB, 64 * KIB);
+  const bytes = new Uint8Array(data.length);
+  plain.readSync(0, bytes);
+  assert.deepEqual(bytes, new Uint8Array(data));
+  plain.close();
+});
+
 for (const [name, files] of Object.entries(ZEROING)) {
   for (const deallocate of [true, false]) {
     test(`zeroes ${deallocate ? 'with' : 'without'} deallocation, ${name}`, () => {

@@ -200,7 +200,7 @@ export class Allocator {
       const offset = (runs[run] ?? 0) * geometry.clusterBytes;
       const length = (runs[run + 1] ?? 0) * geometry.clusterBytes;
       const inside = Math.min(length, fileBytes - offset);
-      if (inside > 0) file.writeZeroesSync(offset, inside, true);
+      if (inside > 0) file.discardSync(offset, inside);
     }
   }
 

@@ -94,6 +94,10 @@ class SnapshotFile implements ImageFile {
     this.#refuse();
   }
 
+  discardSync(): void {
+    this.#refuse();
+  }
+
   allocateSync(): void {
     this.#refuse();
   }
