@@ -34,7 +34,8 @@ const PREPARED_BYTES_MAX = 16 * 2 ** 20;
  * A disk whose bytes an image has, whatever its format, with its backing images. The data plane
  * serves what has been mapped to extents; all else comes here:
  *
- * - A read maps the whole span around it, a part of the disk that is large enough for the next ones.
+ * - A read maps the whole span around it, a part of the disk that is large enough for the next ones,
+ *   and some behind that where this is quick.
  *   What has no extent, compressed clusters mainly, is read here.
  * - A write makes its clusters writable, and the data plane writes. To zeroes it need not come here:
  *   the data plane has spare clusters for it, and says afterwards which it has used. While this side

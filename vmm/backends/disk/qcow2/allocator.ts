@@ -89,8 +89,9 @@ export class Allocator {
 
   /** Reserved clusters get refcount 1. */
   useReserved(first: number, count: number): void {
-    this.#reserved.remove(first, count);
+    // First what may fail, and can be done again.
     this.#setRefcounts({ first, count }, 1);
+    this.#reserved.remove(first, count);
   }
 
   /** Reserved clusters, not used, become free again: they still read as zeroes. */

@@ -88,18 +88,17 @@ export class ClusterWriter {
 
   /** In one table. */
   #adoptPart(table: CachedTable, index: number, count: number, host: number): void {
-    const { clusterBytes } = this.#metadata.geometry;
-    for (let done = 0; done < count; ) {
-      const first = done;
-      while (done < count && !this.#isAt(table, index + done, host + done * clusterBytes)) done++;
-      const place = host + first * clusterBytes;
-      if (done > first) this.#metadata.allocator.useReserved(place / clusterBytes, done - first);
-      for (let cluster = first; cluster < done; cluster++) {
-        const place = host + cluster * clusterBytes;
+    const { allocator, geometry } = this.#metadata;
+    const place = (cluster: number) => host + cluster * geometry.clusterBytes;
+    for (let end = 0; end < count; end++) {
+      const first = end;
+      while (end < count && !this.#isAt(table, index + end, place(end))) end++;
+      if (end > first) allocator.useReserved(place(first) / geometry.clusterBytes, end - first);
+      for (let cluster = first; cluster < end; cluster++) {
+        const entry = [ownedHigh(place(cluster)), lowWord(place(cluster))] as const;
         this.freeEntry(table, index + cluster);
-        this.setEntry(table, index + cluster, ownedHigh(place), lowWord(place), 0, 0xffff_ffff);
+        this.setEntry(table, index + cluster, ...entry, 0, 0xffff_ffff);
       }
-      while (done < count && this.#isAt(table, index + done, host + done * clusterBytes)) done++;
     }
   }
 

@@ -290,8 +290,8 @@ export class Qcow2Image implements DiskImage {
   /** The file may have grown for writes that did not come. */
   #cutSpare(): void {
     const { endOffset } = this.metadata.allocator;
-    if (!this.file.isBlockDevice && this.file.sizeBytes() > endOffset)
-      this.file.truncateSync(endOffset);
+    if (this.file.isBlockDevice || this.file.sizeBytes() <= endOffset) return;
+    this.file.truncateSync(endOffset);
   }
 
   *#mappedWrites(offset: number, data: Uint8Array): Generator<Promise<void>> {
