@@ -55,7 +55,7 @@ In the terminal, Ctrl-A x ends the machine and Ctrl-A h shows the keys.
 
 Examples:
   tsvm boot                                    the default guest, in this terminal
-  tsvm boot --cpus 2 --memory 1G --disk data.img
+  tsvm boot --cpus 2 --memory 1G --disk root.img   the default kernel, this disk as its root
   tsvm boot --kernel vmlinuz --initrd initrd.img --append "root=/dev/vda1" --disk debian.raw
   printf 'uname -a\\npoweroff\\n' | tsvm boot   input from a pipe`;
 
@@ -66,7 +66,7 @@ export function bootCommand(): Command {
     .option('--initrd <file>', 'initial RAM disk')
     .option(
       '--disk <file[,ro][,overlay][,format=raw|qcow2][,backing=allow]>',
-      'a disk; may be given again; the first is /dev/vda',
+      'a disk, instead of the default guest’s; may be given again; the first is /dev/vda',
       collect(parseDisk),
       [],
     )
