@@ -1,0 +1,187 @@
+/* The state of one vCPU that the engine runs. Owned by its thread but for what is said to be
+ * shared. */
+#ifndef TSVM_PVM_CPU_H
+#define TSVM_PVM_CPU_H
+
+#include <linux/kvm.h>
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "insn.h"
+
+#define PAGE_SIZE 4096ull
+#define PAGE_OFFSET 4095ull
+#define PAGE_BASE (~PAGE_OFFSET)
+
+/* Indices into the register file: the processor's encoding, then two of ours. */
+enum cpu_register {
+    REG_RAX,
+    REG_RCX,
+    REG_RDX,
+    REG_RBX,
+    REG_RSP,
+    REG_RBP,
+    REG_RSI,
+    REG_RDI,
+    REG_R8,
+    REG_R9,
+    REG_R10,
+    REG_R11,
+    REG_R12,
+    REG_R13,
+    REG_R14,
+    REG_R15,
+    REG_ZERO, /* always 0: operands without a base or an index */
+    REG_PAGE, /* virtual address of the page that executes: RIP = r[REG_PAGE] + insn_offset() */
+    CPU_REGISTERS,
+};
+
+/* Indices of segment_base. Others than FS and GS have base 0, or the instruction is not ours. */
+enum cpu_segment_base { BASE_NONE, BASE_FS, BASE_GS, CPU_SEGMENT_BASES };
+
+/*
+ * Which accesses a TLB serves. Supervisor accesses to user pages need EFLAGS.AC where CR4.SMAP is
+ * set (SDM 3A 4.6.1), so STAC and CLAC choose between two TLBs.
+ */
+enum tlb_mode { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_MODES };
+
+#define TLB_ENTRIES 512
+#define CODE_TLB_ENTRIES 256
+#define TLB_NO_TAG (~0ull)
+
+struct tlb_entry {
+    uint64_t read; /* the page's virtual address if it may be read, else TLB_NO_TAG */
+    uint64_t
+        write;     /* the same for writes: its dirty bit is set, it holds no code and is no table */
+    uint8_t *page; /* host address of the page; always inside guest memory, valid or not */
+    uint64_t reserved;
+};
+
+struct code_page;
+struct code_tlb_entry {
+    uint64_t tag; /* virtual address of the page */
+    struct code_page *page;
+};
+
+struct code_cache;
+struct engine;
+
+/* A recent call, so that its RET needs no lookup. */
+struct return_entry {
+    uint64_t va;   /* where it returns to */
+    uint64_t page; /* REG_PAGE of the call: not va's where the call ends its page */
+    struct insn *insn;
+    uint32_t generation;
+};
+#define RETURN_STACK_ENTRIES 16
+
+/* Why the interpreter came back; see interpret(). */
+enum interpreted {
+    INTERPRETED_ATTENTION =
+        1, /* cpu.attention is set or the budget is used up; rip is the next instruction */
+    INTERPRETED_EXCEPTION, /* cpu.exception is to be delivered */
+    INTERPRETED_ONCE,      /* execute the instruction at rip alone, by interpret_once() */
+    INTERPRETED_STEP,      /* the instruction at rip is KVM's to execute */
+    INTERPRETED_NATIVE,    /* CPL 3: the instruction at rip, and what follows, runs natively */
+    INTERPRETED_HALT,      /* HLT was executed; rip is behind it */
+    INTERPRETED_STOPPED,   /* a device access was called off by the order to stop; rip is at it */
+};
+
+struct cpu_exception {
+    uint8_t vector;
+    bool has_error;
+    bool software; /* INT n, INT3, INTO: rip is behind the instruction, gate DPL is checked */
+    uint32_t error;
+    uint64_t address; /* CR2 of a #PF; DR6 bits of a #DB */
+};
+
+/* cpu.attention: why a vCPU should leave the interpreter. Set by any thread. */
+enum cpu_attention {
+    ATTENTION_INTERRUPT = 1 << 0, /* look at the interrupt controllers */
+    ATTENTION_REQUESTS = 1 << 1,  /* requests of other vCPUs wait (safepoint.h) */
+    ATTENTION_ORDER = 1 << 2,     /* the order to park or stop was given */
+    ATTENTION_SET = 1 << 31,      /* set with each of them: makes the field negative */
+};
+
+struct cpu {
+    uint64_t r[CPU_REGISTERS];
+    uint64_t segment_base[CPU_SEGMENT_BASES];
+    uint16_t status; /* status flags as LAHF (high byte) and SETO (low byte, bit 0) leave them */
+    bool compat;     /* CS.L is 0: 32-bit code */
+    uint8_t cpl;
+    int32_t budget;                  /* taken jumps until the interpreter comes back */
+    int32_t attention;               /* enum cpu_attention; atomic, shared */
+    uint32_t generation;             /* of the code TLB in use: chained jumps hold while it stays */
+    struct tlb_entry *tlb;           /* that of the current mode */
+    struct code_tlb_entry *code_tlb; /* [cpl == 3] */
+    struct return_entry returns[RETURN_STACK_ENTRIES];
+    uint32_t return_top;
+    uint64_t executed; /* instructions since the last change of CPL */
+
+    uint64_t rip;    /* valid outside handlers */
+    uint64_t rflags; /* without the six status flags; bit 1 set */
+    /* The guest's own view. FS and GS bases are in segment_base; CR8 and APIC base are KVM's. */
+    struct kvm_sregs sregs;
+    struct kvm_debugregs debug;
+    struct cpu_exception exception; /* of INTERPRETED_EXCEPTION */
+    uint8_t
+        interrupt_shadow; /* after STI or MOV SS: no interrupt before the next instruction's end */
+    jmp_buf leave;        /* see cpu_leave() */
+
+    uint32_t generations[2]; /* [cpl == 3] */
+    struct tlb_entry tlbs[TLB_MODES][TLB_ENTRIES];
+    struct code_tlb_entry code_tlbs[2][CODE_TLB_ENTRIES];
+    bool upper_half_nonglobal; /* the TLBs may hold non-global entries of the upper half */
+    struct code_cache *code;
+
+    unsigned index;
+    struct engine *engine;
+    int fd; /* of the KVM vCPU */
+    struct kvm_run *run;
+    void *vcpu;                    /* struct vcpu, for run.c */
+    struct cpu_msrs *msrs;         /* msrs.h */
+    struct cpu_fpu *fpu;           /* fpu.h */
+    struct cpu_requests *requests; /* safepoint.h */
+    struct cpu_counters *counters; /* counters.h */
+};
+
+#define RFLAGS_STATUS 0x8d5u /* CF PF AF ZF SF OF */
+#define RFLAGS_CF 0x1u
+#define RFLAGS_TF 0x100u
+#define RFLAGS_IF 0x200u
+#define RFLAGS_DF 0x400u
+#define RFLAGS_IOPL 0x3000u
+#define RFLAGS_NT 0x4000u
+#define RFLAGS_RF 0x10000u
+#define RFLAGS_VM 0x20000u
+#define RFLAGS_AC 0x40000u
+
+/* A register operand by the byte offset that the decoder gave. */
+#define CPU_REG(type, cpu, offset) (*(type *)((uint8_t *)(cpu) + (offset)))
+
+uint64_t cpu_rflags(const struct cpu *cpu);
+void cpu_set_rflags(struct cpu *cpu, uint64_t rflags);
+/* Sets the CPL, and with it and RFLAGS.AC and CR4.SMAP the TLBs in use. */
+void cpu_set_cpl(struct cpu *cpu, unsigned cpl);
+/* To be called when RFLAGS.AC or CR4.SMAP changed. */
+void cpu_choose_tlb(struct cpu *cpu);
+
+/*
+ * Ways out of a handler, however deep. `insn` is the executing instruction, which sets cpu->rip,
+ * or NULL where rip is right already.
+ */
+_Noreturn void cpu_leave(struct cpu *cpu, const struct insn *insn, enum interpreted why);
+_Noreturn void cpu_raise(struct cpu *cpu, const struct insn *insn, unsigned vector);
+_Noreturn void cpu_raise_error(struct cpu *cpu, const struct insn *insn, unsigned vector,
+                               uint32_t error);
+_Noreturn void cpu_raise_page_fault(struct cpu *cpu, const struct insn *insn, uint64_t va,
+                                    uint32_t error);
+
+/* Asks a vCPU to leave the interpreter soon. From any thread. */
+static inline void cpu_attract(struct cpu *cpu, enum cpu_attention why)
+{
+    __atomic_fetch_or(&cpu->attention, (int32_t)((uint32_t)why | 1u << 31), __ATOMIC_SEQ_CST);
+}
+
+#endif

@@ -1,0 +1,36 @@
+/* One VM's engine: what its vCPUs share. */
+#ifndef TSVM_PVM_ENGINE_H
+#define TSVM_PVM_ENGINE_H
+
+#include "../memory/guest_memory.h"
+#include "cpu.h"
+#include "frames.h"
+
+#define ENGINE_CPUS_MAX 32
+
+struct private_region;
+struct tables;
+
+struct engine {
+    int kvm_fd;
+    int vm_fd;
+    const struct guest_memory *memory;
+    struct frames frames;
+    struct tables *tables;                 /* tables.h */
+    struct private_region *private_region; /* private_region.h */
+    struct cpu *cpus[ENGINE_CPUS_MAX];
+    unsigned cpu_count;
+    uint64_t native_epoch; /* atomic: native runs ended, of any vCPU */
+    uint32_t
+        native_running;  /* atomic: vCPUs at CPL 3 in KVM right now: user code may change unseen */
+    int32_t user_budget; /* jumps of CPL 3 that are interpreted before it runs natively */
+};
+
+/*
+ * Guest memory was written by something else than a vCPU (a device, a loader), [gpa, gpa + length):
+ * decoded code and shadow tables of it lapse, its pages are dirty. From any thread, after the
+ * write.
+ */
+void engine_memory_written(struct engine *engine, uint64_t gpa, uint64_t length);
+
+#endif

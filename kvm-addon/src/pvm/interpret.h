@@ -1,0 +1,35 @@
+/* The interpreter's entry points. */
+#ifndef TSVM_PVM_INTERPRET_H
+#define TSVM_PVM_INTERPRET_H
+
+#include "cpu.h"
+
+/*
+ * Interprets from cpu->rip on, at the current CPL and mode (64-bit, or 32-bit code in compat
+ * mode), until there is a reason to come back. Never blocks but in a device access.
+ */
+enum interpreted interpret(struct cpu *cpu);
+
+/*
+ * Interprets the one instruction at cpu->rip: it may store to code, and #DB for RFLAGS.TF is up
+ * to the caller. INTERPRETED_ATTENTION says that it was executed and nothing else happened.
+ */
+enum interpreted interpret_once(struct cpu *cpu);
+
+enum decode_mode { DECODE_64, DECODE_COMPAT32 };
+
+/*
+ * Decodes the instruction at page offset `offset`, of whose bytes `available` are there. Returns
+ * its length, or 0 when it goes on behind them. `*ends` tells that nothing runs straight on from
+ * it. What the interpreter does not know gets a handler that leaves it to KVM. Never reads
+ * behind `available`; lengths over 15 decode to #GP(0) (SDM 2A 2.3.11).
+ */
+unsigned decode(const uint8_t *bytes, unsigned offset, unsigned available, enum decode_mode mode,
+                struct insn *insn, bool *ends);
+
+/* Handlers that the code cache puts between decoded runs. */
+extern insn_handler *const insn_goto; /* continues at insn->target */
+extern insn_handler
+    *const insn_page_end; /* the run goes on at insn->relative from this page's start */
+
+#endif
