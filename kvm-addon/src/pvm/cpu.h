@@ -127,7 +127,11 @@ struct cpu {
     struct cpu_exception exception; /* of INTERPRETED_EXCEPTION */
     uint8_t
         interrupt_shadow; /* after STI or MOV SS: no interrupt before the next instruction's end */
-    jmp_buf leave;        /* see cpu_leave() */
+    /* An interrupt waits for RFLAGS.IF: what sets it ends the run. Set by run.c. */
+    bool interrupt_waits;
+    bool once;      /* interpret_once() runs */
+    uint32_t spins; /* PAUSEs executed: a vCPU whose count grew has better things to do */
+    jmp_buf leave;  /* see cpu_leave() */
 
     uint32_t generations[2]; /* [cpl == 3] */
     struct tlb_entry tlbs[TLB_MODES][TLB_ENTRIES];

@@ -7,6 +7,11 @@
 /*
  * Interprets from cpu->rip on, at the current CPL and mode (64-bit, or 32-bit code in compat
  * mode), until there is a reason to come back. Never blocks but in a device access.
+ *
+ * INTERPRETED_ATTENTION also says that the CPL or the mode changed, or that RFLAGS.IF was set
+ * while cpu->interrupt_waits. At least one instruction is executed, unless another reason is
+ * returned: cpu->interrupt_shadow is cleared at the start, and set when the last instruction
+ * made one.
  */
 enum interpreted interpret(struct cpu *cpu);
 
