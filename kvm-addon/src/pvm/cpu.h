@@ -66,6 +66,7 @@ struct code_tlb_entry {
 
 struct code_cache;
 struct engine;
+struct vcpu;
 
 /* A recent call, so that its RET needs no lookup. */
 struct return_entry {
@@ -129,9 +130,10 @@ struct cpu {
         interrupt_shadow; /* after STI or MOV SS: no interrupt before the next instruction's end */
     /* An interrupt waits for RFLAGS.IF: what sets it ends the run. Set by run.c. */
     bool interrupt_waits;
-    bool once;      /* interpret_once() runs */
-    uint32_t spins; /* PAUSEs executed: a vCPU whose count grew has better things to do */
-    jmp_buf leave;  /* see cpu_leave() */
+    bool once;        /* interpret_once() runs, or an exception is delivered */
+    bool nmi_blocked; /* from the delivery of an NMI to the next IRET */
+    uint32_t spins;   /* PAUSEs executed: a vCPU whose count grew has better things to do */
+    jmp_buf leave;    /* see cpu_leave() */
 
     uint32_t generations[2]; /* [cpl == 3] */
     struct tlb_entry tlbs[TLB_MODES][TLB_ENTRIES];
@@ -143,9 +145,12 @@ struct cpu {
     struct engine *engine;
     int fd; /* of the KVM vCPU */
     struct kvm_run *run;
-    void *vcpu;                    /* struct vcpu, for run.c */
-    struct cpu_msrs *msrs;         /* msrs.h */
-    struct cpu_fpu *fpu;           /* fpu.h */
+    struct vcpu *vcpu;
+    bool in_kvm;             /* KVM has the architectural state, this structure has not (state.h) */
+    struct cpu_run *loop;    /* run.h */
+    struct cpu_cpuid *cpuid; /* cpuid.h */
+    struct cpu_msrs *msrs;   /* msrs.h */
+    struct cpu_fpu *fpu;     /* fpu.h */
     struct cpu_requests *requests; /* safepoint.h */
     struct cpu_counters *counters; /* counters.h */
 };
