@@ -1,59 +1,47 @@
 /*
- * The guest's x87, SSE and AVX state for instructions that are interpreted. It lives in KVM, and is
- * fetched here when an interpreted instruction first uses it after a KVM run, and handed back
- * before the next if it changed.
+ * The x87, SSE, AVX and AVX-512 state of a vCPU, and the instructions that use it (fpu.c, simd.c).
+ *
+ * The state lives in KVM. It is fetched when an interpreted instruction first uses it after a KVM
+ * run, and handed back before the next run if it changed.
+ *
+ * What CPL 3 sees natively: kvm-pvm does not switch XCR0, so programs run with the host's, whatever
+ * the guest's XSETBV said; the guest's kernel is therefore offered exactly the host's components
+ * (without PKRU and AMX). Where the guest enables fewer, an interpreted program's use of the others
+ * is left to a native run, so that both ways agree.
+ *
+ * Protection keys: kvm-pvm's shadow page tables have none, and it zeroes PKRU whenever it enters
+ * the guest and restores the host's when it leaves. So the kernel is told of no PKU (CPUID, XCR0,
+ * CR4.PKE), and pkey_alloc() fails. On a host with PKU a program that asks CPUID itself sees it;
+ * its RDPKRU and WRPKRU always run natively, change nothing that the kernel relies on, and deny
+ * nothing for longer than the native run.
  */
 #ifndef TSVM_PVM_FPU_H
 #define TSVM_PVM_FPU_H
 
 #include "cpu.h"
+#include "interpret.h"
 
-/* Bytes of the largest XSAVE image in standard format that KVM_GET_XSAVE2 gives us. */
-#define FPU_IMAGE_BYTES 4096
+/* Allocates cpu->fpu; cpu->fd is open. Returns 0 or a negative errno. */
+int fpu_init(struct cpu *cpu);
+void fpu_destroy(struct cpu *cpu);
 
-struct cpu_fpu {
-    uint8_t image[FPU_IMAGE_BYTES] __attribute__((aligned(64)));
-    bool valid; /* `image` is the guest's state, and KVM's is stale if `dirty` */
-    bool dirty;
-    uint64_t xcr0;
-};
-
-/* Makes `image` valid. */
-void fpu_fetch(struct cpu *cpu);
-/* Hands a changed image to KVM; the image is not valid afterwards. Before each KVM_RUN that uses
- * it. */
+/* KVM's state or XCR0 was set by others (a snapshot, a reset): what is held here lapses. */
+void fpu_forget(struct cpu *cpu);
+/* Hands changed state to KVM. Before each KVM_RUN that uses it, and before KVM_GET_XSAVE. */
 void fpu_release(struct cpu *cpu);
 
-/*
- * Instructions of the FPU, SSE and AVX families, decoded by simd_decode(). `insn` gets a handler;
- * false: none of these. Arguments as decode()'s; `bytes` start at the instruction's first prefix.
- */
-bool simd_decode(const uint8_t *bytes, unsigned available, bool compat, struct insn *insn,
-                 unsigned *length);
+/* Components that XSETBV accepts: those of the host that KVM keeps for a guest. */
+uint64_t fpu_supported_xcr0(void);
+/* CPUID leaf 0xd as CPL 0 sees it: EAX, EBX, ECX, EDX of a subleaf. */
+void fpu_cpuid_xsave(const struct cpu *cpu, uint32_t subleaf, uint32_t registers[4]);
 
-/* FXSAVE, FXRSTOR, XSAVE*, XRSTOR*, LDMXCSR, STMXCSR, FNINIT, FNSTCW … of system use: fpu.c. */
-enum fpu_operation {
-    FPU_FXSAVE,
-    FPU_FXRSTOR,
-    FPU_XSAVE,
-    FPU_XSAVEOPT,
-    FPU_XSAVEC,
-    FPU_XSAVES,
-    FPU_XRSTOR,
-    FPU_XRSTORS,
-    FPU_LDMXCSR,
-    FPU_STMXCSR,
-    FPU_FNINIT,
-    FPU_FNCLEX,
-    FPU_FNSTCW,
-    FPU_FLDCW,
-    FPU_FNSTSW,
-    FPU_FWAIT,
-    FPU_XGETBV,
-    FPU_XSETBV,
-    FPU_RDPKRU,
-    FPU_WRPKRU,
-};
-void fpu_execute(struct cpu *cpu, struct insn *insn, enum fpu_operation operation, uint64_t va);
+/*
+ * Decodes an instruction of the FPU, MMX, SSE, AVX, AVX-512, BMI and ADX families, CRC32, the
+ * FXSAVE and XSAVE families, XGETBV and XSETBV; arguments as decode()'s, `bytes` start at the first
+ * prefix. Returns its length, 0 when it goes on behind `available`, or -1 for none of these (or one
+ * that only a processor can execute: leave it to KVM). Fills all of `insn` but its ordinal.
+ */
+int simd_decode(const uint8_t *bytes, unsigned offset, unsigned available, enum decode_mode mode,
+                struct insn *insn);
 
 #endif
