@@ -92,7 +92,8 @@ enum interpreted {
 struct cpu_exception {
     uint8_t vector;
     bool has_error;
-    bool software; /* INT n, INT3, INTO: rip is behind the instruction, gate DPL is checked */
+    bool software;  /* INT n, INT3, INTO: rip is behind the instruction, gate DPL is checked */
+    uint8_t length; /* of the instruction, when `software` */
     uint32_t error;
     uint64_t address; /* CR2 of a #PF; DR6 bits of a #DB */
 };
