@@ -103,6 +103,7 @@ enum cpu_attention {
     ATTENTION_INTERRUPT = 1 << 0, /* look at the interrupt controllers */
     ATTENTION_REQUESTS = 1 << 1,  /* requests of other vCPUs wait (safepoint.h) */
     ATTENTION_ORDER = 1 << 2,     /* the order to park or stop was given */
+    ATTENTION_RESET = 1 << 3,     /* INIT was sent to this vCPU */
     ATTENTION_SET = 1 << 31,      /* set with each of them: makes the field negative */
 };
 
