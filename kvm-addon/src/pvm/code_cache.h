@@ -37,6 +37,18 @@ static inline struct insn *code_find(struct cpu *cpu, uint64_t va)
  */
 struct insn *code_lookup(struct cpu *cpu, uint64_t va);
 
+/*
+ * The same for interpret_once(): the instruction at `va` alone, decoded afresh. What follows it in
+ * memory is an insn_page_end. Good until the next call.
+ */
+struct insn *code_decode_once(struct cpu *cpu, uint64_t va);
+
+/*
+ * Before CPL 3 is interpreted (each call of interpret()): pages that native runs may have changed
+ * meanwhile are compared with what was decoded before they are used again.
+ */
+void code_enter_user(struct cpu *cpu);
+
 /* Drops this CPU's decoded code of a frame. */
 void code_invalidate_frame(struct cpu *cpu, uint64_t frame);
 /* Moves the generation of a mode (cpl == 3) on: chained jumps and return entries lapse. */

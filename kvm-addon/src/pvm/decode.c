@@ -1,0 +1,264 @@
+/* Prefixes, ModRM, immediates: what all instructions share. Which they are is in the tables. */
+#include "decode.h"
+
+#include "fpu.h"
+
+#define INSN_BYTES_MAX 15u
+
+uint8_t decode_byte(struct decoding *d)
+{
+    if (d->at >= INSN_BYTES_MAX) {
+        d->too_long = true;
+        return 0;
+    }
+    if (d->at >= d->available) {
+        d->truncated = true;
+        return 0;
+    }
+    return d->bytes[d->at++];
+}
+
+uint8_t decode_peek(const struct decoding *d)
+{
+    return d->at < d->available && d->at < INSN_BYTES_MAX ? d->bytes[d->at] : 0;
+}
+
+int64_t decode_immediate(struct decoding *d, unsigned bytes)
+{
+    uint64_t value = 0;
+    for (unsigned i = 0; i < bytes; i++)
+        value |= (uint64_t)decode_byte(d) << 8 * i;
+    unsigned shift = 64 - 8 * bytes;
+    return (int64_t)(value << shift) >> shift;
+}
+
+uint8_t decode_register(const struct decoding *d, unsigned number, unsigned size)
+{
+    /* Without REX, 4 to 7 are AH, CH, DH, BH. */
+    if (size == 0 && !d->rex && number >= 4 && number < 8)
+        return (uint8_t)((number - 4) * 8 + 1);
+    return (uint8_t)(number * 8);
+}
+
+void decode_operands(const struct decoding *d, struct insn *insn, unsigned reg_size,
+                     unsigned rm_size)
+{
+    insn->reg = decode_register(d, d->reg, reg_size);
+    insn->rm = decode_register(d, d->rm, rm_size);
+}
+
+static void decode_sib(struct decoding *d, struct insn *insn)
+{
+    uint8_t sib = decode_byte(d);
+    unsigned index = (sib >> 3 & 7) | (d->rex & REX_X ? 8 : 0);
+    unsigned base = (sib & 7) | (d->rex & REX_B ? 8 : 0);
+    if (index != REG_RSP) {
+        insn->index = (uint8_t)(index * 8);
+        insn->scale |= sib >> 6;
+    }
+    if ((sib & 7) == REG_RBP && d->mod == 0)
+        insn->displacement = (int32_t)decode_immediate(d, 4);
+    else
+        insn->base = (uint8_t)(base * 8);
+}
+
+static void decode_memory(struct decoding *d, struct insn *insn)
+{
+    insn->scale = (uint8_t)(d->segment << 4);
+    if (!is_64(d) && d->address) {
+        /* 16-bit addressing has forms of its own, and nothing uses them. */
+        d->unsupported = true;
+        return;
+    }
+    if ((d->rm & 7) == REG_RSP) {
+        decode_sib(d, insn);
+    } else if ((d->rm & 7) == REG_RBP && d->mod == 0) {
+        insn->displacement = (int32_t)decode_immediate(d, 4);
+        d->rip_relative = is_64(d);
+        if (d->rip_relative)
+            insn->base = REG_PAGE * 8;
+    } else {
+        insn->base = (uint8_t)(d->rm * 8);
+    }
+    if (d->mod == 1)
+        insn->displacement = (int32_t)decode_immediate(d, 1);
+    else if (d->mod == 2)
+        insn->displacement = (int32_t)decode_immediate(d, 4);
+
+    if (!is_64(d) || d->address) {
+        d->addressing = ADDRESSING_NARROW;
+        /* In 64-bit mode a base is added behind the wrap at 32 bits: not as the handlers do it. */
+        d->unsupported |= is_64(d) && d->segment != BASE_NONE;
+    } else if (insn->index == REG_ZERO * 8 && insn->scale == 0) {
+        d->addressing = ADDRESSING_PLAIN;
+    }
+}
+
+void decode_modrm(struct decoding *d, struct insn *insn)
+{
+    uint8_t modrm = decode_byte(d);
+    d->mod = modrm >> 6;
+    d->reg = (modrm >> 3 & 7) | (d->rex & REX_R ? 8 : 0);
+    d->rm = (modrm & 7) | (d->rex & REX_B ? 8 : 0);
+    d->memory = d->mod != 3;
+    if (d->memory)
+        decode_memory(d, insn);
+}
+
+/* Takes legacy prefixes and REX; returns the byte behind them. */
+static uint8_t decode_prefixes(struct decoding *d)
+{
+    for (;;) {
+        uint8_t byte = decode_byte(d);
+        switch (byte) {
+        case 0x66:
+            d->operand16 = true;
+            break;
+        case 0x67:
+            d->address = true;
+            break;
+        case 0xf0:
+            d->lock = true;
+            break;
+        case 0xf2:
+        case 0xf3:
+            d->repeat = byte;
+            break;
+        case 0x64:
+            d->segment = BASE_FS;
+            break;
+        case 0x65:
+            d->segment = BASE_GS;
+            break;
+        case 0x26:
+        case 0x2e:
+        case 0x36:
+        case 0x3e:
+            /* 64-bit mode has no such overrides; elsewhere these segments have base 0. */
+            if (!is_64(d))
+                d->segment = BASE_NONE;
+            break;
+        default:
+            if (is_64(d) && (byte & 0xf0) == 0x40) {
+                d->rex = byte;
+                continue;
+            }
+            return byte;
+        }
+        /* REX counts directly before the opcode only. */
+        d->rex = 0;
+    }
+}
+
+static void decode_immediates(struct decoding *d, struct insn *insn, unsigned traits)
+{
+    unsigned full = d->size == 1 ? 2 : 4;
+    if (traits & IMM_8)
+        insn->immediate = decode_immediate(d, 1);
+    else if (traits & IMM_16)
+        insn->immediate = decode_immediate(d, 2);
+    else if (traits & IMM_Z)
+        insn->immediate = decode_immediate(d, full);
+    else if (traits & IMM_V)
+        insn->immediate = decode_immediate(d, d->size == 3 ? 8 : full);
+    else if (traits & REL_8)
+        insn->relative = (int32_t)decode_immediate(d, 1);
+    else if (traits & REL_Z)
+        insn->relative = (int32_t)decode_immediate(d, 4);
+}
+
+/* The rest of an instruction of the tables. Returns its handler, NULL when it is not known. */
+static insn_handler *decode_entry(struct decoding *d, struct insn *insn, const struct opcode *entry)
+{
+    unsigned traits = entry->traits;
+    if (traits & (is_64(d) ? NOT_64 : ONLY_64))
+        return op_undefined;
+    if (traits & BYTE)
+        d->size = 0;
+    if (traits & NEAR && d->size == 1)
+        return NULL;
+    if (traits & MODRM) {
+        decode_modrm(d, insn);
+        decode_operands(d, insn, d->size, d->size);
+    }
+    decode_immediates(d, insn, traits);
+    if (d->unsupported)
+        return NULL;
+    if (d->lock && !(traits & LOCKABLE && d->memory))
+        return op_undefined;
+    insn_handler *handler = entry->select(d, insn);
+    if (!handler && d->lock)
+        return op_undefined;
+    if (traits & ENDS)
+        d->ends = true;
+    return handler;
+}
+
+/* Displacements from RIP, and distances of jumps, become such from the start of the page. */
+static bool make_relative_to_page(struct insn *insn, unsigned end)
+{
+    return !__builtin_add_overflow(insn->displacement, (int32_t)end, &insn->displacement);
+}
+
+static void set_outcome(struct decoding *d, struct insn *insn, unsigned offset,
+                        insn_handler *handler)
+{
+    insn->handler = handler;
+    insn->place = (uint16_t)(offset | d->at << 12);
+    d->ends |= handler == op_unknown || handler == op_undefined || handler == op_too_long;
+}
+
+/* VEX takes the place of LES and LDS, which have no register form. */
+static bool is_vex(const struct decoding *d, uint8_t byte)
+{
+    return (byte == 0xc4 || byte == 0xc5) && (is_64(d) || decode_peek(d) >= 0xc0);
+}
+
+static insn_handler *decode_opcode(struct decoding *d, struct insn *insn, bool *is_jump)
+{
+    uint8_t byte = decode_prefixes(d);
+    d->opcode = byte;
+    d->size = d->rex & REX_W ? 3 : d->operand16 ? 1 : 2;
+    if (is_vex(d, byte))
+        return decode_vex(d, insn, byte);
+    const struct opcode *table = opcodes_one_byte;
+    if (byte == 0x0f) {
+        table = opcodes_0f;
+        d->opcode = decode_byte(d);
+        if (d->opcode == 0x38) {
+            d->opcode = decode_byte(d);
+            return decode_0f38(d, insn);
+        }
+    }
+    const struct opcode *entry = &table[d->opcode];
+    *is_jump = entry->traits & (REL_8 | REL_Z);
+    return entry->select ? decode_entry(d, insn, entry) : NULL;
+}
+
+unsigned decode(const uint8_t *bytes, unsigned offset, unsigned available, enum decode_mode mode,
+                struct insn *insn, bool *ends)
+{
+    struct decoding d = {.bytes = bytes, .available = available, .mode = mode};
+    bool is_jump = false;
+    *insn = (struct insn){.base = REG_ZERO * 8, .index = REG_ZERO * 8};
+    insn_handler *handler = decode_opcode(&d, insn, &is_jump);
+
+    if (d.truncated && !d.too_long)
+        return 0;
+    if (!handler && !d.lock && !d.too_long) {
+        int length = simd_decode(bytes, offset, available, mode, insn);
+        if (length >= 0) {
+            *ends = false;
+            return (unsigned)length;
+        }
+    }
+    if (d.too_long)
+        handler = op_too_long;
+    else if (!handler)
+        handler = op_unknown;
+    if ((is_jump || d.rip_relative) && !make_relative_to_page(insn, offset + d.at))
+        handler = op_unknown;
+    set_outcome(&d, insn, offset, handler);
+    *ends = d.ends;
+    return d.at;
+}

@@ -1,0 +1,113 @@
+/* What the decoder's parts share; its entry point is in interpret.h. */
+#ifndef TSVM_PVM_DECODE_H
+#define TSVM_PVM_DECODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cpu.h"
+#include "interpret.h"
+#include "ops.h"
+
+/* An instruction on the way. */
+struct decoding {
+    const uint8_t *bytes;
+    unsigned at;        /* bytes taken */
+    unsigned available; /* bytes there are */
+    bool truncated;     /* it goes on behind them */
+    bool too_long;      /* it has more than 15 bytes */
+    enum decode_mode mode;
+
+    uint8_t rex;
+    bool operand16; /* 66 */
+    bool address;   /* 67 */
+    bool lock;      /* F0 */
+    uint8_t repeat; /* F2 or F3, the last of them; 0 */
+    uint8_t segment;
+
+    uint8_t opcode; /* its last byte */
+    uint8_t size;   /* of operands: log2 of bytes */
+    uint8_t mod;
+    uint8_t reg; /* with REX.R, as rm with REX.B */
+    uint8_t rm;
+    bool memory;
+    bool rip_relative;
+    bool unsupported; /* a form that is left to KVM */
+    enum addressing addressing;
+    bool ends; /* nothing runs straight on */
+};
+
+#define REX_W 8u
+#define REX_R 4u
+#define REX_X 2u
+#define REX_B 1u
+
+/* Chooses the handler and fills the fields that it uses; NULL: not known. */
+typedef insn_handler *opcode_select(struct decoding *d, struct insn *insn);
+
+/* What belongs to an opcode; a set, with one immediate at most. */
+enum opcode_trait {
+    MODRM = 1 << 0,
+    BYTE = 1 << 1,     /* 8-bit operands */
+    LOCKABLE = 1 << 2, /* LOCK is valid where ModRM names memory */
+    ENDS = 1 << 3,     /* nothing runs straight on from it */
+    ONLY_64 = 1 << 4,  /* #UD in compat mode */
+    NOT_64 = 1 << 5,   /* #UD in 64-bit mode */
+    IMM_8 = 1 << 6,    /* sign-extended */
+    IMM_16 = 1 << 7,
+    IMM_Z = 1 << 8,  /* 16 or 32 bits, sign-extended */
+    IMM_V = 1 << 9,  /* 16, 32 or 64 bits */
+    NEAR = 1 << 10,  /* a near branch: other operand sizes than the mode's own are left to KVM */
+    REL_8 = 1 << 11, /* and its distance */
+    REL_Z = 1 << 12,
+};
+
+struct opcode {
+    opcode_select *select; /* NULL: not of the integer instruction set */
+    uint16_t traits;
+};
+
+extern const struct opcode opcodes_one_byte[256];
+extern const struct opcode opcodes_0f[256];
+/* Chooses among the few of maps 0F38 and VEX that are ours; `d->at` is behind the map's bytes. */
+insn_handler *decode_0f38(struct decoding *d, struct insn *insn);
+/* `escape` is C4 or C5. */
+insn_handler *decode_vex(struct decoding *d, struct insn *insn, uint8_t escape);
+
+uint8_t decode_byte(struct decoding *d);
+/* The next byte, 0 when it is not there; not taken. */
+uint8_t decode_peek(const struct decoding *d);
+/* A little-endian number, sign-extended. */
+int64_t decode_immediate(struct decoding *d, unsigned bytes);
+void decode_modrm(struct decoding *d, struct insn *insn);
+/* Sets insn->reg and ->rm to registers of these sizes (log2 of bytes). */
+void decode_operands(const struct decoding *d, struct insn *insn, unsigned reg_size,
+                     unsigned rm_size);
+/* Offset of a register in struct cpu. */
+uint8_t decode_register(const struct decoding *d, unsigned number, unsigned size);
+
+static inline bool is_64(const struct decoding *d)
+{
+    return d->mode == DECODE_64;
+}
+
+static inline unsigned mode_index(const struct decoding *d)
+{
+    return is_64(d) ? 0 : 1;
+}
+
+static inline enum stack_form stack_form(const struct decoding *d)
+{
+    if (is_64(d))
+        return d->size == 1 ? STACK_WIDE16 : STACK_WIDE64;
+    return d->size == 1 ? STACK_NARROW16 : STACK_NARROW32;
+}
+
+/* The register in the low bits of the opcode. */
+static inline unsigned opcode_register(const struct decoding *d)
+{
+    return (d->opcode & 7) | (d->rex & REX_B ? 8 : 0);
+}
+
+#endif

@@ -1,0 +1,21 @@
+/* Which instructions that handlers execute the host's processor has. */
+#ifndef TSVM_PVM_HOST_FEATURES_H
+#define TSVM_PVM_HOST_FEATURES_H
+
+#include <stdbool.h>
+
+struct host_features {
+    bool popcnt;
+    bool crc32; /* SSE4.2 */
+    bool rdrand;
+    bool rdseed;
+    bool lzcnt;
+    bool bmi1;
+    bool bmi2;
+    bool adx;
+};
+
+/* Asked of the processor when the program starts. */
+const struct host_features *host_features(void);
+
+#endif

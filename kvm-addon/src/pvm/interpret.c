@@ -1,0 +1,103 @@
+/* The loop round the handlers. */
+#include "interpret.h"
+
+#include "arch.h"
+#include "code_cache.h"
+
+/*
+ * Handlers know the segments of programs of today: CS, DS, ES and SS from 0 to 4 GiB. Code in
+ * compat mode with others is KVM's.
+ */
+static bool is_flat(const struct kvm_segment *segment)
+{
+    return segment->base == 0 && segment->limit == UINT32_MAX && !segment->unusable;
+}
+
+static bool has_known_segments(const struct cpu *cpu)
+{
+    const struct kvm_sregs *sregs = &cpu->sregs;
+    return is_flat(&sregs->cs) && sregs->cs.db && is_flat(&sregs->ss) && sregs->ss.db &&
+           is_flat(&sregs->ds) && is_flat(&sregs->es);
+}
+
+/* Alignment checks (#AC) are the processor's. */
+static bool checks_alignment(const struct cpu *cpu)
+{
+    return cpu->cpl == 3 && cpu->rflags & RFLAGS_AC && cpu->sregs.cr0 & CR0_AM;
+}
+
+static bool is_ours(const struct cpu *cpu)
+{
+    return !checks_alignment(cpu) && (!cpu->compat || has_known_segments(cpu));
+}
+
+static enum interpreted not_ours(const struct cpu *cpu)
+{
+    return cpu->cpl == 3 ? INTERPRETED_NATIVE : INTERPRETED_STEP;
+}
+
+static bool must_leave(const struct cpu *cpu)
+{
+    int32_t attention = __atomic_load_n(&cpu->attention, __ATOMIC_RELAXED);
+    return (cpu->budget | attention) < 0 || cpu->interrupt_shadow || cpu->rflags & RFLAGS_TF ||
+           (cpu->interrupt_waits && cpu->rflags & RFLAGS_IF);
+}
+
+static void run(struct cpu *cpu, struct insn *insn)
+{
+    cpu->r[REG_PAGE] = cpu->rip & PAGE_BASE;
+    cpu->executed -= insn->ordinal;
+    insn->handler(cpu, insn);
+}
+
+/* What the end of an instruction clears; a fault in the first sets RF in the image it pushes. */
+static void begin(struct cpu *cpu)
+{
+    cpu->interrupt_shadow = 0;
+    cpu->rflags &= ~(uint64_t)RFLAGS_RF;
+}
+
+enum interpreted interpret(struct cpu *cpu)
+{
+    int why = setjmp(cpu->leave);
+    if (why != 0)
+        return (enum interpreted)why;
+    if (cpu->cpl == 3)
+        code_enter_user(cpu);
+    uint8_t cpl = cpu->cpl;
+    bool compat = cpu->compat;
+    cpu->once = false;
+    begin(cpu);
+    do {
+        if (!is_ours(cpu))
+            return not_ours(cpu);
+        run(cpu, code_lookup(cpu, cpu->rip));
+    } while (cpu->cpl == cpl && cpu->compat == compat && !must_leave(cpu));
+    return INTERPRETED_ATTENTION;
+}
+
+/* A CALL remembers where it returns to; here that is gone with the instruction. */
+static void forget_return(struct cpu *cpu)
+{
+    cpu->returns[cpu->return_top % RETURN_STACK_ENTRIES].va = TLB_NO_TAG;
+}
+
+enum interpreted interpret_once(struct cpu *cpu)
+{
+    int32_t budget = cpu->budget;
+    int why = setjmp(cpu->leave);
+    if (why == 0) {
+        if (!is_ours(cpu))
+            return not_ours(cpu);
+        cpu->once = true;
+        begin(cpu);
+        /* The first jump, and the end of the decoded run, leave. */
+        cpu->budget = 0;
+        run(cpu, code_decode_once(cpu, cpu->rip));
+        why = INTERPRETED_ATTENTION;
+    }
+    cpu->budget = budget;
+    cpu->once = false;
+    forget_return(cpu);
+    return (enum interpreted)why;
+}

@@ -1,0 +1,72 @@
+/* Jumps within a code segment: how a handler goes on elsewhere. */
+#ifndef TSVM_PVM_OPS_JUMP_H
+#define TSVM_PVM_OPS_JUMP_H
+
+#include "handlers.h"
+#include "walk.h"
+
+#define ENTER(found, va)                                                                           \
+    do {                                                                                           \
+        struct insn *found_ = (found);                                                             \
+        cpu->executed -= found_->ordinal;                                                          \
+        cpu->r[REG_PAGE] = (va)&PAGE_BASE;                                                         \
+        CONTINUE_AT(found_);                                                                       \
+    } while (0)
+
+/* Out of the handlers; the run loop looks the target up. */
+#define LEAVE_FOR(va)                                                                              \
+    do {                                                                                           \
+        cpu->rip = (va);                                                                           \
+        return;                                                                                    \
+    } while (0)
+
+#define JUMP_INDIRECT(target)                                                                      \
+    do {                                                                                           \
+        uint64_t target_ = (target);                                                               \
+        COUNT_RUN;                                                                                 \
+        cpu->budget--;                                                                             \
+        if (MUST_LEAVE)                                                                            \
+            LEAVE_FOR(target_);                                                                    \
+        struct insn *next_ = code_find(cpu, target_);                                              \
+        if (unlikely(!next_))                                                                      \
+            LEAVE_FOR(target_);                                                                    \
+        ENTER(next_, target_);                                                                     \
+    } while (0)
+
+/* A jump whose target is in its code remembers where that is decoded, for one generation. */
+#define JUMP_RELATIVE(jump, width)                                                                 \
+    do {                                                                                           \
+        uint64_t target_ = (width)(cpu->r[REG_PAGE] + (uint64_t)(int64_t)(jump)->relative);        \
+        cpu->executed += (jump)->ordinal + 1u;                                                     \
+        cpu->budget--;                                                                             \
+        if (MUST_LEAVE)                                                                            \
+            LEAVE_FOR(target_);                                                                    \
+        if (unlikely((jump)->generation != cpu->generation)) {                                     \
+            struct insn *next_ = code_find(cpu, target_);                                          \
+            if (!next_)                                                                            \
+                LEAVE_FOR(target_);                                                                \
+            (jump)->target = next_;                                                                \
+            (jump)->generation = cpu->generation;                                                  \
+        }                                                                                          \
+        ENTER((jump)->target, target_);                                                            \
+    } while (0)
+
+/* Near branches to a non-canonical address raise #GP before anything changes (SDM 2A "CALL"). */
+ALWAYS_INLINE void check_target(struct cpu *cpu, const struct insn *insn, uint64_t target)
+{
+    bool canonical = (uint64_t)((int64_t)(target << 16) >> 16) == target;
+    if (unlikely(!canonical) && !walk_is_canonical(cpu, target))
+        cpu_raise_error(cpu, insn, VECTOR_GP, 0);
+}
+
+/* Every jump here bears the same entry: a RET that matches it needs no lookup. */
+ALWAYS_INLINE void remember_return(struct cpu *cpu, struct insn *insn, uint64_t return_to)
+{
+    struct return_entry *entry = &cpu->returns[++cpu->return_top % RETURN_STACK_ENTRIES];
+    entry->va = return_to;
+    entry->page = cpu->r[REG_PAGE];
+    entry->insn = insn + 1;
+    entry->generation = cpu->generation;
+}
+
+#endif
