@@ -4,21 +4,30 @@
 
 #include "cpu.h"
 
-/* The decoded instructions of one page; see code_cache.c for the bound on their number. */
+/*
+ * Bounds for one vCPU: pages with decoded code, aliases of a frame included (8 KiB each, and 4 KiB
+ * more for CPL 3's), and decoded instructions (32 bytes each). When one is reached, all of it goes.
+ * Memory is touched as it is used.
+ */
+#define CODE_PAGES_MAX 768u
+#define CODE_INSNS_MAX (160u << 10)
+
+/* The decoded instructions of one page. */
 struct code_page {
     uint64_t va;
     uint64_t frame;
-    uint64_t epoch;         /* user pages: native_epoch() when it was last compared with its copy */
+    struct insn *base;      /* what `insns` counts from */
     struct code_page *next; /* others of the same hash chain */
+    uint64_t verified;      /* CPL 3's: when it was last compared with `copy` */
+    uint8_t *copy;          /* CPL 3's: the bytes that were decoded */
+    const uint8_t *host;    /* the page in guest memory */
+    struct insn *crossing;  /* the last instruction decoded that goes on in the next page */
+    uint8_t crossing_bytes[16];
+    uint16_t crossing_offset;
     bool user;
     bool compat;
-    uint32_t insns[PAGE_SIZE]; /* by page offset: index into the arena; 0: none */
-    /* The rest is code_cache.c's. */
-};
-
-struct code_cache {
-    struct insn *arena;
-    /* The rest is code_cache.c's. */
+    bool tracked; /* this CPU's bit in the frame's code_cpus was set, and stores are seen */
+    uint16_t insns[PAGE_SIZE]; /* by page offset: distance from `base`; 0: none */
 };
 
 /* Decoded code at `va` if it is at hand, else NULL: for the end of handlers. */
@@ -27,16 +36,18 @@ static inline struct insn *code_find(struct cpu *cpu, uint64_t va)
     const struct code_tlb_entry *entry = &cpu->code_tlb[va >> 12 & (CODE_TLB_ENTRIES - 1)];
     if (__builtin_expect(entry->tag != (va & PAGE_BASE), 0))
         return (struct insn *)0;
-    uint32_t index = entry->page->insns[va & PAGE_OFFSET];
-    return index ? cpu->code->arena + index : (struct insn *)0;
+    const struct code_page *page = entry->page;
+    unsigned distance = page->insns[va & PAGE_OFFSET];
+    return distance ? page->base + distance : (struct insn *)0;
 }
 
 /*
  * Translates and decodes. Raises what a fetch would raise (leaving through cpu_leave()); code in a
- * device window or outside RAM is KVM's to step.
+ * device window or outside RAM is KVM's: INTERPRETED_STEP, at CPL 3 INTERPRETED_NATIVE. Sets
+ * cpu->rip.
+ * Not to be called by handlers: the memory of any decoded instruction may be used anew.
  */
 struct insn *code_lookup(struct cpu *cpu, uint64_t va);
-
 /*
  * The same for interpret_once(): the instruction at `va` alone, decoded afresh. What follows it in
  * memory is an insn_page_end. Good until the next call.
@@ -49,10 +60,19 @@ struct insn *code_decode_once(struct cpu *cpu, uint64_t va);
  */
 void code_enter_user(struct cpu *cpu);
 
-/* Drops this CPU's decoded code of a frame. */
+/* Drops this CPU's decoded code of a frame; of all. */
 void code_invalidate_frame(struct cpu *cpu, uint64_t frame);
+void code_invalidate_all(struct cpu *cpu);
 /* Moves the generation of a mode (cpl == 3) on: chained jumps and return entries lapse. */
 void code_advance_generation(struct cpu *cpu, bool user);
+
+/* For cpu_set_cpl(): takes the code TLB of the CPL, which holds pages of one kind (cpu->compat). */
+void code_choose(struct cpu *cpu);
+
+/* For the flushes of tlb.c: virtual pages and frames of code part. */
+enum code_flush { CODE_FLUSH_ALL, CODE_FLUSH_LOWER_HALF };
+void code_flush_translations(struct cpu *cpu, enum code_flush what);
+void code_flush_page(struct cpu *cpu, uint64_t va);
 
 /* Returns 0 or -ENOMEM. */
 int code_cache_init(struct cpu *cpu);

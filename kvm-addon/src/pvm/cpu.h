@@ -55,7 +55,7 @@ struct tlb_entry {
     uint64_t
         write;     /* the same for writes: its dirty bit is set, it holds no code and is no table */
     uint8_t *page; /* host address of the page; always inside guest memory, valid or not */
-    uint64_t reserved;
+    uint64_t span; /* bytes of the guest's page that this is a part of */
 };
 
 struct code_page;
@@ -141,6 +141,7 @@ struct cpu {
     struct tlb_entry tlbs[TLB_MODES][TLB_ENTRIES];
     struct code_tlb_entry code_tlbs[2][CODE_TLB_ENTRIES];
     bool upper_half_nonglobal; /* the TLBs may hold non-global entries of the upper half */
+    bool large_pages[2];       /* and parts of large pages, of the lower and the upper half */
     struct code_cache *code;
 
     unsigned index;
@@ -173,10 +174,21 @@ struct cpu {
 
 uint64_t cpu_rflags(const struct cpu *cpu);
 void cpu_set_rflags(struct cpu *cpu, uint64_t rflags);
-/* Sets the CPL, and with it and RFLAGS.AC and CR4.SMAP the TLBs in use. */
+/*
+ * Sets the CPL, and with it, RFLAGS.AC and CR4.SMAP the TLBs in use. cpu->compat is set before: to
+ * be called too when that changed alone.
+ */
 void cpu_set_cpl(struct cpu *cpu, unsigned cpl);
 /* To be called when RFLAGS.AC or CR4.SMAP changed. */
 void cpu_choose_tlb(struct cpu *cpu);
+
+/*
+ * Gives a zeroed vCPU its TLB, code cache, requests and counters, all empty, and its place in
+ * engine->cpus; the engine's memory and frames are there. Returns 0 or -ENOMEM.
+ */
+int cpu_init(struct cpu *cpu, struct engine *engine, unsigned index);
+/* Also after a cpu_init() that failed. */
+void cpu_destroy(struct cpu *cpu);
 
 /*
  * Ways out of a handler, however deep. `insn` is the executing instruction, which sets cpu->rip,
@@ -193,6 +205,18 @@ _Noreturn void cpu_raise_page_fault(struct cpu *cpu, const struct insn *insn, ui
 static inline void cpu_attract(struct cpu *cpu, enum cpu_attention why)
 {
     __atomic_fetch_or(&cpu->attention, (int32_t)((uint32_t)why | 1u << 31), __ATOMIC_SEQ_CST);
+}
+
+/* Those reasons are being dealt with. */
+static inline void cpu_attended(struct cpu *cpu, uint32_t reasons)
+{
+    int32_t old = __atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST), rest;
+    do {
+        rest = (int32_t)((uint32_t)old & ~reasons);
+        if (rest == (int32_t)(1u << 31))
+            rest = 0;
+    } while (!__atomic_compare_exchange_n(&cpu->attention, &old, rest, false, __ATOMIC_SEQ_CST,
+                                          __ATOMIC_SEQ_CST));
 }
 
 #endif

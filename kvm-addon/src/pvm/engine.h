@@ -22,8 +22,9 @@ struct engine {
     unsigned cpu_count;
     uint64_t native_epoch; /* atomic: native runs ended, of any vCPU */
     uint32_t
-        native_running;  /* atomic: vCPUs at CPL 3 in KVM right now: user code may change unseen */
-    int32_t user_budget; /* jumps of CPL 3 that are interpreted before it runs natively */
+        native_running; /* atomic: vCPUs at CPL 3 in KVM right now: user code may change unseen */
+    uint64_t reserved_bits; /* of page-table entries: those above the guest's MAXPHYADDR */
+    int32_t user_budget;    /* jumps of CPL 3 that are interpreted before it runs natively */
 };
 
 /*
@@ -32,5 +33,13 @@ struct engine {
  * write.
  */
 void engine_memory_written(struct engine *engine, uint64_t gpa, uint64_t length);
+
+/*
+ * Sets the bits of `bitmap`, one for each of `frames` page frames of RAM from `gpa` on, that were
+ * written by interpreting vCPUs or by devices since the last call (KVM's log has its own writes).
+ * What is written while it runs may be told now or next time; read the memory afterwards. Not from
+ * a vCPU's thread.
+ */
+void engine_take_dirty(struct engine *engine, uint64_t gpa, uint64_t frames, uint64_t *bitmap);
 
 #endif

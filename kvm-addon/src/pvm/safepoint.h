@@ -9,6 +9,13 @@
 
 #include "cpu.h"
 
+/* Requests that wait for one vCPU; more become one to drop everything. */
+#define SAFEPOINT_REQUESTS_MAX 64
+
+/* Outside, with nothing posted. Return 0 or -ENOMEM. */
+int safepoint_init(struct cpu *cpu);
+void safepoint_destroy(struct cpu *cpu);
+
 /* Around everything that may take long or does not use the caches. Cheap: two atomic stores. */
 void safepoint_enter(struct cpu *cpu); /* inside; takes what was posted meanwhile */
 void safepoint_exit(struct cpu *cpu);  /* outside */
@@ -16,12 +23,17 @@ void safepoint_exit(struct cpu *cpu);  /* outside */
 void safepoint_serve(struct cpu *cpu);
 
 /*
- * Makes all other vCPUs drop TLB write entries of a frame, and waits until they have; serves own
- * requests meanwhile. Afterwards each write to the frame takes the slow path.
+ * Makes all vCPUs drop TLB write entries of a frame that was just marked as code or table, and
+ * waits until none can use one; serves own requests meanwhile. Afterwards each write to the frame
+ * takes the slow path. Inside, and never with a lock held.
  */
 void safepoint_protect_frame(struct cpu *cpu, uint64_t frame);
-/* Posts that decoded code of a frame is stale, from any thread (`cpu` NULL: not a vCPU's); no wait.
+/*
+ * Drops this CPU's decoded code of a frame, and posts the same to the others; no wait. From any
+ * thread (`cpu` NULL: not a vCPU's).
  */
 void safepoint_invalidate_code(struct engine *engine, struct cpu *cpu, uint64_t frame);
+/* Makes all vCPUs drop all TLB write entries, and waits for it. Not from a vCPU's thread. */
+void safepoint_drop_writes(struct engine *engine);
 
 #endif

@@ -9,30 +9,61 @@
  * Native runs do not use the guest's root but one of ours: its lower half is copied from the
  * guest's, its upper half holds the private region alone (private_region.h). So the guest's kernel
  * is not even mapped while its programs run, and nothing is put into the guest's own tables.
+ *
+ * A program that can write to its own page tables can make what is tracked here wrong, and with it
+ * its own mappings, never more than that: all that a shadow can map is the guest's.
  */
 #ifndef TSVM_PVM_TABLES_H
 #define TSVM_PVM_TABLES_H
 
 #include "cpu.h"
+#include "word.h"
 
-/* A write by anything but CPL 3 to a tracked table; `old` and `new` are its 8-byte entry at `gpa`.
+/*
+ * Bounds for a VM: page tables that are tracked (a quarter of its frames, at most as below; more,
+ * and tracking starts anew with what runs), zaps that wait (more, and all shadows are dropped
+ * instead), tables that one write to a table looks through.
  */
-void tables_entry_written(struct cpu *cpu, uint64_t gpa, uint64_t old, uint64_t new);
-/* A write to a tracked frame by something that cannot tell the old content (DMA): from any thread.
+#define TABLES_MIN 4096u
+#define TABLES_MAX (1u << 20)
+#define ZAPS_MAX 1024u
+
+/* engine->private_region, memory and frames are there. Returns 0 or -ENOMEM. */
+int tables_init(struct engine *engine);
+void tables_destroy(struct engine *engine);
+
+/*
+ * A change of the word at `gpa`, in a frame that was FRAME_TABLE a moment ago, by anything but
+ * CPL 3. `word` is its host address.
  */
+struct word_result tables_change(struct cpu *cpu, uint64_t gpa, uint64_t *word,
+                                 const struct word_change *change);
+/* A write to such a frame by something that cannot tell the old content (DMA): from any thread. */
 void tables_frame_written(struct engine *engine, uint64_t frame);
 
 /*
- * Around a native run of the address space in cpu->sregs.cr3: tables_enter_native() tracks the
- * root, and returns the guest-physical address of our copy for KVM's CR3.
+ * Around a native run of the address space in cpu->sregs.cr3. tables_enter_native() tracks the
+ * root, and returns the guest-physical address of our copy for KVM's CR3; zaps are to be taken
+ * after it. 0, and then no tables_exit_native(): cpu->attention is set and wants to be looked at
+ * first; or, when it is not, nothing can run natively in this address space, because its root is
+ * not in RAM or its tables exceed the bound. Inside (safepoint.h). Both keep engine->native_running
+ * and native_epoch.
  */
 uint64_t tables_enter_native(struct cpu *cpu);
 void tables_exit_native(struct cpu *cpu);
 
-/* Zaps that wait: guest-physical address of the entry, 8-byte aligned; ZAP_TABLE: of the whole
- * table. */
+/*
+ * Zaps that wait: guest-physical address of the entry, 8-byte aligned; ZAP_TABLE: of the whole
+ * table; ZAP_ALL, alone: all shadows of the VM are to be dropped.
+ */
 #define ZAP_TABLE 1u
-/* Takes up to `max`; 0 when none are left. The caller executes them before any native run. */
+#define ZAP_ALL 2u
+/*
+ * Takes up to `max`; 0 when none are left. Until tables_zaps_done(), after they were executed,
+ * others that ask wait: nobody may run natively before. From the same thread; without waiting for
+ * anybody in between.
+ */
 unsigned tables_take_zaps(struct engine *engine, uint64_t *zaps, unsigned max);
+void tables_zaps_done(struct engine *engine);
 
 #endif

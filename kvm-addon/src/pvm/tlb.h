@@ -28,16 +28,34 @@ static inline void *tlb_write(struct cpu *cpu, uint64_t va, unsigned size)
 }
 
 /*
- * Slow paths. They save all registers, so that a handler's fast path needs no stack frame, and
- * are compiled without vector instructions. They fill the TLB, raise what the MMU would raise
- * (leaving through cpu_leave()), reach devices (engine_device_read() and -write()), keep track of
- * writes to code and page tables, and mark pages dirty. A write to code that this CPU may be
- * executing leaves by INTERPRETED_ONCE unless interpret_once() runs.
+ * Slow paths; handlers call them through stubs that save all registers (operands.h). They fill the
+ * TLB, raise what the MMU would raise (leaving through cpu_leave()), reach devices (device_read()
+ * and device_write()), keep track of writes to code and page tables, and mark pages dirty. A write
+ * to a page that holds code of this CPU leaves by INTERPRETED_ONCE, unless cpu->once is set or
+ * `insn` is NULL. `size` is 1, 2, 4 or 8.
  */
-#define TLB_SLOW __attribute__((no_caller_saved_registers, noinline, cold))
-TLB_SLOW uint64_t tlb_load_slow(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size);
-TLB_SLOW void tlb_store_slow(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
-                             uint64_t value);
+uint64_t tlb_load_slow(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size);
+void tlb_store_slow(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size, uint64_t value);
+
+/*
+ * Locked operations and compare-and-exchange where tlb_write() fails or tlb_is_split(): the host
+ * may punish a locked operation over two cache lines, or end the process for it. They are atomic
+ * within a line (on code and page tables: within an aligned 8 bytes). Else each half is, none of
+ * them comes between the halves of another, and plain stores that do are noticed.
+ */
+#define TLB_CACHE_LINE 64u
+static inline bool tlb_is_split(uint64_t va, unsigned size)
+{
+    return (va & (TLB_CACHE_LINE - 1)) + size > TLB_CACHE_LINE;
+}
+uint64_t tlb_exchange_slow(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
+                           uint64_t value);
+/* Stores `value` if memory holds `expected`; returns what it held. Checks write access first. */
+uint64_t tlb_compare_exchange_slow(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
+                                   uint64_t expected, uint64_t value);
+/* CMPXCHG16B; `va` is aligned. True: stored; else `expected` is what memory held. */
+bool tlb_compare_exchange_16_slow(struct cpu *cpu, struct insn *insn, uint64_t va,
+                                  uint64_t expected[2], const uint64_t value[2]);
 
 /*
  * Host address of the byte at `va`, good to the end of its page, or NULL where the slow path must
@@ -57,18 +75,15 @@ uint64_t tlb_system_load(struct cpu *cpu, struct insn *insn, uint64_t va, unsign
 void tlb_system_store(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
                       uint64_t value);
 
-/* Locked operations and compare-and-exchange that fail tlb_write(): see tlb.c for what is atomic.
- */
-TLB_SLOW uint64_t tlb_exchange_slow(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
-                                    uint64_t value);
-/* Stores `value` if memory holds `expected`; returns what it held. Checks write access first. */
-TLB_SLOW uint64_t tlb_compare_exchange_slow(struct cpu *cpu, struct insn *insn, uint64_t va,
-                                            unsigned size, uint64_t expected, uint64_t value);
-
-/* Flushes; each drops decoded code's translations too and moves the generation on. */
+/* Flushes; each drops decoded code's translations too and moves the generations on. */
 void tlb_flush_all(struct cpu *cpu);
 /* MOV CR3: what is not global. */
 void tlb_flush_nonglobal(struct cpu *cpu);
+/* INVLPG: all of the page, also where it is a large one. */
 void tlb_flush_page(struct cpu *cpu, uint64_t va);
+
+/* For safepoint.c: write entries of a frame (and this CPU's bit in its write_cpus), or of all. */
+void tlb_drop_frame_writes(struct cpu *cpu, uint64_t frame);
+void tlb_drop_writes(struct cpu *cpu);
 
 #endif

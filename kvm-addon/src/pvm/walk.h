@@ -16,6 +16,7 @@ struct walk_request {
 
 struct walk_result {
     uint64_t gpa;
+    uint64_t span; /* bytes of the page: 4 KiB, 2 MiB or 1 GiB */
     bool writable; /* the dirty bit is set, and writes with these rights pass */
     bool global;
     bool user; /* a user page */
@@ -24,11 +25,18 @@ struct walk_result {
 };
 
 /*
- * Walks cpu->sregs' tables: NX, WP, SMEP, SMAP, reserved bits, 4 or 5 levels, with accessed and
- * dirty bits set atomically. Tables outside RAM fault. `va` is canonical.
+ * Walks cpu->sregs' tables in 4-level paging: NX, WP, SMEP, SMAP, reserved bits, with accessed and
+ * dirty bits set atomically once the access is found to pass. Tables outside RAM are not present,
+ * as for KVM. `va` is canonical. 5-level paging and protection keys are not offered to guests:
+ * CPUID does not tell of them, and writes of CR4.LA57 and CR4.PKE are refused.
  */
 struct walk_result walk(struct cpu *cpu, const struct walk_request *request);
 
-bool walk_is_canonical(const struct cpu *cpu, uint64_t va);
+/* With 4 levels, for any vCPU. */
+static inline bool walk_is_canonical(const struct cpu *cpu, uint64_t va)
+{
+    (void)cpu;
+    return (uint64_t)((int64_t)(va << 16) >> 16) == va;
+}
 
 #endif

@@ -1,0 +1,43 @@
+/* Memory accesses by the way of a page walk: what the slow paths of tlb.h are made of. */
+#ifndef TSVM_PVM_ACCESS_H
+#define TSVM_PVM_ACCESS_H
+
+#include "cpu.h"
+
+/* Where the bytes of an access lie that are in one page. */
+struct access_part {
+    uint8_t *at; /* host address; NULL: a device's */
+    uint64_t gpa;
+    unsigned size;
+    bool special; /* code or a page table: written by store_to_special() */
+};
+
+struct access {
+    struct access_part parts[2];
+    unsigned count;
+};
+
+/*
+ * Walks for [va, va + size), `size` at most 8, with the rights of a TLB, and fills it. Raises a
+ * page fault, or #GP(0) for an address that is not canonical. A write to code of this CPU leaves
+ * by INTERPRETED_ONCE as tlb.h says.
+ */
+struct access access_translate(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uint64_t va,
+                               unsigned size, bool is_write);
+
+/* The same for all bytes up to the end of the page. */
+struct access_part access_page(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uint64_t va,
+                               bool is_write);
+
+uint64_t access_load(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uint64_t va,
+                     unsigned size);
+void access_store(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uint64_t va,
+                  unsigned size, uint64_t value);
+
+/* The mode of explicit accesses at the current CPL. */
+static inline enum tlb_mode access_mode(const struct cpu *cpu)
+{
+    return (enum tlb_mode)((cpu->tlb - cpu->tlbs[0]) / TLB_ENTRIES);
+}
+
+#endif

@@ -1,0 +1,39 @@
+/* What the files of the code cache share. */
+#ifndef TSVM_PVM_CODE_ARENA_H
+#define TSVM_PVM_CODE_ARENA_H
+
+#include "code_cache.h"
+
+#define CODE_BUCKETS 1024u
+/* Decoded instructions that one lookup adds at most: a run, and what ends it. */
+#define CODE_RUN_INSNS 250u
+#define CODE_RUN_MAX (CODE_RUN_INSNS + 2)
+
+struct code_cache {
+    struct insn *arena;
+    uint32_t insn_count;
+    struct code_page *pages;
+    uint8_t *copies; /* a page each */
+    uint32_t page_count;
+    struct code_page *buckets[CODE_BUCKETS];
+    uint32_t last_generation;
+    uint64_t epoch;        /* native_epoch when CPL 3 was last entered */
+    uint64_t user_clock;   /* counts the times at which its pages are to be compared again */
+    bool compat[2];        /* [cpl == 3]: which kind of pages the code TLB holds */
+    bool supervisor_below; /* CPL 0 ran code in the lower half */
+    struct insn once[2];
+};
+
+/*
+ * The page of a fetch from `va`, tracked and up to date, in the code TLB; NULL: the cache is full.
+ * Raises with cpu->rip = rip.
+ */
+struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip);
+
+/* Decodes from `va` on, which has no decoded instruction. NULL: the cache is full. */
+struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t va);
+
+/* Everything starts anew. No decoded instruction is executing. */
+void code_flush(struct cpu *cpu);
+
+#endif

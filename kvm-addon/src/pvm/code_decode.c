@@ -1,0 +1,181 @@
+/* Runs of decoded instructions. */
+#include <string.h>
+
+#include "code_arena.h"
+#include "counters.h"
+#include "interpret.h"
+
+#define INSN_BYTES_MAX 15u
+
+static const uint8_t *page_bytes(const struct code_page *page)
+{
+    return page->user ? page->copy : page->host;
+}
+
+/* Goes on at `offset` from the start of this page, by a lookup. */
+static struct insn page_end(unsigned ordinal, unsigned offset)
+{
+    return (struct insn){.handler = insn_page_end,
+                         .ordinal = (uint8_t)ordinal,
+                         .base = REG_ZERO * 8,
+                         .index = REG_ZERO * 8,
+                         .relative = (int32_t)offset};
+}
+
+static struct insn go_to(unsigned ordinal, struct insn *target)
+{
+    return (struct insn){.handler = insn_goto,
+                         .ordinal = (uint8_t)ordinal,
+                         .base = REG_ZERO * 8,
+                         .index = REG_ZERO * 8,
+                         .target = target};
+}
+
+static enum decode_mode decode_mode(const struct cpu *cpu)
+{
+    return cpu->compat ? DECODE_COMPAT32 : DECODE_64;
+}
+
+/* An instruction that goes on in the next page: the pages, and its bytes. */
+struct crossing {
+    struct code_page *page;
+    struct code_page *next;
+    uint8_t bytes[16];
+};
+
+/*
+ * The next page's frame is tracked too. Each lookup translates that page again and compares the
+ * bytes; chained jumps to the instruction lapse with the translations of their mode. False: the
+ * cache is full.
+ */
+static bool fetch_crossing(struct cpu *cpu, struct crossing *crossing, uint64_t va)
+{
+    unsigned offset = va & PAGE_OFFSET, have = (unsigned)(PAGE_SIZE - offset);
+    uint64_t next_va = (va & PAGE_BASE) + PAGE_SIZE;
+    if (cpu->compat)
+        next_va &= UINT32_MAX;
+    if (have > INSN_BYTES_MAX)
+        have = INSN_BYTES_MAX;
+    crossing->page = crossing->next = NULL;
+    do {
+        crossing->page = code_page_at(cpu, va, va);
+        if (crossing->page)
+            crossing->next = code_page_at(cpu, next_va, va);
+        if (!crossing->page || !crossing->next)
+            return false;
+        /* The first may have lapsed while the second was made. */
+    } while (!crossing->page->tracked);
+    memset(crossing->bytes, 0, sizeof(crossing->bytes));
+    memcpy(crossing->bytes, page_bytes(crossing->page) + offset, have);
+    memcpy(crossing->bytes + have, page_bytes(crossing->next), INSN_BYTES_MAX - have);
+    return true;
+}
+
+static void decode_bytes(struct cpu *cpu, const uint8_t *bytes, unsigned offset,
+                         struct insn insns[2])
+{
+    bool ends;
+    unsigned length = decode(bytes, offset, INSN_BYTES_MAX, decode_mode(cpu), &insns[0], &ends);
+    if (length == 0)
+        cpu_leave(cpu, NULL, INTERPRETED_STEP); /* not so by decode()'s contract */
+    insns[0].ordinal = 0;
+    insns[1] = page_end(1, offset + length);
+}
+
+static struct insn *lookup_crossing(struct cpu *cpu, uint64_t va)
+{
+    unsigned offset = va & PAGE_OFFSET;
+    struct crossing crossing;
+    if (!fetch_crossing(cpu, &crossing, va))
+        return NULL;
+    struct code_page *page = crossing.page;
+    if (page->crossing && page->crossing_offset == offset &&
+        memcmp(page->crossing_bytes, crossing.bytes, sizeof(crossing.bytes)) == 0)
+        return page->crossing;
+    struct code_cache *code = cpu->code;
+    if (CODE_INSNS_MAX - code->insn_count < 2)
+        return NULL;
+    struct insn *insns = code->arena + code->insn_count;
+    decode_bytes(cpu, crossing.bytes, offset, insns);
+    code->insn_count += 2;
+    cpu->counters->decoded++;
+    page->crossing = insns;
+    page->crossing_offset = (uint16_t)offset;
+    memcpy(page->crossing_bytes, crossing.bytes, sizeof(crossing.bytes));
+    return insns;
+}
+
+struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t va)
+{
+    struct code_cache *code = cpu->code;
+    const uint8_t *bytes = page_bytes(page);
+    unsigned offset = va & PAGE_OFFSET, count = 0;
+    if (CODE_INSNS_MAX - code->insn_count < CODE_RUN_MAX)
+        return NULL;
+    struct insn *first = code->arena + code->insn_count, *at = first;
+    /* Distances are 16 bits: a page that was decoded long ago starts anew. */
+    if (page->base && first + CODE_RUN_MAX - page->base > UINT16_MAX) {
+        memset(page->insns, 0, sizeof(page->insns));
+        page->base = NULL;
+    }
+    if (!page->base)
+        page->base = first - 1;
+    for (;;) {
+        if (offset < PAGE_SIZE && page->insns[offset]) {
+            *at++ = go_to(count, page->base + page->insns[offset]);
+            break;
+        }
+        bool ends = false;
+        unsigned length = 0;
+        if (offset < PAGE_SIZE && count < CODE_RUN_INSNS)
+            length = decode(bytes + offset, offset, (unsigned)(PAGE_SIZE - offset),
+                            decode_mode(cpu), at, &ends);
+        if (length == 0) {
+            if (count == 0)
+                return lookup_crossing(cpu, va);
+            *at++ = page_end(count, offset);
+            break;
+        }
+        at->ordinal = (uint8_t)count++;
+        page->insns[offset] = (uint16_t)(at - page->base);
+        at++;
+        offset += length;
+        if (ends) {
+            /* Something must stand behind a call whose return comes here, or a step. */
+            *at++ = page_end(count, offset);
+            break;
+        }
+    }
+    code->insn_count += (uint32_t)(at - first);
+    cpu->counters->decoded += count;
+    return first;
+}
+
+struct insn *code_decode_once(struct cpu *cpu, uint64_t va)
+{
+    struct insn *once = cpu->code->once;
+    unsigned offset = va & PAGE_OFFSET, have = (unsigned)(PAGE_SIZE - offset);
+    if (have > INSN_BYTES_MAX)
+        have = INSN_BYTES_MAX;
+    cpu->rip = va;
+    for (;;) {
+        struct code_page *page = code_page_at(cpu, va, va);
+        struct crossing crossing;
+        bool ends;
+        unsigned length = 0;
+        if (page)
+            length =
+                decode(page_bytes(page) + offset, offset, have, decode_mode(cpu), &once[0], &ends);
+        if (length) {
+            once[0].ordinal = 0;
+            once[1] = page_end(1, offset + length);
+            return once;
+        }
+        /* Only where the instruction does go on there may the next page fault. */
+        if (page && fetch_crossing(cpu, &crossing, va)) {
+            decode_bytes(cpu, crossing.bytes, offset, once);
+            return once;
+        }
+        code_flush(cpu);
+    }
+}

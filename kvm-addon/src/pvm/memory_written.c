@@ -1,0 +1,37 @@
+/* Guest memory as others than vCPUs see it: devices that write it, and who copies what changed. */
+#include "engine.h"
+#include "safepoint.h"
+#include "tables.h"
+
+void engine_memory_written(struct engine *engine, uint64_t gpa, uint64_t length)
+{
+    if (length == 0 || !guest_memory_at(engine->memory, gpa, length))
+        return;
+    /*
+     * Who decodes code or scans a table sets the frame's flag, then reads it; the writer wrote,
+     * then looks at the flag. One of both sees the other.
+     */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    uint64_t last = (gpa + length - 1) >> 12;
+    for (uint64_t number = gpa >> 12; number <= last; number++) {
+        struct frame *frame = &engine->frames.of[number];
+        frame_set_flag(frame, FRAME_DIRTY);
+        if (__atomic_load_n(&frame->flags, __ATOMIC_SEQ_CST) & FRAME_TABLE)
+            tables_frame_written(engine, number);
+        if (__atomic_load_n(&frame->code_cpus, __ATOMIC_SEQ_CST))
+            safepoint_invalidate_code(engine, NULL, number);
+    }
+}
+
+void engine_take_dirty(struct engine *engine, uint64_t gpa, uint64_t frames, uint64_t *bitmap)
+{
+    struct frame *of = engine->frames.of + (gpa >> 12);
+    for (uint64_t i = 0; i < frames; i++) {
+        if (!(__atomic_load_n(&of[i].flags, __ATOMIC_RELAXED) & FRAME_DIRTY))
+            continue;
+        __atomic_fetch_and(&of[i].flags, ~FRAME_DIRTY, __ATOMIC_SEQ_CST);
+        bitmap[i / 64] |= 1ull << i % 64;
+    }
+    /* A write entry that is older says nothing of the writes that come. */
+    safepoint_drop_writes(engine);
+}

@@ -1,0 +1,222 @@
+/* The software TLB: what it holds, when it lets go of it, and what slow accesses do. */
+#include "../check.h"
+#include "engine_fake.h"
+
+#define VA 0x400000000ull
+#define HIGH 0xffff888000020000ull
+
+static struct fake fake;
+static struct cpu *cpu;
+
+static void test_fill(void)
+{
+    uint64_t *entry = fake_map(&fake, FAKE_ROOT, VA, 0x200000 | P | W);
+    *fake_word(&fake, 0x200010) = 0x1122334455667788;
+    CHECK(!tlb_read(cpu, VA + 16, 8));
+    CHECK(fake_load(cpu, VA + 16, 8) == 0x1122334455667788);
+    CHECK(*entry == (0x200000 | P | W | A));
+    CHECK(tlb_read(cpu, VA + 16, 8) == fake_ram(&fake, 0x200010));
+    /* Dirty before the write entry is there. */
+    CHECK(!tlb_write(cpu, VA + 16, 8));
+    fake_store(cpu, VA + 20, 2, 0xabcd);
+    CHECK(*entry == (0x200000 | P | W | A | D));
+    CHECK(tlb_write(cpu, VA + 16, 8) == fake_ram(&fake, 0x200010));
+    CHECK(fake_load(cpu, VA + 16, 8) == 0x1122abcd55667788);
+    /* The tag fails where the access goes on in the next page. */
+    CHECK(!tlb_read(cpu, VA + 4090, 8));
+    CHECK(tlb_read(cpu, VA + 4088, 8));
+}
+
+static void test_two_pages(void)
+{
+    fake_map(&fake, FAKE_ROOT, VA + 0x1000, 0x300000 | P | W);
+    CHECK(FAKE_TRY(cpu, fake_store(cpu, VA + 0xffd, 8, 0x0807060504030201)) == 0);
+    CHECK(memcmp(fake_ram(&fake, 0x200ffd), "\1\2\3", 3) == 0);
+    CHECK(memcmp(fake_ram(&fake, 0x300000), "\4\5\6\7\10", 5) == 0);
+    CHECK(fake_load(cpu, VA + 0xffd, 8) == 0x0807060504030201);
+    /* Nothing is written when the second page faults. */
+    fake_map(&fake, FAKE_ROOT, VA + 0x1000, 0x300000 | P);
+    tlb_flush_page(cpu, VA + 0x1000);
+    CHECK(FAKE_TRY(cpu, fake_store(cpu, VA + 0xffd, 8, 0)) == INTERPRETED_EXCEPTION);
+    CHECK(cpu->exception.vector == VECTOR_PF && cpu->exception.address == VA + 0x1000);
+    CHECK(cpu->exception.error == (PF_PRESENT | PF_WRITE));
+    CHECK(memcmp(fake_ram(&fake, 0x200ffd), "\1\2\3", 3) == 0);
+}
+
+static void test_faults(void)
+{
+    CHECK(FAKE_TRY(cpu, fake_load(cpu, VA + 0x5000, 1)) == INTERPRETED_EXCEPTION);
+    CHECK(cpu->exception.vector == VECTOR_PF && cpu->exception.error == 0);
+    CHECK(FAKE_TRY(cpu, fake_load(cpu, 1ull << 47, 1)) == INTERPRETED_EXCEPTION);
+    CHECK(cpu->exception.vector == VECTOR_GP && cpu->exception.error == 0);
+    struct insn insn = {.place = 0x123};
+    cpu->r[REG_PAGE] = 0x7000;
+    CHECK(FAKE_TRY(cpu, tlb_load_slow(cpu, &insn, VA + 0x5000, 1)) == INTERPRETED_EXCEPTION);
+    CHECK(cpu->rip == 0x7123);
+}
+
+static void test_smap(void)
+{
+    fake_map(&fake, FAKE_ROOT, VA + 0x6000, 0x206000 | P | W | U);
+    cpu->sregs.cr4 |= CR4_SMAP;
+    tlb_flush_all(cpu);
+    cpu_choose_tlb(cpu);
+    CHECK(FAKE_TRY(cpu, fake_load(cpu, VA + 0x6000, 1)) == INTERPRETED_EXCEPTION);
+    cpu->rflags |= RFLAGS_AC;
+    cpu_choose_tlb(cpu);
+    CHECK(FAKE_TRY(cpu, fake_load(cpu, VA + 0x6000, 1)) == 0);
+    /* Implicit accesses pass by no AC, and leave the TLB of those that do alone. */
+    CHECK(FAKE_TRY(cpu, tlb_system_load(cpu, NULL, VA + 0x6000, 8)) == INTERPRETED_EXCEPTION);
+    cpu->rflags &= ~(uint64_t)RFLAGS_AC;
+    cpu_choose_tlb(cpu);
+    CHECK(!tlb_read(cpu, VA + 0x6000, 1));
+    cpu_set_cpl(cpu, 3);
+    CHECK(FAKE_TRY(cpu, fake_load(cpu, VA + 0x6000, 1)) == 0);
+    CHECK(FAKE_TRY(cpu, fake_load(cpu, VA, 1)) == INTERPRETED_EXCEPTION);
+    CHECK(cpu->exception.error == (PF_PRESENT | PF_USER));
+    CHECK(FAKE_TRY(cpu, tlb_system_load(cpu, NULL, VA, 8)) == 0);
+    cpu_set_cpl(cpu, 0);
+    cpu->sregs.cr4 &= ~(uint64_t)CR4_SMAP;
+    tlb_flush_all(cpu);
+    cpu_choose_tlb(cpu);
+}
+
+static void test_flushes(void)
+{
+    fake_map(&fake, FAKE_ROOT, HIGH, 0x210000 | P | W | G);
+    *fake_entry(&fake, FAKE_ROOT, VA + 0x40000000, 2) = 0x400000 | P | W | PS;
+    fake_load(cpu, HIGH, 1);
+    fake_load(cpu, VA, 1);
+    tlb_flush_nonglobal(cpu);
+    CHECK(tlb_read(cpu, HIGH, 1) && !tlb_read(cpu, VA, 1));
+    fake_load(cpu, VA, 1);
+    tlb_flush_page(cpu, VA);
+    CHECK(tlb_read(cpu, HIGH, 1) && !tlb_read(cpu, VA, 1));
+    /* One entry of the upper half that is not global: everything goes. */
+    fake_map(&fake, FAKE_ROOT, HIGH + 0x1000, 0x211000 | P | W);
+    fake_load(cpu, HIGH + 0x1000, 1);
+    tlb_flush_nonglobal(cpu);
+    CHECK(!tlb_read(cpu, HIGH, 1) && !tlb_read(cpu, HIGH + 0x1000, 1));
+    /* INVLPG of any part of a large page is of all of it. */
+    fake_load(cpu, VA + 0x40003000, 1);
+    fake_load(cpu, VA, 1);
+    CHECK(tlb_read(cpu, VA + 0x40003000, 1) == fake_ram(&fake, 0x403000));
+    tlb_flush_page(cpu, VA + 0x401ff000);
+    CHECK(!tlb_read(cpu, VA + 0x40003000, 1));
+    CHECK(tlb_read(cpu, VA, 1));
+    /* An entry that is replaced by another page's takes its write permission along. */
+    fake_store(cpu, VA, 1, 0);
+    fake_map(&fake, FAKE_ROOT, VA + TLB_ENTRIES * PAGE_SIZE, 0x212000 | P);
+    fake_load(cpu, VA + TLB_ENTRIES * PAGE_SIZE, 1);
+    CHECK(!tlb_write(cpu, VA + TLB_ENTRIES * PAGE_SIZE, 1) && !tlb_write(cpu, VA, 1));
+}
+
+static void test_device(void)
+{
+    fake_map(&fake, FAKE_ROOT, VA + 0x7000, FAKE_DEVICE | P | W);
+    fake_store(cpu, VA + 0x7000, 4, 0x12345678);
+    CHECK(fake_load(cpu, VA + 0x7000, 2) == 0x5678);
+    CHECK(!tlb_read(cpu, VA + 0x7000, 1));
+    CHECK(!tlb_page(cpu, NULL, VA + 0x7000, false));
+    /* Half RAM, half device. */
+    fake_map(&fake, FAKE_ROOT, VA + 0x8000, 0x213000 | P | W);
+    fake_map(&fake, FAKE_ROOT, VA + 0x9000, FAKE_DEVICE | P | W);
+    fake_store(cpu, VA + 0x8ffd, 8, 0x0807060504030201);
+    CHECK(memcmp(fake_device, "\4\5\6\7\10", 5) == 0);
+    CHECK(fake_load(cpu, VA + 0x8ffd, 8) == 0x0807060504030201);
+    CHECK(tlb_compare_exchange_slow(cpu, NULL, VA + 0x9000, 4, 0x07060504, 9) == 0x07060504);
+    CHECK((uint32_t)fake_device[0] == 9);
+}
+
+static void test_locked(void)
+{
+    for (unsigned offset = 0; offset < 80; offset++)
+        for (unsigned size = 1; size <= 8; size *= 2) {
+            uint64_t mask = size == 8 ? ~0ull : (1ull << 8 * size) - 1;
+            uint64_t va = VA + 0x100 + offset, old = 0x8877665544332211 & mask;
+            uint8_t *at = fake_ram(&fake, 0x200100 + offset);
+            memset(at - 8, 0xee, 24);
+            memcpy(at, &old, size);
+            CHECK(tlb_compare_exchange_slow(cpu, NULL, va, size, ~old, 1) == old);
+            CHECK(memcmp(at, &old, size) == 0);
+            uint64_t new = 0x1122334455667788 & mask;
+            CHECK(tlb_compare_exchange_slow(cpu, NULL, va, size, old, new) == old);
+            CHECK(memcmp(at, &new, size) == 0 && at[-1] == 0xee && at[size] == 0xee);
+            CHECK(tlb_exchange_slow(cpu, NULL, va, size, old) == new);
+            CHECK(memcmp(at, &old, size) == 0 && at[-1] == 0xee && at[size] == 0xee);
+        }
+    /* Over two pages. */
+    fake_map(&fake, FAKE_ROOT, VA + 0x1000, 0x300000 | P | W);
+    tlb_flush_page(cpu, VA + 0x1000);
+    fake_store(cpu, VA + 0xffd, 8, 0x0102030405060708);
+    CHECK(tlb_exchange_slow(cpu, NULL, VA + 0xffd, 8, 5) == 0x0102030405060708);
+    CHECK(tlb_compare_exchange_slow(cpu, NULL, VA + 0xffd, 8, 4, 6) == 5);
+    CHECK(tlb_compare_exchange_slow(cpu, NULL, VA + 0xffd, 8, 5, 6) == 5);
+    CHECK(fake_load(cpu, VA + 0xffd, 8) == 6);
+    uint64_t expected[2] = {0, 1}, value[2] = {7, 8};
+    fake_store(cpu, VA + 0x200, 8, 1);
+    fake_store(cpu, VA + 0x208, 8, 2);
+    CHECK(!tlb_compare_exchange_16_slow(cpu, NULL, VA + 0x200, expected, value));
+    CHECK(expected[0] == 1 && expected[1] == 2);
+    CHECK(tlb_compare_exchange_16_slow(cpu, NULL, VA + 0x200, expected, value));
+    CHECK(fake_load(cpu, VA + 0x200, 8) == 7 && fake_load(cpu, VA + 0x208, 8) == 8);
+}
+
+static void test_copies(void)
+{
+    uint8_t out[5000], in[5000];
+    for (unsigned i = 0; i < sizeof(out); i++)
+        out[i] = (uint8_t)(i * 7);
+    tlb_copy_out(cpu, NULL, VA + 0x321, out, sizeof(out));
+    tlb_copy_in(cpu, NULL, VA + 0x321, in, sizeof(in));
+    CHECK(memcmp(in, out, sizeof(in)) == 0);
+    /* Nothing is written where the end faults. */
+    fake_map(&fake, FAKE_ROOT, VA + 0x1000, 0);
+    tlb_flush_page(cpu, VA + 0x1000);
+    memset(out, 1, sizeof(out));
+    CHECK(FAKE_TRY(cpu, tlb_copy_out(cpu, NULL, VA + 0x321, out, sizeof(out))) ==
+          INTERPRETED_EXCEPTION);
+    CHECK(memcmp(in, fake_ram(&fake, 0x200321), 4096 - 0x321) == 0);
+}
+
+static void test_dirty_bitmap(void)
+{
+    uint64_t bitmap[FAKE_MEMORY >> 18] = {0};
+    uint64_t frames = FAKE_MEMORY >> 12;
+    fake_map(&fake, FAKE_ROOT, VA, 0x200000 | P | W);
+    fake_store(cpu, VA, 1, 1);
+    safepoint_exit(cpu);
+    engine_take_dirty(&fake.engine, 0, frames, bitmap);
+    safepoint_enter(cpu);
+    CHECK(bitmap[0x200 / 64] & 1);
+    memset(bitmap, 0, sizeof(bitmap));
+    fake_load(cpu, VA, 1);
+    fake_store(cpu, VA + 8, 1, 1);
+    engine_memory_written(&fake.engine, 0x205fff, 2);
+    engine_memory_written(&fake.engine, FAKE_MEMORY - 1, 2);
+    safepoint_exit(cpu);
+    engine_take_dirty(&fake.engine, 0, frames, bitmap);
+    CHECK(bitmap[0x200 / 64] == (1ull | 1ull << 5 | 1ull << 6));
+    memset(bitmap, 0, sizeof(bitmap));
+    engine_take_dirty(&fake.engine, 0, frames, bitmap);
+    safepoint_enter(cpu);
+    CHECK(bitmap[0x200 / 64] == 0);
+}
+
+int main(void)
+{
+    if (!CHECK(fake_init(&fake, 1)))
+        return check_finish();
+    cpu = fake.cpus;
+    test_fill();
+    test_two_pages();
+    test_faults();
+    test_smap();
+    test_flushes();
+    test_device();
+    test_locked();
+    test_copies();
+    test_dirty_bitmap();
+    fake_free(&fake);
+    return check_finish();
+}
