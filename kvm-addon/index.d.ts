@@ -65,6 +65,8 @@ export class NativeRegisterBank {
 export interface NativeHostProbe {
   /** True when guest kernel code is run by KVM's instruction emulator (kvm-pvm). */
   emulatesKernelMode: boolean;
+  /** True when {@link NativeVmOptions.kernelModeEngine} can be used there. */
+  interpreterWorks: boolean;
 }
 /** Runs a throw-away VM on the device for about a millisecond. */
 export function probeHost(devicePath: string): NativeHostProbe;
@@ -115,8 +117,13 @@ export interface NativeVmOptions {
   cpus: number;
   /** Called on the JavaScript thread, coalesced, when any thread of this VM has something to say. */
   onWake: () => void;
-  /** Where to put the kvm-pvm shim page, or null on a host with VT-x/AMD-V. */
-  pvmShimGpa: number | null;
+  /**
+   * On kvm-pvm: a multiple of 2 MiB, from where 2 MiB of guest-physical address space are free for
+   * what the VM needs there. Null on a host with VT-x or AMD-V.
+   */
+  pvmGpa: number | null;
+  /** On kvm-pvm: interpret guest kernel code in this process (`src/pvm`), else leave it to KVM. */
+  kernelModeEngine: boolean;
 }
 
 /** Which part of a vCPU's state; the bytes are KVM's own structures. */

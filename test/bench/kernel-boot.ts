@@ -71,13 +71,19 @@ async function makeBootFiles({ root }: Workbench): Promise<BootFiles> {
     memoryBytes: MEMORY_MIB * 2 ** 20,
     acpi: false,
     cpuMask: [],
+    engine: 'auto',
     devicePath: '/dev/kvm',
   };
   return {
     bzImage: guest.kernelPath,
     vmlinux: guest.vmlinuxPath,
     initrd,
-    cmdline: commandLine(config, hostProfile(config.devicePath), []),
+    // The other guests' KVM runs the kernel: on kvm-pvm by its emulator.
+    cmdline: commandLine(
+      config,
+      hostProfile(config.devicePath).emulatesKernelMode ? 'emulator' : 'hardware',
+      [],
+    ),
     minimalVmm,
   };
 }

@@ -6,6 +6,7 @@ import { TsvmError } from '../errors.ts';
 import { bootMachine } from '../machine/boot-machine.ts';
 import { BootMetrics } from '../machine/boot-metrics.ts';
 import type { DiskConfig, MachineConfig } from '../machine/config.ts';
+import type { Engine } from '../machine/kernel-mode.ts';
 import type { MachineEnd } from '../machine/machine.ts';
 import { createLogger, type Logger, type LogLevel } from '../observability/logger.ts';
 import {
@@ -13,6 +14,7 @@ import {
   parseConsole,
   parseCpus,
   parseDisk,
+  parseEngine,
   parseLogLevel,
   parseMemory,
   parseOnOff,
@@ -41,6 +43,7 @@ interface BootOptions {
   readonly logLevel: LogLevel;
   readonly metrics?: string;
   readonly kvm: string;
+  readonly engine: Engine;
 }
 
 const HELP = `
@@ -95,6 +98,12 @@ export function bootCommand(): Command {
     .option('--log-level <level>', 'error, warn, info or debug', parseLogLevel, 'info')
     .option('--metrics <file>', 'writes counters and boot times there, as JSON')
     .option('--kvm <device>', 'KVM’s device', '/dev/kvm')
+    .option(
+      '--engine <which>',
+      'what runs guest kernels on a host without VT-x or AMD-V: interpreter (tsvm’s own), emulator (KVM’s, some hundred times slower), or auto',
+      parseEngine,
+      'auto',
+    )
     .addHelpText('after', HELP)
     .allowExcessArguments(false)
     .action(async (options: BootOptions) => {
@@ -134,6 +143,7 @@ function machineConfig(options: BootOptions): MachineConfig {
     acpi: options.acpi === 'on',
     cpuMask: options.cpuMask,
     devicePath: options.kvm,
+    engine: options.engine,
   };
 }
 

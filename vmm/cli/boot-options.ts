@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 import { CPUS_MAX, type DiskConfig } from '../machine/config.ts';
+import { ENGINES } from '../machine/kernel-mode.ts';
 import { LOG_LEVELS } from '../observability/logger.ts';
 import { parseSize } from '../util/size.ts';
 import type { ConsoleKind } from './host-console.ts';
@@ -76,6 +77,8 @@ function oneOf<T extends string>(words: readonly T[]): (text: string) => T {
   };
 }
 
+/** `--engine`. */
+export const parseEngine = oneOf(ENGINES);
 /** `--log-level`. */
 export const parseLogLevel = oneOf(LOG_LEVELS);
 /** `--acpi`. */

@@ -7,7 +7,15 @@ import { isNativeError } from './kvm-error.ts';
 export interface KvmHost {
   /** Guest kernel code is run by KVM's instruction emulator: the module is kvm-pvm. */
   readonly emulatesKernelMode: boolean;
+  /** And its shadow page tables behave as our own interpreter of guest kernel code needs. */
+  readonly interpreterWorks: boolean;
 }
+
+/**
+ * What executes guest kernel code: the processor, by VT-x or AMD-V; or on kvm-pvm our interpreter,
+ * or KVM's own emulator, which is some hundred times slower.
+ */
+export type KernelMode = 'hardware' | 'interpreter' | 'emulator';
 
 const ADVICE: Readonly<Record<string, string>> = {
   ENOENT:

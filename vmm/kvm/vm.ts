@@ -2,7 +2,7 @@ import type { NativeCpuState, NativeEventFd, NativeVm } from '../../kvm-addon/in
 import type { InterruptLine } from '../bus/interrupt-line.ts';
 import { loadAddon } from './addon.ts';
 import { ExitSlot } from './exit-slots.ts';
-import { kvmUnavailable } from './host.ts';
+import { type KernelMode, kvmUnavailable } from './host.ts';
 import { isNativeError, withKvmErrors } from './kvm-error.ts';
 import type { KvmMemory } from './memory.ts';
 import type { KvmRegisterBank } from './register-bank.ts';
@@ -12,8 +12,10 @@ export interface VmOptions {
   readonly memory: KvmMemory;
   /** 1 to 32. */
   readonly cpus: number;
-  /** Where the kvm-pvm shim page goes; undefined on a host with VT-x or AMD-V. */
-  readonly pvmShimGpa: number | undefined;
+  /** How KVM executes guest kernel code. */
+  readonly kernelMode: KernelMode;
+  /** On kvm-pvm: 2 MiB of guest-physical address space, for what the VM needs there. */
+  readonly pvmGpa: number;
   /** Called on the JavaScript thread when a vCPU or a register ring wants attention. */
   readonly onWake: () => void;
 }
@@ -26,12 +28,19 @@ export interface KvmInterruptLine extends InterruptLine {
 /** Calls that fail when it is the device that is at fault. */
 const DEVICE_CALLS = ['open', 'KVM_GET_API_VERSION', 'KVM_CREATE_VM'];
 
-function createVm({ devicePath, memory, cpus, pvmShimGpa, onWake }: VmOptions): NativeVm {
+function createVm({ devicePath, memory, cpus, kernelMode, pvmGpa, onWake }: VmOptions): NativeVm {
   const { NativeVm } = loadAddon();
-  const options = { devicePath, memory: memory.native, cpus, onWake };
+  const options = {
+    devicePath,
+    memory: memory.native,
+    cpus,
+    onWake,
+    pvmGpa: kernelMode === 'hardware' ? null : pvmGpa,
+    kernelModeEngine: kernelMode === 'interpreter',
+  };
   return withKvmErrors('creating a virtual machine', () => {
     try {
-      return new NativeVm({ ...options, pvmShimGpa: pvmShimGpa ?? null });
+      return new NativeVm(options);
     } catch (cause) {
       const deviceFailed = isNativeError(cause) && DEVICE_CALLS.includes(cause.syscall);
       throw deviceFailed ? kvmUnavailable(devicePath, cause) : cause;

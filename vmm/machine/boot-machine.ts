@@ -13,14 +13,13 @@ import {
   PAGE_TABLES_GPA,
   PCI_HOLE_GPA,
   PVH_START_INFO_GPA,
-  PVM_SHIM_GPA,
   ZERO_PAGE_GPA,
 } from '../arch/x86_64/layout.ts';
 import { BOOT_MSRS } from '../arch/x86_64/msrs.ts';
 import { composeIdentityMap } from '../arch/x86_64/page-tables.ts';
 import { composePvhStartInfo } from '../arch/x86_64/pvh-start-info.ts';
 import { encodeRegs, patchSregs } from '../arch/x86_64/registers.ts';
-import { checkKvmExtension, type KvmHost } from '../kvm/host.ts';
+import { checkKvmExtension, type KernelMode } from '../kvm/host.ts';
 import { KvmMemory } from '../kvm/memory.ts';
 import { type LoadedInitrd, loadInitrd } from '../loader/initrd.ts';
 import { type LoadedKernel, loadKernel } from '../loader/kernel.ts';
@@ -33,6 +32,7 @@ import { commandLine } from './command-line.ts';
 import { type MachineConfig, validateConfig } from './config.ts';
 import { describeHardware } from './hardware-tables.ts';
 import { hostProfile } from './host-profile.ts';
+import { chooseKernelMode } from './kernel-mode.ts';
 import { attachLegacyDevices, type SerialEnd } from './legacy-devices.ts';
 import { Machine } from './machine.ts';
 import { attachVirtioDevices } from './virtio-devices.ts';
@@ -54,7 +54,7 @@ export interface BootContext {
 export async function bootMachine(config: MachineConfig, context: BootContext): Promise<Machine> {
   const { logger, metrics } = context;
   validateConfig(config);
-  const host = hostProfile(config.devicePath);
+  const kernelMode = chooseKernelMode(hostProfile(config.devicePath), config.engine);
   metrics.stage('host-probed');
 
   const space: LoadSpace = {
@@ -75,10 +75,10 @@ export async function bootMachine(config: MachineConfig, context: BootContext): 
   let machine: Machine | undefined;
   try {
     if (config.initrdPath !== undefined) initrd = loadInitrd(config.initrdPath, kernel, space);
-    machine = createMachine(config, host, logger);
+    machine = createMachine(config, kernelMode, logger);
     attachLegacyDevices(machine, config, context.console, metrics);
     const virtio = await attachVirtioDevices(machine, config);
-    const commandLineText = commandLine(config, host, virtio);
+    const commandLineText = commandLine(config, kernelMode, virtio);
     logger.debug(`kernel command line: ${commandLineText}`);
 
     const { memory } = machine;
@@ -99,14 +99,14 @@ export async function bootMachine(config: MachineConfig, context: BootContext): 
   }
 }
 
-function createMachine(config: MachineConfig, host: KvmHost, logger: Logger): Machine {
+function createMachine(config: MachineConfig, kernelMode: KernelMode, logger: Logger): Machine {
   const memory = new KvmMemory(memoryRegions(config.memoryBytes));
   try {
     return new Machine({
       devicePath: config.devicePath,
       memory,
       cpus: config.cpus,
-      pvmShimGpa: host.emulatesKernelMode ? PVM_SHIM_GPA : undefined,
+      kernelMode,
       logger,
     });
   } catch (error) {

@@ -1,3 +1,4 @@
+import type { KernelMode } from '../kvm/host.ts';
 import type { Machine } from './machine.ts';
 
 /** A value that the guest wrote to the progress port, and when. */
@@ -16,6 +17,7 @@ function sinceStartMs(): number {
 export class BootMetrics {
   readonly #stages: { stage: string; atMs: number }[] = [];
   readonly #stamps: ProgressStamp[] = [];
+  #kernelMode: KernelMode | undefined;
   #counters: Record<string, Readonly<Record<string, number>>> = {};
 
   /** A step of the boot is done. */
@@ -32,10 +34,16 @@ export class BootMetrics {
   /** Takes a machine's counters before it is closed; of several, the last one's stay. */
   addMachine(machine: Machine): void {
     this.stage('ended');
+    this.#kernelMode = machine.kernelMode;
     this.#counters = machine.statistics();
   }
 
   toJson(): unknown {
-    return { stages: this.#stages, progress: this.#stamps, counters: this.#counters };
+    return {
+      kernelMode: this.#kernelMode,
+      stages: this.#stages,
+      progress: this.#stamps,
+      counters: this.#counters,
+    };
   }
 }

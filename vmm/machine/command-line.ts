@@ -1,5 +1,5 @@
 import { clearCpuidWords } from '../arch/x86_64/cpuid.ts';
-import type { KvmHost } from '../kvm/host.ts';
+import type { KernelMode } from '../kvm/host.ts';
 import { composeCommandLine } from '../loader/kernel-cmdline.ts';
 import type { MachineConfig } from './config.ts';
 import type { MmioSlot } from './resources.ts';
@@ -11,8 +11,8 @@ import type { MmioSlot } from './resources.ts';
  */
 const UNEMULATED_FEATURES = ['xsavec', 'xsaveopt', 'xsaves', 'smap', 'smep', 'umip', 'fsgsbase'];
 
-/** Parameters for kvm-pvm hosts. */
-function pvmParameters(cpuMask: readonly string[]): string[] {
+/** Parameters for kernels that KVM's emulator runs. */
+function emulatorParameters(cpuMask: readonly string[]): string[] {
   return [
     // The SYSCALL detour needs the kernel's page tables in place at CPL 3.
     'nopti',
@@ -32,7 +32,7 @@ function pvmParameters(cpuMask: readonly string[]): string[] {
  */
 export function commandLine(
   config: MachineConfig,
-  host: KvmHost,
+  kernelMode: KernelMode,
   virtio: readonly MmioSlot[],
 ): string {
   if (config.cmdline !== undefined) return config.cmdline;
@@ -46,7 +46,7 @@ export function commandLine(
       }),
     // At once: the machine ends, and its exit code tells of the panic.
     panicSeconds: -1,
-    host: host.emulatesKernelMode ? pvmParameters(config.cpuMask) : [],
+    host: kernelMode === 'emulator' ? emulatorParameters(config.cpuMask) : [],
     // ACPI describes the devices where there is ACPI.
     virtioMmio: config.acpi ? [] : virtio,
     ...(config.appendCmdline !== undefined && { append: config.appendCmdline }),

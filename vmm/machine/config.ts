@@ -1,5 +1,6 @@
 import type { DiskFormat } from '../backends/disk/format.ts';
 import { TsvmError } from '../errors.ts';
+import type { Engine } from './kernel-mode.ts';
 
 /** How a disk file is attached. */
 export interface DiskConfig {
@@ -31,6 +32,8 @@ export interface MachineConfig {
   /** CPU features to hide, as /proc/cpuinfo names them. */
   readonly cpuMask: readonly string[];
   readonly devicePath: string;
+  /** What executes guest kernel code where there is no hardware virtualization. */
+  readonly engine: Engine;
 }
 
 export const CPUS_MAX = 32;

@@ -20,7 +20,8 @@ function isKnownHost(value: unknown): value is KnownHost {
   return (
     typeof known?.bootId === 'string' &&
     typeof known.devicePath === 'string' &&
-    typeof known.host?.emulatesKernelMode === 'boolean'
+    typeof known.host?.emulatesKernelMode === 'boolean' &&
+    typeof known.host.interpreterWorks === 'boolean'
   );
 }
 

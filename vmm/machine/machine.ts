@@ -1,6 +1,8 @@
+import { PVM_REGION_GPA } from '../arch/x86_64/layout.ts';
 import { Bus } from '../bus/bus.ts';
 import { TsvmError } from '../errors.ts';
 import type { ExitSlot } from '../kvm/exit-slots.ts';
+import type { KernelMode } from '../kvm/host.ts';
 import type { KvmMemory } from '../kvm/memory.ts';
 import { Vm } from '../kvm/vm.ts';
 import type { Logger } from '../observability/logger.ts';
@@ -45,7 +47,7 @@ export interface MachineOptions {
   readonly devicePath: string;
   readonly memory: KvmMemory;
   readonly cpus: number;
-  readonly pvmShimGpa: number | undefined;
+  readonly kernelMode: KernelMode;
   readonly logger: Logger;
 }
 
@@ -55,6 +57,7 @@ export class Machine {
   readonly memory: KvmMemory;
   readonly bus = new Bus();
   readonly logger: Logger;
+  readonly kernelMode: KernelMode;
   /** Fulfilled when the machine has stopped by itself or by {@link stop}. */
   readonly ended: Promise<MachineEnd>;
   readonly #devices: MachineDevice[] = [];
@@ -69,7 +72,12 @@ export class Machine {
   constructor(options: MachineOptions) {
     this.memory = options.memory;
     this.logger = options.logger;
-    this.vm = new Vm({ ...options, onWake: () => this.#onWake() });
+    this.kernelMode = options.kernelMode;
+    this.vm = new Vm({
+      ...options,
+      pvmGpa: PVM_REGION_GPA,
+      onWake: () => this.#onWake(),
+    });
     const { promise, resolve } = Promise.withResolvers<MachineEnd>();
     this.ended = promise;
     this.#resolveEnd = resolve;

@@ -13,6 +13,7 @@
 extern "C" {
 #include "../backend/io_engine.h"
 #include "../kvm/host_probe.h"
+#include "../pvm/engine_probe.h"
 #include "../util/file_lock.h"
 #include "../util/file_space.h"
 #include "../util/write_now.h"
@@ -28,7 +29,11 @@ static Napi::Value probe_host(const Napi::CallbackInfo &info)
     if (host < 0)
         return throw_errno(env, host, "kvm_host_probe");
     Napi::Object result = Napi::Object::New(env);
+    int works = host == KVM_HOST_PVM ? engine_probe(path.c_str()) : 0;
+    if (works < 0)
+        return throw_errno(env, works, "engine_probe");
     result.Set("emulatesKernelMode", Napi::Boolean::New(env, host == KVM_HOST_PVM));
+    result.Set("interpreterWorks", Napi::Boolean::New(env, works == 1));
     return result;
 }
 

@@ -43,15 +43,17 @@ NativeVm::NativeVm(const Napi::CallbackInfo &info) : Napi::ObjectWrap<NativeVm>(
     Napi::Env env = info.Env();
     std::string device_path;
     uint32_t cpus;
+    bool engine;
     Napi::Function on_wake;
     if (!get_option(info[0], "devicePath", to_string, &device_path) ||
         !get_option(info[0], "cpus", to_u32, &cpus) ||
+        !get_option(info[0], "kernelModeEngine", to_bool, &engine) ||
         !get_option(info[0], "onWake", to_function, &on_wake))
         return;
     Napi::Object options = info[0].As<Napi::Object>();
-    Napi::Value shim = options.Get("pvmShimGpa");
-    uint64_t shim_gpa = 0;
-    if (!shim.IsNull() && !to_u64(shim, &shim_gpa))
+    Napi::Value pvm = options.Get("pvmGpa");
+    uint64_t pvm_gpa = 0;
+    if (!pvm.IsNull() && !to_u64(pvm, &pvm_gpa))
         return;
     NativeMemory *memory = NativeMemory::from(options.Get("memory"));
     if (!memory)
@@ -62,7 +64,10 @@ NativeVm::NativeVm(const Napi::CallbackInfo &info) : Napi::ObjectWrap<NativeVm>(
     }
     memory_ = memory;
     wake_ = std::make_unique<Wake>(env, on_wake, "tsvm-vm", true);
-    if (!create(env, device_path.c_str(), cpus, !shim.IsNull(), shim_gpa)) {
+    Platform platform = pvm.IsNull() ? Platform::hardware
+                        : engine     ? Platform::engine
+                                     : Platform::emulator;
+    if (!create(env, device_path.c_str(), cpus, platform, pvm_gpa)) {
         wake_->close();
         return;
     }
@@ -70,8 +75,8 @@ NativeVm::NativeVm(const Napi::CallbackInfo &info) : Napi::ObjectWrap<NativeVm>(
     open_ = true;
 }
 
-bool NativeVm::create(Napi::Env env, const char *device_path, unsigned cpus, bool pvm,
-                      uint64_t shim_gpa)
+bool NativeVm::create(Napi::Env env, const char *device_path, unsigned cpus, Platform platform,
+                      uint64_t pvm_gpa)
 {
     struct vm_error failed;
     if (!vm_create(&vm_, device_path, &failed)) {
@@ -80,24 +85,48 @@ bool NativeVm::create(Napi::Env env, const char *device_path, unsigned cpus, boo
     }
     Napi::ArrayBuffer slots = Napi::ArrayBuffer::New(env, cpus * sizeof(struct tsvm_exit_slot));
     slots_ = Napi::Persistent(slots);
-    if ((!pvm || init_pvm(shim_gpa, &failed)) && vm_furnish(&vm_, memory_->memory(), &failed) &&
-        vcpu_group_init(&group_, &vm_, pvm ? &pvm_ : nullptr, cpus,
-                        static_cast<struct tsvm_exit_slot *>(slots.Data()), wake_->core(), &failed))
-        return true;
-    vm_destroy(&vm_);
-    if (has_pvm_)
-        pvm_vm_destroy(&pvm_);
+    if (furnish(platform, pvm_gpa, &failed)) {
+        struct vcpu_platform parts = {
+            has_pvm_ ? &pvm_ : nullptr,
+            engine_,
+        };
+        if (vcpu_group_init(&group_, &vm_, parts, cpus,
+                            static_cast<struct tsvm_exit_slot *>(slots.Data()), wake_->core(),
+                            &failed))
+            return true;
+    }
+    destroy_vm();
     throw_errno(env, failed.error, failed.call);
     return false;
 }
 
-bool NativeVm::init_pvm(uint64_t shim_gpa, struct vm_error *failed)
+// Everything but the vCPUs, in the order that vm_furnish() wants.
+bool NativeVm::furnish(Platform platform, uint64_t pvm_gpa, struct vm_error *failed)
 {
-    int error = pvm_vm_init(&pvm_, vm_.fd, memory_->memory(), VM_FIRST_FREE_SLOT, shim_gpa);
-    if (error < 0)
-        *failed = {"pvm_vm_init", error};
-    has_pvm_ = error == 0;
-    return has_pvm_;
+    if (platform == Platform::emulator) {
+        int error = pvm_vm_init(&pvm_, vm_.fd, memory_->memory(), VM_FIRST_FREE_SLOT, pvm_gpa);
+        if (error < 0)
+            *failed = {"pvm_vm_init", error};
+        has_pvm_ = error == 0;
+        if (!has_pvm_)
+            return false;
+    }
+    if (platform == Platform::engine) {
+        engine_ = engine_create(&vm_, memory_->memory(), VM_FIRST_FREE_SLOT, pvm_gpa, failed);
+        if (!engine_)
+            return false;
+    }
+    return vm_furnish(&vm_, memory_->memory(), failed);
+}
+
+void NativeVm::destroy_vm()
+{
+    vm_destroy(&vm_);
+    if (has_pvm_)
+        pvm_vm_destroy(&pvm_);
+    engine_destroy(engine_);
+    has_pvm_ = false;
+    engine_ = nullptr;
 }
 
 void NativeVm::destroy()
@@ -106,9 +135,7 @@ void NativeVm::destroy()
         return;
     open_ = false;
     vcpu_group_destroy(&group_);
-    vm_destroy(&vm_);
-    if (has_pvm_)
-        pvm_vm_destroy(&pvm_);
+    destroy_vm();
     wake_->close();
 }
 
@@ -177,6 +204,8 @@ Napi::Value NativeVm::kick_event(const Napi::CallbackInfo &info)
     if (env.IsExceptionPending())
         return Napi::Value();
     int error = vm_bind_kick(&vm_, NativeEventFd::Unwrap(event)->fd(), gpa, length, value);
+    if (error == 0 && engine_)
+        error = engine_add_kick(engine_, gpa, length, value, NativeEventFd::Unwrap(event)->fd());
     if (error < 0)
         return throw_errno(env, error, "KVM_IOEVENTFD");
     kept_.push_back(Napi::Persistent(event));

@@ -10,6 +10,7 @@
 
 extern "C" {
 #include "../kvm/vm.h"
+#include "../pvm/engine_api.h"
 #include "../vcpu/pvm_compat.h"
 #include "../vcpu/vcpu_group.h"
 }
@@ -46,8 +47,12 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     Napi::Value get_parked(const Napi::CallbackInfo &info);
     Napi::Value close(const Napi::CallbackInfo &info);
 
-    bool create(Napi::Env env, const char *device_path, unsigned cpus, bool pvm, uint64_t shim_gpa);
-    bool init_pvm(uint64_t shim_gpa, struct vm_error *failed);
+    // How KVM executes guest kernel code.
+    enum class Platform { hardware, engine, emulator };
+    bool create(Napi::Env env, const char *device_path, unsigned cpus, Platform platform,
+                uint64_t pvm_gpa);
+    bool furnish(Platform platform, uint64_t pvm_gpa, struct vm_error *failed);
+    void destroy_vm();
     void destroy();
     // False with an error pending once closed.
     bool check_open(Napi::Env env);
@@ -58,6 +63,7 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     struct vcpu_group group_ = {};
     struct pvm_vm pvm_ = {};
     bool has_pvm_ = false;
+    struct engine *engine_ = nullptr;
     bool open_ = false;
     NativeMemory *memory_ = nullptr;
     std::unique_ptr<Wake> wake_;

@@ -57,7 +57,7 @@ Napi::Value NativeVm::supported_cpuid(const Napi::CallbackInfo &info)
     if (!check_open(info.Env()))
         return Napi::Value();
     std::vector<struct kvm_cpuid_entry2> entries(CPUID_ENTRIES_MAX);
-    int count = vm_supported_cpuid(&vm_, entries.data());
+    int count = vcpu_supported_cpuid(&group_.vcpus[0], entries.data());
     if (count < 0)
         return throw_errno(info.Env(), count, "KVM_GET_SUPPORTED_CPUID");
     return copy_bytes(info.Env(), entries.data(), static_cast<size_t>(count) * sizeof entries[0]);
@@ -154,6 +154,14 @@ Napi::Value NativeVm::statistics(const Napi::CallbackInfo &info)
         add("slowAccesses", vcpu->counters.slow);
         add("unassignedAccesses", vcpu->counters.unassigned);
         add("interruptedRuns", vcpu->counters.interrupted);
+        if (vcpu->cpu) {
+            engine_read_counters(
+                vcpu->cpu,
+                [](void *context, const char *name, uint64_t value) {
+                    (*static_cast<decltype(add) *>(context))(name, value);
+                },
+                &add);
+        }
         for (unsigned counter = 0; vcpu->pvm && counter < PVM_COUNTERS; counter++) {
             std::string name = std::string("pvm-") + pvm_counter_name(counter);
             add(name.c_str(), vcpu->pvm->counters[counter]);

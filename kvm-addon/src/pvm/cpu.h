@@ -149,13 +149,14 @@ struct cpu {
     int fd; /* of the KVM vCPU */
     struct kvm_run *run;
     struct vcpu *vcpu;
-    bool in_kvm;             /* KVM has the architectural state, this structure has not (state.h) */
-    struct cpu_run *loop;    /* run.h */
-    struct cpu_cpuid *cpuid; /* cpuid.h */
-    struct cpu_msrs *msrs;   /* msrs.h */
-    struct cpu_fpu *fpu;     /* fpu.h */
-    struct cpu_requests *requests; /* safepoint.h */
-    struct cpu_counters *counters; /* counters.h */
+    bool in_kvm;          /* KVM has the architectural state, this structure has not (state.h) */
+    struct cpu_run *loop; /* run.h */
+    struct cpu_interrupts *interrupts; /* interrupts.h */
+    struct cpu_cpuid *cpuid;           /* cpuid.h */
+    struct cpu_msrs *msrs;             /* msrs.h */
+    struct cpu_fpu *fpu;               /* fpu.h */
+    struct cpu_requests *requests;     /* safepoint.h */
+    struct cpu_counters *counters;     /* counters.h */
 };
 
 #define RFLAGS_STATUS 0x8d5u /* CF PF AF ZF SF OF */

@@ -4,7 +4,9 @@
 
 #include "../memory/guest_memory.h"
 #include "cpu.h"
+#include "engine_api.h"
 #include "frames.h"
+#include "kicks.h"
 
 #define ENGINE_CPUS_MAX 32
 
@@ -18,6 +20,7 @@ struct engine {
     struct frames frames;
     struct tables *tables;                 /* tables.h */
     struct private_region *private_region; /* private_region.h */
+    struct engine_kicks kicks;
     struct cpu *cpus[ENGINE_CPUS_MAX];
     unsigned cpu_count;
     uint64_t native_epoch; /* atomic: native runs ended, of any vCPU */
@@ -26,6 +29,9 @@ struct engine {
     uint64_t reserved_bits; /* of page-table entries: those above the guest's MAXPHYADDR */
     int32_t user_budget;    /* jumps of CPL 3 that are interpreted before it runs natively */
 };
+
+/* Makes a vCPU leave the interpreter or KVM for the reason. From any thread. */
+void engine_kick(struct cpu *cpu, enum cpu_attention why);
 
 /*
  * Guest memory was written by something else than a vCPU (a device, a loader), [gpa, gpa + length):

@@ -22,15 +22,83 @@
 /* Root tables in the pool. */
 #define PRIVATE_ROOTS 128
 
+/* Memory slots that the region takes. */
+#define PRIVATE_REGION_SLOTS 3
+
 struct private_region {
     uint64_t gpa;
     uint8_t *memory; /* PRIVATE_REGION_SPAN bytes, touched as they are used */
+    unsigned slot;
 };
+
+/*
+ * Makes the region and gives it to KVM in memory slots `slot` and the next two. Returns 0, -EINVAL
+ * (`gpa` is no multiple of the span) or the -errno of the failed call, with all undone.
+ */
+int private_region_init(struct private_region *region, int vm_fd, unsigned slot, uint64_t gpa);
+/* After the VM is closed. */
+void private_region_destroy(struct private_region *region);
 
 /* The host's and the guest-physical address of root table `index` of the pool; 512 entries. */
 uint64_t *private_region_root(const struct private_region *region, unsigned index);
 uint64_t private_region_root_gpa(const struct private_region *region, unsigned index);
 /* What entry 511 of each root table is; entries 256 to 510 are 0. */
 uint64_t private_region_root_entry(const struct private_region *region);
+
+/*
+ * The rest is for those who run code in KVM. Virtual addresses: of the SYSCALL shim, which KVM's
+ * LSTAR points at, of its instruction behind the store to the doorbell, and of the IDT and GDT.
+ */
+#define PRIVATE_VA 0xffffffffffe00000ull
+#define PRIVATE_SHIM_VA PRIVATE_VA
+#define PRIVATE_IDT_VA (PRIVATE_VA + 0x2000)
+#define PRIVATE_IDT_LIMIT 4095u
+#define PRIVATE_GDT_VA (PRIVATE_VA + 0x6000)
+#define PRIVATE_GDT_LIMIT 63u
+#define PRIVATE_CODE_SELECTOR 0x10u
+#define PRIVATE_DATA_SELECTOR 0x18u
+#define PRIVATE_TSS_SELECTOR 0x20u
+#define PRIVATE_TSS_LIMIT 0x67u
+uint64_t private_region_shim_end(void);
+/* Where the shim's store goes: a page without memory. */
+uint64_t private_region_doorbell_gpa(const struct private_region *region);
+
+/*
+ * Each gate of the IDT leads to a stub of one OUT to this port. private_region_stub_at(): whose
+ * stub begins at `rip`, or -1. KVM reports the OUT with RIP PRIVATE_STUB_LENGTH behind it.
+ */
+#define PRIVATE_STUB_PORT 0xe0u
+#define PRIVATE_STUB_LENGTH 2u
+int private_region_stub_at(uint64_t rip);
+
+/* Routines at CPL 0. Each ends with an OUT to PRIVATE_DONE_PORT. */
+#define PRIVATE_DONE_PORT 0xe2u
+enum private_routine {
+    PRIVATE_TAKE, /* nothing: takes an interrupt that is pending */
+    PRIVATE_HALT, /* HLT */
+    PRIVATE_ZAP,  /* what private_region_set_zaps() wrote */
+};
+uint64_t private_region_routine(enum private_routine routine);
+/* The root table that routines run on. */
+uint64_t private_region_root_of_routines(const struct private_region *region);
+
+/* Each vCPU has a TSS, and a stack that routines and exceptions at CPL 3 begin on. */
+uint64_t private_region_tss(unsigned cpu);
+uint64_t private_region_stack(unsigned cpu);
+/* The stack's `count` quadwords from virtual address `rsp`. False when they are not all in it. */
+bool private_region_read_stack(const struct private_region *region, unsigned cpu, uint64_t rsp,
+                               uint64_t *words, unsigned count);
+
+/*
+ * Writes the routine that zaps (tables.h): for each, a store of what is there already, 8 or 2 bytes
+ * wide, through a window of page mappings. One user at a time.
+ */
+#define PRIVATE_ZAPS_MAX 256
+void private_region_set_zaps(struct private_region *region, const uint64_t *zaps, unsigned count);
+/*
+ * Makes KVM drop all shadow page tables of the VM, which it does when a memory slot goes: some
+ * milliseconds.
+ */
+void private_region_zap_all(const struct private_region *region, int vm_fd);
 
 #endif

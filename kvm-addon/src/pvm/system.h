@@ -30,6 +30,8 @@ void segment_load(struct cpu *cpu, const struct insn *insn, unsigned number, uin
 void segment_load_tr(struct cpu *cpu, const struct insn *insn, uint16_t selector);
 void segment_load_ldt(struct cpu *cpu, const struct insn *insn, uint16_t selector);
 void segment_swap_gs(struct cpu *cpu);
+/* Between instructions: CPL 3 has loaded CS natively. */
+void segment_reload_code(struct cpu *cpu, uint16_t selector);
 
 /* far.c: transfers between segments and privilege levels. Each ends the run. */
 void far_iret(struct cpu *cpu, const struct insn *insn, unsigned operand_size);
@@ -42,9 +44,19 @@ void far_sysret(struct cpu *cpu, const struct insn *insn, bool to_64_bit);
 void far_sysenter(struct cpu *cpu, const struct insn *insn);
 void far_sysexit(struct cpu *cpu, const struct insn *insn, bool to_64_bit);
 
-/* exceptions.c: delivers through the guest's IDT; a fault on the way makes #DF or a triple fault.
+/*
+ * exceptions.c: delivers through the guest's IDT, between instructions. A fault on the way is
+ * delivered in its place, or makes a double fault.
  */
-void exception_deliver(struct cpu *cpu, const struct cpu_exception *exception);
-void exception_deliver_interrupt(struct cpu *cpu, uint8_t vector);
+enum delivery {
+    DELIVERED,
+    DELIVERY_SHUTDOWN, /* a triple fault */
+    DELIVERY_STOPPED,  /* the order to stop came while a device was written: nothing has happened */
+};
+enum delivery exception_deliver(struct cpu *cpu, const struct cpu_exception *exception);
+/* An interrupt, or an NMI (vector 2). */
+enum delivery exception_deliver_interrupt(struct cpu *cpu, uint8_t vector);
+/* Whether the processor pushes an error code for the exception. */
+bool exception_has_error_code(unsigned vector);
 
 #endif

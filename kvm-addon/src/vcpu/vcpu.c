@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../pvm/engine_api.h"
 #include "pvm_compat.h"
 
 /* Sent to a vCPU's thread so that KVM_RUN returns EINTR. Its handler does nothing. */
@@ -28,6 +29,26 @@ void vcpu_install_signal_handler(void)
     sigaction(interrupt_signal(), &action, NULL);
 }
 
+/* What kvm-pvm needs besides. */
+static bool init_pvm(struct vcpu *vcpu, struct vm_error *failed)
+{
+    struct vcpu_group *group = vcpu->group;
+
+    if (group->engine) {
+        vcpu->cpu = engine_add_cpu(group->engine, vcpu, failed);
+        return vcpu->cpu != NULL;
+    }
+    if (!group->pvm)
+        return true;
+    vcpu->pvm = calloc(1, sizeof *vcpu->pvm);
+    int error = vcpu->pvm ? pvm_cpu_init(vcpu->pvm, group->pvm, vcpu->fd, vcpu->run) : -ENOMEM;
+    if (error == 0)
+        return true;
+    free(vcpu->pvm);
+    *failed = (struct vm_error){.call = "pvm_cpu_init", .error = error};
+    return false;
+}
+
 bool vcpu_init(struct vcpu *vcpu, struct vcpu_group *group, unsigned index, struct vm_error *failed)
 {
     *vcpu = (struct vcpu){.group = group, .index = index, .fd = -1, .phase = VCPU_PARKED};
@@ -43,16 +64,10 @@ bool vcpu_init(struct vcpu *vcpu, struct vcpu_group *group, unsigned index, stru
         close(vcpu->fd);
         return false;
     }
-    if (group->pvm) {
-        vcpu->pvm = calloc(1, sizeof *vcpu->pvm);
-        int error = vcpu->pvm ? pvm_cpu_init(vcpu->pvm, group->pvm, vcpu->fd, vcpu->run) : -ENOMEM;
-        if (error < 0) {
-            *failed = (struct vm_error){.call = "pvm_cpu_init", .error = error};
-            free(vcpu->pvm);
-            munmap(vcpu->run, group->vm->run_size);
-            close(vcpu->fd);
-            return false;
-        }
+    if (!init_pvm(vcpu, failed)) {
+        munmap(vcpu->run, group->vm->run_size);
+        close(vcpu->fd);
+        return false;
     }
     pthread_cond_init(&vcpu->slot_returned, NULL);
     return true;
@@ -64,10 +79,14 @@ void vcpu_destroy(struct vcpu *vcpu)
     munmap(vcpu->run, vcpu->group->vm->run_size);
     close(vcpu->fd);
     free(vcpu->pvm);
+    if (vcpu->cpu)
+        engine_remove_cpu(vcpu->cpu);
 }
 
 void vcpu_interrupt(struct vcpu *vcpu)
 {
+    if (vcpu->cpu)
+        engine_give_order(vcpu->cpu);
     /* First the flag: should the signal come just before KVM_RUN, it makes KVM_RUN return. */
     __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     pthread_kill(vcpu->thread, interrupt_signal());
@@ -78,8 +97,7 @@ static enum vcpu_order current_order(const struct vcpu *vcpu)
     return __atomic_load_n(&vcpu->group->order, __ATOMIC_SEQ_CST);
 }
 
-/* Waits while the order is to park. False: stop. */
-static bool obey_order(struct vcpu *vcpu)
+bool vcpu_obey_order(struct vcpu *vcpu)
 {
     struct vcpu_group *group = vcpu->group;
     pthread_mutex_lock(&group->lock);
@@ -95,6 +113,14 @@ static bool obey_order(struct vcpu *vcpu)
     bool run = group->order == VCPU_ORDER_RUN;
     pthread_mutex_unlock(&group->lock);
     return run;
+}
+
+bool vcpu_is_at_rest(struct vcpu *vcpu)
+{
+    pthread_mutex_lock(&vcpu->group->lock);
+    bool at_rest = vcpu->phase != VCPU_RUNNING;
+    pthread_mutex_unlock(&vcpu->group->lock);
+    return at_rest;
 }
 
 void vcpu_complete_exit(struct vcpu *vcpu)
@@ -139,9 +165,8 @@ static void mask_width(uint64_t *data, uint32_t width)
         *data &= (1ull << width * 8) - 1;
 }
 
-/* One access of the guest to a device register. False: the order to stop came while it waited. */
-static bool register_access(struct vcpu *vcpu, enum bus_space space, uint64_t address,
-                            uint32_t width, bool is_write, uint64_t *data)
+bool vcpu_access_fast(struct vcpu *vcpu, enum bus_space space, uint64_t address, uint32_t width,
+                      bool is_write, uint64_t *data)
 {
     const struct bus_range *range = bus_find(&vcpu->group->bus, space, address, width);
     if (!range) {
@@ -150,19 +175,33 @@ static bool register_access(struct vcpu *vcpu, enum bus_space space, uint64_t ad
         *data = UINT64_MAX;
         return true;
     }
+    if (width > 4)
+        return false;
     uint32_t offset = (uint32_t)(address - range->base);
-    if (width <= 4) {
-        uint32_t value = (uint32_t)*data;
-        bool fast = is_write ? register_bank_write(range->bank, offset, width, value)
-                             : register_bank_read(range->bank, offset, width, &value);
-        if (fast) {
-            vcpu->counters.fast++;
-            *data = value;
-            return true;
-        }
-    }
-    return slow_exit(vcpu, is_write ? TSVM_EXIT_WRITE : TSVM_EXIT_READ, range->id, offset, width,
-                     data);
+    uint32_t value = (uint32_t)*data;
+    bool fast = is_write ? register_bank_write(range->bank, offset, width, value)
+                         : register_bank_read(range->bank, offset, width, &value);
+    if (!fast)
+        return false;
+    vcpu->counters.fast++;
+    *data = value;
+    return true;
+}
+
+bool vcpu_access_slow(struct vcpu *vcpu, enum bus_space space, uint64_t address, uint32_t width,
+                      bool is_write, uint64_t *data)
+{
+    const struct bus_range *range = bus_find(&vcpu->group->bus, space, address, width);
+    return slow_exit(vcpu, is_write ? TSVM_EXIT_WRITE : TSVM_EXIT_READ, range->id,
+                     (uint32_t)(address - range->base), width, data);
+}
+
+/* One access of the guest to a device register. False: the order to stop came while it waited. */
+static bool register_access(struct vcpu *vcpu, enum bus_space space, uint64_t address,
+                            uint32_t width, bool is_write, uint64_t *data)
+{
+    return vcpu_access_fast(vcpu, space, address, width, is_write, data) ||
+           vcpu_access_slow(vcpu, space, address, width, is_write, data);
 }
 
 static bool handle_io(struct vcpu *vcpu)
@@ -199,6 +238,11 @@ static bool handle_mmio(struct vcpu *vcpu)
     if (!run->mmio.is_write)
         memcpy(run->mmio.data, &data, width);
     return true;
+}
+
+bool vcpu_serve_device(struct vcpu *vcpu)
+{
+    return vcpu->run->exit_reason == KVM_EXIT_IO ? handle_io(vcpu) : handle_mmio(vcpu);
 }
 
 static void describe_failure(struct vcpu *vcpu)
@@ -238,9 +282,8 @@ static enum verdict handle_exit(struct vcpu *vcpu)
     }
     switch (vcpu->run->exit_reason) {
     case KVM_EXIT_IO:
-        return handle_io(vcpu) ? GO_ON : STOP;
     case KVM_EXIT_MMIO:
-        return handle_mmio(vcpu) ? GO_ON : STOP;
+        return vcpu_serve_device(vcpu) ? GO_ON : STOP;
     case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN:
         vcpu->counters.interrupted++;
@@ -261,7 +304,7 @@ static enum verdict run_guest(struct vcpu *vcpu)
              * but nothing more, before the vCPU parks and its state may be read. */
             if (vcpu->mid_instruction)
                 vcpu->run->immediate_exit = 1;
-            else if (!obey_order(vcpu))
+            else if (!vcpu_obey_order(vcpu))
                 return STOP;
         }
         vcpu->mid_instruction = false;
@@ -283,6 +326,19 @@ static enum verdict run_guest(struct vcpu *vcpu)
     }
 }
 
+static enum verdict run_engine(struct vcpu *vcpu)
+{
+    switch (engine_run_vcpu(vcpu->cpu)) {
+    case RUN_STOPPED:
+        return STOP;
+    case RUN_FAILED:
+        return FAILED;
+    case RUN_SHUTDOWN:
+        break;
+    }
+    return SHUTDOWN;
+}
+
 /* Signals of the process are JavaScript's: none may interrupt a vCPU but ours. */
 static void block_signals(void)
 {
@@ -301,7 +357,9 @@ void *vcpu_thread(void *argument)
     pthread_setname_np(pthread_self(), name);
     block_signals();
 
-    enum verdict verdict = obey_order(vcpu) ? run_guest(vcpu) : STOP;
+    enum verdict verdict = STOP;
+    if (vcpu_obey_order(vcpu))
+        verdict = vcpu->cpu ? run_engine(vcpu) : run_guest(vcpu);
 
     pthread_mutex_lock(&group->lock);
     vcpu->phase = VCPU_ENDED;

@@ -6,6 +6,7 @@
 
 #include "vcpu_group.h"
 
+struct cpu;
 struct pvm_cpu;
 
 /* Written by the vCPU's thread alone; read at any time. */
@@ -30,7 +31,8 @@ struct vcpu {
     int fd;
     struct kvm_run *run;
     struct tsvm_exit_slot *slot;
-    struct pvm_cpu *pvm; /* NULL on a host with VT-x or AMD-V */
+    struct pvm_cpu *pvm; /* on kvm-pvm without the engine, else NULL */
+    struct cpu *cpu;     /* on kvm-pvm with the engine (pvm/engine.h), else NULL */
     pthread_t thread;
     pthread_cond_t slot_returned;
     enum vcpu_phase phase; /* under the group's lock */
@@ -46,10 +48,27 @@ void vcpu_destroy(struct vcpu *vcpu);
 /* The thread's body; `argument` is the vCPU. */
 void *vcpu_thread(void *argument);
 
+/* For the engine's loop, which runs in the place of the one here. */
+/* Waits while the order is to park. False: stop. */
+bool vcpu_obey_order(struct vcpu *vcpu);
+/*
+ * One access to a device register, 1 to 8 bytes wide: without JavaScript, false when that cannot
+ * be; with it, false when the order to stop came while it waited.
+ */
+bool vcpu_access_fast(struct vcpu *vcpu, enum bus_space space, uint64_t address, uint32_t width,
+                      bool is_write, uint64_t *data);
+bool vcpu_access_slow(struct vcpu *vcpu, enum bus_space space, uint64_t address, uint32_t width,
+                      bool is_write, uint64_t *data);
+/* Serves KVM_EXIT_IO or KVM_EXIT_MMIO. False: the order to stop came while it waited. */
+bool vcpu_serve_device(struct vcpu *vcpu);
+
 /* Makes KVM_RUN return soon, or not start. Takes no lock. */
 void vcpu_interrupt(struct vcpu *vcpu);
 /* Installs the process-wide handler of the signal that vcpu_interrupt() sends. */
 void vcpu_install_signal_handler(void);
+
+/* True when the thread does not execute guest code, so that others may look at its state. */
+bool vcpu_is_at_rest(struct vcpu *vcpu);
 
 /* JavaScript gives the slot back. */
 void vcpu_complete_exit(struct vcpu *vcpu);

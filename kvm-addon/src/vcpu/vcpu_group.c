@@ -6,12 +6,14 @@
 
 #include "vcpu.h"
 
-bool vcpu_group_init(struct vcpu_group *group, struct vm *vm, struct pvm_vm *pvm, unsigned count,
-                     struct tsvm_exit_slot *slots, struct wake wake, struct vm_error *failed)
+bool vcpu_group_init(struct vcpu_group *group, struct vm *vm, struct vcpu_platform platform,
+                     unsigned count, struct tsvm_exit_slot *slots, struct wake wake,
+                     struct vm_error *failed)
 {
     memset(group, 0, sizeof *group);
     group->vm = vm;
-    group->pvm = pvm;
+    group->pvm = platform.pvm;
+    group->engine = platform.engine;
     group->slots = slots;
     group->wake = wake;
     group->order = VCPU_ORDER_PARK;

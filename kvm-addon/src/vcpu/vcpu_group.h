@@ -18,14 +18,16 @@
 
 enum vcpu_order { VCPU_ORDER_PARK, VCPU_ORDER_RUN, VCPU_ORDER_STOP };
 
-struct vcpu;
+struct engine;
 struct pvm_vm;
+struct vcpu;
 
 struct vcpu_group {
     struct vm *vm;
     struct bus bus;
     struct wake wake;
-    struct pvm_vm *pvm; /* NULL on a host with VT-x or AMD-V */
+    struct pvm_vm *pvm;    /* on kvm-pvm without the engine, else NULL */
+    struct engine *engine; /* on kvm-pvm with the engine, else NULL */
     struct tsvm_exit_slot *slots;
     struct vcpu *vcpus;
     unsigned count;
@@ -37,12 +39,19 @@ struct vcpu_group {
     pthread_cond_t order_changed;
 };
 
+/* What the vCPUs run on besides KVM: one of them, or on a host with VT-x or AMD-V neither. */
+struct vcpu_platform {
+    struct pvm_vm *pvm;
+    struct engine *engine;
+};
+
 /*
  * Creates `count` vCPUs, parked. `slots` are in memory that outlives the group. On failure all is
  * undone and `failed` names the call.
  */
-bool vcpu_group_init(struct vcpu_group *group, struct vm *vm, struct pvm_vm *pvm, unsigned count,
-                     struct tsvm_exit_slot *slots, struct wake wake, struct vm_error *failed);
+bool vcpu_group_init(struct vcpu_group *group, struct vm *vm, struct vcpu_platform platform,
+                     unsigned count, struct tsvm_exit_slot *slots, struct wake wake,
+                     struct vm_error *failed);
 
 /* Starts the threads, running. Returns 0 or -errno of pthread_create. */
 int vcpu_group_start(struct vcpu_group *group);

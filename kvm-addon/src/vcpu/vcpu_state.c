@@ -4,6 +4,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "../pvm/cpuid.h"
+#include "../pvm/state.h"
+
 #define STATE_KIND(name, which, type)                                                              \
     {                                                                                              \
         name, "KVM_GET_" #which, "KVM_SET_" #which, KVM_GET_##which, KVM_SET_##which, sizeof(type) \
@@ -31,11 +34,15 @@ const struct vcpu_state_kind *vcpu_state_find(const char *name)
 
 int vcpu_get_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, void *state)
 {
+    if (vcpu->cpu)
+        return vcpu_is_at_rest(vcpu) ? state_get(vcpu->cpu, kind->get, state) : -EBUSY;
     return ioctl(vcpu->fd, kind->get, state) < 0 ? -errno : 0;
 }
 
 int vcpu_set_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, const void *state)
 {
+    if (vcpu->cpu)
+        return vcpu_is_at_rest(vcpu) ? state_set(vcpu->cpu, kind->set, state) : -EBUSY;
     return ioctl(vcpu->fd, kind->set, state) < 0 ? -errno : 0;
 }
 
@@ -50,8 +57,11 @@ struct msr_list {
     struct kvm_msr_entry entries[MSRS_MAX];
 };
 
-int vm_supported_cpuid(const struct vm *vm, struct kvm_cpuid_entry2 *entries)
+int vcpu_supported_cpuid(const struct vcpu *vcpu, struct kvm_cpuid_entry2 *entries)
 {
+    const struct vm *vm = vcpu->group->vm;
+    if (vcpu->cpu)
+        return cpuid_supported(vcpu->cpu, entries);
     struct cpuid_list list = {.header.nent = CPUID_ENTRIES_MAX};
     if (ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, &list) < 0)
         return -errno;
@@ -63,6 +73,8 @@ int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, si
 {
     if (count > CPUID_ENTRIES_MAX)
         return -E2BIG;
+    if (vcpu->cpu)
+        return cpuid_set(vcpu->cpu, entries, (unsigned)count);
     struct cpuid_list list = {.header.nent = (uint32_t)count};
     memcpy(list.entries, entries, count * sizeof *entries);
     return ioctl(vcpu->fd, KVM_SET_CPUID2, &list) < 0 ? -errno : 0;
@@ -76,10 +88,24 @@ static int msrs_result(int done, size_t count)
     return (size_t)done == count ? 0 : -EINVAL;
 }
 
+static int engine_msrs(struct vcpu *vcpu, const uint32_t *indices, uint64_t *values, size_t count,
+                       bool set)
+{
+    if (!vcpu_is_at_rest(vcpu))
+        return -EBUSY;
+    int error = 0;
+    for (size_t i = 0; error == 0 && i < count; i++)
+        error = set ? state_set_msr(vcpu->cpu, indices[i], values[i])
+                    : state_get_msr(vcpu->cpu, indices[i], &values[i]);
+    return error;
+}
+
 int vcpu_get_msrs(struct vcpu *vcpu, const uint32_t *indices, uint64_t *values, size_t count)
 {
     if (count > MSRS_MAX)
         return -E2BIG;
+    if (vcpu->cpu)
+        return engine_msrs(vcpu, indices, values, count, false);
     struct msr_list list = {.header.nmsrs = (uint32_t)count};
     for (size_t i = 0; i < count; i++)
         list.entries[i].index = indices[i];
@@ -93,6 +119,8 @@ int vcpu_set_msrs(struct vcpu *vcpu, const uint32_t *indices, const uint64_t *va
 {
     if (count > MSRS_MAX)
         return -E2BIG;
+    if (vcpu->cpu)
+        return engine_msrs(vcpu, indices, (uint64_t *)values, count, true);
     struct msr_list list = {.header.nmsrs = (uint32_t)count};
     for (size_t i = 0; i < count; i++)
         list.entries[i] = (struct kvm_msr_entry){.index = indices[i], .data = values[i]};

@@ -33,13 +33,15 @@ struct vcpu_state_kind {
 /* NULL when there is no such kind. */
 const struct vcpu_state_kind *vcpu_state_find(const char *name);
 
-/* `state` has the kind's size. Returns 0 or -errno. */
+/* `state` has the kind's size. Returns 0 or -errno; -EBUSY while the engine runs the vCPU. */
 int vcpu_get_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, void *state);
 int vcpu_set_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, const void *state);
 
-/* KVM_GET_SUPPORTED_CPUID: `entries` has room for CPUID_ENTRIES_MAX. Returns how many, or -errno.
+/*
+ * KVM_GET_SUPPORTED_CPUID, or what the engine offers: the same for all vCPUs. `entries` has room
+ * for CPUID_ENTRIES_MAX. Returns how many, or -errno.
  */
-int vm_supported_cpuid(const struct vm *vm, struct kvm_cpuid_entry2 *entries);
+int vcpu_supported_cpuid(const struct vcpu *vcpu, struct kvm_cpuid_entry2 *entries);
 /* Returns 0 or -errno; -E2BIG for more than CPUID_ENTRIES_MAX. */
 int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, size_t count);
 

@@ -25,6 +25,7 @@ const CONFIG: MachineConfig = {
   memoryBytes: 64 * 2 ** 20,
   acpi: false,
   cpuMask: [],
+  engine: 'auto',
   devicePath: '/dev/kvm',
 };
 

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { TsvmError } from '../../../vmm/errors.ts';
 import { commandLine } from '../../../vmm/machine/command-line.ts';
 import { type MachineConfig, validateConfig } from '../../../vmm/machine/config.ts';
+import { chooseKernelMode } from '../../../vmm/machine/kernel-mode.ts';
 import { MmioAllocator } from '../../../vmm/machine/resources.ts';
 
 const DISK = {
@@ -23,6 +24,7 @@ const CONFIG: MachineConfig = {
   memoryBytes: 256 * 2 ** 20,
   acpi: true,
   cpuMask: [],
+  engine: 'auto',
   devicePath: '/dev/kvm',
 };
 const SLOT = { gpa: 0xd0001000, sizeBytes: 4096, gsi: 5 };
@@ -57,22 +59,33 @@ test('windows and interrupt lines are given once, and run out with an error', ()
   }
 });
 
-test('only a kvm-pvm host gets its parameters, and only without ACPI do devices stand in the line', () => {
-  const hardware = commandLine(CONFIG, { emulatesKernelMode: false }, [SLOT]);
-  assert.equal(hardware, 'console=ttyS0,115200n8r root=/dev/vda rw panic=-1');
-  const pvm = commandLine({ ...CONFIG, cpuMask: ['avx2'] }, { emulatesKernelMode: true }, [SLOT]);
-  assert.match(pvm, / nopti clearcpuid=\S*\bsmap\b\S*,avx2 .* noreplace-smp$/);
-  const plain = commandLine({ ...CONFIG, acpi: false }, { emulatesKernelMode: false }, [SLOT]);
+test('only KVM’s emulator gets its parameters, and only without ACPI do devices stand in the line', () => {
+  for (const mode of ['hardware', 'interpreter'] as const) {
+    const line = commandLine({ ...CONFIG, cpuMask: ['avx2'] }, mode, [SLOT]);
+    assert.equal(line, 'console=ttyS0,115200n8r root=/dev/vda rw panic=-1');
+  }
+  const emulator = commandLine({ ...CONFIG, cpuMask: ['avx2'] }, 'emulator', [SLOT]);
+  assert.match(emulator, / nopti clearcpuid=\S*\bsmap\b\S*,avx2 .* noreplace-smp$/);
+  const plain = commandLine({ ...CONFIG, acpi: false }, 'hardware', [SLOT]);
   assert.match(plain, /virtio_mmio\.device=4K@0xd0001000:5$/);
 });
 
 test('a read-only first disk, an initrd, what is appended, and a whole line of one’s own', () => {
-  const host = { emulatesKernelMode: false };
   const readOnly = { ...CONFIG, disks: [{ ...DISK, readOnly: true }], appendCmdline: 'quiet' };
-  assert.match(commandLine(readOnly, host, []), /root=\/dev\/vda ro .*quiet$/);
-  assert.doesNotMatch(commandLine({ ...CONFIG, initrdPath: 'i' }, host, []), /root=/);
-  assert.equal(
-    commandLine({ ...CONFIG, cmdline: 'mine' }, { emulatesKernelMode: true }, []),
-    'mine',
-  );
+  assert.match(commandLine(readOnly, 'hardware', []), /root=\/dev\/vda ro .*quiet$/);
+  assert.doesNotMatch(commandLine({ ...CONFIG, initrdPath: 'i' }, 'hardware', []), /root=/);
+  assert.equal(commandLine({ ...CONFIG, cmdline: 'mine' }, 'emulator', []), 'mine');
+});
+
+test('the engine that is asked for is chosen, or refused with what to do', () => {
+  const hardware = { emulatesKernelMode: false, interpreterWorks: false };
+  const pvm = { emulatesKernelMode: true, interpreterWorks: true };
+  const oldPvm = { emulatesKernelMode: true, interpreterWorks: false };
+  assert.equal(chooseKernelMode(hardware, 'auto'), 'hardware');
+  assert.equal(chooseKernelMode(pvm, 'auto'), 'interpreter');
+  assert.equal(chooseKernelMode(pvm, 'interpreter'), 'interpreter');
+  assert.equal(chooseKernelMode(pvm, 'emulator'), 'emulator');
+  assert.equal(chooseKernelMode(oldPvm, 'auto'), 'emulator');
+  assert.throws(() => chooseKernelMode(oldPvm, 'interpreter'), /use --engine emulator/);
+  assert.throws(() => chooseKernelMode(hardware, 'emulator'), /needs no engine/);
 });

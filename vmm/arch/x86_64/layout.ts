@@ -77,12 +77,12 @@ export const VIRTIO_MMIO_DEVICE_SIZE = 0x1000;
 export const VIRTIO_MMIO_DEVICES_MAX = 255;
 
 /**
- * On kvm-pvm hosts only: the read-only page with the SYSCALL shim, and the page after it, which has
- * no memory behind it, so that the shim's store is an exit to us. The guest maps both by one large
- * page: nothing else may stand in the 2 MiB from here.
+ * On kvm-pvm hosts only: pages of ours that guests run on there, beginning with a read-only page
+ * with the SYSCALL shim and one that has no memory behind it, so that the shim's store is an exit
+ * to us. They are mapped as, or lie in, one large page.
  */
-export const PVM_SHIM_GPA = 0xd8000000;
-export const PVM_SHIM_DOORBELL_GPA = PVM_SHIM_GPA + PAGE_SIZE;
+export const PVM_REGION_GPA = 0xd8000000;
+export const PVM_REGION_SIZE = 0x200000;
 
 /** The in-kernel IO-APIC and local APICs, at their architectural addresses. */
 export const IOAPIC_GPA = 0xfec00000;

@@ -1,0 +1,100 @@
+#include "descriptor.h"
+
+#include "tlb.h"
+
+struct kvm_segment descriptor_parse(uint16_t selector, uint64_t raw)
+{
+    struct kvm_segment segment = {
+        .selector = selector,
+        .base = (raw >> 16 & 0xffffff) | (raw >> 56 & 0xff) << 24,
+        .limit = (uint32_t)((raw & 0xffff) | (raw >> 32 & 0xf0000)),
+        .type = raw >> 40 & 15,
+        .s = raw >> 44 & 1,
+        .dpl = raw >> 45 & 3,
+        .present = raw >> 47 & 1,
+        .avl = raw >> 52 & 1,
+        .l = raw >> 53 & 1,
+        .db = raw >> 54 & 1,
+        .g = raw >> 55 & 1,
+    };
+    if (segment.g)
+        segment.limit = segment.limit << 12 | 0xfff;
+    return segment;
+}
+
+struct kvm_segment descriptor_flat_code(uint16_t selector, unsigned dpl, bool is_64_bit)
+{
+    return (struct kvm_segment){
+        .limit = UINT32_MAX,
+        .selector = selector,
+        .type = TYPE_CODE | TYPE_READABLE | TYPE_ACCESSED,
+        .present = 1,
+        .dpl = (uint8_t)dpl,
+        .s = 1,
+        .l = is_64_bit,
+        .db = !is_64_bit,
+        .g = 1,
+    };
+}
+
+struct kvm_segment descriptor_flat_data(uint16_t selector, unsigned dpl)
+{
+    return (struct kvm_segment){
+        .limit = UINT32_MAX,
+        .selector = selector,
+        .type = TYPE_WRITABLE | TYPE_ACCESSED,
+        .present = 1,
+        .dpl = (uint8_t)dpl,
+        .s = 1,
+        .db = 1,
+        .g = 1,
+    };
+}
+
+/* Where the quadword at `offset` behind the descriptor's start lies, or false: not in the table. */
+static bool locate(const struct cpu *cpu, uint16_t selector, unsigned offset, uint64_t *va)
+{
+    uint32_t at = (selector & SELECTOR_INDEX) + offset;
+    if (selector & SELECTOR_TI) {
+        const struct kvm_segment *ldt = &cpu->sregs.ldt;
+        if (ldt->unusable || !ldt->present || at + 7 > ldt->limit)
+            return false;
+        *va = ldt->base + at;
+        return true;
+    }
+    if (at + 7 > cpu->sregs.gdt.limit)
+        return false;
+    *va = cpu->sregs.gdt.base + at;
+    return true;
+}
+
+static bool read_at(struct cpu *cpu, const struct insn *insn, uint16_t selector, unsigned offset,
+                    uint64_t *raw)
+{
+    uint64_t va;
+    if (!locate(cpu, selector, offset, &va))
+        return false;
+    *raw = tlb_system_load(cpu, (struct insn *)insn, va, 8);
+    return true;
+}
+
+bool descriptor_read(struct cpu *cpu, const struct insn *insn, uint16_t selector, uint64_t *raw)
+{
+    return read_at(cpu, insn, selector, 0, raw);
+}
+
+bool descriptor_read_upper(struct cpu *cpu, const struct insn *insn, uint16_t selector,
+                           uint64_t *raw)
+{
+    return read_at(cpu, insn, selector, 8, raw);
+}
+
+void descriptor_set_type(struct cpu *cpu, const struct insn *insn, uint16_t selector, uint64_t raw,
+                         unsigned bits)
+{
+    uint64_t va;
+    uint8_t type = (uint8_t)(raw >> 40);
+    if ((type & bits) == bits || !locate(cpu, selector, 5, &va))
+        return;
+    tlb_system_store(cpu, (struct insn *)insn, va, 1, type | bits);
+}

@@ -1,0 +1,56 @@
+/*
+ * The engine as the rest of the core and C++ see it: without cpu.h, whose names of registers are
+ * those of <signal.h> too.
+ */
+#ifndef TSVM_PVM_ENGINE_API_H
+#define TSVM_PVM_ENGINE_API_H
+
+#include <stdint.h>
+
+struct cpu;
+struct engine;
+struct guest_memory;
+struct vcpu;
+struct vm;
+struct vm_error;
+
+/* Memory slots that an engine takes. */
+#define ENGINE_SLOTS 3
+
+/*
+ * `slot` is the first of ENGINE_SLOTS free ones, `gpa` a multiple of 2 MiB, and the 2 MiB from
+ * there a hole. Before the VM has its vCPUs. `memory` outlives the engine. NULL: see `failed`.
+ */
+struct engine *engine_create(const struct vm *vm, const struct guest_memory *memory, unsigned slot,
+                             uint64_t gpa, struct vm_error *failed);
+/* After the vCPUs are gone and the VM is closed. NULL is nothing. */
+void engine_destroy(struct engine *engine);
+
+/* A write of `value`, `size` bytes wide, at `gpa` signals the eventfd. Returns 0 or -ENOSPC. */
+int engine_add_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t value, int fd);
+
+/* One edge of an interrupt line: the vCPUs look for it at once. From any thread. */
+void engine_raise_line(struct engine *engine, uint32_t gsi);
+
+/* The engine's part of a vCPU; engine_remove_cpu() frees it. NULL: see `failed`. */
+struct cpu *engine_add_cpu(struct engine *engine, struct vcpu *vcpu, struct vm_error *failed);
+void engine_remove_cpu(struct cpu *cpu);
+
+/* How a vCPU's run ends. */
+enum run_end {
+    RUN_STOPPED,  /* the order to stop came */
+    RUN_FAILED,   /* see vcpu->failure */
+    RUN_SHUTDOWN, /* triple fault */
+};
+
+/* Runs the guest: the body of the vCPU's thread while the order is to run. */
+enum run_end engine_run_vcpu(struct cpu *cpu);
+
+/* An order was given: the vCPU looks at it soon. From any thread; it may be in KVM_RUN still. */
+void engine_give_order(struct cpu *cpu);
+
+/* Calls `add` for each of a vCPU's counters that is not 0. At any time. */
+typedef void engine_add_counter(void *context, const char *name, uint64_t value);
+void engine_read_counters(const struct cpu *cpu, engine_add_counter *add, void *context);
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * Doorbells of devices: addresses at which a write of a value signals an eventfd. KVM's ioeventfds
+ * serve CPL 3 that runs natively, these what is interpreted.
+ */
+#ifndef TSVM_PVM_KICKS_H
+#define TSVM_PVM_KICKS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ENGINE_KICKS_MAX 1024
+
+struct engine_kick {
+    uint64_t gpa;
+    uint64_t value;
+    uint32_t size; /* bytes */
+    int fd;
+};
+
+/* Added to by one thread, while vCPUs look for some: an entry is complete before `count` says so.
+ */
+struct engine_kicks {
+    struct engine_kick *list;
+    uint32_t count; /* atomic */
+};
+
+/* Returns 0 or -ENOMEM. */
+int kicks_init(struct engine_kicks *kicks);
+void kicks_destroy(struct engine_kicks *kicks);
+/* Returns 0 or -ENOSPC. `fd` stays open as long as the vCPUs run. */
+int kicks_add(struct engine_kicks *kicks, const struct engine_kick *kick);
+/* Signals the doorbell that the write rings; false: there is none. */
+bool kicks_ring(const struct engine_kicks *kicks, uint64_t gpa, uint32_t size, uint64_t value);
+
+#endif

@@ -1,0 +1,277 @@
+#include "native.h"
+
+#include "../vcpu/vcpu.h"
+#include "arch.h"
+#include "counters.h"
+#include "descriptor.h"
+#include "engine.h"
+#include "fpu.h"
+#include "interrupts.h"
+#include "msrs.h"
+#include "routines.h"
+#include "run.h"
+#include "safepoint.h"
+#include "state.h"
+#include "step.h"
+#include "system.h"
+#include "tables.h"
+#include "walk.h"
+
+/* RFLAGS that a program changes natively. IOPL and IF are not among them: kvm-pvm forgets both. */
+#define RFLAGS_OF_USER                                                                             \
+    (RFLAGS_STATUS | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT | RFLAGS_RF | RFLAGS_AC | 1u << 21)
+
+static enum progress from_delivery(enum delivery delivery)
+{
+    switch (delivery) {
+    case DELIVERED:
+        return PROGRESS;
+    case DELIVERY_STOPPED:
+        return PROGRESS_STOPPED;
+    case DELIVERY_SHUTDOWN:
+        break;
+    }
+    return PROGRESS_SHUTDOWN;
+}
+
+enum progress native_deliver(struct cpu *cpu, const struct cpu_exception *exception)
+{
+    return from_delivery(exception_deliver(cpu, exception));
+}
+
+static void put_state(struct cpu *cpu, uint64_t root)
+{
+    kvm_run_put_registers(cpu);
+    kvm_run_put_sregs(cpu);
+    kvm_run_put_private_tables(cpu);
+    kvm_run_put_events(cpu);
+    kvm_run_sregs(cpu)->cr3 = root;
+}
+
+static void set_rflags(struct cpu *cpu, uint64_t rflags)
+{
+    uint64_t kept = cpu_rflags(cpu) & (RFLAGS_IF | RFLAGS_IOPL);
+    cpu_set_rflags(cpu, (rflags & RFLAGS_OF_USER) | kept);
+}
+
+/* Segments that a program can load. CS is another matter: at a stub it is ours. */
+static void get_data_segments(struct cpu *cpu)
+{
+    const struct kvm_sregs *sregs = kvm_run_sregs(cpu);
+
+    cpu->sregs.ds = sregs->ds;
+    cpu->sregs.es = sregs->es;
+    cpu->sregs.fs = sregs->fs;
+    cpu->sregs.gs = sregs->gs;
+    cpu->segment_base[BASE_FS] = sregs->fs.base;
+    cpu->segment_base[BASE_GS] = sregs->gs.base;
+}
+
+/* The state of a program that KVM stopped amid CPL 3. */
+static void get_state(struct cpu *cpu)
+{
+    const struct kvm_sregs *sregs = kvm_run_sregs(cpu);
+
+    kvm_run_get_general(cpu);
+    cpu->rip = kvm_run_regs(cpu)->rip;
+    set_rflags(cpu, kvm_run_regs(cpu)->rflags);
+    get_data_segments(cpu);
+    if (sregs->cs.selector != cpu->sregs.cs.selector) {
+        cpu->sregs.cs = sregs->cs;
+        cpu->compat = !sregs->cs.l;
+    }
+}
+
+/* The state of a program that came to a stub: what the processor pushed, and what it left alone. */
+static void get_state_at_stub(struct cpu *cpu, const struct arrivals *arrivals)
+{
+    kvm_run_get_general(cpu);
+    cpu->rip = arrivals->rip;
+    cpu->r[REG_RSP] = arrivals->rsp;
+    set_rflags(cpu, arrivals->rflags);
+    get_data_segments(cpu);
+    if (arrivals->cs != cpu->sregs.cs.selector)
+        segment_reload_code(cpu, arrivals->cs);
+}
+
+/* SYSCALL: KVM took it to the shim at CPL 3, RCX and R11 are as they should be. */
+static enum progress system_call(struct cpu *cpu)
+{
+    kvm_run_get_general(cpu);
+    get_data_segments(cpu);
+    /* A program can jump to the shim with an R11 of its own making. */
+    set_rflags(cpu, cpu->r[REG_R11]);
+    cpu->counters->native_syscalls++;
+    if (!(cpu->sregs.efer & EFER_SCE)) {
+        cpu->rip = cpu->r[REG_RCX];
+        return native_deliver(cpu, &(struct cpu_exception){.vector = VECTOR_UD});
+    }
+    far_syscall(cpu, NULL, cpu->r[REG_RCX]);
+    return PROGRESS;
+}
+
+/*
+ * A #PF that the guest's own tables do not explain came from a shadow that was stale, or from a
+ * frame that KVM wants to look at: the program goes on. When that makes no progress, or the page is
+ * in the upper half, which native runs do not have, the interpreter does.
+ */
+static enum progress page_fault(struct cpu *cpu, uint32_t error)
+{
+    uint64_t va = kvm_run_sregs(cpu)->cr2;
+    struct walk_request request = {
+        .va = va,
+        .access = error & PF_FETCH   ? WALK_EXECUTE
+                  : error & PF_WRITE ? WALK_WRITE
+                                     : WALK_READ,
+        .user = true,
+    };
+    struct walk_result result = walk(cpu, &request);
+    struct cpu_run *loop = cpu->loop;
+
+    cpu->counters->native_faults++;
+    if (result.fault) {
+        return native_deliver(
+            cpu, &(struct cpu_exception){
+                     .vector = VECTOR_PF, .has_error = true, .error = result.error, .address = va});
+    }
+    bool again = loop->unexplained_va == va && loop->unexplained_rip == cpu->rip;
+    if (again || va >> 63)
+        loop->user_budget = cpu->engine->user_budget + 1;
+    loop->unexplained_va = again ? 0 : va;
+    loop->unexplained_rip = cpu->rip;
+    return PROGRESS;
+}
+
+/* Faults that kvm-pvm may be wrong about: INT n is #UD, IN and CLI with IOPL 3 are #GP, segments
+ * are not in our GDT. The interpreter executes the instruction first (run.c). */
+static bool is_doubtful(unsigned vector)
+{
+    return vector == VECTOR_UD || vector == VECTOR_NP || vector == VECTOR_SS || vector == VECTOR_GP;
+}
+
+static enum progress exception(struct cpu *cpu, unsigned vector, uint32_t error)
+{
+    struct cpu_exception exception = {
+        .vector = (uint8_t)vector,
+        .has_error = exception_has_error_code(vector),
+        .error = error,
+    };
+    struct cpu_run *loop = cpu->loop;
+
+    if (vector == VECTOR_PF)
+        return page_fault(cpu, error);
+    cpu->counters->native_faults++;
+    if (is_doubtful(vector)) {
+        loop->doubted = exception;
+        loop->doubted_rip = cpu->rip;
+        loop->has_doubted = true;
+        loop->user_budget = cpu->engine->user_budget + 1;
+        return PROGRESS;
+    }
+    if (vector == VECTOR_BP || vector == VECTOR_OF) {
+        exception.software = true;
+        exception.length = 1;
+    }
+    if (vector == VECTOR_DB)
+        exception.address = DR6_BS;
+    return native_deliver(cpu, &exception);
+}
+
+static enum progress arrive(struct cpu *cpu, const struct arrivals *arrivals)
+{
+    enum progress progress = PROGRESS;
+
+    get_state_at_stub(cpu, arrivals);
+    for (unsigned i = 0; i < arrivals->count && progress == PROGRESS; i++) {
+        unsigned vector = arrivals->vectors[i];
+        if (vector < VECTOR_FIRST_INTERRUPT && vector != VECTOR_NMI) {
+            progress = exception(cpu, vector, arrivals->error);
+            continue;
+        }
+        interrupts_taken(cpu, (int)vector, 0);
+        cpu->counters->interrupts++;
+        progress = from_delivery(exception_deliver_interrupt(cpu, (uint8_t)vector));
+    }
+    return progress;
+}
+
+/* A program that KVM emulates an instruction of accesses a device. */
+static enum progress device(struct cpu *cpu)
+{
+    safepoint_exit(cpu);
+    enum progress progress = vcpu_serve_device(cpu->vcpu) ? PROGRESS : PROGRESS_STOPPED;
+    safepoint_enter(cpu);
+
+    cpu->loop->user_was_useful = true;
+    if (kvm_run_enter(cpu, KVM_ENTER_COMPLETE) == KVM_REFUSED)
+        return PROGRESS_FAILED;
+    if (!cpu->in_kvm)
+        get_state(cpu);
+    return progress;
+}
+
+static enum progress handle_exit(struct cpu *cpu, uint32_t raised)
+{
+    const struct kvm_run *run = cpu->run;
+    const struct kvm_sregs *sregs = kvm_run_sregs(cpu);
+    struct arrivals arrivals;
+
+    if (cpu->rflags & RFLAGS_IF)
+        interrupts_taken(cpu, -1, raised);
+    if (arrivals_read(cpu, &arrivals))
+        return arrive(cpu, &arrivals);
+    if (sregs->ss.dpl == 3) {
+        switch (run->exit_reason) {
+        case KVM_EXIT_MMIO:
+            if (run->mmio.is_write && kvm_run_regs(cpu)->rip == private_region_shim_end() &&
+                run->mmio.phys_addr == private_region_doorbell_gpa(cpu->engine->private_region))
+                return system_call(cpu);
+            return device(cpu);
+        case KVM_EXIT_IO:
+            return device(cpu);
+        case KVM_EXIT_INTERNAL_ERROR:
+            get_state(cpu);
+            return exception(cpu, VECTOR_UD, 0);
+        default:
+            break;
+        }
+    }
+    if (run->exit_reason == KVM_EXIT_SHUTDOWN)
+        return PROGRESS_SHUTDOWN;
+    kvm_run_fail(cpu, "KVM exit reason %u in a program at 0x%llx", run->exit_reason,
+                 (unsigned long long)kvm_run_regs(cpu)->rip);
+    return PROGRESS_FAILED;
+}
+
+enum progress native_run(struct cpu *cpu)
+{
+    uint32_t raised = __atomic_load_n(&cpu->interrupts->raised, __ATOMIC_SEQ_CST);
+
+    kvm_run_set_stepping(cpu, false);
+    state_install(cpu);
+    fpu_release(cpu);
+    uint64_t root = tables_enter_native(cpu);
+    if (root == 0)
+        return __atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST) ? PROGRESS : step_run(cpu);
+    safepoint_exit(cpu);
+    enum kvm_entered entered = routine_zap(cpu);
+    if (entered == KVM_ENTERED) {
+        put_state(cpu, root);
+        cpu->counters->native_runs++;
+        entered = kvm_run_enter(cpu, KVM_ENTER_GUEST);
+    }
+    safepoint_enter(cpu);
+    tables_exit_native(cpu);
+    switch (entered) {
+    case KVM_ENTERED:
+        return handle_exit(cpu, raised);
+    case KVM_INTERRUPTED:
+        get_state(cpu);
+        return PROGRESS;
+    case KVM_RESET:
+        return PROGRESS;
+    case KVM_REFUSED:
+        break;
+    }
+    return PROGRESS_FAILED;
+}

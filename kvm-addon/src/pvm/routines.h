@@ -1,0 +1,45 @@
+/*
+ * Short runs at CPL 0 of code of ours (private_region.h), on tables, a stack and an IDT of ours:
+ * to take an interrupt, to halt, to have KVM write to a page table. And what arrives at the stubs
+ * of that IDT, from these runs and from native ones.
+ */
+#ifndef TSVM_PVM_ROUTINES_H
+#define TSVM_PVM_ROUTINES_H
+
+#include "kvm_run.h"
+#include "private_region.h"
+
+/* Events that arrived at stubs, the first of them first: an NMI can follow an interrupt. */
+#define ARRIVALS_MAX 4
+
+struct arrivals {
+    unsigned count;
+    uint8_t vectors[ARRIVALS_MAX];
+    /* Of the first: what it interrupted, as the processor pushed it. */
+    uint32_t error;
+    uint64_t rip;
+    uint16_t cs;
+    uint64_t rflags;
+    uint64_t rsp;
+};
+
+/* True when the last exit came from a stub. */
+bool arrivals_read(const struct cpu *cpu, struct arrivals *arrivals);
+
+/*
+ * `interrupts` is the RFLAGS.IF that it runs with. KVM_ENTERED: the routine ended, or there are
+ * arrivals. KVM_INTERRUPTED: HLT was left without reason.
+ */
+enum kvm_entered routine_run(struct cpu *cpu, enum private_routine routine, bool interrupts,
+                             struct arrivals *arrivals);
+
+/* Enters KVM once, for what it does on the way in. */
+void routine_touch(struct cpu *cpu);
+
+/*
+ * Has KVM write to the page table entries that wait (tables.h). Waits while another vCPU does
+ * that. To be called outside (safepoint.h).
+ */
+enum kvm_entered routine_zap(struct cpu *cpu);
+
+#endif

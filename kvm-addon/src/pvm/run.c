@@ -1,0 +1,325 @@
+#include "run.h"
+
+#include <sched.h>
+#include <sys/ioctl.h>
+
+#include "../vcpu/vcpu.h"
+#include "arch.h"
+#include "counters.h"
+#include "descriptor.h"
+#include "engine.h"
+#include "interpret.h"
+#include "interrupts.h"
+#include "native.h"
+#include "routines.h"
+#include "safepoint.h"
+#include "state.h"
+#include "step.h"
+#include "system.h"
+
+/* Taken jumps between two looks at the clock: some 10 us. */
+#define SLICE 2000
+/* PAUSEs in a slice from which on the vCPU's thread lets others run. */
+#define SPINS_TO_YIELD 20
+
+static bool can_interrupt(const struct cpu *cpu)
+{
+    return cpu->rflags & RFLAGS_IF && !cpu->interrupt_shadow;
+}
+
+/* The interpreter knows 64-bit code, and 32-bit code with flat segments. */
+static bool is_flat(const struct kvm_segment *segment)
+{
+    return segment->unusable || (segment->base == 0 && segment->limit == UINT32_MAX);
+}
+
+static bool can_interpret(const struct cpu *cpu)
+{
+    const struct kvm_sregs *sregs = &cpu->sregs;
+
+    if (!cpu->compat)
+        return true;
+    return sregs->cs.db && is_flat(&sregs->cs) && is_flat(&sregs->ss) && is_flat(&sregs->ds) &&
+           is_flat(&sregs->es);
+}
+
+static enum progress deliver_interrupt(struct cpu *cpu, unsigned vector)
+{
+    cpu->counters->interrupts++;
+    cpu->loop->halted = false;
+    switch (exception_deliver_interrupt(cpu, (uint8_t)vector)) {
+    case DELIVERED:
+        return PROGRESS;
+    case DELIVERY_STOPPED:
+        return PROGRESS_STOPPED;
+    case DELIVERY_SHUTDOWN:
+        break;
+    }
+    return PROGRESS_SHUTDOWN;
+}
+
+/* `allowed`: interrupts were, and not only NMIs. */
+static enum progress deliver_arrivals(struct cpu *cpu, const struct arrivals *arrivals,
+                                      uint32_t raised, bool allowed)
+{
+    enum progress progress = PROGRESS;
+
+    if (arrivals->count == 0 && allowed)
+        interrupts_taken(cpu, -1, raised);
+    for (unsigned i = 0; i < arrivals->count && progress == PROGRESS; i++) {
+        unsigned vector = arrivals->vectors[i];
+        if (vector < VECTOR_FIRST_INTERRUPT && vector != VECTOR_NMI) {
+            kvm_run_fail(cpu, "exception %u in code of the engine", vector);
+            return PROGRESS_FAILED;
+        }
+        interrupts_taken(cpu, (int)vector, raised);
+        progress = deliver_interrupt(cpu, vector);
+    }
+    return progress;
+}
+
+static enum progress from_entered(struct cpu *cpu, enum kvm_entered entered,
+                                  const struct arrivals *arrivals, uint32_t raised, bool allowed)
+{
+    switch (entered) {
+    case KVM_ENTERED:
+        return deliver_arrivals(cpu, arrivals, raised, allowed);
+    case KVM_INTERRUPTED:
+    case KVM_RESET:
+        return PROGRESS;
+    case KVM_REFUSED:
+        break;
+    }
+    return PROGRESS_FAILED;
+}
+
+/* Takes what is pending in KVM, if the vCPU can be interrupted now. */
+static enum progress take_interrupt(struct cpu *cpu)
+{
+    uint32_t raised = __atomic_load_n(&cpu->interrupts->raised, __ATOMIC_SEQ_CST);
+    bool nmi = __atomic_exchange_n(&cpu->interrupts->nmi_raised, false, __ATOMIC_SEQ_CST);
+    bool allowed = can_interrupt(cpu);
+    struct arrivals arrivals;
+
+    cpu->interrupt_waits = !allowed;
+    if (!allowed && !nmi)
+        return PROGRESS;
+    cpu->counters->interrupt_polls++;
+    enum kvm_entered entered = routine_run(cpu, PRIVATE_TAKE, allowed, &arrivals);
+    return from_entered(cpu, entered, &arrivals, raised, allowed);
+}
+
+/* HLT: sleeps in KVM until an interrupt comes. */
+static enum progress halt(struct cpu *cpu)
+{
+    uint32_t raised = __atomic_load_n(&cpu->interrupts->raised, __ATOMIC_SEQ_CST);
+    struct arrivals arrivals;
+
+    cpu->counters->halts++;
+    bool allowed = cpu->rflags & RFLAGS_IF;
+    safepoint_exit(cpu);
+    enum kvm_entered entered = routine_run(cpu, PRIVATE_HALT, allowed, &arrivals);
+    safepoint_enter(cpu);
+    return from_entered(cpu, entered, &arrivals, raised, allowed);
+}
+
+/* INIT was sent: KVM carries it out when it is asked for the state. */
+static void look_for_reset(struct cpu *cpu)
+{
+    struct kvm_mp_state mp;
+    struct kvm_sregs sregs;
+
+    if (cpu->in_kvm || ioctl(cpu->fd, KVM_GET_MP_STATE, &mp) < 0 ||
+        ioctl(cpu->fd, KVM_GET_SREGS, &sregs) < 0)
+        return;
+    if (!(sregs.cr0 & CR0_PE) || mp.mp_state == KVM_MP_STATE_INIT_RECEIVED) {
+        *kvm_run_sregs(cpu) = sregs;
+        cpu->run->kvm_dirty_regs = 0;
+        cpu->in_kvm = true;
+    }
+}
+
+/* Between two instructions: what others want of this vCPU. */
+static enum progress attend(struct cpu *cpu)
+{
+    int32_t attention = __atomic_exchange_n(&cpu->attention, 0, __ATOMIC_SEQ_CST);
+
+    if (attention & ATTENTION_REQUESTS)
+        safepoint_serve(cpu);
+    if (attention & ATTENTION_ORDER) {
+        safepoint_exit(cpu);
+        bool run = vcpu_obey_order(cpu->vcpu);
+        safepoint_enter(cpu);
+        if (!run)
+            return PROGRESS_STOPPED;
+    }
+    if (attention & ATTENTION_RESET)
+        look_for_reset(cpu);
+    if (cpu->in_kvm)
+        cpu->loop->halted = false;
+    else if (attention & ATTENTION_INTERRUPT && interrupts_wait(cpu) && !cpu->loop->halted)
+        return take_interrupt(cpu);
+    return PROGRESS;
+}
+
+/* A single step was made. */
+static enum progress trap(struct cpu *cpu)
+{
+    return native_deliver(cpu, &(struct cpu_exception){.vector = VECTOR_DB, .address = DR6_BS});
+}
+
+static enum progress continue_natively(struct cpu *cpu)
+{
+    struct cpu_run *loop = cpu->loop;
+
+    if (loop->has_doubted && loop->doubted_rip == cpu->rip) {
+        loop->has_doubted = false;
+        return native_deliver(cpu, &loop->doubted);
+    }
+    /* The upper half is not mapped in native runs. */
+    if (cpu->rip >> 63 || !can_interpret(cpu))
+        return step_run(cpu);
+    loop->user_budget = cpu->engine->user_budget;
+    return native_run(cpu);
+}
+
+/* The interpreter does not know the instruction, or it accesses one of KVM's chips. */
+static enum progress leave_to_kvm(struct cpu *cpu)
+{
+    enum progress progress = cpu->cpl == 3 ? continue_natively(cpu) : step_run(cpu);
+    interrupts_lapic_stepped(cpu);
+    return progress;
+}
+
+static enum progress act_on(struct cpu *cpu, enum interpreted why)
+{
+    if (why != INTERPRETED_NATIVE)
+        cpu->loop->has_doubted = false;
+    switch (why) {
+    case INTERPRETED_ATTENTION:
+    case INTERPRETED_ONCE:
+        return PROGRESS;
+    case INTERPRETED_EXCEPTION:
+        return native_deliver(cpu, &cpu->exception);
+    case INTERPRETED_STEP:
+    case INTERPRETED_NATIVE:
+        return leave_to_kvm(cpu);
+    case INTERPRETED_HALT:
+        cpu->loop->halted = true;
+        return PROGRESS;
+    case INTERPRETED_STOPPED:
+        return PROGRESS_STOPPED;
+    }
+    return PROGRESS_FAILED;
+}
+
+/* One instruction, with the #DB of a single step behind it. */
+static enum progress interpret_single(struct cpu *cpu)
+{
+    bool was_stepping = cpu->rflags & RFLAGS_TF;
+    unsigned cpl = cpu->cpl;
+    enum interpreted why = interpret_once(cpu);
+    bool executed = why == INTERPRETED_ATTENTION || why == INTERPRETED_HALT;
+    enum progress progress = act_on(cpu, why);
+
+    /* A system call leaves the single step behind. */
+    bool traps = was_stepping && executed && cpu->cpl == cpl && progress == PROGRESS;
+    return traps ? trap(cpu) : progress;
+}
+
+/* Grants the interpreter its budget for the current CPL, runs it, and books what it used. */
+static enum interpreted interpret_some(struct cpu *cpu)
+{
+    struct cpu_run *loop = cpu->loop;
+    bool user = cpu->cpl == 3;
+    int32_t granted = user && loop->user_budget < loop->slice ? loop->user_budget : loop->slice;
+
+    cpu->budget = granted;
+    enum interpreted why = interpret(cpu);
+    int32_t used = granted - cpu->budget;
+    loop->slice -= used;
+    if (user)
+        loop->user_budget -= used;
+    return why;
+}
+
+static void next_slice(struct cpu *cpu)
+{
+    struct cpu_run *loop = cpu->loop;
+
+    loop->slice = SLICE;
+    interrupts_check_clock(cpu);
+    if (cpu->spins - loop->spins > SPINS_TO_YIELD)
+        sched_yield();
+    loop->spins = cpu->spins;
+}
+
+/* CPL 3 has used up what may be interpreted of it. */
+static enum progress leave_interpreter(struct cpu *cpu)
+{
+    struct cpu_run *loop = cpu->loop;
+
+    if (loop->user_was_useful) {
+        loop->user_was_useful = false;
+        loop->user_budget = cpu->engine->user_budget;
+        return PROGRESS;
+    }
+    return continue_natively(cpu);
+}
+
+static enum progress go_on(struct cpu *cpu)
+{
+    struct cpu_run *loop = cpu->loop;
+
+    if (__atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST))
+        return attend(cpu);
+    if (cpu->in_kvm)
+        return step_legacy(cpu);
+    if (loop->nmi_arrived && !cpu->nmi_blocked && !cpu->interrupt_shadow) {
+        loop->nmi_arrived = false;
+        return deliver_interrupt(cpu, VECTOR_NMI);
+    }
+    if (loop->halted)
+        return halt(cpu);
+    if (!(cpu->sregs.cr0 & CR0_PG))
+        return state_hand_over(cpu) < 0 ? PROGRESS_FAILED : PROGRESS;
+    if (cpu->interrupt_waits && can_interrupt(cpu))
+        return take_interrupt(cpu);
+    if (!can_interpret(cpu))
+        return step_run(cpu);
+    if (loop->slice <= 0)
+        next_slice(cpu);
+    if (cpu->rflags & RFLAGS_TF || cpu->interrupt_shadow)
+        return interpret_single(cpu);
+    if (cpu->cpl == 3 && loop->user_budget <= 0)
+        return leave_interpreter(cpu);
+
+    unsigned cpl = cpu->cpl;
+    enum interpreted why = interpret_some(cpu);
+    if (why == INTERPRETED_ONCE)
+        return interpret_single(cpu);
+    /* Each entry to CPL 3 begins anew. */
+    if (cpl != 3 && cpu->cpl == 3)
+        loop->user_budget = cpu->engine->user_budget;
+    return why == INTERPRETED_ATTENTION ? PROGRESS : act_on(cpu, why);
+}
+
+enum run_end engine_run_vcpu(struct cpu *cpu)
+{
+    enum progress progress = PROGRESS;
+
+    safepoint_enter(cpu);
+    while (progress == PROGRESS)
+        progress = go_on(cpu);
+    safepoint_exit(cpu);
+    switch (progress) {
+    case PROGRESS:
+    case PROGRESS_STOPPED:
+        return RUN_STOPPED;
+    case PROGRESS_SHUTDOWN:
+        return RUN_SHUTDOWN;
+    case PROGRESS_FAILED:
+        break;
+    }
+    return RUN_FAILED;
+}

@@ -1,0 +1,28 @@
+/* The loop of a vCPU's thread: engine_run_vcpu(). */
+#ifndef TSVM_PVM_RUN_H
+#define TSVM_PVM_RUN_H
+
+#include "cpu.h"
+#include "engine_api.h"
+
+/* What the loop knows besides the architectural state. Owned by the vCPU's thread. */
+struct cpu_run {
+    int32_t slice;        /* taken jumps until the next look at the clock */
+    int32_t user_budget;  /* taken jumps that CPL 3 may still be interpreted */
+    bool user_was_useful; /* CPL 3 accessed a device: there the interpreter is the faster */
+    bool stepping;        /* KVM_GUESTDBG_SINGLESTEP is on */
+    bool installed;       /* KVM has the SYSCALL shim in its MSRs (state.h) */
+    bool halted;          /* HLT was executed, and nothing has ended it */
+    bool nmi_arrived;     /* taken from KVM, not yet delivered */
+    uint32_t spins;       /* cpu.spins when last looked at */
+
+    /* A fault of a native run that the interpreter has its say on before it is delivered. */
+    struct cpu_exception doubted;
+    uint64_t doubted_rip;
+    bool has_doubted;
+    /* The last native #PF that the guest's own tables did not explain. */
+    uint64_t unexplained_va;
+    uint64_t unexplained_rip;
+};
+
+#endif
