@@ -128,8 +128,10 @@ static void unpack_environment(uint8_t *image, bool narrow, const uint8_t *memor
     }
 }
 
+/* As FNINIT does: the registers stay where they are. */
 static void initialize(uint8_t *image)
 {
+    turn_stack(image, 0u - top_of(get_u16(image + XSAVE_FSW)));
     memset(image, 0, XSAVE_MXCSR);
     put_u16(image + XSAVE_FCW, FCW_INITIAL);
 }

@@ -163,8 +163,8 @@ static void restore(struct cpu *cpu, const struct snapshot *snapshot)
 
 /*
  * At CPL 0 with unmasked exceptions: by what the same instruction flags with all masked. (A tiny
- * result that is exact flags no underflow then, but would raise one: kernels mask them all.) At
- * CPL 3 the processor itself does it.
+ * result that is exact flags no underflow then, but would raise one; an overflow always flags that
+ * it is inexact. Kernels mask them all.) At CPL 3 the processor itself does it.
  */
 static void run_unmasked(struct cpu *cpu, struct insn *insn, const struct simd_stub *stub,
                          void *memory, const struct snapshot *before)
@@ -239,7 +239,7 @@ static void check_store(struct cpu *cpu, struct insn *insn, uint64_t va, unsigne
 {
     tlb_page(cpu, insn, va, true);
     if ((va & PAGE_OFFSET) + length > PAGE_SIZE)
-        tlb_page(cpu, insn, va + length - 1, true);
+        tlb_page(cpu, insn, (va + length - 1) & PAGE_BASE, true);
 }
 
 static void store_operand(struct cpu *cpu, struct insn *insn, const struct simd_form *form,

@@ -13,7 +13,6 @@
 #include "../../src/pvm/operands.h"
 #include "../../src/pvm/simd.h"
 #include "../check.h"
-#include "engine_missing.h"
 #include "engine_simd_fake.h"
 #include "engine_simd_native.h"
 
