@@ -78,6 +78,22 @@ static inline void *operand_modify(struct cpu *cpu, struct insn *insn, uint64_t 
     return place;
 }
 
+/* The same for a locked operation: NULL too where it would lie in two cache lines. */
+static inline void *operand_modify_locked(struct cpu *cpu, struct insn *insn, uint64_t va,
+                                          unsigned size)
+{
+    void *place = size > 1 && tlb_is_split(va, size) ? (void *)0 : tlb_write(cpu, va, size);
+    if (unlikely(!place))
+        asm volatile("call operand_modify_locked_stub"
+                     : "=a"(place)
+                     : "D"(cpu), "S"(insn), "d"(va), "c"(size)
+                     : "memory", "cc");
+    return place;
+}
+
+/* Raises what a load of the byte would, and loads nothing. */
+void operand_touch(struct cpu *cpu, struct insn *insn, uint64_t va);
+
 static inline uint64_t operand_exchange_slow(struct cpu *cpu, struct insn *insn, uint64_t va,
                                              unsigned size, uint64_t value)
 {

@@ -42,7 +42,7 @@
     {                                                                                              \
         uint64_t va = address_##at(cpu, insn);                                                     \
         type old = REG(type, REG_RAX * 8), value = REG(type, insn->reg);                           \
-        void *place = operand_modify(cpu, insn, va, sizeof(type));                                 \
+        void *place = operand_modify_locked(cpu, insn, va, sizeof(type));                          \
         if (likely(place))                                                                         \
             asm volatile(prefix "cmpxchg" suffix " %[value], %[place]"                             \
                          : "+a"(old), [place] "+m"(*(volatile unaligned_##bits *)place)            \
@@ -60,7 +60,7 @@
     {                                                                                              \
         uint64_t va = address_##at(cpu, insn);                                                     \
         type value = REG(type, insn->reg);                                                         \
-        void *place = operand_modify(cpu, insn, va, sizeof(type));                                 \
+        void *place = operand_modify_locked(cpu, insn, va, sizeof(type));                          \
         if (likely(place))                                                                         \
             asm volatile("xchg" suffix " %[value], %[place]"                                       \
                          : [value] "+r"(value), [place] "+m"(*(volatile unaligned_##bits *)place)  \
@@ -78,7 +78,7 @@
         uint64_t va = address_##at(cpu, insn);                                                     \
         type from = REG(type, insn->reg), old;                                                     \
         uint32_t status;                                                                           \
-        void *place = operand_modify(cpu, insn, va, sizeof(type));                                 \
+        void *place = operand_modify_locked(cpu, insn, va, sizeof(type));                          \
         if (likely(place)) {                                                                       \
             old = from;                                                                            \
             asm volatile(prefix "xadd" suffix " %[old], %[place]" SAVE_STATUS                      \
@@ -127,7 +127,7 @@ insn_handler *const exchange_mr[3][4] = ROWS_AT(exchange_mr);
         uint64_t va = address_##at(cpu, insn);                                                     \
         uint64_t expected = cpu->r[REG_RDX] << 32 | (uint32_t)cpu->r[REG_RAX], old = expected;     \
         uint64_t value = cpu->r[REG_RCX] << 32 | (uint32_t)cpu->r[REG_RBX];                        \
-        void *place = operand_modify(cpu, insn, va, 8);                                            \
+        void *place = operand_modify_locked(cpu, insn, va, 8);                                     \
         if (likely(place))                                                                         \
             asm volatile("lock; cmpxchgq %[value], %[place]"                                       \
                          : "+a"(old), [place] "+m"(*(volatile unaligned_64 *)place)                \
@@ -151,14 +151,20 @@ insn_handler *const exchange_mr[3][4] = ROWS_AT(exchange_mr);
         if (va & 15)                                                                               \
             cpu_raise_error(cpu, insn, VECTOR_GP, 0);                                              \
         void *place = operand_modify(cpu, insn, va, 8);                                            \
-        if (unlikely(!place))                                                                      \
-            place = compare_exchange16_slow(cpu, insn, va);                                        \
         bool equal;                                                                                \
-        asm volatile("lock; cmpxchg16b %[place]"                                                   \
-                     : "=@ccz"(equal), [place] "+m"(*(volatile __int128 *)place), "+a"(low),       \
-                       "+d"(high)                                                                  \
-                     : "b"(cpu->r[REG_RBX]), "c"(cpu->r[REG_RCX])                                  \
-                     : "memory");                                                                  \
+        if (likely(place)) {                                                                       \
+            asm volatile("lock; cmpxchg16b %[place]"                                               \
+                         : "=@ccz"(equal), [place] "+m"(*(volatile __int128 *)place), "+a"(low),   \
+                           "+d"(high)                                                              \
+                         : "b"(cpu->r[REG_RBX]), "c"(cpu->r[REG_RCX])                              \
+                         : "memory");                                                              \
+        } else {                                                                                   \
+            uint64_t old[2] = {low, high};                                                         \
+            const uint64_t value[2] = {cpu->r[REG_RBX], cpu->r[REG_RCX]};                          \
+            equal = tlb_compare_exchange_16_slow(cpu, insn, va, old, value);                       \
+            low = old[0];                                                                          \
+            high = old[1];                                                                         \
+        }                                                                                          \
         cpu->status &= ~STATUS_Z;                                                                  \
         if (equal) {                                                                               \
             cpu->status |= STATUS_Z;                                                               \
@@ -168,23 +174,6 @@ insn_handler *const exchange_mr[3][4] = ROWS_AT(exchange_mr);
         }                                                                                          \
         NEXT;                                                                                      \
     }
-
-/*
- * Sixteen bytes in code, a page table or a device: KVM's emulator does not know the instruction,
- * so it is done in two halves, which no kernel minds in such places.
- */
-static void *compare_exchange16_slow(struct cpu *cpu, struct insn *insn, uint64_t va)
-{
-    static _Thread_local __int128 outcome __attribute__((aligned(16)));
-    uint64_t low = operand_load_slow(cpu, insn, va, 8);
-    uint64_t high = operand_load_slow(cpu, insn, va + 8, 8);
-    if (low == cpu->r[REG_RAX] && high == cpu->r[REG_RDX]) {
-        operand_store_slow(cpu, insn, va, 8, cpu->r[REG_RBX]);
-        operand_store_slow(cpu, insn, va + 8, 8, cpu->r[REG_RCX]);
-    }
-    outcome = (__int128)((unsigned __int128)high << 64 | low);
-    return &outcome;
-}
 
 ADDRESSINGS(EXCHANGE_PAIRS, )
 insn_handler *const compare_exchange_pair[2][3] = {EACH_AT(compare_exchange8),

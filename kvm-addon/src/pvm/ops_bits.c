@@ -89,7 +89,7 @@ typedef int64_t signed_64;
         uint32_t status = cpu->status;                                                             \
         uint64_t va = place_;                                                                      \
         type bit = (operand) & (bits - 1);                                                         \
-        void *place = operand_modify(cpu, insn, va, sizeof(type));                                 \
+        void *place = operand_modify_locked(cpu, insn, va, sizeof(type));                          \
         if (likely(place)) {                                                                       \
             name##_lock##bits(place, bit, &status);                                                \
         } else {                                                                                   \

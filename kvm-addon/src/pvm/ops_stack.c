@@ -4,7 +4,7 @@
 
 /*
  * For a fault of the stack's own access the decoder makes RSP the base of those that have no memory
- * operand; see check_canonical().
+ * operand; see check_address().
  */
 #define STACK_REGISTER(form, type, bits, width)                                                    \
     HANDLER(push_r_##form)                                                                         \
@@ -79,9 +79,10 @@ STACK_FORMS(STACK_MEMORY_HANDLERS)
     HANDLER(popa_##form)                                                                           \
     {                                                                                              \
         uint32_t sp = (uint32_t)cpu->r[REG_RSP];                                                   \
-        type values[8];                                                                            \
-        for (unsigned i = 0; i < 8; i++)                                                           \
-            values[i] = load##bits(cpu, insn, (uint32_t)(sp + (7 - i) * sizeof(type)));            \
+        type values[8] = {0};                                                                      \
+        for (unsigned i = 8; i-- > 0;)                                                             \
+            if (i != REG_RSP)                                                                      \
+                values[i] = load##bits(cpu, insn, (uint32_t)(sp + (7 - i) * sizeof(type)));        \
         for (unsigned i = 0; i < 8; i++)                                                           \
             if (i != REG_RSP)                                                                      \
                 SET_REG(type, i * 8, values[i]);                                                   \

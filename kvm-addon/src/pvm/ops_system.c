@@ -70,7 +70,7 @@ HANDLER(wbinvd_)
 #define TOUCH(at, name)                                                                            \
     HANDLER(name##_##at)                                                                           \
     {                                                                                              \
-        tlb_page(cpu, insn, address_##at(cpu, insn), false);                                       \
+        operand_touch(cpu, insn, address_##at(cpu, insn));                                         \
         NEXT;                                                                                      \
     }
 ADDRESSINGS(TOUCH, touch)

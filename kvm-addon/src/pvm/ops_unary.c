@@ -53,7 +53,7 @@
     {                                                                                              \
         uint32_t status = cpu->status;                                                             \
         uint64_t va = address_##at(cpu, insn);                                                     \
-        void *place = operand_modify(cpu, insn, va, sizeof(type));                                 \
+        void *place = operand_modify_locked(cpu, insn, va, sizeof(type));                          \
         if (likely(place)) {                                                                       \
             name##_lock##bits(place, &status);                                                     \
         } else {                                                                                   \

@@ -1,0 +1,21 @@
+/* Random programs of a few instructions. */
+#ifndef TSVM_TEST_GENERATE_H
+#define TSVM_TEST_GENERATE_H
+
+#include "native.h"
+
+#define PROGRAM_BYTES_MAX 512u
+#define PROGRAM_INSNS_MAX 12u
+
+struct program {
+    bool compat;
+    uint8_t bytes[PROGRAM_BYTES_MAX]; /* without the end */
+    unsigned length;
+    unsigned insns;
+    struct state start; /* its rip is where the program lies in the code pages */
+    uint64_t undefined; /* status flags that are so at the end */
+};
+
+void program_generate(struct program *program, bool compat);
+
+#endif
