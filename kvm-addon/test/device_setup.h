@@ -18,6 +18,7 @@ struct device_setup {
     struct queue_worker worker;
     int kick;
     int interrupt;
+    struct interrupt_line line; /* signals `interrupt` */
     int ended_event; /* the worker's wake */
     uint32_t interrupt_status;
 };
@@ -32,6 +33,7 @@ static inline void device_init(struct device_setup *setup, uint16_t size)
     *setup = (struct device_setup){.kick = eventfd(0, EFD_NONBLOCK),
                                    .interrupt = eventfd(0, EFD_NONBLOCK),
                                    .ended_event = eventfd(0, EFD_NONBLOCK)};
+    interrupt_line_init(&setup->line, setup->interrupt);
     driver_init(&setup->driver, size);
 }
 
@@ -47,7 +49,7 @@ static inline int device_start(struct device_setup *setup, struct queue_handler 
         .queues = &setup->driver.config,
         .kicks = &setup->kick,
         .queue_count = 1,
-        .interrupt = setup->interrupt,
+        .interrupt = &setup->line,
         .interrupt_status = &setup->interrupt_status,
         .handler = handler,
         .engine = engine,
@@ -82,6 +84,7 @@ static inline void device_free(struct device_setup *setup)
 {
     driver_free(&setup->driver);
     close(setup->kick);
+    interrupt_line_destroy(&setup->line);
     close(setup->interrupt);
     close(setup->ended_event);
 }

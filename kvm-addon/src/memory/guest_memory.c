@@ -52,3 +52,21 @@ void guest_memory_free(struct guest_memory *memory)
         munmap(memory->regions[i].hva, memory->regions[i].size);
     memory->count = 0;
 }
+
+void guest_memory_watch(struct guest_memory *memory, guest_memory_written *written, void *context)
+{
+    pthread_rwlock_wrlock(&memory->written_lock);
+    __atomic_store_n(&memory->written, written, __ATOMIC_RELAXED);
+    memory->written_context = context;
+    pthread_rwlock_unlock(&memory->written_lock);
+}
+
+void guest_memory_tell(const struct guest_memory *memory, uint64_t gpa, uint64_t length)
+{
+    pthread_rwlock_t *lock = (pthread_rwlock_t *)&memory->written_lock;
+
+    pthread_rwlock_rdlock(lock);
+    if (memory->written)
+        memory->written(memory->written_context, gpa, length);
+    pthread_rwlock_unlock(lock);
+}

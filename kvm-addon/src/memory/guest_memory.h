@@ -2,6 +2,7 @@
 #ifndef TSVM_GUEST_MEMORY_H
 #define TSVM_GUEST_MEMORY_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,9 +16,15 @@ struct guest_memory_region {
     uint8_t *hva;
 };
 
+/* Told of what devices have written, from their threads. */
+typedef void guest_memory_written(void *context, uint64_t gpa, uint64_t length);
+
 struct guest_memory {
     struct guest_memory_region regions[GUEST_MEMORY_REGIONS_MAX];
     unsigned count;
+    guest_memory_written *written; /* NULL: nobody wants to know. Changed under the lock. */
+    void *written_context;
+    pthread_rwlock_t written_lock; /* zeroes are a good initial value */
 };
 
 /*
@@ -35,6 +42,15 @@ int guest_memory_map_file(struct guest_memory *memory, uint64_t gpa, uint64_t le
                           uint64_t file_offset);
 
 void guest_memory_free(struct guest_memory *memory);
+
+/* When it returns nobody calls the function that was set before any more. */
+void guest_memory_watch(struct guest_memory *memory, guest_memory_written *written, void *context);
+/* A device has written [gpa, gpa + length): for whoever watches. */
+void guest_memory_tell(const struct guest_memory *memory, uint64_t gpa, uint64_t length);
+static inline bool guest_memory_is_watched(const struct guest_memory *memory)
+{
+    return __atomic_load_n(&memory->written, __ATOMIC_RELAXED);
+}
 
 /*
  * Host address of [gpa, gpa + length), or NULL unless the whole range lies in one region.

@@ -29,11 +29,13 @@ NativeEventFd::NativeEventFd(const Napi::CallbackInfo &info) : Napi::ObjectWrap<
     fd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (fd_ < 0)
         throw_errno(info.Env(), errno, "eventfd");
+    interrupt_line_init(&line_, fd_);
 }
 
 NativeEventFd::~NativeEventFd()
 {
     close_fd();
+    interrupt_line_destroy(&line_);
 }
 
 void NativeEventFd::close_fd()
@@ -50,8 +52,9 @@ Napi::Value NativeEventFd::get_fd(const Napi::CallbackInfo &info)
 
 Napi::Value NativeEventFd::signal(const Napi::CallbackInfo &info)
 {
-    if (eventfd_write(fd_, 1) < 0)
-        return throw_errno(info.Env(), errno, "eventfd_write");
+    if (fd_ < 0)
+        return throw_errno(info.Env(), EBADF, "eventfd_write");
+    interrupt_line_pulse(&line_);
     return info.Env().Undefined();
 }
 

@@ -2,6 +2,10 @@
 
 #include <napi.h>
 
+extern "C" {
+#include "../util/interrupt_line.h"
+}
+
 class NativeEventFd : public Napi::ObjectWrap<NativeEventFd>
 {
   public:
@@ -17,6 +21,11 @@ class NativeEventFd : public Napi::ObjectWrap<NativeEventFd>
     {
         return fd_;
     }
+    // What device threads pulse; lives as long as the object.
+    struct interrupt_line *line()
+    {
+        return &line_;
+    }
 
   private:
     Napi::Value get_fd(const Napi::CallbackInfo &info);
@@ -26,4 +35,5 @@ class NativeEventFd : public Napi::ObjectWrap<NativeEventFd>
     void close_fd();
 
     int fd_ = -1;
+    struct interrupt_line line_;
 };

@@ -97,6 +97,7 @@ Napi::Value NativeMemory::write(const Napi::CallbackInfo &info)
         return throw_errno(info.Env(), EFAULT, "write");
     // The source may be a view of guest memory.
     memmove(target, bytes, length);
+    guest_memory_tell(&memory_, gpa, length);
     return info.Env().Undefined();
 }
 

@@ -44,7 +44,7 @@ bool QueueWorkerThread::set_host(Napi::Value value)
     }
     for (Napi::Value object : {host.Get("memory"), host.Get("interrupt"), bank_object})
         kept_.push_back(Napi::Persistent(object.As<Napi::Object>()));
-    interrupt_ = interrupt->fd();
+    interrupt_ = interrupt->line();
     interrupt_status_ = bank->words() + word;
     on_broken_ = Napi::Persistent(on_broken);
     return true;

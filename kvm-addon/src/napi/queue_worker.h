@@ -49,7 +49,7 @@ class QueueWorkerThread
 
     NativeMemory *memory_ = nullptr;
     std::vector<int> host_kicks_;
-    int interrupt_ = -1;
+    struct interrupt_line *interrupt_ = nullptr;
     uint32_t *interrupt_status_ = nullptr;
     Napi::FunctionReference on_broken_;
     std::vector<Napi::ObjectReference> kept_;

@@ -77,7 +77,7 @@ Napi::Value NativeRegisterBank::set_interrupt(const Napi::CallbackInfo &info)
     if (!event)
         return Napi::Value();
     interrupt_ = Napi::Persistent(info[0].As<Napi::Object>());
-    bank_.interrupt_fd = event->fd();
+    bank_.interrupt = event->line();
     return info.Env().Undefined();
 }
 

@@ -115,12 +115,20 @@ bool NativeVm::furnish(Platform platform, uint64_t pvm_gpa, struct vm_error *fai
         engine_ = engine_create(&vm_, memory_->memory(), VM_FIRST_FREE_SLOT, pvm_gpa, failed);
         if (!engine_)
             return false;
+        guest_memory_watch(
+            memory_->memory(),
+            [](void *engine, uint64_t gpa, uint64_t length) {
+                engine_memory_written(static_cast<struct engine *>(engine), gpa, length);
+            },
+            engine_);
     }
     return vm_furnish(&vm_, memory_->memory(), failed);
 }
 
 void NativeVm::destroy_vm()
 {
+    if (engine_)
+        guest_memory_watch(memory_->memory(), nullptr, nullptr);
     vm_destroy(&vm_);
     if (has_pvm_)
         pvm_vm_destroy(&pvm_);
@@ -135,6 +143,9 @@ void NativeVm::destroy()
         return;
     open_ = false;
     vcpu_group_destroy(&group_);
+    for (struct interrupt_line *line : lines_)
+        interrupt_line_set_raise(line, nullptr, nullptr, 0);
+    lines_.clear();
     destroy_vm();
     wake_->close();
 }
@@ -189,6 +200,17 @@ Napi::Value NativeVm::interrupt_event(const Napi::CallbackInfo &info)
     if (error < 0)
         return throw_errno(env, error, "KVM_IRQFD");
     interrupts_.emplace(gsi, Napi::Persistent(event));
+    if (engine_) {
+        // An irqfd's interrupt may be late: KVM injects it from a work queue of the host.
+        struct interrupt_line *line = NativeEventFd::Unwrap(event)->line();
+        interrupt_line_set_raise(
+            line,
+            [](void *engine, uint32_t number) {
+                engine_raise_line(static_cast<struct engine *>(engine), number);
+            },
+            engine_, gsi);
+        lines_.push_back(line);
+    }
     return event;
 }
 

@@ -69,6 +69,8 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     std::unique_ptr<Wake> wake_;
     Napi::Reference<Napi::ArrayBuffer> slots_;
     std::map<uint32_t, Napi::ObjectReference> interrupts_;
+    // Those of them that the engine raises.
+    std::vector<struct interrupt_line *> lines_;
     // What the threads use and so must not be collected.
     std::vector<Napi::ObjectReference> kept_;
 };

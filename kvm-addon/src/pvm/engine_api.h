@@ -32,6 +32,9 @@ int engine_add_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t
 /* One edge of an interrupt line: the vCPUs look for it at once. From any thread. */
 void engine_raise_line(struct engine *engine, uint32_t gsi);
 
+/* A device has written to guest memory; see engine.h. From any thread, after the write. */
+void engine_memory_written(struct engine *engine, uint64_t gpa, uint64_t length);
+
 /* The engine's part of a vCPU; engine_remove_cpu() frees it. NULL: see `failed`. */
 struct cpu *engine_add_cpu(struct engine *engine, struct vcpu *vcpu, struct vm_error *failed);
 void engine_remove_cpu(struct cpu *cpu);

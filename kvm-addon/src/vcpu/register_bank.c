@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
 
 int register_bank_init(struct register_bank *bank, uint32_t length, uint32_t word_count,
@@ -15,7 +14,6 @@ int register_bank_init(struct register_bank *bank, uint32_t length, uint32_t wor
     memset(bank, 0, sizeof *bank);
     bank->length = length;
     bank->word_count = word_count;
-    bank->interrupt_fd = -1;
     bank->ring_size = ring_size;
     if (ring_size > 0) {
         bank->ring = malloc(ring_size);
@@ -165,8 +163,8 @@ bool register_bank_write(struct register_bank *bank, uint32_t offset, uint32_t w
     bool fast = reg && write_apply(bank, reg, value);
     if (fast) {
         word_set(bank, reg->after_write_word, reg->after_write_value);
-        if (reg->raise && bank->interrupt_fd >= 0)
-            eventfd_write(bank->interrupt_fd, 1);
+        if (reg->raise && bank->interrupt)
+            interrupt_line_pulse(bank->interrupt);
     }
     pthread_mutex_unlock(&bank->lock);
     return fast;

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "../../include/tsvm/register_bank_abi.h"
+#include "../util/interrupt_line.h"
 #include "../util/wake.h"
 
 #define REGISTER_BANK_REGISTERS_MAX 32
@@ -27,7 +28,7 @@ struct register_bank {
     uint32_t
         words[REGISTER_BANK_WORDS_MAX]; /* atomics: queue threads and JavaScript use them too */
     uint32_t word_count;
-    int interrupt_fd; /* an eventfd, or -1 */
+    struct interrupt_line *interrupt; /* or NULL */
     struct wake wake; /* the ring went from empty to not empty */
 
     pthread_mutex_t lock; /* protects all below */

@@ -152,6 +152,9 @@ static bool slow_exit(struct vcpu *vcpu, enum tsvm_exit_kind kind, uint32_t bank
     while (slot->state != TSVM_EXIT_IDLE && group->order != VCPU_ORDER_STOP)
         pthread_cond_wait(&vcpu->slot_returned, &group->lock);
     vcpu->phase = VCPU_RUNNING;
+    /* Nobody was told of an order that came meanwhile. */
+    if (vcpu->cpu && group->order != VCPU_ORDER_RUN)
+        engine_give_order(vcpu->cpu);
     bool completed = slot->state == TSVM_EXIT_IDLE;
     pthread_mutex_unlock(&group->lock);
     if (completed && kind == TSVM_EXIT_READ)

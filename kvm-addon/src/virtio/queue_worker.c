@@ -89,7 +89,7 @@ static void queues_publish(struct queue_worker *worker)
     if (worker->options.interrupt_status)
         __atomic_fetch_or(worker->options.interrupt_status, INTERRUPT_USED_BUFFER,
                           __ATOMIC_SEQ_CST);
-    eventfd_write(worker->options.interrupt, 1);
+    interrupt_line_pulse(worker->options.interrupt);
     counter_add(&worker->statistics.interrupts, 1);
 }
 

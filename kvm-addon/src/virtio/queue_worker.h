@@ -15,6 +15,7 @@
 
 #include "../backend/io_engine.h"
 #include "../util/counter.h"
+#include "../util/interrupt_line.h"
 #include "../util/wake.h"
 #include "virtqueue.h"
 
@@ -50,7 +51,7 @@ struct queue_worker_options {
     const struct virtqueue_config *queues;
     const int *kicks; /* an eventfd for each queue, non-blocking */
     unsigned queue_count;
-    int interrupt;              /* eventfd */
+    struct interrupt_line *interrupt;
     uint32_t *interrupt_status; /* bit 0 is set before each interrupt; or NULL */
     struct queue_handler *handler;
     struct io_engine *engine; /* is the worker's from now on, whatever start returns */

@@ -60,6 +60,7 @@ int virtqueue_init(struct virtqueue *queue, const struct guest_memory *memory,
         return -EINVAL;
     *queue = (struct virtqueue){
         .memory = memory,
+        .used_gpa = config->used_gpa,
         .size = (uint16_t)size,
         .event_idx = config->event_idx,
         .indirect = config->indirect,
@@ -222,11 +223,40 @@ int virtqueue_pop(struct virtqueue *queue, struct iovec *iov, struct virtqueue_c
     return 1;
 }
 
+/*
+ * Tells whoever watches guest memory of a chain's writable buffers. The driver may have changed the
+ * descriptors since; then what it hides is its own to lose, and the walk ends as the first did.
+ */
+static void chain_tell(const struct virtqueue *queue, uint32_t next)
+{
+    struct table table = {.descriptors = (const uint8_t *)queue->descriptors,
+                          .length = queue->size};
+    for (unsigned buffers = 0; buffers < queue->size && next < table.length; buffers++) {
+        struct vring_desc descriptor = table_read(&table, next);
+        if (descriptor.flags & VRING_DESC_F_INDIRECT) {
+            table.descriptors = guest_memory_at(queue->memory, descriptor.addr, descriptor.len);
+            if (table.indirect || !table.descriptors)
+                return;
+            table.length = descriptor.len / sizeof(descriptor);
+            table.indirect = true;
+            next = 0;
+            continue;
+        }
+        if (descriptor.flags & VRING_DESC_F_WRITE)
+            guest_memory_tell(queue->memory, descriptor.addr, descriptor.len);
+        if (!(descriptor.flags & VRING_DESC_F_NEXT))
+            return;
+        next = descriptor.next;
+    }
+}
+
 void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written)
 {
     queue->in_flight--;
     if (queue->broken)
         return;
+    if (guest_memory_is_watched(queue->memory))
+        chain_tell(queue, head);
     vring_used_elem_t *element = &queue->used->ring[queue->next_used & (queue->size - 1)];
     __atomic_store_n(&element->id, head, __ATOMIC_RELAXED);
     __atomic_store_n(&element->len, written, __ATOMIC_RELAXED);
@@ -241,6 +271,8 @@ bool virtqueue_publish(struct virtqueue *queue)
     /* Release: a driver that sees the index sees the entries, and the data they stand for. */
     __atomic_store_n(&queue->used->idx, queue->next_used, __ATOMIC_RELEASE);
     queue->published_used = queue->next_used;
+    if (guest_memory_is_watched(queue->memory))
+        guest_memory_tell(queue->memory, queue->used_gpa, used_bytes(queue->size));
     /*
      * The driver, before it waits, writes used_event (or its flag), does a full barrier, and looks
      * at the index once more. With a full barrier here too, between the index and the look at

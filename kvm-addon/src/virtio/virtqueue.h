@@ -36,6 +36,7 @@ struct virtqueue {
     struct vring_desc *descriptors;
     struct vring_avail *available;
     struct vring_used *used;
+    uint64_t used_gpa;
     uint16_t size;
     bool event_idx;
     bool indirect;

@@ -70,7 +70,9 @@ static void a_full_ring_is_a_slow_exit_and_loses_nothing(void)
     uint8_t bytes[8];
     CHECK(register_bank_init(&bank, 1, 1, 4) == 0);
     bank.wake = (struct wake){.notify = count_wake};
-    bank.interrupt_fd = eventfd(0, EFD_NONBLOCK);
+    struct interrupt_line line;
+    interrupt_line_init(&line, eventfd(0, EFD_NONBLOCK));
+    bank.interrupt = &line;
     struct tsvm_register reg = plain(0, 1);
     reg.write = TSVM_WRITE_RING;
     reg.after_write_word = 0;
@@ -84,12 +86,12 @@ static void a_full_ring_is_a_slow_exit_and_loses_nothing(void)
     bank.words[0] = 0;
     CHECK(!register_bank_write(&bank, 0, 1, 'e') && bank.words[0] == 0);
     eventfd_t raised = 0;
-    CHECK(eventfd_read(bank.interrupt_fd, &raised) == 0 && raised == 4);
+    CHECK(eventfd_read(line.event_fd, &raised) == 0 && raised == 4);
     CHECK(register_bank_drain(&bank, bytes, 3) == 3 && memcmp(bytes, "abc", 3) == 0);
     CHECK(register_bank_write(&bank, 0, 1, 'e'));
     CHECK(register_bank_drain(&bank, bytes, 8) == 2 && memcmp(bytes, "de", 2) == 0);
     CHECK(register_bank_drain(&bank, bytes, 8) == 0);
-    close(bank.interrupt_fd);
+    close(line.event_fd);
     register_bank_destroy(&bank);
 }
 
