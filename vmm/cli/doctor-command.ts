@@ -3,6 +3,7 @@ import { freemem } from 'node:os';
 import { Command } from 'commander';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { TsvmError } from '../errors.ts';
+import { KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS, neededCapabilities } from '../kvm/capabilities.ts';
 import { checkKvmExtension, hasIoUring, probeKvm } from '../kvm/host.ts';
 import { cacheFolder } from '../util/cache-folder.ts';
 import { formatSize } from '../util/size.ts';
@@ -16,24 +17,6 @@ interface Finding {
   readonly advice?: string;
 }
 
-/** KVM_CAP_*, Linux UAPI linux/kvm.h: what tsvm cannot work without. */
-const NEEDED_CAPABILITIES: readonly (readonly [name: string, number: number])[] = [
-  ['KVM_CAP_IRQCHIP', 0],
-  ['KVM_CAP_USER_MEMORY', 3],
-  ['KVM_CAP_PIT2', 33],
-  ['KVM_CAP_IRQFD', 32],
-  ['KVM_CAP_IOEVENTFD', 36],
-  ['KVM_CAP_XSAVE', 55],
-  ['KVM_CAP_IMMEDIATE_EXIT', 136],
-];
-/** What kvm-pvm's detours need besides. */
-const PVM_CAPABILITIES: readonly (readonly [name: string, number: number])[] = [
-  ['KVM_CAP_READONLY_MEM', 81],
-  ['KVM_CAP_X86_USER_SPACE_MSR', 188],
-  ['KVM_CAP_X86_MSR_FILTER', 189],
-];
-const KVM_CAP_NR_VCPUS = 9;
-const KVM_CAP_MAX_VCPUS = 66;
 const MEMORY_COMFORTABLE_BYTES = 512 * 2 ** 20;
 
 function checkKvm(device: string): Finding[] {
@@ -47,26 +30,19 @@ function checkKvm(device: string): Finding[] {
         }
       : { state: 'ok', what: 'hardware virtualization (VT-x or AMD-V)' };
     const usable: Finding = { state: 'ok', what: `${device} can be used` };
-    return [usable, kind, ...checkCapabilities(device, host.emulatesKernelMode)];
+    return [usable, kind, ...limits(device, host.emulatesKernelMode)];
   } catch (error) {
     if (!(error instanceof TsvmError)) throw error;
     return [{ state: 'wrong', what: error.message }];
   }
 }
 
-function checkCapabilities(device: string, pvm: boolean): Finding[] {
-  const needed = [...NEEDED_CAPABILITIES, ...(pvm ? PVM_CAPABILITIES : [])];
-  const missing = needed.filter(([, number]) => checkKvmExtension(device, number) <= 0);
+/** What is known of a device that {@link probeKvm} found to have all that is needed. */
+function limits(device: string, pvm: boolean): Finding[] {
   const vcpus = checkKvmExtension(device, KVM_CAP_NR_VCPUS);
   const most = checkKvmExtension(device, KVM_CAP_MAX_VCPUS);
   return [
-    missing.length === 0
-      ? { state: 'ok', what: `all ${needed.length} capabilities that tsvm uses` }
-      : {
-          state: 'wrong',
-          what: `KVM lacks ${missing.map(([name]) => name).join(', ')}`,
-          advice: 'use a newer host kernel (5.10 or later has all of them)',
-        },
+    { state: 'ok', what: `all ${neededCapabilities(pvm).length} capabilities that tsvm uses` },
     { state: 'ok', what: `vCPUs: ${vcpus} run side by side here, ${most} at most` },
   ];
 }

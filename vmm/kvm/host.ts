@@ -1,6 +1,7 @@
 import type { NativeError } from '../../kvm-addon/index.d.ts';
 import { TsvmError } from '../errors.ts';
 import { loadAddon } from './addon.ts';
+import { neededCapabilities } from './capabilities.ts';
 import { isNativeError } from './kvm-error.ts';
 
 /** What this host's KVM is. */
@@ -9,42 +10,74 @@ export interface KvmHost {
   readonly emulatesKernelMode: boolean;
 }
 
-const ADVICE: Readonly<Record<string, string>> = {
-  ENOENT:
-    'load the module ("modprobe kvm_intel" or "modprobe kvm_amd"); in a virtual machine, enable nested virtualization for it',
+const LOAD_MODULE =
+  'load the module ("modprobe kvm_intel" or "modprobe kvm_amd"); where the CPU shows neither "vmx" nor ' +
+  '"svm" in /proc/cpuinfo, enable virtualization in the firmware, or nested virtualization for this ' +
+  'virtual machine';
+
+/** What to do when the device cannot be opened. */
+const OPEN_ADVICE: Readonly<Record<string, string>> = {
+  ENOENT: LOAD_MODULE,
+  ENODEV: LOAD_MODULE,
+  ENXIO: LOAD_MODULE,
   EACCES: 'join the group that owns it ("sudo usermod -aG kvm $USER", then log in again)',
   EPERM: 'this container or sandbox must be given the device (docker: --device /dev/kvm)',
-  EBUSY: 'another hypervisor has the CPU’s virtualization: stop it',
-  EINVAL: 'it is not KVM’s device: name the right one with --kvm',
-  ENOTTY: 'it is not KVM’s device: name the right one with --kvm',
-  ENODEV: 'the CPU’s virtualization is off: enable VT-x or AMD-V in the firmware set-up',
 };
+
+/** What is known of the cause of a failed call, or where to look. */
+function adviceFor({ syscall, code }: NativeError): string {
+  if (syscall === 'open') return OPEN_ADVICE[code] ?? 'see "man 2 open" for what that means';
+  if (syscall === 'KVM_GET_API_VERSION') {
+    return 'it is not KVM’s device: name the right one with --kvm';
+  }
+  if (syscall === 'KVM_CREATE_VM' && code === 'EBUSY') {
+    return 'the CPU’s virtualization is in use: stop other hypervisors (VirtualBox, VMware)';
+  }
+  return `${syscall} failed; "dmesg" may say why. If it does not, report this with the output of "uname -r" and the CPU’s name`;
+}
 
 /** The error for a KVM device that cannot be used, with advice for the reason. */
 export function kvmUnavailable(devicePath: string, cause: NativeError): TsvmError {
-  const advice = ADVICE[cause.code] ?? 'see "tsvm doctor"';
   return new TsvmError(
     'kvm-unavailable',
-    `${devicePath} cannot be used (${cause.code}): ${advice}`,
+    `${devicePath} cannot be used (${cause.code}): ${adviceFor(cause)}`,
     { cause },
   );
 }
 
-/**
- * Looks at the host's KVM: opens the device and runs a throw-away virtual machine on it.
- * @throws TsvmError `kvm-unavailable`
- */
-export function probeKvm(devicePath: string): KvmHost {
+function withDeviceErrors<T>(devicePath: string, action: () => T): T {
   try {
-    return loadAddon().probeHost(devicePath);
+    return action();
   } catch (cause) {
     throw isNativeError(cause) ? kvmUnavailable(devicePath, cause) : cause;
   }
 }
 
-/** KVM_CHECK_EXTENSION: 0 is "no", most others are limits. */
+/**
+ * Looks at the host's KVM: opens the device, runs a throw-away virtual machine on it and asks for
+ * the capabilities that tsvm uses.
+ * @throws TsvmError `kvm-unavailable`
+ */
+export function probeKvm(devicePath: string): KvmHost {
+  const host = withDeviceErrors(devicePath, () => loadAddon().probeHost(devicePath));
+  const missing = neededCapabilities(host.emulatesKernelMode).filter(
+    ({ number }) => checkKvmExtension(devicePath, number) <= 0,
+  );
+  if (missing.length === 0) return host;
+  const names = missing.map(({ name }) => name).join(', ');
+  throw new TsvmError(
+    'kvm-unavailable',
+    `${devicePath} cannot be used: this KVM has no ${names}. Use a newer host kernel: ` +
+      'Linux 5.10 and later have all that tsvm needs, unless they were configured without it',
+  );
+}
+
+/**
+ * KVM_CHECK_EXTENSION: 0 is "no", most others are limits.
+ * @throws TsvmError `kvm-unavailable`
+ */
 export function checkKvmExtension(devicePath: string, capability: number): number {
-  return loadAddon().checkExtension(devicePath, capability);
+  return withDeviceErrors(devicePath, () => loadAddon().checkExtension(devicePath, capability));
 }
 
 /**

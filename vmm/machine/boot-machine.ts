@@ -20,6 +20,7 @@ import { BOOT_MSRS } from '../arch/x86_64/msrs.ts';
 import { composeIdentityMap } from '../arch/x86_64/page-tables.ts';
 import { composePvhStartInfo } from '../arch/x86_64/pvh-start-info.ts';
 import { encodeRegs, patchSregs } from '../arch/x86_64/registers.ts';
+import { KVM_CAP_TSC_DEADLINE_TIMER } from '../kvm/capabilities.ts';
 import { checkKvmExtension, type KvmHost } from '../kvm/host.ts';
 import { KvmMemory } from '../kvm/memory.ts';
 import { type LoadedInitrd, loadInitrd } from '../loader/initrd.ts';
@@ -36,9 +37,6 @@ import { hostProfile } from './host-profile.ts';
 import { attachLegacyDevices, type SerialEnd } from './legacy-devices.ts';
 import { Machine } from './machine.ts';
 import { attachVirtioDevices } from './virtio-devices.ts';
-
-/** Linux UAPI, linux/kvm.h. */
-const KVM_CAP_TSC_DEADLINE_TIMER = 72;
 
 /** What a boot needs besides the configuration. */
 export interface BootContext {

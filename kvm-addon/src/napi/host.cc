@@ -24,9 +24,10 @@ static Napi::Value probe_host(const Napi::CallbackInfo &info)
     std::string path;
     if (!to_string(info[0], &path))
         return Napi::Value();
-    int host = kvm_host_probe(path.c_str());
-    if (host < 0)
-        return throw_errno(env, host, "kvm_host_probe");
+    enum kvm_host host;
+    struct vm_error failed;
+    if (!kvm_host_probe(path.c_str(), &host, &failed))
+        return throw_errno(env, failed.error, failed.call);
     Napi::Object result = Napi::Object::New(env);
     result.Set("emulatesKernelMode", Napi::Boolean::New(env, host == KVM_HOST_PVM));
     return result;

@@ -39,34 +39,11 @@ int vcpu_set_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, const 
     return ioctl(vcpu->fd, kind->set, state) < 0 ? -errno : 0;
 }
 
-/* KVM's structures that end in an array, with room for all of it. */
-struct cpuid_list {
-    struct kvm_cpuid2 header;
-    struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX];
-};
-
+/* struct kvm_msrs with room for all of the array that it ends in. */
 struct msr_list {
     struct kvm_msrs header;
     struct kvm_msr_entry entries[MSRS_MAX];
 };
-
-int vm_supported_cpuid(const struct vm *vm, struct kvm_cpuid_entry2 *entries)
-{
-    struct cpuid_list list = {.header.nent = CPUID_ENTRIES_MAX};
-    if (ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, &list) < 0)
-        return -errno;
-    memcpy(entries, list.entries, list.header.nent * sizeof *entries);
-    return (int)list.header.nent;
-}
-
-int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, size_t count)
-{
-    if (count > CPUID_ENTRIES_MAX)
-        return -E2BIG;
-    struct cpuid_list list = {.header.nent = (uint32_t)count};
-    memcpy(list.entries, entries, count * sizeof *entries);
-    return ioctl(vcpu->fd, KVM_SET_CPUID2, &list) < 0 ? -errno : 0;
-}
 
 /* KVM stops at the first MSR that it does not have, and answers how many it did. */
 static int msrs_result(int done, size_t count)

@@ -1,6 +1,10 @@
 /*
  * The architectural state of a vCPU that is not running, as KVM's own structures.
  *
+ * KVM checks some of it against what is already there, so the order matters: CPUID (kvm/cpuid.h),
+ * sregs (CR4.OSXSAVE, the local APIC's base and mode), xcrs, xsave, lapic, MSRs (the TSC deadline
+ * needs the local APIC's timer), then the rest in any order.
+ *
  * Here and not in the C++ layer: in C++ the UAPI's flexible arrays make structures longer, and with
  * them the numbers of the ioctls.
  */
@@ -13,8 +17,6 @@
 
 #include "vcpu.h"
 
-/* Enough for every leaf that KVM reports; it answers -E2BIG when it is not. */
-#define CPUID_ENTRIES_MAX 256
 /* KVM_GET_MSRS and KVM_SET_MSRS take as many in one call. */
 #define MSRS_MAX 255
 /* The largest structure of all kinds, bytes. */
@@ -36,12 +38,6 @@ const struct vcpu_state_kind *vcpu_state_find(const char *name);
 /* `state` has the kind's size. Returns 0 or -errno. */
 int vcpu_get_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, void *state);
 int vcpu_set_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, const void *state);
-
-/* KVM_GET_SUPPORTED_CPUID: `entries` has room for CPUID_ENTRIES_MAX. Returns how many, or -errno.
- */
-int vm_supported_cpuid(const struct vm *vm, struct kvm_cpuid_entry2 *entries);
-/* Returns 0 or -errno; -E2BIG for more than CPUID_ENTRIES_MAX. */
-int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, size_t count);
 
 /* Returns 0 or -errno; -EINVAL for an MSR that KVM does not have, -E2BIG beyond MSRS_MAX. */
 int vcpu_get_msrs(struct vcpu *vcpu, const uint32_t *indices, uint64_t *values, size_t count);
