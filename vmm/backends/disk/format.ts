@@ -1,5 +1,6 @@
 import { extname } from 'node:path';
 import { TsvmError } from '../../errors.ts';
+import { signatureOf } from './signatures.ts';
 
 /** The image formats that can be served. */
 export const DISK_FORMATS = ['raw', 'qcow2'] as const;
@@ -16,22 +17,55 @@ const FORMATS_BY_NAME: Readonly<Record<string, string>> = {
   '.vmdk': 'vmdk',
 };
 
+/** How the user of a program says the format; `format=raw` for a machine's disk. */
+export type SayFormat = (format: string) => string;
+const sayByOption: SayFormat = (format) => `format=${format}`;
+
 /**
- * The format of a disk image: as the user says, else by the file's name. Never by its content: the
- * guest writes a raw disk's content, and could make it look like an image that names a host file.
+ * The format of a new disk image: as the user says, else by the file's name.
  * @throws TsvmError `invalid-disk` for a format that cannot be served
  */
-export function diskFormat(path: string, given: string | undefined): DiskFormat {
+export function namedFormat(
+  path: string,
+  given: string | undefined,
+  say: SayFormat = sayByOption,
+): DiskFormat {
   const format = given ?? FORMATS_BY_NAME[extname(path).toLowerCase()] ?? 'raw';
   if (isDiskFormat(format)) return format;
-  throw new TsvmError(
-    'invalid-disk',
-    `${path}: ${format} images are not supported; convert it with ` +
-      `"qemu-img convert -f ${format} -O qcow2 ${path} disk.qcow2", or say format=raw if it is a ` +
-      'raw disk',
-  );
+  throw new TsvmError('invalid-disk', `${path}: ${unsupported(path, format, say)}`);
+}
+
+/**
+ * The format of an existing disk image: as the user says, else by the file's name. Never by its
+ * content: the guest writes a raw disk's content, and could make it look like an image that names a
+ * file of the host. But where the name says raw and the content is that of another format, one of
+ * them is wrong, and the user has to say which.
+ * @throws TsvmError `invalid-disk` in that case, and for a format that cannot be served
+ */
+export function diskFormat(
+  path: string,
+  given: string | undefined,
+  say: SayFormat = sayByOption,
+): DiskFormat {
+  const format = namedFormat(path, given, say);
+  if (given !== undefined || format !== 'raw') return format;
+  const found = signatureOf(path);
+  if (found === undefined) return format;
+  const start = `${path} begins like a ${found} image, but its name says raw: `;
+  const advice = isDiskFormat(found)
+    ? `say ${say(found)} if it is one, or ${say('raw')} if it is a raw disk`
+    : unsupported(path, found, say);
+  throw new TsvmError('invalid-disk', start + advice);
 }
 
 export function isDiskFormat(name: string): name is DiskFormat {
   return DISK_FORMATS.some((format) => format === name);
+}
+
+function unsupported(path: string, format: string, say: SayFormat): string {
+  return (
+    `${format} images are not supported; convert it with ` +
+    `"qemu-img convert -f ${format} -O qcow2 ${path} disk.qcow2", or say ${say('raw')} if it is a ` +
+    'raw disk'
+  );
 }

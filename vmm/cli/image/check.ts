@@ -12,13 +12,16 @@ import {
   EXIT_DONE,
   EXIT_FAILED,
 } from './exit-codes.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
 import {
   cacheOption,
   formatOption,
   outputOption,
   quietOption,
+  readsUnlocked,
   unlockedOption,
 } from './option-values.ts';
+import { printJson } from './print.ts';
 import type { SettleExit } from './run-image.ts';
 
 interface CheckOptions {
@@ -27,6 +30,7 @@ interface CheckOptions {
   readonly repair?: RepairMode | true;
   readonly q?: true;
   readonly forceShare?: true;
+  readonly imageOpts?: true;
 }
 
 const HELP = `
@@ -44,6 +48,7 @@ export function checkCommand(settle: SettleExit): Command {
   return new Command()
     .argument('<file>', 'the image; after --repair, what is to be repaired may come first')
     .addOption(formatOption('-f', 'its format'))
+    .addOption(imageOptsOption())
     .addOption(outputOption())
     .addOption(
       new Option(
@@ -68,17 +73,19 @@ export function withRepairMode(args: readonly string[]): string[] {
   });
 }
 
-function check(path: string, options: CheckOptions): number {
+function check(name: string, options: CheckOptions): number {
   const { output, q: quiet = false, repair } = options;
-  const format = diskFormat(path, options.f);
+  const readOnly = repair === undefined;
+  const unlocked = readsUnlocked(options.forceShare, readOnly);
+  const named = namedImage(name, options);
+  const { path } = named;
+  const format = diskFormat(path, named.format, (word) => `-f ${word}`);
+  const file = openHostFile(path, hostFiles(), readOnly ? { readOnly, unlocked } : { readOnly });
   if (format === 'raw') {
+    file.close();
     process.stderr.write('tsvm image check: This image format does not support checks\n');
     return EXIT_CHECK_UNSUPPORTED;
   }
-  const file = openHostFile(path, hostFiles(), {
-    readOnly: repair === undefined,
-    unlocked: options.forceShare === true,
-  });
   let result: CheckResult;
   try {
     result =
@@ -87,7 +94,7 @@ function check(path: string, options: CheckOptions): number {
     file.close();
   }
   if (output === 'json') {
-    process.stdout.write(`${JSON.stringify(resultJson(path, result), undefined, 4)}\n`);
+    printJson(resultJson(path, result));
   } else if (!quiet) {
     for (const problem of result.problems) process.stderr.write(`${problem}\n`);
     process.stdout.write(`${resultLines(result).join('\n')}\n`);

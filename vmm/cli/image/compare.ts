@@ -11,6 +11,7 @@ import {
 } from './exit-codes.ts';
 import { withImages } from './images.ts';
 import { interruptible } from './interrupt.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
 import {
   type BackingPolicy,
   backingPolicyOption,
@@ -29,6 +30,7 @@ interface CompareOptions {
   readonly p?: true;
   readonly q?: true;
   readonly forceShare?: true;
+  readonly imageOpts?: true;
   readonly backing: BackingPolicy;
 }
 
@@ -48,6 +50,7 @@ export function compareCommand(settle: SettleExit): Command {
     .argument('<second>', 'another')
     .addOption(formatOption('-f', 'the format of the first'))
     .addOption(formatOption('-F', 'the format of the second'))
+    .addOption(imageOptsOption().conflicts('F'))
     .option('-s', 'strict: sizes have to be the same, and what is allocated')
     .addOption(progressOption())
     .addOption(quietOption())
@@ -70,8 +73,12 @@ function compare(
     if (!quiet) process.stdout.write(`${text}\n`);
   };
   return withImages(async (images) => {
-    const one = images.open(first, { format: options.f, backing, unlocked });
-    const other = images.open(second, { format: options.F, backing, unlocked });
+    const { f, F, imageOpts } = options;
+    const left = namedImage(first, { f, imageOpts });
+    const right = namedImage(second, { f: F, imageOpts });
+    const access = { backing, unlocked };
+    const one = images.open(left.path, { ...access, format: left.format });
+    const other = images.open(right.path, { ...access, format: right.format, formatFlag: '-F' });
     const commonBytes = Math.min(one.sizeBytes, other.sizeBytes);
     const progress = openProgress({ title: 'compare', quiet, asked: options.p === true });
     let difference: Difference | undefined;

@@ -2,19 +2,17 @@
 import { fstatSync } from 'node:fs';
 import { dirname, isAbsolute } from 'node:path';
 import { backingFormat, namedFilePath } from '../../backends/disk/backing-file.ts';
-import { type DiskFormat, diskFormat } from '../../backends/disk/format.ts';
+import { type DiskFormat, isDiskFormat, namedFormat } from '../../backends/disk/format.ts';
 import { openHostFile } from '../../backends/disk/host-file.ts';
 import type { ImageFile } from '../../backends/disk/image-file.ts';
+import { BACKING_DEPTH_MAX } from '../../backends/disk/open-image.ts';
 import { type Bitmap, readBitmapDirectory } from '../../backends/disk/qcow2/bitmap-tables.ts';
 import { type Header, parseHeader } from '../../backends/disk/qcow2/header.ts';
-import { QCOW2_MAGIC } from '../../backends/disk/qcow2/layout.ts';
 import { readSnapshotTable, type SnapshotInfo } from '../../backends/disk/qcow2/snapshot-table.ts';
+import { signatureOf } from '../../backends/disk/signatures.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
 import type { BackingPolicy } from './option-values.ts';
-
-/** Backing images below an image that are told of. */
-const DEPTH_MAX = 10;
 
 export interface ImageInfo {
   readonly filename: string;
@@ -31,7 +29,7 @@ export interface ImageInfo {
 }
 
 export interface ImageInfoOptions {
-  readonly format: DiskFormat | undefined;
+  readonly format: string | undefined;
   readonly unlocked: boolean;
 }
 
@@ -40,7 +38,7 @@ export interface ImageInfoOptions {
  * @throws TsvmError `file-unreadable`, `disk-locked`, `invalid-disk`
  */
 export function readImageInfo(path: string, options: ImageInfoOptions): ImageInfo {
-  const format = options.format ?? shownFormat(path);
+  const format = shownFormat(path, options.format);
   const file = openHostFile(path, hostFiles(), { readOnly: true, unlocked: options.unlocked });
   try {
     const actualBytes = fstatSync(file.fd).blocks * 512;
@@ -88,7 +86,7 @@ export function readChainInfo(
   const infos = [readImageInfo(path, options)];
   for (let last = infos[0]; last?.header?.backingName !== undefined; last = infos.at(-1)) {
     const { backingName, backingFormat: format } = last.header;
-    if (infos.length > DEPTH_MAX) {
+    if (infos.length > BACKING_DEPTH_MAX) {
       throw new TsvmError(
         'invalid-disk',
         `${path}: the chain of backing files is too long, or loops`,
@@ -108,17 +106,11 @@ export function readChainInfo(
  * The format that is told of when none is given. A name that says raw may be wrong, and to say so is
  * what this verb is for; what it looks at is not opened as a disk, so the content may be believed.
  */
-function shownFormat(path: string): DiskFormat {
-  const named = diskFormat(path, undefined);
-  if (named !== 'raw') return named;
-  const magic = Buffer.alloc(4);
-  const file = openHostFile(path, hostFiles(), { readOnly: true, unlocked: true });
-  try {
-    file.readSync(0, magic);
-  } finally {
-    file.close();
-  }
-  return magic.readUInt32BE() === QCOW2_MAGIC ? 'qcow2' : 'raw';
+function shownFormat(path: string, given: string | undefined): DiskFormat {
+  const named = namedFormat(path, given, (format) => `-f ${format}`);
+  if (given !== undefined || named !== 'raw') return named;
+  const found = signatureOf(path);
+  return found !== undefined && isDiskFormat(found) ? found : named;
 }
 
 function backingPath(path: string, { backingName }: Header): string | undefined {

@@ -7,6 +7,7 @@ import { printable } from '../../util/printable.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { type ImageInfo, readChainInfo, readImageInfo } from './image-info.ts';
 import { formatImageSize } from './image-size.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
 import {
   type BackingPolicy,
   backingPolicyOption,
@@ -14,6 +15,7 @@ import {
   outputOption,
   unlockedOption,
 } from './option-values.ts';
+import { print, printJson } from './print.ts';
 import type { SettleExit } from './run-image.ts';
 import { snapshotLines } from './snapshot-lines.ts';
 
@@ -22,6 +24,7 @@ interface InfoOptions {
   readonly output: 'human' | 'json';
   readonly backingChain?: true;
   readonly forceShare?: true;
+  readonly imageOpts?: true;
   readonly backing: BackingPolicy;
 }
 
@@ -37,6 +40,7 @@ export function infoCommand(settle: SettleExit): Command {
   return new Command()
     .argument('<file>', 'the image')
     .addOption(formatOption('-f', 'its format'))
+    .addOption(imageOptsOption())
     .addOption(outputOption())
     .option('--backing-chain', 'tells of its backing images as well')
     .addOption(unlockedOption())
@@ -47,7 +51,8 @@ export function infoCommand(settle: SettleExit): Command {
     });
 }
 
-function info(path: string, { f: format, output, ...options }: InfoOptions): number {
+function info(name: string, { output, ...options }: InfoOptions): number {
+  const { path, format } = namedImage(name, options);
   const unlocked = options.forceShare === true;
   const chain = options.backingChain === true;
   const infos = chain
@@ -55,9 +60,9 @@ function info(path: string, { f: format, output, ...options }: InfoOptions): num
     : [readImageInfo(path, { format, unlocked })];
   if (output === 'json') {
     const all = infos.map(infoJson);
-    process.stdout.write(`${JSON.stringify(chain ? all : all[0], undefined, 4)}\n`);
+    printJson(chain ? all : all[0]);
   } else {
-    process.stdout.write(infos.map((one) => `${infoLines(one).join('\n')}\n`).join('\n'));
+    print(infos.map((one) => `${infoLines(one).join('\n')}\n`).join('\n'));
   }
   return EXIT_DONE;
 }

@@ -4,6 +4,7 @@ import { type MapEntry, mapEntries } from '../../backends/disk/tools/map.ts';
 import { TsvmError } from '../../errors.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
 import {
   type BackingPolicy,
   backingPolicyOption,
@@ -20,6 +21,7 @@ interface MapOptions {
   readonly startOffset: number;
   readonly maxLength: number;
   readonly forceShare?: true;
+  readonly imageOpts?: true;
   readonly backing: BackingPolicy;
 }
 
@@ -32,6 +34,7 @@ export function mapCommand(settle: SettleExit): Command {
   return new Command()
     .argument('<file>', 'the image')
     .addOption(formatOption('-f', 'its format'))
+    .addOption(imageOptsOption())
     .addOption(outputOption())
     .option('-s, --start-offset <bytes>', 'where to begin', parseSizeValue, 0)
     .option(
@@ -48,8 +51,9 @@ export function mapCommand(settle: SettleExit): Command {
     });
 }
 
-function map(path: string, options: MapOptions): Promise<number> {
-  const { backing, f: format, forceShare: unlocked = false, maxLength, startOffset } = options;
+function map(name: string, options: MapOptions): Promise<number> {
+  const { path, format } = namedImage(name, options);
+  const { backing, forceShare: unlocked = false, maxLength, startOffset } = options;
   return withImages((images) => {
     const image = images.open(path, { format, backing, unlocked });
     const length = Math.min(Math.max(0, image.sizeBytes - startOffset), maxLength);

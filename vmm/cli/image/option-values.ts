@@ -1,5 +1,6 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { DISK_FORMATS, type DiskFormat, isDiskFormat } from '../../backends/disk/format.ts';
+import { TsvmError } from '../../errors.ts';
 import { parseImageSize } from './image-size.ts';
 
 /** `-f`, `-F`, `-O`. */
@@ -63,4 +64,14 @@ export function progressOption(): Option {
 
 export function unlockedOption(): Option {
   return new Option('-U, --force-share', 'reads it though another program may be writing it');
+}
+
+/**
+ * Whether an image is read without its lock.
+ * @throws TsvmError `invalid-config` when it is to be written as well: only its one user may do that
+ */
+export function readsUnlocked(forceShare: true | undefined, readOnly: boolean): boolean {
+  if (forceShare !== true) return false;
+  if (readOnly) return true;
+  throw new TsvmError('invalid-config', '-U is for reading only: an image in use is not written');
 }

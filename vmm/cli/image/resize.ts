@@ -10,6 +10,7 @@ import { EXIT_DONE } from './exit-codes.ts';
 import { parseImageSize } from './image-size.ts';
 import { withImages } from './images.ts';
 import { interruptible } from './interrupt.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
 import {
   type BackingPolicy,
   backingPolicyOption,
@@ -28,6 +29,7 @@ interface ResizeOptions {
   readonly f?: DiskFormat;
   readonly preallocation: Preallocation;
   readonly shrink?: true;
+  readonly imageOpts?: true;
   readonly q?: true;
   readonly backing: BackingPolicy;
 }
@@ -47,6 +49,7 @@ export function resizeCommand(settle: SettleExit): Command {
       parseNewSize,
     )
     .addOption(formatOption('-f', 'its format'))
+    .addOption(imageOptsOption())
     .addOption(
       new Option('--preallocation <mode>', 'gives what is new its space in advance')
         .choices(PREALLOCATIONS)
@@ -79,11 +82,12 @@ export function parseNewSize(text: string): NewSize {
 }
 
 function resize(
-  path: string,
+  name: string,
   size: NewSize,
-  { backing, f: format, preallocation, ...options }: ResizeOptions,
+  { backing, preallocation, ...options }: ResizeOptions,
   signal: AbortSignal,
 ): Promise<number> {
+  const { path, format } = namedImage(name, options);
   return withImages(async (images) => {
     const image = images.open(path, { format, backing, readOnly: false });
     const oldBytes = image.sizeBytes;

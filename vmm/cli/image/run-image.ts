@@ -120,9 +120,15 @@ export async function runImage(args: readonly string[]): Promise<number> {
   } catch (error) {
     // Commander has printed its message; help comes this way too, with code 0.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_DONE : failed;
-    if (!(error instanceof TsvmError)) throw error;
-    const advice = canAllow && error.code === 'file-not-allowed' ? ' (--backing allow)' : '';
+    if (!isHostError(error)) throw error;
+    const advice =
+      canAllow && 'code' in error && error.code === 'file-not-allowed' ? ' (--backing allow)' : '';
     process.stderr.write(`tsvm image ${name}: ${error.message}${advice}\n`);
     return failed;
   }
+}
+
+/** Ours, or what the host answers to a system call; anything else is a fault of the program. */
+function isHostError(error: unknown): error is Error {
+  return error instanceof TsvmError || (error instanceof Error && 'syscall' in error);
 }

@@ -10,7 +10,8 @@ import {
 import { TsvmError } from '../../errors.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
-import { formatOption, quietOption, unlockedOption } from './option-values.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
+import { formatOption, quietOption, readsUnlocked, unlockedOption } from './option-values.ts';
 import type { SettleExit } from './run-image.ts';
 import { snapshotLines } from './snapshot-lines.ts';
 
@@ -21,6 +22,7 @@ interface SnapshotOptions {
   readonly a?: string;
   readonly d?: string;
   readonly forceShare?: true;
+  readonly imageOpts?: true;
 }
 
 const HELP = `
@@ -35,6 +37,7 @@ export function snapshotCommand(settle: SettleExit): Command {
   return new Command()
     .argument('<file>', 'the image, which no machine may be using')
     .addOption(formatOption('-f', 'its format'))
+    .addOption(imageOptsOption())
     .addOption(new Option('-l', 'lists the snapshots').conflicts(['c', 'a', 'd']))
     .addOption(new Option('-c <name>', 'takes one').conflicts(['a', 'd']))
     .addOption(new Option('-a <snapshot>', 'makes the disk what it was then').conflicts('d'))
@@ -47,10 +50,11 @@ export function snapshotCommand(settle: SettleExit): Command {
     });
 }
 
-function snapshot(path: string, options: SnapshotOptions): Promise<number> {
-  const { a: toApply, c: toCreate, d: toDelete, f: format } = options;
+function snapshot(name: string, options: SnapshotOptions): Promise<number> {
+  const { path, format } = namedImage(name, options);
+  const { a: toApply, c: toCreate, d: toDelete } = options;
   const readOnly = toApply === undefined && toCreate === undefined && toDelete === undefined;
-  const unlocked = options.forceShare === true;
+  const unlocked = readsUnlocked(options.forceShare, readOnly);
   return withImages((images) => {
     // What lies below the image is neither read nor written.
     const image = images.open(path, { format, readOnly, unlocked, backing: 'none' });
