@@ -40,6 +40,7 @@ function readKnown(file: string): KnownHost | undefined {
  */
 export function hostProfile(devicePath: string): KvmHost {
   const folder = cacheFolder();
+  if (folder === undefined) return probeKvm(devicePath);
   const file = join(folder, 'kvm-host.json');
   const boot = bootId();
   const known = readKnown(file);
