@@ -1,5 +1,6 @@
-import { accessSync, constants, existsSync } from 'node:fs';
+import { accessSync, constants, lstatSync, statfsSync, statSync } from 'node:fs';
 import { freemem } from 'node:os';
+import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { TsvmError } from '../errors.ts';
@@ -8,6 +9,7 @@ import { checkKvmExtension, hasIoUring, probeKvm } from '../kvm/host.ts';
 import { cacheFolder } from '../util/cache-folder.ts';
 import { formatSize } from '../util/size.ts';
 import { EXIT_OUR_FAILURE } from './exit-codes.ts';
+import { print } from './standard-streams.ts';
 
 /** What a look at one thing gave. */
 interface Finding {
@@ -18,6 +20,8 @@ interface Finding {
 }
 
 const MEMORY_COMFORTABLE_BYTES = 512 * 2 ** 20;
+/** A distribution's kernel is some 60 MB unpacked. */
+const CACHE_COMFORTABLE_BYTES = 128 * 2 ** 20;
 
 function checkKvm(device: string): Finding[] {
   try {
@@ -66,19 +70,46 @@ function checkMemory(): Finding {
     : { state: 'note', what, advice: 'end other programs, or give guests less with --memory' };
 }
 
+/** The part of a path that exists, be it a link to nothing. */
+function existingPart(path: string): string {
+  const exists = lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  return exists || path === dirname(path) ? path : existingPart(dirname(path));
+}
+
 function checkCache(): Finding {
   const folder = cacheFolder();
-  if (!existsSync(folder)) return { state: 'ok', what: `${folder}: made at the first use` };
-  try {
-    accessSync(folder, constants.W_OK);
-    return { state: 'ok', what: `${folder}: unpacked kernels are kept there` };
-  } catch {
+  if (folder === undefined) {
     return {
       state: 'note',
-      what: `${folder} cannot be written: kernels are unpacked at each boot`,
-      advice: `"chown -R $USER ${folder}", or set XDG_CACHE_HOME`,
+      what: 'there is no home folder to keep unpacked kernels in: they are unpacked at each boot',
+      advice: 'set HOME or XDG_CACHE_HOME',
     };
   }
+  let existing = folder;
+  try {
+    existing = existingPart(folder);
+    if (!statSync(existing).isDirectory()) throw new Error('not a folder');
+    accessSync(existing, constants.W_OK | constants.X_OK);
+  } catch {
+    const made = existing === folder ? 'written' : `made, as ${existing} cannot be written`;
+    return {
+      state: 'note',
+      what: `${folder} cannot be ${made}: kernels are unpacked at each boot`,
+      advice: `let yourself write there ("ls -ld ${existing}" tells who may), or set XDG_CACHE_HOME`,
+    };
+  }
+  const { bavail, bsize } = statfsSync(existing);
+  const free = bavail * bsize;
+  if (free < CACHE_COMFORTABLE_BYTES) {
+    return {
+      state: 'note',
+      what: `${folder}: only ${formatSize(free)} are free there for unpacked kernels`,
+      advice: 'free some space, or set XDG_CACHE_HOME to a folder on another disk',
+    };
+  }
+  return existing === folder
+    ? { state: 'ok', what: `${folder}: unpacked kernels are kept there` }
+    : { state: 'ok', what: `${folder}: made at the first use` };
 }
 
 function checkDefaultGuest(): Finding {
@@ -99,8 +130,8 @@ function doctor(device: string): number {
     checkDefaultGuest(),
   ];
   for (const { state, what, advice } of findings) {
-    process.stdout.write(`${MARKS[state]} ${what}\n`);
-    if (advice !== undefined) process.stdout.write(`      ${advice}\n`);
+    print(`${MARKS[state]} ${what}\n`);
+    if (advice !== undefined) print(`      ${advice}\n`);
   }
   return findings.some(({ state }) => state === 'wrong') ? EXIT_OUR_FAILURE : 0;
 }

@@ -25,7 +25,12 @@ export class KvmDisk implements Disk {
     const { sizeBytes, readOnly, scripted } = backend;
     this.native = new NativeDisk({ sizeBytes, readOnly, scripted, onScriptRequests });
     this.#backend = backend;
-    backend.attach(this);
+    try {
+      backend.attach(this);
+    } catch (error) {
+      this.native.close();
+      throw error;
+    }
   }
 
   setScripted(scripted: ScriptedOperations): void {

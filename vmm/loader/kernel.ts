@@ -38,8 +38,10 @@ export interface LoadedKernel extends InitrdLimits {
 export interface KernelLoadOptions {
   readonly path: string;
   readonly space: LoadSpace;
-  /** Where unpacked kernels are kept. It is made when it is not there. */
-  readonly cacheDirectory: string;
+  /** Where unpacked kernels are kept. It is made when it is not there; without one none is kept. */
+  readonly cacheDirectory?: string;
+  /** Breaks off the unpacking: it rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 /** Highest address of an initrd for a kernel without a setup header: what Linux has in its own. */
@@ -96,7 +98,7 @@ async function planBzImage(
   const common = { commandLineMaxBytes, initrdAddressMax };
   let unpacked: Awaited<ReturnType<typeof openPayload>>;
   try {
-    unpacked = await openPayload(file, bzImage, options.cacheDirectory);
+    unpacked = await openPayload(file, bzImage, options);
   } catch (error) {
     const unable = error instanceof TsvmError && error.code === 'cannot-decompress';
     if (!unable || selfUnpacking === undefined) throw error;
@@ -128,13 +130,13 @@ async function planBzImage(
 async function openPayload(
   file: ImageFile,
   { payload }: BzImage,
-  cacheDirectory: string,
+  options: Pick<KernelLoadOptions, 'cacheDirectory' | 'signal'>,
 ): Promise<{ image: ImageFile; elf: ElfImage; warning?: string }> {
   const { format, fileOffset, sizeBytes } = payload;
   if (format !== 'none') {
     // Only now: a kernel that is no bzImage starts without the modules that this one needs.
     const { openUnpackedKernel } = await import('./kernel-cache.ts');
-    return openUnpackedKernel(file, { ...payload, format }, cacheDirectory);
+    return openUnpackedKernel(file, { ...payload, format }, options);
   }
   const elf = parseElf(imagePart(file, fileOffset, sizeBytes));
   const segments = elf.segments.map((segment) => ({

@@ -29,6 +29,7 @@ import { encodeCommandLine } from '../loader/kernel-cmdline.ts';
 import { type LoadSpace, placePieces } from '../loader/placement.ts';
 import type { Logger } from '../observability/logger.ts';
 import { cacheFolder } from '../util/cache-folder.ts';
+import { unwind } from '../util/unwind.ts';
 import type { BootMetrics } from './boot-metrics.ts';
 import { commandLine } from './command-line.ts';
 import { type MachineConfig, validateConfig } from './config.ts';
@@ -43,6 +44,8 @@ export interface BootContext {
   readonly console: SerialEnd;
   readonly logger: Logger;
   readonly metrics: BootMetrics;
+  /** Breaks the boot off: it rejects with the signal's reason, and nothing is left behind. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -50,7 +53,7 @@ export interface BootContext {
  * @throws TsvmError for whatever the host or the user has to mend; nothing is left behind then
  */
 export async function bootMachine(config: MachineConfig, context: BootContext): Promise<Machine> {
-  const { logger, metrics } = context;
+  const { logger, metrics, signal } = context;
   validateConfig(config);
   const host = hostProfile(config.devicePath);
   metrics.stage('host-probed');
@@ -61,19 +64,30 @@ export async function bootMachine(config: MachineConfig, context: BootContext): 
     endGpa: lowMemoryEnd(config.memoryBytes),
     endGpaMax: PCI_HOLE_GPA,
   };
+  const cache = cacheFolder();
   const kernel = await loadKernel({
     path: config.kernelPath,
     space,
-    cacheDirectory: join(cacheFolder(), 'kernels'),
+    ...(cache !== undefined && { cacheDirectory: join(cache, 'kernels') }),
+    ...(signal && { signal }),
   });
   for (const warning of kernel.warnings) logger.warn(warning);
   metrics.stage('kernel-loaded');
 
-  let initrd: LoadedInitrd | undefined;
-  let machine: Machine | undefined;
+  const images = new DisposableStack();
+  const undo = new AsyncDisposableStack();
+  undo.defer(() => images.dispose());
   try {
-    if (config.initrdPath !== undefined) initrd = loadInitrd(config.initrdPath, kernel, space);
-    machine = createMachine(config, host, logger);
+    images.defer(() => kernel.image.close());
+    let initrd: LoadedInitrd | undefined;
+    if (config.initrdPath !== undefined) {
+      const loaded = loadInitrd(config.initrdPath, kernel, space);
+      images.defer(() => loaded.image.close());
+      initrd = loaded;
+    }
+    signal?.throwIfAborted();
+    const machine = createMachine(config, host, logger);
+    undo.defer(() => machine.close());
     attachLegacyDevices(machine, config, context.console, metrics);
     const virtio = await attachVirtioDevices(machine, config);
     const commandLineText = commandLine(config, host, virtio);
@@ -86,14 +100,13 @@ export async function bootMachine(config: MachineConfig, context: BootContext): 
     const rsdpGpa = describeHardware(memory, config, virtio);
     writeBootData(machine, config, kernel, initrd, rsdpGpa);
     setUpVcpus(machine, config, kernel);
+    images.dispose();
     metrics.stage('machine-ready');
     return machine;
   } catch (error) {
-    await machine?.close();
+    // What went wrong first is what is told; what goes wrong now is said besides.
+    await unwind(undo).catch((failure: unknown) => logger.error(String(failure)));
     throw error;
-  } finally {
-    kernel.image.close();
-    initrd?.image.close();
   }
 }
 

@@ -47,6 +47,7 @@ function readKnown(file: string): KnownHost | undefined {
  */
 export function hostProfile(devicePath: string): KvmHost {
   const folder = cacheFolder();
+  if (folder === undefined) return probeKvm(devicePath);
   const file = join(folder, 'kvm-host.json');
   const boot = bootId();
   if (boot === undefined) return probeKvm(devicePath);

@@ -72,12 +72,16 @@ async function attachDisk(
     format: diskFormat(path, format),
     hostFiles: hostFiles(),
   });
+  machine.own(() => backend.close());
   const failures = new RateLimit();
+  const onError = (error: unknown) =>
+    failures.log(machine.logger.warn, `${path}: a request failed: ${String(error)}`);
   const disk = new KvmDisk(backend, () =>
-    resolveScriptRequests(disk, backend, (error) =>
-      failures.log(machine.logger.warn, `${path}: a request failed: ${String(error)}`),
+    machine.contain(() =>
+      resolveScriptRequests(disk, backend, onError, (error) => machine.fail(error)),
     ),
   );
+  machine.own(() => disk.close());
   attachMmio(machine, slot, queueCount, (host) => {
     return new BlockDevice({
       name,
@@ -87,13 +91,6 @@ async function attachDisk(
       serialId: name,
       createWorker: blockWorker(host, disk, engine),
     });
-  });
-  machine.addDevice({
-    name: `${name}-backend`,
-    close: async () => {
-      disk.close();
-      backend.close();
-    },
   });
   return slot;
 }
@@ -116,6 +113,7 @@ function attachMmio(
     interrupt,
     bank,
     statusWord: MMIO_INTERRUPT_STATUS_WORD,
+    contain: (action) => machine.contain(action),
   });
   const guestErrors = new RateLimit();
   const transport = new MmioTransport({
