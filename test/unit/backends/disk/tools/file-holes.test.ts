@@ -43,15 +43,12 @@ test('holes of reserved clusters are not copied, and not read to be compared', a
     ],
   );
   let read = 0;
-  const counted = Object.create(image, {
-    read: {
-      value: (offset: number, target: Uint8Array) => {
-        read += target.length;
-        return image.read(offset, target);
-      },
-    },
-  });
-  assert.equal(await compareImages(counted, preallocated(), { strict: true }), undefined);
+  const plainRead = image.read.bind(image);
+  image.read = (offset, target) => {
+    read += target.length;
+    return plainRead(offset, target);
+  };
+  assert.equal(await compareImages(image, preallocated(), { strict: true }), undefined);
   assert.equal(read, 64 * KIB);
 });
 
