@@ -5,6 +5,7 @@ import { checkImage } from '../../backends/disk/qcow2/check.ts';
 import type { CheckResult } from '../../backends/disk/qcow2/check-report.ts';
 import { type RepairMode, repairImage } from '../../backends/disk/qcow2/repair.ts';
 import { hostFiles } from '../../kvm/disk.ts';
+import { formatFixed } from '../../util/c-numbers.ts';
 import {
   EXIT_CHECK_CORRUPT,
   EXIT_CHECK_LEAKS,
@@ -162,7 +163,7 @@ function resultLines(result: CheckResult): string[] {
   }
   const { allocatedClusters, totalClusters, fragmentedClusters, compressedClusters } = result;
   if (totalClusters > 0 && allocatedClusters > 0) {
-    const share = (part: number, whole: number) => `${((part * 100) / whole).toFixed(2)}%`;
+    const share = (part: number, whole: number) => `${formatFixed((part * 100) / whole, 2)}%`;
     lines.push(
       `${allocatedClusters}/${totalClusters} = ${share(allocatedClusters, totalClusters)} allocated, ` +
         `${share(fragmentedClusters, allocatedClusters)} fragmented, ` +

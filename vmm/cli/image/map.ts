@@ -13,6 +13,7 @@ import {
   parseSizeValue,
   unlockedOption,
 } from './option-values.ts';
+import { printLines } from './print.ts';
 import type { SettleExit } from './run-image.ts';
 
 interface MapOptions {
@@ -54,32 +55,33 @@ export function mapCommand(settle: SettleExit): Command {
 function map(name: string, options: MapOptions): Promise<number> {
   const { path, format } = namedImage(name, options);
   const { backing, forceShare: unlocked = false, maxLength, startOffset } = options;
-  return withImages((images) => {
+  return withImages(async (images) => {
     const image = images.open(path, { format, backing, unlocked });
     const length = Math.min(Math.max(0, image.sizeBytes - startOffset), maxLength);
     const entries = mapEntries(image, startOffset, length);
-    if (options.output === 'json') writeJson(entries);
-    else writeTable(entries, path);
+    const lines = options.output === 'json' ? jsonLines(entries) : tableLines(entries, path);
+    await printLines(lines);
     return EXIT_DONE;
   });
 }
 
 /** An entry a line, as programs that read by lines know it. */
-function writeJson(entries: Iterable<MapEntry>): void {
+function* jsonLines(entries: Iterable<MapEntry>): Generator<string, void, undefined> {
   let separator = '[';
   for (const { start, length, depth, present, zero, data, offset } of entries) {
     const place = offset === undefined ? '' : `, "offset": ${offset}`;
-    process.stdout.write(
-      `${separator}{ "start": ${start}, "length": ${length}, "depth": ${depth}, ` +
-        `"present": ${present}, "zero": ${zero}, "data": ${data}${place}}`,
-    );
+    yield `${separator}{ "start": ${start}, "length": ${length}, "depth": ${depth}, ` +
+      `"present": ${present}, "zero": ${zero}, "data": ${data}${place}}`;
     separator = ',\n';
   }
-  process.stdout.write(separator === '[' ? '[]\n' : ']\n');
+  yield separator === '[' ? '[]\n' : ']\n';
 }
 
-function writeTable(entries: Iterable<MapEntry>, path: string): void {
-  process.stdout.write(tableLine('Offset', 'Length', 'Mapped to', 'File'));
+function* tableLines(
+  entries: Iterable<MapEntry>,
+  path: string,
+): Generator<string, void, undefined> {
+  yield tableLine('Offset', 'Length', 'Mapped to', 'File');
   for (const { start, length, zero, data, offset, filename } of entries) {
     if (!data) continue;
     if (offset === undefined) {
@@ -89,7 +91,7 @@ function writeTable(entries: Iterable<MapEntry>, path: string): void {
       );
     }
     if (zero) continue;
-    process.stdout.write(tableLine(hex(start), hex(length), hex(offset), filename ?? ''));
+    yield tableLine(hex(start), hex(length), hex(offset), filename ?? '');
   }
 }
 

@@ -1,9 +1,13 @@
+import { execFileSync } from 'node:child_process';
+import { statfsSync } from 'node:fs';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { assertDeviceHolds } from '../../backends/disk/device-size.ts';
+import { SECTOR_BYTES } from '../../backends/disk/extent.ts';
 import { fileIdentity } from '../../backends/disk/file-identity.ts';
 import type { DiskFormat } from '../../backends/disk/format.ts';
 import type { HostFiles } from '../../backends/disk/host-file.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
+import type { ImageFile } from '../../backends/disk/image-file.ts';
 import { parseImageName } from '../../backends/disk/image-name.ts';
 import { createPreallocated } from '../../backends/disk/qcow2/preallocate.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
@@ -13,6 +17,9 @@ import { TsvmError } from '../../errors.ts';
 import type { CreationOptions } from './creation-options.ts';
 import { NewFile } from './new-file.ts';
 import { refuseFileInUse } from './same-file.ts';
+
+/** statfs(2). */
+const BTRFS_SUPER_MAGIC = 0x9123683e;
 
 /** Image formats have their signatures in the first sector. */
 const SIGNATURE_BYTES = 512;
@@ -72,10 +79,15 @@ export class NewImage {
 
   /** Writes the empty image. */
   async write(signal: AbortSignal): Promise<void> {
-    const { format, options, sizeBytes, backing } = this.#plan;
+    const { format, options, backing } = this.#plan;
+    // Other programs go by a raw file's length: it is one of whole sectors.
+    const sizeBytes = Math.ceil(this.#plan.sizeBytes / SECTOR_BYTES) * SECTOR_BYTES;
     const { file } = this.#file;
     this.#file.begin();
     this.#dataFile?.begin();
+    if (options.noCow === true) {
+      for (const part of [file, this.#dataFile?.file]) if (part !== undefined) disableCow(part);
+    }
     const { preallocation = 'off' } = options;
     if (format === 'raw') {
       assertDeviceHolds(file, sizeBytes);
@@ -142,6 +154,14 @@ function isSamePath(one: string, other: string): boolean {
   return identity === undefined
     ? resolve(one) === resolve(other)
     : identity === fileIdentity(other);
+}
+
+/** For an empty file on btrfs; as with QEMU it is no error where it cannot be done. */
+function disableCow({ fd, isBlockDevice, path }: ImageFile): void {
+  if (isBlockDevice || statfsSync(`/proc/self/fd/${fd}`).type !== BTRFS_SUPER_MAGIC) return;
+  try {
+    execFileSync('chattr', ['+C', '--', path], { stdio: 'ignore' });
+  } catch {}
 }
 
 /** What a user may not expect: it is not there as it was until the new one is whole. */

@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { fileIdentity } from '../../backends/disk/file-identity.ts';
 import type { DiskFormat } from '../../backends/disk/format.ts';
 import { diskFormat } from '../../backends/disk/format.ts';
@@ -34,6 +34,12 @@ export function rebaseCommand(settle: SettleExit): Command {
   return chainVerb(settle, rebase)
     .requiredOption('-b <file>', 'its backing file from now on; "": none')
     .addOption(formatOption('-F', 'the backing file’s format'))
+    .addOption(
+      new Option(
+        '-U, --force-share',
+        'as for qemu-img; the image is written all the same',
+      ).hideHelp(),
+    )
     .option('-u', 'changes the name only, and looks at no backing file')
     .addOption(cacheOption('-T', 'as for qemu-img; makes no difference'))
     .addHelpText('after', HELP);

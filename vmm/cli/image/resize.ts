@@ -60,7 +60,14 @@ export function resizeCommand(settle: SettleExit): Command {
     .addOption(backingPolicyOption())
     .addHelpText('after', HELP)
     .action(async (path: string, size: NewSize, options: ResizeOptions) => {
-      settle(await interruptible((signal) => resize(path, size, options, signal)));
+      // Else there is nothing to clean up: a signal may end the process at any time.
+      const { preallocation } = options;
+      const never = new AbortController().signal;
+      settle(
+        preallocation === 'off'
+          ? await resize(path, size, options, never)
+          : await interruptible((signal) => resize(path, size, options, signal)),
+      );
     });
 }
 

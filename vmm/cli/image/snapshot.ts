@@ -1,4 +1,4 @@
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import type { DiskFormat } from '../../backends/disk/format.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import {
@@ -39,15 +39,23 @@ export function snapshotCommand(settle: SettleExit): Command {
     .addOption(formatOption('-f', 'its format'))
     .addOption(imageOptsOption())
     .addOption(new Option('-l', 'lists the snapshots').conflicts(['c', 'a', 'd']))
-    .addOption(new Option('-c <name>', 'takes one').conflicts(['a', 'd']))
-    .addOption(new Option('-a <snapshot>', 'makes the disk what it was then').conflicts('d'))
-    .addOption(new Option('-d <snapshot>', 'deletes one'))
+    .addOption(new Option('-c <name>', 'takes one').conflicts(['a', 'd']).argParser(once))
+    .addOption(
+      new Option('-a <snapshot>', 'makes the disk what it was then').conflicts('d').argParser(once),
+    )
+    .addOption(new Option('-d <snapshot>', 'deletes one').argParser(once))
     .addOption(quietOption())
     .addOption(unlockedOption())
     .addHelpText('after', HELP)
     .action(async (path: string, options: SnapshotOptions) => {
       settle(await snapshot(path, options));
     });
+}
+
+/** One thing at a time: what is said twice is a mistake. */
+function once(value: string, previous: unknown): string {
+  if (previous === undefined) return value;
+  throw new InvalidArgumentError('Say it once: one snapshot at a time.');
 }
 
 function snapshot(name: string, options: SnapshotOptions): Promise<number> {

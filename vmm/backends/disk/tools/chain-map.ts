@@ -1,4 +1,5 @@
 import { type ChainRun, chainRunAt } from '../chain-run.ts';
+import { SECTOR_BYTES } from '../extent.ts';
 import type { DiskImage, RunKind } from '../image.ts';
 import type { ImageFile } from '../image-file.ts';
 
@@ -39,17 +40,66 @@ export function* fileParts(
 ): Generator<FilePart, void, undefined> {
   const end = offset + length;
   for (let at = offset; at < end; ) {
-    const data = Math.min(nextAt(file.nextDataSync(at), at, file), end);
-    const isHole = data > at;
-    const to = isHole ? data : Math.min(Math.max(file.nextHoleSync(at), at + 1), end);
-    yield { offset: at, length: to - at, isHole };
+    const part = filePartAt(file, at);
+    const to = Math.min(at + part.length, end);
+    yield { offset: at, length: to - at, isHole: part.isHole };
     at = to;
   }
 }
 
-/** Where data begins; there is none behind the file's end. */
-function nextAt(found: number, at: number, file: ImageFile): number {
-  return found >= file.sizeBytes() ? Number.POSITIVE_INFINITY : Math.max(found, at);
+/**
+ * The part that begins at an offset, which may be behind the file's end; it is not empty. A sector
+ * that is data in part is data: a file may end in one.
+ */
+function filePartAt(file: ImageFile, offset: number): FilePart {
+  const data = file.nextDataSync(offset);
+  if (data >= file.sizeBytes()) {
+    return { offset, length: Number.POSITIVE_INFINITY, isHole: true };
+  }
+  const dataSector = Math.floor(data / SECTOR_BYTES) * SECTOR_BYTES;
+  const isHole = dataSector > offset;
+  const hole = Math.ceil(file.nextHoleSync(data) / SECTOR_BYTES) * SECTOR_BYTES;
+  return { offset, length: isHole ? dataSector - offset : Math.max(1, hole - offset), isHole };
+}
+
+/** Holes of images' files: of data runs, what reads as zeroes because nothing was written there. */
+export class FileHoles {
+  /** The part that was found last: runs that adjoin are often in the same. */
+  #found: (FilePart & { readonly file: ImageFile }) | undefined;
+
+  /** The parts of a run, by their offset in the image. */
+  *partsOf(run: ChainRun): Generator<FilePart, void, undefined> {
+    const end = run.offset + run.length;
+    for (let at = run.offset; at < end; ) {
+      const into = at - run.offset;
+      const { fileOffset } = run;
+      const rest = { ...run, offset: at, length: end - at, fileOffset: fileOffset + into };
+      const part = this.firstOf(rest);
+      yield part;
+      at += part.length;
+    }
+  }
+
+  /** Its first part. Only data has holes, and a raw image's own have been found already. */
+  firstOf({ file, fileOffset, kind, layer, length, offset }: ChainRun): FilePart {
+    if (kind !== 'data' || file === undefined || layer.format === 'raw') {
+      return { offset, length, isHole: false };
+    }
+    const part = this.#partAt(file, fileOffset);
+    return {
+      offset,
+      length: Math.min(length, part.offset + part.length - fileOffset),
+      isHole: part.isHole,
+    };
+  }
+
+  #partAt(file: ImageFile, at: number): FilePart {
+    const last = this.#found;
+    if (last?.file === file && at >= last.offset && at < last.offset + last.length) return last;
+    const part = filePartAt(file, at);
+    this.#found = { ...part, file };
+    return part;
+  }
 }
 
 /** Whether a run has bytes that have to be read to be known. */
