@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import type { NativeError } from '../../kvm-addon/index.d.ts';
 import { TsvmError } from '../errors.ts';
 import { loadAddon } from './addon.ts';
@@ -14,18 +15,29 @@ const ADVICE: Readonly<Record<string, string>> = {
     'load the module ("modprobe kvm_intel" or "modprobe kvm_amd"); in a virtual machine, enable nested virtualization for it',
   EACCES: 'join the group that owns it ("sudo usermod -aG kvm $USER", then log in again)',
   EPERM: 'this container or sandbox must be given the device (docker: --device /dev/kvm)',
+  EMFILE: 'allow more open files ("ulimit -n 1024")',
+  ENOMEM: 'the host has too little memory left: end other programs',
   EBUSY: 'another hypervisor has the CPU’s virtualization: stop it',
   EINVAL: 'it is not KVM’s device: name the right one with --kvm',
   ENOTTY: 'it is not KVM’s device: name the right one with --kvm',
   ENODEV: 'the CPU’s virtualization is off: enable VT-x or AMD-V in the firmware set-up',
 };
 
+/** No group that a user could join may use the device. */
+function isRootsAlone(devicePath: string): boolean {
+  const stat = statSync(devicePath, { throwIfNoEntry: false });
+  return stat !== undefined && (stat.gid === 0 || (stat.mode & 0o060) !== 0o060);
+}
+
 /** The error for a KVM device that cannot be used, with advice for the reason. */
 export function kvmUnavailable(devicePath: string, cause: NativeError): TsvmError {
-  const advice = ADVICE[cause.code] ?? 'see "tsvm doctor"';
+  const advice =
+    cause.code === 'EACCES' && isRootsAlone(devicePath)
+      ? 'only root may use it: as root, run "chgrp kvm DEVICE && chmod 660 DEVICE" and join the group kvm'
+      : (ADVICE[cause.code] ?? 'see "tsvm doctor"');
   return new TsvmError(
     'kvm-unavailable',
-    `${devicePath} cannot be used (${cause.code}): ${advice}`,
+    `${devicePath} cannot be used (${cause.code}): ${advice.replaceAll('DEVICE', devicePath)}`,
     { cause },
   );
 }
