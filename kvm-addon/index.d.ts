@@ -223,6 +223,14 @@ export interface NativeScriptRequest {
   mayUnmap: boolean;
 }
 
+/** What the host could not do for a disk. */
+export interface NativeDiskFailure {
+  op: NativeScriptRequest['op'];
+  /** The errno's name, and what it means. */
+  code: string;
+  description: string;
+}
+
 /**
  * A disk's extent map and its script requests. Shared by the queue workers of one device.
  * `onScriptRequests` is called on the JavaScript thread, once a batch, or with none.
@@ -270,6 +278,11 @@ export class NativeDisk {
   takeClaims(): number[];
   /** Takes the script requests that have arrived. */
   takeScriptRequests(): NativeScriptRequest[];
+  /**
+   * Takes the last failure of a call of the host's that served a request, if there was one since the
+   * last call: the guest was told of an I/O error. `onScriptRequests` is called when there is one.
+   */
+  takeFailure(): NativeDiskFailure | undefined;
   /**
    * Looks the request's extents up again and goes on: the script has pushed what was missing.
    * For a request sent by {@link setScripted} this does the native part (e.g. fdatasync).

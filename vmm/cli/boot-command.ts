@@ -4,7 +4,10 @@ import { TsvmError } from '../errors.ts';
 import type { DiskConfig, MachineConfig } from '../machine/config.ts';
 import type { LogLevel } from '../observability/logger.ts';
 import {
+  addFlags,
+  appendWords,
   collect,
+  onlyOnce,
   parseConsole,
   parseCpus,
   parseDisk,
@@ -52,22 +55,26 @@ Examples:
 export function bootCommand(): Command {
   return new Command('boot')
     .description('Boots Linux; its serial console is this terminal.')
-    .option('--kernel <file>', 'bzImage or ELF kernel (default: the default guest’s)')
-    .option('--initrd <file>', 'initial RAM disk')
+    .option('--kernel <file>', 'bzImage or ELF kernel (default: the default guest’s)', onlyOnce)
+    .option('--initrd <file>', 'initial RAM disk', onlyOnce)
     .option(
       '--disk <file[,ro][,overlay][,format=raw|qcow2][,backing=allow]>',
       'a disk, instead of the default guest’s; may be given again; the first is /dev/vda',
       collect(parseDisk),
       [],
     )
-    .option('--cmdline <str>', 'the whole kernel command line')
-    .option('--append <str>', 'goes behind the command line that tsvm composes')
+    .option('--cmdline <str>', 'the whole kernel command line', onlyOnce)
+    .option(
+      '--append <str>',
+      'goes after the command line that tsvm composes; may be given again',
+      appendWords,
+    )
     .option('--cpus <n>', 'number of vCPUs, 1 to 32', parseCpus, 1)
     .option('--memory <size>', 'guest memory, e.g. 512M or 2G', parseMemory, 256 * 2 ** 20)
     .option(
       '--cpu-mask <flags>',
       'CPU features to hide, as /proc/cpuinfo names them: avx2,rdrand',
-      (text) => text.split(',').filter((flag) => flag !== ''),
+      addFlags,
       [],
     )
     .option(
@@ -83,7 +90,7 @@ export function bootCommand(): Command {
     )
     .option('--on-reboot <what>', 'exit or restart when the guest resets', parseOnReboot, 'exit')
     .option('--log-level <level>', 'error, warn, info or debug', parseLogLevel, 'info')
-    .option('--metrics <file>', 'writes counters and boot times there, as JSON')
+    .option('--metrics <file>', 'writes counters and boot times there, as JSON', onlyOnce)
     .option('--kvm <device>', 'KVM’s device', '/dev/kvm')
     .addHelpText('after', HELP)
     .allowExcessArguments(false)

@@ -61,6 +61,14 @@ export class KvmDisk implements Disk {
     return this.native.takeScriptRequests();
   }
 
+  /** What the host has failed to do since the last call, for a log: the guest knows already. */
+  takeFailure(): string | undefined {
+    const failure = this.native.takeFailure();
+    if (failure === undefined) return undefined;
+    const { op, code, description } = failure;
+    return `the host cannot carry out a ${op}: ${description} (${code})`;
+  }
+
   retry(id: number): void {
     this.native.retry(id);
   }

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import type { NativeError } from '../../kvm-addon/index.d.ts';
 import { TsvmError } from '../errors.ts';
 import { loadAddon } from './addon.ts';
@@ -22,11 +23,24 @@ const OPEN_ADVICE: Readonly<Record<string, string>> = {
   ENXIO: LOAD_MODULE,
   EACCES: 'join the group that owns it ("sudo usermod -aG kvm $USER", then log in again)',
   EPERM: 'this container or sandbox must be given the device (docker: --device /dev/kvm)',
+  EMFILE: 'allow more open files ("ulimit -n 1024")',
+  ENOMEM: 'the host has too little memory left: end other programs',
 };
 
+/** No group that a user could join may use the device. */
+function isRootsAlone(devicePath: string): boolean {
+  const stat = statSync(devicePath, { throwIfNoEntry: false });
+  return stat !== undefined && (stat.gid === 0 || (stat.mode & 0o060) !== 0o060);
+}
+
 /** What is known of the cause of a failed call, or where to look. */
-function adviceFor({ syscall, code }: NativeError): string {
-  if (syscall === 'open') return OPEN_ADVICE[code] ?? 'see "man 2 open" for what that means';
+function adviceFor({ syscall, code }: NativeError, devicePath: string): string {
+  if (syscall === 'open') {
+    if (code === 'EACCES' && isRootsAlone(devicePath)) {
+      return `only root may use it: as root, run "chgrp kvm ${devicePath} && chmod 660 ${devicePath}" and join the group kvm`;
+    }
+    return OPEN_ADVICE[code] ?? 'see "man 2 open" for what that means';
+  }
   if (syscall === 'KVM_GET_API_VERSION') {
     return 'it is not KVM’s device: name the right one with --kvm';
   }
@@ -40,7 +54,7 @@ function adviceFor({ syscall, code }: NativeError): string {
 export function kvmUnavailable(devicePath: string, cause: NativeError): TsvmError {
   return new TsvmError(
     'kvm-unavailable',
-    `${devicePath} cannot be used (${cause.code}): ${adviceFor(cause)}`,
+    `${devicePath} cannot be used (${cause.code}): ${adviceFor(cause, devicePath)}`,
     { cause },
   );
 }

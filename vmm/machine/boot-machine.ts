@@ -5,6 +5,7 @@ import { linux64State, pvhState } from '../arch/x86_64/initial-state.ts';
 import {
   BOOT_DATA_END_GPA,
   BOOT_GDT_GPA,
+  COMMAND_LINE_AREA_SIZE,
   COMMAND_LINE_GPA,
   e820Map,
   HIGH_MEMORY_GPA,
@@ -96,7 +97,9 @@ export async function bootMachine(config: MachineConfig, context: BootContext): 
     const { memory } = machine;
     placePieces(kernel.pieces, kernel.image, memory, memory);
     if (initrd !== undefined) placePieces(initrd.pieces, initrd.image, memory, memory);
-    memory.write(COMMAND_LINE_GPA, encodeCommandLine(commandLineText, kernel.commandLineMaxBytes));
+    // However much the kernel says that it takes, no more has a place.
+    const lineMaxBytes = Math.min(kernel.commandLineMaxBytes, COMMAND_LINE_AREA_SIZE - 1);
+    memory.write(COMMAND_LINE_GPA, encodeCommandLine(commandLineText, lineMaxBytes));
     const rsdpGpa = describeHardware(memory, config, virtio);
     writeBootData(machine, config, kernel, initrd, rsdpGpa);
     setUpVcpus(machine, config, kernel);
@@ -144,8 +147,13 @@ function writeBootData(
     memory.write(PVH_START_INFO_GPA, composePvhStartInfo({ ...content, gpa: PVH_START_INFO_GPA }));
     return;
   }
-  const { setupHeader } = entry;
-  memory.write(ZERO_PAGE_GPA, composeZeroPage({ ...content, ...(setupHeader && { setupHeader }) }));
+  const { setupHeader, codeGpa } = entry;
+  const zeroPage = composeZeroPage({
+    ...content,
+    ...(setupHeader && { setupHeader }),
+    ...(codeGpa !== undefined && { codeGpa }),
+  });
+  memory.write(ZERO_PAGE_GPA, zeroPage);
   memory.write(PAGE_TABLES_GPA, composeIdentityMap(PAGE_TABLES_GPA));
 }
 

@@ -73,14 +73,17 @@ async function attachDisk(
     hostFiles: hostFiles(),
   });
   machine.own(() => backend.close());
-  const failures = new RateLimit();
-  const onError = (error: unknown) =>
-    failures.log(machine.logger.warn, `${path}: a request failed: ${String(error)}`);
-  const disk = new KvmDisk(backend, () =>
-    machine.contain(() =>
-      resolveScriptRequests(disk, backend, onError, (error) => machine.fail(error)),
-    ),
-  );
+  // A full disk fails request after request: once is enough.
+  const failures = new RateLimit(1, 60_000);
+  const tell = (problem: string) =>
+    failures.log(machine.logger.warn, `${path}: ${problem}; the guest is told of an I/O error`);
+  const serve = () => {
+    const failure = disk.takeFailure();
+    if (failure !== undefined) tell(failure);
+    const onError = (error: unknown) => tell(error instanceof Error ? error.message : `${error}`);
+    resolveScriptRequests(disk, backend, onError, (error) => machine.fail(error));
+  };
+  const disk = new KvmDisk(backend, () => machine.contain(serve));
   machine.own(() => disk.close());
   attachMmio(machine, slot, queueCount, (host) => {
     return new BlockDevice({
