@@ -81,8 +81,9 @@ wait $checking || {
 cat build/check.log
 emulating=
 if [ "${1-}" != --fast ] && [ "$(nproc)" -ge 4 ]; then
-  # Beside the rest: it takes one core a host, and the rest is often waiting.
-  (run=exec && test_hardware) >build/hardware.log 2>&1 &
+  # Beside the rest, on half of the cores: each host takes one.
+  (run=exec TSVM_EMULATED_HOSTS=$(($(nproc) / 2)) && export TSVM_EMULATED_HOSTS &&
+    test_hardware) >build/hardware.log 2>&1 &
   emulating=$!
   trap 'kill $emulating 2>/dev/null || :' EXIT
 fi

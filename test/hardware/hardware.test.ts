@@ -30,7 +30,10 @@ async function runPlan(t: TestContext, plan: HostPlan, image: HostImage): Promis
   if (count === 0) throw new Error('the emulated host ran no test');
 }
 
-test('on emulated hosts', { concurrency: availableParallelism() }, async (t) => {
+/** Each takes a core. */
+const hostsAtATime = Number(process.env['TSVM_EMULATED_HOSTS'] ?? availableParallelism());
+
+test('on emulated hosts', { concurrency: hostsAtATime }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-emulated-hosts-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const image = buildHostImage(folder);
