@@ -28,7 +28,7 @@ run  bc                   computes constants of the kernel's timers
 run  libelf-dev           objtool, which checks the kernel's object files
 run  busybox-static       user space of the default guest
 run  e2fsprogs            makes its root disk; checks disks in tests
-test qemu-system-x86      the yardstick of the benchmarks
+test qemu-system-x86      the yardstick of the benchmarks; emulates hosts with AMD-V for tests
 test qemu-utils           makes and checks disk images
 test fio                  measures the host's disk for the benchmarks
 test clang                builds the C core's tests and fuzzers
@@ -41,6 +41,7 @@ test lzop                 .
 test lz4                  .
 test zstd                 .
 test cpio                 packs initrds
+host linux-image-6.12-cloud-amd64   the emulated hosts' kernel: fetched, not installed
 LIST
 }
 
@@ -89,6 +90,34 @@ install_packages() {
     fail 'apt-get update failed. Check the network and /etc/apt/sources.list, then try again.'
   $command -q -o DPkg::Lock::Timeout=600 ||
     fail "apt-get failed (see above). Once it is mended, try again or run: $command"
+}
+
+# Unpacks the kernel of the emulated hosts (test/hardware) into the user's cache.
+fetch_host_kernel() {
+  home=${HOME:-$(getent passwd "$(id -u)" | cut -d : -f 6)}
+  folder=${XDG_CACHE_HOME:-$home/.cache}/tsvm/emulated-host
+  [ ! -d "$folder" ] || return 0
+  package=$(packages | sed -n 's/^host \([^ ]*\).*/\1/p')
+  say "fetching the emulated hosts' kernel ($package)"
+  draft=$folder.$$
+  mkdir -p "$draft"
+  trap 'rm -rf "$draft"' EXIT
+  if ! download_kernel "$package" "$draft"; then
+    command='apt-get update'
+    [ "$(id -u)" = 0 ] || fail "$package cannot be downloaded. As root, run: $command"
+    $command -q -o DPkg::Lock::Timeout=600 && download_kernel "$package" "$draft" ||
+      fail "$package cannot be downloaded (see above). Check the network, then try again."
+  fi
+  dpkg-deb --extract "$draft"/*.deb "$draft"
+  rm "$draft"/*.deb
+  # Another checkout's set-up may have been faster.
+  mv -T "$draft" "$folder" 2>/dev/null || [ -d "$folder" ]
+}
+
+# Downloads into "$2" the kernel that the package "$1", which is empty, depends on.
+download_kernel() {
+  kernel=$(apt-cache depends "$1" | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p')
+  [ -n "$kernel" ] && (cd "$2" && apt-get download -q -o APT::Sandbox::User=root "$kernel")
 }
 
 install_node_modules() {
@@ -169,3 +198,4 @@ install_node_modules
 build_addon
 bundle_cli
 build_guest
+case $sets in *test*) fetch_host_kernel ;; esac
