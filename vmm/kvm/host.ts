@@ -45,7 +45,7 @@ function adviceFor({ syscall, code }: NativeError, devicePath: string): string {
     return 'it is not KVM’s device: name the right one with --kvm';
   }
   if (syscall === 'KVM_CREATE_VM' && code === 'EBUSY') {
-    return 'the CPU’s virtualization is in use: stop other hypervisors (VirtualBox, VMware)';
+    return 'another hypervisor may have the CPU’s virtualization (VirtualBox, VMware): stop it';
   }
   return `${syscall} failed; "dmesg" may say why. If it does not, report this with the output of "uname -r" and the CPU’s name`;
 }
