@@ -69,8 +69,11 @@ export async function* runOnEmulatedHost(
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-emulated-host-'));
   const logPath = join(folder, 'log');
   const qemu = startQemu(options, logPath);
-  const timer = setTimeout(() => qemu.kill('SIGKILL'), options.timeoutMs);
   let said = '';
+  const timer = setTimeout(() => {
+    said += `killed after ${options.timeoutMs / 1000} s\n`;
+    qemu.kill('SIGKILL');
+  }, options.timeoutMs);
   qemu.stderr?.setEncoding('utf8').on('data', (text: string) => {
     said += text;
   });
