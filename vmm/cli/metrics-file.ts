@@ -1,5 +1,4 @@
-import { accessSync, closeSync, constants, openSync, statSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync, constants, openSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { TsvmError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import { writeProblem } from './console-file.ts';
@@ -19,9 +18,8 @@ export function checkMetricsFile(path: string): void {
   // Its reader may come when there is something to read.
   if (isNamedPipe(path)) return;
   try {
-    closeSync(openSync(path, FLAGS));
+    tryToWrite(path);
   } catch (cause) {
-    if (errnoCode(cause) === 'ENOENT' && canCreateIn(dirname(path))) return;
     throw new TsvmError(
       'file-unreadable',
       `the metrics cannot be written to ${path} (${writeProblem(cause)}): name another file`,
@@ -30,12 +28,13 @@ export function checkMetricsFile(path: string): void {
   }
 }
 
-function canCreateIn(folder: string): boolean {
+function tryToWrite(path: string): void {
   try {
-    accessSync(folder, constants.W_OK | constants.X_OK);
-    return true;
-  } catch {
-    return false;
+    closeSync(openSync(path, FLAGS));
+  } catch (error) {
+    if (errnoCode(error) !== 'ENOENT') throw error;
+    closeSync(openSync(path, FLAGS | constants.O_CREAT | constants.O_EXCL, 0o600));
+    unlinkSync(path);
   }
 }
 
