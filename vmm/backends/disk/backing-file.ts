@@ -7,7 +7,7 @@ import { dirname, isAbsolute, join, relative } from 'node:path';
 import { TsvmError } from '../../errors.ts';
 import { decodeBytes, fsPath } from '../../util/byte-names.ts';
 import { printable } from '../../util/printable.ts';
-import { type DiskFormat, isDiskFormat } from './format.ts';
+import { type ImageFormat, isImageFormat } from './format.ts';
 import { hasProtocol, type ImageName, parseImageName } from './image-name.ts';
 
 /** What an image names: the file that it is based on, or the one its data is in. */
@@ -63,9 +63,9 @@ export function backingFormat(
   format: string | undefined,
   name: string,
   imagePath: string,
-): DiskFormat {
+): ImageFormat {
   const told = format ?? parsedName(name)?.format;
-  if (told !== undefined && isDiskFormat(told)) return told;
+  if (told !== undefined && isImageFormat(told)) return told;
   const shown = `the backing file "${printable(name)}" of ${imagePath}`;
   if (told !== undefined) {
     throw new TsvmError(

@@ -2,7 +2,7 @@ import { dirname } from 'node:path';
 import { TsvmError } from '../../errors.ts';
 import { backingFormat, namedFilePath } from './backing-file.ts';
 import { fileIdentity } from './file-identity.ts';
-import type { DiskFormat } from './format.ts';
+import type { ForeignFormat, ImageFormat } from './format.ts';
 import { type HostFile, type HostFiles, openHostFile } from './host-file.ts';
 import type { DiskImage } from './image.ts';
 import type { ImageFile } from './image-file.ts';
@@ -18,7 +18,7 @@ export const BACKING_DEPTH_MAX = 200;
 const TABLE_BYTES_MAX = 512 * 2 ** 20;
 
 export interface OpenImageOptions {
-  readonly format: DiskFormat;
+  readonly format: ImageFormat;
   readonly readOnly: boolean;
   readonly hostFiles: HostFiles;
   /**
@@ -31,6 +31,8 @@ export interface OpenImageOptions {
   readonly writableDepth?: number;
   /** Read it though another program may be writing it: what is read may not fit together. */
   readonly unlocked?: boolean;
+  /** Opens images of other programs; without it, they are refused. */
+  readonly openForeign?: (format: ForeignFormat, file: ImageFile) => DiskImage;
   /** Memory for tables, of each image of the chain; see `Qcow2Image.open`. */
   readonly cacheBytes?: number;
 }
@@ -69,10 +71,29 @@ class ChainOpening {
     this.#allowedFolder = options.backing === 'allow' ? undefined : dirname(path);
   }
 
-  open(path: string, format: DiskFormat, readOnly: boolean, depth: number): DiskImage {
+  open(path: string, format: ImageFormat, readOnly: boolean, depth: number): DiskImage {
+    if (isForeign(format)) return this.#openForeign(path, format, readOnly);
     const file = this.#openFile(path, readOnly);
     try {
       return format === 'raw' ? new RawImage(file) : this.#openQcow2(file, depth);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  #openForeign(path: string, format: ForeignFormat, readOnly: boolean): DiskImage {
+    const { openForeign } = this.#options;
+    if (openForeign === undefined || !readOnly) {
+      throw new TsvmError(
+        'invalid-disk',
+        `${path} is of the format ${format}, which is not supported for a disk that is used or ` +
+          `written: convert it with "tsvm image convert -f ${format} -O qcow2 ${path} disk.qcow2"`,
+      );
+    }
+    const file = this.#openFile(path, true);
+    try {
+      return openForeign(format, file);
     } catch (error) {
       file.close();
       throw error;
@@ -146,4 +167,8 @@ class ChainOpening {
     if (identity !== undefined) this.#identities.add(identity);
     return file;
   }
+}
+
+function isForeign(format: ImageFormat): format is ForeignFormat {
+  return format !== 'raw' && format !== 'qcow2';
 }

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { dirname, extname, isAbsolute, join } from 'node:path';
-import { type DiskFormat, isDiskFormat } from '../../backends/disk/format.ts';
+import { type ImageFormat, isImageFormat } from '../../backends/disk/format.ts';
 import { hasProtocol, parseImageName } from '../../backends/disk/image-name.ts';
 import { signatureOf } from '../../backends/disk/signatures.ts';
 import { TsvmError } from '../../errors.ts';
@@ -10,7 +10,7 @@ import { fsPath } from '../../util/byte-names.ts';
 export interface BackingChoice {
   /** As the header is to say it: relative to the image's folder unless absolute. */
   readonly name: string;
-  readonly format: DiskFormat;
+  readonly format: ImageFormat;
   /** Where it is. */
   readonly path: string;
 }
@@ -23,13 +23,13 @@ export interface BackingChoice {
 export function backingChoice(
   imagePath: string,
   name: string,
-  format: DiskFormat | undefined,
+  format: ImageFormat | undefined,
 ): BackingChoice {
   const named = parseImageName(name);
   const file = named?.path ?? name;
   const extension = extname(file).slice(1).toLowerCase();
   const told = [format, named?.format, extension].find((word) => word !== undefined);
-  if (told === undefined || !isDiskFormat(told)) {
+  if (told === undefined || !isImageFormat(told)) {
     throw new TsvmError(
       'invalid-config',
       `the format of the backing file ${name} has to be said: use -F raw or -F qcow2`,

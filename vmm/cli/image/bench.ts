@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { ImageFormat } from '../../backends/disk/format.ts';
 import { benchImage } from '../../backends/disk/tools/image-bench.ts';
 import { TsvmError } from '../../errors.ts';
 import { EXIT_DONE } from './exit-codes.ts';
@@ -19,7 +19,7 @@ import {
 import type { SettleExit } from './run-image.ts';
 
 interface BenchOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly c: number;
   readonly d: number;
   readonly s: number;

@@ -1,6 +1,6 @@
 /** What the verbs have in common that move data between an image and its backing images. */
 import { Command } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { ImageFormat } from '../../backends/disk/format.ts';
 import type { ImageName } from '../../backends/disk/image-name.ts';
 import { openProgress, type Progress } from '../progress.ts';
 import { interruptible } from './interrupt.ts';
@@ -16,7 +16,7 @@ import {
 import type { SettleExit } from './run-image.ts';
 
 export interface ChainVerbOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly p?: true;
   readonly q?: true;
   readonly imageOpts?: true;

@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { type DiskFormat, diskFormat } from '../../backends/disk/format.ts';
+import { type ImageFormat, imageFormat } from '../../backends/disk/format.ts';
 import { openHostFile } from '../../backends/disk/host-file.ts';
 import { checkImage } from '../../backends/disk/qcow2/check.ts';
 import type { CheckResult } from '../../backends/disk/qcow2/check-report.ts';
@@ -26,7 +26,7 @@ import { printJson } from './print.ts';
 import type { SettleExit } from './run-image.ts';
 
 interface CheckOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly output: 'human' | 'json';
   readonly repair?: RepairMode | true;
   readonly q?: true;
@@ -80,9 +80,9 @@ function check(name: string, options: CheckOptions): number {
   const unlocked = readsUnlocked(options.forceShare, readOnly);
   const named = namedImage(name, options);
   const { path } = named;
-  const format = diskFormat(path, named.format, (word) => `-f ${word}`);
+  const format = imageFormat(path, named.format, (word) => `-f ${word}`);
   const file = openHostFile(path, hostFiles(), readOnly ? { readOnly, unlocked } : { readOnly });
-  if (format === 'raw') {
+  if (format !== 'qcow2') {
     file.close();
     process.stderr.write('tsvm image check: This image format does not support checks\n');
     return EXIT_CHECK_UNSUPPORTED;

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { ImageFormat } from '../../backends/disk/format.ts';
 import { compareImages, type Difference } from '../../backends/disk/tools/compare.ts';
 import { TsvmError } from '../../errors.ts';
 import { openProgress } from '../progress.ts';
@@ -24,8 +24,8 @@ import {
 import type { SettleExit } from './run-image.ts';
 
 interface CompareOptions {
-  readonly f?: DiskFormat;
-  readonly F?: DiskFormat;
+  readonly f?: ImageFormat;
+  readonly F?: ImageFormat;
   readonly s?: true;
   readonly p?: true;
   readonly q?: true;

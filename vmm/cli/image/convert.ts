@@ -1,6 +1,11 @@
 import { availableParallelism } from 'node:os';
 import { Command, Option } from 'commander';
-import { type DiskFormat, diskFormat, namedFormat } from '../../backends/disk/format.ts';
+import {
+  type DiskFormat,
+  diskFormat,
+  type ImageFormat,
+  namedFormat,
+} from '../../backends/disk/format.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
 import type { CompressionKind } from '../../backends/disk/qcow2/compression.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
@@ -34,14 +39,14 @@ import type { SettleExit } from './run-image.ts';
 import { refuseFileInUse, refuseSharedFiles } from './same-file.ts';
 
 interface ConvertOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly O?: DiskFormat;
   readonly o: readonly string[];
   readonly c?: true;
   readonly compressType?: CompressionKind;
   readonly l?: SnapshotSelector;
   readonly B?: string;
-  readonly F?: DiskFormat;
+  readonly F?: ImageFormat;
   readonly n?: true;
   readonly targetIsZero?: true;
   readonly S: number;

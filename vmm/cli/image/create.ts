@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { type DiskFormat, namedFormat } from '../../backends/disk/format.ts';
+import { type ImageFormat, namedFormat } from '../../backends/disk/format.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
@@ -27,9 +27,9 @@ import { print } from './print.ts';
 import type { SettleExit } from './run-image.ts';
 
 interface CreateOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly b?: string;
-  readonly F?: DiskFormat;
+  readonly F?: ImageFormat;
   readonly u?: true;
   readonly o: readonly string[];
   readonly q?: true;

@@ -1,6 +1,5 @@
 /** `-o NAME=VALUE,...` of `create` and `convert`. */
-import type { DiskFormat } from '../../backends/disk/format.ts';
-import { isDiskFormat } from '../../backends/disk/format.ts';
+import { type DiskFormat, type ImageFormat, isImageFormat } from '../../backends/disk/format.ts';
 import { splitOptions } from '../../backends/disk/image-name.ts';
 import {
   type CreateOptions,
@@ -18,7 +17,7 @@ export interface CreationOptions
   > {
   readonly sizeBytes?: number;
   readonly backingFile?: string;
-  readonly backingFormat?: DiskFormat;
+  readonly backingFormat?: ImageFormat;
   readonly dataFile?: string;
   readonly rawDataFile?: boolean;
   readonly preallocation?: Preallocation;
@@ -66,7 +65,7 @@ const KINDS: Readonly<Record<string, OptionKind>> = {
   backing_fmt: {
     value: '<str>',
     summary: 'Image format of the base image',
-    parse: (text) => field('backingFormat', isDiskFormat(text) ? text : undefined),
+    parse: (text) => field('backingFormat', isImageFormat(text) ? text : undefined),
   },
   cluster_size: {
     value: '<size>',

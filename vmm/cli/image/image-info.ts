@@ -2,7 +2,16 @@
 import { fstatSync } from 'node:fs';
 import { dirname, isAbsolute } from 'node:path';
 import { backingFormat, namedFilePath } from '../../backends/disk/backing-file.ts';
-import { type DiskFormat, isDiskFormat, namedFormat } from '../../backends/disk/format.ts';
+import type { ForeignImage } from '../../backends/disk/foreign/foreign-image.ts';
+import { openForeignImage } from '../../backends/disk/foreign/open-foreign.ts';
+import { type VmdkDescriptor, VmdkImage } from '../../backends/disk/foreign/vmdk.ts';
+import { VpcImage } from '../../backends/disk/foreign/vpc.ts';
+import {
+  formatOfName,
+  type ImageFormat,
+  imageFormat,
+  isImageFormat,
+} from '../../backends/disk/format.ts';
 import { openHostFile } from '../../backends/disk/host-file.ts';
 import type { ImageFile } from '../../backends/disk/image-file.ts';
 import { BACKING_DEPTH_MAX } from '../../backends/disk/open-image.ts';
@@ -16,16 +25,24 @@ import type { BackingPolicy } from './option-values.ts';
 
 export interface ImageInfo {
   readonly filename: string;
-  readonly format: DiskFormat;
+  readonly format: ImageFormat;
   readonly virtualBytes: number;
   /** What the file takes up on the host. */
   readonly actualBytes: number;
+  /** The unit of allocation, in bytes; undefined where there is none. */
+  readonly clusterBytes: number | undefined;
+  /** A vmdk image's only. */
+  readonly vmdk: VmdkInfo | undefined;
   /** The rest is a qcow2 image's only. */
   readonly header: Header | undefined;
   /** The backing file as seen from here, which need not exist. */
   readonly backingPath: string | undefined;
   readonly snapshots: readonly SnapshotInfo[];
   readonly bitmaps: readonly Bitmap[];
+}
+
+export interface VmdkInfo extends VmdkDescriptor {
+  readonly isCompressed: boolean;
 }
 
 export interface ImageInfoOptions {
@@ -43,11 +60,14 @@ export function readImageInfo(path: string, options: ImageInfoOptions): ImageInf
   try {
     const actualBytes = fstatSync(file.fd).blocks * 512;
     const common = { filename: path, format, actualBytes };
-    if (format === 'raw') return { ...common, ...rawInfo(file) };
+    if (format === 'raw') return { ...common, ...plainInfo(rawBytes(file)) };
+    if (format !== 'qcow2') return { ...common, ...foreignInfo(openForeignImage(format, file)) };
     const header = parseHeader(file);
     return {
       ...common,
       header,
+      clusterBytes: 2 ** header.clusterBits,
+      vmdk: undefined,
       virtualBytes: header.sizeBytes,
       backingPath: backingPath(path, header),
       snapshots: readSnapshotTable(file, header, header.version).snapshots,
@@ -58,9 +78,30 @@ export function readImageInfo(path: string, options: ImageInfoOptions): ImageInf
   }
 }
 
-function rawInfo(file: ImageFile) {
-  const virtualBytes = Math.ceil(file.sizeBytes() / 512) * 512;
-  return { virtualBytes, header: undefined, backingPath: undefined, snapshots: [], bitmaps: [] };
+function rawBytes(file: ImageFile): number {
+  return Math.ceil(file.sizeBytes() / 512) * 512;
+}
+
+/** What is the same for all formats that have no header to tell of. */
+function plainInfo(virtualBytes: number) {
+  return {
+    virtualBytes,
+    clusterBytes: undefined,
+    vmdk: undefined,
+    header: undefined,
+    backingPath: undefined,
+    snapshots: [],
+    bitmaps: [],
+  };
+}
+
+function foreignInfo(image: ForeignImage) {
+  const { clusterBytes, sizeBytes } = image;
+  const common = { ...plainInfo(sizeBytes), clusterBytes };
+  if (image instanceof VpcImage && image.isFixed) return plainInfo(sizeBytes);
+  if (!(image instanceof VmdkImage)) return common;
+  const { descriptor, isCompressed } = image;
+  return { ...common, vmdk: { ...descriptor, isCompressed } };
 }
 
 function readBitmaps(file: ImageFile, { bitmaps, clusterBits, sizeBytes }: Header): Bitmap[] {
@@ -106,11 +147,10 @@ export function readChainInfo(
  * The format that is told of when none is given. A name that says raw may be wrong, and to say so is
  * what this verb is for; what it looks at is not opened as a disk, so the content may be believed.
  */
-function shownFormat(path: string, given: string | undefined): DiskFormat {
-  const named = namedFormat(path, given, (format) => `-f ${format}`);
-  if (given !== undefined || named !== 'raw') return named;
-  const found = signatureOf(path);
-  return found !== undefined && isDiskFormat(found) ? found : named;
+function shownFormat(path: string, given: string | undefined): ImageFormat {
+  const found = given === undefined ? signatureOf(path) : undefined;
+  const isShown = found !== undefined && isImageFormat(found);
+  return imageFormat(path, isShown ? (formatOfName(path) ?? found) : given, (word) => `-f ${word}`);
 }
 
 function backingPath(path: string, { backingName }: Header): string | undefined {

@@ -1,4 +1,5 @@
-import { diskFormat } from '../../backends/disk/format.ts';
+import { openForeignImage } from '../../backends/disk/foreign/open-foreign.ts';
+import { diskFormat, imageFormat } from '../../backends/disk/format.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
 import { closeImage, type OpenImageOptions, openImage } from '../../backends/disk/open-image.ts';
 import { hostFiles } from '../../kvm/disk.ts';
@@ -16,11 +17,16 @@ export class OpenImages {
   readonly #images: DiskImage[] = [];
 
   open(path: string, { formatFlag = '-f', ...access }: ImageAccess = {}): DiskImage {
+    const say = (format: string) => `${formatFlag} ${format}`;
     const image = openImage(path, {
       readOnly: true,
       backing: 'same-folder',
       ...access,
-      format: diskFormat(path, access.format, (format) => `${formatFlag} ${format}`),
+      format:
+        (access.readOnly ?? true)
+          ? imageFormat(path, access.format, say)
+          : diskFormat(path, access.format, say),
+      openForeign: openForeignImage,
       hostFiles: hostFiles(),
     });
     this.#images.push(image);

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { ImageFormat } from '../../backends/disk/format.ts';
 import { type MapEntry, mapEntries } from '../../backends/disk/tools/map.ts';
 import { TsvmError } from '../../errors.ts';
 import { EXIT_DONE } from './exit-codes.ts';
@@ -17,7 +17,7 @@ import { printLines } from './print.ts';
 import type { SettleExit } from './run-image.ts';
 
 interface MapOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly output: 'human' | 'json';
   readonly startOffset: number;
   readonly maxLength: number;

@@ -4,7 +4,7 @@ import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { assertDeviceHolds } from '../../backends/disk/device-size.ts';
 import { SECTOR_BYTES } from '../../backends/disk/extent.ts';
 import { fileIdentity } from '../../backends/disk/file-identity.ts';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { DiskFormat, ImageFormat } from '../../backends/disk/format.ts';
 import type { HostFiles } from '../../backends/disk/host-file.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
 import type { ImageFile } from '../../backends/disk/image-file.ts';
@@ -31,7 +31,7 @@ export interface NewImagePlan {
   readonly sizeBytes: number;
   readonly options: CreationOptions;
   /** As the image's header is to name it. */
-  readonly backing: { readonly name: string; readonly format: DiskFormat } | undefined;
+  readonly backing: { readonly name: string; readonly format: ImageFormat } | undefined;
 }
 
 /** An image that appears when it is finished. */

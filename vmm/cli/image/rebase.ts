@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { fileIdentity } from '../../backends/disk/file-identity.ts';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { ImageFormat } from '../../backends/disk/format.ts';
 import { diskFormat } from '../../backends/disk/format.ts';
 import { openHostFile } from '../../backends/disk/host-file.ts';
 import type { ImageName } from '../../backends/disk/image-name.ts';
@@ -20,7 +20,7 @@ import { depthInChain, isSameFile, refuseSharedFiles } from './same-file.ts';
 
 interface RebaseOptions extends ChainVerbOptions {
   readonly b: string;
-  readonly F?: DiskFormat;
+  readonly F?: ImageFormat;
   readonly u?: true;
 }
 

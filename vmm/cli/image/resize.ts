@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { ImageFormat } from '../../backends/disk/format.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
 import { PREALLOCATIONS, type Preallocation } from '../../backends/disk/qcow2/create-options.ts';
 import { preallocate } from '../../backends/disk/qcow2/preallocate.ts';
@@ -26,7 +26,7 @@ export interface NewSize {
 }
 
 interface ResizeOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly preallocation: Preallocation;
   readonly shrink?: true;
   readonly imageOpts?: true;

@@ -72,15 +72,17 @@ const VERBS: Readonly<Record<string, Verb>> = {
 
 const HELP = `Usage: tsvm image <verb> [options] <file>
 
-Makes and works on disk images: raw and qcow2. Options, output and exit codes are qemu-img's.
+Makes and works on disk images: raw and qcow2; reads vmdk, vhdx and vpc (VHD) images. Options, output
+and exit codes are qemu-img's.
 
 Verbs:
 ${Object.entries(VERBS)
   .map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`)
   .join('\n')}
 
-An image's format is as -f says, else by its name: .qcow2, and everything else is raw. It is never
-guessed from the content, which a guest may have written. Backing files are opened when they are in
+An image's format is as -f says, else by its name: .qcow2, .vmdk, .vhdx, .vhd, and everything else is
+raw. It is never guessed from the content, which a guest may have written: where name and content
+disagree, -f has to say it. Backing files are opened when they are in
 the image's folder or below it; --backing allow opens the others.
 
 "tsvm image <verb> --help" tells more.

@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { ImageFormat } from '../../backends/disk/format.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import {
   applySnapshot,
@@ -16,7 +16,7 @@ import type { SettleExit } from './run-image.ts';
 import { snapshotLines } from './snapshot-lines.ts';
 
 interface SnapshotOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly l?: true;
   readonly c?: string;
   readonly a?: string;

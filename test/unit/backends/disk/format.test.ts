@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { diskFormat, namedFormat } from '../../../../vmm/backends/disk/format.ts';
+import { diskFormat, imageFormat, namedFormat } from '../../../../vmm/backends/disk/format.ts';
 
 test('a name that tells no other format is a raw disk', () => {
   for (const path of ['disk.img', 'disk.raw', 'disk', '/dev/vdb', 'a.qcow2/disk', 'qcow2']) {
@@ -21,7 +21,9 @@ test('a format that cannot be served is refused with the way out', () => {
   for (const path of ['b.vmdk', 'c.vhdx', 'd.qcow', 'e.vdi']) {
     assert.throws(() => diskFormat(path, undefined), { code: 'invalid-disk' }, path);
   }
-  assert.throws(() => diskFormat('x.vhd', undefined), /qemu-img convert -f vpc -O qcow2 x.vhd/);
+  assert.throws(() => diskFormat('x.vhd', undefined), /tsvm image convert -f vpc -O qcow2 x.vhd/);
+  assert.throws(() => diskFormat('x.qed', undefined), /qemu-img convert -f qed -O qcow2 x.qed/);
+  assert.equal(imageFormat('x.vhd', undefined), 'vpc', 'it can be read');
   assert.throws(() => diskFormat('disk.img', 'vmdk'), { code: 'invalid-disk' });
 });
 
