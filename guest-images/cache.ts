@@ -3,15 +3,18 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { cacheFolder } from '../vmm/util/cache-folder.ts';
 import type { Progress } from './progress.ts';
 
 /** The folder that holds every guest image built for this user, whichever clone asked for it. */
 export function guestCacheFolder(): string {
-  const { XDG_CACHE_HOME } = process.env;
-  return join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'tsvm', 'guests');
+  const folder = cacheFolder();
+  if (folder === undefined) {
+    throw new Error('there is no folder for the guest’s files: set HOME or XDG_CACHE_HOME');
+  }
+  return join(folder, 'guests');
 }
 
 /** A short name for a set of inputs: the same inputs give the same key, on every machine. */

@@ -106,9 +106,26 @@ export function zeroFile(fd: number, offset: number, length: number, deallocate:
 
 /**
  * Writes as many bytes as a pipe or a socket takes without waiting, in whatever mode `fd` is, and
- * answers how many: 0 too when the file cannot do this or failed.
+ * answers how many; 0 when there is no room. Throws EOPNOTSUPP for a file of another kind, EPIPE, …
  */
 export function writeNow(fd: number, bytes: Uint8Array): number;
+
+/**
+ * Puts a terminal in raw mode, output included, and answers what it was, for
+ * {@link restoreTerminal}. In the background this stops the process until it is in the foreground.
+ */
+export function makeTerminalRaw(fd: number): Uint8Array;
+/** False when the terminal is another process group's: this process is in the background. */
+export function isTerminalOurs(fd: number): boolean;
+/** Puts a terminal back. Does nothing in the background, where the terminal is another's. */
+export function restoreTerminal(fd: number, saved: Uint8Array): void;
+
+/**
+ * Ends the process with 128 + N when `graceMs` have passed since the first of these signals, or at
+ * once when one but SIGHUP comes again. See `src/util/end_deadline.h`. Once a process, after the
+ * signals' handlers were set.
+ */
+export function setEndDeadline(signals: readonly number[], graceMs: number): void;
 
 export interface NativeVmOptions {
   devicePath: string;
@@ -213,6 +230,14 @@ export interface NativeScriptRequest {
   mayUnmap: boolean;
 }
 
+/** What the host could not do for a disk. */
+export interface NativeDiskFailure {
+  op: NativeScriptRequest['op'];
+  /** The errno's name, and what it means. */
+  code: string;
+  description: string;
+}
+
 /**
  * A disk's extent map and its script requests. Shared by the queue workers of one device.
  * `onScriptRequests` is called on the JavaScript thread, once a batch, or with none.
@@ -260,6 +285,11 @@ export class NativeDisk {
   takeClaims(): number[];
   /** Takes the script requests that have arrived. */
   takeScriptRequests(): NativeScriptRequest[];
+  /**
+   * Takes the last failure of a call of the host's that served a request, if there was one since the
+   * last call: the guest was told of an I/O error. `onScriptRequests` is called when there is one.
+   */
+  takeFailure(): NativeDiskFailure | undefined;
   /**
    * Looks the request's extents up again and goes on: the script has pushed what was missing.
    * For a request sent by {@link setScripted} this does the native part (e.g. fdatasync).

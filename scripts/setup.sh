@@ -28,7 +28,7 @@ run  bc                   computes constants of the kernel's timers
 run  libelf-dev           objtool, which checks the kernel's object files
 run  busybox-static       user space of the default guest
 run  e2fsprogs            makes its root disk; checks disks in tests
-test qemu-system-x86      the yardstick of the benchmarks
+test qemu-system-x86      the yardstick of the benchmarks; emulates hosts with AMD-V for tests
 test qemu-utils           makes and checks disk images
 test fio                  measures the host's disk for the benchmarks
 test clang                builds the C core's tests and fuzzers
@@ -41,6 +41,7 @@ test lzop                 .
 test lz4                  .
 test zstd                 .
 test cpio                 packs initrds
+host linux-image-6.12-cloud-amd64   the emulated hosts' kernel: fetched, not installed
 LIST
 }
 
@@ -91,6 +92,34 @@ install_packages() {
     fail "apt-get failed (see above). Once it is mended, try again or run: $command"
 }
 
+# Unpacks the kernel of the emulated hosts (test/hardware) into the user's cache.
+fetch_host_kernel() {
+  home=${HOME:-$(getent passwd "$(id -u)" | cut -d : -f 6)}
+  folder=${XDG_CACHE_HOME:-$home/.cache}/tsvm/emulated-host
+  [ ! -d "$folder" ] || return 0
+  package=$(packages | sed -n 's/^host \([^ ]*\).*/\1/p')
+  say "fetching the emulated hosts' kernel ($package)"
+  draft=$folder.$$
+  mkdir -p "$draft"
+  trap 'rm -rf "$draft"' EXIT
+  if ! download_kernel "$package" "$draft"; then
+    command='apt-get update'
+    [ "$(id -u)" = 0 ] || fail "$package cannot be downloaded. As root, run: $command"
+    $command -q -o DPkg::Lock::Timeout=600 && download_kernel "$package" "$draft" ||
+      fail "$package cannot be downloaded (see above). Check the network, then try again."
+  fi
+  dpkg-deb --extract "$draft"/*.deb "$draft"
+  rm "$draft"/*.deb
+  # Another checkout's set-up may have been faster.
+  mv -T "$draft" "$folder" 2>/dev/null || [ -d "$folder" ]
+}
+
+# Downloads into "$2" the kernel that the package "$1", which is empty, depends on.
+download_kernel() {
+  kernel=$(apt-cache depends "$1" | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p')
+  [ -n "$kernel" ] && (cd "$2" && apt-get download -q -o APT::Sandbox::User=root "$kernel")
+}
+
 install_node_modules() {
   stamp=node_modules/.package-lock.json
   [ -x node_modules/node/bin/node ] && ! outdated $stamp package-lock.json && return 0
@@ -135,9 +164,26 @@ build_guest() {
     fail 'The default guest was not built (see above). Once that is mended, try again.'
 }
 
+# Without it nothing boots: better said before a quarter of an hour of compiling. What KVM lacks
+# besides, "tsvm doctor" tells.
+look_at_kvm() {
+  [ -e /dev/kvm ] ||
+    fail '/dev/kvm is missing. Load the module ("modprobe kvm_intel" or "modprobe kvm_amd"); in a' \
+      'virtual machine, enable nested virtualization; in a container, add --device /dev/kvm.'
+  [ -c /dev/kvm ] || fail '/dev/kvm is no device. Remove it, then load the module again.'
+  (: <>/dev/kvm) 2>/dev/null && return 0
+  if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
+    fail "You may not use /dev/kvm: $(ls -l /dev/kvm). Join its group (\"sudo usermod -aG kvm" \
+      "\$USER\", then log in again); if that is root's: \"sudo chgrp kvm /dev/kvm\" and" \
+      '"sudo chmod 660 /dev/kvm" first.'
+  fi
+  fail '/dev/kvm cannot be opened. In a container, it must be given the device (docker: --device' \
+    '/dev/kvm); else another hypervisor may have the CPU’s virtualization ("dmesg" tells).'
+}
+
 sets=run
 case "${1-}" in
-'') ;;
+'') look_at_kvm ;;
 --test) sets='run test' ;;
 *) fail "unknown argument $1; the only one is --test" ;;
 esac
@@ -152,3 +198,4 @@ install_node_modules
 build_addon
 bundle_cli
 build_guest
+case $sets in *test*) fetch_host_kernel ;; esac

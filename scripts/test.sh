@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the tests: everything, or with --fast every kind but the real Linux guests, the long ones in
-# small. Stops at the first part that fails, and skips nothing.
+# Runs the tests: everything, or with --fast every kind but the real Linux guests and the emulated
+# hosts, the long ones in small. Stops at the first part that fails, and skips nothing.
 set -eu
 cd "$(dirname "$0")/.."
 node=node_modules/node/bin/node
@@ -37,15 +37,21 @@ fuzz_c() {
   scripts/fuzz.sh $fuzz_seconds 1
 }
 
+# `$run` before the command is "exec" in a subshell that is to become it.
+run=
 test_node() {
   say "$1"
   shift
   # As many files at a time as there are cores: Node's own choice leaves one idle. Hundreds of processes
   # load the same modules: the cache has them compiled. A test that hangs fails; a real guest may take
   # minutes.
-  NODE_COMPILE_CACHE="$PWD/build/node-compile-cache" \
+  $run env NODE_COMPILE_CACHE="$PWD/build/node-compile-cache" \
     $node --test --test-reporter=spec --test-timeout=900000 \
     --test-concurrency="$(nproc)" "$@"
+}
+
+test_hardware() {
+  test_node 'emulated hosts with AMD-V' 'test/hardware/*.test.ts'
 }
 
 case "${1-}" in
@@ -54,7 +60,7 @@ case "${1-}" in
   # shellcheck disable=SC2086
   export $fast_sizes
   fuzz_seconds=1
-  say "fast: no Linux guests; in small: fuzzers of the C core for $fuzz_seconds s each," $fast_sizes
+  say "fast: no Linux guests, no emulated hosts; in small: fuzzers of the C core for $fuzz_seconds s each," $fast_sizes
   ;;
 *)
   echo "unknown argument $1; the only one is --fast" >&2
@@ -73,6 +79,14 @@ wait $checking || {
   exit 1
 }
 cat build/check.log
+emulating=
+if [ "${1-}" != --fast ] && [ "$(nproc)" -ge 4 ]; then
+  # Beside the rest, on half of the cores: each host takes one.
+  (run=exec TSVM_EMULATED_HOSTS=$(($(nproc) / 2)) && export TSVM_EMULATED_HOSTS &&
+    test_hardware) >build/hardware.log 2>&1 &
+  emulating=$!
+  trap 'kill $emulating 2>/dev/null || :' EXIT
+fi
 fuzz_c
 test_node 'unit tests' 'test/unit/**/*.test.ts'
 test_node 'devices with a fake driver' 'test/device/**/*.test.ts'
@@ -81,5 +95,13 @@ test_node 'machines with the bare-metal payload' 'test/boot/payload/**/*.test.ts
 if [ "${1-}" != --fast ]; then
   # Two guests at a time would share the cores that each is measured against.
   test_node 'machines with Linux' --test-concurrency=1 'test/boot/linux/**/*.test.ts'
+  if [ -z "$emulating" ]; then
+    test_hardware
+  else
+    emulated=0
+    wait "$emulating" || emulated=$?
+    cat build/hardware.log
+    [ "$emulated" = 0 ]
+  fi
 fi
 say 'all tests passed'

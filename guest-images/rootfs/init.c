@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/rtc.h>
 #include <mntent.h>
 #include <net/if.h>
 #include <signal.h>
@@ -58,6 +59,33 @@ static void mount_kernel_file_systems(void)
             errno != EBUSY)
             warn("cannot mount", point->path);
     }
+}
+
+// The kernel reads the clock when it starts, and where its code is emulated it then loses seconds
+// of ticks before it has a clock source. A clock that is right is left alone: the RTC has whole
+// seconds.
+static void set_clock(void)
+{
+    struct rtc_time rtc;
+    int fd = open("/dev/rtc0", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (ioctl(fd, RTC_RD_TIME, &rtc) == 0) {
+        struct tm utc = {
+            .tm_sec = rtc.tm_sec,
+            .tm_min = rtc.tm_min,
+            .tm_hour = rtc.tm_hour,
+            .tm_mday = rtc.tm_mday,
+            .tm_mon = rtc.tm_mon,
+            .tm_year = rtc.tm_year,
+        };
+        struct timespec time = {.tv_sec = timegm(&utc), .tv_nsec = 500 * 1000 * 1000};
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        if (labs(time.tv_sec - now.tv_sec) > 1 && clock_settime(CLOCK_REALTIME, &time) < 0)
+            warn("cannot set", "the clock");
+    }
+    close(fd);
 }
 
 // Programs expect 127.0.0.1 to answer; the kernel leaves the interface down.
@@ -212,6 +240,7 @@ int main(void)
     sigprocmask(SIG_BLOCK, &handled, NULL);
 
     mount_kernel_file_systems();
+    set_clock();
     sethostname("tsvm", 4);
     raise_loopback();
     set_environment();

@@ -19,7 +19,7 @@ struct device_setup {
     int kick;
     int interrupt;
     struct interrupt_line line; /* signals `interrupt` */
-    int ended_event; /* the worker's wake */
+    int ended_event;            /* the worker's wake */
     uint32_t interrupt_status;
 };
 

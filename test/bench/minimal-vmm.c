@@ -9,6 +9,7 @@
  */
 #include <asm/bootparam.h>
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdint.h>
@@ -19,6 +20,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../../kvm-addon/src/kvm/cpuid.h"
 #include "../../kvm-addon/src/kvm/host_probe.h"
 #include "../../kvm-addon/src/memory/guest_memory.h"
 #include "../../kvm-addon/src/vcpu/pvm_compat.h"
@@ -245,12 +247,9 @@ static void registers_set(int vcpu, uint64_t entry)
 
 static void cpuid_set(int kvm, int vcpu)
 {
-    static struct {
-        struct kvm_cpuid2 head;
-        struct kvm_cpuid_entry2 entries[256];
-    } cpuid = {.head.nent = 256};
-    check(ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid), "KVM_GET_SUPPORTED_CPUID");
-    check(ioctl(vcpu, KVM_SET_CPUID2, &cpuid), "KVM_SET_CPUID2");
+    static struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX];
+    int count = check(kvm_get_supported_cpuid(kvm, entries), "KVM_GET_SUPPORTED_CPUID");
+    check(kvm_set_cpuid(vcpu, entries, (size_t)count), "KVM_SET_CPUID2");
 }
 
 static uint8_t port_read(uint16_t port)
@@ -332,7 +331,13 @@ int main(int argc, char **argv)
     check(guest_memory_add(&memory, 0, memory_size), "mmap");
     int kvm = check(open(DEVICE, O_RDWR | O_CLOEXEC), DEVICE);
     int vm = check(ioctl(kvm, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
-    bool is_pvm = check(kvm_host_probe(DEVICE), "kvm_host_probe") == KVM_HOST_PVM;
+    enum kvm_host host;
+    struct vm_error failed;
+    if (!kvm_host_probe(DEVICE, &host, &failed)) {
+        errno = -failed.error;
+        fail(failed.call);
+    }
+    bool is_pvm = host == KVM_HOST_PVM;
     struct pvm_vm pvm_vm;
     if (is_pvm)
         check(pvm_vm_init(&pvm_vm, vm, &memory, 1, SHIM_GPA), "pvm_vm_init");

@@ -6,6 +6,7 @@ import { type Benchmark, type BenchmarkResult, runBenchmark } from './benchmark.
 import { blockBenchmarks } from './block.ts';
 import { convertBenchmarks } from './convert.ts';
 import { exitBenchmarks } from './exits.ts';
+import { hostText, measuredHost } from './host.ts';
 import { kernelBootBenchmark } from './kernel-boot.ts';
 import { qcow2Benchmarks } from './qcow2.ts';
 import { promiseMissed, reportText } from './report.ts';
@@ -51,6 +52,8 @@ async function main(): Promise<number> {
   const benchmarks = allBenchmarks(await openWorkbench(root)).filter(
     ({ name }) => positionals.length === 0 || positionals.some((word) => name.includes(word)),
   );
+  const host = measuredHost();
+  process.stdout.write(hostText(host));
   const results: BenchmarkResult[] = [];
   for (const benchmark of benchmarks) {
     const result = await runBenchmark(benchmark, repetitions);
@@ -58,7 +61,7 @@ async function main(): Promise<number> {
     results.push(result);
   }
   if (values.json !== undefined) {
-    writeFileSync(values.json, `${JSON.stringify({ benchmarks: results }, null, 2)}\n`);
+    writeFileSync(values.json, `${JSON.stringify({ host, benchmarks: results }, null, 2)}\n`);
   }
   return values.check && promiseMissed(results) ? 1 : 0;
 }

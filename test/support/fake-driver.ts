@@ -70,6 +70,7 @@ export class FakeDriver {
       interrupt,
       bank: nativeBank,
       statusWord: MMIO_INTERRUPT_STATUS_WORD,
+      contain: (action) => action(),
     });
     const bank = new SharedBank(nativeBank);
     this.transport = new MmioTransport({

@@ -1,5 +1,6 @@
 /** What the tests with real Linux guests share. */
 import { execFileSync } from 'node:child_process';
+import { chmodSync, copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { type DefaultGuest, locateDefaultGuest } from '../../guest-images/default-guest.ts';
@@ -27,8 +28,18 @@ export function defaultGuest(): DefaultGuest {
 /** The default guest's root disk, with more files, as a file that the test may change. */
 export async function rootDisk(test: TestContext, extraFiles: ExtraFile[] = []): Promise<string> {
   const target = join(temporaryFolder(test), 'root.ext4');
-  await buildRootDisk({ target, extraFiles });
+  if (extraFiles.length > 0) await buildRootDisk({ target, extraFiles });
+  else {
+    copyFileSync(defaultGuest().rootDiskPath, target);
+    chmodSync(target, 0o600);
+  }
   return target;
+}
+
+/** Whether the processor has a feature, as /proc/cpuinfo names it. */
+export function processorHas(feature: string): boolean {
+  const [, flags = ''] = /^flags\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8')) ?? [];
+  return flags.split(' ').includes(feature);
 }
 
 const AVX_SOURCE = join(packageRoot(), 'test/support/guest-programs/avx-tasks.c');

@@ -72,6 +72,35 @@ export function runPayload(
   );
 }
 
+/**
+ * Runs a shell script in which `$TSVM` is ours and `$PAYLOAD` the payload, in a folder that goes when
+ * it is over. For what a user's shell sets up: redirections, limits, named pipes, signals.
+ */
+export async function runShell(script: string, timeoutMs = 30_000): Promise<RunResult> {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-shell-'));
+  // A process group of its own, so that what a script leaves behind goes with it.
+  const child = spawn('/bin/sh', ['-c', script], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, TSVM, PAYLOAD },
+    detached: true,
+  });
+  const endGroup = () => {
+    try {
+      process.kill(-(child.pid ?? 0), 'SIGKILL');
+    } catch {}
+  };
+  const timer = setTimeout(endGroup, timeoutMs);
+  const [stdout, stderr, [code]] = await Promise.all([
+    child.stdout.setEncoding('utf8').toArray(),
+    child.stderr.setEncoding('utf8').toArray(),
+    once(child, 'exit').finally(endGroup),
+  ]);
+  clearTimeout(timer);
+  rmSync(folder, { recursive: true, force: true });
+  return { stdout: stdout.join(''), stderr: stderr.join(''), code: code ?? undefined };
+}
+
 /** A folder that goes when the test is over. */
 export function temporaryFolder(test: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));

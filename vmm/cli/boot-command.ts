@@ -1,16 +1,14 @@
-import { writeFileSync } from 'node:fs';
-import { constants } from 'node:os';
 import { Command } from 'commander';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { TsvmError } from '../errors.ts';
-import { bootMachine } from '../machine/boot-machine.ts';
-import { BootMetrics } from '../machine/boot-metrics.ts';
 import type { DiskConfig, MachineConfig } from '../machine/config.ts';
 import type { Engine } from '../machine/kernel-mode.ts';
-import type { MachineEnd } from '../machine/machine.ts';
-import { createLogger, type Logger, type LogLevel } from '../observability/logger.ts';
+import type { LogLevel } from '../observability/logger.ts';
 import {
+  addFlags,
+  appendWords,
   collect,
+  onlyOnce,
   parseConsole,
   parseCpus,
   parseDisk,
@@ -20,13 +18,8 @@ import {
   parseOnOff,
   parseOnReboot,
 } from './boot-options.ts';
-import {
-  EXIT_GUEST_CRASHED,
-  EXIT_OUR_FAILURE,
-  EXIT_POWEROFF,
-  exitCodeOfSignal,
-} from './exit-codes.ts';
-import { type ConsoleKind, type HostConsole, isTerminal, openHostConsole } from './host-console.ts';
+import type { ConsoleKind } from './host-console.ts';
+import { runBoot } from './run-boot.ts';
 
 interface BootOptions {
   readonly kernel?: string;
@@ -65,22 +58,26 @@ Examples:
 export function bootCommand(): Command {
   return new Command('boot')
     .description('Boots Linux; its serial console is this terminal.')
-    .option('--kernel <file>', 'bzImage or ELF kernel (default: the default guest’s)')
-    .option('--initrd <file>', 'initial RAM disk')
+    .option('--kernel <file>', 'bzImage or ELF kernel (default: the default guest’s)', onlyOnce)
+    .option('--initrd <file>', 'initial RAM disk', onlyOnce)
     .option(
       '--disk <file[,ro][,overlay][,format=raw|qcow2][,backing=allow]>',
       'a disk, instead of the default guest’s; may be given again; the first is /dev/vda',
       collect(parseDisk),
       [],
     )
-    .option('--cmdline <str>', 'the whole kernel command line')
-    .option('--append <str>', 'goes behind the command line that tsvm composes')
+    .option('--cmdline <str>', 'the whole kernel command line', onlyOnce)
+    .option(
+      '--append <str>',
+      'goes after the command line that tsvm composes; may be given again',
+      appendWords,
+    )
     .option('--cpus <n>', 'number of vCPUs, 1 to 32', parseCpus, 1)
     .option('--memory <size>', 'guest memory, e.g. 512M or 2G', parseMemory, 256 * 2 ** 20)
     .option(
       '--cpu-mask <flags>',
       'CPU features to hide, as /proc/cpuinfo names them: avx2,rdrand',
-      (text) => text.split(',').filter((flag) => flag !== ''),
+      addFlags,
       [],
     )
     .option(
@@ -96,7 +93,7 @@ export function bootCommand(): Command {
     )
     .option('--on-reboot <what>', 'exit or restart when the guest resets', parseOnReboot, 'exit')
     .option('--log-level <level>', 'error, warn, info or debug', parseLogLevel, 'info')
-    .option('--metrics <file>', 'writes counters and boot times there, as JSON')
+    .option('--metrics <file>', 'writes counters and boot times there, as JSON', onlyOnce)
     .option('--kvm <device>', 'KVM’s device', '/dev/kvm')
     .option(
       '--engine <which>',
@@ -107,7 +104,12 @@ export function bootCommand(): Command {
     .addHelpText('after', HELP)
     .allowExcessArguments(false)
     .action(async (options: BootOptions) => {
-      process.exitCode = await boot(options);
+      process.exitCode = await runBoot(machineConfig(options), {
+        console: options.console,
+        onReboot: options.onReboot,
+        logLevel: options.logLevel,
+        metricsPath: options.metrics,
+      });
     });
 }
 
@@ -145,97 +147,4 @@ function machineConfig(options: BootOptions): MachineConfig {
     devicePath: options.kvm,
     engine: options.engine,
   };
-}
-
-/** How long the reader of standard output is waited for once the machine is to end. */
-const OUTPUT_GRACE_MS = 500;
-
-const ENDING_SIGNALS = ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT'] as const;
-
-async function boot(options: BootOptions): Promise<number> {
-  const metrics = new BootMetrics();
-  const config = machineConfig(options);
-  const stop = new AbortController();
-  let signalNumber = constants.signals.SIGTERM;
-  const end = (signal: keyof typeof constants.signals): void => {
-    signalNumber = constants.signals[signal];
-    stop.abort();
-  };
-  const kind = options.console ?? { kind: isTerminal(0) && isTerminal(1) ? 'tty' : 'stdio' };
-  const hostConsole = await openHostConsole(kind, () => end('SIGTERM'));
-  for (const signal of ENDING_SIGNALS) process.on(signal, () => end(signal));
-  stop.signal.addEventListener('abort', () =>
-    setTimeout(() => hostConsole.abandonOutput(), OUTPUT_GRACE_MS).unref(),
-  );
-  // Last of all, whatever ends the process: an uncaught error included.
-  process.once('exit', () => hostConsole.restore());
-  const logger = createLogger(options.logLevel, (line) =>
-    process.stderr.write(line + hostConsole.lineEnd),
-  );
-  try {
-    const code = await runUntilDone(options, config, hostConsole, logger, metrics, stop.signal);
-    return code ?? exitCodeOfSignal(signalNumber);
-  } finally {
-    await hostConsole.close();
-    if (options.metrics !== undefined) writeMetrics(options.metrics, metrics);
-  }
-}
-
-/** Runs machines until one ends for good. Undefined: `stop` ended it. */
-async function runUntilDone(
-  options: BootOptions,
-  config: MachineConfig,
-  hostConsole: HostConsole,
-  logger: Logger,
-  metrics: BootMetrics,
-  stop: AbortSignal,
-): Promise<number | undefined> {
-  for (;;) {
-    const machine = await bootMachine(config, { console: hostConsole, logger, metrics });
-    let end: MachineEnd;
-    try {
-      const onStop = () => machine.stop();
-      stop.addEventListener('abort', onStop);
-      if (stop.aborted) machine.stop();
-      else machine.start();
-      end = await machine.ended;
-      stop.removeEventListener('abort', onStop);
-    } finally {
-      metrics.addMachine(machine);
-      await machine.close();
-    }
-    if (stop.aborted) return undefined;
-    if (end.reason === 'reset' && options.onReboot === 'restart') {
-      logger.debug('the guest resets: starting it again');
-      continue;
-    }
-    return exitCode(end, logger);
-  }
-}
-
-function exitCode(end: MachineEnd, logger: Logger): number {
-  switch (end.reason) {
-    case 'poweroff':
-    case 'reset':
-      return EXIT_POWEROFF;
-    case 'panic':
-      logger.error('the guest’s kernel panicked; its last messages say why');
-      return EXIT_GUEST_CRASHED;
-    case 'triple-fault':
-      logger.error('a vCPU ended in a triple fault');
-      return EXIT_GUEST_CRASHED;
-    case 'failed':
-      logger.error(end.message);
-      return EXIT_OUR_FAILURE;
-    case 'stopped':
-      return EXIT_POWEROFF;
-  }
-}
-
-function writeMetrics(path: string, metrics: BootMetrics): void {
-  try {
-    writeFileSync(path, `${JSON.stringify(metrics.toJson(), null, 2)}\n`);
-  } catch (cause) {
-    throw new TsvmError('file-unreadable', `the metrics cannot be written to ${path}`, { cause });
-  }
 }

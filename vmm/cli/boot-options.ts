@@ -86,6 +86,28 @@ export const parseOnOff = oneOf(['on', 'off'] as const);
 /** `--on-reboot`. */
 export const parseOnReboot = oneOf(['exit', 'restart'] as const);
 
+/**
+ * `--kernel` and the like: a file of which there is one. Another would take its place without a
+ * word; options that set a value may be given again, and the last one counts.
+ */
+export function onlyOnce(text: string, before?: string): string {
+  if (before !== undefined) {
+    throw new InvalidArgumentError('It is given twice: give it once.');
+  }
+  if (text === '') throw new InvalidArgumentError('It is empty.');
+  return text;
+}
+
+/** `--append`: what is given again is appended too. */
+export function appendWords(text: string, before?: string): string {
+  return before === undefined ? text : `${before} ${text}`;
+}
+
+/** `--cpu-mask`: given again, it hides more. */
+export function addFlags(text: string, before: readonly string[]): readonly string[] {
+  return [...before, ...text.split(',').filter((flag) => flag !== '')];
+}
+
 /** Options that may be given again and again. */
 export function collect<T>(parse: (text: string) => T): (text: string, before?: T[]) => T[] {
   return (text, before = []) => [...before, parse(text)];

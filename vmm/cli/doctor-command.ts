@@ -1,12 +1,15 @@
-import { accessSync, constants, existsSync } from 'node:fs';
+import { accessSync, constants, lstatSync, statfsSync, statSync } from 'node:fs';
 import { freemem } from 'node:os';
+import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { TsvmError } from '../errors.ts';
+import { KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS, neededCapabilities } from '../kvm/capabilities.ts';
 import { checkKvmExtension, hasIoUring, probeKvm } from '../kvm/host.ts';
 import { cacheFolder } from '../util/cache-folder.ts';
 import { formatSize } from '../util/size.ts';
 import { EXIT_OUR_FAILURE } from './exit-codes.ts';
+import { print } from './standard-streams.ts';
 
 /** What a look at one thing gave. */
 interface Finding {
@@ -16,25 +19,9 @@ interface Finding {
   readonly advice?: string;
 }
 
-/** KVM_CAP_*, Linux UAPI linux/kvm.h: what tsvm cannot work without. */
-const NEEDED_CAPABILITIES: readonly (readonly [name: string, number: number])[] = [
-  ['KVM_CAP_IRQCHIP', 0],
-  ['KVM_CAP_USER_MEMORY', 3],
-  ['KVM_CAP_PIT2', 33],
-  ['KVM_CAP_IRQFD', 32],
-  ['KVM_CAP_IOEVENTFD', 36],
-  ['KVM_CAP_XSAVE', 55],
-  ['KVM_CAP_IMMEDIATE_EXIT', 136],
-];
-/** What kvm-pvm's detours need besides. */
-const PVM_CAPABILITIES: readonly (readonly [name: string, number: number])[] = [
-  ['KVM_CAP_READONLY_MEM', 81],
-  ['KVM_CAP_X86_USER_SPACE_MSR', 188],
-  ['KVM_CAP_X86_MSR_FILTER', 189],
-];
-const KVM_CAP_NR_VCPUS = 9;
-const KVM_CAP_MAX_VCPUS = 66;
 const MEMORY_COMFORTABLE_BYTES = 512 * 2 ** 20;
+/** A distribution's kernel is some 60 MB unpacked. */
+const CACHE_COMFORTABLE_BYTES = 128 * 2 ** 20;
 
 function checkKvm(device: string): Finding[] {
   try {
@@ -47,26 +34,19 @@ function checkKvm(device: string): Finding[] {
         }
       : { state: 'ok', what: 'hardware virtualization (VT-x or AMD-V)' };
     const usable: Finding = { state: 'ok', what: `${device} can be used` };
-    return [usable, kind, ...checkCapabilities(device, host.emulatesKernelMode)];
+    return [usable, kind, ...limits(device, host.emulatesKernelMode)];
   } catch (error) {
     if (!(error instanceof TsvmError)) throw error;
     return [{ state: 'wrong', what: error.message }];
   }
 }
 
-function checkCapabilities(device: string, pvm: boolean): Finding[] {
-  const needed = [...NEEDED_CAPABILITIES, ...(pvm ? PVM_CAPABILITIES : [])];
-  const missing = needed.filter(([, number]) => checkKvmExtension(device, number) <= 0);
+/** What is known of a device that {@link probeKvm} found to have all that is needed. */
+function limits(device: string, pvm: boolean): Finding[] {
   const vcpus = checkKvmExtension(device, KVM_CAP_NR_VCPUS);
   const most = checkKvmExtension(device, KVM_CAP_MAX_VCPUS);
   return [
-    missing.length === 0
-      ? { state: 'ok', what: `all ${needed.length} capabilities that tsvm uses` }
-      : {
-          state: 'wrong',
-          what: `KVM lacks ${missing.map(([name]) => name).join(', ')}`,
-          advice: 'use a newer host kernel (5.10 or later has all of them)',
-        },
+    { state: 'ok', what: `all ${neededCapabilities(pvm).length} capabilities that tsvm uses` },
     { state: 'ok', what: `vCPUs: ${vcpus} run side by side here, ${most} at most` },
   ];
 }
@@ -90,19 +70,46 @@ function checkMemory(): Finding {
     : { state: 'note', what, advice: 'end other programs, or give guests less with --memory' };
 }
 
+/** The part of a path that exists, be it a link to nothing. */
+function existingPart(path: string): string {
+  const exists = lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  return exists || path === dirname(path) ? path : existingPart(dirname(path));
+}
+
 function checkCache(): Finding {
   const folder = cacheFolder();
-  if (!existsSync(folder)) return { state: 'ok', what: `${folder}: made at the first use` };
-  try {
-    accessSync(folder, constants.W_OK);
-    return { state: 'ok', what: `${folder}: unpacked kernels are kept there` };
-  } catch {
+  if (folder === undefined) {
     return {
       state: 'note',
-      what: `${folder} cannot be written: kernels are unpacked at each boot`,
-      advice: `"chown -R $USER ${folder}", or set XDG_CACHE_HOME`,
+      what: 'there is no home folder to keep unpacked kernels in: they are unpacked at each boot',
+      advice: 'set HOME or XDG_CACHE_HOME',
     };
   }
+  let existing = folder;
+  try {
+    existing = existingPart(folder);
+    if (!statSync(existing).isDirectory()) throw new Error('not a folder');
+    accessSync(existing, constants.W_OK | constants.X_OK);
+  } catch {
+    const made = existing === folder ? 'written' : `made, as ${existing} cannot be written`;
+    return {
+      state: 'note',
+      what: `${folder} cannot be ${made}: kernels are unpacked at each boot`,
+      advice: `let yourself write there ("ls -ld ${existing}" tells who may), or set XDG_CACHE_HOME`,
+    };
+  }
+  const { bavail, bsize } = statfsSync(existing);
+  const free = bavail * bsize;
+  if (free < CACHE_COMFORTABLE_BYTES) {
+    return {
+      state: 'note',
+      what: `${folder}: only ${formatSize(free)} are free there for unpacked kernels`,
+      advice: 'free some space, or set XDG_CACHE_HOME to a folder on another disk',
+    };
+  }
+  return existing === folder
+    ? { state: 'ok', what: `${folder}: unpacked kernels are kept there` }
+    : { state: 'ok', what: `${folder}: made at the first use` };
 }
 
 function checkDefaultGuest(): Finding {
@@ -123,8 +130,8 @@ function doctor(device: string): number {
     checkDefaultGuest(),
   ];
   for (const { state, what, advice } of findings) {
-    process.stdout.write(`${MARKS[state]} ${what}\n`);
-    if (advice !== undefined) process.stdout.write(`      ${advice}\n`);
+    print(`${MARKS[state]} ${what}\n`);
+    if (advice !== undefined) print(`      ${advice}\n`);
   }
   return findings.some(({ state }) => state === 'wrong') ? EXIT_OUR_FAILURE : 0;
 }

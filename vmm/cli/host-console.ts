@@ -1,11 +1,13 @@
-import { closeSync, fstatSync, openSync, writeSync } from 'node:fs';
-import { Socket } from 'node:net';
-import type { Writable } from 'node:stream';
-import { isatty } from 'node:tty';
+import { closeSync } from 'node:fs';
 import { TsvmError } from '../errors.ts';
-import { writeNow } from '../kvm/host.ts';
+import type { Logger } from '../observability/logger.ts';
+import { RateLimit } from '../observability/rate-limit.ts';
+import { formatSize } from '../util/size.ts';
+import { openConsoleFile, writeProblem } from './console-file.ts';
 import { ESCAPE_HELP, EscapeKeys } from './escape-keys.ts';
-import { TerminalGuard } from './terminal-guard.ts';
+import { Output } from './output.ts';
+import { errnoCode, isTerminal, OutputDescriptor } from './output-descriptor.ts';
+import { RawTerminal } from './raw-terminal.ts';
 
 /** Where the guest's serial console goes; see `--console`. */
 export type ConsoleKind =
@@ -16,7 +18,7 @@ export type ConsoleKind =
 
 /** The host's end of the guest's console. */
 export interface HostConsole {
-  /** Takes bytes; false: no more until {@link onceDrained} is fulfilled. */
+  /** Takes bytes; false: no more until {@link onceDrained} is fulfilled. Never throws. */
   write(bytes: Uint8Array): boolean;
   onceDrained(): Promise<void>;
   /** Starts to hand what is typed to `receive`, which answers false to pause the input. */
@@ -28,8 +30,16 @@ export interface HostConsole {
   close(): Promise<void>;
   /** Puts the terminal back at once, for a process about to end. */
   restore(): void;
-  /** How a line of ours ends on the terminal in its present mode. */
-  readonly lineEnd: string;
+}
+
+export interface ConsoleOptions {
+  readonly logger: Logger;
+  /** Breaks off the wait for a reader of a named pipe. */
+  readonly signal: AbortSignal;
+  /** The user pressed the keys that end the machine. */
+  readonly onExit: () => void;
+  /** The terminal is in raw mode from now on, until `terminal.raw` says otherwise. */
+  readonly onRaw: (terminal: RawTerminal) => void;
 }
 
 const STDIN = 0;
@@ -38,65 +48,53 @@ const STDOUT = 1;
 /** Opening standard input takes milliseconds: the guest's first words do not wait for it. */
 const INPUT_DELAY_MS = 10;
 
-/** True when the descriptor is a terminal. */
-export function isTerminal(fd: number): boolean {
-  // Most often this is enough, and saves loading `node:tty` (see scripts/bundle.ts).
-  return fstatSync(fd).isCharacterDevice() && isatty(fd);
-}
-
-/** Standard output that never blocks the event loop where that can be had. */
-function openStdout(): Writable {
-  const kind = fstatSync(STDOUT);
-  if (!kind.isFIFO() && !kind.isSocket()) return process.stdout;
-  // Node writes to pipes synchronously: a reader that stalls would stall every vCPU's slow exits.
-  return new Socket({ fd: STDOUT, readable: false });
+/** The guest's output on its way to a descriptor. What goes wrong with it is said, and no more. */
+function openOutput(fd: number, name: string, logger: Logger): Output {
+  const limit = new RateLimit();
+  return new Output(new OutputDescriptor(fd), {
+    onLost: (error) => {
+      const reason =
+        errnoCode(error) === 'EPIPE'
+          ? `the reader of ${name} has gone`
+          : `${name} cannot be written (${writeProblem(error)})`;
+      const loss = 'the guest runs on, and its output is lost';
+      limit.log(logger.warn, `${reason}: ${loss}`);
+    },
+    onRecovered: (lostBytes) =>
+      limit.log(logger.warn, `${name} is written again; ${formatSize(lostBytes)} were lost`),
+    onStall: () => {
+      // In a terminal whose output was stopped this would be the next thing to stop.
+      if (isTerminal(fd)) return;
+      logger.info(`waiting for the reader of ${name}, which takes no more of the guest's output`);
+    },
+  });
 }
 
 class StdioConsole implements HostConsole {
-  readonly #raw: boolean;
-  readonly #guard: TerminalGuard | undefined;
+  readonly #output: Output;
+  readonly #terminal: RawTerminal | undefined;
   readonly #keys: EscapeKeys | undefined;
-  #stream: Writable | undefined;
   #receive: ((bytes: Uint8Array) => boolean) | undefined;
   #reading = false;
-  /** Output goes nowhere: the reader has gone, or is not waited for any more. */
-  readonly #abandoned = Promise.withResolvers<void>();
-  #broken = false;
-  #restored = false;
 
-  constructor(raw: boolean, guard: TerminalGuard | undefined, onExit: () => void) {
-    this.#raw = raw;
-    this.#guard = guard;
-    this.#keys = raw
+  constructor(output: Output, terminal: RawTerminal | undefined, onExit: () => void) {
+    this.#output = output;
+    this.#terminal = terminal;
+    this.#keys = terminal
       ? new EscapeKeys((action) => (action === 'exit' ? onExit() : this.#showHelp()))
       : undefined;
-    if (raw) process.stdin.setRawMode(true);
-  }
-
-  get lineEnd(): string {
-    return this.#raw && !this.#restored ? '\r\n' : '\n';
   }
 
   write(bytes: Uint8Array): boolean {
-    if (this.#broken) return true;
-    let rest = bytes;
-    // Node's streams take milliseconds to load: most guests never fill a pipe and need none.
-    if (this.#stream === undefined) rest = bytes.subarray(writeNow(STDOUT, bytes));
-    return rest.byteLength === 0 || this.#output().write(rest);
+    return this.#output.write(bytes);
   }
 
   onceDrained(): Promise<void> {
-    const stream = this.#stream;
-    if (this.#broken || !stream?.writableNeedDrain) return Promise.resolve();
-    const drained = new Promise<void>((resolve) => {
-      stream.once('drain', resolve);
-    });
-    return Promise.race([drained, this.#abandoned.promise]);
+    return this.#output.drained();
   }
 
   abandonOutput(): void {
-    this.#broken = true;
-    this.#abandoned.resolve();
+    this.#output.abandon();
   }
 
   startInput(receive: (bytes: Uint8Array) => boolean): void {
@@ -118,37 +116,18 @@ class StdioConsole implements HostConsole {
     process.stdin.resume();
   }
 
-  #output(): Writable {
-    if (this.#stream === undefined) {
-      this.#stream = openStdout();
-      // The reader has gone (`| head`): the guest runs on, and its output goes nowhere.
-      this.#stream.on('error', () => this.abandonOutput());
-    }
-    return this.#stream;
-  }
-
   resumeInput(): void {
     process.stdin.resume();
   }
 
   restore(): void {
-    if (this.#restored) return;
-    this.#restored = true;
-    if (!this.#raw) return;
-    process.stdin.setRawMode(false);
-    this.#guard?.dismiss();
+    this.#terminal?.restore();
   }
 
   async close(): Promise<void> {
     if (this.#reading) process.stdin.pause();
     this.#receive = undefined;
-    const stream = this.#stream;
-    if (!this.#broken && stream !== undefined && stream.writableLength > 0) {
-      const written = new Promise<void>((resolve) => {
-        stream.write('', () => resolve());
-      });
-      await Promise.race([written, this.#abandoned.promise]);
-    }
+    await this.#output.drained();
     this.restore();
   }
 
@@ -158,29 +137,22 @@ class StdioConsole implements HostConsole {
 }
 
 class FileConsole implements HostConsole {
-  readonly lineEnd = '\n';
-  readonly #fd: number | undefined;
+  readonly #fd: number;
+  readonly #output: Output;
   #closed = false;
 
-  /** @param path the file to create or empty; undefined: output goes nowhere */
-  constructor(path: string | undefined) {
-    try {
-      this.#fd = path === undefined ? undefined : openSync(path, 'w', 0o644);
-    } catch (cause) {
-      throw new TsvmError('file-unreadable', `${path} cannot be written: choose another file`, {
-        cause,
-      });
-    }
+  /** @param fd open for writing, this console's from now on */
+  constructor(fd: number, output: Output) {
+    this.#fd = fd;
+    this.#output = output;
   }
 
   write(bytes: Uint8Array): boolean {
-    if (this.#fd === undefined) return true;
-    for (let at = 0; at < bytes.byteLength; ) at += writeSync(this.#fd, bytes, at);
-    return true;
+    return this.#output.write(bytes);
   }
 
   onceDrained(): Promise<void> {
-    return Promise.resolve();
+    return this.#output.drained();
   }
 
   startInput(): void {}
@@ -189,39 +161,58 @@ class FileConsole implements HostConsole {
 
   restore(): void {}
 
-  abandonOutput(): void {}
+  abandonOutput(): void {
+    this.#output.abandon();
+  }
 
-  close(): Promise<void> {
-    if (this.#fd !== undefined && !this.#closed) closeSync(this.#fd);
+  async close(): Promise<void> {
+    await this.#output.drained();
+    if (this.#closed) return;
     this.#closed = true;
-    return Promise.resolve();
+    this.#output.close();
+    closeSync(this.#fd);
   }
 }
+
+/** Output goes nowhere, and there is no input. */
+const NO_CONSOLE: HostConsole = {
+  write: () => true,
+  onceDrained: () => Promise.resolve(),
+  startInput: () => {},
+  resumeInput: () => {},
+  abandonOutput: () => {},
+  close: () => Promise.resolve(),
+  restore: () => {},
+};
 
 /**
  * Opens the console. A terminal is put in raw mode here, and must be closed or restored on every
  * way out.
- * @param onExit the user pressed the keys that end the machine
  * @throws TsvmError `invalid-config` for `tty` without a terminal, `file-unreadable` for a file
  */
 export async function openHostConsole(
   console: ConsoleKind,
-  onExit: () => void,
+  { logger, signal, onExit, onRaw }: ConsoleOptions,
 ): Promise<HostConsole> {
   switch (console.kind) {
     case 'none':
-      return new FileConsole(undefined);
-    case 'file':
-      return new FileConsole(console.path);
+      return NO_CONSOLE;
+    case 'file': {
+      const fd = await openConsoleFile(console.path, logger, signal);
+      return new FileConsole(fd, openOutput(fd, console.path, logger));
+    }
     case 'stdio':
-      return new StdioConsole(false, undefined, onExit);
-    case 'tty':
+      return new StdioConsole(openOutput(STDOUT, 'standard output', logger), undefined, onExit);
+    case 'tty': {
       if (!isTerminal(STDIN)) {
         throw new TsvmError(
           'invalid-config',
           'standard input is no terminal: use --console stdio for a pipe or a file',
         );
       }
-      return new StdioConsole(true, await TerminalGuard.start(STDIN), onExit);
+      const terminal = await RawTerminal.open(STDIN);
+      onRaw(terminal);
+      return new StdioConsole(openOutput(STDOUT, 'standard output', logger), terminal, onExit);
+    }
   }
 }

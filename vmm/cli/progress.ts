@@ -1,3 +1,5 @@
+import { formatFixed } from '../util/c-numbers.ts';
+
 /** How far a piece of work is, for whoever waits for it. */
 export interface Progress {
   update(done: number, total: number): void;
@@ -16,13 +18,15 @@ export interface ProgressOptions {
 
 const INTERVAL_MS = 100;
 const BAR_COLUMNS = 30;
+const BAR_COLUMNS_MIN = 4;
 
 /**
- * A bar where standard error is a terminal; else, when it was asked for, what `qemu-img -p` writes,
- * which programs read.
+ * When it was asked for, what `qemu-img -p` writes, where a program may read it; else a bar where
+ * standard error is a terminal.
  */
 export function openProgress({ title, quiet, asked }: ProgressOptions): Progress {
   if (quiet) return { update: () => {}, end: () => {} };
+  if (asked && !process.stdout.isTTY) return new PercentLines();
   if (process.stderr.isTTY) return new TerminalBar(title);
   if (asked) return new PercentLines();
   return { update: () => {}, end: () => {} };
@@ -43,18 +47,26 @@ class TerminalBar implements Progress {
     if (done < total && nowMs - this.#shownMs < INTERVAL_MS) return;
     this.#shownMs = nowMs;
     const share = total === 0 ? 1 : done / total;
-    const filled = Math.round(share * BAR_COLUMNS);
-    const bar = '#'.repeat(filled).padEnd(BAR_COLUMNS, '.');
     const percent = `${Math.floor(share * 100)}%`.padStart(4);
     const leftSeconds = ((nowMs - this.#startMs) / 1000 / share) * (1 - share);
     const left = share > 0 && share < 1 ? `${Math.ceil(leftSeconds)} s left` : '';
-    process.stderr.write(`\r\x1b[K${this.#title} [${bar}]${percent}  ${left}`);
+    process.stderr.write(`\r\x1b[K${fitted(this.#title, share, percent, left)}`);
     this.#shown = true;
   }
 
   end(): void {
     if (this.#shown) process.stderr.write('\r\x1b[K');
   }
+}
+
+/** A line that does not wrap, however narrow the terminal is: what wraps cannot be taken back. */
+function fitted(title: string, share: number, percent: string, left: string): string {
+  const columns = (process.stderr.columns || 80) - 1;
+  const room = columns - title.length - percent.length - left.length - ' []  '.length;
+  const length = Math.min(BAR_COLUMNS, room);
+  if (length < BAR_COLUMNS_MIN) return `${title}${percent}`.slice(-Math.max(columns, 0));
+  const bar = '#'.repeat(Math.round(share * length)).padEnd(length, '.');
+  return `${title} [${bar}]${percent}  ${left}`;
 }
 
 class PercentLines implements Progress {
@@ -65,7 +77,7 @@ class PercentLines implements Progress {
     // As often as qemu-img by default: at each whole percent.
     if (percent < 100 && percent - this.#percent < 1) return;
     this.#percent = percent;
-    process.stdout.write(`    (${percent.toFixed(2)}/100%)\r`);
+    process.stdout.write(`    (${formatFixed(percent, 2)}/100%)\r`);
   }
 
   end(): void {

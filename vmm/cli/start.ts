@@ -7,6 +7,7 @@
  */
 import { join } from 'node:path';
 import { bundleScript, runBundle } from './bundle-script.ts';
+import { EXIT_OUR_FAILURE } from './exit-codes.ts';
 
 const [, , command, ...options] = process.argv;
 const program = command === 'image' ? 'image' : 'cli';
@@ -14,4 +15,10 @@ const program = command === 'image' ? 'image' : 'cli';
 const usesQcow2 = program === 'cli' && options.some((word) => word.includes('qcow2'));
 const filename = join(import.meta.dirname, `${program}.js`);
 const bytecode = `${usesQcow2 ? 'cli-qcow2' : program}.bytecode`;
-runBundle(bundleScript(filename, join(import.meta.dirname, bytecode)), filename);
+try {
+  runBundle(bundleScript(filename, join(import.meta.dirname, bytecode)), filename);
+} catch (error) {
+  // Node's own exit code would be 1, which means that the guest crashed.
+  process.stderr.write(`tsvm: it is not installed whole: run "npm run setup" (${error})\n`);
+  process.exit(EXIT_OUR_FAILURE);
+}

@@ -35,8 +35,10 @@ export class TerminalGuard {
       detached: true,
       stdio: ['pipe', 'pipe', 'ignore', fd],
     });
+    // Without it, "too many open files" or "no more processes" would end us.
+    child.on('error', () => {});
     const { stdin, stdout } = child;
-    if (stdin === null || stdout === null) return undefined;
+    if (!stdin || !stdout) return undefined;
     // A guard that is gone cannot be told anything: then there is nothing to tell.
     stdin.on('error', () => {});
     const ready = await Promise.race([

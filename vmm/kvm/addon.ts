@@ -4,6 +4,9 @@ import { TsvmError } from '../errors.ts';
 import { once } from '../util/once.ts';
 import { packageRoot } from '../util/package-root.ts';
 
+/** What dlerror(3) says for EMFILE. */
+const TOO_MANY_FILES = 'Too many open files';
+
 /** The native addon, loaded at the first call. */
 export const loadAddon = once((): typeof Addon => {
   const path = join(packageRoot(), 'kvm-addon/build/Release/tsvm.node');
@@ -12,9 +15,13 @@ export const loadAddon = once((): typeof Addon => {
     // As `require` would, without its search.
     process.dlopen(addon, path);
   } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const advice = reason.includes(TOO_MANY_FILES)
+      ? 'allow more open files ("ulimit -n 1024")'
+      : 'run "npm run setup"';
     throw new TsvmError(
       'kvm-unavailable',
-      `the native addon ${path} cannot be loaded: run "npm run setup"`,
+      `the native addon cannot be loaded (${reason}): ${advice}`,
       { cause },
     );
   }

@@ -25,7 +25,12 @@ export class KvmDisk implements Disk {
     const { sizeBytes, readOnly, scripted } = backend;
     this.native = new NativeDisk({ sizeBytes, readOnly, scripted, onScriptRequests });
     this.#backend = backend;
-    backend.attach(this);
+    try {
+      backend.attach(this);
+    } catch (error) {
+      this.native.close();
+      throw error;
+    }
   }
 
   setScripted(scripted: ScriptedOperations): void {
@@ -54,6 +59,14 @@ export class KvmDisk implements Disk {
 
   takeScriptRequests(): ScriptRequest[] {
     return this.native.takeScriptRequests();
+  }
+
+  /** What the host has failed to do since the last call, for a log: the guest knows already. */
+  takeFailure(): string | undefined {
+    const failure = this.native.takeFailure();
+    if (failure === undefined) return undefined;
+    const { op, code, description } = failure;
+    return `the host cannot carry out a ${op}: ${description} (${code})`;
   }
 
   retry(id: number): void {

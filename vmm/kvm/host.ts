@@ -1,6 +1,8 @@
+import { statSync } from 'node:fs';
 import type { NativeError } from '../../kvm-addon/index.d.ts';
 import { TsvmError } from '../errors.ts';
 import { loadAddon } from './addon.ts';
+import { neededCapabilities } from './capabilities.ts';
 import { isNativeError } from './kvm-error.ts';
 
 /** What this host's KVM is. */
@@ -17,50 +19,127 @@ export interface KvmHost {
  */
 export type KernelMode = 'hardware' | 'interpreter' | 'emulator';
 
-const ADVICE: Readonly<Record<string, string>> = {
-  ENOENT:
-    'load the module ("modprobe kvm_intel" or "modprobe kvm_amd"); in a virtual machine, enable nested virtualization for it',
+const LOAD_MODULE =
+  'load the module ("modprobe kvm_intel" or "modprobe kvm_amd"); where the CPU shows neither "vmx" nor ' +
+  '"svm" in /proc/cpuinfo, enable virtualization in the firmware, or nested virtualization for this ' +
+  'virtual machine';
+
+/** What to do when the device cannot be opened. */
+const OPEN_ADVICE: Readonly<Record<string, string>> = {
+  ENOENT: LOAD_MODULE,
+  ENODEV: LOAD_MODULE,
+  ENXIO: LOAD_MODULE,
   EACCES: 'join the group that owns it ("sudo usermod -aG kvm $USER", then log in again)',
   EPERM: 'this container or sandbox must be given the device (docker: --device /dev/kvm)',
-  EBUSY: 'another hypervisor has the CPU’s virtualization: stop it',
-  EINVAL: 'it is not KVM’s device: name the right one with --kvm',
-  ENOTTY: 'it is not KVM’s device: name the right one with --kvm',
-  ENODEV: 'the CPU’s virtualization is off: enable VT-x or AMD-V in the firmware set-up',
+  EMFILE: 'allow more open files ("ulimit -n 1024")',
+  ENOMEM: 'the host has too little memory left: end other programs',
 };
+
+/** No group that a user could join may use the device. */
+function isRootsAlone(devicePath: string): boolean {
+  const stat = statSync(devicePath, { throwIfNoEntry: false });
+  return stat !== undefined && (stat.gid === 0 || (stat.mode & 0o060) !== 0o060);
+}
+
+/** What is known of the cause of a failed call, or where to look. */
+function adviceFor({ syscall, code }: NativeError, devicePath: string): string {
+  if (syscall === 'open') {
+    if (code === 'EACCES' && isRootsAlone(devicePath)) {
+      return `only root may use it: as root, run "chgrp kvm ${devicePath} && chmod 660 ${devicePath}" and join the group kvm`;
+    }
+    return OPEN_ADVICE[code] ?? 'see "man 2 open" for what that means';
+  }
+  if (syscall === 'KVM_GET_API_VERSION') {
+    return 'it is not KVM’s device: name the right one with --kvm';
+  }
+  if (syscall === 'KVM_CREATE_VM' && code === 'EBUSY') {
+    return 'another hypervisor may have the CPU’s virtualization (VirtualBox, VMware): stop it';
+  }
+  return `${syscall} failed; "dmesg" may say why. If it does not, report this with the output of "uname -r" and the CPU’s name`;
+}
 
 /** The error for a KVM device that cannot be used, with advice for the reason. */
 export function kvmUnavailable(devicePath: string, cause: NativeError): TsvmError {
-  const advice = ADVICE[cause.code] ?? 'see "tsvm doctor"';
   return new TsvmError(
     'kvm-unavailable',
-    `${devicePath} cannot be used (${cause.code}): ${advice}`,
+    `${devicePath} cannot be used (${cause.code}): ${adviceFor(cause, devicePath)}`,
     { cause },
   );
 }
 
-/**
- * Looks at the host's KVM: opens the device and runs a throw-away virtual machine on it.
- * @throws TsvmError `kvm-unavailable`
- */
-export function probeKvm(devicePath: string): KvmHost {
+function withDeviceErrors<T>(devicePath: string, action: () => T): T {
   try {
-    return loadAddon().probeHost(devicePath);
+    return action();
   } catch (cause) {
     throw isNativeError(cause) ? kvmUnavailable(devicePath, cause) : cause;
   }
 }
 
-/** KVM_CHECK_EXTENSION: 0 is "no", most others are limits. */
+/**
+ * Looks at the host's KVM: opens the device, runs a throw-away virtual machine on it and asks for
+ * the capabilities that tsvm uses.
+ * @throws TsvmError `kvm-unavailable`
+ */
+export function probeKvm(devicePath: string): KvmHost {
+  const host = withDeviceErrors(devicePath, () => loadAddon().probeHost(devicePath));
+  const missing = neededCapabilities(host.emulatesKernelMode).filter(
+    ({ number }) => checkKvmExtension(devicePath, number) <= 0,
+  );
+  if (missing.length === 0) return host;
+  const names = missing.map(({ name }) => name).join(', ');
+  throw new TsvmError(
+    'kvm-unavailable',
+    `${devicePath} cannot be used: this KVM has no ${names}. Use a newer host kernel: ` +
+      'Linux 5.10 and later have all that tsvm needs, unless they were configured without it',
+  );
+}
+
+/**
+ * KVM_CHECK_EXTENSION: 0 is "no", most others are limits.
+ * @throws TsvmError `kvm-unavailable`
+ */
 export function checkKvmExtension(devicePath: string, capability: number): number {
-  return loadAddon().checkExtension(devicePath, capability);
+  return withDeviceErrors(devicePath, () => loadAddon().checkExtension(devicePath, capability));
 }
 
 /**
  * Writes as many bytes as a pipe or a socket takes without waiting for its reader, and answers how
- * many: 0 too when the file cannot do this or failed, which an ordinary write then tells.
+ * many; 0 when there is no room.
+ * @throws NativeError `EOPNOTSUPP` for a file of another kind, `EPIPE` when the reader has gone, …
  */
 export function writeNow(fd: number, bytes: Uint8Array): number {
   return loadAddon().writeNow(fd, bytes);
+}
+
+/**
+ * Puts a terminal in raw mode, its output too: Node's own raw mode goes on to write CR LF for LF.
+ * @returns what it was, for {@link restoreTerminal}
+ * @throws NativeError
+ */
+export function makeTerminalRaw(fd: number): Uint8Array {
+  return loadAddon().makeTerminalRaw(fd);
+}
+
+/** False when the terminal is another process group's: this process is in the background. */
+export function isTerminalOurs(fd: number): boolean {
+  return loadAddon().isTerminalOurs(fd);
+}
+
+/**
+ * Puts a terminal back, unless this process is in the background: then the terminal is another's.
+ * @throws NativeError
+ */
+export function restoreTerminal(fd: number, saved: Uint8Array): void {
+  loadAddon().restoreTerminal(fd, saved);
+}
+
+/**
+ * From now on the process has ended, with 128 + N, `graceMs` after the first of these signals,
+ * however busy the event loop is, or at once when one but SIGHUP comes again. Called once, after
+ * handlers for the signals were set.
+ */
+export function setEndDeadline(signals: readonly number[], graceMs: number): void {
+  loadAddon().setEndDeadline(signals, graceMs);
 }
 
 /** True when this process may use io_uring. */

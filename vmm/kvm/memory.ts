@@ -1,7 +1,9 @@
 import type { NativeMemory } from '../../kvm-addon/index.d.ts';
+import { TsvmError } from '../errors.ts';
 import { GuestAddressError, GuestMemory, type MemoryRegion } from '../memory/guest-memory.ts';
+import { formatSize } from '../util/size.ts';
 import { loadAddon } from './addon.ts';
-import { withKvmErrors } from './kvm-error.ts';
+import { isNativeError, withKvmErrors } from './kvm-error.ts';
 
 /**
  * A region that becomes a JavaScript object only when someone looks into it: V8 takes its size for
@@ -25,6 +27,23 @@ class KvmRegion implements MemoryRegion {
   }
 }
 
+/** @throws TsvmError `kvm-failed` with the size and what helps */
+function reserve(create: () => NativeMemory, regions: readonly { sizeBytes: number }[]) {
+  try {
+    return create();
+  } catch (cause) {
+    if (!isNativeError(cause)) throw cause;
+    const bytes = regions.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    const size = formatSize(bytes);
+    throw new TsvmError(
+      'kvm-failed',
+      `${size} of guest memory cannot be reserved (${cause.code}): give the guest less with --memory, ` +
+        'or allow more: "ulimit -v" may limit this process, /proc/sys/vm/overcommit_memory all of them',
+      { cause },
+    );
+  }
+}
+
 /** Guest memory that a KVM virtual machine and queue workers can use. */
 export class KvmMemory extends GuestMemory {
   readonly native: NativeMemory;
@@ -32,7 +51,7 @@ export class KvmMemory extends GuestMemory {
   /** Regions are page-aligned and cost nothing until touched. At most four. */
   constructor(regions: readonly { gpa: number; sizeBytes: number }[]) {
     const { NativeMemory } = loadAddon();
-    const native = withKvmErrors('reserving guest memory', () => new NativeMemory(regions));
+    const native = reserve(() => new NativeMemory(regions), regions);
     super(
       regions.map(
         ({ gpa, sizeBytes }, index) => new KvmRegion(gpa, sizeBytes, () => native.region(index)),

@@ -15,6 +15,8 @@ export interface QueueHost {
   /** The word of `bank` whose bit 0 says "used buffer" with each interrupt. */
   readonly bank: KvmRegisterBank;
   readonly statusWord: number;
+  /** Runs what the worker's thread has called, and takes what it throws. */
+  contain(action: () => void): void;
 }
 
 /** How the disk's bytes are moved. */
@@ -28,7 +30,7 @@ function nativeHost(host: QueueHost, onBroken: OnBroken): NativeQueueHost {
     kicks: host.kicks,
     interrupt: host.interrupt.event,
     interruptStatus: { bank: host.bank.native, word: host.statusWord },
-    onBroken,
+    onBroken: (reason) => host.contain(() => onBroken(reason)),
   };
 }
 

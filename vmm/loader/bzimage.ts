@@ -23,7 +23,11 @@ export interface BzImage {
   readonly commandLineMaxBytes: number;
   /** Highest address of an initrd's last byte. */
   readonly initrdAddressMax: number;
-  readonly payload: BzImagePayload;
+  /** The initrd may be above {@link initrdAddressMax} too (XLF_CAN_BE_LOADED_ABOVE_4G). */
+  readonly initrdAnywhere: boolean;
+  /** What a host can unpack; else the image has `selfUnpacking`, and `payloadProblem` says why. */
+  readonly payload?: BzImagePayload;
+  readonly payloadProblem?: string;
   /** The image's own unpacking code and payload, when it has a 64-bit entry (XLF_KERNEL_64). */
   readonly selfUnpacking?: {
     readonly fileOffset: number;
@@ -56,6 +60,7 @@ const LOADED_HIGH = 1 << 0;
 /** Where LOADED_HIGH code goes that names no preferred address. */
 const LOADED_HIGH_GPA = 0x100000;
 const XLF_KERNEL_64 = 1 << 0;
+const XLF_CAN_BE_LOADED_ABOVE_4G = 1 << 1;
 
 const VERSION_PAYLOAD = 0x0208;
 const VERSION_INIT_SIZE = 0x020a;
@@ -106,14 +111,20 @@ export function parseBzImage(image: ImageSource): BzImage {
     );
   }
   const initSize = version >= VERSION_INIT_SIZE ? u32(0x260) : 0;
-  const payload = findPayload(image, codeOffset, u32(0x248), u32(0x24c), initSize);
-  const selfUnpacking = findSelfUnpacking(image, header, version, codeOffset);
+  const loadFlags = version >= VERSION_XLOADFLAGS ? u32(0x236) & 0xffff : 0;
+  const selfUnpacking =
+    loadFlags & XLF_KERNEL_64 ? findSelfUnpacking(image, header, codeOffset) : undefined;
+  const found = findPayload(image, codeOffset, u32(0x248), u32(0x24c), initSize);
+  if (typeof found === 'string' && selfUnpacking === undefined) {
+    throw invalidKernel(image, 'payload_offset', found);
+  }
   return {
     setupHeader: new Uint8Array(header.buffer, header.byteOffset, header.byteLength),
     version,
     commandLineMaxBytes: u32(0x238),
     initrdAddressMax: u32(0x22c),
-    payload,
+    initrdAnywhere: (loadFlags & XLF_CAN_BE_LOADED_ABOVE_4G) !== 0,
+    ...(typeof found === 'string' ? { payloadProblem: found } : { payload: found }),
     ...(selfUnpacking && { selfUnpacking }),
   };
 }
@@ -158,13 +169,15 @@ function readSetupHeader(image: ImageSource): DataView {
   return header;
 }
 
+/** The payload, or why only the image's own code can unpack it. */
 function findPayload(
   image: ImageSource,
   codeOffset: number,
   payloadOffset: number,
   payloadLength: number,
   initSize: number,
-): BzImagePayload {
+): BzImagePayload | string {
+  if (payloadOffset === 0) return 'the image does not tell where its payload is';
   const fileOffset = codeOffset + payloadOffset;
   if (fileOffset >= image.sizeBytes) {
     throw invalidKernel(
@@ -183,7 +196,9 @@ function findPayload(
   if (payloadLength < MAGIC_SIZE_MAX + 4) {
     throw invalidKernel(image, 'payload_length', `${payloadLength} bytes cannot hold a kernel`);
   }
-  const format = detectFormat(image, fileOffset);
+  const start = firstBytes(image, fileOffset);
+  const format = MAGICS.find(([magic]) => start.startsWith(magic))?.[1];
+  if (format === undefined) return `the payload begins with ${start}, no known format`;
   if (format === 'none') {
     return { format, fileOffset, sizeBytes: payloadLength, unpackedSizeBytes: payloadLength };
   }
@@ -204,42 +219,36 @@ function findPayload(
   return { format, fileOffset, sizeBytes, unpackedSizeBytes };
 }
 
-function detectFormat(image: ImageSource, fileOffset: number): BzImagePayload['format'] {
+function firstBytes(image: ImageSource, fileOffset: number): string {
   const view = image.read(fileOffset, MAGIC_SIZE_MAX, 'payload_offset');
-  const start = Buffer.from(view.buffer, view.byteOffset, view.byteLength).toString('hex');
-  const found = MAGICS.find(([magic]) => start.startsWith(magic));
-  if (found) return found[1];
-  throw invalidKernel(image, 'payload_offset', `the payload begins with ${start}, no known format`);
+  return Buffer.from(view.buffer, view.byteOffset, view.byteLength).toString('hex');
 }
 
 function findSelfUnpacking(
   image: ImageSource,
   header: DataView,
-  version: number,
   codeOffset: number,
 ): BzImage['selfUnpacking'] {
-  if (version < VERSION_XLOADFLAGS) return undefined;
-  if (!(header.getUint16(0x236 - SETUP_HEADER_OFFSET, true) & XLF_KERNEL_64)) return undefined;
-  const alignment = header.getUint32(0x230 - SETUP_HEADER_OFFSET, true);
-  if (alignment === 0 || (alignment & (alignment - 1)) !== 0) {
-    throw invalidKernel(image, 'kernel_alignment', `${alignment} is not a power of two`);
-  }
   const preferred = readU64(image, header, 0x258 - SETUP_HEADER_OFFSET, 'pref_address');
   const gpa = preferred || LOADED_HIGH_GPA;
-  const relocatable = header.getUint8(0x234 - SETUP_HEADER_OFFSET) !== 0;
-  if (relocatable && gpa % alignment !== 0) {
-    throw invalidKernel(
-      image,
-      'pref_address',
-      `0x${gpa.toString(16)} is not a multiple of kernel_alignment, 0x${alignment.toString(16)}`,
-    );
-  }
   const sizeBytes = image.sizeBytes - codeOffset;
   if (sizeBytes <= STARTUP_64_OFFSET) {
     throw invalidKernel(image, 'xloadflags', 'XLF_KERNEL_64 is set, but there is no code for it');
   }
   const initSize = header.getUint32(0x260 - SETUP_HEADER_OFFSET, true);
-  return { fileOffset: codeOffset, sizeBytes, gpa, memSizeBytes: Math.max(initSize, sizeBytes) };
+  const windowStart = runtimeStart(image, header, gpa);
+  const memSizeBytes = Math.max(windowStart - gpa + initSize, sizeBytes);
+  return { fileOffset: codeOffset, sizeBytes, gpa, memSizeBytes };
+}
+
+/** Where a kernel that is loaded at its preferred address runs: boot.rst, `init_size`. */
+function runtimeStart(image: ImageSource, header: DataView, gpa: number): number {
+  if (header.getUint8(0x234 - SETUP_HEADER_OFFSET) === 0) return gpa;
+  const alignment = header.getUint32(0x230 - SETUP_HEADER_OFFSET, true);
+  if (alignment === 0 || (alignment & (alignment - 1)) !== 0) {
+    throw invalidKernel(image, 'kernel_alignment', `${alignment} is not a power of two`);
+  }
+  return Math.ceil(gpa / alignment) * alignment;
 }
 
 function versionText(version: number): string {

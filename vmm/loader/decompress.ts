@@ -20,6 +20,8 @@ export interface CompressedRange {
   readonly sizeBytes: number;
   /** The exact length that must come out; nothing beyond it is ever written. */
   readonly unpackedSizeBytes: number;
+  /** Breaks it off. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 interface Tool {
@@ -63,17 +65,21 @@ export class OutputError extends Error {
 /**
  * Unpacks a part of a file into another file, from its start.
  * @throws TsvmError `invalid-kernel` when the payload is damaged or not as long as it says,
- *   `cannot-decompress` when the tool for its format is missing, or `file-unreadable`
+ *   `cannot-decompress` when the tool for its format is missing, or `file-unreadable`; what the
+ *   signal carries when it breaks this off
  * @throws OutputError when `outputFd` cannot be written
  */
 export async function decompress(range: CompressedRange, outputFd: number): Promise<void> {
   const input = readRange(range);
   const output = new BoundedFileWriter(outputFd, range.unpackedSizeBytes);
+  const { format, signal } = range;
+  const options = signal === undefined ? {} : { signal };
   try {
-    if (range.format === 'gzip') await pipeline(input, createGunzip(), output);
-    else if (range.format === 'zstd') await pipeline(input, createZstdDecompress(), output);
-    else await runTool(range.format, input, output);
+    if (format === 'gzip') await pipeline(input, createGunzip(), output, options);
+    else if (format === 'zstd') await pipeline(input, createZstdDecompress(), output, options);
+    else await runTool(format, input, output, options);
   } catch (error) {
+    signal?.throwIfAborted();
     if (error instanceof OutputError || error instanceof TsvmError) throw error;
     throw damaged(range, error instanceof Error ? error.message : String(error), error);
   }
@@ -95,11 +101,16 @@ async function runTool(
   format: ToolFormat,
   input: Generator<Uint8Array>,
   output: Writable,
+  options: { readonly signal?: AbortSignal },
 ): Promise<void> {
   const { command, debianPackage } = TOOLS[format];
   const [file, ...args] = command;
-  // Nothing else of the environment: options in XZ_OPT and the like change what the tools do.
-  const child = spawn(file, args, { env: { PATH: process.env['PATH'], LC_ALL: 'C' } });
+  const child = spawn(file, args, {
+    // Nothing else of the environment: options in XZ_OPT and the like change what the tools do.
+    env: { PATH: process.env['PATH'], LC_ALL: 'C' },
+    // A process group of its own: Ctrl-C is for us, who end the tool and clean up after it.
+    detached: true,
+  });
   const exited = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
   exited.catch(() => {});
   let message = '';
@@ -119,7 +130,7 @@ async function runTool(
     );
   }
   try {
-    await pipeline(child.stdout, output);
+    await pipeline(child.stdout, output, options);
   } catch (error) {
     child.kill('SIGKILL');
     await exited;

@@ -36,7 +36,14 @@ const ET_EXEC = 2;
 const ET_DYN = 3;
 const EM_X86_64 = 62;
 const PT_LOAD = 1;
+const PT_INTERP = 3;
 const PT_NOTE = 4;
+
+/** Multiboot 1 (0.6.96, section 3.1.1) and 2 (2.0, section 3.1.1): magic, alignment, search length. */
+const MULTIBOOT_HEADERS = [
+  { magic: 0x1badb002, alignment: 4, searchBytes: 8192, words: 3 },
+  { magic: 0xe85250d6, alignment: 8, searchBytes: 32768, words: 4 },
+];
 
 /** Xen's `elfnote.h`: the 32-bit physical entry of PVH. */
 const XEN_ELFNOTE_PHYS32_ENTRY = 18;
@@ -67,19 +74,52 @@ export function parseElf(image: ImageSource): ElfImage {
       if (segment.memSizeBytes > 0) segments.push(segment);
     } else if (type === PT_NOTE) {
       pvhEntry ??= findPvhEntry(image, phdr, index);
+    } else if (type === PT_INTERP) {
+      throw invalidKernel(image, 'PT_INTERP', 'it is a program that runs on Linux, not a kernel');
     }
   });
   if (segments.length === 0) throw invalidKernel(image, 'e_phnum', 'there is no PT_LOAD segment');
   checkEntry(image, 'e_entry', entry, segments);
-  if (pvhEntry === undefined) return { entry, segments };
+  if (pvhEntry === undefined) {
+    // Entered as Linux is, it would fault at once.
+    if (isMultiboot(image)) {
+      throw invalidKernel(
+        image,
+        'Multiboot header',
+        'it is a kernel for a Multiboot loader, without a PVH note; give Linux, or one with the note',
+      );
+    }
+    return { entry, segments };
+  }
   checkEntry(image, 'XEN_ELFNOTE_PHYS32_ENTRY', pvhEntry, segments);
   return { entry, segments, pvhEntry };
 }
 
+/** What other values of a field mean. */
+const MEANINGS: Readonly<Record<string, Readonly<Record<number, string>>>> = {
+  EI_CLASS: {
+    1: 'a 32-bit file, as Multiboot kernels (Xen, GRUB) are; 32-bit kernels do not run here',
+  },
+  EI_DATA: { 2: 'big-endian' },
+  e_type: { 1: 'an object file or a kernel module', 4: 'a memory dump' },
+  e_machine: {
+    3: 'for 32-bit x86',
+    8: 'for MIPS',
+    21: 'for PowerPC',
+    22: 'for s390',
+    40: 'for 32-bit ARM',
+    183: 'for AArch64',
+    243: 'for RISC-V',
+    258: 'for LoongArch',
+  },
+};
+
 function checkIdentity(image: ImageSource, ehdr: DataView): void {
   const expect = (field: string, value: number, ...allowed: number[]): void => {
     if (allowed.includes(value)) return;
-    throw invalidKernel(image, field, `${value} where a kernel for x86-64 has ${allowed[0]}`);
+    const meaning = MEANINGS[field]?.[value];
+    const problem = `${value} where a kernel for x86-64 has ${allowed[0]}`;
+    throw invalidKernel(image, field, meaning ? `${problem}: it is ${meaning}` : problem);
   };
   expect('EI_MAG', ehdr.getUint32(0), ELF_MAGIC);
   expect('EI_CLASS', ehdr.getUint8(4), ELFCLASS64);
@@ -158,6 +198,21 @@ function findPvhEntry(image: ImageSource, phdr: DataView, index: number): number
     at = alignUp(end, alignment);
   }
   return undefined;
+}
+
+/** The words of a Multiboot header up to its checksum add up to 0. */
+function isMultiboot(image: ImageSource): boolean {
+  return MULTIBOOT_HEADERS.some(({ magic, alignment, searchBytes, words }) => {
+    const length = Math.min(searchBytes, image.sizeBytes);
+    const view = image.read(0, length, 'Multiboot header');
+    for (let at = 0; at + 4 * words <= length; at += alignment) {
+      if (view.getUint32(at, true) !== magic) continue;
+      let sum = 0;
+      for (let word = 0; word < words; word++) sum += view.getUint32(at + 4 * word, true);
+      if (sum % 2 ** 32 === 0) return true;
+    }
+    return false;
+  });
 }
 
 function checkEntry(

@@ -1,4 +1,13 @@
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readSync,
+  type Stats,
+  statSync,
+} from 'node:fs';
 import { TsvmError } from '../errors.ts';
 
 /** Bytes of an image that a parser may ask for. Offsets and sizes come from untrusted fields. */
@@ -67,17 +76,20 @@ export class ImageFile implements ImageSource {
   constructor(path: string, name = path) {
     this.name = name;
     try {
-      // Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
+      // Asked before it is opened: a pipe would block, and a device might act.
+      checkKind(path, statSync(path));
       this.fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     } catch (cause) {
-      throw unreadable(path, cause);
+      throw cause instanceof TsvmError ? cause : unreadable(path, cause);
     }
-    this.stat = fstatSync(this.fd, { bigint: true });
-    this.sizeBytes = Number(this.stat.size);
-    if (!this.stat.isFile()) {
+    try {
+      this.stat = fstatSync(this.fd, { bigint: true });
+      checkKind(path, this.stat);
+    } catch (error) {
       this.close();
-      throw new TsvmError('file-unreadable', `${path} is not a regular file`);
+      throw error;
     }
+    this.sizeBytes = Number(this.stat.size);
   }
 
   read(offset: number, length: number, what: string): DataView {
@@ -109,6 +121,17 @@ export class ImageFile implements ImageSource {
   close(): void {
     closeSync(this.fd);
   }
+}
+
+/** @throws TsvmError `file-unreadable` unless it is a regular file */
+function checkKind(path: string, stat: Stats | BigIntStats): void {
+  if (stat.isFile()) return;
+  const what = stat.isDirectory()
+    ? 'it is a folder'
+    : stat.isFIFO() || stat.isSocket()
+      ? 'it is a pipe or a socket; write what comes out of it to a file first'
+      : 'it is a device; copy what is on it to a file first';
+  throw new TsvmError('file-unreadable', `${path} is not a regular file: ${what}`);
 }
 
 function unreadable(path: string, cause: unknown): TsvmError {

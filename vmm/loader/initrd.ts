@@ -11,6 +11,8 @@ export interface InitrdLimits {
   readonly kernelEndGpa: number;
   /** Highest address of the initrd's last byte. */
   readonly initrdAddressMax: number;
+  /** What does not fit below it may be above it. */
+  readonly initrdAnywhere: boolean;
 }
 
 export interface LoadedInitrd {
@@ -20,25 +22,47 @@ export interface LoadedInitrd {
   readonly pieces: readonly PlacementPiece[];
 }
 
+/** The highest page-aligned place in `gaps`, in their order. */
+function placeIn(gaps: readonly { start: number; end: number }[], sizeBytes: number) {
+  for (const gap of gaps) {
+    const gpa = Math.floor((gap.end - sizeBytes) / PAGE_SIZE) * PAGE_SIZE;
+    if (gpa >= gap.start) return gpa;
+  }
+  return undefined;
+}
+
+/** Memory below `end` that the kernel leaves: above it, then below it. */
+function gapsBelow(end: number, limits: InitrdLimits, space: LoadSpace) {
+  return [
+    { start: limits.kernelEndGpa, end },
+    { start: space.startGpa, end: Math.min(limits.kernelStartGpa, end) },
+  ];
+}
+
 /**
  * The address for an initrd: page-aligned and as high as can be, above the kernel if there is room.
  * @throws TsvmError `initrd-does-not-fit`
  */
 export function placeInitrd(sizeBytes: number, limits: InitrdLimits, space: LoadSpace): number {
-  const end = Math.min(limits.initrdAddressMax + 1, space.endGpa);
-  const gaps = [
-    { start: limits.kernelEndGpa, end },
-    { start: space.startGpa, end: Math.min(limits.kernelStartGpa, end) },
-  ];
-  for (const gap of gaps) {
-    const gpa = Math.floor((gap.end - sizeBytes) / PAGE_SIZE) * PAGE_SIZE;
-    if (gpa >= gap.start) return gpa;
+  const kernelEnd = Math.min(limits.initrdAddressMax + 1, space.endGpa);
+  const ends = limits.initrdAnywhere ? [kernelEnd, space.endGpa] : [kernelEnd];
+  for (const end of ends) {
+    const gpa = placeIn(gapsBelow(end, limits, space), sizeBytes);
+    if (gpa !== undefined) return gpa;
   }
-  const room = Math.max(0, ...gaps.map((gap) => gap.end - gap.start));
+  const end = Math.max(...ends);
+  const room = Math.max(0, ...gapsBelow(end, limits, space).map((gap) => gap.end - gap.start));
+  // More memory helps as long as the end is the memory's, not the kernel's or the device hole's.
+  const memoryHelps = end === space.endGpa && end < space.endGpaMax;
+  const limit =
+    end === space.endGpa ? 'the device hole is there' : 'this kernel reaches no further';
   throw new TsvmError(
     'initrd-does-not-fit',
     `an initrd of ${sizeBytes} bytes does not fit in guest memory: the kernel leaves ${room} bytes ` +
-      `below 0x${end.toString(16)}; give the guest more memory or a smaller initrd`,
+      `below 0x${end.toString(16)}` +
+      (memoryHelps
+        ? '; give the guest more memory or a smaller initrd'
+        : `, and ${limit}; give it a smaller initrd, or what is in it on a disk`),
   );
 }
 

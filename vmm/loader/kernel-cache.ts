@@ -39,6 +39,13 @@ export interface UnpackedKernel {
   readonly warning?: string;
 }
 
+export interface UnpackOptions {
+  /** The cache's directory, made when it is not there. Without one no kernel is kept. */
+  readonly cacheDirectory?: string;
+  /** Breaks off the unpacking. */
+  readonly signal?: AbortSignal;
+}
+
 export interface CompressedPayload extends BzImagePayload {
   readonly format: CompressionFormat;
 }
@@ -63,8 +70,13 @@ const fallbackDirectories = () => [tmpdir(), '/dev/shm'];
 export async function openUnpackedKernel(
   bzImage: ImageFile,
   payload: CompressedPayload,
-  directory: string,
+  { cacheDirectory: directory, signal }: UnpackOptions,
 ): Promise<UnpackedKernel> {
+  if (directory === undefined) {
+    const kernel = await unpackOutsideCache(bzImage, payload, signal);
+    const warning = 'there is no folder to keep unpacked kernels in: set HOME or XDG_CACHE_HOME';
+    return { ...kernel, warning };
+  }
   const link = join(directory, 'by-file', fileIdentity(bzImage));
   const known = openEntry(link, payload.unpackedSizeBytes);
   if (known) return known;
@@ -75,7 +87,7 @@ export async function openUnpackedKernel(
   try {
     mkdirSync(join(directory, 'by-file'), { recursive: true, mode: 0o700 });
     if (!kernel) {
-      kernel = await unpack(bzImage, payload, directory, entry);
+      kernel = await unpack(bzImage, { ...payload, signal }, directory, entry);
       removeOldEntries(directory);
     }
     replaceLink(link, join('..', entryName));
@@ -83,7 +95,7 @@ export async function openUnpackedKernel(
   } catch (error) {
     if (!isFileSystemError(error)) throw error;
     const warning = `the kernel cache ${directory} cannot be written: ${error.message}`;
-    kernel ??= await unpackOutsideCache(bzImage, payload);
+    kernel ??= await unpackOutsideCache(bzImage, payload, signal);
     return { ...kernel, warning };
   }
 }
@@ -128,7 +140,7 @@ function openEntry(path: string, sizeBytes: number): UnpackedKernel | undefined 
 /** Unpacks into a new file, which becomes `entry`, or is left without a name when there is none. */
 async function unpack(
   bzImage: ImageFile,
-  payload: CompressedPayload,
+  payload: CompressedPayload & { readonly signal: AbortSignal | undefined },
   directory: string,
   entry?: string,
 ): Promise<UnpackedKernel> {
@@ -158,11 +170,12 @@ async function unpack(
 async function unpackOutsideCache(
   bzImage: ImageFile,
   payload: CompressedPayload,
+  signal: AbortSignal | undefined,
 ): Promise<UnpackedKernel> {
   let cause: unknown;
   for (const directory of fallbackDirectories()) {
     try {
-      return await unpack(bzImage, payload, directory);
+      return await unpack(bzImage, { ...payload, signal }, directory);
     } catch (error) {
       if (!isFileSystemError(error)) throw error;
       cause = error;

@@ -1,7 +1,14 @@
 /** From a kernel's file to a plan: what stands where in guest memory, and how it is entered. */
 import { TsvmError } from '../errors.ts';
-import { type BzImage, isBzImage, parseBzImage, STARTUP_64_OFFSET } from './bzimage.ts';
+import {
+  type BzImage,
+  type BzImagePayload,
+  isBzImage,
+  parseBzImage,
+  STARTUP_64_OFFSET,
+} from './bzimage.ts';
 import { type ElfImage, isElf, parseElf } from './elf.ts';
+import { notAKernel } from './file-kind.ts';
 import { ImageFile, imagePart } from './image-file.ts';
 import type { InitrdLimits } from './initrd.ts';
 import { COMMAND_LINE_MAX_BYTES } from './kernel-cmdline.ts';
@@ -18,9 +25,15 @@ import {
 export type KernelEntry =
   /**
    * 64-bit Linux boot protocol: long mode, RSI = zero page. `setupHeader` is the bzImage's, from
-   * its field setup_sects on; a bare vmlinux has none.
+   * its field setup_sects on; a bare vmlinux has none. `codeGpa` is where the bzImage's own
+   * protected-mode code is loaded, when it is.
    */
-  | { readonly protocol: 'linux64'; readonly rip: number; readonly setupHeader?: Uint8Array }
+  | {
+      readonly protocol: 'linux64';
+      readonly rip: number;
+      readonly setupHeader?: Uint8Array;
+      readonly codeGpa?: number;
+    }
   /** PVH: 32-bit protected mode without paging, EBX = start info. */
   | { readonly protocol: 'pvh'; readonly rip: number };
 
@@ -38,8 +51,10 @@ export interface LoadedKernel extends InitrdLimits {
 export interface KernelLoadOptions {
   readonly path: string;
   readonly space: LoadSpace;
-  /** Where unpacked kernels are kept. It is made when it is not there. */
-  readonly cacheDirectory: string;
+  /** Where unpacked kernels are kept. It is made when it is not there; without one none is kept. */
+  readonly cacheDirectory?: string;
+  /** Breaks off the unpacking: it rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 /** Highest address of an initrd for a kernel without a setup header: what Linux has in its own. */
@@ -76,15 +91,14 @@ async function planKernel(file: ImageFile, options: KernelLoadOptions): Promise<
       entry,
       image: file,
       initrdAddressMax: INITRD_ADDRESS_MAX,
+      // What 64-bit Linux has done since 3.8, the oldest with a PVH note being newer still.
+      initrdAnywhere: true,
       commandLineMaxBytes: COMMAND_LINE_MAX_BYTES,
       warnings: [],
     };
   }
   if (isBzImage(file)) return planBzImage(file, parseBzImage(file), options);
-  throw new TsvmError(
-    'invalid-kernel',
-    `${file.name} is neither a bzImage nor an ELF file: give a kernel for x86-64`,
-  );
+  throw new TsvmError('invalid-kernel', notAKernel(file));
 }
 
 async function planBzImage(
@@ -92,19 +106,22 @@ async function planBzImage(
   bzImage: BzImage,
   options: KernelLoadOptions,
 ): Promise<LoadedKernel> {
-  const { setupHeader, commandLineMaxBytes, initrdAddressMax, selfUnpacking } = bzImage;
-  const common = { commandLineMaxBytes, initrdAddressMax };
+  const { setupHeader, commandLineMaxBytes, initrdAddressMax, initrdAnywhere, payload } = bzImage;
+  const common = { commandLineMaxBytes, initrdAddressMax, initrdAnywhere };
   let unpacked: Awaited<ReturnType<typeof openPayload>>;
   try {
-    unpacked = await openPayload(file, bzImage, options.cacheDirectory);
+    if (payload === undefined) throw unknownPayload(file, bzImage);
+    unpacked = await openPayload(file, payload, options);
   } catch (error) {
     const unable = error instanceof TsvmError && error.code === 'cannot-decompress';
+    const { selfUnpacking } = bzImage;
     if (!unable || selfUnpacking === undefined) throw error;
     const parts = [{ ...selfUnpacking, fileSizeBytes: selfUnpacking.sizeBytes }];
+    const entry = { rip: selfUnpacking.gpa + STARTUP_64_OFFSET, codeGpa: selfUnpacking.gpa };
     return {
       ...common,
       ...planParts(file, parts, options.space, 'user'),
-      entry: { protocol: 'linux64', rip: selfUnpacking.gpa + STARTUP_64_OFFSET, setupHeader },
+      entry: { protocol: 'linux64', ...entry, setupHeader },
       image: file,
       warnings: [`${error.message}; until then the kernel unpacks itself, which takes longer`],
     };
@@ -124,17 +141,24 @@ async function planBzImage(
   }
 }
 
+function unknownPayload(file: ImageFile, { payloadProblem }: BzImage): TsvmError {
+  return new TsvmError(
+    'cannot-decompress',
+    `${file.name} cannot be unpacked here (${payloadProblem}): a newer tsvm may know how`,
+  );
+}
+
 /** The ELF kernel in a bzImage, with offsets in the file that is returned. */
 async function openPayload(
   file: ImageFile,
-  { payload }: BzImage,
-  cacheDirectory: string,
+  payload: BzImagePayload,
+  options: Pick<KernelLoadOptions, 'cacheDirectory' | 'signal'>,
 ): Promise<{ image: ImageFile; elf: ElfImage; warning?: string }> {
   const { format, fileOffset, sizeBytes } = payload;
   if (format !== 'none') {
     // Only now: a kernel that is no bzImage starts without the modules that this one needs.
     const { openUnpackedKernel } = await import('./kernel-cache.ts');
-    return openUnpackedKernel(file, { ...payload, format }, cacheDirectory);
+    return openUnpackedKernel(file, { ...payload, format }, options);
   }
   const elf = parseElf(imagePart(file, fileOffset, sizeBytes));
   const segments = elf.segments.map((segment) => ({

@@ -5,6 +5,7 @@ import { linux64State, pvhState } from '../arch/x86_64/initial-state.ts';
 import {
   BOOT_DATA_END_GPA,
   BOOT_GDT_GPA,
+  COMMAND_LINE_AREA_SIZE,
   COMMAND_LINE_GPA,
   e820Map,
   HIGH_MEMORY_GPA,
@@ -19,6 +20,7 @@ import { BOOT_MSRS } from '../arch/x86_64/msrs.ts';
 import { composeIdentityMap } from '../arch/x86_64/page-tables.ts';
 import { composePvhStartInfo } from '../arch/x86_64/pvh-start-info.ts';
 import { encodeRegs, patchSregs } from '../arch/x86_64/registers.ts';
+import { KVM_CAP_TSC_DEADLINE_TIMER } from '../kvm/capabilities.ts';
 import { checkKvmExtension, type KernelMode } from '../kvm/host.ts';
 import { KvmMemory } from '../kvm/memory.ts';
 import { type LoadedInitrd, loadInitrd } from '../loader/initrd.ts';
@@ -27,6 +29,7 @@ import { encodeCommandLine } from '../loader/kernel-cmdline.ts';
 import { type LoadSpace, placePieces } from '../loader/placement.ts';
 import type { Logger } from '../observability/logger.ts';
 import { cacheFolder } from '../util/cache-folder.ts';
+import { unwind } from '../util/unwind.ts';
 import type { BootMetrics } from './boot-metrics.ts';
 import { commandLine } from './command-line.ts';
 import { type MachineConfig, validateConfig } from './config.ts';
@@ -37,14 +40,13 @@ import { attachLegacyDevices, type SerialEnd } from './legacy-devices.ts';
 import { Machine } from './machine.ts';
 import { attachVirtioDevices } from './virtio-devices.ts';
 
-/** Linux UAPI, linux/kvm.h. */
-const KVM_CAP_TSC_DEADLINE_TIMER = 72;
-
 /** What a boot needs besides the configuration. */
 export interface BootContext {
   readonly console: SerialEnd;
   readonly logger: Logger;
   readonly metrics: BootMetrics;
+  /** Breaks the boot off: it rejects with the signal's reason, and nothing is left behind. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -52,7 +54,7 @@ export interface BootContext {
  * @throws TsvmError for whatever the host or the user has to mend; nothing is left behind then
  */
 export async function bootMachine(config: MachineConfig, context: BootContext): Promise<Machine> {
-  const { logger, metrics } = context;
+  const { logger, metrics, signal } = context;
   validateConfig(config);
   const kernelMode = chooseKernelMode(hostProfile(config.devicePath), config.engine);
   metrics.stage('host-probed');
@@ -63,19 +65,30 @@ export async function bootMachine(config: MachineConfig, context: BootContext): 
     endGpa: lowMemoryEnd(config.memoryBytes),
     endGpaMax: PCI_HOLE_GPA,
   };
+  const cache = cacheFolder();
   const kernel = await loadKernel({
     path: config.kernelPath,
     space,
-    cacheDirectory: join(cacheFolder(), 'kernels'),
+    ...(cache !== undefined && { cacheDirectory: join(cache, 'kernels') }),
+    ...(signal && { signal }),
   });
   for (const warning of kernel.warnings) logger.warn(warning);
   metrics.stage('kernel-loaded');
 
-  let initrd: LoadedInitrd | undefined;
-  let machine: Machine | undefined;
+  const images = new DisposableStack();
+  const undo = new AsyncDisposableStack();
+  undo.defer(() => images.dispose());
   try {
-    if (config.initrdPath !== undefined) initrd = loadInitrd(config.initrdPath, kernel, space);
-    machine = createMachine(config, kernelMode, logger);
+    images.defer(() => kernel.image.close());
+    let initrd: LoadedInitrd | undefined;
+    if (config.initrdPath !== undefined) {
+      const loaded = loadInitrd(config.initrdPath, kernel, space);
+      images.defer(() => loaded.image.close());
+      initrd = loaded;
+    }
+    signal?.throwIfAborted();
+    const machine = createMachine(config, kernelMode, logger);
+    undo.defer(() => machine.close());
     attachLegacyDevices(machine, config, context.console, metrics);
     const virtio = await attachVirtioDevices(machine, config);
     const commandLineText = commandLine(config, kernelMode, virtio);
@@ -84,18 +97,19 @@ export async function bootMachine(config: MachineConfig, context: BootContext): 
     const { memory } = machine;
     placePieces(kernel.pieces, kernel.image, memory, memory);
     if (initrd !== undefined) placePieces(initrd.pieces, initrd.image, memory, memory);
-    memory.write(COMMAND_LINE_GPA, encodeCommandLine(commandLineText, kernel.commandLineMaxBytes));
+    // However much the kernel says that it takes, no more has a place.
+    const lineMaxBytes = Math.min(kernel.commandLineMaxBytes, COMMAND_LINE_AREA_SIZE - 1);
+    memory.write(COMMAND_LINE_GPA, encodeCommandLine(commandLineText, lineMaxBytes));
     const rsdpGpa = describeHardware(memory, config, virtio);
     writeBootData(machine, config, kernel, initrd, rsdpGpa);
     setUpVcpus(machine, config, kernel);
+    images.dispose();
     metrics.stage('machine-ready');
     return machine;
   } catch (error) {
-    await machine?.close();
+    // What went wrong first is what is told; what goes wrong now is said besides.
+    await unwind(undo).catch((failure: unknown) => logger.error(String(failure)));
     throw error;
-  } finally {
-    kernel.image.close();
-    initrd?.image.close();
   }
 }
 
@@ -133,8 +147,13 @@ function writeBootData(
     memory.write(PVH_START_INFO_GPA, composePvhStartInfo({ ...content, gpa: PVH_START_INFO_GPA }));
     return;
   }
-  const { setupHeader } = entry;
-  memory.write(ZERO_PAGE_GPA, composeZeroPage({ ...content, ...(setupHeader && { setupHeader }) }));
+  const { setupHeader, codeGpa } = entry;
+  const zeroPage = composeZeroPage({
+    ...content,
+    ...(setupHeader && { setupHeader }),
+    ...(codeGpa !== undefined && { codeGpa }),
+  });
+  memory.write(ZERO_PAGE_GPA, zeroPage);
   memory.write(PAGE_TABLES_GPA, composeIdentityMap(PAGE_TABLES_GPA));
 }
 

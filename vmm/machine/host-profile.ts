@@ -3,9 +3,16 @@ import { join } from 'node:path';
 import { type KvmHost, probeKvm } from '../kvm/host.ts';
 import { cacheFolder } from '../util/cache-folder.ts';
 
-/** Identifies this boot of the host: another boot may come with another KVM module. */
-function bootId(): string {
-  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+/**
+ * Identifies this boot of the host: another boot may come with another KVM module. Undefined where
+ * /proc does not show it, as in some sandboxes.
+ */
+function bootId(): string | undefined {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return undefined;
+  }
 }
 
 /** What is remembered, and for which boot and device it holds. */
@@ -36,13 +43,15 @@ function readKnown(file: string): KnownHost | undefined {
 
 /**
  * Which kind of KVM this host has. Probed once a boot of the host and remembered in the user's
- * cache; a cache that cannot be written only means probing again.
+ * cache; where the boot has no id or the cache cannot be written, each start probes again.
  * @throws TsvmError `kvm-unavailable`
  */
 export function hostProfile(devicePath: string): KvmHost {
   const folder = cacheFolder();
+  if (folder === undefined) return probeKvm(devicePath);
   const file = join(folder, 'kvm-host.json');
   const boot = bootId();
+  if (boot === undefined) return probeKvm(devicePath);
   const known = readKnown(file);
   if (known?.bootId === boot && known.devicePath === devicePath) return known.host;
   const host = probeKvm(devicePath);

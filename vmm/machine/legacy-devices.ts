@@ -117,11 +117,13 @@ function attachSerial(machine: Machine, end: SerialEnd): void {
     onReceiveSpace: () => {
       if (feed()) end.resumeInput();
     },
+    onOutputFailure: (error) => machine.fail(error),
   });
   attach(machine, COM1_PORT, bank, serial);
-  end.startInput((bytes) => {
+  const receive = (bytes: Uint8Array): boolean => {
     waiting = Buffer.concat([waiting, bytes]);
     return feed();
-  });
+  };
+  end.startInput((bytes) => machine.contain(() => receive(bytes)) ?? false);
   machine.addDevice({ name: 'serial', poll: () => serial.drain(), close: () => serial.flush() });
 }

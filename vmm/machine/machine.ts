@@ -6,6 +6,8 @@ import type { KernelMode } from '../kvm/host.ts';
 import type { KvmMemory } from '../kvm/memory.ts';
 import { Vm } from '../kvm/vm.ts';
 import type { Logger } from '../observability/logger.ts';
+import { unwind } from '../util/unwind.ts';
+import { withAdvice } from './failure-advice.ts';
 
 /** Why a machine has stopped. */
 export type MachineEnd =
@@ -18,7 +20,7 @@ export type MachineEnd =
   | { readonly reason: 'triple-fault' }
   /** The host stopped it. */
   | { readonly reason: 'stopped' }
-  /** A vCPU cannot go on, and that is ours or the host's fault. */
+  /** A vCPU cannot go on, or a device or a sink of its failed: ours or the host's fault. */
   | { readonly reason: 'failed'; readonly message: string };
 
 /** Legal transitions. A machine never leaves `stopped`: a reboot is a new machine. */
@@ -38,7 +40,10 @@ export interface MachineDevice {
   readonly name: string;
   /** Looks at what the vCPU threads left for it; called on each wake. */
   poll?(): void;
-  /** Ends its I/O; resolves when nothing of it touches guest memory any more. */
+  /**
+   * Ends its I/O; resolves when nothing of it touches guest memory any more. Devices are closed in
+   * the reverse of the order in which they were added.
+   */
   close?(): Promise<void>;
   statistics?(): Readonly<Record<string, number>>;
 }
@@ -66,8 +71,12 @@ export class Machine {
   #panicTimer: NodeJS.Timeout | undefined;
   #panicked = false;
   #closing: Promise<void> | undefined;
-  /** Called once the vCPUs have parked, while a pause is under way. */
-  #onParked: (() => void) | undefined;
+  /** Called once the vCPUs have parked. */
+  readonly #onParked: (() => void)[] = [];
+  /** A pause has been asked for, and the vCPUs have not parked yet. */
+  #pausing = false;
+  /** What the machine has opened, to be released in reverse. */
+  readonly #resources = new AsyncDisposableStack();
 
   constructor(options: MachineOptions) {
     this.memory = options.memory;
@@ -78,6 +87,8 @@ export class Machine {
       pvmGpa: PVM_REGION_GPA,
       onWake: () => this.#onWake(),
     });
+    this.own(() => this.memory.close());
+    this.own(() => this.vm.close());
     const { promise, resolve } = Promise.withResolvers<MachineEnd>();
     this.ended = promise;
     this.#resolveEnd = resolve;
@@ -89,6 +100,37 @@ export class Machine {
 
   addDevice(device: MachineDevice): void {
     this.#devices.push(device);
+    const { close } = device;
+    if (close !== undefined) this.own(() => close.call(device));
+  }
+
+  /**
+   * Takes over a resource as soon as it is opened: `release` is called when the machine is closed,
+   * the last resource first, whatever fails before.
+   */
+  own(release: () => void | Promise<void>): void {
+    this.#resources.defer(async () => release());
+  }
+
+  /**
+   * Runs what a thread, a timer or a sink has called. What it throws ends the machine, with the
+   * reason: otherwise nobody would be told, and a vCPU would wait for ever.
+   */
+  contain<T>(action: () => T): T | undefined {
+    try {
+      return action();
+    } catch (error) {
+      this.fail(error);
+      return undefined;
+    }
+  }
+
+  /** Ends the machine: a part of it does not work any more. */
+  fail(error: unknown): void {
+    const known = error instanceof TsvmError;
+    const text = error instanceof Error && !known ? error.stack : undefined;
+    const message = text ?? (error instanceof Error ? error.message : String(error));
+    this.#end({ reason: 'failed', message: known ? message : `a device failed: ${message}` });
   }
 
   /** Starts the vCPUs. */
@@ -100,16 +142,14 @@ export class Machine {
   /** Stops the vCPUs between two instructions; resolves when all have. */
   async pause(): Promise<void> {
     this.#enter('paused');
-    const parked = new Promise<void>((resolve) => {
-      this.#onParked = resolve;
-    });
+    this.#pausing = true;
     this.vm.pause();
-    this.#checkParked();
-    await parked;
+    await this.#parked();
+    this.#pausing = false;
   }
 
   resume(): void {
-    if (this.#state !== 'paused' || this.#onParked !== undefined) {
+    if (this.#state !== 'paused' || this.#pausing) {
       throw new TsvmError('wrong-state', `a ${this.#state} machine cannot be resumed: pause it`);
     }
     this.#enter('running');
@@ -146,19 +186,20 @@ export class Machine {
     return all;
   }
 
-  /** Ends the machine if it has not, waits for its I/O and frees all it has. Idempotent. */
+  /**
+   * Ends the machine if it has not, waits for its I/O and frees all it has, whatever fails on the
+   * way. Idempotent. Rejects with the failure, or with an AggregateError of several.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
   async #close(): Promise<void> {
-    // No vCPU runs from here on, so that no device gets new work while it ends the old.
     this.stop();
-    // In order: a disk's file is closed after the device that uses it.
-    for (const device of this.#devices) await device.close?.();
-    this.vm.close();
-    this.memory.close();
+    // No device gets new work while it ends the old.
+    await this.#parked();
+    await unwind(this.#resources);
   }
 
   #enter(state: MachineState): void {
@@ -173,26 +214,40 @@ export class Machine {
     if (this.#state === 'stopped') return;
     clearTimeout(this.#panicTimer);
     this.#enter('stopped');
-    this.vm.pause();
+    // `stopped` is final: should this fail too, the first reason is the one that counts.
+    this.contain(() => this.vm.pause());
     // What the guest wrote last is in the rings still.
-    for (const device of this.#devices) device.poll?.();
-    this.#resolveEnd(end);
+    let reason = end;
+    for (const device of this.#devices) {
+      try {
+        device.poll?.();
+      } catch (error) {
+        if (reason.reason !== 'failed') reason = { reason: 'failed', message: String(error) };
+      }
+    }
+    this.#resolveEnd(reason);
   }
 
   /** Serves whatever the threads have left since the last wake. */
   #onWake(): void {
     for (const slot of this.vm.slots) {
-      if (slot.pending) this.#serve(slot);
+      if (slot.pending) this.contain(() => this.#serve(slot));
     }
-    for (const device of this.#devices) device.poll?.();
+    for (const device of this.#devices) this.contain(() => device.poll?.());
     this.#checkParked();
   }
 
+  /** Resolves when no vCPU runs any more, after the order to park. */
+  #parked(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#onParked.push(resolve);
+    this.#checkParked();
+    return promise;
+  }
+
   #checkParked(): void {
-    if (this.#onParked === undefined || !this.vm.parked) return;
-    const onParked = this.#onParked;
-    this.#onParked = undefined;
-    onParked();
+    if (this.#onParked.length === 0 || !this.vm.parked) return;
+    for (const onParked of this.#onParked.splice(0)) onParked();
   }
 
   #serve(slot: ExitSlot): void {
@@ -211,7 +266,7 @@ export class Machine {
         this.#end(this.#panicked ? { reason: 'panic' } : { reason: 'triple-fault' });
         return;
       case 'failed':
-        this.#end({ reason: 'failed', message: this.vm.failureText(slot.cpu) });
+        this.#end({ reason: 'failed', message: withAdvice(this.vm.failureText(slot.cpu)) });
         return;
       case 'none':
         return;
@@ -224,7 +279,7 @@ export class Machine {
       () => {
         if (this.#state !== 'stopped') this.vm.completeExit(slot);
       },
-      (error: unknown) => this.#end({ reason: 'failed', message: String(error) }),
+      (error: unknown) => this.fail(error),
     );
   }
 }

@@ -72,12 +72,19 @@ async function attachDisk(
     format: diskFormat(path, format),
     hostFiles: hostFiles(),
   });
-  const failures = new RateLimit();
-  const disk = new KvmDisk(backend, () =>
-    resolveScriptRequests(disk, backend, (error) =>
-      failures.log(machine.logger.warn, `${path}: a request failed: ${String(error)}`),
-    ),
-  );
+  machine.own(() => backend.close());
+  // A full disk fails request after request: once is enough.
+  const failures = new RateLimit(1, 60_000);
+  const tell = (problem: string) =>
+    failures.log(machine.logger.warn, `${path}: ${problem}; the guest is told of an I/O error`);
+  const serve = () => {
+    const failure = disk.takeFailure();
+    if (failure !== undefined) tell(failure);
+    const onError = (error: unknown) => tell(error instanceof Error ? error.message : `${error}`);
+    resolveScriptRequests(disk, backend, onError, (error) => machine.fail(error));
+  };
+  const disk = new KvmDisk(backend, () => machine.contain(serve));
+  machine.own(() => disk.close());
   attachMmio(machine, slot, queueCount, (host) => {
     return new BlockDevice({
       name,
@@ -87,13 +94,6 @@ async function attachDisk(
       serialId: name,
       createWorker: blockWorker(host, disk, engine),
     });
-  });
-  machine.addDevice({
-    name: `${name}-backend`,
-    close: async () => {
-      disk.close();
-      backend.close();
-    },
   });
   return slot;
 }
@@ -116,6 +116,7 @@ function attachMmio(
     interrupt,
     bank,
     statusWord: MMIO_INTERRUPT_STATUS_WORD,
+    contain: (action) => machine.contain(action),
   });
   const guestErrors = new RateLimit();
   const transport = new MmioTransport({

@@ -71,6 +71,20 @@ void disk_set_size(struct disk *disk, uint64_t size)
     __atomic_store_n(&disk->size, size, __ATOMIC_RELAXED);
 }
 
+void disk_note_failure(struct disk *disk, enum disk_op op, int error)
+{
+    uint32_t failure = (uint32_t)op << 16 | (uint32_t)-error;
+    if (__atomic_exchange_n(&disk->failure, failure, __ATOMIC_RELAXED) == 0)
+        wake_notify(&disk->wake);
+}
+
+int disk_take_failure(struct disk *disk, enum disk_op *op)
+{
+    uint32_t failure = __atomic_exchange_n(&disk->failure, 0, __ATOMIC_RELAXED);
+    *op = (enum disk_op)(failure >> 16);
+    return (int)(failure & 0xffff);
+}
+
 void disk_set_scripted(struct disk *disk, unsigned scripted)
 {
     /* Release, with the acquire of the look: a flush that finds the bit clear finds the extents

@@ -37,7 +37,8 @@ struct disk {
     uint64_t size; /* bytes; atomic */
     bool read_only;
     unsigned scripted; /* enum disk_scripted; atomic */
-    struct wake wake;  /* script requests have arrived, or spare space is low */
+    struct wake wake;  /* script requests have arrived, spare space is low, or a call has failed */
+    uint32_t failure;  /* the last that the script has not taken: op << 16 | errno, or 0; atomic */
 
     pthread_mutex_t lock;             /* protects all below and the sessions' `answered` */
     struct disk_request_list arrived; /* the script has not taken them yet */
@@ -73,6 +74,15 @@ static inline uint64_t disk_size(const struct disk *disk)
 
 void disk_session_init(struct disk_session *session, struct disk *disk, struct io_engine *engine,
                        int answer_event);
+
+/* For disk_request.c: a call of the host has failed for a request, which ends with an error. */
+void disk_note_failure(struct disk *disk, enum disk_op op, int error);
+
+/*
+ * Takes the last failure of the host's since this was asked. Returns its errno, positive, and what
+ * was being done, or 0 when there was none.
+ */
+int disk_take_failure(struct disk *disk, enum disk_op *op);
 
 /* Starts a request; `done` may be called before this returns. What it submits is not sent yet. */
 void disk_submit(struct disk_session *session, struct disk_request *request);

@@ -107,6 +107,8 @@ static void piece_done(struct io_op *io, int error)
     if (request->step == DISK_DISCARD && is_unsupported(error))
         error =
             0; /* a discard is a hint, and a host that cannot follow it has done nothing wrong */
+    if (error < 0)
+        disk_note_failure(request->session->disk, request->step, error);
     if (piece_end(request, error))
         disk_request_advance(request);
 }

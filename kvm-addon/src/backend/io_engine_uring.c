@@ -75,13 +75,28 @@ static int ring_create(struct io_uring *ring)
     return 0;
 }
 
+/* By the thread that will serve the ring. Returns 0 or -errno. */
+static int ring_enable(struct io_uring *ring)
+{
+    /* io_uring_enable_rings(3), which liburing 2.3 declares but does not export. */
+    long result =
+        syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    return result < 0 ? -errno : 0;
+}
+
+/* Each of the three system calls may be refused to this process (seccomp) while others are not. */
 bool io_engine_probe_io_uring(void)
 {
     struct io_uring ring;
     if (ring_create(&ring) < 0)
         return false;
+    bool works = false;
+    if (ring_enable(&ring) == 0) {
+        io_uring_prep_nop(io_uring_get_sqe(&ring));
+        works = io_uring_submit_and_wait(&ring, 1) == 1 && io_uring_cq_ready(&ring) == 1;
+    }
     io_uring_queue_exit(&ring);
-    return true;
+    return works;
 }
 
 /* Hands entries over. */
@@ -119,8 +134,8 @@ static void watch_arm(struct io_engine_uring *engine, unsigned index)
 static void uring_attach(struct io_engine *base)
 {
     struct io_engine_uring *engine = engine_of(base);
-    /* io_uring_enable_rings(3), which liburing 2.3 declares but does not export. */
-    syscall(SYS_io_uring_register, engine->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    /* The probe has shown that it works. */
+    ring_enable(&engine->ring);
     /* Spares the kernel a look-up of the ring's descriptor in each call; not needed to work. */
     io_uring_register_ring_fd(&engine->ring);
     for (unsigned i = 0; i < engine->watch_count; i++)

@@ -1,7 +1,6 @@
 #include "host_probe.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "cpuid.h"
 #include "vm.h"
 
 #define PAGE_LENGTH 4096u
@@ -25,12 +25,10 @@ enum { PAGE_PML4, PAGE_PDPT, PAGE_DIRECTORY, PAGE_CODE, PAGES };
 #define OPCODE_INT3 0xcc
 
 struct probe {
-    int kvm_fd;
-    int vm_fd;
+    struct vm vm;
     int vcpu_fd;
     uint8_t *memory;
     struct kvm_run *run;
-    size_t run_size;
 };
 
 static void fill_memory(uint8_t *memory)
@@ -44,58 +42,57 @@ static void fill_memory(uint8_t *memory)
     memset(memory + PAGE_CODE * PAGE_LENGTH, OPCODE_INT3, PAGE_LENGTH);
 }
 
-static int create(struct probe *probe, const char *device_path)
+static bool create(struct probe *probe, const char *device_path, struct vm_error *failed)
 {
-    probe->kvm_fd = open(device_path, O_RDWR | O_CLOEXEC);
-    if (probe->kvm_fd < 0)
-        return -errno;
-    int run_size = ioctl(probe->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
-    if (run_size < (int)sizeof *probe->run)
-        return run_size < 0 ? -errno : -EINVAL;
-    probe->run_size = (size_t)run_size;
-    probe->vm_fd = kvm_create_vm(probe->kvm_fd);
-    if (probe->vm_fd < 0)
-        return probe->vm_fd;
+    struct vm *vm = &probe->vm;
+    if (!vm_create(vm, device_path, failed))
+        return false;
     probe->memory =
         mmap(NULL, PAGES * PAGE_LENGTH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (probe->memory == MAP_FAILED)
-        return -errno;
+        return vm_fail(failed, "mmap", -errno);
     fill_memory(probe->memory);
     struct kvm_userspace_memory_region slot = {
         .memory_size = PAGES * PAGE_LENGTH,
         .userspace_addr = (uintptr_t)probe->memory,
     };
-    if (ioctl(probe->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
-        return -errno;
-    probe->vcpu_fd = ioctl(probe->vm_fd, KVM_CREATE_VCPU, 0);
+    TRY_IOCTL(failed, vm->fd, KVM_SET_USER_MEMORY_REGION, &slot);
+    probe->vcpu_fd = ioctl(vm->fd, KVM_CREATE_VCPU, 0);
     if (probe->vcpu_fd < 0)
-        return -errno;
-    probe->run = mmap(NULL, probe->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, probe->vcpu_fd, 0);
-    return probe->run == MAP_FAILED ? -errno : 0;
+        return vm_fail(failed, "KVM_CREATE_VCPU", -errno);
+    probe->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, probe->vcpu_fd, 0);
+    return probe->run != MAP_FAILED || vm_fail(failed, "mmap", -errno);
 }
 
 static void destroy(struct probe *probe)
 {
     if (probe->run != MAP_FAILED)
-        munmap(probe->run, probe->run_size);
+        munmap(probe->run, probe->vm.run_size);
     if (probe->vcpu_fd >= 0)
         close(probe->vcpu_fd);
-    if (probe->vm_fd >= 0)
-        close(probe->vm_fd);
+    vm_destroy(&probe->vm);
     if (probe->memory != MAP_FAILED)
         munmap(probe->memory, PAGES * PAGE_LENGTH);
-    if (probe->kvm_fd >= 0)
-        close(probe->kvm_fd);
+}
+
+/* Comes before the registers: KVM refuses the state of long mode without it (cpuid.h). */
+static bool set_cpuid(struct probe *probe, struct vm_error *failed)
+{
+    struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX];
+    int count = kvm_get_supported_cpuid(probe->vm.kvm_fd, entries);
+    if (count < 0)
+        return vm_fail(failed, "KVM_GET_SUPPORTED_CPUID", count);
+    int error = kvm_set_cpuid(probe->vcpu_fd, entries, (size_t)count);
+    return error == 0 || vm_fail(failed, "KVM_SET_CPUID2", error);
 }
 
 /* 64-bit mode at CPL 0, and no IDT: INT3 can only end in a shutdown, if the CPU executes it. */
-static int set_registers(struct probe *probe)
+static bool set_registers(struct probe *probe, struct vm_error *failed)
 {
     struct kvm_sregs sregs;
     struct kvm_regs regs = {.rip = PAGE_CODE * PAGE_LENGTH, .rflags = 2};
 
-    if (ioctl(probe->vcpu_fd, KVM_GET_SREGS, &sregs) < 0)
-        return -errno;
+    TRY_IOCTL(failed, probe->vcpu_fd, KVM_GET_SREGS, &sregs);
     sregs.cr0 = CR0_PE_NE_PG;
     sregs.cr3 = PAGE_PML4 * PAGE_LENGTH;
     sregs.cr4 = CR4_PAE;
@@ -106,35 +103,32 @@ static int set_registers(struct probe *probe)
     sregs.ss = (struct kvm_segment){
         .limit = 0xffffffff, .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1};
     sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss;
-    if (ioctl(probe->vcpu_fd, KVM_SET_SREGS, &sregs) < 0 ||
-        ioctl(probe->vcpu_fd, KVM_SET_REGS, &regs) < 0)
-        return -errno;
-    return 0;
+    TRY_IOCTL(failed, probe->vcpu_fd, KVM_SET_SREGS, &sregs);
+    TRY_IOCTL(failed, probe->vcpu_fd, KVM_SET_REGS, &regs);
+    return true;
 }
 
-static int run(struct probe *probe)
+static bool run(struct probe *probe, enum kvm_host *host, struct vm_error *failed)
 {
     int result;
     do {
         result = ioctl(probe->vcpu_fd, KVM_RUN, 0);
     } while (result < 0 && errno == EINTR);
     if (result < 0)
-        return -errno;
+        return vm_fail(failed, "KVM_RUN", -errno);
     bool refused = probe->run->exit_reason == KVM_EXIT_INTERNAL_ERROR &&
                    probe->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION;
-    return refused ? KVM_HOST_PVM : KVM_HOST_HARDWARE;
+    *host = refused ? KVM_HOST_PVM : KVM_HOST_HARDWARE;
+    return true;
 }
 
-int kvm_host_probe(const char *device_path)
+bool kvm_host_probe(const char *device_path, enum kvm_host *host, struct vm_error *failed)
 {
     struct probe probe = {
-        .kvm_fd = -1, .vm_fd = -1, .vcpu_fd = -1, .memory = MAP_FAILED, .run = MAP_FAILED};
+        .vm = {.kvm_fd = -1, .fd = -1}, .vcpu_fd = -1, .memory = MAP_FAILED, .run = MAP_FAILED};
 
-    int result = create(&probe, device_path);
-    if (result == 0)
-        result = set_registers(&probe);
-    if (result == 0)
-        result = run(&probe);
+    bool probed = create(&probe, device_path, failed) && set_cpuid(&probe, failed) &&
+                  set_registers(&probe, failed) && run(&probe, host, failed);
     destroy(&probe);
-    return result;
+    return probed;
 }

@@ -2,6 +2,10 @@
 #ifndef TSVM_HOST_PROBE_H
 #define TSVM_HOST_PROBE_H
 
+#include <stdbool.h>
+
+#include "vm_error.h"
+
 enum kvm_host {
     KVM_HOST_HARDWARE, /* VT-x or AMD-V: guests run natively */
     KVM_HOST_PVM,      /* kvm-pvm: an instruction emulator executes CPL 0 (vcpu/pvm_compat.h) */
@@ -9,8 +13,8 @@ enum kvm_host {
 
 /*
  * Runs INT3 at CPL 0 in a throw-away VM, which takes about a millisecond: hardware takes the
- * exception, the emulator of kvm-pvm refuses the instruction. Returns a kvm_host or -errno.
+ * exception, the emulator of kvm-pvm refuses the instruction. False: `failed` says why.
  */
-int kvm_host_probe(const char *device_path);
+bool kvm_host_probe(const char *device_path, enum kvm_host *host, struct vm_error *failed);
 
 #endif

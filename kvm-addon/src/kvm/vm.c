@@ -7,19 +7,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static bool fail(struct vm_error *failed, const char *call, int error)
-{
-    *failed = (struct vm_error){.call = call, .error = error};
-    return false;
-}
-
-/* ioctl() with the failure recorded under the request's own name. */
-#define TRY_IOCTL(fd, request, argument)                                                           \
-    do {                                                                                           \
-        if (ioctl(fd, request, argument) < 0)                                                      \
-            return fail(failed, #request, -errno);                                                 \
-    } while (0)
-
 int kvm_create_vm(int kvm_fd)
 {
     int fd;
@@ -33,16 +20,17 @@ static bool open_device(struct vm *vm, const char *device_path, struct vm_error 
 {
     vm->kvm_fd = open(device_path, O_RDWR | O_CLOEXEC);
     if (vm->kvm_fd < 0)
-        return fail(failed, "open", -errno);
+        return vm_fail(failed, "open", -errno);
+    /* Any other number is another API: it has been 12 since Linux 2.6.22. */
     if (ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
-        return fail(failed, "KVM_GET_API_VERSION", -EINVAL);
+        return vm_fail(failed, "KVM_GET_API_VERSION", -ENOTTY);
     int run_size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
     if (run_size < (int)sizeof(struct kvm_run))
-        return fail(failed, "KVM_GET_VCPU_MMAP_SIZE", run_size < 0 ? -errno : -EINVAL);
+        return vm_fail(failed, "KVM_GET_VCPU_MMAP_SIZE", run_size < 0 ? -errno : -EINVAL);
     vm->run_size = (size_t)run_size;
     vm->fd = kvm_create_vm(vm->kvm_fd);
     if (vm->fd < 0)
-        return fail(failed, "KVM_CREATE_VM", vm->fd);
+        return vm_fail(failed, "KVM_CREATE_VM", vm->fd);
     return true;
 }
 
@@ -55,7 +43,7 @@ static bool add_memory(struct vm *vm, const struct guest_memory *memory, struct 
             .memory_size = memory->regions[i].size,
             .userspace_addr = (uintptr_t)memory->regions[i].hva,
         };
-        TRY_IOCTL(vm->fd, KVM_SET_USER_MEMORY_REGION, &slot);
+        TRY_IOCTL(failed, vm->fd, KVM_SET_USER_MEMORY_REGION, &slot);
     }
     return true;
 }
@@ -64,10 +52,10 @@ static bool add_chips(struct vm *vm, struct vm_error *failed)
 {
     uint64_t identity_map = VM_IDENTITY_MAP_GPA;
     struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
-    TRY_IOCTL(vm->fd, KVM_SET_TSS_ADDR, VM_TSS_GPA);
-    TRY_IOCTL(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
-    TRY_IOCTL(vm->fd, KVM_CREATE_IRQCHIP, 0);
-    TRY_IOCTL(vm->fd, KVM_CREATE_PIT2, &pit);
+    TRY_IOCTL(failed, vm->fd, KVM_SET_TSS_ADDR, VM_TSS_GPA);
+    TRY_IOCTL(failed, vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
+    TRY_IOCTL(failed, vm->fd, KVM_CREATE_IRQCHIP, 0);
+    TRY_IOCTL(failed, vm->fd, KVM_CREATE_PIT2, &pit);
     return true;
 }
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "../memory/guest_memory.h"
+#include "vm_error.h"
 
 /* Where KVM may put the pages that VT-x needs in real mode; both lie in the device hole. */
 #define VM_TSS_GPA 0xfffbd000u
@@ -18,12 +19,6 @@ struct vm {
     int kvm_fd;
     int fd;
     size_t run_size; /* bytes of a vCPU's struct kvm_run mapping */
-};
-
-/* A failed call: which one, and the negative errno. `call` is a string literal. */
-struct vm_error {
-    const char *call;
-    int error;
 };
 
 /*

@@ -1,6 +1,7 @@
 #include "disk.h"
 
 #include <cerrno>
+#include <cstring>
 
 #include "arguments.h"
 #include "error.h"
@@ -70,6 +71,7 @@ Napi::Function NativeDisk::define(Napi::Env env)
                            InstanceMethod<&NativeDisk::set_claiming>("setClaiming"),
                            InstanceMethod<&NativeDisk::take_claims>("takeClaims"),
                            InstanceMethod<&NativeDisk::take_script_requests>("takeScriptRequests"),
+                           InstanceMethod<&NativeDisk::take_failure>("takeFailure"),
                            InstanceMethod<&NativeDisk::retry>("retry"),
                            InstanceMethod<&NativeDisk::finish>("finish"),
                            InstanceMethod<&NativeDisk::copy_write_data>("copyWriteData"),
@@ -256,6 +258,22 @@ Napi::Value NativeDisk::take_script_requests(const Napi::CallbackInfo &info)
         requests.Set(requests.Length(), request);
     }
     return requests;
+}
+
+Napi::Value NativeDisk::take_failure(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    enum disk_op op;
+    int error = open_ ? disk_take_failure(&disk_, &op) : 0;
+    if (error == 0)
+        return env.Undefined();
+    const char *name = strerrorname_np(error);
+    const char *description = strerrordesc_np(error);
+    Napi::Object failure = Napi::Object::New(env);
+    failure.Set("op", op_name(op));
+    failure.Set("code", name ? name : "UNKNOWN");
+    failure.Set("description", description ? description : "unknown error");
+    return failure;
 }
 
 Napi::Value NativeDisk::retry(const Napi::CallbackInfo &info)

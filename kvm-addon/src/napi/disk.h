@@ -37,6 +37,7 @@ class NativeDisk : public Napi::ObjectWrap<NativeDisk>
     Napi::Value set_claiming(const Napi::CallbackInfo &info);
     Napi::Value take_claims(const Napi::CallbackInfo &info);
     Napi::Value take_script_requests(const Napi::CallbackInfo &info);
+    Napi::Value take_failure(const Napi::CallbackInfo &info);
     Napi::Value retry(const Napi::CallbackInfo &info);
     Napi::Value finish(const Napi::CallbackInfo &info);
     Napi::Value copy_write_data(const Napi::CallbackInfo &info);

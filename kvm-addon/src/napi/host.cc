@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
+#include <vector>
 
 #include "arguments.h"
 #include "error.h"
@@ -14,8 +16,10 @@ extern "C" {
 #include "../backend/io_engine.h"
 #include "../kvm/host_probe.h"
 #include "../pvm/engine_probe.h"
+#include "../util/end_deadline.h"
 #include "../util/file_lock.h"
 #include "../util/file_space.h"
+#include "../util/terminal.h"
 #include "../util/write_now.h"
 }
 
@@ -25,9 +29,10 @@ static Napi::Value probe_host(const Napi::CallbackInfo &info)
     std::string path;
     if (!to_string(info[0], &path))
         return Napi::Value();
-    int host = kvm_host_probe(path.c_str());
-    if (host < 0)
-        return throw_errno(env, host, "kvm_host_probe");
+    enum kvm_host host;
+    struct vm_error failed;
+    if (!kvm_host_probe(path.c_str(), &host, &failed))
+        return throw_errno(env, failed.error, failed.call);
     Napi::Object result = Napi::Object::New(env);
     int works = host == KVM_HOST_PVM ? engine_probe(path.c_str()) : 0;
     if (works < 0)
@@ -152,7 +157,69 @@ static Napi::Value write_bytes_now(const Napi::CallbackInfo &info)
     size_t length;
     if (!to_fd(info[0], &fd) || !to_bytes(info[1], &bytes, &length))
         return Napi::Value();
-    return Napi::Number::New(info.Env(), (double)write_now(fd, bytes, length));
+    ssize_t written = write_now(fd, bytes, length);
+    if (written < 0)
+        return throw_errno(info.Env(), (int)written, "pwritev2");
+    return Napi::Number::New(info.Env(), (double)written);
+}
+
+static Napi::Value make_terminal_raw(const Napi::CallbackInfo &info)
+{
+    int fd;
+    if (!to_fd(info[0], &fd))
+        return Napi::Value();
+    struct termios saved;
+    int error = terminal_make_raw(fd, &saved);
+    if (error < 0)
+        return throw_errno(info.Env(), error, "tcsetattr");
+    return Napi::Buffer<uint8_t>::Copy(info.Env(), reinterpret_cast<uint8_t *>(&saved),
+                                       sizeof saved);
+}
+
+static Napi::Value is_terminal_ours(const Napi::CallbackInfo &info)
+{
+    int fd;
+    if (!to_fd(info[0], &fd))
+        return Napi::Value();
+    return Napi::Boolean::New(info.Env(), terminal_is_ours(fd));
+}
+
+static Napi::Value restore_terminal(const Napi::CallbackInfo &info)
+{
+    int fd;
+    const uint8_t *bytes;
+    size_t length;
+    if (!to_fd(info[0], &fd) || !to_bytes(info[1], &bytes, &length))
+        return Napi::Value();
+    struct termios saved;
+    if (length != sizeof saved)
+        return throw_errno(info.Env(), EINVAL, "tcsetattr");
+    memcpy(&saved, bytes, sizeof saved);
+    int error = terminal_restore(fd, &saved);
+    if (error < 0)
+        return throw_errno(info.Env(), error, "tcsetattr");
+    return info.Env().Undefined();
+}
+
+static Napi::Value set_end_deadline(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    uint32_t grace_ms;
+    if (!info[0].IsArray())
+        return throw_type_error(env, "an array of signal numbers is expected");
+    if (!to_u32(info[1], &grace_ms))
+        return Napi::Value();
+    std::vector<int> signals;
+    for (uint32_t i = 0; i < info[0].As<Napi::Array>().Length(); i++) {
+        int number;
+        if (!to_fd(info[0].As<Napi::Array>().Get(i), &number))
+            return Napi::Value();
+        signals.push_back(number);
+    }
+    int error = end_deadline_set(signals.data(), signals.size(), grace_ms);
+    if (error < 0)
+        return throw_errno(env, error, "sigaction");
+    return env.Undefined();
 }
 
 void define_host_functions(Napi::Env env, Napi::Object exports)
@@ -167,4 +234,8 @@ void define_host_functions(Napi::Env env, Napi::Object exports)
     exports.Set("allocateFile", Napi::Function::New(env, allocate_file, "allocateFile"));
     exports.Set("zeroFile", Napi::Function::New(env, zero_file, "zeroFile"));
     exports.Set("writeNow", Napi::Function::New(env, write_bytes_now, "writeNow"));
+    exports.Set("makeTerminalRaw", Napi::Function::New(env, make_terminal_raw, "makeTerminalRaw"));
+    exports.Set("isTerminalOurs", Napi::Function::New(env, is_terminal_ours, "isTerminalOurs"));
+    exports.Set("restoreTerminal", Napi::Function::New(env, restore_terminal, "restoreTerminal"));
+    exports.Set("setEndDeadline", Napi::Function::New(env, set_end_deadline, "setEndDeadline"));
 }

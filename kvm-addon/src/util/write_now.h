@@ -3,12 +3,13 @@
 #define TSVM_WRITE_NOW_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 /*
  * Writes as many bytes as a pipe or a socket takes without waiting, in whatever mode `fd` is, which
- * is shared with other processes. Returns how many: 0 too when the file cannot do this or failed,
- * which the caller learns from an ordinary write.
+ * is shared with other processes. Returns how many, 0 when there is no room now, or -errno:
+ * -EOPNOTSUPP for a file that cannot be written to in this way.
  */
-size_t write_now(int fd, const void *bytes, size_t length);
+ssize_t write_now(int fd, const void *bytes, size_t length);
 
 #endif

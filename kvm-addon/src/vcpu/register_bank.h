@@ -29,7 +29,7 @@ struct register_bank {
         words[REGISTER_BANK_WORDS_MAX]; /* atomics: queue threads and JavaScript use them too */
     uint32_t word_count;
     struct interrupt_line *interrupt; /* or NULL */
-    struct wake wake; /* the ring went from empty to not empty */
+    struct wake wake;                 /* the ring went from empty to not empty */
 
     pthread_mutex_t lock; /* protects all below */
     struct tsvm_register registers[REGISTER_BANK_REGISTERS_MAX];

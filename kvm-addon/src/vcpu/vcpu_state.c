@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "../kvm/cpuid.h"
 #include "../pvm/cpuid.h"
 #include "../pvm/state.h"
 
@@ -46,12 +47,7 @@ int vcpu_set_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, const 
     return ioctl(vcpu->fd, kind->set, state) < 0 ? -errno : 0;
 }
 
-/* KVM's structures that end in an array, with room for all of it. */
-struct cpuid_list {
-    struct kvm_cpuid2 header;
-    struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX];
-};
-
+/* struct kvm_msrs with room for all of the array that it ends in. */
 struct msr_list {
     struct kvm_msrs header;
     struct kvm_msr_entry entries[MSRS_MAX];
@@ -59,14 +55,9 @@ struct msr_list {
 
 int vcpu_supported_cpuid(const struct vcpu *vcpu, struct kvm_cpuid_entry2 *entries)
 {
-    const struct vm *vm = vcpu->group->vm;
     if (vcpu->cpu)
         return cpuid_supported(vcpu->cpu, entries);
-    struct cpuid_list list = {.header.nent = CPUID_ENTRIES_MAX};
-    if (ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, &list) < 0)
-        return -errno;
-    memcpy(entries, list.entries, list.header.nent * sizeof *entries);
-    return (int)list.header.nent;
+    return kvm_get_supported_cpuid(vcpu->group->vm->kvm_fd, entries);
 }
 
 int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, size_t count)
@@ -75,9 +66,7 @@ int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, si
         return -E2BIG;
     if (vcpu->cpu)
         return cpuid_set(vcpu->cpu, entries, (unsigned)count);
-    struct cpuid_list list = {.header.nent = (uint32_t)count};
-    memcpy(list.entries, entries, count * sizeof *entries);
-    return ioctl(vcpu->fd, KVM_SET_CPUID2, &list) < 0 ? -errno : 0;
+    return kvm_set_cpuid(vcpu->fd, entries, count);
 }
 
 /* KVM stops at the first MSR that it does not have, and answers how many it did. */

@@ -1,6 +1,10 @@
 /*
  * The architectural state of a vCPU that is not running, as KVM's own structures.
  *
+ * KVM checks some of it against what is already there, so the order matters: CPUID (kvm/cpuid.h),
+ * sregs (CR4.OSXSAVE, the local APIC's base and mode), xcrs, xsave, lapic, MSRs (the TSC deadline
+ * needs the local APIC's timer), then the rest in any order.
+ *
  * Here and not in the C++ layer: in C++ the UAPI's flexible arrays make structures longer, and with
  * them the numbers of the ioctls.
  */
@@ -13,8 +17,6 @@
 
 #include "vcpu.h"
 
-/* Enough for every leaf that KVM reports; it answers -E2BIG when it is not. */
-#define CPUID_ENTRIES_MAX 256
 /* KVM_GET_MSRS and KVM_SET_MSRS take as many in one call. */
 #define MSRS_MAX 255
 /* The largest structure of all kinds, bytes. */

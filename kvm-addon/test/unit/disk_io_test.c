@@ -1,4 +1,5 @@
 /* Disk requests on real files, with both engines. */
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -60,14 +61,21 @@ static void read_past_the_end_of_the_file_fails(int (*create)(struct io_engine *
     close(fd);
 }
 
+/* The driver is told, and the script: it is woken for the first failure, and learns of the last. */
 static void failing_write_is_reported(int (*create)(struct io_engine **))
 {
     struct setup s;
     static uint8_t data[4096];
+    enum disk_op op;
     int fd = open("/dev/null", O_RDONLY);
     setup_init(&s, create, 8192);
     push(&s, 0, 8192, fd, 0, 0);
+    CHECK(disk_take_failure(&s.disk, &op) == 0 && s.wakes == 0);
+    CHECK(run(&s, DISK_READ, 0, 4096, data) == -EIO);
     CHECK(run(&s, DISK_WRITE, 0, 4096, data) == -EBADF);
+    CHECK(s.wakes == 1);
+    CHECK(disk_take_failure(&s.disk, &op) == EBADF && op == DISK_WRITE);
+    CHECK(disk_take_failure(&s.disk, &op) == 0);
     setup_free(&s);
     close(fd);
 }

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include "../check.h"
+#include "../emulated_cpu.h"
 #include "pvm_fake.h"
 
 /*
@@ -32,6 +33,7 @@ __asm__(".pushsection .rodata\n"
 extern const uint8_t native_enter[], native_leave[], native_end[];
 
 static uint8_t *native_code;
+static bool emulated;
 
 static void execute_natively(const uint8_t *insn, size_t length, struct kvm_regs *regs)
 {
@@ -160,15 +162,29 @@ static bool uses_rsp(const struct pvm_insn *insn)
     return insn->reg == 4 || insn->vvvv == 4 || (insn->rm == 4 && !high_byte);
 }
 
+/* QEMU 7.2 gets flags or widths of these wrong. */
+static bool is_wrong_in_qemu(enum pvm_insn_kind kind)
+{
+    return kind == PVM_INSN_CRC32 || kind == PVM_INSN_ADCX || kind == PVM_INSN_ADOX ||
+           kind == PVM_INSN_BLSI;
+}
+
 static void test_subject(struct pvm_fake *fake, const struct subject *subject)
 {
+    /* Each round is new code, which costs a translator a thousand times what it costs a CPU. */
+    unsigned rounds = emulated ? 1000 : 20000;
     unsigned wrong = 0, compared = 0;
 
     if (!has_feature(subject->feature)) {
         printf("skipped %s: this CPU has no %s\n", pvm_insn_name(subject->kind), subject->feature);
         return;
     }
-    for (unsigned i = 0; i < 20000; i++) {
+    if (emulated && is_wrong_in_qemu(subject->kind)) {
+        printf("skipped %s: this CPU is QEMU's, which gets it wrong\n",
+               pvm_insn_name(subject->kind));
+        return;
+    }
+    for (unsigned i = 0; i < rounds; i++) {
         uint8_t bytes[PVM_INSN_LENGTH_MAX];
         size_t length = encode(subject, bytes);
         fake_reset_cpu(fake);
@@ -195,7 +211,8 @@ static void test_subject(struct pvm_fake *fake, const struct subject *subject)
         }
         compared++;
     }
-    check_record(wrong == 0 && compared > 10000, pvm_insn_name(subject->kind), __FILE__, __LINE__);
+    check_record(wrong == 0 && compared > rounds / 2, pvm_insn_name(subject->kind), __FILE__,
+                 __LINE__);
 }
 
 int main(void)
@@ -206,6 +223,7 @@ int main(void)
                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (!CHECK(native_code != MAP_FAILED) || !CHECK(fake_init(&fake)))
         return check_finish();
+    emulated = cpu_is_emulated();
     srand(1);
     for (unsigned i = 0; i < sizeof subjects / sizeof subjects[0]; i++)
         test_subject(&fake, &subjects[i]);

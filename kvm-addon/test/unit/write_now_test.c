@@ -1,5 +1,6 @@
 #include "../../src/util/write_now.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
@@ -17,8 +18,8 @@ static uint8_t chunk[CHUNK];
 static size_t fill(int fd)
 {
     size_t total = 0;
-    for (size_t written; (written = write_now(fd, chunk, sizeof chunk)) > 0;)
-        total += written;
+    for (ssize_t written; (written = write_now(fd, chunk, sizeof chunk)) > 0;)
+        total += (size_t)written;
     return total;
 }
 
@@ -43,7 +44,7 @@ static void test_stream(const int ends[2])
     CHECK(write_now(ends[1], "x", 1) == 1);
 
     close(ends[0]);
-    CHECK(write_now(ends[1], "x", 1) == 0);
+    CHECK(write_now(ends[1], "x", 1) == -EPIPE);
     close(ends[1]);
 }
 
@@ -55,6 +56,6 @@ int main(void)
     test_stream(ends);
     CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
     test_stream(ends);
-    CHECK(write_now(-1, "x", 1) == 0);
+    CHECK(write_now(-1, "x", 1) == -EBADF);
     return check_finish();
 }

@@ -87,11 +87,13 @@ test('a backing file outside the image’s folder needs to be allowed', async (t
   assert.match(allowed.stdout, /^ok blk-capacity/m, allowed.stdout);
 });
 
-test('a raw disk is raw, whatever a guest wrote into it', async (t) => {
+test('a raw disk that a guest made look like qcow2 is raw, once that is said', async (t) => {
   const disk = join(temporaryFolder(t), 'disk.img');
   await qemuImgOutput('create', '-q', '-f', 'qcow2', disk, `${16 * MIB}`);
   const words = `tests=blk-capacity capacity=${Math.ceil(statSync(disk).size / 512) * 512}`;
-  const { stdout } = await runPayload(words, ['--disk', disk]);
+  const refused = await runPayload(words, ['--disk', disk]);
+  assert.match(refused.stderr, /begins like a qcow2 image.*format=raw/);
+  const { stdout } = await runPayload(words, ['--disk', `${disk},format=raw`]);
   assert.match(stdout, /^ok blk-capacity/m, stdout);
 });
 

@@ -1,7 +1,7 @@
 /** vCPUs and memory as a guest finds them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { runPayload } from '../../support/tsvm-process.ts';
+import { PAYLOAD, runPayload, runTsvm } from '../../support/tsvm-process.ts';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
@@ -24,3 +24,11 @@ for (const cpus of [1, 2, 4, 32]) {
     assert.match(stdout, /^ok smp/m, stdout);
   });
 }
+
+test('the ACPI tables are found, and a power-off by them ends with code 0', async () => {
+  const words = 'tests=acpi,cpuid,smp cpus=2 exit=acpi';
+  const args = ['boot', '--kernel', PAYLOAD, '--cpus', '2', '--append', words];
+  const { code, stdout } = await runTsvm(args);
+  assert.match(stdout, /^done passed=3 failed=0 skipped=0/m, stdout);
+  assert.equal(code, 0);
+});

@@ -88,11 +88,14 @@ test('a part of the map', async () => {
   assert.equal(await folder.tsvmOutput(...args), await folder.qemuOutput(...args));
 });
 
-test('info knows a qcow2 image by its content, other verbs by its name', async () => {
+test('info knows a qcow2 image by its content; other verbs ask what it is', async () => {
   await folder.qemuOutput('create', '-q', '-f', 'qcow2', '%disk.img', '1M');
   assert.match(await folder.tsvmOutput('info', '%disk.img'), /^file format: qcow2$/m);
   assert.match(await folder.tsvmOutput('info', '-f', 'raw', '%disk.img'), /^file format: raw$/m);
-  assert.equal((await folder.tsvm(['check', '%disk.img'])).code, 63);
+  const unclear = await folder.tsvm(['check', '%disk.img']);
+  assert.equal(unclear.code, 1);
+  assert.match(unclear.stderr, /begins like a qcow2 image.* -f qcow2 .* -f raw/);
+  assert.equal((await folder.tsvm(['check', '-f', 'raw', '%disk.img'])).code, 63);
   assert.equal((await folder.tsvm(['check', '-f', 'qcow2', '%disk.img'])).code, 0);
 });
 

@@ -11,6 +11,7 @@ const LIMITS = {
   kernelStartGpa: 16 * MIB,
   kernelEndGpa: 30 * MIB + 5,
   initrdAddressMax: 0x7fffffff,
+  initrdAnywhere: false,
 };
 
 test('an initrd stands as high as it can, on a page boundary', () => {
@@ -50,6 +51,25 @@ test('an initrd over RAM is refused, with the numbers', () => {
     () => placeInitrd(1, unreachable, SPACE),
     tsvmError('initrd-does-not-fit', / 0 bytes/),
   );
+});
+
+test('an initrd too large for initrd_addr_max goes above it where the kernel allows that', () => {
+  const space = { ...SPACE, endGpa: 3072 * MIB };
+  const anywhere = { ...LIMITS, initrdAnywhere: true };
+  assert.equal(placeInitrd(4096, anywhere, space), 0x7ffff000, 'not above it without need');
+  assert.equal(placeInitrd(2200 * MIB, anywhere, space), (3072 - 2200) * MIB);
+});
+
+test('more memory is advised only where it helps', () => {
+  const size = 2200 * MIB;
+  const more = tsvmError('initrd-does-not-fit', /give the guest more memory/);
+  assert.throws(() => placeInitrd(size, LIMITS, { ...SPACE, endGpa: 1024 * MIB }), more);
+  const large = { ...SPACE, endGpa: 3072 * MIB };
+  const kernel = tsvmError('initrd-does-not-fit', /reaches no further; give it a smaller initrd/);
+  assert.throws(() => placeInitrd(size, LIMITS, large), kernel);
+  const hole = tsvmError('initrd-does-not-fit', /device hole is there; give it a smaller initrd/);
+  const anywhere = { ...LIMITS, initrdAnywhere: true };
+  assert.throws(() => placeInitrd(3100 * MIB, anywhere, large), hole);
 });
 
 test('an initrd is copied: its file may change while the guest runs', (t) => {

@@ -53,7 +53,13 @@ async function open(path: string, cache: string) {
   const bzImage = new ImageFile(path);
   try {
     const payload = parseBzImage(bzImage).payload as CompressedPayload;
-    const { image, elf: parsed, warning } = await openUnpackedKernel(bzImage, payload, cache);
+    const {
+      image,
+      elf: parsed,
+      warning,
+    } = await openUnpackedKernel(bzImage, payload, {
+      cacheDirectory: cache,
+    });
     const bytes = Buffer.alloc(image.sizeBytes);
     image.readInto(bytes, 0);
     image.close();

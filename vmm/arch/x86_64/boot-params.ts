@@ -7,6 +7,8 @@ import { type E820Entry, PAGE_SIZE } from './layout.ts';
 export interface ZeroPageContent {
   /** A bzImage's setup header from its field setup_sects on; without one, a minimal one is made. */
   readonly setupHeader?: Uint8Array;
+  /** Where the bzImage's protected-mode code is loaded. */
+  readonly codeGpa?: number;
   readonly memoryMap: readonly E820Entry[];
   /** Address of the NUL-terminated command line, below 4 GiB. */
   readonly commandLineGpa: number;
@@ -23,9 +25,11 @@ const HEADER = 0x202;
 const VERSION = 0x206;
 const TYPE_OF_LOADER = 0x210;
 const LOADFLAGS = 0x211;
+const CODE32_START = 0x214;
 const RAMDISK_IMAGE = 0x218;
 const RAMDISK_SIZE = 0x21c;
 const CMD_LINE_PTR = 0x228;
+const HARDWARE_SUBARCH = 0x23c;
 const SETUP_DATA = 0x250;
 const SETUP_HEADER_END_MAX = 0x290;
 const E820_TABLE = 0x2d0;
@@ -35,20 +39,25 @@ const E820_ENTRIES_MAX = 128;
 /** A boot loader that has no number of its own. */
 const LOADER_UNDEFINED = 0xff;
 const LOADED_HIGH = 1 << 0;
+/** Set by the code that unpacks a kernel, whose part a host may play; no address is chosen here. */
+const KASLR_FLAG = 1 << 1;
 
 /**
  * The zero page's bytes.
  * @throws RangeError when the setup header or the memory map is too long for it
  */
 export function composeZeroPage(content: ZeroPageContent): Uint8Array {
-  const { setupHeader, memoryMap, commandLineGpa, initrd, rsdpGpa = 0 } = content;
+  const { setupHeader, codeGpa, memoryMap, commandLineGpa, initrd, rsdpGpa = 0 } = content;
   const page = new Uint8Array(PAGE_SIZE);
   const view = new DataView(page.buffer);
   if (setupHeader) copySetupHeader(page, setupHeader);
   else composeMinimalHeader(view);
 
   view.setUint8(TYPE_OF_LOADER, LOADER_UNDEFINED);
+  view.setUint8(LOADFLAGS, view.getUint8(LOADFLAGS) & ~KASLR_FLAG);
+  if (codeGpa !== undefined) view.setUint32(CODE32_START, codeGpa, true);
   view.setUint32(CMD_LINE_PTR, commandLineGpa, true);
+  view.setUint32(HARDWARE_SUBARCH, 0, true);
   // The loader's to fill; whatever an image has there would be taken for an address.
   view.setBigUint64(SETUP_DATA, 0n, true);
   view.setUint32(RAMDISK_IMAGE, initrd?.gpa ?? 0, true);

@@ -5,8 +5,10 @@
 import { realpathSync } from 'node:fs';
 import { dirname, isAbsolute, join, relative } from 'node:path';
 import { TsvmError } from '../../errors.ts';
+import { decodeBytes, fsPath } from '../../util/byte-names.ts';
 import { printable } from '../../util/printable.ts';
-import { type DiskFormat, isDiskFormat } from './format.ts';
+import { type ImageFormat, isImageFormat } from './format.ts';
+import { hasProtocol, type ImageName, parseImageName } from './image-name.ts';
 
 /** What an image names: the file that it is based on, or the one its data is in. */
 export type NamedFileRole = 'backing file' | 'data file';
@@ -26,18 +28,19 @@ export function namedFilePath(
   allowedFolder: string | undefined,
 ): string {
   const shown = `the ${role} "${printable(name)}" of ${imagePath}`;
-  if (hasProtocol(name)) {
+  const file = parsedName(name)?.path;
+  if (file === undefined) {
     throw new TsvmError(
       'invalid-disk',
       `${shown} is no file: only files of the host are supported`,
     );
   }
-  const path = isAbsolute(name) ? name : join(dirname(imagePath), name);
+  const path = isAbsolute(file) ? file : join(dirname(imagePath), file);
   let realPath: string;
   let realFolder: string | undefined;
   try {
-    realPath = realpathSync(path);
-    realFolder = allowedFolder === undefined ? undefined : realpathSync(allowedFolder);
+    realPath = realPathOf(path);
+    realFolder = allowedFolder === undefined ? undefined : realPathOf(allowedFolder);
   } catch (cause) {
     const reason = cause instanceof Error ? printable(cause.message) : String(cause);
     throw new TsvmError('file-unreadable', `${shown} cannot be opened: ${reason}`, { cause });
@@ -60,13 +63,14 @@ export function backingFormat(
   format: string | undefined,
   name: string,
   imagePath: string,
-): DiskFormat {
-  if (format !== undefined && isDiskFormat(format)) return format;
+): ImageFormat {
+  const told = format ?? parsedName(name)?.format;
+  if (told !== undefined && isImageFormat(told)) return told;
   const shown = `the backing file "${printable(name)}" of ${imagePath}`;
-  if (format !== undefined) {
+  if (told !== undefined) {
     throw new TsvmError(
       'invalid-disk',
-      `${shown} is of the format ${printable(format)}, which is not supported`,
+      `${shown} is of the format ${printable(told)}, which is not supported`,
     );
   }
   throw new TsvmError(
@@ -76,9 +80,19 @@ export function backingFormat(
   );
 }
 
-/** QEMU's rule: what has a colon before its first slash names a protocol, as `json:` and `nbd:` do. */
-function hasProtocol(name: string): boolean {
-  return /^[^/:]*:/.test(name);
+/** @returns undefined when it names no file of the host */
+function parsedName(name: string): ImageName | undefined {
+  try {
+    return (
+      parseImageName(name) ?? (hasProtocol(name) ? undefined : { path: name, format: undefined })
+    );
+  } catch {
+    return undefined;
+  }
+}
+
+function realPathOf(path: string): string {
+  return decodeBytes(realpathSync.native(fsPath(path), { encoding: 'buffer' }));
 }
 
 function isInside(path: string, folder: string): boolean {

@@ -69,6 +69,8 @@ function runAt(
     let nothingEnd = nothingUntil[depth] ?? 0;
     if (nothingEnd <= offset) {
       const run = layer.mapSync(offset, limit);
+      // Every loop over an image goes on by this.
+      if (!(run.length > 0)) throw new Error(`${layer.file.path}: an empty run at ${offset}`);
       if (run.kind !== 'unallocated') return { ...run, offset, depth, layer, present: true };
       nothingEnd = offset + run.length;
       nothingUntil[depth] = nothingEnd;

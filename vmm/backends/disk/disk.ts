@@ -80,11 +80,15 @@ export interface DiskBackend {
 /**
  * Lets `backend` resolve the requests that have arrived. They begin in the order of their arrival.
  * @param onError a request's failure, for a log; the receiver limits the rate
+ * @param onFatal the failure itself could not be told to the guest
  */
 export function resolveScriptRequests(
   disk: Disk,
   backend: DiskBackend,
   onError: (error: unknown) => void,
+  onFatal: (error: unknown) => void = (error) => {
+    throw error;
+  },
 ): void {
   try {
     backend.tend?.();
@@ -92,9 +96,12 @@ export function resolveScriptRequests(
     onError(error);
   }
   for (const request of disk.takeScriptRequests()) {
-    backend.resolve(disk, request).catch((error: unknown) => {
-      disk.finish(request.id, diskErrno(error));
-      onError(error);
-    });
+    backend
+      .resolve(disk, request)
+      .catch((error: unknown) => {
+        disk.finish(request.id, diskErrno(error));
+        onError(error);
+      })
+      .catch(onFatal);
   }
 }

@@ -47,18 +47,23 @@ const readAsync = promisify(read) as typeof read.__promisify__;
 const writeAsync = promisify(write) as typeof write.__promisify__;
 const fdatasyncAsync = promisify(fdatasync) as typeof fdatasync.__promisify__;
 
+/** Nothing is written without the lock: only a reader may do without it. */
+export type FileAccess =
+  | { readonly readOnly: false; readonly unlocked?: false }
+  /** `unlocked`: it is read though another program may be writing it. */
+  | { readonly readOnly: true; readonly unlocked?: boolean };
+
 /**
  * Opens an image's file.
- * @param options.unlocked read it though another program may be writing it
  * @throws TsvmError `file-unreadable`, `invalid-disk`, `disk-locked`
  */
 export function openHostFile(
   path: string,
   hostFiles: HostFiles,
-  options: { readonly readOnly: boolean; readonly unlocked?: boolean },
+  { readOnly, unlocked = false }: FileAccess,
 ): HostFile {
-  const locks = options.unlocked === true ? undefined : hostFiles;
-  return new HostFile(path, openFile(path, options.readOnly, locks), options.readOnly, hostFiles);
+  const locks = readOnly && unlocked ? undefined : hostFiles;
+  return new HostFile(path, openFile(path, readOnly, locks), readOnly, hostFiles);
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { DiskFormat } from './format.ts';
+import type { ImageFormat } from './format.ts';
 import type { ImageFile } from './image-file.ts';
 
 /**
@@ -33,7 +33,7 @@ export interface ImageRun {
  * when the host's file fails
  */
 export interface DiskImage {
-  readonly format: DiskFormat;
+  readonly format: ImageFormat;
   readonly file: ImageFile;
   /** What a guest sees, a multiple of 512. */
   readonly sizeBytes: number;

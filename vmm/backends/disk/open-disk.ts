@@ -1,7 +1,7 @@
 import type { DiskBackend } from './disk.ts';
 import type { DiskFormat } from './format.ts';
 import type { HostFiles } from './host-file.ts';
-import { openRawDisk } from './raw.ts';
+import { openRawDisk, type RawDisk } from './raw.ts';
 import { RawOverlayDisk } from './raw-overlay.ts';
 
 export interface OpenDiskOptions {
@@ -22,9 +22,18 @@ export async function openDisk(path: string, options: OpenDiskOptions): Promise<
   const { format, readOnly, overlay, hostFiles } = options;
   if (format === 'raw') {
     const raw = openRawDisk(path, readOnly || overlay, hostFiles);
-    return overlay ? new RawOverlayDisk(raw) : raw;
+    return overlay ? overlaid(raw) : raw;
   }
   // Only now: a raw disk starts without the many modules of qcow2.
   const { openImageDisk } = await import('./open-image-disk.ts');
   return openImageDisk(path, options);
+}
+
+function overlaid(raw: RawDisk): DiskBackend {
+  try {
+    return new RawOverlayDisk(raw);
+  } catch (error) {
+    raw.close();
+    throw error;
+  }
 }

@@ -8,6 +8,8 @@ import {
   statSync,
 } from 'node:fs';
 import { TsvmError } from '../../errors.ts';
+import { fsPath } from '../../util/byte-names.ts';
+import { sysfsFolder } from './file-identity.ts';
 import { diskInUse, type FileLocks, lockDisk, lockHolder } from './lock.ts';
 
 /** The unit of sizes in sysfs, whatever the device's own sectors are. */
@@ -80,7 +82,7 @@ function checkKind(path: string, stats: Stats): boolean {
 
 function statDisk(path: string): Stats {
   try {
-    return statSync(path);
+    return statSync(fsPath(path));
   } catch (cause) {
     throw unreadable(path, cause);
   }
@@ -98,7 +100,7 @@ function openDeviceForWriting(path: string, stats: Stats): number {
   // O_EXCL keeps a block device from being opened while the host has it mounted: see open(2).
   const flags = constants.O_RDWR | constants.O_EXCL;
   try {
-    return openSync(path, flags);
+    return openSync(fsPath(path), flags);
   } catch (cause) {
     throw isBusy(cause) ? inUse(path) : unreadable(path, cause);
   }
@@ -121,7 +123,7 @@ function inUse(path: string): TsvmError {
 /** Node opens every file with O_CLOEXEC. */
 function openDisk(path: string, flags: number): number {
   try {
-    return openSync(path, flags, 0o644);
+    return openSync(fsPath(path), flags, 0o644);
   } catch (cause) {
     throw unreadable(path, cause);
   }
@@ -134,9 +136,7 @@ function unreadable(path: string, cause: unknown): TsvmError {
   });
 }
 
-/** A number that the kernel says of a block device: Documentation/ABI/stable/sysfs-block. */
-function deviceAttribute({ rdev }: Stats, name: 'ro' | 'size'): number {
-  const major = Math.floor(rdev / 256) % 4096;
-  const minor = (rdev % 256) + Math.floor(rdev / 2 ** 20) * 256;
-  return Number(readFileSync(`/sys/dev/block/${major}:${minor}/${name}`, 'utf8'));
+/** A number that the kernel says of a block device. */
+function deviceAttribute(stats: Stats, name: 'ro' | 'size'): number {
+  return Number(readFileSync(`${sysfsFolder(stats)}/${name}`, 'utf8'));
 }

@@ -1,8 +1,8 @@
-import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { TsvmError } from '../../errors.ts';
 import { backingFormat, namedFilePath } from './backing-file.ts';
-import type { DiskFormat } from './format.ts';
+import { fileIdentity } from './file-identity.ts';
+import type { ForeignFormat, ImageFormat } from './format.ts';
 import { type HostFile, type HostFiles, openHostFile } from './host-file.ts';
 import type { DiskImage } from './image.ts';
 import type { ImageFile } from './image-file.ts';
@@ -11,11 +11,14 @@ import { Qcow2Image } from './qcow2/qcow2-image.ts';
 import { repairImage } from './qcow2/repair.ts';
 import { RawImage } from './raw-image.ts';
 
-/** Backing images below an image. */
-const BACKING_DEPTH_MAX = 10;
+/** Backing images below an image: as many as libvirt follows. */
+export const BACKING_DEPTH_MAX = 200;
+
+/** The tables of a chain that are in memory as a whole: no one image has more than 40 MiB. */
+const TABLE_BYTES_MAX = 512 * 2 ** 20;
 
 export interface OpenImageOptions {
-  readonly format: DiskFormat;
+  readonly format: ImageFormat;
   readonly readOnly: boolean;
   readonly hostFiles: HostFiles;
   /**
@@ -28,6 +31,8 @@ export interface OpenImageOptions {
   readonly writableDepth?: number;
   /** Read it though another program may be writing it: what is read may not fit together. */
   readonly unlocked?: boolean;
+  /** Opens images of other programs; without it, they are refused. */
+  readonly openForeign?: (format: ForeignFormat, file: ImageFile) => DiskImage;
   /** Memory for tables, of each image of the chain; see `Qcow2Image.open`. */
   readonly cacheBytes?: number;
 }
@@ -59,13 +64,15 @@ class ChainOpening {
   readonly #allowedFolder: string | undefined;
   /** Device and inode of each file that is open. */
   readonly #identities = new Set<string>();
+  #tableBytes = 0;
 
   constructor(path: string, options: OpenImageOptions) {
     this.#options = options;
     this.#allowedFolder = options.backing === 'allow' ? undefined : dirname(path);
   }
 
-  open(path: string, format: DiskFormat, readOnly: boolean, depth: number): DiskImage {
+  open(path: string, format: ImageFormat, readOnly: boolean, depth: number): DiskImage {
+    if (isForeign(format)) return this.#openForeign(path, format, readOnly);
     const file = this.#openFile(path, readOnly);
     try {
       return format === 'raw' ? new RawImage(file) : this.#openQcow2(file, depth);
@@ -75,8 +82,31 @@ class ChainOpening {
     }
   }
 
+  #openForeign(path: string, format: ForeignFormat, readOnly: boolean): DiskImage {
+    const { openForeign } = this.#options;
+    if (openForeign === undefined || !readOnly) {
+      throw new TsvmError(
+        'invalid-disk',
+        `${path} is of the format ${format}, which is not supported for a disk that is used or ` +
+          `written: convert it with "tsvm image convert -f ${format} -O qcow2 ${path} disk.qcow2"`,
+      );
+    }
+    const file = this.#openFile(path, true);
+    try {
+      return openForeign(format, file);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
   #openQcow2(file: HostFile, depth: number): DiskImage {
     const header = this.#soundHeader(file);
+    this.#tableBytes +=
+      header.l1Entries * 8 + header.refcountTableClusters * 2 ** header.clusterBits;
+    if (this.#tableBytes > TABLE_BYTES_MAX) {
+      throw new TsvmError('invalid-disk', `${file.path}: the tables of its chain are too large`);
+    }
     const backing = this.#openBacking(file, header, depth);
     let dataFile: ImageFile | undefined;
     try {
@@ -124,23 +154,21 @@ class ChainOpening {
   }
 
   #openFile(path: string, readOnly: boolean): HostFile {
-    const unlocked = this.#options.unlocked === true && readOnly;
     // Before it is opened: its lock would be found to be ours.
     const identity = fileIdentity(path);
-    if (this.#identities.has(identity)) {
+    if (identity !== undefined && this.#identities.has(identity)) {
       throw new TsvmError(
         'invalid-disk',
         `${path}: the chain of backing files comes back to a file that it has already`,
       );
     }
-    const file = openHostFile(path, this.#options.hostFiles, { readOnly, unlocked });
-    this.#identities.add(identity);
+    const { hostFiles, unlocked = false } = this.#options;
+    const file = openHostFile(path, hostFiles, readOnly ? { readOnly, unlocked } : { readOnly });
+    if (identity !== undefined) this.#identities.add(identity);
     return file;
   }
 }
 
-/** The same for each name of a file; empty when there is none. */
-function fileIdentity(path: string): string {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  return stats === undefined ? '' : `${stats.dev}:${stats.ino}`;
+function isForeign(format: ImageFormat): format is ForeignFormat {
+  return format !== 'raw' && format !== 'qcow2';
 }

@@ -1,4 +1,5 @@
 import { closeSync, ftruncateSync, writeSync } from 'node:fs';
+import { TsvmError } from '../../errors.ts';
 import type { Disk, DiskBackend, ScriptRequest } from './disk.ts';
 import type { Extent } from './extent.ts';
 import { openNamelessFile } from './nameless-file.ts';
@@ -6,6 +7,28 @@ import type { RawDisk } from './raw.ts';
 
 /** What is copied at a first write: large enough that a file's next write finds it done. */
 const CHUNK_BYTES = 64 * 1024;
+
+/**
+ * A temporary file as large as the disk; it takes no space until it is written.
+ * @throws TsvmError `disk-io`
+ */
+function openScratchFile(sizeBytes: number): number {
+  const fd = openNamelessFile();
+  try {
+    ftruncateSync(fd, sizeBytes);
+    return fd;
+  } catch (cause) {
+    closeSync(fd);
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new TsvmError(
+      'disk-io',
+      `the temporary file for an overlay cannot be as large as its disk, ${sizeBytes} bytes: ` +
+        `${reason}; raise the limit on files ("ulimit -f unlimited"), or let TMPDIR name a folder ` +
+        'on another file system',
+      { cause },
+    );
+  }
+}
 
 /**
  * A disk whose writes last as long as the machine: reads come from the base image, and the first
@@ -28,8 +51,7 @@ export class RawOverlayDisk implements DiskBackend {
   constructor(base: RawDisk) {
     this.#base = base;
     this.sizeBytes = base.sizeBytes;
-    this.#scratchFd = openNamelessFile();
-    ftruncateSync(this.#scratchFd, base.sizeBytes);
+    this.#scratchFd = openScratchFile(base.sizeBytes);
   }
 
   attach(disk: Disk): void {

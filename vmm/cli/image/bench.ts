@@ -1,9 +1,10 @@
 import { Command } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { ImageFormat } from '../../backends/disk/format.ts';
 import { benchImage } from '../../backends/disk/tools/image-bench.ts';
 import { TsvmError } from '../../errors.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
 import {
   type BackingPolicy,
   backingPolicyOption,
@@ -12,12 +13,13 @@ import {
   parseNumber,
   parseSizeValue,
   quietOption,
+  readsUnlocked,
   unlockedOption,
 } from './option-values.ts';
 import type { SettleExit } from './run-image.ts';
 
 interface BenchOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly c: number;
   readonly d: number;
   readonly s: number;
@@ -29,6 +31,7 @@ interface BenchOptions {
   readonly drain: boolean;
   readonly q?: true;
   readonly forceShare?: true;
+  readonly imageOpts?: true;
   readonly backing: BackingPolicy;
 }
 
@@ -43,6 +46,7 @@ export function benchCommand(settle: SettleExit): Command {
   return new Command()
     .argument('<file>', 'the image')
     .addOption(formatOption('-f', 'its format'))
+    .addOption(imageOptsOption())
     .option('-c <count>', 'requests in all', parseNumber(1, COUNT_MAX), 75_000)
     .option('-d <depth>', 'requests at a time', parseNumber(1, 1024), 64)
     .option('-s <bytes>', 'how long each is', parseSizeValue, 4096)
@@ -66,8 +70,9 @@ export function benchCommand(settle: SettleExit): Command {
     });
 }
 
-function bench(path: string, cli: BenchOptions): Promise<number> {
-  const { backing, c: count, d: depth, drain, f: format, flushInterval, o: offset } = cli;
+function bench(name: string, cli: BenchOptions): Promise<number> {
+  const { path, format } = namedImage(name, cli);
+  const { backing, c: count, d: depth, drain, flushInterval, o: offset } = cli;
   const { s: bufferBytes, S: stepBytes = bufferBytes, w: writes = false } = cli;
   if (flushInterval > 0 && !writes) {
     throw new TsvmError('invalid-config', '--flush-interval goes with -w: reads need no flush');
@@ -76,7 +81,7 @@ function bench(path: string, cli: BenchOptions): Promise<number> {
     throw new TsvmError('invalid-config', '--no-drain goes with --flush-interval');
   }
   return withImages(async (images) => {
-    const unlocked = cli.forceShare === true;
+    const unlocked = readsUnlocked(cli.forceShare, !writes);
     const image = images.open(path, { format, backing, unlocked, readOnly: !writes });
     if (bufferBytes === 0 || offset + bufferBytes > image.sizeBytes) {
       throw new TsvmError('invalid-config', `the requests have no room in ${path}`);

@@ -1,8 +1,10 @@
 /** What the verbs have in common that move data between an image and its backing images. */
 import { Command } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { ImageFormat } from '../../backends/disk/format.ts';
+import type { ImageName } from '../../backends/disk/image-name.ts';
 import { openProgress, type Progress } from '../progress.ts';
 import { interruptible } from './interrupt.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
 import {
   type BackingPolicy,
   backingPolicyOption,
@@ -14,26 +16,29 @@ import {
 import type { SettleExit } from './run-image.ts';
 
 export interface ChainVerbOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly p?: true;
   readonly q?: true;
+  readonly imageOpts?: true;
   readonly backing: BackingPolicy;
 }
 
 /** A command of such a verb, to which its own options are to be added. */
 export function chainVerb<Options extends ChainVerbOptions>(
   settle: SettleExit,
-  run: (path: string, options: Options, signal: AbortSignal) => Promise<number>,
+  run: (image: ImageName, options: Options, signal: AbortSignal) => Promise<number>,
 ): Command {
   return new Command()
     .argument('<file>', 'the image, which no machine may be using')
     .addOption(formatOption('-f', 'its format'))
+    .addOption(imageOptsOption())
     .addOption(cacheOption('-t', 'as for qemu-img; makes no difference'))
     .addOption(progressOption())
     .addOption(quietOption())
     .addOption(backingPolicyOption())
-    .action(async (path: string, options: Options) => {
-      settle(await interruptible((signal) => run(path, options, signal)));
+    .action(async (name: string, options: Options) => {
+      const image = namedImage(name, options);
+      settle(await interruptible((signal) => run(image, options, signal)));
     });
 }
 

@@ -1,10 +1,11 @@
 import { Command, Option } from 'commander';
-import { type DiskFormat, diskFormat } from '../../backends/disk/format.ts';
+import { type ImageFormat, imageFormat } from '../../backends/disk/format.ts';
 import { openHostFile } from '../../backends/disk/host-file.ts';
 import { checkImage } from '../../backends/disk/qcow2/check.ts';
 import type { CheckResult } from '../../backends/disk/qcow2/check-report.ts';
 import { type RepairMode, repairImage } from '../../backends/disk/qcow2/repair.ts';
 import { hostFiles } from '../../kvm/disk.ts';
+import { formatFixed } from '../../util/c-numbers.ts';
 import {
   EXIT_CHECK_CORRUPT,
   EXIT_CHECK_LEAKS,
@@ -12,21 +13,25 @@ import {
   EXIT_DONE,
   EXIT_FAILED,
 } from './exit-codes.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
 import {
   cacheOption,
   formatOption,
   outputOption,
   quietOption,
+  readsUnlocked,
   unlockedOption,
 } from './option-values.ts';
+import { printJson } from './print.ts';
 import type { SettleExit } from './run-image.ts';
 
 interface CheckOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly output: 'human' | 'json';
   readonly repair?: RepairMode | true;
   readonly q?: true;
   readonly forceShare?: true;
+  readonly imageOpts?: true;
 }
 
 const HELP = `
@@ -44,6 +49,7 @@ export function checkCommand(settle: SettleExit): Command {
   return new Command()
     .argument('<file>', 'the image; after --repair, what is to be repaired may come first')
     .addOption(formatOption('-f', 'its format'))
+    .addOption(imageOptsOption())
     .addOption(outputOption())
     .addOption(
       new Option(
@@ -68,17 +74,19 @@ export function withRepairMode(args: readonly string[]): string[] {
   });
 }
 
-function check(path: string, options: CheckOptions): number {
+function check(name: string, options: CheckOptions): number {
   const { output, q: quiet = false, repair } = options;
-  const format = diskFormat(path, options.f);
-  if (format === 'raw') {
+  const readOnly = repair === undefined;
+  const unlocked = readsUnlocked(options.forceShare, readOnly);
+  const named = namedImage(name, options);
+  const { path } = named;
+  const format = imageFormat(path, named.format, (word) => `-f ${word}`);
+  const file = openHostFile(path, hostFiles(), readOnly ? { readOnly, unlocked } : { readOnly });
+  if (format !== 'qcow2') {
+    file.close();
     process.stderr.write('tsvm image check: This image format does not support checks\n');
     return EXIT_CHECK_UNSUPPORTED;
   }
-  const file = openHostFile(path, hostFiles(), {
-    readOnly: repair === undefined,
-    unlocked: options.forceShare === true,
-  });
   let result: CheckResult;
   try {
     result =
@@ -87,7 +95,7 @@ function check(path: string, options: CheckOptions): number {
     file.close();
   }
   if (output === 'json') {
-    process.stdout.write(`${JSON.stringify(resultJson(path, result), undefined, 4)}\n`);
+    printJson(resultJson(path, result));
   } else if (!quiet) {
     for (const problem of result.problems) process.stderr.write(`${problem}\n`);
     process.stdout.write(`${resultLines(result).join('\n')}\n`);
@@ -155,7 +163,7 @@ function resultLines(result: CheckResult): string[] {
   }
   const { allocatedClusters, totalClusters, fragmentedClusters, compressedClusters } = result;
   if (totalClusters > 0 && allocatedClusters > 0) {
-    const share = (part: number, whole: number) => `${((part * 100) / whole).toFixed(2)}%`;
+    const share = (part: number, whole: number) => `${formatFixed((part * 100) / whole, 2)}%`;
     lines.push(
       `${allocatedClusters}/${totalClusters} = ${share(allocatedClusters, totalClusters)} allocated, ` +
         `${share(fragmentedClusters, allocatedClusters)} fragmented, ` +

@@ -1,11 +1,13 @@
 import type { Command } from 'commander';
 import type { DiskImage } from '../../backends/disk/image.ts';
+import type { ImageName } from '../../backends/disk/image-name.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import { commitImage } from '../../backends/disk/tools/commit.ts';
 import { TsvmError } from '../../errors.ts';
 import { type ChainVerbOptions, chainVerb, withProgress } from './chain-verb.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
+import { namedImage } from './named-image.ts';
 import type { SettleExit } from './run-image.ts';
 import { depthInChain } from './same-file.ts';
 
@@ -33,9 +35,13 @@ export function commitCommand(settle: SettleExit): Command {
     .addHelpText('after', HELP);
 }
 
-async function commit(path: string, cli: CommitOptions, signal: AbortSignal): Promise<number> {
-  const { b: basePath, backing, f: format, q: quiet = false } = cli;
-  const writableDepth = basePath === undefined ? 1 : await depthOf(path, basePath, cli);
+async function commit(
+  { path, format }: ImageName,
+  cli: CommitOptions,
+  signal: AbortSignal,
+): Promise<number> {
+  const { b: basePath, backing, q: quiet = false } = cli;
+  const writableDepth = basePath === undefined ? 1 : await depthOf({ path, format }, basePath, cli);
   // Only the image right above the base can be emptied without losing what is in it.
   const empties = cli.d !== true && basePath === undefined;
   return await withImages(async (images) => {
@@ -58,11 +64,12 @@ async function commit(path: string, cli: CommitOptions, signal: AbortSignal): Pr
 
 /** How far down the chain a file is; 0 is the image itself. */
 function depthOf(
-  path: string,
-  basePath: string,
-  { backing, f: format }: CommitOptions,
+  { path, format }: ImageName,
+  baseName: string,
+  { backing }: CommitOptions,
 ): Promise<number> {
   return withImages((images) => {
+    const { path: basePath } = namedImage(baseName);
     const depth = depthInChain(basePath, images.open(path, { format, backing }));
     if (depth !== undefined && depth > 0) return depth;
     throw new TsvmError('invalid-config', `${basePath} is not in the backing chain of ${path}`);

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { ImageFormat } from '../../backends/disk/format.ts';
 import { compareImages, type Difference } from '../../backends/disk/tools/compare.ts';
 import { TsvmError } from '../../errors.ts';
 import { openProgress } from '../progress.ts';
@@ -11,6 +11,7 @@ import {
 } from './exit-codes.ts';
 import { withImages } from './images.ts';
 import { interruptible } from './interrupt.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
 import {
   type BackingPolicy,
   backingPolicyOption,
@@ -23,12 +24,13 @@ import {
 import type { SettleExit } from './run-image.ts';
 
 interface CompareOptions {
-  readonly f?: DiskFormat;
-  readonly F?: DiskFormat;
+  readonly f?: ImageFormat;
+  readonly F?: ImageFormat;
   readonly s?: true;
   readonly p?: true;
   readonly q?: true;
   readonly forceShare?: true;
+  readonly imageOpts?: true;
   readonly backing: BackingPolicy;
 }
 
@@ -48,6 +50,7 @@ export function compareCommand(settle: SettleExit): Command {
     .argument('<second>', 'another')
     .addOption(formatOption('-f', 'the format of the first'))
     .addOption(formatOption('-F', 'the format of the second'))
+    .addOption(imageOptsOption().conflicts('F'))
     .option('-s', 'strict: sizes have to be the same, and what is allocated')
     .addOption(progressOption())
     .addOption(quietOption())
@@ -70,8 +73,12 @@ function compare(
     if (!quiet) process.stdout.write(`${text}\n`);
   };
   return withImages(async (images) => {
-    const one = images.open(first, { format: options.f, backing, unlocked });
-    const other = images.open(second, { format: options.F, backing, unlocked });
+    const { f, F, imageOpts } = options;
+    const left = namedImage(first, { f, imageOpts });
+    const right = namedImage(second, { f: F, imageOpts });
+    const access = { backing, unlocked };
+    const one = images.open(left.path, { ...access, format: left.format });
+    const other = images.open(right.path, { ...access, format: right.format, formatFlag: '-F' });
     const commonBytes = Math.min(one.sizeBytes, other.sizeBytes);
     const progress = openProgress({ title: 'compare', quiet, asked: options.p === true });
     let difference: Difference | undefined;

@@ -1,6 +1,11 @@
 import { availableParallelism } from 'node:os';
 import { Command, Option } from 'commander';
-import { type DiskFormat, diskFormat } from '../../backends/disk/format.ts';
+import {
+  type DiskFormat,
+  diskFormat,
+  type ImageFormat,
+  namedFormat,
+} from '../../backends/disk/format.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
 import type { CompressionKind } from '../../backends/disk/qcow2/compression.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
@@ -11,12 +16,13 @@ import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
 import { collect } from '../boot-options.ts';
 import { openProgress } from '../progress.ts';
-import { backingChoice } from './backing-choice.ts';
+import { backingChoice, headerName, warnOfContent } from './backing-choice.ts';
 import { asksForHelp, creationOptionsHelp, parseCreationOptions } from './creation-options.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { type OpenImages, withImages } from './images.ts';
 import { interruptible } from './interrupt.ts';
-import { NewImage } from './new-image.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
+import { NewImage, sayInPlace } from './new-image.ts';
 import {
   type BackingPolicy,
   backingPolicyOption,
@@ -30,17 +36,17 @@ import {
   unlockedOption,
 } from './option-values.ts';
 import type { SettleExit } from './run-image.ts';
-import { refuseFileInUse } from './same-file.ts';
+import { refuseFileInUse, refuseSharedFiles } from './same-file.ts';
 
 interface ConvertOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly O?: DiskFormat;
   readonly o: readonly string[];
   readonly c?: true;
   readonly compressType?: CompressionKind;
   readonly l?: SnapshotSelector;
   readonly B?: string;
-  readonly F?: DiskFormat;
+  readonly F?: ImageFormat;
   readonly n?: true;
   readonly targetIsZero?: true;
   readonly S: number;
@@ -49,6 +55,7 @@ interface ConvertOptions {
   readonly p?: true;
   readonly q?: true;
   readonly forceShare?: true;
+  readonly imageOpts?: true;
   readonly backing: BackingPolicy;
 }
 
@@ -66,6 +73,7 @@ export function convertCommand(settle: SettleExit): Command {
   return new Command()
     .argument('[files...]', 'images, one behind the other in the new one, and then the new one')
     .addOption(formatOption('-f', 'the format of what is read'))
+    .addOption(imageOptsOption())
     .addOption(formatOption('-O', 'the format of what is written'))
     .option('-o <options>', 'NAME=VALUE of the new image, separated by commas', collect(String), [])
     .option('-c', 'compresses')
@@ -95,7 +103,7 @@ export function convertCommand(settle: SettleExit): Command {
     .action(async (files: readonly string[], options: ConvertOptions) => {
       const target = files.at(-1);
       if (asksForHelp(options.o)) {
-        process.stdout.write(creationOptionsHelp(diskFormat(target ?? '', options.O)));
+        process.stdout.write(creationOptionsHelp(namedFormat(target ?? '', options.O, sayFormat)));
         return;
       }
       if (target === undefined || files.length < 2) {
@@ -126,9 +134,13 @@ class Conversion {
 
   constructor(sourcePaths: readonly string[], path: string, cli: ConvertOptions) {
     this.#sourcePaths = sourcePaths;
-    this.#path = path;
+    const named = namedImage(path, { f: cli.O });
+    this.#path = named.path;
     this.#cli = cli;
-    this.#format = diskFormat(path, cli.O);
+    this.#format =
+      cli.n === true
+        ? diskFormat(named.path, named.format, sayFormat)
+        : namedFormat(named.path, named.format, sayFormat);
     this.#compresses = cli.c === true || cli.compressType !== undefined;
     const { B, l, n, o, targetIsZero } = cli;
     const raw = this.#format === 'raw';
@@ -154,10 +166,11 @@ class Conversion {
   }
 
   #openSources(images: OpenImages): DiskImage[] {
-    const { backing, f: format, forceShare: unlocked = false, l: selector } = this.#cli;
-    const opened = this.#sourcePaths.map((path) =>
-      images.open(path, { format, backing, unlocked }),
-    );
+    const { backing, forceShare: unlocked = false, l: selector } = this.#cli;
+    const opened = this.#sourcePaths.map((name) => {
+      const { path, format } = namedImage(name, this.#cli);
+      return images.open(path, { format, backing, unlocked });
+    });
     return selector === undefined ? opened : opened.map((image) => openSnapshot(image, selector));
   }
 
@@ -168,6 +181,7 @@ class Conversion {
   ): Promise<void> {
     const { B, backing, t: cache, targetIsZero = false } = this.#cli;
     const target = images.open(this.#path, { format: this.#format, backing, readOnly: false });
+    refuseSharedFiles(target, sources);
     const needed = sizeOf(sources);
     if (target.sizeBytes < needed) {
       throw new TsvmError(
@@ -186,10 +200,13 @@ class Conversion {
     signal: AbortSignal,
   ): Promise<void> {
     const { B, backing: policy, compressType, F, t: cache } = this.#cli;
-    const given = parseCreationOptions(this.#cli.o, this.#format);
+    const parsed = parseCreationOptions(this.#cli.o, this.#format);
+    const { dataFile } = parsed;
+    const given = dataFile === undefined ? parsed : { ...parsed, dataFile: headerName(dataFile) };
     const name = B ?? given.backingFile;
     const choice =
       name === undefined ? undefined : backingChoice(this.#path, name, F ?? given.backingFormat);
+    if (choice !== undefined) warnOfContent('convert', choice);
     const backing = choice && images.open(choice.path, { format: choice.format, backing: policy });
     const plan = {
       path: this.#path,
@@ -201,7 +218,11 @@ class Conversion {
     if (plan.sizeBytes < sizeOf(sources)) {
       throw new TsvmError('invalid-config', 'the size that -o gives is smaller than what is read');
     }
-    const image = new NewImage(plan, hostFiles());
+    const image = new NewImage(
+      plan,
+      backing === undefined ? sources : [...sources, backing],
+      hostFiles(),
+    );
     try {
       for (const path of image.writtenInPlace) this.#sayInPlace(path);
       await image.write(signal);
@@ -252,11 +273,11 @@ class Conversion {
   }
 
   #sayInPlace(path: string): void {
-    if (this.#cli.q !== true) {
-      process.stderr.write(`tsvm image convert: ${path} is written in place\n`);
-    }
+    sayInPlace('convert', path, this.#cli.q === true);
   }
 }
+
+const sayFormat = (format: string) => `-O ${format}`;
 
 function sizeOf(images: readonly DiskImage[]): number {
   return images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);

@@ -1,9 +1,10 @@
 import { Command } from 'commander';
-import { type DiskFormat, diskFormat } from '../../backends/disk/format.ts';
+import { type ImageFormat, namedFormat } from '../../backends/disk/format.ts';
+import type { DiskImage } from '../../backends/disk/image.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
 import { collect } from '../boot-options.ts';
-import { type BackingChoice, backingChoice } from './backing-choice.ts';
+import { type BackingChoice, backingChoice, headerName, warnOfContent } from './backing-choice.ts';
 import {
   asksForHelp,
   type CreationOptions,
@@ -11,9 +12,10 @@ import {
   parseCreationOptions,
 } from './creation-options.ts';
 import { EXIT_DONE } from './exit-codes.ts';
-import { withImages } from './images.ts';
+import { type OpenImages, withImages } from './images.ts';
 import { interruptible } from './interrupt.ts';
-import { NewImage, type NewImagePlan } from './new-image.ts';
+import { namedImage } from './named-image.ts';
+import { NewImage, type NewImagePlan, sayInPlace } from './new-image.ts';
 import {
   type BackingPolicy,
   backingPolicyOption,
@@ -21,12 +23,13 @@ import {
   parseSizeValue,
   quietOption,
 } from './option-values.ts';
+import { print } from './print.ts';
 import type { SettleExit } from './run-image.ts';
 
 interface CreateOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly b?: string;
-  readonly F?: DiskFormat;
+  readonly F?: ImageFormat;
   readonly u?: true;
   readonly o: readonly string[];
   readonly q?: true;
@@ -54,7 +57,7 @@ export function createCommand(settle: SettleExit): Command {
     .addHelpText('after', HELP)
     .action(async (path: string | undefined, size: number | undefined, options: CreateOptions) => {
       if (asksForHelp(options.o)) {
-        process.stdout.write(creationOptionsHelp(diskFormat(path ?? '', options.f)));
+        process.stdout.write(creationOptionsHelp(namedFormat(path ?? '', options.f, sayFormat)));
         return;
       }
       if (path === undefined) throw new TsvmError('invalid-config', 'the file is missing');
@@ -63,58 +66,68 @@ export function createCommand(settle: SettleExit): Command {
 }
 
 async function create(
-  path: string,
+  fileName: string,
   size: number | undefined,
   cli: CreateOptions,
   signal: AbortSignal,
 ): Promise<number> {
-  const format = diskFormat(path, cli.f);
-  const options = parseCreationOptions(cli.o, format);
+  const named = namedImage(fileName, { f: cli.f });
+  const { path } = named;
+  const format = namedFormat(path, named.format, sayFormat);
+  const given = parseCreationOptions(cli.o, format);
+  const { dataFile } = given;
+  const options = dataFile === undefined ? given : { ...given, dataFile: headerName(dataFile) };
   const name = cli.b ?? options.backingFile;
   if (name !== undefined && format === 'raw') {
     throw new TsvmError('invalid-config', 'a raw image has no backing file: use -f qcow2');
   }
   const backing =
     name === undefined ? undefined : backingChoice(path, name, cli.F ?? options.backingFormat);
-  const sizeBytes = size ?? options.sizeBytes;
-  const plan = {
-    path,
-    format,
-    options,
-    sizeBytes: await checkedSize(backing, sizeBytes, cli),
-    backing: backing && { name: backing.name, format: backing.format },
-  };
-  if (cli.q !== true) process.stdout.write(`${describe(plan)}\n`);
-  const image = new NewImage(plan, hostFiles());
-  try {
-    await image.write(signal);
-    image.closeFiles();
-    await image.appear(true);
-  } catch (error) {
-    image.vanish();
-    throw error;
+  if (backing === undefined && (cli.F ?? options.backingFormat) !== undefined) {
+    throw new TsvmError('invalid-config', 'a backing format goes with a backing file: use -b');
   }
-  return EXIT_DONE;
+  if (size !== undefined && options.sizeBytes !== undefined) {
+    throw new TsvmError('invalid-config', 'the size is given twice');
+  }
+  if (backing !== undefined) warnOfContent('create', backing);
+  return await withImages(async (images) => {
+    const read = backing && openBacking(images, backing, cli);
+    const sizeBytes = size ?? options.sizeBytes ?? (cli.u === true ? undefined : read?.sizeBytes);
+    if (sizeBytes === undefined) {
+      throw new TsvmError('invalid-config', 'the size is missing: give one such as 20G');
+    }
+    const plan = { path, format, options, sizeBytes, backing };
+    if (cli.q !== true) print(`${describe(plan)}\n`);
+    const image = new NewImage(plan, read === undefined ? [] : [read], hostFiles());
+    try {
+      for (const inPlace of image.writtenInPlace) sayInPlace('create', inPlace, cli.q === true);
+      await image.write(signal);
+      image.closeFiles();
+      await image.appear(true);
+    } catch (error) {
+      image.vanish();
+      throw error;
+    }
+    return EXIT_DONE;
+  });
 }
 
-/** The size, as given or as the backing image's, which is looked at in either case. */
-async function checkedSize(
-  backing: BackingChoice | undefined,
-  sizeBytes: number | undefined,
+/** For its size, and so that it is not overwritten; with -u it need not be there. */
+function openBacking(
+  images: OpenImages,
+  { format, path }: BackingChoice,
   { backing: policy, u: unchecked }: CreateOptions,
-): Promise<number> {
-  const backingBytes =
-    backing === undefined || unchecked === true
-      ? undefined
-      : await withImages((images) => {
-          const { format, path } = backing;
-          // Only its size is asked for: it may be in use.
-          return images.open(path, { format, backing: policy, unlocked: true }).sizeBytes;
-        });
-  const bytes = sizeBytes ?? backingBytes;
-  if (bytes !== undefined) return bytes;
-  throw new TsvmError('invalid-config', 'the size is missing: give one such as 20G');
+): DiskImage | undefined {
+  try {
+    // It may be in use.
+    return images.open(path, { format, backing: policy, unlocked: true });
+  } catch (error) {
+    if (unchecked === true && error instanceof TsvmError) return undefined;
+    throw error;
+  }
 }
+
+const sayFormat = (format: string) => `-f ${format}`;
 
 /** The line that qemu-img prints. */
 function describe({ backing, format, options, path, sizeBytes }: NewImagePlan): string {

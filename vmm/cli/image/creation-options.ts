@@ -1,6 +1,6 @@
 /** `-o NAME=VALUE,...` of `create` and `convert`. */
-import type { DiskFormat } from '../../backends/disk/format.ts';
-import { isDiskFormat } from '../../backends/disk/format.ts';
+import { type DiskFormat, type ImageFormat, isImageFormat } from '../../backends/disk/format.ts';
+import { splitOptions } from '../../backends/disk/image-name.ts';
 import {
   type CreateOptions,
   PREALLOCATIONS,
@@ -17,10 +17,12 @@ export interface CreationOptions
   > {
   readonly sizeBytes?: number;
   readonly backingFile?: string;
-  readonly backingFormat?: DiskFormat;
+  readonly backingFormat?: ImageFormat;
   readonly dataFile?: string;
   readonly rawDataFile?: boolean;
   readonly preallocation?: Preallocation;
+  /** Btrfs overwrites the file's blocks where they are; no other file system does otherwise. */
+  readonly noCow?: boolean;
 }
 
 interface OptionKind {
@@ -33,7 +35,17 @@ interface OptionKind {
   parse(text: string): CreationOptions | undefined;
 }
 
-const ON_OFF: Readonly<Record<string, boolean>> = { on: true, off: false, yes: true, no: false };
+/** QEMU's words for a bool. */
+const ON_OFF: Readonly<Record<string, boolean>> = {
+  on: true,
+  yes: true,
+  true: true,
+  y: true,
+  off: false,
+  no: false,
+  false: false,
+  n: false,
+};
 const COMPAT: Readonly<Record<string, 2 | 3>> = { '0.10': 2, v2: 2, '1.1': 3, v3: 3 };
 
 /** One field, unless there is no value for it. */
@@ -53,7 +65,7 @@ const KINDS: Readonly<Record<string, OptionKind>> = {
   backing_fmt: {
     value: '<str>',
     summary: 'Image format of the base image',
-    parse: (text) => field('backingFormat', isDiskFormat(text) ? text : undefined),
+    parse: (text) => field('backingFormat', isImageFormat(text) ? text : undefined),
   },
   cluster_size: {
     value: '<size>',
@@ -81,6 +93,11 @@ const KINDS: Readonly<Record<string, OptionKind>> = {
     summary: 'The external data file must stay valid as a raw image',
     parse: (text) => field('rawDataFile', ON_OFF[text]),
   },
+  encryption: {
+    value: '<bool (on/off)>',
+    summary: 'Encrypt the image: only off',
+    parse: (text) => (text === 'off' ? {} : undefined),
+  },
   extended_l2: {
     value: '<bool (on/off)>',
     summary: 'Extended L2 tables',
@@ -90,6 +107,12 @@ const KINDS: Readonly<Record<string, OptionKind>> = {
     value: '<bool (on/off)>',
     summary: 'Postpone refcount updates',
     parse: (text) => field('lazyRefcounts', ON_OFF[text]),
+  },
+  nocow: {
+    value: '<bool (on/off)>',
+    summary: 'Turn off copy-on-write (valid only on btrfs)',
+    raw: true,
+    parse: (text) => field('noCow', ON_OFF[text]),
   },
   preallocation: {
     value: '<str>',
@@ -104,7 +127,7 @@ const KINDS: Readonly<Record<string, OptionKind>> = {
   refcount_bits: {
     value: '<num>',
     summary: 'Width of a reference count entry in bits',
-    parse: (text) => field('refcountBits', /^\d+$/.test(text) ? Number(text) : undefined),
+    parse: (text) => field('refcountBits', parseCount(text)),
   },
   size: {
     value: '<size>',
@@ -113,6 +136,15 @@ const KINDS: Readonly<Record<string, OptionKind>> = {
     parse: (text) => field('sizeBytes', parseImageSize(text)),
   },
 };
+
+/** As strtoull(3) reads it: decimal, or hexadecimal after 0x, octal after 0. */
+function parseCount(text: string): number | undefined {
+  const match = /^\s*\+?(?:0x([0-9a-f]+)|0([0-7]+)|(0|[1-9]\d*))$/i.exec(text);
+  if (match === null) return undefined;
+  const [, hex, octal, decimal] = match;
+  if (hex !== undefined) return Number.parseInt(hex, 16);
+  return octal === undefined ? Number(decimal) : Number.parseInt(octal, 8);
+}
 
 /** What `-o help` shows. */
 export function creationOptionsHelp(format: DiskFormat): string {
@@ -124,7 +156,7 @@ export function creationOptionsHelp(format: DiskFormat): string {
 
 /** Whether one of the lists asks for help. */
 export function asksForHelp(lists: readonly string[]): boolean {
-  return lists.some((list) => splitList(list).some((part) => part === 'help' || part === '?'));
+  return lists.some((list) => splitOptions(list).some((part) => part === 'help' || part === '?'));
 }
 
 /**
@@ -137,7 +169,7 @@ export function parseCreationOptions(
   format: DiskFormat,
 ): CreationOptions {
   let options: CreationOptions = {};
-  for (const part of lists.flatMap(splitList)) {
+  for (const part of lists.flatMap(splitOptions)) {
     const [, name = '', value = 'on'] = /^([^=]*)(?:=(.*))?$/s.exec(part) ?? [];
     const kind = Object.hasOwn(KINDS, name) ? KINDS[name] : undefined;
     if (kind === undefined || (format === 'raw' && !kind.raw)) {
@@ -153,12 +185,4 @@ export function parseCreationOptions(
     options = { ...options, ...parsed };
   }
   return options;
-}
-
-/** A comma in a value is written twice. */
-function splitList(list: string): string[] {
-  return list
-    .split(/(?<!,),(?!,)/)
-    .map((part) => part.replaceAll(',,', ','))
-    .filter((part) => part !== '');
 }

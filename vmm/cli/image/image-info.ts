@@ -2,26 +2,37 @@
 import { fstatSync } from 'node:fs';
 import { dirname, isAbsolute } from 'node:path';
 import { backingFormat, namedFilePath } from '../../backends/disk/backing-file.ts';
-import { type DiskFormat, diskFormat } from '../../backends/disk/format.ts';
+import type { ForeignImage } from '../../backends/disk/foreign/foreign-image.ts';
+import { openForeignImage } from '../../backends/disk/foreign/open-foreign.ts';
+import { type VmdkDescriptor, VmdkImage } from '../../backends/disk/foreign/vmdk.ts';
+import { VpcImage } from '../../backends/disk/foreign/vpc.ts';
+import {
+  formatOfName,
+  type ImageFormat,
+  imageFormat,
+  isImageFormat,
+} from '../../backends/disk/format.ts';
 import { openHostFile } from '../../backends/disk/host-file.ts';
 import type { ImageFile } from '../../backends/disk/image-file.ts';
+import { BACKING_DEPTH_MAX } from '../../backends/disk/open-image.ts';
 import { type Bitmap, readBitmapDirectory } from '../../backends/disk/qcow2/bitmap-tables.ts';
 import { type Header, parseHeader } from '../../backends/disk/qcow2/header.ts';
-import { QCOW2_MAGIC } from '../../backends/disk/qcow2/layout.ts';
 import { readSnapshotTable, type SnapshotInfo } from '../../backends/disk/qcow2/snapshot-table.ts';
+import { signatureOf } from '../../backends/disk/signatures.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
 import type { BackingPolicy } from './option-values.ts';
 
-/** Backing images below an image that are told of. */
-const DEPTH_MAX = 10;
-
 export interface ImageInfo {
   readonly filename: string;
-  readonly format: DiskFormat;
+  readonly format: ImageFormat;
   readonly virtualBytes: number;
   /** What the file takes up on the host. */
   readonly actualBytes: number;
+  /** The unit of allocation, in bytes; undefined where there is none. */
+  readonly clusterBytes: number | undefined;
+  /** A vmdk image's only. */
+  readonly vmdk: VmdkInfo | undefined;
   /** The rest is a qcow2 image's only. */
   readonly header: Header | undefined;
   /** The backing file as seen from here, which need not exist. */
@@ -30,8 +41,12 @@ export interface ImageInfo {
   readonly bitmaps: readonly Bitmap[];
 }
 
+export interface VmdkInfo extends VmdkDescriptor {
+  readonly isCompressed: boolean;
+}
+
 export interface ImageInfoOptions {
-  readonly format: DiskFormat | undefined;
+  readonly format: string | undefined;
   readonly unlocked: boolean;
 }
 
@@ -40,16 +55,19 @@ export interface ImageInfoOptions {
  * @throws TsvmError `file-unreadable`, `disk-locked`, `invalid-disk`
  */
 export function readImageInfo(path: string, options: ImageInfoOptions): ImageInfo {
-  const format = options.format ?? shownFormat(path);
+  const format = shownFormat(path, options.format);
   const file = openHostFile(path, hostFiles(), { readOnly: true, unlocked: options.unlocked });
   try {
     const actualBytes = fstatSync(file.fd).blocks * 512;
     const common = { filename: path, format, actualBytes };
-    if (format === 'raw') return { ...common, ...rawInfo(file) };
+    if (format === 'raw') return { ...common, ...plainInfo(rawBytes(file)) };
+    if (format !== 'qcow2') return { ...common, ...foreignInfo(openForeignImage(format, file)) };
     const header = parseHeader(file);
     return {
       ...common,
       header,
+      clusterBytes: 2 ** header.clusterBits,
+      vmdk: undefined,
       virtualBytes: header.sizeBytes,
       backingPath: backingPath(path, header),
       snapshots: readSnapshotTable(file, header, header.version).snapshots,
@@ -60,9 +78,30 @@ export function readImageInfo(path: string, options: ImageInfoOptions): ImageInf
   }
 }
 
-function rawInfo(file: ImageFile) {
-  const virtualBytes = Math.ceil(file.sizeBytes() / 512) * 512;
-  return { virtualBytes, header: undefined, backingPath: undefined, snapshots: [], bitmaps: [] };
+function rawBytes(file: ImageFile): number {
+  return Math.ceil(file.sizeBytes() / 512) * 512;
+}
+
+/** What is the same for all formats that have no header to tell of. */
+function plainInfo(virtualBytes: number) {
+  return {
+    virtualBytes,
+    clusterBytes: undefined,
+    vmdk: undefined,
+    header: undefined,
+    backingPath: undefined,
+    snapshots: [],
+    bitmaps: [],
+  };
+}
+
+function foreignInfo(image: ForeignImage) {
+  const { clusterBytes, sizeBytes } = image;
+  const common = { ...plainInfo(sizeBytes), clusterBytes };
+  if (image instanceof VpcImage && image.isFixed) return plainInfo(sizeBytes);
+  if (!(image instanceof VmdkImage)) return common;
+  const { descriptor, isCompressed } = image;
+  return { ...common, vmdk: { ...descriptor, isCompressed } };
 }
 
 function readBitmaps(file: ImageFile, { bitmaps, clusterBits, sizeBytes }: Header): Bitmap[] {
@@ -88,7 +127,7 @@ export function readChainInfo(
   const infos = [readImageInfo(path, options)];
   for (let last = infos[0]; last?.header?.backingName !== undefined; last = infos.at(-1)) {
     const { backingName, backingFormat: format } = last.header;
-    if (infos.length > DEPTH_MAX) {
+    if (infos.length > BACKING_DEPTH_MAX) {
       throw new TsvmError(
         'invalid-disk',
         `${path}: the chain of backing files is too long, or loops`,
@@ -108,17 +147,10 @@ export function readChainInfo(
  * The format that is told of when none is given. A name that says raw may be wrong, and to say so is
  * what this verb is for; what it looks at is not opened as a disk, so the content may be believed.
  */
-function shownFormat(path: string): DiskFormat {
-  const named = diskFormat(path, undefined);
-  if (named !== 'raw') return named;
-  const magic = Buffer.alloc(4);
-  const file = openHostFile(path, hostFiles(), { readOnly: true, unlocked: true });
-  try {
-    file.readSync(0, magic);
-  } finally {
-    file.close();
-  }
-  return magic.readUInt32BE() === QCOW2_MAGIC ? 'qcow2' : 'raw';
+function shownFormat(path: string, given: string | undefined): ImageFormat {
+  const found = given === undefined ? signatureOf(path) : undefined;
+  const isShown = found !== undefined && isImageFormat(found);
+  return imageFormat(path, isShown ? (formatOfName(path) ?? found) : given, (word) => `-f ${word}`);
 }
 
 function backingPath(path: string, { backingName }: Header): string | undefined {

@@ -1,5 +1,5 @@
-import type { DiskFormat } from '../../backends/disk/format.ts';
-import { diskFormat } from '../../backends/disk/format.ts';
+import { openForeignImage } from '../../backends/disk/foreign/open-foreign.ts';
+import { diskFormat, imageFormat } from '../../backends/disk/format.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
 import { closeImage, type OpenImageOptions, openImage } from '../../backends/disk/open-image.ts';
 import { hostFiles } from '../../kvm/disk.ts';
@@ -7,19 +7,26 @@ import { hostFiles } from '../../kvm/disk.ts';
 /** How a verb opens an image; what is not said is as safe as it can be. */
 export type ImageAccess = Partial<Omit<OpenImageOptions, 'format' | 'hostFiles'>> & {
   /** As the user says; by the file's name when not given. */
-  readonly format?: DiskFormat | undefined;
+  readonly format?: string | undefined;
+  /** The option by which the user can say it; -f when not given. */
+  readonly formatFlag?: '-f' | '-F' | '-O';
 };
 
 /** Opens images and closes them again. */
 export class OpenImages {
   readonly #images: DiskImage[] = [];
 
-  open(path: string, access: ImageAccess = {}): DiskImage {
+  open(path: string, { formatFlag = '-f', ...access }: ImageAccess = {}): DiskImage {
+    const say = (format: string) => `${formatFlag} ${format}`;
     const image = openImage(path, {
       readOnly: true,
       backing: 'same-folder',
       ...access,
-      format: diskFormat(path, access.format),
+      format:
+        (access.readOnly ?? true)
+          ? imageFormat(path, access.format, say)
+          : diskFormat(path, access.format, say),
+      openForeign: openForeignImage,
       hostFiles: hostFiles(),
     });
     this.#images.push(image);

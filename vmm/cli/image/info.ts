@@ -1,12 +1,13 @@
 import { Command } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { ImageFormat } from '../../backends/disk/format.ts';
 import type { Bitmap } from '../../backends/disk/qcow2/bitmap-tables.ts';
 import type { Header } from '../../backends/disk/qcow2/header.ts';
 import type { SnapshotInfo } from '../../backends/disk/qcow2/snapshot-table.ts';
 import { printable } from '../../util/printable.ts';
 import { EXIT_DONE } from './exit-codes.ts';
-import { type ImageInfo, readChainInfo, readImageInfo } from './image-info.ts';
+import { type ImageInfo, readChainInfo, readImageInfo, type VmdkInfo } from './image-info.ts';
 import { formatImageSize } from './image-size.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
 import {
   type BackingPolicy,
   backingPolicyOption,
@@ -14,14 +15,16 @@ import {
   outputOption,
   unlockedOption,
 } from './option-values.ts';
+import { print, printJson } from './print.ts';
 import type { SettleExit } from './run-image.ts';
 import { snapshotLines } from './snapshot-lines.ts';
 
 interface InfoOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly output: 'human' | 'json';
   readonly backingChain?: true;
   readonly forceShare?: true;
+  readonly imageOpts?: true;
   readonly backing: BackingPolicy;
 }
 
@@ -37,6 +40,7 @@ export function infoCommand(settle: SettleExit): Command {
   return new Command()
     .argument('<file>', 'the image')
     .addOption(formatOption('-f', 'its format'))
+    .addOption(imageOptsOption())
     .addOption(outputOption())
     .option('--backing-chain', 'tells of its backing images as well')
     .addOption(unlockedOption())
@@ -47,7 +51,8 @@ export function infoCommand(settle: SettleExit): Command {
     });
 }
 
-function info(path: string, { f: format, output, ...options }: InfoOptions): number {
+function info(name: string, { output, ...options }: InfoOptions): number {
+  const { path, format } = namedImage(name, options);
   const unlocked = options.forceShare === true;
   const chain = options.backingChain === true;
   const infos = chain
@@ -55,14 +60,14 @@ function info(path: string, { f: format, output, ...options }: InfoOptions): num
     : [readImageInfo(path, { format, unlocked })];
   if (output === 'json') {
     const all = infos.map(infoJson);
-    process.stdout.write(`${JSON.stringify(chain ? all : all[0], undefined, 4)}\n`);
+    printJson(chain ? all : all[0]);
   } else {
-    process.stdout.write(infos.map((one) => `${infoLines(one).join('\n')}\n`).join('\n'));
+    print(infos.map((one) => `${infoLines(one).join('\n')}\n`).join('\n'));
   }
   return EXIT_DONE;
 }
 
-function infoJson({ header, snapshots, bitmaps, ...info }: ImageInfo): object {
+function infoJson({ header, snapshots, bitmaps, vmdk, ...info }: ImageInfo): object {
   return {
     ...(header?.backingFormat !== undefined && {
       'backing-filename-format': header.backingFormat,
@@ -70,11 +75,14 @@ function infoJson({ header, snapshots, bitmaps, ...info }: ImageInfo): object {
     ...(snapshots.length > 0 && { snapshots: snapshots.map(snapshotJson) }),
     'virtual-size': info.virtualBytes,
     filename: info.filename,
-    ...(header !== undefined && { 'cluster-size': 2 ** header.clusterBits }),
+    ...(info.clusterBytes !== undefined && { 'cluster-size': info.clusterBytes }),
     format: info.format,
     'actual-size': info.actualBytes,
     ...(header !== undefined && {
       'format-specific': { type: 'qcow2', data: Object.fromEntries(qcow2Facts(header, bitmaps)) },
+    }),
+    ...(vmdk !== undefined && {
+      'format-specific': { type: 'vmdk', data: Object.fromEntries(vmdkFacts(info, vmdk)) },
     }),
     ...(info.backingPath !== undefined && { 'full-backing-filename': info.backingPath }),
     ...(header?.backingName !== undefined && { 'backing-filename': header.backingName }),
@@ -121,6 +129,25 @@ function qcow2Facts(header: Header, bitmaps: readonly Bitmap[]): [string, Fact][
   return facts.filter((fact) => fact !== false);
 }
 
+type SizedInfo = Pick<ImageInfo, 'clusterBytes' | 'filename' | 'virtualBytes'>;
+
+/** What is told of a vmdk image, which is one file here. */
+function vmdkFacts(info: SizedInfo, vmdk: VmdkInfo): [string, Fact][] {
+  const extent = {
+    ...(vmdk.isCompressed && { compressed: true }),
+    'virtual-size': info.virtualBytes,
+    filename: info.filename,
+    'cluster-size': info.clusterBytes ?? 0,
+    format: '',
+  };
+  return [
+    ['cid', vmdk.cid],
+    ['parent-cid', vmdk.parentCid],
+    ['create-type', vmdk.createType],
+    ['extents', [extent]],
+  ];
+}
+
 function infoLines(info: ImageInfo): string[] {
   const { header, snapshots, bitmaps, virtualBytes } = info;
   const lines = [
@@ -129,8 +156,11 @@ function infoLines(info: ImageInfo): string[] {
     `virtual size: ${formatImageSize(virtualBytes)} (${virtualBytes} bytes)`,
     `disk size: ${formatImageSize(info.actualBytes)}`,
   ];
+  if (info.clusterBytes !== undefined) lines.push(`cluster_size: ${info.clusterBytes}`);
+  if (info.vmdk !== undefined) {
+    lines.push('Format specific information:', ...indented(vmdkFacts(info, info.vmdk)));
+  }
   if (header === undefined) return lines;
-  lines.push(`cluster_size: ${2 ** header.clusterBits}`);
   if (header.dirty) lines.push('cleanly shut down: no');
   if (header.backingName !== undefined) {
     const shown = printable(header.backingName);

@@ -1,9 +1,10 @@
 import { Command } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { ImageFormat } from '../../backends/disk/format.ts';
 import { type MapEntry, mapEntries } from '../../backends/disk/tools/map.ts';
 import { TsvmError } from '../../errors.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
 import {
   type BackingPolicy,
   backingPolicyOption,
@@ -12,14 +13,16 @@ import {
   parseSizeValue,
   unlockedOption,
 } from './option-values.ts';
+import { printLines } from './print.ts';
 import type { SettleExit } from './run-image.ts';
 
 interface MapOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly output: 'human' | 'json';
   readonly startOffset: number;
   readonly maxLength: number;
   readonly forceShare?: true;
+  readonly imageOpts?: true;
   readonly backing: BackingPolicy;
 }
 
@@ -32,6 +35,7 @@ export function mapCommand(settle: SettleExit): Command {
   return new Command()
     .argument('<file>', 'the image')
     .addOption(formatOption('-f', 'its format'))
+    .addOption(imageOptsOption())
     .addOption(outputOption())
     .option('-s, --start-offset <bytes>', 'where to begin', parseSizeValue, 0)
     .option(
@@ -48,34 +52,36 @@ export function mapCommand(settle: SettleExit): Command {
     });
 }
 
-function map(path: string, options: MapOptions): Promise<number> {
-  const { backing, f: format, forceShare: unlocked = false, maxLength, startOffset } = options;
-  return withImages((images) => {
+function map(name: string, options: MapOptions): Promise<number> {
+  const { path, format } = namedImage(name, options);
+  const { backing, forceShare: unlocked = false, maxLength, startOffset } = options;
+  return withImages(async (images) => {
     const image = images.open(path, { format, backing, unlocked });
     const length = Math.min(Math.max(0, image.sizeBytes - startOffset), maxLength);
     const entries = mapEntries(image, startOffset, length);
-    if (options.output === 'json') writeJson(entries);
-    else writeTable(entries, path);
+    const lines = options.output === 'json' ? jsonLines(entries) : tableLines(entries, path);
+    await printLines(lines);
     return EXIT_DONE;
   });
 }
 
 /** An entry a line, as programs that read by lines know it. */
-function writeJson(entries: Iterable<MapEntry>): void {
+function* jsonLines(entries: Iterable<MapEntry>): Generator<string, void, undefined> {
   let separator = '[';
   for (const { start, length, depth, present, zero, data, offset } of entries) {
     const place = offset === undefined ? '' : `, "offset": ${offset}`;
-    process.stdout.write(
-      `${separator}{ "start": ${start}, "length": ${length}, "depth": ${depth}, ` +
-        `"present": ${present}, "zero": ${zero}, "data": ${data}${place}}`,
-    );
+    yield `${separator}{ "start": ${start}, "length": ${length}, "depth": ${depth}, ` +
+      `"present": ${present}, "zero": ${zero}, "data": ${data}${place}}`;
     separator = ',\n';
   }
-  process.stdout.write(separator === '[' ? '[]\n' : ']\n');
+  yield separator === '[' ? '[]\n' : ']\n';
 }
 
-function writeTable(entries: Iterable<MapEntry>, path: string): void {
-  process.stdout.write(tableLine('Offset', 'Length', 'Mapped to', 'File'));
+function* tableLines(
+  entries: Iterable<MapEntry>,
+  path: string,
+): Generator<string, void, undefined> {
+  yield tableLine('Offset', 'Length', 'Mapped to', 'File');
   for (const { start, length, zero, data, offset, filename } of entries) {
     if (!data) continue;
     if (offset === undefined) {
@@ -85,7 +91,7 @@ function writeTable(entries: Iterable<MapEntry>, path: string): void {
       );
     }
     if (zero) continue;
-    process.stdout.write(tableLine(hex(start), hex(length), hex(offset), filename ?? ''));
+    yield tableLine(hex(start), hex(length), hex(offset), filename ?? '');
   }
 }
 

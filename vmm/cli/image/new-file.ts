@@ -1,20 +1,37 @@
 import {
   chmodSync,
   chownSync,
+  closeSync,
+  constants,
+  fstatSync,
+  fsync,
   lstatSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
   realpathSync,
   renameSync,
   rmSync,
   type Stats,
   statSync,
 } from 'node:fs';
-import { open } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { fileIdentity, identityOf } from '../../backends/disk/file-identity.ts';
 import { type HostFile, type HostFiles, openHostFile } from '../../backends/disk/host-file.ts';
 import type { ImageFile } from '../../backends/disk/image-file.ts';
 import { createFile } from '../../backends/disk/open-file.ts';
 import { ReservingFile } from '../../backends/disk/reserving-file.ts';
 import { TsvmError } from '../../errors.ts';
+import { decodeBytes, fsPath } from '../../util/byte-names.ts';
+import { partialName, removePartialFiles } from './partial-files.ts';
+
+/** open(2): not in `constants`. */
+const O_PATH = 0o10000000;
+const LINKS_MAX = 40;
+const MODE_STICKY = 0o1000;
+
+const syncFile = promisify(fsync);
 
 /**
  * A file that nobody sees before it is whole: in what order its parts become durable does not matter
@@ -28,41 +45,55 @@ class UnseenFile extends ReservingFile {
 
 /**
  * A file that appears under its name, or takes the place of the one that has it, when it is
- * finished. Until then it has another name beside that; a block device is written in place.
+ * finished. Until then it has a hidden name in the same folder. What cannot be replaced is written
+ * in place: a block device, a mount point, a file named by its descriptor, a file in a folder that
+ * takes no other file, and a file whose owner would change.
  */
 export class NewFile {
   readonly file: ImageFile;
-  /** It is a block device: what it has is overwritten from the start. */
+  /** What is there is overwritten from the start. */
   readonly inPlace: boolean;
   readonly #path: string;
   /** What is to be replaced, locked. */
   readonly #replaced: { readonly file: HostFile; readonly stats: Stats } | undefined;
   readonly #unseen: UnseenFile | undefined;
+  readonly #hostFiles: HostFiles;
+  #begun = false;
 
   /**
-   * @param path a link is followed
-   * @throws TsvmError `file-unreadable`, `disk-locked`; `invalid-disk` for what is no file
+   * @param path links are followed
+   * @throws TsvmError `file-unreadable` when it cannot be made, `disk-locked`; `invalid-disk` for
+   * what is no file
    */
   constructor(path: string, hostFiles: HostFiles) {
-    this.#path = linkTarget(path);
-    const stats = statSync(this.#path, { throwIfNoEntry: false });
-    this.inPlace = stats?.isBlockDevice() ?? false;
+    this.#hostFiles = hostFiles;
+    const target = hostCall(path, () => resolveTarget(path));
+    this.#path = target.path;
+    const stats = hostCall(path, () => statSync(fsPath(this.#path), { throwIfNoEntry: false }));
     // A file that is in use, or may not be written, is not replaced either.
-    const present = stats && openHostFile(this.#path, hostFiles, { readOnly: false });
-    if (present !== undefined && this.inPlace) {
-      this.file = present;
+    if (stats === undefined) {
+      this.#unseen = openUnseen(this.#path, hostFiles);
+      this.file = this.#unseen;
+      this.inPlace = false;
       return;
     }
-    this.#replaced = stats && present && { file: present, stats };
-    const unseenPath = join(dirname(this.#path), `.${basename(this.#path)}.${process.pid}.partial`);
+    // A file that is in use, or may not be written, is not replaced either.
+    const file = openHostFile(this.#path, hostFiles, { readOnly: false });
     try {
-      const opened = createFile(unseenPath, hostFiles);
-      this.#unseen = new UnseenFile(unseenPath, opened, false, hostFiles);
-      this.file = this.#unseen;
+      if (canBeReplaced(file, stats, target)) this.#unseen = openBeside(this.#path, hostFiles);
     } catch (error) {
-      present?.close();
+      file.close();
       throw error;
     }
+    this.file = this.#unseen ?? file;
+    this.inPlace = this.#unseen === undefined;
+    if (!this.inPlace) this.#replaced = { file, stats };
+  }
+
+  /** Empties what is written in place. All that is read has been opened. */
+  begin(): void {
+    this.#begun = true;
+    if (this.inPlace && !this.file.isBlockDevice) this.file.truncateSync(0);
   }
 
   /**
@@ -70,45 +101,160 @@ export class NewFile {
    * @param durable it is on the host's disk before that, and its name when this is done
    */
   async appear(durable: boolean): Promise<void> {
-    if (durable) await syncPath(this.file.path);
-    if (this.#unseen === undefined) return;
-    const { path } = this.#unseen;
-    if (this.#replaced !== undefined) this.#takeOver(path, this.#replaced.stats);
-    renameSync(path, this.#path);
+    // Its lock says that it is no remains of a killed process.
+    const locked = openHostFile(this.file.path, this.#hostFiles, { readOnly: false });
+    try {
+      if (durable) await syncFile(locked.fd);
+      if (this.#unseen === undefined) return;
+      const { path } = this.#unseen;
+      hostCall(this.#path, () => {
+        this.#refuseStranger();
+        if (this.#replaced !== undefined) this.#takeOver(path, this.#replaced.stats);
+        renameSync(fsPath(path), fsPath(this.#path));
+      });
+    } finally {
+      locked.close();
+    }
     this.#replaced?.file.close();
-    if (durable) await syncPath(dirname(this.#path));
+    if (durable) await syncFolder(dirname(this.#path));
   }
 
   /** It is not wanted any more. It may be closed or open. */
   vanish(): void {
-    if (this.#unseen !== undefined) rmSync(this.#unseen.path, { force: true });
+    if (this.#unseen !== undefined) rmSync(fsPath(this.#unseen.path), { force: true });
+    else if (this.#begun && !this.file.isBlockDevice) emptyFile(this.file.path);
     this.#replaced?.file.close();
+  }
+
+  /** Another program may have given the name to a file of its own. */
+  #refuseStranger(): void {
+    const expected = this.#replaced && identityOf(this.#replaced.stats);
+    if (fileIdentity(this.#path) === expected) return;
+    throw new Error('another program has made or replaced it meanwhile');
   }
 
   /** Whoever could use the old file can use the new one. */
   #takeOver(path: string, { gid, mode, uid }: Stats): void {
-    if (process.getuid?.() === 0) chownSync(path, uid, gid);
-    chmodSync(path, mode & 0o7777);
+    if (process.geteuid?.() === 0) chownSync(fsPath(path), uid, gid);
+    chmodSync(fsPath(path), mode & 0o7777);
   }
 }
 
-function linkTarget(path: string): string {
-  const isLink = lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
-  if (!isLink) return path;
-  try {
-    return realpathSync(path);
-  } catch (cause) {
-    throw new TsvmError('file-unreadable', `${path} is a link that leads nowhere: remove it`, {
-      cause,
-    });
-  }
+/** Where a file is to appear. */
+interface Target {
+  /** No link, unless it names an open file. */
+  readonly path: string;
+  readonly folder: string;
+  /** It names an open file of a process, as /dev/fd/3 does, which has to stay the same file. */
+  readonly isDescriptor: boolean;
 }
 
-async function syncPath(path: string): Promise<void> {
-  const handle = await open(path, 'r');
+/** Follows links, the last of which may lead to a file that is not there yet. */
+function resolveTarget(path: string): Target {
+  if (path === '') throw new Error('the name is empty');
+  let at = path;
+  for (let links = 0; links <= LINKS_MAX; links++) {
+    if (at.endsWith('/')) throw new Error(`${at} is the name of a folder`);
+    const folder = realFolder(dirname(at));
+    const own = join(folder, basename(at));
+    if (/^\/proc\/\d+(\/task\/\d+)?\/fd$/.test(folder)) {
+      return { path: own, folder, isDescriptor: true };
+    }
+    const stats = lstatSync(fsPath(own), { throwIfNoEntry: false });
+    if (stats?.isSymbolicLink() !== true) return { path: own, folder, isDescriptor: false };
+    at = resolve(folder, decodeBytes(readlinkSync(fsPath(own), { encoding: 'buffer' })));
+  }
+  throw new Error('too many symbolic links');
+}
+
+function realFolder(folder: string): string {
+  return decodeBytes(realpathSync.native(fsPath(folder), { encoding: 'buffer' }));
+}
+
+/** Whether rename(2) may put another file in its place, and whoever may use it still may then. */
+function canBeReplaced(present: HostFile, stats: Stats, target: Target): boolean {
+  if (target.isDescriptor || present.isBlockDevice) return false;
+  const uid = process.geteuid?.();
+  if (uid !== 0 && uid !== stats.uid) return false;
+  const folderFd = openSync(fsPath(target.folder), O_PATH | constants.O_DIRECTORY);
   try {
-    await handle.sync();
+    if (mountId(folderFd) !== mountId(present.fd)) return false;
+    const folder = fstatSync(folderFd);
+    const isSticky = (folder.mode & MODE_STICKY) !== 0;
+    return uid === 0 || !isSticky || uid === stats.uid || uid === folder.uid;
   } finally {
-    await handle.close();
+    closeSync(folderFd);
   }
+}
+
+/** A file that is itself a mount point has another one than its folder: proc(5), fdinfo. */
+function mountId(fd: number): string | undefined {
+  return /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1];
+}
+
+/** @throws TsvmError when the folder takes no new file */
+function openUnseen(path: string, hostFiles: HostFiles): UnseenFile {
+  const folder = dirname(path);
+  removePartialFiles(folder, hostFiles);
+  const partialPath = join(folder, partialName());
+  try {
+    return new UnseenFile(partialPath, createFile(partialPath, hostFiles), false, hostFiles);
+  } catch (error) {
+    const cause = error instanceof Error ? error.cause : undefined;
+    throw cannotBeMade(path, cause ?? error);
+  }
+}
+
+/** The same beside a file that can be written in place: undefined when the folder takes no other. */
+function openBeside(path: string, hostFiles: HostFiles): UnseenFile | undefined {
+  try {
+    return openUnseen(path, hostFiles);
+  } catch (error) {
+    const cause = error instanceof Error ? error.cause : undefined;
+    if (/^(EACCES|EPERM|EROFS)$/.test(errorCode(cause))) return undefined;
+    throw error;
+  }
+}
+
+/** What was not finished must not be taken for an image. */
+function emptyFile(path: string): void {
+  try {
+    closeSync(openSync(fsPath(path), 'w'));
+  } catch {
+    // What led here is told.
+  }
+}
+
+/** @throws TsvmError for what the host refuses */
+function hostCall<T>(path: string, call: () => T): T {
+  try {
+    return call();
+  } catch (cause) {
+    throw cause instanceof TsvmError ? cause : cannotBeMade(path, cause);
+  }
+}
+
+function cannotBeMade(path: string, cause: unknown): TsvmError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  // The hidden name tells nobody anything.
+  const shown = reason.replace(/, \w+ '.*$/s, '');
+  return new TsvmError('file-unreadable', `${path || '""'} cannot be made: ${shown}`, { cause });
+}
+
+/** The folder may not be readable for us, or its file system may not know how. */
+async function syncFolder(path: string): Promise<void> {
+  try {
+    const fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      await syncFile(fd);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    if (!/^(EACCES|EPERM|EINVAL)$/.test(errorCode(error))) throw error;
+  }
+}
+
+function errorCode(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : '';
 }

@@ -1,8 +1,14 @@
-import { dirname, isAbsolute, join } from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { statfsSync } from 'node:fs';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { assertDeviceHolds } from '../../backends/disk/device-size.ts';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import { SECTOR_BYTES } from '../../backends/disk/extent.ts';
+import { fileIdentity } from '../../backends/disk/file-identity.ts';
+import type { DiskFormat, ImageFormat } from '../../backends/disk/format.ts';
 import type { HostFiles } from '../../backends/disk/host-file.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
+import type { ImageFile } from '../../backends/disk/image-file.ts';
+import { parseImageName } from '../../backends/disk/image-name.ts';
 import { createPreallocated } from '../../backends/disk/qcow2/preallocate.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import { RawImage } from '../../backends/disk/raw-image.ts';
@@ -10,6 +16,10 @@ import { preallocateRaw } from '../../backends/disk/tools/preallocate-raw.ts';
 import { TsvmError } from '../../errors.ts';
 import type { CreationOptions } from './creation-options.ts';
 import { NewFile } from './new-file.ts';
+import { refuseFileInUse } from './same-file.ts';
+
+/** statfs(2). */
+const BTRFS_SUPER_MAGIC = 0x9123683e;
 
 /** Image formats have their signatures in the first sector. */
 const SIGNATURE_BYTES = 512;
@@ -21,7 +31,7 @@ export interface NewImagePlan {
   readonly sizeBytes: number;
   readonly options: CreationOptions;
   /** As the image's header is to name it. */
-  readonly backing: { readonly name: string; readonly format: DiskFormat } | undefined;
+  readonly backing: { readonly name: string; readonly format: ImageFormat } | undefined;
 }
 
 /** An image that appears when it is finished. */
@@ -31,13 +41,23 @@ export class NewImage {
   readonly #file: NewFile;
   readonly #dataFile: NewFile | undefined;
 
-  /** @throws TsvmError when a file cannot be made */
-  constructor(plan: NewImagePlan, hostFiles: HostFiles) {
+  /**
+   * @param reads what the command reads, which is never written
+   * @throws TsvmError when a file cannot be made, or is one that is read
+   */
+  constructor(plan: NewImagePlan, reads: readonly DiskImage[], hostFiles: HostFiles) {
     this.#plan = plan;
     this.#hostFiles = hostFiles;
+    const dataPath = dataFilePath(plan);
+    for (const path of [plan.path, dataPath]) {
+      if (path !== undefined) refuseFileInUse(path, reads);
+    }
+    if (dataPath !== undefined && isSamePath(dataPath, plan.path)) {
+      throw new TsvmError('invalid-config', `${plan.path} cannot be its own data file`);
+    }
     this.#file = new NewFile(plan.path, hostFiles);
     try {
-      this.#dataFile = this.#newDataFile();
+      this.#dataFile = dataPath === undefined ? undefined : new NewFile(dataPath, this.#hostFiles);
     } catch (error) {
       this.#file.vanish();
       throw error;
@@ -47,10 +67,10 @@ export class NewImage {
   /** It reads as zeroes from the start: qcow2 does so on whatever it lies. */
   get isZero(): boolean {
     const { format, options } = this.#plan;
-    return format === 'qcow2' || !this.#file.inPlace || options.preallocation === 'full';
+    return format === 'qcow2' || !this.#file.file.isBlockDevice || options.preallocation === 'full';
   }
 
-  /** Paths of what is overwritten in place, since it is no file that could be replaced. */
+  /** Paths of what is overwritten in place, since it cannot be replaced. */
   get writtenInPlace(): string[] {
     return [this.#file, this.#dataFile]
       .filter((file) => file?.inPlace)
@@ -59,8 +79,15 @@ export class NewImage {
 
   /** Writes the empty image. */
   async write(signal: AbortSignal): Promise<void> {
-    const { format, options, sizeBytes, backing } = this.#plan;
+    const { format, options, backing } = this.#plan;
+    // Other programs go by a raw file's length: it is one of whole sectors.
+    const sizeBytes = Math.ceil(this.#plan.sizeBytes / SECTOR_BYTES) * SECTOR_BYTES;
     const { file } = this.#file;
+    this.#file.begin();
+    this.#dataFile?.begin();
+    if (options.noCow === true) {
+      for (const part of [file, this.#dataFile?.file]) if (part !== undefined) disableCow(part);
+    }
     const { preallocation = 'off' } = options;
     if (format === 'raw') {
       assertDeviceHolds(file, sizeBytes);
@@ -109,14 +136,35 @@ export class NewImage {
     this.#file.vanish();
     this.#dataFile?.vanish();
   }
+}
 
-  #newDataFile(): NewFile | undefined {
-    const { path, options } = this.#plan;
-    const { dataFile: name, rawDataFile } = options;
-    if (name !== undefined) {
-      return new NewFile(isAbsolute(name) ? name : join(dirname(path), name), this.#hostFiles);
-    }
-    if (rawDataFile !== true) return undefined;
-    throw new TsvmError('invalid-config', 'data_file_raw=on needs a data_file');
+function dataFilePath({ path, options }: NewImagePlan): string | undefined {
+  const { dataFile: name, rawDataFile } = options;
+  if (name !== undefined) {
+    const file = parseImageName(name)?.path ?? name;
+    return isAbsolute(file) ? file : join(dirname(path), file);
   }
+  if (rawDataFile !== true) return undefined;
+  throw new TsvmError('invalid-config', 'data_file_raw=on needs a data_file');
+}
+
+/** The file need not be there. */
+function isSamePath(one: string, other: string): boolean {
+  const identity = fileIdentity(one);
+  return identity === undefined
+    ? resolve(one) === resolve(other)
+    : identity === fileIdentity(other);
+}
+
+/** For an empty file on btrfs; as with QEMU it is no error where it cannot be done. */
+function disableCow({ fd, isBlockDevice, path }: ImageFile): void {
+  if (isBlockDevice || statfsSync(`/proc/self/fd/${fd}`).type !== BTRFS_SUPER_MAGIC) return;
+  try {
+    execFileSync('chattr', ['+C', '--', path], { stdio: 'ignore' });
+  } catch {}
+}
+
+/** What a user may not expect: it is not there as it was until the new one is whole. */
+export function sayInPlace(verb: string, path: string, quiet: boolean): void {
+  if (!quiet) process.stderr.write(`tsvm image ${verb}: ${path} is written in place\n`);
 }

@@ -1,9 +1,23 @@
 import { InvalidArgumentError, Option } from 'commander';
-import { DISK_FORMATS, type DiskFormat, isDiskFormat } from '../../backends/disk/format.ts';
+import {
+  DISK_FORMATS,
+  type DiskFormat,
+  IMAGE_FORMATS,
+  type ImageFormat,
+  isDiskFormat,
+  isImageFormat,
+} from '../../backends/disk/format.ts';
+import { TsvmError } from '../../errors.ts';
 import { parseImageSize } from './image-size.ts';
 
-/** `-f`, `-F`, `-O`. */
-export function parseFormat(text: string): DiskFormat {
+/** `-f`, `-F`: what is read. */
+export function parseImageFormat(text: string): ImageFormat {
+  if (isImageFormat(text)) return text;
+  throw new InvalidArgumentError(`There are ${IMAGE_FORMATS.join(', ')}.`);
+}
+
+/** `-O`: what is written. */
+export function parseDiskFormat(text: string): DiskFormat {
   if (isDiskFormat(text)) return text;
   throw new InvalidArgumentError(`There are ${DISK_FORMATS.join(' and ')}.`);
 }
@@ -34,7 +48,9 @@ const CACHE_MODES = ['none', 'writeback', 'writethrough', 'directsync', 'unsafe'
 export type CacheMode = (typeof CACHE_MODES)[number];
 
 export function formatOption(flag: '-f' | '-F' | '-O', what: string): Option {
-  return new Option(`${flag} <format>`, what).argParser(parseFormat);
+  return new Option(`${flag} <format>`, what).argParser(
+    flag === '-O' ? parseDiskFormat : parseImageFormat,
+  );
 }
 
 export function backingPolicyOption(): Option {
@@ -63,4 +79,14 @@ export function progressOption(): Option {
 
 export function unlockedOption(): Option {
   return new Option('-U, --force-share', 'reads it though another program may be writing it');
+}
+
+/**
+ * Whether an image is read without its lock.
+ * @throws TsvmError `invalid-config` when it is to be written as well: only its one user may do that
+ */
+export function readsUnlocked(forceShare: true | undefined, readOnly: boolean): boolean {
+  if (forceShare !== true) return false;
+  if (readOnly) return true;
+  throw new TsvmError('invalid-config', '-U is for reading only: an image in use is not written');
 }

@@ -1,24 +1,26 @@
-import type { Command } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import { type Command, Option } from 'commander';
+import { fileIdentity } from '../../backends/disk/file-identity.ts';
+import type { ImageFormat } from '../../backends/disk/format.ts';
 import { diskFormat } from '../../backends/disk/format.ts';
 import { openHostFile } from '../../backends/disk/host-file.ts';
+import type { ImageName } from '../../backends/disk/image-name.ts';
 import { parseHeader } from '../../backends/disk/qcow2/header.ts';
 import { rewriteHeader } from '../../backends/disk/qcow2/header-encode.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import { mergeDifferences } from '../../backends/disk/tools/rebase.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
-import { type BackingChoice, backingChoice } from './backing-choice.ts';
+import { type BackingChoice, backingChoice, warnOfContent } from './backing-choice.ts';
 import { type ChainVerbOptions, chainVerb, withProgress } from './chain-verb.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
 import { cacheOption, formatOption } from './option-values.ts';
 import type { SettleExit } from './run-image.ts';
-import { depthInChain, isSameFile } from './same-file.ts';
+import { depthInChain, isSameFile, refuseSharedFiles } from './same-file.ts';
 
 interface RebaseOptions extends ChainVerbOptions {
   readonly b: string;
-  readonly F?: DiskFormat;
+  readonly F?: ImageFormat;
   readonly u?: true;
 }
 
@@ -32,24 +34,36 @@ export function rebaseCommand(settle: SettleExit): Command {
   return chainVerb(settle, rebase)
     .requiredOption('-b <file>', 'its backing file from now on; "": none')
     .addOption(formatOption('-F', 'the backing file’s format'))
+    .addOption(
+      new Option(
+        '-U, --force-share',
+        'as for qemu-img; the image is written all the same',
+      ).hideHelp(),
+    )
     .option('-u', 'changes the name only, and looks at no backing file')
     .addOption(cacheOption('-T', 'as for qemu-img; makes no difference'))
     .addHelpText('after', HELP);
 }
 
-async function rebase(path: string, cli: RebaseOptions, signal: AbortSignal): Promise<number> {
-  if (diskFormat(path, cli.f) === 'raw') {
+async function rebase(
+  { path, format }: ImageName,
+  cli: RebaseOptions,
+  signal: AbortSignal,
+): Promise<number> {
+  if (diskFormat(path, format, (word) => `-f ${word}`) === 'raw') {
     throw new TsvmError('invalid-config', `${path} is raw: only qcow2 images have a backing file`);
   }
   const choice = cli.b === '' ? undefined : backingChoice(path, cli.b, cli.F);
-  if (cli.u !== true) await merge(path, choice, cli, signal);
+  if (choice !== undefined) warnOfContent('rebase', choice);
+  if (cli.u !== true) await merge({ path, format }, choice, cli, signal);
+  else if (choice !== undefined) refuseItself(path, choice.path);
   nameBacking(path, choice);
   return EXIT_DONE;
 }
 
 /** Makes the image independent of which of the two it is based on. */
 function merge(
-  path: string,
+  { path, format }: ImageName,
   choice: BackingChoice | undefined,
   cli: RebaseOptions,
   signal: AbortSignal,
@@ -57,16 +71,25 @@ function merge(
   return withImages(async (images) => {
     const access = { backing: cli.backing };
     const newBacking = choice && images.open(choice.path, { ...access, format: choice.format });
-    if (depthInChain(path, newBacking) !== undefined) {
-      throw new TsvmError('invalid-config', `${path} would be its own backing file`);
-    }
-    const image = images.open(path, { ...access, format: cli.f, readOnly: false });
+    if (depthInChain(path, newBacking) !== undefined) refuseAsItsOwn(path);
+    const image = images.open(path, { ...access, format, readOnly: false });
     if (!(image instanceof Qcow2Image)) return;
+    if (newBacking !== undefined) refuseSharedFiles(image, [newBacking]);
     await withProgress('rebase', cli, async (onProgress) => {
       await mergeDifferences(image, newBacking, { isSameFile, onProgress, signal });
       onProgress(image.sizeBytes, image.sizeBytes);
     });
   });
+}
+
+/** Without a look at any other image. */
+function refuseItself(path: string, backingPath: string): void {
+  const identity = fileIdentity(path);
+  if (identity !== undefined && identity === fileIdentity(backingPath)) refuseAsItsOwn(path);
+}
+
+function refuseAsItsOwn(path: string): never {
+  throw new TsvmError('invalid-config', `${path} would be its own backing file`);
 }
 
 /** The last step, and the one that counts. */

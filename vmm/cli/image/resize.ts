@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import type { ImageFormat } from '../../backends/disk/format.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
 import { PREALLOCATIONS, type Preallocation } from '../../backends/disk/qcow2/create-options.ts';
 import { preallocate } from '../../backends/disk/qcow2/preallocate.ts';
@@ -10,6 +10,7 @@ import { EXIT_DONE } from './exit-codes.ts';
 import { parseImageSize } from './image-size.ts';
 import { withImages } from './images.ts';
 import { interruptible } from './interrupt.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
 import {
   type BackingPolicy,
   backingPolicyOption,
@@ -25,9 +26,10 @@ export interface NewSize {
 }
 
 interface ResizeOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly preallocation: Preallocation;
   readonly shrink?: true;
+  readonly imageOpts?: true;
   readonly q?: true;
   readonly backing: BackingPolicy;
 }
@@ -47,6 +49,7 @@ export function resizeCommand(settle: SettleExit): Command {
       parseNewSize,
     )
     .addOption(formatOption('-f', 'its format'))
+    .addOption(imageOptsOption())
     .addOption(
       new Option('--preallocation <mode>', 'gives what is new its space in advance')
         .choices(PREALLOCATIONS)
@@ -57,7 +60,14 @@ export function resizeCommand(settle: SettleExit): Command {
     .addOption(backingPolicyOption())
     .addHelpText('after', HELP)
     .action(async (path: string, size: NewSize, options: ResizeOptions) => {
-      settle(await interruptible((signal) => resize(path, size, options, signal)));
+      // Else there is nothing to clean up: a signal may end the process at any time.
+      const { preallocation } = options;
+      const never = new AbortController().signal;
+      settle(
+        preallocation === 'off'
+          ? await resize(path, size, options, never)
+          : await interruptible((signal) => resize(path, size, options, signal)),
+      );
     });
 }
 
@@ -79,11 +89,12 @@ export function parseNewSize(text: string): NewSize {
 }
 
 function resize(
-  path: string,
+  name: string,
   size: NewSize,
-  { backing, f: format, preallocation, ...options }: ResizeOptions,
+  { backing, preallocation, ...options }: ResizeOptions,
   signal: AbortSignal,
 ): Promise<number> {
+  const { path, format } = namedImage(name, options);
   return withImages(async (images) => {
     const image = images.open(path, { format, backing, readOnly: false });
     const oldBytes = image.sizeBytes;

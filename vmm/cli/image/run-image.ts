@@ -72,15 +72,17 @@ const VERBS: Readonly<Record<string, Verb>> = {
 
 const HELP = `Usage: tsvm image <verb> [options] <file>
 
-Makes and works on disk images: raw and qcow2. Options, output and exit codes are qemu-img's.
+Makes and works on disk images: raw and qcow2; reads vmdk, vhdx and vpc (VHD) images. Options, output
+and exit codes are qemu-img's.
 
 Verbs:
 ${Object.entries(VERBS)
   .map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`)
   .join('\n')}
 
-An image's format is as -f says, else by its name: .qcow2, and everything else is raw. It is never
-guessed from the content, which a guest may have written. Backing files are opened when they are in
+An image's format is as -f says, else by its name: .qcow2, .vmdk, .vhdx, .vhd, and everything else is
+raw. It is never guessed from the content, which a guest may have written: where name and content
+disagree, -f has to say it. Backing files are opened when they are in
 the image's folder or below it; --backing allow opens the others.
 
 "tsvm image <verb> --help" tells more.
@@ -120,9 +122,15 @@ export async function runImage(args: readonly string[]): Promise<number> {
   } catch (error) {
     // Commander has printed its message; help comes this way too, with code 0.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_DONE : failed;
-    if (!(error instanceof TsvmError)) throw error;
-    const advice = canAllow && error.code === 'file-not-allowed' ? ' (--backing allow)' : '';
+    if (!isHostError(error)) throw error;
+    const advice =
+      canAllow && 'code' in error && error.code === 'file-not-allowed' ? ' (--backing allow)' : '';
     process.stderr.write(`tsvm image ${name}: ${error.message}${advice}\n`);
     return failed;
   }
+}
+
+/** Ours, or what the host answers to a system call; anything else is a fault of the program. */
+function isHostError(error: unknown): error is Error {
+  return error instanceof TsvmError || (error instanceof Error && 'syscall' in error);
 }

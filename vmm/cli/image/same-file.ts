@@ -1,35 +1,55 @@
-import { fstatSync, statSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
+import { type ChainFile, chainFiles } from '../../backends/disk/chain-files.ts';
+import { fileIdentity, identityOf, writtenIdentities } from '../../backends/disk/file-identity.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
 import type { ImageFile } from '../../backends/disk/image-file.ts';
 import { TsvmError } from '../../errors.ts';
 
 /** Whether two open files are one on the host. */
 export function isSameFile(one: ImageFile, other: ImageFile): boolean {
-  const [left, right] = [fstatSync(one.fd), fstatSync(other.fd)];
-  return left.dev === right.dev && left.ino === right.ino;
+  return identityOf(fstatSync(one.fd)) === identityOf(fstatSync(other.fd));
 }
 
 /** How far down an image's chain the file is that a name leads to; 0 is the image itself. */
 export function depthInChain(path: string, image: DiskImage | undefined): number | undefined {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  let depth = 0;
-  for (let layer = image; layer !== undefined; layer = layer.backing) {
-    const { dev, ino } = fstatSync(layer.file.fd);
-    if (dev === stats?.dev && ino === stats.ino) return depth;
-    depth++;
-  }
-  return undefined;
+  const identity = fileIdentity(path);
+  if (identity === undefined) return undefined;
+  return findIn(image, new Set([identity]))?.depth;
 }
 
 /**
- * Refuses to write a file that is read from: one of the images, or in the chain of one.
+ * Refuses to write a file that is read from: one of the images, in the chain of one, or a data file.
  * @throws TsvmError `invalid-config`
  */
 export function refuseFileInUse(path: string, images: readonly DiskImage[]): void {
+  const written = writtenIdentities(path);
   for (const image of images) {
-    const depth = depthInChain(path, image);
-    if (depth === undefined) continue;
-    const role = depth === 0 ? 'what is read' : `in the backing chain of ${image.file.path}`;
+    const found = findIn(image, written);
+    if (found === undefined) continue;
+    const { depth, isDataFile } = found;
+    const role = isDataFile
+      ? `the data file of ${depth === 0 ? 'what is read' : 'a backing file'}`
+      : depth === 0
+        ? 'what is read'
+        : `in the backing chain of ${image.file.path}`;
     throw new TsvmError('invalid-config', `${path} is ${role}: it cannot be written as well`);
   }
+}
+
+/**
+ * The same for an image that is written where it is: its data file may be one that is read.
+ * @throws TsvmError `invalid-config`
+ */
+export function refuseSharedFiles(target: DiskImage, images: readonly DiskImage[]): void {
+  for (const { file, depth } of chainFiles(target)) {
+    if (depth === 0) refuseFileInUse(file.path, images);
+  }
+}
+
+function findIn(
+  image: DiskImage | undefined,
+  identities: ReadonlySet<string>,
+): ChainFile | undefined {
+  if (image === undefined) return undefined;
+  return chainFiles(image).find(({ file }) => identities.has(identityOf(fstatSync(file.fd))));
 }

@@ -1,5 +1,5 @@
-import { Command, Option } from 'commander';
-import type { DiskFormat } from '../../backends/disk/format.ts';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { ImageFormat } from '../../backends/disk/format.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import {
   applySnapshot,
@@ -10,17 +10,19 @@ import {
 import { TsvmError } from '../../errors.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
-import { formatOption, quietOption, unlockedOption } from './option-values.ts';
+import { imageOptsOption, namedImage } from './named-image.ts';
+import { formatOption, quietOption, readsUnlocked, unlockedOption } from './option-values.ts';
 import type { SettleExit } from './run-image.ts';
 import { snapshotLines } from './snapshot-lines.ts';
 
 interface SnapshotOptions {
-  readonly f?: DiskFormat;
+  readonly f?: ImageFormat;
   readonly l?: true;
   readonly c?: string;
   readonly a?: string;
   readonly d?: string;
   readonly forceShare?: true;
+  readonly imageOpts?: true;
 }
 
 const HELP = `
@@ -35,10 +37,13 @@ export function snapshotCommand(settle: SettleExit): Command {
   return new Command()
     .argument('<file>', 'the image, which no machine may be using')
     .addOption(formatOption('-f', 'its format'))
+    .addOption(imageOptsOption())
     .addOption(new Option('-l', 'lists the snapshots').conflicts(['c', 'a', 'd']))
-    .addOption(new Option('-c <name>', 'takes one').conflicts(['a', 'd']))
-    .addOption(new Option('-a <snapshot>', 'makes the disk what it was then').conflicts('d'))
-    .addOption(new Option('-d <snapshot>', 'deletes one'))
+    .addOption(new Option('-c <name>', 'takes one').conflicts(['a', 'd']).argParser(once))
+    .addOption(
+      new Option('-a <snapshot>', 'makes the disk what it was then').conflicts('d').argParser(once),
+    )
+    .addOption(new Option('-d <snapshot>', 'deletes one').argParser(once))
     .addOption(quietOption())
     .addOption(unlockedOption())
     .addHelpText('after', HELP)
@@ -47,10 +52,17 @@ export function snapshotCommand(settle: SettleExit): Command {
     });
 }
 
-function snapshot(path: string, options: SnapshotOptions): Promise<number> {
-  const { a: toApply, c: toCreate, d: toDelete, f: format } = options;
+/** One thing at a time: what is said twice is a mistake. */
+function once(value: string, previous: unknown): string {
+  if (previous === undefined) return value;
+  throw new InvalidArgumentError('Say it once: one snapshot at a time.');
+}
+
+function snapshot(name: string, options: SnapshotOptions): Promise<number> {
+  const { path, format } = namedImage(name, options);
+  const { a: toApply, c: toCreate, d: toDelete } = options;
   const readOnly = toApply === undefined && toCreate === undefined && toDelete === undefined;
-  const unlocked = options.forceShare === true;
+  const unlocked = readsUnlocked(options.forceShare, readOnly);
   return withImages((images) => {
     // What lies below the image is neither read nor written.
     const image = images.open(path, { format, readOnly, unlocked, backing: 'none' });

@@ -17,12 +17,15 @@ export interface ConsoleOutput {
 export class ConsoleOutputPump {
   readonly #bank: RegisterBank;
   readonly #output: ConsoleOutput;
+  readonly #onFailure: (error: unknown) => void;
   /** Set while the sink is full. */
   #room: Promise<void> | undefined;
 
-  constructor(bank: RegisterBank, output: ConsoleOutput) {
+  /** @param onFailure the sink broke its promise and failed, while it was waited for */
+  constructor(bank: RegisterBank, output: ConsoleOutput, onFailure: (error: unknown) => void) {
     this.#bank = bank;
     this.#output = output;
+    this.#onFailure = onFailure;
   }
 
   /** The sink is full. */
@@ -70,5 +73,6 @@ export class ConsoleOutputPump {
       this.#room = undefined;
       this.drain();
     });
+    this.#room.catch(this.#onFailure);
   }
 }

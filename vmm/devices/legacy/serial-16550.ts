@@ -88,6 +88,8 @@ export interface Serial16550Options {
   readonly output: ConsoleOutput;
   /** {@link Serial16550.receive} took less than it was given; now the FIFO has room. */
   readonly onReceiveSpace: () => void;
+  /** The output failed while nothing waited for it. */
+  readonly onOutputFailure: (error: unknown) => void;
 }
 
 export class Serial16550 implements RegisterHandler {
@@ -118,7 +120,7 @@ export class Serial16550 implements RegisterHandler {
     this.#bank = options.bank;
     this.#words = options.bank.words;
     this.#interrupt = options.interrupt;
-    this.#output = new ConsoleOutputPump(options.bank, options.output);
+    this.#output = new ConsoleOutputPump(options.bank, options.output, options.onOutputFailure);
     this.#onReceiveSpace = options.onReceiveSpace;
     this.#store(WORD.msr, MODEM_READY);
     this.#store(this.#iirWord, IIR_NO_INT);

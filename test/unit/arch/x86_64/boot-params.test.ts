@@ -16,6 +16,8 @@ const NAMES = [
   'hdr.version',
   'hdr.type_of_loader',
   'hdr.loadflags',
+  'hdr.code32_start',
+  'hdr.hardware_subarch',
   'hdr.ramdisk_image',
   'hdr.ramdisk_size',
   'hdr.cmd_line_ptr',
@@ -54,6 +56,16 @@ test('each field stands where struct boot_params has it', () => {
   assert.equal(page.getUint8(at('sentinel')), 0);
 });
 
+test('what the loader writes replaces what the image has there', () => {
+  const setupHeader = new Uint8Array(0x26c - 0x1f1).fill(0xff);
+  const page = compose({ ...CONTENT, setupHeader, codeGpa: 0x1000000 });
+  assert.equal(page.getUint32(at('hdr.code32_start'), true), 0x1000000);
+  assert.equal(page.getUint32(at('hdr.hardware_subarch'), true), 0);
+  assert.equal(page.getBigUint64(at('hdr.setup_data'), true), 0n);
+  // KASLR_FLAG: nobody has chosen an address for the kernel.
+  assert.equal(page.getUint8(at('hdr.loadflags')), 0xff & ~2);
+});
+
 test('the memory map stands where struct boot_params has it', () => {
   const page = compose(CONTENT);
   assert.equal(page.getUint8(at('e820_entries')), MAP.length);
@@ -76,6 +88,7 @@ test('a setup header is copied, but for what the loader fills', () => {
     [at('hdr.ramdisk_image'), 4],
     [at('hdr.ramdisk_size'), 4],
     [at('hdr.cmd_line_ptr'), 4],
+    [at('hdr.hardware_subarch'), 4],
     [at('hdr.setup_data'), 8],
   ] as const;
   for (let offset = at('hdr'); offset < at('edd_mbr_sig_buffer'); offset++) {

@@ -138,15 +138,16 @@ test('without its backing image, an image is as if it had none', async () => {
   closeImage(image);
 });
 
-test('ten backing images are followed, eleven are refused', async () => {
-  await overlay('1.qcow2', 'base.img');
-  for (let depth = 2; depth <= 11; depth++) {
-    await overlay(`${depth}.qcow2`, `${depth - 1}.qcow2`, 'qcow2');
+test('200 backing images are followed, 201 are refused', async () => {
+  const first = await overlay('1.qcow2', 'base.img');
+  for (let depth = 2; depth <= 201; depth++) {
+    copyFileSync(first, inside(`${depth}.qcow2`));
+    nameBacking(inside(`${depth}.qcow2`), `${depth - 1}.qcow2`, 'qcow2');
   }
-  const image = open(inside('10.qcow2'));
+  const image = open(inside('200.qcow2'));
   assert.deepEqual(read(image), content);
   closeImage(image);
-  refused(inside('11.qcow2'), { code: 'invalid-disk', message: /longer than 10/ });
+  refused(inside('201.qcow2'), { code: 'invalid-disk', message: /longer than 200/ });
 });
 
 test('a chain that loops is refused: to itself, over another, by another name', async () => {
@@ -181,9 +182,48 @@ test('a raw backing file stays raw though a guest made it look like an image', a
 
 test('names of protocols are refused by name', async () => {
   const top = await overlay('top.qcow2', 'base.img');
-  for (const name of ['json:{"driver":"raw"}', 'nbd://host/x', 'file:base.img', 'nbd:unix:/s']) {
+  for (const name of [
+    'json:{"driver":"raw"}',
+    'json:{"driver":"nbd","host":"localhost"}',
+    'json:{"driver":"raw","file":{"driver":"https","url":"x"}}',
+    'json:{"driver":"raw","offset":"512","file.filename":"base.img"}',
+    'json:{"driver":"raw","file":"node"}',
+    'json:[]',
+    'json:',
+    'nbd://host/x',
+    'nbd:unix:/s',
+  ]) {
     nameBacking(top, name, 'raw');
     refused(top, { code: 'invalid-disk', message: /only files of the host/ }, { backing: 'allow' });
+  }
+});
+
+test('names of files in the forms that QEMU has for them', async () => {
+  const top = await overlay('top.qcow2', 'base.img');
+  const json = (options: object) => `json:${JSON.stringify(options)}`;
+  for (const [name, format] of [
+    ['file:base.img', 'raw'],
+    [json({ driver: 'raw', file: { driver: 'file', filename: 'base.img' } }), 'raw'],
+    [json({ driver: 'raw', 'file.filename': 'base.img' }), undefined],
+    [json({ driver: 'file', filename: 'base.img', 'read-only': true }), undefined],
+  ] as const) {
+    nameBacking(top, name, format);
+    const image = open(top);
+    assert.deepEqual(read(image), content, name);
+    closeImage(image);
+  }
+});
+
+test('a file outside the folder is not opened, in whatever form it is named', async () => {
+  writeFileSync(join(here, 'outside.img'), content);
+  const top = await overlay('top.qcow2', 'base.img');
+  for (const name of [
+    'file:../outside.img',
+    `file://${join(here, 'outside.img')}`,
+    'json:{"driver":"raw","file":{"driver":"file","filename":"../outside.img"}}',
+  ]) {
+    nameBacking(top, name, 'raw');
+    refused(top, { code: 'file-not-allowed' });
   }
 });
 

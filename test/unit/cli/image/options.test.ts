@@ -25,10 +25,13 @@ test('sizes are read as qemu-img reads them', () => {
     ['2t', 2 ** 41],
     ['1P', 2 ** 50],
     ['0x1000', 4096],
+    ['+1', 1],
+    ['1.M', 2 ** 20],
+    ['65536.0', 65_536],
   ] as const) {
     assert.equal(parseImageSize(text), bytes, text);
   }
-  for (const text of ['', 'k', '-1', '+1', '1.5', '1Z', '1KiB', '1 k', '8E', '1e3', '0x']) {
+  for (const text of ['', 'k', '-1', '.5M', '1.5', '1Z', '1KiB', '1 k', '8E', '1e3', '0x']) {
     assert.equal(parseImageSize(text), undefined, text);
   }
 });

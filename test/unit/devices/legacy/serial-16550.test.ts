@@ -68,6 +68,7 @@ function makeSerial(ringBytes = 64) {
       events.space += 1;
       events.onSpace();
     },
+    onOutputFailure: (error) => assert.fail(String(error)),
   });
   bank.connect(serial, interrupt);
   const serialIn = (offset: number) => bank.guestRead(offset);

@@ -1,6 +1,7 @@
 import { TsvmError } from '../../../errors.ts';
 import type { ImageFile } from '../image-file.ts';
 import type { Geometry } from './geometry.ts';
+import type { L1Table } from './l1-table.ts';
 import type { MetadataClusters } from './metadata-clusters.ts';
 import { PendingFrees } from './pending-frees.ts';
 import { growRefcountTable } from './refcount-growth.ts';
@@ -21,6 +22,7 @@ export interface AllocatorHost {
   readonly file: ImageFile;
   readonly geometry: Geometry;
   readonly refcounts: Refcounts;
+  readonly l1: L1Table;
   /** Host clusters that metadata in use occupies. */
   metadataClusters(): MetadataClusters;
   /** Marks the image as corrupt and throws. */
@@ -52,7 +54,11 @@ export class Allocator {
 
   constructor(host: AllocatorHost) {
     this.#host = host;
-    this.#openedEnd = Math.ceil(host.file.sizeBytes() / host.geometry.clusterBytes);
+    const { clusterBytes } = host.geometry;
+    // The file may end before its L1 table.
+    const { fileOffset, bytes } = host.l1;
+    const usedBytes = Math.max(host.file.sizeBytes(), fileOffset + bytes.byteLength);
+    this.#openedEnd = Math.ceil(usedBytes / clusterBytes);
     this.#freshFrom = this.#openedEnd;
   }
 

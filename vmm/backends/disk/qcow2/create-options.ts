@@ -1,5 +1,5 @@
 import { TsvmError } from '../../../errors.ts';
-import type { DiskFormat } from '../format.ts';
+import type { ImageFormat } from '../format.ts';
 import type { ImageFile } from '../image-file.ts';
 import type { CompressionKind } from './compression.ts';
 import {
@@ -23,7 +23,7 @@ export interface CreateOptions {
   readonly lazyRefcounts?: boolean;
   readonly extendedL2?: boolean;
   readonly compressionType?: CompressionKind;
-  readonly backing?: { readonly name: string; readonly format: DiskFormat } | undefined;
+  readonly backing?: { readonly name: string; readonly format: ImageFormat } | undefined;
   /** External data file: empty, open, the caller's to close. `raw`: it shows the disk by itself. */
   readonly dataFile?:
     | { readonly file: ImageFile; readonly name: string; readonly raw: boolean }

@@ -1,5 +1,6 @@
 /** Writing the header of a qcow2 image: QEMU's docs/interop/qcow2.txt, section "Header". */
 import { TsvmError } from '../../../errors.ts';
+import { encodeBytes } from '../../../util/byte-names.ts';
 import type { ImageFile } from '../image-file.ts';
 import type { Header } from './header.ts';
 import { encodeExtensions } from './header-extensions.ts';
@@ -92,7 +93,7 @@ function withName(header: Header, name: Uint8Array, offset: number): Header {
 /** The extensions with room for the fields before them, and the name. */
 function encodeParts(header: Header): { beforeName: Uint8Array; name: Uint8Array } {
   const extensions = encodeExtensions(header);
-  const name = new TextEncoder().encode(header.backingName ?? '');
+  const name = encodeBytes(header.backingName ?? '');
   const room = 2 ** header.clusterBits - header.headerBytes - extensions.length;
   if (name.length > Math.min(BACKING_NAME_BYTES_MAX, room)) {
     throw new TsvmError(
@@ -120,7 +121,7 @@ function encodeFields(header: Header): Uint8Array {
     view.setUint32(HeaderField[field], value);
   const u64 = (field: keyof typeof HeaderField, value: number | bigint) =>
     view.setBigUint64(HeaderField[field], BigInt(value));
-  const name = new TextEncoder().encode(header.backingName ?? '');
+  const name = encodeBytes(header.backingName ?? '');
   u32('magic', QCOW2_MAGIC);
   u32('version', header.version);
   u64('backing_file_offset', header.backingNameOffset);

@@ -1,4 +1,5 @@
 /** Header extensions of qcow2: QEMU's docs/interop/qcow2.txt, section "Header extensions". */
+import { decodeBytes, encodeBytes } from '../../../util/byte-names.ts';
 import { BITMAP_ENTRY_BYTES_MAX, BITMAPS_MAX, ExtensionType } from './layout.ts';
 
 export interface HeaderExtension {
@@ -64,7 +65,7 @@ export function encodeExtensions(header: {
 }): Uint8Array {
   const all: HeaderExtension[] = [];
   const addName = (type: number, name: string | undefined) => {
-    if (name !== undefined) all.push({ type, data: new TextEncoder().encode(name) });
+    if (name !== undefined) all.push({ type, data: encodeBytes(name) });
   };
   addName(ExtensionType.BACKING_FORMAT, header.backingFormat);
   addName(ExtensionType.EXTERNAL_DATA_FILE_NAME, header.dataFileName);
@@ -82,14 +83,9 @@ export function encodeExtensions(header: {
   return bytes;
 }
 
-/** A name in the image. What is no UTF-8, or ends early with a NUL, would name another file. */
+/** A name in the image, any bytes but a NUL: with one it would name another file. */
 export function decodeName(bytes: Uint8Array, what: string, fail: Fail): string {
-  let name: string;
-  try {
-    name = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return fail(`the name of the ${what} is not UTF-8`);
-  }
+  const name = decodeBytes(bytes);
   return name.includes('\0') ? fail(`the name of the ${what} has a NUL in it`) : name;
 }
 

@@ -125,9 +125,10 @@ function parseFields(cluster: Uint8Array, version: 2 | 3, clusterBits: number, f
   const bits = (field: keyof typeof HeaderField) =>
     version === 2 ? 0n : view.getBigUint64(HeaderField[field]);
   const u64 = (field: keyof typeof HeaderField) => {
-    const value =
-      view.getUint32(HeaderField[field]) * 2 ** 32 + view.getUint32(HeaderField[field] + 4);
-    return Number.isSafeInteger(value) ? value : fail(`${field} is beyond reason: ${value}`);
+    const value = view.getBigUint64(HeaderField[field]);
+    return value <= Number.MAX_SAFE_INTEGER
+      ? Number(value)
+      : fail(`${field} is ${value}, which is beyond reason: less than 8 PiB is supported`);
   };
 
   const method = u32('crypt_method');

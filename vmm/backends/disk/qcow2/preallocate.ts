@@ -1,4 +1,5 @@
 import { TsvmError } from '../../../errors.ts';
+import { TimeSlices } from '../../../util/event-loop.ts';
 import type { ImageRun } from '../image.ts';
 import type { ImageFile } from '../image-file.ts';
 import { createQcow2 } from './create.ts';
@@ -53,12 +54,14 @@ export async function preallocate(
   if (preallocation === 'off') return;
   if (image.header.backingName !== undefined) throw hidesBacking();
   const { sizeBytes, tableSpanBytes } = image;
+  const slices = new TimeSlices();
   for (let at = offset; at < sizeBytes; ) {
     signal?.throwIfAborted();
     const end = Math.min(sizeBytes, (Math.floor(at / tableSpanBytes) + 1) * tableSpanBytes);
     image.prepareWriteSync(at, end - at);
     await eachRun(image, at, end, (run) => fill(run, preallocation, signal));
     await image.flush();
+    await slices.next();
     at = end;
   }
 }

@@ -2,7 +2,7 @@ import { chainRunAt } from '../chain-run.ts';
 import { SECTOR_BYTES } from '../extent.ts';
 import type { DiskImage, RunKind } from '../image.ts';
 import { BufferPool } from './buffer-pool.ts';
-import { hasBytes } from './chain-map.ts';
+import { FileHoles, hasBytes } from './chain-map.ts';
 import { inOrder } from './in-order.ts';
 import type { WorkControl } from './work-control.ts';
 import { isZero } from './zeroes.ts';
@@ -27,8 +27,15 @@ export type Difference =
 interface Stretch {
   readonly offset: number;
   readonly length: number;
+  readonly parts: readonly [Part, Part];
+}
+
+interface Part {
   /** Undefined behind the end of the image. */
-  readonly kinds: readonly [RunKind | undefined, RunKind | undefined];
+  readonly kind: RunKind | undefined;
+  readonly length: number;
+  /** There are bytes that have to be read. */
+  readonly isRead: boolean;
 }
 
 /**
@@ -64,37 +71,34 @@ function* stretches(
   [first, second]: readonly [DiskImage, DiskImage],
   total: number,
 ): Generator<Stretch, void, undefined> {
+  const holes = [new FileHoles(), new FileHoles()] as const;
   for (let offset = 0; offset < total; ) {
-    const a = kindAt(first, offset, total - offset);
-    const b = kindAt(second, offset, a.length);
-    const kinds = [a.kind, b.kind] as const;
+    const a = partAt(first, offset, total - offset, holes[0]);
+    const b = partAt(second, offset, a.length, holes[1]);
     // What need not be read may be of any length.
-    const isRead = kinds.some((kind) => kind !== undefined && hasBytes(kind));
-    const length = isRead ? Math.min(b.length, CHUNK_BYTES) : b.length;
-    yield { offset, length, kinds };
+    const length = a.isRead || b.isRead ? Math.min(b.length, CHUNK_BYTES) : b.length;
+    yield { offset, length, parts: [a, b] };
     offset += length;
   }
 }
 
-function kindAt(
-  image: DiskImage,
-  offset: number,
-  length: number,
-): { kind: RunKind | undefined; length: number } {
-  if (offset >= image.sizeBytes) return { kind: undefined, length };
-  return chainRunAt(image, offset, Math.min(length, image.sizeBytes - offset));
+function partAt(image: DiskImage, offset: number, length: number, holes: FileHoles): Part {
+  if (offset >= image.sizeBytes) return { kind: undefined, length, isRead: false };
+  const run = chainRunAt(image, offset, Math.min(length, image.sizeBytes - offset));
+  const part = holes.firstOf(run);
+  return { kind: run.kind, length: part.length, isRead: hasBytes(run.kind) && !part.isHole };
 }
 
 async function differenceIn(
   images: readonly [DiskImage, DiskImage],
-  { offset, length, kinds }: Stretch,
+  { offset, length, parts }: Stretch,
   strict: boolean,
   buffers: BufferPool,
 ): Promise<Difference | undefined> {
   // Compressed or not is no difference.
-  const [a, b] = kinds.map((kind) => (kind === 'compressed' ? 'data' : kind));
+  const [a, b] = parts.map(({ kind }) => (kind === 'compressed' ? 'data' : kind));
   if (strict && a !== b) return { kind: 'allocation', offset };
-  const [inFirst, inSecond] = [a === 'data', b === 'data'];
+  const [inFirst, inSecond] = [parts[0].isRead, parts[1].isRead];
   if (!inFirst && !inSecond) return undefined;
   const own = [buffers.take(), buffers.take()] as const;
   const [left, right] = own.map((buffer) => buffer.subarray(0, length)) as [Buffer, Buffer];

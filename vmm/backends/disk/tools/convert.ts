@@ -1,3 +1,4 @@
+import { TimeSlices } from '../../../util/event-loop.ts';
 import type { DiskImage } from '../image.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { type CopyStep, copyPlan } from './copy-plan.ts';
@@ -17,6 +18,8 @@ const READS_MAX = 4;
 const HOLE_BYTES_MIN = 4096;
 /** With larger clusters, what is zero inside one is left as a hole of the file. */
 const WHOLE_CLUSTER_BYTES_MAX = 64 * 1024;
+/** What is made zero at once: a signal has to wait for it. */
+const ZERO_BYTES = 2 ** 30;
 
 export interface ConvertOptions extends WorkControl {
   /** Chunks that are read at a time, ahead of what is written. */
@@ -86,7 +89,7 @@ class Conversion {
     for await (const { step, buffer } of inOrder(plan, Math.min(parallel, READS_MAX), read)) {
       signal?.throwIfAborted();
       const { action, offset, length } = step;
-      if (action === 'zero') this.#zero(offset, length);
+      if (action === 'zero') await this.#zeroInSteps(offset, length);
       if (buffer !== undefined) {
         this.#write(offset, buffer.subarray(0, length));
         this.#buffers.give(buffer);
@@ -125,6 +128,16 @@ class Conversion {
       const stop = Math.min(end, (Math.floor(at / partBytes) + 1) * partBytes);
       this.#target.writeSync(at, bytes.subarray(at - offset, stop - offset));
       at = stop;
+    }
+  }
+
+  async #zeroInSteps(offset: number, length: number): Promise<void> {
+    if (this.#options.targetIsZero) return;
+    const slices = new TimeSlices();
+    for (let at = offset; at < offset + length; at += ZERO_BYTES) {
+      this.#zero(at, Math.min(ZERO_BYTES, offset + length - at));
+      await slices.next();
+      this.#options.signal?.throwIfAborted();
     }
   }
 

@@ -1,5 +1,8 @@
 import type { DiskImage } from '../image.ts';
-import { chainRuns, hasBytes } from './chain-map.ts';
+import { chainRuns, FileHoles, hasBytes } from './chain-map.ts';
+
+/** Steps that become one: more would take long, and a signal would have to wait. */
+const JOINED_MAX = 64;
 
 /**
  * What is done with a part of the target:
@@ -92,15 +95,19 @@ function* sourceSteps(
   { copyHoles, leaveUnallocated, base }: CopyPlanOptions,
 ): Generator<CopyStep, void, undefined> {
   let start = 0;
+  const holes = new FileHoles();
   for (const source of sources) {
     const { sizeBytes } = source;
     if (copyHoles) {
       yield { action: 'copy', offset: start, length: sizeBytes };
     } else {
       const stop = leaveUnallocated ? (base ?? source.backing) : undefined;
-      for (const { kind, offset, length } of chainRuns(source, 0, sizeBytes, stop)) {
-        const other = kind === 'unallocated' && leaveUnallocated ? 'leave' : 'zero';
-        yield { action: hasBytes(kind) ? 'copy' : other, offset: start + offset, length };
+      for (const run of chainRuns(source, 0, sizeBytes, stop)) {
+        const other = run.kind === 'unallocated' && leaveUnallocated ? 'leave' : 'zero';
+        for (const { offset, length, isHole } of holes.partsOf(run)) {
+          const action = hasBytes(run.kind) && !isHole ? 'copy' : other;
+          yield { action, offset: start + offset, length };
+        }
       }
     }
     start += sizeBytes;
@@ -113,13 +120,16 @@ function* joined(
   mayJoin: (last: CopyStep, next: CopyStep) => boolean,
 ): Generator<CopyStep, void, undefined> {
   let last: CopyStep | undefined;
+  let count = 0;
   for (const step of steps) {
-    if (last?.action === step.action && mayJoin(last, step)) {
+    if (last?.action === step.action && count < JOINED_MAX && mayJoin(last, step)) {
       last = { ...last, length: last.length + step.length };
+      count++;
       continue;
     }
     if (last !== undefined) yield last;
     last = step;
+    count = 1;
   }
   if (last !== undefined) yield last;
 }

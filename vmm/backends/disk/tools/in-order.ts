@@ -1,7 +1,9 @@
+import { TimeSlices } from '../../../util/event-loop.ts';
+
 /**
  * Starts up to `depth` pieces of work ahead and hands their results over in the order of the items.
  * When it ends early, by an error or because the caller leaves, it waits for what it has started:
- * nothing uses a file any more when it returns.
+ * nothing uses a file any more when it returns. Signals are heard meanwhile, though no work may wait.
  */
 export async function* inOrder<Item, Result>(
   items: Iterable<Item>,
@@ -10,6 +12,7 @@ export async function* inOrder<Item, Result>(
 ): AsyncGenerator<Result, void, undefined> {
   const started: Promise<Result>[] = [];
   const source = items[Symbol.iterator]();
+  const slices = new TimeSlices();
   const startMore = (): void => {
     while (started.length < depth) {
       const next = source.next();
@@ -24,6 +27,7 @@ export async function* inOrder<Item, Result>(
     startMore();
     for (let first = started.shift(); first !== undefined; first = started.shift()) {
       const result = await first;
+      await slices.next();
       startMore();
       yield result;
     }

@@ -1,6 +1,6 @@
 import type { ChainRun } from '../chain-run.ts';
 import type { DiskImage } from '../image.ts';
-import { chainRuns, hasBytes } from './chain-map.ts';
+import { chainRuns, fileParts, hasBytes } from './chain-map.ts';
 
 /** A run of bytes, as `map` tells it. */
 export interface MapEntry {
@@ -59,18 +59,8 @@ function* entriesOf(run: ChainRun): Generator<MapEntry, void, undefined> {
     return;
   }
   // Clusters that were only reserved, by a preallocation, are holes in the file.
-  const end = fileOffset + length;
-  for (let at = fileOffset; at < end; ) {
-    const hole = Math.min(file.nextHoleSync(at), end);
-    const to = hole > at ? hole : Math.min(file.nextDataSync(at), end);
-    yield {
-      ...entry,
-      start: start + at - fileOffset,
-      length: to - at,
-      zero: hole === at,
-      offset: at,
-    };
-    at = to;
+  for (const { offset, length: part, isHole } of fileParts(file, fileOffset, length)) {
+    yield { ...entry, start: start + offset - fileOffset, length: part, zero: isHole, offset };
   }
 }
 

@@ -3,7 +3,7 @@ import type { DiskImage } from '../image.ts';
 import type { ImageFile } from '../image-file.ts';
 import type { Qcow2Image } from '../qcow2/qcow2-image.ts';
 import { BufferPool } from './buffer-pool.ts';
-import { chainRuns, hasBytes } from './chain-map.ts';
+import { chainRuns, FileHoles, hasBytes } from './chain-map.ts';
 import { inOrder } from './in-order.ts';
 import type { WorkControl } from './work-control.ts';
 import { isZero } from './zeroes.ts';
@@ -12,6 +12,8 @@ import { isZero } from './zeroes.ts';
 const CHUNK_BYTES = 2 ** 20;
 /** Chunks that are read ahead. */
 const PARALLEL = 4;
+/** Runs that are looked at before a part is due, if only an empty one: a signal has to wait. */
+const RUNS_MAX = 4096;
 
 export interface MergeOptions extends WorkControl {
   /** What lies at one place of one file need not be compared. */
@@ -45,6 +47,8 @@ class Merge {
   readonly #newBacking: DiskImage | undefined;
   readonly #options: MergeOptions;
   readonly #chunkBytes: number;
+  readonly #oldHoles = new FileHoles();
+  readonly #newHoles = new FileHoles();
   readonly #buffers: BufferPool;
 
   constructor(image: Qcow2Image, newBacking: DiskImage | undefined, options: MergeOptions) {
@@ -76,40 +80,38 @@ class Merge {
   /** What has to be compared, in parts that are not longer than a chunk and end where clusters do. */
   *#parts(): Generator<Part, void, undefined> {
     const { backing, sizeBytes } = this.#image;
+    let runs = 0;
     for (const run of chainRuns(this.#image, 0, sizeBytes, backing)) {
+      if (++runs % RUNS_MAX === 0) yield { offset: run.offset, length: 0 };
       if (run.kind !== 'unallocated') continue;
       const end = run.offset + run.length;
       for (let at = run.offset; at < end; ) {
+        if (++runs % RUNS_MAX === 0) yield { offset: at, length: 0 };
+        const old = partAt(this.#image.backing, at, end - at, this.#oldHoles);
+        const fresh = partAt(this.#newBacking, at, old.length, this.#newHoles);
+        if (this.#isSame(old, fresh)) {
+          at += fresh.length;
+          continue;
+        }
+        const start = Math.max(run.offset, at - (at % this.#image.clusterBytes));
         const chunkEnd = (Math.floor(at / this.#chunkBytes) + 1) * this.#chunkBytes;
-        const stop = Math.min(end, chunkEnd);
-        if (this.#mayDiffer(at, stop)) yield { offset: at, length: stop - at };
-        at = stop;
+        at = Math.min(end, chunkEnd);
+        yield { offset: start, length: at - start };
       }
     }
   }
 
-  #mayDiffer(offset: number, end: number): boolean {
-    for (let at = offset; at < end; ) {
-      const old = runAt(this.#image.backing, at, end - at);
-      const fresh = runAt(this.#newBacking, at, old.length);
-      if (!this.#isSame(old.run, fresh.run)) return true;
-      at += fresh.length;
-    }
-    return false;
-  }
-
-  /** Zeroes, or the same bytes of the same file, on either chain. */
-  #isSame(old: ChainRun | undefined, fresh: ChainRun | undefined): boolean {
-    const hasOld = old !== undefined && hasBytes(old.kind);
-    const hasFresh = fresh !== undefined && hasBytes(fresh.kind);
-    if (!hasOld || !hasFresh) return hasOld === hasFresh;
+  /** Zeroes, or the same bytes of the same file, on either chain, where both begin. */
+  #isSame(old: ChainPart, fresh: ChainPart): boolean {
+    if (!old.isRead || !fresh.isRead) return old.isRead === fresh.isRead;
+    const [one, other] = [old.run, fresh.run];
     return (
-      old.kind === 'data' &&
-      fresh.kind === 'data' &&
-      old.fileOffset === fresh.fileOffset &&
-      old.file !== undefined &&
-      fresh.file !== undefined &&
-      this.#options.isSameFile(old.file, fresh.file)
+      one?.kind === 'data' &&
+      other?.kind === 'data' &&
+      one.fileOffset === other.fileOffset &&
+      one.file !== undefined &&
+      other.file !== undefined &&
+      this.#options.isSameFile(one.file, other.file)
     );
   }
 
@@ -155,12 +157,24 @@ class Merge {
   }
 }
 
-function runAt(
+/** A part of what a chain holds; its run is undefined behind the chain's end. */
+interface ChainPart {
+  readonly run: ChainRun | undefined;
+  readonly length: number;
+  /** There are bytes that have to be read. */
+  readonly isRead: boolean;
+}
+
+function partAt(
   image: DiskImage | undefined,
   offset: number,
   length: number,
-): { run: ChainRun | undefined; length: number } {
-  if (image === undefined || offset >= image.sizeBytes) return { run: undefined, length };
+  holes: FileHoles,
+): ChainPart {
+  if (image === undefined || offset >= image.sizeBytes) {
+    return { run: undefined, length, isRead: false };
+  }
   const run = chainRunAt(image, offset, Math.min(length, image.sizeBytes - offset));
-  return { run, length: run.length };
+  const part = holes.firstOf(run);
+  return { run, length: part.length, isRead: hasBytes(run.kind) && !part.isHole };
 }

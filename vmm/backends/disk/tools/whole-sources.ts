@@ -1,7 +1,7 @@
 import { TsvmError } from '../../../errors.ts';
+import { chainFiles } from '../chain-files.ts';
 import type { DiskImage } from '../image.ts';
 import type { ImageFile } from '../image-file.ts';
-import { Qcow2Image } from '../qcow2/qcow2-image.ts';
 
 /**
  * Reads from images' files, which have to stay as long as they are: what lies behind the end of a
@@ -14,7 +14,9 @@ export async function withWholeSources(
   read: () => Promise<void>,
 ): Promise<void> {
   const before = new Map<ImageFile, number>();
-  for (const file of filesOf(sources)) before.set(file, file.sizeBytes());
+  for (const { file } of sources.flatMap((source) => [...chainFiles(source)])) {
+    before.set(file, file.sizeBytes());
+  }
   await read();
   for (const [file, sizeBytes] of before) {
     const now = file.sizeBytes();
@@ -24,15 +26,5 @@ export async function withWholeSources(
       `${file.path} became shorter while it was read, from ${sizeBytes} bytes to ${now}: ` +
         'let no other program write it meanwhile',
     );
-  }
-}
-
-/** The files of all layers. */
-function* filesOf(sources: readonly DiskImage[]): Generator<ImageFile, void, undefined> {
-  for (const source of sources) {
-    for (let layer: DiskImage | undefined = source; layer !== undefined; layer = layer.backing) {
-      yield layer.file;
-      if (layer instanceof Qcow2Image) yield layer.metadata.dataFile;
-    }
   }
 }

@@ -7,6 +7,7 @@ import { openHostFile } from '../../../../../vmm/backends/disk/host-file.ts';
 import { type Header, parseHeader } from '../../../../../vmm/backends/disk/qcow2/header.ts';
 import { HeaderField as Field } from '../../../../../vmm/backends/disk/qcow2/layout.ts';
 import { hostFiles } from '../../../../../vmm/kvm/disk.ts';
+import { encodeBytes } from '../../../../../vmm/util/byte-names.ts';
 import { temporaryFolder } from '../../../../support/disk-fixtures.ts';
 import { patchFile } from '../../../../support/disk-images.ts';
 import { qemuImgOutput } from '../../../../support/qemu-img.ts';
@@ -190,14 +191,6 @@ const REFUSED: Readonly<Record<string, readonly [readonly Patch[], RegExp]>> = {
     ],
     /NUL/,
   ],
-  'a backing name that is no UTF-8': [
-    [
-      [Field.backing_file_offset, 0x400n],
-      [Field.backing_file_size, 2],
-      [0x400, Uint8Array.of(0xc3, 0x28)],
-    ],
-    /UTF-8/,
-  ],
   'extended L2 entries in clusters too small for them': [
     [
       [Field.incompatible_features, 16n],
@@ -278,6 +271,16 @@ test('autoclear bits that cannot be true are as if they were not set', () => {
   assert.equal(header.bitmapsConsistent, false);
   assert.equal(header.rawExternalData, false);
   assert.equal(header.unknownAutoclear, 0n);
+});
+
+test('a backing name that is no UTF-8 keeps its bytes', () => {
+  const name = Uint8Array.of(0xc3, 0x28, 0x2e, 0xe9);
+  const header = parsePatched([
+    [Field.backing_file_offset, 0x400n],
+    [Field.backing_file_size, name.length],
+    [0x400, name],
+  ]);
+  assert.deepEqual(new Uint8Array(encodeBytes(header.backingName ?? '')), name);
 });
 
 test('a size that is no multiple of 512 is rounded down, as QEMU does it', () => {

@@ -1,0 +1,37 @@
+#include "terminal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+int terminal_make_raw(int fd, struct termios *saved)
+{
+    if (tcgetattr(fd, saved) < 0)
+        return -errno;
+    struct termios raw = *saved;
+    cfmakeraw(&raw);
+    /* Not TCSADRAIN: output that nobody reads would never drain. */
+    return tcsetattr(fd, TCSANOW, &raw) < 0 ? -errno : 0;
+}
+
+bool terminal_is_ours(int fd)
+{
+    /* It fails for a terminal that is not the controlling one, where there is no background. */
+    pid_t foreground = tcgetpgrp(fd);
+    return foreground < 0 || foreground == getpgrp();
+}
+
+int terminal_restore(int fd, const struct termios *saved)
+{
+    if (!terminal_is_ours(fd))
+        return 0;
+    /* Should the process come to be in the background just now, it must not stop. */
+    sigset_t stop;
+    sigset_t before;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTTOU);
+    pthread_sigmask(SIG_BLOCK, &stop, &before);
+    int error = tcsetattr(fd, TCSANOW, saved) < 0 ? -errno : 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}

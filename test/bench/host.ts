@@ -1,0 +1,24 @@
+import { availableParallelism, cpus, release } from 'node:os';
+import { probeKvm } from '../../vmm/kvm/host.ts';
+
+/** The host that was measured: figures of one kind of KVM say nothing about the other. */
+export interface MeasuredHost {
+  readonly kvm: 'hardware virtualization' | 'kvm-pvm';
+  readonly processor: string;
+  /** How many the benchmarks may use. */
+  readonly processors: number;
+  readonly linux: string;
+}
+
+export function measuredHost(): MeasuredHost {
+  return {
+    kvm: probeKvm('/dev/kvm').emulatesKernelMode ? 'kvm-pvm' : 'hardware virtualization',
+    processor: cpus()[0]?.model ?? 'unknown',
+    processors: availableParallelism(),
+    linux: release(),
+  };
+}
+
+export function hostText({ kvm, processor, processors, linux }: MeasuredHost): string {
+  return `host: ${kvm}; ${processors} x ${processor}; Linux ${linux}\n`;
+}

@@ -1,0 +1,86 @@
+/** What the addon asks of KVM, call by call: KVM with hardware virtualization checks more. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import type { NativeCpuState } from '../../../kvm-addon/index.d.ts';
+import { cpuidEntries } from '../../../vmm/arch/x86_64/cpuid.ts';
+import { linux64State, pvhState } from '../../../vmm/arch/x86_64/initial-state.ts';
+import { memoryRegions, PVM_REGION_GPA } from '../../../vmm/arch/x86_64/layout.ts';
+import { BOOT_MSRS } from '../../../vmm/arch/x86_64/msrs.ts';
+import { decodeSregs, encodeRegs, patchSregs } from '../../../vmm/arch/x86_64/registers.ts';
+import { TsvmError } from '../../../vmm/errors.ts';
+import { probeKvm } from '../../../vmm/kvm/host.ts';
+import { KvmMemory } from '../../../vmm/kvm/memory.ts';
+import { Vm } from '../../../vmm/kvm/vm.ts';
+import { chooseKernelMode } from '../../../vmm/machine/kernel-mode.ts';
+import { processorHas } from '../../support/linux-guest.ts';
+
+const DEVICE = '/dev/kvm';
+const CPUS = 2;
+
+/** A machine's KVM half whose vCPUs have their CPUID. */
+function vmWithCpuid(t: TestContext): Vm {
+  const memory = new KvmMemory(memoryRegions(16 * 2 ** 20));
+  const vm = new Vm({
+    devicePath: DEVICE,
+    memory,
+    cpus: CPUS,
+    kernelMode: chooseKernelMode(probeKvm(DEVICE), 'auto'),
+    pvmGpa: PVM_REGION_GPA,
+    onWake: () => {},
+  });
+  t.after(() => {
+    vm.close();
+    memory.close();
+  });
+  for (let cpu = 0; cpu < CPUS; cpu++) {
+    vm.setCpuid(cpu, cpuidEntries(vm.supportedCpuid(), { cpu, cpus: CPUS, mask: [] }));
+  }
+  return vm;
+}
+
+/** The order of vcpu_state.h. */
+const KINDS: readonly NativeCpuState[] = [
+  'sregs',
+  ...(processorHas('xsave') ? (['xcrs'] as const) : []),
+  'xsave',
+  'lapic',
+  'events',
+  'mp-state',
+  'debugregs',
+  'regs',
+];
+
+test('what is read of a vCPU can be set, and is the same then', (t) => {
+  const vm = vmWithCpuid(t);
+  for (let cpu = 0; cpu < CPUS; cpu++) {
+    const state = KINDS.map((kind) => [kind, vm.getState(cpu, kind)] as const);
+    for (const [kind, bytes] of state) vm.setState(cpu, kind, bytes);
+    vm.setMsrs(cpu, BOOT_MSRS);
+    for (const [kind, bytes] of state) assert.deepEqual(vm.getState(cpu, kind), bytes, kind);
+  }
+});
+
+for (const [name, { regs, sregs }] of [
+  ['Linux’s 64-bit entry', linux64State(0x100_0000)],
+  ['the PVH entry', pvhState(0x100_0000)],
+] as const) {
+  test(`the registers of ${name} are taken`, (t) => {
+    const vm = vmWithCpuid(t);
+    vm.setState(0, 'sregs', patchSregs(vm.getState(0, 'sregs'), sregs));
+    vm.setState(0, 'regs', encodeRegs(regs));
+    const { cr4, efer, cs } = decodeSregs(vm.getState(0, 'sregs'));
+    assert.deepEqual([cr4, efer, cs], [sregs.cr4, sregs.efer, sregs.cs]);
+    assert.deepEqual(vm.getState(0, 'regs'), encodeRegs(regs));
+  });
+}
+
+test('a call that KVM refuses is named, with its errno', (t) => {
+  const vm = vmWithCpuid(t);
+  const failsWith = (text: string) => (error: unknown) =>
+    error instanceof TsvmError && error.code === 'kvm-failed' && error.message.includes(text);
+  const unknownMsr = new Map([[0x1234_5678, 0n]]);
+  assert.throws(() => vm.setMsrs(0, unknownMsr), failsWith('KVM_SET_MSRS: Invalid argument'));
+  assert.throws(() => vm.interruptLine(24), failsWith('(EINVAL)'));
+  vm.kickEvent(0xd000_0000, 4, 1);
+  assert.throws(() => vm.kickEvent(0xd000_0000, 4, 1), failsWith('KVM_IOEVENTFD: File exists'));
+});

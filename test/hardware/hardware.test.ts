@@ -1,0 +1,43 @@
+/** tsvm on hosts with hardware virtualization, and its C core on several processors, emulated. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { runOnEmulatedHost } from './emulated-host.ts';
+import { buildHostImage, type HostImage } from './host-image.ts';
+import type { HostedTest } from './results.ts';
+import { HOST_PLANS, type HostPlan } from './test-list.ts';
+
+/** The longest host takes a minute and a half where each has a core to itself. */
+const TIMEOUT_MS = 600_000;
+
+/** One test of an emulated host as a test of ours. */
+function report(t: TestContext, { file, name, durationMs, skipped, failure }: HostedTest) {
+  return t.test(`${basename(file, '.test.ts')}: ${name}`, (subtest) => {
+    subtest.diagnostic(`${Math.round(durationMs)} ms there`);
+    if (skipped !== undefined) subtest.skip(skipped);
+    if (failure !== undefined) throw new Error(failure);
+  });
+}
+
+async function runPlan(t: TestContext, plan: HostPlan, image: HostImage): Promise<void> {
+  const hosted = runOnEmulatedHost({ ...plan, image, timeoutMs: TIMEOUT_MS });
+  let count = 0;
+  for await (const result of hosted) {
+    await report(t, result);
+    count++;
+  }
+  if (count === 0) throw new Error('the emulated host ran no test');
+}
+
+/** Each takes a core. */
+const hostsAtATime = Number(process.env['TSVM_EMULATED_HOSTS'] ?? availableParallelism());
+
+test('on emulated hosts', { concurrency: hostsAtATime }, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-emulated-hosts-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const image = buildHostImage(folder);
+  await Promise.all(
+    HOST_PLANS.map((plan) => t.test(plan.name, (host) => runPlan(host, plan, image))),
+  );
+});

@@ -1,0 +1,32 @@
+/** Runs test files in the emulated host and writes the results for the host outside: results.ts. */
+import { relative } from 'node:path';
+import { run } from 'node:test';
+import { inspect } from 'node:util';
+import type { HostMessage } from '../results.ts';
+
+function send(message: HostMessage): void {
+  process.stdout.write(`${JSON.stringify(message)}\n`);
+}
+
+const files = process.argv.slice(2);
+const events = run({ files, concurrency: 1 });
+for await (const { type, data } of events) {
+  if (type === 'test:stderr' || type === 'test:stdout') process.stderr.write(data.message);
+  // Unlike "test:pass" and "test:fail", this comes when a test ends, not when its file's turn comes.
+  if (type !== 'test:complete') continue;
+  const { name, details, skip } = data;
+  const { duration_ms: durationMs } = details;
+  const file = relative(process.cwd(), data.file ?? '');
+  // A file is a test too, which tells something only when it fails on its own account.
+  if (name === file && (details.passed || details.error?.cause === 'test failed')) continue;
+  send({
+    test: {
+      file,
+      name,
+      durationMs,
+      ...(skip !== undefined && skip !== false && { skipped: String(skip) }),
+      ...(!details.passed && { failure: inspect(details.error) }),
+    },
+  });
+}
+send({ done: true });

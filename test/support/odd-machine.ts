@@ -1,0 +1,57 @@
+/**
+ * `tsvm boot` with a fault of ours in it: `odd-machine.ts FAULT KERNEL WORDS`. For tests of how the
+ * process ends then.
+ */
+import { runBoot } from '../../vmm/cli/run-boot.ts';
+import { runToExit } from '../../vmm/cli/run-to-exit.ts';
+import { Machine } from '../../vmm/machine/machine.ts';
+
+const [, , fault, kernelPath = '', words] = process.argv;
+const DELAY_MS = 300;
+
+const FAULTS: Readonly<Record<string, () => void>> = {
+  'never-closes': () => {
+    Machine.prototype.close = () => new Promise(() => {});
+  },
+  'busy-for-ever': () => {
+    setTimeout(() => {
+      process.stderr.write('busy\n');
+      for (;;);
+    }, DELAY_MS);
+  },
+  'timer-throws': () => {
+    setTimeout(() => {
+      throw new Error('thrown in a timer');
+    }, DELAY_MS);
+  },
+  'rejects-alone': () => {
+    setTimeout(() => void Promise.reject(new Error('rejected alone')), DELAY_MS);
+  },
+  'close-fails': () => {
+    const { close } = Machine.prototype;
+    Machine.prototype.close = async function (this: Machine) {
+      await close.call(this);
+      throw new AggregateError([new Error('first failure'), new Error('second failure')]);
+    };
+  },
+};
+
+FAULTS[fault ?? '']?.();
+runToExit(() =>
+  runBoot(
+    {
+      kernelPath,
+      initrdPath: undefined,
+      disks: [],
+      cmdline: undefined,
+      appendCmdline: words,
+      cpus: 1,
+      memoryBytes: 64 * 2 ** 20,
+      acpi: false,
+      cpuMask: [],
+      devicePath: '/dev/kvm',
+      engine: 'auto',
+    },
+    { console: undefined, onReboot: 'exit', logLevel: 'info', metricsPath: undefined },
+  ),
+);

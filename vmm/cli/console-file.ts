@@ -1,0 +1,100 @@
+import { constants, openSync, statSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { TsvmError } from '../errors.ts';
+import type { Logger } from '../observability/logger.ts';
+import { errnoCode } from './output-descriptor.ts';
+
+const FLAGS =
+  constants.O_WRONLY |
+  constants.O_CREAT |
+  constants.O_TRUNC |
+  constants.O_NONBLOCK |
+  constants.O_NOCTTY;
+
+const READER_POLL_MS = 50;
+/** A named pipe's reader may take so long until it is said that it is waited for. */
+const WAIT_TOLD_MS = 500;
+
+const PROBLEMS: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EISDIR: 'it is a folder',
+  ENOENT: 'its folder does not exist',
+  ENOTDIR: 'a part of its path is no folder',
+  ENOSPC: 'the disk is full',
+  EROFS: 'the file system is read-only',
+  ENXIO: 'it is a socket, or a device that is not there',
+  ELOOP: 'it is a circle of symbolic links',
+  ENAMETOOLONG: 'its name is too long',
+};
+
+/** Why a file cannot be written, in words for whoever named it. */
+export function writeProblem(cause: unknown): string {
+  const problem = PROBLEMS[errnoCode(cause) ?? ''];
+  return problem ?? (cause instanceof Error ? cause.message : String(cause));
+}
+
+function tryOpen(path: string): number | undefined {
+  try {
+    return openSync(path, FLAGS, 0o644);
+  } catch (cause) {
+    // A named pipe that nobody reads is opened once somebody does.
+    if (errnoCode(cause) === 'ENXIO' && statSync(path).isFIFO()) return undefined;
+    throw new TsvmError(
+      'file-unreadable',
+      `${path} cannot be written (${writeProblem(cause)}): choose another file`,
+      { cause },
+    );
+  }
+}
+
+/**
+ * Opens the file for a console's output, creates or empties it. A named pipe waits for its reader.
+ * @returns the descriptor, which is the caller's
+ * @throws TsvmError `file-unreadable`; the signal's reason when it breaks the wait off
+ */
+export async function openConsoleFile(
+  path: string,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<number> {
+  const startMs = performance.now();
+  for (let told = false; ; ) {
+    const fd = tryOpen(path);
+    if (fd !== undefined) return fd;
+    if (!told && performance.now() - startMs >= WAIT_TOLD_MS) {
+      logger.info(`waiting for a program that reads ${path}, as for "cat ${path}"`);
+      told = true;
+    }
+    await sleep(READER_POLL_MS, undefined, { signal });
+  }
+}
+
+/** Two names of one file. */
+function sameFile(a: string, b: string): boolean {
+  try {
+    const [first, second] = [statSync(a), statSync(b)];
+    return first.dev === second.dev && first.ino === second.ino;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Refuses to write what the machine is made of.
+ * @param target written to from its start; undefined: nothing is
+ * @throws TsvmError `invalid-config`
+ */
+export function refuseInput(
+  option: string,
+  target: string | undefined,
+  inputs: readonly (string | undefined)[],
+): void {
+  if (target === undefined) return;
+  for (const input of inputs) {
+    if (input === undefined || !sameFile(target, input)) continue;
+    throw new TsvmError(
+      'invalid-config',
+      `${option} would overwrite ${input}, which the machine uses: name another file`,
+    );
+  }
+}

@@ -1,0 +1,55 @@
+import { closeSync, constants, openSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import { TsvmError } from '../errors.ts';
+import type { Logger } from '../observability/logger.ts';
+import { writeProblem } from './console-file.ts';
+import { errnoCode } from './output-descriptor.ts';
+
+const FLAGS = constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
+
+function isNamedPipe(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFIFO() ?? false;
+}
+
+/**
+ * Finds out, before a machine runs for hours, whether its metrics can be written. Leaves no trace.
+ * @throws TsvmError `file-unreadable`
+ */
+export function checkMetricsFile(path: string): void {
+  // Its reader may come when there is something to read.
+  if (isNamedPipe(path)) return;
+  try {
+    tryToWrite(path);
+  } catch (cause) {
+    throw new TsvmError(
+      'file-unreadable',
+      `the metrics cannot be written to ${path} (${writeProblem(cause)}): name another file`,
+      { cause },
+    );
+  }
+}
+
+function tryToWrite(path: string): void {
+  try {
+    closeSync(openSync(path, FLAGS));
+  } catch (error) {
+    if (errnoCode(error) !== 'ENOENT') throw error;
+    closeSync(openSync(path, FLAGS | constants.O_CREAT | constants.O_EXCL, 0o600));
+    unlinkSync(path);
+  }
+}
+
+/** Writes the metrics of a run that is over; when it fails, the run's exit code is not changed. */
+export function writeMetricsFile(path: string, metrics: unknown, logger: Logger): void {
+  try {
+    // A named pipe that nobody reads must not hold up the end.
+    const create = constants.O_CREAT | constants.O_TRUNC;
+    const fd = openSync(path, FLAGS | (isNamedPipe(path) ? 0 : create), 0o644);
+    try {
+      writeFileSync(fd, `${JSON.stringify(metrics, null, 2)}\n`);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (cause) {
+    logger.warn(`the metrics cannot be written to ${path} (${writeProblem(cause)})`);
+  }
+}

@@ -1,0 +1,210 @@
+import { bootMachine } from '../machine/boot-machine.ts';
+import { BootMetrics } from '../machine/boot-metrics.ts';
+import type { MachineConfig } from '../machine/config.ts';
+import { hostProfile } from '../machine/host-profile.ts';
+import type { SerialEnd } from '../machine/legacy-devices.ts';
+import type { Machine, MachineEnd } from '../machine/machine.ts';
+import { createLogger, type Logger, type LogLevel } from '../observability/logger.ts';
+import { refuseInput } from './console-file.ts';
+import { Ending } from './ending.ts';
+import { EXIT_GUEST_CRASHED, EXIT_OUR_FAILURE, EXIT_POWEROFF } from './exit-codes.ts';
+import { type ConsoleKind, type HostConsole, openHostConsole } from './host-console.ts';
+import { checkMetricsFile, writeMetricsFile } from './metrics-file.ts';
+import { isTerminal } from './output-descriptor.ts';
+import type { RawTerminal } from './raw-terminal.ts';
+import { errorText, handleFaults } from './run-to-exit.ts';
+import { SignOfLife } from './sign-of-life.ts';
+import { printMessage } from './standard-streams.ts';
+
+/** What `tsvm boot` needs to know besides the machine. */
+export interface RunOptions {
+  readonly console: ConsoleKind | undefined;
+  readonly onReboot: 'exit' | 'restart';
+  readonly logLevel: LogLevel;
+  readonly metricsPath: string | undefined;
+}
+
+/** How long the reader of standard output is waited for once the machine is to end. */
+const OUTPUT_GRACE_MS = 500;
+
+const STDIN = 0;
+const STDOUT = 1;
+const STDERR = 2;
+
+/**
+ * Runs a machine until it ends for good.
+ * @returns the exit code
+ */
+export async function runBoot(config: MachineConfig, options: RunOptions): Promise<number> {
+  const metrics = new BootMetrics();
+  let terminal: RawTerminal | undefined;
+  // In raw mode nobody puts a carriage return before our line feeds.
+  const lineEnd = () => (terminal?.raw && isTerminal(STDERR) ? '\r\n' : '\n');
+  const logger = createLogger(options.logLevel, (line) => printMessage(line + lineEnd()));
+  const onLate = () => logger.error('the machine does not end by itself: it is ended now');
+  const ending = new Ending(onLate);
+  handleFaults((error) => {
+    logger.error(errorText(error));
+    ending.fail(EXIT_OUR_FAILURE, onLate);
+  });
+  // Last of all, whatever ends the process: an uncaught error included.
+  process.once('exit', () => terminal?.restore());
+
+  const console = options.console ?? {
+    kind: isTerminal(STDIN) && isTerminal(STDOUT) ? 'tty' : 'stdio',
+  };
+  checkTargets(config, console, options.metricsPath);
+  const run = { config, options, logger, metrics, ending };
+  try {
+    const hostConsole = await openHostConsole(console, {
+      logger,
+      signal: ending.signal,
+      onExit: () => ending.request(),
+      onRaw: (opened) => {
+        terminal = opened;
+      },
+    });
+    ending.signal.addEventListener('abort', () =>
+      setTimeout(() => hostConsole.abandonOutput(), OUTPUT_GRACE_MS).unref(),
+    );
+    try {
+      return await runUntilDone({ ...run, hostConsole });
+    } finally {
+      await hostConsole.close();
+    }
+  } catch (error) {
+    // Whatever broke off because of it: the end that was asked for is what counts.
+    if (ending.code === undefined) throw error;
+    return ending.code;
+  } finally {
+    if (options.metricsPath !== undefined) {
+      writeMetricsFile(options.metricsPath, metrics.toJson(), logger);
+    }
+  }
+}
+
+/** Finds out what of the output cannot be written, before anything is. */
+function checkTargets(
+  { kernelPath, initrdPath, disks }: MachineConfig,
+  console: ConsoleKind,
+  metricsPath: string | undefined,
+): void {
+  const inputs = [kernelPath, initrdPath, ...disks.map(({ path }) => path)];
+  const consolePath = console.kind === 'file' ? console.path : undefined;
+  refuseInput('--console', consolePath, inputs);
+  refuseInput('--metrics', metricsPath, [...inputs, consolePath]);
+  if (metricsPath !== undefined) checkMetricsFile(metricsPath);
+}
+
+interface Run {
+  readonly config: MachineConfig;
+  readonly options: RunOptions;
+  readonly hostConsole: HostConsole;
+  readonly logger: Logger;
+  readonly metrics: BootMetrics;
+  readonly ending: Ending;
+}
+
+/** Runs machines until one ends for good. */
+async function runUntilDone(run: Run): Promise<number> {
+  const { options, logger, ending } = run;
+  for (;;) {
+    const { end, closed } = await runMachine(run);
+    if (ending.code !== undefined) return ending.code;
+    if (end.reason === 'reset' && options.onReboot === 'restart' && closed) {
+      logger.debug('the guest resets: starting it again');
+      continue;
+    }
+    const code = exitCode(end, logger);
+    return code === EXIT_POWEROFF && !closed ? EXIT_OUR_FAILURE : code;
+  }
+}
+
+/** Runs one machine to its end. `closed` is false when something of it failed afterwards, and says so. */
+async function runMachine(run: Run): Promise<{ end: MachineEnd; closed: boolean }> {
+  const { config, hostConsole, logger, metrics, ending } = run;
+  const { signal } = ending;
+  const signOfLife = new SignOfLife(logger, () => 'preparing the kernel');
+  const console = watched(hostConsole, () => signOfLife.stop());
+  try {
+    const machine = await bootMachine(config, { console, logger, metrics, signal });
+    signOfLife.turnTo(() => bootingText(config));
+    if (run.options.console?.kind === 'none') signOfLife.stop();
+    const onStop = () => machine.stop();
+    signal.addEventListener('abort', onStop);
+    let end: MachineEnd;
+    let closed: boolean;
+    try {
+      if (signal.aborted) machine.stop();
+      else machine.start();
+      end = await machine.ended;
+    } finally {
+      signal.removeEventListener('abort', onStop);
+      closed = await closeMachine(machine, metrics, logger);
+    }
+    return { end, closed };
+  } finally {
+    signOfLife.stop();
+  }
+}
+
+/** False when something of it failed, which is said. */
+async function closeMachine(
+  machine: Machine,
+  metrics: BootMetrics,
+  logger: Logger,
+): Promise<boolean> {
+  const failures: unknown[] = [];
+  try {
+    metrics.addMachine(machine);
+  } catch (error) {
+    failures.push(error);
+  }
+  try {
+    await machine.close();
+  } catch (error) {
+    failures.push(...(error instanceof AggregateError ? error.errors : [error]));
+  }
+  for (const failure of failures) logger.error(errorText(failure));
+  return failures.length === 0;
+}
+
+function bootingText({ devicePath }: MachineConfig): string {
+  const emulated = hostProfile(devicePath).emulatesKernelMode;
+  const reason = emulated ? ' (kernels are slow on this host, which has no VT-x or AMD-V)' : '';
+  return `the guest is booting and has written nothing yet${reason}; --append earlyprintk=ttyS0 shows a kernel’s first steps`;
+}
+
+/** The machine's end of a console, which tells of the guest's first words. */
+function watched(console: HostConsole, onFirstOutput: () => void): SerialEnd {
+  let heard = false;
+  return {
+    write: (bytes) => {
+      if (!heard) onFirstOutput();
+      heard = true;
+      return console.write(bytes);
+    },
+    onceDrained: () => console.onceDrained(),
+    startInput: (receive) => console.startInput(receive),
+    resumeInput: () => console.resumeInput(),
+  };
+}
+
+function exitCode(end: MachineEnd, logger: Logger): number {
+  switch (end.reason) {
+    case 'poweroff':
+    case 'reset':
+      return EXIT_POWEROFF;
+    case 'panic':
+      logger.error('the guest’s kernel panicked; its last messages say why');
+      return EXIT_GUEST_CRASHED;
+    case 'triple-fault':
+      logger.error('a vCPU ended in a triple fault');
+      return EXIT_GUEST_CRASHED;
+    case 'failed':
+      logger.error(end.message);
+      return EXIT_OUR_FAILURE;
+    case 'stopped':
+      return EXIT_POWEROFF;
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * Standard output and standard error of a program of ours: what it prints waits for no reader, and
+ * a reader that has gone or a full disk never ends it.
+ */
+import { Output } from './output.ts';
+import { errnoCode, OutputDescriptor } from './output-descriptor.ts';
+
+const STDOUT = 1;
+const STDERR = 2;
+
+/** Messages that nobody reads are kept up to this; more are counted. */
+const MESSAGES_WAITING_MAX_BYTES = 64 * 1024;
+/** How long the reader of standard error is waited for at the end. */
+const STDERR_GRACE_MS = 300;
+
+let outputError: unknown;
+let output: Output | undefined;
+let messages: Output | undefined;
+
+let messagesDropped = 0;
+
+/** Writes text of a command to standard output; {@link flushStandardStreams} waits for its reader. */
+export function print(text: string): void {
+  output ??= new Output(new OutputDescriptor(STDOUT), {
+    onLost: (error) => {
+      outputError = error;
+    },
+  });
+  output.write(Buffer.from(text));
+}
+
+/** Writes a message to standard error. */
+export function printMessage(text: string): void {
+  messages ??= new Output(new OutputDescriptor(STDERR));
+  if (messages.waitingBytes > MESSAGES_WAITING_MAX_BYTES) {
+    messagesDropped++;
+    return;
+  }
+  const note = messagesDropped > 0 ? `tsvm: ${messagesDropped} messages were lost here\n` : '';
+  messagesDropped = 0;
+  messages.write(Buffer.from(note + text));
+}
+
+/**
+ * Waits until what was printed is written.
+ * @returns false when output was lost, which is said, unless its reader has just gone
+ */
+export async function flushStandardStreams(): Promise<boolean> {
+  await output?.drained();
+  const lost = outputError !== undefined && errnoCode(outputError) !== 'EPIPE';
+  if (lost) printMessage(`tsvm: standard output cannot be written: ${outputError}\n`);
+  if (messages === undefined || messages.waitingBytes === 0) return !lost;
+  const { promise: late, resolve } = Promise.withResolvers<void>();
+  setTimeout(resolve, STDERR_GRACE_MS);
+  await Promise.race([messages.drained(), late]);
+  return !lost;
+}

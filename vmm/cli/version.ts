@@ -1,0 +1,12 @@
+import { readFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { join } from 'node:path';
+import { packageRoot } from '../util/package-root.ts';
+
+/** What a report of a fault begins with: our version, and what it runs on. */
+export function versionText(): string {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as {
+    readonly version: string;
+  };
+  return `tsvm ${version} (Node.js ${process.versions.node}, Linux ${release()}, ${process.arch})`;
+}

@@ -1,0 +1,39 @@
+/** KVM_CAP_* of Linux UAPI, linux/kvm.h. */
+export interface Capability {
+  readonly name: string;
+  readonly number: number;
+}
+
+/** What tsvm cannot work without. */
+const NEEDED: readonly Capability[] = [
+  { name: 'KVM_CAP_IRQCHIP', number: 0 },
+  { name: 'KVM_CAP_USER_MEMORY', number: 3 },
+  { name: 'KVM_CAP_SET_TSS_ADDR', number: 4 },
+  { name: 'KVM_CAP_EXT_CPUID', number: 7 },
+  { name: 'KVM_CAP_IRQFD', number: 32 },
+  { name: 'KVM_CAP_PIT2', number: 33 },
+  { name: 'KVM_CAP_IOEVENTFD', number: 36 },
+  { name: 'KVM_CAP_SET_IDENTITY_MAP_ADDR', number: 37 },
+  { name: 'KVM_CAP_IMMEDIATE_EXIT', number: 136 },
+];
+
+/** What the way round kvm-pvm's emulator needs besides. */
+const NEEDED_ON_PVM: readonly Capability[] = [
+  { name: 'KVM_CAP_XSAVE', number: 55 },
+  { name: 'KVM_CAP_XCRS', number: 56 },
+  { name: 'KVM_CAP_SYNC_REGS', number: 74 },
+  { name: 'KVM_CAP_READONLY_MEM', number: 81 },
+  { name: 'KVM_CAP_X86_USER_SPACE_MSR', number: 188 },
+  { name: 'KVM_CAP_X86_MSR_FILTER', number: 189 },
+];
+
+/** The number of vCPUs that run well side by side, and the most that there can be. */
+export const KVM_CAP_NR_VCPUS = 9;
+export const KVM_CAP_MAX_VCPUS = 66;
+/** Before Linux 6.15 KVM has the timer and leaves it to the VMM to say so in the CPUID. */
+export const KVM_CAP_TSC_DEADLINE_TIMER = 72;
+
+/** @param pvm whether the host's KVM is kvm-pvm */
+export function neededCapabilities(pvm: boolean): readonly Capability[] {
+  return pvm ? [...NEEDED, ...NEEDED_ON_PVM] : NEEDED;
+}

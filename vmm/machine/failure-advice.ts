@@ -1,0 +1,23 @@
+/** What can be done about a vCPU that KVM cannot go on with. */
+const ADVICE: readonly (readonly [RegExp, string])[] = [
+  [
+    /\bemulat/,
+    'hide the CPU feature that it belongs to from the guest (--cpu-mask, e.g. ssse3,aes,avx), or ' +
+      'use a host with VT-x or AMD-V, where nothing is emulated ("tsvm doctor" looks at this one)',
+  ],
+  [
+    /KVM exit reason 17\b/,
+    'KVM could not emulate what the guest did: its kernel may be meant for another machine, or the ' +
+      'host’s KVM is at fault ("dmesg" may tell more)',
+  ],
+  [
+    /KVM exit reason 9\b/,
+    'the host’s CPU refuses the guest’s state: "dmesg" on the host may tell more',
+  ],
+];
+
+/** Why a vCPU stopped for good, with what to do about it where that is known. */
+export function withAdvice(failure: string): string {
+  const advice = ADVICE.find(([pattern]) => pattern.test(failure))?.[1];
+  return advice === undefined ? failure : `${failure}: ${advice}`;
+}
