@@ -54,14 +54,45 @@ static uint64_t load_part(struct cpu *cpu, const struct insn *insn, const struct
     return host_load(part->at, part->size);
 }
 
-/* Of a part in RAM that one aligned word holds. */
-static struct word_result change_word(struct cpu *cpu, const struct access_part *part,
+/* A change of the first `size` bytes of a part in RAM, which one aligned word holds. */
+static struct word_change change_of(const struct access_part *part, unsigned size, uint64_t value,
+                                    const uint64_t *expected)
+{
+    unsigned offset = part->gpa & 7;
+    uint64_t mask = word_mask(offset, size);
+    return (struct word_change){.mask = mask,
+                                .value = value << 8 * offset & mask,
+                                .expected = expected ? *expected << 8 * offset & mask : 0,
+                                .always = !expected};
+}
+
+/*
+ * The change may link a table that others run on natively. Leaves the instruction if zaps are to
+ * be executed first; it is executed again from its start.
+ */
+static void prepare_change(struct cpu *cpu, const struct insn *insn, const struct access_part *part,
+                           const struct word_change *change)
+{
+    const uint64_t *word = (const uint64_t *)(part->at - (part->gpa & 7));
+    const struct frame *frame = frame_at(&cpu->engine->frames, part->gpa);
+    if (!__atomic_load_n(&cpu->engine->native_running, __ATOMIC_SEQ_CST) ||
+        !(__atomic_load_n(&frame->flags, __ATOMIC_SEQ_CST) & FRAME_TABLE))
+        return;
+    if (!tables_prepare(cpu, part->gpa & ~7ull, word, change) || !insn)
+        return;
+    cpu_attract(cpu, ATTENTION_ZAPS);
+    cpu_leave(cpu, insn, cpu->once ? INTERPRETED_ONCE : INTERPRETED_ATTENTION);
+}
+
+/* Tells the bytes that were there, and those that are there now. */
+static struct word_result make_change(struct cpu *cpu, const struct access_part *part,
                                       const struct word_change *change)
 {
     uint64_t *word = (uint64_t *)(part->at - (part->gpa & 7));
     struct frame *frame = frame_at(&cpu->engine->frames, part->gpa);
-    frame_set_flag(frame, FRAME_DIRTY);
+    unsigned offset = part->gpa & 7;
     struct word_result result;
+    frame_set_flag(frame, FRAME_DIRTY);
     if (__atomic_load_n(&frame->flags, __ATOMIC_SEQ_CST) & FRAME_TABLE) {
         result = tables_change(cpu, part->gpa & ~7ull, word, change);
     } else {
@@ -73,23 +104,17 @@ static struct word_result change_word(struct cpu *cpu, const struct access_part 
     /* Who decoded it did so before the store, and has its bit set; or after it. */
     if (result.stored && __atomic_load_n(&frame->code_cpus, __ATOMIC_SEQ_CST))
         safepoint_invalidate_code(cpu->engine, cpu, part->gpa >> 12);
+    result.old = (result.old & change->mask) >> 8 * offset;
+    result.now = (result.now & change->mask) >> 8 * offset;
     return result;
 }
 
-/* The first `size` bytes of a part and of a value. */
+/* The first `size` bytes of a part, if they are `*expected`. */
 static struct word_result change_bytes(struct cpu *cpu, const struct access_part *part,
                                        unsigned size, uint64_t value, const uint64_t *expected)
 {
-    unsigned offset = part->gpa & 7;
-    uint64_t mask = word_mask(offset, size);
-    struct word_change change = {
-        .mask = mask, .value = value << 8 * offset & mask, .always = !expected};
-    if (expected)
-        change.expected = *expected << 8 * offset & mask;
-    struct word_result result = change_word(cpu, part, &change);
-    result.old = (result.old & mask) >> 8 * offset;
-    result.now = (result.now & mask) >> 8 * offset;
-    return result;
+    struct word_change change = change_of(part, size, value, expected);
+    return make_change(cpu, part, &change);
 }
 
 /* How much of a part lies in its first aligned word. */
@@ -113,13 +138,16 @@ static uint64_t value_after(uint64_t value, unsigned bytes)
     return bytes == 8 ? 0 : value >> 8 * bytes;
 }
 
-static void store_to_special(struct cpu *cpu, const struct access_part *part, uint64_t value)
+static void store_to_special(struct cpu *cpu, const struct insn *insn,
+                             const struct access_part *part, uint64_t value)
 {
     unsigned first = bytes_in_word(part);
-    change_bytes(cpu, part, first, value, NULL);
+    struct word_change change = change_of(part, first, value, NULL);
+    prepare_change(cpu, insn, part, &change);
+    make_change(cpu, part, &change);
     if (first < part->size) {
         struct access_part rest = part_after(part, first);
-        change_bytes(cpu, &rest, rest.size, value_after(value, first), NULL);
+        store_to_special(cpu, insn, &rest, value_after(value, first));
     }
 }
 
@@ -137,7 +165,7 @@ static void store_part(struct cpu *cpu, const struct insn *insn, const struct ac
     }
     /* Asked again: the first half of a store over two pages may have made the second a table. */
     if (part->special || frame_is_special(frame_at(&cpu->engine->frames, part->gpa))) {
-        store_to_special(cpu, part, value);
+        store_to_special(cpu, insn, part, value);
         return;
     }
     host_store(part->at, part->size, value);
@@ -242,10 +270,10 @@ static uint64_t exchange_at(struct cpu *cpu, struct insn *insn, uint64_t va, uns
     }
     unsigned first = bytes_in_word(&parts[0]);
     if (access.count == 1 && first == size) {
-        uint64_t expected = exchange->expected & mask;
-        return change_bytes(cpu, &parts[0], size, exchange->value,
-                            exchange->always ? NULL : &expected)
-            .old;
+        struct word_change change = change_of(&parts[0], size, exchange->value,
+                                              exchange->always ? NULL : &exchange->expected);
+        prepare_change(cpu, insn, &parts[0], &change);
+        return make_change(cpu, &parts[0], &change).old;
     }
     if (access.count == 1 && !parts[0].special && !tlb_is_split(va, size))
         return exchange_on_host(parts[0].at, size, exchange);

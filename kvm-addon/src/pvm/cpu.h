@@ -104,6 +104,7 @@ enum cpu_attention {
     ATTENTION_REQUESTS = 1 << 1,  /* requests of other vCPUs wait (safepoint.h) */
     ATTENTION_ORDER = 1 << 2,     /* the order to park or stop was given */
     ATTENTION_RESET = 1 << 3,     /* INIT was sent to this vCPU */
+    ATTENTION_ZAPS = 1 << 4,      /* zaps must be executed (tables.h) before anything else */
     ATTENTION_SET = 1 << 31,      /* set with each of them: makes the field negative */
 };
 

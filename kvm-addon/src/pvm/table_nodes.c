@@ -187,4 +187,6 @@ void nodes_reset(struct tables *tables)
     tables->free_nodes = NO_NODE;
     tables->work = NO_NODE;
     tables->full = false;
+    for (unsigned i = 0; i < ENGINE_CPUS_MAX; i++)
+        tables->pins[i].levels = 0;
 }

@@ -23,6 +23,7 @@ static void add(struct tables *tables, uint64_t zap)
         return;
     }
     tables->zaps[tables->zap_count++] = zap;
+    tables->whole_zaps += zap & ZAP_TABLE;
     __atomic_store_n(&tables->zaps_wait, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -30,6 +31,7 @@ void zap_everything(struct tables *tables)
 {
     tables->zap_all = true;
     tables->zap_count = 0;
+    tables->whole_zaps = 0;
     __atomic_store_n(&tables->zaps_wait, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -84,6 +86,7 @@ static unsigned take_all(struct tables *tables, uint64_t *zaps)
         tables->nodes[i].clean = tables->native_count;
     }
     tables->zap_all = false;
+    tables->executing_whole = true;
     zaps[0] = ZAP_ALL;
     return 1;
 }
@@ -94,8 +97,11 @@ static unsigned take(struct tables *tables, uint64_t *zaps, unsigned max)
         return take_all(tables, zaps);
     unsigned count = tables->zap_count < max ? tables->zap_count : max;
     memcpy(zaps, tables->zaps, count * sizeof(*zaps));
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; i++) {
         taken(tables, zaps[i]);
+        tables->whole_zaps -= zaps[i] & ZAP_TABLE;
+        tables->executing_whole |= zaps[i] & ZAP_TABLE;
+    }
     tables->zap_count -= count;
     memmove(tables->zaps, tables->zaps + count, tables->zap_count * sizeof(*zaps));
     return count;
@@ -119,6 +125,7 @@ void tables_zaps_done(struct engine *engine)
 {
     struct tables *tables = engine->tables;
     pthread_mutex_lock(&tables->lock);
+    tables->executing_whole = false;
     bool more = tables->zap_all || tables->zap_count > 0;
     __atomic_store_n(&tables->zaps_wait, more, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&tables->lock);

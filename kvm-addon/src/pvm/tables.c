@@ -6,10 +6,6 @@
 #include "counters.h"
 #include "tables_internal.h"
 
-/* Tables looked through after one write, and between two looks at cpu->attention. */
-#define WORK_AFTER_WRITE 16
-#define WORK_BETWEEN_LOOKS 64
-
 int tables_init(struct engine *engine)
 {
     struct tables *tables = calloc(1, sizeof(*tables));
@@ -99,6 +95,7 @@ struct word_result tables_change(struct cpu *cpu, uint64_t gpa, uint64_t *word,
         for (unsigned i = 0; i < WORK_AFTER_WRITE && node_work(tables, cpu, false); i++)
             ;
     }
+    links_unpin(tables, cpu->index);
     pthread_mutex_unlock(&tables->lock);
     return result;
 }
@@ -167,6 +164,10 @@ uint64_t tables_enter_native(struct cpu *cpu)
         return 0;
     pthread_mutex_lock(&tables->lock);
     tables->round++;
+    links_unpin(tables, cpu->index);
+    /* Shadows of what nobody tracks are still being made. */
+    if (tables->unsure)
+        zap_everything(tables);
     int slot = track_root(tables, cpu, (uint32_t)(root >> 12));
     if (slot < 0) {
         pthread_mutex_unlock(&tables->lock);
@@ -189,6 +190,8 @@ void tables_exit_native(struct cpu *cpu)
     uint32_t self = 1u << cpu->index;
     pthread_mutex_lock(&tables->lock);
     struct root_slot *slot = &tables->roots[tables->running[cpu->index]];
+    /* Zaps are taken after the run was entered: it left shadows behind them. */
+    slot->last_native = ++tables->native_count;
     if (--slot->running == 0 && slot->dropped)
         *slot = (struct root_slot){.frame = NO_FRAME};
     tables->native_cpus &= ~self;

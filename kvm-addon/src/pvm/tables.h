@@ -38,6 +38,13 @@ void tables_destroy(struct engine *engine);
  */
 struct word_result tables_change(struct cpu *cpu, uint64_t gpa, uint64_t *word,
                                  const struct word_change *change);
+/*
+ * Before that, while engine->native_running: readies what the change would link. True: zaps are to
+ * be executed first (ATTENTION_ZAPS), then the same is to be tried again. May wait for other vCPUs
+ * (safepoint.h): with no lock held.
+ */
+bool tables_prepare(struct cpu *cpu, uint64_t gpa, const uint64_t *word,
+                    const struct word_change *change);
 /* A write to such a frame by something that cannot tell the old content (DMA): from any thread. */
 void tables_frame_written(struct engine *engine, uint64_t frame);
 

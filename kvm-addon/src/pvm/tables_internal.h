@@ -51,6 +51,16 @@ struct root_slot {
     bool dropped;         /* everything was dropped while it ran: free when that ends */
 };
 
+/* References of a vCPU that is about to link a table. */
+struct table_pins {
+    uint32_t frame;
+    uint8_t levels; /* bit n: at level n */
+};
+
+/* Tables looked through after one write, and between two looks at cpu->attention. */
+#define WORK_AFTER_WRITE 16u
+#define WORK_BETWEEN_LOOKS 64u
+
 struct tables {
     pthread_mutex_t lock;
     struct engine *engine;
@@ -67,7 +77,8 @@ struct tables {
     bool full; /* a table could not be tracked: start anew */
 
     struct root_slot roots[PRIVATE_ROOTS];
-    int current[ENGINE_CPUS_MAX];      /* the slot that a vCPU last ran on; -1 */
+    int current[ENGINE_CPUS_MAX]; /* the slot that a vCPU last ran on; -1 */
+    struct table_pins pins[ENGINE_CPUS_MAX];
     unsigned running[ENGINE_CPUS_MAX]; /* that it runs on, of those in native_cpus */
     uint64_t native_count;
     uint32_t native_cpus; /* vCPUs at CPL 3 right now */
@@ -75,8 +86,10 @@ struct tables {
 
     uint64_t zaps[ZAPS_MAX];
     unsigned zap_count;
+    unsigned whole_zaps; /* of them: of whole tables */
     bool zap_all;
-    uint32_t zaps_wait; /* atomic, shared: zaps wait or are being executed */
+    bool executing_whole; /* such zaps were taken, and are not done */
+    uint32_t zaps_wait;   /* atomic, shared: zaps wait or are being executed */
     pthread_mutex_t executing;
 };
 
@@ -120,6 +133,9 @@ void root_entry_changed(struct tables *tables, unsigned slot, unsigned index, ui
 /* A vCPU runs on it, or last did. */
 bool root_is_loaded(const struct tables *tables, unsigned slot);
 void roots_reset(struct tables *tables);
+
+/* table_links.c */
+void links_unpin(struct tables *tables, unsigned cpu_index);
 
 /* table_zaps.c */
 /* Whether a shadow of the old entry grants what the new one does not. */

@@ -1,0 +1,71 @@
+/*
+ * A table that becomes reachable while CPL 3 runs natively on another vCPU. An entry that was not
+ * present needs no flush, so that vCPU may use it at once, without coming by a safe point. KVM
+ * finds shadows by frame: if it still has one of the table's last life, which waits to be zapped,
+ * that is what would be used. And what is changed in the table must come to us from then on. So
+ * the table is tracked, all below it too, and zaps are executed, before the store is made.
+ */
+#include "tables_internal.h"
+
+static bool is_running(const struct tables *tables, uint16_t owner)
+{
+    return owner == OWNER_SEVERAL ? tables->native_cpus != 0 : tables->roots[owner].running > 0;
+}
+
+static void unpin(struct tables *tables, const struct table_pins *pins)
+{
+    for (unsigned level = 1; level < ROOT_LEVEL; level++)
+        if (pins->levels & 1u << level)
+            node_unreference(tables, pins->frame, level);
+}
+
+void links_unpin(struct tables *tables, unsigned cpu_index)
+{
+    unpin(tables, &tables->pins[cpu_index]);
+    tables->pins[cpu_index] = (struct table_pins){.levels = 0};
+}
+
+/*
+ * Refers to the table that an entry is about to lead to, at all levels at which others run on it,
+ * and lets go of what was prepared before. False: at none.
+ */
+static bool pin(struct tables *tables, unsigned cpu_index, uint64_t gpa, uint64_t old, uint64_t now)
+{
+    struct table_pins before = tables->pins[cpu_index];
+    struct table_pins pins = {.frame = (uint32_t)((now & ENTRY_ADDRESS) >> 12)};
+    for (struct table_node *node = node_first(tables, (uint32_t)(gpa >> 12)); node;
+         node = node_next(tables, node)) {
+        unsigned level = node->level;
+        if (!node->scanned || !is_running(tables, node->owner))
+            continue;
+        if (level == ROOT_LEVEL && (gpa >> 3 & (TABLE_ENTRIES - 1)) >= LOWER_HALF)
+            continue;
+        uint32_t after = entry_table(tables, now, level);
+        if (after == NO_FRAME || after == entry_table(tables, old, level))
+            continue;
+        if (node_reference(tables, after, level - 1, node->owner))
+            pins.levels |= (uint8_t)(1u << (level - 1));
+    }
+    unpin(tables, &before);
+    tables->pins[cpu_index] = pins;
+    return pins.levels != 0;
+}
+
+bool tables_prepare(struct cpu *cpu, uint64_t gpa, const uint64_t *word,
+                    const struct word_change *change)
+{
+    struct tables *tables = cpu->engine->tables;
+    bool zaps = false;
+    pthread_mutex_lock(&tables->lock);
+    tables->round++;
+    uint64_t old = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+    uint64_t now = (old & ~change->mask) | change->value;
+    if (pin(tables, cpu->index, gpa, old, now)) {
+        for (unsigned i = 0; i < WORK_BETWEEN_LOOKS && node_work(tables, cpu, true); i++)
+            ;
+        zaps = tables->zap_all || tables->whole_zaps > 0 || tables->executing_whole ||
+               tables->work != NO_NODE;
+    }
+    pthread_mutex_unlock(&tables->lock);
+    return zaps;
+}

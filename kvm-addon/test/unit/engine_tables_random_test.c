@@ -1,0 +1,430 @@
+/*
+ * Random page tables, that loop, alias and turn into data and back, changed by three vCPUs and by
+ * DMA, against a model of KVM's shadow page tables: whoever enters CPL 3 natively must find no
+ * stale shadow. The negative control is the same without zaps.
+ */
+#include "../../src/pvm/tables_internal.h"
+#include "../check.h"
+#include "shadow_model.h"
+
+#define CPUS_MAX 3u
+#define TABLES 20u
+#define TABLES_AT 0x800000ull
+#define PAGES_AT 0x900000ull
+#define DIRECT 0xffff888000000000ull
+#define STEPS 150000u
+
+static struct fake fake;
+static struct shadow_model model;
+static unsigned cpus;
+static bool shares; /* tables have several parents, and loop */
+static uint64_t random_state;
+static unsigned retried;   /* stores that had to wait for zaps */
+static unsigned stale;     /* accesses that a stale shadow let pass */
+static unsigned confirmed; /* accesses by a shadow that is right */
+
+/* What an access may find: 0: a fault. */
+#define PLACES 81u /* indices to the power of levels */
+#define OUTCOMES 12u
+
+/*
+ * A vCPU at CPL 3. Until it is flushed (leaves CPL 3) it may go by translations that were right at
+ * any time since it came; but not by others.
+ */
+static struct native {
+    bool running;
+    uint64_t root; /* our copy */
+    uint64_t outcomes[PLACES][2][OUTCOMES];
+    uint8_t count[PLACES][2];
+    bool many[PLACES][2];
+} natives[CPUS_MAX];
+
+static unsigned draw(unsigned below)
+{
+    random_state = random_state * 6364136223846793005ull + 1442695040888963407ull;
+    return (unsigned)(random_state >> 33) % below;
+}
+
+/* Most tables keep to one level, five of each; some entries do not. */
+static uint64_t table_of_level(unsigned level)
+{
+    return TABLES_AT + ((level - 1) * 5 + draw(5)) * PAGE_SIZE;
+}
+
+static uint64_t draw_table(void)
+{
+    return TABLES_AT + draw(TABLES) * PAGE_SIZE;
+}
+
+/* Few enough places that tables meet often. */
+static const unsigned indices[] = {0, 1, 255};
+
+static unsigned draw_index(void)
+{
+    return indices[draw(3)];
+}
+
+static uint64_t va_of(unsigned place)
+{
+    uint64_t va = 0;
+    for (unsigned level = 1; level <= TABLE_LEVELS; level++, place /= 3)
+        va |= (uint64_t)indices[place % 3] << (12 + 9 * (level - 1));
+    return va;
+}
+
+/* For a table that is likely to be one of this level. */
+static uint64_t draw_entry(unsigned level)
+{
+    uint64_t bits = P | U | (draw(4) ? W : 0) | (draw(4) ? A : 0) | (draw(4) ? D : 0);
+    uint64_t page = PAGES_AT + draw(4) * PAGE_SIZE;
+    switch (draw(24)) {
+    case 0:
+    case 1:
+        return 0;
+    case 2:
+        return 0xdead000;
+    case 3:
+        return FAKE_DEVICE | bits;
+    case 4:
+        return 1ull << 45 | bits;
+    case 5:
+        return 0xa00000 | bits | PS;
+    case 6:
+    case 7:
+        return shares ? draw_table() | bits : 0;
+    default:
+        break;
+    }
+    if (level == 1)
+        return page | bits;
+    for (unsigned tries = 0; tries < 5; tries++) {
+        uint64_t table = table_of_level(level - 1);
+        if (shares || !(frame_at(&fake.engine.frames, table)->flags & FRAME_TABLE))
+            return table | bits;
+    }
+    return 0;
+}
+
+static unsigned level_of(uint64_t gpa)
+{
+    return (unsigned)((gpa - TABLES_AT) >> 12) / 5 + 1;
+}
+
+static uint64_t truth(unsigned number, unsigned place, bool is_write)
+{
+    struct walk_request request = {.va = va_of(place),
+                                   .access = is_write ? WALK_WRITE : WALK_READ,
+                                   .user = true,
+                                   .probe = true};
+    struct walk_result result = walk(&fake.cpus[number], &request);
+    return result.fault ? 0 : result.gpa;
+}
+
+/* Tables changed: what vCPUs at CPL 3 may find now, besides what they could find before. */
+static void remember(unsigned number)
+{
+    struct native *native = &natives[number];
+    for (unsigned place = 0; native->running && place < PLACES; place++)
+        for (unsigned write = 0; write < 2; write++) {
+            uint64_t outcome = truth(number, place, write);
+            bool known = false;
+            for (unsigned i = 0; i < native->count[place][write]; i++)
+                known |= native->outcomes[place][write][i] == outcome;
+            if (known)
+                continue;
+            if (native->count[place][write] == OUTCOMES)
+                native->many[place][write] = true;
+            else
+                native->outcomes[place][write][native->count[place][write]++] = outcome;
+        }
+}
+
+static void remember_all(void)
+{
+    for (unsigned i = 0; i < cpus; i++)
+        remember(i);
+}
+
+static bool is_possible(const struct native *native, unsigned place, bool is_write,
+                        uint64_t outcome)
+{
+    bool possible = native->many[place][is_write];
+    for (unsigned i = 0; i < native->count[place][is_write]; i++)
+        possible |= native->outcomes[place][is_write][i] == outcome;
+    return possible;
+}
+
+static void store_by(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size, uint64_t value)
+{
+    void *hit = tlb_write(cpu, va, size);
+    if (hit)
+        memcpy(hit, &value, size);
+    else
+        tlb_store_slow(cpu, insn, va, size, value);
+}
+
+static void store_once(struct cpu *cpu, uint64_t gpa, unsigned kind, uint64_t value, uint64_t old)
+{
+    struct insn insn = {.place = 0};
+    uint64_t va = DIRECT + gpa;
+    switch (kind) {
+    case 0:
+        store_by(cpu, &insn, va + 3, 4, value);
+        break;
+    case 1:
+        store_by(cpu, &insn, va + 1, 1, value);
+        break;
+    case 2:
+        store_by(cpu, &insn, va + 2, 8, value << 16); /* over two entries */
+        break;
+    case 3:
+        tlb_exchange_slow(cpu, &insn, va, 8, value);
+        break;
+    case 4:
+        tlb_compare_exchange_slow(cpu, &insn, va, 8, old, value);
+        break;
+    case 5:
+        tlb_compare_exchange_slow(cpu, &insn, va, 8, value, old);
+        break;
+    case 6:
+        store_by(cpu, &insn, va, 8, old & ~W);
+        break;
+    case 7:
+        store_by(cpu, &insn, va, 8, old & ~A);
+        break;
+    default:
+        store_by(cpu, &insn, va, 8, value);
+        break;
+    }
+}
+
+/* Executed again where zaps have to come first. */
+static void store_until_done(struct cpu *cpu, uint64_t gpa, unsigned kind, uint64_t value,
+                             uint64_t old)
+{
+    unsigned batch = 1 + draw(64);
+    for (unsigned tries = 0; CHECK(tries < 8); tries++) {
+        int why = setjmp(cpu->leave);
+        if (why == 0) {
+            store_once(cpu, gpa, kind, value, old);
+            break;
+        }
+        CHECK(why == INTERPRETED_ATTENTION && cpu->attention & ATTENTION_ZAPS);
+        cpu_attended(cpu, ATTENTION_ZAPS);
+        shadow_zap_waiting(&model, batch);
+        retried++;
+    }
+    remember_all();
+}
+
+static void leave_native(unsigned number)
+{
+    if (natives[number].running)
+        tables_exit_native(&fake.cpus[number]);
+    natives[number].running = false;
+}
+
+static void store(struct cpu *cpu, uint64_t gpa)
+{
+    uint64_t value = draw_entry(level_of(gpa)), old = *fake_word(&fake, gpa);
+    /*
+     * What leads to a table is taken away and flushed before it leads to another. Else who still
+     * goes by the old link makes KVM add what it finds by the new one to the old table's shadow.
+     */
+    uint64_t place = (old & ENTRY_ADDRESS) - TABLES_AT;
+    if (old & P && place < TABLES * PAGE_SIZE && cpus > 1) {
+        store_until_done(cpu, gpa, 8, old & ~P, old);
+        for (unsigned i = 0; i < cpus; i++)
+            leave_native(i);
+        old &= ~P;
+    }
+    store_until_done(cpu, gpa, draw(16), value, old);
+}
+
+/* A table is emptied, or becomes data, by string instructions. */
+static void clear(struct cpu *cpu, uint64_t table)
+{
+    for (unsigned i = 0; i < 256; i++) {
+        uint64_t va = DIRECT + table + 8 * i;
+        void *page = tlb_page(cpu, NULL, va, true);
+        if (page)
+            *(volatile uint64_t *)page = 0;
+        else
+            tlb_store_slow(cpu, NULL, va, 8, 0);
+    }
+    remember_all();
+}
+
+static void receive(uint64_t table)
+{
+    unsigned index = draw_index();
+    for (unsigned i = 0; i < cpus; i++)
+        leave_native(i);
+    *fake_word(&fake, table + 8 * index) = draw_entry(level_of(table));
+    engine_memory_written(&fake.engine, table + 8 * index, 8);
+    remember_all();
+}
+
+static void enter(unsigned number)
+{
+    struct cpu *cpu = &fake.cpus[number];
+    cpu->sregs.cr3 = draw(16) || !shares ? table_of_level(ROOT_LEVEL) : draw_table();
+    tlb_flush_nonglobal(cpu);
+    uint64_t root = tables_enter_native(cpu);
+    if (!CHECK(root != 0))
+        return;
+    shadow_zap_waiting(&model, 1 + draw(64));
+    natives[number] = (struct native){.running = true, .root = root};
+    remember(number);
+}
+
+static void run(unsigned number)
+{
+    const struct native *native = &natives[number];
+    unsigned place = draw(PLACES);
+    bool is_write = draw(2);
+    /* Of what was dropped while it ran nobody keeps track before it is flushed. */
+    if (fake.engine.tables->unsure & 1u << number)
+        return;
+    struct shadow_access access = shadow_access(&model, native->root, va_of(place), is_write);
+    confirmed += access.kept;
+    if (access.kept && !is_possible(native, place, is_write, access.gpa))
+        stale++;
+}
+
+static void step(unsigned number)
+{
+    struct cpu *cpu = &fake.cpus[number];
+    if (natives[number].running) {
+        if (draw(24) != 0) {
+            run(number);
+            return;
+        }
+        leave_native(number);
+    }
+    safepoint_enter(cpu);
+    unsigned what = draw(256);
+    if (what < 128)
+        enter(number);
+    else if (what == 254)
+        clear(cpu, draw_table());
+    else if (what == 255)
+        receive(draw_table());
+    else if (what >= 250) /* of a root, and of a table without tables below, less is lost */
+        receive(table_of_level(draw(2) ? ROOT_LEVEL : 1));
+    else
+        store(cpu, draw_table() + 8 * draw_index());
+    safepoint_exit(cpu);
+}
+
+/* References, counted anew. */
+static void check_references(void)
+{
+    struct tables *tables = fake.engine.tables;
+    static uint32_t counted[FAKE_MEMORY >> 12][TABLE_LEVELS + 1];
+    memset(counted, 0, sizeof(counted));
+    for (uint32_t i = 1; i <= tables->node_count; i++) {
+        const struct table_node *node = &tables->nodes[i];
+        if (node->frame == NO_FRAME || !node->scanned)
+            continue;
+        const uint64_t *table = node->level == ROOT_LEVEL
+                                    ? private_region_root(&fake.region, node->owner)
+                                    : fake_word(&fake, (uint64_t)node->frame << 12);
+        for (unsigned j = 0; j < (node->level == ROOT_LEVEL ? LOWER_HALF : TABLE_ENTRIES); j++) {
+            uint32_t frame = entry_table(tables, table[j], node->level);
+            if (frame != NO_FRAME)
+                counted[frame][node->level - 1]++;
+        }
+        if (node->level == ROOT_LEVEL && node->references)
+            counted[node->frame][ROOT_LEVEL]++;
+    }
+    bool right = true;
+    for (uint32_t i = 1; i <= tables->node_count; i++) {
+        const struct table_node *node = &tables->nodes[i];
+        if (node->frame == NO_FRAME || (node->level == ROOT_LEVEL && !node->scanned))
+            continue;
+        right &= node->references == counted[node->frame][node->level];
+        right &= (fake.engine.frames.of[node->frame].flags & FRAME_TABLE) != 0;
+        counted[node->frame][node->level] = 0;
+    }
+    for (unsigned i = 0; i < FAKE_MEMORY >> 12; i++)
+        for (unsigned level = 1; level <= TABLE_LEVELS; level++)
+            right &= counted[i][level] == 0;
+    CHECK(right);
+}
+
+static void set_up(uint64_t seed)
+{
+    fake_init(&fake, cpus);
+    memset(natives, 0, sizeof(natives));
+    random_state = seed;
+    stale = confirmed = retried = 0;
+    model = (struct shadow_model){.fake = &fake};
+    /* The kernel's own mapping of all memory is in each table that may be a root. */
+    uint64_t middle = fake.next_table, low = middle + PAGE_SIZE;
+    *fake_word(&fake, middle) = low | P | W;
+    for (unsigned i = 0; i < FAKE_MEMORY >> 21; i++)
+        *fake_word(&fake, low + 8 * i) = (uint64_t)i << 21 | P | W | PS | G | A | D;
+    for (unsigned i = 0; i < TABLES; i++)
+        *fake_word(&fake, TABLES_AT + i * PAGE_SIZE + 8 * entry_index(DIRECT, 4)) = middle | P | W;
+    for (unsigned i = 0; i < cpus; i++) {
+        fake.cpus[i].sregs.cr3 = TABLES_AT;
+        safepoint_exit(&fake.cpus[i]);
+    }
+}
+
+static void tear_down(void)
+{
+    shadow_forget(&model);
+    fake_free(&fake);
+}
+
+static void run_steps(uint64_t seed, bool deaf)
+{
+    set_up(seed);
+    model.deaf = deaf;
+    for (unsigned i = 0; i < STEPS && (!deaf || stale == 0); i++) {
+        step(draw(cpus));
+        if (i % 1000 == 0)
+            check_references();
+    }
+}
+
+static void run_seed(unsigned seed, bool report)
+{
+    run_steps(seed, false);
+    CHECK(stale == 0);
+    CHECK(confirmed > 300);
+    CHECK(model.zaps[0] > 100 && model.zaps[ZAP_TABLE] > 50);
+    CHECK(cpus == 1 || retried > 5);
+    uint64_t writes = 0;
+    for (unsigned i = 0; i < cpus; i++)
+        writes += fake.cpus[i].counters->table_writes;
+    CHECK(writes > 1000);
+    if (report)
+        printf("seed %u: stale %u, confirmed %u, zaps %lu %lu %lu, table writes %lu, retried %u\n",
+               seed, stale, confirmed, model.zaps[0], model.zaps[ZAP_TABLE], model.zaps[ZAP_ALL],
+               writes, retried);
+    tear_down();
+    /* What is checked can fail. */
+    run_steps(seed, true);
+    CHECK(stale > 0);
+    tear_down();
+}
+
+/* With an argument: as many seeds, and reports. */
+int main(int argc, char **argv)
+{
+    static const struct {
+        unsigned cpus;
+        bool shares;
+    } ways[] = {{1, true}, {1, false}, {3, false}, {3, true}};
+    unsigned seeds = argc > 1 ? (unsigned)atoi(argv[1]) : 1;
+    for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        cpus = ways[i].cpus;
+        shares = ways[i].shares;
+        for (unsigned seed = 1; seed <= seeds; seed++)
+            run_seed(seed, argc > 1);
+    }
+    return check_finish();
+}
