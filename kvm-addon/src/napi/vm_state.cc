@@ -77,7 +77,7 @@ Napi::Value NativeVm::set_cpuid(const Napi::CallbackInfo &info)
     // Copied, because JavaScript's bytes may have any alignment.
     std::vector<struct kvm_cpuid_entry2> entries(count);
     memcpy(entries.data(), bytes, length);
-    return result(info.Env(), kvm_set_cpuid(vcpu->fd, entries.data(), count), "KVM_SET_CPUID2");
+    return result(info.Env(), vcpu_set_cpuid(vcpu, entries.data(), count), "KVM_SET_CPUID2");
 }
 
 Napi::Value NativeVm::get_state(const Napi::CallbackInfo &info)
