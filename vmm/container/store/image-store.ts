@@ -129,7 +129,7 @@ function notFound(name: string): TsvmError {
 }
 
 /** A digest counts more than the tag beside it. */
-function hasName(image: ImageRecord, reference: Reference): boolean {
+export function hasName(image: ImageRecord, reference: Reference): boolean {
   if (reference.digest === undefined) return image.tags.includes(referenceText(reference));
   if (image.digests.includes(referenceText({ ...reference, tag: undefined }))) return true;
   const repository = repositoryName(reference);
