@@ -193,15 +193,15 @@ interface PaxValues {
   xattrs?: Map<string, string>;
 }
 
-/** An empty value takes a record back. */
+/** An empty value is as good as none. */
 function paxValues(records: readonly (readonly [string, string])[]): PaxValues {
   const values: PaxValues = {};
   for (const [key, value] of records) {
+    if (value === '') continue;
     if (key.startsWith(XATTR_PREFIX)) {
       values.xattrs ??= new Map();
       values.xattrs.set(key.slice(XATTR_PREFIX.length), value);
     }
-    if (value === '') continue;
     if (key === 'path') values.path = value;
     else if (key === 'linkpath') values.linkPath = value;
     else if (key === 'uid') values.uid = paxInteger(value, 'a user ID');
