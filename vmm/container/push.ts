@@ -70,9 +70,8 @@ export function pushImage(
       { bytes, digest, mediaType },
       signal,
     );
-    const { id, createdMs, layers: records, platform } = image;
     const named: Reference = { ...reference, tag: undefined, digest };
-    await store.add({ id, manifest: digest, createdMs, layers: records, platform }, [named]);
+    await store.addName((images) => images.find(({ id }) => id === image.id), named);
     return { digest, sizeBytes: bytes.length };
   }, signal);
 }

@@ -15,8 +15,7 @@ Examples:
   run: async ([source = '', target = '']) => {
     const reference = targetReference(target);
     const store = openStore();
-    const { image } = store.find(source);
-    await store.add(image, [reference]);
+    await store.addName((images) => store.find(source, images).image, reference);
     return 0;
   },
 };

@@ -78,27 +78,31 @@ export class ImageStore {
   }
 
   /**
-   * Adds an image, or adds names to it. A tag that another image has moves to this one.
+   * Adds an image, or adds names to it. A tag that another image has moves to this one. The content
+   * is in use: see {@link withContent}.
    * @param references full names, each with a tag or a digest
    */
   add(image: NewImage, references: readonly Reference[]): Promise<void> {
-    const tags = references.filter(({ digest }) => digest === undefined).map(referenceText);
-    const digests = references
-      .filter(({ digest }) => digest !== undefined)
-      .map((reference) => referenceText({ ...reference, tag: undefined }));
+    return this.catalog.update((images) => ({
+      images: withNames(images, image, references),
+      result: undefined,
+    }));
+  }
+
+  /**
+   * Gives an image another name, if it is still there: whoever does not use content may find that it
+   * has just been removed.
+   * @param find of the images that there are then
+   * @throws what `find` throws
+   */
+  addName(
+    find: (images: readonly ImageRecord[]) => ImageRecord | undefined,
+    reference: Reference,
+  ): Promise<void> {
     return this.catalog.update((images) => {
-      const own = images.find(({ id }) => id === image.id);
-      const record: ImageRecord = {
-        ...image,
-        tags: union(own?.tags ?? [], tags),
-        digests: union(own?.digests ?? [], digests),
-        taggedMs: tags.length > 0 || own === undefined ? Date.now() : own.taggedMs,
-      };
-      const others = images.filter(({ id }) => id !== image.id);
-      return {
-        images: [...others.map((other) => without(other, tags)), record],
-        result: undefined,
-      };
+      const image = find(images);
+      if (image === undefined) return { images, result: undefined };
+      return { images: withNames(images, image, [reference]), result: undefined };
     });
   }
 
@@ -137,6 +141,27 @@ export function hasName(image: ImageRecord, reference: Reference): boolean {
     image.manifest === (reference.digest as Digest) &&
     image.digests.some((name) => name.startsWith(`${repository}@`))
   );
+}
+
+/** The list with an image in it that has these names besides those that it had. */
+function withNames(
+  images: readonly ImageRecord[],
+  image: NewImage,
+  references: readonly Reference[],
+): ImageRecord[] {
+  const tags = references.filter(({ digest }) => digest === undefined).map(referenceText);
+  const digests = references
+    .filter(({ digest }) => digest !== undefined)
+    .map((reference) => referenceText({ ...reference, tag: undefined }));
+  const own = images.find(({ id }) => id === image.id);
+  const record: ImageRecord = {
+    ...image,
+    tags: union(own?.tags ?? [], tags),
+    digests: union(own?.digests ?? [], digests),
+    taggedMs: tags.length > 0 || own === undefined ? Date.now() : own.taggedMs,
+  };
+  const others = images.filter(({ id }) => id !== image.id);
+  return [...others.map((other) => without(other, tags)), record];
 }
 
 function union(a: readonly string[], b: readonly string[]): string[] {
