@@ -14,6 +14,7 @@ import { convertCompressed } from '../../backends/disk/tools/convert-compressed.
 import { openSnapshot, type SnapshotSelector } from '../../backends/disk/tools/snapshot-view.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
+import { Pace } from '../../util/pace.ts';
 import { collect } from '../boot-options.ts';
 import { openProgress } from '../progress.ts';
 import { backingChoice, headerName, warnOfContent } from './backing-choice.ts';
@@ -21,6 +22,7 @@ import { asksForHelp, creationOptionsHelp, parseCreationOptions } from './creati
 import { EXIT_DONE } from './exit-codes.ts';
 import { type OpenImages, withImages } from './images.ts';
 import { interruptible } from './interrupt.ts';
+import { LostBytes } from './lost-bytes.ts';
 import { imageOptsOption, namedImage } from './named-image.ts';
 import { NewImage, sayInPlace } from './new-image.ts';
 import {
@@ -49,6 +51,11 @@ interface ConvertOptions {
   readonly F?: ImageFormat;
   readonly n?: true;
   readonly targetIsZero?: true;
+  readonly targetImageOpts?: true;
+  readonly bitmaps?: true;
+  readonly r?: number;
+  readonly C?: true;
+  readonly salvage?: true;
   readonly S: number;
   readonly m: number;
   readonly t: CacheMode;
@@ -90,6 +97,12 @@ export function convertCommand(settle: SettleExit): Command {
     .option('--target-is-zero', 'with -n: it reads as zeroes now')
     .option('-S <bytes>', 'so many zeroes make a hole; 0: none does', parseSizeValue, 4096)
     .option('-m <n>', 'parts that are worked on at a time, 1 to 64', parseNumber(1, 64), 8)
+    .option('-r <bytes>', 'writes so many bytes a second at most', parseSizeValue)
+    .option('-C', 'as for qemu-img; data is always copied where it takes the least time')
+    .option('--salvage', 'what cannot be read is told, and becomes zeroes')
+    .addOption(
+      new Option('--target-image-opts', 'with -n: the target is named as with --image-opts'),
+    )
     .option('-W', 'as for qemu-img; parts are always written in order')
     .addOption(
       cacheOption('-t', 'unsafe: leaves writing to the host’s disk to the host').default('unsafe'),
@@ -134,7 +147,8 @@ class Conversion {
 
   constructor(sourcePaths: readonly string[], path: string, cli: ConvertOptions) {
     this.#sourcePaths = sourcePaths;
-    const named = namedImage(path, { f: cli.O });
+    const { targetImageOpts: imageOpts } = cli;
+    const named = namedImage(path, { f: cli.O, imageOpts });
     this.#path = named.path;
     this.#cli = cli;
     this.#format =
@@ -147,6 +161,10 @@ class Conversion {
     const wrong =
       (raw && this.#compresses && 'a raw image cannot be compressed: use -O qcow2') ||
       (raw && B !== undefined && 'a raw image has no backing file: use -O qcow2') ||
+      (cli.C && this.#compresses && '-C and -c exclude each other') ||
+      (cli.C && cli.salvage && '-C and --salvage exclude each other') ||
+      (cli.targetImageOpts && !n && '--target-image-opts goes with -n') ||
+      (cli.r === 0 && 'a rate of 0 bytes a second would never end') ||
       (n && o.length > 0 && '-o is for a new image, and -n makes none') ||
       (targetIsZero && !n && '--target-is-zero goes with -n') ||
       (targetIsZero && B !== undefined && '--target-is-zero and -B exclude each other') ||
@@ -250,25 +268,26 @@ class Conversion {
     const { m: parallel, p, q: quiet = false, S: sparseBytes } = this.#cli;
     const progress = openProgress({ title: 'convert', quiet, asked: p === true });
     const onProgress = progress.update.bind(progress);
+    const pace = this.#cli.r === undefined ? undefined : new Pace(this.#cli.r);
+    const lost = new LostBytes();
+    const onLost = this.#cli.salvage === true ? lost.add.bind(lost) : undefined;
+    const common = { ...state, parallel, onProgress, signal, pace, onLost };
     try {
       if (this.#compresses) {
         const { compression, image } = compressionOf(target, this.#cli.compressType);
         await convertCompressed(sources, image, {
-          ...state,
+          ...common,
           compression,
-          parallel,
           // One more than cores, so that none has to wait for the next.
           threads: availableParallelism() + 1,
-          onProgress,
-          signal,
         });
       } else {
         const copyHoles = sparseBytes === 0;
-        const options = { ...state, parallel, sparseBytes, copyHoles, onProgress, signal };
-        await convertImage(sources, target, options);
+        await convertImage(sources, target, { ...common, sparseBytes, copyHoles });
       }
     } finally {
       progress.end();
+      lost.tellAll();
     }
   }
 

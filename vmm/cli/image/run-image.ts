@@ -18,6 +18,10 @@ interface Verb {
 }
 
 const VERBS: Readonly<Record<string, Verb>> = {
+  amend: {
+    summary: 'Changes options of a qcow2 image.',
+    load: async () => ({ createCommand: (await import('./amend.ts')).amendCommand }),
+  },
   bench: {
     summary: 'Measures how fast an image is read or written.',
     load: async () => ({ createCommand: (await import('./bench.ts')).benchCommand }),
@@ -45,6 +49,10 @@ const VERBS: Readonly<Record<string, Verb>> = {
     summary: 'Makes a new, empty image.',
     load: async () => ({ createCommand: (await import('./create.ts')).createCommand }),
   },
+  dd: {
+    summary: 'Copies a part of an image into a new one.',
+    load: async () => ({ createCommand: (await import('./dd.ts')).ddCommand }),
+  },
   info: {
     summary: 'Tells what an image is.',
     load: async () => ({ createCommand: (await import('./info.ts')).infoCommand }),
@@ -52,6 +60,10 @@ const VERBS: Readonly<Record<string, Verb>> = {
   map: {
     summary: 'Tells what parts of an image have content, and where it is.',
     load: async () => ({ createCommand: (await import('./map.ts')).mapCommand }),
+  },
+  measure: {
+    summary: 'Tells how much space a new image will take.',
+    load: async () => ({ createCommand: (await import('./measure.ts')).measureCommand }),
   },
   rebase: {
     summary: 'Gives an image another backing image.',

@@ -1,4 +1,5 @@
 /** Persistent bitmaps, but for what their bits say: docs/interop/qcow2.txt, "Bitmaps". */
+import { decodeBytes } from '../../../util/byte-names.ts';
 import type { ImageFile } from '../image-file.ts';
 import type { BitmapsExtension } from './header-extensions.ts';
 import { HIGH_OFFSET_MASK, LOW_OFFSET_MASK } from './layout.ts';
@@ -50,6 +51,11 @@ export interface Bitmap {
   readonly table: BitmapTable;
 }
 
+/** What a bitmap's entry in the directory takes. */
+export function bitmapEntryBytes(nameBytes: number): number {
+  return Math.ceil((FIXED_BYTES + nameBytes) / ENTRY_BYTES) * ENTRY_BYTES;
+}
+
 /** @returns the bitmaps, or what is wrong with the directory */
 export function readBitmapDirectory(
   file: ImageFile,
@@ -88,13 +94,13 @@ export function readBitmapDirectory(
     }
     const nameAt = at + FIXED_BYTES;
     bitmaps.push({
-      name: directory.toString('utf8', nameAt, nameAt + nameBytes),
+      name: decodeBytes(directory.subarray(nameAt, nameAt + nameBytes)),
       granularityBytes: 2 ** granularityBits,
       inUse: (flags & FLAG_IN_USE) !== 0,
       auto: (flags & FLAG_AUTO) !== 0,
       table,
     });
-    at += Math.ceil((FIXED_BYTES + nameBytes) / ENTRY_BYTES) * ENTRY_BYTES;
+    at += bitmapEntryBytes(nameBytes);
   }
   if (at !== directory.byteLength) return 'its last entry is cut off';
   if (bitmaps.length !== extension.count) {

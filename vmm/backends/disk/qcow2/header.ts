@@ -128,7 +128,7 @@ function parseFields(cluster: Uint8Array, version: 2 | 3, clusterBits: number, f
     const value = view.getBigUint64(HeaderField[field]);
     return value <= Number.MAX_SAFE_INTEGER
       ? Number(value)
-      : fail(`${field} is ${value}, which is beyond reason: less than 8 PiB is supported`);
+      : fail(`${field} is beyond reason: ${value} bytes, where less than 8 PiB is supported`);
   };
 
   const method = u32('crypt_method');
