@@ -7,6 +7,7 @@ import {
   namedFormat,
 } from '../../backends/disk/format.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
+import { copyBitmaps } from '../../backends/disk/qcow2/bitmap-copy.ts';
 import type { CompressionKind } from '../../backends/disk/qcow2/compression.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import { convertImage } from '../../backends/disk/tools/convert.ts';
@@ -53,6 +54,7 @@ interface ConvertOptions {
   readonly targetIsZero?: true;
   readonly targetImageOpts?: true;
   readonly bitmaps?: true;
+  readonly skipBrokenBitmaps?: true;
   readonly r?: number;
   readonly C?: true;
   readonly salvage?: true;
@@ -99,6 +101,8 @@ export function convertCommand(settle: SettleExit): Command {
     .option('-m <n>', 'parts that are worked on at a time, 1 to 64', parseNumber(1, 64), 8)
     .option('-r <bytes>', 'writes so many bytes a second at most', parseSizeValue)
     .option('-C', 'as for qemu-img; data is always copied where it takes the least time')
+    .option('--bitmaps', 'copies the bitmaps as well')
+    .option('--skip-broken-bitmaps', 'with --bitmaps: those that were not saved are left out')
     .option('--salvage', 'what cannot be read is told, and becomes zeroes')
     .addOption(
       new Option('--target-image-opts', 'with -n: the target is named as with --image-opts'),
@@ -161,6 +165,10 @@ class Conversion {
     const wrong =
       (raw && this.#compresses && 'a raw image cannot be compressed: use -O qcow2') ||
       (raw && B !== undefined && 'a raw image has no backing file: use -O qcow2') ||
+      (cli.skipBrokenBitmaps && !cli.bitmaps && '--skip-broken-bitmaps goes with --bitmaps') ||
+      (cli.bitmaps &&
+        (raw || sourcePaths.length > 1) &&
+        '--bitmaps is for a qcow2 image, into another') ||
       (cli.C && this.#compresses && '-C and -c exclude each other') ||
       (cli.C && cli.salvage && '-C and --salvage exclude each other') ||
       (cli.targetImageOpts && !n && '--target-image-opts goes with -n') ||
@@ -209,6 +217,7 @@ class Conversion {
     }
     this.#sayInPlace(this.#path);
     await this.#copy(sources, target, { targetIsZero, leaveUnallocated: B !== undefined }, signal);
+    if (this.#cli.bitmaps === true) this.#copyBitmaps(sources, target);
     if (cache !== 'unsafe') await target.flush();
   }
 
@@ -249,6 +258,7 @@ class Conversion {
         const targetIsZero = image.isZero && backing === undefined;
         const leaveUnallocated = backing !== undefined;
         await this.#copy(sources, target, { targetIsZero, leaveUnallocated }, signal);
+        if (this.#cli.bitmaps === true) this.#copyBitmaps(sources, target);
       } finally {
         target.close();
       }
@@ -289,6 +299,14 @@ class Conversion {
       progress.end();
       lost.tellAll();
     }
+  }
+
+  #copyBitmaps(sources: readonly DiskImage[], target: DiskImage): void {
+    const [source] = sources;
+    if (!(source instanceof Qcow2Image) || !(target instanceof Qcow2Image)) {
+      throw new TsvmError('invalid-config', '--bitmaps is for a qcow2 image, into another');
+    }
+    copyBitmaps(source, target, this.#cli.skipBrokenBitmaps === true);
   }
 
   #sayInPlace(path: string): void {

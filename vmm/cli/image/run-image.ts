@@ -26,6 +26,10 @@ const VERBS: Readonly<Record<string, Verb>> = {
     summary: 'Measures how fast an image is read or written.',
     load: async () => ({ createCommand: (await import('./bench.ts')).benchCommand }),
   },
+  bitmap: {
+    summary: 'Makes, changes, merges or removes bitmaps of a qcow2 image.',
+    load: async () => ({ createCommand: (await import('./bitmap.ts')).bitmapCommand }),
+  },
   check: {
     summary: 'Looks for errors in a qcow2 image, and repairs them.',
     load: async () => {

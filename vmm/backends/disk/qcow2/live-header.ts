@@ -1,6 +1,6 @@
 import type { ImageFile } from '../image-file.ts';
 import type { Header } from './header.ts';
-import { writeHeader } from './header-encode.ts';
+import { rewriteHeader, writeHeader } from './header-encode.ts';
 
 /** The header of an open image. Each change is durable when it is made. */
 export class LiveHeader {
@@ -46,6 +46,11 @@ export class LiveHeader {
     writeHeader(this.#file, { ...next, sizeBytes });
     this.#current = next;
     this.#file.datasyncSync();
+  }
+
+  /** The same for extensions and names. Their file has to be in order: everything else is durable. */
+  rewrite(changes: Partial<Header>): void {
+    this.#current = rewriteHeader(this.#file, { ...this.#current, ...changes });
   }
 
   /**
