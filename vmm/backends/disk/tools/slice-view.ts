@@ -1,15 +1,11 @@
-import { TsvmError } from '../../../errors.ts';
 import { chainRunAt } from '../chain-run.ts';
 import type { ImageFormat } from '../format.ts';
 import type { DiskImage, ImageRun } from '../image.ts';
-import type { ImageFile } from '../image-file.ts';
+import { ReadOnlyImage } from '../read-only-image.ts';
 
 /** A part of what an image holds, with its chain, as an image of its own: read-only. */
-export class SliceView implements DiskImage {
+export class SliceView extends ReadOnlyImage {
   readonly format: ImageFormat;
-  readonly file: ImageFile;
-  readonly readOnly = true;
-  readonly backing = undefined;
   readonly clusterBytes: number;
   readonly sizeBytes: number;
   readonly #image: DiskImage;
@@ -22,11 +18,11 @@ export class SliceView implements DiskImage {
    * @param length bytes, of which the last sector's rest reads as zeroes
    */
   constructor(image: DiskImage, offset: number, length: number) {
+    super(image.file);
     this.#image = image;
     this.#offset = offset;
     this.#length = length;
     this.format = image.format;
-    this.file = image.file;
     this.clusterBytes = image.clusterBytes;
     this.sizeBytes = Math.ceil(length / 512) * 512;
   }
@@ -46,30 +42,6 @@ export class SliceView implements DiskImage {
     await this.#image.read(this.#offset + offset, this.#present(offset, target));
   }
 
-  writeSync(): void {
-    this.#refuse();
-  }
-
-  async write(): Promise<void> {
-    this.#refuse();
-  }
-
-  writeZeroesSync(): void {
-    this.#refuse();
-  }
-
-  discardSync(): void {
-    this.#refuse();
-  }
-
-  resizeSync(): void {
-    this.#refuse();
-  }
-
-  flushSync(): void {}
-
-  async flush(): Promise<void> {}
-
   close(): void {}
 
   /** The part that is in the image; the rest becomes zero. */
@@ -77,9 +49,5 @@ export class SliceView implements DiskImage {
     const length = Math.max(0, Math.min(target.length, this.#length - offset));
     target.fill(0, length);
     return target.subarray(0, length);
-  }
-
-  #refuse(): never {
-    throw new TsvmError('wrong-state', `a part of ${this.file.path} is never written`);
   }
 }
