@@ -121,7 +121,7 @@ export class NewFile {
 
   /** It is not wanted any more. It may be closed or open. */
   vanish(): void {
-    if (this.#unseen !== undefined) rmSync(fsPath(this.#unseen.path), { force: true });
+    if (this.#unseen !== undefined) removeUnseen(this.#unseen.path);
     else if (this.#begun && !this.file.isBlockDevice) emptyFile(this.file.path);
     this.#replaced?.file.close();
   }
@@ -213,6 +213,16 @@ function openBeside(path: string, hostFiles: HostFiles): UnseenFile | undefined 
     const cause = error instanceof Error ? error.cause : undefined;
     if (/^(EACCES|EPERM|EROFS)$/.test(errorCode(cause))) return undefined;
     throw error;
+  }
+}
+
+/** A folder may take files and give none away: chattr(1), "append only". */
+function removeUnseen(path: string): void {
+  try {
+    rmSync(fsPath(path), { force: true });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`tsvm image: ${path} is left, and cannot be removed: ${reason}\n`);
   }
 }
 
