@@ -202,7 +202,22 @@ test('images in use are left alone', async () => {
   assert.match(overwriting.stderr, /in use by/);
 });
 
+test('a raw external data file and a backing file exclude each other', async () => {
+  const data = ['-o', 'data_file=r.raw,data_file_raw=on'];
+  await folder.tsvmOutput('create', '-q', ...data, '%with-data.qcow2', '32M');
+  for (const args of [
+    ['rebase', '-u', '-b', 'base.qcow2', '%with-data.qcow2'],
+    ['rebase', '-b', 'base.qcow2', '%with-data.qcow2'],
+    ['amend', '-o', 'backing_file=base.qcow2', '%with-data.qcow2'],
+    ['create', '-b', 'base.qcow2', ...data, '%with-both.qcow2'],
+  ]) {
+    assert.equal((await folder.tsvm(args)).code, 1, args.join(' '));
+    await folder.tsvmOutput('map', '%with-data.qcow2');
+  }
+});
+
 test('verbs and help', async () => {
+  assert.match(await folder.tsvmOutput('--version'), /^tsvm \d/);
   assert.match(await folder.tsvmOutput('--help'), /^ {2}convert {3}/m);
   assert.match(await folder.tsvmOutput('rebase', '--help'), /Examples:/);
   const { code, stderr } = await folder.tsvm(['dance']);

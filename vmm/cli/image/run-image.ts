@@ -1,5 +1,6 @@
 import { type Command, CommanderError } from 'commander';
 import { TsvmError } from '../../errors.ts';
+import { versionText } from '../version.ts';
 import { EXIT_COMPARE_NOT_OPENED, EXIT_DONE, EXIT_FAILED } from './exit-codes.ts';
 
 /** Told the exit code of a verb that was done. */
@@ -109,6 +110,10 @@ export async function runImage(args: readonly string[]): Promise<number> {
   const [name = '--help', ...rest] = args;
   if (name === '--help' || name === '-h' || name === 'help') {
     process.stdout.write(HELP);
+    return EXIT_DONE;
+  }
+  if (/^(-V|--version|version)$/.test(name)) {
+    process.stdout.write(`${versionText()}\n`);
     return EXIT_DONE;
   }
   // Whoever reads the output may have enough of it.
