@@ -33,6 +33,7 @@ const OPEN_ADVICE: Readonly<Record<string, string>> = {
   EPERM: 'this container or sandbox must be given the device (docker: --device /dev/kvm)',
   EMFILE: 'allow more open files ("ulimit -n 1024")',
   ENOMEM: 'the host has too little memory left: end other programs',
+  EISDIR: 'it is not KVM’s device: name the right one with --kvm',
 };
 
 /** No group that a user could join may use the device. */

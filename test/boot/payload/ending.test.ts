@@ -98,6 +98,13 @@ for (const [fault, words] of [
   });
 }
 
+test('what is thrown into a callback of the addon is not dropped', async (t) => {
+  const { child, output } = await oddMachine(t, 'wake-throws', 'tests=cpuid', /thrown in a wake/);
+  const { code } = await ended(child);
+  assert.equal(code, 125);
+  assert.doesNotMatch(output.text, /DEP0168/);
+});
+
 test('failures of a close are each told, and take the place of code 0 only', async (t) => {
   for (const [words, expected] of [
     ['exit=acpi', 125],
