@@ -1,7 +1,6 @@
 /** The terminal: raw while a machine runs, and as it was after every way out. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { TerminalSession } from '../../support/terminal-session.ts';
 import { PAYLOAD, runTsvm, TSVM } from '../../support/tsvm-process.ts';
@@ -68,11 +67,10 @@ test('the guest’s bytes reach the terminal as they are: a line feed is no carr
 async function stoppedJob(t: TestContext): Promise<{ session: TerminalSession; pid: number }> {
   const session = new TerminalSession(t, 'PS1="prompt> " bash --norc --noprofile -i');
   await session.waitFor(/prompt>/, TIMEOUT_MS);
-  session.type(`${TSVM} boot --kernel ${PAYLOAD} --acpi off --append tests=serial-echo\r`);
-  await session.waitFor(/echo:/, TIMEOUT_MS);
-  const pid = Number(
-    execFileSync('pgrep', ['-n', '-f', `tsvm.* --kernel ${PAYLOAD}.*serial-echo`]),
-  );
+  const tsvm = `${TSVM} boot --kernel ${PAYLOAD} --acpi off --append tests=serial-echo`;
+  session.type(`sh -c 'echo "pid $$"; exec ${tsvm}'\r`);
+  await session.waitFor(/echo: *$/, TIMEOUT_MS);
+  const pid = Number((await session.waitFor(/^pid (\d+)/m, TIMEOUT_MS))[1]);
   process.kill(pid, 'SIGSTOP');
   await session.waitFor(/Stopped/, TIMEOUT_MS);
   return { session, pid };
@@ -92,10 +90,26 @@ test('SIGTERM ends a machine in the background, which stops for no terminal', as
   await session.end(TIMEOUT_MS);
 });
 
+test('what is typed for the shell does not stop a machine in the background', async (t) => {
+  const { session, pid } = await stoppedJob(t);
+  session.type('bg\r');
+  await session.waitFor(/prompt> bg\s+\[1\]/, TIMEOUT_MS);
+  session.type('echo for the shell\r');
+  await session.waitFor(/^for the shell$/m, TIMEOUT_MS);
+  assert.match(readFileSync(`/proc/${pid}/stat`, 'utf8'), /\) [SR] /, 'it is not stopped');
+  session.type('fg\r');
+  await session.waitFor(/prompt> fg\s+sh -c/, TIMEOUT_MS);
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  session.type('for the guest\r');
+  await session.waitFor(/ok serial-echo characters=13/, TIMEOUT_MS);
+  session.type('exit\r');
+  await session.end(TIMEOUT_MS);
+});
+
 test('a machine that was stopped has a raw terminal again in the foreground', async (t) => {
   const { session } = await stoppedJob(t);
   session.type('fg\r');
-  await session.waitFor(/prompt> fg\s+\S*tsvm/, TIMEOUT_MS);
+  await session.waitFor(/prompt> fg\s+sh -c/, TIMEOUT_MS);
   await new Promise((resolve) => setTimeout(resolve, 500));
   // Ctrl-C is one of the characters that reach the guest.
   session.type('typed\x03 by hand\r');
