@@ -67,6 +67,7 @@ test('each step of boot, attach and close fails in turn, and leaves nothing', as
     memoryBytes: MEMORY_BYTES,
     acpi: false,
     cpuMask: [],
+    engine: 'auto',
     devicePath: '/dev/kvm',
   };
   const reported: string[] = [];
