@@ -73,7 +73,7 @@ function temporaryFolder(context: TestContext): string {
 const tick = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 test('a paused machine stands still, and goes on where it stood', async () => {
-  const lines = 500;
+  const lines = 20_000;
   const { machine, output } = await boot({
     ...CONFIG,
     appendCmdline: `tests=serial-flood count=${lines}`,
