@@ -31,7 +31,7 @@ echo END
 poweroff -f
 `;
 /** What is not of the generated layers, or differs between a bundle and a running system. */
-const OWN = /^(?:'\.\/|[0-9a-f]{64} {2}\.\/)(?:bin|init|dev|proc)\b|^'\.'/;
+const OWN = /^(?:'?|[0-9a-f]{64} {2})\.\/(?:bin|init|dev|proc)\b|^\. /;
 
 function lines(listing: string): string[] {
   return listing
