@@ -3,6 +3,7 @@ import { importArchive } from '../../container/import-archive.ts';
 import { withDefaultTag } from '../../container/reference.ts';
 import { expectOk, RegistryHttp } from '../../container/registry/registry-http.ts';
 import { TsvmError } from '../../errors.ts';
+import { hasCode } from '../../util/error-code.ts';
 import { interruptible } from '../image/interrupt.ts';
 import { applyChanges } from './config-changes.ts';
 import { openStore } from './open-store.ts';
@@ -63,7 +64,7 @@ async function openSource(source: string, signal: AbortSignal): Promise<OpenedSo
   const file = createReadStream(source, { highWaterMark: 2 ** 20 });
   await new Promise<void>((resolve, reject) => {
     file.once('ready', resolve).once('error', (cause) => {
-      const missing = 'code' in cause && cause.code === 'ENOENT';
+      const missing = hasCode(cause, 'ENOENT');
       const reason = missing ? 'no such file or directory' : cause.message;
       reject(new TsvmError('file-unreadable', `open ${source}: ${reason}`, { cause }));
     });

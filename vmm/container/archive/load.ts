@@ -3,7 +3,7 @@
  * writes, now and of old.
  */
 import { TsvmError } from '../../errors.ts';
-import { type Digest, digestAlgorithm, digestBytes, digestHex } from '../digest.ts';
+import { type Digest, digestBytes, digestHex } from '../digest.ts';
 import { CONFIG_BYTES_MAX, type ImageConfig, parseImageConfig } from '../image-config.ts';
 import { arrayAt, objectOf, parseJson, stringAt, stringMapAt, stringsAt } from '../json.ts';
 import {
@@ -27,6 +27,7 @@ import { ensureRootfs } from '../pull.ts';
 import { parseReference, type Reference, referenceText, withDefaultTag } from '../reference.ts';
 import type { ImageStore } from '../store/image-store.ts';
 import type { ArchiveSource } from './archive-source.ts';
+import { blobName } from './layout.ts';
 
 export interface LoadedImage {
   readonly id: Digest;
@@ -270,10 +271,6 @@ function checkCount({ diffIds }: ImageConfig, layers: number): void {
     'invalid-image',
     `an image's configuration has ${diffIds.length} layers, its manifest ${layers}`,
   );
-}
-
-function blobName(digest: Digest): string {
-  return `blobs/${digestAlgorithm(digest)}/${digestHex(digest)}`;
 }
 
 /** What containerd and Docker write; a bare tag, as skopeo does, names nothing here. */

@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { TsvmError } from '../../errors.ts';
+import { hasCode } from '../../util/error-code.ts';
 import { formatSize } from '../../util/size.ts';
 import { decodeZstd, isZstd } from '../layer/zstd-frames.ts';
 import type { StoreFolders } from '../store/folders.ts';
@@ -27,7 +28,7 @@ export async function openArchive(
     if (statSync(input).isDirectory()) return new FolderSource(input);
     fd = openSync(input, 'r');
   } catch (error) {
-    const reason = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    const reason = hasCode(error, 'ENOENT');
     const text = reason ? 'no such file or directory' : String(error);
     throw new TsvmError('file-unreadable', `open ${input}: ${text}`, { cause: error });
   }
