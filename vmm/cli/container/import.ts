@@ -1,4 +1,5 @@
 import { createReadStream } from 'node:fs';
+import { addAbortSignal } from 'node:stream';
 import { importArchive } from '../../container/import-archive.ts';
 import { withDefaultTag } from '../../container/reference.ts';
 import { expectOk, RegistryHttp } from '../../container/registry/registry-http.ts';
@@ -37,7 +38,7 @@ Examples:
     return await interruptible(async (signal) => {
       const { bytes, close } = await openSource(source, signal);
       try {
-        const request = { bytes, run, comment, platform, reference };
+        const request = { bytes, run, comment, platform, reference, signal };
         writeLine(await importArchive(openStore(), request));
         return 0;
       } finally {
@@ -53,7 +54,9 @@ interface OpenedSource {
 }
 
 async function openSource(source: string, signal: AbortSignal): Promise<OpenedSource> {
-  if (source === '-') return { bytes: process.stdin, close: async () => {} };
+  if (source === '-') {
+    return { bytes: addAbortSignal(signal, process.stdin), close: async () => {} };
+  }
   if (/^https?:\/\//.test(source)) {
     const http = new RegistryHttp({ insecure: source.startsWith('http:'), ca: undefined });
     const url = new URL(source);

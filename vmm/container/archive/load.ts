@@ -38,6 +38,7 @@ export interface LoadedImage {
 export interface LoadOptions {
   readonly platform?: Platform | undefined;
   readonly limits?: LayerLimits;
+  readonly signal?: AbortSignal | undefined;
 }
 
 const IMAGES_MAX = 10_000;
@@ -71,12 +72,14 @@ class Loader {
   readonly #store: ImageStore;
   readonly #limits: LayerLimits;
   readonly #platform: Platform;
+  readonly #signal: AbortSignal | undefined;
 
-  constructor(source: ArchiveSource, store: ImageStore, { platform, limits }: LoadOptions) {
+  constructor(source: ArchiveSource, store: ImageStore, { platform, limits, signal }: LoadOptions) {
     this.#source = source;
     this.#store = store;
     this.#limits = limits ?? LAYER_LIMITS;
     this.#platform = platform ?? hostPlatform();
+    this.#signal = signal;
   }
 
   async loadLayout(): Promise<LoadedImage[]> {
@@ -180,7 +183,7 @@ class Loader {
       if (content.hasBlob(blob.digest) && content.hasLayer(diffId)) continue;
       const bytes = this.#source.stream(blobName(blob.digest));
       const name = `layer ${digestHex(blob.digest).slice(0, 12)}`;
-      await ingestLayer({ bytes, blob, diffId, name }, folders, this.#limits);
+      await ingestLayer({ bytes, blob, diffId, name, signal: this.#signal }, folders, this.#limits);
     }
   }
 
@@ -223,13 +226,13 @@ class Loader {
   }
 
   async #dockerLayer(
-    name: string,
+    fileName: string,
     { diffIds }: ImageConfig,
     index: number,
   ): Promise<IngestedLayer> {
     const { content, folders } = this.#store;
     const diffId = diffIds[index];
-    const sizeBytes = this.#source.sizeBytes(name);
+    const sizeBytes = this.#source.sizeBytes(fileName);
     if (diffId !== undefined && content.hasLayer(diffId)) {
       // A plain layer, which is its own blob, that is here already.
       const known = content.blobBytes(diffId);
@@ -237,8 +240,9 @@ class Loader {
         return { blob: diffId, blobBytes: known, diffId, compression: 'none' };
       }
     }
-    const bytes = this.#source.stream(name);
-    const layer = { bytes, blob: undefined, diffId, name: `layer ${index + 1}` };
+    const bytes = this.#source.stream(fileName);
+    const name = `layer ${index + 1}`;
+    const layer = { bytes, blob: undefined, diffId, name, signal: this.#signal };
     return await ingestLayer(layer, folders, this.#limits);
   }
 
