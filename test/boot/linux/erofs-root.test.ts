@@ -75,7 +75,8 @@ test('the guest\u2019s kernel sees what umoci unpacks', async (t) => {
       '--append',
       append,
     ],
-    { timeoutMs: BOOT_TIMEOUT_MS },
+    // It starts programs as well, which takes long where kernels are emulated.
+    { timeoutMs: 2 * BOOT_TIMEOUT_MS },
   );
   assert.equal(code, 0, stdout.slice(-2000));
   const packed = /BEGIN\r?\n([\s\S]*)END/.exec(stdout)?.[1] ?? '';
