@@ -7,7 +7,8 @@ node=node_modules/node/bin/node
 
 # What the fast tier gives to the tests that can go on for ever; see test/qcow2/run-plans.ts.
 fast_sizes='TSVM_QCOW2_OPERATIONS=600 TSVM_QCOW2_CRASH_STREAMS=3 TSVM_QCOW2_KILLS=14
-TSVM_QCOW2_MACHINE_KILLS=10 TSVM_QCOW2_FUZZ_SECONDS=2'
+TSVM_QCOW2_MACHINE_KILLS=10 TSVM_QCOW2_FUZZ_SECONDS=2 TSVM_ROOTFS_SEEDS=20 TSVM_IMAGE_KILLS=10
+TSVM_IMAGE_FUZZ_SECONDS=2'
 fuzz_seconds=10
 
 say() {

@@ -7,6 +7,7 @@ import { blockBenchmarks } from './block.ts';
 import { convertBenchmarks } from './convert.ts';
 import { exitBenchmarks } from './exits.ts';
 import { hostText, measuredHost } from './host.ts';
+import { imageBenchmarks } from './images.ts';
 import { kernelBootBenchmark } from './kernel-boot.ts';
 import { qcow2Benchmarks } from './qcow2.ts';
 import { promiseMissed, reportText } from './report.ts';
@@ -28,6 +29,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     ...blockBenchmarks(workbench),
     ...qcow2Benchmarks(workbench),
     ...convertBenchmarks(workbench),
+    ...imageBenchmarks(workbench),
     residentMemoryBenchmark(workbench),
     kernelBootBenchmark(workbench),
   ];

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type ContainerCli, containerCli } from '../support/container-cli.ts';
 import { type ImageRecipe, makeImage, writeLayout } from '../support/image-maker.ts';
+import { storeFaults } from '../support/own-store.ts';
 import { makeTar } from '../support/tar-maker.ts';
 import { TSVM } from '../support/tsvm-process.ts';
 
@@ -286,4 +287,21 @@ test('import, with changes', async (t) => {
     Labels: { l: 'm' },
   });
   assert.match(sh(`tsvm import -c 'RUN x' tree.tar`).stderr, /no instruction that can be applied/);
+});
+
+test('Ctrl-C amid a load from a pipe that has stalled ends it, and nothing is left', async (t) => {
+  const { sh, images, folder } = shell(t);
+  const archive = makeTar([{ name: 'x', data: 'x'.repeat(100_000) }]);
+  writeFileSync(join(folder, 'part'), archive.subarray(0, 50_000));
+  const line = '(cat part; sleep 4) | timeout --preserve-status -s INT 2 tsvm load';
+  assert.equal(sh(line).code, 130);
+  assert.deepEqual(storeFaults(images), []);
+});
+
+test('control characters of an image do not reach the terminal', async (t) => {
+  const { sh, make } = shell(t);
+  await make('fridge', {
+    history: [{ created_by: 'a\x1b]0;evil\x07b\x9b31m', comment: '\x1b[2J' }],
+  });
+  assert.doesNotMatch(sh('tsvm history --no-trunc fridge').stdout.replaceAll('\n', ''), /\p{Cc}/u);
 });

@@ -14,13 +14,14 @@ export interface ImportOptions {
   readonly comment: string;
   readonly platform: Platform | undefined;
   readonly reference: Reference | undefined;
+  readonly signal: AbortSignal;
 }
 
 /** @throws TsvmError `invalid-image`, `store-failed` */
 export function importArchive(store: ImageStore, options: ImportOptions): Promise<Digest> {
-  const { bytes, comment, platform = hostPlatform(), reference, run } = options;
+  const { bytes, comment, platform = hostPlatform(), reference, run, signal } = options;
   return store.withContent(async () => {
-    const source = { bytes, blob: undefined, diffId: undefined, name: 'the archive' };
+    const source = { bytes, blob: undefined, diffId: undefined, name: 'the archive', signal };
     const { blob, blobBytes, compression, diffId } = await ingestLayer(source, store.folders);
     const layers = await ensureRootfs(store, [diffId]);
     const createdMs = Date.now();
@@ -53,5 +54,5 @@ export function importArchive(store: ImageStore, options: ImportOptions): Promis
       reference === undefined ? [] : [reference],
     );
     return id;
-  });
+  }, signal);
 }

@@ -1,3 +1,4 @@
+import { printable } from '../../util/printable.ts';
 import { openStore } from './open-store.ts';
 import { flag, text } from './option-values.ts';
 import { formatList, type ListKind } from './template/formatted-list.ts';
@@ -16,6 +17,7 @@ const HISTORY_LIST: ListKind = {
   },
 };
 const CREATED_BY_MAX = 45;
+const TEXT_MAX = 65_536;
 /** What says that it was made before this was made without a date. */
 const FIRST_BELIEVABLE_MS = Date.UTC(2000, 0, 1);
 
@@ -47,12 +49,12 @@ Examples:
       const bytes = emptyLayer ? 0 : (sizes.shift() ?? 0);
       const created = rfc3339(createdMs);
       const since = createdMs <= FIRST_BELIEVABLE_MS ? '' : timeAgo(createdMs);
+      // What an image says goes to a terminal without its control characters.
+      const by = printable(createdBy.replaceAll('\t', ' '), TEXT_MAX);
       return {
-        Comment: comment,
+        Comment: printable(comment, TEXT_MAX),
         CreatedAt: created,
-        CreatedBy: short
-          ? ellipsis(createdBy.replaceAll('\t', ' '))
-          : createdBy.replaceAll('\t', ' '),
+        CreatedBy: short ? ellipsis(by) : by,
         CreatedSince: human ? since : created,
         ID: '<missing>',
         Size: human ? humanSize(bytes, 3) : String(bytes),

@@ -1,8 +1,10 @@
 import { createReadStream } from 'node:fs';
+import { addAbortSignal } from 'node:stream';
 import { importArchive } from '../../container/import-archive.ts';
 import { withDefaultTag } from '../../container/reference.ts';
 import { expectOk, RegistryHttp } from '../../container/registry/registry-http.ts';
 import { TsvmError } from '../../errors.ts';
+import { hasCode } from '../../util/error-code.ts';
 import { interruptible } from '../image/interrupt.ts';
 import { applyChanges } from './config-changes.ts';
 import { openStore } from './open-store.ts';
@@ -36,7 +38,7 @@ Examples:
     return await interruptible(async (signal) => {
       const { bytes, close } = await openSource(source, signal);
       try {
-        const request = { bytes, run, comment, platform, reference };
+        const request = { bytes, run, comment, platform, reference, signal };
         writeLine(await importArchive(openStore(), request));
         return 0;
       } finally {
@@ -52,7 +54,9 @@ interface OpenedSource {
 }
 
 async function openSource(source: string, signal: AbortSignal): Promise<OpenedSource> {
-  if (source === '-') return { bytes: process.stdin, close: async () => {} };
+  if (source === '-') {
+    return { bytes: addAbortSignal(signal, process.stdin), close: async () => {} };
+  }
   if (/^https?:\/\//.test(source)) {
     const http = new RegistryHttp({ insecure: source.startsWith('http:'), ca: undefined });
     const url = new URL(source);
@@ -63,7 +67,7 @@ async function openSource(source: string, signal: AbortSignal): Promise<OpenedSo
   const file = createReadStream(source, { highWaterMark: 2 ** 20 });
   await new Promise<void>((resolve, reject) => {
     file.once('ready', resolve).once('error', (cause) => {
-      const missing = 'code' in cause && cause.code === 'ENOENT';
+      const missing = hasCode(cause, 'ENOENT');
       const reason = missing ? 'no such file or directory' : cause.message;
       reject(new TsvmError('file-unreadable', `open ${source}: ${reason}`, { cause }));
     });

@@ -33,9 +33,9 @@ Examples:
     const store = openStore();
     return await interruptible((signal) =>
       store.withContent(async () => {
-        const source = await openArchive(input ?? process.stdin, store.folders);
+        const source = await openArchive(input ?? process.stdin, store.folders, signal);
         try {
-          for (const { id, references } of await loadImages(source, store, { platform })) {
+          for (const { id, references } of await loadImages(source, store, { platform, signal })) {
             for (const reference of references) {
               writeLine(`Loaded image: ${familiarText(reference)}`);
             }

@@ -3,7 +3,7 @@
  * writes, now and of old.
  */
 import { TsvmError } from '../../errors.ts';
-import { type Digest, digestAlgorithm, digestBytes, digestHex } from '../digest.ts';
+import { type Digest, digestBytes, digestHex } from '../digest.ts';
 import { CONFIG_BYTES_MAX, type ImageConfig, parseImageConfig } from '../image-config.ts';
 import { arrayAt, objectOf, parseJson, stringAt, stringMapAt, stringsAt } from '../json.ts';
 import {
@@ -27,6 +27,7 @@ import { ensureRootfs } from '../pull.ts';
 import { parseReference, type Reference, referenceText, withDefaultTag } from '../reference.ts';
 import type { ImageStore } from '../store/image-store.ts';
 import type { ArchiveSource } from './archive-source.ts';
+import { blobName } from './layout.ts';
 
 export interface LoadedImage {
   readonly id: Digest;
@@ -37,6 +38,7 @@ export interface LoadedImage {
 export interface LoadOptions {
   readonly platform?: Platform | undefined;
   readonly limits?: LayerLimits;
+  readonly signal?: AbortSignal | undefined;
 }
 
 const IMAGES_MAX = 10_000;
@@ -70,12 +72,14 @@ class Loader {
   readonly #store: ImageStore;
   readonly #limits: LayerLimits;
   readonly #platform: Platform;
+  readonly #signal: AbortSignal | undefined;
 
-  constructor(source: ArchiveSource, store: ImageStore, { platform, limits }: LoadOptions) {
+  constructor(source: ArchiveSource, store: ImageStore, { platform, limits, signal }: LoadOptions) {
     this.#source = source;
     this.#store = store;
     this.#limits = limits ?? LAYER_LIMITS;
     this.#platform = platform ?? hostPlatform();
+    this.#signal = signal;
   }
 
   async loadLayout(): Promise<LoadedImage[]> {
@@ -179,7 +183,7 @@ class Loader {
       if (content.hasBlob(blob.digest) && content.hasLayer(diffId)) continue;
       const bytes = this.#source.stream(blobName(blob.digest));
       const name = `layer ${digestHex(blob.digest).slice(0, 12)}`;
-      await ingestLayer({ bytes, blob, diffId, name }, folders, this.#limits);
+      await ingestLayer({ bytes, blob, diffId, name, signal: this.#signal }, folders, this.#limits);
     }
   }
 
@@ -222,13 +226,13 @@ class Loader {
   }
 
   async #dockerLayer(
-    name: string,
+    fileName: string,
     { diffIds }: ImageConfig,
     index: number,
   ): Promise<IngestedLayer> {
     const { content, folders } = this.#store;
     const diffId = diffIds[index];
-    const sizeBytes = this.#source.sizeBytes(name);
+    const sizeBytes = this.#source.sizeBytes(fileName);
     if (diffId !== undefined && content.hasLayer(diffId)) {
       // A plain layer, which is its own blob, that is here already.
       const known = content.blobBytes(diffId);
@@ -236,8 +240,9 @@ class Loader {
         return { blob: diffId, blobBytes: known, diffId, compression: 'none' };
       }
     }
-    const bytes = this.#source.stream(name);
-    const layer = { bytes, blob: undefined, diffId, name: `layer ${index + 1}` };
+    const bytes = this.#source.stream(fileName);
+    const name = `layer ${index + 1}`;
+    const layer = { bytes, blob: undefined, diffId, name, signal: this.#signal };
     return await ingestLayer(layer, folders, this.#limits);
   }
 
@@ -270,10 +275,6 @@ function checkCount({ diffIds }: ImageConfig, layers: number): void {
     'invalid-image',
     `an image's configuration has ${diffIds.length} layers, its manifest ${layers}`,
   );
-}
-
-function blobName(digest: Digest): string {
-  return `blobs/${digestAlgorithm(digest)}/${digestHex(digest)}`;
 }
 
 /** What containerd and Docker write; a bare tag, as skopeo does, names nothing here. */

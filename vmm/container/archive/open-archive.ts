@@ -1,8 +1,9 @@
 import { closeSync, createReadStream, fstatSync, openSync, readSync, statSync } from 'node:fs';
-import type { Readable } from 'node:stream';
+import { addAbortSignal, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { TsvmError } from '../../errors.ts';
+import { hasCode } from '../../util/error-code.ts';
 import { formatSize } from '../../util/size.ts';
 import { decodeZstd, isZstd } from '../layer/zstd-frames.ts';
 import type { StoreFolders } from '../store/folders.ts';
@@ -20,14 +21,15 @@ const ARCHIVE_BYTES_MAX = 2 ** 40;
 export async function openArchive(
   input: string | Readable,
   folders: StoreFolders,
+  signal?: AbortSignal,
 ): Promise<ArchiveSource> {
-  if (typeof input !== 'string') return await spooled(input, folders);
+  if (typeof input !== 'string') return await spooled(input, folders, signal);
   let fd: number;
   try {
     if (statSync(input).isDirectory()) return new FolderSource(input);
     fd = openSync(input, 'r');
   } catch (error) {
-    const reason = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    const reason = hasCode(error, 'ENOENT');
     const text = reason ? 'no such file or directory' : String(error);
     throw new TsvmError('file-unreadable', `open ${input}: ${text}`, { cause: error });
   }
@@ -37,7 +39,7 @@ export async function openArchive(
     if (compressionOf(start) === 'none') return new TarSource(fd);
   }
   closeSync(fd);
-  return await spooled(createReadStream(input, { highWaterMark: 2 ** 20 }), folders);
+  return await spooled(createReadStream(input, { highWaterMark: 2 ** 20 }), folders, signal);
 }
 
 function compressionOf(start: Uint8Array): 'gzip' | 'zstd' | 'none' {
@@ -46,7 +48,13 @@ function compressionOf(start: Uint8Array): 'gzip' | 'zstd' | 'none' {
 }
 
 /** Writes a stream to a file that has no name any more, unpacked. */
-async function spooled(input: Readable, folders: StoreFolders): Promise<TarSource> {
+async function spooled(
+  input: Readable,
+  folders: StoreFolders,
+  signal: AbortSignal | undefined,
+): Promise<TarSource> {
+  // A pipe from which nothing comes would be waited for, whatever the user wants.
+  if (signal !== undefined) addAbortSignal(signal, input);
   const spool = await NewContent.create(folders.temporary);
   try {
     const plain = await decompressed(input);
@@ -62,6 +70,7 @@ async function spooled(input: Readable, folders: StoreFolders): Promise<TarSourc
     await spool.flush();
     return new TarSource(openSync(spool.path, 'r'));
   } catch (error) {
+    if (signal?.aborted) throw signal.reason;
     const isDecoders = error instanceof RangeError || (error instanceof Error && 'errno' in error);
     if (isDecoders && !(error instanceof Error && 'syscall' in error)) {
       throw new TsvmError('invalid-image', 'the archive is no valid compressed stream', {

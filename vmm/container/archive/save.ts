@@ -5,12 +5,13 @@
  */
 import { createReadStream } from 'node:fs';
 import { TsvmError } from '../../errors.ts';
-import { type Digest, digestAlgorithm, digestHex } from '../digest.ts';
+import { type Digest, digestAlgorithm } from '../digest.ts';
 import { MANIFEST_BYTES_MAX, OCI_INDEX } from '../manifest.ts';
 import { familiarText, parseReference, type Reference, referenceText } from '../reference.ts';
 import type { ImageRecord } from '../store/catalog.ts';
 import type { ImageStore } from '../store/image-store.ts';
 import { tarEnd, tarHeader, tarPadding } from '../tar/writer.ts';
+import { blobName } from './layout.ts';
 
 /** An image, and the names that are saved with it. */
 export interface ImageToSave {
@@ -107,8 +108,4 @@ async function* savedBlob(store: ImageStore, digest: Digest): AsyncGenerator<Uin
   yield tarHeader({ name: blobName(digest), sizeBytes });
   yield* createReadStream(store.folders.blob(digest), { highWaterMark: COPY_BYTES });
   yield tarPadding(sizeBytes);
-}
-
-function blobName(digest: Digest): string {
-  return `blobs/${digestAlgorithm(digest)}/${digestHex(digest)}`;
 }

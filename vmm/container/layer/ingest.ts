@@ -36,6 +36,8 @@ export interface LayerSource {
   readonly diffId: Digest | undefined;
   /** How a message calls it. */
   readonly name: string;
+  /** Breaks it off. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface IngestedLayer {
@@ -129,7 +131,7 @@ class HashedContent {
 
 /** Passes the blob on, and keeps it. Stops at once when there is more of it than there may be. */
 async function* kept(
-  { bytes, blob: expected, name }: LayerSource,
+  { bytes, blob: expected, name, signal }: LayerSource,
   blob: HashedContent,
   limits: LayerLimits,
   folders: StoreFolders,
@@ -137,6 +139,7 @@ async function* kept(
 ): AsyncGenerator<Uint8Array> {
   const guard = new SpaceGuard(name, limits, folders);
   for await (const chunk of bytes) {
+    signal?.throwIfAborted();
     if (expected !== undefined && blob.sizeBytes + chunk.length > expected.size) {
       throw new TsvmError(
         'invalid-image',

@@ -8,6 +8,7 @@ import { mkdirSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSyn
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { TsvmError } from '../../errors.ts';
+import { hasCode } from '../../util/error-code.ts';
 import { isObject, type JsonObject, stringAt } from '../json.ts';
 import { DEFAULT_DOMAIN } from '../reference.ts';
 
@@ -84,7 +85,7 @@ export class CredentialStore {
     try {
       text = readFileSync(this.path, 'utf8');
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return {};
+      if (hasCode(error, 'ENOENT')) return {};
       throw new TsvmError('file-unreadable', `${this.path} cannot be read`, { cause: error });
     }
     try {

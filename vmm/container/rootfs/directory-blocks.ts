@@ -1,4 +1,4 @@
-import { DIRENT_BYTES, entryType } from './erofs-format.ts';
+import { DIRENT_BYTES, entryType, writeUInt64 } from './erofs-format.ts';
 import type { Directory, Inode } from './inode.ts';
 
 /** A directory's names in the order of their bytes, `.` and `..` among them. */
@@ -51,7 +51,7 @@ export function encodeDirectory(
       const name = names[index] ?? '';
       const inode = inodeOf(name);
       const at = start + (index - from) * DIRENT_BYTES;
-      target.writeUIntLE(inode.nid, at, 6);
+      writeUInt64(target, inode.nid, at);
       target.writeUInt16LE(nameOffset, at + 8);
       target.writeUInt8(entryType(inode), at + 10);
       target.write(name, start + nameOffset, 'latin1');

@@ -80,14 +80,20 @@ export function encodeInode(bytes: Buffer, at: number, inode: Inode, data: Inode
   const words = data.xattrBytes === 0 ? 0 : (data.xattrBytes - XATTR_HEADER_BYTES) / 4 + 1;
   bytes.writeUInt16LE(words, at + 2);
   bytes.writeUInt16LE(KINDS[inode.kind].mode | inode.mode, at + 4);
-  bytes.writeUIntLE(data.size, at + 8, 6);
+  writeUInt64(bytes, data.size, at + 8);
   bytes.writeUInt32LE(data.union, at + 16);
   bytes.writeUInt32LE(data.number, at + 20);
   bytes.writeUInt32LE(inode.uid, at + 24);
   bytes.writeUInt32LE(inode.gid, at + 28);
-  bytes.writeBigInt64LE(BigInt(inode.mtimeSeconds), at + 32);
+  writeUInt64(bytes, inode.mtimeSeconds, at + 32);
   bytes.writeUInt32LE(inode.mtimeNanoseconds, at + 40);
   bytes.writeUInt32LE(inode.links, at + 44);
+}
+
+/** A safe integer, in two's complement when it is negative. */
+export function writeUInt64(bytes: Buffer, value: number, at: number): void {
+  bytes.writeUInt32LE(value >>> 0, at);
+  bytes.writeInt32LE(Math.floor(value / 2 ** 32), at + 4);
 }
 
 /** Linux's `new_encode_dev`. */

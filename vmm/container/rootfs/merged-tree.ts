@@ -26,6 +26,8 @@ export class MergedTree {
   readonly root: Directory = impliedDirectory();
   #touched: Directory[] = [];
   #members = 0;
+  /** Nothing is below the layer that is being applied: whiteouts hide nothing in it. */
+  #isLowest = true;
 
   /**
    * Applies a layer.
@@ -34,6 +36,7 @@ export class MergedTree {
    * @throws TsvmError `invalid-image`
    */
   apply(members: Iterable<TarMember>, layer: number): number {
+    this.#isLowest = layer === 0;
     let bytes = 0;
     for (const member of members) {
       if (++this.#members > MEMBERS_MAX) {
@@ -74,7 +77,7 @@ export class MergedTree {
   #applyWhiteout(member: TarMember, parts: readonly string[], name: string): void {
     if (name === OPAQUE_MARK) {
       const directory = this.#find(parts, member.name);
-      if (directory !== undefined) clear(directory);
+      if (directory !== undefined && !this.#isLowest) clear(directory);
       return;
     }
     if (name.startsWith(WHITEOUT_META_PREFIX)) return;
@@ -83,7 +86,7 @@ export class MergedTree {
       throw badMember(member.name, 'is a whiteout of no name');
     }
     const parent = this.#find(parts, member.name);
-    if (parent !== undefined) hide(parent, hidden);
+    if (parent !== undefined && !this.#isLowest) hide(parent, hidden);
   }
 
   #linked(member: TarMember): Inode {
@@ -137,6 +140,7 @@ export class MergedTree {
   }
 
   #touch(directory: Directory, name: string): void {
+    if (this.#isLowest) return;
     if (directory.touched === undefined) {
       directory.touched = new Set();
       this.#touched.push(directory);

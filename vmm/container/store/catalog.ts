@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { TsvmError } from '../../errors.ts';
+import { hasCode } from '../../util/error-code.ts';
 import type { Digest } from '../digest.ts';
 import type { StoreFolders } from './folders.ts';
 import type { StoreLocks } from './locks.ts';
@@ -62,7 +63,7 @@ export class Catalog {
     try {
       text = readFileSync(this.#folders.catalog, 'utf8');
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+      if (hasCode(error, 'ENOENT')) return [];
       throw storeFailure(this.#folders.root, error);
     }
     return this.#parse(text).images.toSorted(

@@ -10,6 +10,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FileLocks } from '../../backends/disk/lock.ts';
+import { hasCode } from '../../util/error-code.ts';
 import { type Digest, digestHex } from '../digest.ts';
 import { storeFailure } from './store-failure.ts';
 
@@ -45,7 +46,7 @@ class OpenLock implements HeldLock {
       return true;
     } catch (error) {
       // fcntl(2): "EACCES or EAGAIN".
-      if (error instanceof Error && 'code' in error && /^(EAGAIN|EACCES)$/.test(`${error.code}`)) {
+      if (hasCode(error, 'EAGAIN', 'EACCES')) {
         return false;
       }
       throw error;

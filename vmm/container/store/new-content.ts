@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, link, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { hasCode } from '../../util/error-code.ts';
 import { storeFailure } from './store-failure.ts';
 
 /** Small pieces are written together: a system call each would take longer than they do. */
@@ -102,7 +103,7 @@ async function linkUnlessThere(path: string, name: string): Promise<void> {
   try {
     await link(path, name);
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+    if (!hasCode(error, 'EEXIST')) throw error;
   }
 }
 

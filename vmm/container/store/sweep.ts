@@ -5,6 +5,7 @@
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { TsvmError } from '../../errors.ts';
+import { hasCode } from '../../util/error-code.ts';
 import { type Digest, parseDigest } from '../digest.ts';
 import { rootfsKey } from '../rootfs/rootfs-key.ts';
 import type { ImageRecord } from './catalog.ts';
@@ -88,11 +89,11 @@ export function sweepTemporary(folders: StoreFolders): void {
   }
 }
 
-function namesIn(folder: string): string[] {
+export function namesIn(folder: string): string[] {
   try {
     return readdirSync(folder);
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    if (hasCode(error, 'ENOENT')) return [];
     throw error;
   }
 }

@@ -1,7 +1,7 @@
-import { readdirSync, type Stats, statSync } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ImageStore } from './image-store.ts';
-import { contentFiles, neededBy } from './sweep.ts';
+import { contentFiles, namesIn, neededBy } from './sweep.ts';
 
 /** What a store takes on the host's disk, in bytes. */
 export interface StoreUsage {
@@ -43,12 +43,4 @@ export function storeUsage({ catalog, content, folders }: ImageStore): StoreUsag
 
 function allocatedBytes({ blocks }: Stats): number {
   return blocks * 512;
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }

@@ -1,34 +1,51 @@
 /** Extended headers: POSIX.1-2001, pax, "pax Header Block". */
 import { malformed } from './header.ts';
 
-const DECIMAL = /^\d+$/;
 const SPACE = 0x20;
 const NEWLINE = 0x0a;
 const EQUALS = 0x3d;
+const DIGIT_0 = 0x30;
+const LETTER_A = 0x61;
+const LETTER_C = 0x63;
 
-/** `length key=value\n`, one behind the other. Keys and values are bytes, as latin1. */
+/**
+ * `length key=value\n`, one behind the other. Keys and values are bytes, as latin1. Keys with an `a`
+ * or a `c` in front, times and comments that no one keeps, are in every header of GNU tar's: they are
+ * left out.
+ */
 export function parsePaxRecords(bytes: Buffer): [string, string][] {
   const records: [string, string][] = [];
   for (let start = 0; start < bytes.length; ) {
-    const space = bytes.indexOf(SPACE, start);
-    const digits = space < 0 ? '' : bytes.toString('latin1', start, space);
-    const end = start + (DECIMAL.test(digits) ? Number(digits) : Number.NaN);
     // Some writers fill the rest with NULs.
-    if (space < 0 && bytes[start] === 0) break;
-    if (!(end > space + 1) || end > bytes.length || bytes[end - 1] !== NEWLINE) {
+    if (bytes[start] === 0) break;
+    let length = 0;
+    let at = start;
+    for (let digit = digitAt(bytes, at); digit >= 0; digit = digitAt(bytes, ++at)) {
+      length = length * 10 + digit;
+    }
+    const end = start + length;
+    const isRecord = at > start && bytes[at] === SPACE && end > at + 1 && end <= bytes.length;
+    if (!isRecord || bytes[end - 1] !== NEWLINE) {
       throw malformed('the length of an extended header record is wrong');
     }
-    const equals = bytes.indexOf(EQUALS, space + 1);
-    if (equals <= space + 1 || equals >= end) {
+    const key = at + 1;
+    let equals = key;
+    while (equals < end && bytes[equals] !== EQUALS) equals++;
+    if (equals === key || equals === end) {
       throw malformed('an extended header record has no key');
     }
-    records.push([
-      bytes.toString('latin1', space + 1, equals),
-      bytes.toString('latin1', equals + 1, end - 1),
-    ]);
+    if (bytes[key] !== LETTER_A && bytes[key] !== LETTER_C) {
+      const value = bytes.toString('latin1', equals + 1, end - 1);
+      records.push([bytes.toString('latin1', key, equals), value]);
+    }
     start = end;
   }
   return records;
+}
+
+function digitAt(bytes: Buffer, at: number): number {
+  const digit = (bytes[at] ?? 0) - DIGIT_0;
+  return digit <= 9 ? digit : -1;
 }
 
 /** @throws TsvmError `invalid-image` */

@@ -59,6 +59,8 @@ const KINDS: Readonly<Record<string, TarKind>> = {
 };
 /** Longer headers than this are no one's: Go's reader has the same limit. */
 const EXTENDED_BYTES_MAX = 2 ** 20;
+/** Most are in the window already. */
+const VIEW_BYTES_MAX = 16_384;
 const ID_MAX = 2 ** 32 - 1;
 const XATTR_PREFIX = 'SCHILY.xattr.';
 
@@ -115,7 +117,8 @@ function readExtension(
   // "Global": comments, in practice. Docker does not apply them either.
   if (type === 'g') return;
   if (sizeBytes > EXTENDED_BYTES_MAX) throw malformed('an extended header is too long');
-  const bytes = window.copy(dataOffset, sizeBytes);
+  const isShort = sizeBytes <= VIEW_BYTES_MAX;
+  const bytes = isShort ? window.view(dataOffset, sizeBytes) : window.copy(dataOffset, sizeBytes);
   if (type === 'x') extensions.records = parsePaxRecords(bytes);
   else if (type === 'L') extensions.longName = untilNul(bytes);
   else extensions.longLink = untilNul(bytes);
