@@ -19,7 +19,7 @@ static void put_state(struct cpu *cpu, enum private_routine routine, bool interr
     struct kvm_sregs *sregs = kvm_run_sregs(cpu);
 
     kvm_run_put_sregs(cpu);
-    kvm_run_put_private_tables(cpu);
+    kvm_run_set_private_tables(sregs, cpu->index);
     kvm_run_put_events(cpu);
     cpu->run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
     regs->rip = private_region_routine(routine);
