@@ -170,6 +170,12 @@ export class NativeVm {
   interruptEvent(gsi: number): NativeEventFd;
   /** An ioeventfd: a write of `value` (`lengthBytes` wide) at `gpa` signals it, with no exit. */
   kickEvent(gpa: number, lengthBytes: number, value: number): NativeEventFd;
+  /**
+   * For tests of the kernel-mode engine, before {@link start}: how many taken jumps of guest programs
+   * it interprets before they run natively, and whether it leaves shadow page tables stale, which
+   * breaks guests.
+   */
+  tuneEngine(tuning: { userBudget: number; leavesStaleShadows: boolean }): void;
   /** Puts a bank's registers on the I/O port or memory bus. Only before {@link start}. */
   attachBank(space: 'pio' | 'mmio', base: number, bank: NativeRegisterBank): number;
 

@@ -20,6 +20,14 @@ export interface VmOptions {
   readonly onWake: () => void;
 }
 
+/** What tests may change of our interpreter of guest kernel code. */
+export interface EngineTuning {
+  /** Taken jumps of guest programs that are interpreted before they run natively. */
+  readonly userBudget: number;
+  /** Breaks guests: shadow page tables are left stale. */
+  readonly leavesStaleShadows: boolean;
+}
+
 /** An interrupt line whose edges KVM injects by itself. */
 export interface KvmInterruptLine extends InterruptLine {
   readonly event: NativeEventFd;
@@ -74,6 +82,11 @@ export class Vm {
 
   setState(cpu: number, state: NativeCpuState, bytes: Uint8Array): void {
     withKvmErrors(`setting up vCPU ${cpu}`, () => this.#native.setState(cpu, state, bytes));
+  }
+
+  /** For tests; see the addon. */
+  tuneEngine(tuning: EngineTuning): void {
+    withKvmErrors('tuning the engine', () => this.#native.tuneEngine(tuning));
   }
 
   setMsrs(cpu: number, msrs: ReadonlyMap<number, bigint>): void {

@@ -25,6 +25,7 @@ Napi::Function NativeVm::define(Napi::Env env)
                            InstanceMethod<&NativeVm::set_msrs>("setMsrs"),
                            InstanceMethod<&NativeVm::interrupt_event>("interruptEvent"),
                            InstanceMethod<&NativeVm::kick_event>("kickEvent"),
+                           InstanceMethod<&NativeVm::tune_engine>("tuneEngine"),
                            InstanceMethod<&NativeVm::attach_bank>("attachBank"),
                            InstanceAccessor<&NativeVm::get_exit_slots>("exitSlots"),
                            InstanceMethod<&NativeVm::complete_exit>("completeExit"),
@@ -232,6 +233,21 @@ Napi::Value NativeVm::kick_event(const Napi::CallbackInfo &info)
         return throw_errno(env, error, "KVM_IOEVENTFD");
     kicks_.push_back(Napi::Persistent(event));
     return event;
+}
+
+Napi::Value NativeVm::tune_engine(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    uint32_t user_budget;
+    bool leaves_stale_shadows;
+    if (!check_open(env) || !get_option(info[0], "userBudget", to_u32, &user_budget) ||
+        !get_option(info[0], "leavesStaleShadows", to_bool, &leaves_stale_shadows))
+        return Napi::Value();
+    if (!engine_ || group_.started || user_budget > INT32_MAX)
+        return throw_errno(env, EINVAL, "tuneEngine");
+    struct engine_tuning tuning = {static_cast<int32_t>(user_budget), leaves_stale_shadows};
+    engine_set_tuning(engine_, &tuning);
+    return env.Undefined();
 }
 
 Napi::Value NativeVm::attach_bank(const Napi::CallbackInfo &info)

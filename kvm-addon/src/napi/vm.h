@@ -37,6 +37,7 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
 
     Napi::Value interrupt_event(const Napi::CallbackInfo &info);
     Napi::Value kick_event(const Napi::CallbackInfo &info);
+    Napi::Value tune_engine(const Napi::CallbackInfo &info);
     Napi::Value attach_bank(const Napi::CallbackInfo &info);
     Napi::Value get_exit_slots(const Napi::CallbackInfo &info);
     Napi::Value complete_exit(const Napi::CallbackInfo &info);

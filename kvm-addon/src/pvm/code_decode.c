@@ -136,6 +136,8 @@ struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t v
             *at++ = page_end(count, offset);
             break;
         }
+        if (count)
+            decode_fuse(at - 1, at);
         at->ordinal = (uint8_t)count++;
         page->insns[offset] = (uint16_t)(at - page->base);
         at++;

@@ -19,6 +19,7 @@ static const struct {
     {"tableWrites", offsetof(struct cpu_counters, table_writes)},
     {"zappedEntries", offsetof(struct cpu_counters, zapped_entries)},
     {"zappedTables", offsetof(struct cpu_counters, zapped_tables)},
+    {"zappedAll", offsetof(struct cpu_counters, zapped_all)},
     {"nativeRuns", offsetof(struct cpu_counters, native_runs)},
     {"nativeSystemCalls", offsetof(struct cpu_counters, native_syscalls)},
     {"nativeFaults", offsetof(struct cpu_counters, native_faults)},

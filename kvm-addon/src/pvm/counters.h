@@ -13,6 +13,7 @@ struct cpu_counters {
     uint64_t table_writes; /* writes to tracked page tables */
     uint64_t zapped_entries;
     uint64_t zapped_tables;
+    uint64_t zapped_all; /* all shadow page tables at once */
     uint64_t native_runs;
     uint64_t native_syscalls;
     uint64_t native_faults;

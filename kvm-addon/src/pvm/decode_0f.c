@@ -130,7 +130,7 @@ static insn_handler *conditional_move(struct decoding *d, struct insn *insn)
 
 static insn_handler *conditional_jump(struct decoding *d, struct insn *insn)
 {
-    (void)insn;
+    insn->reg = d->opcode & 15; /* for decode_fuse() */
     return jump_conditional[mode_index(d)][d->opcode & 15];
 }
 

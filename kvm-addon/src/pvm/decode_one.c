@@ -140,7 +140,11 @@ static insn_handler *shift(struct decoding *d, struct insn *insn)
                          : shift_rc[operation][d->size];
     if (d->opcode >= 0xd0)
         insn->immediate = 1;
-    return d->memory ? shift_mi[d->addressing][operation][d->size] : shift_ri[operation][d->size];
+    if (d->memory)
+        return shift_mi[d->addressing][operation][d->size];
+    bool some = insn->immediate & (d->size == 3 ? 63 : 31);
+    return some && shift_some[operation][d->size] ? shift_some[operation][d->size]
+                                                  : shift_ri[operation][d->size];
 }
 
 /* ---- moves ---- */
@@ -315,7 +319,7 @@ static insn_handler *stack_segment(struct decoding *d, struct insn *insn)
 
 static insn_handler *jump_condition(struct decoding *d, struct insn *insn)
 {
-    (void)insn;
+    insn->reg = d->opcode & 15; /* for decode_fuse() */
     return jump_conditional[mode_index(d)][d->opcode & 15];
 }
 

@@ -16,7 +16,7 @@
 #include "run.h"
 #include "tables.h"
 
-/* What costs less to interpret than a native run costs to begin and end (some 30 us). */
+/* Taken jumps that cost less to interpret than a native run costs to begin and end (some 30 us). */
 #define USER_BUDGET 250
 
 static bool has_capabilities(int vm_fd)
@@ -76,6 +76,12 @@ void engine_destroy(struct engine *engine)
         private_region_destroy(engine->private_region);
     free(engine->private_region);
     free(engine);
+}
+
+void engine_set_tuning(struct engine *engine, const struct engine_tuning *tuning)
+{
+    engine->user_budget = tuning->user_budget;
+    engine->leaves_stale_shadows = tuning->leaves_stale_shadows;
 }
 
 int engine_add_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t value, int fd)

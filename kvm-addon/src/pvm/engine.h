@@ -28,6 +28,7 @@ struct engine {
         native_running; /* atomic: vCPUs at CPL 3 in KVM right now: user code may change unseen */
     uint64_t reserved_bits; /* of page-table entries: those above the guest's MAXPHYADDR */
     int32_t user_budget;    /* jumps of CPL 3 that are interpreted before it runs natively */
+    bool leaves_stale_shadows;
 };
 
 /* Makes a vCPU leave the interpreter or KVM for the reason. From any thread. */

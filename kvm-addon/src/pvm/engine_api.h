@@ -5,6 +5,7 @@
 #ifndef TSVM_PVM_ENGINE_API_H
 #define TSVM_PVM_ENGINE_API_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct cpu;
@@ -25,6 +26,13 @@ struct engine *engine_create(const struct vm *vm, const struct guest_memory *mem
                              uint64_t gpa, struct vm_error *failed);
 /* After the vCPUs are gone and the VM is closed. NULL is nothing. */
 void engine_destroy(struct engine *engine);
+
+/* For tests. Before the vCPUs run. */
+struct engine_tuning {
+    int32_t user_budget; /* taken jumps of CPL 3 that are interpreted before it runs natively */
+    bool leaves_stale_shadows; /* breaks guests: shows that a test would notice */
+};
+void engine_set_tuning(struct engine *engine, const struct engine_tuning *tuning);
 
 /* A write of `value`, `size` bytes wide, at `gpa` signals the eventfd. Returns 0 or -ENOSPC. */
 int engine_add_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t value, int fd);

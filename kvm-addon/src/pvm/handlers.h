@@ -107,6 +107,11 @@ ALWAYS_INLINE uint64_t next_rip(const struct cpu *cpu, const struct insn *insn)
 #define LOAD_STATUS "addb $0x7f, %%al\n\tsahf\n\t"
 #define SAVE_STATUS "\n\tlahf\n\tseto %%al"
 
+/* The start of an asm and the constraint of the status, for operations that read flags or keep
+ * some, and for those that define all. */
+#define STATUS_IN LOAD_STATUS, "+&a"
+#define NO_STATUS_IN "", "=&a"
+
 /* Bits of cpu.status. */
 #define STATUS_O 0x0001u
 #define STATUS_C 0x0100u

@@ -13,11 +13,18 @@ static bool is_flat(const struct kvm_segment *segment)
     return segment->base == 0 && segment->limit == UINT32_MAX && !segment->unusable;
 }
 
+/* 64-bit programs leave null selectors in DS and ES; 32-bit code loads others before it uses them.
+ */
+static bool is_flat_or_null(const struct kvm_segment *segment)
+{
+    return segment->unusable || is_flat(segment);
+}
+
 static bool has_known_segments(const struct cpu *cpu)
 {
     const struct kvm_sregs *sregs = &cpu->sregs;
     return is_flat(&sregs->cs) && sregs->cs.db && is_flat(&sregs->ss) && sregs->ss.db &&
-           is_flat(&sregs->ds) && is_flat(&sregs->es);
+           is_flat_or_null(&sregs->ds) && is_flat_or_null(&sregs->es);
 }
 
 /* Alignment checks (#AC) are the processor's. */

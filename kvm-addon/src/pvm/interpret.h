@@ -32,6 +32,12 @@ enum decode_mode { DECODE_64, DECODE_COMPAT32 };
 unsigned decode(const uint8_t *bytes, unsigned offset, unsigned available, enum decode_mode mode,
                 struct insn *insn, bool *ends);
 
+/*
+ * For two instructions of which the second was decoded behind the first, and follows it in memory:
+ * `first` may get a handler that does the work of both.
+ */
+void decode_fuse(struct insn *first, const struct insn *second);
+
 /* Handlers that the code cache puts between decoded runs. */
 extern insn_handler *const insn_goto; /* continues at insn->target */
 extern insn_handler

@@ -152,16 +152,14 @@ enum kvm_entered kvm_run_enter(struct cpu *cpu, enum kvm_enter how)
     }
 }
 
-void kvm_run_put_private_tables(struct cpu *cpu)
+void kvm_run_set_private_tables(struct kvm_sregs *sregs, unsigned cpu)
 {
-    struct kvm_sregs *sregs = kvm_run_sregs(cpu);
-
     sregs->idt.base = PRIVATE_IDT_VA;
     sregs->idt.limit = PRIVATE_IDT_LIMIT;
     sregs->gdt.base = PRIVATE_GDT_VA;
     sregs->gdt.limit = PRIVATE_GDT_LIMIT;
     sregs->tr = (struct kvm_segment){
-        .base = private_region_tss(cpu->index),
+        .base = private_region_tss(cpu),
         .limit = PRIVATE_TSS_LIMIT,
         .selector = PRIVATE_TSS_SELECTOR,
         .type = TYPE_TSS_BUSY,

@@ -37,7 +37,7 @@ void kvm_run_put_sregs(struct cpu *cpu);
 void kvm_run_get_sregs(struct cpu *cpu);
 
 /* Our descriptor tables and TSS in their place, for runs on tables of ours. */
-void kvm_run_put_private_tables(struct cpu *cpu);
+void kvm_run_set_private_tables(struct kvm_sregs *sregs, unsigned cpu);
 /* Whether NMIs are blocked, and whether the next instruction is in the shadow of STI or MOV SS. */
 void kvm_run_put_events(struct cpu *cpu);
 

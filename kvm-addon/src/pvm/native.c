@@ -43,7 +43,7 @@ static void put_state(struct cpu *cpu, uint64_t root)
 {
     kvm_run_put_registers(cpu);
     kvm_run_put_sregs(cpu);
-    kvm_run_put_private_tables(cpu);
+    kvm_run_set_private_tables(kvm_run_sregs(cpu), cpu->index);
     kvm_run_put_events(cpu);
     kvm_run_sregs(cpu)->cr3 = root;
 }

@@ -29,8 +29,6 @@
                      : "cc", "memory");                                                            \
     }
 
-#define NO_STATUS_IN "", "=&a"
-#define STATUS_IN LOAD_STATUS, "+&a"
 #define BINARY(name, ...) SIZES(DEFINE_BINARY, name, #name, __VA_ARGS__)
 
 BINARY(add, NO_STATUS_IN)

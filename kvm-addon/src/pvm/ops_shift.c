@@ -21,6 +21,23 @@
         SET_REG(type, insn->rm, result);                                                           \
         NEXT;                                                                                      \
     }
+/*
+ * SHL, SHR and SAR by an immediate that is not 0, the most frequent: what they leave of the flags
+ * is all their own.
+ */
+#define SHIFT_BY_SOME(name, type, suffix, bits)                                                    \
+    HANDLER(name##_some##bits)                                                                     \
+    {                                                                                              \
+        type value = REG(type, insn->rm);                                                          \
+        uint32_t status;                                                                           \
+        asm(#name suffix " %%cl, %[value]" SAVE_STATUS                                             \
+            : [value] "+&r"(value), "=&a"(status)                                                  \
+            : "c"((uint8_t)insn->immediate)                                                        \
+            : "cc");                                                                               \
+        cpu->status = status;                                                                      \
+        SET_REG(type, insn->rm, value);                                                            \
+        NEXT;                                                                                      \
+    }
 #define SHIFT_MODIFY(at, name, form, count, type, bits)                                            \
     HANDLER(name##_##form##bits##_##at)                                                            \
     {                                                                                              \
@@ -57,6 +74,9 @@ SHIFT(rcr)
 SHIFT(shl)
 SHIFT(shr)
 SHIFT(sar)
+SIZES(SHIFT_BY_SOME, shl)
+SIZES(SHIFT_BY_SOME, shr)
+SIZES(SHIFT_BY_SOME, sar)
 
 /* /6 is another SHL (APM 3, "SAL"). */
 #define SHIFTS(form)                                                                               \
@@ -72,6 +92,8 @@ SHIFT(sar)
     }
 
 insn_handler *const shift_ri[8][4] = SHIFTS(ri);
+insn_handler *const shift_some[8][4] = {
+    [4] = ROW(shl_some), ROW(shr_some), ROW(shl_some), ROW(sar_some)};
 insn_handler *const shift_rc[8][4] = SHIFTS(rc);
 insn_handler *const shift_mi[3][8][4] = {SHIFTS_AT(mi, general), SHIFTS_AT(mi, plain),
                                          SHIFTS_AT(mi, narrow)};

@@ -1,27 +1,27 @@
 /* INC, DEC, NOT, NEG. */
 #include "handlers.h"
 
-/* INC and DEC keep CF, NOT keeps all flags: so all of them load the status first. */
-#define DEFINE_UNARY(name, mnemonic, type, suffix, bits)                                           \
+/* INC and DEC keep CF, NOT keeps all flags: they load the status first. */
+#define DEFINE_UNARY(name, mnemonic, LOAD, mode, type, suffix, bits)                               \
     ALWAYS_INLINE type name##bits(type value, uint32_t *status)                                    \
     {                                                                                              \
-        asm(LOAD_STATUS mnemonic suffix " %[value]" SAVE_STATUS                                    \
-            : [value] "+&r"(value), "+&a"(*status)                                                 \
+        asm(LOAD mnemonic suffix " %[value]" SAVE_STATUS                                           \
+            : [value] "+&r"(value), mode(*status)                                                  \
             :                                                                                      \
             : "cc");                                                                               \
         return value;                                                                              \
     }                                                                                              \
     ALWAYS_INLINE void name##_memory##bits(void *place, uint32_t *status)                          \
     {                                                                                              \
-        asm volatile(LOAD_STATUS mnemonic suffix " %[value]" SAVE_STATUS                           \
-                     : [value] "+m"(*(volatile unaligned_##bits *)place), "+&a"(*status)           \
+        asm volatile(LOAD mnemonic suffix " %[value]" SAVE_STATUS                                  \
+                     : [value] "+m"(*(volatile unaligned_##bits *)place), mode(*status)            \
                      :                                                                             \
                      : "cc", "memory");                                                            \
     }                                                                                              \
     ALWAYS_INLINE void name##_lock##bits(void *place, uint32_t *status)                            \
     {                                                                                              \
-        asm volatile(LOAD_STATUS "lock; " mnemonic suffix " %[value]" SAVE_STATUS                  \
-                     : [value] "+m"(*(volatile unaligned_##bits *)place), "+&a"(*status)           \
+        asm volatile(LOAD "lock; " mnemonic suffix " %[value]" SAVE_STATUS                         \
+                     : [value] "+m"(*(volatile unaligned_##bits *)place), mode(*status)            \
                      :                                                                             \
                      : "cc", "memory");                                                            \
     }                                                                                              \
@@ -70,14 +70,14 @@
         NEXT;                                                                                      \
     }
 #define UNARY_HANDLERS_AT(at, name) SIZES(UNARY_MEMORY, at, name)
-#define UNARY(name)                                                                                \
-    SIZES(DEFINE_UNARY, name, #name)                                                               \
+#define UNARY(name, ...)                                                                           \
+    SIZES(DEFINE_UNARY, name, #name, __VA_ARGS__)                                                  \
     ADDRESSINGS(UNARY_HANDLERS_AT, name)
 
-UNARY(inc)
-UNARY(dec)
-UNARY(not )
-UNARY(neg)
+UNARY(inc, STATUS_IN)
+UNARY(dec, STATUS_IN)
+UNARY(not, STATUS_IN)
+UNARY(neg, NO_STATUS_IN)
 
 #define UNARY_AT(form, at)                                                                         \
     {                                                                                              \

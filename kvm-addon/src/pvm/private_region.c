@@ -37,6 +37,8 @@ _Static_assert(MAPPED_END <= ROUTINES_ROOT, "tables are not mapped");
 
 /* Of page table entries (SDM 3A 4.5). Accessed and dirty are preset: KVM need not write them. */
 #define PTE_TABLE 0x67ull
+#define TSS_RSP0 4u
+#define TSS_IO_MAP 0x66u
 #define PTE_READ_ONLY 0x61ull
 #define PTE_WRITABLE 0x63ull
 #define PTE_USER 0x04ull
@@ -154,7 +156,10 @@ static void write_code(struct private_region *region)
     memcpy(memory + GDT, gdt, sizeof gdt);
     for (unsigned cpu = 0; cpu < CPU_PAGES_MAX; cpu++) {
         uint64_t rsp0 = private_region_stack(cpu);
-        memcpy(memory + CPU_PAGES + cpu * PAGE_SIZE + 4, &rsp0, sizeof rsp0);
+        memcpy(memory + CPU_PAGES + cpu * PAGE_SIZE + TSS_RSP0, &rsp0, sizeof rsp0);
+        /* KVM's emulator asks the TSS whether a program may use a port: none here. */
+        const uint16_t no_io_map = UINT16_MAX;
+        memcpy(memory + CPU_PAGES + cpu * PAGE_SIZE + TSS_IO_MAP, &no_io_map, sizeof no_io_map);
     }
 }
 

@@ -19,7 +19,7 @@ static void put_state(struct cpu *cpu, enum private_routine routine, bool interr
     struct kvm_sregs *sregs = kvm_run_sregs(cpu);
 
     kvm_run_put_sregs(cpu);
-    kvm_run_put_private_tables(cpu);
+    kvm_run_set_private_tables(sregs, cpu->index);
     kvm_run_put_events(cpu);
     cpu->run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
     regs->rip = private_region_routine(routine);
@@ -114,6 +114,18 @@ void routine_touch(struct cpu *cpu)
     run_undisturbed(cpu, PRIVATE_TAKE);
 }
 
+static void count_zaps(struct cpu_counters *counters, const uint64_t *zaps, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (zaps[i] & ZAP_ALL)
+            counters->zapped_all++;
+        else if (zaps[i] & ZAP_TABLE)
+            counters->zapped_tables++;
+        else
+            counters->zapped_entries++;
+    }
+}
+
 enum kvm_entered routine_zap(struct cpu *cpu)
 {
     struct engine *engine = cpu->engine;
@@ -124,7 +136,8 @@ enum kvm_entered routine_zap(struct cpu *cpu)
     while (entered == KVM_ENTERED &&
            (count = tables_take_zaps(engine, zaps, PRIVATE_ZAPS_MAX)) > 0) {
         bool all = zaps[0] & ZAP_ALL;
-        if (!all) {
+        count_zaps(cpu->counters, zaps, count);
+        if (!all && !engine->leaves_stale_shadows) {
             private_region_set_zaps(engine->private_region, zaps, count);
             entered = run_undisturbed(cpu, PRIVATE_ZAP);
         }

@@ -259,9 +259,10 @@ static enum progress leave_interpreter(struct cpu *cpu)
 {
     struct cpu_run *loop = cpu->loop;
 
-    if (loop->user_was_useful) {
+    /* KVM would emulate 32-bit code, which is a hundred times slower. */
+    if (loop->user_was_useful || cpu->compat) {
         loop->user_was_useful = false;
-        loop->user_budget = cpu->engine->user_budget;
+        loop->user_budget = cpu->engine->user_budget + 1;
         return PROGRESS;
     }
     return continue_natively(cpu);

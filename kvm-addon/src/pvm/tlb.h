@@ -9,6 +9,15 @@ static inline struct tlb_entry *tlb_slot(struct cpu *cpu, uint64_t va)
     return &cpu->tlb[va >> 12 & (TLB_ENTRIES - 1)];
 }
 
+/* Not NULL: the compiler is told, so that the test of a hit is the only one. */
+static inline void *tlb_place(const struct tlb_entry *entry, uint64_t va)
+{
+    uint8_t *place = entry->page + (va & PAGE_OFFSET);
+    if (!place)
+        __builtin_unreachable();
+    return place;
+}
+
 /*
  * Host address of [va, va + size) for a read, or NULL: look it up by the slow path. The tag
  * comparison also fails for an access that crosses into the next page. `size` is at most 8.
@@ -17,14 +26,14 @@ static inline void *tlb_read(struct cpu *cpu, uint64_t va, unsigned size)
 {
     const struct tlb_entry *entry = tlb_slot(cpu, va);
     bool hit = entry->read == ((va + size - 1) & PAGE_BASE);
-    return __builtin_expect(hit, 1) ? entry->page + (va & PAGE_OFFSET) : (void *)0;
+    return __builtin_expect(hit, 1) ? tlb_place(entry, va) : (void *)0;
 }
 
 static inline void *tlb_write(struct cpu *cpu, uint64_t va, unsigned size)
 {
     const struct tlb_entry *entry = tlb_slot(cpu, va);
     bool hit = entry->write == ((va + size - 1) & PAGE_BASE);
-    return __builtin_expect(hit, 1) ? entry->page + (va & PAGE_OFFSET) : (void *)0;
+    return __builtin_expect(hit, 1) ? tlb_place(entry, va) : (void *)0;
 }
 
 /*

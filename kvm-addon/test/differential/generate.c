@@ -527,12 +527,22 @@ static void put_target(struct builder *b, const struct form *form)
     }
 }
 
+/* Conditional jumps are more than a form's share, as in programs. */
+static const struct form *choose_form(const struct builder *b)
+{
+    bool jump = b->program->insns > 0 && one_in(8);
+    for (;;) {
+        const struct form *form = &forms[random_below(form_count)];
+        if (jump && !(form->kind == FORM_JUMP && form->traits & LOW_REGISTER))
+            continue;
+        if (is_possible(b, form))
+            return form;
+    }
+}
+
 static void generate_insn(struct builder *b)
 {
-    const struct form *form;
-    do
-        form = &forms[random_below(form_count)];
-    while (!is_possible(b, form));
+    const struct form *form = choose_form(b);
     struct encoding e = {.form = form, .opcode_length = form->length};
     unsigned clobbered = b->clobbered;
     memcpy(e.opcode, form->opcode, form->length);
