@@ -16,8 +16,8 @@ const MEMORY_BYTES = 79 * 2 ** 20;
 /** Of calls that are made for every device or as the guest runs, so many fail in turn. */
 const OCCURRENCES_MAX = 12;
 
-/** What this process has of machines. */
-function belongings(): readonly string[] {
+/** What this process has of machines, and what lies in a folder. */
+function belongings(folder: string): readonly string[] {
   const threads = readdirSync('/proc/self/task')
     .map((id) => readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim())
     .filter((name) => name.startsWith('tsvm-'));
@@ -39,11 +39,17 @@ function belongings(): readonly string[] {
   const locks = readFileSync('/proc/locks', 'utf8')
     .split('\n')
     .filter((line) => line.includes(` ${process.pid} `));
-  return [...threads, ...files, ...mappings, ...locks].sort();
+  return [...threads, ...files, ...mappings, ...locks, ...readdirSync(folder)].sort();
 }
 
 test('each step of boot, attach and close fails in turn, and leaves nothing', async (t) => {
   const folder = temporaryFolder(t);
+  const temporary = process.env['TMPDIR'];
+  process.env['TMPDIR'] = folder;
+  t.after(() => {
+    if (temporary === undefined) delete process.env['TMPDIR'];
+    else process.env['TMPDIR'] = temporary;
+  });
   const disks = ['raw.disk', 'other.disk'].map((name) => {
     const path = join(folder, name);
     writeFileSync(path, new Uint8Array(2 ** 20));
@@ -93,7 +99,7 @@ test('each step of boot, attach and close fails in turn, and leaves nothing', as
 
   // What is kept for the next time: the probe of the host, open files of Node's.
   await life();
-  const before = belongings();
+  const before = belongings(folder);
   const steps = new FailingSteps();
   const counts = await steps.count(life);
   for (const name of ['openSync', 'new NativeVm', 'NativeVm.close', 'NativeBlockWorker.stop']) {
@@ -109,7 +115,7 @@ test('each step of boot, attach and close fails in turn, and leaves nothing', as
       // How often a ring is looked at is not the same each time.
       if (!happened) continue;
       const what = `${name}, call ${occurrence}: ${reported.join('; ')}`;
-      assert.deepEqual(belongings(), before, what);
+      assert.deepEqual(belongings(folder), before, what);
       assert.match(what, /on purpose/, 'the failure is told');
     }
   }
