@@ -210,6 +210,26 @@ static enum progress device(struct cpu *cpu)
     return progress;
 }
 
+/*
+ * A program accesses the doorbell's page other than by SYSCALL: in its own address space there is
+ * nothing. What KVM has begun is completed first, so that RIP may be behind the instruction.
+ */
+static enum progress touched_doorbell(struct cpu *cpu)
+{
+    const struct kvm_run *run = cpu->run;
+    uint64_t va = private_region_shim_end() + PAGE_SIZE;
+    struct cpu_exception exception = {
+        .vector = VECTOR_PF,
+        .has_error = true,
+        .error = run->mmio.is_write ? PF_USER | PF_WRITE : PF_USER,
+        .address = (va & PAGE_BASE) | (run->mmio.phys_addr & PAGE_OFFSET),
+    };
+    enum progress progress = device(cpu);
+    if (progress != PROGRESS || cpu->cpl != 3)
+        return progress;
+    return native_deliver(cpu, &exception);
+}
+
 static enum progress handle_exit(struct cpu *cpu, uint32_t raised)
 {
     const struct kvm_run *run = cpu->run;
@@ -226,6 +246,9 @@ static enum progress handle_exit(struct cpu *cpu, uint32_t raised)
             if (run->mmio.is_write && kvm_run_regs(cpu)->rip == private_region_shim_end() &&
                 run->mmio.phys_addr == private_region_doorbell_gpa(cpu->engine->private_region))
                 return system_call(cpu);
+            if (((run->mmio.phys_addr ^ private_region_doorbell_gpa(cpu->engine->private_region)) &
+                 PAGE_BASE) == 0)
+                return touched_doorbell(cpu);
             return device(cpu);
         case KVM_EXIT_IO:
             return device(cpu);

@@ -112,6 +112,12 @@ unsigned decode(const uint8_t *bytes, unsigned offset, unsigned available, enum 
     return length;
 }
 
+void decode_fuse(struct insn *first, const struct insn *second)
+{
+    (void)first;
+    (void)second;
+}
+
 static inline void *fake_ram(const struct fake *fake, uint64_t gpa)
 {
     return guest_memory_at(&fake->memory, gpa, 1);
