@@ -57,6 +57,17 @@ export class ImageStore {
     const lock = this.locks.tryOwnContent();
     if (lock === undefined) return;
     try {
+      this.#sweepTemporary();
+    } finally {
+      lock.release();
+    }
+  }
+
+  /** The content is owned. Whoever changes the catalog writes a file as well, without content. */
+  #sweepTemporary(): void {
+    const lock = this.locks.tryOwnCatalog();
+    if (lock === undefined) return;
+    try {
       sweepTemporary(this.folders);
     } finally {
       lock.release();
@@ -71,7 +82,9 @@ export class ImageStore {
     const lock = this.locks.tryOwnContent();
     if (lock === undefined) return { layers: [], bytes: 0 };
     try {
-      return sweep(this.folders, neededBy(this.catalog.read(), this.content));
+      const swept = sweep(this.folders, neededBy(this.catalog.read(), this.content));
+      this.#sweepTemporary();
+      return swept;
     } finally {
       lock.release();
     }

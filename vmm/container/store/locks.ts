@@ -78,6 +78,11 @@ export class StoreLocks {
     return this.#try(CONTENT_BYTE, true);
   }
 
+  /** Undefined while anybody changes the list of images. */
+  tryOwnCatalog(): HeldLock | undefined {
+    return this.#try(CATALOG_BYTE, true);
+  }
+
   ownCatalog(): Promise<HeldLock> {
     return this.#wait(CATALOG_BYTE, true);
   }

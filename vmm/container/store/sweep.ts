@@ -78,11 +78,12 @@ export function sweep(folders: StoreFolders, needed: Needed): Swept {
   for (const name of namesIn(folders.rootfs)) {
     if (!needed.rootfs.has(name.replace(/\.erofs$/, ''))) remove(join(folders.rootfs, name));
   }
-  sweepTemporary(folders);
   return { layers, bytes };
 }
 
-/** Nobody writes while the content is owned: what is there was left behind by a crash. */
+/**
+ * Nobody writes while the content and the catalog are owned: what is there was left behind by a crash.
+ */
 export function sweepTemporary(folders: StoreFolders): void {
   for (const name of namesIn(folders.temporary)) {
     rmSync(join(folders.temporary, name), { recursive: true, force: true });
