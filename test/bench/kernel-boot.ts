@@ -1,10 +1,11 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { commandLine } from '../../vmm/machine/command-line.ts';
 import type { MachineConfig } from '../../vmm/machine/config.ts';
 import { hostProfile } from '../../vmm/machine/host-profile.ts';
 import { once } from '../../vmm/util/once.ts';
+import { initrdOf } from '../support/initrd.ts';
 import type { Benchmark, Contestant } from './benchmark.ts';
 import { type Command, runProcess, runUntil } from './process.ts';
 import type { Workbench } from './workbench.ts';
@@ -23,15 +24,6 @@ interface BootFiles {
   readonly minimalVmm: string;
 }
 
-/** A member of a cpio archive: Linux's Documentation/driver-api/early-userspace/buffer-format.rst. */
-function cpioMember(name: string, mode: number, content: Uint8Array): Uint8Array {
-  const numbers = [0, mode, 0, 0, 1, 0, content.length, 0, 0, 0, 0, name.length + 1, 0];
-  const fields = numbers.map((number) => number.toString(16).padStart(8, '0'));
-  const padded = (bytes: Uint8Array) => [bytes, new Uint8Array(-bytes.length & 3)];
-  const header = Buffer.from(`070701${fields.join('')}${name}\0`, 'latin1');
-  return Buffer.concat([...padded(header), ...padded(content)]);
-}
-
 async function makeBootFiles({ root }: Workbench): Promise<BootFiles> {
   const guest = locateDefaultGuest();
   if (guest === undefined) throw new Error('the default guest is not built: npm run setup');
@@ -41,13 +33,7 @@ async function makeBootFiles({ root }: Workbench): Promise<BootFiles> {
   const initrd = product('first-program.cpio');
   const minimalVmm = product('minimal-vmm');
   await runProcess(['cc', '-nostdlib', '-static', '-o', program, source('first-program.S')]);
-  writeFileSync(
-    initrd,
-    Buffer.concat([
-      cpioMember('init', 0o100755, readFileSync(program)),
-      cpioMember('TRAILER!!!', 0, new Uint8Array(0)),
-    ]),
-  );
+  writeFileSync(initrd, initrdOf(program));
   await runProcess([
     ...([
       'cc',

@@ -5,7 +5,8 @@ import { Command } from 'commander';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { TsvmError } from '../errors.ts';
 import { KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS, neededCapabilities } from '../kvm/capabilities.ts';
-import { checkKvmExtension, hasIoUring, probeKvm } from '../kvm/host.ts';
+import { checkKvmExtension, hasIoUring, type KvmHost, probeKvm } from '../kvm/host.ts';
+import { chooseKernelMode } from '../machine/kernel-mode.ts';
 import { cacheFolder } from '../util/cache-folder.ts';
 import { formatSize } from '../util/size.ts';
 import { EXIT_OUR_FAILURE } from './exit-codes.ts';
@@ -26,18 +27,29 @@ const CACHE_COMFORTABLE_BYTES = 128 * 2 ** 20;
 function checkKvm(device: string): Finding[] {
   try {
     const host = probeKvm(device);
-    const kind: Finding = host.emulatesKernelMode
-      ? {
-          state: 'note',
-          what: 'kvm-pvm: guest kernels are run by KVM’s instruction emulator, guest programs natively',
-          advice: 'for fast guest kernels use a host with VT-x or AMD-V (bare metal, or nested)',
-        }
-      : { state: 'ok', what: 'hardware virtualization (VT-x or AMD-V)' };
     const usable: Finding = { state: 'ok', what: `${device} can be used` };
-    return [usable, kind, ...limits(device, host.emulatesKernelMode)];
+    return [usable, describeHost(host), ...limits(device, host.emulatesKernelMode)];
   } catch (error) {
     if (!(error instanceof TsvmError)) throw error;
     return [{ state: 'wrong', what: error.message }];
+  }
+}
+
+function describeHost(host: KvmHost): Finding {
+  switch (chooseKernelMode(host, 'auto')) {
+    case 'hardware':
+      return { state: 'ok', what: 'hardware virtualization (VT-x or AMD-V)' };
+    case 'interpreter':
+      return {
+        state: 'ok',
+        what: 'kvm-pvm (no VT-x or AMD-V): tsvm interprets guest kernels, the processor runs guest programs',
+      };
+    case 'emulator':
+      return {
+        state: 'note',
+        what: 'kvm-pvm (no VT-x or AMD-V), not as tsvm’s interpreter needs it: KVM’s emulator runs guest kernels, some hundred times slower',
+        advice: 'use a host with VT-x or AMD-V (bare metal, or nested), or a newer kvm-pvm',
+      };
   }
 }
 

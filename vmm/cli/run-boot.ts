@@ -2,6 +2,7 @@ import { bootMachine } from '../machine/boot-machine.ts';
 import { BootMetrics } from '../machine/boot-metrics.ts';
 import type { MachineConfig } from '../machine/config.ts';
 import { hostProfile } from '../machine/host-profile.ts';
+import { chooseKernelMode } from '../machine/kernel-mode.ts';
 import type { SerialEnd } from '../machine/legacy-devices.ts';
 import type { Machine, MachineEnd } from '../machine/machine.ts';
 import { createLogger, type Logger, type LogLevel } from '../observability/logger.ts';
@@ -172,9 +173,9 @@ async function closeMachine(
   return failures.length === 0;
 }
 
-function bootingText({ devicePath }: MachineConfig): string {
-  const emulated = hostProfile(devicePath).emulatesKernelMode;
-  const reason = emulated ? ' (kernels are slow on this host, which has no VT-x or AMD-V)' : '';
+function bootingText({ devicePath, engine }: MachineConfig): string {
+  const emulated = chooseKernelMode(hostProfile(devicePath), engine) === 'emulator';
+  const reason = emulated ? ' (KVM’s emulator runs it, which is slow)' : '';
   return `the guest is booting and has written nothing yet${reason}; --append earlyprintk=ttyS0 shows a kernel’s first steps`;
 }
 

@@ -17,8 +17,9 @@ const NEEDED: readonly Capability[] = [
   { name: 'KVM_CAP_IMMEDIATE_EXIT', number: 136 },
 ];
 
-/** What the way round kvm-pvm's emulator needs besides. */
+/** What both ways to run guest kernels on kvm-pvm need besides. */
 const NEEDED_ON_PVM: readonly Capability[] = [
+  { name: 'KVM_CAP_SET_GUEST_DEBUG', number: 23 },
   { name: 'KVM_CAP_XSAVE', number: 55 },
   { name: 'KVM_CAP_XCRS', number: 56 },
   { name: 'KVM_CAP_SYNC_REGS', number: 74 },

@@ -41,6 +41,7 @@
 #define EFER_LMA (1ull << 10)
 #define EFER_NXE (1ull << 11)
 #define EFER_FFXSR (1ull << 14)
+#define EFER_AIBRSE (1ull << 21) /* AMD: automatic IBRS */
 
 enum vector {
     VECTOR_DE = 0,

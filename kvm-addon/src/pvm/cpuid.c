@@ -50,6 +50,23 @@ static const struct cpuid_own own_features[] = {
     {0x80000008, EBX, ~(BIT(0) | BIT(2) | BIT(9))},
 };
 
+/*
+ * What says that attacks by speculation do not work: no program executes while the guest's kernel
+ * is mapped, and no branch of the kernel is the processor's to predict. So kernels leave out what
+ * they would do about them, of which the thunks for returns and indirect branches cost most.
+ */
+static const struct cpuid_forced {
+    enum { OF_ANY, OF_AMD, OF_INTEL } vendor;
+    uint32_t function;
+    enum cpuid_register reg;
+    uint32_t bits;
+} forced_features[] = {
+    {OF_ANY, 7, EDX, BIT(29)},                   /* MSR_ARCH_CAPABILITIES: msrs.c */
+    {OF_INTEL, 7, EDX, BIT(26)},                 /* IBRS, for the kind that is set once */
+    {OF_AMD, 0x80000008, EBX, BIT(29)},          /* BTC_NO */
+    {OF_AMD, 0x80000021, EAX, BIT(8) | BIT(29)}, /* automatic IBRS, SRSO_NO */
+};
+
 /* Leaves that are not offered: MWAIT, power, performance counters, RDT, SGX, PT, AMX, SVM, SEV,
  * IBS. */
 static const uint32_t hidden_leaves[] = {
@@ -77,6 +94,22 @@ static bool is_hidden(uint32_t function)
             return true;
     }
     return false;
+}
+
+/* The vendor by the first letters of its name: "AuthenticAMD", its descendant "HygonGenuine". */
+static bool is_amd(uint32_t leaf_0_ebx)
+{
+    return leaf_0_ebx == 0x68747541 || leaf_0_ebx == 0x6f677948;
+}
+
+static void force_features(struct kvm_cpuid_entry2 *entry, bool amd)
+{
+    for (unsigned i = 0; i < sizeof forced_features / sizeof *forced_features; i++) {
+        const struct cpuid_forced *each = &forced_features[i];
+        bool applies = each->vendor == OF_ANY || (each->vendor == OF_AMD) == amd;
+        if (applies && each->function == entry->function && entry->index == 0)
+            *register_of(entry, each->reg) |= each->bits;
+    }
 }
 
 static void take_own_features(struct kvm_cpuid_entry2 *entry)
@@ -129,6 +162,7 @@ int cpuid_supported(const struct cpu *cpu, struct kvm_cpuid_entry2 *entries)
         if (is_hidden(entry.function) || entry.function == 0xd)
             continue;
         take_own_features(&entry);
+        force_features(&entry, is_amd(list.entries[0].ebx));
         if (entry.function == 1)
             entry.ecx |= SUPPORTED_X2APIC;
         if (entry.function == KVM_FEATURES_LEAF)
@@ -176,6 +210,7 @@ static void derive_allowed(struct cpu_cpuid *cpuid)
         {0x80000001, EDX, BIT(20), 0, EFER_NXE},
         {0x80000001, EDX, BIT(25), 0, EFER_FFXSR},
         {0x80000001, EDX, BIT(29), 0, EFER_LME | EFER_LMA},
+        {0x80000021, EAX, BIT(8), 0, EFER_AIBRSE},
     };
     cpuid->cr4_allowed = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE |
                          CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
@@ -231,8 +266,7 @@ int cpuid_set(struct cpu *cpu, const struct kvm_cpuid_entry2 *entries, unsigned 
         return -E2BIG;
     memcpy(cpuid->entries, entries, count * sizeof *entries);
     cpuid->count = count;
-    /* "AuthenticAMD" and its descendant "HygonGenuine", by the first letters, in EBX. */
-    cpuid->is_amd = feature(cpuid, 0, EBX) == 0x68747541 || feature(cpuid, 0, EBX) == 0x6f677948;
+    cpuid->is_amd = is_amd(feature(cpuid, 0, EBX));
     uint32_t bits = feature(cpuid, 0x80000008, EAX) & 0xff;
     cpuid->physical_bits = bits >= 32 && bits <= 52 ? bits : 36;
     cpu->engine->reserved_bits = 0x000fffffffffffffull & ~((1ull << cpuid->physical_bits) - 1);

@@ -246,11 +246,13 @@ unsigned decode(const uint8_t *bytes, unsigned offset, unsigned available, enum 
     if (d.truncated && !d.too_long)
         return 0;
     if (!handler && !d.lock && !d.too_long) {
-        int length = simd_decode(bytes, offset, available, mode, insn);
-        if (length >= 0) {
+        unsigned most = available < INSN_BYTES_MAX ? available : INSN_BYTES_MAX;
+        int length = simd_decode(bytes, offset, most, mode, insn);
+        if (length > 0 || (length == 0 && most < INSN_BYTES_MAX)) {
             *ends = false;
             return (unsigned)length;
         }
+        d.too_long = length == 0;
     }
     if (d.too_long)
         handler = op_too_long;

@@ -210,7 +210,7 @@ static const struct step writes[] = {
 static int try_steps(struct probe *probe, const struct step *steps, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        uint64_t value;
+        uint64_t value = 0;
         *quadword(probe, steps[i].gpa) = steps[i].entry;
         int error = steps[i].zap ? zap(probe, steps[i].zap) : 0;
         if (error == 0)

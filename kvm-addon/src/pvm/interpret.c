@@ -47,7 +47,7 @@ static bool must_leave(const struct cpu *cpu)
 {
     int32_t attention = __atomic_load_n(&cpu->attention, __ATOMIC_RELAXED);
     return (cpu->budget | attention) < 0 || cpu->interrupt_shadow || cpu->rflags & RFLAGS_TF ||
-           (cpu->interrupt_waits && cpu->rflags & RFLAGS_IF);
+           (cpu->interrupt_waits && cpu->rflags & RFLAGS_IF) || !(cpu->sregs.cr0 & CR0_PG);
 }
 
 static void run(struct cpu *cpu, struct insn *insn)
@@ -78,6 +78,8 @@ enum interpreted interpret(struct cpu *cpu)
     do {
         if (!is_ours(cpu))
             return not_ours(cpu);
+        /* As a jump: a SYSCALL may lead to itself. */
+        cpu->budget--;
         run(cpu, code_lookup(cpu, cpu->rip));
     } while (cpu->cpl == cpl && cpu->compat == compat && !must_leave(cpu));
     return INTERPRETED_ATTENTION;

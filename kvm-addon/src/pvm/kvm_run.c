@@ -72,7 +72,7 @@ void kvm_run_put_sregs(struct cpu *cpu)
     sregs->apic_base = apic_base;
     sregs->cr8 = cr8;
     sregs->cr4 &= CR4_FOR_KVM;
-    sregs->efer &= ~EFER_SCE;
+    sregs->efer &= EFER_LME | EFER_LMA | EFER_NXE;
     sregs->fs.base = cpu->segment_base[BASE_FS];
     sregs->gs.base = cpu->segment_base[BASE_GS];
     memset(sregs->interrupt_bitmap, 0, sizeof sregs->interrupt_bitmap);

@@ -7,16 +7,15 @@ void engine_memory_written(struct engine *engine, uint64_t gpa, uint64_t length)
 {
     if (length == 0 || !guest_memory_at(engine->memory, gpa, length))
         return;
-    /*
-     * Who decodes code or scans a table sets the frame's flag, then reads it; the writer wrote,
-     * then looks at the flag. One of both sees the other.
-     */
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     uint64_t last = (gpa + length - 1) >> 12;
     for (uint64_t number = gpa >> 12; number <= last; number++) {
         struct frame *frame = &engine->frames.of[number];
-        frame_set_flag(frame, FRAME_DIRTY);
-        if (__atomic_load_n(&frame->flags, __ATOMIC_SEQ_CST) & FRAME_TABLE)
+        /*
+         * Who decodes code or scans a table marks the frame, then reads it; the writer wrote, then
+         * (behind the barrier that a locked operation is) looks at the marks. One sees the other.
+         */
+        uint32_t flags = __atomic_fetch_or(&frame->flags, FRAME_DIRTY, __ATOMIC_SEQ_CST);
+        if (flags & FRAME_TABLE)
             tables_frame_written(engine, number);
         if (__atomic_load_n(&frame->code_cpus, __ATOMIC_SEQ_CST))
             safepoint_invalidate_code(engine, NULL, number);

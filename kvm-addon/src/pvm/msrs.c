@@ -19,6 +19,19 @@
 #define MSR_KVM_SYSTEM_TIME 0x12u
 #define MSR_KVM_SYSTEM_TIME_NEW 0x4b564d01u
 
+/*
+ * The processor is not affected by: RDCL (Meltdown), L1TF, SSB, MDS, TAA, stale data of MMIO, BHI,
+ * PBRSB, GDS, RFDS, ITS; and IBRS works all the time (cpuid.c says why). What is left of their
+ * controls does nothing.
+ */
+#define MSR_ARCH_CAPABILITIES 0x10au
+#define ARCH_CAPABILITIES                                                                          \
+    (1ull << 0 | 1ull << 1 | 1ull << 3 | 1ull << 4 | 1ull << 5 | 1ull << 6 | 1ull << 8 |           \
+     1ull << 13 | 1ull << 14 | 1ull << 15 | 1ull << 20 | 1ull << 24 | 1ull << 26 | 1ull << 27 |    \
+     1ull << 62)
+#define MSR_SPEC_CTRL 0x48u
+#define MSR_PRED_CMD 0x49u
+
 /* Supervisor state of XSAVES: there is none. */
 #define MSR_XSS 0xda0u
 
@@ -113,6 +126,10 @@ uint64_t msr_read(struct cpu *cpu, const struct insn *insn, uint32_t number)
         return kvm_run_sregs(cpu)->apic_base;
     case MSR_XSS:
         return 0;
+    case MSR_ARCH_CAPABILITIES:
+        return ARCH_CAPABILITIES;
+    case MSR_SPEC_CTRL:
+        return cpu->msrs->spec_ctrl;
     default:
         if (!msrs_kvm_get(cpu, number, &value))
             cpu_raise_error(cpu, insn, VECTOR_GP, 0);
@@ -202,8 +219,14 @@ void msr_write(struct cpu *cpu, const struct insn *insn, uint32_t number, uint64
         write_apic_base(cpu, insn, value);
         return;
     case MSR_XSS:
-        if (value)
+    case MSR_ARCH_CAPABILITIES:
+        if (value || number == MSR_ARCH_CAPABILITIES)
             cpu_raise_error(cpu, insn, VECTOR_GP, 0);
+        return;
+    case MSR_SPEC_CTRL:
+        cpu->msrs->spec_ctrl = value;
+        return;
+    case MSR_PRED_CMD:
         return;
     case MSR_TSC_DEADLINE:
         write_to_kvm(cpu, insn, number, value);

@@ -32,6 +32,7 @@ struct cpu_msrs {
     uint64_t sysenter_cs;
     uint64_t sysenter_esp;
     uint64_t sysenter_eip;
+    uint64_t spec_ctrl; /* without effect */
 };
 
 /* Where an MSR is kept here, or NULL. */

@@ -121,6 +121,22 @@ insn_handler *const exchange_mr[3][4] = ROWS_AT(exchange_mr);
 
 /* ---- CMPXCHG8B and CMPXCHG16B: always locked, they are rare without ---- */
 
+/* By value: a handler whose variables have addresses would not go on by a tail call. */
+struct pair {
+    bool equal;
+    uint64_t low;
+    uint64_t high;
+};
+
+static __attribute__((noinline)) struct pair compare_exchange16_slow(struct cpu *cpu,
+                                                                     struct insn *insn, uint64_t va)
+{
+    uint64_t old[2] = {cpu->r[REG_RAX], cpu->r[REG_RDX]};
+    const uint64_t value[2] = {cpu->r[REG_RBX], cpu->r[REG_RCX]};
+    bool equal = tlb_compare_exchange_16_slow(cpu, insn, va, old, value);
+    return (struct pair){equal, old[0], old[1]};
+}
+
 #define EXCHANGE_PAIRS(at, ...)                                                                    \
     HANDLER(compare_exchange8_##at)                                                                \
     {                                                                                              \
@@ -159,11 +175,10 @@ insn_handler *const exchange_mr[3][4] = ROWS_AT(exchange_mr);
                          : "b"(cpu->r[REG_RBX]), "c"(cpu->r[REG_RCX])                              \
                          : "memory");                                                              \
         } else {                                                                                   \
-            uint64_t old[2] = {low, high};                                                         \
-            const uint64_t value[2] = {cpu->r[REG_RBX], cpu->r[REG_RCX]};                          \
-            equal = tlb_compare_exchange_16_slow(cpu, insn, va, old, value);                       \
-            low = old[0];                                                                          \
-            high = old[1];                                                                         \
+            struct pair pair = compare_exchange16_slow(cpu, insn, va);                             \
+            equal = pair.equal;                                                                    \
+            low = pair.low;                                                                        \
+            high = pair.high;                                                                      \
         }                                                                                          \
         cpu->status &= ~STATUS_Z;                                                                  \
         if (equal) {                                                                               \

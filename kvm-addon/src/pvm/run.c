@@ -155,6 +155,13 @@ static enum progress attend(struct cpu *cpu)
     }
     if (attention & ATTENTION_RESET)
         look_for_reset(cpu);
+    if (attention & ATTENTION_ZAPS && !cpu->in_kvm) {
+        safepoint_exit(cpu);
+        enum kvm_entered entered = routine_zap(cpu);
+        safepoint_enter(cpu);
+        if (entered == KVM_REFUSED)
+            return PROGRESS_FAILED;
+    }
     if (cpu->in_kvm)
         cpu->loop->halted = false;
     else if (attention & ATTENTION_INTERRUPT && interrupts_wait(cpu) && !cpu->loop->halted)

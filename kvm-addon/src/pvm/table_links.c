@@ -57,7 +57,6 @@ bool tables_prepare(struct cpu *cpu, uint64_t gpa, const uint64_t *word,
     struct tables *tables = cpu->engine->tables;
     bool zaps = false;
     pthread_mutex_lock(&tables->lock);
-    tables->round++;
     uint64_t old = __atomic_load_n(word, __ATOMIC_SEQ_CST);
     uint64_t now = (old & ~change->mask) | change->value;
     if (pin(tables, cpu->index, gpa, old, now)) {

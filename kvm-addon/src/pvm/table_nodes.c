@@ -108,7 +108,6 @@ static struct table_node *add(struct tables *tables, uint32_t frame, unsigned le
         .clean = tables->native_count,
         .frame = frame,
         .next = *bucket,
-        .born = tables->round,
         .serial = ++tables->serial,
         .owner = owner,
         .level = (uint8_t)level,

@@ -24,9 +24,6 @@ static void scan(struct tables *tables, struct table_node *node)
         root_sync(tables, node->owner);
         return;
     }
-    /* KVM may have made a shadow of it since it was linked, and the shadow may be stale. */
-    if (node->born != tables->round && node_may_be_shadowed(tables, node))
-        zap_table(tables, node);
     if (node->level == 1)
         return;
     const uint64_t *table = table_at(tables, node);

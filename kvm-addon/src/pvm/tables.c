@@ -81,7 +81,6 @@ struct word_result tables_change(struct cpu *cpu, uint64_t gpa, uint64_t *word,
     struct word_result result = word_apply(word, change);
     if (result.now != result.old) {
         cpu->counters->table_writes++;
-        tables->round++;
         /* Nodes are only freed by node_work(): the chain stays as it is. */
         for (struct table_node *node = node_first(tables, frame); node;
              node = node_next(tables, node)) {
@@ -163,7 +162,6 @@ uint64_t tables_enter_native(struct cpu *cpu)
     if (!guest_memory_at(engine->memory, root, PAGE_SIZE))
         return 0;
     pthread_mutex_lock(&tables->lock);
-    tables->round++;
     links_unpin(tables, cpu->index);
     /* Shadows of what nobody tracks are still being made. */
     if (tables->unsure)

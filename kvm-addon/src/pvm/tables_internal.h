@@ -27,7 +27,6 @@ struct table_node {
         references; /* entries of scanned tables of the level above; 1 for a root in the pool */
     uint32_t next;  /* in its hash chain, or in the free list */
     uint32_t next_work;
-    uint32_t born;   /* tables.round */
     uint32_t serial; /* tells uses of this node apart */
     uint16_t owner;  /* the root slot that it belongs to; OWNER_SEVERAL */
     uint8_t level;
@@ -71,8 +70,7 @@ struct tables {
     uint32_t free_nodes;
     uint32_t *buckets;
     uint32_t bucket_mask;
-    uint32_t work;  /* nodes to be scanned or freed */
-    uint32_t round; /* counts changes and native runs */
+    uint32_t work; /* nodes to be scanned or freed */
     uint32_t serial;
     bool full; /* a table could not be tracked: start anew */
 

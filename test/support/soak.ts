@@ -1,0 +1,99 @@
+/** Runs the soak program (guest-programs/soak) as a guest's PID 1. */
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import {
+  BootMetrics,
+  bootMachine,
+  createLogger,
+  type MachineConfig,
+  type MachineEnd,
+} from '../../vmm/index.ts';
+import type { EngineTuning } from '../../vmm/kvm/vm.ts';
+import { packageRoot } from '../../vmm/util/package-root.ts';
+import { compileGuestProgram, initrdOf } from './initrd.ts';
+import { temporaryFolder } from './tsvm-process.ts';
+
+const SOURCES = join(packageRoot(), 'test/support/guest-programs/soak');
+
+/** The program in an initial RAM disk. */
+export function soakInitrd(test: TestContext): string {
+  const folder = temporaryFolder(test);
+  const sources = readdirSync(SOURCES).filter((name) => name.endsWith('.c'));
+  compileGuestProgram(
+    join(folder, 'soak'),
+    sources.map((name) => join(SOURCES, name)),
+  );
+  const initrd = join(folder, 'soak.cpio');
+  writeFileSync(initrd, initrdOf(join(folder, 'soak')));
+  return initrd;
+}
+
+export interface SoakOptions {
+  readonly kernelPath: string;
+  readonly initrdPath: string;
+  readonly cpus: number;
+  readonly rounds?: number;
+  /** Names of its parts; all of them when not given. */
+  readonly parts?: readonly string[];
+  /** Words for the kernel. */
+  readonly append?: string;
+  /** Only where the kernel-mode engine runs the guest. */
+  readonly tuning?: EngineTuning;
+  readonly memoryMiB?: number;
+}
+
+export interface SoakRun {
+  readonly end: MachineEnd;
+  readonly output: string;
+  /** What the program counted; undefined when it did not get that far. */
+  readonly failures: number | undefined;
+  readonly statistics: Readonly<Record<string, number>>;
+}
+
+/** Boots a machine with the program, and waits for its end. */
+export async function runSoak(options: SoakOptions): Promise<SoakRun> {
+  const { rounds = 1, parts = [], append = '', memoryMiB = 256 } = options;
+  const words = [`soak_rounds=${rounds}`, `soak_only=${parts.join(',')}`, append];
+  const config: MachineConfig = {
+    kernelPath: options.kernelPath,
+    initrdPath: options.initrdPath,
+    disks: [],
+    cmdline: undefined,
+    appendCmdline: words.join(' '),
+    cpus: options.cpus,
+    memoryBytes: memoryMiB * 2 ** 20,
+    acpi: true,
+    cpuMask: [],
+    engine: 'auto',
+    devicePath: '/dev/kvm',
+  };
+  let output = '';
+  const machine = await bootMachine(config, {
+    console: {
+      write: (bytes) => {
+        output += Buffer.from(bytes).toString('latin1');
+        return true;
+      },
+      onceDrained: () => Promise.resolve(),
+      startInput: () => {},
+      resumeInput: () => {},
+    },
+    logger: createLogger('error', () => {}),
+    metrics: new BootMetrics(),
+  });
+  try {
+    if (options.tuning !== undefined) machine.vm.tuneEngine(options.tuning);
+    machine.start();
+    const end = await machine.ended;
+    const [, failures] = /^soak: rounds=\d+ failures=(\d+)/m.exec(output) ?? [];
+    return {
+      end,
+      output,
+      failures: failures === undefined ? undefined : Number(failures),
+      statistics: machine.vm.statistics(),
+    };
+  } finally {
+    await machine.close();
+  }
+}
