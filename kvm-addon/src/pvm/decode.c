@@ -1,50 +1,48 @@
 /* Prefixes, ModRM, immediates: what all instructions share. Which they are is in the tables. */
 #include "decode.h"
 
+#include <string.h>
+
 #include "fpu.h"
 
-#define INSN_BYTES_MAX 15u
-
-uint8_t decode_byte(struct decoding *d)
+uint8_t decode_no_byte(struct decoding *d)
 {
-    if (d->at >= INSN_BYTES_MAX) {
+    if (d->at >= INSN_BYTES_MAX)
         d->too_long = true;
-        return 0;
-    }
-    if (d->at >= d->available) {
+    else
         d->truncated = true;
-        return 0;
-    }
-    return d->bytes[d->at++];
-}
-
-uint8_t decode_peek(const struct decoding *d)
-{
-    return d->at < d->available && d->at < INSN_BYTES_MAX ? d->bytes[d->at] : 0;
+    return 0;
 }
 
 int64_t decode_immediate(struct decoding *d, unsigned bytes)
 {
-    uint64_t value = 0;
-    for (unsigned i = 0; i < bytes; i++)
-        value |= (uint64_t)decode_byte(d) << 8 * i;
-    unsigned shift = 64 - 8 * bytes;
-    return (int64_t)(value << shift) >> shift;
-}
-
-uint8_t decode_register(const struct decoding *d, unsigned number, unsigned size)
-{
-    /* Without REX, 4 to 7 are AH, CH, DH, BH. */
-    if (size == 0 && !d->rex && number >= 4 && number < 8)
-        return (uint8_t)((number - 4) * 8 + 1);
-    return (uint8_t)(number * 8);
-}
-
-void decode_operands(const struct decoding *d, struct insn *insn, unsigned reg_size,
-                     unsigned rm_size)
-{
-    insn->reg = decode_register(d, d->reg, reg_size);
-    insn->rm = decode_register(d, d->rm, rm_size);
+    int8_t byte;
+    int16_t word;
+    int32_t dword;
+    int64_t qword;
+    const uint8_t *at = d->bytes + d->at;
+    if (d->limit - d->at < bytes) {
+        decode_no_byte(d);
+        /* Which of the two it is depends on all of its bytes. */
+        d->too_long = d->at + bytes > INSN_BYTES_MAX && d->limit == INSN_BYTES_MAX;
+        d->truncated = !d->too_long;
+        return 0;
+    }
+    d->at += bytes;
+    switch (bytes) {
+    case 1:
+        memcpy(&byte, at, 1);
+        return byte;
+    case 2:
+        memcpy(&word, at, 2);
+        return word;
+    case 4:
+        memcpy(&dword, at, 4);
+        return dword;
+    default:
+        memcpy(&qword, at, 8);
+        return qword;
+    }
 }
 
 static void decode_sib(struct decoding *d, struct insn *insn)
@@ -105,48 +103,63 @@ void decode_modrm(struct decoding *d, struct insn *insn)
         decode_memory(d, insn);
 }
 
+enum prefix { NO_PREFIX, OPERAND_SIZE, ADDRESS_SIZE, LOCK, REPEAT, FS, GS, OTHER_SEGMENT, REX };
+
+static const uint8_t prefixes[256] = {
+    [0x26] = OTHER_SEGMENT,
+    [0x2e] = OTHER_SEGMENT,
+    [0x36] = OTHER_SEGMENT,
+    [0x3e] = OTHER_SEGMENT,
+    [0x64] = FS,
+    [0x65] = GS,
+    [0x66] = OPERAND_SIZE,
+    [0x67] = ADDRESS_SIZE,
+    [0xf0] = LOCK,
+    [0xf2] = REPEAT,
+    [0xf3] = REPEAT,
+    [0x40 ... 0x4f] = REX,
+};
+
 /* Takes legacy prefixes and REX; returns the byte behind them. */
 static uint8_t decode_prefixes(struct decoding *d)
 {
     for (;;) {
         uint8_t byte = decode_byte(d);
-        switch (byte) {
-        case 0x66:
+        enum prefix prefix = prefixes[byte];
+        if (__builtin_expect(prefix == NO_PREFIX, 1) || (prefix == REX && !is_64(d)))
+            return byte;
+        /* REX counts directly before the opcode only. */
+        d->rex = 0;
+        switch (prefix) {
+        case REX:
+            d->rex = byte;
+            break;
+        case OPERAND_SIZE:
             d->operand16 = true;
             break;
-        case 0x67:
+        case ADDRESS_SIZE:
             d->address = true;
             break;
-        case 0xf0:
+        case LOCK:
             d->lock = true;
             break;
-        case 0xf2:
-        case 0xf3:
+        case REPEAT:
             d->repeat = byte;
             break;
-        case 0x64:
+        case FS:
             d->segment = BASE_FS;
             break;
-        case 0x65:
+        case GS:
             d->segment = BASE_GS;
             break;
-        case 0x26:
-        case 0x2e:
-        case 0x36:
-        case 0x3e:
+        case OTHER_SEGMENT:
             /* 64-bit mode has no such overrides; elsewhere these segments have base 0. */
             if (!is_64(d))
                 d->segment = BASE_NONE;
             break;
-        default:
-            if (is_64(d) && (byte & 0xf0) == 0x40) {
-                d->rex = byte;
-                continue;
-            }
-            return byte;
+        case NO_PREFIX:
+            break;
         }
-        /* REX counts directly before the opcode only. */
-        d->rex = 0;
     }
 }
 
@@ -238,7 +251,8 @@ static insn_handler *decode_opcode(struct decoding *d, struct insn *insn, bool *
 unsigned decode(const uint8_t *bytes, unsigned offset, unsigned available, enum decode_mode mode,
                 struct insn *insn, bool *ends)
 {
-    struct decoding d = {.bytes = bytes, .available = available, .mode = mode};
+    unsigned limit = available < INSN_BYTES_MAX ? available : INSN_BYTES_MAX;
+    struct decoding d = {.bytes = bytes, .limit = limit, .mode = mode};
     bool is_jump = false;
     *insn = (struct insn){.base = REG_ZERO * 8, .index = REG_ZERO * 8};
     insn_handler *handler = decode_opcode(&d, insn, &is_jump);
@@ -246,9 +260,8 @@ unsigned decode(const uint8_t *bytes, unsigned offset, unsigned available, enum 
     if (d.truncated && !d.too_long)
         return 0;
     if (!handler && !d.lock && !d.too_long) {
-        unsigned most = available < INSN_BYTES_MAX ? available : INSN_BYTES_MAX;
-        int length = simd_decode(bytes, offset, most, mode, insn);
-        if (length > 0 || (length == 0 && most < INSN_BYTES_MAX)) {
+        int length = simd_decode(bytes, offset, limit, mode, insn);
+        if (length > 0 || (length == 0 && limit < INSN_BYTES_MAX)) {
             *ends = false;
             return (unsigned)length;
         }

@@ -13,10 +13,10 @@
 /* An instruction on the way. */
 struct decoding {
     const uint8_t *bytes;
-    unsigned at;        /* bytes taken */
-    unsigned available; /* bytes there are */
-    bool truncated;     /* it goes on behind them */
-    bool too_long;      /* it has more than 15 bytes */
+    unsigned at;    /* bytes taken */
+    unsigned limit; /* bytes there are, of the 15 that there may be */
+    bool truncated; /* it goes on behind them */
+    bool too_long;  /* it has more than 15 bytes */
     enum decode_mode mode;
 
     uint8_t rex;
@@ -37,6 +37,8 @@ struct decoding {
     enum addressing addressing;
     bool ends; /* nothing runs straight on */
 };
+
+#define INSN_BYTES_MAX 15u
 
 #define REX_W 8u
 #define REX_R 4u
@@ -75,17 +77,39 @@ insn_handler *decode_0f38(struct decoding *d, struct insn *insn);
 /* `escape` is C4 or C5. */
 insn_handler *decode_vex(struct decoding *d, struct insn *insn, uint8_t escape);
 
-uint8_t decode_byte(struct decoding *d);
+/* Notes that the instruction goes on behind its bytes. Returns 0. */
+uint8_t decode_no_byte(struct decoding *d);
+
+static inline uint8_t decode_byte(struct decoding *d)
+{
+    return __builtin_expect(d->at < d->limit, 1) ? d->bytes[d->at++] : decode_no_byte(d);
+}
+
 /* The next byte, 0 when it is not there; not taken. */
-uint8_t decode_peek(const struct decoding *d);
-/* A little-endian number, sign-extended. */
+static inline uint8_t decode_peek(const struct decoding *d)
+{
+    return d->at < d->limit ? d->bytes[d->at] : 0;
+}
+
+/* A little-endian number of 1, 2, 4 or 8 bytes, sign-extended. */
 int64_t decode_immediate(struct decoding *d, unsigned bytes);
 void decode_modrm(struct decoding *d, struct insn *insn);
-/* Sets insn->reg and ->rm to registers of these sizes (log2 of bytes). */
-void decode_operands(const struct decoding *d, struct insn *insn, unsigned reg_size,
-                     unsigned rm_size);
-/* Offset of a register in struct cpu. */
-uint8_t decode_register(const struct decoding *d, unsigned number, unsigned size);
+
+/* Offset of a register in struct cpu. `size`: log2 of bytes. Without REX, 4 to 7 are AH, CH, DH,
+ * BH. */
+static inline uint8_t decode_register(const struct decoding *d, unsigned number, unsigned size)
+{
+    bool high = size == 0 && !d->rex && (number & ~3u) == 4;
+    return (uint8_t)(high ? (number - 4) * 8 + 1 : number * 8);
+}
+
+/* Sets insn->reg and ->rm to registers of these sizes. */
+static inline void decode_operands(const struct decoding *d, struct insn *insn, unsigned reg_size,
+                                   unsigned rm_size)
+{
+    insn->reg = decode_register(d, d->reg, reg_size);
+    insn->rm = decode_register(d, d->rm, rm_size);
+}
 
 static inline bool is_64(const struct decoding *d)
 {
