@@ -4,6 +4,7 @@ import { importArchive } from '../../container/import-archive.ts';
 import { withDefaultTag } from '../../container/reference.ts';
 import { expectOk, RegistryHttp } from '../../container/registry/registry-http.ts';
 import { TsvmError } from '../../errors.ts';
+import { fsPath } from '../../util/byte-names.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { interruptible } from '../image/interrupt.ts';
 import { applyChanges } from './config-changes.ts';
@@ -64,7 +65,7 @@ async function openSource(source: string, signal: AbortSignal): Promise<OpenedSo
     await expectOk(answer, url);
     return { bytes: answer.body, close: () => http.close() };
   }
-  const file = createReadStream(source, { highWaterMark: 2 ** 20 });
+  const file = createReadStream(fsPath(source), { highWaterMark: 2 ** 20 });
   await new Promise<void>((resolve, reject) => {
     file.once('ready', resolve).once('error', (cause) => {
       const missing = hasCode(cause, 'ENOENT');

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { TsvmError } from '../../errors.ts';
+import { printMessage } from '../standard-streams.ts';
 import { errorText } from './error-text.ts';
 import { UsageError, type Verb } from './verb.ts';
 import { type FoundVerb, findVerb, groupHelp } from './verbs.ts';
@@ -104,7 +105,7 @@ function report(error: unknown, found: FoundVerb, verb: Verb): number {
     return error.exitCode;
   }
   if (!(error instanceof TsvmError)) throw error;
-  process.stderr.write(`${errorText(error)}\n`);
+  printMessage(`${errorText(error)}\n`);
   return EXIT_FAILED;
 }
 

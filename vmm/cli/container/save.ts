@@ -3,6 +3,7 @@ import { open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { findImagesToSave, saveImages } from '../../container/archive/save.ts';
 import { TsvmError } from '../../errors.ts';
+import { fsPath } from '../../util/byte-names.ts';
 import { interruptible } from '../image/interrupt.ts';
 import { openStore } from './open-store.ts';
 import { text } from './option-values.ts';
@@ -66,7 +67,7 @@ async function writeToFile(
   const name = `.${basename(path)}.${randomBytes(6).toString('hex')}.partial`;
   const unseen = join(dirname(path), name);
   try {
-    const file = await open(unseen, 'wx', 0o600);
+    const file = await open(fsPath(unseen), 'wx', 0o600);
     try {
       for await (const piece of pieces) {
         signal.throwIfAborted();
@@ -76,9 +77,9 @@ async function writeToFile(
     } finally {
       await file.close();
     }
-    await rename(unseen, path);
+    await rename(fsPath(unseen), fsPath(path));
   } catch (error) {
-    await rm(unseen, { force: true });
+    await rm(fsPath(unseen), { force: true });
     if (!(error instanceof Error && 'syscall' in error)) throw error;
     throw new TsvmError('file-unreadable', `${path} cannot be written: ${error.message}`, {
       cause: error,

@@ -1,5 +1,6 @@
 import { type Command, CommanderError } from 'commander';
 import { TsvmError } from '../../errors.ts';
+import { printMessage } from '../standard-streams.ts';
 import { versionText } from '../version.ts';
 import { EXIT_COMPARE_NOT_OPENED, EXIT_DONE, EXIT_FAILED } from './exit-codes.ts';
 
@@ -142,11 +143,15 @@ export async function runImage(args: readonly string[]): Promise<number> {
     return code;
   } catch (error) {
     // Commander has printed its message; help comes this way too, with code 0.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_DONE : failed;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return EXIT_DONE;
+      // What an option says may be a format, without which no image can be opened.
+      return error.code === 'commander.invalidArgument' ? failed : EXIT_FAILED;
+    }
     if (!isHostError(error)) throw error;
     const advice =
       canAllow && 'code' in error && error.code === 'file-not-allowed' ? ' (--backing allow)' : '';
-    process.stderr.write(`tsvm image ${name}: ${error.message}${advice}\n`);
+    printMessage(`tsvm image ${name}: ${error.message}${advice}\n`);
     return failed;
   }
 }

@@ -3,6 +3,7 @@ import { addAbortSignal, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { TsvmError } from '../../errors.ts';
+import { fsPath } from '../../util/byte-names.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { formatSize } from '../../util/size.ts';
 import { decodeZstd, isZstd } from '../layer/zstd-frames.ts';
@@ -26,8 +27,8 @@ export async function openArchive(
   if (typeof input !== 'string') return await spooled(input, folders, signal);
   let fd: number;
   try {
-    if (statSync(input).isDirectory()) return new FolderSource(input);
-    fd = openSync(input, 'r');
+    if (statSync(fsPath(input)).isDirectory()) return new FolderSource(input);
+    fd = openSync(fsPath(input), 'r');
   } catch (error) {
     const reason = hasCode(error, 'ENOENT');
     const text = reason ? 'no such file or directory' : String(error);
@@ -39,7 +40,11 @@ export async function openArchive(
     if (compressionOf(start) === 'none') return new TarSource(fd);
   }
   closeSync(fd);
-  return await spooled(createReadStream(input, { highWaterMark: 2 ** 20 }), folders, signal);
+  return await spooled(
+    createReadStream(fsPath(input), { highWaterMark: 2 ** 20 }),
+    folders,
+    signal,
+  );
 }
 
 function compressionOf(start: Uint8Array): 'gzip' | 'zstd' | 'none' {

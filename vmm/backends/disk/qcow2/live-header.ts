@@ -8,6 +8,8 @@ export class LiveHeader {
   #current: Header;
   /** The size in the file, while it is not yet the one that is used here. */
   #oldSizeBytes: number | undefined;
+  /** The image had bitmaps, which its first change has made invalid. */
+  onBitmapsLost: (() => void) | undefined;
 
   constructor(file: ImageFile, header: Header) {
     this.#file = file;
@@ -26,7 +28,9 @@ export class LiveHeader {
   /** "Software that does not know a bit must clear it"; and bitmaps are not kept up to date here. */
   clearAutoclear(): void {
     if (!this.hasAutoclear) return;
+    const hadBitmaps = this.#current.bitmaps !== undefined;
     this.update({ unknownAutoclear: 0n, bitmapsConsistent: false, bitmaps: undefined });
+    if (hadBitmaps) this.onBitmapsLost?.();
   }
 
   /** "Dirty bit": refcounts may be wrong. Version 3 only. */
