@@ -8,6 +8,7 @@ import { convertBenchmarks } from './convert.ts';
 import { exitBenchmarks } from './exits.ts';
 import { hostText, measuredHost } from './host.ts';
 import { kernelBootBenchmark } from './kernel-boot.ts';
+import { linuxSpeedBenchmarks } from './linux-speed.ts';
 import { qcow2Benchmarks } from './qcow2.ts';
 import { promiseMissed, reportText } from './report.ts';
 import { residentMemoryBenchmark } from './resident-memory.ts';
@@ -30,6 +31,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     ...convertBenchmarks(workbench),
     residentMemoryBenchmark(workbench),
     kernelBootBenchmark(workbench),
+    ...linuxSpeedBenchmarks(workbench),
   ];
 }
 
