@@ -28,6 +28,7 @@ static const struct {
     {"halts", offsetof(struct cpu_counters, halts)},
     {"steps", offsetof(struct cpu_counters, steps)},
     {"legacySteps", offsetof(struct cpu_counters, legacy_steps)},
+    {"chipAccesses", offsetof(struct cpu_counters, chip_accesses)},
     {"simd", offsetof(struct cpu_counters, simd)},
     {"frameProtections", offsetof(struct cpu_counters, frame_protections)},
 };

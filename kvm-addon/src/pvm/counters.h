@@ -23,6 +23,7 @@ struct cpu_counters {
     uint64_t exceptions[32];
     uint64_t steps;
     uint64_t legacy_steps;         /* before long mode */
+    uint64_t chip_accesses;        /* to KVM's interrupt controllers and timer */
     uint64_t steps_by_opcode[512]; /* one-byte opcodes, then those of map 0F */
     uint64_t simd;                 /* vector and x87 instructions executed here */
     uint64_t fpu_failures;         /* KVM did not give or take FPU state */

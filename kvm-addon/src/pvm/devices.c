@@ -5,6 +5,7 @@
 #include "interrupts.h"
 #include "kicks.h"
 #include "kvm_run.h"
+#include "routines.h"
 #include "run.h"
 #include "safepoint.h"
 
@@ -67,10 +68,40 @@ static uint64_t bus_access(struct cpu *cpu, const struct insn *insn, enum bus_sp
     return value;
 }
 
+/* Back to the run loop, before the instruction: what KVM answered is to be looked at first. */
+static _Noreturn void leave_for_loop(struct cpu *cpu, const struct insn *insn)
+{
+    cpu_leave(cpu, insn, INTERPRETED_ATTENTION);
+}
+
+/* KVM's local APIC and IO-APIC have registers of 32 bits, of which parts can be read. */
+static uint64_t chip_read(struct cpu *cpu, const struct insn *insn, uint64_t gpa, unsigned size)
+{
+    unsigned shift = 8 * (gpa & 3);
+    uint32_t value = 0;
+
+    if (!routine_access_memory(cpu, gpa & ~3ull, false, &value))
+        leave_for_loop(cpu, insn);
+    uint64_t mask = size < 4 ? (1ull << 8 * size) - 1 : UINT32_MAX;
+    return value >> shift & mask;
+}
+
+/* Writes of other widths are ignored, as by KVM. */
+static void chip_write(struct cpu *cpu, const struct insn *insn, uint64_t gpa, unsigned size,
+                       uint64_t value)
+{
+    uint32_t data = (uint32_t)value;
+
+    if (size != 4 || gpa & 3)
+        return;
+    if (!routine_access_memory(cpu, gpa, true, &data))
+        leave_for_loop(cpu, insn);
+}
+
 uint64_t device_read(struct cpu *cpu, const struct insn *insn, uint64_t gpa, unsigned size)
 {
     if (is_lapic(cpu, gpa) || is_ioapic(gpa))
-        cpu_leave(cpu, insn, INTERPRETED_STEP);
+        return chip_read(cpu, insn, gpa, size);
     return bus_access(cpu, insn, BUS_MMIO, gpa, size, false, 0);
 }
 
@@ -78,29 +109,35 @@ void device_write(struct cpu *cpu, const struct insn *insn, uint64_t gpa, unsign
                   uint64_t value)
 {
     if (is_lapic(cpu, gpa)) {
-        interrupts_lapic_stepping(cpu, gpa & PAGE_OFFSET, value);
-        cpu_leave(cpu, insn, INTERPRETED_STEP);
-    }
-    if (is_ioapic(gpa))
-        cpu_leave(cpu, insn, INTERPRETED_STEP);
-    if (kicks_ring(&cpu->engine->kicks, gpa, size, value)) {
+        interrupts_lapic_writing(cpu, gpa & PAGE_OFFSET, value);
+        chip_write(cpu, insn, gpa, size, value);
+        interrupts_lapic_written(cpu, gpa & PAGE_OFFSET, value, false);
+    } else if (is_ioapic(gpa)) {
+        chip_write(cpu, insn, gpa, size, value);
+    } else if (kicks_ring(&cpu->engine->kicks, gpa, size, value)) {
         cpu->loop->user_was_useful = true;
-        return;
+    } else {
+        bus_access(cpu, insn, BUS_MMIO, gpa, size, true, value);
     }
-    bus_access(cpu, insn, BUS_MMIO, gpa, size, true, value);
+}
+
+static uint32_t port_access(struct cpu *cpu, const struct insn *insn, uint16_t port, unsigned size,
+                            bool is_write, uint32_t value)
+{
+    if (!is_chip_port(port))
+        return (uint32_t)bus_access(cpu, insn, BUS_PIO, port, size, is_write, value);
+    if (!routine_access_port(cpu, port, size, is_write, &value))
+        leave_for_loop(cpu, insn);
+    return value;
 }
 
 uint32_t port_read(struct cpu *cpu, const struct insn *insn, uint16_t port, unsigned size)
 {
-    if (is_chip_port(port))
-        cpu_leave(cpu, insn, INTERPRETED_STEP);
-    return (uint32_t)bus_access(cpu, insn, BUS_PIO, port, size, false, 0);
+    return port_access(cpu, insn, port, size, false, 0);
 }
 
 void port_write(struct cpu *cpu, const struct insn *insn, uint16_t port, unsigned size,
                 uint32_t value)
 {
-    if (is_chip_port(port))
-        cpu_leave(cpu, insn, INTERPRETED_STEP);
-    bus_access(cpu, insn, BUS_PIO, port, size, true, value);
+    port_access(cpu, insn, port, size, true, value);
 }

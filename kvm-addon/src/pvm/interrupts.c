@@ -197,26 +197,6 @@ void interrupts_lapic_written(struct cpu *cpu, uint32_t offset, uint64_t value, 
     }
 }
 
-void interrupts_lapic_stepping(struct cpu *cpu, uint32_t offset, uint64_t value)
-{
-    struct cpu_interrupts *interrupts = cpu->interrupts;
-
-    interrupts_lapic_writing(cpu, offset, value);
-    interrupts->steps = true;
-    interrupts->stepped_offset = offset;
-    interrupts->stepped_value = value;
-}
-
-void interrupts_lapic_stepped(struct cpu *cpu)
-{
-    struct cpu_interrupts *interrupts = cpu->interrupts;
-
-    if (!interrupts->steps)
-        return;
-    interrupts->steps = false;
-    interrupts_lapic_written(cpu, interrupts->stepped_offset, interrupts->stepped_value, false);
-}
-
 void interrupts_deadline_written(struct cpu *cpu, uint64_t deadline)
 {
     struct cpu_interrupts *interrupts = cpu->interrupts;

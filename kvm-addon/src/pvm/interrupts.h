@@ -38,9 +38,6 @@ struct cpu_interrupts {
     uint32_t lvt_timer;
     uint32_t divide;
     uint32_t icr_high;
-    bool steps;
-    uint32_t stepped_offset;
-    uint64_t stepped_value;
 };
 
 void interrupts_init(struct cpu *cpu);
@@ -51,14 +48,9 @@ void interrupts_restored(struct cpu *cpu, const struct kvm_lapic_state *lapic);
 void interrupts_raise(struct cpu *cpu);
 void interrupts_raise_all(struct engine *engine);
 
-/*
- * The guest writes a register of its local APIC: before KVM carries it out, and after. In xAPIC
- * mode KVM does that by a step, or natively: interrupts_lapic_stepped() follows it.
- */
+/* The guest writes a register of its local APIC: before KVM carries it out, and after. */
 void interrupts_lapic_writing(struct cpu *cpu, uint32_t offset, uint64_t value);
 void interrupts_lapic_written(struct cpu *cpu, uint32_t offset, uint64_t value, bool is_x2apic);
-void interrupts_lapic_stepping(struct cpu *cpu, uint32_t offset, uint64_t value);
-void interrupts_lapic_stepped(struct cpu *cpu);
 void interrupts_deadline_written(struct cpu *cpu, uint64_t deadline);
 void interrupts_set_tpr(struct cpu *cpu, uint64_t value);
 

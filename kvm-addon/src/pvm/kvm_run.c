@@ -205,4 +205,5 @@ void kvm_run_fail(struct cpu *cpu, const char *format, ...)
     va_end(arguments);
     snprintf(cpu->vcpu->failure, sizeof cpu->vcpu->failure, "vCPU %u cannot go on: %s",
              cpu->vcpu->index, reason);
+    cpu->loop->refused = true;
 }

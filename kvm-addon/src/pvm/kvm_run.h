@@ -29,8 +29,8 @@ void kvm_run_get_general(struct cpu *cpu);
 /*
  * The guest's own segments, descriptor tables and control registers into the page. What KVM alone
  * knows (APIC base, CR8) stays; CR4 loses what kvm-pvm may not accept and nothing here relies on;
- * so does EFER. Its SCE is clear, so that KVM's emulator never executes a SYSCALL of the guest (with 32-bit
- * targets it would run CPL 3's code at CPL 0).
+ * so does EFER. Its SCE is clear, so that KVM's emulator never executes a SYSCALL of the guest
+ * (with 32-bit targets it would run CPL 3's code at CPL 0).
  */
 void kvm_run_put_sregs(struct cpu *cpu);
 /* What one instruction, or the delivery of an event, can have changed of them. */

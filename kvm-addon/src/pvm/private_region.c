@@ -49,15 +49,24 @@ _Static_assert(MAPPED_END <= ROUTINES_ROOT, "tables are not mapped");
 #define VECTOR_BP 3
 #define VECTOR_OF 4
 
-#define HALT_OFFSET 0x10u
+#define ROUTINE_LENGTH 16u
+#define WINDOW_DEVICES 256u /* entries of the window's table: the zaps, then the vCPUs' devices */
 #define STACK_BOTTOM 0x200u /* of a vCPU's page: the TSS ends below */
+
+_Static_assert(PRIVATE_ZAPS_MAX <= WINDOW_DEVICES && WINDOW_DEVICES + CPU_PAGES_MAX <= ENTRIES,
+               "the window has room for all");
 
 /* mov %al, 0x1000(%rip), whose target is the same byte of the doorbell's page plus 6 */
 static const uint8_t shim_code[] = {0x88, 0x05, 0x00, 0x10, 0x00, 0x00};
 /* out %al, $port */
 static const uint8_t stub_code[] = {0xe6, PRIVATE_STUB_PORT};
 static const uint8_t done_code[] = {0xe6, PRIVATE_DONE_PORT};
-#define OPCODE_HLT 0xf4
+/* What a routine does before it is done; an empty one nothing. */
+static const uint8_t routine_code[PRIVATE_ZAP][4] = {
+    [PRIVATE_HALT] = {0xf4},  [PRIVATE_IN8] = {0xec},        [PRIVATE_IN16] = {0x66, 0xed},
+    [PRIVATE_IN32] = {0xed},  [PRIVATE_OUT8] = {0xee},       [PRIVATE_OUT16] = {0x66, 0xef},
+    [PRIVATE_OUT32] = {0xef}, [PRIVATE_LOAD] = {0x8b, 0x07}, [PRIVATE_STORE] = {0x89, 0x07},
+};
 
 uint64_t *private_region_root(const struct private_region *region, unsigned index)
 {
@@ -99,12 +108,7 @@ int private_region_stub_at(uint64_t rip)
 
 uint64_t private_region_routine(enum private_routine routine)
 {
-    static const uint32_t offsets[] = {
-        [PRIVATE_TAKE] = ROUTINES,
-        [PRIVATE_HALT] = ROUTINES + HALT_OFFSET,
-        [PRIVATE_ZAP] = ZAPS,
-    };
-    return PRIVATE_VA + offsets[routine];
+    return PRIVATE_VA + (routine == PRIVATE_ZAP ? ZAPS : ROUTINES + routine * ROUTINE_LENGTH);
 }
 
 uint64_t private_region_tss(unsigned cpu)
@@ -150,9 +154,13 @@ static void write_code(struct private_region *region)
         idt[2 * vector + 1] = PRIVATE_VA >> 32;
         memcpy(memory + STUBS + vector * PRIVATE_STUB_LENGTH, stub_code, sizeof stub_code);
     }
-    memcpy(memory + ROUTINES, done_code, sizeof done_code);
-    memory[ROUTINES + HALT_OFFSET] = OPCODE_HLT;
-    memcpy(memory + ROUTINES + HALT_OFFSET + 1, done_code, sizeof done_code);
+    for (unsigned routine = 0; routine < PRIVATE_ZAP; routine++) {
+        uint8_t *at = memory + ROUTINES + routine * ROUTINE_LENGTH;
+        const uint8_t *code = routine_code[routine];
+        while (*code)
+            *at++ = *code++;
+        memcpy(at, done_code, sizeof done_code);
+    }
     memcpy(memory + GDT, gdt, sizeof gdt);
     for (unsigned cpu = 0; cpu < CPU_PAGES_MAX; cpu++) {
         uint64_t rsp0 = private_region_stack(cpu);
@@ -252,6 +260,15 @@ void private_region_destroy(struct private_region *region)
 {
     munmap(region->memory, PRIVATE_REGION_SPAN);
     region->memory = NULL;
+}
+
+uint64_t private_region_map_device(struct private_region *region, unsigned cpu, uint64_t gpa)
+{
+    uint64_t *window = (uint64_t *)(region->memory + WINDOW_TABLE);
+    unsigned entry = WINDOW_DEVICES + cpu;
+
+    window[entry] = (gpa & PAGE_BASE) | PTE_WRITABLE | PTE_NO_EXECUTE;
+    return entry * PAGE_SIZE + (gpa & PAGE_OFFSET);
 }
 
 void private_region_set_zaps(struct private_region *region, const uint64_t *zaps, unsigned count)

@@ -76,7 +76,17 @@ int private_region_stub_at(uint64_t rip);
 enum private_routine {
     PRIVATE_TAKE, /* nothing: takes an interrupt that is pending */
     PRIVATE_HALT, /* HLT */
-    PRIVATE_ZAP,  /* what private_region_set_zaps() wrote */
+    /* IN and OUT: port in DX, data in AL, AX or EAX */
+    PRIVATE_IN8,
+    PRIVATE_IN16,
+    PRIVATE_IN32,
+    PRIVATE_OUT8,
+    PRIVATE_OUT16,
+    PRIVATE_OUT32,
+    /* a load and a store of 4 bytes: address in RDI, data in EAX */
+    PRIVATE_LOAD,
+    PRIVATE_STORE,
+    PRIVATE_ZAP, /* what private_region_set_zaps() wrote */
 };
 uint64_t private_region_routine(enum private_routine routine);
 /* The root table that routines run on. */
@@ -88,6 +98,11 @@ uint64_t private_region_stack(unsigned cpu);
 /* The stack's `count` quadwords from virtual address `rsp`. False when they are not all in it. */
 bool private_region_read_stack(const struct private_region *region, unsigned cpu, uint64_t rsp,
                                uint64_t *words, unsigned count);
+
+/*
+ * Maps the page of `gpa` for the routines of a vCPU, and returns the virtual address of `gpa`.
+ */
+uint64_t private_region_map_device(struct private_region *region, unsigned cpu, uint64_t gpa);
 
 /*
  * Writes the routine that zaps (tables.h): for each, a store of what is there already, 8 or 2 bytes

@@ -114,6 +114,34 @@ void routine_touch(struct cpu *cpu)
     run_undisturbed(cpu, PRIVATE_TAKE);
 }
 
+static bool access(struct cpu *cpu, enum private_routine routine, uint32_t *value)
+{
+    struct kvm_regs *regs = kvm_run_regs(cpu);
+
+    regs->rax = *value;
+    cpu->counters->chip_accesses++;
+    if (run_undisturbed(cpu, routine) != KVM_ENTERED)
+        return false;
+    *value = (uint32_t)regs->rax;
+    return true;
+}
+
+bool routine_access_port(struct cpu *cpu, uint16_t port, unsigned size, bool is_write,
+                         uint32_t *value)
+{
+    unsigned by_size = size == 1 ? 0 : size == 2 ? 1 : 2;
+
+    kvm_run_regs(cpu)->rdx = port;
+    return access(cpu, (is_write ? PRIVATE_OUT8 : PRIVATE_IN8) + by_size, value);
+}
+
+bool routine_access_memory(struct cpu *cpu, uint64_t gpa, bool is_write, uint32_t *value)
+{
+    kvm_run_regs(cpu)->rdi =
+        private_region_map_device(cpu->engine->private_region, cpu->index, gpa);
+    return access(cpu, is_write ? PRIVATE_STORE : PRIVATE_LOAD, value);
+}
+
 static void count_zaps(struct cpu_counters *counters, const uint64_t *zaps, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {

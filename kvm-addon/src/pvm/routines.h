@@ -33,6 +33,15 @@ bool arrivals_read(const struct cpu *cpu, struct arrivals *arrivals);
 enum kvm_entered routine_run(struct cpu *cpu, enum private_routine routine, bool interrupts,
                              struct arrivals *arrivals);
 
+/*
+ * Accesses one of KVM's chips. False: the vCPU cannot go on as it is (INIT came, or KVM refused):
+ * the run loop has to look.
+ */
+bool routine_access_port(struct cpu *cpu, uint16_t port, unsigned size, bool is_write,
+                         uint32_t *value);
+/* Four bytes at `gpa`. */
+bool routine_access_memory(struct cpu *cpu, uint64_t gpa, bool is_write, uint32_t *value);
+
 /* Enters KVM once, for what it does on the way in. */
 void routine_touch(struct cpu *cpu);
 

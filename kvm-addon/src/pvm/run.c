@@ -190,17 +190,9 @@ static enum progress continue_natively(struct cpu *cpu)
     return native_run(cpu);
 }
 
-/* The interpreter does not know the instruction, or it accesses one of KVM's chips. */
-static enum progress leave_to_kvm(struct cpu *cpu)
-{
-    enum progress progress = cpu->cpl == 3 ? continue_natively(cpu) : step_run(cpu);
-    interrupts_lapic_stepped(cpu);
-    return progress;
-}
-
 static enum progress act_on(struct cpu *cpu, enum interpreted why)
 {
-    if (why != INTERPRETED_NATIVE)
+    if (why != INTERPRETED_NATIVE && why != INTERPRETED_STEP)
         cpu->loop->has_doubted = false;
     switch (why) {
     case INTERPRETED_ATTENTION:
@@ -210,7 +202,7 @@ static enum progress act_on(struct cpu *cpu, enum interpreted why)
         return native_deliver(cpu, &cpu->exception);
     case INTERPRETED_STEP:
     case INTERPRETED_NATIVE:
-        return leave_to_kvm(cpu);
+        return cpu->cpl == 3 ? continue_natively(cpu) : step_run(cpu);
     case INTERPRETED_HALT:
         cpu->loop->halted = true;
         return PROGRESS;
@@ -279,6 +271,8 @@ static enum progress go_on(struct cpu *cpu)
 {
     struct cpu_run *loop = cpu->loop;
 
+    if (loop->refused)
+        return PROGRESS_FAILED;
     if (__atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST))
         return attend(cpu);
     if (cpu->in_kvm)

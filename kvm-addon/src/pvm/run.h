@@ -14,6 +14,7 @@ struct cpu_run {
     bool installed;       /* KVM has the SYSCALL shim in its MSRs (state.h) */
     bool halted;          /* HLT was executed, and nothing has ended it */
     bool nmi_arrived;     /* taken from KVM, not yet delivered */
+    bool refused;         /* KVM refused amid an instruction: see vcpu->failure */
     uint32_t spins;       /* cpu.spins when last looked at */
 
     /* A fault of a native run that the interpreter has its say on before it is delivered. */
