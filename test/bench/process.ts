@@ -53,6 +53,27 @@ export async function runProcess(command: Command): Promise<ProcessRun> {
   return { firstByteMs: output.firstByteMs, endMs, stdout: output.stdout };
 }
 
+export interface NotedRun {
+  /** Milliseconds from just before the fork until the output had the text. */
+  readonly notedMs: number;
+  readonly stdout: string;
+}
+
+/** Runs a program to its end, and notes when its output first has `text`. */
+export async function runNoting(command: Command, text: string): Promise<NotedRun> {
+  const { child, startMs, output } = start(command);
+  let notedMs: number | undefined;
+  child.stdout?.on('data', () => {
+    if (notedMs === undefined && output.stdout.includes(text))
+      notedMs = performance.now() - startMs;
+  });
+  const [code, signal] = await once(child, 'close');
+  if (code !== 0 || notedMs === undefined) {
+    throw failure(command, `ended with ${signal ?? code}`, output);
+  }
+  return { notedMs, stdout: output.stdout };
+}
+
 /** Runs a program until its output has `text`; then calls `look` with its pid, and ends it. */
 export async function runUntil<T>(
   command: Command,

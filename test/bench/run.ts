@@ -9,6 +9,7 @@ import { exitBenchmarks } from './exits.ts';
 import { hostText, measuredHost } from './host.ts';
 import { imageBenchmarks } from './images.ts';
 import { kernelBootBenchmark } from './kernel-boot.ts';
+import { linuxSpeedBenchmarks } from './linux-speed.ts';
 import { qcow2Benchmarks } from './qcow2.ts';
 import { promiseMissed, reportText } from './report.ts';
 import { residentMemoryBenchmark } from './resident-memory.ts';
@@ -32,6 +33,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     ...imageBenchmarks(workbench),
     residentMemoryBenchmark(workbench),
     kernelBootBenchmark(workbench),
+    ...linuxSpeedBenchmarks(workbench),
   ];
 }
 

@@ -83,7 +83,7 @@ test('a named pipe’s next reader gets the output from there on', async () => {
   const { stdout, stderr } = await runShell(
     `mkfifo log; ${BOOT} --append "tests=serial-flood count=100000000" --console file:log 2>err & vm=$!
      head -c 5000 log >/dev/null; sleep 1.5; head -c 5000 log | tail -1
-     kill -TERM $vm; wait $vm; cat err >&2`,
+     sleep 0.5; kill -TERM $vm; wait $vm; cat err >&2`,
   );
   assert.match(stdout, /^\d/);
   assert.match(stderr, /the reader of log has gone/);

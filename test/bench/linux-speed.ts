@@ -1,0 +1,146 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
+import { once } from '../../vmm/util/once.ts';
+import { compileGuestProgram, initrdOf } from '../support/initrd.ts';
+import type { Benchmark, Contestant } from './benchmark.ts';
+import { type Command, runNoting } from './process.ts';
+import type { Workbench } from './workbench.ts';
+
+const MEMORY_MIB = 128;
+/** What `linux-speed.c` prints first, and no kernel. */
+const BELL = '\x07';
+
+/** Seconds by the names of `linux-speed.c`, and `boot`: from exec to the first program. */
+type Figures = ReadonlyMap<string, number>;
+
+interface Files {
+  readonly kernel: string;
+  readonly initrd: string;
+}
+
+function makeFiles({ root }: Workbench): Files {
+  const guest = locateDefaultGuest();
+  if (guest === undefined) throw new Error('the default guest is not built: npm run setup');
+  const program = join(root, 'build', 'bench', 'linux-speed');
+  compileGuestProgram(program, [join(root, 'test', 'bench', 'linux-speed.c')]);
+  const initrd = `${program}.cpio`;
+  writeFileSync(initrd, initrdOf(program));
+  return { kernel: guest.kernelPath, initrd };
+}
+
+function tsvmCommand(workbench: Workbench, { kernel, initrd }: Files, cpus: number): Command {
+  return [
+    ...([workbench.tsvm, 'boot', '--kernel', kernel, '--initrd', initrd] as const),
+    ...['--memory', `${MEMORY_MIB}M`, '--cpus', `${cpus}`, '--console', 'stdio'],
+    ...['--disk', `${workbench.disk},ro,format=raw`],
+  ];
+}
+
+/** QEMU's translator: what a host without hardware virtualization has otherwise. */
+function tcgCommand({ disk }: Workbench, { kernel, initrd }: Files, cpus: number): Command {
+  const words =
+    'console=ttyS0 panic=-1 no_timer_check tsc=reliable 8250.nr_uarts=1 reboot=t speed_resets=1';
+  return [
+    ...(['qemu-system-x86_64', '-accel', 'tcg', '-machine', 'microvm,acpi=off'] as const),
+    ...['-cpu', 'max', '-m', `${MEMORY_MIB}`, '-smp', `${cpus}`, '-no-reboot', '-nodefaults'],
+    ...['-no-user-config', '-display', 'none', '-serial', 'stdio', '-kernel', kernel],
+    ...['-initrd', initrd, '-append', words, '-global', 'virtio-mmio.force-legacy=false'],
+    ...['-drive', `id=d,file=${disk},format=raw,if=none,readonly=on`],
+    ...['-device', 'virtio-blk-device,drive=d'],
+  ];
+}
+
+async function runGuest(command: Command): Promise<Figures> {
+  const { notedMs, stdout } = await runNoting(command, BELL);
+  const figures = new Map<string, number>([['boot', notedMs / 1000]]);
+  for (const [, name, value] of stdout.matchAll(/^speed ([a-z0-9-]+) ([0-9.]+)\r?$/gm)) {
+    if (name !== undefined) figures.set(name, Number(value));
+  }
+  if (!/^speed done/m.test(stdout)) {
+    const [failure] = /^speed failed.*$/m.exec(stdout) ?? [stdout.slice(-200)];
+    throw new Error(`the guest did not come to its end: ${failure}`);
+  }
+  return figures;
+}
+
+/** A VMM whose boots serve all benchmarks: the n-th sample of each is of the n-th boot. */
+class Guest {
+  readonly name: string;
+  readonly #command: () => Command;
+  readonly #boots: Promise<Figures>[] = [];
+
+  constructor(name: string, command: () => Command) {
+    this.name = name;
+    this.#command = command;
+  }
+
+  contestant(figure: string, scale: number): Contestant {
+    let samples = 0;
+    return {
+      name: this.name,
+      sample: async () => {
+        const index = samples++;
+        this.#boots[index] ??= runGuest(this.#command());
+        const value = (await this.#boots[index]).get(figure);
+        if (value === undefined) throw new Error(`no figure for ${figure}`);
+        return value * scale;
+      },
+    };
+  }
+}
+
+/** What is measured, in which unit, and how much of TCG's time it may take. */
+const MEASURES = [
+  { figure: 'boot', name: 'exec to the first program', unit: 's', scale: 1, atMost: 0.2 },
+  { figure: 'getppid', name: 'getppid', unit: 'us', scale: 1e6, atMost: 1 },
+  { figure: 'fork', name: 'fork, exit, wait', unit: 'ms', scale: 1e3, atMost: 0.7 },
+  { figure: 'exec', name: 'fork, exec of a static program', unit: 'ms', scale: 1e3, atMost: 0.6 },
+  { figure: 'fault-anonymous', name: 'page fault, new', unit: 'us', scale: 1e6, atMost: 0.4 },
+  { figure: 'fault-copy', name: 'page fault, copy on write', unit: 'us', scale: 1e6, atMost: 0.4 },
+  { figure: 'pipe-64k', name: '64 KiB through a pipe', unit: 'us', scale: 1e6, atMost: 0.1 },
+  { figure: 'ping-pong', name: 'ping-pong of two processes', unit: 'us', scale: 1e6, atMost: 0.3 },
+  { figure: 'compute', name: 'compute loop', unit: 'ns', scale: 1e9, atMost: 0.25 },
+  { figure: 'avx', name: 'AVX loop', unit: 'ns', scale: 1e9, atMost: 0.05 },
+  { figure: 'compute-32', name: '32-bit compute loop', unit: 'ns', scale: 1e9, atMost: 1 },
+  { figure: 'random-read', name: '4 KiB random read', unit: 'us', scale: 1e6, atMost: 0.5 },
+  { figure: 'sequential-read', name: '64 KiB of a file', unit: 'us', scale: 1e6, atMost: 0.5 },
+] as const;
+
+/** A guest's kernel and programs, against QEMU's translator with the same kernel and initrd. */
+export function linuxSpeedBenchmarks(workbench: Workbench): Benchmark[] {
+  const files = once(() => makeFiles(workbench));
+  const guest = (name: string, make: typeof tsvmCommand, cpus: number) =>
+    new Guest(name, () => make(workbench, files(), cpus));
+  const tsvm = guest('tsvm', tsvmCommand, 1);
+  const tcg = guest('qemu tcg', tcgCommand, 1);
+  const tsvmPair = guest('tsvm', tsvmCommand, 2);
+  const tcgPair = guest('qemu tcg', tcgCommand, 2);
+  const against = (atMost: number) =>
+    [{ of: 'tsvm', against: 'qemu tcg', as: 'ratio', atMost }] as const;
+  return [
+    ...MEASURES.map(
+      ({ figure, name, unit, scale, atMost }): Benchmark => ({
+        name: `linux: ${name}`,
+        unit,
+        slow: true,
+        contestants: [tsvm.contestant(figure, scale), tcg.contestant(figure, scale)],
+        comparisons: against(atMost),
+      }),
+    ),
+    {
+      name: 'linux: exec to the first program, 2 vCPUs',
+      unit: 's',
+      slow: true,
+      contestants: [tsvmPair.contestant('boot', 1), tcgPair.contestant('boot', 1)],
+      comparisons: against(0.25),
+    },
+    {
+      name: 'linux: work of two processes on 2 vCPUs, in that of one',
+      unit: 'x',
+      slow: true,
+      contestants: [tsvmPair.contestant('parallel', 1), tcgPair.contestant('parallel', 1)],
+      comparisons: [{ of: 'tsvm', as: 'value', atLeast: 1.7 }],
+    },
+  ];
+}
