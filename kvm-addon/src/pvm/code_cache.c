@@ -14,6 +14,7 @@
 #include "counters.h"
 #include "engine.h"
 #include "safepoint.h"
+#include "tlb.h"
 #include "walk.h"
 
 /* Generations that are left before their number would start anew. */
@@ -115,7 +116,7 @@ void code_flush_page(struct cpu *cpu, uint64_t va)
         struct code_tlb_entry *slot = &cpu->code_tlbs[user][va >> 12 & (CODE_TLB_ENTRIES - 1)];
         if (slot->tag == (va & PAGE_BASE))
             *slot = (struct code_tlb_entry){.tag = TLB_NO_TAG};
-        if (cpu->large_pages[va >> 63])
+        if (tlb_may_be_large(cpu, va))
             clear_tlb(cpu, user);
         else
             code_advance_generation(cpu, user);
@@ -264,7 +265,7 @@ struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip)
     if (tag >> 63 && !found.global)
         cpu->upper_half_nonglobal = true;
     if (found.span != PAGE_SIZE)
-        cpu->large_pages[tag >> 63] = true;
+        tlb_note_large_page(cpu, tag, found.span);
     if (!user && !(tag >> 63))
         code->supervisor_below = true;
     cpu->code_tlb[va >> 12 & (CODE_TLB_ENTRIES - 1)] =

@@ -64,6 +64,14 @@ struct code_tlb_entry {
     struct code_page *page;
 };
 
+/* Which large pages the TLBs may hold parts of: by a hash of their address, and whether any is of 1
+ * GiB. */
+#define LARGE_PAGE_BITS 2048u
+struct large_pages {
+    uint64_t bits[LARGE_PAGE_BITS / 64];
+    bool huge;
+};
+
 struct code_cache;
 struct engine;
 struct vcpu;
@@ -142,7 +150,8 @@ struct cpu {
     struct tlb_entry tlbs[TLB_MODES][TLB_ENTRIES];
     struct code_tlb_entry code_tlbs[2][CODE_TLB_ENTRIES];
     bool upper_half_nonglobal; /* the TLBs may hold non-global entries of the upper half */
-    bool large_pages[2];       /* and parts of large pages, of the lower and the upper half */
+    struct large_pages
+        large_pages[2]; /* that they may hold parts of, of the lower and upper half */
     struct code_cache *code;
 
     unsigned index;

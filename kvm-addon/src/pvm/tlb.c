@@ -52,7 +52,7 @@ struct access_part access_page(struct cpu *cpu, struct insn *insn, enum tlb_mode
     if (tag >> 63 && !found.global)
         cpu->upper_half_nonglobal = true;
     if (found.span != PAGE_SIZE)
-        cpu->large_pages[tag >> 63] = true;
+        tlb_note_large_page(cpu, tag, found.span);
 
     struct access_part part = {
         .at = page + (va & PAGE_OFFSET), .gpa = found.gpa, .size = size, .special = false};
@@ -89,7 +89,7 @@ void tlb_flush_all(struct cpu *cpu)
             clear_entry(cpu, &cpu->tlbs[mode][i]);
     code_flush_translations(cpu, CODE_FLUSH_ALL);
     cpu->upper_half_nonglobal = false;
-    cpu->large_pages[0] = cpu->large_pages[1] = false;
+    memset(cpu->large_pages, 0, sizeof(cpu->large_pages));
 }
 
 void tlb_flush_nonglobal(struct cpu *cpu)
@@ -107,17 +107,40 @@ void tlb_flush_nonglobal(struct cpu *cpu)
             clear_entry(cpu, &cpu->tlbs[TLB_SUPERVISOR_AC][i]);
     }
     code_flush_translations(cpu, CODE_FLUSH_LOWER_HALF);
-    cpu->large_pages[0] = false;
+    memset(&cpu->large_pages[0], 0, sizeof(cpu->large_pages[0]));
+}
+
+/* Kernels flush pages of 4 KiB one by one, a great many at their start, and all have large ones. */
+static unsigned large_page_hash(uint64_t va)
+{
+    return (va >> 21 ^ va >> 37) & (LARGE_PAGE_BITS - 1);
+}
+
+void tlb_note_large_page(struct cpu *cpu, uint64_t va, uint64_t span)
+{
+    struct large_pages *pages = &cpu->large_pages[va >> 63];
+    unsigned bit = large_page_hash(va);
+    if (span > 1u << 21)
+        pages->huge = true;
+    pages->bits[bit / 64] |= 1ull << bit % 64;
+}
+
+bool tlb_may_be_large(const struct cpu *cpu, uint64_t va)
+{
+    const struct large_pages *pages = &cpu->large_pages[va >> 63];
+    unsigned bit = large_page_hash(va);
+    return pages->huge || pages->bits[bit / 64] >> bit % 64 & 1;
 }
 
 void tlb_flush_page(struct cpu *cpu, uint64_t va)
 {
+    bool large = tlb_may_be_large(cpu, va);
     for (unsigned mode = 0; mode < TLB_MODES; mode++) {
         struct tlb_entry *slot = &cpu->tlbs[mode][va >> 12 & (TLB_ENTRIES - 1)];
         if (slot->read == (va & PAGE_BASE))
             clear_entry(cpu, slot);
         /* A large page goes as a whole, of which any part may be here. */
-        for (unsigned i = 0; cpu->large_pages[va >> 63] && i < TLB_ENTRIES; i++) {
+        for (unsigned i = 0; large && i < TLB_ENTRIES; i++) {
             struct tlb_entry *entry = &cpu->tlbs[mode][i];
             if (entry->read != TLB_NO_TAG && (entry->read ^ va) < entry->span)
                 clear_entry(cpu, entry);

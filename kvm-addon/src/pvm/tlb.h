@@ -91,6 +91,11 @@ void tlb_flush_nonglobal(struct cpu *cpu);
 /* INVLPG: all of the page, also where it is a large one. */
 void tlb_flush_page(struct cpu *cpu, uint64_t va);
 
+/* For fills: a part of a page of `span` bytes, which is more than 4 KiB, is in a TLB now. */
+void tlb_note_large_page(struct cpu *cpu, uint64_t va, uint64_t span);
+/* Whether that may be so for the page at `va`. */
+bool tlb_may_be_large(const struct cpu *cpu, uint64_t va);
+
 /* For safepoint.c: write entries of a frame (and this CPU's bit in its write_cpus), or of all. */
 void tlb_drop_frame_writes(struct cpu *cpu, uint64_t frame);
 void tlb_drop_writes(struct cpu *cpu);
