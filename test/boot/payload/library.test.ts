@@ -100,6 +100,31 @@ test('a paused machine stands still, and goes on where it stood', async () => {
   );
 });
 
+test('the vCPUs of a paused machine are read and set, and it goes on where it stood', async () => {
+  const { machine, output } = await boot({
+    ...CONFIG,
+    appendCmdline: 'tests=smp,serial-flood cpus=2 count=2000',
+  });
+  machine.start();
+  for (let pauses = 0; pauses < 20 && machine.state === 'running'; pauses++) {
+    await tick(2 * pauses);
+    if (machine.state !== 'running') break;
+    await machine.pause();
+    for (let cpu = 0; cpu < CONFIG.cpus; cpu++) {
+      const kinds = ['sregs', 'xsave', 'lapic', 'events', 'mp-state', 'debugregs', 'regs'] as const;
+      const state = kinds.map((kind) => [kind, machine.vm.getState(cpu, kind)] as const);
+      for (const [kind, bytes] of state) machine.vm.setState(cpu, kind, bytes);
+      for (const [kind, bytes] of state) {
+        assert.deepEqual(machine.vm.getState(cpu, kind), bytes, kind);
+      }
+    }
+    machine.resume();
+  }
+  assert.equal((await machine.ended).reason, 'poweroff');
+  await machine.close();
+  assert.match(output(), /^done passed=2 failed=0/m);
+});
+
 test('two machines at once do not know each other', async () => {
   const first = await boot();
   const second = await boot({ ...CONFIG, appendCmdline: 'tests=cpuid' });

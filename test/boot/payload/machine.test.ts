@@ -1,7 +1,9 @@
 /** vCPUs and memory as a guest finds them. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { PAYLOAD, runPayload, runTsvm } from '../../support/tsvm-process.ts';
+import { PAYLOAD, runPayload, runTsvm, temporaryFolder } from '../../support/tsvm-process.ts';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
@@ -30,5 +32,18 @@ test('the ACPI tables are found, and a power-off by them ends with code 0', asyn
   const args = ['boot', '--kernel', PAYLOAD, '--cpus', '2', '--append', words];
   const { code, stdout } = await runTsvm(args);
   assert.match(stdout, /^done passed=3 failed=0 skipped=0/m, stdout);
+  assert.equal(code, 0);
+});
+
+test('KVM’s emulator runs on kvm-pvm what the interpreter runs', async (t) => {
+  const metrics = join(temporaryFolder(t), 'metrics.json');
+  const options = ['--engine', 'emulator', '--cpus', '2', '--metrics', metrics];
+  const words = 'tests=memory,acpi,cpuid,smp,serial-flood cpus=2 count=10';
+  const { code, stdout, stderr } = await runTsvm(
+    ['boot', '--kernel', PAYLOAD, '--append', words].concat(options),
+  );
+  if (stderr.includes('needs no engine')) return t.skip('this host has VT-x or AMD-V');
+  assert.match(readFileSync(metrics, 'utf8'), /"kernelMode": "emulator"/);
+  assert.match(stdout, /^done passed=5 failed=0/m, stdout);
   assert.equal(code, 0);
 });
