@@ -13,6 +13,7 @@ import { linuxSpeedBenchmarks } from './linux-speed.ts';
 import { qcow2Benchmarks } from './qcow2.ts';
 import { promiseMissed, reportText } from './report.ts';
 import { residentMemoryBenchmark } from './resident-memory.ts';
+import { sparseBenchmarks } from './sparse.ts';
 import { startUpBenchmark } from './start-up.ts';
 import { openWorkbench, type Workbench } from './workbench.ts';
 
@@ -30,6 +31,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     ...blockBenchmarks(workbench),
     ...qcow2Benchmarks(workbench),
     ...convertBenchmarks(workbench),
+    ...sparseBenchmarks(workbench),
     ...imageBenchmarks(workbench),
     residentMemoryBenchmark(workbench),
     kernelBootBenchmark(workbench),

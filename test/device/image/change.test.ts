@@ -1,9 +1,11 @@
 /** The verbs that change images: create, resize, snapshot, commit, rebase, bench; and compare. */
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { after, beforeEach, test } from 'node:test';
 import { openHostFile } from '../../../vmm/backends/disk/host-file.ts';
 import { hostFiles } from '../../../vmm/kvm/disk.ts';
+import { TSVM } from '../../support/tsvm-process.ts';
 import { ImageFolder } from './image-fixtures.ts';
 
 const folder = new ImageFolder();
@@ -223,4 +225,35 @@ test('verbs and help', async () => {
   const { code, stderr } = await folder.tsvm(['dance']);
   assert.equal(code, 1);
   assert.match(stderr, /no "dance"/);
+});
+
+test('a resize that fails on a full disk leaves the size and the space that there was', async (test) => {
+  if (process.getuid?.() !== 0) return test.skip('mounting is for root');
+  mkdirSync(folder.file('full'), { recursive: true });
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'none', folder.file('full')]);
+  test.after(() => execFileSync('umount', [folder.file('full')]));
+  for (const format of ['qcow2', 'raw']) {
+    for (const preallocation of ['falloc', 'full']) {
+      const name = `full/${format}-${preallocation}`;
+      await folder.qemuOutput('create', '-q', '-f', format, `%${name}`, '1M');
+      const usedBefore = statSync(folder.file(name)).blocks;
+      const resize = ['resize', '-f', format, '--preallocation', preallocation, `%${name}`, '20M'];
+      const { code, stderr } = await folder.tsvm(resize);
+      assert.equal(code, 1, stderr);
+      assert.match(stderr, /no space left on device.*free some space/i);
+      assert.match(await folder.qemuOutput('info', '-f', format, `%${name}`), /\(1048576 bytes\)/);
+      const grownBytes = (statSync(folder.file(name)).blocks - usedBefore) * 512;
+      assert.ok(grownBytes <= 256 * 1024, `${name}: ${grownBytes} bytes are still used`);
+      if (format === 'qcow2') await folder.qemuOutput('check', '-q', '-f', 'qcow2', `%${name}`);
+      rmSync(folder.file(name));
+    }
+  }
+});
+
+test('what a new file lacks is told by the name that it will have', async () => {
+  const create = 'ulimit -f 4096; exec "$0" image create -f raw "$1" 10M';
+  const args = ['-c', create, TSVM, folder.file('limited.raw')];
+  const { stderr } = spawnSync('bash', args, { encoding: 'utf8' });
+  assert.match(stderr, /limited\.raw.*ulimit -f/);
+  assert.doesNotMatch(stderr, /partial/);
 });

@@ -4,13 +4,13 @@ import type { Header } from '../../backends/disk/qcow2/header.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import { upgradedHeader } from '../../backends/disk/qcow2/upgrade.ts';
 import { TsvmError } from '../../errors.ts';
-import { collect } from '../boot-options.ts';
 import { backingChoice, warnOfContent } from './backing-choice.ts';
 import { type ChainVerbOptions, chainVerb, withProgress } from './chain-verb.ts';
 import { asksForHelp, type CreationOptions, parseCreationOptions } from './creation-options.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { changeHeader } from './header-change.ts';
 import { withImages } from './images.ts';
+import { optionList } from './option-values.ts';
 import type { SettleExit } from './run-image.ts';
 
 interface AmendOptions extends ChainVerbOptions {
@@ -33,7 +33,7 @@ Examples:
 
 export function amendCommand(settle: SettleExit): Command {
   return chainVerb(settle, amend)
-    .requiredOption('-o <options>', 'NAME=VALUE, separated by commas', collect(String), [])
+    .addOption(optionList('NAME=VALUE, separated by commas'))
     .addHelpText('after', HELP);
 }
 

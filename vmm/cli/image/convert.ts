@@ -16,7 +16,6 @@ import { openSnapshot, type SnapshotSelector } from '../../backends/disk/tools/s
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
 import { Pace } from '../../util/pace.ts';
-import { collect } from '../boot-options.ts';
 import { openProgress } from '../progress.ts';
 import { backingChoice, headerName, warnOfContent } from './backing-choice.ts';
 import { asksForHelp, creationOptionsHelp, parseCreationOptions } from './creation-options.ts';
@@ -32,6 +31,7 @@ import {
   type CacheMode,
   cacheOption,
   formatOption,
+  optionList,
   parseNumber,
   parseSizeValue,
   progressOption,
@@ -84,7 +84,7 @@ export function convertCommand(settle: SettleExit): Command {
     .addOption(formatOption('-f', 'the format of what is read'))
     .addOption(imageOptsOption())
     .addOption(formatOption('-O', 'the format of what is written'))
-    .option('-o <options>', 'NAME=VALUE of the new image, separated by commas', collect(String), [])
+    .addOption(optionList('NAME=VALUE of the new image, separated by commas'))
     .option('-c', 'compresses')
     .addOption(
       new Option('--compress-type <kind>', 'compresses, with this').choices(['zlib', 'zstd']),

@@ -5,7 +5,6 @@ import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import { contentBytes } from '../../backends/disk/tools/measure.ts';
 import { openSnapshot, type SnapshotSelector } from '../../backends/disk/tools/snapshot-view.ts';
 import { TsvmError } from '../../errors.ts';
-import { collect } from '../boot-options.ts';
 import { parseSnapshotSelector } from './convert.ts';
 import { type CreationOptions, parseCreationOptions } from './creation-options.ts';
 import { EXIT_DONE } from './exit-codes.ts';
@@ -16,6 +15,7 @@ import {
   type BackingPolicy,
   backingPolicyOption,
   formatOption,
+  optionList,
   outputOption,
   parseSizeValue,
   unlockedOption,
@@ -54,7 +54,7 @@ export function measureCommand(settle: SettleExit): Command {
     .addOption(formatOption('-f', 'its format'))
     .addOption(imageOptsOption())
     .addOption(formatOption('-O', 'the format of what is written').default('raw'))
-    .option('-o <options>', 'NAME=VALUE of the new image, separated by commas', collect(String), [])
+    .addOption(optionList('NAME=VALUE of the new image, separated by commas'))
     .option('--size <bytes>', 'of a new disk, in place of an image', parseSizeValue)
     .option('-l <snapshot>', 'measures a snapshot: an id, or a name', parseSnapshotSelector)
     .addOption(outputOption())

@@ -70,7 +70,6 @@ export class NewFile {
     const target = hostCall(path, () => resolveTarget(path));
     this.#path = target.path;
     const stats = hostCall(path, () => statSync(fsPath(this.#path), { throwIfNoEntry: false }));
-    // A file that is in use, or may not be written, is not replaced either.
     if (stats === undefined) {
       this.#unseen = openUnseen(this.#path, hostFiles);
       this.file = this.#unseen;
@@ -198,7 +197,9 @@ function openUnseen(path: string, hostFiles: HostFiles): UnseenFile {
   removePartialFiles(folder, hostFiles);
   const partialPath = join(folder, partialName());
   try {
-    return new UnseenFile(partialPath, createFile(partialPath, hostFiles), false, hostFiles);
+    const opened = createFile(partialPath, hostFiles);
+    // The hidden name tells nobody anything.
+    return new UnseenFile(partialPath, opened, false, hostFiles, path);
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
     throw cannotBeMade(path, cause ?? error);

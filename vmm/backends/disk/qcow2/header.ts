@@ -101,7 +101,7 @@ export function parseHeader(file: ImageFile): Header {
   file.readSync(0, start);
   const startView = viewOf(start);
   if (fileBytes < V2_HEADER_BYTES || startView.getUint32(HeaderField.magic) !== QCOW2_MAGIC) {
-    return fail('not a qcow2 image; say format=raw if it is a raw disk');
+    return fail('not a qcow2 image; if it is a raw disk, give its format as raw');
   }
   const version = startView.getUint32(HeaderField.version);
   if (version !== 2 && version !== 3) {
