@@ -32,7 +32,9 @@
 #define G ENTRY_GLOBAL
 #define NX ENTRY_NO_EXECUTE
 
+#ifndef FAKE_MEMORY
 #define FAKE_MEMORY (16u << 20)
+#endif
 #define FAKE_ROOT 0x1000u
 #define FAKE_DEVICE 0xd0000000ull
 #define FAKE_REGION 0xd8000000ull
@@ -46,16 +48,18 @@ struct fake {
     uint64_t next_table; /* page tables come from here */
 };
 
-static uint64_t fake_device[8];
+/* Its bytes come again and again in the address space. */
+static uint8_t fake_device[64];
 static unsigned fake_device_writes;
 
 uint64_t device_read(struct cpu *cpu, const struct insn *insn, uint64_t gpa, unsigned size)
 {
     (void)cpu;
     (void)insn;
-    uint64_t value;
-    memcpy(&value, (const uint8_t *)fake_device + (gpa & 31), 8);
-    return size == 8 ? value : value & ((1ull << 8 * size) - 1);
+    uint64_t value = 0;
+    for (unsigned i = 0; i < size; i++)
+        value |= (uint64_t)fake_device[(gpa + i) % sizeof(fake_device)] << 8 * i;
+    return value;
 }
 
 void device_write(struct cpu *cpu, const struct insn *insn, uint64_t gpa, unsigned size,
@@ -63,7 +67,8 @@ void device_write(struct cpu *cpu, const struct insn *insn, uint64_t gpa, unsign
 {
     (void)cpu;
     (void)insn;
-    memcpy((uint8_t *)fake_device + (gpa & 31), &value, size);
+    for (unsigned i = 0; i < size; i++)
+        fake_device[(gpa + i) % sizeof(fake_device)] = (uint8_t)(value >> 8 * i);
     fake_device_writes++;
 }
 
