@@ -143,10 +143,13 @@ void NativeVm::destroy()
     if (!open_)
         return;
     open_ = false;
-    vcpu_group_destroy(&group_);
+    // First what device threads reach the engine and its vCPUs by.
     for (struct interrupt_line *line : lines_)
         interrupt_line_set_raise(line, nullptr, nullptr, 0);
     lines_.clear();
+    if (engine_)
+        guest_memory_watch(memory_->memory(), nullptr, nullptr);
+    vcpu_group_destroy(&group_);
     destroy_vm();
     wake_->close();
 }

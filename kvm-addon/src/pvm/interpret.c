@@ -20,9 +20,11 @@ static bool is_flat_or_null(const struct kvm_segment *segment)
     return segment->unusable || is_flat(segment);
 }
 
-static bool has_known_segments(const struct cpu *cpu)
+bool interpret_knows_segments(const struct cpu *cpu)
 {
     const struct kvm_sregs *sregs = &cpu->sregs;
+    if (!cpu->compat)
+        return true;
     return is_flat(&sregs->cs) && sregs->cs.db && is_flat(&sregs->ss) && sregs->ss.db &&
            is_flat_or_null(&sregs->ds) && is_flat_or_null(&sregs->es);
 }
@@ -35,7 +37,7 @@ static bool checks_alignment(const struct cpu *cpu)
 
 static bool is_ours(const struct cpu *cpu)
 {
-    return !checks_alignment(cpu) && (!cpu->compat || has_known_segments(cpu));
+    return !checks_alignment(cpu) && interpret_knows_segments(cpu);
 }
 
 static enum interpreted not_ours(const struct cpu *cpu)

@@ -21,6 +21,9 @@ enum interpreted interpret(struct cpu *cpu);
  */
 enum interpreted interpret_once(struct cpu *cpu);
 
+/* Whether the code is 64-bit, or 32-bit with segments as programs of today have them. */
+bool interpret_knows_segments(const struct cpu *cpu);
+
 enum decode_mode { DECODE_64, DECODE_COMPAT32 };
 
 /*

@@ -17,7 +17,10 @@
 #include "walk.h"
 
 #define MSR_KVM_SYSTEM_TIME 0x12u
+#define MSR_KVM_FIRST 0x4b564d00u
+#define MSR_KVM_WALL_CLOCK_NEW 0x4b564d00u
 #define MSR_KVM_SYSTEM_TIME_NEW 0x4b564d01u
+#define MSR_KVM_LAST 0x4b564dffu
 
 /*
  * The processor is not affected by: RDCL (Meltdown), L1TF, SSB, MDS, TAA, stale data of MMIO, BHI,
@@ -187,8 +190,17 @@ static void write_x2apic(struct cpu *cpu, const struct insn *insn, uint32_t numb
     interrupts_lapic_written(cpu, offset, value, true);
 }
 
+/* KVM's own: of those that CPUID does not offer, some would make it meddle with runs of ours. */
+static bool is_hidden(uint32_t number)
+{
+    return number >= MSR_KVM_FIRST && number <= MSR_KVM_LAST && number != MSR_KVM_WALL_CLOCK_NEW &&
+           number != MSR_KVM_SYSTEM_TIME_NEW;
+}
+
 static void write_to_kvm(struct cpu *cpu, const struct insn *insn, uint32_t number, uint64_t value)
 {
+    if (is_hidden(number))
+        cpu_raise_error(cpu, insn, VECTOR_GP, 0);
     if (!msrs_kvm_set(cpu, number, value))
         cpu_raise_error(cpu, insn, VECTOR_GP, 0);
     /* KVM fills the clock's page in when it next enters the guest, which would be too late. */

@@ -195,19 +195,30 @@ static enum progress arrive(struct cpu *cpu, const struct arrivals *arrivals)
     return progress;
 }
 
+static bool is_device_exit(const struct cpu *cpu)
+{
+    return cpu->run->exit_reason == KVM_EXIT_MMIO || cpu->run->exit_reason == KVM_EXIT_IO;
+}
+
 /* A program that KVM emulates an instruction of accesses a device. */
 static enum progress device(struct cpu *cpu)
 {
-    safepoint_exit(cpu);
-    enum progress progress = vcpu_serve_device(cpu->vcpu) ? PROGRESS : PROGRESS_STOPPED;
-    safepoint_enter(cpu);
+    enum kvm_entered entered = KVM_ENTERED;
+    bool completed = true;
 
     cpu->loop->user_was_useful = true;
-    if (kvm_run_enter(cpu, KVM_ENTER_COMPLETE) == KVM_REFUSED)
+    safepoint_exit(cpu);
+    /* An access of more than 8 bytes comes in parts. */
+    while (entered == KVM_ENTERED && completed && is_device_exit(cpu)) {
+        completed = vcpu_serve_device(cpu->vcpu);
+        entered = kvm_run_enter(cpu, KVM_ENTER_COMPLETE);
+    }
+    safepoint_enter(cpu);
+    if (entered == KVM_REFUSED)
         return PROGRESS_FAILED;
     if (!cpu->in_kvm)
         get_state(cpu);
-    return progress;
+    return completed ? PROGRESS : PROGRESS_STOPPED;
 }
 
 /*

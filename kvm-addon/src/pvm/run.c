@@ -6,7 +6,6 @@
 #include "../vcpu/vcpu.h"
 #include "arch.h"
 #include "counters.h"
-#include "descriptor.h"
 #include "engine.h"
 #include "interpret.h"
 #include "interrupts.h"
@@ -25,22 +24,6 @@
 static bool can_interrupt(const struct cpu *cpu)
 {
     return cpu->rflags & RFLAGS_IF && !cpu->interrupt_shadow;
-}
-
-/* The interpreter knows 64-bit code, and 32-bit code with flat segments. */
-static bool is_flat(const struct kvm_segment *segment)
-{
-    return segment->unusable || (segment->base == 0 && segment->limit == UINT32_MAX);
-}
-
-static bool can_interpret(const struct cpu *cpu)
-{
-    const struct kvm_sregs *sregs = &cpu->sregs;
-
-    if (!cpu->compat)
-        return true;
-    return sregs->cs.db && is_flat(&sregs->cs) && is_flat(&sregs->ss) && is_flat(&sregs->ds) &&
-           is_flat(&sregs->es);
 }
 
 static enum progress deliver_interrupt(struct cpu *cpu, unsigned vector)
@@ -184,7 +167,7 @@ static enum progress continue_natively(struct cpu *cpu)
         return native_deliver(cpu, &loop->doubted);
     }
     /* The upper half is not mapped in native runs. */
-    if (cpu->rip >> 63 || !can_interpret(cpu))
+    if (cpu->rip >> 63 || !interpret_knows_segments(cpu))
         return step_run(cpu);
     loop->user_budget = cpu->engine->user_budget;
     return native_run(cpu);
@@ -287,7 +270,7 @@ static enum progress go_on(struct cpu *cpu)
         return state_hand_over(cpu) < 0 ? PROGRESS_FAILED : PROGRESS;
     if (cpu->interrupt_waits && can_interrupt(cpu))
         return take_interrupt(cpu);
-    if (!can_interpret(cpu))
+    if (!interpret_knows_segments(cpu))
         return step_run(cpu);
     if (loop->slice <= 0)
         next_slice(cpu);

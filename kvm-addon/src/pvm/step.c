@@ -92,9 +92,17 @@ static enum progress undefined(struct cpu *cpu, uint64_t rip)
     return native_deliver(cpu, &(struct cpu_exception){.vector = VECTOR_UD});
 }
 
+/* KVM hides the TF that it steps by, and the guest's with it. */
+static enum progress single_step(struct cpu *cpu)
+{
+    cpu->rflags |= RFLAGS_TF;
+    return native_deliver(cpu, &(struct cpu_exception){.vector = VECTOR_DB, .address = DR6_BS});
+}
+
 enum progress step_run(struct cpu *cpu)
 {
     uint64_t rip = cpu->rip;
+    bool trap = cpu->rflags & RFLAGS_TF;
     bool stopped = false;
 
     count(cpu);
@@ -117,7 +125,7 @@ enum progress step_run(struct cpu *cpu)
         return PROGRESS;
     switch (cpu->run->exit_reason) {
     case KVM_EXIT_DEBUG:
-        return PROGRESS;
+        return trap ? single_step(cpu) : PROGRESS;
     case KVM_EXIT_INTERNAL_ERROR:
         return undefined(cpu, rip);
     case KVM_EXIT_SHUTDOWN:
