@@ -172,7 +172,8 @@ test('compare: words and exit codes', async () => {
     assert.equal(ours.code, theirs.code, args.join(' '));
     assert.equal(ours.stdout, theirs.stdout, args.join(' '));
   }
-  assert.equal((await folder.tsvm(['compare', '%top.raw'])).code, 2);
+  const alone = ['compare', '%top.raw'];
+  assert.equal((await folder.tsvm(alone)).code, (await folder.qemu(...alone)).code);
 });
 
 test('a backing file outside the image’s folder is opened when that is allowed', async () => {
