@@ -71,8 +71,10 @@ void cpu_destroy(struct cpu *cpu)
 
 void cpu_leave(struct cpu *cpu, const struct insn *insn, enum interpreted why)
 {
-    if (insn)
+    if (insn) {
         cpu->rip = cpu->r[REG_PAGE] + insn_offset(insn);
+        cpu->executed += insn->ordinal; /* those before it in its run */
+    }
     longjmp(cpu->leave, (int)why);
 }
 

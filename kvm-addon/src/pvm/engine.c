@@ -51,6 +51,16 @@ struct engine *engine_create(const struct vm *vm, const struct guest_memory *mem
     }
     struct engine *engine = calloc(1, sizeof *engine);
     int error = -ENOMEM;
+    /* EFER as a kernel has it, when the others of its CPUs set theirs: step.c. */
+    struct kvm_enable_cap exits = {
+        .cap = KVM_CAP_X86_USER_SPACE_MSR,
+        .args = {KVM_MSR_EXIT_REASON_INVAL},
+    };
+    if (ioctl(vm->fd, KVM_ENABLE_CAP, &exits) < 0) {
+        *failed = (struct vm_error){.call = "KVM_ENABLE_CAP", .error = -errno};
+        free(engine);
+        return NULL;
+    }
     if (engine) {
         engine->kvm_fd = vm->kvm_fd;
         engine->vm_fd = vm->fd;

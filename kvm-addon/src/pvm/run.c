@@ -18,8 +18,13 @@
 
 /* Taken jumps between two looks at the clock: some 10 us. */
 #define SLICE 2000
-/* PAUSEs in a slice from which on the vCPU's thread lets others run. */
-#define SPINS_TO_YIELD 20
+/*
+ * A slice with so many PAUSEs was spent spinning. After so many of them in a row, which is longer
+ * than a lock is held by a vCPU that runs, the thread lets others run: the one that holds it may
+ * wait for a processor.
+ */
+#define SPINS_OF_SLICE 20
+#define SLICES_TO_YIELD 5
 
 static bool can_interrupt(const struct cpu *cpu)
 {
@@ -231,9 +236,12 @@ static void next_slice(struct cpu *cpu)
 
     loop->slice = SLICE;
     interrupts_check_clock(cpu);
-    if (cpu->spins - loop->spins > SPINS_TO_YIELD)
-        sched_yield();
+    loop->spun_slices = cpu->spins - loop->spins > SPINS_OF_SLICE ? loop->spun_slices + 1 : 0;
     loop->spins = cpu->spins;
+    if (loop->spun_slices < SLICES_TO_YIELD)
+        return;
+    loop->spun_slices = 0;
+    sched_yield();
 }
 
 /* CPL 3 has used up what may be interpreted of it. */

@@ -14,8 +14,10 @@ struct cpu_run {
     bool installed;       /* KVM has the SYSCALL shim in its MSRs (state.h) */
     bool halted;          /* HLT was executed, and nothing has ended it */
     bool nmi_arrived;     /* taken from KVM, not yet delivered */
+    uint64_t legacy_efer; /* bits that KVM does not know, set before long mode */
     bool refused;         /* KVM refused amid an instruction: see vcpu->failure */
     uint32_t spins;       /* cpu.spins when last looked at */
+    uint32_t spun_slices; /* that were spent spinning, up to now */
 
     /* A fault of a native run that the interpreter has its say on before it is delivered. */
     struct cpu_exception doubted;

@@ -72,6 +72,8 @@ int state_adopt(struct cpu *cpu)
     if (error < 0)
         return error;
     take_sregs(cpu, &shared->sregs);
+    cpu->sregs.efer |= cpu->loop->legacy_efer;
+    cpu->loop->legacy_efer = 0;
     take_events(cpu, &shared->events);
     kvm_run_get_registers(cpu);
     fpu_forget(cpu);

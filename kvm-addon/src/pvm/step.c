@@ -5,10 +5,13 @@
 #include "../vcpu/vcpu.h"
 #include "arch.h"
 #include "counters.h"
+#include "cpuid.h"
 #include "devices.h"
 #include "engine.h"
 #include "fpu.h"
 #include "kvm_run.h"
+#include "msrs.h"
+#include "run.h"
 #include "safepoint.h"
 #include "state.h"
 #include "system.h"
@@ -137,6 +140,21 @@ enum progress step_run(struct cpu *cpu)
     }
 }
 
+/* WRMSR with bits that KVM does not know: those of EFER that we offer are kept for state_adopt().
+ */
+static void write_msr(struct cpu *cpu)
+{
+    struct kvm_run *run = cpu->run;
+    uint64_t known = EFER_SCE | EFER_LME | EFER_NXE;
+
+    run->msr.error = 1;
+    if (run->msr.index != MSR_EFER || run->msr.data & ~(cpu->cpuid->efer_allowed | EFER_LMA))
+        return;
+    run->msr.error = !msrs_kvm_set(cpu, MSR_EFER, run->msr.data & known);
+    if (!run->msr.error)
+        cpu->loop->legacy_efer = run->msr.data & ~(known | EFER_LMA);
+}
+
 enum progress step_legacy(struct cpu *cpu)
 {
     bool stopped = false;
@@ -160,6 +178,12 @@ enum progress step_legacy(struct cpu *cpu)
         return PROGRESS;
     switch (cpu->run->exit_reason) {
     case KVM_EXIT_DEBUG:
+        return PROGRESS;
+    case KVM_EXIT_X86_WRMSR:
+        write_msr(cpu);
+        return PROGRESS;
+    case KVM_EXIT_X86_RDMSR:
+        cpu->run->msr.error = 1;
         return PROGRESS;
     case KVM_EXIT_SHUTDOWN:
         return PROGRESS_SHUTDOWN;
