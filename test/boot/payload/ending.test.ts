@@ -10,7 +10,8 @@ import { PAYLOAD, runShell } from '../../support/tsvm-process.ts';
 
 const NODE = process.execPath;
 const ODD = join(packageRoot(), 'test/support/odd-machine.ts');
-const DEADLINE_MS = 2000;
+/** The two seconds that are promised, and what a host that runs other tests beside may add. */
+const DEADLINE_MS = 2000 + 1500;
 
 /** A machine with a fault, once `ready` is on one of its streams. */
 async function oddMachine(t: TestContext, fault: string, words: string, ready: RegExp) {

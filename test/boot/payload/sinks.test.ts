@@ -92,7 +92,7 @@ test('a named pipe’s next reader gets the output from there on', async () => {
 
 test('output that is not read is said to be waited for, once; SIGTERM ends the machine', async () => {
   const { code, stderr } = await runShell(
-    `mkfifo out; sleep 25 <out &
+    `mkfifo out; : >err; sleep 25 <out &
      ${BOOT} --append "tests=serial-flood count=100000000" >out 2>err & vm=$!
      for i in $(seq 40); do grep -q waiting err && break; sleep 0.5; done
      sleep 1; kill -TERM $vm; wait $vm; code=$?; cat err >&2; exit $code`,
