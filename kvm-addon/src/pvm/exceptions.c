@@ -211,9 +211,11 @@ static struct event event_of(const struct cpu_exception *exception)
 static void note_exception(struct cpu *cpu, const struct cpu_exception *exception)
 {
     cpu->counters->exceptions[exception->vector & 31]++;
+    if (exception->software) /* INT 14 is no page fault */
+        return;
     if (exception->vector == VECTOR_PF)
         cpu->sregs.cr2 = exception->address;
-    if (exception->vector == VECTOR_DB && !exception->software)
+    if (exception->vector == VECTOR_DB)
         cpu->debug.dr6 |= exception->address;
 }
 
@@ -227,7 +229,7 @@ static enum delivery deliver_event(struct cpu *cpu, struct event event, unsigned
         if (why == INTERPRETED_STOPPED)
             return DELIVERY_STOPPED;
         /* One of KVM's chips where the stack or a table should be: nothing to go on with. */
-        if (why != INTERPRETED_EXCEPTION || event.vector == VECTOR_DF)
+        if (why != INTERPRETED_EXCEPTION || (event.vector == VECTOR_DF && !event.software))
             return DELIVERY_SHUTDOWN;
         struct cpu_exception second = cpu->exception;
         if (event.software)
