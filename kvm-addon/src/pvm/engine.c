@@ -32,7 +32,9 @@ static int init_parts(struct engine *engine, unsigned slot, uint64_t gpa)
     engine->private_region = calloc(1, sizeof *engine->private_region);
     if (!engine->private_region)
         return -ENOMEM;
-    int error = private_region_init(engine->private_region, engine->vm_fd, slot, gpa);
+    int error = private_region_init(engine->private_region, gpa);
+    if (error == 0)
+        error = private_region_attach(engine->private_region, engine->vm_fd, slot);
     if (error == 0)
         error = kicks_init(&engine->kicks);
     if (error == 0)

@@ -88,7 +88,9 @@ static int create(struct probe *probe, const char *device_path)
         return failed.error;
     int error = guest_memory_add(&probe->memory, 0, GUEST_BYTES);
     if (error == 0)
-        error = private_region_init(&probe->region, probe->vm.fd, VM_FIRST_FREE_SLOT, REGION_GPA);
+        error = private_region_init(&probe->region, REGION_GPA);
+    if (error == 0)
+        error = private_region_attach(&probe->region, probe->vm.fd, VM_FIRST_FREE_SLOT);
     if (error < 0)
         return error;
     fill_memory(probe);

@@ -5,6 +5,8 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "../vcpu/pvm_shim.h"
+#include "arch.h"
 #include "tables.h"
 
 #define ENTRIES 512u
@@ -37,17 +39,16 @@ _Static_assert(MAPPED_END <= ROUTINES_ROOT, "tables are not mapped");
 
 /* Of page table entries (SDM 3A 4.5). Accessed and dirty are preset: KVM need not write them. */
 #define PTE_TABLE 0x67ull
-#define TSS_RSP0 4u
-#define TSS_IO_MAP 0x66u
 #define PTE_READ_ONLY 0x61ull
 #define PTE_WRITABLE 0x63ull
 #define PTE_USER 0x04ull
 #define PTE_NO_EXECUTE (1ull << 63)
 
+#define TSS_RSP0 4u
+#define TSS_IO_MAP 0x66u
+
 #define GATE_INTERRUPT_PRESENT 0x8e00ull
 #define GATE_DPL3 0x6000ull
-#define VECTOR_BP 3
-#define VECTOR_OF 4
 
 #define ROUTINE_LENGTH 16u
 #define WINDOW_DEVICES 256u /* entries of the window's table: the zaps, then the vCPUs' devices */
@@ -56,17 +57,14 @@ _Static_assert(MAPPED_END <= ROUTINES_ROOT, "tables are not mapped");
 _Static_assert(PRIVATE_ZAPS_MAX <= WINDOW_DEVICES && WINDOW_DEVICES + CPU_PAGES_MAX <= ENTRIES,
                "the window has room for all");
 
-/* mov %al, 0x1000(%rip), whose target is the same byte of the doorbell's page plus 6 */
-static const uint8_t shim_code[] = {0x88, 0x05, 0x00, 0x10, 0x00, 0x00};
-/* out %al, $port */
-static const uint8_t stub_code[] = {0xe6, PRIVATE_STUB_PORT};
+/* From firmware/engine-routines.S. */
+extern const uint8_t tsvm_engine_routines_start[];
+extern const uint8_t tsvm_engine_routines_end[];
+extern const uint8_t tsvm_engine_stubs_start[];
+extern const uint8_t tsvm_engine_stubs_end[];
+
+/* out %al, $PRIVATE_DONE_PORT */
 static const uint8_t done_code[] = {0xe6, PRIVATE_DONE_PORT};
-/* What a routine does before it is done; an empty one nothing. */
-static const uint8_t routine_code[PRIVATE_ZAP][4] = {
-    [PRIVATE_HALT] = {0xf4},  [PRIVATE_IN8] = {0xec},        [PRIVATE_IN16] = {0x66, 0xed},
-    [PRIVATE_IN32] = {0xed},  [PRIVATE_OUT8] = {0xee},       [PRIVATE_OUT16] = {0x66, 0xef},
-    [PRIVATE_OUT32] = {0xef}, [PRIVATE_LOAD] = {0x8b, 0x07}, [PRIVATE_STORE] = {0x89, 0x07},
-};
 
 uint64_t *private_region_root(const struct private_region *region, unsigned index)
 {
@@ -90,12 +88,12 @@ uint64_t private_region_root_of_routines(const struct private_region *region)
 
 uint64_t private_region_shim_end(void)
 {
-    return PRIVATE_SHIM_VA + sizeof shim_code;
+    return PRIVATE_SHIM_VA + pvm_shim_resume_offset();
 }
 
 uint64_t private_region_doorbell_gpa(const struct private_region *region)
 {
-    return region->gpa + DOORBELL + sizeof shim_code;
+    return region->gpa + DOORBELL;
 }
 
 int private_region_stub_at(uint64_t rip)
@@ -141,6 +139,11 @@ static uint64_t gate(unsigned vector)
            (target >> 16 & 0xffff) << 48;
 }
 
+static void copy_code(uint8_t *to, const uint8_t *start, const uint8_t *end)
+{
+    memcpy(to, start, (size_t)(end - start));
+}
+
 static void write_code(struct private_region *region)
 {
     uint8_t *memory = region->memory;
@@ -148,18 +151,12 @@ static void write_code(struct private_region *region)
     /* Flat code and data of CPL 0; all else is loaded by KVM_SET_SREGS with its hidden part. */
     static const uint64_t gdt[] = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff};
 
-    memcpy(memory + SHIM, shim_code, sizeof shim_code);
+    pvm_shim_copy(memory + SHIM);
+    copy_code(memory + STUBS, tsvm_engine_stubs_start, tsvm_engine_stubs_end);
+    copy_code(memory + ROUTINES, tsvm_engine_routines_start, tsvm_engine_routines_end);
     for (unsigned vector = 0; vector < 256; vector++) {
         idt[2 * vector] = gate(vector);
         idt[2 * vector + 1] = PRIVATE_VA >> 32;
-        memcpy(memory + STUBS + vector * PRIVATE_STUB_LENGTH, stub_code, sizeof stub_code);
-    }
-    for (unsigned routine = 0; routine < PRIVATE_ZAP; routine++) {
-        uint8_t *at = memory + ROUTINES + routine * ROUTINE_LENGTH;
-        const uint8_t *code = routine_code[routine];
-        while (*code)
-            *at++ = *code++;
-        memcpy(at, done_code, sizeof done_code);
     }
     memcpy(memory + GDT, gdt, sizeof gdt);
     for (unsigned cpu = 0; cpu < CPU_PAGES_MAX; cpu++) {
@@ -237,22 +234,27 @@ void private_region_zap_all(const struct private_region *region, int vm_fd)
     set_slot(region, vm_fd, SPARE_PART, true);
 }
 
-int private_region_init(struct private_region *region, int vm_fd, unsigned slot, uint64_t gpa)
+int private_region_init(struct private_region *region, uint64_t gpa)
 {
     if (gpa % PRIVATE_REGION_SPAN)
         return -EINVAL;
     void *memory = mmap(NULL, PRIVATE_REGION_SPAN, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED)
-        return -errno;
-    *region = (struct private_region){.gpa = gpa, .memory = memory, .slot = slot};
+        return -ENOMEM;
+    *region = (struct private_region){.gpa = gpa, .memory = memory};
     write_code(region);
     write_tables(region);
+    return 0;
+}
+
+int private_region_attach(struct private_region *region, int vm_fd, unsigned slot)
+{
     int error = 0;
+
+    region->slot = slot;
     for (unsigned i = 0; i < PRIVATE_REGION_SLOTS && error == 0; i++)
         error = set_slot(region, vm_fd, i, true);
-    if (error < 0)
-        private_region_destroy(region);
     return error;
 }
 

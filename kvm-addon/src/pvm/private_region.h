@@ -31,11 +31,10 @@ struct private_region {
     unsigned slot;
 };
 
-/*
- * Makes the region and gives it to KVM in memory slots `slot` and the next two. Returns 0, -EINVAL
- * (`gpa` is no multiple of the span) or the -errno of the failed call, with all undone.
- */
-int private_region_init(struct private_region *region, int vm_fd, unsigned slot, uint64_t gpa);
+/* Makes the region. Returns 0, -EINVAL (`gpa` is no multiple of the span) or -ENOMEM. */
+int private_region_init(struct private_region *region, uint64_t gpa);
+/* Gives it to KVM in memory slots `slot` and the next two. Returns 0 or -errno. */
+int private_region_attach(struct private_region *region, int vm_fd, unsigned slot);
 /* After the VM is closed. */
 void private_region_destroy(struct private_region *region);
 
@@ -71,7 +70,7 @@ uint64_t private_region_doorbell_gpa(const struct private_region *region);
 #define PRIVATE_STUB_LENGTH 2u
 int private_region_stub_at(uint64_t rip);
 
-/* Routines at CPL 0. Each ends with an OUT to PRIVATE_DONE_PORT. */
+/* Routines at CPL 0 (firmware/engine-routines.S). Each ends with an OUT to PRIVATE_DONE_PORT. */
 #define PRIVATE_DONE_PORT 0xe2u
 enum private_routine {
     PRIVATE_TAKE, /* nothing: takes an interrupt that is pending */
