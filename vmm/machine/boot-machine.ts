@@ -35,7 +35,7 @@ import { commandLine } from './command-line.ts';
 import { type MachineConfig, validateConfig } from './config.ts';
 import { describeHardware } from './hardware-tables.ts';
 import { hostProfile } from './host-profile.ts';
-import { chooseKernelMode } from './kernel-mode.ts';
+import { checkCpuMask, chooseKernelMode } from './kernel-mode.ts';
 import { attachLegacyDevices, type SerialEnd } from './legacy-devices.ts';
 import { Machine } from './machine.ts';
 import { attachVirtioDevices } from './virtio-devices.ts';
@@ -57,6 +57,7 @@ export async function bootMachine(config: MachineConfig, context: BootContext): 
   const { logger, metrics, signal } = context;
   validateConfig(config);
   const kernelMode = chooseKernelMode(hostProfile(config.devicePath), config.engine);
+  checkCpuMask(kernelMode, config.cpuMask);
   metrics.stage('host-probed');
 
   const space: LoadSpace = {

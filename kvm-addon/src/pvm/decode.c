@@ -87,7 +87,12 @@ static void decode_memory(struct decoding *d, struct insn *insn)
         d->addressing = ADDRESSING_NARROW;
         /* In 64-bit mode a base is added behind the wrap at 32 bits: not as the handlers do it. */
         d->unsupported |= is_64(d) && d->segment != BASE_NONE;
-    } else if (insn->index == REG_ZERO * 8 && insn->scale == 0) {
+    } else if (insn->index == REG_ZERO * 8 && d->segment == BASE_NONE) {
+        d->addressing = ADDRESSING_PLAIN;
+    } else if (insn->index == REG_ZERO * 8 && insn->base == REG_ZERO * 8) {
+        /* A displacement in a segment: the segment's base is as good as a register. */
+        insn->base = (uint8_t)(CPU_SEGMENT_BASE_OFFSET + d->segment * 8);
+        insn->scale = 0;
         d->addressing = ADDRESSING_PLAIN;
     }
 }

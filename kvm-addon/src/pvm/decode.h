@@ -40,6 +40,10 @@ struct decoding {
 
 #define INSN_BYTES_MAX 15u
 
+/* What an operand's base may be besides registers; it fits a byte. */
+#define CPU_SEGMENT_BASE_OFFSET offsetof(struct cpu, segment_base)
+_Static_assert(CPU_SEGMENT_BASE_OFFSET + CPU_SEGMENT_BASES * 8 <= UINT8_MAX, "insn.base");
+
 #define REX_W 8u
 #define REX_R 4u
 #define REX_X 2u

@@ -140,11 +140,7 @@ static insn_handler *shift(struct decoding *d, struct insn *insn)
                          : shift_rc[operation][d->size];
     if (d->opcode >= 0xd0)
         insn->immediate = 1;
-    if (d->memory)
-        return shift_mi[d->addressing][operation][d->size];
-    bool some = insn->immediate & (d->size == 3 ? 63 : 31);
-    return some && shift_some[operation][d->size] ? shift_some[operation][d->size]
-                                                  : shift_ri[operation][d->size];
+    return d->memory ? shift_mi[d->addressing][operation][d->size] : shift_ri[operation][d->size];
 }
 
 /* ---- moves ---- */
@@ -217,6 +213,8 @@ static insn_handler *load_address(struct decoding *d, struct insn *insn)
     if (!d->memory)
         return op_undefined;
     insn->scale &= 3;
+    if (insn->base >= CPU_SEGMENT_BASE_OFFSET)
+        insn->base = REG_ZERO * 8;
     if (d->addressing == ADDRESSING_GENERAL && insn->index == REG_ZERO * 8)
         d->addressing = ADDRESSING_PLAIN;
     return lea[d->addressing][d->size];

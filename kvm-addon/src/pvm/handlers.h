@@ -107,9 +107,11 @@ ALWAYS_INLINE uint64_t next_rip(const struct cpu *cpu, const struct insn *insn)
 #define LOAD_STATUS "addb $0x7f, %%al\n\tsahf\n\t"
 #define SAVE_STATUS "\n\tlahf\n\tseto %%al"
 
-/* The start of an asm and the constraint of the status, for operations that read flags or keep
- * some, and for those that define all. */
-#define STATUS_IN LOAD_STATUS, "+&a"
+/*
+ * The start of an asm and the constraint of the status, for operations that read CF and define all
+ * flags, and for those that define all. To load all flags takes long.
+ */
+#define CARRY_IN "btl $8, %%eax\n\t", "+&a"
 #define NO_STATUS_IN "", "=&a"
 
 /* Bits of cpu.status. */
@@ -119,6 +121,11 @@ ALWAYS_INLINE uint64_t next_rip(const struct cpu *cpu, const struct insn *insn)
 #define STATUS_A 0x1000u
 #define STATUS_Z 0x4000u
 #define STATUS_S 0x8000u
+#define STATUS_ALL 0xffffu
+
+/* The status after an operation that changes the flags of `mask` alone, and left them in `after`.
+ */
+#define STATUS_CHANGED(before, after, mask) (((before) & ~(mask)) | ((after) & (mask)))
 
 /* X(number, whether it holds for the status flags `f`) for the sixteen conditions (SDM 2 B.1.4.7).
  */

@@ -26,7 +26,6 @@ extern handler_table unary_r[4][4], unary_m[3][4][4], unary_lock_m[3][4][4];
 
 /* ops_shift.c: [ModRM.reg]; SHLD and SHRD */
 extern handler_table shift_ri[8][4], shift_rc[8][4], shift_mi[3][8][4], shift_mc[3][8][4];
-extern handler_table shift_some[8][4]; /* by an immediate that is not 0; NULL for rotations */
 extern handler_table double_ri[2][4], double_rc[2][4], double_mi[2][3][4], double_mc[2][3][4];
 
 /* ops_muldiv.c; the last two: [ModRM.reg - 4] */

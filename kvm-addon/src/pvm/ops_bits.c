@@ -3,13 +3,16 @@
 
 /* ---- BT and its kin: CF is the bit; the other flags stay ---- */
 
+#define SET_CARRY(status, carry) (((status) & ~STATUS_C) | (carry ? STATUS_C : 0))
+
 #define DEFINE_BIT_TEST(name, type, suffix, bits)                                                  \
     ALWAYS_INLINE type name##bits(type value, type bit, uint32_t *status)                          \
     {                                                                                              \
-        asm(LOAD_STATUS #name suffix " %[bit], %[value]" SAVE_STATUS                               \
-            : [value] "+&r"(value), "+&a"(*status)                                                 \
-            : [bit] "r"(bit)                                                                       \
-            : "cc");                                                                               \
+        bool carry;                                                                                \
+        asm(#name suffix " %[bit], %[value]"                                                       \
+            : [value] "+r"(value), "=@ccc"(carry)                                                  \
+            : [bit] "r"(bit));                                                                     \
+        *status = SET_CARRY(*status, carry);                                                       \
         return value;                                                                              \
     }
 #define DEFINE_BIT_CHANGE(name, type, suffix, bits)                                                \
@@ -17,17 +20,21 @@
     /* `bit` lies in the operand, so that no other memory is reached. */                           \
     ALWAYS_INLINE void name##_memory##bits(void *place, type bit, uint32_t *status)                \
     {                                                                                              \
-        asm volatile(LOAD_STATUS #name suffix " %[bit], %[value]" SAVE_STATUS                      \
-                     : [value] "+m"(*(volatile unaligned_##bits *)place), "+&a"(*status)           \
+        bool carry;                                                                                \
+        asm volatile(#name suffix " %[bit], %[value]"                                              \
+                     : [value] "+m"(*(volatile unaligned_##bits *)place), "=@ccc"(carry)           \
                      : [bit] "r"(bit)                                                              \
-                     : "cc", "memory");                                                            \
+                     : "memory");                                                                  \
+        *status = SET_CARRY(*status, carry);                                                       \
     }                                                                                              \
     ALWAYS_INLINE void name##_lock##bits(void *place, type bit, uint32_t *status)                  \
     {                                                                                              \
-        asm volatile(LOAD_STATUS "lock; " #name suffix " %[bit], %[value]" SAVE_STATUS             \
-                     : [value] "+m"(*(volatile unaligned_##bits *)place), "+&a"(*status)           \
+        bool carry;                                                                                \
+        asm volatile("lock; " #name suffix " %[bit], %[value]"                                     \
+                     : [value] "+m"(*(volatile unaligned_##bits *)place), "=@ccc"(carry)           \
                      : [bit] "r"(bit)                                                              \
-                     : "cc", "memory");                                                            \
+                     : "memory");                                                                  \
+        *status = SET_CARRY(*status, carry);                                                       \
     }
 WIDE_SIZES(DEFINE_BIT_TEST, bt)
 WIDE_SIZES(DEFINE_BIT_CHANGE, bts)

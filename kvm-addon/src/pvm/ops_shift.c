@@ -1,8 +1,23 @@
 /* Rotations and shifts, by an immediate count or by CL, and the double shifts. */
 #include "handlers.h"
 
-/* A count of 0 leaves the flags alone; the host's instruction knows. */
-#define DEFINE_SHIFT(name, mnemonic, type, suffix, bits)                                           \
+/* A count of 0 changes no flag. `mask`: those that others change. */
+#define COUNT_MASK(bits) (bits == 64 ? 63 : 31)
+#define DEFINE_SHIFT(name, mnemonic, mask, type, suffix, bits)                                     \
+    ALWAYS_INLINE type name##bits(type value, uint8_t count, uint32_t *status)                     \
+    {                                                                                              \
+        uint32_t after;                                                                            \
+        if ((count & COUNT_MASK(bits)) == 0)                                                       \
+            return value;                                                                          \
+        asm(mnemonic suffix " %%cl, %[value]" SAVE_STATUS                                          \
+            : [value] "+&r"(value), "=&a"(after)                                                   \
+            : "c"(count)                                                                           \
+            : "cc");                                                                               \
+        *status = STATUS_CHANGED(*status, after, mask);                                            \
+        return value;                                                                              \
+    }
+/* RCL and RCR: through CF. */
+#define DEFINE_CARRY_ROTATION(name, mnemonic, mask, type, suffix, bits)                            \
     ALWAYS_INLINE type name##bits(type value, uint8_t count, uint32_t *status)                     \
     {                                                                                              \
         asm(LOAD_STATUS mnemonic suffix " %%cl, %[value]" SAVE_STATUS                              \
@@ -19,23 +34,6 @@
         type result = name##bits(REG(type, insn->rm), count, &status);                             \
         cpu->status = status;                                                                      \
         SET_REG(type, insn->rm, result);                                                           \
-        NEXT;                                                                                      \
-    }
-/*
- * SHL, SHR and SAR by an immediate that is not 0, the most frequent: what they leave of the flags
- * is all their own.
- */
-#define SHIFT_BY_SOME(name, type, suffix, bits)                                                    \
-    HANDLER(name##_some##bits)                                                                     \
-    {                                                                                              \
-        type value = REG(type, insn->rm);                                                          \
-        uint32_t status;                                                                           \
-        asm(#name suffix " %%cl, %[value]" SAVE_STATUS                                             \
-            : [value] "+&r"(value), "=&a"(status)                                                  \
-            : "c"((uint8_t)insn->immediate)                                                        \
-            : "cc");                                                                               \
-        cpu->status = status;                                                                      \
-        SET_REG(type, insn->rm, value);                                                            \
         NEXT;                                                                                      \
     }
 #define SHIFT_MODIFY(at, name, form, count, type, bits)                                            \
@@ -62,21 +60,18 @@
     SHIFT_MODIFY(at, name, mi, (uint8_t)insn->immediate, type, bits)                               \
     SHIFT_MODIFY(at, name, mc, REG(uint8_t, REG_RCX * 8), type, bits)
 #define SHIFT_HANDLERS_AT(at, name) SIZES(SHIFT_MEMORY, at, name)
-#define SHIFT(name)                                                                                \
-    SIZES(DEFINE_SHIFT, name, #name)                                                               \
+#define SHIFT(name, DEFINE, mask)                                                                  \
+    SIZES(DEFINE, name, #name, mask)                                                               \
     SIZES(SHIFT_REGISTERS, name)                                                                   \
     ADDRESSINGS(SHIFT_HANDLERS_AT, name)
 
-SHIFT(rol)
-SHIFT(ror)
-SHIFT(rcl)
-SHIFT(rcr)
-SHIFT(shl)
-SHIFT(shr)
-SHIFT(sar)
-SIZES(SHIFT_BY_SOME, shl)
-SIZES(SHIFT_BY_SOME, shr)
-SIZES(SHIFT_BY_SOME, sar)
+SHIFT(rol, DEFINE_SHIFT, STATUS_C | STATUS_O)
+SHIFT(ror, DEFINE_SHIFT, STATUS_C | STATUS_O)
+SHIFT(rcl, DEFINE_CARRY_ROTATION, )
+SHIFT(rcr, DEFINE_CARRY_ROTATION, )
+SHIFT(shl, DEFINE_SHIFT, STATUS_ALL)
+SHIFT(shr, DEFINE_SHIFT, STATUS_ALL)
+SHIFT(sar, DEFINE_SHIFT, STATUS_ALL)
 
 /* /6 is another SHL (APM 3, "SAL"). */
 #define SHIFTS(form)                                                                               \
@@ -92,8 +87,6 @@ SIZES(SHIFT_BY_SOME, sar)
     }
 
 insn_handler *const shift_ri[8][4] = SHIFTS(ri);
-insn_handler *const shift_some[8][4] = {
-    [4] = ROW(shl_some), ROW(shr_some), ROW(shl_some), ROW(sar_some)};
 insn_handler *const shift_rc[8][4] = SHIFTS(rc);
 insn_handler *const shift_mi[3][8][4] = {SHIFTS_AT(mi, general), SHIFTS_AT(mi, plain),
                                          SHIFTS_AT(mi, narrow)};
@@ -105,10 +98,14 @@ insn_handler *const shift_mc[3][8][4] = {SHIFTS_AT(mc, general), SHIFTS_AT(mc, p
 #define DEFINE_DOUBLE(name, mnemonic, type, suffix, bits)                                          \
     ALWAYS_INLINE type name##bits(type value, type from, uint8_t count, uint32_t *status)          \
     {                                                                                              \
-        asm(LOAD_STATUS mnemonic suffix " %%cl, %[from], %[value]" SAVE_STATUS                     \
-            : [value] "+&r"(value), "+&a"(*status)                                                 \
+        uint32_t after;                                                                            \
+        if ((count & COUNT_MASK(bits)) == 0)                                                       \
+            return value;                                                                          \
+        asm(mnemonic suffix " %%cl, %[from], %[value]" SAVE_STATUS                                 \
+            : [value] "+&r"(value), "=&a"(after)                                                   \
             : "c"(count), [from] "r"(from)                                                         \
             : "cc");                                                                               \
+        *status = after;                                                                           \
         return value;                                                                              \
     }
 #define DOUBLE_REGISTER(name, form, count, type, bits)                                             \

@@ -1,29 +1,35 @@
 /* INC, DEC, NOT, NEG. */
 #include "handlers.h"
 
-/* INC and DEC keep CF, NOT keeps all flags: they load the status first. */
-#define DEFINE_UNARY(name, mnemonic, LOAD, mode, type, suffix, bits)                               \
+/* `mask`: the flags it changes. INC and DEC keep CF, NOT keeps all. */
+#define DEFINE_UNARY(name, mnemonic, mask, type, suffix, bits)                                     \
     ALWAYS_INLINE type name##bits(type value, uint32_t *status)                                    \
     {                                                                                              \
-        asm(LOAD mnemonic suffix " %[value]" SAVE_STATUS                                           \
-            : [value] "+&r"(value), mode(*status)                                                  \
+        uint32_t after;                                                                            \
+        asm(mnemonic suffix " %[value]" SAVE_STATUS                                                \
+            : [value] "+&r"(value), "=&a"(after)                                                   \
             :                                                                                      \
             : "cc");                                                                               \
+        *status = STATUS_CHANGED(*status, after, mask);                                            \
         return value;                                                                              \
     }                                                                                              \
     ALWAYS_INLINE void name##_memory##bits(void *place, uint32_t *status)                          \
     {                                                                                              \
-        asm volatile(LOAD mnemonic suffix " %[value]" SAVE_STATUS                                  \
-                     : [value] "+m"(*(volatile unaligned_##bits *)place), mode(*status)            \
+        uint32_t after;                                                                            \
+        asm volatile(mnemonic suffix " %[value]" SAVE_STATUS                                       \
+                     : [value] "+m"(*(volatile unaligned_##bits *)place), "=&a"(after)             \
                      :                                                                             \
                      : "cc", "memory");                                                            \
+        *status = STATUS_CHANGED(*status, after, mask);                                            \
     }                                                                                              \
     ALWAYS_INLINE void name##_lock##bits(void *place, uint32_t *status)                            \
     {                                                                                              \
-        asm volatile(LOAD "lock; " mnemonic suffix " %[value]" SAVE_STATUS                         \
-                     : [value] "+m"(*(volatile unaligned_##bits *)place), mode(*status)            \
+        uint32_t after;                                                                            \
+        asm volatile("lock; " mnemonic suffix " %[value]" SAVE_STATUS                              \
+                     : [value] "+m"(*(volatile unaligned_##bits *)place), "=&a"(after)             \
                      :                                                                             \
                      : "cc", "memory");                                                            \
+        *status = STATUS_CHANGED(*status, after, mask);                                            \
     }                                                                                              \
     HANDLER(name##_r##bits)                                                                        \
     {                                                                                              \
@@ -74,10 +80,10 @@
     SIZES(DEFINE_UNARY, name, #name, __VA_ARGS__)                                                  \
     ADDRESSINGS(UNARY_HANDLERS_AT, name)
 
-UNARY(inc, STATUS_IN)
-UNARY(dec, STATUS_IN)
-UNARY(not, STATUS_IN)
-UNARY(neg, NO_STATUS_IN)
+UNARY(inc, STATUS_ALL & ~STATUS_C)
+UNARY(dec, STATUS_ALL & ~STATUS_C)
+UNARY(not, 0u)
+UNARY(neg, STATUS_ALL)
 
 #define UNARY_AT(form, at)                                                                         \
     {                                                                                              \

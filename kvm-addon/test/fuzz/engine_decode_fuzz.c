@@ -8,10 +8,17 @@
 
 #define INSN_BYTES_MAX 15u
 #define REGISTERS_END (CPU_REGISTERS * 8u)
+#define SEGMENT_BASES_END (offsetof(struct cpu, segment_base) + CPU_SEGMENT_BASES * 8u)
 
 static bool is_register(uint8_t offset)
 {
     return offset % 8 == 0 && offset < REGISTERS_END;
+}
+
+/* The base of a segment takes the place of a register where there is none. */
+static bool is_base(uint8_t offset)
+{
+    return offset % 8 == 0 && offset < SEGMENT_BASES_END;
 }
 
 /* AH, CH, DH and BH are the second bytes of registers; numbers of others are smaller still. */
@@ -24,7 +31,7 @@ static void check_fields(const struct insn *insn, unsigned length, unsigned offs
 {
     REQUIRE(insn->handler);
     REQUIRE(insn_length(insn) == length && insn_offset(insn) == offset);
-    REQUIRE(is_register(insn->base) && is_register(insn->index));
+    REQUIRE(is_base(insn->base) && is_register(insn->index));
     REQUIRE(is_operand(insn->reg) && is_operand(insn->rm));
     REQUIRE((insn->scale >> 4) < CPU_SEGMENT_BASES && !(insn->scale & 0xc));
 }

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { TsvmError } from '../../../vmm/errors.ts';
 import { commandLine } from '../../../vmm/machine/command-line.ts';
 import { type MachineConfig, validateConfig } from '../../../vmm/machine/config.ts';
-import { chooseKernelMode } from '../../../vmm/machine/kernel-mode.ts';
+import { checkCpuMask, chooseKernelMode } from '../../../vmm/machine/kernel-mode.ts';
 import { MmioAllocator } from '../../../vmm/machine/resources.ts';
 
 const DISK = {
@@ -88,4 +88,14 @@ test('the engine that is asked for is chosen, or refused with what to do', () =>
   assert.equal(chooseKernelMode(oldPvm, 'auto'), 'emulator');
   assert.throws(() => chooseKernelMode(oldPvm, 'interpreter'), /use --engine emulator/);
   assert.throws(() => chooseKernelMode(hardware, 'emulator'), /needs no engine/);
+});
+
+test('registers that programs use are not hidden from a kernel that is interpreted', () => {
+  for (const mask of [['avx'], ['sse4_2', 'avx512f'], ['xsave'], ['pku']]) {
+    assert.throws(() => checkCpuMask('interpreter', mask), /would not save its registers/);
+    checkCpuMask('hardware', mask);
+    checkCpuMask('emulator', mask);
+  }
+  checkCpuMask('interpreter', ['rdrand', 'rdseed', 'xsaves']);
+  assert.throws(() => checkCpuMask('interpreter', ['avx3']), /avx3/);
 });

@@ -46,6 +46,17 @@ export function cpuidEntries(supported: Uint8Array, vcpu: VcpuCpuid): Uint8Array
 }
 
 /**
+ * Which of the hidden features have registers that a kernel saves for programs, which it does not
+ * when it knows nothing of them.
+ * @throws TsvmError `invalid-config` for an unknown feature
+ */
+export function hiddenRegisterFeatures(mask: readonly string[]): string[] {
+  checkFeatureNames(mask);
+  const hidden = withDependants(mask);
+  return ['xsave', ...Object.keys(XSAVE_COMPONENTS)].filter((name) => hidden.has(name));
+}
+
+/**
  * Words for Linux's `clearcpuid=`, which does the same in the guest where CPUID cannot be changed:
  * it knows the features by the names of /proc/cpuinfo too, and drops what needs them by itself.
  * @throws TsvmError `invalid-config` for an unknown feature
