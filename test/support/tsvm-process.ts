@@ -17,6 +17,9 @@ export interface RunResult {
   readonly code: number | undefined;
 }
 
+/** How long a run may take: an emulated host on a busy machine is some twenty times slower. */
+const PATIENCE_MS = 120_000;
+
 export interface RunOptions {
   /** Standard input; empty when not given. */
   readonly input?: string | Uint8Array;
@@ -32,7 +35,7 @@ export interface RunOptions {
 /** Runs `tsvm ARGS...` to its end. */
 export async function runTsvm(
   args: readonly string[],
-  { input = '', timeoutMs = 30_000, onStart, onStdout, env }: RunOptions = {},
+  { input = '', timeoutMs = PATIENCE_MS, onStart, onStdout, env }: RunOptions = {},
 ): Promise<RunResult> {
   const child = spawn(TSVM, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -76,7 +79,7 @@ export function runPayload(
  * Runs a shell script in which `$TSVM` is ours and `$PAYLOAD` the payload, in a folder that goes when
  * it is over. For what a user's shell sets up: redirections, limits, named pipes, signals.
  */
-export async function runShell(script: string, timeoutMs = 30_000): Promise<RunResult> {
+export async function runShell(script: string, timeoutMs = PATIENCE_MS): Promise<RunResult> {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-shell-'));
   // A process group of its own, so that what a script leaves behind goes with it.
   const child = spawn('/bin/sh', ['-c', script], {

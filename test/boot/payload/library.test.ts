@@ -108,7 +108,7 @@ test('a paused machine stands still, and goes on where it stood', async () => {
 test('the vCPUs of a paused machine are read and set, and it goes on where it stood', async () => {
   const { machine, output } = await boot({
     ...CONFIG,
-    appendCmdline: 'tests=smp,serial-flood cpus=2 count=300',
+    appendCmdline: 'tests=smp,serial-flood cpus=2 count=1500',
   });
   machine.start();
   for (let pauses = 0; pauses < 20 && machine.state === 'running'; pauses++) {
