@@ -7,9 +7,11 @@
  * dist/cli.js              machine-main.ts and all that it imports, as a function of
  *                          (require, __dirname)
  * dist/image.js            image-main.ts, likewise
+ * dist/container.js        container-main.ts, likewise
  * dist/cli.bytecode        V8's code cache of cli.js, for the Node that runs this script
  * dist/cli-qcow2.bytecode  another, for machines with a qcow2 disk
  * dist/image.bytecode      that of image.js
+ * dist/container.bytecode  that of container.js
  * ```
  */
 import { spawnSync } from 'node:child_process';
@@ -26,7 +28,7 @@ import { kernelImage } from './training-kernel.ts';
 const root = packageRoot();
 const dist = join(root, 'dist');
 
-/** What is run, in a folder with `kernel` and `disk.raw`, to learn what bytecode a use needs. */
+/** What is run, in a folder with `kernel`, `disk.raw` and `layer.tar`, to learn what bytecode a use needs. */
 const TRAININGS = [
   {
     program: 'image',
@@ -36,6 +38,11 @@ const TRAININGS = [
       'image convert -O qcow2 disk.raw copy.qcow2',
       'image info copy.qcow2',
     ],
+  },
+  {
+    program: 'container',
+    bytecode: 'container',
+    commands: ['import layer.tar training:latest', 'images'],
   },
   { program: 'cli', bytecode: 'cli', commands: ['boot --kernel kernel --disk disk.raw'] },
   {
@@ -103,6 +110,7 @@ function train({ program, bytecode, commands }: (typeof TRAININGS)[number], fold
     const words = [join(root, 'scripts/train.ts'), bundle, target, ...command.split(' ')];
     const training = spawnSync(process.execPath, words, {
       cwd: folder,
+      env: { ...process.env, TSVM_DATA_FOLDER: join(folder, 'data') },
       input: '',
       timeout: TRAINING_TIMEOUT_MS,
     });
@@ -120,6 +128,7 @@ function train({ program, bytecode, commands }: (typeof TRAININGS)[number], fold
 for (const name of globSync('*.bytecode', { cwd: dist })) rmSync(join(dist, name));
 await bundleProgram('cli', 'vmm/cli/machine-main.ts');
 await bundleProgram('image', 'vmm/cli/image-main.ts');
+await bundleProgram('container', 'vmm/cli/container-main.ts');
 await build({
   ...options,
   entryPoints: [join(root, 'vmm/cli/start.ts')],
@@ -129,6 +138,8 @@ const folder = mkdtempSync(join(tmpdir(), 'tsvm-train-'));
 try {
   writeFileSync(join(folder, 'kernel'), kernelImage());
   writeFileSync(join(folder, 'disk.raw'), new Uint8Array(2 ** 20));
+  // An archive with nothing in it.
+  writeFileSync(join(folder, 'layer.tar'), new Uint8Array(1024));
   for (const training of TRAININGS) train(training, folder);
 } finally {
   rmSync(folder, { recursive: true });

@@ -41,6 +41,14 @@ test lzop                 .
 test lz4                  .
 test zstd                 .
 test cpio                 packs initrds
+test skopeo               the other client of registries in tests
+test umoci                unpacks images, to compare trees with
+test podman               the yardstick for pull and load
+test docker-registry      a registry for tests
+test erofs-utils          checks root file systems; the yardstick for making them
+test apache2-utils        htpasswd, for a registry that wants a login
+test openssl              certificates for it
+test attr                 setfattr, to make and read extended attributes
 host linux-image-6.12-cloud-amd64   the emulated hosts' kernel: fetched, not installed
 LIST
 }

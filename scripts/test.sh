@@ -7,7 +7,8 @@ node=node_modules/node/bin/node
 
 # What the fast tier gives to the tests that can go on for ever; see test/qcow2/run-plans.ts.
 fast_sizes='TSVM_QCOW2_OPERATIONS=600 TSVM_QCOW2_CRASH_STREAMS=3 TSVM_QCOW2_KILLS=14
-TSVM_QCOW2_MACHINE_KILLS=10 TSVM_QCOW2_FUZZ_SECONDS=2'
+TSVM_QCOW2_MACHINE_KILLS=10 TSVM_QCOW2_FUZZ_SECONDS=2 TSVM_ROOTFS_SEEDS=20 TSVM_IMAGE_KILLS=10
+TSVM_IMAGE_FUZZ_SECONDS=2'
 fuzz_seconds=10
 
 say() {
@@ -91,6 +92,7 @@ fuzz_c
 test_node 'unit tests' 'test/unit/**/*.test.ts'
 test_node 'devices with a fake driver' 'test/device/**/*.test.ts'
 test_node 'qcow2 against QEMU, crashes and hostile images' 'test/qcow2/**/*.test.ts'
+test_node 'images of containers: registries, skopeo, umoci, hostile ones' 'test/container/**/*.test.ts'
 test_node 'machines with the bare-metal payload' 'test/boot/payload/**/*.test.ts'
 if [ "${1-}" != --fast ]; then
   # Two guests at a time would share the cores that each is measured against.

@@ -27,7 +27,21 @@ export type TsvmErrorCode =
   /** An operation that the machine's present state does not allow. */
   | 'wrong-state'
   /** A guest resource (address range, interrupt line) is taken or used up. */
-  | 'resource-exhausted';
+  | 'resource-exhausted'
+  /** What should name an image does not: it is malformed. */
+  | 'invalid-reference'
+  /** No image here has that name or ID. */
+  | 'image-not-found'
+  /** An image cannot be removed or named like that as things stand. */
+  | 'image-conflict'
+  /** An image, its archive or one of its layers is malformed, or not what its digest says. */
+  | 'invalid-image'
+  /** A registry refused, failed or could not be reached. */
+  | 'registry-failed'
+  /** A registry wants a login, or does not allow this. */
+  | 'registry-denied'
+  /** The image store cannot be read or written. */
+  | 'store-failed';
 
 /** A mistake of the host or the user. A guest's mistake is never thrown. */
 export class TsvmError extends Error {

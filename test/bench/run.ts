@@ -7,11 +7,13 @@ import { blockBenchmarks } from './block.ts';
 import { convertBenchmarks } from './convert.ts';
 import { exitBenchmarks } from './exits.ts';
 import { hostText, measuredHost } from './host.ts';
+import { imageBenchmarks } from './images.ts';
 import { kernelBootBenchmark } from './kernel-boot.ts';
 import { linuxSpeedBenchmarks } from './linux-speed.ts';
 import { qcow2Benchmarks } from './qcow2.ts';
 import { promiseMissed, reportText } from './report.ts';
 import { residentMemoryBenchmark } from './resident-memory.ts';
+import { sparseBenchmarks } from './sparse.ts';
 import { startUpBenchmark } from './start-up.ts';
 import { openWorkbench, type Workbench } from './workbench.ts';
 
@@ -29,6 +31,8 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     ...blockBenchmarks(workbench),
     ...qcow2Benchmarks(workbench),
     ...convertBenchmarks(workbench),
+    ...sparseBenchmarks(workbench),
+    ...imageBenchmarks(workbench),
     residentMemoryBenchmark(workbench),
     kernelBootBenchmark(workbench),
     ...linuxSpeedBenchmarks(workbench),

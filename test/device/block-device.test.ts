@@ -49,6 +49,7 @@ function open(path: string, options: Partial<OpenDiskOptions> = {}) {
     overlay: false,
     backing: 'allow',
     hostFiles: hostFiles(),
+    warn: () => {},
     ...options,
   });
 }

@@ -168,6 +168,7 @@ for (const format of ['raw', 'qcow2'] as const) {
       overlay: true,
       backing: 'same-folder',
       hostFiles: hostFiles(),
+      warn: () => {},
     });
     const { driver, close } = await attachDisk(context, disk);
     const traffic = new DiskTraffic(driver, content, new Random(SEED));
@@ -263,4 +264,31 @@ test('a table entry that lies fails the requests that need it, and no others', a
   const { status, data } = await driver.read(128, 4096);
   assert.equal(status, S_OK);
   assert.deepEqual(data, content.slice(65_536, 65_536 + 4096));
+});
+
+test('bitmaps that a guest’s write makes invalid: said once; reading and a throw-away overlay keep them', async (context) => {
+  const { path } = await create('compat=1.1');
+  await qemuImgOutput('bitmap', '--add', path, 'monday');
+  for (const { overlay, write, said } of [
+    { overlay: false, write: false, said: 0 },
+    { overlay: true, write: true, said: 0 },
+    { overlay: false, write: true, said: 1 },
+    { overlay: false, write: true, said: 0 },
+  ]) {
+    const warnings: string[] = [];
+    const disk = await openDisk(path, {
+      format: 'qcow2',
+      readOnly: false,
+      overlay,
+      backing: 'same-folder',
+      hostFiles: hostFiles(),
+      warn: (message) => warnings.push(message),
+    });
+    const { driver, close } = await attachDisk(context, disk);
+    const traffic = new DiskTraffic(driver, new Uint8Array(disk.sizeBytes), new Random(SEED));
+    if (write) await traffic.batch(8);
+    else await traffic.compare();
+    await close();
+    assert.equal(warnings.filter((text) => /bitmaps/.test(text)).length, said);
+  }
 });

@@ -27,6 +27,12 @@ const FAULTS: Readonly<Record<string, () => void>> = {
   'rejects-alone': () => {
     setTimeout(() => void Promise.reject(new Error('rejected alone')), DELAY_MS);
   },
+  'wake-throws': () => {
+    // As if nothing contained it: straight into the addon's callback.
+    Machine.prototype.contain = () => {
+      throw new Error('thrown in a wake');
+    };
+  },
   'close-fails': () => {
     const { close } = Machine.prototype;
     Machine.prototype.close = async function (this: Machine) {

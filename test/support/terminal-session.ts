@@ -47,14 +47,16 @@ export class TerminalSession {
     this.#child.stdin?.write(keys);
   }
 
-  /** All lines on the screen and above it. */
+  /** All lines on the screen and above it, each whole: the terminal wraps long ones. */
   screen(): string {
     const buffer = this.#terminal.buffer.active;
-    const lines: string[] = [];
+    let text = '';
     for (let row = 0; row < buffer.length; row++) {
-      lines.push(buffer.getLine(row)?.translateToString(true) ?? '');
+      const line = buffer.getLine(row);
+      if (row > 0 && !line?.isWrapped) text += '\n';
+      text += line?.translateToString(true) ?? '';
     }
-    return lines.join('\n').trimEnd();
+    return text.trimEnd();
   }
 
   /** Resolves once `pattern` is on the screen; rejects with the screen's end after `timeoutMs`. */

@@ -2,6 +2,7 @@ import { constants, openSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TsvmError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
+import { fsPath } from '../util/byte-names.ts';
 import { errnoCode } from './output-descriptor.ts';
 
 const FLAGS =
@@ -35,10 +36,10 @@ export function writeProblem(cause: unknown): string {
 
 function tryOpen(path: string): number | undefined {
   try {
-    return openSync(path, FLAGS, 0o644);
+    return openSync(fsPath(path), FLAGS, 0o644);
   } catch (cause) {
     // A named pipe that nobody reads is opened once somebody does.
-    if (errnoCode(cause) === 'ENXIO' && statSync(path).isFIFO()) return undefined;
+    if (errnoCode(cause) === 'ENXIO' && statSync(fsPath(path)).isFIFO()) return undefined;
     throw new TsvmError(
       'file-unreadable',
       `${path} cannot be written (${writeProblem(cause)}): choose another file`,
@@ -72,7 +73,7 @@ export async function openConsoleFile(
 /** Two names of one file. */
 function sameFile(a: string, b: string): boolean {
   try {
-    const [first, second] = [statSync(a), statSync(b)];
+    const [first, second] = [statSync(fsPath(a)), statSync(fsPath(b))];
     return first.dev === second.dev && first.ino === second.ino;
   } catch {
     return false;

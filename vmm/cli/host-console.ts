@@ -76,10 +76,19 @@ class StdioConsole implements HostConsole {
   readonly #keys: EscapeKeys | undefined;
   #receive: ((bytes: Uint8Array) => boolean) | undefined;
   #reading = false;
+  /** The guest takes no more, or the terminal is another's. */
+  #full = false;
+  #background = false;
 
   constructor(output: Output, terminal: RawTerminal | undefined, onExit: () => void) {
     this.#output = output;
     this.#terminal = terminal;
+    if (terminal !== undefined) {
+      terminal.onForeground = (foreground) => {
+        this.#background = !foreground;
+        this.#flow();
+      };
+    }
     this.#keys = terminal
       ? new EscapeKeys((action) => (action === 'exit' ? onExit() : this.#showHelp()))
       : undefined;
@@ -108,16 +117,26 @@ class StdioConsole implements HostConsole {
       this.#reading = true;
       process.stdin.on('data', (chunk: Buffer) => {
         const bytes = this.#keys?.filter(chunk) ?? chunk;
-        if (bytes.byteLength > 0 && this.#receive?.(bytes) === false) process.stdin.pause();
+        this.#full = bytes.byteLength > 0 && this.#receive?.(bytes) === false;
+        this.#flow();
       });
       // A terminal that hangs up: SIGHUP says so as well.
       process.stdin.on('error', () => {});
     }
-    process.stdin.resume();
+    this.#full = false;
+    this.#flow();
   }
 
   resumeInput(): void {
-    process.stdin.resume();
+    this.#full = false;
+    this.#flow();
+  }
+
+  /** Reads as long as there is somebody to read for. */
+  #flow(): void {
+    if (!this.#reading) return;
+    if (this.#full || this.#background) process.stdin.pause();
+    else process.stdin.resume();
   }
 
   restore(): void {
@@ -125,8 +144,9 @@ class StdioConsole implements HostConsole {
   }
 
   async close(): Promise<void> {
-    if (this.#reading) process.stdin.pause();
     this.#receive = undefined;
+    this.#full = true;
+    this.#flow();
     await this.#output.drained();
     this.restore();
   }

@@ -1,5 +1,6 @@
 /** The program that runs machines: all of tsvm but `tsvm image`, which `image-main.ts` is. */
 import { Command } from 'commander';
+import { commandLine } from '../util/byte-names.ts';
 import { bootCommand } from './boot-command.ts';
 import { doctorCommand } from './doctor-command.ts';
 import { isTerminal } from './output-descriptor.ts';
@@ -42,7 +43,7 @@ function adopt(command: Command): Command {
 }
 
 runToExit(async () => {
-  const words = process.argv.slice(2);
+  const words = commandLine().slice(2);
   if (words.length === 1 && VERSION_WORDS.includes(words[0] ?? '')) {
     print(`${versionText()}\n`);
     return 0;

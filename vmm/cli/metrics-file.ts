@@ -1,13 +1,14 @@
 import { closeSync, constants, openSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { TsvmError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
+import { fsPath } from '../util/byte-names.ts';
 import { writeProblem } from './console-file.ts';
 import { errnoCode } from './output-descriptor.ts';
 
 const FLAGS = constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
 
 function isNamedPipe(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFIFO() ?? false;
+  return statSync(fsPath(path), { throwIfNoEntry: false })?.isFIFO() ?? false;
 }
 
 /**
@@ -30,11 +31,11 @@ export function checkMetricsFile(path: string): void {
 
 function tryToWrite(path: string): void {
   try {
-    closeSync(openSync(path, FLAGS));
+    closeSync(openSync(fsPath(path), FLAGS));
   } catch (error) {
     if (errnoCode(error) !== 'ENOENT') throw error;
-    closeSync(openSync(path, FLAGS | constants.O_CREAT | constants.O_EXCL, 0o600));
-    unlinkSync(path);
+    closeSync(openSync(fsPath(path), FLAGS | constants.O_CREAT | constants.O_EXCL, 0o600));
+    unlinkSync(fsPath(path));
   }
 }
 
@@ -43,7 +44,7 @@ export function writeMetricsFile(path: string, metrics: unknown, logger: Logger)
   try {
     // A named pipe that nobody reads must not hold up the end.
     const create = constants.O_CREAT | constants.O_TRUNC;
-    const fd = openSync(path, FLAGS | (isNamedPipe(path) ? 0 : create), 0o644);
+    const fd = openSync(fsPath(path), FLAGS | (isNamedPipe(path) ? 0 : create), 0o644);
     try {
       writeFileSync(fd, `${JSON.stringify(metrics, null, 2)}\n`);
     } finally {

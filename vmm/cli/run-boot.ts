@@ -125,7 +125,10 @@ async function runUntilDone(run: Run): Promise<number> {
 async function runMachine(run: Run): Promise<{ end: MachineEnd; closed: boolean }> {
   const { config, hostConsole, logger, metrics, ending } = run;
   const { signal } = ending;
-  const signOfLife = new SignOfLife(logger, () => 'preparing the kernel');
+  const signOfLife = new SignOfLife(
+    logger,
+    () => 'preparing the kernel; unpacked once, it is kept for the next time',
+  );
   const console = watched(hostConsole, () => signOfLife.stop());
   try {
     const machine = await bootMachine(config, { console, logger, metrics, signal });

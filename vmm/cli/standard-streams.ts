@@ -2,6 +2,7 @@
  * Standard output and standard error of a program of ours: what it prints waits for no reader, and
  * a reader that has gone or a full disk never ends it.
  */
+import { encodeBytes } from '../util/byte-names.ts';
 import { Output } from './output.ts';
 import { errnoCode, OutputDescriptor } from './output-descriptor.ts';
 
@@ -26,7 +27,7 @@ export function print(text: string): void {
       outputError = error;
     },
   });
-  output.write(Buffer.from(text));
+  output.write(encodeBytes(text));
 }
 
 /** Writes a message to standard error. */
@@ -38,7 +39,7 @@ export function printMessage(text: string): void {
   }
   const note = messagesDropped > 0 ? `tsvm: ${messagesDropped} messages were lost here\n` : '';
   messagesDropped = 0;
-  messages.write(Buffer.from(note + text));
+  messages.write(encodeBytes(note + text));
 }
 
 /**

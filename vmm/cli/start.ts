@@ -8,11 +8,12 @@
 import { join } from 'node:path';
 import { bundleScript, runBundle } from './bundle-script.ts';
 import { EXIT_OUR_FAILURE } from './exit-codes.ts';
+import { programName } from './program-name.ts';
 
-const [, , command, ...options] = process.argv;
-const program = command === 'image' ? 'image' : 'cli';
+const [, , ...args] = process.argv;
+const program = programName(args);
 // A guess. The wrong bytecode is slower, and all that is.
-const usesQcow2 = program === 'cli' && options.some((word) => word.includes('qcow2'));
+const usesQcow2 = program === 'cli' && args.some((word) => word.includes('qcow2'));
 const filename = join(import.meta.dirname, `${program}.js`);
 const bytecode = `${usesQcow2 ? 'cli-qcow2' : program}.bytecode`;
 try {

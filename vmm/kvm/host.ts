@@ -31,7 +31,13 @@ const OPEN_ADVICE: Readonly<Record<string, string>> = {
   ENXIO: LOAD_MODULE,
   EACCES: 'join the group that owns it ("sudo usermod -aG kvm $USER", then log in again)',
   EPERM: 'this container or sandbox must be given the device (docker: --device /dev/kvm)',
+  EISDIR: 'it is not KVM’s device: name the right one with --kvm',
+};
+
+/** What to do when a limit is reached, whichever call reaches it. */
+const LIMIT_ADVICE: Readonly<Record<string, string>> = {
   EMFILE: 'allow more open files ("ulimit -n 1024")',
+  ENFILE: 'the host has no open files left: end other programs, or raise fs.file-max',
   ENOMEM: 'the host has too little memory left: end other programs',
 };
 
@@ -43,6 +49,8 @@ function isRootsAlone(devicePath: string): boolean {
 
 /** What is known of the cause of a failed call, or where to look. */
 function adviceFor({ syscall, code }: NativeError, devicePath: string): string {
+  const limit = LIMIT_ADVICE[code];
+  if (limit !== undefined) return limit;
   if (syscall === 'open') {
     if (code === 'EACCES' && isRootsAlone(devicePath)) {
       return `only root may use it: as root, run "chgrp kvm ${devicePath} && chmod 660 ${devicePath}" and join the group kvm`;

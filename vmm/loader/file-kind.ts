@@ -1,15 +1,20 @@
 /** What a file is that is no kernel, for whoever gave it as one. */
+import { isBzImage } from './bzimage.ts';
+import { isElf } from './elf.ts';
 import type { ImageSource } from './image-file.ts';
 
 interface FileKind {
   readonly what: string;
   /** What to do with it. */
   readonly advice: string;
+  /** An initial RAM disk may be such a file. */
+  readonly initrd?: true;
 }
 
 const PACKED = (tool: string, by: string): FileKind => ({
   what: `it is compressed by ${by}`,
   advice: `unpack it first ("${tool} FILE >kernel"), or give the distribution’s bzImage as it is`,
+  initrd: true,
 });
 const DISK_IMAGE = (what: string, option = '--disk FILE'): FileKind => ({
   what: `it is ${what}`,
@@ -22,6 +27,7 @@ const OTHER_CPU = (cpu: string): FileKind => ({
 const INITRD: FileKind = {
   what: 'it is a cpio archive, as initial RAM disks are',
   advice: 'give it with --initrd, and a kernel with --kernel',
+  initrd: true,
 };
 const PACKAGE: FileKind = {
   what: 'it is a package or an archive',
@@ -102,6 +108,16 @@ function hasBytes(image: ImageSource, offset: number, bytes: string): boolean {
 /** What a file without a kernel's first bytes is, as far as its own tell. */
 export function fileKind(image: ImageSource): FileKind | undefined {
   return KINDS.find(([offset, bytes]) => hasBytes(image, offset, bytes))?.[2];
+}
+
+/** Why a file is no initial RAM disk, as far as its first bytes tell; undefined: it may be one. */
+export function notAnInitrd(image: ImageSource): string | undefined {
+  if (isElf(image) || isBzImage(image)) return 'it is a kernel or a program';
+  const kind = fileKind(image);
+  // A file system may be one too, if the kernel has it built in.
+  return kind === undefined || kind.initrd || / file system$/.test(kind.what)
+    ? undefined
+    : kind.what;
 }
 
 /** Why a file is no kernel, and what to do about it. */

@@ -9,6 +9,7 @@ import {
   statSync,
 } from 'node:fs';
 import { TsvmError } from '../errors.ts';
+import { fsPath } from '../util/byte-names.ts';
 
 /** Bytes of an image that a parser may ask for. Offsets and sizes come from untrusted fields. */
 export interface ImageSource {
@@ -77,8 +78,8 @@ export class ImageFile implements ImageSource {
     this.name = name;
     try {
       // Asked before it is opened: a pipe would block, and a device might act.
-      checkKind(path, statSync(path));
-      this.fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+      checkKind(path, statSync(fsPath(path)));
+      this.fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_NONBLOCK);
     } catch (cause) {
       throw cause instanceof TsvmError ? cause : unreadable(path, cause);
     }

@@ -1,5 +1,6 @@
 /** The initial RAM disk: boot.rst, `ramdisk_image` and `initrd_addr_max`. */
 import { TsvmError } from '../errors.ts';
+import { notAnInitrd } from './file-kind.ts';
 import { ImageFile } from './image-file.ts';
 import { type LoadSpace, PAGE_SIZE, type PlacementPiece, planPlacement } from './placement.ts';
 
@@ -20,6 +21,8 @@ export interface LoadedInitrd {
   readonly gpa: number;
   readonly sizeBytes: number;
   readonly pieces: readonly PlacementPiece[];
+  /** A sentence for the log, when the kernel will hardly make anything of the file. */
+  readonly warning?: string;
 }
 
 /** The highest page-aligned place in `gaps`, in their order. */
@@ -83,7 +86,9 @@ export function loadInitrd(path: string, limits: InitrdLimits, space: LoadSpace)
       fileSizeBytes: sizeBytes,
     };
     const pieces = planPlacement(placement, 'user');
-    return { image, gpa, sizeBytes, pieces };
+    const problem = notAnInitrd(image);
+    const warning = `the initrd ${path} looks like none (${problem}): the kernel may not find an init`;
+    return { image, gpa, sizeBytes, pieces, ...(problem !== undefined && { warning }) };
   } catch (error) {
     image.close();
     throw error;

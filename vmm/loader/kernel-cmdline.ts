@@ -1,5 +1,6 @@
 /** The kernel command line: Linux's Documentation/admin-guide/kernel-parameters.rst. */
 import { TsvmError } from '../errors.ts';
+import { encodeBytes } from '../util/byte-names.ts';
 
 /** A virtio-mmio device that the kernel finds by the command line alone. */
 export interface VirtioMmioParameter {
@@ -66,7 +67,7 @@ export function encodeCommandLine(text: string, maxBytes: number): Uint8Array {
       `the kernel command line has a NUL or a line break at position ${position}: take it out`,
     );
   }
-  const bytes = new TextEncoder().encode(`${text}\0`);
+  const bytes = encodeBytes(`${text}\0`);
   const length = bytes.byteLength - 1;
   if (length > maxBytes) {
     throw new TsvmError(

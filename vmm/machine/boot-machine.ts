@@ -85,6 +85,7 @@ export async function bootMachine(config: MachineConfig, context: BootContext): 
     if (config.initrdPath !== undefined) {
       const loaded = loadInitrd(config.initrdPath, kernel, space);
       images.defer(() => loaded.image.close());
+      if (loaded.warning !== undefined) logger.warn(loaded.warning);
       initrd = loaded;
     }
     signal?.throwIfAborted();

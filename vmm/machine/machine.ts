@@ -56,6 +56,12 @@ export interface MachineOptions {
   readonly logger: Logger;
 }
 
+/** A sentence where the error is one, else the stack of what is ours to mend. */
+function failureText(error: unknown): string {
+  if (error instanceof TsvmError) return error.message;
+  return `a device failed: ${(error instanceof Error ? error.stack : undefined) ?? error}`;
+}
+
 /** A virtual machine: its vCPUs, memory and devices, and the one place where its end is decided. */
 export class Machine {
   readonly vm: Vm;
@@ -125,12 +131,11 @@ export class Machine {
     }
   }
 
-  /** Ends the machine: a part of it does not work any more. */
+  /** Ends the machine: a part of it does not work any more. Once it has ended, that is only said. */
   fail(error: unknown): void {
-    const known = error instanceof TsvmError;
-    const text = error instanceof Error && !known ? error.stack : undefined;
-    const message = text ?? (error instanceof Error ? error.message : String(error));
-    this.#end({ reason: 'failed', message: known ? message : `a device failed: ${message}` });
+    const message = failureText(error);
+    if (this.#state === 'stopped') this.logger.error(message);
+    else this.#end({ reason: 'failed', message });
   }
 
   /** Starts the vCPUs. */
@@ -197,8 +202,11 @@ export class Machine {
 
   async #close(): Promise<void> {
     this.stop();
-    // No device gets new work while it ends the old.
-    await this.#parked();
+    // Before all else, so that no device gets new work while it ends the old.
+    this.own(async () => {
+      this.vm.pause();
+      await this.#parked();
+    });
     await unwind(this.#resources);
   }
 
@@ -222,7 +230,8 @@ export class Machine {
       try {
         device.poll?.();
       } catch (error) {
-        if (reason.reason !== 'failed') reason = { reason: 'failed', message: String(error) };
+        if (reason.reason === 'failed') this.logger.error(failureText(error));
+        else reason = { reason: 'failed', message: failureText(error) };
       }
     }
     this.#resolveEnd(reason);

@@ -71,6 +71,7 @@ async function attachDisk(
     ...options,
     format: diskFormat(path, format),
     hostFiles: hostFiles(),
+    warn: (message) => machine.logger.warn(`${path}: ${message}`),
   });
   machine.own(() => backend.close());
   // A full disk fails request after request: once is enough.

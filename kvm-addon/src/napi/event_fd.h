@@ -26,13 +26,14 @@ class NativeEventFd : public Napi::ObjectWrap<NativeEventFd>
     {
         return &line_;
     }
+    // Nobody uses the descriptor any more. Idempotent.
+    void close_fd();
 
   private:
     Napi::Value get_fd(const Napi::CallbackInfo &info);
     Napi::Value signal(const Napi::CallbackInfo &info);
     Napi::Value take(const Napi::CallbackInfo &info);
     Napi::Value close(const Napi::CallbackInfo &info);
-    void close_fd();
 
     int fd_ = -1;
     struct interrupt_line line_;

@@ -23,6 +23,10 @@ class NativeMemory : public Napi::ObjectWrap<NativeMemory>
     // While held, close() is refused: threads use the memory.
     void hold();
     void release();
+    bool held() const
+    {
+        return holds_ > 0;
+    }
 
   private:
     Napi::Value region(const Napi::CallbackInfo &info);

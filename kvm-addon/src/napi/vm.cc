@@ -180,7 +180,7 @@ struct vcpu *NativeVm::vcpu_argument(Napi::Value value)
     return &group_.vcpus[index];
 }
 
-// A new NativeEventFd that lives as long as the VM.
+// A new NativeEventFd, which is closed with the VM.
 static Napi::Object new_event_fd(Napi::Env env)
 {
     return env.GetInstanceData<Classes>()->event_fd.New({});
@@ -234,7 +234,7 @@ Napi::Value NativeVm::kick_event(const Napi::CallbackInfo &info)
         error = engine_add_kick(engine_, gpa, length, value, NativeEventFd::Unwrap(event)->fd());
     if (error < 0)
         return throw_errno(env, error, "KVM_IOEVENTFD");
-    kept_.push_back(Napi::Persistent(event));
+    kicks_.push_back(Napi::Persistent(event));
     return event;
 }
 
@@ -325,12 +325,26 @@ Napi::Value NativeVm::get_parked(const Napi::CallbackInfo &info)
     return Napi::Boolean::New(info.Env(), vcpu_group_parked(&group_));
 }
 
+// Now, and not when they are collected: they are descriptors.
+void NativeVm::close_events()
+{
+    // A queue worker that could not be stopped goes on using them.
+    bool used = memory_->held();
+    for (auto &entry : interrupts_)
+        kicks_.push_back(std::move(entry.second));
+    for (Napi::ObjectReference &event : kicks_)
+        if (!used)
+            NativeEventFd::Unwrap(event.Value())->close_fd();
+    interrupts_.clear();
+    kicks_.clear();
+}
+
 Napi::Value NativeVm::close(const Napi::CallbackInfo &info)
 {
     if (open_) {
         destroy();
         memory_->release();
-        interrupts_.clear();
+        close_events();
         kept_.clear();
     }
     return info.Env().Undefined();

@@ -55,6 +55,7 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     bool furnish(Platform platform, uint64_t pvm_gpa, struct vm_error *failed);
     void destroy_vm();
     void destroy();
+    void close_events();
     // False with an error pending once closed.
     bool check_open(Napi::Env env);
     // The vCPU that an index argument names, or nullptr with an error pending.
@@ -72,6 +73,7 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     std::map<uint32_t, Napi::ObjectReference> interrupts_;
     // Those of them that the engine raises.
     std::vector<struct interrupt_line *> lines_;
+    std::vector<Napi::ObjectReference> kicks_;
     // What the threads use and so must not be collected.
     std::vector<Napi::ObjectReference> kept_;
 };

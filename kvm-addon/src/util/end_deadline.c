@@ -19,10 +19,18 @@ static void end_process(int signal)
     _exit(128 + signal);
 }
 
+/* The timer's own signal. SIGALRM may be meant for us: an alarm(2) outlives the exec of a program.
+ */
+static int deadline_signal(void)
+{
+    return SIGRTMIN + 1;
+}
+
 static void on_deadline(int signal)
 {
     (void)signal;
-    end_process(first_signal);
+    if (first_signal != 0)
+        end_process(first_signal);
 }
 
 /* In the background, a read from or a write to the terminal would stop the process again. */
@@ -79,14 +87,14 @@ int end_deadline_set(const int *signals, size_t count, unsigned grace_ms)
     static bool set;
     if (set)
         return -EALREADY;
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = deadline_signal()};
     if (timer_create(CLOCK_MONOTONIC, &event, &timer) < 0)
         return -errno;
     set = true;
     deadline.it_value.tv_sec = grace_ms / 1000;
     deadline.it_value.tv_nsec = (long)(grace_ms % 1000) * 1000000;
-    struct sigaction alarm = {.sa_handler = on_deadline};
-    sigaction(SIGALRM, &alarm, NULL);
+    struct sigaction action = {.sa_handler = on_deadline};
+    sigaction(deadline_signal(), &action, NULL);
     for (size_t i = 0; i < count; i++) {
         int error = install(signals[i]);
         if (error < 0)

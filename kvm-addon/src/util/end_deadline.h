@@ -17,7 +17,7 @@
  * From now on each of these signals, besides what its present handler does, ends the process with
  * the exit code 128 + its number: `grace_ms` after the first of them, or at once when one comes a
  * second time. A second SIGHUP does not: a terminal that closes sends several. Call this once,
- * after the handlers have been set. Uses SIGALRM. Returns 0 or -errno.
+ * after the handlers have been set. Uses SIGRTMIN + 1. Returns 0 or -errno.
  */
 int end_deadline_set(const int *signals, size_t count, unsigned grace_ms);
 

@@ -10,7 +10,8 @@ import { PAYLOAD, runShell } from '../../support/tsvm-process.ts';
 
 const NODE = process.execPath;
 const ODD = join(packageRoot(), 'test/support/odd-machine.ts');
-const DEADLINE_MS = 2000;
+/** The two seconds that are promised, and what a host that runs other tests beside may add. */
+const DEADLINE_MS = 2000 + 1500;
 
 /** A machine with a fault, once `ready` is on one of its streams. */
 async function oddMachine(t: TestContext, fault: string, words: string, ready: RegExp) {
@@ -80,7 +81,7 @@ test('Ctrl-A x ends a machine with a device that never closes; the terminal is r
   session.type('\x01x');
   await session.waitFor(/exit code 143/, DEADLINE_MS + 500);
   await session.end(20_000);
-  const settings = session.screen().match(/^[0-9a-f:]{30,}$/gm);
+  const settings = session.screen().match(/(?<=^ *)[0-9a-f:]{30,}$/gm);
   assert.equal(settings?.length, 2, session.screen());
   assert.equal(settings[0], settings[1]);
 });
@@ -97,6 +98,13 @@ for (const [fault, words] of [
     assert.match(output.text, new RegExp(`error: Error: ${words}`));
   });
 }
+
+test('what is thrown into a callback of the addon is not dropped', async (t) => {
+  const { child, output } = await oddMachine(t, 'wake-throws', 'tests=cpuid', /thrown in a wake/);
+  const { code } = await ended(child);
+  assert.equal(code, 125);
+  assert.doesNotMatch(output.text, /DEP0168/);
+});
 
 test('failures of a close are each told, and take the place of code 0 only', async (t) => {
   for (const [words, expected] of [

@@ -77,7 +77,7 @@ test('what tsvm cannot do ends with code 125 and says what to do', async (t) => 
     [['--kernel', folder], /not a regular file/],
     [['--kernel', '/etc/passwd'], /neither a bzImage nor an ELF/],
     [['--kernel', PAYLOAD, '--disk', join(folder, 'none.img')], /cannot be opened/],
-    [['--kernel', PAYLOAD, '--disk', '/etc/passwd.vmdk'], /qemu-img convert/],
+    [['--kernel', PAYLOAD, '--disk', '/etc/passwd.vmdk'], /tsvm image convert/],
     [['--kernel', PAYLOAD, '--disk', '/etc/passwd,format=qcow2'], /not a qcow2 image/],
     [['--kernel', PAYLOAD, '--kvm', '/dev/null'], /cannot be used/],
     [['--kernel', PAYLOAD, '--kvm', '/dev/no-kvm'], /modprobe/],

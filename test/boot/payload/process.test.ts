@@ -169,3 +169,15 @@ S
   assert.equal(code, 125);
   assert.match(stderr, /--cpu-mask/);
 });
+
+test('names that are no UTF-8: kernel, disk, console, metrics and messages keep their bytes', async () => {
+  const { stdout, stderr } = await runShell(`
+    kernel=$(printf 'k\\351.elf') disk=$(printf 'd\\351.img') console=$(printf 'c\\351') metrics=$(printf 'm\\351')
+    cp "$PAYLOAD" "$kernel" && truncate -s 1M "$disk"
+    "$TSVM" boot --memory 64M --acpi off --kernel "$kernel" --disk "$disk" --console "file:$console" \
+      --metrics "$metrics" --append "tests=cpuid $(printf 'word\\351')"; echo "code $?"
+    [ "$(ls | wc -l)" = 4 ] && grep -aq '^done passed=1' "$console" && [ -s "$metrics" ] && echo kept
+    "$TSVM" boot --acpi off --kernel "$(printf 'none\\351')" 2>said; grep -aq "$(printf 'none\\351')" said && echo told
+    "$TSVM" load -i "$(printf 'none\\351')" 2>said; grep -aq "open $(printf 'none\\351')" said && echo loaded`);
+  assert.equal(stdout, 'code 0\nkept\ntold\nloaded\n', stderr);
+});

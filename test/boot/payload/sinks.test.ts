@@ -30,7 +30,7 @@ for (const [sink, redirection] of [
 
 test('a reader of standard output that goes is said, and the guest runs on', async () => {
   const { stdout, stderr } = await runShell(
-    `{ ${BOOT} --append "tests=serial-flood count=400"; echo "code $?" >&2; } | head -1`,
+    `{ ${BOOT} --append "tests=serial-flood count=5000"; echo "code $?" >&2; } | head -1`,
   );
   assert.equal(stdout, 'payload: hello\n');
   assert.match(stderr, /the reader of standard output has gone: the guest runs on/);
@@ -81,7 +81,7 @@ test('SIGTERM ends the wait for a reader', async () => {
 
 test('a named pipe’s next reader gets the output from there on', async () => {
   const { stdout, stderr } = await runShell(
-    `mkfifo log; ${BOOT} --append "tests=serial-flood count=3000000" --console file:log 2>err & vm=$!
+    `mkfifo log; ${BOOT} --append "tests=serial-flood count=100000000" --console file:log 2>err & vm=$!
      head -c 5000 log >/dev/null; sleep 1.5; head -c 5000 log | tail -1
      sleep 0.5; kill -TERM $vm; wait $vm; cat err >&2`,
   );
@@ -92,9 +92,10 @@ test('a named pipe’s next reader gets the output from there on', async () => {
 
 test('output that is not read is said to be waited for, once; SIGTERM ends the machine', async () => {
   const { code, stderr } = await runShell(
-    `mkfifo out; sleep 25 <out &
-     ${BOOT} --append "tests=serial-flood count=1000000" >out & vm=$!
-     sleep 8; kill -TERM $vm; wait $vm`,
+    `mkfifo out; : >err; sleep 25 <out &
+     ${BOOT} --append "tests=serial-flood count=100000000" >out 2>err & vm=$!
+     for i in $(seq 40); do grep -q waiting err && break; sleep 0.5; done
+     sleep 1; kill -TERM $vm; wait $vm; code=$?; cat err >&2; exit $code`,
   );
   assert.equal(code, 128 + 15);
   assert.equal(lines(stderr).length, 1, stderr);
@@ -104,18 +105,22 @@ test('output that is not read is said to be waited for, once; SIGTERM ends the m
 test('a terminal that is not read does not keep SIGTERM from ending the machine', async (t) => {
   const pidFile = join(temporaryFolder(t), 'pid');
   const boot = `exec ${TSVM} boot --memory 64M --kernel ${PAYLOAD} --acpi off`;
-  const command = `echo $$ >${pidFile}; ${boot} --append 'tests=serial-flood count=1000000'`;
+  const command = `echo $$ >${pidFile}; ${boot} --append 'tests=serial-flood count=100000000'`;
   // Nobody reads what `script` writes: its pipe fills, and then the terminal that it serves.
   const child = spawn('script', ['-qc', command, '/dev/null'], {
     stdio: ['pipe', 'pipe', 'ignore'],
   });
   t.after(() => child.kill('SIGKILL'));
-  await new Promise((resolve) => setTimeout(resolve, 6000));
+  const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+  await wait(1000);
   const pid = Number(readFileSync(pidFile, 'utf8'));
+  // The vCPU stands still once nothing more is taken.
+  const ticks = () => readFileSync(`/proc/${pid}/stat`, 'utf8').split(' ').slice(13, 15).join();
+  for (let before = ''; before !== ticks(); await wait(1000)) before = ticks();
   process.kill(pid, 'SIGTERM');
   const deadline = performance.now() + 2000;
   while (existsSync(`/proc/${pid}/fd/0`) && performance.now() < deadline) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await wait(20);
   }
   assert.equal(existsSync(`/proc/${pid}/fd/0`), false, 'it has ended');
 });

@@ -1,5 +1,6 @@
 /** The terminal: raw while a machine runs, and as it was after every way out. */
 import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { TerminalSession } from '../../support/terminal-session.ts';
 import { PAYLOAD, runTsvm, TSVM } from '../../support/tsvm-process.ts';
@@ -21,7 +22,7 @@ async function waitingGuest(t: TestContext): Promise<{ session: TerminalSession;
 async function assertRestored(session: TerminalSession, code: number): Promise<void> {
   await session.waitFor(new RegExp(`exit code ${code}`), TIMEOUT_MS);
   await session.end(TIMEOUT_MS);
-  const settings = session.screen().match(/^[0-9a-f:]{30,}$/gm);
+  const settings = session.screen().match(/(?<=^ *)[0-9a-f:]{30,}$/gm);
   assert.equal(settings?.length, 2, session.screen());
   assert.equal(settings[0], settings[1], 'the terminal is as it was');
 }
@@ -53,6 +54,70 @@ for (const [signal, code] of [
     await assertRestored(session, code);
   });
 }
+
+test('the guest’s bytes reach the terminal as they are: a line feed is no carriage return', async (t) => {
+  const { session } = await waitingGuest(t);
+  // The payload ends its lines by LF alone.
+  await session.waitFor(/payload: hello\n {14}\S/, TIMEOUT_MS);
+  session.type('\x01x');
+  await assertRestored(session, 128 + 15);
+});
+
+/** A guest that is a job of an interactive shell, and has been stopped. */
+async function stoppedJob(t: TestContext): Promise<{ session: TerminalSession; pid: number }> {
+  const session = new TerminalSession(t, 'PS1="prompt> " bash --norc --noprofile -i');
+  await session.waitFor(/prompt>/, TIMEOUT_MS);
+  const tsvm = `${TSVM} boot --kernel ${PAYLOAD} --acpi off --append tests=serial-echo`;
+  session.type(`sh -c 'echo "pid $$"; exec ${tsvm}'\r`);
+  await session.waitFor(/echo: *$/, TIMEOUT_MS);
+  const pid = Number((await session.waitFor(/^pid (\d+)/m, TIMEOUT_MS))[1]);
+  process.kill(pid, 'SIGSTOP');
+  await session.waitFor(/Stopped/, TIMEOUT_MS);
+  return { session, pid };
+}
+
+test('SIGTERM ends a machine in the background, which stops for no terminal', async (t) => {
+  const { session, pid } = await stoppedJob(t);
+  session.type('bg\r');
+  await session.waitFor(/prompt> bg\s+\[1\]/, TIMEOUT_MS);
+  session.type('kill %1\r');
+  const deadline = performance.now() + 3000;
+  while (existsSync(`/proc/${pid}/fd/0`)) {
+    assert.ok(performance.now() < deadline, 'it has ended');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  session.type('exit\r');
+  await session.end(TIMEOUT_MS);
+});
+
+test('what is typed for the shell does not stop a machine in the background', async (t) => {
+  const { session, pid } = await stoppedJob(t);
+  session.type('bg\r');
+  await session.waitFor(/prompt> bg\s+\[1\]/, TIMEOUT_MS);
+  session.type('echo for the shell\r');
+  await session.waitFor(/^for the shell$/m, TIMEOUT_MS);
+  assert.match(readFileSync(`/proc/${pid}/stat`, 'utf8'), /\) [SR] /, 'it is not stopped');
+  session.type('fg\r');
+  await session.waitFor(/prompt> fg\s+sh -c/, TIMEOUT_MS);
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  session.type('for the guest\r');
+  await session.waitFor(/ok serial-echo characters=13/, TIMEOUT_MS);
+  session.type('exit\r');
+  await session.end(TIMEOUT_MS);
+});
+
+test('a machine that was stopped has a raw terminal again in the foreground', async (t) => {
+  const { session } = await stoppedJob(t);
+  session.type('fg\r');
+  await session.waitFor(/prompt> fg\s+sh -c/, TIMEOUT_MS);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  // Ctrl-C is one of the characters that reach the guest.
+  session.type('typed\x03 by hand\r');
+  await session.waitFor(/ok serial-echo characters=14/, TIMEOUT_MS);
+  await session.waitFor(/prompt>$/, TIMEOUT_MS);
+  session.type('exit\r');
+  await session.end(TIMEOUT_MS);
+});
 
 test('--console tty without a terminal is refused', async () => {
   const { code, stderr } = await runTsvm(['boot', '--kernel', PAYLOAD, '--console', 'tty']);

@@ -1,9 +1,11 @@
 /** The verbs that change images: create, resize, snapshot, commit, rebase, bench; and compare. */
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { after, beforeEach, test } from 'node:test';
 import { openHostFile } from '../../../vmm/backends/disk/host-file.ts';
 import { hostFiles } from '../../../vmm/kvm/disk.ts';
+import { TSVM } from '../../support/tsvm-process.ts';
 import { ImageFolder } from './image-fixtures.ts';
 
 const folder = new ImageFolder();
@@ -170,7 +172,8 @@ test('compare: words and exit codes', async () => {
     assert.equal(ours.code, theirs.code, args.join(' '));
     assert.equal(ours.stdout, theirs.stdout, args.join(' '));
   }
-  assert.equal((await folder.tsvm(['compare', '%top.raw'])).code, 2);
+  const alone = ['compare', '%top.raw'];
+  assert.equal((await folder.tsvm(alone)).code, (await folder.qemu(...alone)).code);
 });
 
 test('a backing file outside the image’s folder is opened when that is allowed', async () => {
@@ -202,10 +205,56 @@ test('images in use are left alone', async () => {
   assert.match(overwriting.stderr, /in use by/);
 });
 
+test('a raw external data file and a backing file exclude each other', async () => {
+  const data = ['-o', 'data_file=r.raw,data_file_raw=on'];
+  await folder.tsvmOutput('create', '-q', ...data, '%with-data.qcow2', '32M');
+  for (const args of [
+    ['rebase', '-u', '-b', 'base.qcow2', '%with-data.qcow2'],
+    ['rebase', '-b', 'base.qcow2', '%with-data.qcow2'],
+    ['amend', '-o', 'backing_file=base.qcow2', '%with-data.qcow2'],
+    ['create', '-b', 'base.qcow2', ...data, '%with-both.qcow2'],
+  ]) {
+    assert.equal((await folder.tsvm(args)).code, 1, args.join(' '));
+    await folder.tsvmOutput('map', '%with-data.qcow2');
+  }
+});
+
 test('verbs and help', async () => {
+  assert.match(await folder.tsvmOutput('--version'), /^tsvm \d/);
   assert.match(await folder.tsvmOutput('--help'), /^ {2}convert {3}/m);
   assert.match(await folder.tsvmOutput('rebase', '--help'), /Examples:/);
   const { code, stderr } = await folder.tsvm(['dance']);
   assert.equal(code, 1);
   assert.match(stderr, /no "dance"/);
+});
+
+test('a resize that fails on a full disk leaves the size and the space that there was', async (test) => {
+  if (process.getuid?.() !== 0) return test.skip('mounting is for root');
+  mkdirSync(folder.file('full'), { recursive: true });
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'none', folder.file('full')]);
+  test.after(() => execFileSync('umount', [folder.file('full')]));
+  for (const format of ['qcow2', 'raw']) {
+    for (const preallocation of ['falloc', 'full']) {
+      const name = `full/${format}-${preallocation}`;
+      await folder.qemuOutput('create', '-q', '-f', format, `%${name}`, '1M');
+      const usedBefore = statSync(folder.file(name)).blocks;
+      const resize = ['resize', '-f', format, '--preallocation', preallocation, `%${name}`, '20M'];
+      const { code, stderr } = await folder.tsvm(resize);
+      assert.equal(code, 1, stderr);
+      assert.match(stderr, /no space left on device.*free some space/i);
+      assert.match(await folder.qemuOutput('info', '-f', format, `%${name}`), /\(1048576 bytes\)/);
+      const grownBytes = (statSync(folder.file(name)).blocks - usedBefore) * 512;
+      assert.ok(grownBytes <= 256 * 1024, `${name}: ${grownBytes} bytes are still used`);
+      if (format === 'qcow2') await folder.qemuOutput('check', '-q', '-f', 'qcow2', `%${name}`);
+      rmSync(folder.file(name));
+    }
+  }
+});
+
+test('what a new file lacks is told by the name that it will have', async () => {
+  const create = 'ulimit -f 4096; exec "$0" image create -f raw "$1" 10M';
+  const args = ['-c', create, TSVM, folder.file('limited.raw')];
+  const { stderr } = spawnSync('bash', args, { encoding: 'utf8' });
+  assert.match(stderr, /limited\.raw.*ulimit -f/);
+  assert.doesNotMatch(stderr, /partial/);
 });

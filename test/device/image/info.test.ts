@@ -145,3 +145,20 @@ test('check: exit codes, and what a repair leaves', async () => {
   writeFileSync(folder.file('none.qcow2'), 'not an image');
   assert.equal((await folder.tsvm(['check', '%none.qcow2'])).code, 1);
 });
+
+test('map: a raw file whose last sector is there in part, alone and below an image', async () => {
+  for (const bytes of [1, 511, 513, 1000, 65_537]) {
+    writeFileSync(folder.file('odd.raw'), Buffer.alloc(bytes, 1));
+    const backing = ['-b', 'odd.raw', '-F', 'raw'];
+    await folder.qemuOutput('create', '-q', '-f', 'qcow2', ...backing, '%over-odd.qcow2', '1M');
+    for (const args of [
+      ['map', '-f', 'raw', '%odd.raw'],
+      ['map', '--output', 'json', '-f', 'raw', '%odd.raw'],
+      ['map', '--output', 'json', '-s', '1', '-f', 'raw', '%odd.raw'],
+      ['map', '--output', 'json', '%over-odd.qcow2'],
+    ]) {
+      const label = `${bytes} bytes: ${args.join(' ')}`;
+      assert.equal(await folder.tsvmOutput(...args), await folder.qemuOutput(...args), label);
+    }
+  }
+});

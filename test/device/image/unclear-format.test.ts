@@ -95,3 +95,9 @@ test('a block device with an image on it', { skip: noLoopDevices() }, async (tes
   assert.match(stderr, /begins like a qcow2 image/);
   assert.equal((await folder.tsvm(['check', '-f', 'qcow2', device.path])).code, 0);
 });
+
+test('a file that is not what its format says: the advice is no other program’s', async () => {
+  const { code, stderr } = await folder.tsvm(['check', '-f', 'qcow2', '%top.raw']);
+  assert.equal(code, 1);
+  assert.match(stderr, /not a qcow2 image; if it is a raw disk, give its format as raw/);
+});

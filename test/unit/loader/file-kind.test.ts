@@ -5,8 +5,15 @@ import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseElf } from '../../../vmm/loader/elf.ts';
-import { notAKernel } from '../../../vmm/loader/file-kind.ts';
-import { bytesImage, sampleBytes, temporaryDirectory, tsvmError } from './kernel-fixtures.ts';
+import { notAKernel, notAnInitrd } from '../../../vmm/loader/file-kind.ts';
+import {
+  buildBzImage,
+  buildElf,
+  bytesImage,
+  sampleBytes,
+  temporaryDirectory,
+  tsvmError,
+} from './kernel-fixtures.ts';
 
 const packed = (tool: string, ...args: string[]) =>
   execFileSync(tool, args, { input: sampleBytes(5000), stdio: ['pipe', 'pipe', 'ignore'] });
@@ -79,6 +86,26 @@ test('a file cut anywhere, or of nothing known, is told in one sentence', () => 
   assert.match(notAKernel(bytesImage(new Uint8Array(0))), /is empty/);
   for (let length = 1; length < 80; length++) {
     assert.match(notAKernel(bytesImage(new Uint8Array(length).fill(7))), /nor an ELF file: give/);
+  }
+});
+
+test('what can hardly be an initial RAM disk is told from what may be one', (t) => {
+  const kernel = buildElf(temporaryDirectory(t)).bytes;
+  const cases: readonly (readonly [Uint8Array, RegExp | undefined])[] = [
+    [kernel, /kernel or a program/],
+    [buildBzImage(packed('gzip')), /kernel or a program/],
+    [Buffer.from('QFI\xfb', 'latin1'), /qcow2/],
+    [Buffer.from('MZ'), /EFI program/],
+    [packed('gzip'), undefined],
+    [packed('zstd'), undefined],
+    [Buffer.from('070701'), undefined],
+    [written(t, 'mkfs.ext4', '-q', '-F'), undefined],
+    [Buffer.from('whatever the guest makes of it'), undefined],
+  ];
+  for (const [bytes, expected] of cases) {
+    const problem = notAnInitrd(bytesImage(bytes));
+    if (expected === undefined) assert.equal(problem, undefined);
+    else assert.match(`${problem}`, expected);
   }
 });
 

@@ -80,12 +80,21 @@ export class HostFile implements ImageFile {
   readonly fd: number;
   readonly readOnly: boolean;
   readonly isBlockDevice: boolean;
+  /** What messages call it. */
+  readonly #shownAs: string;
   readonly #hostFiles: HostFiles;
   readonly #deviceBytes: number;
   #isOnExt4: boolean | undefined;
 
-  constructor(path: string, opened: OpenedFile, readOnly: boolean, hostFiles: HostFiles) {
+  constructor(
+    path: string,
+    opened: OpenedFile,
+    readOnly: boolean,
+    hostFiles: HostFiles,
+    shownAs = path,
+  ) {
     this.path = path;
+    this.#shownAs = shownAs;
     this.fd = opened.fd;
     this.readOnly = readOnly;
     this.isBlockDevice = opened.isBlockDevice;
@@ -271,7 +280,7 @@ export class HostFile implements ImageFile {
     const reason = cause instanceof Error ? cause.message : String(cause);
     const advices = this.isBlockDevice ? DEVICE_ADVICE : ADVICE;
     const advice = advices[errorCode(cause) ?? ''] ?? '';
-    return new TsvmError('disk-io', `${what} ${this.path} at ${offset}: ${reason}${advice}`, {
+    return new TsvmError('disk-io', `${what} ${this.#shownAs} at ${offset}: ${reason}${advice}`, {
       cause,
     });
   }

@@ -10,11 +10,14 @@ import { TsvmError } from '../../errors.ts';
 export function openNamelessFile(): number {
   try {
     const folder = mkdtempSync(join(tmpdir(), 'tsvm-'));
-    const path = join(folder, 'scratch');
-    const fd = openSync(path, 'wx+', 0o600);
-    unlinkSync(path);
-    rmdirSync(folder);
-    return fd;
+    try {
+      const path = join(folder, 'scratch');
+      const fd = openSync(path, 'wx+', 0o600);
+      unlinkSync(path);
+      return fd;
+    } finally {
+      rmdirSync(folder);
+    }
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new TsvmError(

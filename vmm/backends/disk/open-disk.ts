@@ -12,6 +12,8 @@ export interface OpenDiskOptions {
   /** Which backing images may be opened; see `openImage`. */
   readonly backing: 'same-folder' | 'allow';
   readonly hostFiles: HostFiles;
+  /** Told what the user should know of a disk that goes on working. */
+  readonly warn: (message: string) => void;
 }
 
 /**

@@ -21,6 +21,9 @@ export function openImageDisk(path: string, options: OpenDiskOptions): DiskBacke
     }
     if (overlay) return overlayDisk(image, hostFiles);
     if (!(image instanceof Qcow2Image)) throw new Error(`${image.format} has no disk`);
+    image.metadata.header.onBitmapsLost = () => {
+      options.warn('it had bitmaps, which what the guest writes has made invalid: they are gone');
+    };
     return new ImageDisk(image, { throwAway: false, close: () => closeImage(image) });
   } catch (error) {
     closeImage(image);

@@ -74,8 +74,11 @@ export class RawOverlayDisk implements DiskBackend {
   }
 
   close(): void {
-    closeSync(this.#scratchFd);
-    this.#base.close();
+    try {
+      closeSync(this.#scratchFd);
+    } finally {
+      this.#base.close();
+    }
   }
 
   /** Makes every chunk that the range touches the scratch file's. */

@@ -4,16 +4,19 @@ import type { ImageName } from '../../backends/disk/image-name.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import { commitImage } from '../../backends/disk/tools/commit.ts';
 import { TsvmError } from '../../errors.ts';
+import { Pace } from '../../util/pace.ts';
 import { type ChainVerbOptions, chainVerb, withProgress } from './chain-verb.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
 import { namedImage } from './named-image.ts';
+import { parseSizeValue } from './option-values.ts';
 import type { SettleExit } from './run-image.ts';
 import { depthInChain } from './same-file.ts';
 
 interface CommitOptions extends ChainVerbOptions {
   readonly b?: string;
   readonly d?: true;
+  readonly r?: number;
 }
 
 /** Chunks that are read at a time. */
@@ -31,6 +34,7 @@ Examples:
 export function commitCommand(settle: SettleExit): Command {
   return chainVerb(settle, commit)
     .option('-b <base>', 'which image of the chain is written (default: the first backing image)')
+    .option('-r <bytes>', 'writes so many bytes a second at most', parseSizeValue)
     .option('-d', 'leaves the image as it is: it will be deleted')
     .addHelpText('after', HELP);
 }
@@ -41,6 +45,9 @@ async function commit(
   signal: AbortSignal,
 ): Promise<number> {
   const { b: basePath, backing, q: quiet = false } = cli;
+  if (cli.r === 0) {
+    throw new TsvmError('invalid-config', 'a rate of 0 bytes a second would never end');
+  }
   const writableDepth = basePath === undefined ? 1 : await depthOf({ path, format }, basePath, cli);
   // Only the image right above the base can be emptied without losing what is in it.
   const empties = cli.d !== true && basePath === undefined;
@@ -50,8 +57,9 @@ async function commit(
     if (base === undefined) {
       throw new TsvmError('invalid-config', `${path} has no backing file to commit to`);
     }
+    const pace = cli.r === undefined ? undefined : new Pace(cli.r);
     await withProgress('commit', cli, (onProgress) =>
-      commitImage(image, base, { parallel: PARALLEL, onProgress, signal }),
+      commitImage(image, base, { parallel: PARALLEL, onProgress, signal, pace }),
     );
     if (empties && image instanceof Qcow2Image) {
       image.emptySync();

@@ -7,6 +7,7 @@ import {
   namedFormat,
 } from '../../backends/disk/format.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
+import { copyBitmaps } from '../../backends/disk/qcow2/bitmap-copy.ts';
 import type { CompressionKind } from '../../backends/disk/qcow2/compression.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import { convertImage } from '../../backends/disk/tools/convert.ts';
@@ -14,13 +15,14 @@ import { convertCompressed } from '../../backends/disk/tools/convert-compressed.
 import { openSnapshot, type SnapshotSelector } from '../../backends/disk/tools/snapshot-view.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
-import { collect } from '../boot-options.ts';
+import { Pace } from '../../util/pace.ts';
 import { openProgress } from '../progress.ts';
 import { backingChoice, headerName, warnOfContent } from './backing-choice.ts';
 import { asksForHelp, creationOptionsHelp, parseCreationOptions } from './creation-options.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { type OpenImages, withImages } from './images.ts';
 import { interruptible } from './interrupt.ts';
+import { LostBytes } from './lost-bytes.ts';
 import { imageOptsOption, namedImage } from './named-image.ts';
 import { NewImage, sayInPlace } from './new-image.ts';
 import {
@@ -29,6 +31,7 @@ import {
   type CacheMode,
   cacheOption,
   formatOption,
+  optionList,
   parseNumber,
   parseSizeValue,
   progressOption,
@@ -49,6 +52,12 @@ interface ConvertOptions {
   readonly F?: ImageFormat;
   readonly n?: true;
   readonly targetIsZero?: true;
+  readonly targetImageOpts?: true;
+  readonly bitmaps?: true;
+  readonly skipBrokenBitmaps?: true;
+  readonly r?: number;
+  readonly C?: true;
+  readonly salvage?: true;
   readonly S: number;
   readonly m: number;
   readonly t: CacheMode;
@@ -75,7 +84,7 @@ export function convertCommand(settle: SettleExit): Command {
     .addOption(formatOption('-f', 'the format of what is read'))
     .addOption(imageOptsOption())
     .addOption(formatOption('-O', 'the format of what is written'))
-    .option('-o <options>', 'NAME=VALUE of the new image, separated by commas', collect(String), [])
+    .addOption(optionList('NAME=VALUE of the new image, separated by commas'))
     .option('-c', 'compresses')
     .addOption(
       new Option('--compress-type <kind>', 'compresses, with this').choices(['zlib', 'zstd']),
@@ -90,6 +99,14 @@ export function convertCommand(settle: SettleExit): Command {
     .option('--target-is-zero', 'with -n: it reads as zeroes now')
     .option('-S <bytes>', 'so many zeroes make a hole; 0: none does', parseSizeValue, 4096)
     .option('-m <n>', 'parts that are worked on at a time, 1 to 64', parseNumber(1, 64), 8)
+    .option('-r <bytes>', 'writes so many bytes a second at most', parseSizeValue)
+    .option('-C', 'as for qemu-img; data is always copied where it takes the least time')
+    .option('--bitmaps', 'copies the bitmaps as well')
+    .option('--skip-broken-bitmaps', 'with --bitmaps: those that were not saved are left out')
+    .option('--salvage', 'what cannot be read is told, and becomes zeroes')
+    .addOption(
+      new Option('--target-image-opts', 'with -n: the target is named as with --image-opts'),
+    )
     .option('-W', 'as for qemu-img; parts are always written in order')
     .addOption(
       cacheOption('-t', 'unsafe: leaves writing to the host’s disk to the host').default('unsafe'),
@@ -134,7 +151,8 @@ class Conversion {
 
   constructor(sourcePaths: readonly string[], path: string, cli: ConvertOptions) {
     this.#sourcePaths = sourcePaths;
-    const named = namedImage(path, { f: cli.O });
+    const { targetImageOpts: imageOpts } = cli;
+    const named = namedImage(path, { f: cli.O, imageOpts });
     this.#path = named.path;
     this.#cli = cli;
     this.#format =
@@ -147,6 +165,14 @@ class Conversion {
     const wrong =
       (raw && this.#compresses && 'a raw image cannot be compressed: use -O qcow2') ||
       (raw && B !== undefined && 'a raw image has no backing file: use -O qcow2') ||
+      (cli.skipBrokenBitmaps && !cli.bitmaps && '--skip-broken-bitmaps goes with --bitmaps') ||
+      (cli.bitmaps &&
+        (raw || sourcePaths.length > 1) &&
+        '--bitmaps is for a qcow2 image, into another') ||
+      (cli.C && this.#compresses && '-C and -c exclude each other') ||
+      (cli.C && cli.salvage && '-C and --salvage exclude each other') ||
+      (cli.targetImageOpts && !n && '--target-image-opts goes with -n') ||
+      (cli.r === 0 && 'a rate of 0 bytes a second would never end') ||
       (n && o.length > 0 && '-o is for a new image, and -n makes none') ||
       (targetIsZero && !n && '--target-is-zero goes with -n') ||
       (targetIsZero && B !== undefined && '--target-is-zero and -B exclude each other') ||
@@ -191,6 +217,7 @@ class Conversion {
     }
     this.#sayInPlace(this.#path);
     await this.#copy(sources, target, { targetIsZero, leaveUnallocated: B !== undefined }, signal);
+    if (this.#cli.bitmaps === true) this.#copyBitmaps(sources, target);
     if (cache !== 'unsafe') await target.flush();
   }
 
@@ -231,6 +258,7 @@ class Conversion {
         const targetIsZero = image.isZero && backing === undefined;
         const leaveUnallocated = backing !== undefined;
         await this.#copy(sources, target, { targetIsZero, leaveUnallocated }, signal);
+        if (this.#cli.bitmaps === true) this.#copyBitmaps(sources, target);
       } finally {
         target.close();
       }
@@ -250,26 +278,35 @@ class Conversion {
     const { m: parallel, p, q: quiet = false, S: sparseBytes } = this.#cli;
     const progress = openProgress({ title: 'convert', quiet, asked: p === true });
     const onProgress = progress.update.bind(progress);
+    const pace = this.#cli.r === undefined ? undefined : new Pace(this.#cli.r);
+    const lost = new LostBytes();
+    const onLost = this.#cli.salvage === true ? lost.add.bind(lost) : undefined;
+    const common = { ...state, parallel, onProgress, signal, pace, onLost };
     try {
       if (this.#compresses) {
         const { compression, image } = compressionOf(target, this.#cli.compressType);
         await convertCompressed(sources, image, {
-          ...state,
+          ...common,
           compression,
-          parallel,
           // One more than cores, so that none has to wait for the next.
           threads: availableParallelism() + 1,
-          onProgress,
-          signal,
         });
       } else {
         const copyHoles = sparseBytes === 0;
-        const options = { ...state, parallel, sparseBytes, copyHoles, onProgress, signal };
-        await convertImage(sources, target, options);
+        await convertImage(sources, target, { ...common, sparseBytes, copyHoles });
       }
     } finally {
       progress.end();
+      lost.tellAll();
     }
+  }
+
+  #copyBitmaps(sources: readonly DiskImage[], target: DiskImage): void {
+    const [source] = sources;
+    if (!(source instanceof Qcow2Image) || !(target instanceof Qcow2Image)) {
+      throw new TsvmError('invalid-config', '--bitmaps is for a qcow2 image, into another');
+    }
+    copyBitmaps(source, target, this.#cli.skipBrokenBitmaps === true);
   }
 
   #sayInPlace(path: string): void {

@@ -3,7 +3,6 @@ import { type ImageFormat, namedFormat } from '../../backends/disk/format.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
-import { collect } from '../boot-options.ts';
 import { type BackingChoice, backingChoice, headerName, warnOfContent } from './backing-choice.ts';
 import {
   asksForHelp,
@@ -20,6 +19,7 @@ import {
   type BackingPolicy,
   backingPolicyOption,
   formatOption,
+  optionList,
   parseSizeValue,
   quietOption,
 } from './option-values.ts';
@@ -51,7 +51,7 @@ export function createCommand(settle: SettleExit): Command {
     .option('-b <file>', 'a backing file: the image has what differs from it')
     .addOption(formatOption('-F', 'the backing file’s format'))
     .option('-u', 'the backing file is not looked at, and need not be there')
-    .option('-o <options>', 'NAME=VALUE, separated by commas', collect(String), [])
+    .addOption(optionList('NAME=VALUE, separated by commas'))
     .addOption(quietOption())
     .addOption(backingPolicyOption())
     .addHelpText('after', HELP)

@@ -2,6 +2,7 @@ import { openForeignImage } from '../../backends/disk/foreign/open-foreign.ts';
 import { diskFormat, imageFormat } from '../../backends/disk/format.ts';
 import type { DiskImage } from '../../backends/disk/image.ts';
 import { closeImage, type OpenImageOptions, openImage } from '../../backends/disk/open-image.ts';
+import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import { hostFiles } from '../../kvm/disk.ts';
 
 /** How a verb opens an image; what is not said is as safe as it can be. */
@@ -15,6 +16,7 @@ export type ImageAccess = Partial<Omit<OpenImageOptions, 'format' | 'hostFiles'>
 /** Opens images and closes them again. */
 export class OpenImages {
   readonly #images: DiskImage[] = [];
+  readonly #withBitmaps = new Set<Qcow2Image>();
 
   open(path: string, { formatFlag = '-f', ...access }: ImageAccess = {}): DiskImage {
     const say = (format: string) => `${formatFlag} ${format}`;
@@ -30,6 +32,10 @@ export class OpenImages {
       hostFiles: hostFiles(),
     });
     this.#images.push(image);
+    for (let layer: DiskImage | undefined = image; layer !== undefined; layer = layer.backing) {
+      if (!(layer instanceof Qcow2Image) || layer.readOnly) continue;
+      if (layer.header.bitmaps !== undefined) this.#withBitmaps.add(layer);
+    }
     return image;
   }
 
@@ -37,13 +43,32 @@ export class OpenImages {
   close(image: DiskImage): void {
     const index = this.#images.indexOf(image);
     if (index >= 0) this.#images.splice(index, 1);
+    this.#sayLostBitmaps(image);
     closeImage(image);
+  }
+
+  /** What happened to an image's bitmaps was meant. */
+  bitmapsAreKept(image: Qcow2Image): void {
+    this.#withBitmaps.delete(image);
+  }
+
+  /** A write makes bitmaps invalid: nobody may trust to them, and nobody should wonder. */
+  #sayLostBitmaps(image: DiskImage): void {
+    for (let layer: DiskImage | undefined = image; layer !== undefined; layer = layer.backing) {
+      if (!(layer instanceof Qcow2Image) || !this.#withBitmaps.delete(layer)) continue;
+      if (!layer.metadata.hasChanged || layer.header.bitmaps !== undefined) continue;
+      process.stderr.write(
+        `tsvm image: ${layer.file.path} had bitmaps, which this change has made invalid: ` +
+          'they are gone\n',
+      );
+    }
   }
 
   /** Closes all, the last one first, whatever fails; the first failure counts. */
   closeAll(): void {
     const image = this.#images.pop();
     if (image === undefined) return;
+    this.#sayLostBitmaps(image);
     try {
       closeImage(image);
     } finally {

@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { endingSignals } from '../ending-signals.ts';
 import { exitCodeOfSignal } from '../exit-codes.ts';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -25,7 +26,8 @@ export async function interruptible(
   const { signal } = controller;
   const abort = (name: (typeof SIGNALS)[number]) => controller.abort(new Interruption(name));
   // They stay: the process ends by itself soon after the work, and says by its exit code why.
-  for (const name of SIGNALS) process.on(name, abort);
+  const ending = endingSignals();
+  for (const name of SIGNALS) if (ending.includes(name)) process.on(name, abort);
   try {
     return await work(signal);
   } catch (error) {

@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import type { ImageFormat } from '../../backends/disk/format.ts';
 import { type MapEntry, mapEntries } from '../../backends/disk/tools/map.ts';
 import { TsvmError } from '../../errors.ts';
@@ -38,11 +38,10 @@ export function mapCommand(settle: SettleExit): Command {
     .addOption(imageOptsOption())
     .addOption(outputOption())
     .option('-s, --start-offset <bytes>', 'where to begin', parseSizeValue, 0)
-    .option(
-      '-l, --max-length <bytes>',
-      'how much to look at',
-      parseSizeValue,
-      Number.MAX_SAFE_INTEGER,
+    .addOption(
+      new Option('-l, --max-length <bytes>', 'how much to look at')
+        .argParser(parseSizeValue)
+        .default(Number.MAX_SAFE_INTEGER, 'to its end'),
     )
     .addOption(unlockedOption())
     .addOption(backingPolicyOption())

@@ -70,7 +70,6 @@ export class NewFile {
     const target = hostCall(path, () => resolveTarget(path));
     this.#path = target.path;
     const stats = hostCall(path, () => statSync(fsPath(this.#path), { throwIfNoEntry: false }));
-    // A file that is in use, or may not be written, is not replaced either.
     if (stats === undefined) {
       this.#unseen = openUnseen(this.#path, hostFiles);
       this.file = this.#unseen;
@@ -121,7 +120,7 @@ export class NewFile {
 
   /** It is not wanted any more. It may be closed or open. */
   vanish(): void {
-    if (this.#unseen !== undefined) rmSync(fsPath(this.#unseen.path), { force: true });
+    if (this.#unseen !== undefined) removeUnseen(this.#unseen.path);
     else if (this.#begun && !this.file.isBlockDevice) emptyFile(this.file.path);
     this.#replaced?.file.close();
   }
@@ -198,7 +197,9 @@ function openUnseen(path: string, hostFiles: HostFiles): UnseenFile {
   removePartialFiles(folder, hostFiles);
   const partialPath = join(folder, partialName());
   try {
-    return new UnseenFile(partialPath, createFile(partialPath, hostFiles), false, hostFiles);
+    const opened = createFile(partialPath, hostFiles);
+    // The hidden name tells nobody anything.
+    return new UnseenFile(partialPath, opened, false, hostFiles, path);
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
     throw cannotBeMade(path, cause ?? error);
@@ -213,6 +214,16 @@ function openBeside(path: string, hostFiles: HostFiles): UnseenFile | undefined 
     const cause = error instanceof Error ? error.cause : undefined;
     if (/^(EACCES|EPERM|EROFS)$/.test(errorCode(cause))) return undefined;
     throw error;
+  }
+}
+
+/** A folder may take files and give none away: chattr(1), "append only". */
+function removeUnseen(path: string): void {
+  try {
+    rmSync(fsPath(path), { force: true });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`tsvm image: ${path} is left, and cannot be removed: ${reason}\n`);
   }
 }
 

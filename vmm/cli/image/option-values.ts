@@ -8,6 +8,7 @@ import {
   isImageFormat,
 } from '../../backends/disk/format.ts';
 import { TsvmError } from '../../errors.ts';
+import { collect } from '../boot-options.ts';
 import { parseImageSize } from './image-size.ts';
 
 /** `-f`, `-F`: what is read. */
@@ -89,4 +90,9 @@ export function readsUnlocked(forceShare: true | undefined, readOnly: boolean): 
   if (forceShare !== true) return false;
   if (readOnly) return true;
   throw new TsvmError('invalid-config', '-U is for reading only: an image in use is not written');
+}
+
+/** `-o`: it may be given again and again. */
+export function optionList(description: string): Option {
+  return new Option('-o <options>', description).argParser(collect(String)).default([], 'none');
 }

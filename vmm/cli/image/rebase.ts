@@ -2,17 +2,14 @@ import { type Command, Option } from 'commander';
 import { fileIdentity } from '../../backends/disk/file-identity.ts';
 import type { ImageFormat } from '../../backends/disk/format.ts';
 import { diskFormat } from '../../backends/disk/format.ts';
-import { openHostFile } from '../../backends/disk/host-file.ts';
 import type { ImageName } from '../../backends/disk/image-name.ts';
-import { parseHeader } from '../../backends/disk/qcow2/header.ts';
-import { rewriteHeader } from '../../backends/disk/qcow2/header-encode.ts';
 import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
 import { mergeDifferences } from '../../backends/disk/tools/rebase.ts';
 import { TsvmError } from '../../errors.ts';
-import { hostFiles } from '../../kvm/disk.ts';
 import { type BackingChoice, backingChoice, warnOfContent } from './backing-choice.ts';
 import { type ChainVerbOptions, chainVerb, withProgress } from './chain-verb.ts';
 import { EXIT_DONE } from './exit-codes.ts';
+import { changeHeader } from './header-change.ts';
 import { withImages } from './images.ts';
 import { cacheOption, formatOption } from './option-values.ts';
 import type { SettleExit } from './run-image.ts';
@@ -94,15 +91,9 @@ function refuseAsItsOwn(path: string): never {
 
 /** The last step, and the one that counts. */
 function nameBacking(path: string, choice: BackingChoice | undefined): void {
-  const file = openHostFile(path, hostFiles(), { readOnly: false });
-  try {
-    const header = parseHeader(file);
-    rewriteHeader(file, {
-      ...header,
-      backingName: choice?.name,
-      backingFormat: choice?.format,
-    });
-  } finally {
-    file.close();
-  }
+  changeHeader(path, (header) => ({
+    ...header,
+    backingName: choice?.name,
+    backingFormat: choice?.format,
+  }));
 }

@@ -109,11 +109,26 @@ function resize(
       throw new TsvmError('invalid-config', '--preallocation is for an image that grows');
     }
     image.resizeSync(bytes);
-    await preallocateFrom(image, preallocation, oldBytes, signal);
-    await image.flush();
+    try {
+      await preallocateFrom(image, preallocation, oldBytes, signal);
+      await image.flush();
+    } catch (error) {
+      await undo(image, oldBytes);
+      throw error;
+    }
     if (options.q !== true) process.stdout.write('Image resized.\n');
     return EXIT_DONE;
   });
+}
+
+/** Growing failed or was broken off: the image is as large as before, and the space is free again. */
+async function undo(image: DiskImage, oldBytes: number): Promise<void> {
+  try {
+    if (image.sizeBytes > oldBytes) image.resizeSync(oldBytes);
+    await image.flush();
+  } catch {
+    // What led here is told.
+  }
 }
 
 function newBytes(oldBytes: number, { sign, bytes }: NewSize): number {

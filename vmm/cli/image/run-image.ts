@@ -1,5 +1,7 @@
 import { type Command, CommanderError } from 'commander';
 import { TsvmError } from '../../errors.ts';
+import { printMessage } from '../standard-streams.ts';
+import { versionText } from '../version.ts';
 import { EXIT_COMPARE_NOT_OPENED, EXIT_DONE, EXIT_FAILED } from './exit-codes.ts';
 
 /** Told the exit code of a verb that was done. */
@@ -18,9 +20,17 @@ interface Verb {
 }
 
 const VERBS: Readonly<Record<string, Verb>> = {
+  amend: {
+    summary: 'Changes options of a qcow2 image.',
+    load: async () => ({ createCommand: (await import('./amend.ts')).amendCommand }),
+  },
   bench: {
     summary: 'Measures how fast an image is read or written.',
     load: async () => ({ createCommand: (await import('./bench.ts')).benchCommand }),
+  },
+  bitmap: {
+    summary: 'Makes, changes, merges or removes bitmaps of a qcow2 image.',
+    load: async () => ({ createCommand: (await import('./bitmap.ts')).bitmapCommand }),
   },
   check: {
     summary: 'Looks for errors in a qcow2 image, and repairs them.',
@@ -45,6 +55,10 @@ const VERBS: Readonly<Record<string, Verb>> = {
     summary: 'Makes a new, empty image.',
     load: async () => ({ createCommand: (await import('./create.ts')).createCommand }),
   },
+  dd: {
+    summary: 'Copies a part of an image into a new one.',
+    load: async () => ({ createCommand: (await import('./dd.ts')).ddCommand }),
+  },
   info: {
     summary: 'Tells what an image is.',
     load: async () => ({ createCommand: (await import('./info.ts')).infoCommand }),
@@ -52,6 +66,10 @@ const VERBS: Readonly<Record<string, Verb>> = {
   map: {
     summary: 'Tells what parts of an image have content, and where it is.',
     load: async () => ({ createCommand: (await import('./map.ts')).mapCommand }),
+  },
+  measure: {
+    summary: 'Tells how much space a new image will take.',
+    load: async () => ({ createCommand: (await import('./measure.ts')).measureCommand }),
   },
   rebase: {
     summary: 'Gives an image another backing image.',
@@ -95,6 +113,10 @@ export async function runImage(args: readonly string[]): Promise<number> {
     process.stdout.write(HELP);
     return EXIT_DONE;
   }
+  if (/^(-V|--version|version)$/.test(name)) {
+    process.stdout.write(`${versionText()}\n`);
+    return EXIT_DONE;
+  }
   // Whoever reads the output may have enough of it.
   process.stdout.on('error', () => {});
   const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
@@ -121,11 +143,15 @@ export async function runImage(args: readonly string[]): Promise<number> {
     return code;
   } catch (error) {
     // Commander has printed its message; help comes this way too, with code 0.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_DONE : failed;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return EXIT_DONE;
+      // What an option says may be a format, without which no image can be opened.
+      return error.code === 'commander.invalidArgument' ? failed : EXIT_FAILED;
+    }
     if (!isHostError(error)) throw error;
     const advice =
       canAllow && 'code' in error && error.code === 'file-not-allowed' ? ' (--backing allow)' : '';
-    process.stderr.write(`tsvm image ${name}: ${error.message}${advice}\n`);
+    printMessage(`tsvm image ${name}: ${error.message}${advice}\n`);
     return failed;
   }
 }

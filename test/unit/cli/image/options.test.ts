@@ -78,7 +78,7 @@ test('-o: names, values, and a comma in a value written twice', () => {
     'preallocation=some',
     'lazy_refcounts=maybe',
     'compression_type=lzma',
-    'backing_fmt=vmdk',
+    'backing_fmt=ext4',
     'encryption=on',
   ]) {
     assert.throws(() => parseCreationOptions([list], 'qcow2'), { code: 'invalid-config' }, list);

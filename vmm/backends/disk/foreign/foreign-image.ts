@@ -1,7 +1,8 @@
 import { TsvmError } from '../../../errors.ts';
 import type { ForeignFormat } from '../format.ts';
-import type { DiskImage, ImageRun } from '../image.ts';
+import type { ImageRun } from '../image.ts';
 import type { ImageFile } from '../image-file.ts';
+import { ReadOnlyImage } from '../read-only-image.ts';
 
 /** The largest disk: [MS-VHDX] has 64 TiB, and the others less. */
 export const DISK_BYTES_MAX = 64 * 2 ** 40;
@@ -17,11 +18,8 @@ export type Block =
 const NOWHERE = { file: undefined, fileOffset: 0, writable: false };
 
 /** An image of another program, read-only: a disk in blocks of one size. */
-export abstract class ForeignImage implements DiskImage {
-  abstract readonly format: ForeignFormat;
-  readonly file: ImageFile;
-  readonly readOnly = true;
-  readonly backing = undefined;
+export abstract class ForeignImage extends ReadOnlyImage {
+  abstract override readonly format: ForeignFormat;
   readonly sizeBytes: number;
   readonly clusterBytes: number;
   /** The block that was inflated last. */
@@ -33,7 +31,7 @@ export abstract class ForeignImage implements DiskImage {
    * @param blockBytes a power of two, at least 512
    */
   constructor(file: ImageFile, sizeBytes: number, blockBytes: number) {
-    this.file = file;
+    super(file);
     this.sizeBytes = sizeBytes;
     this.clusterBytes = blockBytes;
   }
@@ -80,30 +78,6 @@ export abstract class ForeignImage implements DiskImage {
       else part.fill(0);
     }
   }
-
-  writeSync(): void {
-    this.#refuse();
-  }
-
-  async write(): Promise<void> {
-    this.#refuse();
-  }
-
-  writeZeroesSync(): void {
-    this.#refuse();
-  }
-
-  discardSync(): void {
-    this.#refuse();
-  }
-
-  resizeSync(): void {
-    this.#refuse();
-  }
-
-  flushSync(): void {}
-
-  async flush(): Promise<void> {}
 
   close(): void {
     this.file.close();
@@ -167,10 +141,6 @@ export abstract class ForeignImage implements DiskImage {
       'invalid-config',
       `bytes ${offset} to ${offset + length} are not on the disk`,
     );
-  }
-
-  #refuse(): never {
-    throw new TsvmError('wrong-state', `${this.file.path}: ${this.format} images are only read`);
   }
 }
 

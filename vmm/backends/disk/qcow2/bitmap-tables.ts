@@ -1,4 +1,5 @@
 /** Persistent bitmaps, but for what their bits say: docs/interop/qcow2.txt, "Bitmaps". */
+import { decodeBytes, encodeBytes } from '../../../util/byte-names.ts';
 import type { ImageFile } from '../image-file.ts';
 import type { BitmapsExtension } from './header-extensions.ts';
 import { HIGH_OFFSET_MASK, LOW_OFFSET_MASK } from './layout.ts';
@@ -21,9 +22,9 @@ const FLAGS_RESERVED_MASK = 0xffff_fffc;
 const TYPE_DIRTY_TRACKING = 1;
 const GRANULARITY_BITS_MIN = 9;
 const GRANULARITY_BITS_MAX = 31;
-const NAME_BYTES_MAX = 1023;
+export const NAME_BYTES_MAX = 1023;
 /** QEMU takes no larger bitmaps, in bytes. */
-const BITMAP_BYTES_MAX = 512 * 2 ** 20;
+export const BITMAP_BYTES_MAX = 512 * 2 ** 20;
 
 const ENTRY_BYTES = 8;
 /** "Bitmap table entry": bits that must be 0… */
@@ -48,6 +49,29 @@ export interface Bitmap {
   /** Records writes to the image. */
   readonly auto: boolean;
   readonly table: BitmapTable;
+}
+
+/** What a bitmap's entry in the directory takes. */
+export function bitmapEntryBytes(nameBytes: number): number {
+  return Math.ceil((FIXED_BYTES + nameBytes) / ENTRY_BYTES) * ENTRY_BYTES;
+}
+
+/** The directory as the file has it; empty for no bitmaps. */
+export function encodeBitmapDirectory(bitmaps: readonly Bitmap[]): Uint8Array {
+  return Buffer.concat(bitmaps.map(encodeEntry));
+}
+
+function encodeEntry({ auto, granularityBytes, inUse, name, table }: Bitmap): Buffer {
+  const nameBytes = encodeBytes(name);
+  const entry = Buffer.alloc(bitmapEntryBytes(nameBytes.length));
+  entry.writeBigUInt64BE(BigInt(table.offset), Field.bitmap_table_offset);
+  entry.writeUInt32BE(table.entries, Field.bitmap_table_size);
+  entry.writeUInt32BE((inUse ? FLAG_IN_USE : 0) | (auto ? FLAG_AUTO : 0), Field.flags);
+  entry.writeUInt8(TYPE_DIRTY_TRACKING, Field.type);
+  entry.writeUInt8(Math.log2(granularityBytes), Field.granularity_bits);
+  entry.writeUInt16BE(nameBytes.length, Field.name_size);
+  entry.set(nameBytes, FIXED_BYTES);
+  return entry;
 }
 
 /** @returns the bitmaps, or what is wrong with the directory */
@@ -88,13 +112,13 @@ export function readBitmapDirectory(
     }
     const nameAt = at + FIXED_BYTES;
     bitmaps.push({
-      name: directory.toString('utf8', nameAt, nameAt + nameBytes),
+      name: decodeBytes(directory.subarray(nameAt, nameAt + nameBytes)),
       granularityBytes: 2 ** granularityBits,
       inUse: (flags & FLAG_IN_USE) !== 0,
       auto: (flags & FLAG_AUTO) !== 0,
       table,
     });
-    at += Math.ceil((FIXED_BYTES + nameBytes) / ENTRY_BYTES) * ENTRY_BYTES;
+    at += bitmapEntryBytes(nameBytes);
   }
   if (at !== directory.byteLength) return 'its last entry is cut off';
   if (bitmaps.length !== extension.count) {

@@ -101,7 +101,7 @@ export function parseHeader(file: ImageFile): Header {
   file.readSync(0, start);
   const startView = viewOf(start);
   if (fileBytes < V2_HEADER_BYTES || startView.getUint32(HeaderField.magic) !== QCOW2_MAGIC) {
-    return fail('not a qcow2 image; say format=raw if it is a raw disk');
+    return fail('not a qcow2 image; if it is a raw disk, give its format as raw');
   }
   const version = startView.getUint32(HeaderField.version);
   if (version !== 2 && version !== 3) {
@@ -128,7 +128,7 @@ function parseFields(cluster: Uint8Array, version: 2 | 3, clusterBits: number, f
     const value = view.getBigUint64(HeaderField[field]);
     return value <= Number.MAX_SAFE_INTEGER
       ? Number(value)
-      : fail(`${field} is ${value}, which is beyond reason: less than 8 PiB is supported`);
+      : fail(`${field} is beyond reason: ${value} bytes, where less than 8 PiB is supported`);
   };
 
   const method = u32('crypt_method');

@@ -1,6 +1,6 @@
 import type { ImageFile } from '../image-file.ts';
 import type { Header } from './header.ts';
-import { writeHeader } from './header-encode.ts';
+import { rewriteHeader, writeHeader } from './header-encode.ts';
 
 /** The header of an open image. Each change is durable when it is made. */
 export class LiveHeader {
@@ -8,6 +8,8 @@ export class LiveHeader {
   #current: Header;
   /** The size in the file, while it is not yet the one that is used here. */
   #oldSizeBytes: number | undefined;
+  /** The image had bitmaps, which its first change has made invalid. */
+  onBitmapsLost: (() => void) | undefined;
 
   constructor(file: ImageFile, header: Header) {
     this.#file = file;
@@ -26,7 +28,9 @@ export class LiveHeader {
   /** "Software that does not know a bit must clear it"; and bitmaps are not kept up to date here. */
   clearAutoclear(): void {
     if (!this.hasAutoclear) return;
+    const hadBitmaps = this.#current.bitmaps !== undefined;
     this.update({ unknownAutoclear: 0n, bitmapsConsistent: false, bitmaps: undefined });
+    if (hadBitmaps) this.onBitmapsLost?.();
   }
 
   /** "Dirty bit": refcounts may be wrong. Version 3 only. */
@@ -46,6 +50,11 @@ export class LiveHeader {
     writeHeader(this.#file, { ...next, sizeBytes });
     this.#current = next;
     this.#file.datasyncSync();
+  }
+
+  /** The same for extensions and names. Their file has to be in order: everything else is durable. */
+  rewrite(changes: Partial<Header>): void {
+    this.#current = rewriteHeader(this.#file, { ...this.#current, ...changes });
   }
 
   /**

@@ -96,9 +96,15 @@ async function fill(
     return;
   }
   const zeroes = new Uint8Array(Math.min(length, STEP_BYTES));
-  for (let at = fileOffset; at < end; at += zeroes.length) {
-    signal?.throwIfAborted();
-    await file.write(at, zeroes.subarray(0, Math.min(zeroes.length, end - at)));
+  try {
+    for (let at = fileOffset; at < end; at += zeroes.length) {
+      signal?.throwIfAborted();
+      await file.write(at, zeroes.subarray(0, Math.min(zeroes.length, end - at)));
+    }
+  } catch (error) {
+    // A full disk has no room for the metadata either, with which the image could be made smaller.
+    file.discardSync(fileOffset, length);
+    throw error;
   }
 }
 

@@ -3,7 +3,7 @@ import { type CompressionKind, deflateCluster } from '../qcow2/compression.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { type CopyStep, copyPlan } from './copy-plan.ts';
 import { inOrder } from './in-order.ts';
-import { readSources } from './source-reader.ts';
+import { type OnLost, readSources } from './source-reader.ts';
 import { withWholeSources } from './whole-sources.ts';
 import type { WorkControl } from './work-control.ts';
 import { isZero } from './zeroes.ts';
@@ -28,6 +28,8 @@ export interface CompressedConvertOptions extends WorkControl {
   readonly targetIsZero: boolean;
   /** What the sources' own layers do not have is left as the target has it. */
   readonly leaveUnallocated: boolean;
+  /** See {@link readSources}. */
+  readonly onLost?: OnLost | undefined;
 }
 
 /** A cluster, and what it was compressed to; `zero`: neither is needed. */
@@ -57,8 +59,8 @@ async function convertClusters(
 ): Promise<void> {
   const { clusterBytes } = target;
   const chunkBytes = Math.max(CHUNK_BYTES, clusterBytes);
-  const { compression, leaveUnallocated, onProgress, parallel, signal, targetIsZero, threads } =
-    options;
+  const { compression, leaveUnallocated, onLost, onProgress, pace, parallel } = options;
+  const { signal, targetIsZero, threads } = options;
   const plan = copyPlan(sources, {
     unitBytes: clusterBytes,
     chunkBytes,
@@ -72,13 +74,14 @@ async function convertClusters(
     compression === 'zstd' ? frames.compress(plain) : deflateCluster(compression, plain);
   const work = async (step: CopyStep) => {
     const buffer = buffers.take();
-    const clusters = await compressChunk(sources, step, buffer, clusterBytes, deflate);
+    const clusters = await compressChunk(sources, step, { buffer, clusterBytes, deflate, onLost });
     return { step, buffer, clusters };
   };
   try {
     for await (const { step, buffer, clusters } of inOrder(plan, parallel, work)) {
       signal?.throwIfAborted();
       const { action, offset, length } = step;
+      if (action === 'copy') await pace?.spend(length, signal);
       if (action === 'zero' && !targetIsZero) target.writeZeroesSync(offset, length, true);
       for (const { offset: at, plain, deflated, zero } of clusters) {
         if (!zero) target.writeCompressed(at, plain, deflated);
@@ -92,18 +95,23 @@ async function convertClusters(
   }
 }
 
+interface ChunkWork {
+  readonly buffer: Buffer;
+  readonly clusterBytes: number;
+  readonly deflate: (plain: Buffer) => Promise<Uint8Array | undefined>;
+  readonly onLost: OnLost | undefined;
+}
+
 async function compressChunk(
   sources: readonly DiskImage[],
   { action, offset, length }: CopyStep,
-  buffer: Buffer,
-  clusterBytes: number,
-  deflate: (plain: Buffer) => Promise<Uint8Array | undefined>,
+  { buffer, clusterBytes, deflate, onLost }: ChunkWork,
 ): Promise<CompressedCluster[]> {
   if (action !== 'copy') return [];
   // The image's last cluster is compressed with the zeroes that make it whole.
   const bytes = buffer.subarray(0, Math.ceil(length / clusterBytes) * clusterBytes);
   bytes.fill(0, length);
-  await readSources(sources, offset, bytes.subarray(0, length));
+  await readSources(sources, offset, bytes.subarray(0, length), onLost);
   const clusters: Promise<CompressedCluster>[] = [];
   for (let start = 0; start < length; start += clusterBytes) {
     const whole = bytes.subarray(start, start + clusterBytes);

@@ -3,7 +3,7 @@ import type { DiskImage } from '../image.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { type CopyStep, copyPlan } from './copy-plan.ts';
 import { inOrder } from './in-order.ts';
-import { readSources } from './source-reader.ts';
+import { type OnLost, readSources } from './source-reader.ts';
 import { withWholeSources } from './whole-sources.ts';
 import type { WorkControl } from './work-control.ts';
 import { piecesOf } from './zeroes.ts';
@@ -34,6 +34,8 @@ export interface ConvertOptions extends WorkControl {
   readonly leaveUnallocated: boolean;
   /** A layer of the sources' chain; each source's own backing image when not given. */
   readonly base?: DiskImage | undefined;
+  /** See {@link readSources}. */
+  readonly onLost?: OnLost | undefined;
 }
 
 /**
@@ -76,7 +78,7 @@ class Conversion {
   }
 
   async run(): Promise<void> {
-    const { base, copyHoles, leaveUnallocated, onProgress, parallel, signal } = this.#options;
+    const { base, copyHoles, leaveUnallocated, onProgress, pace, parallel, signal } = this.#options;
     const plan = copyPlan(this.#sources, {
       unitBytes: this.#unitBytes,
       chunkBytes: this.#chunkBytes,
@@ -91,6 +93,7 @@ class Conversion {
       const { action, offset, length } = step;
       if (action === 'zero') await this.#zeroInSteps(offset, length);
       if (buffer !== undefined) {
+        await pace?.spend(length, signal);
         this.#write(offset, buffer.subarray(0, length));
         this.#buffers.give(buffer);
       }
@@ -101,7 +104,12 @@ class Conversion {
   async #read(step: CopyStep): Promise<{ step: CopyStep; buffer: Buffer | undefined }> {
     if (step.action !== 'copy') return { step, buffer: undefined };
     const buffer = this.#buffers.take();
-    await readSources(this.#sources, step.offset, buffer.subarray(0, step.length));
+    await readSources(
+      this.#sources,
+      step.offset,
+      buffer.subarray(0, step.length),
+      this.#options.onLost,
+    );
     return { step, buffer };
   }
 

@@ -54,14 +54,40 @@ function* entriesOf(run: ChainRun): Generator<MapEntry, void, undefined> {
     offset: file === undefined ? undefined : fileOffset,
     filename: file?.path,
   };
-  if (kind !== 'data' || file === undefined || layer.format === 'raw') {
+  if (kind !== 'data' || file === undefined) {
     yield entry;
+    return;
+  }
+  if (layer.format === 'raw') {
+    yield* splitAtFileEnd(entry, fileOffset, file.sizeBytes());
     return;
   }
   // Clusters that were only reserved, by a preallocation, are holes in the file.
   for (const { offset, length: part, isHole } of fileParts(file, fileOffset, length)) {
     yield { ...entry, start: start + offset - fileOffset, length: part, zero: isHole, offset };
   }
+}
+
+/** The last sector of a raw disk may be in the file in part. */
+function* splitAtFileEnd(
+  entry: MapEntry,
+  fileOffset: number,
+  fileBytes: number,
+): Generator<MapEntry, void, undefined> {
+  const inFile = fileBytes - fileOffset;
+  if (inFile >= entry.length || inFile <= 0) {
+    yield entry;
+    return;
+  }
+  yield { ...entry, length: inFile };
+  yield {
+    ...entry,
+    start: entry.start + inFile,
+    length: entry.length - inFile,
+    offset: fileBytes,
+    zero: true,
+    data: false,
+  };
 }
 
 function continues(last: MapEntry, next: MapEntry): boolean {

@@ -1,0 +1,17 @@
+import { execFileSync } from 'node:child_process';
+import { globSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../../vmm/util/package-root.ts';
+
+const CACHE = join(packageRoot(), 'build/debian-packages');
+
+/** Unpacks a package of Debian's, with which images are made. It is fetched once. */
+export function unpackDebianPackage(name: string, target: string): void {
+  mkdirSync(CACHE, { recursive: true });
+  mkdirSync(target, { recursive: true });
+  const find = () => globSync(`${name}_*.deb`, { cwd: CACHE })[0];
+  if (find() === undefined) {
+    execFileSync('apt-get', ['download', '-qq', name], { cwd: CACHE, stdio: 'pipe' });
+  }
+  execFileSync('dpkg', ['-x', join(CACHE, find() ?? ''), target]);
+}

@@ -1,0 +1,131 @@
+import { stringAt } from '../../container/json.ts';
+import { familiarText, parseReference } from '../../container/reference.ts';
+import type { ImageRecord } from '../../container/store/catalog.ts';
+import type { ImageStore } from '../../container/store/image-store.ts';
+import { TsvmError } from '../../errors.ts';
+import { errorText } from './error-text.ts';
+import { imageBytes } from './images.ts';
+import { openStore } from './open-store.ts';
+import { text } from './option-values.ts';
+import { Template } from './template/template.ts';
+import { UsageError, type Verb, writeLine } from './verb.ts';
+
+/** Docker's, for a template that is no template. */
+const EXIT_BAD_TEMPLATE = 64;
+const TYPES = ['container', 'image', 'network', 'volume'];
+
+const HELP = `
+Examples:
+  tsvm inspect fridge
+  tsvm inspect -f '{{.Id}} {{json .Config.Env}}' fridge busybox`;
+
+export const inspectVerb: Verb = {
+  usage: 'inspect [OPTIONS] NAME|ID [NAME|ID...]',
+  summary: 'Return low-level information on images',
+  argumentsMin: 1,
+  argumentsMax: Number.POSITIVE_INFINITY,
+  help: HELP,
+  addOptions: (command) =>
+    command
+      .option('-f, --format <format>', 'json or a Go template')
+      .option('-s, --size', 'is taken and ignored: it is of containers')
+      .option('--type <type>', 'only things of this type: image'),
+  run: async (names, options) => {
+    const type = text(options, 'type');
+    if (type !== undefined && !TYPES.includes(type)) {
+      throw new UsageError(`unknown type: "${type}": must be one of "${TYPES.join('", "')}"`);
+    }
+    return inspect(names, text(options, 'format') ?? '', type);
+  },
+};
+
+export const imageInspectVerb: Verb = {
+  usage: 'inspect [OPTIONS] IMAGE [IMAGE...]',
+  summary: 'Display detailed information on one or more images',
+  argumentsMin: 1,
+  argumentsMax: Number.POSITIVE_INFINITY,
+  help: HELP,
+  addOptions: (command) =>
+    command
+      .option('-f, --format <format>', 'json or a Go template')
+      .option('--platform <platform>', 'is taken and ignored: an image here has one platform'),
+  run: async (names, options) => inspect(names, text(options, 'format') ?? '', 'image'),
+};
+
+function inspect(names: readonly string[], format: string, type: string | undefined): number {
+  const isJson = format === '' || format === 'json';
+  let template: Template | undefined;
+  try {
+    template = isJson ? undefined : new Template(format);
+  } catch (error) {
+    if (!(error instanceof TsvmError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    return EXIT_BAD_TEMPLATE;
+  }
+  const store = openStore();
+  const images = store.catalog.read();
+  const found: object[] = [];
+  const lines: string[] = [];
+  const errors: string[] = [];
+  for (const name of names) {
+    try {
+      if (type !== undefined && type !== 'image') throw new TsvmError('image-not-found', '');
+      const details = imageDetails(store, store.find(name, images).image);
+      if (template === undefined) found.push(details);
+      else lines.push(template.fill(details));
+    } catch (error) {
+      if (!(error instanceof TsvmError)) throw error;
+      errors.push(inspectError(error, name, type));
+    }
+  }
+  if (template !== undefined) process.stdout.write(`${lines.join('\n')}\n`);
+  else if (found.length === 0) writeLine('[]');
+  else writeLine(JSON.stringify(found, undefined, format === '' ? 4 : undefined));
+  if (errors.length === 0) return 0;
+  process.stderr.write(`${errors.join('\n')}\n`);
+  return 1;
+}
+
+function inspectError(error: TsvmError, name: string, type: string | undefined): string {
+  const isUnknown = error.code === 'image-not-found' || error.code === 'invalid-reference';
+  if (!isUnknown) return errorText(error);
+  if (type === undefined) return `error: no such object: ${name}`;
+  return type === 'image'
+    ? errorText(error)
+    : `Error response from daemon: No such ${type}: ${name}`;
+}
+
+/** What `docker inspect` tells of an image, as far as there is such a thing here. */
+export function imageDetails(store: ImageStore, image: ImageRecord): object {
+  const config = store.content.readConfig(image.id);
+  const { json, run, platform } = config;
+  const sizeBytes = imageBytes(image);
+  const created = stringAt(json, 'created');
+  return {
+    Id: image.id,
+    RepoTags: image.tags.map(shown),
+    RepoDigests: image.digests.map(shown),
+    Parent: '',
+    Comment: config.history.at(-1)?.comment ?? '',
+    ...(created !== undefined && { Created: created }),
+    DockerVersion: stringAt(json, 'docker_version') ?? '',
+    Author: stringAt(json, 'author') ?? '',
+    Config: run,
+    Architecture: platform.architecture,
+    ...(platform.variant !== undefined && { Variant: platform.variant }),
+    Os: platform.os,
+    Size: sizeBytes,
+    VirtualSize: sizeBytes,
+    RootFS: { Type: 'layers', Layers: image.layers.map(({ diffId }) => diffId) },
+    Metadata: { LastTagTime: new Date(image.taggedMs).toISOString() },
+    Descriptor: {
+      mediaType: store.content.readManifest(image.manifest).mediaType,
+      digest: image.manifest,
+      size: store.content.blobBytes(image.manifest) ?? 0,
+    },
+  };
+}
+
+function shown(name: string): string {
+  return familiarText(parseReference(name));
+}

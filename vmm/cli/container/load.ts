@@ -1,0 +1,51 @@
+import { loadImages } from '../../container/archive/load.ts';
+import { openArchive } from '../../container/archive/open-archive.ts';
+import { familiarText } from '../../container/reference.ts';
+import { TsvmError } from '../../errors.ts';
+import { interruptible } from '../image/interrupt.ts';
+import { openStore } from './open-store.ts';
+import { platformOption, text } from './option-values.ts';
+import { type Verb, writeLine } from './verb.ts';
+
+export const loadVerb: Verb = {
+  usage: 'load [OPTIONS]',
+  summary: 'Load an image from a tar archive or STDIN',
+  argumentsMin: 0,
+  argumentsMax: 0,
+  help: `
+What "docker save" and "podman save" write, and OCI image layouts: as a tar archive, plain or packed with
+gzip or zstd, or as a folder.
+
+Examples:
+  tsvm load -i fridge.tar
+  curl -s https://example.com/fridge.tar.zst | tsvm load`,
+  addOptions: (command) =>
+    command
+      .option('-i, --input <file>', 'reads from a file or folder, instead of STDIN')
+      .option('-q, --quiet', 'is taken and ignored: nothing but the names is printed')
+      .option('--platform <platform>', 'the platform to load of an image that has several'),
+  run: async (_, options) => {
+    const input = text(options, 'input');
+    if (input === undefined && process.stdin.isTTY) {
+      throw new TsvmError('invalid-config', 'requested load from stdin, but stdin is empty');
+    }
+    const platform = platformOption(options);
+    const store = openStore();
+    return await interruptible((signal) =>
+      store.withContent(async () => {
+        const source = await openArchive(input ?? process.stdin, store.folders, signal);
+        try {
+          for (const { id, references } of await loadImages(source, store, { platform, signal })) {
+            for (const reference of references) {
+              writeLine(`Loaded image: ${familiarText(reference)}`);
+            }
+            if (references.length === 0) writeLine(`Loaded image ID: ${id}`);
+          }
+        } finally {
+          source.close();
+        }
+        return 0;
+      }, signal),
+    );
+  },
+};

@@ -1,0 +1,117 @@
+import { createInterface } from 'node:readline/promises';
+import { DEFAULT_DOMAIN } from '../../container/reference.ts';
+import { CredentialStore } from '../../container/registry/credentials.ts';
+import { openRegistry } from '../../container/registry/registry-client.ts';
+import { TsvmError } from '../../errors.ts';
+import { interruptible } from '../image/interrupt.ts';
+import { flag, text } from './option-values.ts';
+import { explained } from './pull.ts';
+import { readHidden } from './read-hidden.ts';
+import { type Verb, writeLine } from './verb.ts';
+
+export const loginVerb: Verb = {
+  usage: 'login [OPTIONS] [SERVER]',
+  summary: 'Authenticate to a registry',
+  argumentsMin: 0,
+  argumentsMax: 1,
+  help: `
+What it learns goes to ~/.docker/config.json, or to the credential helper that this names: docker, podman
+and skopeo know it then as well.
+
+Examples:
+  tsvm login registry.example
+  tsvm login -u me --password-stdin localhost:5000 < password`,
+  addOptions: (command) =>
+    command
+      .option('-u, --username <name>', 'the name of the user')
+      .option('-p, --password <password>', 'the password or token, for all on this host to see')
+      .option('--password-stdin', 'takes the password from STDIN')
+      .option('--insecure', 'allows plain HTTP and unknown certificates'),
+  run: async ([server], options) => {
+    const domain = domainOf(server);
+    const username = text(options, 'username');
+    const given = text(options, 'password');
+    const fromStdin = flag(options, 'passwordStdin');
+    if (given !== undefined) {
+      process.stderr.write(
+        'WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n',
+      );
+      if (fromStdin) {
+        throw new TsvmError(
+          'invalid-config',
+          '--password and --password-stdin are mutually exclusive',
+        );
+      }
+    }
+    if (fromStdin && username === undefined) {
+      throw new TsvmError('invalid-config', 'Must provide --username with --password-stdin');
+    }
+    return await interruptible(async (signal) => {
+      const user = username ?? (await ask('Username: ', signal));
+      const password = fromStdin
+        ? (await readAll(process.stdin)).replace(/\r?\n$/, '')
+        : (given ?? (await readHidden('Password: ')));
+      if (user === '' || password === '') {
+        throw new TsvmError('invalid-config', 'username and password are required');
+      }
+      const credentials = { username: user, password, identityToken: undefined };
+      const client = openRegistry(domain, { insecure: flag(options, 'insecure') }, credentials);
+      try {
+        await client.checkLogin(signal);
+      } catch (error) {
+        const told = error instanceof TsvmError ? error : explained(error, noReference(domain));
+        if (!(told instanceof TsvmError) || told.code !== 'registry-denied') throw told;
+        const url = `https://${client.host}/v2/`;
+        throw new TsvmError(
+          'registry-denied',
+          `Get "${url}": unauthorized: incorrect username or password`,
+          { cause: error },
+        );
+      } finally {
+        await client.close();
+      }
+      const store = new CredentialStore();
+      if (store.set(domain, credentials)) {
+        process.stderr.write(
+          `\nWARNING! Your credentials are stored unencrypted in '${store.path}'.\n` +
+            'A credential helper ("credsStore" in that file) keeps them safer.\n\n',
+        );
+      }
+      writeLine('Login Succeeded');
+      return 0;
+    });
+  },
+};
+
+function noReference(domain: string) {
+  return { domain, path: '', tag: undefined, digest: undefined };
+}
+
+/** A host, as people write it or as a URL. */
+export function domainOf(server = DEFAULT_DOMAIN): string {
+  const host = server.replace(/^https?:\/\//, '').split('/')[0] ?? '';
+  if (/^(?:index\.|registry-1\.)?docker\.io$/.test(host)) return DEFAULT_DOMAIN;
+  if (host !== '') return host;
+  throw new TsvmError('invalid-config', `"${server}" is no registry`);
+}
+
+async function ask(prompt: string, signal: AbortSignal): Promise<string> {
+  if (!process.stdin.isTTY) {
+    throw new TsvmError(
+      'invalid-config',
+      'Cannot perform an interactive login from a non TTY device',
+    );
+  }
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return (await lines.question(prompt, { signal })).trim();
+  } finally {
+    lines.close();
+  }
+}
+
+async function readAll(input: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of input) chunks.push(chunk);
+  return Buffer.concat(chunks).toString('utf8');
+}

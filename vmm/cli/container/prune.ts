@@ -1,0 +1,59 @@
+import { createInterface } from 'node:readline/promises';
+import { pruneImages } from '../../container/remove.ts';
+import { booleanFilter, filterImages, isDangling, parseFilters } from './image-filters.ts';
+import { openStore } from './open-store.ts';
+import { flag, texts } from './option-values.ts';
+import { humanSize } from './units.ts';
+import { collect, type Verb, writeLine } from './verb.ts';
+
+const FILTERS = ['until', 'label', 'label!', 'dangling'];
+const DANGLING_WARNING = 'WARNING! This will remove all dangling images.';
+const ALL_WARNING =
+  'WARNING! This will remove all images without at least one container associated to them.';
+
+export const pruneVerb: Verb = {
+  usage: 'prune [OPTIONS]',
+  summary: 'Remove unused images of containers',
+  argumentsMin: 0,
+  argumentsMax: 0,
+  help: `
+Disk images (tsvm image create, info, ...) are files of yours, wherever they are: they are never pruned.
+
+Examples:
+  tsvm image prune
+  tsvm image prune -a -f --filter until=240h`,
+  addOptions: (command) =>
+    command
+      .option('-a, --all', 'removes all unused images, not just dangling ones')
+      .option('--filter <filter>', 'removes only these: until=TIME, label=KEY[=VALUE]', collect)
+      .option('-f, --force', 'does not ask'),
+  run: async (_, options) => {
+    const filters = parseFilters(texts(options, 'filter'), FILTERS);
+    const all = flag(options, 'all') || booleanFilter(filters, 'dangling') === false;
+    const question = `${all ? ALL_WARNING : DANGLING_WARNING}\nAre you sure you want to continue?`;
+    if (!flag(options, 'force') && !(await confirm(question))) return 0;
+    const store = openStore();
+    const rest = new Map([...filters].filter(([name]) => name !== 'dangling'));
+    const images = filterImages(store, rest).filter((image) => all || isDangling(image));
+    const { untagged, deleted, bytes } = await pruneImages(store, images);
+    if (untagged.length + deleted.length > 0) {
+      writeLine('Deleted Images:');
+      for (const name of untagged) writeLine(`untagged: ${name}`);
+      for (const id of deleted) writeLine(`deleted: ${id}`);
+      writeLine('');
+    }
+    writeLine(`Total reclaimed space: ${humanSize(bytes)}`);
+    return 0;
+  },
+};
+
+async function confirm(question: string): Promise<boolean> {
+  const lines = createInterface({ input: process.stdin, output: process.stdout });
+  try {
+    const closed = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
+    const answer = await Promise.race([lines.question(`${question} [y/N] `), closed]);
+    return /^y(?:es)?$/i.test(answer.trim());
+  } finally {
+    lines.close();
+  }
+}

@@ -1,0 +1,119 @@
+import { pullImage } from '../../container/pull.ts';
+import {
+  DEFAULT_TAG,
+  familiarName,
+  familiarText,
+  type Reference,
+  referenceText,
+  withDefaultTag,
+} from '../../container/reference.ts';
+import {
+  openMirrors,
+  openRegistry,
+  type RegistryClient,
+} from '../../container/registry/registry-client.ts';
+import { TsvmError } from '../../errors.ts';
+import { interruptible } from '../image/interrupt.ts';
+import { LayerLines } from './layer-lines.ts';
+import { openStore } from './open-store.ts';
+import { flag, platformOption, userReference } from './option-values.ts';
+import { pullLines } from './pull-lines.ts';
+import { type Verb, writeLine } from './verb.ts';
+
+export const pullVerb: Verb = {
+  usage: 'pull [OPTIONS] NAME[:TAG|@DIGEST]',
+  summary: 'Download an image from a registry',
+  argumentsMin: 1,
+  argumentsMax: 1,
+  help: `
+Registries on this host may speak plain HTTP; others when --insecure, or registries.json in
+~/.config/tsvm or /etc/tsvm, allows it: {"HOST": {"mirrors": [URL], "ca": FILE, "insecure": true}}.
+
+Examples:
+  tsvm pull busybox
+  tsvm pull --platform linux/arm64 alpine:3.20
+  tsvm pull localhost:5000/tools/fridge@sha256:...`,
+  addOptions: (command) =>
+    command
+      .option('-a, --all-tags', 'is not supported')
+      .option('--disable-content-trust', 'is taken and ignored: there is no content trust')
+      .option('--insecure', 'allows plain HTTP and unknown certificates')
+      .option('--platform <platform>', 'the platform to pull of an image that has several')
+      .option('-q, --quiet', 'prints the name only'),
+  run: async ([name = ''], options) => {
+    if (flag(options, 'allTags')) {
+      throw new TsvmError('invalid-config', 'pull --all-tags is not supported: name the tags');
+    }
+    const quiet = flag(options, 'quiet');
+    const given = userReference(name);
+    const reference = withDefaultTag(given);
+    if (given !== reference && !quiet) writeLine(`Using default tag: ${DEFAULT_TAG}`);
+    const platform = platformOption(options);
+    const store = openStore();
+    const insecure = flag(options, 'insecure');
+    const clients = [
+      ...openMirrors(reference.domain, { insecure }),
+      openRegistry(reference.domain, { insecure }),
+    ];
+    return await interruptible(async (signal) => {
+      const lines = new LayerLines(quiet);
+      try {
+        const pulled = await firstThatHas(clients, (client) =>
+          pullImage(store, client, reference, {
+            platform,
+            signal,
+            progress: pullLines(lines, reference),
+          }),
+        );
+        lines.end();
+        if (!quiet) {
+          writeLine(`Digest: ${pulled.digest}`);
+          const status = pulled.upToDate ? 'Image is up to date' : 'Downloaded newer image';
+          writeLine(`Status: ${status} for ${familiarText(reference)}`);
+        }
+        writeLine(referenceText(reference));
+        return 0;
+      } catch (error) {
+        lines.end();
+        throw explained(error, reference);
+      } finally {
+        for (const client of clients) await client.close();
+      }
+    });
+  },
+};
+
+/** Mirrors come first; the last is the registry itself, and what it says is told. */
+async function firstThatHas<T>(
+  clients: readonly RegistryClient[],
+  work: (client: RegistryClient) => Promise<T>,
+): Promise<T> {
+  for (const client of clients.slice(0, -1)) {
+    try {
+      return await work(client);
+    } catch (error) {
+      // What is wrong with this host is so with the next registry as well.
+      if (error instanceof TsvmError && error.code === 'store-failed') throw error;
+      if (!(error instanceof Error) || error.name === 'AbortError') throw error;
+      process.stderr.write(`tsvm: the mirror ${client.host} failed: ${error.message}\n`);
+    }
+  }
+  const last = clients.at(-1);
+  if (last === undefined) throw new TsvmError('registry-failed', 'there is no registry to ask');
+  return await work(last);
+}
+
+/** What Docker's engine says when a registry does not let it in. */
+export function explained(error: unknown, reference: Reference): unknown {
+  if (!(error instanceof Error)) return error;
+  if (error.name === 'PassingFailure') {
+    return new TsvmError('registry-failed', error.message, { cause: error });
+  }
+  if (!(error instanceof TsvmError) || error.code !== 'registry-denied') return error;
+  return new TsvmError(
+    'registry-denied',
+    `pull access denied for ${familiarName(reference)}, repository does not exist or may require ` +
+      `'tsvm login': ${error.message}`,
+    { cause: error },
+  );
+}

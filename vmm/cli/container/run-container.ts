@@ -1,0 +1,124 @@
+import { Command, CommanderError } from 'commander';
+import { TsvmError } from '../../errors.ts';
+import { printMessage } from '../standard-streams.ts';
+import { errorText } from './error-text.ts';
+import { UsageError, type Verb } from './verb.ts';
+import { type FoundVerb, findVerb, groupHelp } from './verbs.ts';
+
+const EXIT_DONE = 0;
+const EXIT_FAILED = 1;
+/** Docker's, for an option that it does not know. */
+const EXIT_BAD_OPTION = 125;
+
+/** Runs `tsvm ARGS...`. @returns the exit code */
+export async function runContainer(args: readonly string[]): Promise<number> {
+  // Whoever reads the output may have enough of it.
+  process.stdout.on('error', () => {});
+  const found = findVerb(args);
+  if (found === undefined) return unknownVerb(args);
+  const verb = await found.load();
+  const command = createCommand(found, verb);
+  const rest = args.slice(found.words.length);
+  try {
+    command.parse(plainFlags(command, rest), { from: 'user' });
+    const given = command.args;
+    const problem = argumentsProblem(found, verb, given.length);
+    if (problem !== undefined) throw new UsageError(problem);
+    return await verb.run(given, command.opts());
+  } catch (error) {
+    return report(error, found, verb);
+  }
+}
+
+function unknownVerb(args: readonly string[]): number {
+  const [group = '', name] = args;
+  const help = groupHelp(group);
+  if (name === undefined || name === '--help' || name === '-h') {
+    process.stdout.write(help);
+    return EXIT_DONE;
+  }
+  process.stderr.write(
+    `tsvm: unknown command: tsvm ${group} ${name}\n\nRun 'tsvm ${group} --help' for more information\n`,
+  );
+  return EXIT_FAILED;
+}
+
+function createCommand({ words }: FoundVerb, verb: Verb): Command {
+  const [, ...usage] = verb.usage.split(' ');
+  const command = new Command(`tsvm ${words.join(' ')}`)
+    .usage(usage.join(' '))
+    .description(verb.summary)
+    .argument('[arguments...]')
+    .addHelpText('after', `\n${verb.help.trim()}`)
+    .configureHelp({ visibleArguments: () => [] })
+    .configureOutput({ writeErr: () => {} })
+    .exitOverride();
+  return verb.addOptions(command);
+}
+
+/** Docker takes `--quiet=true` as well; a flag that is turned off is left out. */
+function plainFlags(command: Command, args: readonly string[]): string[] {
+  const end = args.indexOf('--');
+  const options = end < 0 ? args : args.slice(0, end);
+  const plain = options.flatMap((word) => {
+    const [, name, value = ''] = /^(--?[\w-]+)=(.*)$/s.exec(word) ?? [];
+    if (name === undefined) return [word];
+    const option = command.options.find(({ long, short }) => name === long || name === short);
+    if (option === undefined || !option.isBoolean()) return [word];
+    if (/^(?:1|t|true)$/i.test(value)) return [name];
+    if (/^(?:0|f|false)$/i.test(value)) return [];
+    throw new UsageError(
+      `invalid argument "${value}" for "${name}" flag: strconv.ParseBool: parsing "${value}": invalid syntax`,
+      EXIT_BAD_OPTION,
+    );
+  });
+  return end < 0 ? plain : [...plain, ...args.slice(end)];
+}
+
+function argumentsProblem(
+  found: FoundVerb,
+  { argumentsMin: min, argumentsMax: max }: Verb,
+  count: number,
+): string | undefined {
+  if (count >= min && count <= max) return undefined;
+  const name = `'${found.name}'`;
+  const plural = (number: number) => `${number} ${number === 1 ? 'argument' : 'arguments'}`;
+  if (max === 0) return `tsvm: ${name} accepts no arguments`;
+  if (min === max) return `tsvm: ${name} requires ${plural(min)}`;
+  if (max === Number.POSITIVE_INFINITY) return `tsvm: ${name} requires at least ${plural(min)}`;
+  if (min === 0) return `tsvm: ${name} requires at most ${plural(max)}`;
+  return `tsvm: ${name} requires at least ${min} and at most ${plural(max)}`;
+}
+
+function report(error: unknown, found: FoundVerb, verb: Verb): number {
+  const [, ...usage] = verb.usage.split(' ');
+  const advice =
+    `\n\nUsage:  ${found.name} ${usage.join(' ')}\n\n` +
+    `Run '${found.name} --help' for more information\n`;
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return EXIT_DONE;
+    process.stderr.write(optionProblem(error) + advice);
+    return EXIT_BAD_OPTION;
+  }
+  if (error instanceof UsageError) {
+    process.stderr.write(error.message + advice);
+    return error.exitCode;
+  }
+  if (!(error instanceof TsvmError)) throw error;
+  printMessage(`${errorText(error)}\n`);
+  return EXIT_FAILED;
+}
+
+/** What Docker says of an option. */
+function optionProblem({ code, message }: CommanderError): string {
+  const flags = /'([^']*)'/.exec(message)?.[1] ?? '';
+  if (code === 'commander.unknownOption') {
+    if (flags.startsWith('--')) return `unknown flag: ${flags.split('=')[0]}`;
+    return `unknown shorthand flag: '${flags[1]}' in ${flags}`;
+  }
+  if (code === 'commander.optionMissingArgument') {
+    const long = /--[\w-]+/.exec(flags)?.[0] ?? flags;
+    return `flag needs an argument: ${long}`;
+  }
+  return message.replace(/^error: /, '');
+}

@@ -1,0 +1,30 @@
+/** Values in templates, as Go has and shows them. */
+
+/** A Go map shows its keys in order; other objects are structs, which show their values. */
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Go's text/template: "the empty values are false, 0, any nil …, and any … of length zero". */
+export function isTruthy(value: unknown): boolean {
+  if (Array.isArray(value)) return value.length > 0;
+  if (isRecord(value)) return Object.keys(value).length > 0;
+  return Boolean(value);
+}
+
+/** As Go's fmt prints it with %v. */
+export function showValue(value: unknown): string {
+  if (value === undefined) return '<no value>';
+  if (value === null) return '<nil>';
+  if (Array.isArray(value)) return `[${value.map(showValue).join(' ')}]`;
+  if (isRecord(value)) {
+    const keys = Object.keys(value).sort();
+    return `map[${keys.map((key) => `${key}:${showValue(value[key])}`).join(' ')}]`;
+  }
+  return String(value);
+}
+
+/** As Go's encoding/json writes it; what may be absent is null. */
+export function showJson(value: unknown): string {
+  return JSON.stringify(value ?? null);
+}

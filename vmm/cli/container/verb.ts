@@ -1,0 +1,35 @@
+import type { Command } from 'commander';
+
+/** A verb of Docker's. */
+export interface Verb {
+  /** As Docker shows it, without the program's name: `rmi [OPTIONS] IMAGE [IMAGE...]`. */
+  readonly usage: string;
+  readonly summary: string;
+  /** What `--help` says besides. */
+  readonly help: string;
+  readonly argumentsMin: number;
+  readonly argumentsMax: number;
+  addOptions(command: Command): Command;
+  /** @returns the exit code */
+  run(args: readonly string[], options: Readonly<Record<string, unknown>>): Promise<number>;
+}
+
+/** The command line makes no sense: Docker's sentence, and its exit code. */
+export class UsageError extends Error {
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode = 1) {
+    super(message);
+    this.name = 'UsageError';
+    this.exitCode = exitCode;
+  }
+}
+
+/** Commander collects an option's values. */
+export function collect(value: string, values: readonly string[] = []): readonly string[] {
+  return [...values, value];
+}
+
+export function writeLine(line: string): void {
+  process.stdout.write(`${line}\n`);
+}

@@ -1,0 +1,26 @@
+import { openHostFile } from '../../backends/disk/host-file.ts';
+import { type Header, parseHeader } from '../../backends/disk/qcow2/header.ts';
+import { rewriteHeader } from '../../backends/disk/qcow2/header-encode.ts';
+import { TsvmError } from '../../errors.ts';
+import { hostFiles } from '../../kvm/disk.ts';
+
+/**
+ * Changes what the header of a qcow2 image says, durably, and nothing else.
+ * @throws TsvmError `disk-locked`, `invalid-disk`, `disk-io`; `invalid-config` for names too long, and
+ * for a header that would not open again
+ */
+export function changeHeader(path: string, change: (header: Header) => Header): void {
+  const file = openHostFile(path, hostFiles(), { readOnly: false });
+  try {
+    const header = change(parseHeader(file));
+    if (header.rawExternalData && header.backingName !== undefined) {
+      throw new TsvmError(
+        'invalid-config',
+        `${path} shows its disk in a raw data file, which rules out a backing file`,
+      );
+    }
+    rewriteHeader(file, header);
+  } finally {
+    file.close();
+  }
+}

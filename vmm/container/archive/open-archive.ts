@@ -1,0 +1,115 @@
+import { closeSync, createReadStream, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { addAbortSignal, type Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import { TsvmError } from '../../errors.ts';
+import { fsPath } from '../../util/byte-names.ts';
+import { hasCode } from '../../util/error-code.ts';
+import { formatSize } from '../../util/size.ts';
+import { decodeZstd, isZstd } from '../layer/zstd-frames.ts';
+import type { StoreFolders } from '../store/folders.ts';
+import { NewContent } from '../store/new-content.ts';
+import { storeFailure } from '../store/store-failure.ts';
+import { type ArchiveSource, FolderSource, TarSource } from './archive-source.ts';
+
+/** Bytes, unpacked. */
+const ARCHIVE_BYTES_MAX = 2 ** 40;
+
+/**
+ * Opens what images are loaded from: a file, plain or compressed, a folder, or a stream. What cannot
+ * be read in any order is first written to the store's disk, into a file without a name.
+ */
+export async function openArchive(
+  input: string | Readable,
+  folders: StoreFolders,
+  signal?: AbortSignal,
+): Promise<ArchiveSource> {
+  if (typeof input !== 'string') return await spooled(input, folders, signal);
+  let fd: number;
+  try {
+    if (statSync(fsPath(input)).isDirectory()) return new FolderSource(input);
+    fd = openSync(fsPath(input), 'r');
+  } catch (error) {
+    const reason = hasCode(error, 'ENOENT');
+    const text = reason ? 'no such file or directory' : String(error);
+    throw new TsvmError('file-unreadable', `open ${input}: ${text}`, { cause: error });
+  }
+  if (fstatSync(fd).isFile()) {
+    const start = Buffer.alloc(4);
+    readSync(fd, start, 0, 4, 0);
+    if (compressionOf(start) === 'none') return new TarSource(fd);
+  }
+  closeSync(fd);
+  return await spooled(
+    createReadStream(fsPath(input), { highWaterMark: 2 ** 20 }),
+    folders,
+    signal,
+  );
+}
+
+function compressionOf(start: Uint8Array): 'gzip' | 'zstd' | 'none' {
+  if (start[0] === 0x1f && start[1] === 0x8b) return 'gzip';
+  return isZstd(start) ? 'zstd' : 'none';
+}
+
+/** Writes a stream to a file that has no name any more, unpacked. */
+async function spooled(
+  input: Readable,
+  folders: StoreFolders,
+  signal: AbortSignal | undefined,
+): Promise<TarSource> {
+  // A pipe from which nothing comes would be waited for, whatever the user wants.
+  if (signal !== undefined) addAbortSignal(signal, input);
+  const spool = await NewContent.create(folders.temporary);
+  try {
+    const plain = await decompressed(input);
+    for await (const chunk of plain) {
+      await spool.append(chunk);
+      if (spool.sizeBytes > ARCHIVE_BYTES_MAX) {
+        throw new TsvmError(
+          'invalid-image',
+          `the archive unpacks to more than ${formatSize(ARCHIVE_BYTES_MAX)}`,
+        );
+      }
+    }
+    await spool.flush();
+    return new TarSource(openSync(spool.path, 'r'));
+  } catch (error) {
+    if (signal?.aborted) throw signal.reason;
+    const isDecoders = error instanceof RangeError || (error instanceof Error && 'errno' in error);
+    if (isDecoders && !(error instanceof Error && 'syscall' in error)) {
+      throw new TsvmError('invalid-image', 'the archive is no valid compressed stream', {
+        cause: error,
+      });
+    }
+    throw storeFailure(folders.root, error);
+  } finally {
+    await spool.discard();
+  }
+}
+
+async function decompressed(input: Readable): Promise<AsyncIterable<Buffer>> {
+  const chunks = input[Symbol.asyncIterator]();
+  let start = Buffer.alloc(0);
+  while (start.length < 4) {
+    const next = await chunks.next();
+    if (next.done) break;
+    start = Buffer.concat([start, next.value]);
+  }
+  async function* all(): AsyncGenerator<Buffer> {
+    yield start;
+    for (let next = await chunks.next(); !next.done; next = await chunks.next()) yield next.value;
+  }
+  switch (compressionOf(start)) {
+    case 'none':
+      return all();
+    case 'zstd':
+      return decodeZstd(all());
+    case 'gzip': {
+      const gunzip = createGunzip({ chunkSize: 512 * 1024 });
+      // Whoever reads it sees the failure too.
+      pipeline(all(), gunzip).catch((error: Error) => gunzip.destroy(error));
+      return gunzip;
+    }
+  }
+}

@@ -1,0 +1,68 @@
+import { arch } from 'node:os';
+import { TsvmError } from '../errors.ts';
+import { type JsonObject, stringAt } from './json.ts';
+
+/** What an image runs on: OCI image-spec, "Image Index", `platform`. */
+export interface Platform {
+  readonly os: string;
+  readonly architecture: string;
+  readonly variant: string | undefined;
+}
+
+/** Names that other tools have for Go's architectures. */
+const ARCHITECTURES: Readonly<Record<string, string>> = {
+  x86_64: 'amd64',
+  'x86-64': 'amd64',
+  x64: 'amd64',
+  aarch64: 'arm64',
+  i386: '386',
+  i686: '386',
+  ia32: '386',
+};
+/** What goes without saying. */
+const DEFAULT_VARIANTS: Readonly<Record<string, string>> = { arm64: 'v8', arm: 'v7', amd64: 'v1' };
+
+function normal(os: string, architecture: string, variant: string | undefined): Platform {
+  const known = architecture.toLowerCase();
+  const name = Object.hasOwn(ARCHITECTURES, known) ? (ARCHITECTURES[known] ?? known) : known;
+  const isDefault = variant === '' || variant === DEFAULT_VARIANTS[name];
+  return { os: os.toLowerCase(), architecture: name, variant: isDefault ? undefined : variant };
+}
+
+/** The platform of this host's virtual machines. */
+export function hostPlatform(): Platform {
+  return normal('linux', arch(), undefined);
+}
+
+/** What an index, or a configuration, says. */
+export function platformOf(object: JsonObject): Platform {
+  const os = stringAt(object, 'os') ?? '';
+  return normal(os, stringAt(object, 'architecture') ?? '', stringAt(object, 'variant'));
+}
+
+/**
+ * Reads `os[/architecture[/variant]]`, or an architecture alone.
+ * @throws TsvmError `invalid-config`
+ */
+export function parsePlatform(text: string): Platform {
+  const parts = text.split('/');
+  const [first = '', second, third] = parts;
+  if (parts.length > 3 || !parts.every((part) => /^[\w-]+$/.test(part))) {
+    throw new TsvmError(
+      'invalid-config',
+      `"${text}": invalid platform: give os/architecture, as in linux/amd64`,
+    );
+  }
+  if (second !== undefined) return normal(first, second, third);
+  const host = hostPlatform();
+  const isOs = /^(linux|windows|darwin|freebsd)$/i.test(first);
+  return isOs ? { ...host, os: first.toLowerCase() } : normal(host.os, first, undefined);
+}
+
+export function platformText({ os, architecture, variant }: Platform): string {
+  return [os, architecture, variant].filter((part) => part !== undefined).join('/');
+}
+
+export function samePlatform(a: Platform, b: Platform): boolean {
+  return a.os === b.os && a.architecture === b.architecture && a.variant === b.variant;
+}

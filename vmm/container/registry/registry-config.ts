@@ -1,0 +1,63 @@
+/**
+ * What users say of registries: `registries.json` in `${XDG_CONFIG_HOME:-~/.config}/tsvm` and in
+ * `/etc/tsvm`, of which the first that has a registry counts.
+ *
+ * ```json
+ * { "docker.io": { "mirrors": ["https://mirror.example"] },
+ *   "registry.example:5000": { "ca": "/etc/ssl/example.pem", "insecure": false } }
+ * ```
+ */
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import { TsvmError } from '../../errors.ts';
+import { isObject, stringAt, stringsAt } from '../json.ts';
+
+export interface RegistryConfig {
+  /** URLs of registries that are asked first when something is pulled. */
+  readonly mirrors: readonly string[];
+  /** A PEM file with the certificates that sign the registry's. */
+  readonly ca: string | undefined;
+  /** Its certificate is not checked, and plain HTTP will do. */
+  readonly insecure: boolean;
+}
+
+export const NO_REGISTRY_CONFIG: RegistryConfig = { mirrors: [], ca: undefined, insecure: false };
+
+function configFiles(env: NodeJS.ProcessEnv): string[] {
+  const base = env['XDG_CONFIG_HOME'];
+  const user = base !== undefined && isAbsolute(base) ? base : join(homedir(), '.config');
+  return [join(user, 'tsvm/registries.json'), '/etc/tsvm/registries.json'];
+}
+
+/** @throws TsvmError `invalid-config` when a file is no JSON */
+export function readRegistryConfig(
+  domain: string,
+  env: NodeJS.ProcessEnv = process.env,
+): RegistryConfig {
+  for (const path of configFiles(env)) {
+    let text: string;
+    try {
+      text = readFileSync(path, 'utf8');
+    } catch {
+      continue;
+    }
+    const all = parseFile(path, text);
+    const own = isObject(all) ? all[domain] : undefined;
+    if (!isObject(own)) continue;
+    return {
+      mirrors: stringsAt(own, 'mirrors') ?? [],
+      ca: stringAt(own, 'ca'),
+      insecure: own['insecure'] === true,
+    };
+  }
+  return NO_REGISTRY_CONFIG;
+}
+
+function parseFile(path: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new TsvmError('invalid-config', `${path} is no JSON: mend it`, { cause });
+  }
+}

@@ -1,0 +1,149 @@
+/**
+ * EROFS on disk: Linux's fs/erofs/erofs_fs.h and Documentation/filesystems/erofs.rst. All numbers
+ * are little-endian.
+ */
+import { TsvmError } from '../../errors.ts';
+import type { Inode } from './inode.ts';
+
+export const SUPERBLOCK_OFFSET = 1024;
+export const SUPERBLOCK_BYTES = 128;
+const MAGIC = 0xe0f5e1e2;
+const FEATURE_INCOMPAT_CHUNKED_FILE = 0x4;
+
+/** Inodes are numbered by their place: the unit, in bytes. */
+export const NID_UNIT_BYTES = 32;
+/** An extended inode: it has 32-bit owners, a time and a 64-bit size. */
+export const INODE_BYTES = 64;
+/** An inode and the file names behind it never share these bytes with another's. */
+export const INODE_ALIGNMENT = 64;
+export const DIRENT_BYTES = 12;
+export const CHUNK_INDEX_BYTES = 4;
+/** `EROFS_NULL_ADDR`: a hole. Also one more than the last block that can be addressed. */
+export const NULL_BLOCK = 0xffffffff;
+
+/** "Data layouts", bits 1 to 3 of `i_format`; bit 0 says that the inode is extended. */
+export type DataLayout = 'plain' | 'inline' | 'chunks';
+const LAYOUT_NUMBERS: Readonly<Record<DataLayout, number>> = { plain: 0, inline: 2, chunks: 4 };
+
+/** `EROFS_FT_*` of a directory entry, and the file type in a mode. */
+const KINDS: Readonly<Record<Inode['kind'], { entry: number; mode: number }>> = {
+  file: { entry: 1, mode: 0o100000 },
+  directory: { entry: 2, mode: 0o040000 },
+  'character-device': { entry: 3, mode: 0o020000 },
+  'block-device': { entry: 4, mode: 0o060000 },
+  fifo: { entry: 5, mode: 0o010000 },
+  symlink: { entry: 7, mode: 0o120000 },
+};
+
+export function entryType(inode: Inode): number {
+  return KINDS[inode.kind].entry;
+}
+
+export interface Superblock {
+  readonly blockBits: number;
+  readonly rootNid: number;
+  readonly inodes: number;
+  readonly blocks: number;
+  readonly hasChunks: boolean;
+  /** 16 bytes. */
+  readonly uuid: Uint8Array;
+}
+
+export function encodeSuperblock(superblock: Superblock): Buffer {
+  const bytes = Buffer.alloc(SUPERBLOCK_BYTES);
+  bytes.writeUInt32LE(MAGIC, 0);
+  bytes.writeUInt8(superblock.blockBits, 12);
+  bytes.writeUInt16LE(superblock.rootNid, 14);
+  bytes.writeBigUInt64LE(BigInt(superblock.inodes), 16);
+  bytes.writeUInt32LE(superblock.blocks, 36);
+  // `meta_blkaddr` 0: inodes are numbered from the start of the disk.
+  bytes.set(superblock.uuid.subarray(0, 16), 48);
+  bytes.writeUInt32LE(superblock.hasChunks ? FEATURE_INCOMPAT_CHUNKED_FILE : 0, 80);
+  return bytes;
+}
+
+/** What an inode says of its data. */
+export interface InodeData {
+  readonly layout: DataLayout;
+  /** Bytes. */
+  readonly size: number;
+  /** `i_u`: first block, format of the chunks, or device number. */
+  readonly union: number;
+  readonly xattrBytes: number;
+  /** `i_ino`: what stat(2) tells where inode numbers have 32 bits. */
+  readonly number: number;
+}
+
+/** Writes an inode to `bytes` at `at`: INODE_BYTES that are zero. */
+export function encodeInode(bytes: Buffer, at: number, inode: Inode, data: InodeData): void {
+  bytes.writeUInt16LE((LAYOUT_NUMBERS[data.layout] << 1) | 1, at);
+  const words = data.xattrBytes === 0 ? 0 : (data.xattrBytes - XATTR_HEADER_BYTES) / 4 + 1;
+  bytes.writeUInt16LE(words, at + 2);
+  bytes.writeUInt16LE(KINDS[inode.kind].mode | inode.mode, at + 4);
+  writeUInt64(bytes, data.size, at + 8);
+  bytes.writeUInt32LE(data.union, at + 16);
+  bytes.writeUInt32LE(data.number, at + 20);
+  bytes.writeUInt32LE(inode.uid, at + 24);
+  bytes.writeUInt32LE(inode.gid, at + 28);
+  writeUInt64(bytes, inode.mtimeSeconds, at + 32);
+  bytes.writeUInt32LE(inode.mtimeNanoseconds, at + 40);
+  bytes.writeUInt32LE(inode.links, at + 44);
+}
+
+/** A safe integer, in two's complement when it is negative. */
+export function writeUInt64(bytes: Buffer, value: number, at: number): void {
+  bytes.writeUInt32LE(value >>> 0, at);
+  bytes.writeInt32LE(Math.floor(value / 2 ** 32), at + 4);
+}
+
+/** Linux's `new_encode_dev`. */
+export function encodeDevice({ deviceMajor, deviceMinor }: Inode): number {
+  return ((deviceMinor & 0xff) | (deviceMajor << 8) | ((deviceMinor & ~0xff) << 12)) >>> 0;
+}
+
+/** `struct erofs_xattr_ibody_header` without shared attributes. */
+const XATTR_HEADER_BYTES = 12;
+const XATTR_ENTRY_BYTES = 4;
+const XATTR_NAME_BYTES_MAX = 255;
+const XATTR_VALUE_BYTES_MAX = 0xffff;
+const XATTR_WORDS_MAX = 0xffff;
+/** `EROFS_XATTR_INDEX_*`. A prefix with no dot at its end is a whole name. */
+const XATTR_PREFIXES: readonly (readonly [string, number])[] = [
+  ['user.', 1],
+  ['system.posix_acl_access', 2],
+  ['system.posix_acl_default', 3],
+  ['trusted.', 4],
+  ['security.', 6],
+];
+/** What overlayfs keeps for itself would be an order to the overlayfs that lies over the image. */
+const OVERLAY_XATTR = /^(?:trusted|user)\.overlay\./;
+
+/** Extended attributes as they stand behind an inode; those of no kind that Linux keeps are left out. */
+export function encodeXattrs(xattrs: ReadonlyMap<string, string>): Buffer {
+  const entries: Buffer[] = [];
+  for (const [name, value] of xattrs) {
+    if (OVERLAY_XATTR.test(name)) continue;
+    const found = XATTR_PREFIXES.find(([prefix]) =>
+      prefix.endsWith('.') ? name.startsWith(prefix) && name !== prefix : name === prefix,
+    );
+    if (found === undefined) continue;
+    const [prefix, index] = found;
+    const suffix = name.slice(prefix.length);
+    if (suffix.length > XATTR_NAME_BYTES_MAX || value.length > XATTR_VALUE_BYTES_MAX) {
+      throw new TsvmError('invalid-image', 'an extended attribute is longer than Linux allows');
+    }
+    const length = XATTR_ENTRY_BYTES + suffix.length + value.length;
+    const entry = Buffer.alloc(Math.ceil(length / 4) * 4);
+    entry.writeUInt8(suffix.length, 0);
+    entry.writeUInt8(index, 1);
+    entry.writeUInt16LE(value.length, 2);
+    entry.write(suffix + value, XATTR_ENTRY_BYTES, 'latin1');
+    entries.push(entry);
+  }
+  if (entries.length === 0) return Buffer.alloc(0);
+  const all = Buffer.concat([Buffer.alloc(XATTR_HEADER_BYTES), ...entries]);
+  if ((all.length - XATTR_HEADER_BYTES) / 4 + 1 > XATTR_WORDS_MAX) {
+    throw new TsvmError('invalid-image', 'a file has more extended attributes than fit');
+  }
+  return all;
+}

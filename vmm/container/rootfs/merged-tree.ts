@@ -1,0 +1,216 @@
+/**
+ * The tree that an image's layers come to, one applied over the other: OCI image-spec, "Image Layer
+ * Filesystem Changeset". It lives in memory, so that nothing in a layer can lead out of it: `..`,
+ * absolute names and links all end at its root.
+ *
+ * What the specification leaves open is as containerd and umoci have it: a name that leads through a
+ * symbolic link of the image goes where the link leads.
+ */
+import { TsvmError } from '../../errors.ts';
+import type { TarMember } from '../tar/reader.ts';
+import { type Directory, type Inode, impliedDirectory, isDirectory } from './inode.ts';
+import { badMember, PATH_BYTES_MAX, splitLayerPath } from './layer-path.ts';
+
+const WHITEOUT_PREFIX = '.wh.';
+/** What AUFS had for itself; only the mark of an opaque directory has a meaning. */
+const WHITEOUT_META_PREFIX = '.wh..wh.';
+const OPAQUE_MARK = '.wh..wh..opq';
+/** As many as Linux follows (path_resolution(7)). */
+const SYMLINKS_MAX = 40;
+const DEVICE_MAJOR_MAX = 0xfff;
+const DEVICE_MINOR_MAX = 0xfffff;
+/** What each member takes in memory is bounded by this. */
+const MEMBERS_MAX = 2 ** 21;
+
+export class MergedTree {
+  readonly root: Directory = impliedDirectory();
+  #touched: Directory[] = [];
+  #members = 0;
+  /** Nothing is below the layer that is being applied: whiteouts hide nothing in it. */
+  #isLowest = true;
+
+  /**
+   * Applies a layer.
+   * @param layer its number, from 0, the lowest
+   * @returns bytes of the files in it
+   * @throws TsvmError `invalid-image`
+   */
+  apply(members: Iterable<TarMember>, layer: number): number {
+    this.#isLowest = layer === 0;
+    let bytes = 0;
+    for (const member of members) {
+      if (++this.#members > MEMBERS_MAX) {
+        throw new TsvmError('invalid-image', `the image has more than ${MEMBERS_MAX} files`);
+      }
+      if (member.kind === 'file') bytes += member.sizeBytes;
+      this.#applyMember(member, layer);
+    }
+    for (const directory of this.#touched) directory.touched = undefined;
+    this.#touched = [];
+    return bytes;
+  }
+
+  #applyMember(member: TarMember, layer: number): void {
+    const parts = splitLayerPath(member.name);
+    const name = parts.pop();
+    if (name === undefined) {
+      if (member.kind !== 'directory') throw badMember(member.name, 'replaces the root');
+      setAttributes(this.root, member);
+      return;
+    }
+    if (name.startsWith(WHITEOUT_PREFIX)) {
+      this.#applyWhiteout(member, parts, name);
+      return;
+    }
+    const parent = this.#enter(parts, member.name, true);
+    const present = parent.entries.get(name);
+    if (member.kind === 'directory' && present !== undefined && isDirectory(present)) {
+      setAttributes(present, member);
+    } else {
+      const isLink = member.kind === 'hard-link';
+      const inode = isLink ? this.#linked(member) : newInode(member, layer);
+      parent.entries.set(name, inode);
+    }
+    this.#touch(parent, name);
+  }
+
+  #applyWhiteout(member: TarMember, parts: readonly string[], name: string): void {
+    if (name === OPAQUE_MARK) {
+      const directory = this.#find(parts, member.name);
+      if (directory !== undefined && !this.#isLowest) clear(directory);
+      return;
+    }
+    if (name.startsWith(WHITEOUT_META_PREFIX)) return;
+    const hidden = name.slice(WHITEOUT_PREFIX.length);
+    if (hidden === '' || hidden === '.' || hidden === '..') {
+      throw badMember(member.name, 'is a whiteout of no name');
+    }
+    const parent = this.#find(parts, member.name);
+    if (parent !== undefined && !this.#isLowest) hide(parent, hidden);
+  }
+
+  #linked(member: TarMember): Inode {
+    const parts = splitLayerPath(member.linkName);
+    const name = parts.pop();
+    const inode =
+      name === undefined ? this.root : this.#find(parts, member.name)?.entries.get(name);
+    if (inode === undefined) throw badMember(member.name, 'is a hard link to a missing file');
+    if (isDirectory(inode)) throw badMember(member.name, 'is a hard link to a directory');
+    return inode;
+  }
+
+  /** The directory that a path leads to; what is missing on the way is made. */
+  #enter(parts: readonly string[], name: string, make: true): Directory;
+  #enter(parts: readonly string[], name: string, make: false): Directory | undefined;
+  #enter(parts: readonly string[], name: string, make: boolean): Directory | undefined {
+    const todo = parts.toReversed();
+    const path: Directory[] = [this.root];
+    let links = 0;
+    for (let part = todo.pop(); part !== undefined; part = todo.pop()) {
+      const directory = path.at(-1) ?? this.root;
+      if (part === '..') {
+        if (path.length > 1) path.pop();
+        continue;
+      }
+      const next = directory.entries.get(part);
+      if (next?.kind === 'symlink') {
+        if (++links > SYMLINKS_MAX) throw badMember(name, 'leads through too many links');
+        const steps = next.target.split('/').filter((step) => step !== '' && step !== '.');
+        if (next.target.startsWith('/')) path.length = 1;
+        todo.push(...steps.reverse());
+        continue;
+      }
+      if (next !== undefined && isDirectory(next)) {
+        if (make) this.#touch(directory, part);
+        path.push(next);
+        continue;
+      }
+      if (!make) return undefined;
+      if (next !== undefined) throw badMember(name, 'leads through something that is no directory');
+      const made = impliedDirectory();
+      directory.entries.set(part, made);
+      this.#touch(directory, part);
+      path.push(made);
+    }
+    return path.at(-1);
+  }
+
+  #find(parts: readonly string[], name: string): Directory | undefined {
+    return this.#enter(parts, name, false);
+  }
+
+  #touch(directory: Directory, name: string): void {
+    if (this.#isLowest) return;
+    if (directory.touched === undefined) {
+      directory.touched = new Set();
+      this.#touched.push(directory);
+    }
+    directory.touched.add(name);
+  }
+}
+
+/** Removes what the lower layers have there; what this layer has brought, in any order, stays. */
+function hide(parent: Directory, name: string): void {
+  const inode = parent.entries.get(name);
+  if (inode === undefined) return;
+  if (!parent.touched?.has(name)) parent.entries.delete(name);
+  else if (isDirectory(inode)) clear(inode);
+}
+
+function clear(directory: Directory): void {
+  const todo = [directory];
+  for (let next = todo.pop(); next !== undefined; next = todo.pop()) {
+    for (const [name, inode] of next.entries) {
+      if (!next.touched?.has(name)) next.entries.delete(name);
+      else if (isDirectory(inode)) todo.push(inode);
+    }
+  }
+}
+
+function setAttributes(inode: Inode, member: TarMember): void {
+  inode.mode = member.mode;
+  inode.uid = member.uid;
+  inode.gid = member.gid;
+  inode.mtimeSeconds = member.mtimeSeconds;
+  inode.mtimeNanoseconds = member.mtimeNanoseconds;
+  inode.xattrs = member.xattrs;
+}
+
+function newInode(member: TarMember, layer: number): Inode {
+  const { kind } = member;
+  if (kind === 'hard-link') throw new Error('a hard link is no inode');
+  if (kind === 'symlink' && member.linkName.length > PATH_BYTES_MAX) {
+    throw badMember(member.name, 'is a link to a path of more than 4095 bytes');
+  }
+  if (kind === 'symlink' && member.linkName === '')
+    throw badMember(member.name, 'is an empty link');
+  const isDevice = kind === 'character-device' || kind === 'block-device';
+  const { deviceMajor, deviceMinor } = member;
+  if (isDevice && !isDeviceNumber(deviceMajor, deviceMinor)) {
+    throw badMember(member.name, 'has a device number that Linux does not have');
+  }
+  return {
+    kind,
+    mode: member.mode,
+    uid: member.uid,
+    gid: member.gid,
+    mtimeSeconds: member.mtimeSeconds,
+    mtimeNanoseconds: member.mtimeNanoseconds,
+    xattrs: member.xattrs,
+    sizeBytes: kind === 'file' ? member.sizeBytes : 0,
+    layer,
+    dataOffset: member.dataOffset,
+    sparse: member.sparse,
+    target: kind === 'symlink' ? member.linkName : '',
+    deviceMajor: isDevice ? deviceMajor : 0,
+    deviceMinor: isDevice ? deviceMinor : 0,
+    entries: kind === 'directory' ? new Map() : undefined,
+    touched: undefined,
+    links: 0,
+    nid: 0,
+  };
+}
+
+function isDeviceNumber(major: number, minor: number): boolean {
+  return major >= 0 && major <= DEVICE_MAJOR_MAX && minor >= 0 && minor <= DEVICE_MINOR_MAX;
+}

@@ -1,0 +1,78 @@
+/**
+ * Where an image store keeps what:
+ *
+ * ```
+ * images.json                what images there are, and their names; see `catalog.ts`
+ * lock                       empty; see `locks.ts`
+ * blobs/<algorithm>/<hex>    manifests, configurations and layers as they came
+ * layers/<algorithm>/<hex>   layers as plain tar archives, by the hash of that: their DiffID
+ * rootfs/<hex>.erofs         metadata of root file systems; see `../rootfs`
+ * tmp/                       what is being written
+ * ```
+ * Whatever is not in `tmp` is whole: it got its name by rename, after it was on the disk.
+ */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Digest, digestAlgorithm, digestHex } from '../digest.ts';
+import { storeFailure } from './store-failure.ts';
+
+export class StoreFolders {
+  readonly root: string;
+
+  constructor(root: string) {
+    this.root = root;
+  }
+
+  get catalog(): string {
+    return join(this.root, 'images.json');
+  }
+
+  get lock(): string {
+    return join(this.root, 'lock');
+  }
+
+  get blobs(): string {
+    return join(this.root, 'blobs');
+  }
+
+  get layers(): string {
+    return join(this.root, 'layers');
+  }
+
+  get rootfs(): string {
+    return join(this.root, 'rootfs');
+  }
+
+  get temporary(): string {
+    return join(this.root, 'tmp');
+  }
+
+  blob(digest: Digest): string {
+    return join(this.blobs, digestAlgorithm(digest), digestHex(digest));
+  }
+
+  layer(diffId: Digest): string {
+    return join(this.layers, digestAlgorithm(diffId), digestHex(diffId));
+  }
+
+  /** @param key hexadecimal digits */
+  metadataImage(key: string): string {
+    return join(this.rootfs, `${key}.erofs`);
+  }
+
+  /** Makes the folders that are missing; only their owner may enter the store. */
+  create(): void {
+    try {
+      mkdirSync(this.root, { recursive: true, mode: 0o700 });
+      for (const folder of [this.blobs, this.layers]) {
+        for (const algorithm of ['sha256', 'sha512']) {
+          mkdirSync(join(folder, algorithm), { recursive: true });
+        }
+      }
+      mkdirSync(this.rootfs, { recursive: true });
+      mkdirSync(this.temporary, { recursive: true });
+    } catch (error) {
+      throw storeFailure(this.root, error);
+    }
+  }
+}

@@ -1,0 +1,33 @@
+import { TsvmError } from '../../errors.ts';
+
+/** Errors of the file system that say what to do about them; others are passed on as they are. */
+export function storeFailure(folder: string, error: unknown): unknown {
+  if (!(error instanceof Error) || !('code' in error)) return error;
+  switch (error.code) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new TsvmError(
+        'store-failed',
+        `no space left on device in ${folder}: "tsvm image prune -a" removes images that are not ` +
+          'needed, "tsvm system df" shows what they take',
+        { cause: error },
+      );
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return new TsvmError(
+        'store-failed',
+        `the image store ${folder} cannot be used: ${error.message}; TSVM_DATA_FOLDER names another`,
+        { cause: error },
+      );
+    case 'EIO':
+    case 'ENOTDIR':
+    case 'EMFILE':
+    case 'ENFILE':
+      return new TsvmError('store-failed', `the image store ${folder}: ${error.message}`, {
+        cause: error,
+      });
+    default:
+      return error;
+  }
+}

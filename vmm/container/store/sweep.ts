@@ -1,0 +1,113 @@
+/**
+ * Removes what no image needs. What is needed is found by walking from the catalog every time: no
+ * count is kept that could be wrong. The caller owns the content.
+ */
+import { readdirSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { TsvmError } from '../../errors.ts';
+import { hasCode } from '../../util/error-code.ts';
+import { type Digest, parseDigest } from '../digest.ts';
+import { rootfsKey } from '../rootfs/rootfs-key.ts';
+import type { ImageRecord } from './catalog.ts';
+import type { StoreContent } from './content.ts';
+import type { StoreFolders } from './folders.ts';
+
+/** What was removed. */
+export interface Swept {
+  /** DiffIDs of the layers. */
+  readonly layers: readonly Digest[];
+  /** Bytes on the host's disk that were given back. */
+  readonly bytes: number;
+}
+
+export interface Needed {
+  readonly blobs: ReadonlySet<string>;
+  readonly layers: ReadonlySet<string>;
+  readonly rootfs: ReadonlySet<string>;
+}
+
+/** All content that these images need. */
+export function neededBy(images: readonly ImageRecord[], content: StoreContent): Needed {
+  const blobs = new Set<string>();
+  for (const image of images) {
+    blobs.add(image.id);
+    blobs.add(image.manifest);
+    for (const reference of image.digests) {
+      const digest = parseDigest(reference.slice(reference.indexOf('@') + 1));
+      if (digest !== undefined) addManifest(digest, content, blobs);
+    }
+    addManifest(image.manifest, content, blobs);
+  }
+  const diffIds = images.flatMap(({ layers }) => layers.map(({ diffId }) => diffId));
+  const keys = images.map(({ layers }) => rootfsKey(layers.map(({ diffId }) => diffId)));
+  return { blobs, layers: new Set(diffIds), rootfs: new Set(keys) };
+}
+
+/** Of an index only what images are made of is here: its entries are not followed. */
+function addManifest(digest: Digest, content: StoreContent, blobs: Set<string>): void {
+  blobs.add(digest);
+  if (!content.hasBlob(digest)) return;
+  try {
+    const manifest = content.readManifestOrIndex(digest);
+    if (manifest.kind === 'index') return;
+    for (const { digest: part } of [manifest.config, ...manifest.layers]) blobs.add(part);
+  } catch (error) {
+    // A damaged one names nothing any more.
+    if (!(error instanceof TsvmError)) throw error;
+  }
+}
+
+export function sweep(folders: StoreFolders, needed: Needed): Swept {
+  const layers: Digest[] = [];
+  let bytes = 0;
+  const remove = (path: string): void => {
+    const stats = statSync(path, { throwIfNoEntry: false });
+    // A plain layer has two names, and takes its space once.
+    if (stats?.nlink === 1) bytes += stats.blocks * 512;
+    rmSync(path, { force: true });
+  };
+  for (const { digest, path } of contentFiles(folders.blobs)) {
+    if (!needed.blobs.has(digest)) remove(path);
+  }
+  for (const { digest, path } of contentFiles(folders.layers)) {
+    if (needed.layers.has(digest)) continue;
+    remove(path);
+    const diffId = parseDigest(digest);
+    if (diffId !== undefined) layers.push(diffId);
+  }
+  for (const name of namesIn(folders.rootfs)) {
+    if (!needed.rootfs.has(name.replace(/\.erofs$/, ''))) remove(join(folders.rootfs, name));
+  }
+  return { layers, bytes };
+}
+
+/**
+ * Nobody writes while the content and the catalog are owned: what is there was left behind by a crash.
+ */
+export function sweepTemporary(folders: StoreFolders): void {
+  for (const name of namesIn(folders.temporary)) {
+    rmSync(join(folders.temporary, name), { recursive: true, force: true });
+  }
+}
+
+export function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return [];
+    throw error;
+  }
+}
+
+export function* contentFiles(folder: string): Generator<{ digest: string; path: string }> {
+  for (const algorithm of namesIn(folder)) {
+    for (const hex of namesIn(join(folder, algorithm))) {
+      yield { digest: `${algorithm}:${hex}`, path: join(folder, algorithm, hex) };
+    }
+  }
+}
+
+/** Is there anything that a crash has left behind? */
+export function hasLeftovers(folders: StoreFolders): boolean {
+  return namesIn(folders.temporary).length > 0;
+}
