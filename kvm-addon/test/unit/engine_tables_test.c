@@ -280,6 +280,34 @@ static void test_tables_that_loop_are_tracked(void)
     finish();
 }
 
+/* One table under two entries of each level above it, and as a table of two levels. */
+static void test_tables_that_alias(void)
+{
+    start(1);
+    uint64_t *entry = fake_map(&fake, FAKE_ROOT, VA, 0x200000 | P | W | U);
+    uint64_t table[TABLE_LEVELS + 1];
+    for (unsigned level = 1; level <= TABLE_LEVELS; level++)
+        table[level] = gpa_of(fake_entry(&fake, FAKE_ROOT, VA, level)) & PAGE_BASE;
+    uint64_t alias = VA;
+    for (unsigned level = 2; level <= TABLE_LEVELS; level++) {
+        kernel_store(cpu, table[level] + 8 * 77, table[level - 1] | P | W | U);
+        alias = (alias & ~(511ull << (12 + 9 * (level - 1)))) | 77ull << (12 + 9 * (level - 1));
+    }
+    kernel_store(cpu, table[3] + 8 * 78, table[1] | P | W | U); /* pages as tables */
+    CHECK(run(FAKE_ROOT, VA, true) == 0x200000 && run(FAKE_ROOT, alias, true) == 0x200000);
+    CHECK(node_find(tables(), (uint32_t)(table[1] >> 12), 1)->references == 2);
+    CHECK(node_find(tables(), (uint32_t)(table[1] >> 12), 2)->references == 1);
+    /* One change is seen by both ways. */
+    kernel_store(cpu, gpa_of(entry), 0x300000 | P | W | U);
+    CHECK(run(FAKE_ROOT, alias, true) == 0x300000 && run(FAKE_ROOT, VA, true) == 0x300000);
+    /* One way goes, the other stays tracked. */
+    kernel_store(cpu, table[4], 0);
+    CHECK(run(FAKE_ROOT, VA, true) == 0 && run(FAKE_ROOT, alias, true) == 0x300000);
+    kernel_store(cpu, gpa_of(entry), 0x400000 | P | W | U);
+    CHECK(run(FAKE_ROOT, alias, true) == 0x400000);
+    finish();
+}
+
 static void test_tables_outside_ram(void)
 {
     const uint64_t places[] = {0x40000000, FAKE_DEVICE, FAKE_MEMORY, 0xfffffff000, ENTRY_ADDRESS};
@@ -571,6 +599,7 @@ int main(void)
     test_a_root_that_is_not_loaded_is_written();
     test_more_roots_than_the_pool_has();
     test_tables_that_loop_are_tracked();
+    test_tables_that_alias();
     test_tables_outside_ram();
     test_tables_writable_at_cpl_3();
     test_more_zaps_than_are_kept();
