@@ -11,6 +11,7 @@ import {
   type MachineConfig,
   type MachineEnd,
 } from '../../../vmm/index.ts';
+import { ConsoleOutput } from '../../support/console-output.ts';
 import { PAYLOAD, runPayload } from '../../support/tsvm-process.ts';
 
 /** Tests of the payload that run at CPL 0, each by its name there. */
@@ -81,12 +82,7 @@ async function runChaos(seed: number): Promise<MachineEnd> {
     devicePath: '/dev/kvm',
   };
   const machine = await bootMachine(config, {
-    console: {
-      write: () => true,
-      onceDrained: () => Promise.resolve(),
-      startInput: () => {},
-      resumeInput: () => {},
-    },
+    console: new ConsoleOutput(),
     logger: createLogger('error', () => {}),
     metrics: new BootMetrics(),
   });
