@@ -6,9 +6,9 @@
 #include <pthread.h>
 #include <sched.h>
 
-#include "../../src/pvm/tables_internal.h"
 #include "../check.h"
 #include "engine_fake.h"
+#include "tables_check.h"
 
 #define THREADS 4u
 #define DIRECT 0xffff888000000000ull
@@ -347,33 +347,6 @@ static void *receive_tables(void *of)
     return NULL;
 }
 
-static bool references_are_right(void)
-{
-    struct tables *tables = fake.engine.tables;
-    static uint32_t counted[FAKE_MEMORY >> 12][TABLE_LEVELS + 1];
-    memset(counted, 0, sizeof(counted));
-    for (uint32_t i = 1; i <= tables->node_count; i++) {
-        const struct table_node *node = &tables->nodes[i];
-        if (node->frame == NO_FRAME || !node->scanned)
-            continue;
-        bool root = node->level == ROOT_LEVEL;
-        const uint64_t *table = root ? private_region_root(&fake.region, node->owner)
-                                     : fake_word(&fake, (uint64_t)node->frame << 12);
-        for (unsigned j = 0; j < (root ? LOWER_HALF : TABLE_ENTRIES); j++) {
-            uint32_t frame = entry_table(tables, table[j], node->level);
-            if (frame != NO_FRAME)
-                counted[frame][node->level - 1]++;
-        }
-    }
-    bool right = true;
-    for (uint32_t i = 1; i <= tables->node_count; i++) {
-        const struct table_node *node = &tables->nodes[i];
-        if (node->frame != NO_FRAME && node->level != ROOT_LEVEL)
-            right &= node->references == counted[node->frame][node->level];
-    }
-    return right;
-}
-
 static void test_tables_that_all_change(void)
 {
     start(3);
@@ -392,7 +365,7 @@ static void test_tables_that_all_change(void)
             tables_exit_native(cpu);
         safepoint_exit(cpu);
     }
-    CHECK(references_are_right());
+    CHECK(references_are_right(&fake));
     CHECK(fake.engine.native_running == 0 && fake.engine.native_epoch > 100);
     fake_free(&fake);
 }
