@@ -80,6 +80,7 @@ global_descriptor_table:
     .endr
 global_descriptor_table_end:
 
+    .global gdt_pointer, idt_pointer
 gdt_pointer:
     .word global_descriptor_table_end - global_descriptor_table - 1
     .quad global_descriptor_table
@@ -233,6 +234,13 @@ exception_common:
     cld
     cmpq $cpl0_call, 16(%rsp)
     je cpl0_call_serve
+    cmpq $VECTOR_NMI, (%rsp)
+    jne exception_take
+    cmpb $0, attempt_under_way(%rip)
+    jne exception_take
+    add $16, %rsp
+    iretq
+exception_take:
     mov %rsp, %rdi
     mov %cr2, %rsi
     and $-16, %rsp

@@ -1,5 +1,6 @@
 #include "interrupts.h"
 
+#include "attempt.h"
 #include "power.h"
 #include "serial.h"
 
@@ -13,20 +14,15 @@ struct idt_gate {
     uint32_t offset_high, reserved;
 };
 
-struct exception_frame {
-    uint64_t vector, error_code;
-    struct interrupt_frame interrupted;
-};
-
 extern const char exception_stubs[], device_interrupt_stub[];
 
 volatile uint32_t device_interrupt_count;
 
 struct idt_gate interrupt_descriptor_table[256] __attribute__((aligned(16)));
 
-static void gate_set(unsigned vector, const char *stub)
+void interrupt_gate_set(unsigned vector, const void *handler)
 {
-    uintptr_t address = (uintptr_t)stub;
+    uintptr_t address = (uintptr_t)handler;
     interrupt_descriptor_table[vector] = (struct idt_gate){
         .offset_low = (uint16_t)address,
         .selector = SELECTOR_CODE0,
@@ -39,8 +35,14 @@ static void gate_set(unsigned vector, const char *stub)
 void interrupts_init(void)
 {
     for (unsigned vector = 0; vector < EXCEPTION_COUNT; vector++)
-        gate_set(vector, exception_stubs + vector * EXCEPTION_STUB_SIZE);
-    gate_set(VECTOR_DEVICE, device_interrupt_stub);
+        interrupt_gate_set(vector, exception_stubs + vector * EXCEPTION_STUB_SIZE);
+    interrupt_gate_set(VECTOR_DEVICE, device_interrupt_stub);
+}
+
+void exceptions_use_ist(uint8_t ist)
+{
+    for (unsigned vector = 0; vector < EXCEPTION_COUNT; vector++)
+        interrupt_descriptor_table[vector].ist = ist;
 }
 
 /* STI and CLI would do with IOPL 3, but kvm-pvm does not keep the IOPL. */
@@ -74,6 +76,7 @@ _Noreturn void cpu_halt(void)
 /* Called by the exception stubs, at CPL 0. */
 _Noreturn void exception_report(const struct exception_frame *frame, uint64_t cr2)
 {
+    attempt_caught(frame, cr2);
     print("\nfatal vector=%lu rip=%p error=%lx cr2=%p cpl=%lu\n", frame->vector,
           (void *)frame->interrupted.rip, frame->error_code, (void *)cr2,
           frame->interrupted.cs & 3);

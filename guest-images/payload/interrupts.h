@@ -18,6 +18,17 @@ struct interrupt_frame {
     uint64_t rip, cs, rflags, rsp, ss;
 };
 
+/* And what the stubs push besides. */
+struct exception_frame {
+    uint64_t vector, error_code;
+    struct interrupt_frame interrupted;
+};
+
+/* Lets exceptions use a stack of the interrupt stack table; 0: none. */
+void exceptions_use_ist(uint8_t ist);
+/* Handles a vector by code of a test's. */
+void interrupt_gate_set(unsigned vector, const void *handler);
+
 typedef void cpl0_function(uint64_t argument, struct interrupt_frame *frame);
 
 /* Runs a function at CPL 0, on any CPU and at any CPL. */

@@ -11,9 +11,22 @@ static char detail[160];
 static unsigned passed, failed, skipped;
 
 static const struct test_suite *const test_suites[] = {
-    &test_suite_machine,       &test_suite_acpi,       &test_suite_smp, &test_suite_blk,
-    &test_suite_blk_limits,    &test_suite_interrupts, &test_suite_rng, &test_suite_bad_rings,
-    &test_suite_bad_registers, &test_suite_flush_load,
+    &test_suite_machine,
+    &test_suite_acpi,
+    &test_suite_smp,
+    &test_suite_blk,
+    &test_suite_blk_limits,
+    &test_suite_interrupts,
+    &test_suite_rng,
+    &test_suite_bad_rings,
+    &test_suite_bad_registers,
+    &test_suite_flush_load,
+    &test_suite_cpl0_tables,
+    &test_suite_cpl0_code,
+    &test_suite_cpl0_exceptions,
+    &test_suite_cpl0_opcodes,
+    &test_suite_cpl0_interrupts,
+    &test_suite_chaos,
 };
 
 static const struct test_suite *const bench_suites[] = {

@@ -11,6 +11,7 @@ import {
 } from '../../vmm/index.ts';
 import type { EngineTuning } from '../../vmm/kvm/vm.ts';
 import { packageRoot } from '../../vmm/util/package-root.ts';
+import { ConsoleOutput } from './console-output.ts';
 import { compileGuestProgram, initrdOf } from './initrd.ts';
 import { temporaryFolder } from './tsvm-process.ts';
 
@@ -68,17 +69,9 @@ export async function runSoak(options: SoakOptions): Promise<SoakRun> {
     engine: 'auto',
     devicePath: '/dev/kvm',
   };
-  let output = '';
+  const console = new ConsoleOutput();
   const machine = await bootMachine(config, {
-    console: {
-      write: (bytes) => {
-        output += Buffer.from(bytes).toString('latin1');
-        return true;
-      },
-      onceDrained: () => Promise.resolve(),
-      startInput: () => {},
-      resumeInput: () => {},
-    },
+    console,
     logger: createLogger('error', () => {}),
     metrics: new BootMetrics(),
   });
@@ -86,6 +79,7 @@ export async function runSoak(options: SoakOptions): Promise<SoakRun> {
     if (options.tuning !== undefined) machine.vm.tuneEngine(options.tuning);
     machine.start();
     const end = await machine.ended;
+    const output = console.text;
     const [, failures] = /^soak: rounds=\d+ failures=(\d+)/m.exec(output) ?? [];
     return {
       end,

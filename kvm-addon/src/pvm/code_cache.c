@@ -113,7 +113,7 @@ void code_flush_page(struct cpu *cpu, uint64_t va)
     for (unsigned user = 0; user < 2; user++) {
         if (!user && !(va >> 63) && !cpu->code->supervisor_below)
             continue;
-        struct code_tlb_entry *slot = &cpu->code_tlbs[user][va >> 12 & (CODE_TLB_ENTRIES - 1)];
+        struct code_tlb_entry *slot = &cpu->code_tlbs[user][code_slot(va)];
         if (slot->tag == (va & PAGE_BASE))
             *slot = (struct code_tlb_entry){.tag = TLB_NO_TAG};
         if (tlb_may_be_large(cpu, va))
@@ -126,8 +126,7 @@ void code_flush_page(struct cpu *cpu, uint64_t va)
 /* Whose decoded code was dropped. */
 static void forget(struct cpu *cpu, struct code_page *page)
 {
-    struct code_tlb_entry *slot =
-        &cpu->code_tlbs[page->user][page->va >> 12 & (CODE_TLB_ENTRIES - 1)];
+    struct code_tlb_entry *slot = &cpu->code_tlbs[page->user][code_slot(page->va)];
     if (slot->page == page)
         *slot = (struct code_tlb_entry){.tag = TLB_NO_TAG};
     if (page->base)
@@ -268,8 +267,7 @@ struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip)
         tlb_note_large_page(cpu, tag, found.span);
     if (!user && !(tag >> 63))
         code->supervisor_below = true;
-    cpu->code_tlb[va >> 12 & (CODE_TLB_ENTRIES - 1)] =
-        (struct code_tlb_entry){.tag = tag, .page = page};
+    cpu->code_tlb[code_slot(va)] = (struct code_tlb_entry){.tag = tag, .page = page};
     return page;
 }
 
@@ -292,7 +290,7 @@ struct insn *code_lookup(struct cpu *cpu, uint64_t va)
     cpu->rip = va;
     if (code->last_generation > GENERATION_MAX || CODE_INSNS_MAX - code->insn_count < CODE_RUN_MAX)
         code_flush(cpu);
-    const struct code_tlb_entry *entry = &cpu->code_tlb[va >> 12 & (CODE_TLB_ENTRIES - 1)];
+    const struct code_tlb_entry *entry = &cpu->code_tlb[code_slot(va)];
     for (;;) {
         struct code_page *page =
             entry->tag == (va & PAGE_BASE) ? entry->page : code_page_at(cpu, va, va);

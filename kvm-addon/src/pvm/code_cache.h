@@ -30,10 +30,19 @@ struct code_page {
     uint16_t insns[PAGE_SIZE]; /* by page offset: distance from `base`; 0: none */
 };
 
+/*
+ * The place of a page in a code TLB. Kernels align parts of their code at 2 MiB: the first page of
+ * one must not meet that of another at each system call.
+ */
+static inline unsigned code_slot(uint64_t va)
+{
+    return (va >> 12 ^ va >> 20) & (CODE_TLB_ENTRIES - 1);
+}
+
 /* Decoded code at `va` if it is at hand, else NULL: for the end of handlers. */
 static inline struct insn *code_find(struct cpu *cpu, uint64_t va)
 {
-    const struct code_tlb_entry *entry = &cpu->code_tlb[va >> 12 & (CODE_TLB_ENTRIES - 1)];
+    const struct code_tlb_entry *entry = &cpu->code_tlb[code_slot(va)];
     if (__builtin_expect(entry->tag != (va & PAGE_BASE), 0))
         return (struct insn *)0;
     const struct code_page *page = entry->page;

@@ -43,6 +43,13 @@ struct crossing {
     uint8_t bytes[16];
 };
 
+/* By the code TLB, if it is there. */
+static struct code_page *page_of(struct cpu *cpu, uint64_t va, uint64_t rip)
+{
+    const struct code_tlb_entry *entry = &cpu->code_tlb[code_slot(va)];
+    return entry->tag == (va & PAGE_BASE) ? entry->page : code_page_at(cpu, va, rip);
+}
+
 /*
  * The next page's frame is tracked too. Each lookup translates that page again and compares the
  * bytes; chained jumps to the instruction lapse with the translations of their mode. False: the
@@ -58,9 +65,9 @@ static bool fetch_crossing(struct cpu *cpu, struct crossing *crossing, uint64_t 
         have = INSN_BYTES_MAX;
     crossing->page = crossing->next = NULL;
     do {
-        crossing->page = code_page_at(cpu, va, va);
+        crossing->page = page_of(cpu, va, va);
         if (crossing->page)
-            crossing->next = code_page_at(cpu, next_va, va);
+            crossing->next = page_of(cpu, next_va, va);
         if (!crossing->page || !crossing->next)
             return false;
         /* The first may have lapsed while the second was made. */

@@ -47,8 +47,7 @@ enum cpu_segment_base { BASE_NONE, BASE_FS, BASE_GS, CPU_SEGMENT_BASES };
 enum tlb_mode { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_MODES };
 
 #define TLB_ENTRIES 512
-/* Two pages of a system call's way in the same place would cost it two walks: so not too few. */
-#define CODE_TLB_ENTRIES 1024
+#define CODE_TLB_ENTRIES 512
 #define TLB_NO_TAG (~0ull)
 
 struct tlb_entry {

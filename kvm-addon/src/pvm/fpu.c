@@ -57,7 +57,8 @@ static bool read_component(unsigned component)
 
 static void read_host(void)
 {
-    uint64_t xcr0 = read_xcr0() & XSTATE_KNOWN;
+    fpu_host.processor_xcr0 = read_xcr0();
+    uint64_t xcr0 = fpu_host.processor_xcr0 & XSTATE_KNOWN;
     uint32_t eax, ebx, ecx, edx;
 
     for (unsigned i = XSTATE_AVX; i < XSTATE_COMPONENTS; i++) {

@@ -19,7 +19,7 @@ enum requirement {
     NEEDS_NO_TS = 1 << 4,     /* #NM: CR0.TS */
     NEEDS_NO_MF = 1 << 5,     /* #MF when an x87 exception is pending */
     NEEDS_CPL_0 = 1 << 6,     /* #GP(0) */
-    NEEDS_HOST_XCR0 = 1 << 7, /* at CPL 3: natively unless XCR0 is the host's */
+    NEEDS_HOST_XCR0 = 1 << 7, /* at CPL 3: natively where the processor's XCR0 would tell */
 };
 
 static const uint8_t requirements[] = {
@@ -88,6 +88,18 @@ static unsigned operand_bytes(enum fpu_operation operation)
     }
 }
 
+/*
+ * Whether an instruction of a program that depends on XCR0 is the processor's to execute, which
+ * runs programs with another one: XGETBV, and saves of components that differ.
+ */
+static bool depends_on_processor(const struct cpu *cpu, enum fpu_operation operation)
+{
+    uint64_t different = cpu->fpu->xcr0 ^ fpu_host.processor_xcr0;
+    uint64_t requested = (uint64_t)(uint32_t)cpu->r[REG_RDX] << 32 | (uint32_t)cpu->r[REG_RAX];
+
+    return cpu->cpl == 3 && (operation == FPU_XGETBV ? different : different & requested) != 0;
+}
+
 static bool x87_exception_is_pending(struct cpu *cpu)
 {
     fpu_load_image(cpu);
@@ -102,8 +114,9 @@ static void raise_pending(struct cpu *cpu, struct insn *insn)
         cpu_raise(cpu, insn, VECTOR_MF);
 }
 
-static void check(struct cpu *cpu, struct insn *insn, unsigned needs)
+static void check(struct cpu *cpu, struct insn *insn, enum fpu_operation operation)
 {
+    unsigned needs = requirements[operation];
     uint64_t cr0 = cpu->sregs.cr0;
     uint64_t cr4 = cpu->sregs.cr4;
     uint64_t xcr0 = cpu->fpu->xcr0;
@@ -115,7 +128,7 @@ static void check(struct cpu *cpu, struct insn *insn, unsigned needs)
         refuse(cpu, insn);
     if (needs & NEEDS_AVX && (xcr0 & avx) != avx)
         refuse(cpu, insn);
-    if (needs & NEEDS_HOST_XCR0 && cpu->cpl == 3 && xcr0 != fpu_host.xcr0)
+    if (needs & NEEDS_HOST_XCR0 && depends_on_processor(cpu, operation))
         refuse(cpu, insn);
     if (needs & NEEDS_CPL_0 && cpu->cpl)
         cpu_raise_error(cpu, insn, VECTOR_GP, 0);
@@ -225,7 +238,7 @@ void fpu_execute(struct cpu *cpu, struct insn *insn, struct fpu_operands operand
 {
     unsigned bytes = operand_bytes(operands.operation);
 
-    check(cpu, insn, requirements[operands.operation]);
+    check(cpu, insn, operands.operation);
     if (bytes)
         fpu_check_address(cpu, insn, va, bytes);
     switch (operands.operation) {

@@ -53,7 +53,8 @@ enum xsave_offset {
 
 /* What this host's processor has. The same for all VMs; set once by fpu_host_init(). */
 struct fpu_host {
-    uint64_t xcr0; /* components offered to guests */
+    uint64_t xcr0;           /* components offered to guests */
+    uint64_t processor_xcr0; /* those that programs have natively: with PKRU, AMX and so on */
     uint32_t mxcsr_mask;
     uint16_t offset[XSTATE_COMPONENTS]; /* in the standard format */
     uint16_t size[XSTATE_COMPONENTS];

@@ -2,6 +2,8 @@
  * The decoder on arbitrary bytes: it stays within them, more bytes never change an answer, and an
  * instruction's fields name registers of the register file and nothing else.
  */
+#include <stddef.h>
+
 #include "../../src/pvm/interpret.h"
 #include "../../src/pvm/ops.h"
 #include "fuzz.h"

@@ -181,6 +181,44 @@ static void test_self_modifying_code(void)
     fake_free(&fake);
 }
 
+/* Another vCPU that has a write entry loses it before the first byte is decoded. */
+static void test_code_that_a_neighbour_changes(void)
+{
+    start(2);
+    struct cpu *other = &fake.cpus[1];
+    map_code(VA, RAM, G);
+    fake_map(&fake, FAKE_ROOT, VA + 0x7000, RAM | P | W | G);
+    safepoint_enter(other);
+    fake_store(other, VA + 0x7000 + 100, 1, 1);
+    CHECK(tlb_write(other, VA + 0x7000, 1));
+    safepoint_exit(other);
+    CHECK(lookup(cpu, VA) == 0x15 && cpu->counters->frame_protections == 1);
+    safepoint_enter(other);
+    CHECK(!tlb_write(other, VA + 0x7000, 1));
+    CHECK(frame_at(&fake.engine.frames, RAM)->write_cpus == 0);
+    /* Its store goes through, and this one hears of it. Not being its own code, it need not leave.
+     */
+    struct insn store = {.place = 0};
+    CHECK(FAKE_TRY(other, tlb_store_slow(other, &store, VA + 0x7000, 1, 0x25)) == 0);
+    safepoint_exit(other);
+    CHECK(cpu->attention & ATTENTION_REQUESTS && found(cpu, VA));
+    safepoint_serve(cpu);
+    CHECK(!(cpu->attention & ATTENTION_REQUESTS) && !found(cpu, VA) && lookup(cpu, VA) == 0x25);
+    /* More requests than are kept: all goes. */
+    for (unsigned i = 1; i < SAFEPOINT_REQUESTS_MAX + 10; i++) {
+        map_code(VA + i * PAGE_SIZE, RAM + i * PAGE_SIZE, G);
+        CHECK(lookup(cpu, VA + i * PAGE_SIZE) == 0x15);
+    }
+    for (unsigned i = 1; i < SAFEPOINT_REQUESTS_MAX + 10; i++) {
+        *ram(RAM + i * PAGE_SIZE) = 0x45;
+        engine_memory_written(&fake.engine, RAM + i * PAGE_SIZE, 1);
+    }
+    safepoint_serve(cpu);
+    for (unsigned i = 1; i < SAFEPOINT_REQUESTS_MAX + 10; i++)
+        CHECK(!found(cpu, VA + i * PAGE_SIZE) && lookup(cpu, VA + i * PAGE_SIZE) == 0x45);
+    fake_free(&fake);
+}
+
 static void test_decode_once(void)
 {
     start(1);
@@ -269,7 +307,9 @@ static void test_flushes(void)
     tlb_flush_page(cpu, USER);
     CHECK(found(cpu, VA) && cpu->generation == generation);
     /* The page of a chained jump may have left the code TLB before it is flushed. */
-    uint64_t rival = VA + CODE_TLB_ENTRIES * PAGE_SIZE;
+    uint64_t rival = VA + PAGE_SIZE;
+    while (code_slot(rival) != code_slot(VA))
+        rival += PAGE_SIZE;
     map_code(rival, RAM + 0x2000, G);
     code_lookup(cpu, rival);
     CHECK(!found(cpu, VA));
@@ -380,6 +420,7 @@ int main(void)
     test_fetch_faults();
     test_instruction_over_two_pages();
     test_self_modifying_code();
+    test_code_that_a_neighbour_changes();
     test_decode_once();
     test_modes();
     test_programs_that_change_natively();

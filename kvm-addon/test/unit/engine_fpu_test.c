@@ -592,7 +592,14 @@ static void test_requirements(void)
         CHECK(RAISED(RUN(0xc5, 0xf8, 0x58, 0xc1), VECTOR_UD));
         cpu->cpl = 3;
         CHECK(RUN(0xc5, 0xf8, 0x58, 0xc1) == INTERPRETED_NATIVE);
+        /* Of components that the processor would save too, or not. */
+        cpu->r[REG_RAX] = cpu->r[REG_RDX] = 0;
+        CHECK(RUN(0x0f, 0xae, 0x23) == 0);
+        cpu->r[REG_RAX] = XSTATE_BIT(SSE);
+        CHECK(RUN(0x0f, 0xae, 0x23) == 0);
+        cpu->r[REG_RAX] = XSTATE_BIT(AVX);
         CHECK(RUN(0x0f, 0xae, 0x23) == INTERPRETED_NATIVE);
+        cpu->r[REG_RAX] = 0;
         CHECK(RUN(0x0f, 0x01, 0xd0) == INTERPRETED_NATIVE);
         cpu->cpl = 0;
     }

@@ -3,9 +3,9 @@
  * DMA, against a model of KVM's shadow page tables: whoever enters CPL 3 natively must find no
  * stale shadow. The negative control is the same without zaps.
  */
-#include "../../src/pvm/tables_internal.h"
 #include "../check.h"
 #include "shadow_model.h"
+#include "tables_check.h"
 
 #define CPUS_MAX 3u
 #define TABLES 20u
@@ -317,42 +317,6 @@ static void step(unsigned number)
     safepoint_exit(cpu);
 }
 
-/* References, counted anew. */
-static void check_references(void)
-{
-    struct tables *tables = fake.engine.tables;
-    static uint32_t counted[FAKE_MEMORY >> 12][TABLE_LEVELS + 1];
-    memset(counted, 0, sizeof(counted));
-    for (uint32_t i = 1; i <= tables->node_count; i++) {
-        const struct table_node *node = &tables->nodes[i];
-        if (node->frame == NO_FRAME || !node->scanned)
-            continue;
-        const uint64_t *table = node->level == ROOT_LEVEL
-                                    ? private_region_root(&fake.region, node->owner)
-                                    : fake_word(&fake, (uint64_t)node->frame << 12);
-        for (unsigned j = 0; j < (node->level == ROOT_LEVEL ? LOWER_HALF : TABLE_ENTRIES); j++) {
-            uint32_t frame = entry_table(tables, table[j], node->level);
-            if (frame != NO_FRAME)
-                counted[frame][node->level - 1]++;
-        }
-        if (node->level == ROOT_LEVEL && node->references)
-            counted[node->frame][ROOT_LEVEL]++;
-    }
-    bool right = true;
-    for (uint32_t i = 1; i <= tables->node_count; i++) {
-        const struct table_node *node = &tables->nodes[i];
-        if (node->frame == NO_FRAME || (node->level == ROOT_LEVEL && !node->scanned))
-            continue;
-        right &= node->references == counted[node->frame][node->level];
-        right &= (fake.engine.frames.of[node->frame].flags & FRAME_TABLE) != 0;
-        counted[node->frame][node->level] = 0;
-    }
-    for (unsigned i = 0; i < FAKE_MEMORY >> 12; i++)
-        for (unsigned level = 1; level <= TABLE_LEVELS; level++)
-            right &= counted[i][level] == 0;
-    CHECK(right);
-}
-
 static void set_up(uint64_t seed)
 {
     fake_init(&fake, cpus);
@@ -386,7 +350,7 @@ static void run_steps(uint64_t seed, bool deaf)
     for (unsigned i = 0; i < STEPS && (!deaf || stale == 0); i++) {
         step(draw(cpus));
         if (i % 1000 == 0)
-            check_references();
+            CHECK(references_are_right(&fake));
     }
 }
 

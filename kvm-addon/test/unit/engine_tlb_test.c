@@ -179,6 +179,35 @@ static void test_copies(void)
     CHECK(memcmp(in, fake_ram(&fake, 0x200321), 4096 - 0x321) == 0);
 }
 
+/* What a mispredicted comparison of tags would read. */
+static bool is_inside_ram(void)
+{
+    const uint8_t *ram = fake_ram(&fake, 0);
+    bool inside = true;
+    for (unsigned i = 0; i < TLB_MODES * TLB_ENTRIES; i++) {
+        const uint8_t *page = cpu->tlbs[i / TLB_ENTRIES][i % TLB_ENTRIES].page;
+        inside &= page >= ram && page < ram + FAKE_MEMORY && (page - ram) % PAGE_SIZE == 0;
+    }
+    return inside;
+}
+
+static void test_entries_stay_inside_guest_memory(void)
+{
+    CHECK(is_inside_ram());
+    tlb_flush_all(cpu);
+    CHECK(is_inside_ram());
+    const uint64_t places[] = {0x200000, FAKE_DEVICE, FAKE_MEMORY, FAKE_MEMORY - 4096,
+                               0xfffffff000};
+    for (unsigned i = 0; i < 5; i++)
+        for (unsigned flags = 0; flags < 8; flags++) {
+            fake_map(&fake, FAKE_ROOT, VA, places[i] | flags);
+            tlb_flush_page(cpu, VA);
+            (void)FAKE_TRY(cpu, fake_load(cpu, VA, 8));
+            (void)FAKE_TRY(cpu, fake_store(cpu, VA + 4092, 8, 1));
+            CHECK(is_inside_ram());
+        }
+}
+
 static void test_dirty_bitmap(void)
 {
     uint64_t bitmap[FAKE_MEMORY >> 18] = {0};
@@ -216,6 +245,7 @@ int main(void)
     test_device();
     test_locked();
     test_copies();
+    test_entries_stay_inside_guest_memory();
     test_dirty_bitmap();
     fake_free(&fake);
     return check_finish();

@@ -1,0 +1,20 @@
+/** The console's end of a machine that a test boots in its own process. */
+import type { SerialEnd } from '../../vmm/index.ts';
+
+/** Takes what the guest writes, and types nothing. */
+export class ConsoleOutput implements SerialEnd {
+  text = '';
+
+  write(bytes: Uint8Array): boolean {
+    this.text += Buffer.from(bytes).toString('latin1');
+    return true;
+  }
+
+  onceDrained(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  startInput(): void {}
+
+  resumeInput(): void {}
+}
