@@ -3,6 +3,7 @@
 #define TSVM_TEST_PVM_FAKE_H
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "../../src/vcpu/pvm_compat.h"
