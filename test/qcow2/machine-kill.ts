@@ -5,7 +5,13 @@ import { qemuImgOutput } from '../support/qemu-img.ts';
 import { Random } from '../support/random.ts';
 import { type KillMoment, liveUntilKilled } from './machine-life.ts';
 import { backingContent, type MachineLoad, SECTOR_BYTES } from './machine-load.ts';
-import { expectFlushed, expectLeaksAtMost, readByQemu } from './machine-verdict.ts';
+import {
+  awaitUnlocked,
+  expectFlushed,
+  expectLeaksAtMost,
+  type ImageFormat,
+  readByQemu,
+} from './machine-verdict.ts';
 
 const SECTORS = (8 * 2 ** 20) / SECTOR_BYTES;
 /** The backing image is shorter than the disk. */
@@ -17,20 +23,22 @@ const FLUSHES_MAX = 16;
 const FLUSHES_BEYOND = 12;
 
 interface ImageKind {
+  readonly format: ImageFormat;
   /** `-o` of qemu-img create. */
-  readonly options: string;
+  readonly options?: string;
   readonly backing?: boolean;
 }
 
 const KINDS: readonly ImageKind[] = [
-  { options: 'cluster_size=64k' },
-  { options: 'cluster_size=64k', backing: true },
-  { options: 'cluster_size=4k' },
-  { options: 'cluster_size=64k,extended_l2=on' },
-  { options: 'cluster_size=16k,extended_l2=on', backing: true },
-  { options: 'cluster_size=4k,lazy_refcounts=on' },
-  { options: 'cluster_size=64k,compat=0.10' },
-  { options: 'cluster_size=512' },
+  { format: 'qcow2', options: 'cluster_size=64k' },
+  { format: 'raw' },
+  { format: 'qcow2', options: 'cluster_size=64k', backing: true },
+  { format: 'qcow2', options: 'cluster_size=4k' },
+  { format: 'qcow2', options: 'cluster_size=64k,extended_l2=on' },
+  { format: 'qcow2', options: 'cluster_size=16k,extended_l2=on', backing: true },
+  { format: 'qcow2', options: 'cluster_size=4k,lazy_refcounts=on' },
+  { format: 'qcow2', options: 'cluster_size=64k,compat=0.10' },
+  { format: 'qcow2', options: 'cluster_size=512' },
 ];
 
 export interface MachineKillPlan {
@@ -40,7 +48,7 @@ export interface MachineKillPlan {
   readonly lanes: number;
   /** Where the images are made, and stay. */
   readonly folder: string;
-  /** Does something to the image of a machine that was killed, which the verdict has to find. */
+  /** Does something to the qcow2 image of a machine that was killed, which the verdict has to find. */
   readonly sabotage?: (path: string, beforeLife: string) => void | Promise<void>;
 }
 
@@ -83,17 +91,22 @@ async function killRepeatedly(
   const kind = KINDS[index % KINDS.length] as ImageKind;
   const path = await createImage(join(plan.folder, String(index)), kind);
   const seed = random.uint32();
-  let content = await readByQemu(path);
+  let content = await readByQemu(path, kind.format);
   let first = 1;
   for (let life = 0; life < lives; life++) {
     const moment = chooseMoment(random);
     const load = chooseLoad(random, { seed, first, flushes: moment.flushes });
     if (plan.sabotage) copyFileSync(path, `${path}.before`);
     try {
-      const lived = await liveUntilKilled(path, random.between(1, 2), load, moment);
-      await plan.sabotage?.(path, `${path}.before`);
-      await expectLeaksAtMost(path);
-      const found = await readByQemu(path);
+      const disk = `${path},format=${kind.format}`;
+      const lived = await liveUntilKilled(disk, random.between(1, 2), load, moment);
+      if (kind.format === 'raw') {
+        await awaitUnlocked(path, 'raw');
+      } else {
+        await plan.sabotage?.(path, `${path}.before`);
+        await expectLeaksAtMost(path);
+      }
+      const found = await readByQemu(path, kind.format);
       result.proven += expectFlushed(content, found, load, lived.flushed);
       result.flushes += lived.flushes;
       result.finished += Number(lived.isFinished);
@@ -101,7 +114,8 @@ async function killRepeatedly(
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
       const backing = kind.backing ? ' over a backing image' : '';
-      throw new Error(`${kind.options}${backing}, life ${life} of ${path}: ${text}`, {
+      const { format, options = '' } = kind;
+      throw new Error(`${format} ${options}${backing}, life ${life} of ${path}: ${text}`, {
         cause: error,
       });
     }
@@ -110,11 +124,14 @@ async function killRepeatedly(
   }
 }
 
-async function createImage(folder: string, { options, backing }: ImageKind): Promise<string> {
+async function createImage(
+  folder: string,
+  { format, options, backing }: ImageKind,
+): Promise<string> {
   mkdirSync(folder, { recursive: true });
-  const path = join(folder, 'killed.qcow2');
-  const create = ['create', '-q', '-f', 'qcow2', '-o', options];
-  const chain: string[] = [];
+  const path = join(folder, `killed.${format}`);
+  const create = ['create', '-q', '-f', format];
+  const chain = options === undefined ? [] : ['-o', options];
   if (backing) {
     writeFileSync(join(folder, 'backing.raw'), backingContent(BACKING_SECTORS));
     chain.push('-F', 'raw', '-b', 'backing.raw');

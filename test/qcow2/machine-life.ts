@@ -30,9 +30,12 @@ export interface MachineLife {
   readonly isFinished: boolean;
 }
 
-/** @throws Mismatch when the machine ends by itself, or its guest finds something wrong */
+/**
+ * @param disk as `--disk` takes it
+ * @throws Mismatch when the machine ends by itself, or its guest finds something wrong
+ */
 export async function liveUntilKilled(
-  path: string,
+  disk: string,
   cpus: number,
   load: MachineLoad,
   moment: KillMoment,
@@ -41,7 +44,7 @@ export async function liveUntilKilled(
   const machine = ['--acpi', 'off', '--cpus', String(cpus), '--memory', '32M'];
   const child = spawn(
     TSVM,
-    ['boot', '--kernel', PAYLOAD, ...machine, '--disk', path, '--append', words],
+    ['boot', '--kernel', PAYLOAD, ...machine, '--disk', disk, '--append', words],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
   const kill = () => child.kill('SIGKILL');

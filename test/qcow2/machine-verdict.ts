@@ -5,12 +5,14 @@ import { qemuCheck, qemuImg, qemuImgOutput } from '../support/qemu-img.ts';
 import { type MachineLoad, type MachineStep, machineStep, readOrigins } from './machine-load.ts';
 import { Mismatch } from './mismatch.ts';
 
+export type ImageFormat = 'raw' | 'qcow2';
+
 const LOCK_WAIT_MS = 10_000;
 
 /** Space may be lost; an image that says so may have wrong refcounts, which a repair puts right. */
 export async function expectLeaksAtMost(path: string): Promise<void> {
   let judged = path;
-  if (/"dirty-flag": true/.test(await infoWhenUnlocked(path))) {
+  if (/"dirty-flag": true/.test(await awaitUnlocked(path, 'qcow2'))) {
     // In a copy: the next machine repairs the image by itself.
     judged = `${path}.repaired`;
     copyFileSync(path, judged);
@@ -21,10 +23,14 @@ export async function expectLeaksAtMost(path: string): Promise<void> {
   if (judged !== path) rmSync(judged);
 }
 
-/** The kernel ends io_uring requests, and with them the lock, some time after their process. */
-async function infoWhenUnlocked(path: string): Promise<string> {
+/**
+ * The kernel ends io_uring requests, and with them the lock, some time after their process.
+ *
+ * @returns what qemu-img info says of the image, JSON
+ */
+export async function awaitUnlocked(path: string, format: ImageFormat): Promise<string> {
   for (let waitedMs = 0; ; waitedMs += 10) {
-    const { code, stdout, stderr } = await qemuImg('info', '-f', 'qcow2', '--output=json', path);
+    const { code, stdout, stderr } = await qemuImg('info', '-f', format, '--output=json', path);
     if (code === 0) return stdout;
     if (waitedMs >= LOCK_WAIT_MS) throw new Mismatch(`qemu-img info: ${stderr}`);
     await sleep(10);
@@ -32,9 +38,9 @@ async function infoWhenUnlocked(path: string): Promise<string> {
 }
 
 /** The origin of each sector. */
-export async function readByQemu(path: string): Promise<Int32Array> {
-  const raw = `${path}.raw`;
-  await qemuImgOutput('convert', '-f', 'qcow2', '-O', 'raw', path, raw);
+export async function readByQemu(path: string, format: ImageFormat): Promise<Int32Array> {
+  const raw = `${path}.content`;
+  await qemuImgOutput('convert', '-f', format, '-O', 'raw', path, raw);
   return readOrigins(readFileSync(raw));
 }
 
