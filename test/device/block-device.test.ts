@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { closeSync, constants, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
-import { type OpenDiskOptions, openDisk } from '../../vmm/backends/disk/open-disk.ts';
+import { type OpenDiskOptions, openDisk } from '../../vmm/backends/disk/machine/open-disk.ts';
 import { TsvmError } from '../../vmm/errors.ts';
 import { hostFiles } from '../../vmm/kvm/disk.ts';
 import type { DiskEngine } from '../../vmm/kvm/queue-workers.ts';

@@ -12,10 +12,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { ImageDisk } from '../../vmm/backends/disk/image-disk.ts';
-import { openDisk } from '../../vmm/backends/disk/open-disk.ts';
-import { closeImage, openImage } from '../../vmm/backends/disk/open-image.ts';
-import { Qcow2Image } from '../../vmm/backends/disk/qcow2/qcow2-image.ts';
+import { closeImage, openImage } from '../../vmm/backends/disk/image/open-image.ts';
+import { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
+import { ImageDisk } from '../../vmm/backends/disk/machine/image-disk.ts';
+import { openDisk } from '../../vmm/backends/disk/machine/open-disk.ts';
 import { hostFiles } from '../../vmm/kvm/disk.ts';
 import { attachDisk } from '../support/attached-disk.ts';
 import { S_IOERR, S_OK, T_FLUSH } from '../support/block-driver.ts';

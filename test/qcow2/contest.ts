@@ -5,8 +5,8 @@
  */
 import { renameSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { DiskImage } from '../../vmm/backends/disk/image.ts';
-import { closeImage } from '../../vmm/backends/disk/open-image.ts';
+import type { DiskImage } from '../../vmm/backends/disk/image/image.ts';
+import { closeImage } from '../../vmm/backends/disk/image/open-image.ts';
 import { DiskModel } from './disk-model.ts';
 import { applyToModel } from './effect.ts';
 import { applyToEngine, expectWholeContent } from './engine-side.ts';

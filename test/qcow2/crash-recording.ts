@@ -1,5 +1,5 @@
 /** Does operations to an image in memory, and keeps what happened to its files and to the disk. */
-import type { Qcow2Image } from '../../vmm/backends/disk/qcow2/qcow2-image.ts';
+import type { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
 import { DiskModel } from './disk-model.ts';
 import { applyToModel } from './effect.ts';
 import { applyToEngine } from './engine-side.ts';

@@ -2,11 +2,14 @@
  * Crashes at every moment of what was recorded. After each, the image is sound but for lost space, has
  * all that was flushed, and can be used again.
  */
-import { checkImage, examine } from '../../vmm/backends/disk/qcow2/check.ts';
-import { isSound } from '../../vmm/backends/disk/qcow2/check-report.ts';
-import { parseHeader } from '../../vmm/backends/disk/qcow2/header.ts';
-import { repairImage } from '../../vmm/backends/disk/qcow2/repair.ts';
-import { applySnapshot, listSnapshots } from '../../vmm/backends/disk/qcow2/snapshots.ts';
+import { checkImage, examine } from '../../vmm/backends/disk/image/qcow2/check/check.ts';
+import { isSound } from '../../vmm/backends/disk/image/qcow2/check/check-report.ts';
+import { repairImage } from '../../vmm/backends/disk/image/qcow2/check/repair.ts';
+import { parseHeader } from '../../vmm/backends/disk/image/qcow2/header/header.ts';
+import {
+  applySnapshot,
+  listSnapshots,
+} from '../../vmm/backends/disk/image/qcow2/snapshot/snapshots.ts';
 import { MemoryImageFile } from '../support/memory-image-file.ts';
 import type { Random } from '../support/random.ts';
 import type { Recorded } from './crash-recording.ts';

@@ -2,9 +2,9 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { checkImage } from '../../vmm/backends/disk/qcow2/check.ts';
-import { isSound } from '../../vmm/backends/disk/qcow2/check-report.ts';
-import { parseHeader } from '../../vmm/backends/disk/qcow2/header.ts';
+import { checkImage } from '../../vmm/backends/disk/image/qcow2/check/check.ts';
+import { isSound } from '../../vmm/backends/disk/image/qcow2/check/check-report.ts';
+import { parseHeader } from '../../vmm/backends/disk/image/qcow2/header/header.ts';
 import { MemoryImageFile } from '../support/memory-image-file.ts';
 import { qemuCheck, qemuImgOutputIn } from '../support/qemu-img.ts';
 import { Random } from '../support/random.ts';

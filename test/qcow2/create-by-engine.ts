@@ -1,9 +1,9 @@
 import { dirname, join } from 'node:path';
-import { createHostFile } from '../../vmm/backends/disk/host-file.ts';
-import { closeImage } from '../../vmm/backends/disk/open-image.ts';
-import { createQcow2 } from '../../vmm/backends/disk/qcow2/create.ts';
-import { preallocate } from '../../vmm/backends/disk/qcow2/preallocate.ts';
-import { Qcow2Image } from '../../vmm/backends/disk/qcow2/qcow2-image.ts';
+import { createHostFile } from '../../vmm/backends/disk/file/host-file.ts';
+import { closeImage } from '../../vmm/backends/disk/image/open-image.ts';
+import { createQcow2 } from '../../vmm/backends/disk/image/qcow2/create/create.ts';
+import { preallocate } from '../../vmm/backends/disk/image/qcow2/create/preallocate.ts';
+import { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
 import { hostFiles } from '../../vmm/kvm/disk.ts';
 import type { ImageOptions } from './image-recipe.ts';
 import { openWithChain } from './verdict.ts';

@@ -1,12 +1,12 @@
 /** Our engine, which does the operations to its copy of the image; every read is compared. */
-import type { DiskImage } from '../../vmm/backends/disk/image.ts';
-import { deflateClusterSync } from '../../vmm/backends/disk/qcow2/compression.ts';
-import { Qcow2Image } from '../../vmm/backends/disk/qcow2/qcow2-image.ts';
+import type { DiskImage } from '../../vmm/backends/disk/image/image.ts';
+import { deflateClusterSync } from '../../vmm/backends/disk/image/qcow2/map/compression.ts';
+import { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
 import {
   applySnapshot,
   createSnapshot,
   deleteSnapshot,
-} from '../../vmm/backends/disk/qcow2/snapshots.ts';
+} from '../../vmm/backends/disk/image/qcow2/snapshot/snapshots.ts';
 import type { DiskModel } from './disk-model.ts';
 import { expectBytes, Mismatch } from './mismatch.ts';
 import type { Operation, PatternWrite } from './operations.ts';

@@ -1,14 +1,14 @@
 /** Does everything to an image that can be done to one. Only a `TsvmError` may come of it. */
-import { checkImage } from '../../vmm/backends/disk/qcow2/check.ts';
-import { isSound } from '../../vmm/backends/disk/qcow2/check-report.ts';
-import type { Qcow2Image } from '../../vmm/backends/disk/qcow2/qcow2-image.ts';
-import { repairImage } from '../../vmm/backends/disk/qcow2/repair.ts';
+import { checkImage } from '../../vmm/backends/disk/image/qcow2/check/check.ts';
+import { isSound } from '../../vmm/backends/disk/image/qcow2/check/check-report.ts';
+import { repairImage } from '../../vmm/backends/disk/image/qcow2/check/repair.ts';
+import type { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
 import {
   applySnapshot,
   createSnapshot,
   deleteSnapshot,
   listSnapshots,
-} from '../../vmm/backends/disk/qcow2/snapshots.ts';
+} from '../../vmm/backends/disk/image/qcow2/snapshot/snapshots.ts';
 import { TsvmError } from '../../vmm/errors.ts';
 import { MemoryImageFile } from '../support/memory-image-file.ts';
 import type { Random } from '../support/random.ts';

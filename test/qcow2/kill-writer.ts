@@ -3,7 +3,7 @@
  * "step N" before it begins with step N, and "flushed N" when step N and all before it are flushed.
  */
 import { writeSync } from 'node:fs';
-import { Qcow2Image } from '../../vmm/backends/disk/qcow2/qcow2-image.ts';
+import { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
 import { loadData, loadStep } from './kill-load.ts';
 import { openWithChain } from './verdict.ts';
 

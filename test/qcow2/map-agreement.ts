@@ -1,6 +1,6 @@
 /** Whether `qemu-img map` and our map say the same of an image and its chain. */
-import type { DiskImage } from '../../vmm/backends/disk/image.ts';
-import { Qcow2Image } from '../../vmm/backends/disk/qcow2/qcow2-image.ts';
+import type { DiskImage } from '../../vmm/backends/disk/image/image.ts';
+import { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
 import type { QemuMapEntry } from '../support/qemu-img.ts';
 import { Mismatch } from './mismatch.ts';
 

@@ -1,8 +1,8 @@
 /** Images in memory, made and opened by our engine alone. */
-import type { ImageFile } from '../../vmm/backends/disk/image-file.ts';
-import { createQcow2 } from '../../vmm/backends/disk/qcow2/create.ts';
-import { Qcow2Image } from '../../vmm/backends/disk/qcow2/qcow2-image.ts';
-import { RawImage } from '../../vmm/backends/disk/raw-image.ts';
+import type { ImageFile } from '../../vmm/backends/disk/file/image-file.ts';
+import { createQcow2 } from '../../vmm/backends/disk/image/qcow2/create/create.ts';
+import { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
+import { RawImage } from '../../vmm/backends/disk/image/raw-image.ts';
 import { MemoryImageFile } from '../support/memory-image-file.ts';
 import type { ImageOptions } from './image-recipe.ts';
 

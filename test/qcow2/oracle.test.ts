@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { availableParallelism } from 'node:os';
 import { test } from 'node:test';
-import type { DiskImage } from '../../vmm/backends/disk/image.ts';
+import type { DiskImage } from '../../vmm/backends/disk/image/image.ts';
 import { runOracle } from './oracle.ts';
 import { oraclePlan } from './run-plans.ts';
 

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { DiskImage } from '../../vmm/backends/disk/image.ts';
+import type { DiskImage } from '../../vmm/backends/disk/image/image.ts';
 import { QemuIo } from '../support/qemu-io.ts';
 import { Random } from '../support/random.ts';
 import { runContest } from './contest.ts';

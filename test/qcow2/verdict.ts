@@ -1,10 +1,10 @@
 /** What has to be true of an image that is closed. QEMU is the judge. */
 import { copyFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { DiskImage } from '../../vmm/backends/disk/image.ts';
-import { closeImage, openImage } from '../../vmm/backends/disk/open-image.ts';
-import { checkImage } from '../../vmm/backends/disk/qcow2/check.ts';
-import type { CheckResult } from '../../vmm/backends/disk/qcow2/check-report.ts';
+import type { DiskImage } from '../../vmm/backends/disk/image/image.ts';
+import { closeImage, openImage } from '../../vmm/backends/disk/image/open-image.ts';
+import { checkImage } from '../../vmm/backends/disk/image/qcow2/check/check.ts';
+import type { CheckResult } from '../../vmm/backends/disk/image/qcow2/check/check-report.ts';
 import { hostFiles } from '../../vmm/kvm/disk.ts';
 import { type QemuCheck, qemuCheck, qemuImgOutputIn, qemuMap } from '../support/qemu-img.ts';
 import type { DiskModel } from './disk-model.ts';

@@ -1,5 +1,5 @@
 import type { TestContext } from 'node:test';
-import type { DiskBackend } from '../../vmm/backends/disk/disk.ts';
+import type { DiskBackend } from '../../vmm/backends/disk/machine/disk.ts';
 import type { DiskEngine } from '../../vmm/kvm/queue-workers.ts';
 import { BlockDriver } from './block-driver.ts';
 

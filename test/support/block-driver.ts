@@ -1,6 +1,6 @@
 /** Requests of virtio-blk (virtio 1.2, section 5.2.6), laid out in guest memory by a driver. */
 import type { NativeDisk } from '../../kvm-addon/index.d.ts';
-import { type DiskBackend, resolveScriptRequests } from '../../vmm/backends/disk/disk.ts';
+import { type DiskBackend, resolveScriptRequests } from '../../vmm/backends/disk/machine/disk.ts';
 import { BlockDevice } from '../../vmm/devices/virtio/block/block-device.ts';
 import { KvmDisk } from '../../vmm/kvm/disk.ts';
 import { blockWorker, type DiskEngine } from '../../vmm/kvm/queue-workers.ts';

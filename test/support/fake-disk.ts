@@ -1,5 +1,9 @@
-import type { Disk, ScriptedOperations, ScriptRequest } from '../../vmm/backends/disk/disk.ts';
-import type { Extent } from '../../vmm/backends/disk/extent.ts';
+import type {
+  Disk,
+  ScriptedOperations,
+  ScriptRequest,
+} from '../../vmm/backends/disk/machine/disk.ts';
+import type { Extent } from '../../vmm/backends/disk/machine/extent.ts';
 
 export interface Finish {
   readonly id: number;

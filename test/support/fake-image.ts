@@ -1,6 +1,6 @@
-import type { ImageRun, RunKind } from '../../vmm/backends/disk/image.ts';
-import type { MachineImage } from '../../vmm/backends/disk/image-disk.ts';
-import type { FileRange } from '../../vmm/backends/disk/spare-space.ts';
+import type { ImageRun, RunKind } from '../../vmm/backends/disk/image/image.ts';
+import type { MachineImage } from '../../vmm/backends/disk/machine/image-disk.ts';
+import type { FileRange } from '../../vmm/backends/disk/machine/spare-space.ts';
 import { MemoryImageFile } from './memory-image-file.ts';
 
 /** One cluster of a {@link FakeImage}. */

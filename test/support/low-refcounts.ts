@@ -1,5 +1,5 @@
-import type { ImageFile } from '../../vmm/backends/disk/image-file.ts';
-import { examine } from '../../vmm/backends/disk/qcow2/check.ts';
+import type { ImageFile } from '../../vmm/backends/disk/file/image-file.ts';
+import { examine } from '../../vmm/backends/disk/image/qcow2/check/check.ts';
 
 /** Clusters whose refcount is lower than what refers to them: what must not be, at any moment. */
 export function lowRefcounts(file: ImageFile): number[] {

@@ -1,4 +1,4 @@
-import type { ImageFile } from '../../vmm/backends/disk/image-file.ts';
+import type { ImageFile } from '../../vmm/backends/disk/file/image-file.ts';
 
 const PAGE_BYTES = 4096;
 

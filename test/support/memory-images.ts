@@ -1,9 +1,9 @@
 /** Images in memory, of either format. */
-import type { DiskImage } from '../../vmm/backends/disk/image.ts';
-import { createQcow2 } from '../../vmm/backends/disk/qcow2/create.ts';
-import type { CreateOptions } from '../../vmm/backends/disk/qcow2/create-options.ts';
-import { Qcow2Image } from '../../vmm/backends/disk/qcow2/qcow2-image.ts';
-import { RawImage } from '../../vmm/backends/disk/raw-image.ts';
+import type { DiskImage } from '../../vmm/backends/disk/image/image.ts';
+import { createQcow2 } from '../../vmm/backends/disk/image/qcow2/create/create.ts';
+import type { CreateOptions } from '../../vmm/backends/disk/image/qcow2/create/create-options.ts';
+import { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
+import { RawImage } from '../../vmm/backends/disk/image/raw-image.ts';
 import { MemoryImageFile } from './memory-image-file.ts';
 
 /** @param parts what is not zero: offset, and the byte that fills so many bytes */

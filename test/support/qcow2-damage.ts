@@ -1,9 +1,9 @@
 /** qcow2 images that qemu has built from a seed, and damage to their metadata. */
 import { rm } from 'node:fs/promises';
-import type { ImageFile } from '../../vmm/backends/disk/image-file.ts';
-import { geometryOf } from '../../vmm/backends/disk/qcow2/geometry.ts';
-import { type Header, parseHeader } from '../../vmm/backends/disk/qcow2/header.ts';
-import { hostOffset } from '../../vmm/backends/disk/qcow2/l2-entry.ts';
+import type { ImageFile } from '../../vmm/backends/disk/file/image-file.ts';
+import { geometryOf } from '../../vmm/backends/disk/image/qcow2/header/geometry.ts';
+import { type Header, parseHeader } from '../../vmm/backends/disk/image/qcow2/header/header.ts';
+import { hostOffset } from '../../vmm/backends/disk/image/qcow2/map/l2-entry.ts';
 import { qemuImg, qemuImgOutput } from './qemu-img.ts';
 import { QemuIo } from './qemu-io.ts';
 import type { Random } from './random.ts';

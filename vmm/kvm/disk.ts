@@ -1,12 +1,12 @@
 import type { NativeDisk } from '../../kvm-addon/index.d.ts';
+import type { HostFiles } from '../backends/disk/file/host-file.ts';
 import type {
   Disk,
   DiskBackend,
   ScriptedOperations,
   ScriptRequest,
-} from '../backends/disk/disk.ts';
-import type { Extent } from '../backends/disk/extent.ts';
-import type { HostFiles } from '../backends/disk/host-file.ts';
+} from '../backends/disk/machine/disk.ts';
+import type { Extent } from '../backends/disk/machine/extent.ts';
 import { loadAddon } from './addon.ts';
 
 /** What the host does for open files. */

@@ -1,4 +1,4 @@
-import type { DiskFormat } from '../backends/disk/format.ts';
+import type { DiskFormat } from '../backends/disk/image/format.ts';
 import { TsvmError } from '../errors.ts';
 import type { Engine } from './kernel-mode.ts';
 

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
-import { resolveScriptRequests } from '../backends/disk/disk.ts';
-import { diskFormat } from '../backends/disk/format.ts';
-import { openDisk } from '../backends/disk/open-disk.ts';
+import { diskFormat } from '../backends/disk/image/format.ts';
+import { resolveScriptRequests } from '../backends/disk/machine/disk.ts';
+import { openDisk } from '../backends/disk/machine/open-disk.ts';
 import { BlockDevice, blockQueueCount } from '../devices/virtio/block/block-device.ts';
 import type { VirtioDevice } from '../devices/virtio/device.ts';
 import { RngDevice } from '../devices/virtio/rng/rng-device.ts';

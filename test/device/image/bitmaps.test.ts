@@ -2,9 +2,12 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, readFileSync } from 'node:fs';
 import { after, before, beforeEach, test } from 'node:test';
-import { openHostFile } from '../../../vmm/backends/disk/host-file.ts';
-import { bitsOf, listBitmaps } from '../../../vmm/backends/disk/qcow2/bitmap-changes.ts';
-import { Qcow2Image } from '../../../vmm/backends/disk/qcow2/qcow2-image.ts';
+import { openHostFile } from '../../../vmm/backends/disk/file/host-file.ts';
+import {
+  bitsOf,
+  listBitmaps,
+} from '../../../vmm/backends/disk/image/qcow2/bitmap/bitmap-changes.ts';
+import { Qcow2Image } from '../../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
 import { hostFiles } from '../../../vmm/kvm/disk.ts';
 import { patchFile } from '../../support/disk-images.ts';
 import { ImageFolder } from './image-fixtures.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { after, test } from 'node:test';
-import { openHostFile } from '../../../vmm/backends/disk/host-file.ts';
+import { openHostFile } from '../../../vmm/backends/disk/file/host-file.ts';
 import { hostFiles } from '../../../vmm/kvm/disk.ts';
 import { pattern } from '../../support/disk-fixtures.ts';
 import { fileBytes, patchFile } from '../../support/disk-images.ts';

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
-import type { ImageName } from '../../backends/disk/image-name.ts';
-import type { Header } from '../../backends/disk/qcow2/header.ts';
-import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
-import { upgradedHeader } from '../../backends/disk/qcow2/upgrade.ts';
+import type { ImageName } from '../../backends/disk/image/image-name.ts';
+import type { Header } from '../../backends/disk/image/qcow2/header/header.ts';
+import { upgradedHeader } from '../../backends/disk/image/qcow2/header/upgrade.ts';
+import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
 import { TsvmError } from '../../errors.ts';
 import { backingChoice, warnOfContent } from './backing-choice.ts';
 import { type ChainVerbOptions, chainVerb, withProgress } from './chain-verb.ts';

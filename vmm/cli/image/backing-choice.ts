@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { dirname, extname, isAbsolute, join } from 'node:path';
-import { type ImageFormat, isImageFormat } from '../../backends/disk/format.ts';
-import { hasProtocol, parseImageName } from '../../backends/disk/image-name.ts';
-import { signatureOf } from '../../backends/disk/signatures.ts';
+import { type ImageFormat, isImageFormat } from '../../backends/disk/image/format.ts';
+import { hasProtocol, parseImageName } from '../../backends/disk/image/image-name.ts';
+import { signatureOf } from '../../backends/disk/image/signatures.ts';
 import { TsvmError } from '../../errors.ts';
 import { fsPath } from '../../util/byte-names.ts';
 

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import type { ImageFormat } from '../../backends/disk/format.ts';
-import { benchImage } from '../../backends/disk/tools/image-bench.ts';
+import type { ImageFormat } from '../../backends/disk/image/format.ts';
+import { benchImage } from '../../backends/disk/image/tools/image-bench.ts';
 import { TsvmError } from '../../errors.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';

@@ -1,8 +1,8 @@
 import { Command, Option } from 'commander';
-import type { ImageFormat } from '../../backends/disk/format.ts';
-import type { DiskImage } from '../../backends/disk/image.ts';
-import { BitmapChanges, bitsOf } from '../../backends/disk/qcow2/bitmap-changes.ts';
-import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
+import type { ImageFormat } from '../../backends/disk/image/format.ts';
+import type { DiskImage } from '../../backends/disk/image/image.ts';
+import { BitmapChanges, bitsOf } from '../../backends/disk/image/qcow2/bitmap/bitmap-changes.ts';
+import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
 import { TsvmError } from '../../errors.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';

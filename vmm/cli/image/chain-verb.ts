@@ -1,7 +1,7 @@
 /** What the verbs have in common that move data between an image and its backing images. */
 import { Command } from 'commander';
-import type { ImageFormat } from '../../backends/disk/format.ts';
-import type { ImageName } from '../../backends/disk/image-name.ts';
+import type { ImageFormat } from '../../backends/disk/image/format.ts';
+import type { ImageName } from '../../backends/disk/image/image-name.ts';
 import { openProgress, type Progress } from '../progress.ts';
 import { interruptible } from './interrupt.ts';
 import { imageOptsOption, namedImage } from './named-image.ts';

@@ -1,9 +1,9 @@
 import { Command, Option } from 'commander';
-import { type ImageFormat, imageFormat } from '../../backends/disk/format.ts';
-import { openHostFile } from '../../backends/disk/host-file.ts';
-import { checkImage } from '../../backends/disk/qcow2/check.ts';
-import type { CheckResult } from '../../backends/disk/qcow2/check-report.ts';
-import { type RepairMode, repairImage } from '../../backends/disk/qcow2/repair.ts';
+import { openHostFile } from '../../backends/disk/file/host-file.ts';
+import { type ImageFormat, imageFormat } from '../../backends/disk/image/format.ts';
+import { checkImage } from '../../backends/disk/image/qcow2/check/check.ts';
+import type { CheckResult } from '../../backends/disk/image/qcow2/check/check-report.ts';
+import { type RepairMode, repairImage } from '../../backends/disk/image/qcow2/check/repair.ts';
 import { hostFiles } from '../../kvm/disk.ts';
 import { formatFixed } from '../../util/c-numbers.ts';
 import {

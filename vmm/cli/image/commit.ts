@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
-import type { DiskImage } from '../../backends/disk/image.ts';
-import type { ImageName } from '../../backends/disk/image-name.ts';
-import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
-import { commitImage } from '../../backends/disk/tools/commit.ts';
+import type { DiskImage } from '../../backends/disk/image/image.ts';
+import type { ImageName } from '../../backends/disk/image/image-name.ts';
+import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
+import { commitImage } from '../../backends/disk/image/tools/commit.ts';
 import { TsvmError } from '../../errors.ts';
 import { Pace } from '../../util/pace.ts';
 import { type ChainVerbOptions, chainVerb, withProgress } from './chain-verb.ts';

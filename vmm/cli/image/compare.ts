@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import type { ImageFormat } from '../../backends/disk/format.ts';
-import { compareImages, type Difference } from '../../backends/disk/tools/compare.ts';
+import type { ImageFormat } from '../../backends/disk/image/format.ts';
+import { compareImages, type Difference } from '../../backends/disk/image/tools/compare.ts';
 import { TsvmError } from '../../errors.ts';
 import { openProgress } from '../progress.ts';
 import {

@@ -5,14 +5,17 @@ import {
   diskFormat,
   type ImageFormat,
   namedFormat,
-} from '../../backends/disk/format.ts';
-import type { DiskImage } from '../../backends/disk/image.ts';
-import { copyBitmaps } from '../../backends/disk/qcow2/bitmap-copy.ts';
-import type { CompressionKind } from '../../backends/disk/qcow2/compression.ts';
-import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
-import { convertImage } from '../../backends/disk/tools/convert.ts';
-import { convertCompressed } from '../../backends/disk/tools/convert-compressed.ts';
-import { openSnapshot, type SnapshotSelector } from '../../backends/disk/tools/snapshot-view.ts';
+} from '../../backends/disk/image/format.ts';
+import type { DiskImage } from '../../backends/disk/image/image.ts';
+import { copyBitmaps } from '../../backends/disk/image/qcow2/bitmap/bitmap-copy.ts';
+import type { CompressionKind } from '../../backends/disk/image/qcow2/map/compression.ts';
+import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
+import { convertImage } from '../../backends/disk/image/tools/convert.ts';
+import { convertCompressed } from '../../backends/disk/image/tools/convert-compressed.ts';
+import {
+  openSnapshot,
+  type SnapshotSelector,
+} from '../../backends/disk/image/tools/snapshot-view.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
 import { Pace } from '../../util/pace.ts';

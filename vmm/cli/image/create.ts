@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import { type ImageFormat, namedFormat } from '../../backends/disk/format.ts';
-import type { DiskImage } from '../../backends/disk/image.ts';
+import { type ImageFormat, namedFormat } from '../../backends/disk/image/format.ts';
+import type { DiskImage } from '../../backends/disk/image/image.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
 import { type BackingChoice, backingChoice, headerName, warnOfContent } from './backing-choice.ts';

@@ -1,11 +1,15 @@
 /** `-o NAME=VALUE,...` of `create` and `convert`. */
-import { type DiskFormat, type ImageFormat, isImageFormat } from '../../backends/disk/format.ts';
-import { splitOptions } from '../../backends/disk/image-name.ts';
+import {
+  type DiskFormat,
+  type ImageFormat,
+  isImageFormat,
+} from '../../backends/disk/image/format.ts';
+import { splitOptions } from '../../backends/disk/image/image-name.ts';
 import {
   type CreateOptions,
   PREALLOCATIONS,
   type Preallocation,
-} from '../../backends/disk/qcow2/create-options.ts';
+} from '../../backends/disk/image/qcow2/create/create-options.ts';
 import { TsvmError } from '../../errors.ts';
 import { parseImageSize } from './image-size.ts';
 

@@ -1,7 +1,11 @@
 import { Command } from 'commander';
-import { type DiskFormat, type ImageFormat, namedFormat } from '../../backends/disk/format.ts';
-import { convertImage } from '../../backends/disk/tools/convert.ts';
-import { SliceView } from '../../backends/disk/tools/slice-view.ts';
+import {
+  type DiskFormat,
+  type ImageFormat,
+  namedFormat,
+} from '../../backends/disk/image/format.ts';
+import { convertImage } from '../../backends/disk/image/tools/convert.ts';
+import { SliceView } from '../../backends/disk/image/tools/slice-view.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
 import { EXIT_DONE } from './exit-codes.ts';

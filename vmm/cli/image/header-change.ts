@@ -1,6 +1,6 @@
-import { openHostFile } from '../../backends/disk/host-file.ts';
-import { type Header, parseHeader } from '../../backends/disk/qcow2/header.ts';
-import { rewriteHeader } from '../../backends/disk/qcow2/header-encode.ts';
+import { openHostFile } from '../../backends/disk/file/host-file.ts';
+import { type Header, parseHeader } from '../../backends/disk/image/qcow2/header/header.ts';
+import { rewriteHeader } from '../../backends/disk/image/qcow2/header/header-encode.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
 

@@ -1,24 +1,30 @@
 /** What `info` tells of an image: the keys of qemu-img's JSON, in words that QAPI's ImageInfo has. */
 import { fstatSync } from 'node:fs';
 import { dirname, isAbsolute } from 'node:path';
-import { backingFormat, namedFilePath } from '../../backends/disk/backing-file.ts';
-import type { ForeignImage } from '../../backends/disk/foreign/foreign-image.ts';
-import { openForeignImage } from '../../backends/disk/foreign/open-foreign.ts';
-import { type VmdkDescriptor, VmdkImage } from '../../backends/disk/foreign/vmdk.ts';
-import { VpcImage } from '../../backends/disk/foreign/vpc.ts';
+import { openHostFile } from '../../backends/disk/file/host-file.ts';
+import type { ImageFile } from '../../backends/disk/file/image-file.ts';
+import { backingFormat, namedFilePath } from '../../backends/disk/image/backing-file.ts';
+import type { ForeignImage } from '../../backends/disk/image/foreign/foreign-image.ts';
+import { openForeignImage } from '../../backends/disk/image/foreign/open-foreign.ts';
+import { type VmdkDescriptor, VmdkImage } from '../../backends/disk/image/foreign/vmdk.ts';
+import { VpcImage } from '../../backends/disk/image/foreign/vpc.ts';
 import {
   formatOfName,
   type ImageFormat,
   imageFormat,
   isImageFormat,
-} from '../../backends/disk/format.ts';
-import { openHostFile } from '../../backends/disk/host-file.ts';
-import type { ImageFile } from '../../backends/disk/image-file.ts';
-import { BACKING_DEPTH_MAX } from '../../backends/disk/open-image.ts';
-import { type Bitmap, readBitmapDirectory } from '../../backends/disk/qcow2/bitmap-tables.ts';
-import { type Header, parseHeader } from '../../backends/disk/qcow2/header.ts';
-import { readSnapshotTable, type SnapshotInfo } from '../../backends/disk/qcow2/snapshot-table.ts';
-import { signatureOf } from '../../backends/disk/signatures.ts';
+} from '../../backends/disk/image/format.ts';
+import { BACKING_DEPTH_MAX } from '../../backends/disk/image/open-image.ts';
+import {
+  type Bitmap,
+  readBitmapDirectory,
+} from '../../backends/disk/image/qcow2/bitmap/bitmap-tables.ts';
+import { type Header, parseHeader } from '../../backends/disk/image/qcow2/header/header.ts';
+import {
+  readSnapshotTable,
+  type SnapshotInfo,
+} from '../../backends/disk/image/qcow2/snapshot/snapshot-table.ts';
+import { signatureOf } from '../../backends/disk/image/signatures.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../kvm/disk.ts';
 import type { BackingPolicy } from './option-values.ts';

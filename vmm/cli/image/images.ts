@@ -1,8 +1,12 @@
-import { openForeignImage } from '../../backends/disk/foreign/open-foreign.ts';
-import { diskFormat, imageFormat } from '../../backends/disk/format.ts';
-import type { DiskImage } from '../../backends/disk/image.ts';
-import { closeImage, type OpenImageOptions, openImage } from '../../backends/disk/open-image.ts';
-import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
+import { openForeignImage } from '../../backends/disk/image/foreign/open-foreign.ts';
+import { diskFormat, imageFormat } from '../../backends/disk/image/format.ts';
+import type { DiskImage } from '../../backends/disk/image/image.ts';
+import {
+  closeImage,
+  type OpenImageOptions,
+  openImage,
+} from '../../backends/disk/image/open-image.ts';
+import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
 import { hostFiles } from '../../kvm/disk.ts';
 
 /** How a verb opens an image; what is not said is as safe as it can be. */

@@ -1,8 +1,8 @@
 import { Command } from 'commander';
-import type { ImageFormat } from '../../backends/disk/format.ts';
-import type { Bitmap } from '../../backends/disk/qcow2/bitmap-tables.ts';
-import type { Header } from '../../backends/disk/qcow2/header.ts';
-import type { SnapshotInfo } from '../../backends/disk/qcow2/snapshot-table.ts';
+import type { ImageFormat } from '../../backends/disk/image/format.ts';
+import type { Bitmap } from '../../backends/disk/image/qcow2/bitmap/bitmap-tables.ts';
+import type { Header } from '../../backends/disk/image/qcow2/header/header.ts';
+import type { SnapshotInfo } from '../../backends/disk/image/qcow2/snapshot/snapshot-table.ts';
 import { printable } from '../../util/printable.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { type ImageInfo, readChainInfo, readImageInfo, type VmdkInfo } from './image-info.ts';

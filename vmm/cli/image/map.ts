@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
-import type { ImageFormat } from '../../backends/disk/format.ts';
-import { type MapEntry, mapEntries } from '../../backends/disk/tools/map.ts';
+import type { ImageFormat } from '../../backends/disk/image/format.ts';
+import { type MapEntry, mapEntries } from '../../backends/disk/image/tools/map.ts';
 import { TsvmError } from '../../errors.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';

@@ -1,9 +1,15 @@
 import { Command, Option } from 'commander';
-import type { DiskFormat, ImageFormat } from '../../backends/disk/format.ts';
-import { bitmapsBytes, fullyAllocatedBytes } from '../../backends/disk/qcow2/measure.ts';
-import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
-import { contentBytes } from '../../backends/disk/tools/measure.ts';
-import { openSnapshot, type SnapshotSelector } from '../../backends/disk/tools/snapshot-view.ts';
+import type { DiskFormat, ImageFormat } from '../../backends/disk/image/format.ts';
+import {
+  bitmapsBytes,
+  fullyAllocatedBytes,
+} from '../../backends/disk/image/qcow2/create/measure.ts';
+import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
+import { contentBytes } from '../../backends/disk/image/tools/measure.ts';
+import {
+  openSnapshot,
+  type SnapshotSelector,
+} from '../../backends/disk/image/tools/snapshot-view.ts';
 import { TsvmError } from '../../errors.ts';
 import { parseSnapshotSelector } from './convert.ts';
 import { type CreationOptions, parseCreationOptions } from './creation-options.ts';

@@ -4,7 +4,7 @@ import {
   type ImageName,
   parseImageName,
   parseImageOptions,
-} from '../../backends/disk/image-name.ts';
+} from '../../backends/disk/image/image-name.ts';
 import { TsvmError } from '../../errors.ts';
 
 /** The options that go with it. */

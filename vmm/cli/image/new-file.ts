@@ -17,11 +17,11 @@ import {
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { fileIdentity, identityOf } from '../../backends/disk/file-identity.ts';
-import { type HostFile, type HostFiles, openHostFile } from '../../backends/disk/host-file.ts';
-import type { ImageFile } from '../../backends/disk/image-file.ts';
-import { createFile } from '../../backends/disk/open-file.ts';
-import { ReservingFile } from '../../backends/disk/reserving-file.ts';
+import { fileIdentity, identityOf } from '../../backends/disk/file/file-identity.ts';
+import { type HostFile, type HostFiles, openHostFile } from '../../backends/disk/file/host-file.ts';
+import type { ImageFile } from '../../backends/disk/file/image-file.ts';
+import { createFile } from '../../backends/disk/file/open-file.ts';
+import { ReservingFile } from '../../backends/disk/file/reserving-file.ts';
 import { TsvmError } from '../../errors.ts';
 import { decodeBytes, fsPath } from '../../util/byte-names.ts';
 import { partialName, removePartialFiles } from './partial-files.ts';

@@ -6,7 +6,7 @@ import {
   type ImageFormat,
   isDiskFormat,
   isImageFormat,
-} from '../../backends/disk/format.ts';
+} from '../../backends/disk/image/format.ts';
 import { TsvmError } from '../../errors.ts';
 import { collect } from '../boot-options.ts';
 import { parseImageSize } from './image-size.ts';

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { FileLocks } from '../../backends/disk/lock.ts';
+import type { FileLocks } from '../../backends/disk/file/lock.ts';
 import { fsPath } from '../../util/byte-names.ts';
 
 /** Short, so that it is a legal name in every folder, however long the target's name is. */

@@ -1,10 +1,10 @@
 import { type Command, Option } from 'commander';
-import { fileIdentity } from '../../backends/disk/file-identity.ts';
-import type { ImageFormat } from '../../backends/disk/format.ts';
-import { diskFormat } from '../../backends/disk/format.ts';
-import type { ImageName } from '../../backends/disk/image-name.ts';
-import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
-import { mergeDifferences } from '../../backends/disk/tools/rebase.ts';
+import { fileIdentity } from '../../backends/disk/file/file-identity.ts';
+import type { ImageFormat } from '../../backends/disk/image/format.ts';
+import { diskFormat } from '../../backends/disk/image/format.ts';
+import type { ImageName } from '../../backends/disk/image/image-name.ts';
+import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
+import { mergeDifferences } from '../../backends/disk/image/tools/rebase.ts';
 import { TsvmError } from '../../errors.ts';
 import { type BackingChoice, backingChoice, warnOfContent } from './backing-choice.ts';
 import { type ChainVerbOptions, chainVerb, withProgress } from './chain-verb.ts';

@@ -1,10 +1,13 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import type { ImageFormat } from '../../backends/disk/format.ts';
-import type { DiskImage } from '../../backends/disk/image.ts';
-import { PREALLOCATIONS, type Preallocation } from '../../backends/disk/qcow2/create-options.ts';
-import { preallocate } from '../../backends/disk/qcow2/preallocate.ts';
-import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
-import { preallocateRaw } from '../../backends/disk/tools/preallocate-raw.ts';
+import type { ImageFormat } from '../../backends/disk/image/format.ts';
+import type { DiskImage } from '../../backends/disk/image/image.ts';
+import {
+  PREALLOCATIONS,
+  type Preallocation,
+} from '../../backends/disk/image/qcow2/create/create-options.ts';
+import { preallocate } from '../../backends/disk/image/qcow2/create/preallocate.ts';
+import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
+import { preallocateRaw } from '../../backends/disk/image/tools/preallocate-raw.ts';
 import { TsvmError } from '../../errors.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { parseImageSize } from './image-size.ts';

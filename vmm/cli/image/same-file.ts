@@ -1,8 +1,12 @@
 import { fstatSync } from 'node:fs';
-import { type ChainFile, chainFiles } from '../../backends/disk/chain-files.ts';
-import { fileIdentity, identityOf, writtenIdentities } from '../../backends/disk/file-identity.ts';
-import type { DiskImage } from '../../backends/disk/image.ts';
-import type { ImageFile } from '../../backends/disk/image-file.ts';
+import {
+  fileIdentity,
+  identityOf,
+  writtenIdentities,
+} from '../../backends/disk/file/file-identity.ts';
+import type { ImageFile } from '../../backends/disk/file/image-file.ts';
+import { type ChainFile, chainFiles } from '../../backends/disk/image/chain-files.ts';
+import type { DiskImage } from '../../backends/disk/image/image.ts';
 import { TsvmError } from '../../errors.ts';
 
 /** Whether two open files are one on the host. */

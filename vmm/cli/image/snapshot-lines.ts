@@ -1,4 +1,4 @@
-import type { SnapshotInfo } from '../../backends/disk/qcow2/snapshot-table.ts';
+import type { SnapshotInfo } from '../../backends/disk/image/qcow2/snapshot/snapshot-table.ts';
 import { printable } from '../../util/printable.ts';
 import { formatImageSize } from './image-size.ts';
 

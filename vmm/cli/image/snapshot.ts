@@ -1,12 +1,12 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import type { ImageFormat } from '../../backends/disk/format.ts';
-import { Qcow2Image } from '../../backends/disk/qcow2/qcow2-image.ts';
+import type { ImageFormat } from '../../backends/disk/image/format.ts';
+import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
 import {
   applySnapshot,
   createSnapshot,
   deleteSnapshot,
   listSnapshots,
-} from '../../backends/disk/qcow2/snapshots.ts';
+} from '../../backends/disk/image/qcow2/snapshot/snapshots.ts';
 import { TsvmError } from '../../errors.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';

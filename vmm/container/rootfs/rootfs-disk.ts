@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { constants } from 'node:os';
-import type { Disk, DiskBackend, ScriptRequest } from '../../backends/disk/disk.ts';
-import { type Extent, SECTOR_BYTES } from '../../backends/disk/extent.ts';
+import type { Disk, DiskBackend, ScriptRequest } from '../../backends/disk/machine/disk.ts';
+import { type Extent, SECTOR_BYTES } from '../../backends/disk/machine/extent.ts';
 import type { Digest } from '../digest.ts';
 import type { StoreFolders } from '../store/folders.ts';
 import { storeFailure } from '../store/store-failure.ts';

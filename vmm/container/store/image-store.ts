@@ -1,4 +1,4 @@
-import type { FileLocks } from '../../backends/disk/lock.ts';
+import type { FileLocks } from '../../backends/disk/file/lock.ts';
 import { TsvmError } from '../../errors.ts';
 import { type Digest, parseDigest } from '../digest.ts';
 import {

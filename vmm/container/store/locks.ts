@@ -9,7 +9,7 @@
  */
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { FileLocks } from '../../backends/disk/lock.ts';
+import type { FileLocks } from '../../backends/disk/file/lock.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { type Digest, digestHex } from '../digest.ts';
 import { storeFailure } from './store-failure.ts';

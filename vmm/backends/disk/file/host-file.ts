@@ -1,0 +1,300 @@
+import {
+  closeSync,
+  fdatasync,
+  fdatasyncSync,
+  fstatSync,
+  ftruncateSync,
+  read,
+  readSync,
+  statfsSync,
+  write,
+  writeSync,
+} from 'node:fs';
+import { promisify } from 'node:util';
+import { TsvmError } from '../../../errors.ts';
+import { assertDeviceHolds } from './device-size.ts';
+import type { ImageFile } from './image-file.ts';
+import type { FileLocks } from './lock.ts';
+import { createFile, type OpenedFile, openFile } from './open-file.ts';
+
+/**
+ * What the host's file system does for an open file and Node has no call for; the native addon
+ * implements it. Numbers are bytes. Each throws an error with the errno's name as its `code`.
+ */
+export interface HostFiles extends FileLocks {
+  /** lseek(2) SEEK_DATA. Throws ENXIO when only a hole follows, or nothing. */
+  seekData(fd: number, offset: number): number;
+  /** lseek(2) SEEK_HOLE; the end of a file is a hole. Throws ENXIO behind the end. */
+  seekHole(fd: number, offset: number): number;
+  /** fallocate(2): reserves space; the file grows. EOPNOTSUPP where the file system cannot. */
+  allocateFile(fd: number, offset: number, length: number): void;
+  /**
+   * fallocate(2), FALLOC_FL_PUNCH_HOLE (`deallocate`) or FALLOC_FL_ZERO_RANGE: the range reads as
+   * zeroes. The file keeps its size. EOPNOTSUPP where the file system cannot.
+   */
+  zeroFile(fd: number, offset: number, length: number, deallocate: boolean): void;
+}
+
+/** What is written at once where the file system cannot make zeroes by itself. */
+const ZEROES_BYTES = 2 ** 20;
+
+/** statfs(2): ext2, ext3 and ext4 have the same one. */
+const EXT4_SUPER_MAGIC = 0xef53;
+/** To write less gains less than the request for space costs. */
+const EXPECTED_BYTES_MIN = 256 * 1024;
+
+const readAsync = promisify(read) as typeof read.__promisify__;
+const writeAsync = promisify(write) as typeof write.__promisify__;
+const fdatasyncAsync = promisify(fdatasync) as typeof fdatasync.__promisify__;
+
+/** Nothing is written without the lock: only a reader may do without it. */
+export type FileAccess =
+  | { readonly readOnly: false; readonly unlocked?: false }
+  /** `unlocked`: it is read though another program may be writing it. */
+  | { readonly readOnly: true; readonly unlocked?: boolean };
+
+/**
+ * Opens an image's file.
+ * @throws TsvmError `file-unreadable`, `invalid-disk`, `disk-locked`
+ */
+export function openHostFile(
+  path: string,
+  hostFiles: HostFiles,
+  { readOnly, unlocked = false }: FileAccess,
+): HostFile {
+  const locks = readOnly && unlocked ? undefined : hostFiles;
+  return new HostFile(path, openFile(path, readOnly, locks), readOnly, hostFiles);
+}
+
+/**
+ * Makes a new, empty file for an image.
+ * @throws TsvmError `file-unreadable` when it cannot be made, or is there already
+ */
+export function createHostFile(path: string, hostFiles: HostFiles): HostFile {
+  return new HostFile(path, createFile(path, hostFiles), false, hostFiles);
+}
+
+/** A file or a block device of the host. */
+export class HostFile implements ImageFile {
+  readonly path: string;
+  readonly fd: number;
+  readonly readOnly: boolean;
+  readonly isBlockDevice: boolean;
+  /** What messages call it. */
+  readonly #shownAs: string;
+  readonly #hostFiles: HostFiles;
+  readonly #deviceBytes: number;
+  #isOnExt4: boolean | undefined;
+
+  constructor(
+    path: string,
+    opened: OpenedFile,
+    readOnly: boolean,
+    hostFiles: HostFiles,
+    shownAs = path,
+  ) {
+    this.path = path;
+    this.#shownAs = shownAs;
+    this.fd = opened.fd;
+    this.readOnly = readOnly;
+    this.isBlockDevice = opened.isBlockDevice;
+    this.#deviceBytes = opened.sizeBytes;
+    this.#hostFiles = hostFiles;
+  }
+
+  /** Asked of the host each time: a machine's data plane lets the file grow too. */
+  sizeBytes(): number {
+    if (this.isBlockDevice) return this.#deviceBytes;
+    return this.#do('the size of', 0, () => fstatSync(this.fd).size);
+  }
+
+  readSync(offset: number, target: Uint8Array): void {
+    this.#do('reading', offset, () => {
+      for (let done = 0; done < target.length; ) {
+        const got = readSync(this.fd, target, done, target.length - done, offset + done);
+        if (got === 0) return void target.fill(0, done);
+        done += got;
+      }
+    });
+  }
+
+  async read(offset: number, target: Uint8Array): Promise<void> {
+    for (let done = 0; done < target.length; ) {
+      const { bytesRead } = await this.#doAsync('reading', offset, () =>
+        readAsync(this.fd, target, done, target.length - done, offset + done),
+      );
+      if (bytesRead === 0) return void target.fill(0, done);
+      done += bytesRead;
+    }
+  }
+
+  writeSync(offset: number, data: Uint8Array): void {
+    this.#do('writing', offset, () => {
+      for (let done = 0; done < data.length; ) {
+        done += writeSync(this.fd, data, done, data.length - done, offset + done);
+      }
+    });
+  }
+
+  async write(offset: number, data: Uint8Array): Promise<void> {
+    for (let done = 0; done < data.length; ) {
+      const { bytesWritten } = await this.#doAsync('writing', offset, () =>
+        writeAsync(this.fd, data, done, data.length - done, offset + done),
+      );
+      done += bytesWritten;
+    }
+  }
+
+  writeZeroesSync(offset: number, length: number, deallocate: boolean): void {
+    if (length === 0) return;
+    const end = offset + length;
+    const sizeBytes = this.sizeBytes();
+    // What is new in a file is a hole; only reserved space has to be asked for.
+    if (!deallocate && end > sizeBytes)
+      this.allocateSync(Math.max(offset, sizeBytes), end - Math.max(offset, sizeBytes));
+    if (offset < sizeBytes) this.#zero(offset, Math.min(end, sizeBytes) - offset, deallocate);
+    // Not by ftruncate(2): another thread may let the file grow beyond this at any moment.
+    if (end > this.sizeBytes()) this.allocateSync(end - 1, 1);
+  }
+
+  discardSync(offset: number, length: number): void {
+    this.#do('discarding', offset, () =>
+      this.#supported(() => this.#hostFiles.zeroFile(this.fd, offset, length, true)),
+    );
+  }
+
+  allocateSync(offset: number, length: number): void {
+    if (length === 0) return;
+    assertDeviceHolds(this, offset + length);
+    // It has all the space that it will ever have.
+    if (this.isBlockDevice) return;
+    this.#do('reserving space in', offset, () => {
+      if (this.#supported(() => this.#hostFiles.allocateFile(this.fd, offset, length))) return;
+      // No space is reserved then, which may make a later write fail: not an error here.
+      if (offset + length > this.sizeBytes()) ftruncateSync(this.fd, offset + length);
+    });
+  }
+
+  /**
+   * ext4 keeps account of every block whose place it has not chosen yet, which takes a third of a
+   * long write's time: there the space is reserved.
+   */
+  expectWritesSync(offset: number, length: number): void {
+    if (length < EXPECTED_BYTES_MIN || this.isBlockDevice) return;
+    try {
+      this.#isOnExt4 ??= statfsSync(`/proc/self/fd/${this.fd}`).type === EXT4_SUPER_MAGIC;
+      if (this.#isOnExt4) this.#hostFiles.allocateFile(this.fd, offset, length);
+    } catch {
+      // The writes themselves will tell what is wrong, if they meet it.
+    }
+  }
+
+  nextDataSync(offset: number): number {
+    const sizeBytes = this.sizeBytes();
+    if (offset >= sizeBytes) return sizeBytes;
+    return this.#seek(() => this.#hostFiles.seekData(this.fd, offset), sizeBytes, offset);
+  }
+
+  nextHoleSync(offset: number): number {
+    const sizeBytes = this.sizeBytes();
+    if (offset >= sizeBytes) return sizeBytes;
+    return this.#seek(() => this.#hostFiles.seekHole(this.fd, offset), sizeBytes, sizeBytes);
+  }
+
+  truncateSync(sizeBytes: number): void {
+    this.#do('changing the size of', sizeBytes, () => ftruncateSync(this.fd, sizeBytes));
+  }
+
+  datasyncSync(): void {
+    this.#do('syncing', 0, () => fdatasyncSync(this.fd));
+  }
+
+  async datasync(): Promise<void> {
+    await this.#doAsync('syncing', 0, () => fdatasyncAsync(this.fd));
+  }
+
+  close(): void {
+    closeSync(this.fd);
+  }
+
+  /** Inside the file. */
+  #zero(offset: number, length: number, deallocate: boolean): void {
+    this.#do('zeroing', offset, () => {
+      const zero = (hole: boolean) =>
+        this.#supported(() => this.#hostFiles.zeroFile(this.fd, offset, length, hole));
+      if (zero(deallocate) || (deallocate && zero(false))) return;
+      const zeroes = new Uint8Array(Math.min(length, ZEROES_BYTES));
+      for (let done = 0; done < length; done += zeroes.length) {
+        this.writeSync(offset + done, zeroes.subarray(0, Math.min(zeroes.length, length - done)));
+      }
+    });
+  }
+
+  /** @param unknown the answer where the file system cannot tell */
+  #seek(seek: () => number, sizeBytes: number, unknown: number): number {
+    return this.#do('seeking in', 0, () => {
+      try {
+        return Math.min(seek(), sizeBytes);
+      } catch (error) {
+        const code = errorCode(error);
+        if (code === 'ENXIO') return sizeBytes;
+        if (code === 'EINVAL' || code === 'EOPNOTSUPP') return unknown;
+        throw error;
+      }
+    });
+  }
+
+  /** False when the file system cannot do it. */
+  #supported(call: () => void): boolean {
+    try {
+      call();
+      return true;
+    } catch (error) {
+      const code = errorCode(error);
+      // ENODEV: a block device that can neither discard nor zero; see fallocate(2).
+      if (code === 'EOPNOTSUPP' || code === 'ENOSYS' || code === 'ENODEV') return false;
+      // The range is no multiple of the device's sectors.
+      if (code === 'EINVAL' && this.isBlockDevice) return false;
+      throw error;
+    }
+  }
+
+  #do<T>(what: string, offset: number, call: () => T): T {
+    try {
+      return call();
+    } catch (cause) {
+      throw this.#failure(what, offset, cause);
+    }
+  }
+
+  async #doAsync<T>(what: string, offset: number, call: () => Promise<T>): Promise<T> {
+    try {
+      return await call();
+    } catch (cause) {
+      throw this.#failure(what, offset, cause);
+    }
+  }
+
+  #failure(what: string, offset: number, cause: unknown): TsvmError {
+    if (cause instanceof TsvmError) return cause;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const advices = this.isBlockDevice ? DEVICE_ADVICE : ADVICE;
+    const advice = advices[errorCode(cause) ?? ''] ?? '';
+    return new TsvmError('disk-io', `${what} ${this.#shownAs} at ${offset}: ${reason}${advice}`, {
+      cause,
+    });
+  }
+}
+
+const ADVICE: Readonly<Record<string, string>> = {
+  ENOSPC: '; free some space on the file system',
+  EDQUOT: '; free some space, or ask for a larger quota',
+  EFBIG: '; the file system has no larger files, or the limit is set by "ulimit -f"',
+};
+const DEVICE_ADVICE: Readonly<Record<string, string>> = {
+  ENOSPC: '; the block device, or what it lies on, has to be larger',
+};
+
+function errorCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error ? String(error.code) : undefined;
+}

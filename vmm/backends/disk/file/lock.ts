@@ -1,0 +1,92 @@
+/**
+ * The lock that keeps two programs from writing one disk. It is an open file description lock
+ * (fcntl(2), F_OFD_SETLK): it belongs to the open file, and goes when that is closed, however the
+ * process ends.
+ *
+ * It keeps QEMU away as well, whose image locking (its docs/system/qemu-block-drivers, "Disk image
+ * file locking") uses the same kind of lock on two groups of bytes: a shared lock on byte 100 + n by
+ * whoever has permission n, and on byte 200 + n by whoever does not bear others to have it. To
+ * write is permission 1.
+ *
+ * - A writer of ours locks the whole file exclusively, which conflicts with all of them.
+ * - A reader of ours says by a shared lock on byte 201 that it does not bear writers, then looks
+ *   whether there is one. A writer of either kind does it the other way round, so that of two that
+ *   come at once at least one sees the other.
+ */
+import { fstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
+import { TsvmError } from '../../../errors.ts';
+
+const WRITERS_BYTE = 101;
+const NO_WRITERS_BYTE = 201;
+/** To the end of the file, however long it grows. */
+const TO_THE_END = 0;
+
+/** Open file description locks; the native addon implements them. */
+export interface FileLocks {
+  /** F_OFD_SETLK. Throws an error with the code EAGAIN when another open file's lock conflicts. */
+  lockFile(fd: number, exclusive: boolean, start: number, length: number): void;
+  /** F_OFD_GETLK: true when {@link lockFile} would throw EAGAIN. */
+  isFileLocked(fd: number, exclusive: boolean, start: number, length: number): boolean;
+}
+
+/**
+ * Locks a disk until `fd` is closed.
+ * @param path for the message
+ * @throws TsvmError `disk-locked` when another program uses the disk in a way that conflicts
+ */
+export function lockDisk(locks: FileLocks, fd: number, path: string, readOnly: boolean): void {
+  if (tryLock(locks, fd, readOnly)) return;
+  throw diskInUse(lockHolder(fd) ?? 'another program', path);
+}
+
+/** @param user a noun phrase for the message */
+export function diskInUse(user: string, path: string): TsvmError {
+  return new TsvmError(
+    'disk-locked',
+    `${path} is in use by ${user}: a disk has one writer, or readers only`,
+  );
+}
+
+function tryLock(locks: FileLocks, fd: number, readOnly: boolean): boolean {
+  try {
+    if (!readOnly) {
+      locks.lockFile(fd, true, 0, TO_THE_END);
+      return true;
+    }
+    locks.lockFile(fd, false, NO_WRITERS_BYTE, 1);
+    return !locks.isFileLocked(fd, true, WRITERS_BYTE, 1);
+  } catch (error) {
+    if (isConflict(error)) return false;
+    throw error;
+  }
+}
+
+/** fcntl(2): "EACCES or EAGAIN". */
+function isConflict(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && /^(EAGAIN|EACCES)$/.test(String(error.code));
+}
+
+/**
+ * A process that holds a lock on the file, if we may look into it. The kernel names no process for
+ * these locks in /proc/locks: it is found by the lock of one of its open files.
+ */
+export function lockHolder(fd: number): string | undefined {
+  const own = fstatSync(fd);
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const holds = readdirSync(`/proc/${pid}/fd`).some((name) => {
+        if (pid === String(process.pid) && name === String(fd)) return false;
+        const file = statSync(`/proc/${pid}/fd/${name}`, { throwIfNoEntry: false });
+        if (file?.dev !== own.dev || file.ino !== own.ino) return false;
+        return /^lock:/m.test(readFileSync(`/proc/${pid}/fdinfo/${name}`, 'utf8'));
+      });
+      if (!holds) continue;
+      if (pid === String(process.pid)) return 'this process';
+      return `process ${pid} (${basename(readlinkSync(`/proc/${pid}/exe`))})`;
+    } catch {
+      // Another user's process, or one that has just ended.
+    }
+  }
+  return undefined;
+}

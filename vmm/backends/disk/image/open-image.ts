@@ -1,0 +1,174 @@
+import { dirname } from 'node:path';
+import { TsvmError } from '../../../errors.ts';
+import { fileIdentity } from '../file/file-identity.ts';
+import { type HostFile, type HostFiles, openHostFile } from '../file/host-file.ts';
+import type { ImageFile } from '../file/image-file.ts';
+import { backingFormat, namedFilePath } from './backing-file.ts';
+import type { ForeignFormat, ImageFormat } from './format.ts';
+import type { DiskImage } from './image.ts';
+import { repairImage } from './qcow2/check/repair.ts';
+import { type Header, parseHeader } from './qcow2/header/header.ts';
+import { Qcow2Image } from './qcow2/qcow2-image.ts';
+import { RawImage } from './raw-image.ts';
+
+/** Backing images below an image: as many as libvirt follows. */
+export const BACKING_DEPTH_MAX = 200;
+
+/** The tables of a chain that are in memory as a whole: no one image has more than 40 MiB. */
+const TABLE_BYTES_MAX = 512 * 2 ** 20;
+
+export interface OpenImageOptions {
+  readonly format: ImageFormat;
+  readonly readOnly: boolean;
+  readonly hostFiles: HostFiles;
+  /**
+   * Which backing images are opened: those in the image's folder or below it, all, or none, as if
+   * the image had none. The same holds for an external data file, which is always opened; with
+   * `none` it must be in the image's folder.
+   */
+  readonly backing: 'same-folder' | 'allow' | 'none';
+  /** The layer so far down the chain is opened for writing as well, for a commit; 1: the first. */
+  readonly writableDepth?: number;
+  /** Read it though another program may be writing it: what is read may not fit together. */
+  readonly unlocked?: boolean;
+  /** Opens images of other programs; without it, they are refused. */
+  readonly openForeign?: (format: ForeignFormat, file: ImageFile) => DiskImage;
+  /** Memory for tables, of each image of the chain; see `Qcow2Image.open`. */
+  readonly cacheBytes?: number;
+}
+
+/**
+ * Opens an image with the chain of its backing images. An image that is to be written and was not
+ * closed, with refcounts that may be wrong, is repaired first.
+ *
+ * @returns the image, to be closed by {@link closeImage}
+ * @throws TsvmError `file-unreadable`, `disk-locked`; `invalid-disk` when an image's metadata lies,
+ * or the chain is too long or loops; `file-not-allowed` for a file outside the image's folder
+ */
+export function openImage(path: string, options: OpenImageOptions): DiskImage {
+  return new ChainOpening(path, options).open(path, options.format, options.readOnly, 0);
+}
+
+/** Closes an image and its backing images. All are closed, whatever fails; the first failure counts. */
+export function closeImage(image: DiskImage): void {
+  try {
+    image.close();
+  } finally {
+    if (image.backing !== undefined) closeImage(image.backing);
+  }
+}
+
+/** The opening of one chain, from the top down. */
+class ChainOpening {
+  readonly #options: OpenImageOptions;
+  readonly #allowedFolder: string | undefined;
+  /** Device and inode of each file that is open. */
+  readonly #identities = new Set<string>();
+  #tableBytes = 0;
+
+  constructor(path: string, options: OpenImageOptions) {
+    this.#options = options;
+    this.#allowedFolder = options.backing === 'allow' ? undefined : dirname(path);
+  }
+
+  open(path: string, format: ImageFormat, readOnly: boolean, depth: number): DiskImage {
+    if (isForeign(format)) return this.#openForeign(path, format, readOnly);
+    const file = this.#openFile(path, readOnly);
+    try {
+      return format === 'raw' ? new RawImage(file) : this.#openQcow2(file, depth);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  #openForeign(path: string, format: ForeignFormat, readOnly: boolean): DiskImage {
+    const { openForeign } = this.#options;
+    if (openForeign === undefined || !readOnly) {
+      throw new TsvmError(
+        'invalid-disk',
+        `${path} is of the format ${format}, which is not supported for a disk that is used or ` +
+          `written: convert it with "tsvm image convert -f ${format} -O qcow2 ${path} disk.qcow2"`,
+      );
+    }
+    const file = this.#openFile(path, true);
+    try {
+      return openForeign(format, file);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  #openQcow2(file: HostFile, depth: number): DiskImage {
+    const header = this.#soundHeader(file);
+    this.#tableBytes +=
+      header.l1Entries * 8 + header.refcountTableClusters * 2 ** header.clusterBits;
+    if (this.#tableBytes > TABLE_BYTES_MAX) {
+      throw new TsvmError('invalid-disk', `${file.path}: the tables of its chain are too large`);
+    }
+    const backing = this.#openBacking(file, header, depth);
+    let dataFile: ImageFile | undefined;
+    try {
+      dataFile = this.#openDataFile(file, header);
+      const { readOnly } = file;
+      const { cacheBytes } = this.#options;
+      return Qcow2Image.open(file, { readOnly, header, backing, dataFile, cacheBytes });
+    } catch (error) {
+      dataFile?.close();
+      if (backing !== undefined) closeImage(backing);
+      throw error;
+    }
+  }
+
+  #soundHeader(file: HostFile): Header {
+    const header = parseHeader(file);
+    if (!header.dirty || header.corrupt || file.readOnly) return header;
+    const { corruptions, checkErrors } = repairImage(file, 'all');
+    if (corruptions === 0 && checkErrors === 0) return parseHeader(file);
+    throw new TsvmError(
+      'invalid-disk',
+      `${file.path} was not closed, and cannot be repaired: see "tsvm image check ${file.path}"`,
+    );
+  }
+
+  #openBacking(file: HostFile, header: Header, depth: number): DiskImage | undefined {
+    const { backingName } = header;
+    if (backingName === undefined || this.#options.backing === 'none') return undefined;
+    if (depth === BACKING_DEPTH_MAX) {
+      throw new TsvmError(
+        'invalid-disk',
+        `${file.path}: the chain of backing files is longer than ${BACKING_DEPTH_MAX}`,
+      );
+    }
+    const format = backingFormat(header.backingFormat, backingName, file.path);
+    const path = namedFilePath('backing file', backingName, file.path, this.#allowedFolder);
+    const writable = depth + 1 === this.#options.writableDepth;
+    return this.open(path, format, !writable, depth + 1);
+  }
+
+  #openDataFile(file: HostFile, { externalDataFile, dataFileName }: Header): ImageFile | undefined {
+    if (!externalDataFile || dataFileName === undefined) return undefined;
+    const path = namedFilePath('data file', dataFileName, file.path, this.#allowedFolder);
+    return this.#openFile(path, file.readOnly);
+  }
+
+  #openFile(path: string, readOnly: boolean): HostFile {
+    // Before it is opened: its lock would be found to be ours.
+    const identity = fileIdentity(path);
+    if (identity !== undefined && this.#identities.has(identity)) {
+      throw new TsvmError(
+        'invalid-disk',
+        `${path}: the chain of backing files comes back to a file that it has already`,
+      );
+    }
+    const { hostFiles, unlocked = false } = this.#options;
+    const file = openHostFile(path, hostFiles, readOnly ? { readOnly, unlocked } : { readOnly });
+    if (identity !== undefined) this.#identities.add(identity);
+    return file;
+  }
+}
+
+function isForeign(format: ImageFormat): format is ForeignFormat {
+  return format !== 'raw' && format !== 'qcow2';
+}

@@ -1,0 +1,122 @@
+import type { ImageFile } from '../../../file/image-file.ts';
+import type { Header } from '../header/header.ts';
+import { LiveHeader } from '../header/live-header.ts';
+import { completed, encodeSnapshotTable } from '../snapshot/snapshot-table.ts';
+import { type Examination, examine } from './check.ts';
+import { type CheckResult, isSound } from './check-report.ts';
+import { correctRefcounts, rebuildRefcounts } from './refcount-repair.ts';
+import { repairCopiedFlags, repairEntries } from './table-repair.ts';
+
+/** Give back lost space only, or put right all that can be. */
+export type RepairMode = 'leaks' | 'all';
+
+/**
+ * Checks an image and repairs it. What a guest reads stays as it is; an entry that points to where
+ * no cluster can be is left, since its content cannot be found. The image counts as neither dirty nor
+ * corrupt any more if nothing but lost space is wrong in the end.
+ *
+ * A crash leaves an image that can be repaired again: version 3 is marked as dirty meanwhile, and each
+ * step is durable before the next, which relies on it, begins.
+ *
+ * @returns what is wrong afterwards, how much was repaired, and what was wrong before, in words
+ * @throws TsvmError `invalid-disk` when the header or the snapshot table lies, `disk-io`
+ */
+export function repairImage(file: ImageFile, mode: RepairMode): CheckResult {
+  const before = examine(file);
+  let after = before;
+  if (before.result.leaks > 0 || !isSound(before.result)) {
+    const { version } = before.image.header;
+    const marked = version >= 3 ? withHeader(before, { dirty: true }) : before;
+    after = mode === 'all' ? repairAll(marked) : repairLeaks(marked);
+  }
+  finish(after, before.image.header);
+  return {
+    ...after.result,
+    leaksFixed: Math.max(0, before.result.leaks - after.result.leaks),
+    corruptionsFixed: Math.max(0, before.result.corruptions - after.result.corruptions),
+    problems: before.result.problems,
+  };
+}
+
+function repairLeaks(found: Examination): Examination {
+  const { file } = found.image;
+  // Refcount blocks that lie where something else does must not be written to.
+  if (found.references.needs.refcountsBroken) return found;
+  correctRefcounts(found.image, found.references, 'leaks');
+  const corrected = examine(file);
+  const { copiedMismatches } = corrected.references.needs;
+  const { leaks, checkErrors, corruptions } = corrected.result;
+  // The flags follow from the refcounts, if those are right.
+  if (copiedMismatches === 0 || leaks > 0 || checkErrors > 0 || corruptions > copiedMismatches) {
+    return corrected;
+  }
+  repairCopiedFlags(corrected.image, corrected.references);
+  return examine(file);
+}
+
+function repairAll(broken: Examination): Examination {
+  const { file } = broken.image;
+  const found = repairTables(broken);
+  const { needs } = found.references;
+  if (needs.refcountsBroken || found.blocksMissing) {
+    // Entries that point behind the file's end would suddenly point to the new refcounts.
+    if (needs.behindEnd) return found;
+    rebuildRefcounts(found.image, found.references);
+  } else {
+    correctRefcounts(found.image, found.references, 'all');
+  }
+  const counted = examine(file);
+  if (counted.references.needs.copiedMismatches === 0) return counted;
+  repairCopiedFlags(counted.image, counted.references);
+  return examine(file);
+}
+
+/** Puts right what refers to clusters, as far as that can be, before references are counted. */
+function repairTables(found: Examination): Examination {
+  const { file } = found.image;
+  const { needs } = found.references;
+  if (needs.repairableEntries > 0) repairEntries(found.image, found.references);
+  // Their clusters are lost space then, and given back with the rest of it.
+  if (needs.bitmapsBroken) {
+    withHeader(found, { bitmapsConsistent: false, bitmaps: undefined });
+  }
+  if (needs.snapshotsIncomplete && !needs.behindEnd) completeSnapshots(file);
+  const changed = needs.repairableEntries > 0 || needs.bitmapsBroken || needs.snapshotsIncomplete;
+  return changed ? examine(file) : found;
+}
+
+/**
+ * Writes the snapshot table anew behind all that is in use. Its refcounts are put right with all
+ * others.
+ */
+function completeSnapshots(file: ImageFile): void {
+  const found = examine(file);
+  const { geometry, header, snapshotTable } = found.image;
+  let end = 0;
+  found.references.counts.forEach((cluster) => {
+    end = cluster + 1;
+  });
+  const snapshots = snapshotTable.snapshots.map((snapshot) =>
+    snapshot.isIncomplete ? completed(snapshot, header.sizeBytes) : snapshot,
+  );
+  const offset = end * geometry.clusterBytes;
+  file.writeSync(offset, encodeSnapshotTable(snapshots));
+  file.datasyncSync();
+  withHeader(found, { snapshotsOffset: offset });
+}
+
+/** Changes the header in the file, durably. */
+function withHeader(examination: Examination, changes: Partial<Header>): Examination {
+  const header = new LiveHeader(examination.image.file, examination.image.header);
+  header.update(changes);
+  return { ...examination, image: { ...examination.image, header: header.current } };
+}
+
+/** Everything is durable: the image may be used again, or is as good as it was. */
+function finish(after: Examination, original: Header): void {
+  const sound = isSound(after.result);
+  const dirty = original.dirty && !sound;
+  const corrupt = original.corrupt && !sound;
+  const { header } = after.image;
+  if (header.dirty !== dirty || header.corrupt !== corrupt) withHeader(after, { dirty, corrupt });
+}

@@ -1,0 +1,240 @@
+import { TsvmError } from '../../../../errors.ts';
+import type { ImageFile } from '../../file/image-file.ts';
+import { type Geometry, geometryOf } from './header/geometry.ts';
+import type { Header } from './header/header.ts';
+import { LiveHeader } from './header/live-header.ts';
+import { L1_ENTRY_BYTES, L1Table } from './map/l1-table.ts';
+import { L2Tables } from './map/l2-tables.ts';
+import { Allocator, type AllocatorHost } from './space/allocator.ts';
+import { CompressedSpace } from './space/compressed-space.ts';
+import { MetadataClusters } from './space/metadata-clusters.ts';
+import { Refcounts } from './space/refcounts.ts';
+import { MetadataTable, type TableWrite } from './tables/metadata-table.ts';
+
+export interface MetadataOptions {
+  /** What holds the guest's clusters; the image's own file unless it has an external data file. */
+  readonly dataFile: ImageFile;
+  readonly readOnly: boolean;
+  /** Memory for L2 tables, in bytes, and for refcount blocks. */
+  readonly l2CacheBytes: number;
+  readonly refcountCacheBytes: number;
+}
+
+/** A flush that has begun, and has copies of tables that the file does not have yet. */
+export interface RunningFlush {
+  /** Writes those that nothing in the file refers to, and refcounts: that may be done at any time. */
+  writeEarly(): void;
+}
+
+/** All metadata of an open image, and what its parts need of each other. */
+export class ImageMetadata implements AllocatorHost {
+  readonly file: ImageFile;
+  readonly dataFile: ImageFile;
+  readonly readOnly: boolean;
+  readonly header: LiveHeader;
+  readonly geometry: Geometry;
+  readonly refcounts: Refcounts;
+  readonly allocator: Allocator;
+  readonly l2: L2Tables;
+  readonly compressedSpace: CompressedSpace;
+  readonly #openedDirty: boolean;
+  /** Host clusters became free. */
+  onFreed: (() => void) | undefined;
+  /** Refcounts have to be in the file now, lazy or not. */
+  wantsRefcounts = false;
+  runningFlush: RunningFlush | undefined;
+  #l1: L1Table;
+  #clusters: MetadataClusters | undefined;
+  #hasChanged = false;
+  /** A cluster that two tables claim. */
+  #contested: number | undefined;
+  #refusal: TsvmError | undefined;
+
+  constructor(file: ImageFile, header: Header, options: MetadataOptions) {
+    this.file = file;
+    this.dataFile = options.dataFile;
+    this.readOnly = options.readOnly;
+    this.header = new LiveHeader(file, header);
+    this.geometry = geometryOf(header);
+    this.#l1 = readL1(file, header);
+    const table = readRefcountTable(file, header, this.geometry);
+    this.refcounts = new Refcounts(file, this.geometry, table, options.refcountCacheBytes);
+    this.allocator = new Allocator(this);
+    this.l2 = new L2Tables(this, options.l2CacheBytes);
+    this.compressedSpace = new CompressedSpace(this);
+    this.allocator.onFreed = (cluster) => {
+      this.compressedSpace.forget(cluster);
+      this.onFreed?.();
+    };
+    this.#openedDirty = header.dirty;
+  }
+
+  /** The image was not closed the last time, and refcounts in it may be wrong. */
+  get needsRepair(): boolean {
+    return this.#openedDirty && !this.readOnly;
+  }
+
+  get l1(): L1Table {
+    return this.#l1;
+  }
+
+  /**
+   * "Lazy refcounts": they are written when the image is closed, or when there is no memory for more;
+   * the dirty bit says so.
+   */
+  get leavesRefcounts(): boolean {
+    const { lazyRefcounts, version } = this.header.current;
+    return (
+      lazyRefcounts && version >= 3 && !this.wantsRefcounts && !this.refcounts.blocks.isCrowded
+    );
+  }
+
+  /** So much is dirty or pending that the image should flush before it changes more. */
+  get isCrowded(): boolean {
+    return this.l2.cache.isCrowded || this.refcounts.blocks.isCrowded || this.allocator.isCrowded;
+  }
+
+  /** Something refers to clusters, or does no longer, and the file does not say so yet. */
+  get isDirty(): boolean {
+    return this.l2.cache.hasDirty || this.#l1.isDirty || !this.allocator.pending.isEmpty;
+  }
+
+  /**
+   * Before anything of the image's content or metadata changes.
+   * @throws TsvmError when nothing may be written
+   */
+  beginWrite(): void {
+    this.assertIntact();
+    if (this.readOnly) {
+      throw new TsvmError('wrong-state', `${this.file.path} was opened read-only`);
+    }
+    if (this.needsRepair) {
+      throw new TsvmError(
+        'invalid-disk',
+        `${this.file.path} was not closed the last time: repair it with ` +
+          `"tsvm image check --repair ${this.file.path}"`,
+      );
+    }
+    this.metadataClusters();
+    if (this.#contested !== undefined) {
+      this.corrupt(`two of its metadata tables lie in host cluster ${this.#contested}`);
+    }
+    this.header.clearAutoclear();
+    this.#hasChanged = true;
+  }
+
+  /**
+   * A change has begun since the image was opened. What a machine writes in place is none: that the
+   * guest makes durable, as on a raw disk.
+   */
+  get hasChanged(): boolean {
+    return this.#hasChanged;
+  }
+
+  /** @throws TsvmError when what is in memory must not reach the file any more */
+  assertIntact(): void {
+    if (this.#refusal !== undefined) throw this.#refusal;
+  }
+
+  get isRefused(): boolean {
+    return this.#refusal !== undefined;
+  }
+
+  /** True when a range of the image's file touches metadata in use. */
+  overlapsMetadata(fileOffset: number, length: number): boolean {
+    const { clusterBytes } = this.geometry;
+    const first = Math.floor(fileOffset / clusterBytes);
+    const last = Math.floor((fileOffset + length - 1) / clusterBytes);
+    return this.metadataClusters().firstIn(first, last - first + 1) !== undefined;
+  }
+
+  /** Everything is in the file and nothing is dirty: takes another L1 table. */
+  replaceL1(l1: L1Table): void {
+    this.#l1 = l1;
+    this.l2.cache.clear();
+    this.#clusters = undefined;
+  }
+
+  setRefcountTable(offset: number, clusters: number): void {
+    this.header.update({ refcountTableOffset: offset, refcountTableClusters: clusters });
+  }
+
+  changeStructure(change: () => void): void {
+    try {
+      change();
+    } catch (cause) {
+      this.#refusal ??= new TsvmError(
+        'disk-io',
+        `${this.file.path} takes no more writes, since one of its metadata failed: ` +
+          'close it and open it again',
+        { cause },
+      );
+      throw cause;
+    }
+  }
+
+  /** Writes all refcounts that the file does not have yet, in no order with anything. */
+  writeRefcountBlocks(): void {
+    // Its copies are older, and must not come after what is written now.
+    this.runningFlush?.writeEarly();
+    const writes: TableWrite[] = [];
+    for (const block of this.refcounts.blocks.dirtyTables()) block.takeWrites(writes);
+    for (const { table, at, bytes } of writes) this.file.writeSync(table.fileOffset + at, bytes);
+  }
+
+  /** "Corrupt bit": no one writes to the image any more until it is repaired. */
+  corrupt(what: string): never {
+    const error = new TsvmError(
+      'invalid-disk',
+      `${this.file.path} is corrupt: ${what}; repair it with ` +
+        `"tsvm image check --repair ${this.file.path}"`,
+    );
+    this.#refusal ??= error;
+    if (!this.readOnly && this.geometry.version >= 3) this.header.setCorrupt();
+    throw error;
+  }
+
+  /** Where metadata in use lies; looked up when it is first asked for, kept up from then on. */
+  metadataClusters(): MetadataClusters {
+    this.#clusters ??= this.#findMetadataClusters();
+    return this.#clusters;
+  }
+
+  #findMetadataClusters(): MetadataClusters {
+    const { clusterBytes } = this.geometry;
+    const header = this.header.current;
+    const found: number[] = [0];
+    const addTable = (table: MetadataTable) => {
+      const first = Math.floor(table.fileOffset / clusterBytes);
+      const count = Math.ceil(table.bytes.byteLength / clusterBytes);
+      for (let cluster = first; cluster < first + count; cluster++) found.push(cluster);
+    };
+    addTable(this.#l1);
+    addTable(this.refcounts.table);
+    if (header.snapshotCount > 0) found.push(Math.floor(header.snapshotsOffset / clusterBytes));
+    for (let index = 0; index < this.#l1.entries; index++) {
+      const offset = this.#l1.l2Offset(index);
+      if (offset !== 0) found.push(Math.floor(offset / clusterBytes));
+    }
+    for (let index = 0; index < this.refcounts.tableEntries; index++) {
+      const offset = this.refcounts.blockOffset(index);
+      if (offset !== 0) found.push(Math.floor(offset / clusterBytes));
+    }
+    const { metadata, twice } = MetadataClusters.of(Float64Array.from(found));
+    this.#contested = twice;
+    return metadata;
+  }
+}
+
+/** The header has been checked, so the tables are of a bearable size. */
+function readL1(file: ImageFile, header: Header): L1Table {
+  const bytes = new Uint8Array(header.l1Entries * L1_ENTRY_BYTES);
+  file.readSync(header.l1Offset, bytes);
+  return new L1Table(header.l1Offset, bytes);
+}
+
+function readRefcountTable(file: ImageFile, header: Header, geometry: Geometry): MetadataTable {
+  const bytes = new Uint8Array(header.refcountTableClusters * geometry.clusterBytes);
+  file.readSync(header.refcountTableOffset, bytes);
+  return new MetadataTable(header.refcountTableOffset, bytes);
+}

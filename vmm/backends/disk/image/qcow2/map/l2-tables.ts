@@ -1,0 +1,71 @@
+import { TsvmError } from '../../../../../errors.ts';
+import type { ImageMetadata } from '../image-metadata.ts';
+import { type CachedTable, TableCache } from '../tables/table-cache.ts';
+
+/** The L2 tables of the active L1 table. */
+export class L2Tables {
+  readonly cache: TableCache;
+  readonly #metadata: ImageMetadata;
+
+  /** @param cacheBytes memory for the tables */
+  constructor(metadata: ImageMetadata, cacheBytes: number) {
+    this.#metadata = metadata;
+    this.cache = new TableCache(metadata.geometry.clusterBytes, cacheBytes);
+  }
+
+  /**
+   * The L2 table of an L1 entry, which may be shared with snapshots; nothing if there is none.
+   * @throws TsvmError `invalid-disk` when the L1 entry lies
+   */
+  get(l1Index: number): CachedTable | undefined {
+    const cached = this.cache.get(l1Index);
+    if (cached !== undefined) return cached;
+    const { file, geometry, l1, allocator } = this.#metadata;
+    if (l1Index >= l1.entries) return undefined;
+    const offset = l1.l2Offset(l1Index);
+    if (offset === 0) return undefined;
+    const { clusterBytes } = geometry;
+    if (offset % clusterBytes !== 0 || offset >= allocator.endOffset) {
+      throw new TsvmError(
+        'invalid-disk',
+        `${file.path}: L1 table entry ${l1Index} points to ${offset}, where no L2 table can be`,
+      );
+    }
+    const bytes = new Uint8Array(clusterBytes);
+    file.readSync(offset, bytes);
+    return this.cache.add(l1Index, offset, bytes, true);
+  }
+
+  /** The L2 table of an L1 entry, made or copied if need be, so that its entries may be changed. */
+  getForWrite(l1Index: number): CachedTable {
+    const present = this.get(l1Index);
+    const { allocator, geometry, l1 } = this.#metadata;
+    if (present !== undefined && l1.isOwned(l1Index)) return present;
+    const metadataClusters = this.#metadata.metadataClusters();
+    const { first, fresh } = allocator.allocate(1);
+    const bytes = present?.bytes.slice() ?? new Uint8Array(geometry.clusterBytes);
+    const offset = first * geometry.clusterBytes;
+    const table = this.cache.add(l1Index, offset, bytes, false);
+    if (!fresh || present !== undefined) table.markDirty(0, bytes.byteLength);
+    l1.setOwned(l1Index, offset);
+    metadataClusters.add(first, 1);
+    if (present !== undefined) {
+      const old = present.fileOffset / geometry.clusterBytes;
+      metadataClusters.remove(old, 1);
+      allocator.free(old, 1);
+    }
+    return table;
+  }
+
+  /** Takes a table away from the L1 table; its entries refer to nothing any more. */
+  drop(l1Index: number): void {
+    const { allocator, geometry, l1 } = this.#metadata;
+    const metadataClusters = this.#metadata.metadataClusters();
+    const offset = l1.l2Offset(l1Index);
+    if (offset === 0) return;
+    this.cache.remove(l1Index);
+    l1.clear(l1Index);
+    metadataClusters.remove(offset / geometry.clusterBytes, 1);
+    allocator.free(offset / geometry.clusterBytes, 1);
+  }
+}

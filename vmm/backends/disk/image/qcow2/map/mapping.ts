@@ -1,0 +1,145 @@
+import { TsvmError } from '../../../../../errors.ts';
+import type { ImageRun, RunKind } from '../../image.ts';
+import type { ImageMetadata } from '../image-metadata.ts';
+import type { CachedTable } from '../tables/table-cache.ts';
+import { EntryKind, entryKind, hostOffset, isCopied } from './l2-entry.ts';
+import { mapSubclusters } from './subcluster-mapping.ts';
+
+/** What a carry from an entry's lower word is worth. */
+const WORD = 2 ** 32;
+
+/**
+ * The run that begins at `offset`: L1 table, L2 table, entry. It ends where an L2 table's range ends
+ * at the latest, except that L1 entries without a table are one run.
+ * @throws TsvmError `invalid-disk` naming the entry that lies
+ */
+export function mapRun(metadata: ImageMetadata, offset: number, length: number): ImageRun {
+  const { geometry, l1, l2 } = metadata;
+  const span = geometry.tableSpanBytes;
+  const l1Index = Math.floor(offset / span);
+  const table = l2.get(l1Index);
+  if (table === undefined) {
+    let end = l1Index + 1;
+    while (end * span < offset + length && (end >= l1.entries || l1.l2Offset(end) === 0)) end++;
+    return plainRun('unallocated', Math.min(length, end * span - offset));
+  }
+  const limit = Math.min(length, (l1Index + 1) * span - offset);
+  return geometry.extendedL2
+    ? mapSubclusters(metadata, table, offset, limit)
+    : mapClusters(metadata, table, offset, limit);
+}
+
+export function plainRun(kind: RunKind, length: number): ImageRun {
+  return { kind, length, file: undefined, fileOffset: 0, writable: false };
+}
+
+/**
+ * A run that has a place in the data file, or the part of it before the end of a block device: what
+ * lies behind that cannot be written. `owned`: nothing else refers to it.
+ */
+export function placedRun(
+  metadata: ImageMetadata,
+  kind: 'data' | 'zero',
+  length: number,
+  fileOffset: number,
+  owned: boolean,
+): ImageRun {
+  const { dataFile } = metadata;
+  const room = dataFile.isBlockDevice ? dataFile.sizeBytes() - fileOffset : length;
+  const there = room > 0 ? Math.min(length, room) : length;
+  const writable =
+    kind === 'data' &&
+    owned &&
+    !metadata.readOnly &&
+    room > 0 &&
+    isSafelyWritable(metadata, fileOffset, there);
+  return { kind, length: there, file: dataFile, fileOffset, writable };
+}
+
+/** @throws TsvmError `invalid-disk` when an entry's host cluster cannot be a guest's */
+export function checkHostCluster(
+  metadata: ImageMetadata,
+  host: number,
+  table: CachedTable,
+  index: number,
+): void {
+  const { allocator, file, geometry } = metadata;
+  const { clusterBytes } = geometry;
+  const possible = geometry.externalData
+    ? host === table.index * geometry.tableSpanBytes + index * clusterBytes
+    : host % clusterBytes === 0 && host >= clusterBytes && host < allocator.endOffset;
+  if (possible) return;
+  throw new TsvmError(
+    'invalid-disk',
+    `${file.path}: entry ${index} of L2 table ${table.index} points to ${host}, where no guest ` +
+      'cluster can be',
+  );
+}
+
+/** Standard entries: consecutive clusters of one kind, adjoining where they have a place. */
+function mapClusters(
+  metadata: ImageMetadata,
+  table: CachedTable,
+  offset: number,
+  limit: number,
+): ImageRun {
+  const { geometry } = metadata;
+  const { clusterBytes } = geometry;
+  const { view } = table;
+  const index = Math.floor((offset % geometry.tableSpanBytes) / clusterBytes);
+  const into = offset % clusterBytes;
+  const high = view.getUint32(index * 8);
+  const low = view.getUint32(index * 8 + 4);
+  const kind = entryKind(high, low, geometry);
+  if (kind === EntryKind.COMPRESSED) {
+    return plainRun('compressed', Math.min(limit, clusterBytes - into));
+  }
+  checkVersion(metadata, kind, table, index);
+
+  const placed = kind === EntryKind.STANDARD || kind === EntryKind.ZERO_ALLOCATED;
+  const host = hostOffset(high, low);
+  if (placed) checkHostCluster(metadata, host, table, index);
+  const step = placed ? clusterBytes : 0;
+  const hostEnd =
+    geometry.externalData || !placed ? Number.POSITIVE_INFINITY : metadata.allocator.endOffset;
+  const end = Math.min(limit, hostEnd - host - into);
+  let covered = clusterBytes - into;
+  // Few steps for each entry: thousands are looked at before this is compiled.
+  let nextHigh = high;
+  let nextLow = low;
+  for (let at = (index + 1) * 8; covered < end; at += 8) {
+    nextLow += step;
+    if (nextLow >= WORD) {
+      nextLow -= WORD;
+      nextHigh++;
+    }
+    if (view.getUint32(at + 4) !== nextLow || view.getUint32(at) !== nextHigh) break;
+    covered += clusterBytes;
+  }
+  const length = Math.min(covered, limit);
+  if (!placed) return plainRun(kind === EntryKind.ZERO_PLAIN ? 'zero' : 'unallocated', length);
+  const runKind = kind === EntryKind.STANDARD ? 'data' : 'zero';
+  return placedRun(metadata, runKind, length, host + into, isCopied(high));
+}
+
+/** "With version 2, this [bit 0] is always 0." */
+function checkVersion(
+  metadata: ImageMetadata,
+  kind: EntryKind,
+  table: CachedTable,
+  index: number,
+): void {
+  if (metadata.geometry.version >= 3) return;
+  if (kind !== EntryKind.ZERO_PLAIN && kind !== EntryKind.ZERO_ALLOCATED) return;
+  throw new TsvmError(
+    'invalid-disk',
+    `${metadata.file.path}: entry ${index} of L2 table ${table.index} is a zero cluster, which ` +
+      'version 2 does not have',
+  );
+}
+
+/** In place, with nothing else to do first, and over no metadata. */
+function isSafelyWritable(metadata: ImageMetadata, fileOffset: number, length: number): boolean {
+  if (metadata.header.hasAutoclear) return false;
+  return metadata.geometry.externalData || !metadata.overlapsMetadata(fileOffset, length);
+}

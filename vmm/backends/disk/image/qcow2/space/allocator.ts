@@ -1,0 +1,290 @@
+import { TsvmError } from '../../../../../errors.ts';
+import type { ImageFile } from '../../../file/image-file.ts';
+import type { Geometry } from '../header/geometry.ts';
+import type { L1Table } from '../map/l1-table.ts';
+import type { MetadataClusters } from './metadata-clusters.ts';
+import { PendingFrees } from './pending-frees.ts';
+import { growRefcountTable } from './refcount-growth.ts';
+import type { Refcounts } from './refcounts.ts';
+import { ReservedClusters } from './reserved-clusters.ts';
+
+/** Host clusters that adjoin. */
+export interface ClusterRun {
+  /** Index of the first. */
+  readonly first: number;
+  readonly count: number;
+  /** The file reads as zeroes there, or ends before. */
+  readonly fresh: boolean;
+}
+
+/** What the allocator needs of the image. */
+export interface AllocatorHost {
+  readonly file: ImageFile;
+  readonly geometry: Geometry;
+  readonly refcounts: Refcounts;
+  readonly l1: L1Table;
+  /** Host clusters that metadata in use occupies. */
+  metadataClusters(): MetadataClusters;
+  /** Marks the image as corrupt and throws. */
+  corrupt(what: string): never;
+  /** Makes the header name another refcount table, durably. */
+  setRefcountTable(offset: number, clusters: number): void;
+  /** Writes all refcounts that the file does not have yet. */
+  writeRefcountBlocks(): void;
+  /** Does a change that must not stay half done: when it throws, the image takes no more writes. */
+  changeStructure(change: () => void): void;
+}
+
+/** More runs of pending frees than this are a reason to flush. */
+const PENDING_RUNS_MAX = 65_536;
+
+/** Finds free host clusters, and takes them back when nothing in the file refers to them any more. */
+export class Allocator {
+  readonly pending = new PendingFrees();
+  readonly #reserved = new ReservedClusters();
+  readonly #host: AllocatorHost;
+  /** Every cluster before it is in use or reserved. */
+  #cursor = 0;
+  /** No cluster from here on was ever used. */
+  #freshFrom: number;
+  /** Where the file ended when it was opened. */
+  readonly #openedEnd: number;
+  /** Called for a cluster that has become free. */
+  onFreed: ((cluster: number) => void) | undefined;
+
+  constructor(host: AllocatorHost) {
+    this.#host = host;
+    const { clusterBytes } = host.geometry;
+    // The file may end before its L1 table.
+    const { fileOffset, bytes } = host.l1;
+    const usedBytes = Math.max(host.file.sizeBytes(), fileOffset + bytes.byteLength);
+    this.#openedEnd = Math.ceil(usedBytes / clusterBytes);
+    this.#freshFrom = this.#openedEnd;
+  }
+
+  /** Bytes: the file ended at or before it when it was opened, and so does what was used since. */
+  get endOffset(): number {
+    return this.#freshFrom * this.#host.geometry.clusterBytes;
+  }
+
+  get isCrowded(): boolean {
+    return this.pending.runCount > PENDING_RUNS_MAX;
+  }
+
+  /** Allocates at least one cluster, at most `wanted`, with refcount 1. */
+  allocate(wanted: number): ClusterRun {
+    const run = this.#findRun(wanted);
+    if (run === undefined) return this.allocateContiguous(wanted);
+    this.#setRefcounts(run, 1);
+    return run;
+  }
+
+  /**
+   * Reserves at least one cluster, at most `wanted`: their refcount is 0 until they are used, so
+   * that a crash gives them back.
+   */
+  reserve(wanted: number): ClusterRun {
+    let run = this.#findRun(wanted);
+    if (run === undefined) {
+      run = this.allocateContiguous(wanted);
+      this.#setRefcounts(run, 0);
+    }
+    this.#reserved.add(run.first, run.count);
+    return run;
+  }
+
+  /** Reserved clusters get refcount 1. */
+  useReserved(first: number, count: number): void {
+    // First what may fail, and can be done again.
+    this.#setRefcounts({ first, count }, 1);
+    this.#reserved.remove(first, count);
+  }
+
+  /** Reserved clusters, not used, become free again: they still read as zeroes. */
+  giveBackReserved(first: number, count: number): void {
+    this.#reserved.remove(first, count);
+    this.#cursor = Math.min(this.#cursor, first);
+    if (first + count === this.#freshFrom && first >= this.#openedEnd) this.#freshFrom = first;
+    else this.#punch([first, count]);
+  }
+
+  /** Allocates exactly `count` adjoining clusters with refcount 1, and refcount blocks as needed. */
+  allocateContiguous(count: number): ClusterRun {
+    const { refcounts } = this.#host;
+    for (;;) {
+      const { first, missing } = this.findArea(count);
+      const lastBlock = refcounts.blockOf(first + missing + count - 1);
+      if (lastBlock >= refcounts.tableEntries) {
+        growRefcountTable(this.#host, this, lastBlock + 1);
+        continue;
+      }
+      return this.claimArea(first, missing, count);
+    }
+  }
+
+  /**
+   * Finds room for `count` adjoining clusters, and before them for those refcount blocks that the
+   * whole needs and that do not exist.
+   * @throws TsvmError `disk-io` when a block device has no such room: nothing has changed then
+   */
+  findArea(count: number): { first: number; missing: number } {
+    let first = this.#nextFree(this.#cursor);
+    for (;;) {
+      const missing = this.#missingBlocks(first, count);
+      this.#assertInDevice(first + missing + count);
+      const busy = this.#firstBusy(first, missing + count);
+      if (busy === undefined) return { first, missing };
+      first = this.#nextFree(busy + 1);
+    }
+  }
+
+  /** Takes what {@link findArea} found; the refcount table has room for the blocks. */
+  claimArea(first: number, missing: number, count: number): ClusterRun {
+    const { refcounts } = this.#host;
+    const fresh = this.#isFresh(first);
+    const lastBlock = refcounts.blockOf(first + missing + count - 1);
+    let blockCluster = first;
+    for (let index = refcounts.blockOf(first); index <= lastBlock; index++) {
+      if (!refcounts.hasBlock(index)) refcounts.createBlock(index, blockCluster++, fresh);
+    }
+    if (missing > 0) {
+      this.#setRefcounts(this.#take(first, missing), 1);
+      this.#host.metadataClusters().add(first, missing);
+    }
+    const run = this.#take(first + missing, count);
+    this.#setRefcounts(run, 1);
+    return { ...run, fresh };
+  }
+
+  /** The clusters lose one reference each, as soon as that is durable. */
+  free(first: number, count: number): void {
+    this.pending.add(first, count);
+  }
+
+  /** Gives back at once what was allocated and never referred to. */
+  giveBack(run: ClusterRun): void {
+    for (let cluster = run.first; cluster < run.first + run.count; cluster++) {
+      this.#host.refcounts.add(cluster, -1);
+    }
+    this.#cursor = Math.min(this.#cursor, run.first);
+  }
+
+  /** Takes references away that the file has lost: runs as {@link PendingFrees} has them. */
+  release(runs: readonly number[]): void {
+    const { refcounts } = this.#host;
+    const metadata = this.#host.metadataClusters();
+    const holes = new PendingFrees();
+    for (let run = 0; run < runs.length; run += 2) {
+      const first = runs[run] ?? 0;
+      const end = first + (runs[run + 1] ?? 0);
+      for (let cluster = first; cluster < end; cluster++) {
+        const refcount = refcounts.get(cluster);
+        // The refcount lies when it is 0, or when metadata in use would become free.
+        if (refcount === 0 || (refcount === 1 && metadata.firstIn(cluster, 1) !== undefined)) {
+          continue;
+        }
+        refcounts.set(cluster, refcount - 1);
+        if (refcount > 1) continue;
+        this.#cursor = Math.min(this.#cursor, cluster);
+        this.onFreed?.(cluster);
+        holes.add(cluster, 1);
+      }
+    }
+    this.#punch(holes.take());
+  }
+
+  /** All that lies at or behind `cluster` is free and was cut off the file. */
+  cutAt(cluster: number): void {
+    this.#freshFrom = cluster;
+    this.#cursor = Math.min(this.#cursor, cluster);
+  }
+
+  /** Gives freed space back to the host. */
+  #punch(runs: readonly number[]): void {
+    const { file, geometry } = this.#host;
+    const fileBytes = file.sizeBytes();
+    for (let run = 0; run < runs.length; run += 2) {
+      const offset = (runs[run] ?? 0) * geometry.clusterBytes;
+      const length = (runs[run + 1] ?? 0) * geometry.clusterBytes;
+      const inside = Math.min(length, fileBytes - offset);
+      if (inside > 0) file.discardSync(offset, inside);
+    }
+  }
+
+  /** Takes the next run, at most `wanted`, whose refcount block is there; refcounts stay 0. */
+  #findRun(wanted: number): ClusterRun | undefined {
+    const { refcounts } = this.#host;
+    const first = this.#nextFree(this.#cursor);
+    this.#cursor = first;
+    if (!refcounts.hasBlock(refcounts.blockOf(first))) return undefined;
+    let count = this.#freeRun(first, wanted);
+    // A run is fresh as a whole or not at all.
+    if (first < this.#freshFrom) count = Math.min(count, this.#freshFrom - first);
+    this.#assertInDevice(first + count);
+    const run = this.#take(first, count);
+    this.#cursor = first + count;
+    return run;
+  }
+
+  #setRefcounts({ first, count }: { first: number; count: number }, refcount: number): void {
+    for (let cluster = first; cluster < first + count; cluster++) {
+      this.#host.refcounts.set(cluster, refcount);
+    }
+  }
+
+  /** Takes clusters that are free, if they may be used. */
+  #take(first: number, count: number): ClusterRun {
+    const fresh = this.#isFresh(first);
+    const metadata = this.#host.metadataClusters().firstIn(first, count);
+    if (metadata !== undefined) {
+      this.#host.corrupt(`the refcount of cluster ${metadata}, which holds metadata, is 0`);
+    }
+    this.#freshFrom = Math.max(this.#freshFrom, first + count);
+    return { first, count, fresh };
+  }
+
+  /** Asked before anything refers to the clusters before `end`, be it in memory only. */
+  #assertInDevice(end: number): void {
+    const { file, geometry } = this.#host;
+    if (!file.isBlockDevice || end * geometry.clusterBytes <= file.sizeBytes()) return;
+    throw new TsvmError('disk-io', `${file.path} is full: the image needs a larger block device`);
+  }
+
+  /** A block device has whatever it had before. */
+  #isFresh(first: number): boolean {
+    return first >= this.#freshFrom && !this.#host.file.isBlockDevice;
+  }
+
+  /** Refcount blocks that `count` clusters behind these very blocks need and that do not exist. */
+  #missingBlocks(first: number, count: number): number {
+    const { refcounts } = this.#host;
+    let missing = 0;
+    for (let index = refcounts.blockOf(first); ; index++) {
+      if (index > refcounts.blockOf(first + missing + count - 1)) return missing;
+      if (!refcounts.hasBlock(index)) missing++;
+    }
+  }
+
+  /** The first cluster at or behind `from` that may be allocated. */
+  #nextFree(from: number): number {
+    for (let cluster = from; ; ) {
+      const free = this.#host.refcounts.nextFree(cluster);
+      cluster = this.#reserved.nextOther(free);
+      if (cluster === free) return free;
+    }
+  }
+
+  /** Clusters from `first` on that may be allocated, at most `wanted`, in one refcount block. */
+  #freeRun(first: number, wanted: number): number {
+    return this.#reserved.othersFrom(first, this.#host.refcounts.freeRun(first, wanted));
+  }
+
+  #firstBusy(first: number, count: number): number | undefined {
+    for (let cluster = first; cluster < first + count; ) {
+      const free = this.#freeRun(cluster, first + count - cluster);
+      if (free === 0) return cluster;
+      cluster += free;
+    }
+    return undefined;
+  }
+}

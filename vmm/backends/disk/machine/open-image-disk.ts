@@ -1,0 +1,44 @@
+import { TsvmError } from '../../../errors.ts';
+import type { HostFiles } from '../file/host-file.ts';
+import type { DiskImage } from '../image/image.ts';
+import { closeImage, openImage } from '../image/open-image.ts';
+import { Qcow2Image } from '../image/qcow2/qcow2-image.ts';
+import { openThrowAwayImage } from '../image/throw-away.ts';
+import type { DiskBackend } from './disk.ts';
+import { ImageDisk } from './image-disk.ts';
+import type { OpenDiskOptions } from './open-disk.ts';
+
+/**
+ * Opens a qcow2 image for a machine.
+ * @throws TsvmError as `openImage` does; `invalid-disk` when it has no sector
+ */
+export function openImageDisk(path: string, options: OpenDiskOptions): DiskBackend {
+  const { readOnly, overlay, hostFiles } = options;
+  const image = openImage(path, { ...options, readOnly: readOnly || overlay });
+  try {
+    if (image.sizeBytes === 0) {
+      throw new TsvmError('invalid-disk', `${path} is empty: give it a size`);
+    }
+    if (overlay) return overlayDisk(image, hostFiles);
+    if (!(image instanceof Qcow2Image)) throw new Error(`${image.format} has no disk`);
+    image.metadata.header.onBitmapsLost = () => {
+      options.warn('it had bitmaps, which what the guest writes has made invalid: they are gone');
+    };
+    return new ImageDisk(image, { throwAway: false, close: () => closeImage(image) });
+  } catch (error) {
+    closeImage(image);
+    throw error;
+  }
+}
+
+function overlayDisk(base: DiskImage, hostFiles: HostFiles): ImageDisk {
+  const image = openThrowAwayImage(base, hostFiles);
+  return new ImageDisk(image, {
+    throwAway: true,
+    close: () => {
+      // Not the image: that would write what is outstanding.
+      image.file.close();
+      closeImage(base);
+    },
+  });
+}
