@@ -1,6 +1,6 @@
 /*
  * The SYSCALL shim: guest code for kvm-pvm hosts, mapped at the end of the guest's address space
- * and executed at CPL 3 (kvm-addon/src/vcpu/pvm_syscall.h).
+ * and executed at CPL 3 (kvm-addon/src/emulator/syscall.h).
  *
  * KVM's LSTAR points at its start. The guest's SYSCALL arrives here with everything as it should
  * be except its privilege level: RCX holds the return address, R11 the flags, all other registers

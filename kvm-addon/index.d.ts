@@ -41,7 +41,7 @@ export class NativeEventFd {
 
 /**
  * The registers of one device: a table of behaviours that the vCPU threads carry out without
- * waking JavaScript. What the table does not name is a slow exit. See `src/vcpu/register_bank.h`.
+ * waking JavaScript. What the table does not name is a slow exit. See `src/bus/register_bank.h`.
  */
 export class NativeRegisterBank {
   /** `wordCount` 32-bit words of state and a ring of `ringBytes` (a power of two, or 0). */

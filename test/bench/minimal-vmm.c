@@ -20,10 +20,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../../kvm-addon/src/emulator/compat.h"
 #include "../../kvm-addon/src/kvm/cpuid.h"
 #include "../../kvm-addon/src/kvm/host_probe.h"
 #include "../../kvm-addon/src/memory/guest_memory.h"
-#include "../../kvm-addon/src/vcpu/pvm_compat.h"
 
 #define DEVICE "/dev/kvm"
 #define MIB (1ull << 20)
@@ -296,17 +296,17 @@ static void handle_io(struct kvm_run *run)
     }
 }
 
-static _Noreturn void run(int vcpu, struct kvm_run *state, struct pvm_cpu *pvm)
+static _Noreturn void run(int vcpu, struct kvm_run *state, struct emu_cpu *pvm)
 {
     for (;;) {
         check(ioctl(vcpu, KVM_RUN, 0), "KVM_RUN");
-        switch (pvm ? pvm_cpu_handle_exit(pvm) : PVM_NOT_MINE) {
-        case PVM_HANDLED:
+        switch (pvm ? emu_cpu_handle_exit(pvm) : EMU_NOT_MINE) {
+        case EMU_HANDLED:
             continue;
-        case PVM_FAILED:
+        case EMU_FAILED:
             fprintf(stderr, "%s\n", pvm->error);
             exit(1);
-        case PVM_NOT_MINE:
+        case EMU_NOT_MINE:
             break;
         }
         if (state->exit_reason == KVM_EXIT_IO) {
@@ -338,9 +338,9 @@ int main(int argc, char **argv)
         fail(failed.call);
     }
     bool is_pvm = host == KVM_HOST_PVM;
-    struct pvm_vm pvm_vm;
+    struct emu_vm emu_vm;
     if (is_pvm)
-        check(pvm_vm_init(&pvm_vm, vm, &memory, 1, SHIM_GPA), "pvm_vm_init");
+        check(emu_vm_init(&emu_vm, vm, &memory, 1, SHIM_GPA), "emu_vm_init");
     struct kvm_userspace_memory_region region = {
         .memory_size = memory_size, .userspace_addr = (uintptr_t)guest(0, memory_size)};
     uint64_t identity_map = IDENTITY_MAP_GPA;
@@ -356,12 +356,12 @@ int main(int argc, char **argv)
     struct kvm_run *state = mmap(NULL, state_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
     if (state == MAP_FAILED)
         fail("mmap");
-    static struct pvm_cpu pvm_cpu;
+    static struct emu_cpu emu_cpu;
     if (is_pvm)
-        check(pvm_cpu_init(&pvm_cpu, &pvm_vm, vcpu, state), "pvm_cpu_init");
+        check(emu_cpu_init(&emu_cpu, &emu_vm, vcpu, state), "emu_cpu_init");
     cpuid_set(kvm, vcpu);
     zero_page_write(memory_size, file_map(argv[2]), argv[4]);
     mp_table_write();
     registers_set(vcpu, kernel_load(file_map(argv[1])));
-    run(vcpu, state, is_pvm ? &pvm_cpu : NULL);
+    run(vcpu, state, is_pvm ? &emu_cpu : NULL);
 }

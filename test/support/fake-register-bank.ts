@@ -12,7 +12,7 @@ import type {
   WordUpdate,
 } from '../../vmm/bus/register-bank.ts';
 
-/** Limits of the native bank (`kvm-addon/src/vcpu/register_bank.h`). */
+/** Limits of the native bank (`kvm-addon/src/bus/register_bank.h`). */
 const REGISTERS_MAX = 32;
 const WORDS_MAX = 64;
 

@@ -8,7 +8,7 @@
 
 enum kvm_host {
     KVM_HOST_HARDWARE, /* VT-x or AMD-V: guests run natively */
-    KVM_HOST_PVM,      /* kvm-pvm: an instruction emulator executes CPL 0 (vcpu/pvm_compat.h) */
+    KVM_HOST_PVM,      /* kvm-pvm: an instruction emulator executes CPL 0 (emulator/compat.h) */
 };
 
 /*

@@ -3,7 +3,7 @@
 #include <napi.h>
 
 extern "C" {
-#include "../vcpu/register_bank.h"
+#include "../bus/register_bank.h"
 }
 
 class NativeRegisterBank : public Napi::ObjectWrap<NativeRegisterBank>

@@ -88,7 +88,7 @@ bool NativeVm::create(Napi::Env env, const char *device_path, unsigned cpus, Pla
     slots_ = Napi::Persistent(slots);
     if (furnish(platform, pvm_gpa, &failed)) {
         struct vcpu_platform parts = {
-            has_pvm_ ? &pvm_ : nullptr,
+            has_emulator_ ? &emulator_ : nullptr,
             engine_,
         };
         if (vcpu_group_init(&group_, &vm_, parts, cpus,
@@ -105,11 +105,11 @@ bool NativeVm::create(Napi::Env env, const char *device_path, unsigned cpus, Pla
 bool NativeVm::furnish(Platform platform, uint64_t pvm_gpa, struct vm_error *failed)
 {
     if (platform == Platform::emulator) {
-        int error = pvm_vm_init(&pvm_, vm_.fd, memory_->memory(), VM_FIRST_FREE_SLOT, pvm_gpa);
+        int error = emu_vm_init(&emulator_, vm_.fd, memory_->memory(), VM_FIRST_FREE_SLOT, pvm_gpa);
         if (error < 0)
-            *failed = {"pvm_vm_init", error};
-        has_pvm_ = error == 0;
-        if (!has_pvm_)
+            *failed = {"emu_vm_init", error};
+        has_emulator_ = error == 0;
+        if (!has_emulator_)
             return false;
     }
     if (platform == Platform::engine) {
@@ -131,10 +131,10 @@ void NativeVm::destroy_vm()
     if (engine_)
         guest_memory_watch(memory_->memory(), nullptr, nullptr);
     vm_destroy(&vm_);
-    if (has_pvm_)
-        pvm_vm_destroy(&pvm_);
+    if (has_emulator_)
+        emu_vm_destroy(&emulator_);
     engine_destroy(engine_);
-    has_pvm_ = false;
+    has_emulator_ = false;
     engine_ = nullptr;
 }
 

@@ -9,9 +9,9 @@
 #include "wake.h"
 
 extern "C" {
+#include "../emulator/compat.h"
 #include "../kvm/vm.h"
 #include "../pvm/engine_api.h"
-#include "../vcpu/pvm_compat.h"
 #include "../vcpu/vcpu_group.h"
 }
 
@@ -63,8 +63,8 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
 
     struct vm vm_ = {};
     struct vcpu_group group_ = {};
-    struct pvm_vm pvm_ = {};
-    bool has_pvm_ = false;
+    struct emu_vm emulator_ = {};
+    bool has_emulator_ = false;
     struct engine *engine_ = nullptr;
     bool open_ = false;
     NativeMemory *memory_ = nullptr;

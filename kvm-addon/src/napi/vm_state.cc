@@ -163,9 +163,9 @@ Napi::Value NativeVm::statistics(const Napi::CallbackInfo &info)
                 },
                 &add);
         }
-        for (unsigned counter = 0; vcpu->pvm && counter < PVM_COUNTERS; counter++) {
-            std::string name = std::string("pvm-") + pvm_counter_name(counter);
-            add(name.c_str(), vcpu->pvm->counters[counter]);
+        for (unsigned counter = 0; vcpu->emulator && counter < EMU_COUNTERS; counter++) {
+            std::string name = std::string("emulator-") + emu_counter_name(counter);
+            add(name.c_str(), vcpu->emulator->counters[counter]);
         }
     }
     return result;

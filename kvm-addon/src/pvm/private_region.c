@@ -5,7 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#include "../vcpu/pvm_shim.h"
+#include "../emulator/shim.h"
 #include "arch.h"
 #include "tables.h"
 
@@ -88,7 +88,7 @@ uint64_t private_region_root_of_routines(const struct private_region *region)
 
 uint64_t private_region_shim_end(void)
 {
-    return PRIVATE_SHIM_VA + pvm_shim_resume_offset();
+    return PRIVATE_SHIM_VA + emu_shim_resume_offset();
 }
 
 uint64_t private_region_doorbell_gpa(const struct private_region *region)
@@ -151,7 +151,7 @@ static void write_code(struct private_region *region)
     /* Flat code and data of CPL 0; all else is loaded by KVM_SET_SREGS with its hidden part. */
     static const uint64_t gdt[] = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff};
 
-    pvm_shim_copy(memory + SHIM);
+    emu_shim_copy(memory + SHIM);
     copy_code(memory + STUBS, tsvm_engine_stubs_start, tsvm_engine_stubs_end);
     copy_code(memory + ROUTINES, tsvm_engine_routines_start, tsvm_engine_routines_end);
     for (unsigned vector = 0; vector < 256; vector++) {

@@ -9,8 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../emulator/compat.h"
 #include "../pvm/engine_api.h"
-#include "pvm_compat.h"
 
 /* Sent to a vCPU's thread so that KVM_RUN returns EINTR. Its handler does nothing. */
 static int interrupt_signal(void)
@@ -30,7 +30,7 @@ void vcpu_install_signal_handler(void)
 }
 
 /* What kvm-pvm needs besides. */
-static bool init_pvm(struct vcpu *vcpu, struct vm_error *failed)
+static bool init_emulator(struct vcpu *vcpu, struct vm_error *failed)
 {
     struct vcpu_group *group = vcpu->group;
 
@@ -38,14 +38,15 @@ static bool init_pvm(struct vcpu *vcpu, struct vm_error *failed)
         vcpu->cpu = engine_add_cpu(group->engine, vcpu, failed);
         return vcpu->cpu != NULL;
     }
-    if (!group->pvm)
+    if (!group->emulator)
         return true;
-    vcpu->pvm = calloc(1, sizeof *vcpu->pvm);
-    int error = vcpu->pvm ? pvm_cpu_init(vcpu->pvm, group->pvm, vcpu->fd, vcpu->run) : -ENOMEM;
+    vcpu->emulator = calloc(1, sizeof *vcpu->emulator);
+    int error = vcpu->emulator ? emu_cpu_init(vcpu->emulator, group->emulator, vcpu->fd, vcpu->run)
+                               : -ENOMEM;
     if (error == 0)
         return true;
-    free(vcpu->pvm);
-    *failed = (struct vm_error){.call = "pvm_cpu_init", .error = error};
+    free(vcpu->emulator);
+    *failed = (struct vm_error){.call = "emu_cpu_init", .error = error};
     return false;
 }
 
@@ -64,7 +65,7 @@ bool vcpu_init(struct vcpu *vcpu, struct vcpu_group *group, unsigned index, stru
         close(vcpu->fd);
         return false;
     }
-    if (!init_pvm(vcpu, failed)) {
+    if (!init_emulator(vcpu, failed)) {
         munmap(vcpu->run, group->vm->run_size);
         close(vcpu->fd);
         return false;
@@ -78,7 +79,7 @@ void vcpu_destroy(struct vcpu *vcpu)
     pthread_cond_destroy(&vcpu->slot_returned);
     munmap(vcpu->run, vcpu->group->vm->run_size);
     close(vcpu->fd);
-    free(vcpu->pvm);
+    free(vcpu->emulator);
     if (vcpu->cpu)
         engine_remove_cpu(vcpu->cpu);
 }
@@ -269,17 +270,17 @@ enum verdict { GO_ON, STOP, FAILED, SHUTDOWN };
 
 static enum verdict handle_exit(struct vcpu *vcpu)
 {
-    if (vcpu->pvm) {
-        switch (pvm_cpu_handle_exit(vcpu->pvm)) {
-        case PVM_NOT_MINE:
+    if (vcpu->emulator) {
+        switch (emu_cpu_handle_exit(vcpu->emulator)) {
+        case EMU_NOT_MINE:
             break;
-        case PVM_HANDLED:
+        case EMU_HANDLED:
             /* What it changed reaches the vCPU with the next KVM_RUN. */
             vcpu->mid_instruction = true;
             return GO_ON;
-        case PVM_FAILED:
+        case EMU_FAILED:
             snprintf(vcpu->failure, sizeof vcpu->failure, "vCPU %u cannot go on: %s", vcpu->index,
-                     vcpu->pvm->error);
+                     vcpu->emulator->error);
             return FAILED;
         }
     }

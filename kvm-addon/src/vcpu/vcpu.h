@@ -7,7 +7,7 @@
 #include "vcpu_group.h"
 
 struct cpu;
-struct pvm_cpu;
+struct emu_cpu;
 
 /* Written by the vCPU's thread alone; read at any time. */
 struct vcpu_counters {
@@ -31,8 +31,8 @@ struct vcpu {
     int fd;
     struct kvm_run *run;
     struct tsvm_exit_slot *slot;
-    struct pvm_cpu *pvm; /* on kvm-pvm without the engine, else NULL */
-    struct cpu *cpu;     /* on kvm-pvm with the engine (pvm/engine.h), else NULL */
+    struct emu_cpu *emulator; /* on kvm-pvm without the engine, else NULL */
+    struct cpu *cpu;          /* on kvm-pvm with the engine (pvm/engine.h), else NULL */
     pthread_t thread;
     pthread_cond_t slot_returned;
     enum vcpu_phase phase; /* under the group's lock */

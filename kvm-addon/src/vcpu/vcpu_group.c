@@ -12,7 +12,7 @@ bool vcpu_group_init(struct vcpu_group *group, struct vm *vm, struct vcpu_platfo
 {
     memset(group, 0, sizeof *group);
     group->vm = vm;
-    group->pvm = platform.pvm;
+    group->emulator = platform.emulator;
     group->engine = platform.engine;
     group->slots = slots;
     group->wake = wake;

@@ -10,24 +10,24 @@
 #include <stdint.h>
 
 #include "../../include/tsvm/exit_slot_abi.h"
+#include "../bus/bus.h"
 #include "../kvm/vm.h"
 #include "../util/wake.h"
-#include "bus.h"
 
 #define VCPU_GROUP_MAX 32
 
 enum vcpu_order { VCPU_ORDER_PARK, VCPU_ORDER_RUN, VCPU_ORDER_STOP };
 
 struct engine;
-struct pvm_vm;
+struct emu_vm;
 struct vcpu;
 
 struct vcpu_group {
     struct vm *vm;
     struct bus bus;
     struct wake wake;
-    struct pvm_vm *pvm;    /* on kvm-pvm without the engine, else NULL */
-    struct engine *engine; /* on kvm-pvm with the engine, else NULL */
+    struct emu_vm *emulator; /* on kvm-pvm without the engine, else NULL */
+    struct engine *engine;   /* on kvm-pvm with the engine, else NULL */
     struct tsvm_exit_slot *slots;
     struct vcpu *vcpus;
     unsigned count;
@@ -41,7 +41,7 @@ struct vcpu_group {
 
 /* What the vCPUs run on besides KVM: one of them, or on a host with VT-x or AMD-V neither. */
 struct vcpu_platform {
-    struct pvm_vm *pvm;
+    struct emu_vm *emulator;
     struct engine *engine;
 };
 

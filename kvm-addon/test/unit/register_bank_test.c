@@ -1,12 +1,12 @@
 /* Register banks and the bus: what the vCPU threads do with a guest's accesses to devices. */
-#include "../../src/vcpu/register_bank.h"
+#include "../../src/bus/register_bank.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "../../src/vcpu/bus.h"
+#include "../../src/bus/bus.h"
 #include "../check.h"
 
 static unsigned wakes;

@@ -1,0 +1,56 @@
+/* The opcode table of the kvm-pvm decoder (Intel SDM volume 2). */
+#ifndef TSVM_EMULATOR_OPCODES_H
+#define TSVM_EMULATOR_OPCODES_H
+
+#include "decode.h"
+
+enum emu_opcode_map {
+    EMU_MAP_PRIMARY,
+    EMU_MAP_0F,
+    EMU_MAP_0F38,
+    EMU_MAP_VEX_0F38,
+    EMU_MAP_VEX_0F3A,
+    EMU_MAP_NONE, /* no instruction of the table is in this map */
+};
+
+/* In the order of VEX.pp. */
+enum emu_opcode_prefix {
+    EMU_PREFIX_NONE,
+    EMU_PREFIX_66,
+    EMU_PREFIX_F3,
+    EMU_PREFIX_F2,
+    EMU_PREFIX_ANY,
+};
+
+enum emu_opcode_form {
+    EMU_FORM_BARE,     /* no ModRM byte is looked at */
+    EMU_FORM_EXACT,    /* `modrm` is the whole ModRM byte */
+    EMU_FORM_MEMORY,   /* `modrm` is the reg field or EMU_REG_ANY, the operand is memory */
+    EMU_FORM_REGISTER, /* ... a register */
+    EMU_FORM_EITHER,
+};
+
+#define EMU_REG_ANY 8
+
+struct emu_opcode {
+    enum emu_insn_kind kind;
+    enum emu_opcode_map map;
+    uint8_t opcode;
+    enum emu_opcode_prefix prefix;
+    enum emu_opcode_form form;
+    uint8_t modrm;
+    bool wide;          /* only with REX.W */
+    bool has_immediate; /* one byte */
+};
+
+/*
+ * The row for an opcode, or NULL. For a form other than EMU_FORM_BARE the row is settled by the
+ * ModRM byte; `modrm` is ignored for the others.
+ */
+const struct emu_opcode *emu_opcode_find(enum emu_opcode_map map, uint8_t opcode,
+                                         enum emu_opcode_prefix prefix, bool wide, uint8_t modrm);
+
+/* Whether the table has a row with this opcode and any prefix that is not EMU_FORM_BARE. */
+bool emu_opcode_has_modrm(enum emu_opcode_map map, uint8_t opcode);
+
+#endif
