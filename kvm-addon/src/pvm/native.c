@@ -277,7 +277,18 @@ static enum progress handle_exit(struct cpu *cpu, uint32_t raised)
     return PROGRESS_FAILED;
 }
 
-enum progress native_run(struct cpu *cpu)
+/* tables_enter_native() refused. */
+static enum progress without_root(struct cpu *cpu, enum user_code next)
+{
+    if (__atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST))
+        return PROGRESS;
+    if (next == USER_CODE_UNKNOWN)
+        return step_run(cpu);
+    cpu->loop->user_budget = cpu->engine->user_budget + 1;
+    return PROGRESS;
+}
+
+enum progress native_run(struct cpu *cpu, enum user_code next)
 {
     uint32_t raised = __atomic_load_n(&cpu->interrupts->raised, __ATOMIC_SEQ_CST);
 
@@ -286,7 +297,7 @@ enum progress native_run(struct cpu *cpu)
     fpu_release(cpu);
     uint64_t root = tables_enter_native(cpu);
     if (root == 0)
-        return __atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST) ? PROGRESS : step_run(cpu);
+        return without_root(cpu, next);
     safepoint_exit(cpu);
     enum kvm_entered entered = routine_zap(cpu);
     if (entered == KVM_ENTERED) {

@@ -12,12 +12,16 @@ enum progress {
     PROGRESS_SHUTDOWN, /* triple fault */
 };
 
+/* Whether the interpreter knows the instruction at `rip`. */
+enum user_code { USER_CODE_KNOWN, USER_CODE_UNKNOWN };
+
 /*
  * Runs the guest's program until something is to be done for it: a system call, an exception, an
  * interrupt have then been delivered to the guest's kernel. CPL is 3, the code 64-bit or flat
- * 32-bit.
+ * 32-bit. In an address space that nothing can run in natively (tables.h), the interpreter goes on;
+ * KVM steps over what that does not know.
  */
-enum progress native_run(struct cpu *cpu);
+enum progress native_run(struct cpu *cpu, enum user_code next);
 
 /* Delivers, and says so in the loop's words. */
 enum progress native_deliver(struct cpu *cpu, const struct cpu_exception *exception);

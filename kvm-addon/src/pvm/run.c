@@ -163,7 +163,7 @@ static enum progress trap(struct cpu *cpu)
     return native_deliver(cpu, &(struct cpu_exception){.vector = VECTOR_DB, .address = DR6_BS});
 }
 
-static enum progress continue_natively(struct cpu *cpu)
+static enum progress continue_natively(struct cpu *cpu, enum user_code next)
 {
     struct cpu_run *loop = cpu->loop;
 
@@ -175,7 +175,7 @@ static enum progress continue_natively(struct cpu *cpu)
     if (cpu->rip >> 63 || !interpret_knows_segments(cpu))
         return step_run(cpu);
     loop->user_budget = cpu->engine->user_budget;
-    return native_run(cpu);
+    return native_run(cpu, next);
 }
 
 static enum progress act_on(struct cpu *cpu, enum interpreted why)
@@ -190,7 +190,7 @@ static enum progress act_on(struct cpu *cpu, enum interpreted why)
         return native_deliver(cpu, &cpu->exception);
     case INTERPRETED_STEP:
     case INTERPRETED_NATIVE:
-        return cpu->cpl == 3 ? continue_natively(cpu) : step_run(cpu);
+        return cpu->cpl == 3 ? continue_natively(cpu, USER_CODE_UNKNOWN) : step_run(cpu);
     case INTERPRETED_HALT:
         cpu->loop->halted = true;
         return PROGRESS;
@@ -249,13 +249,14 @@ static enum progress leave_interpreter(struct cpu *cpu)
 {
     struct cpu_run *loop = cpu->loop;
 
-    /* KVM would emulate 32-bit code, which is a hundred times slower. */
-    if (loop->user_was_useful || cpu->compat) {
+    /* KVM would emulate 32-bit code, which is a hundred times slower; the upper half is not mapped
+     * in native runs. */
+    if (loop->user_was_useful || cpu->compat || cpu->rip >> 63) {
         loop->user_was_useful = false;
         loop->user_budget = cpu->engine->user_budget + 1;
         return PROGRESS;
     }
-    return continue_natively(cpu);
+    return continue_natively(cpu, USER_CODE_KNOWN);
 }
 
 static enum progress go_on(struct cpu *cpu)

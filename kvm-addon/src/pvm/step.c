@@ -11,10 +11,12 @@
 #include "fpu.h"
 #include "kvm_run.h"
 #include "msrs.h"
+#include "routines.h"
 #include "run.h"
 #include "safepoint.h"
 #include "state.h"
 #include "system.h"
+#include "tables.h"
 #include "walk.h"
 
 /* Where a two-byte opcode's counter stands. */
@@ -102,20 +104,37 @@ static enum progress single_step(struct cpu *cpu)
     return native_deliver(cpu, &(struct cpu_exception){.vector = VECTOR_DB, .address = DR6_BS});
 }
 
+static enum kvm_entered step(struct cpu *cpu, bool *stopped)
+{
+    kvm_run_set_stepping(cpu, true);
+    kvm_run_put_registers(cpu);
+    kvm_run_put_sregs(cpu);
+    kvm_run_put_events(cpu);
+    return enter(cpu, stopped);
+}
+
+/* KVM steps 64-bit programs natively, here on the guest's own page tables. */
+static enum kvm_entered step_natively(struct cpu *cpu, bool *stopped)
+{
+    tables_enter_untracked(cpu);
+    enum kvm_entered entered = routine_zap(cpu);
+    if (entered == KVM_ENTERED)
+        entered = step(cpu, stopped);
+    tables_exit_untracked(cpu);
+    return entered;
+}
+
 enum progress step_run(struct cpu *cpu)
 {
     uint64_t rip = cpu->rip;
     bool trap = cpu->rflags & RFLAGS_TF;
     bool stopped = false;
+    bool is_native = cpu->cpl == 3 && !cpu->compat;
 
     count(cpu);
     fpu_release(cpu);
-    kvm_run_set_stepping(cpu, true);
-    kvm_run_put_registers(cpu);
-    kvm_run_put_sregs(cpu);
-    kvm_run_put_events(cpu);
     safepoint_exit(cpu);
-    enum kvm_entered entered = enter(cpu, &stopped);
+    enum kvm_entered entered = is_native ? step_natively(cpu, &stopped) : step(cpu, &stopped);
     safepoint_enter(cpu);
     if (entered == KVM_REFUSED)
         return PROGRESS_FAILED;

@@ -154,6 +154,25 @@ static int track_root(struct tables *tables, struct cpu *cpu, uint32_t frame)
     }
 }
 
+static void now_native(struct tables *tables, const struct cpu *cpu)
+{
+    tables->native_cpus |= 1u << cpu->index;
+    __atomic_fetch_add(&tables->engine->native_running, 1, __ATOMIC_SEQ_CST);
+}
+
+static void no_longer_native(struct tables *tables, const struct cpu *cpu)
+{
+    uint32_t self = 1u << cpu->index;
+    tables->native_cpus &= ~self;
+    if (tables->unsure & self) {
+        tables->unsure &= ~self;
+        zap_everything(tables);
+    }
+    /* In this order: code_enter_user() relies on it. */
+    __atomic_fetch_add(&tables->engine->native_epoch, 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_sub(&tables->engine->native_running, 1, __ATOMIC_SEQ_CST);
+}
+
 uint64_t tables_enter_native(struct cpu *cpu)
 {
     struct engine *engine = cpu->engine;
@@ -175,30 +194,39 @@ uint64_t tables_enter_native(struct cpu *cpu)
     tables->running[cpu->index] = (unsigned)slot;
     tables->roots[slot].running++;
     tables->roots[slot].last_native = ++tables->native_count;
-    tables->native_cpus |= 1u << cpu->index;
-    __atomic_fetch_add(&engine->native_running, 1, __ATOMIC_SEQ_CST);
+    now_native(tables, cpu);
     pthread_mutex_unlock(&tables->lock);
     return private_region_root_gpa(engine->private_region, (unsigned)slot);
 }
 
 void tables_exit_native(struct cpu *cpu)
 {
-    struct engine *engine = cpu->engine;
-    struct tables *tables = engine->tables;
-    uint32_t self = 1u << cpu->index;
+    struct tables *tables = cpu->engine->tables;
     pthread_mutex_lock(&tables->lock);
     struct root_slot *slot = &tables->roots[tables->running[cpu->index]];
     /* Zaps are taken after the run was entered: it left shadows behind them. */
     slot->last_native = ++tables->native_count;
     if (--slot->running == 0 && slot->dropped)
         *slot = (struct root_slot){.frame = NO_FRAME};
-    tables->native_cpus &= ~self;
-    if (tables->unsure & self) {
-        tables->unsure &= ~self;
-        zap_everything(tables);
-    }
-    /* In this order: code_enter_user() relies on it. */
-    __atomic_fetch_add(&engine->native_epoch, 1, __ATOMIC_SEQ_CST);
-    __atomic_fetch_sub(&engine->native_running, 1, __ATOMIC_SEQ_CST);
+    no_longer_native(tables, cpu);
+    pthread_mutex_unlock(&tables->lock);
+}
+
+void tables_enter_untracked(struct cpu *cpu)
+{
+    struct tables *tables = cpu->engine->tables;
+    pthread_mutex_lock(&tables->lock);
+    links_unpin(tables, cpu->index);
+    /* Its shadows are of tables that may be tracked for others' roots. */
+    tables->unsure |= 1u << cpu->index;
+    now_native(tables, cpu);
+    pthread_mutex_unlock(&tables->lock);
+}
+
+void tables_exit_untracked(struct cpu *cpu)
+{
+    struct tables *tables = cpu->engine->tables;
+    pthread_mutex_lock(&tables->lock);
+    no_longer_native(tables, cpu);
     pthread_mutex_unlock(&tables->lock);
 }

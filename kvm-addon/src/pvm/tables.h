@@ -58,6 +58,12 @@ void tables_frame_written(struct engine *engine, uint64_t frame);
  */
 uint64_t tables_enter_native(struct cpu *cpu);
 void tables_exit_native(struct cpu *cpu);
+/*
+ * Around a run of CPL 3 on the guest's own root, which nobody tracks (step.h). Zaps are to be taken
+ * after the first. All shadows are dropped before the next native run, of any vCPU.
+ */
+void tables_enter_untracked(struct cpu *cpu);
+void tables_exit_untracked(struct cpu *cpu);
 
 /*
  * Zaps that wait: guest-physical address of the entry, 8-byte aligned; ZAP_TABLE: of the whole

@@ -80,7 +80,7 @@ struct tables {
     unsigned running[ENGINE_CPUS_MAX]; /* that it runs on, of those in native_cpus */
     uint64_t native_count;
     uint32_t native_cpus; /* vCPUs at CPL 3 right now */
-    uint32_t unsure;      /* those that were when everything was dropped */
+    uint32_t unsure;      /* those of them that make shadows of what nobody tracks */
 
     uint64_t zaps[ZAPS_MAX];
     unsigned zap_count;

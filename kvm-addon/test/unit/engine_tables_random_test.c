@@ -13,6 +13,7 @@
 #define PAGES_AT 0x900000ull
 #define DIRECT 0xffff888000000000ull
 #define STEPS 150000u
+#define STEPPED_ACCESSES 16u
 
 static struct fake fake;
 static struct shadow_model model;
@@ -292,6 +293,24 @@ static void run(unsigned number)
         stale++;
 }
 
+/* An instruction of CPL 3 on the guest's own root. */
+static void step_untracked(unsigned number)
+{
+    struct cpu *cpu = &fake.cpus[number];
+    cpu->sregs.cr3 = table_of_level(ROOT_LEVEL);
+    tlb_flush_nonglobal(cpu);
+    tables_enter_untracked(cpu);
+    shadow_zap_waiting(&model, 1 + draw(64));
+    for (unsigned i = 0; i < STEPPED_ACCESSES; i++) {
+        unsigned place = draw(PLACES);
+        bool is_write = draw(2);
+        uint64_t outcome = truth(number, place, is_write);
+        struct shadow_access access = shadow_access(&model, cpu->sregs.cr3, va_of(place), is_write);
+        stale += access.kept && access.gpa != outcome;
+    }
+    tables_exit_untracked(cpu);
+}
+
 static void step(unsigned number)
 {
     struct cpu *cpu = &fake.cpus[number];
@@ -310,6 +329,8 @@ static void step(unsigned number)
         clear(cpu, draw_table());
     else if (what == 255)
         receive(draw_table());
+    else if (what == 249)
+        step_untracked(number);
     else if (what >= 250) /* of a root, and of a table without tables below, less is lost */
         receive(table_of_level(draw(2) ? ROOT_LEVEL : 1));
     else

@@ -311,6 +311,47 @@ static void native_run_across_a_reset(bool ends)
     finish();
 }
 
+/*
+ * Programs are also stepped on the guest's own root, of whose tables nobody knows which are
+ * shadowed. `ends`: the step did before the next native run.
+ */
+static void step_on_the_guests_root(bool ends)
+{
+    start(2);
+    struct cpu *steps = &fake.cpus[1];
+    fake_map(&fake, FAKE_ROOT, VA + PAGE_SIZE, 0x600000 | P | U);
+    uint64_t *entry = fake_map(&fake, FAKE_ROOT, VA, 0x200000 | P | W | U);
+    CHECK(run(FAKE_ROOT, VA, true) == 0x200000);
+    kernel_store(cpu, gpa_of(entry), 0x300000 | P | W | U);
+    uint64_t epoch = fake.engine.native_epoch;
+    steps->sregs.cr3 = FAKE_ROOT;
+    tables_enter_untracked(steps);
+    CHECK(fake.engine.native_running == 1); /* it may change its code */
+    /* Not by the shadow that was left before. */
+    shadow_zap_waiting(&model, 64);
+    CHECK(shadow_access(&model, FAKE_ROOT, VA + PAGE_SIZE, false).gpa == 0x600000);
+    CHECK(shadow_access(&model, FAKE_ROOT, VA, true).gpa == 0x300000);
+    if (ends)
+        tables_exit_untracked(steps);
+    kernel_store(cpu, gpa_of(entry), 0x400000 | P | W | U);
+    CHECK(run(FAKE_ROOT, VA, true) == 0x400000);
+    CHECK(model.zaps[ZAP_ALL] > 0);
+    if (!ends)
+        tables_exit_untracked(steps);
+    CHECK(fake.engine.native_running == 0 && fake.engine.native_epoch > epoch + 1);
+    CHECK(tables()->unsure == 0 && tables()->native_cpus == 0);
+    /* Nor does a later step find what an earlier one left. */
+    shadow_zap_waiting(&model, 64);
+    CHECK(!shadow_access(&model, FAKE_ROOT, VA, true).kept);
+    finish();
+}
+
+static void test_steps_on_the_guests_root(void)
+{
+    step_on_the_guests_root(false);
+    step_on_the_guests_root(true);
+}
+
 static void test_native_run_across_a_reset(void)
 {
     native_run_across_a_reset(false);
@@ -329,5 +370,6 @@ int main(void)
     test_zaps_before_a_link();
     test_table_that_was_written_meanwhile();
     test_native_run_across_a_reset();
+    test_steps_on_the_guests_root();
     return check_finish();
 }
