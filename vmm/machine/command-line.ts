@@ -2,7 +2,7 @@ import { clearCpuidWords } from '../arch/x86_64/cpuid.ts';
 import type { KernelMode } from '../kvm/host.ts';
 import { composeCommandLine } from '../loader/kernel-cmdline.ts';
 import type { MachineConfig } from './config.ts';
-import type { MmioSlot } from './resources.ts';
+import type { MmioSlot } from './placement.ts';
 
 /**
  * Features that a kernel must leave alone where KVM's emulator runs it: XSAVE's variants, which

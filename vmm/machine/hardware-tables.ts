@@ -4,7 +4,7 @@ import { SLP_TYP_S5 } from '../devices/legacy/acpi-power.ts';
 import { CMOS_CENTURY } from '../devices/legacy/cmos-rtc.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { MachineConfig } from './config.ts';
-import type { MmioSlot } from './resources.ts';
+import type { MmioSlot } from './placement.ts';
 
 /**
  * Writes the tables by which a kernel finds CPUs, interrupt controllers and devices.

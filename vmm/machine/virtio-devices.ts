@@ -19,7 +19,7 @@ import { KvmRegisterBank } from '../kvm/register-bank.ts';
 import { RateLimit } from '../observability/rate-limit.ts';
 import type { DiskConfig, MachineConfig } from './config.ts';
 import type { Machine } from './machine.ts';
-import { MmioAllocator, type MmioSlot } from './resources.ts';
+import { MmioAllocator, type MmioSlot } from './placement.ts';
 
 /** QueueNotify is written 32 bits wide. */
 const NOTIFY_BYTES = 4;

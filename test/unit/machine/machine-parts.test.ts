@@ -5,7 +5,7 @@ import { TsvmError } from '../../../vmm/errors.ts';
 import { commandLine } from '../../../vmm/machine/command-line.ts';
 import { type MachineConfig, validateConfig } from '../../../vmm/machine/config.ts';
 import { checkCpuMask, chooseKernelMode } from '../../../vmm/machine/kernel-mode.ts';
-import { MmioAllocator } from '../../../vmm/machine/resources.ts';
+import { MmioAllocator } from '../../../vmm/machine/placement.ts';
 
 const DISK = {
   path: 'a.img',

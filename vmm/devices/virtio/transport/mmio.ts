@@ -3,7 +3,7 @@ import type { InterruptLine } from '../../../bus/interrupt-line.ts';
 import type { FastRegister, RegisterBank, RegisterHandler } from '../../../bus/register-bank.ts';
 import type { VirtioDevice } from '../device.ts';
 import type { QueueRegisters } from '../queue.ts';
-import { ControlPlane } from './control-plane.ts';
+import { CommonConfig } from './common-config.ts';
 import {
   MMIO_INTERRUPT_CONFIG_CHANGE,
   MMIO_MAGIC,
@@ -50,7 +50,7 @@ export interface MmioTransportOptions {
 export class MmioTransport implements RegisterHandler {
   readonly #device: VirtioDevice;
   readonly #bank: RegisterBank;
-  readonly #control: ControlPlane;
+  readonly #common: CommonConfig;
   #deviceFeaturesSel = 0;
   #driverFeaturesSel = 0;
   #queueSel = 0;
@@ -64,7 +64,7 @@ export class MmioTransport implements RegisterHandler {
     const { device, bank, interrupt } = options;
     this.#device = device;
     this.#bank = bank;
-    this.#control = new ControlPlane({
+    this.#common = new CommonConfig({
       device,
       notifyConfigChange: () => {
         Atomics.or(bank.words, MMIO_INTERRUPT_STATUS_WORD, MMIO_INTERRUPT_CONFIG_CHANGE);
@@ -78,7 +78,7 @@ export class MmioTransport implements RegisterHandler {
 
   /** Resets the device, as its driver can. A promise resolves when it touches nothing any more. */
   reset(): void | Promise<void> {
-    return this.#control.reset();
+    return this.#common.reset();
   }
 
   statistics(): Readonly<Record<string, number>> {
@@ -124,13 +124,13 @@ export class MmioTransport implements RegisterHandler {
       case MmioRegister.VendorID:
         return MMIO_VENDOR_ID;
       case MmioRegister.DeviceFeatures:
-        return this.#control.deviceFeatures(this.#deviceFeaturesSel);
+        return this.#common.deviceFeatures(this.#deviceFeaturesSel);
       case MmioRegister.QueueNumMax:
-        return this.#control.queueSizeMax(this.#queueSel);
+        return this.#common.queueSizeMax(this.#queueSel);
       case MmioRegister.QueueReady:
-        return this.#control.queueReady(this.#queueSel) ? 1 : 0;
+        return this.#common.queueReady(this.#queueSel) ? 1 : 0;
       case MmioRegister.Status:
-        return this.#control.status;
+        return this.#common.status;
       case MmioRegister.SHMLenLow:
       case MmioRegister.SHMLenHigh:
       case MmioRegister.SHMBaseLow:
@@ -156,17 +156,17 @@ export class MmioTransport implements RegisterHandler {
         this.#driverFeaturesSel = value;
         return true;
       case MmioRegister.DriverFeatures:
-        return this.#control.setDriverFeatures(this.#driverFeaturesSel, value);
+        return this.#common.setDriverFeatures(this.#driverFeaturesSel, value);
       case MmioRegister.QueueSel:
         this.#queueSel = value;
         return true;
       case MmioRegister.QueueReady:
-        return this.#control.setQueueReady(this.#queueSel, value === 1);
+        return this.#common.setQueueReady(this.#queueSel, value === 1);
       case MmioRegister.QueueNotify:
         this.#strayNotifies += 1;
         return true;
       case MmioRegister.Status:
-        return this.#control.setStatus(value);
+        return this.#common.setStatus(value);
       case MmioRegister.SHMSel:
         return true;
       case MmioRegister.QueueNum:
@@ -203,7 +203,7 @@ export class MmioTransport implements RegisterHandler {
   }
 
   #configureQueue(change: (queue: QueueRegisters) => void): boolean {
-    return this.#control.configureQueue(this.#queueSel, change);
+    return this.#common.configureQueue(this.#queueSel, change);
   }
 
   #writeConfig(offset: number, width: number, value: number): boolean {

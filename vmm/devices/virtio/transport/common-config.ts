@@ -10,7 +10,7 @@ import {
   statusAction,
 } from '../status.ts';
 
-export interface ControlPlaneOptions {
+export interface CommonConfigOptions {
   readonly device: VirtioDevice;
   /** Sends the driver a configuration change notification. */
   readonly notifyConfigChange: () => void;
@@ -25,7 +25,7 @@ export interface ControlPlaneOptions {
  * activation and reset (virtio 1.2, sections 2.1, 2.2, 2.4 and 3.1). The transport turns its
  * registers into calls; a call that comes at the wrong time changes nothing and answers false.
  */
-export class ControlPlane {
+export class CommonConfig {
   readonly #device: VirtioDevice;
   readonly #notifyConfigChange: () => void;
   readonly #onReset: () => void;
@@ -36,7 +36,7 @@ export class ControlPlane {
   #activation: ActivationContext | undefined;
   #resetting: Promise<void> | undefined;
 
-  constructor(options: ControlPlaneOptions) {
+  constructor(options: CommonConfigOptions) {
     this.#device = options.device;
     this.#notifyConfigChange = options.notifyConfigChange;
     this.#onReset = options.onReset;
