@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { TsvmError } from '../errors.ts';
-import type { DiskConfig, MachineConfig } from '../machine/config.ts';
+import type { ImageDiskConfig, MachineConfig } from '../machine/config.ts';
 import type { Engine } from '../machine/kernel-mode.ts';
 import type { LogLevel } from '../observability/logger.ts';
 import {
@@ -24,7 +24,7 @@ import { runBoot } from './run-boot.ts';
 interface BootOptions {
   readonly kernel?: string;
   readonly initrd?: string;
-  readonly disk: readonly DiskConfig[];
+  readonly disk: readonly ImageDiskConfig[];
   readonly cmdline?: string;
   readonly append?: string;
   readonly cpus: number;
@@ -123,7 +123,7 @@ function machineConfig(options: BootOptions): MachineConfig {
     );
   }
   const ownDisks = options.disk.length > 0 || options.initrd !== undefined || guest === undefined;
-  const defaultDisk: DiskConfig[] = ownDisks
+  const defaultDisk: ImageDiskConfig[] = ownDisks
     ? []
     : [
         {

@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from 'commander';
-import { CPUS_MAX, type DiskConfig } from '../machine/config.ts';
+import { CPUS_MAX, type ImageDiskConfig } from '../machine/config.ts';
 import { ENGINES } from '../machine/kernel-mode.ts';
 import { LOG_LEVELS } from '../observability/logger.ts';
 import { parseSize } from '../util/size.ts';
@@ -26,7 +26,7 @@ export function parseCpus(text: string): number {
 }
 
 /** What may follow the file of `--disk`. */
-const DISK_FLAGS: Readonly<Record<string, Partial<DiskConfig>>> = {
+const DISK_FLAGS: Readonly<Record<string, Partial<ImageDiskConfig>>> = {
   ro: { readOnly: true },
   overlay: { overlay: true },
   'format=raw': { format: 'raw' },
@@ -38,12 +38,12 @@ const DISK_FLAGS: Readonly<Record<string, Partial<DiskConfig>>> = {
  * `--disk FILE[,ro][,overlay][,format=raw|qcow2][,backing=allow]`. A comma in a file name is written
  * twice.
  */
-export function parseDisk(text: string): DiskConfig {
+export function parseDisk(text: string): ImageDiskConfig {
   const [path = '', ...flags] = text
     .split(/(?<!,),(?!,)/)
     .map((part) => part.replaceAll(',,', ','));
   if (path === '') throw new InvalidArgumentError('The file is missing.');
-  let disk: DiskConfig = {
+  let disk: ImageDiskConfig = {
     path,
     readOnly: false,
     overlay: false,

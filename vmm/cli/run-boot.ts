@@ -90,7 +90,8 @@ function checkTargets(
   console: ConsoleKind,
   metricsPath: string | undefined,
 ): void {
-  const inputs = [kernelPath, initrdPath, ...disks.map(({ path }) => path)];
+  const diskFiles = disks.flatMap((disk) => ('files' in disk ? disk.files : [disk.path]));
+  const inputs = [kernelPath, initrdPath, ...diskFiles];
   const consolePath = console.kind === 'file' ? console.path : undefined;
   refuseInput('--console', consolePath, inputs);
   refuseInput('--metrics', metricsPath, [...inputs, consolePath]);

@@ -42,7 +42,7 @@ export function commandLine(
     console: 'ttyS0,115200n8r',
     ...(firstDisk !== undefined &&
       config.initrdPath === undefined && {
-        root: { device: '/dev/vda', readOnly: firstDisk.readOnly },
+        root: { device: '/dev/vda', readOnly: 'files' in firstDisk || firstDisk.readOnly },
       }),
     // At once: the machine ends, and its exit code tells of the panic.
     panicSeconds: -1,

@@ -2,8 +2,8 @@ import type { DiskFormat } from '../backends/disk/image/format.ts';
 import { TsvmError } from '../errors.ts';
 import type { Engine } from './kernel-mode.ts';
 
-/** How a disk file is attached. */
-export interface DiskConfig {
+/** How a disk image is attached. */
+export interface ImageDiskConfig {
   readonly path: string;
   readonly readOnly: boolean;
   /** Told by the user; otherwise taken from the file's name, never from its content. */
@@ -13,6 +13,13 @@ export interface DiskConfig {
   /** Backing images of an image: in its folder or below it only, or anywhere. */
   readonly backing: 'same-folder' | 'allow';
 }
+
+/** Files that are one read-only disk, each starting at a sector of its own; see `JoinedFilesDisk`. */
+export interface JoinedDiskConfig {
+  readonly files: readonly string[];
+}
+
+export type DiskConfig = ImageDiskConfig | JoinedDiskConfig;
 
 /** A machine as its user describes it; {@link validateConfig} checks it. */
 export interface MachineConfig {
@@ -62,7 +69,12 @@ export function validateConfig(config: MachineConfig): void {
     invalid('a whole command line and one to append contradict each other: give one of them');
   }
   const paths = new Set<string>();
-  for (const { path, readOnly, overlay } of disks) {
+  for (const disk of disks) {
+    if ('files' in disk) {
+      if (disk.files.length === 0) invalid('a disk of several files has none');
+      continue;
+    }
+    const { path, readOnly, overlay } = disk;
     if (readOnly && overlay) {
       invalid(`the disk ${path} is read-only: it needs no overlay for writes; say one of the two`);
     }

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { diskFormat } from '../backends/disk/image/format.ts';
-import { resolveScriptRequests } from '../backends/disk/machine/disk.ts';
+import { type DiskBackend, resolveScriptRequests } from '../backends/disk/machine/disk.ts';
+import { JoinedFilesDisk } from '../backends/disk/machine/joined-files.ts';
 import { openDisk } from '../backends/disk/machine/open-disk.ts';
 import { BlockDevice, blockQueueCount } from '../devices/virtio/block/block-device.ts';
 import type { VirtioDevice } from '../devices/virtio/device.ts';
@@ -66,13 +67,9 @@ async function attachDisk(
   config: DiskConfig,
   { name, queueCount, engine }: DiskOptions,
 ): Promise<MmioSlot> {
-  const { path, format, ...options } = config;
-  const backend = await openDisk(resolve(path), {
-    ...options,
-    format: diskFormat(path, format),
-    hostFiles: hostFiles(),
-    warn: (message) => machine.logger.warn(`${path}: ${message}`),
-  });
+  const path = 'files' in config ? (config.files[0] ?? name) : config.path;
+  const warn = (message: string) => machine.logger.warn(`${path}: ${message}`);
+  const backend = await openBackend(config, warn);
   machine.own(() => backend.close());
   // A full disk fails request after request: once is enough.
   const failures = new RateLimit(1, 60_000);
@@ -97,6 +94,20 @@ async function attachDisk(
     });
   });
   return slot;
+}
+
+async function openBackend(
+  config: DiskConfig,
+  warn: (message: string) => void,
+): Promise<DiskBackend> {
+  if ('files' in config) return new JoinedFilesDisk(config.files);
+  const { path, format, ...options } = config;
+  return await openDisk(resolve(path), {
+    ...options,
+    format: diskFormat(path, format),
+    hostFiles: hostFiles(),
+    warn,
+  });
 }
 
 /** Puts a device behind the virtio-mmio transport: registers, one kick a queue, one interrupt. */

@@ -43,6 +43,8 @@ test('a configuration out of range is refused by name', () => {
   for (const mib of [0, 15, 16.5, 2 ** 21]) refused({ memoryBytes: mib * 2 ** 20 }, /MiB/);
   refused({ cmdline: 'a', appendCmdline: 'b' }, /contradict/);
   refused({ disks: [DISK, DISK] }, /twice/);
+  refused({ disks: [{ files: [] }] }, /has none/);
+  validateConfig({ ...CONFIG, disks: [{ files: ['a', 'b'] }, { files: ['c', 'b'] }] });
 });
 
 test('windows and interrupt lines are given once, and run out with an error', () => {
@@ -73,6 +75,8 @@ test('only KVM’s emulator gets its parameters, and only without ACPI do device
 test('a read-only first disk, an initrd, what is appended, and a whole line of one’s own', () => {
   const readOnly = { ...CONFIG, disks: [{ ...DISK, readOnly: true }], appendCmdline: 'quiet' };
   assert.match(commandLine(readOnly, 'hardware', []), /root=\/dev\/vda ro .*quiet$/);
+  const joined = { ...CONFIG, disks: [{ files: ['a', 'b'] }] };
+  assert.match(commandLine(joined, 'hardware', []), /root=\/dev\/vda ro /);
   assert.doesNotMatch(commandLine({ ...CONFIG, initrdPath: 'i' }, 'hardware', []), /root=/);
   assert.equal(commandLine({ ...CONFIG, cmdline: 'mine' }, 'emulator', []), 'mine');
 });

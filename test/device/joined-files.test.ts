@@ -1,9 +1,9 @@
-/** The disk that an image's root file system is, read by a driver. */
+/** A disk made of several files, as an image's root file system is, read by a driver. */
 import assert from 'node:assert/strict';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { RootfsDisk } from '../../vmm/container/rootfs/rootfs-disk.ts';
+import { JoinedFilesDisk } from '../../vmm/backends/disk/machine/joined-files.ts';
 import { attachDisk } from '../support/attached-disk.ts';
 import { S_IOERR, S_OK } from '../support/block-driver.ts';
 import { engines } from '../support/disk-fixtures.ts';
@@ -29,7 +29,7 @@ for (const { engine, skip } of engines()) {
         return Buffer.concat([readFileSync(path), Buffer.alloc((512 - (size % 512)) % 512)]);
       }),
     );
-    const disk = new RootfsDisk(paths);
+    const disk = new JoinedFilesDisk(paths);
     assert.equal(disk.sizeBytes, whole.length);
     const { driver } = await attachDisk(t, disk, engine);
     for (let sector = 0; sector < whole.length / 512; sector++) {
@@ -47,7 +47,10 @@ for (const { engine, skip } of engines()) {
 test('a file that is missing leaves none open', (t) => {
   const folder = temporaryFolder(t);
   writeFileSync(join(folder, 'one'), 'x');
-  assert.throws(() => new RootfsDisk([join(folder, 'one'), join(folder, 'two')]), {
-    code: 'ENOENT',
+  const openFiles = () => readdirSync('/proc/self/fd').length;
+  const before = openFiles();
+  assert.throws(() => new JoinedFilesDisk([join(folder, 'one'), join(folder, 'two')]), {
+    code: 'file-unreadable',
   });
+  assert.equal(openFiles(), before);
 });
