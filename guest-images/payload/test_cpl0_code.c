@@ -188,7 +188,7 @@ static const struct test tests[] = {
     {"cpl0-code-cross", test_crosses},
     {"cpl0-code-nowhere", test_runs_off},
     {"cpl0-code-self", test_itself},
-    {"smp-code-neighbour", test_neighbour},
+    {"race-code", test_neighbour},
 };
 
 const struct test_suite test_suite_cpl0_code = TEST_SUITE(tests);

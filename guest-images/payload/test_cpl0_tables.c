@@ -280,7 +280,7 @@ static enum verdict test_race(void)
 static const struct test tests[] = {
     {"cpl0-tables-loop", test_loops},         {"cpl0-tables-alias", test_aliases},
     {"cpl0-tables-nowhere", test_nowhere},    {"cpl0-tables-rights", test_rights},
-    {"cpl0-tables-user", test_user_writable}, {"smp-tables-race", test_race},
+    {"cpl0-tables-user", test_user_writable}, {"race-tables", test_race},
 };
 
 const struct test_suite test_suite_cpl0_tables = TEST_SUITE(tests);

@@ -30,7 +30,7 @@ const ON_ONE_CPU = [
   'cpl0-iret',
   'cpl0-interrupts',
 ];
-const ON_TWO_CPUS = ['smp-tables-race', 'smp-code-neighbour', 'opcodes-cpl0', 'opcodes-cpl3'];
+const ON_TWO_CPUS = ['race-tables', 'race-code', 'opcodes-cpl0', 'opcodes-cpl3'];
 
 test('page tables, code, descriptors, exceptions in exceptions: as the manual says', async () => {
   const { code, stdout, stderr } = await runPayload(`tests=${ON_ONE_CPU.join(',')}`);
