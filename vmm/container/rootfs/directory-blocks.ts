@@ -1,10 +1,8 @@
 import { DIRENT_BYTES, entryType, writeUInt64 } from './erofs-format.ts';
-import type { Directory, Inode } from './inode.ts';
+import type { OrderedDirectory } from './inode-order.ts';
 
-/** A directory's names in the order of their bytes, `.` and `..` among them. */
-export function sortedNames(directory: Directory): string[] {
-  return ['.', '..', ...directory.entries.keys()].sort();
-}
+/** Longer names are written by the runtime: a call out of JavaScript then takes less. */
+const SHORT_NAME = 48;
 
 /** How many of the names from `from` on a block holds, and what they take there. */
 export function blockOf(
@@ -23,7 +21,7 @@ export function blockOf(
 }
 
 /** A directory's size in bytes: all its blocks are full but the last, which ends with its last name. */
-export function directoryBytes(names: readonly string[], blockBytes: number): number {
+export function directoryBytes({ names }: OrderedDirectory, blockBytes: number): number {
   let size = 0;
   for (let from = 0; from < names.length; ) {
     const { end, bytes } = blockOf(names, from, blockBytes);
@@ -39,24 +37,33 @@ export function directoryBytes(names: readonly string[], blockBytes: number): nu
  */
 export function encodeDirectory(
   target: Buffer,
-  names: readonly string[],
-  inodeOf: (name: string) => Inode,
+  { names, inodes }: OrderedDirectory,
   blockBytes: number,
 ): void {
+  const view = new DataView(target.buffer, target.byteOffset, target.byteLength);
   let start = 0;
   for (let from = 0; from < names.length; start += blockBytes) {
     const { end } = blockOf(names, from, blockBytes);
     let nameOffset = (end - from) * DIRENT_BYTES;
     for (let index = from; index < end; index++) {
       const name = names[index] ?? '';
-      const inode = inodeOf(name);
+      const inode = inodes[index];
+      if (inode === undefined) throw new RangeError('a name stands for nothing');
       const at = start + (index - from) * DIRENT_BYTES;
-      writeUInt64(target, inode.nid, at);
-      target.writeUInt16LE(nameOffset, at + 8);
-      target.writeUInt8(entryType(inode), at + 10);
-      target.write(name, start + nameOffset, 'latin1');
+      writeUInt64(view, inode.nid, at);
+      view.setUint16(at + 8, nameOffset, true);
+      view.setUint8(at + 10, entryType(inode));
+      writeName(target, name, start + nameOffset);
       nameOffset += name.length;
     }
     from = end;
   }
+}
+
+function writeName(target: Buffer, name: string, at: number): void {
+  if (name.length > SHORT_NAME) {
+    target.write(name, at, 'latin1');
+    return;
+  }
+  for (let index = 0; index < name.length; index++) target[at + index] = name.charCodeAt(index);
 }

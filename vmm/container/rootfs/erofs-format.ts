@@ -10,8 +10,9 @@ export const SUPERBLOCK_BYTES = 128;
 const MAGIC = 0xe0f5e1e2;
 const FEATURE_INCOMPAT_CHUNKED_FILE = 0x4;
 
-/** Inodes are numbered by their place: the unit, in bytes. */
-export const NID_UNIT_BYTES = 32;
+/** Inodes are numbered by their place, in units of this many bytes. */
+export const NID_UNIT_BITS = 5;
+export const NID_UNIT_BYTES = 2 ** NID_UNIT_BITS;
 /** An extended inode: it has 32-bit owners, a time and a 64-bit size. */
 export const INODE_BYTES = 64;
 /** An inode and the file names behind it never share these bytes with another's. */
@@ -74,26 +75,26 @@ export interface InodeData {
   readonly number: number;
 }
 
-/** Writes an inode to `bytes` at `at`: INODE_BYTES that are zero. */
-export function encodeInode(bytes: Buffer, at: number, inode: Inode, data: InodeData): void {
-  bytes.writeUInt16LE((LAYOUT_NUMBERS[data.layout] << 1) | 1, at);
+/** Writes an inode at `at`, where INODE_BYTES are zero. */
+export function encodeInode(view: DataView, at: number, inode: Inode, data: InodeData): void {
   const words = data.xattrBytes === 0 ? 0 : (data.xattrBytes - XATTR_HEADER_BYTES) / 4 + 1;
-  bytes.writeUInt16LE(words, at + 2);
-  bytes.writeUInt16LE(KINDS[inode.kind].mode | inode.mode, at + 4);
-  writeUInt64(bytes, data.size, at + 8);
-  bytes.writeUInt32LE(data.union, at + 16);
-  bytes.writeUInt32LE(data.number, at + 20);
-  bytes.writeUInt32LE(inode.uid, at + 24);
-  bytes.writeUInt32LE(inode.gid, at + 28);
-  writeUInt64(bytes, inode.mtimeSeconds, at + 32);
-  bytes.writeUInt32LE(inode.mtimeNanoseconds, at + 40);
-  bytes.writeUInt32LE(inode.links, at + 44);
+  view.setUint16(at, (LAYOUT_NUMBERS[data.layout] << 1) | 1, true);
+  view.setUint16(at + 2, words, true);
+  view.setUint16(at + 4, KINDS[inode.kind].mode | inode.mode, true);
+  writeUInt64(view, data.size, at + 8);
+  view.setUint32(at + 16, data.union, true);
+  view.setUint32(at + 20, data.number, true);
+  view.setUint32(at + 24, inode.uid, true);
+  view.setUint32(at + 28, inode.gid, true);
+  writeUInt64(view, inode.mtimeSeconds, at + 32);
+  view.setUint32(at + 40, inode.mtimeNanoseconds, true);
+  view.setUint32(at + 44, inode.links, true);
 }
 
 /** A safe integer, in two's complement when it is negative. */
-export function writeUInt64(bytes: Buffer, value: number, at: number): void {
-  bytes.writeUInt32LE(value >>> 0, at);
-  bytes.writeInt32LE(Math.floor(value / 2 ** 32), at + 4);
+export function writeUInt64(view: DataView, value: number, at: number): void {
+  view.setUint32(at, value >>> 0, true);
+  view.setInt32(at + 4, Math.floor(value / 2 ** 32), true);
 }
 
 /** Linux's `new_encode_dev`. */

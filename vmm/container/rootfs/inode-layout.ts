@@ -1,35 +1,50 @@
 import { TsvmError } from '../../errors.ts';
+import { formatSize } from '../../util/size.ts';
 import type { SparseMap } from '../tar/sparse.ts';
-import { directoryBytes, sortedNames } from './directory-blocks.ts';
+import { directoryBytes } from './directory-blocks.ts';
 import {
   CHUNK_INDEX_BYTES,
   type DataLayout,
   encodeXattrs,
   INODE_ALIGNMENT,
   INODE_BYTES,
+  NID_UNIT_BITS,
   NULL_BLOCK,
   SUPERBLOCK_BYTES,
   SUPERBLOCK_OFFSET,
 } from './erofs-format.ts';
-import { type Inode, isDirectory } from './inode.ts';
+import type { Inode } from './inode.ts';
+import type { OrderedDirectory } from './inode-order.ts';
 
+/**
+ * Far beyond what real images have: 2 million files take 128 MiB. A small hostile layer of sparse files,
+ * each with a list of chunks, would fill the host's disk. Offsets are 32-bit integers, which V8 is fast
+ * with.
+ */
+const INODES_BYTES_MAX = 2 ** 30;
 /** Of sparse files: larger chunks keep the list of them short. */
 const CHUNKS_MAX = 2 ** 16;
 const CHUNK_BITS_MIN = 12;
 
-/** Where an inode and its data go. Offsets and sizes in bytes. */
-export interface InodePlace {
-  readonly offset: number;
+/** What an inode and its data take, wherever they go. */
+export interface InodeShape {
   readonly layout: DataLayout;
-  readonly size: number;
   readonly xattrs: Buffer | undefined;
-  /** What stands behind the inode and its attributes: the end of its data, or a list of chunks. */
+  /** What follows the inode and its attributes: the end of its data, or a list of chunks. */
   readonly tailBytes: number;
-  /** First block of the data that is in the metadata image itself, and how many there are. */
-  readonly dataBlock: number;
+  /** Of the data that is in the metadata image itself. */
   readonly dataBlocks: number;
   readonly chunks: ChunkPlan | undefined;
 }
+
+/** Most inodes: files whose data is in a layer. */
+const BARE: InodeShape = {
+  layout: 'plain',
+  xattrs: undefined,
+  tailBytes: 0,
+  dataBlocks: 0,
+  chunks: undefined,
+};
 
 /** A sparse file in chunks of one size; only those that have data have a place. */
 export interface ChunkPlan {
@@ -39,82 +54,96 @@ export interface ChunkPlan {
   readonly dataBlocks: number;
 }
 
-/**
- * Gives inodes their places, one after the other: the same ones every time that it is done in the
- * same order. The first time tells how long it all gets, the second writes.
- */
-export class InodeLayout {
+export class InodeShapes {
   readonly #blockBits: number;
   readonly #blockBytes: number;
   readonly #copiesData: boolean;
-  #offset = SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES;
-  #block: number;
+  readonly #directories: ReadonlyMap<Inode, OrderedDirectory>;
 
-  /**
-   * @param copiesData files' data goes into the image as well
-   * @param firstDataBlock behind the inodes; 0 while that is not known
-   */
-  constructor(blockBits: number, copiesData: boolean, firstDataBlock: number) {
+  /** @param copiesData files' data goes into the image as well */
+  constructor(
+    blockBits: number,
+    copiesData: boolean,
+    directories: ReadonlyMap<Inode, OrderedDirectory>,
+  ) {
     this.#blockBits = blockBits;
     this.#blockBytes = 2 ** blockBits;
     this.#copiesData = copiesData;
-    this.#block = firstDataBlock;
+    this.#directories = directories;
+  }
+
+  /** Bytes of an inode's data. */
+  size(inode: Inode): number {
+    if (inode.kind === 'file') return inode.sizeBytes;
+    if (inode.kind === 'symlink') return inode.target.length;
+    const directory = this.#directories.get(inode);
+    return directory === undefined ? 0 : directoryBytes(directory, this.#blockBytes);
+  }
+
+  /** @throws TsvmError `invalid-image` when it has more than fits */
+  of(inode: Inode): InodeShape {
+    const { kind, sparse } = inode;
+    const xattrs = inode.xattrs && encodeXattrs(inode.xattrs);
+    if (sparse !== undefined) {
+      const chunks = planChunks(sparse, this.#blockBits);
+      const tailBytes = chunks.blocks.length * CHUNK_INDEX_BYTES;
+      return { layout: 'chunks', xattrs, tailBytes, dataBlocks: chunks.dataBlocks, chunks };
+    }
+    if (kind === 'directory' || kind === 'symlink') {
+      return { ...this.#ownData(this.size(inode), xattrs?.length ?? 0), xattrs, chunks: undefined };
+    }
+    const copies = this.#copiesData && kind === 'file';
+    if (!copies) return xattrs === undefined ? BARE : { ...BARE, xattrs };
+    return { ...BARE, xattrs, dataBlocks: Math.ceil(inode.sizeBytes / this.#blockBytes) };
+  }
+
+  /** Of data that is nowhere but in the image: its end follows the inode where it fits. */
+  #ownData(
+    size: number,
+    xattrBytes: number,
+  ): Pick<InodeShape, 'layout' | 'tailBytes' | 'dataBlocks'> {
+    const rest = size % this.#blockBytes;
+    // The end of the data has to be in the block that its inode is in.
+    if (rest > 0 && INODE_BYTES + xattrBytes + rest <= this.#blockBytes) {
+      const dataBlocks = Math.floor(size / this.#blockBytes);
+      return { layout: 'inline', tailBytes: rest, dataBlocks };
+    }
+    return { layout: 'plain', tailBytes: 0, dataBlocks: Math.ceil(size / this.#blockBytes) };
+  }
+}
+
+/** Gives inodes their places, one after the other. */
+export class InodePlaces {
+  readonly #blockBytes: number;
+  #offset = SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES;
+
+  constructor(blockBits: number) {
+    this.#blockBytes = 2 ** blockBits;
   }
 
   /** Blocks up to the end of the last inode. */
-  get inodeBlocks(): number {
+  get blocks(): number {
     return Math.ceil(this.#offset / this.#blockBytes);
   }
 
-  /** The block behind the last data. */
-  get endBlock(): number {
-    return this.#block;
-  }
-
-  place(inode: Inode): InodePlace {
-    const xattrs = inode.xattrs && encodeXattrs(inode.xattrs);
-    const chunks = inode.sparse && planChunks(inode.sparse, this.#blockBits);
-    const size = this.#size(inode);
-    const headBytes = INODE_BYTES + (xattrs?.length ?? 0);
-    let layout: DataLayout = 'plain';
-    let tailBytes = 0;
-    let dataBlocks = 0;
-    if (chunks !== undefined) {
-      layout = 'chunks';
-      tailBytes = chunks.blocks.length * CHUNK_INDEX_BYTES;
-      dataBlocks = chunks.dataBlocks;
-    } else if (inode.kind === 'directory' || inode.kind === 'symlink') {
-      const rest = size % this.#blockBytes;
-      // The end of the data has to be in the block that its inode is in.
-      const isInline = rest > 0 && headBytes + rest <= this.#blockBytes;
-      if (isInline) {
-        layout = 'inline';
-        tailBytes = rest;
-      }
-      dataBlocks = isInline
-        ? Math.floor(size / this.#blockBytes)
-        : Math.ceil(size / this.#blockBytes);
-    } else if (this.#copiesData && inode.kind === 'file') {
-      dataBlocks = Math.ceil(size / this.#blockBytes);
+  /**
+   * @returns the number of the next inode
+   * @throws TsvmError `invalid-image` when the inodes do not fit
+   */
+  next({ layout, tailBytes, xattrs }: InodeShape): number {
+    const bytes = INODE_BYTES + (xattrs?.length ?? 0) + tailBytes;
+    let offset = (this.#offset + INODE_ALIGNMENT - 1) & -INODE_ALIGNMENT;
+    const room = this.#blockBytes - (offset & (this.#blockBytes - 1));
+    if (layout === 'inline' && bytes > room) offset += room;
+    if (offset + bytes > INODES_BYTES_MAX) {
+      const limit = formatSize(INODES_BYTES_MAX);
+      throw new TsvmError(
+        'invalid-image',
+        `the image's files, without their data, take more than ${limit}: this is not supported`,
+      );
     }
-    const offset = this.#placeInode(headBytes, tailBytes, layout);
-    const dataBlock = this.#block;
-    this.#block += dataBlocks;
-    return { offset, layout, size, xattrs, tailBytes, dataBlock, dataBlocks, chunks };
-  }
-
-  #size(inode: Inode): number {
-    if (inode.kind === 'file') return inode.sizeBytes;
-    if (inode.kind === 'symlink') return inode.target.length;
-    return isDirectory(inode) ? directoryBytes(sortedNames(inode), this.#blockBytes) : 0;
-  }
-
-  #placeInode(headBytes: number, tailBytes: number, layout: DataLayout): number {
-    let offset = Math.ceil(this.#offset / INODE_ALIGNMENT) * INODE_ALIGNMENT;
-    const room = this.#blockBytes - (offset % this.#blockBytes);
-    if (layout === 'inline' && headBytes + tailBytes > room) offset += room;
-    this.#offset = offset + headBytes + tailBytes;
-    return offset;
+    this.#offset = offset + bytes;
+    return offset >>> NID_UNIT_BITS;
   }
 }
 

@@ -7,9 +7,10 @@
  * symbolic link of the image goes where the link leads.
  */
 import { TsvmError } from '../../errors.ts';
+import { formatSize } from '../../util/size.ts';
 import type { TarMember } from '../tar/reader.ts';
 import { type Directory, type Inode, impliedDirectory, isDirectory } from './inode.ts';
-import { badMember, PATH_BYTES_MAX, splitLayerPath } from './layer-path.ts';
+import { badMember, NAME_BYTES_MAX, PATH_BYTES_MAX, splitLayerPath } from './layer-path.ts';
 
 const WHITEOUT_PREFIX = '.wh.';
 /** What AUFS had for itself; only the mark of an opaque directory has a meaning. */
@@ -21,13 +22,23 @@ const DEVICE_MAJOR_MAX = 0xfff;
 const DEVICE_MINOR_MAX = 0xfffff;
 /** What each member takes in memory is bounded by this. */
 const MEMBERS_MAX = 2 ** 21;
+/** And what their names, links' targets, attributes and sparse maps take, by this. */
+const TEXT_BYTES_MAX = 2 ** 28;
+const SPARSE_PART_BYTES = 64;
 
 export class MergedTree {
   readonly root: Directory = impliedDirectory();
   #touched: Directory[] = [];
   #members = 0;
+  #textBytes = 0;
   /** Nothing is below the layer that is being applied: whiteouts hide nothing in it. */
   #isLowest = true;
+  /**
+   * Where the last member went: the path up to its last slash, and the directory. Archives have the
+   * files of a folder together, so the next one mostly goes there too. Empty when it may be another now.
+   */
+  #lastFolder = '';
+  #lastParent: Directory = this.root;
 
   /**
    * Applies a layer.
@@ -37,10 +48,19 @@ export class MergedTree {
    */
   apply(members: Iterable<TarMember>, layer: number): number {
     this.#isLowest = layer === 0;
+    this.#lastFolder = '';
     let bytes = 0;
     for (const member of members) {
       if (++this.#members > MEMBERS_MAX) {
         throw new TsvmError('invalid-image', `the image has more than ${MEMBERS_MAX} files`);
+      }
+      this.#textBytes += textBytes(member);
+      if (this.#textBytes > TEXT_BYTES_MAX) {
+        throw new TsvmError(
+          'invalid-image',
+          "the names and attributes of the image's files take more than " +
+            `${formatSize(TEXT_BYTES_MAX)}: this is not supported`,
+        );
       }
       if (member.kind === 'file') bytes += member.sizeBytes;
       this.#applyMember(member, layer);
@@ -51,6 +71,11 @@ export class MergedTree {
   }
 
   #applyMember(member: TarMember, layer: number): void {
+    const known = this.#nameInLastFolder(member.name);
+    if (known !== '') {
+      this.#put(this.#lastParent, known, member, layer);
+      return;
+    }
     const parts = splitLayerPath(member.name);
     const name = parts.pop();
     if (name === undefined) {
@@ -59,14 +84,34 @@ export class MergedTree {
       return;
     }
     if (name.startsWith(WHITEOUT_PREFIX)) {
+      this.#lastFolder = '';
       this.#applyWhiteout(member, parts, name);
       return;
     }
     const parent = this.#enter(parts, member.name, true);
+    const end = member.name.lastIndexOf('/') + 1;
+    // "a/b/" is in "a", and "a/b/." too: only a plain name follows its folder.
+    this.#lastFolder = member.name.slice(end) === name ? member.name.slice(0, end) : '';
+    this.#lastParent = parent;
+    this.#put(parent, name, member, layer);
+  }
+
+  /** The name in the folder that the last member went to; empty unless it is a plain name there. */
+  #nameInLastFolder(path: string): string {
+    const at = path.lastIndexOf('/') + 1;
+    if (at === 0 || at !== this.#lastFolder.length || path.length > PATH_BYTES_MAX) return '';
+    if (!path.startsWith(this.#lastFolder)) return '';
+    const name = path.slice(at);
+    return name.startsWith('.') || name.length > NAME_BYTES_MAX ? '' : name;
+  }
+
+  #put(parent: Directory, name: string, member: TarMember, layer: number): void {
     const present = parent.entries.get(name);
     if (member.kind === 'directory' && present !== undefined && isDirectory(present)) {
       setAttributes(present, member);
     } else {
+      // Paths that lead through it lead elsewhere from now on.
+      if (present?.kind === 'directory' || present?.kind === 'symlink') this.#lastFolder = '';
       const isLink = member.kind === 'hard-link';
       const inode = isLink ? this.#linked(member) : newInode(member, layer);
       parent.entries.set(name, inode);
@@ -165,6 +210,13 @@ function clear(directory: Directory): void {
       else if (isDirectory(inode)) todo.push(inode);
     }
   }
+}
+
+function textBytes({ linkName, name, sparse, xattrs }: TarMember): number {
+  let bytes = name.length + linkName.length;
+  if (sparse !== undefined) bytes += SPARSE_PART_BYTES * sparse.parts.length;
+  if (xattrs !== undefined) for (const [key, value] of xattrs) bytes += key.length + value.length;
+  return bytes;
 }
 
 function setAttributes(inode: Inode, member: TarMember): void {

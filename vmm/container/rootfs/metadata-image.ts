@@ -11,8 +11,9 @@
 import { readSync } from 'node:fs';
 import { TsvmError } from '../../errors.ts';
 import { TAR_BLOCK_BYTES } from '../tar/header.ts';
-import { encodeDirectory, sortedNames } from './directory-blocks.ts';
+import { encodeDirectory } from './directory-blocks.ts';
 import {
+  CHUNK_INDEX_BYTES,
   encodeDevice,
   encodeInode,
   encodeSuperblock,
@@ -21,8 +22,8 @@ import {
   NULL_BLOCK,
   SUPERBLOCK_OFFSET,
 } from './erofs-format.ts';
-import { type Directory, type Inode, isDirectory } from './inode.ts';
-import { InodeLayout, type InodePlace } from './inode-layout.ts';
+import type { Directory, Inode } from './inode.ts';
+import { type ChunkPlan, InodePlaces, type InodeShape, InodeShapes } from './inode-layout.ts';
 import { InodeOrder } from './inode-order.ts';
 import { RegionWriter } from './region-writer.ts';
 
@@ -67,6 +68,7 @@ export function writeMetadataImage(
 
 class MetadataWriter {
   readonly #order: InodeOrder;
+  readonly #shapes: InodeShapes;
   readonly #layers: readonly LayerArchive[];
   readonly #copiesData: boolean;
   readonly #uuid: Uint8Array;
@@ -89,21 +91,23 @@ class MetadataWriter {
     this.#uuid = uuid;
     this.#blockBits = this.#copiesData ? COPIED_BLOCK_BITS : REFERRED_BLOCK_BITS;
     this.#blockBytes = 2 ** this.#blockBits;
+    this.#shapes = new InodeShapes(this.#blockBits, this.#copiesData, this.#order.directories);
     this.#inodeRegion = new RegionWriter(fd);
     this.#dataRegion = new RegionWriter(fd);
   }
 
   write(): MetadataImage {
     const { inodes } = this.#order;
-    const plan = new InodeLayout(this.#blockBits, this.#copiesData, 0);
+    const places = new InodePlaces(this.#blockBits);
     let hasChunks = false;
+    let dataBlocks = 0;
     for (const inode of inodes) {
-      const { offset, chunks } = plan.place(inode);
-      inode.nid = offset / NID_UNIT_BYTES;
-      hasChunks ||= chunks !== undefined;
+      const shape = this.#shapes.of(inode);
+      inode.nid = places.next(shape);
+      dataBlocks += shape.dataBlocks;
+      hasChunks ||= shape.chunks !== undefined;
     }
-    const firstDataBlock = plan.inodeBlocks;
-    const metadataBlocks = firstDataBlock + plan.endBlock;
+    const metadataBlocks = places.blocks + dataBlocks;
     const blocks = this.#placeLayers(metadataBlocks);
     const superblock = encodeSuperblock({
       blockBits: this.#blockBits,
@@ -114,9 +118,10 @@ class MetadataWriter {
       uuid: this.#uuid,
     });
     this.#inodeRegion.write(SUPERBLOCK_OFFSET, superblock);
-    const layout = new InodeLayout(this.#blockBits, this.#copiesData, firstDataBlock);
-    let number = 0;
-    for (const inode of inodes) this.#writeInode(inode, layout.place(inode), ++number);
+    let dataBlock = places.blocks;
+    inodes.forEach((inode, index) => {
+      dataBlock += this.#writeInode(inode, dataBlock, index + 1);
+    });
     this.#inodeRegion.flush();
     this.#dataRegion.flush();
     return { sizeBytes: metadataBlocks * this.#blockBytes, inodes: inodes.length };
@@ -134,31 +139,37 @@ class MetadataWriter {
     throw new TsvmError('invalid-image', 'the image is larger than 2 TiB, which is not supported');
   }
 
-  #writeInode(inode: Inode, place: InodePlace, number: number): void {
-    const xattrBytes = place.xattrs?.length ?? 0;
-    const { offset, layout, size, tailBytes } = place;
-    const head = this.#inodeRegion.space(offset, INODE_BYTES);
-    const union = this.#union(inode, place);
-    encodeInode(head, 0, inode, { layout, size, union, xattrBytes, number });
+  /**
+   * @param dataBlock the first for data of its own
+   * @returns how many it has taken of those
+   */
+  #writeInode(inode: Inode, dataBlock: number, number: number): number {
+    const shape = this.#shapes.of(inode);
+    const { chunks, dataBlocks, layout, tailBytes, xattrs } = shape;
+    const xattrBytes = xattrs?.length ?? 0;
+    const size = this.#shapes.size(inode);
+    const union = this.#union(inode, shape, dataBlock);
+    const offset = inode.nid * NID_UNIT_BYTES;
+    const at = this.#inodeRegion.reserve(offset, INODE_BYTES);
+    encodeInode(this.#inodeRegion.view, at, inode, { layout, size, union, xattrBytes, number });
     const behind = offset + INODE_BYTES;
-    if (place.xattrs !== undefined) this.#inodeRegion.write(behind, place.xattrs);
-    if (place.chunks !== undefined) {
-      this.#inodeRegion.write(behind + xattrBytes, chunkIndexes(place));
-      this.#copyChunks(inode, place);
-      return;
+    if (xattrs !== undefined) this.#inodeRegion.write(behind, xattrs);
+    if (chunks !== undefined) {
+      this.#inodeRegion.write(behind + xattrBytes, chunkIndexes(chunks, dataBlock));
+      this.#copyChunks(inode, chunks, dataBlock);
+    } else if (inode.kind === 'symlink' || inode.kind === 'directory') {
+      const data = this.#ownData(inode, size);
+      const tailStart = size - tailBytes;
+      if (tailBytes > 0) this.#inodeRegion.write(behind + xattrBytes, data.subarray(tailStart));
+      this.#dataRegion.write(dataBlock * this.#blockBytes, data.subarray(0, tailStart));
+    } else if (dataBlocks > 0) {
+      this.#copy(inode.layer, inode.dataOffset, dataBlock * this.#blockBytes, size);
     }
-    const data = this.#ownData(inode, size);
-    if (data === undefined) {
-      if (place.dataBlocks > 0) this.#copyFile(inode, place);
-      return;
-    }
-    const tailStart = size - tailBytes;
-    if (tailBytes > 0) this.#inodeRegion.write(behind + xattrBytes, data.subarray(tailStart));
-    this.#dataRegion.write(place.dataBlock * this.#blockBytes, data.subarray(0, tailStart));
+    return dataBlocks;
   }
 
   /** The field whose meaning depends on what the inode is. */
-  #union(inode: Inode, { chunks, dataBlock, dataBlocks }: InodePlace): number {
+  #union(inode: Inode, { chunks, dataBlocks }: InodeShape, dataBlock: number): number {
     if (chunks !== undefined) return chunks.chunkBits - this.#blockBits;
     if (inode.kind === 'character-device' || inode.kind === 'block-device') {
       return encodeDevice(inode);
@@ -169,58 +180,51 @@ class MetadataWriter {
   }
 
   /** What is no file's data. */
-  #ownData(inode: Inode, size: number): Buffer | undefined {
-    if (inode.kind === 'symlink') return Buffer.from(inode.target, 'latin1');
-    if (!isDirectory(inode)) return undefined;
-    const parent = this.#order.parents.get(inode) ?? inode;
-    const inodeOf = (name: string): Inode => {
-      if (name === '.') return inode;
-      return (name === '..' ? parent : inode.entries.get(name)) ?? inode;
-    };
+  #ownData(inode: Inode, size: number): Buffer {
+    const directory = this.#order.directories.get(inode);
+    if (directory === undefined) return Buffer.from(inode.target, 'latin1');
     const data = Buffer.alloc(size);
-    encodeDirectory(data, sortedNames(inode), inodeOf, this.#blockBytes);
+    encodeDirectory(data, directory, this.#blockBytes);
     return data;
   }
 
-  #copyChunks(inode: Inode, { chunks, dataBlock }: InodePlace): void {
-    if (chunks === undefined) return;
+  #copyChunks({ layer, sparse }: Inode, chunks: ChunkPlan, dataBlock: number): void {
     const chunkBytes = 2 ** chunks.chunkBits;
-    for (const part of inode.sparse?.parts ?? []) {
+    for (const part of sparse?.parts ?? []) {
       for (let done = 0; done < part.length; ) {
         const offset = part.offset + done;
         const chunk = Math.floor(offset / chunkBytes);
         const inChunk = offset % chunkBytes;
         const length = Math.min(part.length - done, chunkBytes - inChunk);
         const block = dataBlock + (chunks.blocks[chunk] ?? 0);
-        this.#copy(inode.layer, part.dataOffset + done, block * this.#blockBytes + inChunk, length);
+        this.#copy(layer, part.dataOffset + done, block * this.#blockBytes + inChunk, length);
         done += length;
       }
     }
   }
 
-  #copyFile(inode: Inode, { dataBlock, size }: InodePlace): void {
-    this.#copy(inode.layer, inode.dataOffset, dataBlock * this.#blockBytes, size);
-  }
-
   #copy(layer: number, from: number, to: number, length: number): void {
     const fd = this.#layers[layer]?.fd ?? -1;
     for (let done = 0; done < length; ) {
-      const part = this.#dataRegion.space(to + done, Math.min(COPY_BYTES, length - done));
-      for (let got = 0; got < part.length; ) {
-        const bytes = readSync(fd, part, got, part.length - got, from + done + got);
-        if (bytes === 0) throw new TsvmError('invalid-image', 'a layer has become shorter');
-        got += bytes;
+      const part = Math.min(COPY_BYTES, length - done);
+      const at = this.#dataRegion.reserve(to + done, part);
+      for (let got = 0; got < part; ) {
+        const { bytes } = this.#dataRegion;
+        const read = readSync(fd, bytes, at + got, part - got, from + done + got);
+        if (read === 0) throw new TsvmError('invalid-image', 'a layer has become shorter');
+        got += read;
       }
-      done += part.length;
+      done += part;
     }
   }
 }
 
 /** The list of a sparse file's chunks: the first block of each. */
-function chunkIndexes({ chunks, dataBlock, tailBytes }: InodePlace): Buffer {
-  const list = Buffer.alloc(tailBytes);
-  chunks?.blocks.forEach((block, index) => {
-    list.writeUInt32LE(block === NULL_BLOCK ? NULL_BLOCK : dataBlock + block, 4 * index);
+function chunkIndexes({ blocks }: ChunkPlan, dataBlock: number): Buffer {
+  const list = Buffer.alloc(blocks.length * CHUNK_INDEX_BYTES);
+  blocks.forEach((block, index) => {
+    const first = block === NULL_BLOCK ? NULL_BLOCK : dataBlock + block;
+    list.writeUInt32LE(first, CHUNK_INDEX_BYTES * index);
   });
   return list;
 }

@@ -4,8 +4,10 @@ const BUFFER_BYTES = 256 * 1024;
 
 /** Writes pieces of a file that mostly follow one another; what is between them stays a hole. */
 export class RegionWriter {
+  /** What {@link reserve} answers places in. */
+  readonly bytes = Buffer.from(new ArrayBuffer(BUFFER_BYTES));
+  readonly view = new DataView(this.bytes.buffer);
   readonly #fd: number;
-  readonly #buffer = Buffer.alloc(BUFFER_BYTES);
   #start = 0;
   #used = 0;
 
@@ -13,10 +15,15 @@ export class RegionWriter {
     this.#fd = fd;
   }
 
-  /** Zeroed space for `length` bytes at `position`, behind all before it. To be filled at once. */
-  space(position: number, length: number): Buffer {
+  /**
+   * Makes room for `length` bytes at `position` of the file, after all before it.
+   * @param length up to 256 KiB
+   * @returns where in {@link bytes} it is: zeroes, to be filled before the next call
+   */
+  reserve(position: number, length: number): number {
     const gap = position - this.#start - this.#used;
     if (gap < 0) throw new RangeError('a region is written from its front to its back');
+    if (length > BUFFER_BYTES) throw new RangeError('a piece is larger than the buffer');
     const fits = this.#used > 0 && this.#used + gap + length <= BUFFER_BYTES;
     if (!fits) {
       this.flush();
@@ -25,25 +32,24 @@ export class RegionWriter {
       this.#used += gap;
     }
     const at = this.#used;
-    if (length > BUFFER_BYTES) throw new RangeError('a piece is larger than the buffer');
     this.#used += length;
-    return this.#buffer.subarray(at, at + length);
+    return at;
   }
 
   /** Writes a piece of any length. */
   write(position: number, bytes: Uint8Array): void {
     for (let done = 0; done < bytes.length; ) {
       const part = bytes.subarray(done, done + BUFFER_BYTES);
-      this.space(position + done, part.length).set(part);
+      this.bytes.set(part, this.reserve(position + done, part.length));
       done += part.length;
     }
   }
 
   flush(): void {
     for (let done = 0; done < this.#used; ) {
-      done += writeSync(this.#fd, this.#buffer, done, this.#used - done, this.#start + done);
+      done += writeSync(this.#fd, this.bytes, done, this.#used - done, this.#start + done);
     }
-    this.#buffer.fill(0, 0, this.#used);
+    this.bytes.fill(0, 0, this.#used);
     this.#start += this.#used;
     this.#used = 0;
   }

@@ -1,31 +1,48 @@
 import { fstatSync, readSync } from 'node:fs';
 
-/** Enough for a header and a small file's content at a time, and not much more. */
+/** Enough for a header and a small file's content at a time; it stays in a processor's cache. */
 const WINDOW_BYTES = 128 * 1024;
+/** Where the window begins is a multiple of this, so that numbers in a tar header are aligned. */
+const ALIGNMENT = 512;
 
 /** A file that is read from the front to the back, with gaps. */
 export class ByteWindow {
   readonly sizeBytes: number;
+  /** What {@link locate} answers places in. */
+  readonly bytes: Buffer;
+  /** The same memory, four bytes each, little-endian. */
+  readonly words: Int32Array;
   readonly #fd: number;
-  readonly #buffer: Buffer;
   #start = 0;
   #end = 0;
 
   /** @param fd stays its opener's */
-  constructor(fd: number, windowBytes = WINDOW_BYTES) {
+  constructor(fd: number) {
     this.#fd = fd;
     this.sizeBytes = fstatSync(fd).size;
-    this.#buffer = Buffer.allocUnsafe(windowBytes);
+    const memory = new ArrayBuffer(WINDOW_BYTES + ALIGNMENT);
+    this.bytes = Buffer.from(memory);
+    this.words = new Int32Array(memory);
+  }
+
+  /**
+   * Where in {@link bytes} those from `offset` are, until the next call; -1 when the file ends before.
+   * @param length up to 128 KiB
+   */
+  locate(offset: number, length: number): number {
+    if (offset >= this.#start && offset + length <= this.#end) return offset - this.#start;
+    this.#fill(offset);
+    return offset + length <= this.#end ? offset - this.#start : -1;
   }
 
   /**
    * The bytes from `offset`: fewer than `length` where the file ends. Good until the next call.
-   * @param length up to the window's size
+   * @param length up to 128 KiB
    */
   view(offset: number, length: number): Buffer {
-    if (offset < this.#start || offset + length > this.#end) this.#fill(offset);
-    const from = Math.min(offset, this.#end) - this.#start;
-    return this.#buffer.subarray(from, Math.min(from + length, this.#end - this.#start));
+    const available = Math.max(0, Math.min(length, this.sizeBytes - offset));
+    const at = this.locate(offset, available);
+    return this.bytes.subarray(Math.max(at, 0), at < 0 ? 0 : at + available);
   }
 
   /** A copy of the bytes from `offset`, however many. */
@@ -40,13 +57,14 @@ export class ByteWindow {
   }
 
   #fill(offset: number): void {
-    this.#start = offset;
-    this.#end = offset;
-    while (this.#end - offset < this.#buffer.length) {
-      const done = this.#end - offset;
-      const got = readSync(this.#fd, this.#buffer, done, this.#buffer.length - done, this.#end);
+    this.#start = offset - (offset % ALIGNMENT);
+    this.#end = this.#start;
+    for (let room = this.bytes.length; room > 0; ) {
+      const done = this.bytes.length - room;
+      const got = readSync(this.#fd, this.bytes, done, room, this.#end);
       if (got === 0) return;
       this.#end += got;
+      room -= got;
     }
   }
 }

@@ -6,21 +6,21 @@ import { TsvmError } from '../../errors.ts';
 
 export const TAR_BLOCK_BYTES = 512;
 
-/** What is in a header block, before extended headers change it. Names are bytes, as latin1. */
+/** What a header says of a member, before extended headers change it. Names are bytes, as latin1. */
 export interface TarHeader {
-  readonly type: string;
   readonly name: string;
   readonly linkName: string;
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
-  readonly sizeBytes: number;
   readonly mtimeSeconds: number;
   readonly deviceMajor: number;
   readonly deviceMinor: number;
 }
 
 const SPACE = 0x20;
+const DIGIT_0 = 0x30;
+const DIGIT_7 = 0x37;
 /** The magic: `ustar`, and a NUL of POSIX's or a space of GNU tar's. */
 const USTA = 0x61747375;
 const LETTER_R = 0x72;
@@ -32,27 +32,25 @@ export function malformed(what: string): TsvmError {
 }
 
 /** Bytes up to the first NUL. Most fields are empty or short: a call out of JavaScript takes longer. */
-function text(block: Buffer, start: number, length: number): string {
+function text(bytes: Buffer, start: number, length: number): string {
   let end = start;
-  while (end < start + length && block[end] !== 0) end++;
-  return end === start ? '' : block.toString('latin1', start, end);
+  while (end < start + length && bytes[end] !== 0) end++;
+  return end === start ? '' : bytes.toString('latin1', start, end);
 }
 
 /** Octal digits between spaces and NULs, or a big-endian number behind a set high bit. */
-function number(block: Buffer, start: number, length: number, what: string): number {
-  const first = block[start] ?? 0;
-  if (first >= 0x80) return binaryNumber(block, start, length, what);
-  let value = 0;
-  let index = start;
+function number(bytes: Buffer, start: number, length: number, what: string): number {
   const end = start + length;
-  while (index < end && block[index] === SPACE) index++;
-  for (; index < end; index++) {
-    const digit = (block[index] ?? 0) - 0x30;
-    if (digit < 0 || digit > 7) break;
-    value = value * 8 + digit;
+  let index = start;
+  let byte = bytes[index] ?? 0;
+  if (byte >= 0x80) return binaryNumber(bytes, start, length, what);
+  while (byte === SPACE && index < end) byte = bytes[++index] ?? 0;
+  let value = 0;
+  while (byte >= DIGIT_0 && byte <= DIGIT_7 && index < end) {
+    value = value * 8 + byte - DIGIT_0;
+    byte = bytes[++index] ?? 0;
   }
-  const stop = block[index] ?? 0;
-  if (index < end && stop !== 0 && stop !== SPACE) throw malformed(`${what} is no octal number`);
+  if (index < end && byte !== 0 && byte !== SPACE) throw malformed(`${what} is no octal number`);
   return value;
 }
 
@@ -66,61 +64,79 @@ function binaryNumber(block: Buffer, start: number, length: number, what: string
   return value;
 }
 
-export function isZeroBlock(block: Buffer): boolean {
-  for (let index = 0; index < block.length; index += 4) {
-    if (block.readInt32LE(index) !== 0) return false;
-  }
+/** Is the block from `at` on all zeroes? */
+export function isZeroBlock(words: Int32Array, at: number): boolean {
+  const end = (at + TAR_BLOCK_BYTES) / 4;
+  for (let index = at / 4; index < end; index++) if (words[index] !== 0) return false;
   return true;
 }
 
-/** Sums of the bytes of a header, four at a time, with spaces where the checksum is. */
-function checkSum(block: Buffer): void {
+/** Compares the sum of a header's bytes, with spaces where the checksum is, four bytes at a time. */
+function checkSum(bytes: Buffer, words: Int32Array, at: number): void {
   // Two sums of 16 bits each: 256 bytes do not overflow one.
   let sums = 0;
-  for (let index = 0; index < TAR_BLOCK_BYTES; index += 4) {
-    if (index === CHECKSUM_START) index = CHECKSUM_END;
-    const word = block.readInt32LE(index);
+  for (let index = at / 4; index < (at + CHECKSUM_START) / 4; index++) {
+    const word = words[index] ?? 0;
+    sums += (word & 0x00ff00ff) + ((word >>> 8) & 0x00ff00ff);
+  }
+  for (let index = (at + CHECKSUM_END) / 4; index < (at + TAR_BLOCK_BYTES) / 4; index++) {
+    const word = words[index] ?? 0;
     sums += (word & 0x00ff00ff) + ((word >>> 8) & 0x00ff00ff);
   }
   const sum = 8 * SPACE + (sums & 0xffff) + (sums >>> 16);
-  const stored = number(block, CHECKSUM_START, 8, 'a checksum');
-  if (stored !== sum && stored !== sum - 256 * negativeBytes(block)) {
+  const stored = number(bytes, at + CHECKSUM_START, 8, 'a checksum');
+  if (stored !== sum && stored !== sum - 256 * negativeBytes(bytes, at)) {
     throw malformed('the checksum of a header is wrong');
   }
 }
 
 /** Old archives have the sum of signed bytes. */
-function negativeBytes(block: Buffer): number {
+function negativeBytes(bytes: Buffer, at: number): number {
   let count = 0;
-  block.forEach((byte, index) => {
+  bytes.subarray(at, at + TAR_BLOCK_BYTES).forEach((byte, index) => {
     if (index < CHECKSUM_START || index >= CHECKSUM_END) count += byte >> 7;
   });
   return count;
 }
 
+/** What tells which kind of header it is, and where the next one is. */
+export interface HeaderKind {
+  /** The code of a letter. */
+  readonly type: number;
+  /** Of the data that follows. */
+  readonly sizeBytes: number;
+}
+
 /**
- * @param block 512 bytes
+ * Checks the header block from `at` on, a multiple of 4.
+ * @param words the memory of `bytes`
  * @throws TsvmError `invalid-image`
  */
-export function parseTarHeader(block: Buffer): TarHeader {
-  checkSum(block);
-  const isTar = block.readUInt32LE(257) === USTA && block[261] === LETTER_R;
-  const isPosix = isTar && block[262] === 0;
-  const name = text(block, 0, 100);
-  const prefix = isPosix ? text(block, 345, 155) : '';
-  const sizeBytes = number(block, 124, 12, 'a size');
+export function checkTarHeader(bytes: Buffer, words: Int32Array, at: number): HeaderKind {
+  checkSum(bytes, words, at);
+  const sizeBytes = number(bytes, at + 124, 12, 'a size');
   if (sizeBytes < 0) throw malformed('a size is negative');
-  const hasDevice = isPosix || (isTar && block[262] === SPACE);
+  return { type: bytes[at + 156] ?? 0, sizeBytes };
+}
+
+/**
+ * Parses what else is in a header that has been checked.
+ * @throws TsvmError `invalid-image`
+ */
+export function parseTarHeader(bytes: Buffer, at: number): TarHeader {
+  const isTar = bytes.readUInt32LE(at + 257) === USTA && bytes[at + 261] === LETTER_R;
+  const isPosix = isTar && bytes[at + 262] === 0;
+  const name = text(bytes, at, 100);
+  const prefix = isPosix ? text(bytes, at + 345, 155) : '';
+  const hasDevice = isPosix || (isTar && bytes[at + 262] === SPACE);
   return {
-    type: String.fromCharCode(block[156] ?? 0),
     name: prefix === '' ? name : `${prefix}/${name}`,
-    linkName: text(block, 157, 100),
-    mode: number(block, 100, 8, 'a mode'),
-    uid: number(block, 108, 8, 'a user ID'),
-    gid: number(block, 116, 8, 'a group ID'),
-    sizeBytes,
-    mtimeSeconds: number(block, 136, 12, 'a time'),
-    deviceMajor: hasDevice ? number(block, 329, 8, 'a device number') : 0,
-    deviceMinor: hasDevice ? number(block, 337, 8, 'a device number') : 0,
+    linkName: text(bytes, at + 157, 100),
+    mode: number(bytes, at + 100, 8, 'a mode'),
+    uid: number(bytes, at + 108, 8, 'a user ID'),
+    gid: number(bytes, at + 116, 8, 'a group ID'),
+    mtimeSeconds: number(bytes, at + 136, 12, 'a time'),
+    deviceMajor: hasDevice ? number(bytes, at + 329, 8, 'a device number') : 0,
+    deviceMinor: hasDevice ? number(bytes, at + 337, 8, 'a device number') : 0,
   };
 }

@@ -3,28 +3,67 @@ import { malformed } from './header.ts';
 
 const SPACE = 0x20;
 const NEWLINE = 0x0a;
+const POINT = 0x2e;
 const EQUALS = 0x3d;
 const DIGIT_0 = 0x30;
 const LETTER_A = 0x61;
 const LETTER_C = 0x63;
+/** The first letters of `mtime`; no other key has them. */
+const MTIM = 0x6d69746d;
+const MTIME_LENGTH = 5;
+const NANOSECOND_DIGITS = 9;
+const SECOND_DIGITS_MAX = 15;
+const XATTR_PREFIX = 'SCHILY.xattr.';
+const SPARSE_PREFIX = 'GNU.sparse.';
+
+/** What an extended header says of the next member. Names and values are bytes, as latin1. */
+export interface PaxValues {
+  path: string | undefined;
+  linkPath: string | undefined;
+  sizeBytes: number | undefined;
+  uid: number | undefined;
+  gid: number | undefined;
+  mtimeSeconds: number | undefined;
+  mtimeNanoseconds: number;
+  xattrs: Map<string, string> | undefined;
+  /** Records of a sparse file, in their order. */
+  sparse: [string, string][] | undefined;
+}
+
+export const NO_PAX_VALUES: Readonly<PaxValues> = emptyValues();
+
+function emptyValues(): PaxValues {
+  return {
+    path: undefined,
+    linkPath: undefined,
+    sizeBytes: undefined,
+    uid: undefined,
+    gid: undefined,
+    mtimeSeconds: undefined,
+    mtimeNanoseconds: 0,
+    xattrs: undefined,
+    sparse: undefined,
+  };
+}
 
 /**
- * `length key=value\n`, one behind the other. Keys and values are bytes, as latin1. Keys with an `a`
- * or a `c` in front, times and comments that no one keeps, are in every header of GNU tar's: they are
- * left out.
+ * Parses `length key=value\n` records, one after the other, from `start` to `limit`. Keys that begin
+ * with an `a` or a `c`, times and comments that no one keeps, are in every header of GNU tar's: they
+ * are skipped.
+ * @throws TsvmError `invalid-image`
  */
-export function parsePaxRecords(bytes: Buffer): [string, string][] {
-  const records: [string, string][] = [];
-  for (let start = 0; start < bytes.length; ) {
+export function parsePaxRecords(bytes: Buffer, start: number, limit: number): PaxValues {
+  const values = emptyValues();
+  for (let record = start; record < limit; ) {
     // Some writers fill the rest with NULs.
-    if (bytes[start] === 0) break;
+    if (bytes[record] === 0) break;
     let length = 0;
-    let at = start;
+    let at = record;
     for (let digit = digitAt(bytes, at); digit >= 0; digit = digitAt(bytes, ++at)) {
       length = length * 10 + digit;
     }
-    const end = start + length;
-    const isRecord = at > start && bytes[at] === SPACE && end > at + 1 && end <= bytes.length;
+    const end = record + length;
+    const isRecord = at > record && bytes[at] === SPACE && end > at + 1 && end <= limit;
     if (!isRecord || bytes[end - 1] !== NEWLINE) {
       throw malformed('the length of an extended header record is wrong');
     }
@@ -34,18 +73,71 @@ export function parsePaxRecords(bytes: Buffer): [string, string][] {
     if (equals === key || equals === end) {
       throw malformed('an extended header record has no key');
     }
-    if (bytes[key] !== LETTER_A && bytes[key] !== LETTER_C) {
-      const value = bytes.toString('latin1', equals + 1, end - 1);
-      records.push([bytes.toString('latin1', key, equals), value]);
+    const first = bytes[key] ?? 0;
+    if (first !== LETTER_A && first !== LETTER_C) {
+      const isMtime = equals - key === MTIME_LENGTH && bytes.readInt32LE(key) === MTIM;
+      if (!isMtime || !setPlainTime(values, bytes, equals + 1, end - 1)) {
+        const value = bytes.toString('latin1', equals + 1, end - 1);
+        setValue(values, bytes.toString('latin1', key, equals), value);
+      }
     }
-    start = end;
+    record = end;
   }
-  return records;
+  return values;
 }
 
 function digitAt(bytes: Buffer, at: number): number {
   const digit = (bytes[at] ?? 0) - DIGIT_0;
   return digit <= 9 ? digit : -1;
+}
+
+/** An empty value is as good as none. */
+function setValue(values: PaxValues, key: string, value: string): void {
+  if (value === '') return;
+  if (key.startsWith(XATTR_PREFIX)) {
+    values.xattrs ??= new Map();
+    values.xattrs.set(key.slice(XATTR_PREFIX.length), value);
+  } else if (key.startsWith(SPARSE_PREFIX)) {
+    values.sparse ??= [];
+    values.sparse.push([key, value]);
+  } else if (key === 'path') values.path = value;
+  else if (key === 'linkpath') values.linkPath = value;
+  else if (key === 'uid') values.uid = paxInteger(value, 'a user ID');
+  else if (key === 'gid') values.gid = paxInteger(value, 'a group ID');
+  else if (key === 'mtime') {
+    const { seconds, nanoseconds } = paxTime(value);
+    values.mtimeSeconds = seconds;
+    values.mtimeNanoseconds = nanoseconds;
+  } else if (key === 'size') {
+    values.sizeBytes = paxInteger(value, 'a size');
+    if (values.sizeBytes < 0) throw malformed('a size is negative');
+  }
+}
+
+/**
+ * Most headers have one value, a time: a string of it would be the only one made.
+ * @returns false for anything but a plain number
+ */
+function setPlainTime(values: PaxValues, bytes: Buffer, start: number, end: number): boolean {
+  let at = start;
+  let seconds = 0;
+  for (let digit = digitAt(bytes, at); digit >= 0 && at < end; digit = digitAt(bytes, ++at)) {
+    seconds = seconds * 10 + digit;
+  }
+  if (at === start || at - start > SECOND_DIGITS_MAX) return false;
+  let nanoseconds = 0;
+  if (at < end) {
+    if (bytes[at] !== POINT) return false;
+    const fraction = ++at;
+    for (let digit = digitAt(bytes, at); digit >= 0 && at < end; digit = digitAt(bytes, ++at)) {
+      if (at - fraction < NANOSECOND_DIGITS) nanoseconds = nanoseconds * 10 + digit;
+    }
+    if (at < end) return false;
+    for (let digits = at - fraction; digits < NANOSECOND_DIGITS; digits++) nanoseconds *= 10;
+  }
+  values.mtimeSeconds = seconds;
+  values.mtimeNanoseconds = nanoseconds;
+  return true;
 }
 
 /** @throws TsvmError `invalid-image` */
@@ -56,12 +148,12 @@ export function paxInteger(value: string, what: string): number {
 }
 
 /** A time with a fraction: whole seconds, rounded down, and nanoseconds. */
-export function paxTime(value: string): { readonly seconds: number; readonly nanoseconds: number } {
+function paxTime(value: string): { readonly seconds: number; readonly nanoseconds: number } {
   const match = /^(-?)(\d+)(?:\.(\d*))?$/.exec(value);
   if (match === null) throw malformed('a time in an extended header is no number');
   const [, sign, digits = '', fraction = ''] = match;
   const seconds = paxInteger(digits, 'a time');
-  const nanoseconds = Number(fraction.slice(0, 9).padEnd(9, '0'));
+  const nanoseconds = Number(fraction.slice(0, NANOSECOND_DIGITS).padEnd(NANOSECOND_DIGITS, '0'));
   if (sign !== '-') return { seconds, nanoseconds };
   if (nanoseconds === 0) return { seconds: -seconds || 0, nanoseconds };
   return { seconds: -seconds - 1, nanoseconds: 1e9 - nanoseconds };

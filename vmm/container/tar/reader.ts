@@ -6,13 +6,15 @@
  */
 import { ByteWindow } from './byte-window.ts';
 import {
+  checkTarHeader,
+  type HeaderKind,
   isZeroBlock,
   malformed,
   parseTarHeader,
   TAR_BLOCK_BYTES,
   type TarHeader,
 } from './header.ts';
-import { parsePaxRecords, paxInteger, paxTime } from './pax.ts';
+import { NO_PAX_VALUES, type PaxValues, parsePaxRecords } from './pax.ts';
 import { oldSparseMap, paxSparseMap, type SparseMap } from './sparse.ts';
 
 export type TarKind =
@@ -45,30 +47,39 @@ export interface TarMember {
   readonly xattrs: ReadonlyMap<string, string> | undefined;
 }
 
-const KINDS: Readonly<Record<string, TarKind>> = {
-  '\0': 'file',
-  '0': 'file',
-  '1': 'hard-link',
-  '2': 'symlink',
-  '3': 'character-device',
-  '4': 'block-device',
-  '5': 'directory',
-  '6': 'fifo',
-  '7': 'file',
-  S: 'file',
-};
+const code = (letter: string) => letter.charCodeAt(0);
+const TYPE_PAX = code('x');
+const TYPE_PAX_GLOBAL = code('g');
+const TYPE_LONG_NAME = code('L');
+const TYPE_LONG_LINK = code('K');
+const TYPE_SPARSE = code('S');
+const TYPE_CONTIGUOUS = code('7');
+
+/** By the code of the type's letter. `skipped`: the label of a volume, and the like. */
+const KINDS: readonly (TarKind | 'skipped' | undefined)[] = (() => {
+  const kinds: (TarKind | 'skipped' | undefined)[] = new Array(256).fill(undefined);
+  kinds[0] = 'file';
+  for (const letter of '07S') kinds[code(letter)] = 'file';
+  kinds[code('1')] = 'hard-link';
+  kinds[code('2')] = 'symlink';
+  kinds[code('3')] = 'character-device';
+  kinds[code('4')] = 'block-device';
+  kinds[code('5')] = 'directory';
+  kinds[code('6')] = 'fifo';
+  for (const letter of 'VMD') kinds[code(letter)] = 'skipped';
+  return kinds;
+})();
 /** Longer headers than this are no one's: Go's reader has the same limit. */
 const EXTENDED_BYTES_MAX = 2 ** 20;
 /** Most are in the window already. */
 const VIEW_BYTES_MAX = 16_384;
 const ID_MAX = 2 ** 32 - 1;
-const XATTR_PREFIX = 'SCHILY.xattr.';
 
 /** What the headers before a member's own say about it. */
 interface Extensions {
   longName: string | undefined;
   longLink: string | undefined;
-  records: [string, string][];
+  pax: Readonly<PaxValues>;
 }
 
 /**
@@ -78,27 +89,36 @@ interface Extensions {
  */
 export function* readTar(fd: number): Generator<TarMember> {
   const window = new ByteWindow(fd);
-  let extensions: Extensions = { longName: undefined, longLink: undefined, records: [] };
+  const { bytes, words } = window;
+  const extensions: Extensions = { longName: undefined, longLink: undefined, pax: NO_PAX_VALUES };
   for (let offset = 0; offset < window.sizeBytes; ) {
-    const block = window.view(offset, TAR_BLOCK_BYTES);
-    if (block.length < TAR_BLOCK_BYTES) throw malformed('it is cut off in a header');
-    if (isZeroBlock(block)) return;
-    const header = parseTarHeader(block);
-    const dataOffset = offset + TAR_BLOCK_BYTES;
-    if (isExtension(header.type)) {
-      offset = nextHeader(window, dataOffset, header.sizeBytes);
-      readExtension(window, dataOffset, header, extensions);
+    const at = window.locate(offset, TAR_BLOCK_BYTES);
+    if (at < 0) throw malformed('it is cut off in a header');
+    if (isZeroBlock(words, at)) return;
+    const kind = checkTarHeader(bytes, words, at);
+    if (isExtension(kind.type)) {
+      const dataOffset = offset + TAR_BLOCK_BYTES;
+      offset = nextHeader(window, dataOffset, kind.sizeBytes);
+      readExtension(window, dataOffset, kind, extensions);
       continue;
     }
-    const { member, end } = readMember(window, offset, header, extensions);
+    const header = parseTarHeader(bytes, at);
+    const { member, end } = readMember(window, offset, kind, header, extensions);
     offset = end;
-    extensions = { longName: undefined, longLink: undefined, records: [] };
+    extensions.longName = undefined;
+    extensions.longLink = undefined;
+    extensions.pax = NO_PAX_VALUES;
     if (member !== undefined) yield member;
   }
 }
 
-function isExtension(type: string): boolean {
-  return 'xgLK'.includes(type);
+function isExtension(type: number): boolean {
+  return (
+    type === TYPE_PAX ||
+    type === TYPE_PAX_GLOBAL ||
+    type === TYPE_LONG_NAME ||
+    type === TYPE_LONG_LINK
+  );
 }
 
 /** @throws when the data is not all there */
@@ -111,111 +131,80 @@ function nextHeader(window: ByteWindow, dataOffset: number, sizeBytes: number): 
 function readExtension(
   window: ByteWindow,
   dataOffset: number,
-  { type, sizeBytes }: TarHeader,
+  { type, sizeBytes }: HeaderKind,
   extensions: Extensions,
 ): void {
   // "Global": comments, in practice. Docker does not apply them either.
-  if (type === 'g') return;
+  if (type === TYPE_PAX_GLOBAL) return;
   if (sizeBytes > EXTENDED_BYTES_MAX) throw malformed('an extended header is too long');
   const isShort = sizeBytes <= VIEW_BYTES_MAX;
-  const bytes = isShort ? window.view(dataOffset, sizeBytes) : window.copy(dataOffset, sizeBytes);
-  if (type === 'x') extensions.records = parsePaxRecords(bytes);
-  else if (type === 'L') extensions.longName = untilNul(bytes);
-  else extensions.longLink = untilNul(bytes);
+  const bytes = isShort ? window.bytes : window.copy(dataOffset, sizeBytes);
+  const start = isShort ? window.locate(dataOffset, sizeBytes) : 0;
+  const end = start + sizeBytes;
+  if (type === TYPE_PAX) extensions.pax = parsePaxRecords(bytes, start, end);
+  else if (type === TYPE_LONG_NAME) extensions.longName = untilNul(bytes, start, end);
+  else extensions.longLink = untilNul(bytes, start, end);
 }
 
-function untilNul(bytes: Buffer): string {
-  const end = bytes.indexOf(0);
-  return bytes.toString('latin1', 0, end < 0 ? bytes.length : end);
+function untilNul(bytes: Buffer, start: number, limit: number): string {
+  const end = bytes.indexOf(0, start);
+  return bytes.toString('latin1', start, end < 0 || end > limit ? limit : end);
 }
 
 function readMember(
   window: ByteWindow,
   offset: number,
+  { sizeBytes, type }: HeaderKind,
   header: TarHeader,
-  extensions: Extensions,
+  { longLink, longName, pax }: Extensions,
 ): { readonly member: TarMember | undefined; readonly end: number } {
-  const values = paxValues(extensions.records);
-  const name = values.path ?? extensions.longName ?? header.name;
-  const kind = kindOf(header.type, name);
+  const name = pax.path ?? longName ?? header.name;
+  const kind = kindOf(type, name);
   const dataOffset = offset + TAR_BLOCK_BYTES;
-  const isFile = kind === 'file' || kind === undefined;
+  const isFile = kind === 'file' || kind === 'skipped';
   // Only files have data, whatever the size of others says.
-  const storedBytes = isFile ? (values.sizeBytes ?? header.sizeBytes) : 0;
+  const storedBytes = isFile ? (pax.sizeBytes ?? sizeBytes) : 0;
   let end = nextHeader(window, dataOffset, storedBytes);
-  // The label of a volume, and the like.
-  if (kind === undefined) return { member: undefined, end };
+  if (kind === 'skipped') return { member: undefined, end };
   let sparse: SparseMap | undefined;
   let sparseName: string | undefined;
-  if (header.type === 'S') {
+  if (type === TYPE_SPARSE) {
     const block = Buffer.from(window.view(offset, TAR_BLOCK_BYTES));
     const old = oldSparseMap(block, { window, offset: dataOffset, length: storedBytes });
     sparse = old.map;
     end = nextHeader(window, dataOffset, old.extraBytes + storedBytes);
-  } else if (kind === 'file' && extensions.records.length > 0) {
+  } else if (kind === 'file' && pax.sparse !== undefined) {
     const data = { window, offset: dataOffset, length: storedBytes };
-    const pax = paxSparseMap(extensions.records, data);
-    sparse = pax?.map;
-    sparseName = pax?.name;
+    const found = paxSparseMap(pax.sparse, data);
+    sparse = found?.map;
+    sparseName = found?.name;
   }
   const member: TarMember = {
     kind,
     name: checkedName(sparseName ?? name),
-    linkName: checkedName(values.linkPath ?? extensions.longLink ?? header.linkName),
+    linkName: checkedName(pax.linkPath ?? longLink ?? header.linkName),
     mode: header.mode & 0o7777,
-    uid: checkedId(values.uid ?? header.uid),
-    gid: checkedId(values.gid ?? header.gid),
-    mtimeSeconds: values.mtime?.seconds ?? header.mtimeSeconds,
-    mtimeNanoseconds: values.mtime?.nanoseconds ?? 0,
+    uid: checkedId(pax.uid ?? header.uid),
+    gid: checkedId(pax.gid ?? header.gid),
+    mtimeSeconds: pax.mtimeSeconds ?? header.mtimeSeconds,
+    mtimeNanoseconds: pax.mtimeNanoseconds,
     sizeBytes: sparse?.sizeBytes ?? storedBytes,
     dataOffset,
     sparse,
     deviceMajor: header.deviceMajor,
     deviceMinor: header.deviceMinor,
-    xattrs: values.xattrs,
+    xattrs: pax.xattrs,
   };
   return { member, end };
 }
 
-function kindOf(type: string, name: string): TarKind | undefined {
-  if (type === 'V' || type === 'M' || type === 'D') return undefined;
-  const kind = Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
-  if (kind === undefined)
-    throw malformed(`a member is of an unknown type: ${JSON.stringify(type)}`);
-  // Before POSIX a directory was a file whose name ends in a slash.
-  return kind === 'file' && type !== '7' && name.endsWith('/') ? 'directory' : kind;
-}
-
-interface PaxValues {
-  path?: string;
-  linkPath?: string;
-  sizeBytes?: number;
-  uid?: number;
-  gid?: number;
-  mtime?: { readonly seconds: number; readonly nanoseconds: number };
-  xattrs?: Map<string, string>;
-}
-
-/** An empty value is as good as none. */
-function paxValues(records: readonly (readonly [string, string])[]): PaxValues {
-  const values: PaxValues = {};
-  for (const [key, value] of records) {
-    if (value === '') continue;
-    if (key.startsWith(XATTR_PREFIX)) {
-      values.xattrs ??= new Map();
-      values.xattrs.set(key.slice(XATTR_PREFIX.length), value);
-    }
-    if (key === 'path') values.path = value;
-    else if (key === 'linkpath') values.linkPath = value;
-    else if (key === 'uid') values.uid = paxInteger(value, 'a user ID');
-    else if (key === 'gid') values.gid = paxInteger(value, 'a group ID');
-    else if (key === 'mtime') values.mtime = paxTime(value);
-    else if (key === 'size') {
-      values.sizeBytes = paxInteger(value, 'a size');
-      if (values.sizeBytes < 0) throw malformed('a size is negative');
-    }
+function kindOf(type: number, name: string): TarKind | 'skipped' {
+  const kind = KINDS[type];
+  if (kind === undefined) {
+    throw malformed(`a member is of an unknown type: ${JSON.stringify(String.fromCharCode(type))}`);
   }
-  return values;
+  // Before POSIX a directory was a file whose name ends in a slash.
+  return kind === 'file' && type !== TYPE_CONTIGUOUS && name.endsWith('/') ? 'directory' : kind;
 }
 
 function checkedName(name: string): string {

@@ -100,7 +100,6 @@ export function paxSparseMap(
   records: readonly (readonly [string, string])[],
   data: MemberData,
 ): { readonly map: SparseMap; readonly name: string | undefined } | undefined {
-  if (!records.some(([key]) => key.startsWith('GNU.sparse.'))) return undefined;
   const last = new Map(records);
   const size = last.get('GNU.sparse.realsize') ?? last.get('GNU.sparse.size');
   if (size === undefined) return undefined;

@@ -1,8 +1,9 @@
 /** What a hostile layer could try: nothing leads out of the image, and what makes no sense is refused. */
 import assert from 'node:assert/strict';
-import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { writeRootfs } from '../../../../vmm/container/rootfs/build-rootfs.ts';
 import { type Inode, isDirectory } from '../../../../vmm/container/rootfs/inode.ts';
 import { MergedTree } from '../../../../vmm/container/rootfs/merged-tree.ts';
 import { readTar } from '../../../../vmm/container/tar/reader.ts';
@@ -139,6 +140,53 @@ test('of duplicate entries the last counts', (t) => {
   assert.deepEqual(paths(tree), ['/x', '/y']);
   assert.equal(tree.root.entries.get('x')?.sizeBytes, 6);
   assert.equal(tree.root.entries.get('y')?.kind, 'symlink');
+});
+
+test('names in a folder that has been replaced meanwhile go where it leads now', (t) => {
+  const folder = { name: 'a/', type: '5' };
+  const link = { name: 'a', type: '2', linkName: 'b' };
+  const other = { name: 'b/', type: '5' };
+  assert.deepEqual(
+    paths(merge(t, [folder, { name: 'a/1' }, { name: 'a/2' }, other, link, { name: 'a/3' }])),
+    ['/a', '/b', '/b/3'],
+  );
+  const links = [other, { name: 'c/', type: '5' }, link, { name: 'a/1' }];
+  assert.deepEqual(paths(merge(t, [...links, { ...link, linkName: 'c' }, { name: 'a/2' }])), [
+    ...['/a', '/b', '/b/1', '/c', '/c/2'],
+  ]);
+  const whiteout = [{ name: 'a/2' }, { name: '.wh.a' }, { name: 'a/3' }];
+  assert.deepEqual(paths(merge(t, [folder, { name: 'a/1' }], whiteout)), ['/a', '/a/2', '/a/3']);
+  refused(t, /leads through something/, [{ name: 'a/1' }, { name: 'a' }, { name: 'a/2' }]);
+  assert.deepEqual(paths(merge(t, [{ name: 'a/b/./c/', type: '5' }, { name: 'a/b/./c/d' }])), [
+    ...['/a', '/a/b', '/a/b/c', '/a/b/c/d'],
+  ]);
+});
+
+test('names, attributes and sparse maps without end are refused', (t) => {
+  const pax = { 'SCHILY.xattr.user.x': 'x'.repeat(2 ** 20 - 100) };
+  const member = makeTar([{ name: 'a', pax }], Buffer.alloc(0));
+  refused(t, /take more than 256 MiB/, Buffer.concat(new Array(257).fill(member)));
+});
+
+test('a small layer of sparse files does not make a large metadata image', (t) => {
+  const size = 2 ** 28;
+  const pax = { 'GNU.sparse.size': String(size), 'GNU.sparse.map': '0,1' };
+  const members = Array.from({ length: 4200 }, (_, index): MadeMember => {
+    return { name: `${index}`, data: 'x', pax };
+  });
+  const path = join(temporaryFolder(t), 'layer.tar');
+  writeFileSync(path, makeTar(members));
+  const image = `${path}.erofs`;
+  const fd = openSync(image, 'w');
+  try {
+    assert.throws(() => writeRootfs([path], fd, Buffer.alloc(16), 'referred'), {
+      code: 'invalid-image',
+      message: /take more than 1 GiB/,
+    });
+    assert.equal(statSync(image).size, 0);
+  } finally {
+    closeSync(fd);
+  }
 });
 
 test('a name that leads through a file is refused', (t) => {
