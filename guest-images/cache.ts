@@ -5,10 +5,10 @@ import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { cacheFolder } from '../vmm/util/cache-folder.ts';
+import { cacheFolder } from '../vmm/host/folders.ts';
 import type { Progress } from './progress.ts';
 
-/** The folder that holds every guest image built for this user, whichever clone asked for it. */
+/** The folder of every guest image built for this user, shared by all clones of the repository. */
 export function guestCacheFolder(): string {
   const folder = cacheFolder();
   if (folder === undefined) {

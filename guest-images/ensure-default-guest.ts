@@ -1,5 +1,6 @@
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { replaceFile } from '../vmm/host/atomic-file.ts';
 import { ensureEntry } from './cache.ts';
 import { type DefaultGuest, defaultGuestPointerPath } from './default-guest.ts';
 import { kernelEntry } from './kernel/build-kernel.ts';
@@ -21,9 +22,7 @@ export async function ensureDefaultGuest(progress: Progress): Promise<DefaultGue
   };
   const pointer = defaultGuestPointerPath();
   await mkdir(dirname(pointer), { recursive: true });
-  // Renamed into place, so that a boot at this moment reads the old or the new one, never half.
-  const next = `${pointer}.${process.pid}`;
-  await writeFile(next, `${JSON.stringify(guest, null, 2)}\n`);
-  await rename(next, pointer);
+  // A boot at this moment reads the old or the new one.
+  replaceFile(pointer, `${JSON.stringify(guest, null, 2)}\n`, { mode: 0o644 });
   return guest;
 }

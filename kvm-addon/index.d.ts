@@ -110,6 +110,20 @@ export function zeroFile(fd: number, offset: number, length: number, deallocate:
  */
 export function writeNow(fd: number, bytes: Uint8Array): number;
 
+/** socketpair(2): two connected stream sockets, open with O_CLOEXEC. */
+export function socketPair(): [number, number];
+/** sendmsg(2) with SCM_RIGHTS, without waiting: how many bytes were sent, 0 when there is no room. */
+export function sendDescriptors(fd: number, bytes: Uint8Array, fds: readonly number[]): number;
+/**
+ * recvmsg(2), without waiting: undefined when nothing is there; no bytes at the end of the stream.
+ * Throws EMSGSIZE for more than `fdsMax` descriptors, all of which are closed.
+ */
+export function receiveDescriptors(
+  fd: number,
+  bytesMax: number,
+  fdsMax: number,
+): { bytes: Uint8Array; fds: number[] } | undefined;
+
 /**
  * Puts a terminal in raw mode, output included, and answers what it was, for
  * {@link restoreTerminal}. In the background this stops the process until it is in the foreground.

@@ -100,10 +100,29 @@ install_packages() {
     fail "apt-get failed (see above). Once it is mended, try again or run: $command"
 }
 
-# Unpacks the kernel of the emulated hosts (test/hardware) into the user's cache.
+# The folder of things that can be made again; nothing where there is none.
+cache_folder() {
+  node_modules/node/bin/node --input-type=module -e \
+    'process.stdout.write((await import("./vmm/host/folders.ts")).cacheFolder() ?? "")'
+}
+
+# Root's cache was in its home folder once: a kernel takes minutes to build, so it is taken over.
+adopt_old_cache() {
+  old=${HOME:-/root}/.cache/tsvm
+  [ "$(id -u)" = 0 ] && [ -d "$old" ] && [ -O "$old" ] || return 0
+  folder=$(cache_folder)
+  for part in guests emulated-host; do
+    [ -d "$old/$part" ] && [ ! -e "$folder/$part" ] || continue
+    mkdir -p "$folder"
+    draft=$folder/$part.$$
+    cp -al "$old/$part" "$draft" 2>/dev/null || { rm -rf "$draft" && cp -a "$old/$part" "$draft"; }
+    mv -T "$draft" "$folder/$part" 2>/dev/null || rm -rf "$draft"
+  done
+}
+
+# Unpacks the kernel of the emulated hosts (test/hardware) into the cache.
 fetch_host_kernel() {
-  home=${HOME:-$(getent passwd "$(id -u)" | cut -d : -f 6)}
-  folder=${XDG_CACHE_HOME:-$home/.cache}/tsvm/emulated-host
+  folder=$(cache_folder)/emulated-host
   [ ! -d "$folder" ] || return 0
   package=$(packages | sed -n 's/^host \([^ ]*\).*/\1/p')
   say "fetching the emulated hosts' kernel ($package)"
@@ -204,6 +223,7 @@ flock --nonblock 9 || { say 'waiting for another set-up to end'; flock 9; }
 install_packages "$sets"
 install_node_modules
 build_addon
+adopt_old_cache
 bundle_cli
 build_guest
 case $sets in *test*) fetch_host_kernel ;; esac

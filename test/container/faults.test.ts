@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { rootfsKey } from '../../vmm/container/rootfs/rootfs-key.ts';
 import { ImageStore } from '../../vmm/container/store/image-store.ts';
-import { hostFiles } from '../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../vmm/host/host-files.ts';
 import { type ContainerCli, containerCli } from '../support/container-cli.ts';
 import { startHostileRegistry } from '../support/hostile-registry.ts';
 import { type MadeImage, makeImage, writeLayout } from '../support/image-maker.ts';

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
 import { type OpenDiskOptions, openDisk } from '../../vmm/backends/disk/machine/open-disk.ts';
 import { TsvmError } from '../../vmm/errors.ts';
-import { hostFiles } from '../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../vmm/host/host-files.ts';
 import type { DiskEngine } from '../../vmm/kvm/queue-workers.ts';
 import { attachDisk } from '../support/attached-disk.ts';
 import {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { openRawDisk } from '../../vmm/backends/disk/machine/raw.ts';
 import { TsvmError } from '../../vmm/errors.ts';
-import { hostFiles } from '../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../vmm/host/host-files.ts';
 import { temporaryFolder } from '../support/disk-fixtures.ts';
 
 const folder = temporaryFolder();

@@ -16,7 +16,7 @@ import { closeImage, openImage } from '../../vmm/backends/disk/image/open-image.
 import { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
 import { ImageDisk } from '../../vmm/backends/disk/machine/image-disk.ts';
 import { openDisk } from '../../vmm/backends/disk/machine/open-disk.ts';
-import { hostFiles } from '../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../vmm/host/host-files.ts';
 import { attachDisk } from '../support/attached-disk.ts';
 import { S_IOERR, S_OK, T_FLUSH } from '../support/block-driver.ts';
 import { engines, pattern, temporaryFolder } from '../support/disk-fixtures.ts';

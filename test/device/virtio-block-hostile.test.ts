@@ -11,7 +11,7 @@ import {
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { openRawDisk } from '../../vmm/backends/disk/machine/raw.ts';
-import { hostFiles } from '../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../vmm/host/host-files.ts';
 import {
   BlockDriver,
   range,

@@ -9,9 +9,9 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
+import { cacheFolder } from '../../vmm/host/folders.ts';
 import { packageRoot } from '../../vmm/util/package-root.ts';
 
 export interface HostImage {
@@ -57,8 +57,9 @@ const INIT = join(import.meta.dirname, 'inside/init.sh');
 
 /** Where scripts/setup.sh unpacks the package of the host's kernel. */
 function kernelPackage(): string {
-  const cache = process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
-  return join(cache, 'tsvm/emulated-host');
+  const cache = cacheFolder();
+  if (cache === undefined) throw new Error('there is no cache folder: set HOME');
+  return join(cache, 'emulated-host');
 }
 
 /** The only entry of a folder whose name matches. */

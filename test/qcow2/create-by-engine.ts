@@ -4,7 +4,7 @@ import { closeImage } from '../../vmm/backends/disk/image/open-image.ts';
 import { createQcow2 } from '../../vmm/backends/disk/image/qcow2/create/create.ts';
 import { preallocate } from '../../vmm/backends/disk/image/qcow2/create/preallocate.ts';
 import { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
-import { hostFiles } from '../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../vmm/host/host-files.ts';
 import type { ImageOptions } from './image-recipe.ts';
 import { openWithChain } from './verdict.ts';
 

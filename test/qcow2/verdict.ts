@@ -5,7 +5,7 @@ import type { DiskImage } from '../../vmm/backends/disk/image/image.ts';
 import { closeImage, openImage } from '../../vmm/backends/disk/image/open-image.ts';
 import { checkImage } from '../../vmm/backends/disk/image/qcow2/check/check.ts';
 import type { CheckResult } from '../../vmm/backends/disk/image/qcow2/check/check-report.ts';
-import { hostFiles } from '../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../vmm/host/host-files.ts';
 import { type QemuCheck, qemuCheck, qemuImgOutputIn, qemuMap } from '../support/qemu-img.ts';
 import type { DiskModel } from './disk-model.ts';
 import { expectSameMap } from './map-agreement.ts';

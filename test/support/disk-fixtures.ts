@@ -3,7 +3,7 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Disk, DiskBackend, ScriptRequest } from '../../vmm/backends/disk/machine/disk.ts';
 import type { Extent } from '../../vmm/backends/disk/machine/extent.ts';
-import { hasIoUring } from '../../vmm/kvm/host.ts';
+import { hasIoUring } from '../../vmm/host/io-uring.ts';
 import type { DiskEngine } from '../../vmm/kvm/queue-workers.ts';
 
 /** Each engine, and why it is skipped here, if it is. */

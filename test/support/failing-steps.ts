@@ -1,7 +1,7 @@
 /** Makes one call of a program fail: one of the host's, or of the addon's. */
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
-import { loadAddon } from '../../vmm/kvm/addon.ts';
+import { loadAddon } from '../../vmm/host/addon.ts';
 
 type Callable = (...values: never[]) => unknown;
 

@@ -13,7 +13,7 @@ import {
   MMIO_WINDOW_BYTES,
   MmioTransport,
 } from '../../vmm/devices/virtio/transport/mmio.ts';
-import { loadAddon } from '../../vmm/kvm/addon.ts';
+import { loadAddon } from '../../vmm/host/addon.ts';
 import { KvmMemory } from '../../vmm/kvm/memory.ts';
 import type { QueueHost } from '../../vmm/kvm/queue-workers.ts';
 import { KvmRegisterBank } from '../../vmm/kvm/register-bank.ts';

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { ImageStore } from '../../vmm/container/store/image-store.ts';
-import { hostFiles } from '../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../vmm/host/host-files.ts';
 import { temporaryFolder } from './tsvm-process.ts';
 
 /** An empty image store, for as long as the test takes. */

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { cacheFolder } from '../../vmm/util/cache-folder.ts';
+import { cacheFolder } from '../../vmm/host/folders.ts';
 
 export type Flavour = 'cloud' | 'generic' | 'rt';
 

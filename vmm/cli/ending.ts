@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { setEndDeadline } from '../kvm/host.ts';
+import { setEndDeadline } from '../host/end-deadline.ts';
 import { endingSignals } from './ending-signals.ts';
 import { exitCodeOfSignal } from './exit-codes.ts';
 

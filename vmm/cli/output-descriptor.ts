@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import { writeNow } from '../kvm/host.ts';
+import { writeNow } from '../host/write-now.ts';
 
 /** What an error of a system call is about. */
 export function errnoCode(error: unknown): string | undefined {

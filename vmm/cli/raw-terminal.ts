@@ -1,4 +1,4 @@
-import { isTerminalOurs, makeTerminalRaw, restoreTerminal } from '../kvm/host.ts';
+import { isTerminalOurs, makeTerminalRaw, restoreTerminal } from '../host/terminal.ts';
 import { TerminalGuard } from './terminal-guard.ts';
 
 /** How often a job in the background looks whether it is in the foreground: "fg" says nothing. */

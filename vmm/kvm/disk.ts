@@ -1,5 +1,4 @@
 import type { NativeDisk } from '../../kvm-addon/index.d.ts';
-import type { HostFiles } from '../backends/disk/file/host-file.ts';
 import type {
   Disk,
   DiskBackend,
@@ -7,12 +6,7 @@ import type {
   ScriptRequest,
 } from '../backends/disk/machine/disk.ts';
 import type { Extent } from '../backends/disk/machine/extent.ts';
-import { loadAddon } from './addon.ts';
-
-/** What the host does for open files. */
-export function hostFiles(): HostFiles {
-  return loadAddon();
-}
+import { loadAddon } from '../host/addon.ts';
 
 /** A disk that queue workers serve; see {@link Disk}. */
 export class KvmDisk implements Disk {

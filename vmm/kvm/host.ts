@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
 import type { NativeError } from '../../kvm-addon/index.d.ts';
 import { TsvmError } from '../errors.ts';
-import { loadAddon } from './addon.ts';
+import { loadAddon } from '../host/addon.ts';
 import { neededCapabilities } from './capabilities.ts';
 import { isNativeError } from './kvm-error.ts';
 
@@ -108,49 +108,4 @@ export function probeKvm(devicePath: string): KvmHost {
  */
 export function checkKvmExtension(devicePath: string, capability: number): number {
   return withDeviceErrors(devicePath, () => loadAddon().checkExtension(devicePath, capability));
-}
-
-/**
- * Writes as many bytes as a pipe or a socket takes without waiting for its reader, and answers how
- * many; 0 when there is no room.
- * @throws NativeError `EOPNOTSUPP` for a file of another kind, `EPIPE` when the reader has gone, …
- */
-export function writeNow(fd: number, bytes: Uint8Array): number {
-  return loadAddon().writeNow(fd, bytes);
-}
-
-/**
- * Puts a terminal in raw mode, its output too: Node's own raw mode goes on to write CR LF for LF.
- * @returns what it was, for {@link restoreTerminal}
- * @throws NativeError
- */
-export function makeTerminalRaw(fd: number): Uint8Array {
-  return loadAddon().makeTerminalRaw(fd);
-}
-
-/** False when the terminal is another process group's: this process is in the background. */
-export function isTerminalOurs(fd: number): boolean {
-  return loadAddon().isTerminalOurs(fd);
-}
-
-/**
- * Puts a terminal back, unless this process is in the background: then the terminal is another's.
- * @throws NativeError
- */
-export function restoreTerminal(fd: number, saved: Uint8Array): void {
-  loadAddon().restoreTerminal(fd, saved);
-}
-
-/**
- * From now on the process has ended, with 128 + N, `graceMs` after the first of these signals,
- * however busy the event loop is, or at once when one but SIGHUP comes again. Called once, after
- * handlers for the signals were set.
- */
-export function setEndDeadline(signals: readonly number[], graceMs: number): void {
-  loadAddon().setEndDeadline(signals, graceMs);
-}
-
-/** True when this process may use io_uring. */
-export function hasIoUring(): boolean {
-  return loadAddon().probeIoUring();
 }

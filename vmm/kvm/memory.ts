@@ -1,8 +1,8 @@
 import type { NativeMemory } from '../../kvm-addon/index.d.ts';
 import { TsvmError } from '../errors.ts';
+import { loadAddon } from '../host/addon.ts';
 import { GuestAddressError, GuestMemory, type MemoryRegion } from '../memory/guest-memory.ts';
 import { formatSize } from '../util/size.ts';
-import { loadAddon } from './addon.ts';
 import { isNativeError, withKvmErrors } from './kvm-error.ts';
 
 /**

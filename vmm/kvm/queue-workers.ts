@@ -1,7 +1,7 @@
 import type { NativeEventFd, NativeQueueHost } from '../../kvm-addon/index.d.ts';
 import type { BlockWorkerOptions } from '../devices/virtio/block/block-device.ts';
 import type { QueueWorker } from '../devices/virtio/queue-worker.ts';
-import { loadAddon } from './addon.ts';
+import { loadAddon } from '../host/addon.ts';
 import type { KvmDisk } from './disk.ts';
 import type { KvmMemory } from './memory.ts';
 import type { KvmRegisterBank } from './register-bank.ts';

@@ -1,6 +1,6 @@
 import type { NativeRegisterBank } from '../../kvm-addon/index.d.ts';
 import type { FastRegister, FastWrite, RegisterBank, WordUpdate } from '../bus/register-bank.ts';
-import { loadAddon } from './addon.ts';
+import { loadAddon } from '../host/addon.ts';
 
 /** struct tsvm_register of kvm-addon/include/tsvm/register_bank_abi.h. */
 const RECORD_BYTES = 20;

@@ -1,6 +1,6 @@
 import type { NativeCpuState, NativeEventFd, NativeVm } from '../../kvm-addon/index.d.ts';
 import type { InterruptLine } from '../bus/interrupt-line.ts';
-import { loadAddon } from './addon.ts';
+import { loadAddon } from '../host/addon.ts';
 import { ExitSlot } from './exit-slots.ts';
 import { type KernelMode, kvmUnavailable } from './host.ts';
 import { isNativeError, withKvmErrors } from './kvm-error.ts';

@@ -12,11 +12,8 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import {
-  closeSync,
   existsSync,
-  fdatasyncSync,
   mkdirSync,
-  openSync,
   readdirSync,
   renameSync,
   rmSync,
@@ -26,6 +23,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TsvmError } from '../errors.ts';
+import { AtomicFile } from '../host/atomic-file.ts';
 import type { BzImagePayload, CompressionFormat } from './bzimage.ts';
 import { decompress, OutputError } from './decompress.ts';
 import { type ElfImage, parseElf } from './elf.ts';
@@ -52,10 +50,6 @@ export interface CompressedPayload extends BzImagePayload {
 
 /** Entries kept; a new one beyond them displaces the oldest. One is some 20 to 60 MB. */
 export const KERNELS_MAX = 16;
-
-/** Files being written; older ones than this were left by a crash. */
-const TEMPORARY_PREFIX = '.unpacking-';
-const TEMPORARY_AGE_MAX_MS = 3_600_000;
 
 const HASH_CHUNK_SIZE = 2 ** 20;
 
@@ -144,26 +138,16 @@ async function unpack(
   directory: string,
   entry?: string,
 ): Promise<UnpackedKernel> {
-  const temporary = join(directory, `${TEMPORARY_PREFIX}${randomBytes(8).toString('hex')}`);
-  const outputFd = openSync(temporary, 'wx', 0o600);
+  using output = new AtomicFile(entry ?? join(directory, 'unpacked'), { durable: true });
+  await decompress({ ...payload, image: bzImage }, output.fd);
+  const image = new ImageFile(output.draftPath, `${bzImage.name} (unpacked)`);
   try {
-    await decompress({ ...payload, image: bzImage }, outputFd);
-    const image = new ImageFile(temporary, `${bzImage.name} (unpacked)`);
-    try {
-      const elf = parseElf(image);
-      if (entry !== undefined) {
-        // After a power cut the name must not stand for less than the bytes.
-        fdatasyncSync(outputFd);
-        renameSync(temporary, entry);
-      }
-      return { image, elf };
-    } catch (error) {
-      image.close();
-      throw error;
-    }
-  } finally {
-    closeSync(outputFd);
-    rmSync(temporary, { force: true });
+    const elf = parseElf(image);
+    if (entry !== undefined) output.commit();
+    return { image, elf };
+  } catch (error) {
+    image.close();
+    throw error;
   }
 }
 
@@ -195,20 +179,17 @@ function replaceLink(link: string, target: string): void {
   renameSync(temporary, link);
 }
 
-/** Keeps the newest entries; with the others go links to nothing and what a crash left behind. */
+/** Keeps the newest entries; removes the others, and links to entries that are gone. */
 function removeOldEntries(directory: string): void {
   const aged = readdirSync(directory, { withFileTypes: true })
-    .filter((file) => file.isFile())
+    .filter((file) => file.isFile() && file.name.endsWith('.elf'))
     .map(({ name }) => {
       const path = join(directory, name);
       const modifiedMs = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-      return { path, modifiedMs, temporary: name.startsWith(TEMPORARY_PREFIX) };
+      return { path, modifiedMs };
     })
     .sort((a, b) => b.modifiedMs - a.modifiedMs);
-  const abandonedBefore = Date.now() - TEMPORARY_AGE_MAX_MS;
-  const abandoned = aged.filter((file) => file.temporary && file.modifiedMs < abandonedBefore);
-  const surplus = aged.filter((file) => !file.temporary).slice(KERNELS_MAX);
-  for (const { path } of [...abandoned, ...surplus]) rmSync(path, { force: true });
+  for (const { path } of aged.slice(KERNELS_MAX)) rmSync(path, { force: true });
 
   const links = join(directory, 'by-file');
   for (const name of readdirSync(links)) {

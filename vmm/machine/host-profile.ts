@@ -1,7 +1,8 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { replaceFile } from '../host/atomic-file.ts';
+import { cacheFolder } from '../host/folders.ts';
 import { type KvmHost, probeKvm } from '../kvm/host.ts';
-import { cacheFolder } from '../util/cache-folder.ts';
 
 /**
  * Identifies this boot of the host: another boot may come with another KVM module. Undefined where
@@ -41,14 +42,6 @@ function readKnown(file: string): KnownHost | undefined {
   }
 }
 
-function removeQuietly(path: string): void {
-  try {
-    rmSync(path, { force: true });
-  } catch {
-    // It could not even be made.
-  }
-}
-
 /**
  * Which kind of KVM this host has. Probed once a boot of the host and remembered in the user's
  * cache; where the boot has no id or the cache cannot be written, each start probes again.
@@ -63,15 +56,12 @@ export function hostProfile(devicePath: string): KvmHost {
   const known = readKnown(file);
   if (known?.bootId === boot && known.devicePath === devicePath) return known.host;
   const host = probeKvm(devicePath);
-  const draft = `${file}.${process.pid}`;
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const knownHost: KnownHost = { bootId: boot, devicePath, host };
-    writeFileSync(draft, JSON.stringify(knownHost), { mode: 0o600 });
-    renameSync(draft, file);
+    replaceFile(file, JSON.stringify(knownHost));
   } catch {
     // A read-only home folder, a full disk: the next start probes again.
-    removeQuietly(draft);
   }
   return host;
 }

@@ -13,8 +13,9 @@ import {
   MmioTransport,
 } from '../devices/virtio/transport/mmio.ts';
 import { MmioRegister } from '../devices/virtio/transport/mmio-registers.ts';
-import { hostFiles, KvmDisk } from '../kvm/disk.ts';
-import { hasIoUring } from '../kvm/host.ts';
+import { hostFiles } from '../host/host-files.ts';
+import { hasIoUring } from '../host/io-uring.ts';
+import { KvmDisk } from '../kvm/disk.ts';
 import { blockWorker, type QueueHost, rngWorker } from '../kvm/queue-workers.ts';
 import { KvmRegisterBank } from '../kvm/register-bank.ts';
 import { RateLimit } from '../observability/rate-limit.ts';

@@ -8,6 +8,7 @@
 #include "memory.h"
 #include "register_bank.h"
 #include "rng_worker.h"
+#include "sockets.h"
 #include "vm.h"
 
 static Napi::Object init(Napi::Env env, Napi::Object exports)
@@ -26,6 +27,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
     exports.Set("NativeRngWorker", NativeRngWorker::define(env));
     exports.Set("NativeVm", NativeVm::define(env));
     define_host_functions(env, exports);
+    define_socket_functions(env, exports);
     return exports;
 }
 

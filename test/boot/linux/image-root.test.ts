@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { rootfsDisk } from '../../../vmm/container/rootfs/rootfs-disk.ts';
 import { ImageStore } from '../../../vmm/container/store/image-store.ts';
+import { hostFiles } from '../../../vmm/host/host-files.ts';
 import {
   BootMetrics,
   bootMachine,
@@ -16,7 +17,6 @@ import {
   type DiskConfig,
   type JoinedDiskConfig,
 } from '../../../vmm/index.ts';
-import { hostFiles } from '../../../vmm/kvm/disk.ts';
 import { packageRoot } from '../../../vmm/util/package-root.ts';
 import { generateLayers } from '../../container/layer-generator.ts';
 import { umociUnpack } from '../../container/umoci-trees.ts';

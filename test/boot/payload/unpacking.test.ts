@@ -36,7 +36,7 @@ function setUp(t: TestContext) {
 
 const unpacking = (folder: string) => {
   try {
-    return readdirSync(folder).filter((name) => name.startsWith('.unpacking-'));
+    return readdirSync(folder).filter((name) => name.endsWith('.partial'));
   } catch {
     return [];
   }

@@ -8,7 +8,7 @@ import {
   listBitmaps,
 } from '../../../vmm/backends/disk/image/qcow2/bitmap/bitmap-changes.ts';
 import { Qcow2Image } from '../../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
-import { hostFiles } from '../../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../../vmm/host/host-files.ts';
 import { patchFile } from '../../support/disk-images.ts';
 import { ImageFolder } from './image-fixtures.ts';
 

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { openHostFile } from '../../../vmm/backends/disk/file/host-file.ts';
-import { hostFiles } from '../../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../../vmm/host/host-files.ts';
 import { pattern } from '../../support/disk-fixtures.ts';
 import { fileBytes, patchFile } from '../../support/disk-images.ts';
 import { loopDevice, noLoopDevices } from '../../support/loop-device.ts';

@@ -4,7 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { after, beforeEach, test } from 'node:test';
 import { openHostFile } from '../../../vmm/backends/disk/file/host-file.ts';
-import { hostFiles } from '../../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../../vmm/host/host-files.ts';
 import { TSVM } from '../../support/tsvm-process.ts';
 import { ImageFolder } from './image-fixtures.ts';
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, readSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { cacheFolder } from '../../../vmm/host/folders.ts';
 import { type LoadedKernel, loadKernel } from '../../../vmm/loader/kernel.ts';
 import { type FileMapper, type LoadSpace, placePieces } from '../../../vmm/loader/placement.ts';
 import { GuestMemory } from '../../../vmm/memory/guest-memory.ts';
@@ -200,8 +200,8 @@ test('no descriptor stays open but the one that is handed over', async (t) => {
 
 /** Real kernels: this machine's, and what the default guest's build left in the user's cache. */
 function installedKernels(): string[] {
-  const cache = join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'tsvm');
-  return ['/boot', cache]
+  const cache = cacheFolder();
+  return ['/boot', ...(cache === undefined ? [] : [cache])]
     .filter((directory) => existsSync(directory))
     .flatMap((directory) =>
       readdirSync(directory, { recursive: true, encoding: 'utf8' })

@@ -1,9 +1,13 @@
 import { join } from 'node:path';
 import { ImageStore } from '../../container/store/image-store.ts';
-import { hostFiles } from '../../kvm/disk.ts';
-import { dataFolder } from '../../util/data-folder.ts';
+import { TsvmError } from '../../errors.ts';
+import { dataFolder } from '../../host/folders.ts';
+import { hostFiles } from '../../host/host-files.ts';
 
-/** The user's images. Nothing is opened or made yet. */
+/**
+ * The user's images. Nothing is opened or made yet.
+ * @throws TsvmError `store-failed` for a user without a home folder
+ */
 export function openStore(): ImageStore {
   // The addon, which has the locks, is loaded when one is wanted: a list of images wants none.
   const locks = {
@@ -12,5 +16,12 @@ export function openStore(): ImageStore {
     isFileLocked: (...args: Parameters<ReturnType<typeof hostFiles>['isFileLocked']>) =>
       hostFiles().isFileLocked(...args),
   };
-  return new ImageStore(join(dataFolder(), 'images'), locks);
+  const data = dataFolder();
+  if (data === undefined) {
+    throw new TsvmError(
+      'store-failed',
+      'there is no folder for images: set HOME, XDG_DATA_HOME or TSVM_DATA_FOLDER',
+    );
+  }
+  return new ImageStore(join(data, 'images'), locks);
 }

@@ -1,13 +1,15 @@
-import { randomBytes } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { writeFile } from 'node:fs';
+import { promisify } from 'node:util';
 import { findImagesToSave, saveImages } from '../../container/archive/save.ts';
 import { TsvmError } from '../../errors.ts';
-import { fsPath } from '../../util/byte-names.ts';
+import { AtomicFile } from '../../host/atomic-file.ts';
 import { interruptible } from '../image/interrupt.ts';
 import { openStore } from './open-store.ts';
 import { text } from './option-values.ts';
 import type { Verb } from './verb.ts';
+
+/** Writes all bytes at the end of an open file. */
+const appendTo = promisify(writeFile) as (fd: number, bytes: Uint8Array) => Promise<void>;
 
 export const saveVerb: Verb = {
   usage: 'save [OPTIONS] IMAGE [IMAGE...]',
@@ -58,28 +60,20 @@ async function writeToStdout(
   }
 }
 
-/** The file appears under its name when it is whole. */
+/** The file appears under its name when it is complete. */
 async function writeToFile(
   path: string,
   pieces: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
 ): Promise<void> {
-  const name = `.${basename(path)}.${randomBytes(6).toString('hex')}.partial`;
-  const unseen = join(dirname(path), name);
   try {
-    const file = await open(fsPath(unseen), 'wx', 0o600);
-    try {
-      for await (const piece of pieces) {
-        signal.throwIfAborted();
-        await file.writeFile(piece);
-      }
-      await file.sync();
-    } finally {
-      await file.close();
+    using file = new AtomicFile(path, { durable: true });
+    for await (const piece of pieces) {
+      signal.throwIfAborted();
+      await appendTo(file.fd, piece);
     }
-    await rename(fsPath(unseen), fsPath(path));
+    file.commit();
   } catch (error) {
-    await rm(fsPath(unseen), { force: true });
     if (!(error instanceof Error && 'syscall' in error)) throw error;
     throw new TsvmError('file-unreadable', `${path} cannot be written: ${error.message}`, {
       cause: error,

@@ -1,5 +1,5 @@
 /** The verbs that Docker has for images, under the names that it gives them. */
-import type { CONTAINER_COMMANDS, CONTAINER_IMAGE_VERBS } from '../program-name.ts';
+import type { CONTAINER_COMMANDS, CONTAINER_IMAGE_VERBS } from '../programs.ts';
 import type { Verb } from './verb.ts';
 
 /** Only the verb that is run is loaded. */
@@ -22,7 +22,7 @@ const VERBS: Readonly<Record<Command, Load>> = {
   tag: async () => (await import('./tag.ts')).tagVerb,
 };
 
-/** The other verbs of `tsvm image` are of disk images; see `program-name.ts`. */
+/** The other verbs of `tsvm image` are of disk images; see `programs.ts`. */
 const IMAGE_VERBS: Readonly<Record<(typeof CONTAINER_IMAGE_VERBS)[number], Load>> = {
   history: async () => (await import('./history.ts')).historyVerb,
   import: async () => (await import('./import.ts')).importVerb,

@@ -4,7 +4,7 @@ import { type ImageFormat, imageFormat } from '../../backends/disk/image/format.
 import { checkImage } from '../../backends/disk/image/qcow2/check/check.ts';
 import type { CheckResult } from '../../backends/disk/image/qcow2/check/check-report.ts';
 import { type RepairMode, repairImage } from '../../backends/disk/image/qcow2/check/repair.ts';
-import { hostFiles } from '../../kvm/disk.ts';
+import { hostFiles } from '../../host/host-files.ts';
 import { formatFixed } from '../../util/c-numbers.ts';
 import {
   EXIT_CHECK_CORRUPT,

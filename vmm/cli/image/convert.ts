@@ -17,7 +17,7 @@ import {
   type SnapshotSelector,
 } from '../../backends/disk/image/tools/snapshot-view.ts';
 import { TsvmError } from '../../errors.ts';
-import { hostFiles } from '../../kvm/disk.ts';
+import { hostFiles } from '../../host/host-files.ts';
 import { Pace } from '../../util/pace.ts';
 import { openProgress } from '../progress.ts';
 import { backingChoice, headerName, warnOfContent } from './backing-choice.ts';

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { type ImageFormat, namedFormat } from '../../backends/disk/image/format.ts';
 import type { DiskImage } from '../../backends/disk/image/image.ts';
 import { TsvmError } from '../../errors.ts';
-import { hostFiles } from '../../kvm/disk.ts';
+import { hostFiles } from '../../host/host-files.ts';
 import { type BackingChoice, backingChoice, headerName, warnOfContent } from './backing-choice.ts';
 import {
   asksForHelp,

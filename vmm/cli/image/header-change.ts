@@ -2,7 +2,7 @@ import { openHostFile } from '../../backends/disk/file/host-file.ts';
 import { type Header, parseHeader } from '../../backends/disk/image/qcow2/header/header.ts';
 import { rewriteHeader } from '../../backends/disk/image/qcow2/header/header-encode.ts';
 import { TsvmError } from '../../errors.ts';
-import { hostFiles } from '../../kvm/disk.ts';
+import { hostFiles } from '../../host/host-files.ts';
 
 /**
  * Changes what the header of a qcow2 image says, durably, and nothing else.

@@ -26,7 +26,7 @@ import {
 } from '../../backends/disk/image/qcow2/snapshot/snapshot-table.ts';
 import { signatureOf } from '../../backends/disk/image/signatures.ts';
 import { TsvmError } from '../../errors.ts';
-import { hostFiles } from '../../kvm/disk.ts';
+import { hostFiles } from '../../host/host-files.ts';
 import type { BackingPolicy } from './option-values.ts';
 
 export interface ImageInfo {

@@ -7,7 +7,7 @@ import {
   openImage,
 } from '../../backends/disk/image/open-image.ts';
 import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
-import { hostFiles } from '../../kvm/disk.ts';
+import { hostFiles } from '../../host/host-files.ts';
 
 /** How a verb opens an image; what is not said is as safe as it can be. */
 export type ImageAccess = Partial<Omit<OpenImageOptions, 'format' | 'hostFiles'>> & {

@@ -18,13 +18,16 @@ import {
 import { basename, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { fileIdentity, identityOf } from '../../backends/disk/file/file-identity.ts';
-import { type HostFile, type HostFiles, openHostFile } from '../../backends/disk/file/host-file.ts';
+import { type HostFile, openHostFile } from '../../backends/disk/file/host-file.ts';
 import type { ImageFile } from '../../backends/disk/file/image-file.ts';
 import { createFile } from '../../backends/disk/file/open-file.ts';
 import { ReservingFile } from '../../backends/disk/file/reserving-file.ts';
 import { TsvmError } from '../../errors.ts';
+import { syncFolder } from '../../host/atomic-file.ts';
+import { draftName, removeAbandonedDrafts } from '../../host/drafts.ts';
+import type { HostFiles } from '../../host/host-files.ts';
 import { decodeBytes, fsPath } from '../../util/byte-names.ts';
-import { partialName, removePartialFiles } from './partial-files.ts';
+import { hasCode } from '../../util/error-code.ts';
 
 /** open(2): not in `constants`. */
 const O_PATH = 0o10000000;
@@ -115,7 +118,7 @@ export class NewFile {
       locked.close();
     }
     this.#replaced?.file.close();
-    if (durable) await syncFolder(dirname(this.#path));
+    if (durable) syncFolder(dirname(this.#path));
   }
 
   /** It is not wanted any more. It may be closed or open. */
@@ -194,12 +197,12 @@ function mountId(fd: number): string | undefined {
 /** @throws TsvmError when the folder takes no new file */
 function openUnseen(path: string, hostFiles: HostFiles): UnseenFile {
   const folder = dirname(path);
-  removePartialFiles(folder, hostFiles);
-  const partialPath = join(folder, partialName());
+  removeAbandonedDrafts(folder, hostFiles);
+  const draftPath = join(folder, draftName());
   try {
-    const opened = createFile(partialPath, hostFiles);
+    const opened = createFile(draftPath, hostFiles);
     // The hidden name tells nobody anything.
-    return new UnseenFile(partialPath, opened, false, hostFiles, path);
+    return new UnseenFile(draftPath, opened, false, hostFiles, path);
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
     throw cannotBeMade(path, cause ?? error);
@@ -212,7 +215,7 @@ function openBeside(path: string, hostFiles: HostFiles): UnseenFile | undefined 
     return openUnseen(path, hostFiles);
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
-    if (/^(EACCES|EPERM|EROFS)$/.test(errorCode(cause))) return undefined;
+    if (hasCode(cause, 'EACCES', 'EPERM', 'EROFS')) return undefined;
     throw error;
   }
 }
@@ -250,22 +253,4 @@ function cannotBeMade(path: string, cause: unknown): TsvmError {
   // The hidden name tells nobody anything.
   const shown = reason.replace(/, \w+ '.*$/s, '');
   return new TsvmError('file-unreadable', `${path || '""'} cannot be made: ${shown}`, { cause });
-}
-
-/** The folder may not be readable for us, or its file system may not know how. */
-async function syncFolder(path: string): Promise<void> {
-  try {
-    const fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_DIRECTORY);
-    try {
-      await syncFile(fd);
-    } finally {
-      closeSync(fd);
-    }
-  } catch (error) {
-    if (!/^(EACCES|EPERM|EINVAL)$/.test(errorCode(error))) throw error;
-  }
-}
-
-function errorCode(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : '';
 }

@@ -3,11 +3,11 @@
  * credential helpers that it names (the protocol of docker-credential-helpers).
  */
 import { spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, realpathSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { TsvmError } from '../../errors.ts';
+import { replaceFile } from '../../host/atomic-file.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { isObject, type JsonObject, stringAt } from '../json.ts';
 import { DEFAULT_DOMAIN } from '../reference.ts';
@@ -99,12 +99,9 @@ export class CredentialStore {
   #write(config: JsonObject): void {
     mkdirSync(dirname(this.path), { recursive: true, mode: 0o700 });
     const path = realPath(this.path);
-    const temporary = `${path}.${randomBytes(6).toString('hex')}`;
     try {
-      writeFileSync(temporary, `${JSON.stringify(config, undefined, '\t')}\n`, { mode: 0o600 });
-      renameSync(temporary, path);
+      replaceFile(path, `${JSON.stringify(config, undefined, '\t')}\n`);
     } catch (error) {
-      rmSync(temporary, { force: true });
       throw new TsvmError('file-unreadable', `${this.path} cannot be written`, { cause: error });
     }
   }

@@ -8,9 +8,9 @@
  * ```
  */
 import { readFileSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { join } from 'node:path';
 import { TsvmError } from '../../errors.ts';
+import { configFolders } from '../../host/folders.ts';
 import { isObject, stringAt, stringsAt } from '../json.ts';
 
 export interface RegistryConfig {
@@ -24,18 +24,13 @@ export interface RegistryConfig {
 
 export const NO_REGISTRY_CONFIG: RegistryConfig = { mirrors: [], ca: undefined, insecure: false };
 
-function configFiles(env: NodeJS.ProcessEnv): string[] {
-  const base = env['XDG_CONFIG_HOME'];
-  const user = base !== undefined && isAbsolute(base) ? base : join(homedir(), '.config');
-  return [join(user, 'tsvm/registries.json'), '/etc/tsvm/registries.json'];
-}
-
 /** @throws TsvmError `invalid-config` when a file is no JSON */
 export function readRegistryConfig(
   domain: string,
   env: NodeJS.ProcessEnv = process.env,
 ): RegistryConfig {
-  for (const path of configFiles(env)) {
+  for (const folder of configFolders(env)) {
+    const path = join(folder, 'registries.json');
     let text: string;
     try {
       text = readFileSync(path, 'utf8');

@@ -1,5 +1,5 @@
-import type { FileLocks } from '../../backends/disk/file/lock.ts';
 import { TsvmError } from '../../errors.ts';
+import type { FileLocks } from '../../host/file-locks.ts';
 import { type Digest, parseDigest } from '../digest.ts';
 import {
   familiarText,

@@ -9,8 +9,7 @@
  */
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { FileLocks } from '../../backends/disk/file/lock.ts';
-import { hasCode } from '../../util/error-code.ts';
+import { type FileLocks, tryLockFile } from '../../host/file-locks.ts';
 import { type Digest, digestHex } from '../digest.ts';
 import { storeFailure } from './store-failure.ts';
 
@@ -41,16 +40,7 @@ class OpenLock implements HeldLock {
 
   /** Takes it, or makes it one of the other kind; false when another holder is in the way. */
   tryTake(exclusive: boolean): boolean {
-    try {
-      this.#locks.lockFile(this.#fd, exclusive, this.#byte, 1);
-      return true;
-    } catch (error) {
-      // fcntl(2): "EACCES or EAGAIN".
-      if (hasCode(error, 'EAGAIN', 'EACCES')) {
-        return false;
-      }
-      throw error;
-    }
+    return tryLockFile(this.#locks, this.#fd, exclusive, this.#byte, 1);
   }
 
   release(): void {

@@ -12,28 +12,10 @@ import {
 } from 'node:fs';
 import { promisify } from 'node:util';
 import { TsvmError } from '../../../errors.ts';
+import type { HostFiles } from '../../../host/host-files.ts';
 import { assertDeviceHolds } from './device-size.ts';
 import type { ImageFile } from './image-file.ts';
-import type { FileLocks } from './lock.ts';
 import { createFile, type OpenedFile, openFile } from './open-file.ts';
-
-/**
- * What the host's file system does for an open file and Node has no call for; the native addon
- * implements it. Numbers are bytes. Each throws an error with the errno's name as its `code`.
- */
-export interface HostFiles extends FileLocks {
-  /** lseek(2) SEEK_DATA. Throws ENXIO when only a hole follows, or nothing. */
-  seekData(fd: number, offset: number): number;
-  /** lseek(2) SEEK_HOLE; the end of a file is a hole. Throws ENXIO behind the end. */
-  seekHole(fd: number, offset: number): number;
-  /** fallocate(2): reserves space; the file grows. EOPNOTSUPP where the file system cannot. */
-  allocateFile(fd: number, offset: number, length: number): void;
-  /**
-   * fallocate(2), FALLOC_FL_PUNCH_HOLE (`deallocate`) or FALLOC_FL_ZERO_RANGE: the range reads as
-   * zeroes. The file keeps its size. EOPNOTSUPP where the file system cannot.
-   */
-  zeroFile(fd: number, offset: number, length: number, deallocate: boolean): void;
-}
 
 /** What is written at once where the file system cannot make zeroes by itself. */
 const ZEROES_BYTES = 2 ** 20;

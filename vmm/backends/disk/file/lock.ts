@@ -16,19 +16,12 @@
 import { fstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { TsvmError } from '../../../errors.ts';
+import { type FileLocks, tryLockFile } from '../../../host/file-locks.ts';
 
 const WRITERS_BYTE = 101;
 const NO_WRITERS_BYTE = 201;
 /** To the end of the file, however long it grows. */
 const TO_THE_END = 0;
-
-/** Open file description locks; the native addon implements them. */
-export interface FileLocks {
-  /** F_OFD_SETLK. Throws an error with the code EAGAIN when another open file's lock conflicts. */
-  lockFile(fd: number, exclusive: boolean, start: number, length: number): void;
-  /** F_OFD_GETLK: true when {@link lockFile} would throw EAGAIN. */
-  isFileLocked(fd: number, exclusive: boolean, start: number, length: number): boolean;
-}
 
 /**
  * Locks a disk until `fd` is closed.
@@ -49,22 +42,11 @@ export function diskInUse(user: string, path: string): TsvmError {
 }
 
 function tryLock(locks: FileLocks, fd: number, readOnly: boolean): boolean {
-  try {
-    if (!readOnly) {
-      locks.lockFile(fd, true, 0, TO_THE_END);
-      return true;
-    }
-    locks.lockFile(fd, false, NO_WRITERS_BYTE, 1);
-    return !locks.isFileLocked(fd, true, WRITERS_BYTE, 1);
-  } catch (error) {
-    if (isConflict(error)) return false;
-    throw error;
-  }
-}
-
-/** fcntl(2): "EACCES or EAGAIN". */
-function isConflict(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && /^(EAGAIN|EACCES)$/.test(String(error.code));
+  if (!readOnly) return tryLockFile(locks, fd, true, 0, TO_THE_END);
+  return (
+    tryLockFile(locks, fd, false, NO_WRITERS_BYTE, 1) &&
+    !locks.isFileLocked(fd, true, WRITERS_BYTE, 1)
+  );
 }
 
 /**

@@ -8,9 +8,10 @@ import {
   statSync,
 } from 'node:fs';
 import { TsvmError } from '../../../errors.ts';
+import type { FileLocks } from '../../../host/file-locks.ts';
 import { fsPath } from '../../../util/byte-names.ts';
 import { sysfsFolder } from './file-identity.ts';
-import { diskInUse, type FileLocks, lockDisk, lockHolder } from './lock.ts';
+import { diskInUse, lockDisk, lockHolder } from './lock.ts';
 
 /** The unit of sizes in sysfs, whatever the device's own sectors are. */
 const SYSFS_SECTOR_BYTES = 512;

@@ -1,7 +1,8 @@
 import { dirname } from 'node:path';
 import { TsvmError } from '../../../errors.ts';
+import type { HostFiles } from '../../../host/host-files.ts';
 import { fileIdentity } from '../file/file-identity.ts';
-import { type HostFile, type HostFiles, openHostFile } from '../file/host-file.ts';
+import { type HostFile, openHostFile } from '../file/host-file.ts';
 import type { ImageFile } from '../file/image-file.ts';
 import { backingFormat, namedFilePath } from './backing-file.ts';
 import type { ForeignFormat, ImageFormat } from './format.ts';

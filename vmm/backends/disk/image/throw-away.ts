@@ -1,4 +1,5 @@
-import { HostFile, type HostFiles } from '../file/host-file.ts';
+import type { HostFiles } from '../../../host/host-files.ts';
+import { HostFile } from '../file/host-file.ts';
 import { openNamelessFile } from '../file/nameless-file.ts';
 import type { DiskImage } from './image.ts';
 import { createQcow2 } from './qcow2/create/create.ts';

@@ -1,4 +1,4 @@
-import type { HostFiles } from '../file/host-file.ts';
+import type { HostFiles } from '../../../host/host-files.ts';
 import type { DiskFormat } from '../image/format.ts';
 import type { DiskBackend } from './disk.ts';
 import { openRawDisk, type RawDisk } from './raw.ts';

@@ -1,5 +1,5 @@
 import { TsvmError } from '../../../errors.ts';
-import type { HostFiles } from '../file/host-file.ts';
+import type { HostFiles } from '../../../host/host-files.ts';
 import type { DiskImage } from '../image/image.ts';
 import { closeImage, openImage } from '../image/open-image.ts';
 import { Qcow2Image } from '../image/qcow2/qcow2-image.ts';

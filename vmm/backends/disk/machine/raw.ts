@@ -1,7 +1,7 @@
 import { closeSync, ftruncateSync, readSync } from 'node:fs';
 import { constants } from 'node:os';
 import { TsvmError } from '../../../errors.ts';
-import type { FileLocks } from '../file/lock.ts';
+import type { FileLocks } from '../../../host/file-locks.ts';
 import { openFile } from '../file/open-file.ts';
 import type { Disk, DiskBackend, ScriptRequest } from './disk.ts';
 import { SECTOR_BYTES } from './extent.ts';

@@ -5,10 +5,9 @@ import { after, test } from 'node:test';
 import {
   createHostFile,
   type HostFile,
-  type HostFiles,
   openHostFile,
 } from '../../../../../vmm/backends/disk/file/host-file.ts';
-import { hostFiles } from '../../../../../vmm/kvm/disk.ts';
+import { type HostFiles, hostFiles } from '../../../../../vmm/host/host-files.ts';
 import { pattern, temporaryFolder } from '../../../../support/disk-fixtures.ts';
 
 const folder = temporaryFolder();

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type FileLocks, lockDisk } from '../../../../../vmm/backends/disk/file/lock.ts';
+import { lockDisk } from '../../../../../vmm/backends/disk/file/lock.ts';
+import type { FileLocks } from '../../../../../vmm/host/file-locks.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tsvm-lock-'));
 after(() => rmSync(folder, { recursive: true }));

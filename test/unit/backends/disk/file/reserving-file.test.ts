@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { readFileSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import type { HostFiles } from '../../../../../vmm/backends/disk/file/host-file.ts';
 import { createFile } from '../../../../../vmm/backends/disk/file/open-file.ts';
 import { ReservingFile } from '../../../../../vmm/backends/disk/file/reserving-file.ts';
-import { hostFiles } from '../../../../../vmm/kvm/disk.ts';
+import type { HostFiles } from '../../../../../vmm/host/host-files.ts';
+import { hostFiles } from '../../../../../vmm/host/host-files.ts';
 import { pattern, temporaryFolder } from '../../../../support/disk-fixtures.ts';
 
 const folder = temporaryFolder();

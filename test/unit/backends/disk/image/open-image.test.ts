@@ -23,7 +23,7 @@ import {
   rewriteHeader,
   writeHeader,
 } from '../../../../../vmm/backends/disk/image/qcow2/header/header-encode.ts';
-import { hostFiles } from '../../../../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../../../../vmm/host/host-files.ts';
 import { pattern, temporaryFolder } from '../../../../support/disk-fixtures.ts';
 import { qemuImgOutput } from '../../../../support/qemu-img.ts';
 

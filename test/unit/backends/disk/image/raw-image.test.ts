@@ -5,7 +5,7 @@ import { after, test } from 'node:test';
 import { openHostFile } from '../../../../../vmm/backends/disk/file/host-file.ts';
 import type { ImageRun } from '../../../../../vmm/backends/disk/image/image.ts';
 import { RawImage } from '../../../../../vmm/backends/disk/image/raw-image.ts';
-import { hostFiles } from '../../../../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../../../../vmm/host/host-files.ts';
 import { pattern, temporaryFolder } from '../../../../support/disk-fixtures.ts';
 
 const folder = temporaryFolder();

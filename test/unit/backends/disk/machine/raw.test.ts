@@ -13,8 +13,8 @@ import {
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import type { FileLocks } from '../../../../../vmm/backends/disk/file/lock.ts';
 import { openRawDisk } from '../../../../../vmm/backends/disk/machine/raw.ts';
+import type { FileLocks } from '../../../../../vmm/host/file-locks.ts';
 import { FakeDisk, scriptRequest } from '../../../../support/fake-disk.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tsvm-raw-'));

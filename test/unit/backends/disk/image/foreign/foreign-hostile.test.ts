@@ -8,7 +8,7 @@ import { crc32c } from '../../../../../../vmm/backends/disk/image/foreign/crc32c
 import { openForeignImage } from '../../../../../../vmm/backends/disk/image/foreign/open-foreign.ts';
 import type { ForeignFormat } from '../../../../../../vmm/backends/disk/image/format.ts';
 import { chainRuns } from '../../../../../../vmm/backends/disk/image/tools/chain-map.ts';
-import { hostFiles } from '../../../../../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../../../../../vmm/host/host-files.ts';
 import { temporaryFolder } from '../../../../../support/disk-fixtures.ts';
 import { patchFile } from '../../../../../support/disk-images.ts';
 import { qemuImgOutput } from '../../../../../support/qemu-img.ts';

@@ -10,7 +10,7 @@ import type {
   Preallocation,
 } from '../../../../../../../vmm/backends/disk/image/qcow2/create/create-options.ts';
 import { createPreallocated } from '../../../../../../../vmm/backends/disk/image/qcow2/create/preallocate.ts';
-import { hostFiles } from '../../../../../../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../../../../../../vmm/host/host-files.ts';
 import { temporaryFolder } from '../../../../../../support/disk-fixtures.ts';
 import { MemoryImageFile } from '../../../../../../support/memory-image-file.ts';
 import { qemuCheck, qemuImgOutput } from '../../../../../../support/qemu-img.ts';

@@ -9,7 +9,7 @@ import {
   parseHeader,
 } from '../../../../../../../vmm/backends/disk/image/qcow2/header/header.ts';
 import { HeaderField as Field } from '../../../../../../../vmm/backends/disk/image/qcow2/header/layout.ts';
-import { hostFiles } from '../../../../../../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../../../../../../vmm/host/host-files.ts';
 import { encodeBytes } from '../../../../../../../vmm/util/byte-names.ts';
 import { temporaryFolder } from '../../../../../../support/disk-fixtures.ts';
 import { patchFile } from '../../../../../../support/disk-images.ts';

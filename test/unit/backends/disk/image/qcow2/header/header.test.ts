@@ -15,7 +15,7 @@ import {
   writeHeader,
 } from '../../../../../../../vmm/backends/disk/image/qcow2/header/header-encode.ts';
 import { HeaderField } from '../../../../../../../vmm/backends/disk/image/qcow2/header/layout.ts';
-import { hostFiles } from '../../../../../../../vmm/kvm/disk.ts';
+import { hostFiles } from '../../../../../../../vmm/host/host-files.ts';
 import { temporaryFolder } from '../../../../../../support/disk-fixtures.ts';
 import { fileBytes, patchFile } from '../../../../../../support/disk-images.ts';
 import { MemoryImageFile } from '../../../../../../support/memory-image-file.ts';

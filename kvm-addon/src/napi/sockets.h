@@ -1,0 +1,6 @@
+// UNIX sockets that pass open files; see `../util/fd_passing.h`.
+#pragma once
+
+#include <napi.h>
+
+void define_socket_functions(Napi::Env env, Napi::Object exports);
