@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "breakpoints.h"
 #include "devices.h"
 #include "engine.h"
 #include "host_access.h"
@@ -27,11 +28,13 @@ struct access access_translate(struct cpu *cpu, struct insn *insn, enum tlb_mode
     unsigned room = access.parts[0].size;
     if (size <= room) {
         access.parts[0].size = size;
+        breakpoints_access(cpu, insn, va, size, is_write);
         return access;
     }
     access.parts[1] = access_page(cpu, insn, mode, va + room, is_write);
     access.parts[1].size = size - room;
     access.count = 2;
+    breakpoints_access(cpu, insn, va, size, is_write);
     return access;
 }
 
@@ -288,6 +291,7 @@ bool tlb_compare_exchange_16_slow(struct cpu *cpu, struct insn *insn, uint64_t v
                                   uint64_t expected[2], const uint64_t value[2])
 {
     struct access_part part = access_page(cpu, insn, access_mode(cpu), va, true);
+    breakpoints_access(cpu, insn, va, 16, true);
     struct access_part high = part_after(&part, 8);
     part.size = high.size = 8;
     if (!part.at) {

@@ -10,6 +10,7 @@ struct access_part {
     uint64_t gpa;
     unsigned size;
     bool special; /* code or a page table: written by store_to_special() */
+    bool watched; /* there are breakpoints in the page, which is in no TLB */
 };
 
 struct access {

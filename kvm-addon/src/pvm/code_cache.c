@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "arch.h"
+#include "breakpoints.h"
 #include "code_arena.h"
 #include "counters.h"
 #include "engine.h"
@@ -267,7 +268,8 @@ struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip)
         tlb_note_large_page(cpu, tag, found.span);
     if (!user && !(tag >> 63))
         code->supervisor_below = true;
-    cpu->code_tlb[code_slot(va)] = (struct code_tlb_entry){.tag = tag, .page = page};
+    if (!breakpoints_in_code(cpu, va))
+        cpu->code_tlb[code_slot(va)] = (struct code_tlb_entry){.tag = tag, .page = page};
     return page;
 }
 
@@ -288,6 +290,8 @@ struct insn *code_lookup(struct cpu *cpu, uint64_t va)
 {
     struct code_cache *code = cpu->code;
     cpu->rip = va;
+    if (breakpoints_in_code(cpu, va))
+        cpu_leave(cpu, NULL, INTERPRETED_ONCE);
     if (code->last_generation > GENERATION_MAX || CODE_INSNS_MAX - code->insn_count < CODE_RUN_MAX)
         code_flush(cpu);
     const struct code_tlb_entry *entry = &cpu->code_tlb[code_slot(va)];

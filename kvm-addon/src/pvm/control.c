@@ -1,5 +1,6 @@
 /* Control and debug registers (SDM 3A 2.5, 17.2). */
 #include "arch.h"
+#include "breakpoints.h"
 #include "cpuid.h"
 #include "interrupts.h"
 #include "kvm_run.h"
@@ -121,16 +122,13 @@ static unsigned debug_number(struct cpu *cpu, const struct insn *insn, unsigned 
     }
     if (cpu->debug.dr7 & DR7_GD) {
         cpu->debug.dr7 &= ~DR7_GD;
-        cpu->exception = (struct cpu_exception){.vector = VECTOR_DB, .address = DR6_BD};
+        cpu->exception =
+            (struct cpu_exception){.vector = VECTOR_DB, .is_fault = true, .address = DR6_BD};
         cpu_leave(cpu, insn, INTERPRETED_EXCEPTION);
     }
     return number;
 }
 
-/*
- * Breakpoints are kept, and never hit: neither the interpreter nor kvm-pvm compares addresses with
- * them. Single steps by RFLAGS.TF work.
- */
 uint64_t debug_read(struct cpu *cpu, const struct insn *insn, unsigned number)
 {
     number = debug_number(cpu, insn, number);
@@ -144,13 +142,16 @@ void debug_write(struct cpu *cpu, const struct insn *insn, unsigned number, uint
     number = debug_number(cpu, insn, number);
     if (number < 4) {
         cpu->debug.db[number] = value;
+        breakpoints_changed(cpu);
         return;
     }
     check(cpu, insn, !(value >> 32));
-    if (number == 6)
+    if (number == 6) {
         cpu->debug.dr6 = (value & 0xe00f) | DR6_FIXED;
-    else
-        cpu->debug.dr7 = (value & 0xffff2bff) | DR7_FIXED;
+        return;
+    }
+    cpu->debug.dr7 = (value & 0xffff2bff) | DR7_FIXED;
+    breakpoints_changed(cpu);
 }
 
 /* The TLB knows no PCIDs: what names one drops all that is not global. */

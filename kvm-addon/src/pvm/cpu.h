@@ -85,6 +85,15 @@ struct return_entry {
 };
 #define RETURN_STACK_ENTRIES 16
 
+/* Which of DR0 to DR3 are set for what (breakpoints.h), and those hit by the current instruction.
+ */
+struct cpu_breakpoints {
+    uint8_t execution;
+    uint8_t access;
+    uint8_t hits;
+    bool of_programs; /* in the lower half */
+};
+
 /* Why the interpreter came back; see interpret(). */
 enum interpreted {
     INTERPRETED_ATTENTION =
@@ -101,6 +110,7 @@ struct cpu_exception {
     uint8_t vector;
     bool has_error;
     bool software;  /* INT n, INT3, INTO: rip is behind the instruction, gate DPL is checked */
+    bool is_fault;  /* a #DB that comes before the instruction, not after it */
     uint8_t length; /* of the instruction, when `software` */
     uint32_t error;
     uint64_t address; /* CR2 of a #PF; DR6 bits of a #DB */
@@ -135,7 +145,7 @@ struct cpu {
     uint64_t rflags; /* without the six status flags; bit 1 set */
     /* The guest's own view. FS and GS bases are in segment_base; CR8 and APIC base are KVM's. */
     struct kvm_sregs sregs;
-    struct kvm_debugregs debug;
+    struct kvm_debugregs debug;     /* breakpoints_changed() when it changes */
     struct cpu_exception exception; /* of INTERPRETED_EXCEPTION */
     uint8_t
         interrupt_shadow; /* after STI or MOV SS: no interrupt before the next instruction's end */
@@ -159,8 +169,9 @@ struct cpu {
     int fd; /* of the KVM vCPU */
     struct kvm_run *run;
     struct vcpu *vcpu;
-    bool in_kvm;          /* KVM has the architectural state, this structure has not (state.h) */
-    struct cpu_run *loop; /* run.h */
+    bool in_kvm; /* KVM has the architectural state, this structure has not (state.h) */
+    struct cpu_breakpoints breakpoints;
+    struct cpu_run *loop;              /* run.h */
     struct cpu_interrupts *interrupts; /* interrupts.h */
     struct cpu_cpuid *cpuid;           /* cpuid.h */
     struct cpu_msrs *msrs;             /* msrs.h */

@@ -203,7 +203,7 @@ static struct event event_of(const struct cpu_exception *exception)
         .has_error = exception->has_error,
         .error = exception->error,
         .software = exception->software,
-        .is_fault = !exception->software && !is_trap,
+        .is_fault = exception->is_fault || (!exception->software && !is_trap),
     };
 }
 

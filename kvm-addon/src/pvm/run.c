@@ -5,6 +5,7 @@
 
 #include "../vcpu/vcpu.h"
 #include "arch.h"
+#include "breakpoints.h"
 #include "counters.h"
 #include "engine.h"
 #include "interpret.h"
@@ -157,10 +158,11 @@ static enum progress attend(struct cpu *cpu)
     return PROGRESS;
 }
 
-/* A single step was made. */
-static enum progress trap(struct cpu *cpu)
+/* A single step was made, or a breakpoint hit. */
+static enum progress trap(struct cpu *cpu, uint64_t causes, bool is_fault)
 {
-    return native_deliver(cpu, &(struct cpu_exception){.vector = VECTOR_DB, .address = DR6_BS});
+    return native_deliver(
+        cpu, &(struct cpu_exception){.vector = VECTOR_DB, .is_fault = is_fault, .address = causes});
 }
 
 static enum progress continue_natively(struct cpu *cpu, enum user_code next)
@@ -172,7 +174,7 @@ static enum progress continue_natively(struct cpu *cpu, enum user_code next)
         return native_deliver(cpu, &loop->doubted);
     }
     /* The upper half is not mapped in native runs. */
-    if (cpu->rip >> 63 || !interpret_knows_segments(cpu))
+    if (cpu->rip >> 63 || cpu->breakpoints.of_programs || !interpret_knows_segments(cpu))
         return step_run(cpu);
     loop->user_budget = cpu->engine->user_budget;
     return native_run(cpu, next);
@@ -200,18 +202,25 @@ static enum progress act_on(struct cpu *cpu, enum interpreted why)
     return PROGRESS_FAILED;
 }
 
-/* One instruction, with the #DB of a single step behind it. */
+/* One instruction, with the #DB of a breakpoint before it, or of a single step and data behind it.
+ */
 static enum progress interpret_single(struct cpu *cpu)
 {
     bool was_stepping = cpu->rflags & RFLAGS_TF;
     unsigned cpl = cpu->cpl;
+    unsigned hits = breakpoints_at_instruction(cpu);
+    if (hits)
+        return trap(cpu, hits, true);
+    cpu->breakpoints.hits = 0;
     enum interpreted why = interpret_once(cpu);
     bool executed = why == INTERPRETED_ATTENTION || why == INTERPRETED_HALT;
+    hits = executed ? cpu->breakpoints.hits : 0;
     enum progress progress = act_on(cpu, why);
 
     /* A system call leaves the single step behind. */
-    bool traps = was_stepping && executed && cpu->cpl == cpl && progress == PROGRESS;
-    return traps ? trap(cpu) : progress;
+    bool steps = was_stepping && executed && cpu->cpl == cpl;
+    bool traps = (steps || hits) && progress == PROGRESS;
+    return traps ? trap(cpu, hits | (steps ? DR6_BS : 0), false) : progress;
 }
 
 /* Grants the interpreter its budget for the current CPL, runs it, and books what it used. */
@@ -249,9 +258,9 @@ static enum progress leave_interpreter(struct cpu *cpu)
 {
     struct cpu_run *loop = cpu->loop;
 
-    /* KVM would emulate 32-bit code, which is a hundred times slower; the upper half is not mapped
-     * in native runs. */
-    if (loop->user_was_useful || cpu->compat || cpu->rip >> 63) {
+    /* KVM would emulate 32-bit code, which is a hundred times slower; native runs do not have the
+     * upper half, nor breakpoints. */
+    if (loop->user_was_useful || cpu->compat || cpu->rip >> 63 || cpu->breakpoints.of_programs) {
         loop->user_was_useful = false;
         loop->user_budget = cpu->engine->user_budget + 1;
         return PROGRESS;
@@ -283,7 +292,7 @@ static enum progress go_on(struct cpu *cpu)
         return step_run(cpu);
     if (loop->slice <= 0)
         next_slice(cpu);
-    if (cpu->rflags & RFLAGS_TF || cpu->interrupt_shadow)
+    if (cpu->rflags & RFLAGS_TF || cpu->interrupt_shadow || breakpoints_in_code(cpu, cpu->rip))
         return interpret_single(cpu);
     if (cpu->cpl == 3 && loop->user_budget <= 0)
         return leave_interpreter(cpu);

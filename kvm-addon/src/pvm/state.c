@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 
 #include "arch.h"
+#include "breakpoints.h"
 #include "fpu.h"
 #include "interrupts.h"
 #include "kvm_run.h"
@@ -72,6 +73,7 @@ int state_adopt(struct cpu *cpu)
     if (error < 0)
         return error;
     take_sregs(cpu, &shared->sregs);
+    breakpoints_changed(cpu);
     cpu->sregs.efer |= cpu->loop->legacy_efer;
     cpu->loop->legacy_efer = 0;
     take_events(cpu, &shared->events);
@@ -244,6 +246,7 @@ int state_set(struct cpu *cpu, unsigned long request, const void *state)
         return 0;
     case KVM_SET_DEBUGREGS:
         cpu->debug = *(const struct kvm_debugregs *)state;
+        breakpoints_changed(cpu);
         return 0;
     default:
         return call(cpu, request, state);

@@ -5,6 +5,7 @@
 
 #include "access.h"
 #include "arch.h"
+#include "breakpoints.h"
 #include "code_cache.h"
 #include "engine.h"
 #include "safepoint.h"
@@ -43,6 +44,14 @@ struct access_part access_page(struct cpu *cpu, struct insn *insn, enum tlb_mode
         return (struct access_part){.gpa = found.gpa, .size = size};
 
     struct frame *frame = frame_at(&cpu->engine->frames, page_gpa);
+    struct access_part part = {.at = page + (va & PAGE_OFFSET), .gpa = found.gpa, .size = size};
+    if (breakpoints_in_data(cpu, va)) {
+        part.watched = true;
+        part.special = is_write && !frame_claim_write(frame, cpu->index);
+        if (part.special)
+            check_own_code(cpu, insn, frame);
+        return part;
+    }
     struct tlb_entry *entry = &cpu->tlbs[mode][va >> 12 & (TLB_ENTRIES - 1)];
     if (entry->read != tag || entry->page != page)
         entry->write = TLB_NO_TAG;
@@ -54,8 +63,6 @@ struct access_part access_page(struct cpu *cpu, struct insn *insn, enum tlb_mode
     if (found.span != PAGE_SIZE)
         tlb_note_large_page(cpu, tag, found.span);
 
-    struct access_part part = {
-        .at = page + (va & PAGE_OFFSET), .gpa = found.gpa, .size = size, .special = false};
     if (!is_write) {
         /* What was written before is likely to be again, and costs nobody anything then. */
         uint32_t writers = __atomic_load_n(&frame->write_cpus, __ATOMIC_RELAXED);
@@ -79,7 +86,7 @@ void *tlb_page(struct cpu *cpu, struct insn *insn, uint64_t va, bool is_write)
     if (hit)
         return hit;
     struct access_part part = access_page(cpu, insn, access_mode(cpu), va, is_write);
-    return part.special ? NULL : part.at;
+    return part.special || part.watched ? NULL : part.at;
 }
 
 void tlb_flush_all(struct cpu *cpu)

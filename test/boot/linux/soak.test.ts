@@ -11,11 +11,10 @@ import { runSoak, type SoakOptions, type SoakRun, soakInitrd } from '../../suppo
 
 const DEFAULT_BUDGET = 250;
 
-/** All but `breakpoints`: the engine has no debug registers for programs yet. */
 const PARTS = [
   ...['copy-on-write', 'mappings', 'protection', 'files', 'code', 'code-of-others', 'vectors'],
   ...['vectors-in-signals', 'threads', 'shootdown', 'shootdown-remap', 'signals', 'exceptions'],
-  ...['single-step', 'compat', 'processes'],
+  ...['single-step', 'breakpoints', 'compat', 'processes'],
 ];
 
 const isEngine =

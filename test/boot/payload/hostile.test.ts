@@ -27,6 +27,7 @@ const ON_ONE_CPU = [
   'cpl0-segments',
   'cpl0-registers',
   'cpl0-nested',
+  'cpl0-breakpoints',
   'cpl0-iret',
   'cpl0-interrupts',
 ];

@@ -196,18 +196,104 @@ void soak_single_step(void)
     sigaction(SIGTRAP, &before, NULL);
 }
 
-/* A debugger's: single steps and a hardware breakpoint in another process. */
-static volatile int watched;
+/* A debugger's: single steps and hardware breakpoints of another process. */
+static volatile struct {
+    uint64_t before;
+    uint64_t word;
+    uint64_t after;
+} watched __attribute__((aligned(64)));
+static volatile unsigned landed;
 
-static int debuggee(void *unused)
+__attribute__((noinline)) static void land(void)
 {
-    (void)unused;
+    __asm__ volatile("" : : : "memory");
+    landed++;
+}
+
+/* DR7 of a breakpoint in DR0: its kind and length. */
+#define DR7_LOCAL 1ul
+#define DR7_EXECUTION (DR7_LOCAL | 0ul << 16)
+#define DR7_WRITE(length) (DR7_LOCAL | 1ul << 16 | (uint64_t)(length) << 18)
+#define DR7_ACCESS(length) (DR7_LOCAL | 3ul << 16 | (uint64_t)(length) << 18)
+enum { LENGTH_1, LENGTH_2, LENGTH_8, LENGTH_4 };
+
+static void write_word(void)
+{
+    watched.word = 1;
+    soak_spin(1000);
+    watched.word = 2;
+}
+
+static void write_upper_byte(void)
+{
+    ((volatile uint8_t *)&watched.word)[7] = 1;
+}
+
+static void write_beside(void)
+{
+    watched.before = 1;
+    watched.after = 1;
+}
+
+static void read_word(void)
+{
+    (void)watched.word;
+}
+
+static void add_locked(void)
+{
+    __asm__ volatile("lock xaddq %0, %1" : : "r"(1ul), "m"(watched.word) : "memory");
+}
+
+static void add_in_place(void)
+{
+    __asm__ volatile("addl $1, %0" : : "m"(watched.word) : "memory", "cc");
+}
+
+static void write_vector(void)
+{
+    __asm__ volatile("movups %%xmm0, %0" : : "m"(watched.before) : "memory");
+}
+
+static void write_string(void)
+{
+    volatile void *to = &watched;
+    uint64_t count = 3;
+    __asm__ volatile("rep stosq" : "+D"(to), "+c"(count) : "a"(0ul) : "memory");
+}
+
+static void call_twice(void)
+{
+    land();
+    land();
+}
+
+static const struct {
+    void (*run)(void);
+    volatile void *address;
+    uint64_t control;
+    unsigned hits;
+} breakpoint_cases[] = {
+    {call_twice, (volatile void *)land, DR7_EXECUTION, 2},
+    {write_word, &watched.word, DR7_WRITE(LENGTH_8), 2},
+    {write_word, &watched.word, DR7_WRITE(LENGTH_1), 2},
+    {write_upper_byte, &watched.word, DR7_WRITE(LENGTH_8), 1},
+    {write_upper_byte, &watched.word, DR7_WRITE(LENGTH_4), 0},
+    {write_beside, &watched.word, DR7_ACCESS(LENGTH_8), 0},
+    {read_word, &watched.word, DR7_ACCESS(LENGTH_2), 1},
+    {read_word, &watched.word, DR7_WRITE(LENGTH_2), 0},
+    {add_locked, &watched.word, DR7_WRITE(LENGTH_8), 1},
+    {add_in_place, &watched.word, DR7_WRITE(LENGTH_4), 1},
+    {write_vector, &watched.word, DR7_WRITE(LENGTH_8), 1},
+    {write_string, &watched.word, DR7_WRITE(LENGTH_8), 1},
+};
+
+static void debuggee(void (*run)(void))
+{
     ptrace(PTRACE_TRACEME, 0, NULL, NULL);
     raise(SIGSTOP);
-    watched = 1;
-    soak_spin(1000);
-    watched = 2;
-    return 5;
+    run();
+    _exit(5);
 }
 
 static long poke_debug_register(pid_t child, unsigned number, uint64_t value)
@@ -215,14 +301,48 @@ static long poke_debug_register(pid_t child, unsigned number, uint64_t value)
     return ptrace(PTRACE_POKEUSER, child, offsetof(struct user, u_debugreg) + 8 * number, value);
 }
 
-void soak_breakpoints(void)
+static long peek_debug_register(pid_t child, unsigned number)
+{
+    return ptrace(PTRACE_PEEKUSER, child, offsetof(struct user, u_debugreg) + 8 * number, NULL);
+}
+
+/* How often the program stops; ~0: not by the breakpoint, or not as it should end. */
+static unsigned count_hits(pid_t child, const volatile void *code)
+{
+    struct user_regs_struct registers;
+    unsigned hits = 0;
+    int status;
+
+    for (;;) {
+        if (ptrace(PTRACE_CONT, child, NULL, NULL) || waitpid(child, &status, 0) != child)
+            return ~0u;
+        if (WIFEXITED(status))
+            return WEXITSTATUS(status) == 5 ? hits : ~0u;
+        if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP ||
+            (peek_debug_register(child, 6) & 15) != 1 || hits == 100)
+            return ~0u;
+        if (code &&
+            (ptrace(PTRACE_GETREGS, child, NULL, &registers) || registers.rip != (uintptr_t)code))
+            return ~0u;
+        hits++;
+    }
+}
+
+static pid_t start_debuggee(void (*run)(void))
 {
     int status;
     pid_t child = fork();
 
     if (child == 0)
-        _exit(debuggee(NULL));
+        debuggee(run);
     CHECK(waitpid(child, &status, 0) == child && WIFSTOPPED(status));
+    return child;
+}
+
+void soak_breakpoints(void)
+{
+    int status;
+    pid_t child = start_debuggee(write_word);
     unsigned stepped_count = 0;
     for (; stepped_count < 50; stepped_count++) {
         if (ptrace(PTRACE_SINGLESTEP, child, NULL, NULL))
@@ -232,17 +352,15 @@ void soak_breakpoints(void)
             break;
     }
     CHECK(stepped_count == 50);
-    /* Writes to `watched`: both of them trap, if the machine has breakpoints. */
-    bool has_breakpoints = !poke_debug_register(child, 0, (uintptr_t)&watched) &&
-                           !poke_debug_register(child, 7, 0xd0001);
-    unsigned hits = 0;
-    for (;;) {
-        if (ptrace(PTRACE_CONT, child, NULL, NULL) || waitpid(child, &status, 0) != child ||
-            !WIFSTOPPED(status))
-            break;
-        CHECK(WSTOPSIG(status) == SIGTRAP);
-        hits++;
+    CHECK(count_hits(child, NULL) == 0);
+    for (unsigned i = 0; i < sizeof breakpoint_cases / sizeof *breakpoint_cases; i++) {
+        bool executes = breakpoint_cases[i].control == DR7_EXECUTION;
+        child = start_debuggee(breakpoint_cases[i].run);
+        CHECK(!poke_debug_register(child, 0, (uintptr_t)breakpoint_cases[i].address));
+        CHECK(!poke_debug_register(child, 7, breakpoint_cases[i].control));
+        unsigned hits = count_hits(child, executes ? breakpoint_cases[i].address : NULL);
+        if (hits != breakpoint_cases[i].hits)
+            printf("breakpoint %u: %u hits, not %u\n", i, hits, breakpoint_cases[i].hits);
+        CHECK(hits == breakpoint_cases[i].hits);
     }
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 5);
-    CHECK(!has_breakpoints || (hits >= 1 && hits <= 2));
 }

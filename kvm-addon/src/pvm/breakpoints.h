@@ -1,0 +1,41 @@
+/*
+ * Breakpoints in DR0 to DR3 (SDM 3B 18.2): of instructions, of writes, of reads and writes; those
+ * of ports never hit. kvm-pvm has none, so programs do not run natively while one is set in the
+ * lower half. The page of an instruction breakpoint has no decoded code, that of a data breakpoint
+ * no TLB entry: what may hit is seen by the slow paths, and executed by interpret_once() (run.c).
+ */
+#ifndef TSVM_PVM_BREAKPOINTS_H
+#define TSVM_PVM_BREAKPOINTS_H
+
+#include "cpu.h"
+
+/* To be called when cpu->debug changed. */
+void breakpoints_changed(struct cpu *cpu);
+
+/* For the inline functions below. */
+bool breakpoints_in_page(const struct cpu *cpu, uint8_t which, uint64_t va);
+
+/* Whether an instruction, or data, in the page of `va` may hit one. */
+static inline bool breakpoints_in_code(const struct cpu *cpu, uint64_t va)
+{
+    uint8_t which = cpu->breakpoints.execution;
+    return __builtin_expect(which, 0) && breakpoints_in_page(cpu, which, va);
+}
+
+static inline bool breakpoints_in_data(const struct cpu *cpu, uint64_t va)
+{
+    uint8_t which = cpu->breakpoints.access;
+    return __builtin_expect(which, 0) && breakpoints_in_page(cpu, which, va);
+}
+
+/* Those that the instruction at `rip` hits, as bits of DR6. */
+unsigned breakpoints_at_instruction(const struct cpu *cpu);
+
+/*
+ * Adds what the access hits to cpu->breakpoints.hits, which are taken when the instruction, or the
+ * element of a string, is done. Leaves by INTERPRETED_ONCE as a write to code does (tlb.h).
+ */
+void breakpoints_access(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
+                        bool is_write);
+
+#endif
