@@ -25,6 +25,7 @@ static const struct test_suite *const test_suites[] = {
     &test_suite_cpl0_code,
     &test_suite_cpl0_exceptions,
     &test_suite_cpl0_breakpoints,
+    &test_suite_cpl0_endless,
     &test_suite_cpl0_opcodes,
     &test_suite_cpl0_interrupts,
     &test_suite_chaos,

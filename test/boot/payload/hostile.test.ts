@@ -28,13 +28,18 @@ const ON_ONE_CPU = [
   'cpl0-registers',
   'cpl0-nested',
   'cpl0-breakpoints',
+  'cpl0-endless-tables',
+  'cpl0-endless-roots',
+  'cpl0-endless-code',
   'cpl0-iret',
   'cpl0-interrupts',
 ];
 const ON_TWO_CPUS = ['race-tables', 'race-code', 'opcodes-cpl0', 'opcodes-cpl3'];
 
 test('page tables, code, descriptors, exceptions in exceptions: as the manual says', async () => {
-  const { code, stdout, stderr } = await runPayload(`tests=${ON_ONE_CPU.join(',')}`);
+  const { code, stdout, stderr } = await runPayload(`tests=${ON_ONE_CPU.join(',')}`, [
+    ...['--memory', '64M'],
+  ]);
   for (const name of ON_ONE_CPU) assert.match(stdout, new RegExp(`^ok ${name}\\b`, 'm'), stderr);
   assert.equal(code, 0);
 });
