@@ -325,19 +325,25 @@ export class NativeDisk {
 
 /** A virtqueue as the driver configured it. Checked again, in C, by `start`. */
 export interface NativeQueueConfig {
+  /** Of the device's queue; less than the number of `host.kicks`. */
   index: number;
   size: number;
   descriptorGpa: number;
   availableGpa: number;
   usedGpa: number;
+  /** Which of `host.interrupts` tells of used buffers; absent: the first; null: none. */
+  interrupt?: number | null;
 }
 
 export interface NativeQueueStart {
+  /** At most 64. */
   queues: readonly NativeQueueConfig[];
   /** VIRTIO_F_EVENT_IDX was negotiated. */
   eventIdx: boolean;
   /** VIRTIO_F_INDIRECT_DESC was negotiated. */
   indirect: boolean;
+  /** The low 32 negotiated feature bits: those that are the device's own. */
+  features: number;
 }
 
 /** What a queue worker needs of the machine, whatever its device. */
@@ -345,57 +351,50 @@ export interface NativeQueueHost {
   memory: NativeMemory;
   /** One kick a queue. */
   kicks: readonly NativeEventFd[];
-  interrupt: NativeEventFd;
+  /** At most 64. */
+  interrupts: readonly NativeEventFd[];
   /** Bit 0 of this word is set before each used-buffer interrupt (virtio-mmio InterruptStatus). */
-  interruptStatus: { bank: NativeRegisterBank; word: number };
+  interruptStatus?: { bank: NativeRegisterBank; word: number };
   /** The guest broke a queue: the worker has stopped and the device needs a reset. */
   onBroken: (reason: string) => void;
 }
 
+/** A block device (virtio 1.2, section 5.2). */
+export interface NativeBlockOptions {
+  device: 'block';
+  disk: NativeDisk;
+  engine: 'io_uring' | 'threads';
+  /** At most 20 bytes of ASCII. */
+  id: string;
+  /**
+   * Limits offered in config space and enforced here. A discard or write-zeroes request has one
+   * segment (`max_discard_seg` = `max_write_zeroes_seg` = 1) and `unmap` is honoured
+   * (`write_zeroes_may_unmap` = 1). Of the features, FLUSH, DISCARD and WRITE_ZEROES matter. Without
+   * FLUSH each write is made stable before it completes (5.2.6.2).
+   */
+  segMax: number;
+  maxDiscardSectors: number;
+  maxWriteZeroesSectors: number;
+}
+
+/** An entropy device (virtio 1.2, section 5.4). */
+export interface NativeEntropyOptions {
+  device: 'entropy';
+}
+
 /**
- * The thread that serves the queues of one device. `start` after `stop` goes on where the used
- * rings stand: at zero in the zeroed rings of a reset device, or where a pause left them.
+ * The thread that serves queues of one device. `start` after `stop` goes on where the used rings
+ * stand: at zero in the zeroed rings of a reset device, or where a pause left them.
  */
-interface NativeQueueWorker {
+export class NativeQueueWorker {
+  constructor(options: { host: NativeQueueHost } & (NativeBlockOptions | NativeEntropyOptions));
   /**
-   * Starts the thread. `host.kicks[queue.index]` is a queue's kick. Throws EINVAL when a ring is
-   * unaligned, out of RAM or of a bad size, EBUSY when running.
+   * Starts the thread. Throws EINVAL when a ring is unaligned, out of RAM or of a bad size, EBUSY
+   * when it runs.
    */
   start(start: NativeQueueStart): void;
-  /** Stops taking requests; resolves when none is in flight and the thread has ended. */
+  /** Stops taking chains; resolves when none is in flight and the thread has ended. */
   stop(): Promise<void>;
-  statistics(): Record<string, number>;
-}
-
-export class NativeBlockWorker implements NativeQueueWorker {
-  constructor(options: {
-    host: NativeQueueHost;
-    disk: NativeDisk;
-    engine: 'io_uring' | 'threads';
-    /** At most 20 bytes of ASCII. */
-    id: string;
-    /**
-     * Limits offered in config space and enforced here. A discard or write-zeroes request has one
-     * segment (`max_discard_seg` = `max_write_zeroes_seg` = 1) and `unmap` is honoured
-     * (`write_zeroes_may_unmap` = 1).
-     */
-    segMax: number;
-    maxDiscardSectors: number;
-    maxWriteZeroesSectors: number;
-  });
-  /**
-   * `features`: the negotiated low 32 feature bits, of which FLUSH, DISCARD and WRITE_ZEROES matter
-   * here (absent: none). Without FLUSH each write is made stable before it completes
-   * (virtio 1.2, 5.2.6.2).
-   */
-  start(start: NativeQueueStart & { features?: number }): void;
-  stop(): Promise<void>;
-  statistics(): Record<string, number>;
-}
-
-export class NativeRngWorker implements NativeQueueWorker {
-  constructor(options: { host: NativeQueueHost });
-  start(start: NativeQueueStart): void;
-  stop(): Promise<void>;
+  /** Counters since the worker was made. */
   statistics(): Record<string, number>;
 }

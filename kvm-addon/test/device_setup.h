@@ -19,7 +19,8 @@ struct device_setup {
     int kick;
     int interrupt;
     struct interrupt_line line; /* signals `interrupt` */
-    int ended_event;            /* the worker's wake */
+    struct interrupt_line *lines[1];
+    int ended_event; /* the worker's wake */
     uint32_t interrupt_status;
 };
 
@@ -34,14 +35,16 @@ static inline void device_init(struct device_setup *setup, uint16_t size)
                                    .interrupt = eventfd(0, EFD_NONBLOCK),
                                    .ended_event = eventfd(0, EFD_NONBLOCK)};
     interrupt_line_init(&setup->line, setup->interrupt);
+    setup->lines[0] = &setup->line;
     driver_init(&setup->driver, size);
 }
 
+/* `create` NULL: without an I/O engine. */
 static inline int device_start(struct device_setup *setup, struct queue_handler *handler,
                                int (*create)(struct io_engine **))
 {
-    struct io_engine *engine;
-    int error = create(&engine);
+    struct io_engine *engine = NULL;
+    int error = create ? create(&engine) : 0;
     if (error < 0)
         return error;
     struct queue_worker_options options = {
@@ -49,7 +52,8 @@ static inline int device_start(struct device_setup *setup, struct queue_handler 
         .queues = &setup->driver.config,
         .kicks = &setup->kick,
         .queue_count = 1,
-        .interrupt = &setup->line,
+        .interrupts = setup->lines,
+        .interrupt_count = 1,
         .interrupt_status = &setup->interrupt_status,
         .handler = handler,
         .engine = engine,

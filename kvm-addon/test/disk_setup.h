@@ -88,7 +88,8 @@ struct setup {
     struct disk_session session;
     struct io_engine *engine;
     struct held_engine held;
-    int event;
+    struct event_loop loop;
+    struct event_source completions;
     unsigned wakes;
     unsigned quiet_calls;
 };
@@ -104,14 +105,16 @@ static inline void setup_init(struct setup *s, int (*create)(struct io_engine **
     *s = (struct setup){.held = {.base = {.ops = &HELD_OPS}}};
     disk_init(&s->disk, size, false, 0, (struct wake){count_call, &s->wakes},
               (struct wake){count_call, &s->quiet_calls});
-    s->event = eventfd(0, EFD_NONBLOCK);
+    CHECK(event_loop_init(&s->loop) == 0);
     s->engine = &s->held.base;
     if (create) {
         CHECK(create(&s->engine) == 0);
-        CHECK(io_engine_watch(s->engine, s->event) == 0);
         io_engine_attach(s->engine);
+        io_engine_set_events(s->engine, true);
+        s->completions = (struct event_source){.fd = io_engine_event_fd(s->engine)};
+        CHECK(event_loop_add(&s->loop, &s->completions, EPOLLIN | EPOLLET) == 0);
     }
-    disk_session_init(&s->session, &s->disk, s->engine, s->event);
+    disk_session_init(&s->session, &s->disk, s->engine, &s->loop);
 }
 
 static inline void setup_free(struct setup *s)
@@ -119,7 +122,7 @@ static inline void setup_free(struct setup *s)
     if (s->engine != &s->held.base)
         io_engine_destroy(s->engine);
     disk_destroy(&s->disk);
-    close(s->event);
+    event_loop_destroy(&s->loop);
 }
 
 static inline void push(struct setup *s, uint64_t offset, uint64_t length, int fd,
@@ -130,6 +133,13 @@ static inline void push(struct setup *s, uint64_t offset, uint64_t length, int f
     CHECK(extent_map_push(&s->disk.extents, &extent, 1) == 0);
 }
 
+/* Sleeps until an operation completes or the script answers. */
+static inline void rest(struct setup *s)
+{
+    if (!io_engine_has_completions(s->engine) && !disk_session_has_answers(&s->session))
+        event_loop_wait(&s->loop);
+}
+
 /* Runs the session until the request has ended. */
 static inline void await(struct setup *s, struct tracked *tracked)
 {
@@ -138,7 +148,7 @@ static inline void await(struct setup *s, struct tracked *tracked)
         io_engine_send(s->engine);
         done += io_engine_reap(s->engine);
         if (done == 0 && !tracked->ended)
-            io_engine_wait(s->engine);
+            rest(s);
     }
 }
 

@@ -67,9 +67,8 @@ export class FakeDriver {
     this.device = createDevice({
       memory: this.memory,
       kicks: this.#kicks,
-      interrupt,
-      bank: nativeBank,
-      statusWord: MMIO_INTERRUPT_STATUS_WORD,
+      interrupts: [interrupt],
+      interruptStatus: { bank: nativeBank, word: MMIO_INTERRUPT_STATUS_WORD },
       contain: (action) => action(),
     });
     const bank = new SharedBank(nativeBank);

@@ -11,10 +11,10 @@ export interface QueueHost {
   readonly memory: KvmMemory;
   /** One kick a queue; the index is the queue's. */
   readonly kicks: readonly NativeEventFd[];
-  readonly interrupt: { readonly event: NativeEventFd };
-  /** The word of `bank` whose bit 0 says "used buffer" with each interrupt. */
-  readonly bank: KvmRegisterBank;
-  readonly statusWord: number;
+  /** The index is {@link QueueConfig.interrupt}. */
+  readonly interrupts: readonly { readonly event: NativeEventFd }[];
+  /** The word of `bank` whose bit 0 says "used buffer" with each interrupt; of virtio-mmio. */
+  readonly interruptStatus?: { readonly bank: KvmRegisterBank; readonly word: number };
   /** Runs what the worker's thread has called, and takes what it throws. */
   contain(action: () => void): void;
 }
@@ -25,11 +25,14 @@ export type DiskEngine = 'io_uring' | 'threads';
 type OnBroken = (reason: string) => void;
 
 function nativeHost(host: QueueHost, onBroken: OnBroken): NativeQueueHost {
+  const { memory, kicks, interrupts, interruptStatus } = host;
   return {
-    memory: host.memory.native,
-    kicks: host.kicks,
-    interrupt: host.interrupt.event,
-    interruptStatus: { bank: host.bank.native, word: host.statusWord },
+    memory: memory.native,
+    kicks,
+    interrupts: interrupts.map(({ event }) => event),
+    ...(interruptStatus && {
+      interruptStatus: { bank: interruptStatus.bank.native, word: interruptStatus.word },
+    }),
     onBroken: (reason) => host.contain(() => onBroken(reason)),
   };
 }
@@ -41,8 +44,9 @@ export function blockWorker(
   engine: DiskEngine,
 ): (options: BlockWorkerOptions, onBroken: OnBroken) => QueueWorker {
   return (options, onBroken) => {
-    const { NativeBlockWorker } = loadAddon();
-    return new NativeBlockWorker({
+    const { NativeQueueWorker } = loadAddon();
+    return new NativeQueueWorker({
+      device: 'block',
       host: nativeHost(host, onBroken),
       disk: disk.native,
       engine,
@@ -54,7 +58,7 @@ export function blockWorker(
 /** Makes the worker of an entropy device. */
 export function rngWorker(host: QueueHost): (onBroken: OnBroken) => QueueWorker {
   return (onBroken) => {
-    const { NativeRngWorker } = loadAddon();
-    return new NativeRngWorker({ host: nativeHost(host, onBroken) });
+    const { NativeQueueWorker } = loadAddon();
+    return new NativeQueueWorker({ device: 'entropy', host: nativeHost(host, onBroken) });
   };
 }

@@ -126,9 +126,8 @@ function attachMmio(
     kicks: Array.from({ length: queueCount }, (_, queue) =>
       machine.vm.kickEvent(notifyGpa, NOTIFY_BYTES, queue),
     ),
-    interrupt,
-    bank,
-    statusWord: MMIO_INTERRUPT_STATUS_WORD,
+    interrupts: [interrupt],
+    interruptStatus: { bank, word: MMIO_INTERRUPT_STATUS_WORD },
     contain: (action) => machine.contain(action),
   });
   const guestErrors = new RateLimit();

@@ -1,7 +1,6 @@
 #include "disk.h"
 
 #include <errno.h>
-#include <sys/eventfd.h>
 
 static void list_append(struct disk_request_list *list, struct disk_request *request)
 {
@@ -93,9 +92,10 @@ void disk_set_scripted(struct disk *disk, unsigned scripted)
 }
 
 void disk_session_init(struct disk_session *session, struct disk *disk, struct io_engine *engine,
-                       int answer_event)
+                       struct event_loop *loop)
 {
-    *session = (struct disk_session){.disk = disk, .engine = engine, .answer_event = answer_event};
+    *session = (struct disk_session){
+        .disk = disk, .engine = engine, .loop = loop, .script_requests = session->script_requests};
 }
 
 void disk_submit(struct disk_session *session, struct disk_request *request)
@@ -159,7 +159,7 @@ static void requests_hand_over(struct disk_session *session)
 
 bool disk_session_has_answers(struct disk_session *session)
 {
-    /* A hint, read without the lock; the answer event ends a sleep that began too early. */
+    /* A hint, read without the lock; its wake-up ends a sleep that began too early. */
     return __atomic_load_n(&session->answered.first, __ATOMIC_RELAXED) != NULL;
 }
 
@@ -212,7 +212,7 @@ static void script_answer(struct disk *disk, struct disk_request *request)
     list_remove(&disk->taken, request->script_id);
     list_append(&session->answered, request);
     /* Under the lock: the session cannot end before its requests are answered. */
-    eventfd_write(session->answer_event, 1);
+    event_loop_wake(session->loop);
 }
 
 int disk_script_retry(struct disk *disk, uint64_t id)

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "../util/counter.h"
+#include "../util/event_loop.h"
 #include "../util/wake.h"
 #include "disk_request.h"
 #include "extent_map.h"
@@ -50,7 +51,7 @@ struct disk {
 struct disk_session {
     struct disk *disk;
     struct io_engine *engine;
-    int answer_event;                  /* eventfd, signalled when the script has answered */
+    struct event_loop *loop;           /* woken when the script has answered */
     struct disk_request_list asking;   /* for the script, told in the next exchange */
     struct disk_request_list answered; /* under the disk's lock */
     counter script_requests;
@@ -72,8 +73,9 @@ static inline uint64_t disk_size(const struct disk *disk)
     return __atomic_load_n(&disk->size, __ATOMIC_RELAXED);
 }
 
+/* The session's counter goes on from one init to the next: zeroed before the first. */
 void disk_session_init(struct disk_session *session, struct disk *disk, struct io_engine *engine,
-                       int answer_event);
+                       struct event_loop *loop);
 
 /* For disk_request.c: a call of the host has failed for a request, which ends with an error. */
 void disk_note_failure(struct disk *disk, enum disk_op op, int error);

@@ -1,6 +1,7 @@
 /*
  * Asynchronous file I/O for one thread: operations are submitted, sent to the kernel in a batch,
- * and reaped when they are complete. The engine is also what the thread sleeps on.
+ * and reaped when they are complete. The thread sleeps elsewhere (util/event_loop.h), with the
+ * engine's descriptor among those it waits for.
  *
  * All functions but the creators are called by the one thread that serves the engine.
  */
@@ -43,21 +44,18 @@ struct io_engine;
 
 struct io_engine_ops {
     void (*attach)(struct io_engine *engine);
-    int (*watch)(struct io_engine *engine, int fd);
+    int (*event_fd)(const struct io_engine *engine);
+    void (*set_events)(struct io_engine *engine, bool wanted);
     void (*submit)(struct io_engine *engine, struct io_op *op);
     void (*send)(struct io_engine *engine);
     bool (*has_completions)(struct io_engine *engine);
     unsigned (*reap)(struct io_engine *engine);
-    void (*wait)(struct io_engine *engine);
     void (*destroy)(struct io_engine *engine);
 };
 
 struct io_engine {
     const struct io_engine_ops *ops;
 };
-
-/* At most so many descriptors can be watched. */
-#define IO_ENGINE_WATCHES_MAX 32
 
 /* Creators: return 0 or -errno. */
 int io_engine_create_io_uring(struct io_engine **engine);
@@ -78,10 +76,21 @@ static inline void io_engine_attach(struct io_engine *engine)
     engine->ops->attach(engine);
 }
 
-/* Makes a signal of this non-blocking eventfd end io_engine_wait. Before attach; 0 or -ENOSPC. */
-static inline int io_engine_watch(struct io_engine *engine, int fd)
+/*
+ * An eventfd that is signalled when operations complete, while events are wanted; nobody reads it.
+ */
+static inline int io_engine_event_fd(const struct io_engine *engine)
 {
-    return engine->ops->watch(engine, fd);
+    return engine->ops->event_fd(engine);
+}
+
+/*
+ * Asks for events, for a sleep, or for none again. What is complete by then may bring none: look
+ * with io_engine_has_completions() after this, and before sleeping.
+ */
+static inline void io_engine_set_events(struct io_engine *engine, bool wanted)
+{
+    engine->ops->set_events(engine, wanted);
 }
 
 static inline void io_engine_submit(struct io_engine *engine, struct io_op *op)
@@ -106,12 +115,6 @@ static inline bool io_engine_has_completions(struct io_engine *engine)
 static inline unsigned io_engine_reap(struct io_engine *engine)
 {
     return engine->ops->reap(engine);
-}
-
-/* Sends, then sleeps until an operation completes or a watched eventfd was signalled. */
-static inline void io_engine_wait(struct io_engine *engine)
-{
-    engine->ops->wait(engine);
 }
 
 /* Nothing may be in flight. Called by the thread that attached, if one did. */

@@ -143,20 +143,19 @@ static void merging_send(struct io_engine *base)
     io_engine_send(engine_of(base)->inner);
 }
 
-static void merging_wait(struct io_engine *base)
-{
-    held_submit(engine_of(base));
-    io_engine_wait(engine_of(base)->inner);
-}
-
 static void merging_attach(struct io_engine *base)
 {
     io_engine_attach(engine_of(base)->inner);
 }
 
-static int merging_watch(struct io_engine *base, int fd)
+static int merging_event_fd(const struct io_engine *base)
 {
-    return io_engine_watch(engine_of(base)->inner, fd);
+    return io_engine_event_fd(((const struct merging_engine *)base)->inner);
+}
+
+static void merging_set_events(struct io_engine *base, bool wanted)
+{
+    io_engine_set_events(engine_of(base)->inner, wanted);
 }
 
 static bool merging_has_completions(struct io_engine *base)
@@ -183,12 +182,12 @@ static void merging_destroy(struct io_engine *base)
 
 static const struct io_engine_ops MERGING_OPS = {
     .attach = merging_attach,
-    .watch = merging_watch,
+    .event_fd = merging_event_fd,
+    .set_events = merging_set_events,
     .submit = merging_submit,
     .send = merging_send,
     .has_completions = merging_has_completions,
     .reap = merging_reap,
-    .wait = merging_wait,
     .destroy = merging_destroy,
 };
 

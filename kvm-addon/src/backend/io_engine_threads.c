@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -25,8 +24,6 @@ struct op_list {
 
 struct io_engine_threads {
     struct io_engine base;
-    int watches[IO_ENGINE_WATCHES_MAX];
-    unsigned watch_count;
     /* Of the serving thread. */
     struct op_list unsent;
     struct op_list complete;
@@ -145,13 +142,16 @@ static void threads_attach(struct io_engine *base)
     (void)base;
 }
 
-static int threads_watch(struct io_engine *base, int fd)
+static int threads_event_fd(const struct io_engine *base)
 {
-    struct io_engine_threads *engine = engine_of(base);
-    if (engine->watch_count == IO_ENGINE_WATCHES_MAX)
-        return -ENOSPC;
-    engine->watches[engine->watch_count++] = fd;
-    return 0;
+    return ((const struct io_engine_threads *)base)->done_event;
+}
+
+/* One signal a batch costs next to nothing. */
+static void threads_set_events(struct io_engine *base, bool wanted)
+{
+    (void)base;
+    (void)wanted;
 }
 
 static void threads_submit(struct io_engine *base, struct io_op *op)
@@ -223,25 +223,6 @@ static unsigned threads_reap(struct io_engine *base)
     return reap_list(list_take_all(&engine->complete)) + reap_list(done);
 }
 
-static void threads_wait(struct io_engine *base)
-{
-    struct io_engine_threads *engine = engine_of(base);
-    threads_send(base);
-    if (engine->complete.first)
-        return;
-    struct pollfd polls[IO_ENGINE_WATCHES_MAX + 1];
-    for (unsigned i = 0; i < engine->watch_count; i++)
-        polls[i] = (struct pollfd){.fd = engine->watches[i], .events = POLLIN};
-    polls[engine->watch_count] = (struct pollfd){.fd = engine->done_event, .events = POLLIN};
-    if (poll(polls, engine->watch_count + 1, -1) <= 0)
-        return;
-    for (unsigned i = 0; i <= engine->watch_count; i++) {
-        eventfd_t value;
-        if (polls[i].revents & POLLIN)
-            eventfd_read(polls[i].fd, &value);
-    }
-}
-
 static void threads_destroy(struct io_engine *base)
 {
     struct io_engine_threads *engine = engine_of(base);
@@ -259,12 +240,12 @@ static void threads_destroy(struct io_engine *base)
 
 static const struct io_engine_ops THREADS_OPS = {
     .attach = threads_attach,
-    .watch = threads_watch,
+    .event_fd = threads_event_fd,
+    .set_events = threads_set_events,
     .submit = threads_submit,
     .send = threads_send,
     .has_completions = threads_has_completions,
     .reap = threads_reap,
-    .wait = threads_wait,
     .destroy = threads_destroy,
 };
 

@@ -3,8 +3,8 @@
 
 #include <errno.h>
 #include <liburing.h>
-#include <poll.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -18,6 +18,11 @@
 struct io_engine_uring {
     struct io_engine base;
     struct io_uring ring;
+    /*
+     * What tells of completions. Not the ring's descriptor: where completions are deferred, the
+     * kernel does not wake those who poll it.
+     */
+    int event_fd;
     unsigned in_flight; /* operations that the ring has */
     /*
      * A write with which nothing else is under way. Most file systems (ext4, for one) let io_uring
@@ -27,21 +32,11 @@ struct io_engine_uring {
     struct io_op *lone;
     int lone_result;
     bool lone_done; /* and not reaped yet */
-    int watches[IO_ENGINE_WATCHES_MAX];
-    unsigned watch_count;
 };
 
 static struct io_engine_uring *engine_of(struct io_engine *base)
 {
     return (struct io_engine_uring *)base;
-}
-
-/*
- * What a completion is for: an operation's address, which is even, or an odd number for a watch.
- */
-static uint64_t watch_tag(unsigned index)
-{
-    return (uint64_t)index << 1 | 1;
 }
 
 /* Best first. With SINGLE_ISSUER (6.0) and DEFER_TASKRUN (6.1) completions are processed only when
@@ -67,8 +62,8 @@ static int ring_create(struct io_uring *ring)
     }
     if (error < 0)
         return error;
-    /* Multishot polls came in the same release (5.13) as tags, which have a feature bit. */
-    if (!(ring->features & IORING_FEAT_RSRC_TAGS)) {
+    /* Before 5.12 its kernel threads were not this process's, nor under its limits. */
+    if (!(ring->features & IORING_FEAT_NATIVE_WORKERS)) {
         io_uring_queue_exit(ring);
         return -ENOSYS;
     }
@@ -123,14 +118,6 @@ static struct io_uring_sqe *entry_take(struct io_engine_uring *engine)
     return entry;
 }
 
-static void watch_arm(struct io_engine_uring *engine, unsigned index)
-{
-    struct io_uring_sqe *entry = entry_take(engine);
-    /* Edge-triggered: each signal makes one completion, and nobody needs to read the eventfd. */
-    io_uring_prep_poll_multishot(entry, engine->watches[index], POLLIN);
-    entry->user_data = watch_tag(index);
-}
-
 static void uring_attach(struct io_engine *base)
 {
     struct io_engine_uring *engine = engine_of(base);
@@ -138,17 +125,21 @@ static void uring_attach(struct io_engine *base)
     ring_enable(&engine->ring);
     /* Spares the kernel a look-up of the ring's descriptor in each call; not needed to work. */
     io_uring_register_ring_fd(&engine->ring);
-    for (unsigned i = 0; i < engine->watch_count; i++)
-        watch_arm(engine, i);
 }
 
-static int uring_watch(struct io_engine *base, int fd)
+static int uring_event_fd(const struct io_engine *base)
 {
-    struct io_engine_uring *engine = engine_of(base);
-    if (engine->watch_count == IO_ENGINE_WATCHES_MAX)
-        return -ENOSPC;
-    engine->watches[engine->watch_count++] = fd;
-    return 0;
+    return ((const struct io_engine_uring *)base)->event_fd;
+}
+
+static void uring_set_events(struct io_engine *base, bool wanted)
+{
+    io_uring_cq_eventfd_toggle(&engine_of(base)->ring, wanted);
+    /*
+     * The kernel queues a completion, then looks at the flag; we set the flag, then (the caller)
+     * look for completions. With a full barrier in between one of us sees the other's write.
+     */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 static void entry_submit(struct io_engine_uring *engine, struct io_op *op)
@@ -258,17 +249,9 @@ static unsigned uring_reap(struct io_engine *base)
         struct io_uring_cqe *completion;
         if (io_uring_peek_cqe(ring, &completion) < 0)
             break;
-        uint64_t tag = completion->user_data;
+        struct io_op *op = io_uring_cqe_get_data(completion);
         int result = completion->res;
-        bool more = completion->flags & IORING_CQE_F_MORE;
         io_uring_cqe_seen(ring, completion);
-        if (tag & 1) {
-            /* A multishot poll ends when completions overflow. */
-            if (!more)
-                watch_arm(engine, (unsigned)(tag >> 1));
-            continue;
-        }
-        struct io_op *op = (struct io_op *)(uintptr_t)tag;
         reaped++;
         engine->in_flight--;
         op_continue(engine, op, result);
@@ -276,29 +259,22 @@ static unsigned uring_reap(struct io_engine *base)
     return reaped;
 }
 
-static void uring_wait(struct io_engine *base)
-{
-    struct io_engine_uring *engine = engine_of(base);
-    lone_write(engine);
-    if (!engine->lone_done)
-        io_uring_submit_and_wait(&engine->ring, 1);
-}
-
 static void uring_destroy(struct io_engine *base)
 {
     struct io_engine_uring *engine = engine_of(base);
     io_uring_queue_exit(&engine->ring);
+    close(engine->event_fd);
     free(engine);
 }
 
 static const struct io_engine_ops URING_OPS = {
     .attach = uring_attach,
-    .watch = uring_watch,
+    .event_fd = uring_event_fd,
+    .set_events = uring_set_events,
     .submit = uring_submit,
     .send = uring_send,
     .has_completions = uring_has_completions,
     .reap = uring_reap,
-    .wait = uring_wait,
     .destroy = uring_destroy,
 };
 
@@ -307,11 +283,20 @@ int io_engine_create_io_uring(struct io_engine **out)
     struct io_engine_uring *engine = calloc(1, sizeof(*engine));
     if (!engine)
         return -ENOMEM;
-    int error = ring_create(&engine->ring);
+    engine->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    int error = engine->event_fd < 0 ? -errno : ring_create(&engine->ring);
+    if (error == 0) {
+        error = io_uring_register_eventfd(&engine->ring, engine->event_fd);
+        if (error < 0)
+            io_uring_queue_exit(&engine->ring);
+    }
     if (error < 0) {
+        if (engine->event_fd >= 0)
+            close(engine->event_fd);
         free(engine);
         return error;
     }
+    uring_set_events(&engine->base, false);
     engine->base.ops = &URING_OPS;
     *out = &engine->base;
     return 0;

@@ -1,13 +1,12 @@
 #include <napi.h>
 
-#include "block_worker.h"
 #include "disk.h"
 #include "event_fd.h"
 #include "host.h"
 #include "instance.h"
 #include "memory.h"
+#include "queue_worker.h"
 #include "register_bank.h"
-#include "rng_worker.h"
 #include "sockets.h"
 #include "vm.h"
 
@@ -23,8 +22,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
     classes->event_fd = add("NativeEventFd", NativeEventFd::define(env));
     classes->register_bank = add("NativeRegisterBank", NativeRegisterBank::define(env));
     classes->disk = add("NativeDisk", NativeDisk::define(env));
-    exports.Set("NativeBlockWorker", NativeBlockWorker::define(env));
-    exports.Set("NativeRngWorker", NativeRngWorker::define(env));
+    exports.Set("NativeQueueWorker", NativeQueueWorker::define(env));
     exports.Set("NativeVm", NativeVm::define(env));
     define_host_functions(env, exports);
     define_socket_functions(env, exports);

@@ -8,135 +8,182 @@
 #include "memory.h"
 #include "register_bank.h"
 
-bool QueueWorkerThread::set_host(Napi::Value value)
+Napi::Function NativeQueueWorker::define(Napi::Env env)
 {
-    Napi::Env env = value.Env();
+    return DefineClass(env, "NativeQueueWorker",
+                       {
+                           InstanceMethod<&NativeQueueWorker::start>("start"),
+                           InstanceMethod<&NativeQueueWorker::stop>("stop"),
+                           InstanceMethod<&NativeQueueWorker::statistics>("statistics"),
+                       });
+}
+
+NativeQueueWorker::NativeQueueWorker(const Napi::CallbackInfo &info)
+    : Napi::ObjectWrap<NativeQueueWorker>(info)
+{
+    device_ = create_queue_device(info[0]);
+    if (device_)
+        set_host(info[0].As<Napi::Object>().Get("host"));
+}
+
+bool NativeQueueWorker::set_host(Napi::Value host)
+{
     Napi::Function on_broken;
-    if (!get_option(value, "onBroken", to_function, &on_broken))
+    if (!get_option(host, "onBroken", to_function, &on_broken))
         return false;
-    Napi::Object host = value.As<Napi::Object>();
-    memory_ = NativeMemory::from(host.Get("memory"));
-    if (!memory_)
+    Napi::Value memory = host.As<Napi::Object>().Get("memory");
+    memory_ = NativeMemory::from(memory);
+    if (!memory_ || !set_events(host) ||
+        !set_interrupt_status(host.As<Napi::Object>().Get("interruptStatus")))
         return false;
-    NativeEventFd *interrupt = NativeEventFd::from(host.Get("interrupt"));
-    if (!interrupt)
-        return false;
-    Napi::Value status = host.Get("interruptStatus");
-    uint32_t word;
-    if (!get_option(status, "word", to_u32, &word))
-        return false;
-    Napi::Value bank_object = status.As<Napi::Object>().Get("bank");
-    NativeRegisterBank *bank = NativeRegisterBank::from(bank_object);
-    if (!bank)
-        return false;
-    Napi::Value kicks = host.Get("kicks");
-    if (!kicks.IsArray() || word >= bank->bank()->word_count) {
-        throw_errno(env, EINVAL, "queue host");
-        return false;
-    }
-    for (uint32_t i = 0; i < kicks.As<Napi::Array>().Length(); i++) {
-        Napi::Value kick = kicks.As<Napi::Array>().Get(i);
-        NativeEventFd *event = NativeEventFd::from(kick);
-        if (!event)
-            return false;
-        host_kicks_.push_back(event->fd());
-        kept_.push_back(Napi::Persistent(kick.As<Napi::Object>()));
-    }
-    for (Napi::Value object : {host.Get("memory"), host.Get("interrupt"), bank_object})
-        kept_.push_back(Napi::Persistent(object.As<Napi::Object>()));
-    interrupt_ = interrupt->line();
-    interrupt_status_ = bank->words() + word;
+    kept_.push_back(Napi::Persistent(memory.As<Napi::Object>()));
     on_broken_ = Napi::Persistent(on_broken);
     return true;
 }
 
-// Fills queues_ and kicks_; the rings themselves are checked by queue_worker_start().
-bool QueueWorkerThread::to_queues(Napi::Value options)
+// Calls `take` with each NativeEventFd of an array, which is kept. False with an error pending.
+template <typename Take>
+static bool take_events(Napi::Value list, std::vector<Napi::ObjectReference> *kept, Take take)
 {
-    bool event_idx, indirect;
-    if (!get_option(options, "eventIdx", to_bool, &event_idx) ||
-        !get_option(options, "indirect", to_bool, &indirect))
-        return false;
-    Napi::Value list = options.As<Napi::Object>().Get("queues");
     if (!list.IsArray()) {
-        throw_type_error(options.Env(), "an array of queues is expected");
+        throw_type_error(list.Env(), "an array of events is expected");
+        return false;
+    }
+    for (uint32_t i = 0; i < list.As<Napi::Array>().Length(); i++) {
+        Napi::Value value = list.As<Napi::Array>().Get(i);
+        NativeEventFd *event = NativeEventFd::from(value);
+        if (!event)
+            return false;
+        take(event);
+        kept->push_back(Napi::Persistent(value.As<Napi::Object>()));
+    }
+    return true;
+}
+
+bool NativeQueueWorker::set_events(Napi::Value value)
+{
+    Napi::Object host = value.As<Napi::Object>();
+    return take_events(host.Get("kicks"), &kept_,
+                       [&](NativeEventFd *event) { host_kicks_.push_back(event->fd()); }) &&
+           take_events(host.Get("interrupts"), &kept_,
+                       [&](NativeEventFd *event) { interrupts_.push_back(event->line()); });
+}
+
+bool NativeQueueWorker::set_interrupt_status(Napi::Value status)
+{
+    if (status.IsUndefined())
+        return true;
+    uint32_t word;
+    if (!get_option(status, "word", to_u32, &word))
+        return false;
+    Napi::Value object = status.As<Napi::Object>().Get("bank");
+    NativeRegisterBank *bank = NativeRegisterBank::from(object);
+    if (!bank)
+        return false;
+    if (word >= bank->bank()->word_count) {
+        throw_errno(status.Env(), EINVAL, "interruptStatus");
+        return false;
+    }
+    interrupt_status_ = bank->words() + word;
+    kept_.push_back(Napi::Persistent(object.As<Napi::Object>()));
+    return true;
+}
+
+bool NativeQueueWorker::to_queue(Napi::Value value, struct virtqueue_config *config)
+{
+    uint32_t index;
+    if (!get_option(value, "index", to_u32, &index) ||
+        !get_option(value, "size", to_u32, &config->size) ||
+        !get_option(value, "descriptorGpa", to_u64, &config->descriptor_gpa) ||
+        !get_option(value, "availableGpa", to_u64, &config->available_gpa) ||
+        !get_option(value, "usedGpa", to_u64, &config->used_gpa))
+        return false;
+    Napi::Value interrupt = value.As<Napi::Object>().Get("interrupt");
+    uint32_t number = 0;
+    if (!interrupt.IsUndefined() && !interrupt.IsNull() && !to_u32(interrupt, &number))
+        return false;
+    if (index >= host_kicks_.size() || number >= QUEUE_WORKER_INTERRUPTS_MAX) {
+        throw_errno(value.Env(), EINVAL, "queue");
+        return false;
+    }
+    config->index = static_cast<uint16_t>(index);
+    config->interrupt = interrupt.IsNull() ? -1 : static_cast<int>(number);
+    return true;
+}
+
+// Fills queues_ and kicks_; the rings themselves are checked by queue_worker_start().
+bool NativeQueueWorker::to_queues(Napi::Value start)
+{
+    struct virtqueue_config common = {};
+    if (!get_option(start, "eventIdx", to_bool, &common.event_idx) ||
+        !get_option(start, "indirect", to_bool, &common.indirect))
+        return false;
+    Napi::Value list = start.As<Napi::Object>().Get("queues");
+    if (!list.IsArray()) {
+        throw_type_error(start.Env(), "an array of queues is expected");
         return false;
     }
     queues_.clear();
     kicks_.clear();
     for (uint32_t i = 0; i < list.As<Napi::Array>().Length(); i++) {
-        Napi::Value queue = list.As<Napi::Array>().Get(i);
-        struct virtqueue_config config = {};
-        uint32_t index;
-        if (!get_option(queue, "index", to_u32, &index) ||
-            !get_option(queue, "size", to_u32, &config.size) ||
-            !get_option(queue, "descriptorGpa", to_u64, &config.descriptor_gpa) ||
-            !get_option(queue, "availableGpa", to_u64, &config.available_gpa) ||
-            !get_option(queue, "usedGpa", to_u64, &config.used_gpa))
+        struct virtqueue_config config = common;
+        if (!to_queue(list.As<Napi::Array>().Get(i), &config))
             return false;
-        if (index >= host_kicks_.size()) {
-            throw_errno(options.Env(), EINVAL, "queue index");
-            return false;
-        }
-        config.event_idx = event_idx;
-        config.indirect = indirect;
         queues_.push_back(config);
-        kicks_.push_back(host_kicks_[index]);
+        kicks_.push_back(host_kicks_[config.index]);
     }
     return true;
 }
 
-bool QueueWorkerThread::start(Napi::Object owner, Napi::Value options,
-                              struct queue_handler *handler, struct io_engine *engine,
-                              std::function<void()> on_end)
+Napi::Value NativeQueueWorker::start(const Napi::CallbackInfo &info)
 {
-    Napi::Env env = owner.Env();
-    int error = running_ ? -EBUSY : !memory_->memory() ? -EBADF : 0;
-    if (error < 0 || !to_queues(options)) {
-        io_engine_destroy(engine);
-        if (error < 0)
-            throw_errno(env, error, "queue_worker_start");
-        return false;
-    }
-    auto woken = [this](const Napi::CallbackInfo &info) { on_wake(info.Env()); };
+    Napi::Env env = info.Env();
+    if (running_ || !memory_->memory())
+        return throw_errno(env, running_ ? EBUSY : EBADF, "start");
+    struct queue_worker_options options = {};
+    if (!to_queues(info[0]) || !device_->prepare(info[0]))
+        return Napi::Value();
+    int error = device_->create_engine(&options.engine);
+    if (error < 0)
+        return throw_errno(env, error, "io_engine_create");
+    auto woken = [this](const Napi::CallbackInfo &call) { on_wake(call.Env()); };
     wake_ = std::make_unique<Wake>(env, Napi::Function::New(env, woken), "tsvm-queues", true);
-    struct queue_worker_options worker_options = {};
-    worker_options.memory = memory_->memory();
-    worker_options.queues = queues_.data();
-    worker_options.kicks = kicks_.data();
-    worker_options.queue_count = static_cast<unsigned>(queues_.size());
-    worker_options.interrupt = interrupt_;
-    worker_options.interrupt_status = interrupt_status_;
-    worker_options.handler = handler;
-    worker_options.engine = engine;
-    worker_options.wake = wake_->core();
-    error = queue_worker_start(&worker_, &worker_options);
+    options.memory = memory_->memory();
+    options.queues = queues_.data();
+    options.kicks = kicks_.data();
+    options.queue_count = static_cast<unsigned>(queues_.size());
+    options.interrupts = interrupts_.data();
+    options.interrupt_count = static_cast<unsigned>(interrupts_.size());
+    options.interrupt_status = interrupt_status_;
+    options.handler = device_->handler();
+    options.wake = wake_->core();
+    error = queue_worker_start(&worker_, &options);
     if (error < 0) {
         wake_.reset();
-        throw_errno(env, error, "queue_worker_start");
-        return false;
+        return throw_errno(env, error, "queue_worker_start");
     }
     running_ = true;
-    on_end_ = std::move(on_end);
     memory_->hold();
-    owner_ = Napi::Persistent(owner);
-    return true;
+    device_->hold();
+    // While it runs it is not collected, nor is what it keeps.
+    Ref();
+    return env.Undefined();
 }
 
-Napi::Value QueueWorkerThread::stop(Napi::Env env)
+Napi::Value NativeQueueWorker::stop(const Napi::CallbackInfo &info)
 {
-    auto deferred = Napi::Promise::Deferred::New(env);
+    auto deferred = Napi::Promise::Deferred::New(info.Env());
     if (running_) {
         stopping_.push_back(deferred);
         queue_worker_stop(&worker_);
     } else {
-        deferred.Resolve(env.Undefined());
+        deferred.Resolve(info.Env().Undefined());
     }
     return deferred.Promise();
 }
 
 // The thread has ended, because it was asked to or because the guest broke a queue.
-void QueueWorkerThread::on_wake(Napi::Env env)
+void NativeQueueWorker::on_wake(Napi::Env env)
 {
     if (!running_ || !queue_worker_has_ended(&worker_))
         return;
@@ -144,26 +191,29 @@ void QueueWorkerThread::on_wake(Napi::Env env)
     queue_worker_free(&worker_);
     running_ = false;
     memory_->release();
-    on_end_();
+    device_->release();
     wake_.reset();
-    // Dropping the owner may let it be collected, and this object with it: not before the end.
-    Napi::ObjectReference owner = std::move(owner_);
     std::vector<Napi::Promise::Deferred> stopping = std::move(stopping_);
     stopping_.clear();
     for (const Napi::Promise::Deferred &deferred : stopping)
         deferred.Resolve(env.Undefined());
+    // A handle keeps this object to the end of the call.
+    [[maybe_unused]] Napi::Object self = Value();
+    Unref();
     if (broken && stopping.empty())
         on_broken_.Call({Napi::String::New(env, broken)});
 }
 
-void QueueWorkerThread::add_statistics(Napi::Object statistics) const
+Napi::Value NativeQueueWorker::statistics(const Napi::CallbackInfo &info)
 {
-    const struct queue_worker_statistics &counters = worker_.statistics;
+    Napi::Object result = Napi::Object::New(info.Env());
     auto add = [&](const char *name, const counter &value) {
-        statistics.Set(name, static_cast<double>(counter_read(&value)));
+        result.Set(name, static_cast<double>(counter_read(&value)));
     };
-    add("chains", counters.chains);
-    add("interrupts", counters.interrupts);
-    add("sleeps", counters.sleeps);
-    add("pollHits", counters.poll_hits);
+    add("chains", worker_.statistics.chains);
+    add("interrupts", worker_.statistics.interrupts);
+    add("sleeps", worker_.statistics.sleeps);
+    add("pollHits", worker_.statistics.poll_hits);
+    device_->read_counters(add);
+    return result;
 }

@@ -1,65 +1,49 @@
-// The lifecycle of a queue worker's thread, common to all devices that have one.
+// The thread that serves queues of one device, as JavaScript starts and stops it.
 #pragma once
 
 #include <napi.h>
 
-#include <functional>
 #include <memory>
-#include <string>
 #include <vector>
 
+#include "queue_device.h"
 #include "wake.h"
-
-extern "C" {
-#include "../virtio/queue_worker.h"
-}
 
 class NativeMemory;
 
-class QueueWorkerThread
+class NativeQueueWorker : public Napi::ObjectWrap<NativeQueueWorker>
 {
   public:
-    QueueWorkerThread() = default;
-    QueueWorkerThread(const QueueWorkerThread &) = delete;
-    QueueWorkerThread &operator=(const QueueWorkerThread &) = delete;
-
-    // Takes the `host` of an options object. False with an error pending.
-    bool set_host(Napi::Value host);
-
-    // Starts the thread on the queues of a NativeQueueStart. `owner` is kept while it runs, and the
-    // process with it. `engine` is the thread's, whatever comes of it. `on_end` is called when the
-    // thread has ended. False with an error pending.
-    bool start(Napi::Object owner, Napi::Value options, struct queue_handler *handler,
-               struct io_engine *engine, std::function<void()> on_end);
-
-    // A promise for the end of the thread.
-    Napi::Value stop(Napi::Env env);
-
-    bool running() const
-    {
-        return running_;
-    }
-
-    // Adds the counters that all workers have. They count since the last start.
-    void add_statistics(Napi::Object statistics) const;
+    static Napi::Function define(Napi::Env env);
+    explicit NativeQueueWorker(const Napi::CallbackInfo &info);
 
   private:
-    bool to_queues(Napi::Value options);
+    Napi::Value start(const Napi::CallbackInfo &info);
+    Napi::Value stop(const Napi::CallbackInfo &info);
+    Napi::Value statistics(const Napi::CallbackInfo &info);
+
+    // These answer false with an error pending.
+    bool set_host(Napi::Value host);
+    bool set_events(Napi::Value host);
+    bool set_interrupt_status(Napi::Value status);
+    bool to_queues(Napi::Value start);
+    bool to_queue(Napi::Value value, struct virtqueue_config *config);
+
     void on_wake(Napi::Env env);
 
+    std::unique_ptr<QueueDevice> device_;
     NativeMemory *memory_ = nullptr;
     std::vector<int> host_kicks_;
-    struct interrupt_line *interrupt_ = nullptr;
+    std::vector<struct interrupt_line *> interrupts_;
     uint32_t *interrupt_status_ = nullptr;
     Napi::FunctionReference on_broken_;
     std::vector<Napi::ObjectReference> kept_;
 
+    // Of the last start.
     std::vector<struct virtqueue_config> queues_;
     std::vector<int> kicks_;
     struct queue_worker worker_ = {};
     bool running_ = false;
-    std::function<void()> on_end_;
     std::unique_ptr<Wake> wake_;
-    Napi::ObjectReference owner_;
     std::vector<Napi::Promise::Deferred> stopping_;
 };

@@ -130,19 +130,19 @@ static int queue_start(struct blk_queue *queue)
     return 0;
 }
 
-static int blk_start(struct queue_handler *handler, struct virtqueue *queues, unsigned count,
-                     struct io_engine *engine, int event)
+static int blk_start(struct queue_handler *handler, struct queue_worker *worker)
 {
     struct blk *blk = blk_of(handler);
-    disk_session_init(&blk->session, blk->disk, engine, event);
-    blk->first_queue = queues;
+    unsigned count = worker->options.queue_count;
+    disk_session_init(&blk->session, blk->disk, worker->options.engine, &worker->loop);
+    blk->first_queue = worker->queues;
     blk->queue_count = count;
     blk->queues = calloc(count, sizeof(*blk->queues));
     if (!blk->queues)
         blk->queue_count = 0;
     int error = blk->queues ? 0 : -ENOMEM;
     for (unsigned i = 0; i < count && error == 0; i++) {
-        blk->queues[i] = (struct blk_queue){.blk = blk, .virtqueue = &queues[i]};
+        blk->queues[i] = (struct blk_queue){.blk = blk, .virtqueue = &worker->queues[i]};
         error = queue_start(&blk->queues[i]);
     }
     if (error < 0)

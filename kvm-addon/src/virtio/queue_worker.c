@@ -2,9 +2,7 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
 /*
  * Chains taken from a queue in one turn. Few enough that the driver gets the first ones back, and
@@ -13,14 +11,14 @@
 #define TURN_CHAINS 16
 
 /*
- * The longest that is polled. A sleep costs the guest an exit for the kick, and us a wake-up: on a
+ * Upper bound of busy polling. A sleep costs the guest an exit for the kick, and us a wake-up: on a
  * host that is a virtual machine itself each takes some 25 us, so that a driver that does one
  * request after the other needs 100 us for each. Half of what KVM polls for a halted vCPU.
  */
 #define POLL_NS_MAX 100000
-/* How much later work is seen after a sleep. */
+/* Wake-up latency of a sleeping worker. */
 #define WAKE_NS 25000
-/* The shortest that is worth it. */
+/* Polling for less than this is not worth it. */
 #define POLL_NS_MIN 4000
 /* Looks at the rings between two looks at the clock. */
 #define POLL_SPINS 16
@@ -50,10 +48,17 @@ const char *queue_worker_broken(const struct queue_worker *worker)
     return NULL;
 }
 
+static bool is_wanted(const struct queue_worker *worker, const struct virtqueue *queue)
+{
+    struct queue_handler *handler = worker->options.handler;
+    return !handler->wants || handler->wants(handler, queue);
+}
+
 static bool chains_available(const struct queue_worker *worker)
 {
     for (unsigned i = 0; i < worker->options.queue_count; i++) {
-        if (virtqueue_has_available(&worker->queues[i]))
+        const struct virtqueue *queue = &worker->queues[i];
+        if (virtqueue_has_available(queue) && is_wanted(worker, queue))
             return true;
     }
     return false;
@@ -72,25 +77,32 @@ static unsigned queues_serve(struct queue_worker *worker)
 {
     struct queue_handler *handler = worker->options.handler;
     unsigned taken = 0;
-    for (unsigned i = 0; i < worker->options.queue_count; i++)
-        taken += handler->serve(handler, &worker->queues[i], TURN_CHAINS);
+    for (unsigned i = 0; i < worker->options.queue_count; i++) {
+        if (is_wanted(worker, &worker->queues[i]))
+            taken += handler->serve(handler, &worker->queues[i], TURN_CHAINS);
+    }
     counter_add(&worker->statistics.chains, taken);
     return taken;
 }
 
 static void queues_publish(struct queue_worker *worker)
 {
-    bool interrupt = false;
-    for (unsigned i = 0; i < worker->options.queue_count; i++)
-        interrupt |= virtqueue_publish(&worker->queues[i]);
-    if (!interrupt)
+    const struct queue_worker_options *options = &worker->options;
+    uint64_t raised = 0; /* a bit for each interrupt */
+    for (unsigned i = 0; i < options->queue_count; i++) {
+        struct virtqueue *queue = &worker->queues[i];
+        if (virtqueue_publish(queue) && queue->interrupt >= 0)
+            raised |= 1ull << queue->interrupt;
+    }
+    if (raised == 0)
         return;
     /* The interrupt's handler reads the status first: it must be there when the handler runs. */
-    if (worker->options.interrupt_status)
-        __atomic_fetch_or(worker->options.interrupt_status, INTERRUPT_USED_BUFFER,
-                          __ATOMIC_SEQ_CST);
-    interrupt_line_pulse(worker->options.interrupt);
-    counter_add(&worker->statistics.interrupts, 1);
+    if (options->interrupt_status)
+        __atomic_fetch_or(options->interrupt_status, INTERRUPT_USED_BUFFER, __ATOMIC_SEQ_CST);
+    for (; raised != 0; raised &= raised - 1) {
+        interrupt_line_pulse(options->interrupts[__builtin_ctzll(raised)]);
+        counter_add(&worker->statistics.interrupts, 1);
+    }
 }
 
 static void kicks_disable(struct queue_worker *worker)
@@ -105,14 +117,33 @@ static void kicks_disable(struct queue_worker *worker)
 static void kicks_enable(struct queue_worker *worker)
 {
     worker->kicks_on = true;
-    for (unsigned i = 0; i < worker->options.queue_count; i++)
-        virtqueue_enable_kicks(&worker->queues[i]);
+    for (unsigned i = 0; i < worker->options.queue_count; i++) {
+        if (is_wanted(worker, &worker->queues[i]))
+            virtqueue_enable_kicks(&worker->queues[i]);
+    }
+}
+
+/* For a sleep: whoever brings work is to say so. */
+static void events_enable(struct queue_worker *worker, bool stopping)
+{
+    if (!stopping)
+        kicks_enable(worker);
+    if (worker->options.engine)
+        io_engine_set_events(worker->options.engine, true);
+}
+
+static void events_disable(struct queue_worker *worker)
+{
+    kicks_disable(worker);
+    if (worker->options.engine)
+        io_engine_set_events(worker->options.engine, false);
 }
 
 static bool has_work(struct queue_worker *worker, bool stopping)
 {
     struct queue_handler *handler = worker->options.handler;
-    if (io_engine_has_completions(worker->options.engine))
+    struct io_engine *engine = worker->options.engine;
+    if (engine && io_engine_has_completions(engine))
         return true;
     if (handler->has_answers && handler->has_answers(handler))
         return true;
@@ -128,6 +159,8 @@ static bool poll_for_work(struct queue_worker *worker, bool stopping, uint64_t s
                 return true;
             __builtin_ia32_pause();
         }
+        if (event_loop_has_callbacks(&worker->loop) && event_loop_poll(&worker->loop) > 0)
+            return true;
         uint64_t before = now;
         now = now_ns();
         if (now - before > PREEMPTED_NS)
@@ -163,67 +196,102 @@ static void worker_rest(struct queue_worker *worker, bool stopping)
         counter_add(&worker->statistics.poll_hits, 1);
         return;
     }
-    if (!stopping)
-        kicks_enable(worker);
+    events_enable(worker, stopping);
     /*
-     * The last reap may have taken the notice of an event whose cause came after we had looked:
-     * look again. What comes from here on leaves a new notice, and the wait ends at once.
+     * The last wait may have taken the event of what came after we had looked: look again. What
+     * comes from here on brings a new event, and the wait ends at once.
      */
     if (has_work(worker, stopping)) {
-        kicks_disable(worker);
+        events_disable(worker);
         return;
     }
     counter_add(&worker->statistics.sleeps, 1);
-    io_engine_wait(worker->options.engine);
-    kicks_disable(worker);
+    event_loop_wait(&worker->loop);
+    events_disable(worker);
     if (!waits)
         poll_adapt(worker, now_ns() - start);
+}
+
+/* One turn: returns how much it found to do. */
+static unsigned worker_turn(struct queue_worker *worker, bool stopping)
+{
+    struct queue_handler *handler = worker->options.handler;
+    struct io_engine *engine = worker->options.engine;
+    unsigned done = stopping ? 0 : queues_serve(worker);
+    if (handler->exchange)
+        done += handler->exchange(handler);
+    if (engine) {
+        io_engine_send(engine);
+        done += io_engine_reap(engine);
+    }
+    queues_publish(worker);
+    return done;
 }
 
 static void *worker_main(void *argument)
 {
     struct queue_worker *worker = argument;
-    struct queue_handler *handler = worker->options.handler;
     struct io_engine *engine = worker->options.engine;
-    pthread_setname_np(pthread_self(), handler->name);
-    io_engine_attach(engine);
+    pthread_setname_np(pthread_self(), worker->options.handler->name);
+    if (engine)
+        io_engine_attach(engine);
     worker->kicks_on = true;
     kicks_disable(worker);
     for (bool stopping = false;;) {
-        unsigned done = stopping ? 0 : queues_serve(worker);
-        if (handler->exchange)
-            done += handler->exchange(handler);
-        io_engine_send(engine);
-        done += io_engine_reap(engine);
-        queues_publish(worker);
+        unsigned done = worker_turn(worker, stopping);
         stopping = stopping || stop_requested(worker) || queue_worker_broken(worker);
         if (stopping && !chains_in_flight(worker))
             break;
         if (done == 0)
             worker_rest(worker, stopping);
+        else if (event_loop_has_callbacks(&worker->loop))
+            event_loop_poll(&worker->loop);
     }
     /* Nothing is in flight, so nothing lands in guest memory after this. */
-    io_engine_destroy(engine);
+    if (engine)
+        io_engine_destroy(engine);
     struct wake wake = worker->options.wake;
     __atomic_store_n(&worker->ended, true, __ATOMIC_RELEASE);
     wake_notify(&wake);
     return NULL;
 }
 
-static int queues_init(struct queue_worker *worker)
+/* Kicks and completions only end a sleep: whoever wakes looks at the rings and the engine. */
+static int source_add(struct queue_worker *worker, struct event_source *source, int fd)
+{
+    *source = (struct event_source){.fd = fd};
+    return event_loop_add(&worker->loop, source, EPOLLIN | EPOLLET);
+}
+
+static int queue_init(struct queue_worker *worker, unsigned i)
 {
     const struct queue_worker_options *options = &worker->options;
-    if (options->queue_count > QUEUE_WORKER_QUEUES_MAX)
+    const struct virtqueue_config *config = &options->queues[i];
+    if (config->interrupt >= (int)options->interrupt_count)
         return -EINVAL;
-    for (unsigned i = 0; i < options->queue_count; i++) {
-        int error = virtqueue_init(&worker->queues[i], options->memory, &options->queues[i]);
-        if (error < 0)
-            return error;
-        error = io_engine_watch(options->engine, options->kicks[i]);
-        if (error < 0)
-            return error;
-    }
-    return 0;
+    int error = virtqueue_init(&worker->queues[i], options->memory, config);
+    return error < 0 ? error : source_add(worker, &worker->kicks[i], options->kicks[i]);
+}
+
+/* All but the thread. */
+static int worker_init(struct queue_worker *worker)
+{
+    const struct queue_worker_options *options = &worker->options;
+    if (options->queue_count > QUEUE_WORKER_QUEUES_MAX ||
+        options->interrupt_count > QUEUE_WORKER_INTERRUPTS_MAX)
+        return -EINVAL;
+    int error = event_loop_init(&worker->loop);
+    if (error < 0)
+        return error;
+    for (unsigned i = 0; i < options->queue_count && error == 0; i++)
+        error = queue_init(worker, i);
+    if (error == 0 && options->engine)
+        error = source_add(worker, &worker->completions, io_engine_event_fd(options->engine));
+    if (error == 0)
+        error = options->handler->start(options->handler, worker);
+    if (error < 0)
+        event_loop_destroy(&worker->loop);
+    return error;
 }
 
 /* Signals are for the process's other threads. */
@@ -239,32 +307,26 @@ static int thread_start(struct queue_worker *worker)
 
 int queue_worker_start(struct queue_worker *worker, const struct queue_worker_options *options)
 {
-    *worker = (struct queue_worker){.options = *options, .poll_ns = POLL_NS_MAX};
     struct queue_handler *handler = options->handler;
-    worker->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    int error = worker->event < 0 ? -errno : queues_init(worker);
-    if (error == 0)
-        error = io_engine_watch(options->engine, worker->event);
-    if (error == 0)
-        error = handler->start(handler, worker->queues, options->queue_count, options->engine,
-                               worker->event);
+    *worker = (struct queue_worker){
+        .options = *options, .poll_ns = POLL_NS_MAX, .statistics = worker->statistics};
+    int error = worker_init(worker);
     if (error == 0) {
         error = thread_start(worker);
-        if (error < 0)
+        if (error < 0) {
             handler->free(handler);
+            event_loop_destroy(&worker->loop);
+        }
     }
-    if (error < 0) {
+    if (error < 0 && options->engine)
         io_engine_destroy(options->engine);
-        if (worker->event >= 0)
-            close(worker->event);
-    }
     return error;
 }
 
 void queue_worker_stop(struct queue_worker *worker)
 {
     __atomic_store_n(&worker->stop, true, __ATOMIC_RELAXED);
-    eventfd_write(worker->event, 1);
+    event_loop_wake(&worker->loop);
 }
 
 bool queue_worker_has_ended(const struct queue_worker *worker)
@@ -276,5 +338,5 @@ void queue_worker_free(struct queue_worker *worker)
 {
     pthread_join(worker->thread, NULL);
     worker->options.handler->free(worker->options.handler);
-    close(worker->event);
+    event_loop_destroy(&worker->loop);
 }

@@ -1,10 +1,11 @@
 /*
- * The thread that serves the virtqueues of one device. It owns all that it touches while it runs;
- * others only ask it to stop.
+ * The thread that serves virtqueues of one device: all of them, or some where the device has
+ * several workers. It owns all that it touches while it runs; others only ask it to stop, and wake
+ * it.
  *
  * While there is work, and for a while after, it polls the rings with kicks turned off; then it
- * turns them on and sleeps. A chain is returned with one index update and at most one interrupt for
- * all that was completed in the same turn.
+ * turns them on and sleeps. A chain is returned with one index update and at most one interrupt of
+ * a line for all that was completed in the same turn.
  */
 #ifndef TSVM_QUEUE_WORKER_H
 #define TSVM_QUEUE_WORKER_H
@@ -15,21 +16,27 @@
 
 #include "../backend/io_engine.h"
 #include "../util/counter.h"
+#include "../util/event_loop.h"
 #include "../util/interrupt_line.h"
 #include "../util/wake.h"
 #include "virtqueue.h"
 
-/* One watch of the I/O engine is for the worker's own event. */
-#define QUEUE_WORKER_QUEUES_MAX (IO_ENGINE_WATCHES_MAX - 1)
+#define QUEUE_WORKER_QUEUES_MAX 64u
+#define QUEUE_WORKER_INTERRUPTS_MAX 64u
 
-/* What a device does with its chains. All but `start` and `free` run on the worker's thread. */
+struct queue_worker;
+
+/*
+ * What a device does with its chains. All but `start` and `free` run on the worker's thread, those
+ * that may be NULL included.
+ */
 struct queue_handler {
     const char *name; /* of the thread, as top shows it: at most 15 characters */
     /*
-     * Prepares for these queues; `event` is an eventfd that wakes the worker. Returns 0 or -errno.
+     * Prepares for the worker's queues; its event loop is there for descriptors and timers of the
+     * device. Returns 0 or -errno.
      */
-    int (*start)(struct queue_handler *handler, struct virtqueue *queues, unsigned count,
-                 struct io_engine *engine, int event);
+    int (*start)(struct queue_handler *handler, struct queue_worker *worker);
     /* Undoes start; nothing is in flight. */
     void (*free)(struct queue_handler *handler);
     /*
@@ -37,6 +44,13 @@ struct queue_handler {
      * many were taken; 0 too when the queue is broken.
      */
     unsigned (*serve)(struct queue_handler *handler, struct virtqueue *queue, unsigned max);
+    /*
+     * Whether the device has a use for a chain of this queue now. A queue that it fills itself, as
+     * a network device does one for reception, always has chains: only when there is something to
+     * put in them are they work, and the driver to be asked for a kick. What changes the answer
+     * wakes the event loop. NULL: always.
+     */
+    bool (*wants)(struct queue_handler *handler, const struct virtqueue *queue);
     /* The rest NULL when only the I/O engine completes requests. */
     /* Hands requests to other threads and goes on with their answers. Returns how many. */
     unsigned (*exchange)(struct queue_handler *handler);
@@ -51,10 +65,11 @@ struct queue_worker_options {
     const struct virtqueue_config *queues;
     const int *kicks; /* an eventfd for each queue, non-blocking */
     unsigned queue_count;
-    struct interrupt_line *interrupt;
+    struct interrupt_line *const *interrupts; /* by virtqueue_config.interrupt; kept by the owner */
+    unsigned interrupt_count;
     uint32_t *interrupt_status; /* bit 0 is set before each interrupt; or NULL */
     struct queue_handler *handler;
-    struct io_engine *engine; /* is the worker's from now on, whatever start returns */
+    struct io_engine *engine; /* NULL, or the worker's from now on, whatever start returns */
     struct wake wake;         /* told once, when the thread has ended or is about to */
 };
 
@@ -68,8 +83,10 @@ struct queue_worker_statistics {
 struct queue_worker {
     struct queue_worker_options options;
     struct virtqueue queues[QUEUE_WORKER_QUEUES_MAX];
+    struct event_source kicks[QUEUE_WORKER_QUEUES_MAX];
+    struct event_source completions; /* the I/O engine's */
+    struct event_loop loop;
     pthread_t thread;
-    int event;  /* eventfd that wakes the worker */
     bool stop;  /* atomic: no more chains are to be taken */
     bool ended; /* atomic: the thread touches nothing any more */
     bool kicks_on;
@@ -78,8 +95,9 @@ struct queue_worker {
 };
 
 /*
- * Checks the rings and starts the thread. Returns 0, -EINVAL (a ring is unaligned, outside memory
- * or of a bad size; too many queues) or another -errno.
+ * Checks the rings and starts the thread. The worker is zeroed before its first start; its
+ * statistics go on from one start to the next. Returns 0, -EINVAL (a ring is unaligned, outside
+ * memory or of a bad size; too many queues; no such interrupt) or another -errno.
  */
 int queue_worker_start(struct queue_worker *worker, const struct queue_worker_options *options);
 

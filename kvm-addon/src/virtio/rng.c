@@ -60,15 +60,12 @@ static void rng_free(struct queue_handler *handler)
     rng->iov = NULL;
 }
 
-static int rng_start(struct queue_handler *handler, struct virtqueue *queues, unsigned count,
-                     struct io_engine *engine, int event)
+static int rng_start(struct queue_handler *handler, struct queue_worker *worker)
 {
     struct rng *rng = rng_of(handler);
-    (void)engine;
-    (void)event;
     unsigned size_max = 0;
-    for (unsigned i = 0; i < count; i++)
-        size_max = queues[i].size > size_max ? queues[i].size : size_max;
+    for (unsigned i = 0; i < worker->options.queue_count; i++)
+        size_max = worker->queues[i].size > size_max ? worker->queues[i].size : size_max;
     rng->iov = calloc(size_max, sizeof(*rng->iov));
     return rng->iov ? 0 : -ENOMEM;
 }

@@ -62,6 +62,8 @@ int virtqueue_init(struct virtqueue *queue, const struct guest_memory *memory,
         .memory = memory,
         .used_gpa = config->used_gpa,
         .size = (uint16_t)size,
+        .index = config->index,
+        .interrupt = config->interrupt,
         .event_idx = config->event_idx,
         .indirect = config->indirect,
         .descriptors = ring_at(memory, config->descriptor_gpa, size * sizeof(struct vring_desc),
@@ -221,6 +223,12 @@ int virtqueue_pop(struct virtqueue *queue, struct iovec *iov, struct virtqueue_c
     queue->next_available++;
     queue->in_flight++;
     return 1;
+}
+
+void virtqueue_unpop(struct virtqueue *queue)
+{
+    queue->next_available--;
+    queue->in_flight--;
 }
 
 /*

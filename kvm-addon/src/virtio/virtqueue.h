@@ -26,6 +26,8 @@ struct virtqueue_config {
     uint64_t available_gpa;
     uint64_t used_gpa;
     uint32_t size;
+    uint16_t index; /* which of the device's queues this is */
+    int interrupt;  /* which of the worker's interrupts it raises; < 0: none */
     bool event_idx; /* VIRTIO_F_EVENT_IDX was negotiated */
     bool indirect;  /* VIRTIO_F_INDIRECT_DESC was negotiated */
 };
@@ -38,6 +40,8 @@ struct virtqueue {
     struct vring_used *used;
     uint64_t used_gpa;
     uint16_t size;
+    uint16_t index; /* which of the device's queues this is */
+    int interrupt;  /* as configured */
     bool event_idx;
     bool indirect;
 
@@ -72,6 +76,12 @@ int virtqueue_init(struct virtqueue *queue, const struct guest_memory *memory,
  * queue->broken says how, and guest memory must not be touched on its behalf any more.
  */
 int virtqueue_pop(struct virtqueue *queue, struct iovec *iov, struct virtqueue_chain *chain);
+
+/*
+ * Gives back the chain that was taken last of those in flight: it is the next to be taken again,
+ * and the driver sees nothing of it.
+ */
+void virtqueue_unpop(struct virtqueue *queue);
 
 /*
  * Returns a chain with `written` bytes in its writable part. The driver sees it once published; of

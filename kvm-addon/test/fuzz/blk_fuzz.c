@@ -3,7 +3,6 @@
  * whose files fail, and a script that answers as it likes: it stays within guest memory and the
  * extents, and returns every chain.
  */
-#include <sys/eventfd.h>
 
 #include "../../src/virtio/blk.h"
 #include "hostile_driver.h"
@@ -30,7 +29,7 @@ void *__wrap_realloc(void *memory, size_t size)
 }
 
 struct device {
-    struct virtqueue queue;
+    struct queue_worker worker;
     struct hostile_driver driver;
     struct model_disk model;
     struct blk blk;
@@ -143,7 +142,7 @@ static void device_step(struct device *device, struct fuzz_input *input)
     switch (kind & 15) {
     case 0:
     case 1:
-        handler->serve(handler, &device->queue, 1 + (kind >> 4));
+        handler->serve(handler, device->worker.queues, 1 + (kind >> 4));
         break;
     case 2:
         handler->exchange(handler);
@@ -157,7 +156,7 @@ static void device_step(struct device *device, struct fuzz_input *input)
         script_answer(device, kind >> 4, input_u8(input));
         break;
     case 7:
-        virtqueue_publish(&device->queue);
+        virtqueue_publish(device->worker.queues);
         break;
     case 8:
     case 9:
@@ -180,16 +179,18 @@ static void device_drain(struct device *device)
     struct queue_handler *handler = &device->blk.handler;
     allocations_to_fail = 0;
     /* A request has a step for a stable write, each with its pieces, and a script's answer each. */
-    for (unsigned turn = 0; turn < 4 * QUEUE_SIZE_MAX && device->queue.in_flight > 0; turn++) {
+    for (unsigned turn = 0; turn < 4 * QUEUE_SIZE_MAX && device->worker.queues[0].in_flight > 0;
+         turn++) {
         handler->exchange(handler);
         script_take(device);
         while (device->asked_count > 0)
             script_answer(device, 0, 1);
         while (device->model.count > 0)
             model_run(&device->model, 0, 15);
-        virtqueue_publish(&device->queue);
+        virtqueue_publish(device->worker.queues);
     }
-    REQUIRE(device->queue.in_flight == 0 && device->asked_count == 0 && device->model.count == 0);
+    REQUIRE(device->worker.queues[0].in_flight == 0 && device->asked_count == 0 &&
+            device->model.count == 0);
     REQUIRE(!handler->has_answers(handler));
     model_settle(&device->model);
     const struct extent_use *uses = &device->model.disk.extents.uses;
@@ -201,12 +202,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const struct blk_limits LIMITS = {
         .id = "fuzz", .seg_max = 8, .max_discard_sectors = 64, .max_write_zeroes_sectors = 64};
     static struct device device;
-    static int event = -1;
     struct fuzz_input input = {.data = data, .size = size};
-    if (event < 0)
-        event = eventfd(0, EFD_NONBLOCK);
+    struct queue_worker *worker = &device.worker;
+    if (!worker->options.engine) {
+        REQUIRE(event_loop_init(&worker->loop) == 0);
+        worker->options =
+            (struct queue_worker_options){.queue_count = 1, .engine = &device.model.engine};
+    }
     device.asked_count = 0;
-    if (!driver_init(&device.driver, &device.queue, &input))
+    if (!driver_init(&device.driver, device.worker.queues, &input))
         return 0;
     uint8_t kind = input_u8(&input);
     model_init(&device.model, (kind & 7) == 7, driver_owns);
@@ -215,7 +219,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     device.blk.limits.features = 1u << VIRTIO_BLK_F_DISCARD | 1u << VIRTIO_BLK_F_WRITE_ZEROES |
                                  (kind & 16 ? 1u << VIRTIO_BLK_F_FLUSH : 0);
     struct queue_handler *handler = &device.blk.handler;
-    REQUIRE(handler->start(handler, &device.queue, 1, &device.model.engine, event) == 0);
+    REQUIRE(handler->start(handler, worker) == 0);
     for (unsigned step = 0; step < STEPS_MAX && input.size > 0; step++)
         device_step(&device, &input);
     device_drain(&device);

@@ -152,7 +152,7 @@ static void script_resolves_a_gap(int (*create)(struct io_engine **))
     while (!s.session.asking.first) {
         io_engine_send(s.engine);
         if (io_engine_reap(s.engine) == 0)
-            io_engine_wait(s.engine);
+            rest(&s);
     }
     struct disk_script_request asked = take(&s);
     CHECK(s.wakes == 1);

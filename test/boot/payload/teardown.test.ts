@@ -102,7 +102,7 @@ test('each step of boot, attach and close fails in turn, and leaves nothing', as
   const before = belongings(folder);
   const steps = new FailingSteps();
   const counts = await steps.count(life);
-  for (const name of ['openSync', 'new NativeVm', 'NativeVm.close', 'NativeBlockWorker.stop']) {
+  for (const name of ['openSync', 'new NativeVm', 'NativeVm.close', 'NativeQueueWorker.stop']) {
     assert.ok(counts.has(name), `${name} is among the steps of ${[...counts.keys()]}`);
   }
   for (const [name, count] of counts) {

@@ -14,7 +14,7 @@ export interface QueueStart {
 }
 
 /**
- * The thread that serves the queues of one device: the data plane. The machine makes it and gives it
+ * A thread that serves queues of one device: the data plane. The machine makes it and gives it
  * guest memory, kicks and the interrupt; a device starts and stops it.
  */
 export interface QueueWorker {
@@ -31,46 +31,90 @@ export interface QueueWorker {
 /** Makes a worker. `onBroken`: the guest broke a queue, and the worker serves nothing more. */
 export type CreateQueueWorker = (onBroken: (reason: string) => void) => QueueWorker;
 
-/** The lifecycle of a device whose queues are all served by one worker. */
-export abstract class QueueWorkerDevice {
-  readonly #worker: QueueWorker;
-  #activation: ActivationContext | undefined;
-  /** Those in service. A new list stands for each decision about which they are. */
-  #queues: readonly QueueConfig[] = [];
+/** How a device's queues are divided among worker threads. */
+export interface WorkerDivision {
+  readonly workers: number;
+  /** The worker, from 0, of the queue with this index. */
+  workerOf(queue: number): number;
+}
 
-  constructor(createWorker: CreateQueueWorker) {
-    this.#worker = createWorker((reason) => this.#activation?.needsReset(reason));
+const ONE_WORKER: WorkerDivision = { workers: 1, workerOf: () => 0 };
+
+/** A worker and those of its queues that are in service. */
+interface Served {
+  readonly worker: QueueWorker;
+  /** A new list stands for each decision about which they are. */
+  queues: readonly QueueConfig[];
+}
+
+/** The lifecycle of a device whose queues are served by workers. */
+export abstract class QueueWorkerDevice {
+  readonly #served: readonly Served[];
+  readonly #division: WorkerDivision;
+  #activation: ActivationContext | undefined;
+  #quiesced = false;
+
+  constructor(createWorker: CreateQueueWorker, division = ONE_WORKER) {
+    this.#division = division;
+    this.#served = Array.from({ length: division.workers }, () => ({
+      worker: createWorker((reason) => this.#activation?.needsReset(reason)),
+      queues: [],
+    }));
   }
 
   activate(context: ActivationContext): void {
     this.#activation = context;
-    this.#queues = context.queues;
-    this.#start(context.features);
+    for (const [worker, served] of this.#served.entries()) {
+      served.queues = context.queues.filter(
+        ({ index }) => this.#division.workerOf(index) === worker,
+      );
+    }
+    this.#startAll(context);
   }
 
-  /** The worker stops, and goes on without the queue. */
+  /** The queue's worker stops, and goes on without it. */
   async stopQueue(index: number): Promise<void> {
+    const served = this.#served[this.#division.workerOf(index)];
     const activation = this.#activation;
-    const queues = this.#queues.filter((queue) => queue.index !== index);
-    this.#queues = queues;
-    await this.#worker.stop();
+    if (served === undefined) return;
+    const queues = served.queues.filter((queue) => queue.index !== index);
+    served.queues = queues;
+    await served.worker.stop();
     // A reset may have come meanwhile, or the stop of another queue: what is in service is theirs.
-    if (activation === undefined || this.#queues !== queues) return;
-    try {
-      this.#start(activation.features);
-    } catch (error) {
-      activation.needsReset(error instanceof Error ? error.message : String(error));
+    if (activation === undefined || served.queues !== queues || this.#quiesced) return;
+    this.#orNeedReset(activation, () => this.#start(activation, served));
+  }
+
+  /** Resolves when nothing of the device touches guest memory, until {@link resume}. */
+  async quiesce(): Promise<void> {
+    this.#quiesced = true;
+    await this.#stopAll();
+  }
+
+  /** Goes on with the queues where {@link quiesce} left them. */
+  resume(): void {
+    const activation = this.#activation;
+    this.#quiesced = false;
+    if (activation !== undefined) {
+      this.#orNeedReset(activation, () => this.#startAll(activation));
     }
   }
 
   async reset(): Promise<void> {
     this.#activation = undefined;
-    this.#queues = [];
-    await this.#worker.stop();
+    for (const served of this.#served) served.queues = [];
+    await this.#stopAll();
   }
 
+  /** Counters by name, summed over the workers. */
   statistics(): Readonly<Record<string, number>> {
-    return this.#worker.statistics();
+    const sums: Record<string, number> = {};
+    for (const { worker } of this.#served) {
+      for (const [name, value] of Object.entries(worker.statistics())) {
+        sums[name] = (sums[name] ?? 0) + value;
+      }
+    }
+    return sums;
   }
 
   /** Tells the driver, if there is one, that the configuration space has changed. */
@@ -78,12 +122,29 @@ export abstract class QueueWorkerDevice {
     this.#activation?.configChanged();
   }
 
-  #start(features: bigint): void {
-    this.#worker.start({
-      queues: this.#queues,
+  async #stopAll(): Promise<void> {
+    await Promise.all(this.#served.map(({ worker }) => worker.stop()));
+  }
+
+  #startAll(activation: ActivationContext): void {
+    for (const served of this.#served) this.#start(activation, served);
+  }
+
+  #start({ features }: ActivationContext, { worker, queues }: Served): void {
+    if (queues.length === 0) return;
+    worker.start({
+      queues,
       eventIdx: (features & VIRTIO_F_EVENT_IDX) !== 0n,
       indirect: (features & VIRTIO_F_INDIRECT_DESC) !== 0n,
       features: featuresWord(features, 0),
     });
+  }
+
+  #orNeedReset(activation: ActivationContext, action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      activation.needsReset(error instanceof Error ? error.message : String(error));
+    }
   }
 }

@@ -9,6 +9,8 @@ export interface QueueConfig {
   readonly availableGpa: number;
   /** Used ring: the "device area". */
   readonly usedGpa: number;
+  /** Which of the device's interrupts tells of used buffers; absent: the first; null: none. */
+  readonly interrupt?: number | null;
 }
 
 /** A 64-bit register that is written in halves. */

@@ -1,19 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { QueueWorkerDevice } from '../../../../vmm/devices/virtio/queue-worker.ts';
+import {
+  QueueWorkerDevice,
+  type WorkerDivision,
+} from '../../../../vmm/devices/virtio/queue-worker.ts';
 import { StubQueueWorker } from '../../../support/stub-virtio-device.ts';
 
 const EVENT_IDX = 1n << 29n;
 
 class Device extends QueueWorkerDevice {}
 
-function setUp() {
+function setUp(division?: WorkerDivision) {
   const workers: StubQueueWorker[] = [];
   const device = new Device((onBroken) => {
     const worker = new StubQueueWorker(onBroken);
     workers.push(worker);
     return worker;
-  });
+  }, division);
   const [worker] = workers;
   assert.ok(worker);
   const reasons: string[] = [];
@@ -30,9 +33,9 @@ function setUp() {
       configChanged: () => {},
       needsReset: (reason) => reasons.push(reason),
     });
-  /** The queues of the worker's starts, by index. */
-  const starts = () => worker.starts.map(({ queues }) => queues.map(({ index }) => index));
-  return { device, worker, reasons, activate, starts };
+  /** The queues of a worker's starts, by index. */
+  const starts = (of = worker) => of.starts.map(({ queues }) => queues.map(({ index }) => index));
+  return { device, worker, workers, reasons, activate, starts };
 }
 
 /** Makes the worker's stops wait; answers how to let them end. */
@@ -94,4 +97,47 @@ test('a worker that cannot go on: the device needs a reset', async () => {
   worker.failStart = new Error('no memory');
   await device.stopQueue(0);
   assert.deepEqual(reasons, ['no memory']);
+});
+
+test('a quiesced device goes on with the queues that it had, a queue stopped meanwhile excepted', async () => {
+  const { device, worker, activate, starts } = setUp();
+  activate(3);
+  await device.quiesce();
+  assert.equal(worker.stops, 1);
+  await device.stopQueue(1);
+  assert.deepEqual(starts(), [[0, 1, 2]], 'nothing starts while it is quiesced');
+  device.resume();
+  assert.deepEqual(starts(), [
+    [0, 1, 2],
+    [0, 2],
+  ]);
+});
+
+test('a quiesced device that no driver uses, or that is reset, does not start', async () => {
+  const { device, activate, starts } = setUp();
+  await device.quiesce();
+  device.resume();
+  activate(1);
+  await device.quiesce();
+  await device.reset();
+  device.resume();
+  assert.deepEqual(starts(), [[0]]);
+});
+
+test('several workers: each has its queues, and stops alone', async () => {
+  const pairs = { workers: 2, workerOf: (queue: number) => queue >> 1 };
+  const { device, workers, activate, starts } = setUp(pairs);
+  const [first, second] = workers;
+  assert.ok(first && second && workers.length === 2);
+  activate(3);
+  assert.deepEqual(starts(first), [[0, 1]]);
+  assert.deepEqual(starts(second), [[2]]);
+  await device.stopQueue(2);
+  assert.equal(first.stops, 0);
+  assert.deepEqual(starts(second), [[2]], 'a worker without queues does not start');
+  await device.stopQueue(0);
+  assert.deepEqual(starts(first), [[0, 1], [1]]);
+  assert.deepEqual(device.statistics(), { requests: 3 });
+  await device.reset();
+  assert.deepEqual([first.stops, second.stops], [2, 2]);
 });

@@ -19,7 +19,7 @@ test('an entropy device is one queue and no configuration', async () => {
   const reasons: string[] = [];
   device.activate({
     features: device.features,
-    queues: [],
+    queues: [{ index: 0, size: 8, descriptorGpa: 0, availableGpa: 0x400, usedGpa: 0x800 }],
     configChanged: () => {},
     needsReset: (reason) => reasons.push(reason),
   });

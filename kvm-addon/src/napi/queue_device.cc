@@ -1,0 +1,155 @@
+#include "queue_device.h"
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "arguments.h"
+#include "disk.h"
+#include "error.h"
+
+extern "C" {
+#include "../virtio/blk.h"
+#include "../virtio/rng.h"
+}
+
+namespace
+{
+
+class BlockDevice : public QueueDevice
+{
+  public:
+    // False with an error pending.
+    bool parse(Napi::Value value)
+    {
+        std::string engine, id;
+        struct blk_limits limits = {};
+        if (!get_option(value, "engine", to_string, &engine) ||
+            !get_option(value, "id", to_string, &id) ||
+            !get_option(value, "segMax", to_u32, &limits.seg_max) ||
+            !get_option(value, "maxDiscardSectors", to_u32, &limits.max_discard_sectors) ||
+            !get_option(value, "maxWriteZeroesSectors", to_u32, &limits.max_write_zeroes_sectors))
+            return false;
+        Napi::Value disk = value.As<Napi::Object>().Get("disk");
+        disk_ = NativeDisk::from(disk);
+        if (!disk_)
+            return false;
+        if (id.size() > sizeof limits.id || (engine != "io_uring" && engine != "threads")) {
+            throw_errno(value.Env(), EINVAL, "NativeQueueWorker");
+            return false;
+        }
+        kept_ = Napi::Persistent(disk.As<Napi::Object>());
+        memcpy(limits.id, id.data(), id.size());
+        create_files_ = engine == "io_uring" ? io_engine_create_io_uring : io_engine_create_threads;
+        blk_init(&blk_, disk_->disk(), &limits);
+        return true;
+    }
+
+    struct queue_handler *handler() override
+    {
+        return &blk_.handler;
+    }
+
+    bool prepare(Napi::Value start) override
+    {
+        if (disk_->disk())
+            return get_option(start, "features", to_u32, &blk_.limits.features);
+        throw_errno(start.Env(), EBADF, "start");
+        return false;
+    }
+
+    int create_engine(struct io_engine **engine) override
+    {
+        struct io_engine *files;
+        int error = create_files_(&files);
+        if (error < 0)
+            return error;
+        error = io_engine_create_merging(engine, files);
+        if (error < 0)
+            io_engine_destroy(files);
+        return error;
+    }
+
+    void hold() override
+    {
+        disk_->hold();
+    }
+
+    void release() override
+    {
+        disk_->release();
+    }
+
+    void read_counters(const AddCounter &add) const override
+    {
+        add("reads", blk_.statistics.reads);
+        add("readBytes", blk_.statistics.read_bytes);
+        add("writes", blk_.statistics.writes);
+        add("writtenBytes", blk_.statistics.written_bytes);
+        add("flushes", blk_.statistics.flushes);
+        add("discards", blk_.statistics.discards);
+        add("errors", blk_.statistics.errors);
+        add("scriptRequests", blk_.session.script_requests);
+    }
+
+  private:
+    NativeDisk *disk_ = nullptr;
+    Napi::ObjectReference kept_;
+    int (*create_files_)(struct io_engine **) = nullptr;
+    struct blk blk_ = {};
+};
+
+class EntropyDevice : public QueueDevice
+{
+  public:
+    bool parse(Napi::Value)
+    {
+        rng_init(&rng_);
+        return true;
+    }
+
+    struct queue_handler *handler() override
+    {
+        return &rng_.handler;
+    }
+
+    void read_counters(const AddCounter &add) const override
+    {
+        add("requests", rng_.statistics.requests);
+        add("bytes", rng_.statistics.bytes);
+    }
+
+  private:
+    struct rng rng_ = {};
+};
+
+template <typename Device> std::unique_ptr<QueueDevice> create(Napi::Value options)
+{
+    auto device = std::make_unique<Device>();
+    if (!device->parse(options))
+        return nullptr;
+    return device;
+}
+
+const struct {
+    const char *name;
+    std::unique_ptr<QueueDevice> (*create)(Napi::Value options);
+} DEVICES[] = {
+    {"block", create<BlockDevice>},
+    {"entropy", create<EntropyDevice>},
+};
+
+} // namespace
+
+std::unique_ptr<QueueDevice> create_queue_device(Napi::Value options)
+{
+    std::string name;
+    if (!get_option(options, "device", to_string, &name))
+        return nullptr;
+    for (const auto &known : DEVICES) {
+        if (name == known.name)
+            return known.create(options);
+    }
+    throw_errno(options.Env(), EINVAL, "NativeQueueWorker");
+    return nullptr;
+}
