@@ -205,10 +205,15 @@ export class NativeVm {
 
   /** Starts the vCPU threads, running. */
   start(): void;
-  /** Asks every vCPU to park; `onWake` follows when all have. A vCPU in a slow exit counts. */
+  /**
+   * Asks every vCPU to park between two instructions; `onWake` follows as each does. One in a slow
+   * exit parks once that is completed.
+   */
   pause(): void;
   resume(): void;
-  /** True when no vCPU thread executes guest code. */
+  /** Ends the vCPU threads, for good, wherever they are; `onWake` follows as each has. */
+  stop(): void;
+  /** True when every vCPU has parked, as asked for, or ended. */
   readonly parked: boolean;
   /** Counters by name, summed over the vCPUs. */
   statistics(): Record<string, number>;

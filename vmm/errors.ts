@@ -26,6 +26,8 @@ export type TsvmErrorCode =
   | 'kvm-failed'
   /** An operation that the machine's present state does not allow. */
   | 'wrong-state'
+  /** A saved state is damaged, of another version, or of a machine with another configuration. */
+  | 'invalid-state'
   /** A guest resource (address range, interrupt line) is taken or used up. */
   | 'resource-exhausted'
   /** What should name an image does not: it is malformed. */

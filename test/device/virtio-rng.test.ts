@@ -8,7 +8,7 @@ import { INT_VRING, REG, S_NEEDS_RESET } from '../support/mmio-driver.ts';
 function open(context: TestContext): FakeDriver {
   const driver = new FakeDriver(
     1,
-    (host) => new RngDevice({ name: 'rng', createWorker: rngWorker(host) }),
+    (host) => new RngDevice({ id: 'rng', createWorker: rngWorker(host) }),
   );
   context.after(() => driver.close());
   return driver;

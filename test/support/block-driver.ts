@@ -67,7 +67,7 @@ export class BlockDriver extends FakeDriver {
       queueCount,
       (host) =>
         new BlockDevice({
-          name: 'disk0',
+          id: 'disk0',
           sizeBytes: backend.sizeBytes,
           readOnly: backend.readOnly,
           queueCount,

@@ -8,9 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { NativeEventFd } from '../../kvm-addon/index.d.ts';
 import type { VirtioDevice } from '../../vmm/devices/virtio/device.ts';
 import {
-  MMIO_BANK_WORDS,
+  MMIO_BANK,
   MMIO_INTERRUPT_STATUS_WORD,
-  MMIO_WINDOW_BYTES,
   MmioTransport,
 } from '../../vmm/devices/virtio/transport/mmio.ts';
 import { loadAddon } from '../../vmm/host/addon.ts';
@@ -34,7 +33,7 @@ class SharedBank extends FakeRegisterBank {
   override readonly words: Uint32Array;
 
   constructor(shared: KvmRegisterBank) {
-    super(MMIO_WINDOW_BYTES, MMIO_BANK_WORDS, 0);
+    super(MMIO_BANK);
     this.words = shared.words;
   }
 }
@@ -58,7 +57,7 @@ export class FakeDriver {
     ]);
     this.#interrupt = new NativeEventFd();
     this.#kicks = Array.from({ length: queueCount }, () => new NativeEventFd());
-    const nativeBank = new KvmRegisterBank(MMIO_WINDOW_BYTES, MMIO_BANK_WORDS);
+    const nativeBank = new KvmRegisterBank(MMIO_BANK);
     const interrupt = {
       gsi: 5,
       event: this.#interrupt,

@@ -5,10 +5,12 @@
 import assert from 'node:assert/strict';
 import type { InterruptLine } from '../../vmm/bus/interrupt-line.ts';
 import type {
+  BankSpec,
   FastRegister,
   FastWrite,
   RegisterBank,
   RegisterHandler,
+  Stamp,
   WordUpdate,
 } from '../../vmm/bus/register-bank.ts';
 
@@ -42,7 +44,7 @@ export const FAKE_DRAIN_BYTES = 64;
 export class FakeRegisterBank implements RegisterBank {
   readonly lengthBytes: number;
   readonly words: Uint32Array;
-  readonly stamps: number[] = [];
+  #stamps: Stamp[] = [];
   /** Accesses that the vCPU thread would have carried out, and those that woke JavaScript. */
   fastAccesses = 0;
   slowAccesses = 0;
@@ -54,7 +56,7 @@ export class FakeRegisterBank implements RegisterBank {
   #handler: RegisterHandler | undefined;
   #interrupt: InterruptLine | undefined;
 
-  constructor(lengthBytes: number, wordCount: number, ringBytes: number) {
+  constructor({ lengthBytes, wordCount, ringBytes = 0 }: BankSpec) {
     assert.ok(wordCount <= WORDS_MAX, `${wordCount} words`);
     assert.equal(ringBytes & (ringBytes - 1), 0, 'the ring size is a power of two or 0');
     this.lengthBytes = lengthBytes;
@@ -87,6 +89,12 @@ export class FakeRegisterBank implements RegisterBank {
   /** At most {@link FAKE_DRAIN_BYTES} at a time: the native one has a limit too. */
   drainRing(): Uint8Array {
     return Uint8Array.from(this.#ring.splice(0, FAKE_DRAIN_BYTES));
+  }
+
+  takeStamps(): Stamp[] {
+    const stamps = this.#stamps;
+    this.#stamps = [];
+    return stamps;
   }
 
   /** A guest's read; throws when it would have to wait for a handler that is not there. */
@@ -123,7 +131,7 @@ export class FakeRegisterBank implements RegisterBank {
         Atomics.and(this.words, write.word, ~value >>> 0);
         return true;
       case 'stamp':
-        this.stamps.push(value);
+        this.#stamps.push({ value, timeMs: performance.now() });
         return true;
       case 'ring':
         if (this.#ring.length === this.#ringBytes) return false;

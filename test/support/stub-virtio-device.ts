@@ -4,7 +4,7 @@ import type { QueueStart, QueueWorker } from '../../vmm/devices/virtio/queue-wor
 
 /** A device that remembers what its transport did, and whose reset waits for the test. */
 export class StubVirtioDevice implements VirtioDevice {
-  readonly name = 'stub';
+  readonly id = 'stub';
   readonly deviceId = 42;
   features = (1n << 32n) | (1n << 29n) | (1n << 3n);
   readonly queueSizes = [64, 32];
@@ -13,6 +13,7 @@ export class StubVirtioDevice implements VirtioDevice {
   readonly configWrites: (readonly number[])[] = [];
   readonly stoppedQueues: number[] = [];
   resets = 0;
+  quiesces = 0;
   failActivation: Error | undefined;
   /** Set: resets and stops of queues wait until it is resolved. */
   inFlight: Promise<void> | undefined;
@@ -28,6 +29,11 @@ export class StubVirtioDevice implements VirtioDevice {
 
   async stopQueue(index: number): Promise<void> {
     this.stoppedQueues.push(index);
+    await this.inFlight;
+  }
+
+  async quiesce(): Promise<void> {
+    this.quiesces += 1;
     await this.inFlight;
   }
 

@@ -41,6 +41,23 @@ export interface FastRegister {
   readonly write?: FastWrite;
 }
 
+/** What a device's registers need. */
+export interface BankSpec {
+  /** Size of the register window in bytes. */
+  readonly lengthBytes: number;
+  /** Shared words; they start as 0. */
+  readonly wordCount: number;
+  /** Size of the ring that `ring` writes go to, a power of two; left out: there is none. */
+  readonly ringBytes?: number;
+}
+
+/** A value that the guest wrote to a `stamp` register, and when. */
+export interface Stamp {
+  readonly value: number;
+  /** CLOCK_MONOTONIC in milliseconds. */
+  readonly timeMs: number;
+}
+
 /** The state that a device's registers share with the vCPU threads. */
 export interface RegisterBank {
   /** Size of the register window in bytes. */
@@ -51,6 +68,8 @@ export interface RegisterBank {
   setFastRegisters(registers: readonly FastRegister[]): void;
   /** Takes some of the bytes that the guest wrote to the ring, oldest first; empty: none are left. */
   drainRing(): Uint8Array;
+  /** Takes the stamps written since the last call, oldest first. */
+  takeStamps(): Stamp[];
 }
 
 /** Where the slow accesses of a device go. Offsets and widths are the guest's: trust nothing. */

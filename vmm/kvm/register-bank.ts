@@ -1,5 +1,12 @@
 import type { NativeRegisterBank } from '../../kvm-addon/index.d.ts';
-import type { FastRegister, FastWrite, RegisterBank, WordUpdate } from '../bus/register-bank.ts';
+import type {
+  BankSpec,
+  FastRegister,
+  FastWrite,
+  RegisterBank,
+  Stamp,
+  WordUpdate,
+} from '../bus/register-bank.ts';
 import { loadAddon } from '../host/addon.ts';
 
 /** struct tsvm_register of kvm-addon/include/tsvm/register_bank_abi.h. */
@@ -41,21 +48,13 @@ function setUpdate(view: DataView, wordAt: number, valueAt: number, update?: Wor
   view.setUint32(valueAt, update?.value ?? 0, true);
 }
 
-/** A value that the guest wrote to a stamp register, and when. */
-export interface Stamp {
-  readonly value: number;
-  /** CLOCK_MONOTONIC in milliseconds. */
-  readonly timeMs: number;
-}
-
 /** A register bank that the vCPU threads serve. */
 export class KvmRegisterBank implements RegisterBank {
   readonly native: NativeRegisterBank;
   readonly lengthBytes: number;
   readonly words: Uint32Array;
 
-  /** @param ringBytes size of the write ring, a power of two, or 0 for none */
-  constructor(lengthBytes: number, wordCount: number, ringBytes = 0) {
+  constructor({ lengthBytes, wordCount, ringBytes = 0 }: BankSpec) {
     const { NativeRegisterBank } = loadAddon();
     this.native = new NativeRegisterBank(lengthBytes, wordCount, ringBytes);
     this.lengthBytes = lengthBytes;
@@ -70,7 +69,6 @@ export class KvmRegisterBank implements RegisterBank {
     return this.native.drainRing();
   }
 
-  /** Takes the stamps written since the last call, oldest first. */
   takeStamps(): Stamp[] {
     const pairs = this.native.drainStamps();
     const stamps: Stamp[] = [];

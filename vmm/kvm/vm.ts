@@ -129,7 +129,10 @@ export class Vm {
     withKvmErrors('starting the vCPU threads', () => this.#native.start());
   }
 
-  /** Asks the vCPUs to park; `onWake` is called once {@link parked} is true. */
+  /**
+   * Asks the vCPUs to park between two instructions; `onWake` is called as each does. One in a slow
+   * exit parks once that is completed.
+   */
   pause(): void {
     this.#native.pause();
   }
@@ -138,6 +141,12 @@ export class Vm {
     this.#native.resume();
   }
 
+  /** Ends the vCPU threads, for good and wherever they are; `onWake` is called as each has. */
+  stop(): void {
+    this.#native.stop();
+  }
+
+  /** True when every vCPU has parked, as asked for, or ended: its state can be read and set. */
   get parked(): boolean {
     return this.#native.parked;
   }

@@ -7,9 +7,8 @@ import { BlockDevice, blockQueueCount } from '../devices/virtio/block/block-devi
 import type { VirtioDevice } from '../devices/virtio/device.ts';
 import { RngDevice } from '../devices/virtio/rng/rng-device.ts';
 import {
-  MMIO_BANK_WORDS,
+  MMIO_BANK,
   MMIO_INTERRUPT_STATUS_WORD,
-  MMIO_WINDOW_BYTES,
   MmioTransport,
 } from '../devices/virtio/transport/mmio.ts';
 import { MmioRegister } from '../devices/virtio/transport/mmio-registers.ts';
@@ -118,7 +117,7 @@ function attachMmio(
   queueCount: number,
   createDevice: CreateDevice,
 ): MmioSlot {
-  const bank = new KvmRegisterBank(MMIO_WINDOW_BYTES, MMIO_BANK_WORDS);
+  const bank = new KvmRegisterBank(MMIO_BANK);
   const interrupt = machine.vm.interruptLine(slot.gsi);
   const notifyGpa = slot.gpa + MmioRegister.QueueNotify;
   const device = createDevice({

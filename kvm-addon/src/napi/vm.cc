@@ -33,6 +33,7 @@ Napi::Function NativeVm::define(Napi::Env env)
                            InstanceMethod<&NativeVm::start>("start"),
                            InstanceMethod<&NativeVm::pause>("pause"),
                            InstanceMethod<&NativeVm::resume>("resume"),
+                           InstanceMethod<&NativeVm::stop>("stop"),
                            InstanceAccessor<&NativeVm::get_parked>("parked"),
                            InstanceMethod<&NativeVm::statistics>("statistics"),
                            InstanceMethod<&NativeVm::close>("close"),
@@ -315,6 +316,13 @@ Napi::Value NativeVm::resume(const Napi::CallbackInfo &info)
 {
     if (check_open(info.Env()))
         vcpu_group_order(&group_, VCPU_ORDER_RUN);
+    return info.Env().Undefined();
+}
+
+Napi::Value NativeVm::stop(const Napi::CallbackInfo &info)
+{
+    if (check_open(info.Env()))
+        vcpu_group_order(&group_, VCPU_ORDER_STOP);
     return info.Env().Undefined();
 }
 

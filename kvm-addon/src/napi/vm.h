@@ -45,6 +45,7 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     Napi::Value start(const Napi::CallbackInfo &info);
     Napi::Value pause(const Napi::CallbackInfo &info);
     Napi::Value resume(const Napi::CallbackInfo &info);
+    Napi::Value stop(const Napi::CallbackInfo &info);
     Napi::Value get_parked(const Napi::CallbackInfo &info);
     Napi::Value close(const Napi::CallbackInfo &info);
 

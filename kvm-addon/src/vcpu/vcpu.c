@@ -116,10 +116,15 @@ bool vcpu_obey_order(struct vcpu *vcpu)
     return run;
 }
 
+bool vcpu_is_parked(const struct vcpu *vcpu)
+{
+    return vcpu->phase == VCPU_PARKED || vcpu->phase == VCPU_ENDED;
+}
+
 bool vcpu_is_at_rest(struct vcpu *vcpu)
 {
     pthread_mutex_lock(&vcpu->group->lock);
-    bool at_rest = vcpu->phase != VCPU_RUNNING;
+    bool at_rest = vcpu_is_parked(vcpu);
     pthread_mutex_unlock(&vcpu->group->lock);
     return at_rest;
 }

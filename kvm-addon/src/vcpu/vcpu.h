@@ -21,7 +21,7 @@ struct vcpu_counters {
 enum vcpu_phase {
     VCPU_PARKED,  /* waits for the order to run */
     VCPU_RUNNING, /* executes guest code or handles an exit */
-    VCPU_WAITING, /* in a slow exit: JavaScript has its slot */
+    VCPU_WAITING, /* in a slow exit, amid an instruction: JavaScript has its slot */
     VCPU_ENDED,   /* the thread is gone or about to go */
 };
 
@@ -67,7 +67,9 @@ void vcpu_interrupt(struct vcpu *vcpu);
 /* Installs the process-wide handler of the signal that vcpu_interrupt() sends. */
 void vcpu_install_signal_handler(void);
 
-/* True when the thread does not execute guest code, so that others may look at its state. */
+/* True when the thread is parked or has ended. The group's lock is held. */
+bool vcpu_is_parked(const struct vcpu *vcpu);
+/* The same, and takes the lock: then others may read and write the vCPU's state. */
 bool vcpu_is_at_rest(struct vcpu *vcpu);
 
 /* JavaScript gives the slot back. */

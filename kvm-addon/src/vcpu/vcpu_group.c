@@ -76,7 +76,7 @@ bool vcpu_group_parked(struct vcpu_group *group)
     pthread_mutex_lock(&group->lock);
     bool parked = group->order != VCPU_ORDER_RUN;
     for (unsigned i = 0; i < group->count; i++)
-        parked = parked && group->vcpus[i].phase != VCPU_RUNNING;
+        parked = parked && vcpu_is_parked(&group->vcpus[i]);
     pthread_mutex_unlock(&group->lock);
     return parked;
 }

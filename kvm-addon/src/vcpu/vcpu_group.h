@@ -56,7 +56,10 @@ bool vcpu_group_init(struct vcpu_group *group, struct vm *vm, struct vcpu_platfo
 /* Starts the threads, running. Returns 0 or -errno of pthread_create. */
 int vcpu_group_start(struct vcpu_group *group);
 void vcpu_group_order(struct vcpu_group *group, enum vcpu_order order);
-/* True when no thread executes guest code nor is about to. */
+/*
+ * True when the order is not to run and each thread has parked or ended. A vCPU in a slow exit has
+ * not: its instruction is unfinished, so its registers are not those of any moment.
+ */
 bool vcpu_group_parked(struct vcpu_group *group);
 /* Stops and joins the threads (each ends within microseconds) and closes the vCPUs. */
 void vcpu_group_destroy(struct vcpu_group *group);

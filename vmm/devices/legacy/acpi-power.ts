@@ -2,11 +2,11 @@
  * The sleep control and sleep status registers of hardware-reduced ACPI (ACPI 6.5, sections 4.8.3.7
  * and 4.8.3.8). The one sleep state is S5, soft off.
  */
-import type { RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
+import type { BankSpec, RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
+import { StatelessDevice } from '../machine-device.ts';
 
 /** Sleep control at offset 0, sleep status at 1. */
-export const ACPI_POWER_LENGTH_BYTES = 2;
-export const ACPI_POWER_WORD_COUNT = 1;
+export const ACPI_POWER_BANK: BankSpec = { lengthBytes: 2, wordCount: 1 };
 
 const SLEEP_CONTROL = 0;
 const SLEEP_STATUS = 1;
@@ -17,11 +17,13 @@ const SLP_TYP_MASK = 7;
 /** What the DSDT's `\_S5` object must tell the guest to write as SLP_TYP. */
 export const SLP_TYP_S5 = 5;
 
-export class AcpiPower implements RegisterHandler {
+export class AcpiPower extends StatelessDevice implements RegisterHandler {
+  readonly id = 'power';
   readonly #onPowerOff: () => void;
 
   /** @param onPowerOff the guest wants to be off; it waits for that in a loop */
   constructor(bank: RegisterBank, onPowerOff: () => void) {
+    super();
     this.#onPowerOff = onPowerOff;
     /* Nothing ever wakes, so both registers read 0; WAK_STS may be cleared as often as one likes. */
     bank.setFastRegisters([

@@ -1,16 +1,28 @@
 /**
  * I/O port 0x80, a PC's diagnostic port: each byte written is kept with its time by the vCPU thread
- * (`NativeRegisterBank.drainStamps`), and no exit reaches JavaScript. Linux also writes to it as a
+ * (`RegisterBank.takeStamps`), and no exit reaches JavaScript. Linux also writes to it as a
  * delay, so stamps mean something only where a guest agrees to them.
  */
-import type { RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
+import type { BankSpec, RegisterBank, RegisterHandler, Stamp } from '../../bus/register-bank.ts';
+import { StatelessDevice } from '../machine-device.ts';
 
-export const BOOT_PROGRESS_LENGTH_BYTES = 1;
-export const BOOT_PROGRESS_WORD_COUNT = 1;
+export const BOOT_PROGRESS_BANK: BankSpec = { lengthBytes: 1, wordCount: 1 };
 
-export class BootProgress implements RegisterHandler {
-  constructor(bank: RegisterBank) {
+export class BootProgress extends StatelessDevice implements RegisterHandler {
+  readonly id = 'boot-progress';
+  readonly #bank: RegisterBank;
+  readonly #onStamp: (stamp: Stamp) => void;
+
+  /** @param onStamp called for each byte, soon after it was written; never during a pause */
+  constructor(bank: RegisterBank, onStamp: (stamp: Stamp) => void) {
+    super();
+    this.#bank = bank;
+    this.#onStamp = onStamp;
     bank.setFastRegisters([{ offset: 0, width: 1, read: { word: 0 }, write: { kind: 'stamp' } }]);
+  }
+
+  poll(): void {
+    for (const stamp of this.#bank.takeStamps()) this.#onStamp(stamp);
   }
 
   read(): number {

@@ -5,11 +5,12 @@
  * Alarms, periodic and update interrupts do not happen: no interrupt line is wired to the chip, and
  * ACPI gives it none, so that drivers know. The bits in register B that enable them are only kept.
  */
-import type { RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
+import type { BankSpec, RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
+import { type DeviceState, StateReader } from '../device-state.ts';
+import type { MachineDevice } from '../machine-device.ts';
 
 /** Index port at offset 0, data port at 1. */
-export const CMOS_LENGTH_BYTES = 2;
-export const CMOS_WORD_COUNT = 1;
+export const CMOS_BANK: BankSpec = { lengthBytes: 2, wordCount: 1 };
 
 /** The register of the century, beyond the chip's own; the FADT names it. */
 export const CMOS_CENTURY = 0x32;
@@ -19,6 +20,8 @@ const DATA = 1;
 /** Bit 7 of the index masks the NMI on a PC and is no part of the register's number. */
 const INDEX_MASK = 0x7f;
 const RAM_BYTES = 128;
+/** The registers count to the year 25,755, which is 8.2e14 ms from now. */
+const OFFSET_MS_MAX = 1e15;
 
 const SECONDS = 0x00;
 const MINUTES = 0x02;
@@ -67,7 +70,8 @@ export interface CmosRtcOptions {
   readonly highMemoryBytes: number;
 }
 
-export class CmosRtc implements RegisterHandler {
+export class CmosRtc implements RegisterHandler, MachineDevice {
+  readonly id = 'rtc';
   readonly #words: Uint32Array;
   readonly #now: () => number;
   readonly #ram = new Uint8Array(RAM_BYTES);
@@ -85,6 +89,32 @@ export class CmosRtc implements RegisterHandler {
       { offset: INDEX, width: 1, write: { kind: 'word', word: INDEX } },
     ]);
   }
+
+  /** Nothing of it happens by itself: the time is computed when it is read. */
+  quiesce(): void {}
+
+  resume(): void {}
+
+  /** The clock goes on while a machine is saved: what is kept is how far it is off the host's. */
+  save(): DeviceState {
+    return {
+      version: 1,
+      index: Atomics.load(this.#words, INDEX),
+      ram: this.#ram.slice(),
+      offsetMs: this.#offsetMs,
+    };
+  }
+
+  load(state: DeviceState): void {
+    const reader = new StateReader(this.id, state, 1);
+    const ram = reader.bytes('ram', RAM_BYTES, RAM_BYTES);
+    const offsetMs = reader.signed('offsetMs', OFFSET_MS_MAX);
+    Atomics.store(this.#words, INDEX, reader.number('index', 0xff));
+    this.#ram.set(ram);
+    this.#offsetMs = offsetMs;
+  }
+
+  async close(): Promise<void> {}
 
   /** The chip is 8 bits wide: a wide access is one access a byte. */
   read(offset: number, width: number): number {

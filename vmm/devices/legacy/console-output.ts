@@ -20,6 +20,11 @@ export class ConsoleOutputPump {
   readonly #onFailure: (error: unknown) => void;
   /** Set while the sink is full. */
   #room: Promise<void> | undefined;
+  /** Set while nothing is sent; resolved at once, for those who wait for room. */
+  #holding = false;
+  #onceHolding = Promise.withResolvers<void>();
+  /** What was written while nothing was sent. It is older than what is in the ring. */
+  #held: Uint8Array[] = [];
 
   /** @param onFailure the sink broke its promise and failed, while it was waited for */
   constructor(bank: RegisterBank, output: ConsoleOutput, onFailure: (error: unknown) => void) {
@@ -33,19 +38,30 @@ export class ConsoleOutputPump {
     return this.#room !== undefined;
   }
 
+  /** What {@link hold} has kept from the sink, oldest first. */
+  get held(): Uint8Array {
+    return Buffer.concat(this.#held);
+  }
+
+  /** Takes over what another pump has held, before anything is written. */
+  restore(held: Uint8Array): void {
+    this.#held = held.length > 0 ? [held] : [];
+  }
+
   /**
    * Empties the ring, unless the sink is full: then that happens by itself as soon as it has room.
-   * @returns the number of bytes passed on
+   * @returns the number of bytes taken
    */
   drain(): number {
-    let passed = 0;
-    while (this.#room === undefined) {
-      const bytes = this.#bank.drainRing();
+    let taken = 0;
+    while (this.#holding || this.#room === undefined) {
+      const bytes = (this.#holding ? undefined : this.#held.shift()) ?? this.#bank.drainRing();
       if (bytes.length === 0) break;
-      this.#send(bytes);
-      passed += bytes.length;
+      if (this.#holding) this.#held.push(bytes);
+      else this.#send(bytes);
+      taken += bytes.length;
     }
-    return passed;
+    return taken;
   }
 
   /**
@@ -54,12 +70,43 @@ export class ConsoleOutputPump {
    */
   put(byte: number): void | Promise<void> {
     this.drain();
-    if (this.#room !== undefined) return this.#room.then(() => this.put(byte));
+    if (this.#holding) {
+      this.#held.push(Uint8Array.of(byte));
+      return;
+    }
+    if (this.#room !== undefined) {
+      return Promise.race([this.#room, this.#onceHolding.promise]).then(() => this.put(byte));
+    }
     this.#send(Uint8Array.of(byte));
+  }
+
+  /**
+   * Sends nothing more, and keeps what is written instead: {@link put} does not wait any longer. For
+   * the short time until the vCPUs park, so that little comes together.
+   */
+  hold(): void {
+    this.#holding = true;
+    this.#onceHolding.resolve();
+  }
+
+  /** Sends what the sink takes now, and holds the rest of what was written. */
+  drainAndHold(): void {
+    this.#holding = false;
+    this.drain();
+    this.hold();
+    this.drain();
+  }
+
+  /** Ends {@link hold}. */
+  release(): void {
+    if (this.#holding) this.#onceHolding = Promise.withResolvers();
+    this.#holding = false;
+    this.drain();
   }
 
   /** Resolves when all that was written so far is with a sink that has room. */
   async flush(): Promise<void> {
+    this.release();
     for (;;) {
       this.drain();
       if (this.#room === undefined) return;

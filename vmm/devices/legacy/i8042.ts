@@ -6,11 +6,11 @@
  * make it wait half a second for the answer to a self-test; and a reboot, which waits for the input
  * buffer, goes on at once. Linux: `i8042_flush`, `kb_wait`.
  */
-import type { RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
+import type { BankSpec, RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
+import { StatelessDevice } from '../machine-device.ts';
 
 /** Each port is a bank of one byte: port 0x61 between them belongs to KVM's PIT. */
-export const I8042_LENGTH_BYTES = 1;
-export const I8042_WORD_COUNT = 1;
+export const I8042_BANK: BankSpec = { lengthBytes: 1, wordCount: 1 };
 
 const STATUS_OUTPUT_FULL = 0x01;
 /** What a bus gives where nobody answers. */
@@ -29,12 +29,14 @@ export interface I8042Options {
   readonly onReset: () => void;
 }
 
-export class I8042 {
+export class I8042 extends StatelessDevice {
+  readonly id = 'i8042';
   /** For the command bank's slow accesses; the data bank has none that matter. */
   readonly commandHandler: RegisterHandler;
   readonly dataHandler: RegisterHandler = { read: () => DATA_NONE, write: () => {} };
 
   constructor(options: I8042Options) {
+    super();
     const { dataBank, commandBank, onReset } = options;
     Atomics.store(dataBank.words, 0, DATA_NONE);
     Atomics.store(commandBank.words, 0, STATUS_OUTPUT_FULL);

@@ -3,8 +3,9 @@
  * there are no baud rates, parity errors or breaks: a byte written is sent at once and the
  * transmitter is always empty.
  *
- * In the common state, the transmitter alone at work, the vCPU thread serves every access of a
- * driver but the rare writes to IER, FCR, LCR and MCR (`fastRegisters`).
+ * **Who serves the registers.** While only the transmitter is at work, the vCPU threads serve all
+ * that a driver does then (`transmitRegisters`). Any other access, and input, first takes the
+ * registers back: from there to {@link Serial16550.#delegate} the state is this object's alone.
  *
  * **No input is lost.** A driver clears the FIFO and reads RBR "to be sure" while it sets the chip
  * up; on a real line that eats what was typed too early. Here the bytes stay, unseen, until the
@@ -20,12 +21,13 @@
  */
 import type { InterruptLine } from '../../bus/interrupt-line.ts';
 import type { RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
+import { type DeviceState, StateReader } from '../device-state.ts';
+import type { MachineDevice } from '../machine-device.ts';
 import { type ConsoleOutput, ConsoleOutputPump } from './console-output.ts';
 import {
   FCR_CLEAR_RCVR,
   FCR_ENABLE_FIFO,
   FIFO_SIZE,
-  fastRegisters,
   IER,
   IER_MSI,
   IER_RDI,
@@ -56,15 +58,12 @@ import {
   MSR_DCD,
   MSR_DELTAS,
   MSR_DSR,
-  MSR_LINES,
   MSR_RI,
   MSR_TERI,
   RBR_THR,
   RX_TRIGGER_LEVELS,
   SCR,
-  type SerialShape,
-  sameShape,
-  WORD,
+  transmitRegisters,
 } from './serial-registers.ts';
 
 /** Causes of an interrupt, as a set. */
@@ -73,26 +72,32 @@ const CAUSE_TRANSMIT = 2;
 const CAUSE_MODEM = 4;
 
 /**
- * So many reads of LSR with no output between them are a driver that waits for input. Linux reads
+ * This many reads of LSR with no output between them mean a driver that waits for input. Linux reads
  * it a handful of times in a row while it opens the port.
  */
 const POLLS_MEAN_LISTENING = 32;
 
+const LSR_IDLE = LSR_THRE | LSR_TEMT;
 /** The other end of the cable is always there and ready. */
 const MODEM_READY = MSR_DCD | MSR_DSR | MSR_CTS;
 
-/** What a 16550A is wired to. The bank is made with `SERIAL_LENGTH_BYTES` and its companions. */
+/** More than can wait on either side of the chip. */
+const SAVED_BYTES_MAX = 2 ** 24;
+
+/** What a 16550A is wired to. */
 export interface Serial16550Options {
+  /** Made with `SERIAL_BANK`; its interrupt is `interrupt`. */
   readonly bank: RegisterBank;
   readonly interrupt: InterruptLine;
   readonly output: ConsoleOutput;
-  /** {@link Serial16550.receive} took less than it was given; now the FIFO has room. */
+  /** {@link Serial16550.receive} has answered false; now more input is welcome. */
   readonly onReceiveSpace: () => void;
   /** The output failed while nothing waited for it. */
   readonly onOutputFailure: (error: unknown) => void;
 }
 
-export class Serial16550 implements RegisterHandler {
+export class Serial16550 implements RegisterHandler, MachineDevice {
+  readonly id = 'serial';
   readonly #bank: RegisterBank;
   readonly #words: Uint32Array;
   readonly #interrupt: InterruptLine;
@@ -103,18 +108,27 @@ export class Serial16550 implements RegisterHandler {
   #fcr = 0;
   #lcr = 0;
   #mcr = 0;
+  #scr = 0;
+  #divisor = 0;
+  #modemDeltas = 0;
+  /** The transmitter's interrupt is pending; while the vCPU threads serve, their IIR says so. */
+  #thrPending = false;
   /** Bytes from the line, and bytes that the guest sent itself in loopback. */
-  readonly #fifo: number[] = [];
-  readonly #loopbackFifo: number[] = [];
+  #fifo: number[] = [];
+  #loopbackFifo: number[] = [];
+  /** Input that the FIFO has no room for. */
+  #line: Uint8Array = new Uint8Array(0);
   /** The driver is known to want input. */
   #listening = false;
+  /** The driver has set RTS: from then on, RTS off means that it wants no input. */
+  #rtsUsed = false;
+
   #polls = 0;
-  /** The driver has used RTS: from then on it means something. */
-  #readyWasTold = false;
-  /** The last {@link receive} left bytes with its caller. */
-  #refused = false;
-  #iirWord: number = WORD.iirA;
-  #shape: SerialShape | undefined;
+  #quiesced = true;
+  /** The vCPU threads serve the fast registers. */
+  #delegated = false;
+  /** In this access a cause was taken, or arose again: what is left needs an edge. */
+  #edgeDue = false;
 
   constructor(options: Serial16550Options) {
     this.#bank = options.bank;
@@ -122,31 +136,88 @@ export class Serial16550 implements RegisterHandler {
     this.#interrupt = options.interrupt;
     this.#output = new ConsoleOutputPump(options.bank, options.output, options.onOutputFailure);
     this.#onReceiveSpace = options.onReceiveSpace;
-    this.#store(WORD.msr, MODEM_READY);
-    this.#store(this.#iirWord, IIR_NO_INT);
-    this.#settle(0);
+    this.#delegate();
   }
 
   /**
-   * Input from the host.
-   * @returns how many bytes were taken; `onReceiveSpace` tells when to offer the rest again
+   * Takes input from the host, all of it.
+   * @returns whether more is welcome; after false, `onReceiveSpace` tells when it is
    */
-  receive(bytes: Uint8Array): number {
-    const before = this.#causes();
-    const taken = bytes.subarray(0, FIFO_SIZE - this.#fifo.length);
-    this.#fifo.push(...taken);
-    this.#refused = taken.length < bytes.length;
-    this.#settle(before, taken.length > 0 ? CAUSE_RECEIVE : 0);
-    return taken.length;
+  receive(bytes: Uint8Array): boolean {
+    this.#line = Buffer.concat([this.#line, bytes]);
+    if (!this.#quiesced) this.#access(() => this.#fillFifo());
+    return this.#line.length === 0;
   }
 
   /** Passes on what the guest has written; see {@link ConsoleOutputPump.drain}. */
-  drain(): void {
+  poll(): void {
     if (this.#output.drain() > 0) this.#polls = 0;
   }
 
-  /** See {@link ConsoleOutputPump.flush}. */
-  flush(): Promise<void> {
+  completeAccesses(): void {
+    this.#output.hold();
+  }
+
+  quiesce(): void {
+    this.#quiesced = true;
+    this.#output.drainAndHold();
+  }
+
+  resume(): void {
+    this.#quiesced = false;
+    this.#output.release();
+    const waited = this.#line.length > 0;
+    this.#access(() => this.#fillFifo());
+    // An edge that was under way when the state was saved is not part of it.
+    if (this.#causes() !== 0) this.#interrupt.pulse();
+    if (waited && this.#line.length === 0) this.#onReceiveSpace();
+  }
+
+  save(): DeviceState {
+    this.#takeBack();
+    const state = {
+      version: 1,
+      ier: this.#ier,
+      fcr: this.#fcr,
+      lcr: this.#lcr,
+      mcr: this.#mcr,
+      scr: this.#scr,
+      divisor: this.#divisor,
+      modemDeltas: this.#modemDeltas,
+      thrPending: this.#thrPending,
+      fifo: Uint8Array.from(this.#fifo),
+      loopbackFifo: Uint8Array.from(this.#loopbackFifo),
+      line: new Uint8Array(this.#line),
+      output: new Uint8Array(this.#output.held),
+      listening: this.#listening,
+      rtsUsed: this.#rtsUsed,
+    };
+    this.#delegate();
+    return state;
+  }
+
+  load(state: DeviceState): void {
+    const reader = new StateReader(this.id, state, 1);
+    this.#takeBack();
+    this.#ier = reader.number('ier', IER_WRITABLE);
+    this.#fcr = reader.number('fcr', 0xff);
+    this.#lcr = reader.number('lcr', 0xff);
+    this.#mcr = reader.number('mcr', MCR_WRITABLE);
+    this.#scr = reader.number('scr', 0xff);
+    this.#divisor = reader.number('divisor', 0xffff);
+    this.#modemDeltas = reader.number('modemDeltas', MSR_DELTAS);
+    this.#thrPending = reader.boolean('thrPending');
+    this.#fifo = [...reader.bytes('fifo', FIFO_SIZE)];
+    this.#loopbackFifo = [...reader.bytes('loopbackFifo', FIFO_SIZE)];
+    this.#line = Buffer.concat([reader.bytes('line', SAVED_BYTES_MAX), this.#line]);
+    this.#output.restore(reader.bytes('output', SAVED_BYTES_MAX));
+    this.#listening = reader.boolean('listening');
+    this.#rtsUsed = reader.boolean('rtsUsed');
+    this.#delegate();
+  }
+
+  /** Resolves when all that the guest has written is with the console. */
+  close(): Promise<void> {
     return this.#output.flush();
   }
 
@@ -159,29 +230,38 @@ export class Serial16550 implements RegisterHandler {
 
   write(offset: number, width: number, value: number): void | Promise<void> {
     this.#polls = 0;
-    const done = this.#writeByte(offset, value & 0xff);
-    for (let i = 1; i < width; i++) this.#writeByte(offset + i, (value >>> (8 * i)) & 0xff);
+    const write = (i: number) =>
+      this.#access(() => this.#writeByte(offset + i, (value >>> (8 * i)) & 0xff));
+    const done = write(0);
+    for (let i = 1; i < width; i++) write(i);
     return done;
   }
 
   #readByte(offset: number): number {
+    // A driver that polls reads nothing else: the fast registers stay as they are.
+    if (offset === LSR) return this.#readLineStatus();
+    const waited = this.#line.length > 0;
+    const value = this.#access(() => this.#readRegister(offset));
+    if (waited && this.#line.length === 0) this.#onReceiveSpace();
+    return value;
+  }
+
+  #readRegister(offset: number): number {
     switch (offset) {
       case RBR_THR:
-        return this.#divisorLatch() ? this.#load(WORD.dll) : this.#readReceiveBuffer();
+        return this.#divisorLatch() ? this.#divisor & 0xff : this.#readReceiveBuffer();
       case IER:
-        return this.#load(this.#divisorLatch() ? WORD.dlm : WORD.ier);
+        return this.#divisorLatch() ? this.#divisor >> 8 : this.#ier;
       case IIR_FCR:
         return this.#readInterruptId();
       case LCR:
         return this.#lcr;
       case MCR:
         return this.#mcr;
-      case LSR:
-        return this.#readLineStatus();
       case MSR:
         return this.#readModemStatus();
       case SCR:
-        return this.#load(WORD.scr);
+        return this.#scr;
       default:
         return 0xff;
     }
@@ -190,179 +270,183 @@ export class Serial16550 implements RegisterHandler {
   #writeByte(offset: number, value: number): void | Promise<void> {
     switch (offset) {
       case RBR_THR:
-        if (this.#divisorLatch()) return this.#store(WORD.dll, value);
-        return this.#mcr & MCR_LOOP ? this.#loopBack(value) : this.#transmit(value);
+        if (this.#divisorLatch()) this.#divisor = (this.#divisor & 0xff00) | value;
+        else return this.#mcr & MCR_LOOP ? this.#loopBack(value) : this.#transmit(value);
+        return;
       case IER:
-        if (this.#divisorLatch()) return this.#store(WORD.dlm, value);
-        return this.#writeInterruptEnable(value & IER_WRITABLE);
+        if (this.#divisorLatch()) this.#divisor = (this.#divisor & 0xff) | (value << 8);
+        else this.#writeInterruptEnable(value & IER_WRITABLE);
+        return;
       case IIR_FCR:
         return this.#writeFifoControl(value);
       case LCR:
         this.#lcr = value;
-        this.#store(WORD.lcr, value);
-        return this.#settle(this.#causes());
+        return;
       case MCR:
         return this.#writeModemControl(value & MCR_WRITABLE);
       case SCR:
-        return this.#store(WORD.scr, value);
+        this.#scr = value;
+        return;
     }
   }
 
   #readReceiveBuffer(): number {
-    const before = this.#causes();
     const received = this.#received();
     const byte = received.shift() ?? 0;
-    if (this.#refused && received === this.#fifo) {
-      this.#refused = false;
-      this.#onReceiveSpace();
-    }
-    this.#settle(before, CAUSE_RECEIVE);
+    if (received === this.#fifo) this.#fillFifo();
+    this.#edgeDue = true;
     return byte;
+  }
+
+  /** Moves input from the line into the FIFO. */
+  #fillFifo(): void {
+    const bytes = this.#line.subarray(0, FIFO_SIZE - this.#fifo.length);
+    this.#line = this.#line.subarray(bytes.length);
+    this.#fifo.push(...bytes);
+    if (bytes.length > 0) this.#edgeDue = true;
   }
 
   /** Reading IIR takes the transmitter's interrupt when it is the one that is shown. */
   #readInterruptId(): number {
-    const fifoBits = this.#fifoBits();
     const causes = this.#causes();
+    const fifoBits = this.#fifoBits();
     if (causes & CAUSE_RECEIVE) {
       const level = fifoBits ? (RX_TRIGGER_LEVELS[this.#fcr >> 6] ?? 1) : 1;
       const reached = this.#received().length >= level;
       return (reached ? IIR_RDI : IIR_RX_TIMEOUT) | fifoBits;
     }
-    const iir = Atomics.exchange(this.#words, this.#iirWord, IIR_NO_INT | fifoBits);
-    if (!(iir & IIR_NO_INT)) {
-      this.#settle(causes, CAUSE_TRANSMIT);
-      return iir;
+    if (causes & CAUSE_TRANSMIT) {
+      this.#thrPending = false;
+      this.#edgeDue = true;
+      return IIR_THRI | fifoBits;
     }
     return (causes & CAUSE_MODEM ? IIR_MSI : IIR_NO_INT) | fifoBits;
   }
 
   #readLineStatus(): number {
-    this.drain();
-    if (!this.#listening && !this.#output.blocked) {
+    this.poll();
+    if (!this.#listening && this.#fifo.length > 0 && !this.#output.blocked) {
       this.#polls += 1;
-      if (this.#polls === POLLS_MEAN_LISTENING) {
-        const before = this.#causes();
-        this.#listening = true;
-        this.#settle(before);
+      if (this.#polls >= POLLS_MEAN_LISTENING) {
+        this.#access(() => {
+          this.#listening = true;
+        });
       }
     }
-    return this.#load(WORD.lsr);
+    return LSR_IDLE | (this.#received().length > 0 ? LSR_DR : 0);
   }
 
   #readModemStatus(): number {
-    const before = this.#causes();
-    const msr = Atomics.exchange(this.#words, WORD.msr, this.#modemLines());
-    this.#settle(before, CAUSE_MODEM);
-    return msr;
+    const value = this.#modemLines() | this.#modemDeltas;
+    this.#modemDeltas = 0;
+    this.#edgeDue = true;
+    return value;
   }
 
   #writeInterruptEnable(value: number): void {
-    const before = this.#causes();
-    const changed = this.#ier ^ value;
-    this.#ier = value;
-    this.#store(WORD.ier, value);
-    if (value & IER_RDI) this.#listening = true;
     /* The transmitter is empty: to enable its interrupt is to have it. */
-    if (changed & IER_THRI) this.#setThrInterrupt((value & IER_THRI) !== 0);
-    this.#settle(before);
+    if ((this.#ier ^ value) & IER_THRI) this.#thrPending = (value & IER_THRI) !== 0;
+    this.#ier = value;
+    if (value & IER_RDI) this.#listening = true;
   }
 
   #writeFifoControl(value: number): void {
-    const before = this.#causes();
     const modeChanges = ((value ^ this.#fcr) & FCR_ENABLE_FIFO) !== 0;
     this.#fcr = value & FCR_ENABLE_FIFO ? value : 0;
     if (modeChanges || this.#fcr & FCR_CLEAR_RCVR) {
-      this.#loopbackFifo.length = 0;
+      this.#loopbackFifo = [];
       this.#listening = (this.#ier & IER_RDI) !== 0;
     }
-    if (modeChanges) this.#setThrInterrupt((before & CAUSE_TRANSMIT) !== 0);
-    this.#settle(before);
   }
 
   #writeModemControl(value: number): void {
-    const before = this.#causes();
+    const before = this.#modemLines();
     this.#mcr = value;
-    this.#store(WORD.mcr, value);
-    if (value & MCR_RTS && !(value & MCR_LOOP)) this.#readyWasTold = true;
-    if (!(value & MCR_LOOP)) this.#loopbackFifo.length = 0;
-    const was = this.#load(WORD.msr);
+    if (value & MCR_RTS && !(value & MCR_LOOP)) this.#rtsUsed = true;
+    if (!(value & MCR_LOOP)) this.#loopbackFifo = [];
     const lines = this.#modemLines();
-    const changed = (was ^ lines) & MSR_LINES;
     /* The ring indicator counts when it ends, the others whenever they change. */
-    const deltas = (changed >> 4) & ~(lines & MSR_RI ? MSR_TERI : 0);
-    this.#store(WORD.msr, lines | (was & MSR_DELTAS) | deltas);
-    this.#settle(before);
+    this.#modemDeltas |= ((before ^ lines) >> 4) & ~(lines & MSR_RI ? MSR_TERI : 0);
   }
 
   /** Without the FIFO a byte that is not read in time is replaced, with it the new one is lost. */
   #loopBack(byte: number): void {
-    const before = this.#causes();
-    if (!this.#fifoBits()) this.#loopbackFifo.length = 0;
+    if (!this.#fifoBits()) this.#loopbackFifo = [];
     if (this.#loopbackFifo.length < FIFO_SIZE) this.#loopbackFifo.push(byte);
-    this.#transmitted(before, CAUSE_RECEIVE);
+    this.#edgeDue = true;
+    this.#transmitted();
   }
 
-  /** Reached when the ring is full. */
+  /** Reached when the ring is full, or when the vCPU threads do not serve. */
   #transmit(byte: number): void | Promise<void> {
     const sent = this.#output.put(byte);
+    if (sent === undefined) return this.#transmitted();
+    return sent.then(() => this.#access(() => this.#transmitted()));
+  }
+
+  #transmitted(): void {
+    if (!(this.#ier & IER_THRI)) return;
+    this.#thrPending = true;
+    this.#edgeDue = true;
+  }
+
+  /** Does something with the chip's state, and raises what interrupt that calls for. */
+  #access<T>(action: () => T): T {
+    this.#takeBack();
     const before = this.#causes();
-    if (sent === undefined) return this.#transmitted(before, 0);
-    return sent.then(() => this.#transmitted(this.#causes(), 0));
-  }
-
-  #transmitted(before: number, alsoArisen: number): void {
-    const thrInterrupt = (this.#ier & IER_THRI) !== 0;
-    if (thrInterrupt) this.#setThrInterrupt(true);
-    this.#settle(before, alsoArisen | (thrInterrupt ? CAUSE_TRANSMIT : 0));
-  }
-
-  /**
-   * The vCPU threads change the IIR word on their own, also between a load and a store of ours. So
-   * the new state goes to the other word, which nobody uses before {@link #settle} sets the table
-   * that names it.
-   */
-  #setThrInterrupt(pending: boolean): void {
-    this.#iirWord = this.#iirWord === WORD.iirA ? WORD.iirB : WORD.iirA;
-    this.#store(this.#iirWord, (pending ? IIR_THRI : IIR_NO_INT) | this.#fifoBits());
-  }
-
-  /**
-   * Ends every change of state: the table first, so that a guest that sees LSR.DR gets its byte from
-   * us, then LSR, then the interrupt.
-   * @param before causes before the change
-   * @param touched causes of which one was taken, or of which another arrived
-   */
-  #settle(before: number, touched = 0): void {
+    this.#edgeDue = false;
+    const result = action();
     const after = this.#causes();
-    const received = this.#received().length > 0;
-    const shape: SerialShape = {
-      divisorLatch: this.#divisorLatch(),
-      loopback: (this.#mcr & MCR_LOOP) !== 0,
-      received,
-      otherInterrupt: (after & (CAUSE_RECEIVE | CAUSE_MODEM)) !== 0,
-      modemInterrupt: (after & CAUSE_MODEM) !== 0,
-      watchPolls: !this.#listening && this.#fifo.length > 0,
-      thrInterrupt: (this.#ier & IER_THRI) !== 0,
-      fifoBits: this.#fifoBits(),
-      modemLines: this.#modemLines(),
-      iirWord: this.#iirWord,
-    };
-    if (!sameShape(this.#shape, shape)) {
-      this.#shape = shape;
-      this.#bank.setFastRegisters(fastRegisters(shape));
+    this.#delegate();
+    if (after & ~before || (this.#edgeDue && after)) this.#interrupt.pulse();
+    return result;
+  }
+
+  /** From here on, no vCPU thread changes the chip's state. */
+  #takeBack(): void {
+    if (!this.#delegated) return;
+    this.#delegated = false;
+    this.#bank.setFastRegisters([]);
+    this.#thrPending = (Atomics.load(this.#words, IIR_FCR) & IIR_NO_INT) === 0;
+  }
+
+  /** Leaves the registers to the vCPU threads, if only the transmitter is at work. */
+  #delegate(): void {
+    if (
+      this.#divisorLatch() ||
+      this.#mcr & MCR_LOOP ||
+      this.#received().length > 0 ||
+      this.#modemDeltas !== 0
+    ) {
+      return;
     }
-    this.#store(WORD.lsr, LSR_THRE | LSR_TEMT | (received ? LSR_DR : 0));
-    if (after & ~before || (touched && after)) this.#interrupt.pulse();
+    const fifoBits = this.#fifoBits();
+    const transmit = this.#causes() & CAUSE_TRANSMIT;
+    const words: readonly (readonly [register: number, value: number])[] = [
+      [IER, this.#ier],
+      [IIR_FCR, (transmit ? IIR_THRI : IIR_NO_INT) | fifoBits],
+      [LCR, this.#lcr],
+      [MCR, this.#mcr],
+      [LSR, LSR_IDLE],
+      [MSR, MODEM_READY],
+      [SCR, this.#scr],
+    ];
+    for (const [register, value] of words) Atomics.store(this.#words, register, value);
+    this.#delegated = true;
+    this.#bank.setFastRegisters(
+      transmitRegisters({
+        thrInterrupt: (this.#ier & IER_THRI) !== 0,
+        fifoBits,
+        watchesPolls: !this.#listening && this.#fifo.length > 0,
+      }),
+    );
   }
 
   #causes(): number {
-    const transmit = !(this.#load(this.#iirWord) & IIR_NO_INT);
-    const modem = this.#load(WORD.msr) & MSR_DELTAS;
     return (
       (this.#ier & IER_RDI && this.#received().length > 0 ? CAUSE_RECEIVE : 0) |
-      (this.#ier & IER_THRI && transmit ? CAUSE_TRANSMIT : 0) |
-      (this.#ier & IER_MSI && modem ? CAUSE_MODEM : 0)
+      (this.#ier & IER_THRI && this.#thrPending ? CAUSE_TRANSMIT : 0) |
+      (this.#ier & IER_MSI && this.#modemDeltas ? CAUSE_MODEM : 0)
     );
   }
 
@@ -372,9 +456,8 @@ export class Serial16550 implements RegisterHandler {
     return this.#listening && !this.#heldUp() ? this.#fifo : [];
   }
 
-  /** The driver asks for a pause: it had RTS on since it opened the port, and has it off now. */
   #heldUp(): boolean {
-    return this.#readyWasTold && !(this.#mcr & MCR_RTS);
+    return this.#rtsUsed && !(this.#mcr & MCR_RTS);
   }
 
   /** In loopback the outputs of MCR are the inputs of MSR (data sheet, section 8.6.7). */
@@ -395,13 +478,5 @@ export class Serial16550 implements RegisterHandler {
 
   #fifoBits(): number {
     return this.#fcr & FCR_ENABLE_FIFO ? IIR_FIFO_ENABLED : 0;
-  }
-
-  #load(word: number): number {
-    return Atomics.load(this.#words, word);
-  }
-
-  #store(word: number, value: number): void {
-    Atomics.store(this.#words, word, value);
   }
 }

@@ -1,8 +1,8 @@
 /**
- * Registers of the 16550A (National PC16550D data sheet, section 8) and which of them the vCPU
- * thread serves by itself in a given state of the chip.
+ * Registers of the 16550A (National PC16550D data sheet, section 8), and those of them that the vCPU
+ * thread serves by itself while only the transmitter is at work.
  */
-import type { FastRead, FastRegister, FastWrite, WordUpdate } from '../../bus/register-bank.ts';
+import type { BankSpec, FastRegister } from '../../bus/register-bank.ts';
 
 /** Offsets. RBR, THR and IER give way to the divisor latch while LCR.DLAB is set. */
 export const RBR_THR = 0;
@@ -13,8 +13,6 @@ export const MCR = 4;
 export const LSR = 5;
 export const MSR = 6;
 export const SCR = 7;
-const DLL = 0;
-const DLM = 1;
 
 export const IER_RDI = 0x01;
 export const IER_THRI = 0x02;
@@ -56,119 +54,50 @@ export const MSR_CTS = 0x10;
 export const MSR_DSR = 0x20;
 export const MSR_RI = 0x40;
 export const MSR_DCD = 0x80;
-export const MSR_LINES = 0xf0;
 
-/** Words of the register bank. */
-export const WORD = {
-  /** What RBR reads as while nothing was received. Stays 0. */
-  rbrEmpty: 0,
-  ier: 1,
-  lcr: 2,
-  mcr: 3,
-  lsr: 4,
-  msr: 5,
-  scr: 6,
-  dll: 7,
-  dlm: 8,
-  /** IIR as far as the transmitter goes; two, used in turn (`Serial16550.#setThrInterrupt`). */
-  iirA: 9,
-  iirB: 10,
-} as const;
+/**
+ * What a serial port needs. The word for a register is the register's offset; RBR's reads 0. Four
+ * pages of text fit into the ring.
+ */
+export const SERIAL_BANK: BankSpec = { lengthBytes: 8, wordCount: 8, ringBytes: 16384 };
 
-/** What the bank of a serial port needs. */
-export const SERIAL_LENGTH_BYTES = 8;
-export const SERIAL_WORD_COUNT = 11;
-/** Output that may wait in the bank before the guest has to; one page of text is 4 KiB. */
-export const SERIAL_RING_BYTES = 16384;
-
-/** The parts of the chip's state that decide which accesses are fast. */
-export interface SerialShape {
-  /** LCR.DLAB. */
-  readonly divisorLatch: boolean;
-  /** MCR.LOOP. */
-  readonly loopback: boolean;
-  /** RBR holds a byte. */
-  readonly received: boolean;
-  /** A receiver or modem interrupt is pending: IIR does not speak of the transmitter alone. */
-  readonly otherInterrupt: boolean;
-  /** A modem interrupt is pending: reading MSR ends it. */
-  readonly modemInterrupt: boolean;
-  /** Reads of LSR are watched for a driver that polls. */
-  readonly watchPolls: boolean;
+/** What the table of fast registers depends on. */
+export interface TransmitMode {
   /** IER.THRI: each byte written is an interrupt. */
   readonly thrInterrupt: boolean;
   /** {@link IIR_FIFO_ENABLED} or 0. */
   readonly fifoBits: number;
-  /** MSR once its deltas are read. */
-  readonly modemLines: number;
-  /** Where IIR is. */
-  readonly iirWord: number;
+  /** Reads of LSR are slow, so that a driver that polls for input is noticed. */
+  readonly watchesPolls: boolean;
 }
 
-export function sameShape(a: SerialShape | undefined, b: SerialShape): boolean {
-  if (a === undefined) return false;
-  return (Object.keys(b) as (keyof SerialShape)[]).every((key) => a[key] === b[key]);
-}
-
-/** The table for a state. What is left out here is done in TypeScript. */
-export function fastRegisters(shape: SerialShape): readonly FastRegister[] {
-  const { iirWord } = shape;
-  const registers: FastRegister[] = [
-    { offset: LCR, width: 1, read: { word: WORD.lcr } },
-    { offset: MCR, width: 1, read: { word: WORD.mcr } },
-    {
-      offset: SCR,
-      width: 1,
-      read: { word: WORD.scr },
-      write: { kind: 'word', word: WORD.scr },
-    },
-    {
-      offset: LSR,
-      width: 1,
-      ...(shape.watchPolls ? {} : { read: { word: WORD.lsr } }),
-      write: { kind: 'ignore' },
-    },
-    {
-      offset: MSR,
-      width: 1,
-      ...(shape.modemInterrupt ? {} : { read: readThenSet(WORD.msr, shape.modemLines) }),
-      write: { kind: 'ignore' },
-    },
-  ];
-  if (!shape.otherInterrupt) {
-    const idle = IIR_NO_INT | shape.fifoBits;
-    registers.push({
-      offset: IIR_FCR,
-      width: 1,
-      read: readThenSet(iirWord, idle),
-    });
-  }
-  if (shape.divisorLatch) {
-    registers.push(
-      { offset: DLL, width: 1, read: { word: WORD.dll }, write: { kind: 'word', word: WORD.dll } },
-      { offset: DLM, width: 1, read: { word: WORD.dlm }, write: { kind: 'word', word: WORD.dlm } },
-    );
-    return registers;
-  }
-  const transmit: FastWrite = shape.thrInterrupt
-    ? raisingRing({ word: iirWord, value: IIR_THRI | shape.fifoBits })
-    : { kind: 'ring' };
-  registers.push(
-    { offset: IER, width: 1, read: { word: WORD.ier } },
+/**
+ * The fast registers of a chip that has received nothing, with neither LCR.DLAB nor MCR.LOOP set and
+ * no modem line changed: what is left out here, the writes that configure it, is done in TypeScript.
+ */
+export function transmitRegisters(mode: TransmitMode): readonly FastRegister[] {
+  const { thrInterrupt, fifoBits, watchesPolls } = mode;
+  const thrEmpty = { word: IIR_FCR, value: IIR_THRI | fifoBits };
+  const none = { word: IIR_FCR, value: IIR_NO_INT | fifoBits };
+  return [
     {
       offset: RBR_THR,
       width: 1,
-      ...(shape.received ? {} : { read: { word: WORD.rbrEmpty } }),
-      ...(shape.loopback ? {} : { write: transmit }),
+      read: { word: RBR_THR },
+      write: { kind: 'ring', ...(thrInterrupt && { after: thrEmpty, raise: true }) },
     },
-  );
-  return registers;
-}
-
-function readThenSet(word: number, value: number): FastRead {
-  return { word, after: { word, value } };
-}
-
-function raisingRing(after: WordUpdate): FastWrite {
-  return { kind: 'ring', after, raise: true };
+    { offset: IER, width: 1, read: { word: IER } },
+    // To read IIR takes the transmitter's interrupt.
+    { offset: IIR_FCR, width: 1, read: { word: IIR_FCR, after: none } },
+    { offset: LCR, width: 1, read: { word: LCR } },
+    { offset: MCR, width: 1, read: { word: MCR } },
+    {
+      offset: LSR,
+      width: 1,
+      ...(!watchesPolls && { read: { word: LSR } }),
+      write: { kind: 'ignore' },
+    },
+    { offset: MSR, width: 1, read: { word: MSR }, write: { kind: 'ignore' } },
+    { offset: SCR, width: 1, read: { word: SCR } },
+  ];
 }

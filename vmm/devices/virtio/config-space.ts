@@ -1,3 +1,5 @@
+import type { StateReader, StateValue } from '../device-state.ts';
+
 /** A little-endian field of a device's configuration space. */
 export interface ConfigField {
   /** Bytes from the start of the configuration space. */
@@ -34,6 +36,25 @@ export class ConfigSpace {
     else if (width === 4) this.#view.setUint32(offset, value, true);
     else this.#view.setBigUint64(offset, BigInt(value), true);
     this.#generation = (this.#generation + 1) >>> 0;
+  }
+
+  save(): StateValue {
+    return { generation: this.#generation, bytes: this.#bytes().slice() };
+  }
+
+  /** Of the same fields: they tell of the host's side, which is configured and not restored. */
+  load(state: StateReader): void {
+    const bytes = state.bytes('bytes', this.#view.byteLength, this.#view.byteLength);
+    if (Buffer.compare(bytes, this.#bytes()) !== 0) {
+      state.fail(
+        'it is that of a device with another size or other limits: configure it as it was',
+      );
+    }
+    this.#generation = state.number('generation', 0xffff_ffff);
+  }
+
+  #bytes(): Uint8Array {
+    return new Uint8Array(this.#view.buffer);
   }
 
   /** A driver's read: undefined unless it is of 1, 2 or 4 bytes, aligned and inside. */

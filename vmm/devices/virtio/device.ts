@@ -18,8 +18,8 @@ export interface ActivationContext {
  * transport's affair.
  */
 export interface VirtioDevice {
-  /** For logs and metrics. */
-  readonly name: string;
+  /** Stable and unique in its machine, such as `disk0`: for logs, metrics and saved states. */
+  readonly id: string;
   /** Virtio 1.2, section 5. */
   readonly deviceId: number;
   /** The features that it offers, VIRTIO_F_VERSION_1 among them. */
@@ -30,10 +30,15 @@ export interface VirtioDevice {
   /** A driver's write to the configuration space; a device without it has no writable field. */
   writeConfig?(offset: number, width: number, value: number): void;
   /**
-   * Begins to serve the queues. Throws when it cannot: the driver then finds that the device needs
-   * a reset.
+   * Begins to serve the queues, or goes on with them after {@link quiesce}: from where their used
+   * rings stand. Throws when it cannot: the driver then finds that the device needs a reset.
    */
   activate(context: ActivationContext): void;
+  /**
+   * Leaves the queues as they are until {@link activate} is called again: resolves when nothing of
+   * the device touches guest memory any more. Never rejects.
+   */
+  quiesce(): Promise<void>;
   /**
    * Takes a queue out of service until the next activation; the others stay in it. Resolves when
    * nothing of the device touches the queue any more, and never rejects.

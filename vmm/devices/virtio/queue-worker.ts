@@ -100,6 +100,10 @@ export abstract class QueueWorkerDevice {
     }
   }
 
+  quiesce(): Promise<void> {
+    return this.#worker.stop();
+  }
+
   async reset(): Promise<void> {
     this.#activation = undefined;
     for (const served of this.#served) served.queues = [];

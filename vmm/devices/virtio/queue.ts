@@ -1,3 +1,5 @@
+import type { StateReader, StateValue } from '../device-state.ts';
+
 /** A virtqueue as the driver configured it: a split queue (virtio 1.2, section 2.7). */
 export interface QueueConfig {
   readonly index: number;
@@ -36,6 +38,32 @@ export function resetQueue(sizeMax: number): QueueRegisters {
     descriptor: { low: 0, high: 0 },
     available: { low: 0, high: 0 },
     used: { low: 0, high: 0 },
+  };
+}
+
+export function saveQueue(registers: QueueRegisters): StateValue {
+  const { ready, size, descriptor, available, used } = registers;
+  return {
+    ready,
+    size,
+    descriptor: { ...descriptor },
+    available: { ...available },
+    used: { ...used },
+  };
+}
+
+/** Whether a queue can be served with them is checked when it is put into service, as ever. */
+export function loadQueue(state: StateReader): QueueRegisters {
+  const address = (name: string): SplitAddress => {
+    const halves = state.part(name);
+    return { low: halves.number('low', 0xffff_ffff), high: halves.number('high', 0xffff_ffff) };
+  };
+  return {
+    ready: state.boolean('ready'),
+    size: state.number('size', 0xffff_ffff),
+    descriptor: address('descriptor'),
+    available: address('available'),
+    used: address('used'),
   };
 }
 

@@ -37,6 +37,14 @@ const STEPS: readonly StatusStep[] = [
   },
 ];
 
+/** True for a status that a device can have. */
+export function isReachable(status: number): boolean {
+  const own = status & ~(FAILED | DEVICE_NEEDS_RESET);
+  const needsReset = (status & DEVICE_NEEDS_RESET) !== 0;
+  if (needsReset && (status & DRIVER_OK) === 0) return false;
+  return own === 0 || STEPS.some(({ to }) => to === own);
+}
+
 /**
  * The action of a write of `value`, which is not 0 (a reset), to a status that reads `current`;
  * undefined when the write is illegal.

@@ -1,14 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  ACPI_POWER_LENGTH_BYTES,
-  ACPI_POWER_WORD_COUNT,
-  AcpiPower,
-} from '../../../../vmm/devices/legacy/acpi-power.ts';
+import { ACPI_POWER_BANK, AcpiPower } from '../../../../vmm/devices/legacy/acpi-power.ts';
 import { FakeRegisterBank } from '../../../support/fake-register-bank.ts';
 
 function makePower() {
-  const bank = new FakeRegisterBank(ACPI_POWER_LENGTH_BYTES, ACPI_POWER_WORD_COUNT, 0);
+  const bank = new FakeRegisterBank(ACPI_POWER_BANK);
   const events = { powerOffs: 0 };
   bank.connect(new AcpiPower(bank, () => (events.powerOffs += 1)));
   return { bank, events };

@@ -1,10 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  CMOS_LENGTH_BYTES,
-  CMOS_WORD_COUNT,
-  CmosRtc,
-} from '../../../../vmm/devices/legacy/cmos-rtc.ts';
+import { CMOS_BANK, CmosRtc } from '../../../../vmm/devices/legacy/cmos-rtc.ts';
 import { FakeRegisterBank } from '../../../support/fake-register-bank.ts';
 
 const MIB = 2 ** 20;
@@ -12,7 +8,7 @@ const GIB = 2 ** 30;
 
 function makeRtc(time = '2024-02-29T23:59:58Z', lowMemoryEnd = 128 * MIB, highMemoryBytes = 0) {
   const clock = { ms: Date.parse(time) };
-  const bank = new FakeRegisterBank(CMOS_LENGTH_BYTES, CMOS_WORD_COUNT, 0);
+  const bank = new FakeRegisterBank(CMOS_BANK);
   const rtc = new CmosRtc({ bank, now: () => clock.ms, lowMemoryEnd, highMemoryBytes });
   bank.connect(rtc);
   /* CMOS_READ and CMOS_WRITE of Linux's arch/x86/kernel/rtc.c */

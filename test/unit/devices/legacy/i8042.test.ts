@@ -1,15 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  I8042,
-  I8042_LENGTH_BYTES,
-  I8042_WORD_COUNT,
-} from '../../../../vmm/devices/legacy/i8042.ts';
+import { I8042, I8042_BANK } from '../../../../vmm/devices/legacy/i8042.ts';
 import { FakeRegisterBank } from '../../../support/fake-register-bank.ts';
 
 function makeController() {
-  const dataBank = new FakeRegisterBank(I8042_LENGTH_BYTES, I8042_WORD_COUNT, 0);
-  const commandBank = new FakeRegisterBank(I8042_LENGTH_BYTES, I8042_WORD_COUNT, 0);
+  const dataBank = new FakeRegisterBank(I8042_BANK);
+  const commandBank = new FakeRegisterBank(I8042_BANK);
   const events = { resets: 0 };
   const controller = new I8042({ dataBank, commandBank, onReset: () => (events.resets += 1) });
   dataBank.connect(controller.dataHandler);

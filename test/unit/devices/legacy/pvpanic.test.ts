@@ -1,16 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
+  PVPANIC_BANK,
   PVPANIC_CRASH_LOADED,
-  PVPANIC_LENGTH_BYTES,
   PVPANIC_PANICKED,
-  PVPANIC_WORD_COUNT,
   Pvpanic,
 } from '../../../../vmm/devices/legacy/pvpanic.ts';
 import { FakeRegisterBank } from '../../../support/fake-register-bank.ts';
 
 function makePvpanic() {
-  const bank = new FakeRegisterBank(PVPANIC_LENGTH_BYTES, PVPANIC_WORD_COUNT, 0);
+  const bank = new FakeRegisterBank(PVPANIC_BANK);
   const events: number[] = [];
   bank.connect(new Pvpanic(bank, (each) => events.push(each)));
   return { bank, events };

@@ -43,7 +43,7 @@ export interface BlockWorkerOptions {
 }
 
 export interface BlockDeviceOptions {
-  readonly name: string;
+  readonly id: string;
   /** Bytes, a multiple of {@link SECTOR_BYTES}. */
   readonly sizeBytes: number;
   readonly readOnly: boolean;
@@ -64,7 +64,7 @@ export function blockQueueCount(cpus: number): number {
 
 /** A disk (virtio 1.2, section 5.2). What its requests do is the queue worker's affair. */
 export class BlockDevice extends QueueWorkerDevice implements VirtioDevice {
-  readonly name: string;
+  readonly id: string;
   readonly deviceId = 2;
   readonly features: bigint;
   readonly queueSizes: readonly number[];
@@ -83,7 +83,7 @@ export class BlockDevice extends QueueWorkerDevice implements VirtioDevice {
         onBroken,
       ),
     );
-    this.name = options.name;
+    this.id = options.id;
     this.queueSizes = new Array<number>(options.queueCount).fill(QUEUE_SIZE);
     this.features =
       QUEUE_FEATURES |

@@ -8,14 +8,14 @@ const QUEUE_SIZE = 8;
 
 /** A source of entropy (virtio 1.2, section 5.4): one queue of buffers to fill. */
 export class RngDevice extends QueueWorkerDevice implements VirtioDevice {
-  readonly name: string;
+  readonly id: string;
   readonly deviceId = 4;
   readonly features = QUEUE_FEATURES | VIRTIO_F_VERSION_1;
   readonly queueSizes = [QUEUE_SIZE];
   readonly config = new ConfigSpace(0);
 
-  constructor(options: { readonly name: string; readonly createWorker: CreateQueueWorker }) {
+  constructor(options: { readonly id: string; readonly createWorker: CreateQueueWorker }) {
     super(options.createWorker);
-    this.name = options.name;
+    this.id = options.id;
   }
 }

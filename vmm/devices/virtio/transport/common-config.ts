@@ -1,12 +1,21 @@
+import type { StateReader, StateValue } from '../../device-state.ts';
 import type { ActivationContext, VirtioDevice } from '../device.ts';
 import { featuresRefusal, featuresWord, replaceFeaturesWord } from '../features.ts';
-import { type QueueConfig, type QueueRegisters, queueConfig, resetQueue } from '../queue.ts';
+import {
+  loadQueue,
+  type QueueConfig,
+  type QueueRegisters,
+  queueConfig,
+  resetQueue,
+  saveQueue,
+} from '../queue.ts';
 import {
   DEVICE_NEEDS_RESET,
   DRIVER,
   DRIVER_OK,
   FAILED,
   FEATURES_OK,
+  isReachable,
   statusAction,
 } from '../status.ts';
 
@@ -124,6 +133,7 @@ export class CommonConfig {
       case 'negotiate':
         return this.#negotiate();
       case 'activate':
+        this.#status |= DRIVER_OK;
         this.#activate();
         return true;
     }
@@ -149,6 +159,45 @@ export class CommonConfig {
     return this.#resetting;
   }
 
+  /** Resolves when nothing of the device touches guest memory any more. No vCPU runs. */
+  async quiesce(): Promise<void> {
+    await this.#resetting;
+    if (this.#activation !== undefined) await this.#device.quiesce();
+  }
+
+  /** Puts a device that was quiesced, or whose state was loaded, into service again. */
+  resume(): void {
+    if ((this.#status & (DRIVER_OK | DEVICE_NEEDS_RESET)) === DRIVER_OK) this.#activate();
+  }
+
+  save(): StateValue {
+    return {
+      status: this.#status,
+      driverFeatures: {
+        low: featuresWord(this.#driverFeatures, 0),
+        high: featuresWord(this.#driverFeatures, 1),
+      },
+      queues: this.#queues.map(saveQueue),
+      config: this.#device.config.save(),
+    };
+  }
+
+  /** @throws TsvmError `invalid-state` */
+  load(state: StateReader): void {
+    const status = state.number('status', 0xff);
+    if (!isReachable(status)) state.fail(`no device has the status 0x${status.toString(16)}`);
+    const words = state.part('driverFeatures');
+    let features = replaceFeaturesWord(0n, 0, words.number('low', 0xffff_ffff));
+    features = replaceFeaturesWord(features, 1, words.number('high', 0xffff_ffff));
+    const refusal = featuresRefusal(this.#device.features, features);
+    if ((status & FEATURES_OK) !== 0 && refusal !== undefined) state.fail(refusal);
+    const queues = state.list('queues', this.#device.queueSizes.length).map(loadQueue);
+    this.#device.config.load(state.part('config'));
+    this.#status = status;
+    this.#driverFeatures = features;
+    this.#queues = queues;
+  }
+
   #clear(): void {
     this.#driverFeatures = 0n;
     this.#queues = this.#device.queueSizes.map(resetQueue);
@@ -168,7 +217,6 @@ export class CommonConfig {
   }
 
   #activate(): void {
-    this.#status |= DRIVER_OK;
     const queues: QueueConfig[] = [];
     const refusals: string[] = [];
     for (const [index, registers] of this.#queues.entries()) {

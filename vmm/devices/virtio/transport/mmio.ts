@@ -1,11 +1,19 @@
 /** The virtio-mmio transport, version 2 (virtio 1.2, section 4.2). It knows no device. */
 import type { InterruptLine } from '../../../bus/interrupt-line.ts';
-import type { FastRegister, RegisterBank, RegisterHandler } from '../../../bus/register-bank.ts';
+import type {
+  BankSpec,
+  FastRegister,
+  RegisterBank,
+  RegisterHandler,
+} from '../../../bus/register-bank.ts';
+import { type DeviceState, StateReader } from '../../device-state.ts';
+import type { Counters, MachineDevice } from '../../machine-device.ts';
 import type { VirtioDevice } from '../device.ts';
 import type { QueueRegisters } from '../queue.ts';
 import { CommonConfig } from './common-config.ts';
 import {
   MMIO_INTERRUPT_CONFIG_CHANGE,
+  MMIO_INTERRUPT_USED_BUFFER,
   MMIO_MAGIC,
   MMIO_VENDOR_ID,
   MMIO_VERSION,
@@ -13,9 +21,7 @@ import {
 } from './mmio-registers.ts';
 
 /** A page, so that no two devices share one. */
-export const MMIO_WINDOW_BYTES = 0x1000;
-/** Words of the register bank that the transport needs. */
-export const MMIO_BANK_WORDS = 1;
+export const MMIO_BANK: BankSpec = { lengthBytes: 0x1000, wordCount: 1 };
 /** The word that is InterruptStatus: the queue worker sets MMIO_INTERRUPT_USED_BUFFER in it. */
 export const MMIO_INTERRUPT_STATUS_WORD = 0;
 
@@ -36,7 +42,7 @@ const FAST_REGISTERS: readonly FastRegister[] = [
 
 export interface MmioTransportOptions {
   readonly device: VirtioDevice;
-  /** A bank of {@link MMIO_WINDOW_BYTES} with {@link MMIO_BANK_WORDS}. */
+  /** Made with {@link MMIO_BANK}. */
   readonly bank: RegisterBank;
   readonly interrupt: InterruptLine;
   /** A mistake of the guest, for a log. The receiver limits the rate. */
@@ -47,9 +53,11 @@ export interface MmioTransportOptions {
  * The slow registers of a device. Kicks do not come here: the machine puts an ioeventfd on
  * QueueNotify for each queue.
  */
-export class MmioTransport implements RegisterHandler {
+export class MmioTransport implements RegisterHandler, MachineDevice {
+  readonly id: string;
   readonly #device: VirtioDevice;
   readonly #bank: RegisterBank;
+  readonly #interrupt: InterruptLine;
   readonly #common: CommonConfig;
   #deviceFeaturesSel = 0;
   #driverFeaturesSel = 0;
@@ -62,8 +70,10 @@ export class MmioTransport implements RegisterHandler {
 
   constructor(options: MmioTransportOptions) {
     const { device, bank, interrupt } = options;
+    this.id = device.id;
     this.#device = device;
     this.#bank = bank;
+    this.#interrupt = interrupt;
     this.#common = new CommonConfig({
       device,
       notifyConfigChange: () => {
@@ -71,7 +81,7 @@ export class MmioTransport implements RegisterHandler {
         interrupt.pulse();
       },
       onReset: () => this.#clear(),
-      onGuestError: (reason) => options.onGuestError(`${device.name}: ${reason}`),
+      onGuestError: (reason) => options.onGuestError(`${device.id}: ${reason}`),
     });
     bank.setFastRegisters(FAST_REGISTERS);
   }
@@ -81,7 +91,44 @@ export class MmioTransport implements RegisterHandler {
     return this.#common.reset();
   }
 
-  statistics(): Readonly<Record<string, number>> {
+  quiesce(): Promise<void> {
+    return this.#common.quiesce();
+  }
+
+  resume(): void {
+    this.#common.resume();
+    // An edge that was under way when the state was saved is not part of it.
+    if (Atomics.load(this.#bank.words, MMIO_INTERRUPT_STATUS_WORD) !== 0) this.#interrupt.pulse();
+  }
+
+  save(): DeviceState {
+    return {
+      version: 1,
+      deviceFeaturesSel: this.#deviceFeaturesSel,
+      driverFeaturesSel: this.#driverFeaturesSel,
+      queueSel: this.#queueSel,
+      interruptStatus: Atomics.load(this.#bank.words, MMIO_INTERRUPT_STATUS_WORD),
+      common: this.#common.save(),
+    };
+  }
+
+  load(state: DeviceState): void {
+    const reader = new StateReader(this.id, state, 1);
+    const word = (name: string) => reader.number(name, 0xffff_ffff);
+    this.#deviceFeaturesSel = word('deviceFeaturesSel');
+    this.#driverFeaturesSel = word('driverFeaturesSel');
+    this.#queueSel = word('queueSel');
+    const interrupts = MMIO_INTERRUPT_USED_BUFFER | MMIO_INTERRUPT_CONFIG_CHANGE;
+    const status = reader.number('interruptStatus', interrupts);
+    this.#common.load(reader.part('common'));
+    Atomics.store(this.#bank.words, MMIO_INTERRUPT_STATUS_WORD, status);
+  }
+
+  async close(): Promise<void> {
+    await this.reset();
+  }
+
+  statistics(): Counters {
     return {
       ...this.#device.statistics(),
       ignoredReads: this.#ignoredReads,

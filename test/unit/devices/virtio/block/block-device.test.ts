@@ -11,7 +11,7 @@ import { StubQueueWorker } from '../../../../support/stub-virtio-device.ts';
 function setUp(options: { readOnly?: boolean; queueCount?: number; serialId?: string } = {}) {
   const workers: { worker: StubQueueWorker; options: BlockWorkerOptions }[] = [];
   const device = new BlockDevice({
-    name: 'disk0',
+    id: 'disk0',
     sizeBytes: 2 ** 41 + 512,
     readOnly: options.readOnly ?? false,
     queueCount: options.queueCount ?? 2,

@@ -6,7 +6,7 @@ import { StubQueueWorker } from '../../../../support/stub-virtio-device.ts';
 test('an entropy device is one queue and no configuration', async () => {
   let worker: StubQueueWorker | undefined;
   const device = new RngDevice({
-    name: 'rng0',
+    id: 'rng0',
     createWorker: (onBroken) => {
       worker = new StubQueueWorker(onBroken);
       return worker;

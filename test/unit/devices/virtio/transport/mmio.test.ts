@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
-  MMIO_BANK_WORDS,
+  MMIO_BANK,
   MMIO_INTERRUPT_STATUS_WORD,
-  MMIO_WINDOW_BYTES,
   MmioTransport,
 } from '../../../../../vmm/devices/virtio/transport/mmio.ts';
 import { FakeInterruptLine, FakeRegisterBank } from '../../../../support/fake-register-bank.ts';
@@ -27,7 +26,7 @@ const RING = { size: 32, descriptorGpa: 0x1000, availableGpa: 0x2000, usedGpa: 0
 
 function setUp() {
   const device = new StubVirtioDevice();
-  const bank = new FakeRegisterBank(MMIO_WINDOW_BYTES, MMIO_BANK_WORDS, 0);
+  const bank = new FakeRegisterBank(MMIO_BANK);
   const interrupt = new FakeInterruptLine();
   const guestErrors: string[] = [];
   const transport = new MmioTransport({
