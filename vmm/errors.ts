@@ -55,3 +55,9 @@ export class TsvmError extends Error {
     this.code = code;
   }
 }
+
+/** An error for whoever has to mend it: a sentence, or a stack where that is tsvm's developers. */
+export function errorText(error: unknown): string {
+  if (error instanceof TsvmError) return error.message;
+  return (error instanceof Error ? error.stack : undefined) ?? String(error);
+}

@@ -1,5 +1,6 @@
 /** The public API of tsvm. */
 export { TsvmError, type TsvmErrorCode } from './errors.ts';
+export type { SerialEnd } from './machine/assembly.ts';
 export { type BootContext, bootMachine } from './machine/boot-machine.ts';
 export { BootMetrics } from './machine/boot-metrics.ts';
 export type {
@@ -8,6 +9,6 @@ export type {
   JoinedDiskConfig,
   MachineConfig,
 } from './machine/config.ts';
-export type { SerialEnd } from './machine/legacy-devices.ts';
-export type { Machine, MachineEnd, MachineState } from './machine/machine.ts';
+export type { Machine, MachineState } from './machine/machine.ts';
+export type { MachineEnd } from './machine/machine-end.ts';
 export { createLogger, type Logger, type LogLevel } from './observability/logger.ts';

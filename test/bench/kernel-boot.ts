@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { commandLine } from '../../vmm/machine/command-line.ts';
-import type { MachineConfig } from '../../vmm/machine/config.ts';
+import { resolveConfig } from '../../vmm/machine/config.ts';
 import { hostProfile } from '../../vmm/machine/host-profile.ts';
 import { once } from '../../vmm/util/once.ts';
 import { initrdOf } from '../support/initrd.ts';
@@ -47,19 +47,12 @@ async function makeBootFiles({ root }: Workbench): Promise<BootFiles> {
     ] as const),
     ...[source('minimal-vmm.c'), join(root, 'kvm-addon', 'build', 'libtsvm_core.a'), '-lpthread'],
   ]);
-  const config: MachineConfig = {
+  const config = resolveConfig({
     kernelPath: guest.vmlinuxPath,
     initrdPath: initrd,
-    disks: [],
-    cmdline: undefined,
-    appendCmdline: undefined,
-    cpus: 1,
     memoryBytes: MEMORY_MIB * 2 ** 20,
     acpi: false,
-    cpuMask: [],
-    engine: 'auto',
-    devicePath: '/dev/kvm',
-  };
+  });
   return {
     bzImage: guest.kernelPath,
     vmlinux: guest.vmlinuxPath,

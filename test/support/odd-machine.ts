@@ -47,16 +47,9 @@ runToExit(() =>
   runBoot(
     {
       kernelPath,
-      initrdPath: undefined,
-      disks: [],
-      cmdline: undefined,
       appendCmdline: words,
-      cpus: 1,
       memoryBytes: 64 * 2 ** 20,
       acpi: false,
-      cpuMask: [],
-      devicePath: '/dev/kvm',
-      engine: 'auto',
     },
     { console: undefined, onReboot: 'exit', logLevel: 'info', metricsPath: undefined },
   ),

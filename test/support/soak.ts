@@ -2,14 +2,9 @@
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import {
-  BootMetrics,
-  bootMachine,
-  createLogger,
-  type MachineConfig,
-  type MachineEnd,
-} from '../../vmm/index.ts';
+import type { MachineEnd } from '../../vmm/index.ts';
 import type { EngineTuning } from '../../vmm/kvm/vm.ts';
+import { bootAssembly } from '../../vmm/machine/boot-machine.ts';
 import { packageRoot } from '../../vmm/util/package-root.ts';
 import { ConsoleOutput } from './console-output.ts';
 import { compileGuestProgram, initrdOf } from './initrd.ts';
@@ -56,27 +51,17 @@ export interface SoakRun {
 export async function runSoak(options: SoakOptions): Promise<SoakRun> {
   const { rounds = 1, parts = [], append = '', memoryMiB = 256 } = options;
   const words = [`soak_rounds=${rounds}`, `soak_only=${parts.join(',')}`, append];
-  const config: MachineConfig = {
+  const config = {
     kernelPath: options.kernelPath,
     initrdPath: options.initrdPath,
-    disks: [],
-    cmdline: undefined,
     appendCmdline: words.join(' '),
     cpus: options.cpus,
     memoryBytes: memoryMiB * 2 ** 20,
-    acpi: true,
-    cpuMask: [],
-    engine: 'auto',
-    devicePath: '/dev/kvm',
   };
   const console = new ConsoleOutput();
-  const machine = await bootMachine(config, {
-    console,
-    logger: createLogger('error', () => {}),
-    metrics: new BootMetrics(),
-  });
+  const { machine, vm } = await bootAssembly(config, { console });
   try {
-    if (options.tuning !== undefined) machine.vm.tuneEngine(options.tuning);
+    if (options.tuning !== undefined) vm.tuneEngine(options.tuning);
     machine.start();
     const end = await machine.ended;
     const output = console.text;
@@ -85,7 +70,7 @@ export async function runSoak(options: SoakOptions): Promise<SoakRun> {
       end,
       output,
       failures: failures === undefined ? undefined : Number(failures),
-      statistics: machine.vm.statistics(),
+      statistics: vm.statistics(),
     };
   } finally {
     await machine.close();

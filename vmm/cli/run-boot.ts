@@ -1,10 +1,12 @@
+import { errorText } from '../errors.ts';
+import type { SerialEnd } from '../machine/assembly.ts';
 import { bootMachine } from '../machine/boot-machine.ts';
 import { BootMetrics } from '../machine/boot-metrics.ts';
-import type { MachineConfig } from '../machine/config.ts';
+import { type MachineConfig, type ResolvedConfig, resolveConfig } from '../machine/config.ts';
 import { hostProfile } from '../machine/host-profile.ts';
 import { chooseKernelMode } from '../machine/kernel-mode.ts';
-import type { SerialEnd } from '../machine/legacy-devices.ts';
-import type { Machine, MachineEnd } from '../machine/machine.ts';
+import type { MachineEnd } from '../machine/machine-end.ts';
+import { superviseMachine } from '../machine/supervisor.ts';
 import { createLogger, type Logger, type LogLevel } from '../observability/logger.ts';
 import { refuseInput } from './console-file.ts';
 import { Ending } from './ending.ts';
@@ -13,7 +15,7 @@ import { type ConsoleKind, type HostConsole, openHostConsole } from './host-cons
 import { checkMetricsFile, writeMetricsFile } from './metrics-file.ts';
 import { isTerminal } from './output-descriptor.ts';
 import type { RawTerminal } from './raw-terminal.ts';
-import { errorText, handleFaults } from './run-to-exit.ts';
+import { handleFaults } from './run-to-exit.ts';
 import { SignOfLife } from './sign-of-life.ts';
 import { printMessage } from './standard-streams.ts';
 
@@ -36,7 +38,8 @@ const STDERR = 2;
  * Runs a machine until it ends for good.
  * @returns the exit code
  */
-export async function runBoot(config: MachineConfig, options: RunOptions): Promise<number> {
+export async function runBoot(machine: MachineConfig, options: RunOptions): Promise<number> {
+  const config = resolveConfig(machine);
   const metrics = new BootMetrics();
   let terminal: RawTerminal | undefined;
   // In raw mode nobody puts a carriage return before our line feeds.
@@ -86,7 +89,7 @@ export async function runBoot(config: MachineConfig, options: RunOptions): Promi
 
 /** Finds out what of the output cannot be written, before anything is. */
 function checkTargets(
-  { kernelPath, initrdPath, disks }: MachineConfig,
+  { kernelPath, initrdPath, disks }: ResolvedConfig,
   console: ConsoleKind,
   metricsPath: string | undefined,
 ): void {
@@ -99,7 +102,7 @@ function checkTargets(
 }
 
 interface Run {
-  readonly config: MachineConfig;
+  readonly config: ResolvedConfig;
   readonly options: RunOptions;
   readonly hostConsole: HostConsole;
   readonly logger: Logger;
@@ -107,74 +110,41 @@ interface Run {
   readonly ending: Ending;
 }
 
-/** Runs machines until one ends for good. */
+/** Runs the machine until it ends for good. */
 async function runUntilDone(run: Run): Promise<number> {
-  const { options, logger, ending } = run;
-  for (;;) {
-    const { end, closed } = await runMachine(run);
+  const { config, options, hostConsole, logger, metrics, ending } = run;
+  const { signal } = ending;
+  let signOfLife: SignOfLife | undefined;
+  try {
+    const { end, closed } = await superviseMachine({
+      boot: () => {
+        signOfLife?.stop();
+        const sign = new SignOfLife(
+          logger,
+          () => 'preparing the kernel; unpacked once, it is kept for the next time',
+        );
+        signOfLife = sign;
+        const console = watched(hostConsole, () => sign.stop());
+        return bootMachine(config, { console, logger, metrics, signal });
+      },
+      restartsOnReset: options.onReboot === 'restart',
+      logger,
+      signal,
+      onBooted: () => {
+        signOfLife?.turnTo(() => bootingText(config));
+        if (options.console?.kind === 'none') signOfLife?.stop();
+      },
+      onEnded: (machine) => metrics.addMachine(machine),
+    });
     if (ending.code !== undefined) return ending.code;
-    if (end.reason === 'reset' && options.onReboot === 'restart' && closed) {
-      logger.debug('the guest resets: starting it again');
-      continue;
-    }
     const code = exitCode(end, logger);
     return code === EXIT_POWEROFF && !closed ? EXIT_OUR_FAILURE : code;
-  }
-}
-
-/** Runs one machine to its end. `closed` is false when something of it failed afterwards, and says so. */
-async function runMachine(run: Run): Promise<{ end: MachineEnd; closed: boolean }> {
-  const { config, hostConsole, logger, metrics, ending } = run;
-  const { signal } = ending;
-  const signOfLife = new SignOfLife(
-    logger,
-    () => 'preparing the kernel; unpacked once, it is kept for the next time',
-  );
-  const console = watched(hostConsole, () => signOfLife.stop());
-  try {
-    const machine = await bootMachine(config, { console, logger, metrics, signal });
-    signOfLife.turnTo(() => bootingText(config));
-    if (run.options.console?.kind === 'none') signOfLife.stop();
-    const onStop = () => machine.stop();
-    signal.addEventListener('abort', onStop);
-    let end: MachineEnd;
-    let closed: boolean;
-    try {
-      if (signal.aborted) machine.stop();
-      else machine.start();
-      end = await machine.ended;
-    } finally {
-      signal.removeEventListener('abort', onStop);
-      closed = await closeMachine(machine, metrics, logger);
-    }
-    return { end, closed };
   } finally {
-    signOfLife.stop();
+    signOfLife?.stop();
   }
 }
 
-/** False when something of it failed, which is said. */
-async function closeMachine(
-  machine: Machine,
-  metrics: BootMetrics,
-  logger: Logger,
-): Promise<boolean> {
-  const failures: unknown[] = [];
-  try {
-    metrics.addMachine(machine);
-  } catch (error) {
-    failures.push(error);
-  }
-  try {
-    await machine.close();
-  } catch (error) {
-    failures.push(...(error instanceof AggregateError ? error.errors : [error]));
-  }
-  for (const failure of failures) logger.error(errorText(failure));
-  return failures.length === 0;
-}
-
-function bootingText({ devicePath, engine }: MachineConfig): string {
+function bootingText({ devicePath, engine }: ResolvedConfig): string {
   const emulated = chooseKernelMode(hostProfile(devicePath), engine) === 'emulator';
   const reason = emulated ? ' (KVM’s emulator runs it, which is slow)' : '';
   return `the guest is booting and has written nothing yet${reason}; --append earlyprintk=ttyS0 shows a kernel’s first steps`;

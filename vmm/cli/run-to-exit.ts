@@ -1,5 +1,5 @@
 import { CommanderError } from 'commander';
-import { TsvmError } from '../errors.ts';
+import { errorText, TsvmError } from '../errors.ts';
 import { keepHangupIgnored } from './ending-signals.ts';
 import { EXIT_OUR_FAILURE, EXIT_USAGE } from './exit-codes.ts';
 import { flushStandardStreams, printMessage } from './standard-streams.ts';
@@ -26,12 +26,6 @@ export function runToExit(program: () => Promise<number>): void {
       const written = await flushStandardStreams();
       process.exit(written || code !== 0 ? code : EXIT_OUR_FAILURE);
     });
-}
-
-/** An error for whoever has to mend it: a sentence, or a stack where it is ours to mend. */
-export function errorText(error: unknown): string {
-  if (error instanceof TsvmError) return error.message;
-  return (error instanceof Error ? error.stack : undefined) ?? String(error);
 }
 
 function reportError(error: unknown): number {

@@ -10,7 +10,6 @@ import {
   e820Map,
   HIGH_MEMORY_GPA,
   lowMemoryEnd,
-  memoryRegions,
   PAGE_TABLES_GPA,
   PCI_HOLE_GPA,
   PVH_START_INFO_GPA,
@@ -22,48 +21,99 @@ import { composePvhStartInfo } from '../arch/x86_64/pvh-start-info.ts';
 import { encodeRegs, patchSregs } from '../arch/x86_64/registers.ts';
 import { cacheFolder } from '../host/folders.ts';
 import { KVM_CAP_TSC_DEADLINE_TIMER } from '../kvm/capabilities.ts';
-import { checkKvmExtension, type KernelMode } from '../kvm/host.ts';
-import { KvmMemory } from '../kvm/memory.ts';
+import { checkKvmExtension } from '../kvm/host.ts';
 import { type LoadedInitrd, loadInitrd } from '../loader/initrd.ts';
 import { type LoadedKernel, loadKernel } from '../loader/kernel.ts';
 import { encodeCommandLine } from '../loader/kernel-cmdline.ts';
 import { type LoadSpace, placePieces } from '../loader/placement.ts';
-import type { Logger } from '../observability/logger.ts';
-import { unwind } from '../util/unwind.ts';
+import { createLogger, type Logger } from '../observability/logger.ts';
+import { assembleMachine, unwindAfter } from './assemble-machine.ts';
+import type { Assembly, SerialEnd } from './assembly.ts';
 import type { BootMetrics } from './boot-metrics.ts';
 import { commandLine } from './command-line.ts';
-import { type MachineConfig, validateConfig } from './config.ts';
+import { type MachineConfig, type ResolvedConfig, resolveConfig } from './config.ts';
 import { describeHardware } from './hardware-tables.ts';
 import { hostProfile } from './host-profile.ts';
 import { checkCpuMask, chooseKernelMode } from './kernel-mode.ts';
-import { attachLegacyDevices, type SerialEnd } from './legacy-devices.ts';
-import { Machine } from './machine.ts';
-import { attachVirtioDevices } from './virtio-devices.ts';
+import type { Machine } from './machine.ts';
 
 /** What a boot needs besides the configuration. */
 export interface BootContext {
-  readonly console: SerialEnd;
-  readonly logger: Logger;
-  readonly metrics: BootMetrics;
+  /** Default: output goes nowhere, and there is no input. */
+  readonly console?: SerialEnd;
+  /** Default: nobody is told. */
+  readonly logger?: Logger;
+  readonly metrics?: BootMetrics;
   /** Breaks the boot off: it rejects with the signal's reason, and nothing is left behind. */
   readonly signal?: AbortSignal;
 }
 
+const NO_CONSOLE: SerialEnd = {
+  write: () => true,
+  onceDrained: () => Promise.resolve(),
+  startInput: () => {},
+  resumeInput: () => {},
+};
+const NO_LOGGER = createLogger('error', () => {});
+
 /**
- * Makes a machine that is ready to start: the whole boot, top to bottom.
+ * Makes a machine that is ready to start.
  * @throws TsvmError for whatever the host or the user has to mend; nothing is left behind then
  */
 export async function bootMachine(config: MachineConfig, context: BootContext): Promise<Machine> {
-  const { logger, metrics, signal } = context;
-  validateConfig(config);
-  const kernelMode = chooseKernelMode(hostProfile(config.devicePath), config.engine);
-  checkCpuMask(kernelMode, config.cpuMask);
-  metrics.stage('host-probed');
+  return (await bootAssembly(config, context)).machine;
+}
 
+/** The whole boot, top to bottom: as {@link bootMachine}, for those who need the parts too. */
+export async function bootAssembly(
+  config: MachineConfig,
+  { console = NO_CONSOLE, logger = NO_LOGGER, metrics, signal }: BootContext,
+): Promise<Assembly> {
+  const resolved = resolveConfig(config);
+  const kernelMode = chooseKernelMode(hostProfile(resolved.devicePath), resolved.engine);
+  checkCpuMask(kernelMode, resolved.cpuMask);
+  metrics?.hostProbed(kernelMode);
+
+  const images = await openImages(resolved, logger, signal);
+  metrics?.stage('kernel-loaded');
+  const undo = new AsyncDisposableStack();
+  undo.defer(() => images.close());
+  try {
+    signal?.throwIfAborted();
+    const assembly = await assembleMachine(resolved, kernelMode, {
+      console,
+      logger,
+      onProgress: (value, timeMs) => metrics?.stamp(value, timeMs),
+    });
+    undo.defer(() => assembly.machine.close());
+    loadBoot(assembly, images);
+    images.close();
+    metrics?.stage('machine-ready');
+    return assembly;
+  } catch (error) {
+    await unwindAfter(undo, logger);
+    throw error;
+  }
+}
+
+/** What is loaded into a machine's memory, from files that are open. */
+interface BootImages {
+  readonly kernel: LoadedKernel;
+  readonly initrd: LoadedInitrd | undefined;
+  /** Idempotent. */
+  close(): void;
+}
+
+async function openImages(
+  config: ResolvedConfig,
+  logger: Logger,
+  signal: AbortSignal | undefined,
+): Promise<BootImages> {
+  const { initrdPath, memoryBytes } = config;
   const space: LoadSpace = {
     // A kernel may be linked as low as 1 MiB; below are the tables that we leave for it.
     startGpa: Math.max(BOOT_DATA_END_GPA, HIGH_MEMORY_GPA),
-    endGpa: lowMemoryEnd(config.memoryBytes),
+    endGpa: lowMemoryEnd(memoryBytes),
     endGpaMax: PCI_HOLE_GPA,
   };
   const cache = cacheFolder();
@@ -73,68 +123,38 @@ export async function bootMachine(config: MachineConfig, context: BootContext): 
     ...(cache !== undefined && { cacheDirectory: join(cache, 'kernels') }),
     ...(signal && { signal }),
   });
+  using opened = new DisposableStack();
+  opened.defer(() => kernel.image.close());
   for (const warning of kernel.warnings) logger.warn(warning);
-  metrics.stage('kernel-loaded');
-
-  const images = new DisposableStack();
-  const undo = new AsyncDisposableStack();
-  undo.defer(() => images.dispose());
-  try {
-    images.defer(() => kernel.image.close());
-    let initrd: LoadedInitrd | undefined;
-    if (config.initrdPath !== undefined) {
-      const loaded = loadInitrd(config.initrdPath, kernel, space);
-      images.defer(() => loaded.image.close());
-      if (loaded.warning !== undefined) logger.warn(loaded.warning);
-      initrd = loaded;
-    }
-    signal?.throwIfAborted();
-    const machine = createMachine(config, kernelMode, logger);
-    undo.defer(() => machine.close());
-    attachLegacyDevices(machine, config, context.console, metrics);
-    const virtio = await attachVirtioDevices(machine, config);
-    const commandLineText = commandLine(config, kernelMode, virtio);
-    logger.debug(`kernel command line: ${commandLineText}`);
-
-    const { memory } = machine;
-    placePieces(kernel.pieces, kernel.image, memory, memory);
-    if (initrd !== undefined) placePieces(initrd.pieces, initrd.image, memory, memory);
-    // However much the kernel says that it takes, no more has a place.
-    const lineMaxBytes = Math.min(kernel.commandLineMaxBytes, COMMAND_LINE_AREA_SIZE - 1);
-    memory.write(COMMAND_LINE_GPA, encodeCommandLine(commandLineText, lineMaxBytes));
-    const rsdpGpa = describeHardware(memory, config, virtio);
-    writeBootData(machine, config, kernel, initrd, rsdpGpa);
-    setUpVcpus(machine, config, kernel);
-    images.dispose();
-    metrics.stage('machine-ready');
-    return machine;
-  } catch (error) {
-    // What went wrong first is what is told; what goes wrong now is said besides.
-    await unwind(undo).catch((failure: unknown) => logger.error(String(failure)));
-    throw error;
+  let initrd: LoadedInitrd | undefined;
+  if (initrdPath !== undefined) {
+    const loaded = loadInitrd(initrdPath, kernel, space);
+    opened.defer(() => loaded.image.close());
+    if (loaded.warning !== undefined) logger.warn(loaded.warning);
+    initrd = loaded;
   }
+  const files = opened.move();
+  return { kernel, initrd, close: () => files.dispose() };
 }
 
-function createMachine(config: MachineConfig, kernelMode: KernelMode, logger: Logger): Machine {
-  const memory = new KvmMemory(memoryRegions(config.memoryBytes));
-  try {
-    return new Machine({
-      devicePath: config.devicePath,
-      memory,
-      cpus: config.cpus,
-      kernelMode,
-      logger,
-    });
-  } catch (error) {
-    memory.close();
-    throw error;
-  }
+/** Loads what a machine boots, and makes its vCPUs ready to run it. */
+function loadBoot(assembly: Assembly, { kernel, initrd }: BootImages): void {
+  const { config, kernelMode, memory, placements, host } = assembly;
+  const commandLineText = commandLine(config, kernelMode, placements.placements);
+  host.logger.debug(`kernel command line: ${commandLineText}`);
+  placePieces(kernel.pieces, kernel.image, memory, memory);
+  if (initrd !== undefined) placePieces(initrd.pieces, initrd.image, memory, memory);
+  // However much the kernel says that it takes, no more has a place.
+  const lineMaxBytes = Math.min(kernel.commandLineMaxBytes, COMMAND_LINE_AREA_SIZE - 1);
+  memory.write(COMMAND_LINE_GPA, encodeCommandLine(commandLineText, lineMaxBytes));
+  const rsdpGpa = describeHardware(memory, config, placements.placements);
+  writeBootData(assembly, kernel, initrd, rsdpGpa);
+  setUpVcpus(assembly, kernel);
 }
 
 /** Writes what the kernel is handed at its entry, as its protocol wants it. */
 function writeBootData(
-  { memory }: Machine,
-  config: MachineConfig,
+  { memory, config }: Assembly,
   { entry }: LoadedKernel,
   initrd: LoadedInitrd | undefined,
   rsdpGpa: number | undefined,
@@ -160,8 +180,7 @@ function writeBootData(
 }
 
 /** The features of every vCPU, and the boot vCPU's registers; the others wait for INIT and SIPI. */
-function setUpVcpus(machine: Machine, config: MachineConfig, { entry }: LoadedKernel): void {
-  const { vm, memory } = machine;
+function setUpVcpus({ vm, memory, config }: Assembly, { entry }: LoadedKernel): void {
   const supported = vm.supportedCpuid();
   const tscDeadlineTimer = checkKvmExtension(config.devicePath, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
   for (let cpu = 0; cpu < config.cpus; cpu++) {

@@ -20,6 +20,12 @@ export class BootMetrics {
   #kernelMode: KernelMode | undefined;
   #counters: Record<string, Readonly<Record<string, number>>> = {};
 
+  /** What executes guest kernel code is known. */
+  hostProbed(kernelMode: KernelMode): void {
+    this.#kernelMode = kernelMode;
+    this.stage('host-probed');
+  }
+
   /** A step of the boot is done. */
   stage(stage: string): void {
     this.#stages.push({ stage, atMs: sinceStartMs() });
@@ -34,7 +40,6 @@ export class BootMetrics {
   /** Takes a machine's counters before it is closed; of several, the last one's stay. */
   addMachine(machine: Machine): void {
     this.stage('ended');
-    this.#kernelMode = machine.kernelMode;
     this.#counters = machine.statistics();
   }
 

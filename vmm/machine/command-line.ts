@@ -1,8 +1,8 @@
 import { clearCpuidWords } from '../arch/x86_64/cpuid.ts';
 import type { KernelMode } from '../kvm/host.ts';
 import { composeCommandLine } from '../loader/kernel-cmdline.ts';
-import type { MachineConfig } from './config.ts';
-import type { MmioSlot } from './placement.ts';
+import type { ResolvedConfig } from './config.ts';
+import type { DevicePlacement } from './placement.ts';
 
 /**
  * Features that a kernel must leave alone where KVM's emulator runs it: XSAVE's variants, which
@@ -31,9 +31,9 @@ function emulatorParameters(cpuMask: readonly string[]): string[] {
  * the user appends.
  */
 export function commandLine(
-  config: MachineConfig,
+  config: ResolvedConfig,
   kernelMode: KernelMode,
-  virtio: readonly MmioSlot[],
+  placements: readonly DevicePlacement[],
 ): string {
   if (config.cmdline !== undefined) return config.cmdline;
   const [firstDisk] = config.disks;
@@ -48,7 +48,7 @@ export function commandLine(
     panicSeconds: -1,
     host: kernelMode === 'emulator' ? emulatorParameters(config.cpuMask) : [],
     // ACPI describes the devices where there is ACPI.
-    virtioMmio: config.acpi ? [] : virtio,
+    virtioMmio: config.acpi ? [] : placements,
     ...(config.appendCmdline !== undefined && { append: config.appendCmdline }),
   });
 }

@@ -1,17 +1,17 @@
-import type { DiskFormat } from '../backends/disk/image/format.ts';
+import { DISK_FORMATS, type DiskFormat } from '../backends/disk/image/format.ts';
 import { TsvmError } from '../errors.ts';
-import type { Engine } from './kernel-mode.ts';
+import { ENGINES, type Engine } from './kernel-mode.ts';
 
-/** How a disk image is attached. */
+/** How a disk image is attached. What is left out is as {@link DISK_DEFAULTS} says. */
 export interface ImageDiskConfig {
   readonly path: string;
-  readonly readOnly: boolean;
-  /** Told by the user; otherwise taken from the file's name, never from its content. */
-  readonly format: DiskFormat | undefined;
+  readonly readOnly?: boolean | undefined;
+  /** Taken from the file's name when it is left out, never from its content. */
+  readonly format?: DiskFormat | undefined;
   /** Writes go to a nameless temporary file; the named file stays as it is. */
-  readonly overlay: boolean;
+  readonly overlay?: boolean | undefined;
   /** Backing images of an image: in its folder or below it only, or anywhere. */
-  readonly backing: 'same-folder' | 'allow';
+  readonly backing?: 'same-folder' | 'allow' | undefined;
 }
 
 /** Files that are one read-only disk, each starting at a sector of its own; see `JoinedFilesDisk`. */
@@ -21,26 +21,31 @@ export interface JoinedDiskConfig {
 
 export type DiskConfig = ImageDiskConfig | JoinedDiskConfig;
 
-/** A machine as its user describes it; {@link validateConfig} checks it. */
+/**
+ * A machine as its user describes it: plain JSON. What is left out is as {@link CONFIG_DEFAULTS}
+ * says. Paths are relative to the process's working folder.
+ */
 export interface MachineConfig {
+  /** A bzImage or an ELF kernel. */
   readonly kernelPath: string;
-  readonly initrdPath: string | undefined;
-  readonly disks: readonly DiskConfig[];
+  readonly initrdPath?: string | undefined;
+  readonly disks?: readonly DiskConfig[] | undefined;
   /** Replaces the command line that would be composed. */
-  readonly cmdline: string | undefined;
-  /** Goes behind the composed command line. */
-  readonly appendCmdline: string | undefined;
+  readonly cmdline?: string | undefined;
+  /** Goes after the command line that is composed. */
+  readonly appendCmdline?: string | undefined;
   /** Number of vCPUs, 1 to 32. */
-  readonly cpus: number;
+  readonly cpus?: number | undefined;
   /** Guest memory in bytes, whole MiB. */
-  readonly memoryBytes: number;
+  readonly memoryBytes?: number | undefined;
   /** How the guest learns its hardware: ACPI tables, or an MP table and the command line. */
-  readonly acpi: boolean;
+  readonly acpi?: boolean | undefined;
   /** CPU features to hide, as /proc/cpuinfo names them. */
-  readonly cpuMask: readonly string[];
-  readonly devicePath: string;
+  readonly cpuMask?: readonly string[] | undefined;
+  /** KVM's device. */
+  readonly devicePath?: string | undefined;
   /** What executes guest kernel code where there is no hardware virtualization. */
-  readonly engine: Engine;
+  readonly engine?: Engine | undefined;
 }
 
 export const CPUS_MAX = 32;
@@ -49,13 +54,122 @@ export const MEMORY_MIN_MIB = 16;
 /** Guest addresses stay well below what every x86-64 CPU can address. */
 export const MEMORY_MAX_MIB = 2 ** 20;
 
+export const DISK_DEFAULTS = { readOnly: false, overlay: false, backing: 'same-folder' } as const;
+
+export const CONFIG_DEFAULTS = {
+  disks: [],
+  cpus: 1,
+  memoryBytes: 256 * MIB,
+  acpi: true,
+  cpuMask: [],
+  devicePath: '/dev/kvm',
+  engine: 'auto',
+} as const satisfies Partial<MachineConfig>;
+
+type ResolvedImageDisk = ImageDiskConfig &
+  Required<{ [K in keyof typeof DISK_DEFAULTS]: NonNullable<ImageDiskConfig[K]> }>;
+/** A disk with nothing left out that has a default. */
+export type ResolvedDisk = ResolvedImageDisk | JoinedDiskConfig;
+
+/** A valid configuration with nothing left out that has a default. */
+export type ResolvedConfig = Omit<MachineConfig, keyof typeof CONFIG_DEFAULTS> & {
+  readonly [K in Exclude<keyof typeof CONFIG_DEFAULTS, 'disks'>]: NonNullable<MachineConfig[K]>;
+} & { readonly disks: readonly ResolvedDisk[] };
+
 function invalid(message: string): never {
   throw new TsvmError('invalid-config', message);
 }
 
-/** @throws TsvmError `invalid-config` that names the setting, what it is and what it may be */
-export function validateConfig(config: MachineConfig): void {
-  const { cpus, memoryBytes, cmdline, appendCmdline, disks } = config;
+/** What a value of plain JSON must be, in words, and whether it is. */
+interface Kind {
+  readonly words: string;
+  readonly accepts: (value: unknown) => boolean;
+}
+
+const isString = (value: unknown): value is string => typeof value === 'string';
+const isStrings = (value: unknown) => Array.isArray(value) && value.every(isString);
+const TEXT: Kind = { words: 'a string', accepts: isString };
+const TEXTS: Kind = { words: 'a list of strings', accepts: isStrings };
+const NUMBER: Kind = { words: 'a number', accepts: (value) => typeof value === 'number' };
+const BOOLEAN: Kind = { words: 'true or false', accepts: (value) => typeof value === 'boolean' };
+const LIST: Kind = { words: 'a list', accepts: Array.isArray };
+function oneOf(words: readonly string[]): Kind {
+  return {
+    words: words.map((word) => `"${word}"`).join(' or '),
+    accepts: (value) => isString(value) && words.includes(value),
+  };
+}
+
+const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
+  kernelPath: TEXT,
+  initrdPath: TEXT,
+  disks: LIST,
+  cmdline: TEXT,
+  appendCmdline: TEXT,
+  cpus: NUMBER,
+  memoryBytes: NUMBER,
+  acpi: BOOLEAN,
+  cpuMask: TEXTS,
+  devicePath: TEXT,
+  engine: oneOf(ENGINES),
+};
+const IMAGE_DISK_FIELDS: Readonly<Record<keyof ImageDiskConfig, Kind>> = {
+  path: TEXT,
+  readOnly: BOOLEAN,
+  format: oneOf(DISK_FORMATS),
+  overlay: BOOLEAN,
+  backing: oneOf(['same-folder', 'allow']),
+};
+const JOINED_DISK_FIELDS: Readonly<Record<keyof JoinedDiskConfig, Kind>> = { files: TEXTS };
+
+/** Refuses what is no record, or has a field that is unknown or of another type. */
+function checkFields(what: string, record: unknown, kinds: Readonly<Record<string, Kind>>): void {
+  if (typeof record !== 'object' || record === null || Array.isArray(record)) {
+    invalid(`${what}: give an object`);
+  }
+  for (const [name, value] of Object.entries(record)) {
+    const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
+    if (kind === undefined) {
+      invalid(`${what} has no "${name}": there are ${Object.keys(kinds).join(', ')}`);
+    }
+    if (value !== undefined && !kind.accepts(value)) {
+      invalid(`"${name}" of ${what}: give ${kind.words}`);
+    }
+  }
+}
+
+/** `record` without its undefined fields, on top of `defaults`. */
+function withDefaults<D extends object, R extends object>(defaults: D, record: R): D & R {
+  const given = Object.entries(record).filter(([, value]) => value !== undefined);
+  return { ...defaults, ...Object.fromEntries(given) } as D & R;
+}
+
+function resolveDisk(disk: DiskConfig): ResolvedDisk {
+  if (typeof disk === 'object' && disk !== null && 'files' in disk) {
+    checkFields('the disk', disk, JOINED_DISK_FIELDS);
+    if (disk.files.length === 0) invalid('a disk of several files has none');
+    return disk;
+  }
+  checkFields('the disk', disk, IMAGE_DISK_FIELDS);
+  if (disk.path === undefined) invalid('a disk has no "path"');
+  const resolved = withDefaults(DISK_DEFAULTS, disk) as ResolvedImageDisk;
+  if (resolved.readOnly && resolved.overlay) {
+    invalid(
+      `the disk ${disk.path} is read-only: it needs no overlay for writes; say one of the two`,
+    );
+  }
+  return resolved;
+}
+
+/**
+ * Fills in the defaults and checks all of it, types too: `config` may come from a JSON file.
+ * @throws TsvmError `invalid-config` that names the setting, what it is and what it may be
+ */
+export function resolveConfig(config: MachineConfig): ResolvedConfig {
+  checkFields('the machine', config, MACHINE_FIELDS);
+  if (config.kernelPath === undefined) invalid('the machine has no "kernelPath": name its kernel');
+  const filled = withDefaults(CONFIG_DEFAULTS, config);
+  const { cpus, memoryBytes, cmdline, appendCmdline } = filled;
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > CPUS_MAX) {
     invalid(`${cpus} vCPUs: give a number from 1 to ${CPUS_MAX}`);
   }
@@ -68,17 +182,12 @@ export function validateConfig(config: MachineConfig): void {
   if (cmdline !== undefined && appendCmdline !== undefined) {
     invalid('a whole command line and one to append contradict each other: give one of them');
   }
+  const disks = (filled.disks as readonly DiskConfig[]).map(resolveDisk);
   const paths = new Set<string>();
   for (const disk of disks) {
-    if ('files' in disk) {
-      if (disk.files.length === 0) invalid('a disk of several files has none');
-      continue;
-    }
-    const { path, readOnly, overlay } = disk;
-    if (readOnly && overlay) {
-      invalid(`the disk ${path} is read-only: it needs no overlay for writes; say one of the two`);
-    }
-    if (paths.has(path)) invalid(`the disk ${path} is given twice`);
-    paths.add(path);
+    if ('files' in disk) continue;
+    if (paths.has(disk.path)) invalid(`the disk ${disk.path} is given twice`);
+    paths.add(disk.path);
   }
+  return { ...filled, disks } as ResolvedConfig;
 }

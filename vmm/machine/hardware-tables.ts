@@ -3,8 +3,8 @@ import { composeMpTable } from '../arch/x86_64/mptable.ts';
 import { SLP_TYP_S5 } from '../devices/legacy/acpi-power.ts';
 import { CMOS_CENTURY } from '../devices/legacy/cmos-rtc.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import type { MachineConfig } from './config.ts';
-import type { MmioSlot } from './placement.ts';
+import type { ResolvedConfig } from './config.ts';
+import type { DevicePlacement } from './placement.ts';
 
 /**
  * Writes the tables by which a kernel finds CPUs, interrupt controllers and devices.
@@ -12,8 +12,8 @@ import type { MmioSlot } from './placement.ts';
  */
 export function describeHardware(
   memory: GuestMemory,
-  { acpi, cpus }: MachineConfig,
-  virtioMmio: readonly MmioSlot[],
+  { acpi, cpus }: ResolvedConfig,
+  placements: readonly DevicePlacement[],
 ): number | undefined {
   if (!acpi) {
     const { gpa, bytes } = composeMpTable(cpus);
@@ -22,7 +22,7 @@ export function describeHardware(
   }
   const { rsdpGpa, bytes } = composeAcpiTables({
     cpus,
-    virtioMmio,
+    virtioMmio: placements,
     sleepTypeS5: SLP_TYP_S5,
     rtcCenturyRegister: CMOS_CENTURY,
   });

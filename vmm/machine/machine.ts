@@ -1,32 +1,18 @@
-import { PVM_REGION_GPA } from '../arch/x86_64/layout.ts';
 import { Bus } from '../bus/bus.ts';
-import { TsvmError } from '../errors.ts';
+import type { DeviceState } from '../devices/device-state.ts';
+import type { Counters, MachineDevice } from '../devices/machine-device.ts';
+import { errorText, TsvmError } from '../errors.ts';
 import type { ExitSlot } from '../kvm/exit-slots.ts';
-import type { KernelMode } from '../kvm/host.ts';
-import type { KvmMemory } from '../kvm/memory.ts';
-import { Vm } from '../kvm/vm.ts';
 import type { Logger } from '../observability/logger.ts';
 import { unwind } from '../util/unwind.ts';
 import { withAdvice } from './failure-advice.ts';
-
-/** Why a machine has stopped. */
-export type MachineEnd =
-  | { readonly reason: 'poweroff' }
-  /** The guest asked for a reset. */
-  | { readonly reason: 'reset' }
-  /** The guest's kernel reported a panic. */
-  | { readonly reason: 'panic' }
-  /** A vCPU could not even deliver its double fault. */
-  | { readonly reason: 'triple-fault' }
-  /** The host stopped it. */
-  | { readonly reason: 'stopped' }
-  /** A vCPU cannot go on, or a device or a sink of its failed: ours or the host's fault. */
-  | { readonly reason: 'failed'; readonly message: string };
+import type { MachineEnd } from './machine-end.ts';
 
 /** Legal transitions. A machine never leaves `stopped`: a reboot is a new machine. */
 const TRANSITIONS = {
   created: ['running', 'stopped'],
-  running: ['paused', 'stopped'],
+  running: ['pausing', 'stopped'],
+  pausing: ['paused', 'stopped'],
   paused: ['running', 'stopped'],
   stopped: [],
 } as const satisfies Record<string, readonly string[]>;
@@ -35,66 +21,58 @@ export type MachineState = keyof typeof TRANSITIONS;
 /** After a panic the guest prints and resets; when it does not, this ends it. */
 const PANIC_GRACE_MS = 5_000;
 
-/** A device as the machine holds it. */
-export interface MachineDevice {
-  readonly name: string;
-  /** Looks at what the vCPU threads left for it; called on each wake. */
-  poll?(): void;
-  /**
-   * Ends its I/O; resolves when nothing of it touches guest memory any more. Devices are closed in
-   * the reverse of the order in which they were added.
-   */
-  close?(): Promise<void>;
-  statistics?(): Readonly<Record<string, number>>;
+/** What a machine asks of its virtual machine: `Vm`, or a fake in tests. */
+export interface MachineVm {
+  readonly slots: readonly ExitSlot[];
+  readonly parked: boolean;
+  start(): void;
+  pause(): void;
+  resume(): void;
+  stop(): void;
+  completeExit(slot: ExitSlot): void;
+  failureText(cpu: number): string;
+  statistics(): Counters;
+  close(): void;
 }
 
 export interface MachineOptions {
-  readonly devicePath: string;
-  readonly memory: KvmMemory;
-  readonly cpus: number;
-  readonly kernelMode: KernelMode;
   readonly logger: Logger;
+  /** The machine's from now on; it calls {@link Machine.wake}. */
+  readonly vm: MachineVm;
+  /** The guest's, closed after the virtual machine. */
+  readonly memory: { close(): void };
 }
 
 /** A sentence where the error is one, else the stack of what is ours to mend. */
 function failureText(error: unknown): string {
-  if (error instanceof TsvmError) return error.message;
-  return `a device failed: ${(error instanceof Error ? error.stack : undefined) ?? error}`;
+  const text = errorText(error);
+  return error instanceof TsvmError ? text : `a device failed: ${text}`;
 }
 
-/** A virtual machine: its vCPUs, memory and devices, and the one place where its end is decided. */
+/** A virtual machine: its vCPUs and devices, and the one place where its end is decided. */
 export class Machine {
-  readonly vm: Vm;
-  readonly memory: KvmMemory;
-  readonly bus = new Bus();
-  readonly logger: Logger;
-  readonly kernelMode: KernelMode;
   /** Fulfilled when the machine has stopped by itself or by {@link stop}. */
   readonly ended: Promise<MachineEnd>;
-  readonly #devices: MachineDevice[] = [];
+  /** Where slow exits go. */
+  readonly bus = new Bus();
+  readonly #vm: MachineVm;
+  readonly #logger: Logger;
+  readonly #devices = new Map<string, MachineDevice>();
   readonly #resolveEnd: (end: MachineEnd) => void;
   #state: MachineState = 'created';
-  #panicTimer: NodeJS.Timeout | undefined;
   #panicked = false;
+  #panicTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
   /** Called once the vCPUs have parked. */
   readonly #onParked: (() => void)[] = [];
-  /** A pause has been asked for, and the vCPUs have not parked yet. */
-  #pausing = false;
   /** What the machine has opened, to be released in reverse. */
   readonly #resources = new AsyncDisposableStack();
 
-  constructor(options: MachineOptions) {
-    this.memory = options.memory;
-    this.logger = options.logger;
-    this.kernelMode = options.kernelMode;
-    this.vm = new Vm({
-      ...options,
-      pvmGpa: PVM_REGION_GPA,
-      onWake: () => this.#onWake(),
-    });
-    this.own(() => this.memory.close());
-    this.own(() => this.vm.close());
+  constructor({ logger, memory, vm }: MachineOptions) {
+    this.#logger = logger;
+    this.#vm = vm;
+    this.own(() => memory.close());
+    this.own(() => vm.close());
     const { promise, resolve } = Promise.withResolvers<MachineEnd>();
     this.ended = promise;
     this.#resolveEnd = resolve;
@@ -104,10 +82,10 @@ export class Machine {
     return this.#state;
   }
 
+  /** Adds a device, which is closed before those that were added earlier. */
   addDevice(device: MachineDevice): void {
-    this.#devices.push(device);
-    const { close } = device;
-    if (close !== undefined) this.own(() => close.call(device));
+    this.#devices.set(device.id, device);
+    this.own(() => device.close());
   }
 
   /**
@@ -134,31 +112,56 @@ export class Machine {
   /** Ends the machine: a part of it does not work any more. Once it has ended, that is only said. */
   fail(error: unknown): void {
     const message = failureText(error);
-    if (this.#state === 'stopped') this.logger.error(message);
+    if (this.#state === 'stopped') this.#logger.error(message);
     else this.#end({ reason: 'failed', message });
   }
 
-  /** Starts the vCPUs. */
-  start(): void {
-    this.#enter('running');
-    this.vm.start();
+  /** A vCPU or a register ring wants attention: serves whatever the threads have left. */
+  wake(): void {
+    for (const slot of this.#vm.slots) {
+      // The vCPUs of a stopped machine wait for nothing any more, and nothing may begin for them.
+      if (this.#state !== 'stopped' && slot.pending) this.contain(() => this.#serve(slot));
+    }
+    for (const device of this.#devices.values()) this.contain(() => device.poll?.());
+    this.#checkParked();
   }
 
-  /** Stops the vCPUs between two instructions; resolves when all have. */
+  /** Starts the devices and the vCPUs. */
+  start(): void {
+    this.#enter('running');
+    this.#resumeDevices();
+    if (this.#isIn('running')) this.#vm.start();
+  }
+
+  /**
+   * Pauses the machine: once it resolves, every vCPU is between two instructions, and neither a vCPU
+   * nor a device nor the host's input changes guest memory, interrupts or any state of the machine.
+   * @throws TsvmError `wrong-state` unless the machine is running, or when it ends before it pauses
+   */
   async pause(): Promise<void> {
-    this.#enter('paused');
-    this.#pausing = true;
-    this.vm.pause();
+    this.#enter('pausing');
+    clearTimeout(this.#panicTimer);
+    this.contain(() => {
+      for (const device of this.#devices.values()) device.completeAccesses?.();
+      this.#vm.pause();
+    });
     await this.#parked();
-    this.#pausing = false;
+    if (this.#isIn('pausing')) await this.#quiesceDevices();
+    if (!this.#isIn('pausing')) {
+      throw new TsvmError('wrong-state', 'the machine has ended before it could pause');
+    }
+    this.#enter('paused');
   }
 
   resume(): void {
-    if (this.#state !== 'paused' || this.#pausing) {
+    if (this.#state !== 'paused') {
       throw new TsvmError('wrong-state', `a ${this.#state} machine cannot be resumed: pause it`);
     }
     this.#enter('running');
-    this.vm.resume();
+    this.#resumeDevices();
+    if (!this.#isIn('running')) return;
+    if (this.#panicked) this.#awaitPanic();
+    this.#vm.resume();
   }
 
   /** Ends the machine as by pulling its plug. */
@@ -178,15 +181,50 @@ export class Machine {
 
   /** The guest's kernel reported that it panicked. It may still print why, and reset. */
   panic(): void {
+    if (this.#panicked) return;
     this.#panicked = true;
-    this.#panicTimer ??= setTimeout(() => this.#end({ reason: 'panic' }), PANIC_GRACE_MS);
+    // Otherwise the machine is pausing: a paused guest has all the time it needs.
+    if (this.#state === 'running') this.#awaitPanic();
   }
 
-  statistics(): Record<string, Readonly<Record<string, number>>> {
-    const all: Record<string, Readonly<Record<string, number>>> = { vcpus: this.vm.statistics() };
-    for (const device of this.#devices) {
+  /**
+   * The state of every device, by its id: plain data, see {@link MachineDevice.save}.
+   * @throws TsvmError `wrong-state` unless the machine is paused
+   */
+  saveDevices(): Readonly<Record<string, DeviceState>> {
+    if (this.#state !== 'paused') {
+      throw new TsvmError('wrong-state', `a ${this.#state} machine has no state: pause it first`);
+    }
+    return Object.fromEntries([...this.#devices].map(([id, device]) => [id, device.save()]));
+  }
+
+  /**
+   * Gives each device the state that a machine with the same configuration saved.
+   * @throws TsvmError `wrong-state` unless the machine was never started, `invalid-state`; the
+   * machine is of no use then
+   */
+  loadDevices(states: Readonly<Record<string, DeviceState>>): void {
+    if (this.#state !== 'created') {
+      throw new TsvmError('wrong-state', `a ${this.#state} machine takes no state: make a new one`);
+    }
+    const strangers = Object.keys(states).filter((id) => !this.#devices.has(id));
+    const missing = [...this.#devices.keys()].filter((id) => !Object.hasOwn(states, id));
+    if (strangers.length + missing.length > 0) {
+      throw new TsvmError(
+        'invalid-state',
+        'the saved state is that of a machine with other devices: ' +
+          `it has [${strangers}] besides and lacks [${missing}]`,
+      );
+    }
+    for (const [id, device] of this.#devices) device.load(states[id] as DeviceState);
+  }
+
+  /** Counters of the vCPUs and of each device, by its id. */
+  statistics(): Record<string, Counters> {
+    const all: Record<string, Counters> = { vcpus: this.#vm.statistics() };
+    for (const [id, device] of this.#devices) {
       const statistics = device.statistics?.();
-      if (statistics !== undefined) all[device.name] = statistics;
+      if (statistics !== undefined) all[id] = statistics;
     }
     return all;
   }
@@ -203,9 +241,10 @@ export class Machine {
   async #close(): Promise<void> {
     this.stop();
     // Before all else, so that no device gets new work while it ends the old.
-    this.own(async () => {
-      this.vm.pause();
-      await this.#parked();
+    this.own(() => {
+      // Once more: it may be what failed.
+      this.#vm.stop();
+      return this.#parked();
     });
     await unwind(this.#resources);
   }
@@ -218,35 +257,47 @@ export class Machine {
     this.#state = state;
   }
 
+  /** Asks anew: a call may have ended the machine, which TypeScript does not expect. */
+  #isIn(state: MachineState): boolean {
+    return this.#state === state;
+  }
+
   #end(end: MachineEnd): void {
     if (this.#state === 'stopped') return;
     clearTimeout(this.#panicTimer);
     this.#enter('stopped');
     // `stopped` is final: should this fail too, the first reason is the one that counts.
-    this.contain(() => this.vm.pause());
+    this.contain(() => this.#vm.stop());
     // What the guest wrote last is in the rings still.
     let reason = end;
-    for (const device of this.#devices) {
+    for (const device of this.#devices.values()) {
       try {
         device.poll?.();
       } catch (error) {
-        if (reason.reason === 'failed') this.logger.error(failureText(error));
+        if (reason.reason === 'failed') this.#logger.error(failureText(error));
         else reason = { reason: 'failed', message: failureText(error) };
       }
     }
     this.#resolveEnd(reason);
   }
 
-  /** Serves whatever the threads have left since the last wake. */
-  #onWake(): void {
-    for (const slot of this.vm.slots) {
-      if (slot.pending) this.contain(() => this.#serve(slot));
-    }
-    for (const device of this.#devices) this.contain(() => device.poll?.());
-    this.#checkParked();
+  #awaitPanic(): void {
+    this.#panicTimer = setTimeout(() => this.#end({ reason: 'panic' }), PANIC_GRACE_MS);
   }
 
-  /** Resolves when no vCPU runs any more, after the order to park. */
+  #resumeDevices(): void {
+    for (const device of this.#devices.values()) this.contain(() => device.resume());
+  }
+
+  /** What a device fails to do ends the machine. */
+  async #quiesceDevices(): Promise<void> {
+    const quiesce = async (device: MachineDevice) => device.quiesce();
+    for (const outcome of await Promise.allSettled([...this.#devices.values()].map(quiesce))) {
+      if (outcome.status === 'rejected') this.fail(outcome.reason);
+    }
+  }
+
+  /** Resolves when no vCPU runs any more, after the order to park or to stop. */
   #parked(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#onParked.push(resolve);
@@ -255,7 +306,9 @@ export class Machine {
   }
 
   #checkParked(): void {
-    if (this.#onParked.length === 0 || !this.vm.parked) return;
+    if (this.#onParked.length === 0 || !this.#vm.parked) return;
+    // A vCPU that has ended by itself tells why in its slot, for which a wake is under way.
+    if (this.#state !== 'stopped' && this.#vm.slots.some((slot) => slot.pending)) return;
     for (const onParked of this.#onParked.splice(0)) onParked();
   }
 
@@ -263,11 +316,11 @@ export class Machine {
     switch (slot.kind) {
       case 'read':
         slot.answer(...this.bus.read(slot));
-        this.vm.completeExit(slot);
+        this.#vm.completeExit(slot);
         return;
       case 'write': {
         const pending = this.bus.write(slot, slot.dataLow, slot.dataHigh);
-        if (pending === undefined) this.vm.completeExit(slot);
+        if (pending === undefined) this.#vm.completeExit(slot);
         else this.#completeLater(slot, pending);
         return;
       }
@@ -275,7 +328,7 @@ export class Machine {
         this.#end(this.#panicked ? { reason: 'panic' } : { reason: 'triple-fault' });
         return;
       case 'failed':
-        this.#end({ reason: 'failed', message: withAdvice(this.vm.failureText(slot.cpu)) });
+        this.#end({ reason: 'failed', message: withAdvice(this.#vm.failureText(slot.cpu)) });
         return;
       case 'none':
         return;
@@ -286,7 +339,7 @@ export class Machine {
     slot.claim();
     pending.then(
       () => {
-        if (this.#state !== 'stopped') this.vm.completeExit(slot);
+        if (this.#state !== 'stopped') this.#vm.completeExit(slot);
       },
       (error: unknown) => this.fail(error),
     );

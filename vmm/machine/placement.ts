@@ -1,4 +1,5 @@
 import {
+  IOAPIC_PINS,
   VIRTIO_MMIO_DEVICE_SIZE,
   VIRTIO_MMIO_DEVICES_MAX,
   VIRTIO_MMIO_GPA,
@@ -6,42 +7,55 @@ import {
 import { TsvmError } from '../errors.ts';
 
 /** What a virtio-mmio device occupies in the guest. */
-export interface MmioSlot {
+export interface MmioPlacement {
+  readonly kind: 'mmio';
   readonly gpa: number;
   readonly sizeBytes: number;
   readonly gsi: number;
 }
 
+/** Where a device stands in the guest, by the transport that reaches it. There is one yet. */
+export type DevicePlacement = MmioPlacement;
+
 /** Lines that a PC gives to chips of its own: timer, keyboard, cascade, COM1, RTC, FPU. */
 const TAKEN_GSIS: ReadonlySet<number> = new Set([0, 1, 2, 4, 8, 13]);
 const FIRST_GSI = 5;
-/** Pins of the IO-APIC; an MP table tells a kernel of the 16 ISA lines only. */
-const GSIS_WITH_ACPI = 24;
+/** An MP table tells a kernel of the 16 ISA lines only. */
 const GSIS_WITH_MP_TABLE = 16;
 
-/** Gives each virtio-mmio device a window and an interrupt line of its own. */
-export class MmioAllocator {
+/** Gives each device a place of its own, in the order in which a kernel is to find them. */
+export class PlacementAllocator {
   readonly #gsis: number[] = [];
-  #count = 0;
+  readonly #placements: DevicePlacement[] = [];
 
   constructor(acpi: boolean) {
-    const end = acpi ? GSIS_WITH_ACPI : GSIS_WITH_MP_TABLE;
+    const end = acpi ? IOAPIC_PINS : GSIS_WITH_MP_TABLE;
     for (let gsi = FIRST_GSI; gsi < end; gsi++) {
       if (!TAKEN_GSIS.has(gsi)) this.#gsis.push(gsi);
     }
   }
 
-  /** @throws TsvmError `resource-exhausted` when the interrupt lines are used up */
-  allocate(): MmioSlot {
-    const gsi = this.#gsis[this.#count];
-    if (gsi === undefined || this.#count >= VIRTIO_MMIO_DEVICES_MAX) {
+  /** What was given so far. */
+  get placements(): readonly DevicePlacement[] {
+    return this.#placements;
+  }
+
+  /**
+   * A window and an interrupt line.
+   * @throws TsvmError `resource-exhausted` when the interrupt lines are used up
+   */
+  allocateMmio(): MmioPlacement {
+    const count = this.#placements.length;
+    const gsi = this.#gsis[count];
+    if (gsi === undefined || count >= VIRTIO_MMIO_DEVICES_MAX) {
       throw new TsvmError(
         'resource-exhausted',
         `no interrupt line is left for another device (${this.#gsis.length} at most): remove a disk`,
       );
     }
-    const gpa = VIRTIO_MMIO_GPA + this.#count * VIRTIO_MMIO_DEVICE_SIZE;
-    this.#count++;
-    return { gpa, sizeBytes: VIRTIO_MMIO_DEVICE_SIZE, gsi };
+    const gpa = VIRTIO_MMIO_GPA + count * VIRTIO_MMIO_DEVICE_SIZE;
+    const placement = { kind: 'mmio', gpa, sizeBytes: VIRTIO_MMIO_DEVICE_SIZE, gsi } as const;
+    this.#placements.push(placement);
+    return placement;
   }
 }

@@ -1,10 +1,9 @@
 /** A part of a machine that throws ends it, with the reason: no vCPU waits for ever. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { StatelessDevice } from '../../../vmm/devices/machine-device.ts';
 import {
-  BootMetrics,
   bootMachine,
-  createLogger,
   type Machine,
   type MachineConfig,
   type SerialEnd,
@@ -13,16 +12,9 @@ import { PAYLOAD } from '../../support/tsvm-process.ts';
 
 const CONFIG: MachineConfig = {
   kernelPath: PAYLOAD,
-  initrdPath: undefined,
-  disks: [],
-  cmdline: undefined,
   appendCmdline: 'tests=serial-echo',
-  cpus: 1,
   memoryBytes: 64 * 2 ** 20,
   acpi: false,
-  cpuMask: [],
-  devicePath: '/dev/kvm',
-  engine: 'auto',
 };
 
 const SILENT: SerialEnd = {
@@ -37,8 +29,6 @@ async function boot(t: TestContext, console: Partial<SerialEnd>, words?: string)
     { ...CONFIG, ...(words !== undefined && { appendCmdline: words }) },
     {
       console: { ...SILENT, ...console },
-      logger: createLogger('error', () => {}),
-      metrics: new BootMetrics(),
     },
   );
   t.after(() => machine.close().catch(() => {}));
@@ -102,13 +92,21 @@ for (const [what, handler] of [
   });
 }
 
+class OddDevice extends StatelessDevice {
+  readonly id = 'odd';
+
+  poll(): void {
+    fail();
+  }
+}
+
 test('a device that throws when it is polled, also at the end', async (t) => {
   const machine = await boot(t, {});
-  machine.addDevice({ name: 'odd', poll: fail });
+  machine.addDevice(new OddDevice());
   machine.start();
   await assertFails(machine, /on purpose/);
   const other = await boot(t, {});
-  other.addDevice({ name: 'odd', poll: fail });
+  other.addDevice(new OddDevice());
   other.stop();
   await assertFails(other, /on purpose/);
 });

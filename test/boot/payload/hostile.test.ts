@@ -4,13 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  BootMetrics,
-  bootMachine,
-  createLogger,
-  type MachineConfig,
-  type MachineEnd,
-} from '../../../vmm/index.ts';
+import { bootMachine, type MachineConfig, type MachineEnd } from '../../../vmm/index.ts';
 import { ConsoleOutput } from '../../support/console-output.ts';
 import { PAYLOAD, runPayload } from '../../support/tsvm-process.ts';
 
@@ -76,21 +70,13 @@ const CHAOS_MS = 2000;
 async function runChaos(seed: number): Promise<MachineEnd> {
   const config: MachineConfig = {
     kernelPath: PAYLOAD,
-    initrdPath: undefined,
-    disks: [],
-    cmdline: undefined,
     appendCmdline: `tests=chaos seed=${seed} rounds=5000`,
     cpus: 1,
     memoryBytes: 64 * 2 ** 20,
     acpi: false,
-    cpuMask: [],
-    engine: 'auto',
-    devicePath: '/dev/kvm',
   };
   const machine = await bootMachine(config, {
     console: new ConsoleOutput(),
-    logger: createLogger('error', () => {}),
-    metrics: new BootMetrics(),
   });
   const timer = setTimeout(() => machine.stop(), CHAOS_MS);
   try {

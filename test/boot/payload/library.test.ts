@@ -1,51 +1,30 @@
-/** The library as another program uses it: the public API alone. */
+/** Machines in this process: several at once, paused, resumed, closed at any time. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { copyFileSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import {
-  BootMetrics,
-  bootMachine,
-  createLogger,
-  type Machine,
-  type MachineConfig,
-  TsvmError,
-} from '../../../vmm/index.ts';
+import { type Machine, type MachineConfig, TsvmError } from '../../../vmm/index.ts';
+import { bootAssembly } from '../../../vmm/machine/boot-machine.ts';
+import { ConsoleOutput } from '../../support/console-output.ts';
 import { PAYLOAD } from '../../support/tsvm-process.ts';
 
+const CPUS = 2;
+const MEMORY_BYTES = 64 * 2 ** 20;
 const CONFIG: MachineConfig = {
   kernelPath: PAYLOAD,
-  initrdPath: undefined,
-  disks: [],
-  cmdline: undefined,
   appendCmdline: 'tests=serial-flood count=100000',
-  cpus: 2,
-  memoryBytes: 64 * 2 ** 20,
+  cpus: CPUS,
+  memoryBytes: MEMORY_BYTES,
   acpi: false,
-  cpuMask: [],
-  engine: 'auto',
-  devicePath: '/dev/kvm',
 };
 
 /** A machine whose output is kept. */
-async function boot(config = CONFIG): Promise<{ machine: Machine; output: () => string }> {
-  let output = '';
-  const machine = await bootMachine(config, {
-    console: {
-      write: (bytes) => {
-        output += Buffer.from(bytes).toString();
-        return true;
-      },
-      onceDrained: () => Promise.resolve(),
-      startInput: () => {},
-      resumeInput: () => {},
-    },
-    logger: createLogger('error', () => {}),
-    metrics: new BootMetrics(),
-  });
-  return { machine, output: () => output };
+async function boot(config = CONFIG) {
+  const console = new ConsoleOutput();
+  const { machine, vm, memory } = await bootAssembly(config, { console });
+  return { machine, vm, memory, output: () => console.text };
 }
 
 /** A machine that keeps its disk busy with so many reads, 32 at a time, and has begun to. */
@@ -70,24 +49,39 @@ function temporaryFolder(context: TestContext): string {
   return folder;
 }
 
+/** False when the guest has ended instead, which is the only other way out of a pause. */
+async function pauseUnlessEnded(machine: Machine): Promise<boolean> {
+  if (machine.state === 'stopped') return false;
+  try {
+    await machine.pause();
+    return true;
+  } catch (error) {
+    assert.ok(error instanceof TsvmError && error.code === 'wrong-state', String(error));
+    assert.equal(machine.state, 'stopped');
+    return false;
+  }
+}
+
 const tick = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Of a line of `serial-flood`, its end included. */
 const LINE_BYTES = 64;
 
 test('a paused machine stands still, and goes on where it stood', async () => {
-  const { machine, output } = await boot({
+  const { machine, vm, output } = await boot({
     ...CONFIG,
     appendCmdline: 'tests=serial-flood count=100000000',
   });
   machine.start();
   while (!output().includes('00000010 ')) await tick(1);
-  await machine.pause();
-  await tick(20);
-  const { exits } = machine.vm.statistics();
+  const pausing = machine.pause();
+  assert.equal(machine.state, 'pausing');
+  await pausing;
+  assert.equal(machine.state, 'paused');
+  const { exits } = vm.statistics();
   const paused = output();
   await tick(200);
-  assert.equal(machine.vm.statistics()['exits'], exits);
+  assert.equal(vm.statistics()['exits'], exits);
   assert.equal(output(), paused);
 
   machine.resume();
@@ -106,21 +100,20 @@ test('a paused machine stands still, and goes on where it stood', async () => {
 });
 
 test('the vCPUs of a paused machine are read and set, and it goes on where it stood', async () => {
-  const { machine, output } = await boot({
+  const { machine, vm, output } = await boot({
     ...CONFIG,
     appendCmdline: 'tests=smp,serial-flood cpus=2 count=1500',
   });
   machine.start();
-  for (let pauses = 0; pauses < 20 && machine.state === 'running'; pauses++) {
+  for (let pauses = 0; pauses < 20; pauses++) {
     await tick(2 * pauses);
-    if (machine.state !== 'running') break;
-    await machine.pause();
-    for (let cpu = 0; cpu < CONFIG.cpus; cpu++) {
+    if (!(await pauseUnlessEnded(machine))) break;
+    for (let cpu = 0; cpu < CPUS; cpu++) {
       const kinds = ['sregs', 'xsave', 'lapic', 'events', 'mp-state', 'debugregs', 'regs'] as const;
-      const state = kinds.map((kind) => [kind, machine.vm.getState(cpu, kind)] as const);
-      for (const [kind, bytes] of state) machine.vm.setState(cpu, kind, bytes);
+      const state = kinds.map((kind) => [kind, vm.getState(cpu, kind)] as const);
+      for (const [kind, bytes] of state) vm.setState(cpu, kind, bytes);
       for (const [kind, bytes] of state) {
-        assert.deepEqual(machine.vm.getState(cpu, kind), bytes, kind);
+        assert.deepEqual(vm.getState(cpu, kind), bytes, kind);
       }
     }
     machine.resume();
@@ -163,7 +156,7 @@ test('a kernel and an initrd that are cut short under a machine are nothing to i
   const initrd = Buffer.alloc(2 ** 20, 'initrd');
   copyFileSync(PAYLOAD, kernelPath);
   writeFileSync(initrdPath, initrd);
-  const { machine, output } = await boot({
+  const { machine, memory, output } = await boot({
     ...CONFIG,
     kernelPath,
     initrdPath,
@@ -172,7 +165,7 @@ test('a kernel and an initrd that are cut short under a machine are nothing to i
   truncateSync(kernelPath);
   truncateSync(initrdPath);
   // Of a mapped file, this would be a SIGBUS.
-  const placed = machine.memory.slice(CONFIG.memoryBytes - initrd.length, initrd.length);
+  const placed = memory.slice(MEMORY_BYTES - initrd.length, initrd.length);
   assert.ok(initrd.equals(placed));
   machine.start();
   assert.equal((await machine.ended).reason, 'poweroff');
@@ -181,14 +174,13 @@ test('a kernel and an initrd that are cut short under a machine are nothing to i
 });
 
 test('a pause with requests in flight: they end, and the guest goes on where it stood', async (context) => {
-  const { machine, output, chains } = await bootBusy(context, 20_000);
+  const { machine, memory, output, chains } = await bootBusy(context, 20_000);
   const digest = () => {
     const hash = createHash('sha256');
-    for (const { bytes } of machine.memory.regions) hash.update(bytes);
+    for (const { bytes } of memory.regions) hash.update(bytes);
     return hash.digest('hex');
   };
   await machine.pause();
-  await tick(50);
   const paused = { chains: chains(), memory: digest() };
   assert.ok(paused.chains < 20_000);
   await tick(100);

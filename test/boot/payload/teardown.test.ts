@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { BootMetrics, bootMachine, createLogger, type MachineConfig } from '../../../vmm/index.ts';
+import { bootMachine, createLogger, type MachineConfig } from '../../../vmm/index.ts';
 import { FailingSteps } from '../../support/failing-steps.ts';
 import { PAYLOAD, temporaryFolder } from '../../support/tsvm-process.ts';
 
@@ -67,26 +67,15 @@ test('each step of boot, attach and close fails in turn, and leaves nothing', as
     kernelPath: PAYLOAD,
     initrdPath,
     disks: [disks[0], { ...disks[1], overlay: true }] as MachineConfig['disks'],
-    cmdline: undefined,
     appendCmdline: 'tests=blk-pattern',
     cpus: 2,
     memoryBytes: MEMORY_BYTES,
     acpi: false,
-    cpuMask: [],
-    engine: 'auto',
-    devicePath: '/dev/kvm',
   };
   const reported: string[] = [];
   const life = async () => {
     const machine = await bootMachine(config, {
-      console: {
-        write: () => true,
-        onceDrained: () => Promise.resolve(),
-        startInput: () => {},
-        resumeInput: () => {},
-      },
       logger: createLogger('warn', (line) => reported.push(line)),
-      metrics: new BootMetrics(),
     });
     try {
       machine.start();

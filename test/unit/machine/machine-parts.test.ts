@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TsvmError } from '../../../vmm/errors.ts';
 import { commandLine } from '../../../vmm/machine/command-line.ts';
-import { type MachineConfig, validateConfig } from '../../../vmm/machine/config.ts';
+import { type MachineConfig, resolveConfig } from '../../../vmm/machine/config.ts';
 import { checkCpuMask, chooseKernelMode } from '../../../vmm/machine/kernel-mode.ts';
-import { MmioAllocator } from '../../../vmm/machine/placement.ts';
+import { PlacementAllocator } from '../../../vmm/machine/placement.ts';
 
 const DISK = {
   path: 'a.img',
@@ -14,7 +14,7 @@ const DISK = {
   overlay: false,
   backing: 'same-folder',
 } as const;
-const CONFIG: MachineConfig = {
+const CONFIG = resolveConfig({
   kernelPath: 'vmlinux',
   initrdPath: undefined,
   disks: [DISK],
@@ -26,25 +26,25 @@ const CONFIG: MachineConfig = {
   cpuMask: [],
   engine: 'auto',
   devicePath: '/dev/kvm',
-};
-const SLOT = { gpa: 0xd0001000, sizeBytes: 4096, gsi: 5 };
+});
+const PLACEMENT = { kind: 'mmio', gpa: 0xd0001000, sizeBytes: 4096, gsi: 5 } as const;
 
 function refused(change: Partial<MachineConfig>, message: RegExp): void {
   assert.throws(
-    () => validateConfig({ ...CONFIG, ...change }),
+    () => resolveConfig({ ...CONFIG, ...change }),
     (error) =>
       error instanceof TsvmError && error.code === 'invalid-config' && message.test(error.message),
   );
 }
 
 test('a configuration out of range is refused by name', () => {
-  validateConfig(CONFIG);
+  resolveConfig(CONFIG);
   for (const cpus of [0, 33, 1.5, Number.NaN]) refused({ cpus }, /from 1 to 32/);
   for (const mib of [0, 15, 16.5, 2 ** 21]) refused({ memoryBytes: mib * 2 ** 20 }, /MiB/);
   refused({ cmdline: 'a', appendCmdline: 'b' }, /contradict/);
   refused({ disks: [DISK, DISK] }, /twice/);
   refused({ disks: [{ files: [] }] }, /has none/);
-  validateConfig({ ...CONFIG, disks: [{ files: ['a', 'b'] }, { files: ['c', 'b'] }] });
+  resolveConfig({ ...CONFIG, disks: [{ files: ['a', 'b'] }, { files: ['c', 'b'] }] });
 });
 
 test('windows and interrupt lines are given once, and run out with an error', () => {
@@ -52,23 +52,23 @@ test('windows and interrupt lines are given once, and run out with an error', ()
     [true, 17],
     [false, 9],
   ] as const) {
-    const allocator = new MmioAllocator(acpi);
-    const slots = Array.from({ length: lines }, () => allocator.allocate());
-    assert.equal(new Set(slots.map(({ gsi }) => gsi)).size, lines);
-    assert.equal(new Set(slots.map(({ gpa }) => gpa)).size, lines);
-    assert.ok(slots.every(({ gsi }) => gsi >= 5 && gsi < (acpi ? 24 : 16)));
-    assert.throws(() => allocator.allocate(), /no interrupt line is left/);
+    const allocator = new PlacementAllocator(acpi);
+    const placements = Array.from({ length: lines }, () => allocator.allocateMmio());
+    assert.equal(new Set(placements.map(({ gsi }) => gsi)).size, lines);
+    assert.equal(new Set(placements.map(({ gpa }) => gpa)).size, lines);
+    assert.ok(placements.every(({ gsi }) => gsi >= 5 && gsi < (acpi ? 24 : 16)));
+    assert.throws(() => allocator.allocateMmio(), /no interrupt line is left/);
   }
 });
 
 test('only KVM’s emulator gets its parameters, and only without ACPI do devices stand in the line', () => {
   for (const mode of ['hardware', 'interpreter'] as const) {
-    const line = commandLine({ ...CONFIG, cpuMask: ['avx2'] }, mode, [SLOT]);
+    const line = commandLine({ ...CONFIG, cpuMask: ['avx2'] }, mode, [PLACEMENT]);
     assert.equal(line, 'console=ttyS0,115200n8r root=/dev/vda rw panic=-1');
   }
-  const emulator = commandLine({ ...CONFIG, cpuMask: ['avx2'] }, 'emulator', [SLOT]);
+  const emulator = commandLine({ ...CONFIG, cpuMask: ['avx2'] }, 'emulator', [PLACEMENT]);
   assert.match(emulator, / nopti clearcpuid=\S*\bsmap\b\S*,avx2 .* noreplace-smp$/);
-  const plain = commandLine({ ...CONFIG, acpi: false }, 'hardware', [SLOT]);
+  const plain = commandLine({ ...CONFIG, acpi: false }, 'hardware', [PLACEMENT]);
   assert.match(plain, /virtio_mmio\.device=4K@0xd0001000:5$/);
 });
 

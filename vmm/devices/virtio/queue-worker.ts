@@ -52,7 +52,6 @@ export abstract class QueueWorkerDevice {
   readonly #served: readonly Served[];
   readonly #division: WorkerDivision;
   #activation: ActivationContext | undefined;
-  #quiesced = false;
 
   constructor(createWorker: CreateQueueWorker, division = ONE_WORKER) {
     this.#division = division;
@@ -81,27 +80,12 @@ export abstract class QueueWorkerDevice {
     served.queues = queues;
     await served.worker.stop();
     // A reset may have come meanwhile, or the stop of another queue: what is in service is theirs.
-    if (activation === undefined || served.queues !== queues || this.#quiesced) return;
+    if (activation === undefined || served.queues !== queues) return;
     this.#orNeedReset(activation, () => this.#start(activation, served));
   }
 
-  /** Resolves when nothing of the device touches guest memory, until {@link resume}. */
-  async quiesce(): Promise<void> {
-    this.#quiesced = true;
-    await this.#stopAll();
-  }
-
-  /** Goes on with the queues where {@link quiesce} left them. */
-  resume(): void {
-    const activation = this.#activation;
-    this.#quiesced = false;
-    if (activation !== undefined) {
-      this.#orNeedReset(activation, () => this.#startAll(activation));
-    }
-  }
-
   quiesce(): Promise<void> {
-    return this.#worker.stop();
+    return this.#stopAll();
   }
 
   async reset(): Promise<void> {

@@ -99,29 +99,18 @@ test('a worker that cannot go on: the device needs a reset', async () => {
   assert.deepEqual(reasons, ['no memory']);
 });
 
-test('a quiesced device goes on with the queues that it had, a queue stopped meanwhile excepted', async () => {
-  const { device, worker, activate, starts } = setUp();
-  activate(3);
-  await device.quiesce();
-  assert.equal(worker.stops, 1);
-  await device.stopQueue(1);
-  assert.deepEqual(starts(), [[0, 1, 2]], 'nothing starts while it is quiesced');
-  device.resume();
-  assert.deepEqual(starts(), [
-    [0, 1, 2],
-    [0, 2],
-  ]);
-});
-
-test('a quiesced device that no driver uses, or that is reset, does not start', async () => {
+test('a quiesced device serves nothing before it is activated again, then what is ready', async () => {
   const { device, activate, starts } = setUp();
   await device.quiesce();
-  device.resume();
-  activate(1);
+  activate(3);
   await device.quiesce();
-  await device.reset();
-  device.resume();
-  assert.deepEqual(starts(), [[0]]);
+  await device.quiesce();
+  assert.deepEqual(starts(), [[0, 1, 2]], 'nothing starts while it is quiesced');
+  activate(2);
+  assert.deepEqual(starts(), [
+    [0, 1, 2],
+    [0, 1],
+  ]);
 });
 
 test('several workers: each has its queues, and stops alone', async () => {

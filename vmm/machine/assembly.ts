@@ -1,0 +1,69 @@
+import { memoryRegions, PVM_REGION_GPA } from '../arch/x86_64/layout.ts';
+import type { RegisterHandler } from '../bus/register-bank.ts';
+import type { ConsoleOutput } from '../devices/legacy/console-output.ts';
+import type { KernelMode } from '../kvm/host.ts';
+import { KvmMemory } from '../kvm/memory.ts';
+import type { KvmRegisterBank } from '../kvm/register-bank.ts';
+import { Vm } from '../kvm/vm.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { ResolvedConfig } from './config.ts';
+import { Machine } from './machine.ts';
+import { PlacementAllocator } from './placement.ts';
+
+/** The host's end of the serial console. */
+export interface SerialEnd extends ConsoleOutput {
+  /** Starts to hand input to `receive`, which answers false to pause it. */
+  startInput(receive: (bytes: Uint8Array) => boolean): void;
+  /** Input is welcome again. */
+  resumeInput(): void;
+}
+
+/** What a machine needs of its host besides KVM. */
+export interface MachineHost {
+  readonly console: SerialEnd;
+  readonly logger: Logger;
+  /**
+   * The guest has written a byte to the progress port.
+   * @param timeMs when, in CLOCK_MONOTONIC
+   */
+  readonly onProgress: (value: number, timeMs: number) => void;
+}
+
+/** A machine with its VM and memory, and where devices are attached to it. Nothing runs yet. */
+export class Assembly {
+  readonly config: ResolvedConfig;
+  readonly kernelMode: KernelMode;
+  readonly host: MachineHost;
+  readonly memory: KvmMemory;
+  readonly vm: Vm;
+  readonly machine: Machine;
+  readonly placements: PlacementAllocator;
+
+  constructor(config: ResolvedConfig, kernelMode: KernelMode, host: MachineHost) {
+    const { devicePath, cpus } = config;
+    const memory = new KvmMemory(memoryRegions(config.memoryBytes));
+    const onWake = () => this.machine.wake();
+    try {
+      this.vm = new Vm({ devicePath, cpus, memory, kernelMode, pvmGpa: PVM_REGION_GPA, onWake });
+    } catch (error) {
+      memory.close();
+      throw error;
+    }
+    this.config = config;
+    this.kernelMode = kernelMode;
+    this.host = host;
+    this.memory = memory;
+    this.machine = new Machine({ logger: host.logger, vm: this.vm, memory });
+    this.placements = new PlacementAllocator(config.acpi);
+  }
+
+  /** Puts a device's registers on a bus: accesses that the bank does not serve go to `handler`. */
+  attach(
+    space: 'pio' | 'mmio',
+    base: number,
+    bank: KvmRegisterBank,
+    handler: RegisterHandler,
+  ): void {
+    this.machine.bus.attach(this.vm.attachBank(space, base, bank), handler);
+  }
+}

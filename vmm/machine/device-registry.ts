@@ -1,0 +1,29 @@
+import type { Assembly } from './assembly.ts';
+import {
+  attachBootProgress,
+  attachI8042,
+  attachPower,
+  attachPvpanic,
+  attachRtc,
+} from './devices/chips.ts';
+import { attachDisks } from './devices/disks.ts';
+import { attachRng } from './devices/rng.ts';
+import { attachSerial } from './devices/serial.ts';
+
+/** Attaches the devices of one kind that the configuration asks for. */
+export type AttachDevices = (assembly: Assembly) => void | Promise<void>;
+
+/**
+ * Every kind of device. They are attached in this order, which is that of the placements that a
+ * kernel finds them in: disks first, so that the first one is /dev/vda. They are closed in reverse.
+ */
+export const DEVICE_KINDS: readonly AttachDevices[] = [
+  attachSerial,
+  attachI8042,
+  attachRtc,
+  attachPower,
+  attachPvpanic,
+  attachBootProgress,
+  attachDisks,
+  attachRng,
+];

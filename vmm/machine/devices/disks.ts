@@ -1,0 +1,75 @@
+import { resolve } from 'node:path';
+import { diskFormat } from '../../backends/disk/image/format.ts';
+import { type DiskBackend, resolveScriptRequests } from '../../backends/disk/machine/disk.ts';
+import { JoinedFilesDisk } from '../../backends/disk/machine/joined-files.ts';
+import { openDisk } from '../../backends/disk/machine/open-disk.ts';
+import { BlockDevice, blockQueueCount } from '../../devices/virtio/block/block-device.ts';
+import { hostFiles } from '../../host/host-files.ts';
+import { hasIoUring } from '../../host/io-uring.ts';
+import { KvmDisk } from '../../kvm/disk.ts';
+import { blockWorker } from '../../kvm/queue-workers.ts';
+import { RateLimit } from '../../observability/rate-limit.ts';
+import type { Assembly } from '../assembly.ts';
+import type { ResolvedDisk } from '../config.ts';
+import { attachVirtio } from './virtio.ts';
+
+type DiskEngine = 'io_uring' | 'threads';
+
+export async function attachDisks(assembly: Assembly): Promise<void> {
+  const { disks } = assembly.config;
+  const engine = disks.length > 0 && hasIoUring() ? 'io_uring' : 'threads';
+  for (const [index, disk] of disks.entries()) {
+    await attachDisk(assembly, `disk${index}`, disk, engine);
+  }
+}
+
+async function attachDisk(
+  assembly: Assembly,
+  id: string,
+  config: ResolvedDisk,
+  engine: DiskEngine,
+): Promise<void> {
+  const { machine } = assembly;
+  const { logger } = assembly.host;
+  const placement = assembly.placements.allocateMmio();
+  const path = 'files' in config ? (config.files[0] ?? id) : config.path;
+  const backend = await openBackend(config, (message) => logger.warn(`${path}: ${message}`));
+  machine.own(() => backend.close());
+  // A full disk fails request after request: once is enough.
+  const failures = new RateLimit(1, 60_000);
+  const tell = (problem: string) =>
+    failures.log(logger.warn, `${path}: ${problem}; the guest is told of an I/O error`);
+  const serve = () => {
+    const failure = disk.takeFailure();
+    if (failure !== undefined) tell(failure);
+    const onError = (error: unknown) => tell(error instanceof Error ? error.message : `${error}`);
+    resolveScriptRequests(disk, backend, onError, (error) => machine.fail(error));
+  };
+  const disk = new KvmDisk(backend, () => machine.contain(serve));
+  machine.own(() => disk.close());
+  const queueCount = blockQueueCount(assembly.config.cpus);
+  attachVirtio(assembly, placement, queueCount, (host) => {
+    return new BlockDevice({
+      id,
+      sizeBytes: backend.sizeBytes,
+      readOnly: backend.readOnly,
+      queueCount,
+      serialId: id,
+      createWorker: blockWorker(host, disk, engine),
+    });
+  });
+}
+
+async function openBackend(
+  config: ResolvedDisk,
+  warn: (message: string) => void,
+): Promise<DiskBackend> {
+  if ('files' in config) return new JoinedFilesDisk(config.files);
+  const { path, format, ...options } = config;
+  return await openDisk(resolve(path), {
+    ...options,
+    format: diskFormat(path, format),
+    hostFiles: hostFiles(),
+    warn,
+  });
+}

@@ -1,0 +1,49 @@
+import type { VirtioDevice } from '../../devices/virtio/device.ts';
+import {
+  MMIO_BANK,
+  MMIO_INTERRUPT_STATUS_WORD,
+  MmioTransport,
+} from '../../devices/virtio/transport/mmio.ts';
+import { MmioRegister } from '../../devices/virtio/transport/mmio-registers.ts';
+import type { QueueHost } from '../../kvm/queue-workers.ts';
+import { KvmRegisterBank } from '../../kvm/register-bank.ts';
+import { RateLimit } from '../../observability/rate-limit.ts';
+import type { Assembly } from '../assembly.ts';
+import type { DevicePlacement } from '../placement.ts';
+
+/** QueueNotify is written 32 bits wide. */
+const NOTIFY_BYTES = 4;
+
+/** Makes a device once its place in the guest and what its queue worker needs are known. */
+export type CreateDevice = (host: QueueHost) => VirtioDevice;
+
+/** Puts a device at its place: registers, one kick a queue, one interrupt. */
+export function attachVirtio(
+  assembly: Assembly,
+  placement: DevicePlacement,
+  queueCount: number,
+  createDevice: CreateDevice,
+): void {
+  const { machine, vm, memory, host } = assembly;
+  const bank = new KvmRegisterBank(MMIO_BANK);
+  const interrupt = vm.interruptLine(placement.gsi);
+  const notifyGpa = placement.gpa + MmioRegister.QueueNotify;
+  const device = createDevice({
+    memory,
+    kicks: Array.from({ length: queueCount }, (_, queue) =>
+      vm.kickEvent(notifyGpa, NOTIFY_BYTES, queue),
+    ),
+    interrupts: [interrupt],
+    interruptStatus: { bank, word: MMIO_INTERRUPT_STATUS_WORD },
+    contain: (action) => machine.contain(action),
+  });
+  const guestErrors = new RateLimit();
+  const transport = new MmioTransport({
+    device,
+    bank,
+    interrupt,
+    onGuestError: (reason) => guestErrors.log(host.logger.warn, reason),
+  });
+  assembly.attach('mmio', placement.gpa, bank, transport);
+  machine.addDevice(transport);
+}
