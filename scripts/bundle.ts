@@ -29,7 +29,7 @@ const dist = join(root, 'dist');
  * `layer.tar`, to learn which functions a start needs.
  */
 const TRAININGS: Readonly<Record<Program['name'], readonly string[]>> = {
-  container: ['import layer.tar training:latest', 'images'],
+  container: ['images'],
   image: [
     'image create -f qcow2 disk.qcow2 1M',
     'image convert -O qcow2 disk.raw copy.qcow2',
@@ -40,11 +40,12 @@ const TRAININGS: Readonly<Record<Program['name'], readonly string[]>> = {
     // Together the bytecode takes 0.5 ms longer to load than that of the first command alone.
     'boot --kernel kernel --disk disk.qcow2,format=qcow2',
   ],
+  registry: ['import layer.tar training:latest'],
 };
 const TRAINING_TIMEOUT_MS = 30_000;
 
 /** Of Node's modules, those that take from 0.5 to 4 ms to load and that a boot can do without. */
-const HEAVY_MODULES = /^node:(child_process|crypto|net|stream|tty|zlib)$/;
+const HEAVY_MODULES = /^node:(child_process|crypto|net|os|stream|tty|zlib)$/;
 
 /** Loads a heavy module when something of it is first used, not when it is imported. */
 const loadHeavyModulesLate: Plugin = {

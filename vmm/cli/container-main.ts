@@ -1,9 +1,7 @@
-/** The program that works with containers and their images: `tsvm pull`, `tsvm images`, … */
-import { availableParallelism } from 'node:os';
+/** The program that works on images of containers which are here: `tsvm images`, `tsvm save`, … */
 import { commandLine } from '../util/byte-names.ts';
 import { runContainer } from './container/run-container.ts';
+import { CONTAINER_VERB_LOADERS } from './container/verbs.ts';
 import { runToExit } from './run-to-exit.ts';
 
-// For libuv, which looks at it when the first piece of work is for its threads: they unpack and write.
-process.env['UV_THREADPOOL_SIZE'] ??= String(Math.max(4, availableParallelism() + 2));
-runToExit(() => runContainer(commandLine().slice(2)));
+runToExit(() => runContainer(commandLine().slice(2), CONTAINER_VERB_LOADERS));

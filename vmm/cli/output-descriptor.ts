@@ -7,10 +7,14 @@ export function errnoCode(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error ? String(error.code) : undefined;
 }
 
+/** /dev/null (Linux, Documentation/admin-guide/devices.txt). */
+const NULL_DEVICE = 0x103;
+
 /** True when the descriptor is a terminal. */
 export function isTerminal(fd: number): boolean {
   // Most often this is enough, and saves loading `node:tty` (see scripts/bundle.ts).
-  return fstatSync(fd).isCharacterDevice() && isatty(fd);
+  const stat = fstatSync(fd);
+  return stat.isCharacterDevice() && stat.rdev !== NULL_DEVICE && isatty(fd);
 }
 
 const AGAIN_FLAGS = constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
@@ -23,16 +27,20 @@ const PTMX_DEVICE = 0x502;
  */
 export class OutputDescriptor {
   readonly #fd: number;
-  /** A pipe or a socket that can be written to without waiting as it is. */
+  /**
+   * A socket, or a pipe of another user, that can be written to without waiting as it is. That takes
+   * the addon, which the commands that print and end can do without.
+   */
   #stream: boolean;
-  /** The same terminal or named pipe, opened once more so that it need not wait; ours to close. */
+  /** The same terminal or pipe, opened once more so that it need not wait; ours to close. */
   #ownFd: number | undefined;
 
   constructor(fd: number) {
     this.#fd = fd;
     const stat = fstatSync(fd);
-    this.#stream = stat.isFIFO() || stat.isSocket();
-    if (isTerminal(fd) && stat.rdev !== PTMX_DEVICE) this.#openAgain();
+    const mayOpen = stat.isFIFO() || (isTerminal(fd) && stat.rdev !== PTMX_DEVICE);
+    if (mayOpen) this.#openAgain();
+    this.#stream = stat.isSocket() || (stat.isFIFO() && this.#ownFd === undefined);
   }
 
   /**

@@ -99,6 +99,20 @@ export function repositoryName({ domain, path }: Reference): string {
   return `${domain}/${path}`;
 }
 
+/** Reads what {@link referenceText} has written: nothing of it is checked again. */
+export function storedReference(text: string): Reference {
+  const slash = text.indexOf('/');
+  const at = text.indexOf('@', slash);
+  const named = at < 0 ? text : text.slice(0, at);
+  const colon = named.indexOf(':', slash);
+  return {
+    domain: text.slice(0, slash),
+    path: named.slice(slash + 1, colon < 0 ? undefined : colon),
+    tag: colon < 0 ? undefined : named.slice(colon + 1),
+    digest: at < 0 ? undefined : (text.slice(at + 1) as Digest),
+  };
+}
+
 /** The name in full, as it is stored. */
 export function referenceText(reference: Reference): string {
   return repositoryName(reference) + suffix(reference);

@@ -1,4 +1,5 @@
 import { printable } from '../../util/printable.ts';
+import { print } from '../standard-streams.ts';
 import { openStore } from './open-store.ts';
 import { flag, text } from './option-values.ts';
 import { formatList, type ListKind } from './template/formatted-list.ts';
@@ -23,7 +24,6 @@ const FIRST_BELIEVABLE_MS = Date.UTC(2000, 0, 1);
 
 export const historyVerb: Verb = {
   usage: 'history [OPTIONS] IMAGE',
-  summary: 'Show the history of an image',
   argumentsMin: 1,
   argumentsMax: 1,
   help: `
@@ -62,7 +62,7 @@ Examples:
     });
     const last = rows.at(-1);
     if (last !== undefined) last.ID = short ? shortId(image.id) : image.id;
-    process.stdout.write(
+    print(
       formatList(
         listFormat(text(options, 'format') ?? 'table', human, flag(options, 'quiet')),
         rows.reverse(),

@@ -1,5 +1,6 @@
-import { familiarName, parseReference } from '../../container/reference.ts';
+import { familiarName, storedReference } from '../../container/reference.ts';
 import type { ImageRecord } from '../../container/store/catalog.ts';
+import { print } from '../standard-streams.ts';
 import { filterImages, parseFilters } from './image-filters.ts';
 import { openStore } from './open-store.ts';
 import { flag, text, texts } from './option-values.ts';
@@ -29,7 +30,6 @@ export const IMAGE_LIST: ListKind = {
 
 export const imagesVerb: Verb = {
   usage: 'images [OPTIONS] [REPOSITORY[:TAG]]',
-  summary: 'List images',
   argumentsMin: 0,
   argumentsMax: 1,
   help: `
@@ -62,7 +62,7 @@ Examples:
     const rows = images.flatMap((image) =>
       nameRows(image, digests, needsDigest).map((names) => imageRow(image, names, short)),
     );
-    process.stdout.write(formatList(format, rows, IMAGE_LIST));
+    print(formatList(format, rows, IMAGE_LIST));
     return 0;
   },
 };
@@ -85,8 +85,8 @@ interface RowNames {
 
 /** A line for each name; an image without any has one as well. */
 function nameRows(image: ImageRecord, digests: boolean, needsDigest: boolean): RowNames[] {
-  const tags = image.tags.map(parseReference);
-  const canonical = image.digests.map(parseReference);
+  const tags = image.tags.map(storedReference);
+  const canonical = image.digests.map(storedReference);
   const rows: RowNames[] = [];
   const done = new Set<string>();
   for (const reference of tags) {
@@ -116,12 +116,16 @@ export function imageRow(
   short: boolean,
 ): Record<string, unknown> {
   const bytes = imageBytes(image);
+  const { createdMs, id } = image;
   return {
     Containers: 'N/A',
-    CreatedAt: goTime(image.createdMs),
-    CreatedSince: timeAgo(image.createdMs),
+    // Made when it is shown: the name of a time zone takes longer than all the rest.
+    get CreatedAt() {
+      return goTime(createdMs);
+    },
+    CreatedSince: timeAgo(createdMs),
     Digest: digest,
-    ID: short ? shortId(image.id) : image.id,
+    ID: short ? shortId(id) : id,
     Repository: repository,
     SharedSize: 'N/A',
     Size: humanSize(bytes, 3),

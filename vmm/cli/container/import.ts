@@ -14,7 +14,6 @@ import { collect, type Verb, writeLine } from './verb.ts';
 
 export const importVerb: Verb = {
   usage: 'import [OPTIONS] file|URL|- [REPOSITORY[:TAG]]',
-  summary: 'Import the contents from a tarball to create a filesystem image',
   argumentsMin: 1,
   argumentsMax: 2,
   help: `

@@ -3,6 +3,7 @@ import { familiarText, parseReference } from '../../container/reference.ts';
 import type { ImageRecord } from '../../container/store/catalog.ts';
 import type { ImageStore } from '../../container/store/image-store.ts';
 import { TsvmError } from '../../errors.ts';
+import { print, printMessage } from '../standard-streams.ts';
 import { errorText } from './error-text.ts';
 import { imageBytes } from './images.ts';
 import { openStore } from './open-store.ts';
@@ -21,7 +22,6 @@ Examples:
 
 export const inspectVerb: Verb = {
   usage: 'inspect [OPTIONS] NAME|ID [NAME|ID...]',
-  summary: 'Return low-level information on images',
   argumentsMin: 1,
   argumentsMax: Number.POSITIVE_INFINITY,
   help: HELP,
@@ -41,7 +41,6 @@ export const inspectVerb: Verb = {
 
 export const imageInspectVerb: Verb = {
   usage: 'inspect [OPTIONS] IMAGE [IMAGE...]',
-  summary: 'Display detailed information on one or more images',
   argumentsMin: 1,
   argumentsMax: Number.POSITIVE_INFINITY,
   help: HELP,
@@ -59,7 +58,7 @@ function inspect(names: readonly string[], format: string, type: string | undefi
     template = isJson ? undefined : new Template(format);
   } catch (error) {
     if (!(error instanceof TsvmError)) throw error;
-    process.stderr.write(`${error.message}\n`);
+    printMessage(`${error.message}\n`);
     return EXIT_BAD_TEMPLATE;
   }
   const store = openStore();
@@ -78,11 +77,11 @@ function inspect(names: readonly string[], format: string, type: string | undefi
       errors.push(inspectError(error, name, type));
     }
   }
-  if (template !== undefined) process.stdout.write(`${lines.join('\n')}\n`);
+  if (template !== undefined) print(`${lines.join('\n')}\n`);
   else if (found.length === 0) writeLine('[]');
   else writeLine(JSON.stringify(found, undefined, format === '' ? 4 : undefined));
   if (errors.length === 0) return 0;
-  process.stderr.write(`${errors.join('\n')}\n`);
+  printMessage(`${errors.join('\n')}\n`);
   return 1;
 }
 

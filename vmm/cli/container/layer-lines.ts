@@ -1,5 +1,8 @@
+import { isTerminal } from '../output-descriptor.ts';
+import { print } from '../standard-streams.ts';
 import { shortId } from './units.ts';
 
+const STDOUT = 1;
 /** How often the screen is drawn. */
 const INTERVAL_MS = 100;
 const BAR_COLUMNS = 50;
@@ -18,12 +21,12 @@ export class LayerLines {
 
   constructor(quiet: boolean) {
     this.#quiet = quiet;
-    this.#isTerminal = process.stdout.isTTY === true;
+    this.#isTerminal = isTerminal(STDOUT);
   }
 
   /** A line of its own, above those of the layers. */
   print(line: string): void {
-    if (!this.#quiet) process.stdout.write(`${line}\n`);
+    if (!this.#quiet) print(`${line}\n`);
   }
 
   /** A layer is in this state. */
@@ -32,7 +35,7 @@ export class LayerLines {
     this.#states.set(digest, state);
     this.#lines.set(digest, `${shortId(digest)}: ${state}`);
     if (this.#isTerminal) this.#draw();
-    else process.stdout.write(`${shortId(digest)}: ${state}\n`);
+    else print(`${shortId(digest)}: ${state}\n`);
   }
 
   /** A layer in this state is so far; only a terminal shows it. */
@@ -57,6 +60,6 @@ export class LayerLines {
     const up = this.#drawnLines > 0 ? `\x1b[${this.#drawnLines}A` : '';
     const lines = [...this.#lines.values()].map((line) => `\x1b[2K${line.slice(0, columns - 1)}\n`);
     this.#drawnLines = lines.length;
-    process.stdout.write(up + lines.join(''));
+    print(up + lines.join(''));
   }
 }

@@ -3,13 +3,13 @@ import { openArchive } from '../../container/archive/open-archive.ts';
 import { familiarText } from '../../container/reference.ts';
 import { TsvmError } from '../../errors.ts';
 import { interruptible } from '../image/interrupt.ts';
+import { useThreads } from '../threads.ts';
 import { openStore } from './open-store.ts';
 import { platformOption, text } from './option-values.ts';
 import { type Verb, writeLine } from './verb.ts';
 
 export const loadVerb: Verb = {
   usage: 'load [OPTIONS]',
-  summary: 'Load an image from a tar archive or STDIN',
   argumentsMin: 0,
   argumentsMax: 0,
   help: `
@@ -29,6 +29,7 @@ Examples:
     if (input === undefined && process.stdin.isTTY) {
       throw new TsvmError('invalid-config', 'requested load from stdin, but stdin is empty');
     }
+    useThreads();
     const platform = platformOption(options);
     const store = openStore();
     return await interruptible((signal) =>

@@ -11,7 +11,6 @@ import { type Verb, writeLine } from './verb.ts';
 
 export const loginVerb: Verb = {
   usage: 'login [OPTIONS] [SERVER]',
-  summary: 'Authenticate to a registry',
   argumentsMin: 0,
   argumentsMax: 1,
   help: `

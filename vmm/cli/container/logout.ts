@@ -4,7 +4,6 @@ import { type Verb, writeLine } from './verb.ts';
 
 export const logoutVerb: Verb = {
   usage: 'logout [SERVER]',
-  summary: 'Log out from a registry',
   argumentsMin: 0,
   argumentsMax: 1,
   help: `

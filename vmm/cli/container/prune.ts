@@ -13,7 +13,6 @@ const ALL_WARNING =
 
 export const pruneVerb: Verb = {
   usage: 'prune [OPTIONS]',
-  summary: 'Remove unused images of containers',
   argumentsMin: 0,
   argumentsMax: 0,
   help: `

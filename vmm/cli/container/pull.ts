@@ -22,7 +22,6 @@ import { type Verb, writeLine } from './verb.ts';
 
 export const pullVerb: Verb = {
   usage: 'pull [OPTIONS] NAME[:TAG|@DIGEST]',
-  summary: 'Download an image from a registry',
   argumentsMin: 1,
   argumentsMax: 1,
   help: `

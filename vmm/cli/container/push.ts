@@ -19,7 +19,6 @@ import { type Verb, writeLine } from './verb.ts';
 
 export const pushVerb: Verb = {
   usage: 'push [OPTIONS] NAME[:TAG]',
-  summary: 'Upload an image to a registry',
   argumentsMin: 1,
   argumentsMax: 1,
   help: `

@@ -1,5 +1,6 @@
 import { removeImage } from '../../container/remove.ts';
 import { TsvmError } from '../../errors.ts';
+import { printMessage } from '../standard-streams.ts';
 import { errorText } from './error-text.ts';
 import { openStore } from './open-store.ts';
 import { flag } from './option-values.ts';
@@ -7,7 +8,6 @@ import { type Verb, writeLine } from './verb.ts';
 
 export const rmiVerb: Verb = {
   usage: 'rmi [OPTIONS] IMAGE [IMAGE...]',
-  summary: 'Remove one or more images',
   argumentsMin: 1,
   argumentsMax: Number.POSITIVE_INFINITY,
   help: `
@@ -37,7 +37,7 @@ Examples:
       }
     }
     if (errors.length === 0) return 0;
-    process.stderr.write(`${errors.map(errorText).join('\n')}\n`);
+    printMessage(`${errors.map(errorText).join('\n')}\n`);
     return force && errors.every(({ code }) => code === 'image-not-found') ? 0 : 1;
   },
 };

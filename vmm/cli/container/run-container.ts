@@ -1,57 +1,70 @@
 import { Command, CommanderError } from 'commander';
 import { TsvmError } from '../../errors.ts';
-import { printMessage } from '../standard-streams.ts';
+import { commandWords } from '../programs.ts';
+import { print, printMessage } from '../standard-streams.ts';
 import { errorText } from './error-text.ts';
 import { UsageError, type Verb } from './verb.ts';
-import { type FoundVerb, findVerb, groupHelp } from './verbs.ts';
+import { SUMMARIES, verbLines } from './verb-list.ts';
+import type { LoadVerb } from './verbs.ts';
 
 const EXIT_DONE = 0;
 const EXIT_FAILED = 1;
 /** Docker's, for an option that it does not know. */
 const EXIT_BAD_OPTION = 125;
+const HELP_COLUMNS = 100;
+
+/** The verbs that a program has. */
+export type VerbLoaders = Readonly<Record<string, LoadVerb>>;
+
+/** The verb that a command line is for. */
+interface FoundVerb {
+  /** `tsvm` and the words that named it. */
+  readonly name: string;
+  readonly summary: string;
+  readonly verb: Verb;
+}
 
 /** Runs `tsvm ARGS...`. @returns the exit code */
-export async function runContainer(args: readonly string[]): Promise<number> {
-  // Whoever reads the output may have enough of it.
-  process.stdout.on('error', () => {});
-  const found = findVerb(args);
-  if (found === undefined) return unknownVerb(args);
-  const verb = await found.load();
-  const command = createCommand(found, verb);
-  const rest = args.slice(found.words.length);
+export async function runContainer(args: readonly string[], loaders: VerbLoaders): Promise<number> {
+  const words = commandWords(args);
+  const key = words.join(' ');
+  const load = Object.hasOwn(loaders, key) ? loaders[key] : undefined;
+  if (load === undefined) return unknownVerb(args);
+  const verb = await load();
+  const summary = Object.entries(SUMMARIES).find(([name]) => name === key)?.[1] ?? '';
+  const found: FoundVerb = { name: `tsvm ${key}`, summary, verb };
+  const command = createCommand(found);
   try {
-    command.parse(plainFlags(command, rest), { from: 'user' });
+    command.parse(plainFlags(command, args.slice(words.length)), { from: 'user' });
     const given = command.args;
-    const problem = argumentsProblem(found, verb, given.length);
+    const problem = argumentsProblem(found, given.length);
     if (problem !== undefined) throw new UsageError(problem);
     return await verb.run(given, command.opts());
   } catch (error) {
-    return report(error, found, verb);
+    return report(error, found);
   }
 }
 
-function unknownVerb(args: readonly string[]): number {
-  const [group = '', name] = args;
-  const help = groupHelp(group);
-  if (name === undefined || name === '--help' || name === '-h') {
-    process.stdout.write(help);
+function unknownVerb([group = '', name = '--help']: readonly string[]): number {
+  if (name === '--help' || name === '-h') {
+    print(`Usage:  tsvm ${group} COMMAND\n\nCommands:\n${verbLines(group)}\n`);
     return EXIT_DONE;
   }
-  process.stderr.write(
+  printMessage(
     `tsvm: unknown command: tsvm ${group} ${name}\n\nRun 'tsvm ${group} --help' for more information\n`,
   );
   return EXIT_FAILED;
 }
 
-function createCommand({ words }: FoundVerb, verb: Verb): Command {
+function createCommand({ name, summary, verb }: FoundVerb): Command {
   const [, ...usage] = verb.usage.split(' ');
-  const command = new Command(`tsvm ${words.join(' ')}`)
+  const command = new Command(name)
     .usage(usage.join(' '))
-    .description(verb.summary)
+    .description(summary)
     .argument('[arguments...]')
     .addHelpText('after', `\n${verb.help.trim()}`)
     .configureHelp({ visibleArguments: () => [] })
-    .configureOutput({ writeErr: () => {} })
+    .configureOutput({ writeOut: print, writeErr: () => {}, getOutHelpWidth: () => HELP_COLUMNS })
     .exitOverride();
   return verb.addOptions(command);
 }
@@ -75,13 +88,10 @@ function plainFlags(command: Command, args: readonly string[]): string[] {
   return end < 0 ? plain : [...plain, ...args.slice(end)];
 }
 
-function argumentsProblem(
-  found: FoundVerb,
-  { argumentsMin: min, argumentsMax: max }: Verb,
-  count: number,
-): string | undefined {
+function argumentsProblem({ name: words, verb }: FoundVerb, count: number): string | undefined {
+  const { argumentsMin: min, argumentsMax: max } = verb;
   if (count >= min && count <= max) return undefined;
-  const name = `'${found.name}'`;
+  const name = `'${words}'`;
   const plural = (number: number) => `${number} ${number === 1 ? 'argument' : 'arguments'}`;
   if (max === 0) return `tsvm: ${name} accepts no arguments`;
   if (min === max) return `tsvm: ${name} requires ${plural(min)}`;
@@ -90,18 +100,17 @@ function argumentsProblem(
   return `tsvm: ${name} requires at least ${min} and at most ${plural(max)}`;
 }
 
-function report(error: unknown, found: FoundVerb, verb: Verb): number {
+function report(error: unknown, { name, verb }: FoundVerb): number {
   const [, ...usage] = verb.usage.split(' ');
   const advice =
-    `\n\nUsage:  ${found.name} ${usage.join(' ')}\n\n` +
-    `Run '${found.name} --help' for more information\n`;
+    `\n\nUsage:  ${name} ${usage.join(' ')}\n\n` + `Run '${name} --help' for more information\n`;
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return EXIT_DONE;
-    process.stderr.write(optionProblem(error) + advice);
+    printMessage(optionProblem(error) + advice);
     return EXIT_BAD_OPTION;
   }
   if (error instanceof UsageError) {
-    process.stderr.write(error.message + advice);
+    printMessage(error.message + advice);
     return error.exitCode;
   }
   if (!(error instanceof TsvmError)) throw error;

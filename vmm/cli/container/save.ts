@@ -4,16 +4,17 @@ import { findImagesToSave, saveImages } from '../../container/archive/save.ts';
 import { TsvmError } from '../../errors.ts';
 import { AtomicFile } from '../../host/atomic-file.ts';
 import { interruptible } from '../image/interrupt.ts';
+import { isTerminal } from '../output-descriptor.ts';
 import { openStore } from './open-store.ts';
 import { text } from './option-values.ts';
 import type { Verb } from './verb.ts';
 
 /** Writes all bytes at the end of an open file. */
 const appendTo = promisify(writeFile) as (fd: number, bytes: Uint8Array) => Promise<void>;
+const STDOUT = 1;
 
 export const saveVerb: Verb = {
   usage: 'save [OPTIONS] IMAGE [IMAGE...]',
-  summary: 'Save one or more images to a tar archive (streamed to STDOUT by default)',
   argumentsMin: 1,
   argumentsMax: Number.POSITIVE_INFINITY,
   help: `
@@ -29,7 +30,7 @@ Examples:
       .option('--platform <platform>', 'is taken and ignored: an image here has one platform'),
   run: async (names, options) => {
     const output = text(options, 'output');
-    if (output === undefined && process.stdout.isTTY) {
+    if (output === undefined && isTerminal(STDOUT)) {
       throw new TsvmError(
         'invalid-config',
         'cowardly refusing to save to a terminal. Use the -o flag or redirect',
@@ -52,6 +53,8 @@ async function writeToStdout(
   pieces: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
 ): Promise<void> {
+  // Each write says whether it has failed.
+  process.stdout.on('error', () => {});
   for await (const piece of pieces) {
     signal.throwIfAborted();
     await new Promise<void>((resolve, reject) => {

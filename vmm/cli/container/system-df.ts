@@ -1,5 +1,6 @@
 import { familiarName, parseReference } from '../../container/reference.ts';
 import { storeUsage } from '../../container/store/usage.ts';
+import { print } from '../standard-streams.ts';
 import { IMAGE_LIST, imageBytes, imageRow } from './images.ts';
 import { openStore } from './open-store.ts';
 import { flag, text } from './option-values.ts';
@@ -23,7 +24,6 @@ const IMAGES_TABLE =
 
 export const systemDfVerb: Verb = {
   usage: 'df [OPTIONS]',
-  summary: 'Show what tsvm takes on the disk',
   argumentsMin: 0,
   argumentsMax: 0,
   help: `
@@ -42,7 +42,7 @@ Examples:
     const usage = storeUsage(store);
     const format = text(options, 'format') ?? 'table';
     if (flag(options, 'verbose')) {
-      process.stdout.write(`Images space usage:\n\n${imageTable(store)}`);
+      print(`Images space usage:\n\n${imageTable(store)}`);
       return 0;
     }
     const images = store.catalog.read().length;
@@ -50,7 +50,7 @@ Examples:
       row('Images', images, usage.imageBytes),
       row('Leftovers', usage.leftoverFiles, usage.leftoverBytes),
     ];
-    process.stdout.write(formatList(format === 'table' ? USAGE_TABLE : format, rows, USAGE_LIST));
+    print(formatList(format === 'table' ? USAGE_TABLE : format, rows, USAGE_LIST));
     return 0;
   },
 };

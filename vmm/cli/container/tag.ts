@@ -5,7 +5,6 @@ import type { Verb } from './verb.ts';
 
 export const tagVerb: Verb = {
   usage: 'tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]',
-  summary: 'Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE',
   argumentsMin: 2,
   argumentsMax: 2,
   help: `

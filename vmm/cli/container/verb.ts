@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
+import { print } from '../standard-streams.ts';
 
 /** A verb of Docker's. */
 export interface Verb {
   /** As Docker shows it, without the program's name: `rmi [OPTIONS] IMAGE [IMAGE...]`. */
   readonly usage: string;
-  readonly summary: string;
   /** What `--help` says besides. */
   readonly help: string;
   readonly argumentsMin: number;
@@ -31,5 +31,5 @@ export function collect(value: string, values: readonly string[] = []): readonly
 }
 
 export function writeLine(line: string): void {
-  process.stdout.write(`${line}\n`);
+  print(`${line}\n`);
 }

@@ -12,6 +12,8 @@ export interface ListKind {
 /** Every column but the last has at least so many characters, and so many spaces behind it. */
 const COLUMN_MIN = 10;
 const COLUMN_GAP = 3;
+/** Of UTF-16: from here on a character may take two units. */
+const SURROGATES_START = 0xd800;
 
 /**
  * @param format `table`, `table TEMPLATE`, `json`, or a template
@@ -41,18 +43,28 @@ function alignColumns(lines: readonly string[]): string {
   const rows = lines.flatMap((line) => line.split('\n')).map((line) => line.split('\t'));
   const widths: number[] = [];
   for (const row of rows) {
-    row.slice(0, -1).forEach((cell, column) => {
-      const width = Math.max(COLUMN_MIN, [...cell].length + COLUMN_GAP);
+    for (let column = 0; column < row.length - 1; column++) {
+      const width = Math.max(COLUMN_MIN, columnsOf(row[column] ?? '') + COLUMN_GAP);
       widths[column] = Math.max(widths[column] ?? 0, width);
-    });
+    }
   }
-  const aligned = rows.map((row) =>
-    row
-      .map((cell, column) => {
-        const gap = column === row.length - 1 ? 0 : (widths[column] ?? 0) - [...cell].length;
-        return cell + ' '.repeat(gap);
-      })
-      .join(''),
-  );
-  return aligned.map((line) => `${line}\n`).join('');
+  let text = '';
+  for (const row of rows) {
+    for (let column = 0; column < row.length; column++) {
+      const cell = row[column] ?? '';
+      text += cell;
+      if (column === row.length - 1) break;
+      text += ' '.repeat((widths[column] ?? 0) - columnsOf(cell));
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+/** Characters, as Go's tabwriter counts them. */
+function columnsOf(cell: string): number {
+  for (let index = 0; index < cell.length; index++) {
+    if (cell.charCodeAt(index) >= SURROGATES_START) return [...cell].length;
+  }
+  return cell.length;
 }

@@ -43,7 +43,9 @@ class Filling {
   }
 
   list(nodes: readonly Node[], dot: unknown): string {
-    return nodes.map((node) => this.#node(node, dot)).join('');
+    let text = '';
+    for (const node of nodes) text += this.#node(node, dot);
+    return text;
   }
 
   #node(node: Node, dot: unknown): string {
@@ -87,10 +89,9 @@ class Filling {
   }
 
   #pipeline({ commands, declares, assigns }: Pipeline, dot: unknown): unknown {
-    let value: unknown;
-    commands.forEach((command, index) => {
-      value = this.#operand(command, dot, index === 0 ? [] : [value], index > 0);
-    });
+    const [first, ...others] = commands;
+    let value = first && this.#operand(first, dot);
+    for (const command of others) value = this.#operand(command, dot, [value], true);
     for (const name of declares) this.#set(name, value, assigns);
     return value;
   }

@@ -1,0 +1,51 @@
+import type { CONTAINER_COMMANDS, REGISTRY_COMMANDS } from '../programs.ts';
+
+type Command = (typeof CONTAINER_COMMANDS)[number] | (typeof REGISTRY_COMMANDS)[number];
+type VerbName = Exclude<Command, 'system'>;
+
+/** What each verb does, as Docker says it. */
+export const SUMMARIES: Readonly<Record<VerbName, string>> = {
+  history: 'Show the history of an image',
+  'image history': 'Show the history of an image',
+  'image import': 'Import the contents from a tarball to create a filesystem image',
+  'image inspect': 'Display detailed information on one or more images',
+  'image list': 'List images',
+  'image load': 'Load an image from a tar archive or STDIN',
+  'image ls': 'List images',
+  'image prune': 'Remove unused images of containers',
+  'image pull': 'Download an image from a registry',
+  'image push': 'Upload an image to a registry',
+  'image remove': 'Remove one or more images',
+  'image rm': 'Remove one or more images',
+  'image save': 'Save one or more images to a tar archive (streamed to STDOUT by default)',
+  'image tag': 'Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE',
+  images: 'List images',
+  import: 'Import the contents from a tarball to create a filesystem image',
+  inspect: 'Return low-level information on images',
+  load: 'Load an image from a tar archive or STDIN',
+  login: 'Authenticate to a registry',
+  logout: 'Log out from a registry',
+  pull: 'Download an image from a registry',
+  push: 'Upload an image to a registry',
+  rmi: 'Remove one or more images',
+  save: 'Save one or more images to a tar archive (streamed to STDOUT by default)',
+  'system df': 'Show what tsvm takes on the disk',
+  tag: 'Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE',
+};
+
+/** Other names of verbs that the list shows. */
+const ALIASES = ['image list', 'image remove'];
+
+/** The verbs of a group, a line each; without a group those that have none, and `system df`. */
+export function verbLines(group?: string): string {
+  return Object.entries(SUMMARIES)
+    .filter(([name]) => {
+      if (ALIASES.includes(name)) return false;
+      return group === undefined ? !name.startsWith('image ') : name.startsWith(`${group} `);
+    })
+    .map(([name, summary]) => {
+      const shown = group === undefined ? name : name.slice(group.length + 1);
+      return `  ${shown.padEnd(11)}${summary}`;
+    })
+    .join('\n');
+}

@@ -1,0 +1,9 @@
+/** The program that gets images of containers from elsewhere, and brings them there: `tsvm pull`, … */
+import { commandLine } from '../util/byte-names.ts';
+import { REGISTRY_VERB_LOADERS } from './container/registry-verbs.ts';
+import { runContainer } from './container/run-container.ts';
+import { runToExit } from './run-to-exit.ts';
+import { useThreads } from './threads.ts';
+
+useThreads();
+runToExit(() => runContainer(commandLine().slice(2), REGISTRY_VERB_LOADERS));
