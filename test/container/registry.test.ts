@@ -76,6 +76,37 @@ test('an image of 40 layers in Docker\u2019s media types, by tag and by digest',
   assert.match(await cli.ok(['pull', `${host}/many:1`]), /Status: Image is up to date for/);
 });
 
+test('all tags of a repository, and nothing else', async (t) => {
+  const { host } = await startRegistry(t);
+  const cli = containerCli(t);
+  for (const tag of ['1', '2', 'latest']) {
+    seed(host, `many:${tag}`, { layers: layersOf(2), run: { Cmd: [tag] } }, cli.folder);
+  }
+  seed(host, 'other:1', { layers: layersOf(1) }, cli.folder);
+  const pulled = await cli.ok(['pull', '--all-tags', `${host}/many`]);
+  for (const tag of ['1', '2', 'latest']) {
+    assert.match(pulled, new RegExp(`^${tag}: Pulling from many$`, 'm'));
+  }
+  assert.equal(pulled.match(/^Digest: sha256:/gm)?.length, 3);
+  assert.ok(
+    pulled.endsWith(`Status: Downloaded newer image for ${host}/many\n${host}/many\n`),
+    pulled,
+  );
+  const listed = await cli.ok(['images', '--format', '{{.Repository}}:{{.Tag}}']);
+  const names = ['1', '2', 'latest'].map((tag) => `${host}/many:${tag}`);
+  assert.deepEqual(listed.trim().split('\n').sort(), names);
+  assert.match(await cli.ok(['pull', '-a', `${host}/many`]), /Status: Image is up to date for/);
+  assert.equal(await cli.ok(['pull', '-q', '-a', `${host}/many`]), `${host}/many\n`);
+  for (const [words, message] of [
+    [['-a', `${host}/many:1`], /^tag can't be used with --all-tags\/-a\n$/],
+    [['-a', `${host}/none`], /repository none not found/],
+  ] as const) {
+    const { code, stderr } = await cli.run(['pull', ...words]);
+    assert.equal(code, 1);
+    assert.match(stderr, message);
+  }
+});
+
 test('of an image index the platform that was asked for is pulled', async (t) => {
   const { host } = await startRegistry(t);
   const cli = containerCli(t);

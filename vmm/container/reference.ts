@@ -56,10 +56,14 @@ export function parseReference(text: string): Reference {
       `repository name must not be more than ${NAME_LENGTH_MAX} characters`,
     );
   }
-  if (tag !== undefined && !TAG.test(tag)) throw invalid();
+  if (tag !== undefined && !isTag(tag)) throw invalid();
   const digest = digestText === undefined ? undefined : parseDigest(digestText);
   if (digestText !== undefined && digest === undefined) throw invalid();
   return { domain, path, tag, digest };
+}
+
+export function isTag(text: string): boolean {
+  return TAG.test(text);
 }
 
 /** Takes `@digest` and `:tag` off: a colon before the last slash is a port's. */

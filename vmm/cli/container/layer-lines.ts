@@ -49,9 +49,10 @@ export class LayerLines {
     if (performance.now() - this.#drawnMs >= INTERVAL_MS) this.#draw();
   }
 
-  /** The last state is on the screen. */
+  /** The last state is on the screen; what follows stands below it. */
   end(): void {
     if (this.#isTerminal && this.#drawnLines > 0) this.#draw();
+    this.#drawnLines = 0;
   }
 
   #draw(): void {

@@ -12,6 +12,7 @@ import {
   openRegistry,
   type RegistryClient,
 } from '../../container/registry/registry-client.ts';
+import { listTags } from '../../container/registry/tags.ts';
 import { TsvmError } from '../../errors.ts';
 import { interruptible } from '../image/interrupt.ts';
 import { LayerLines } from './layer-lines.ts';
@@ -31,21 +32,23 @@ Registries on this host may speak plain HTTP; others when --insecure, or registr
 Examples:
   tsvm pull busybox
   tsvm pull --platform linux/arm64 alpine:3.20
+  tsvm pull -a localhost:5000/tools/fridge
   tsvm pull localhost:5000/tools/fridge@sha256:...`,
   addOptions: (command) =>
     command
-      .option('-a, --all-tags', 'is not supported')
+      .option('-a, --all-tags', 'pulls all tags of the repository')
       .option('--disable-content-trust', 'is taken and ignored: there is no content trust')
       .option('--insecure', 'allows plain HTTP and unknown certificates')
       .option('--platform <platform>', 'the platform to pull of an image that has several')
       .option('-q, --quiet', 'prints the name only'),
   run: async ([name = ''], options) => {
-    if (flag(options, 'allTags')) {
-      throw new TsvmError('invalid-config', 'pull --all-tags is not supported: name the tags');
-    }
     const quiet = flag(options, 'quiet');
+    const all = flag(options, 'allTags');
     const given = userReference(name);
-    const reference = withDefaultTag(given);
+    if (all && (given.tag !== undefined || given.digest !== undefined)) {
+      throw new TsvmError('invalid-config', "tag can't be used with --all-tags/-a");
+    }
+    const reference = all ? given : withDefaultTag(given);
     if (given !== reference && !quiet) writeLine(`Using default tag: ${DEFAULT_TAG}`);
     const platform = platformOption(options);
     const store = openStore();
@@ -55,25 +58,33 @@ Examples:
       openRegistry(reference.domain, { insecure }),
     ];
     return await interruptible(async (signal) => {
-      const lines = new LayerLines(quiet);
       try {
-        const pulled = await firstThatHas(clients, (client) =>
-          pullImage(store, client, reference, {
-            platform,
-            signal,
-            progress: pullLines(lines, reference),
-          }),
-        );
-        lines.end();
+        const tags = all
+          ? await firstThatHas(clients, (client) => listTags(client, reference.path, signal))
+          : [reference.tag];
+        let upToDate = true;
+        for (const tag of tags) {
+          const one = { ...reference, tag };
+          const lines = new LayerLines(quiet);
+          const progress = pullLines(lines, one);
+          try {
+            const pulled = await firstThatHas(clients, (client) =>
+              pullImage(store, client, one, { platform, signal, progress }),
+            );
+            upToDate &&= pulled.upToDate;
+            lines.end();
+            if (!quiet) writeLine(`Digest: ${pulled.digest}`);
+          } finally {
+            lines.end();
+          }
+        }
         if (!quiet) {
-          writeLine(`Digest: ${pulled.digest}`);
-          const status = pulled.upToDate ? 'Image is up to date' : 'Downloaded newer image';
+          const status = upToDate ? 'Image is up to date' : 'Downloaded newer image';
           writeLine(`Status: ${status} for ${familiarText(reference)}`);
         }
         writeLine(referenceText(reference));
         return 0;
       } catch (error) {
-        lines.end();
         throw explained(error, reference);
       } finally {
         for (const client of clients) await client.close();

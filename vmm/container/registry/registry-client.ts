@@ -82,19 +82,8 @@ export class RegistryClient {
    * @throws TsvmError `image-not-found`, `registry-denied`, `registry-failed`, and `invalid-image`
    * when it is not what its digest says
    */
-  async manifest(
-    repository: string,
-    reference: string,
-    signal?: AbortSignal,
-  ): Promise<FetchedManifest> {
-    const retries = new Retries(this.#policy);
-    for (;;) {
-      try {
-        return await this.#manifest(repository, reference, signal);
-      } catch (error) {
-        await retries.failed(error, signal);
-      }
-    }
+  manifest(repository: string, reference: string, signal?: AbortSignal): Promise<FetchedManifest> {
+    return this.retrying(() => this.#manifest(repository, reference, signal), signal);
   }
 
   async #manifest(
@@ -103,7 +92,7 @@ export class RegistryClient {
     signal?: AbortSignal,
   ): Promise<FetchedManifest> {
     const path = `${repository}/manifests/${reference}`;
-    const { answer, url } = await this.#once(path, {
+    const { answer, url } = await this.once(path, {
       method: 'GET',
       scope: pullScope(repository),
       headers: { accept: MANIFEST_TYPES.join(', ') },
@@ -176,7 +165,7 @@ export class RegistryClient {
     offset: number,
     signal: AbortSignal | undefined,
   ): Promise<{ readonly answer: HttpAnswer; readonly skipBytes: number; readonly url: URL }> {
-    const { answer, url } = await this.#once(`${repository}/blobs/${digest}`, {
+    const { answer, url } = await this.once(`${repository}/blobs/${digest}`, {
       method: 'GET',
       scope: pullScope(repository),
       ...(offset > 0 && { headers: { range: `bytes=${offset}-` } }),
@@ -205,22 +194,27 @@ export class RegistryClient {
   }
 
   /** A request that may be done again as it is, until it is answered. */
-  async api(
+  api(
     path: string,
     request: ApiRequest,
   ): Promise<{ readonly answer: HttpAnswer; readonly url: URL }> {
+    return this.retrying(() => this.once(path, request), request.signal);
+  }
+
+  /** Does something again while it fails in ways that may heal by themselves. */
+  async retrying<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
     const retries = new Retries(this.#policy);
     for (;;) {
       try {
-        return await this.#once(path, request);
+        return await work();
       } catch (error) {
-        await retries.failed(error, request.signal);
+        await retries.failed(error, signal);
       }
     }
   }
 
   /** One request, shown who asks when the registry wants to know. */
-  async #once(
+  async once(
     path: string,
     { scope, ...request }: ApiRequest,
   ): Promise<{ readonly answer: HttpAnswer; readonly url: URL }> {
