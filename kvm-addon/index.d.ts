@@ -5,6 +5,8 @@
  * Every failure of a system call is thrown as a {@link NativeError}: an `Error` with the errno's
  * name and number and the call's name as properties. Wrong argument types throw `TypeError`.
  */
+import type { Disk, ScriptedOperations } from '../vmm/backends/disk/machine/disk.ts';
+
 export interface NativeError extends Error {
   /** The errno's name, e.g. `ENOENT`. */
   readonly code: string;
@@ -221,112 +223,25 @@ export class NativeVm {
   close(): void;
 }
 
-/** One extent of a disk; see `src/backend/extent_map.h`. */
-export interface NativeExtent {
-  /** Guest offset in bytes, a multiple of 512. */
-  offset: number;
-  /** Length in bytes, a multiple of 512. */
-  length: number;
-  /** Host file and the offset in it; ignored for a zero extent. */
-  fd: number;
-  fdOffset: number;
-  /** Reads give zeroes, and `fd` is not touched. */
-  zero: boolean;
-  /**
-   * Writes must be resolved by the script backend. A zero extent that is not read-only gives whole
-   * units that are written to a place in the spare space, while there is some.
-   */
-  readOnly: boolean;
-}
-
-/** What a disk asks its script backend to resolve. */
-export interface NativeScriptRequest {
-  id: number;
-  op: 'read' | 'write' | 'flush' | 'discard' | 'write-zeroes';
-  /** The whole request's range, in bytes; both 0 for a flush. */
-  offset: number;
-  length: number;
-  /**
-   * The first byte that no extent serves; what lies before it is done. Equal to `offset` when the
-   * whole request was sent here by {@link NativeDisk.setScripted}.
-   */
-  gapOffset: number;
-  /** For `write-zeroes`: the driver allows the range to be deallocated. */
-  mayUnmap: boolean;
-}
-
-/** What the host could not do for a disk. */
-export interface NativeDiskFailure {
-  op: NativeScriptRequest['op'];
-  /** The errno's name, and what it means. */
-  code: string;
-  description: string;
-}
-
-/**
- * A disk's extent map and its script requests. Shared by the queue workers of one device.
- * `onScriptRequests` is called on the JavaScript thread, once a batch, or with none.
- *
- * Reads are served by any extent. Writes, discards and write-zeroes are served by writable ones
- * (discards and write-zeroes by zero extents too, with nothing to do); the rest is a script request.
- * A flush does fdatasync on each file that has, or had while it was written, a writable extent.
- */
-export class NativeDisk {
-  constructor(options: {
-    sizeBytes: number;
-    readOnly: boolean;
-    /** Flush, discard and write-zeroes go to the script when set; see {@link setScripted}. */
-    scripted: { flush: boolean; discard: boolean; writeZeroes: boolean };
-    onScriptRequests: () => void;
-  });
-  setScripted(scripted: { flush: boolean; discard: boolean; writeZeroes: boolean }): void;
+/** The data plane of a disk, shared by the queue workers of one device. */
+export interface NativeDisk extends Disk {
   /** Requests past the end fail. Shrinking does not touch extents: withdraw them. */
   setSize(sizeBytes: number): void;
   /**
-   * Adds extents; each replaces what it overlaps. What is in flight goes on with what it found:
-   * withdraw first where that matters. Throws EINVAL (unaligned, overflowing), ENOMEM.
-   */
-  pushExtents(extents: readonly NativeExtent[]): void;
-  /** Withdraws a range; resolves when nothing in flight uses what was withdrawn. */
-  withdrawExtents(offset: number, length: number): Promise<void>;
-  /**
-   * Flushes no longer sync this file. Call it before closing a file that was writable here, once
-   * its extents are withdrawn and it was synced. Throws EBUSY while it has writable extents.
+   * Flushes no longer sync this file. Call it before closing a file that was writable here, once its
+   * extents are withdrawn and it was synced. Throws EBUSY while it has writable extents.
    */
   forgetFile(fd: number): void;
-  /**
-   * Lays in spare space: a part of a file that reads as zeroes. Whoever writes to zeroes that are
-   * not read-only claims units of it, the oldest first. All numbers are bytes; `unit`, a power of
-   * two from 512 on, and the file are the same every time. `onScriptRequests` is called when half
-   * of it is used up. Throws EINVAL, ENOMEM.
-   */
-  addSpare(fd: number, unit: number, fdOffset: number, length: number): void;
-  /** While it is not allowed nothing is claimed: writes that would do it are script requests. */
-  setClaiming(allowed: boolean): void;
-  /**
-   * Takes the claims, oldest first: offset on the disk, length and offset in the file of each, in
-   * bytes. A flush is a script request while there are some: to take them, let all be so before.
-   */
-  takeClaims(): number[];
-  /** Takes the script requests that have arrived. */
-  takeScriptRequests(): NativeScriptRequest[];
-  /**
-   * Takes the last failure of a call of the host's that served a request, if there was one since the
-   * last call: the guest was told of an I/O error. `onScriptRequests` is called when there is one.
-   */
-  takeFailure(): NativeDiskFailure | undefined;
-  /**
-   * Looks the request's extents up again and goes on: the script has pushed what was missing.
-   * For a request sent by {@link setScripted} this does the native part (e.g. fdatasync).
-   */
-  retry(id: number): void;
-  /** Ends a request. `errno` 0 is success. For a read, `data` (its whole length) is copied in. */
-  finish(id: number, errno: number, data?: Uint8Array): void;
-  /** Reads a write request's data. */
-  copyWriteData(id: number): Uint8Array;
-  /** Throws EBUSY while a worker uses the disk. */
-  close(): void;
 }
+
+export const NativeDisk: new (options: {
+  sizeBytes: number;
+  readOnly: boolean;
+  /** The initial value of `setScripted`. */
+  scripted: ScriptedOperations;
+  /** Called on the JavaScript thread, once per batch of requests, or when the stock is low. */
+  onScriptRequests: () => void;
+}) => NativeDisk;
 
 /** A virtqueue as the driver configured it. Checked again, in C, by `start`. */
 export interface NativeQueueConfig {

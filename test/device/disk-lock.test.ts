@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { openRawDisk } from '../../vmm/backends/disk/machine/raw.ts';
+import { openRawDisk } from '../../vmm/backends/disk/machine/raw-disk.ts';
 import { TsvmError } from '../../vmm/errors.ts';
 import { hostFiles } from '../../vmm/host/host-files.ts';
 import { temporaryFolder } from '../support/disk-fixtures.ts';

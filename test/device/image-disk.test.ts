@@ -114,7 +114,7 @@ function openQcow2(path: string, options: { cacheBytes?: number; extentsMax?: nu
     ...options,
   });
   assert.ok(image instanceof Qcow2Image);
-  return new ImageDisk(image, { throwAway: false, close: () => closeImage(image), ...options });
+  return new ImageDisk(image, { temporary: false, close: () => closeImage(image), ...options });
 }
 
 for (const { engine, skip } of engines()) {
@@ -206,7 +206,7 @@ test('a flush is the data plane’s own when no metadata is dirty', async (conte
   await driver.read(8, 512);
   await driver.request({ type: T_FLUSH });
   assert.equal(asked(), 2);
-  // A first write finds a spare cluster; only the flush has to say where it is.
+  // A first write claims a cluster from the stock; only the flush records where it is.
   await driver.write(SIZE / 512 - 8, pattern(4096, 3));
   await driver.request({ type: T_FLUSH });
   assert.equal(asked(), 3);

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { JoinedFilesDisk } from '../../vmm/backends/disk/machine/joined-files.ts';
+import { hostFiles } from '../../vmm/host/host-files.ts';
 import { attachDisk } from '../support/attached-disk.ts';
 import { S_IOERR, S_OK } from '../support/block-driver.ts';
 import { engines } from '../support/disk-fixtures.ts';
@@ -29,7 +30,7 @@ for (const { engine, skip } of engines()) {
         return Buffer.concat([readFileSync(path), Buffer.alloc((512 - (size % 512)) % 512)]);
       }),
     );
-    const disk = new JoinedFilesDisk(paths);
+    const disk = new JoinedFilesDisk(paths, hostFiles());
     assert.equal(disk.sizeBytes, whole.length);
     const { driver } = await attachDisk(t, disk, engine);
     for (let sector = 0; sector < whole.length / 512; sector++) {
@@ -49,8 +50,11 @@ test('a file that is missing leaves none open', (t) => {
   writeFileSync(join(folder, 'one'), 'x');
   const openFiles = () => readdirSync('/proc/self/fd').length;
   const before = openFiles();
-  assert.throws(() => new JoinedFilesDisk([join(folder, 'one'), join(folder, 'two')]), {
-    code: 'file-unreadable',
-  });
+  assert.throws(
+    () => new JoinedFilesDisk([join(folder, 'one'), join(folder, 'two')], hostFiles()),
+    {
+      code: 'file-unreadable',
+    },
+  );
   assert.equal(openFiles(), before);
 });

@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { openRawDisk } from '../../vmm/backends/disk/machine/raw.ts';
+import { openRawDisk } from '../../vmm/backends/disk/machine/raw-disk.ts';
 import { hostFiles } from '../../vmm/host/host-files.ts';
 import {
   BlockDriver,

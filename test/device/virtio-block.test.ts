@@ -4,7 +4,7 @@ import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openRawDisk } from '../../vmm/backends/disk/machine/raw.ts';
+import { openRawDisk } from '../../vmm/backends/disk/machine/raw-disk.ts';
 import { hostFiles } from '../../vmm/host/host-files.ts';
 import {
   BlockDriver,

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { openRawDisk } from '../../vmm/backends/disk/machine/raw.ts';
+import { openRawDisk } from '../../vmm/backends/disk/machine/raw-disk.ts';
 import { hostFiles } from '../../vmm/host/host-files.ts';
 import { BlockDriver, S_OK, T_IN, T_OUT } from '../support/block-driver.ts';
 import { pattern, temporaryFolder } from '../support/disk-fixtures.ts';

@@ -1,8 +1,12 @@
 /** Requests of virtio-blk (virtio 1.2, section 5.2.6), laid out in guest memory by a driver. */
 import type { NativeDisk } from '../../kvm-addon/index.d.ts';
-import { type DiskBackend, resolveScriptRequests } from '../../vmm/backends/disk/machine/disk.ts';
+import {
+  closeDisk,
+  type DiskBackend,
+  resolveScriptRequests,
+} from '../../vmm/backends/disk/machine/disk.ts';
 import { BlockDevice } from '../../vmm/devices/virtio/block/block-device.ts';
-import { KvmDisk } from '../../vmm/kvm/disk.ts';
+import { attachNativeDisk } from '../../vmm/kvm/disk.ts';
 import { blockWorker, type DiskEngine } from '../../vmm/kvm/queue-workers.ts';
 import { FakeDriver } from './fake-driver.ts';
 import type { Buffer } from './split-ring.ts';
@@ -48,7 +52,8 @@ export interface BlockAnswer {
 }
 
 export class BlockDriver extends FakeDriver {
-  readonly disk: KvmDisk;
+  readonly disk: NativeDisk;
+  readonly #backend: DiskBackend;
   /** Failures of script requests. */
   readonly scriptErrors: unknown[];
 
@@ -60,7 +65,7 @@ export class BlockDriver extends FakeDriver {
   }) {
     const { backend, engine, queueCount = 1, serialId = 'test-disk' } = options;
     const scriptErrors: unknown[] = [];
-    const disk: KvmDisk = new KvmDisk(backend, () =>
+    const disk: NativeDisk = attachNativeDisk(backend, () =>
       resolveScriptRequests(disk, backend, (error) => scriptErrors.push(error)),
     );
     super(
@@ -76,11 +81,8 @@ export class BlockDriver extends FakeDriver {
         }),
     );
     this.disk = disk;
+    this.#backend = backend;
     this.scriptErrors = scriptErrors;
-  }
-
-  get nativeDisk(): NativeDisk {
-    return this.disk.native;
   }
 
   /** Makes a request available, without a kick. */
@@ -153,7 +155,7 @@ export class BlockDriver extends FakeDriver {
 
   override async close(): Promise<void> {
     await this.transport.reset();
-    this.disk.close();
+    closeDisk(this.disk, this.#backend);
     await super.close();
   }
 }

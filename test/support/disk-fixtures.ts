@@ -1,8 +1,12 @@
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Disk, DiskBackend, ScriptRequest } from '../../vmm/backends/disk/machine/disk.ts';
-import type { Extent } from '../../vmm/backends/disk/machine/extent.ts';
+import type {
+  Disk,
+  DiskBackend,
+  Extent,
+  ScriptRequest,
+} from '../../vmm/backends/disk/machine/disk.ts';
 import { hasIoUring } from '../../vmm/host/io-uring.ts';
 import type { DiskEngine } from '../../vmm/kvm/queue-workers.ts';
 

@@ -1,9 +1,10 @@
 import type {
+  Claim,
   Disk,
+  Extent,
   ScriptedOperations,
   ScriptRequest,
 } from '../../vmm/backends/disk/machine/disk.ts';
-import type { Extent } from '../../vmm/backends/disk/machine/extent.ts';
 
 export interface Finish {
   readonly id: number;
@@ -39,13 +40,17 @@ export class FakeDisk implements Disk {
 
   async withdrawExtents(): Promise<void> {}
 
-  addSpare(_fd: number, _unit: number, _fdOffset: number, _length: number): void {}
+  addStock(_fd: number, _unit: number, _fdOffset: number, _length: number): void {}
 
   setClaiming(_allowed: boolean): void {}
 
-  takeClaims(): number[] {
+  takeClaims(): Claim[] {
     return [];
   }
+
+  takeFailure(): undefined {}
+
+  close(): void {}
 
   takeScriptRequests(): ScriptRequest[] {
     return this.requests.splice(0);

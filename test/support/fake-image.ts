@@ -1,6 +1,6 @@
+import type { FileRange } from '../../vmm/backends/disk/file/image-file.ts';
 import type { ImageRun, RunKind } from '../../vmm/backends/disk/image/image.ts';
-import type { MachineImage } from '../../vmm/backends/disk/machine/image-disk.ts';
-import type { FileRange } from '../../vmm/backends/disk/machine/spare-space.ts';
+import type { MachineImage } from '../../vmm/backends/disk/machine/machine-image.ts';
 import { MemoryImageFile } from './memory-image-file.ts';
 
 /** One cluster of a {@link FakeImage}. */
@@ -21,7 +21,7 @@ export class FakeImage implements MachineImage {
   readonly clusters: FakeCluster[];
   /** What was asked of it, in order; shared with others that the test looks at. */
   readonly events: string[];
-  readonly reserves: boolean;
+  readonly canReserve: boolean;
   metadataDirty = false;
   flushWanted = false;
   /** Thrown by the next change or flush. */
@@ -34,11 +34,11 @@ export class FakeImage implements MachineImage {
       clusterBytes?: number;
       backing?: FakeImage;
       events?: string[];
-      reserves?: boolean;
+      canReserve?: boolean;
     } = {},
   ) {
-    const { clusterBytes = 4096, backing, events = [], reserves = false } = options;
-    this.reserves = reserves;
+    const { clusterBytes = 4096, backing, events = [], canReserve = false } = options;
+    this.canReserve = canReserve;
     this.clusterBytes = clusterBytes;
     this.backing = backing;
     this.events = events;
@@ -87,11 +87,11 @@ export class FakeImage implements MachineImage {
     return { file: this.file, offset, length: clusters * this.clusterBytes };
   }
 
-  giveBackSync({ offset, length }: FileRange): void {
+  releaseSync({ offset, length }: FileRange): void {
     this.events.push(`give back ${offset / this.clusterBytes}+${length / this.clusterBytes}`);
   }
 
-  claimSync(offset: number, length: number, fileOffset: number): void {
+  applyClaimSync(offset: number, length: number, fileOffset: number): void {
     const { clusterBytes } = this;
     this.#change(`claim ${offset / clusterBytes}+${length / clusterBytes}`);
     for (let into = 0; into < length; into += clusterBytes) {

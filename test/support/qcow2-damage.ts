@@ -2,7 +2,8 @@
 import { rm } from 'node:fs/promises';
 import type { ImageFile } from '../../vmm/backends/disk/file/image-file.ts';
 import { geometryOf } from '../../vmm/backends/disk/image/qcow2/header/geometry.ts';
-import { type Header, parseHeader } from '../../vmm/backends/disk/image/qcow2/header/header.ts';
+import { parseHeader } from '../../vmm/backends/disk/image/qcow2/header/header.ts';
+import type { Header } from '../../vmm/backends/disk/image/qcow2/header/header-fields.ts';
 import { hostOffset } from '../../vmm/backends/disk/image/qcow2/map/l2-entry.ts';
 import { qemuImg, qemuImgOutput } from './qemu-img.ts';
 import { QemuIo } from './qemu-io.ts';

@@ -1,8 +1,7 @@
-import type { NativeEventFd, NativeQueueHost } from '../../kvm-addon/index.d.ts';
+import type { NativeDisk, NativeEventFd, NativeQueueHost } from '../../kvm-addon/index.d.ts';
 import type { BlockWorkerOptions } from '../devices/virtio/block/block-device.ts';
 import type { QueueWorker } from '../devices/virtio/queue-worker.ts';
 import { loadAddon } from '../host/addon.ts';
-import type { KvmDisk } from './disk.ts';
 import type { KvmMemory } from './memory.ts';
 import type { KvmRegisterBank } from './register-bank.ts';
 
@@ -40,7 +39,7 @@ function nativeHost(host: QueueHost, onBroken: OnBroken): NativeQueueHost {
 /** Makes the worker of a block device. */
 export function blockWorker(
   host: QueueHost,
-  disk: KvmDisk,
+  disk: NativeDisk,
   engine: DiskEngine,
 ): (options: BlockWorkerOptions, onBroken: OnBroken) => QueueWorker {
   return (options, onBroken) => {
@@ -48,7 +47,7 @@ export function blockWorker(
     return new NativeQueueWorker({
       device: 'block',
       host: nativeHost(host, onBroken),
-      disk: disk.native,
+      disk,
       engine,
       ...options,
     });

@@ -38,7 +38,7 @@ struct disk {
     uint64_t size; /* bytes; atomic */
     bool read_only;
     unsigned scripted; /* enum disk_scripted; atomic */
-    struct wake wake;  /* script requests have arrived, spare space is low, or a call has failed */
+    struct wake wake;  /* script requests have arrived, the stock is low, or a call has failed */
     uint32_t failure;  /* the last that the script has not taken: op << 16 | errno, or 0; atomic */
 
     pthread_mutex_t lock;             /* protects all below and the sessions' `answered` */

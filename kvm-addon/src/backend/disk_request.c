@@ -183,7 +183,7 @@ static unsigned extents_start(struct disk_request *request)
         extent_map_acquire(extents_of(request), &request->use, access_needed(request->step),
                            request->offset + request->progress, request->length - request->progress,
                            found, DISK_PIECES_MAX);
-    if (extent_map_take_want(extents_of(request)))
+    if (extent_map_take_stock_low(extents_of(request)))
         wake_notify(&request->session->disk->wake);
     bool whole = count > 0 && found[0].length == request->length;
     if (count > 0 && !whole && request->buffers.count > 0 && !room_allocate(request)) {

@@ -52,7 +52,7 @@ void extent_map_destroy(struct extent_map *map)
 {
     tdestroy(map->tree, free);
     free(map->files);
-    spare_space_destroy(&map->spare);
+    stock_destroy(&map->stock);
     pthread_mutex_destroy(&map->lock);
 }
 
@@ -282,14 +282,14 @@ static bool access_allowed(const struct extent *extent, enum extent_access acces
 }
 
 /*
- * Gives the units of a zero extent that [offset, offset + length) touches a place in the spare
- * space, as many as get one. Returns the extent at `offset`, the same as before when it got none,
- * or NULL.
+ * Claims space from the stock for the units of a zero extent that [offset, offset + length)
+ * touches, as far as the stock has any. Returns the extent at `offset`, unchanged when nothing was
+ * claimed, or NULL when memory is short.
  */
 static struct extent *zeroes_claim(struct extent_map *map, struct extent *zeroes, uint64_t offset,
                                    uint64_t length)
 {
-    uint64_t unit = map->spare.unit;
+    uint64_t unit = map->stock.unit;
     if (unit == 0)
         return zeroes;
     uint64_t start = offset & ~(unit - 1);
@@ -298,19 +298,19 @@ static struct extent *zeroes_claim(struct extent_map *map, struct extent *zeroes
     uint64_t whole = (extent_end(zeroes) - start) & ~(unit - 1);
     uint64_t wanted = (offset + length - start + unit - 1) & ~(unit - 1);
     struct claim claim = {.offset = start, .length = wanted < whole ? wanted : whole};
-    if (claim.length == 0 || !spare_space_find(&map->spare, &claim))
+    if (claim.length == 0 || !stock_find(&map->stock, &claim))
         return zeroes;
 
     struct extent place = {.offset = claim.offset,
                            .length = claim.length,
-                           .fd = map->spare.fd,
+                           .fd = map->stock.fd,
                            .fd_offset = claim.fd_offset};
     range_clear(map, place.offset, place.length);
     join_neighbours(map, &place);
     if (tree_insert(map, &place) < 0)
         return NULL;
-    if (spare_space_claim(&map->spare, &claim))
-        __atomic_store_n(&map->wants_spare, true, __ATOMIC_RELAXED);
+    if (stock_claim(&map->stock, &claim))
+        __atomic_store_n(&map->stock_is_low, true, __ATOMIC_RELAXED);
     return tree_find(map, offset, 1);
 }
 
@@ -368,11 +368,11 @@ void extent_map_release(struct extent_map *map, struct extent_use *use)
         wake_notify(&map->quiet);
 }
 
-int extent_map_add_spare(struct extent_map *map, int fd, uint64_t unit, uint64_t fd_offset,
+int extent_map_add_stock(struct extent_map *map, int fd, uint64_t unit, uint64_t fd_offset,
                          uint64_t length)
 {
     pthread_mutex_lock(&map->lock);
-    int error = spare_space_add(&map->spare, fd, unit, fd_offset, length);
+    int error = stock_add(&map->stock, fd, unit, fd_offset, length);
     pthread_mutex_unlock(&map->lock);
     return error;
 }
@@ -380,14 +380,14 @@ int extent_map_add_spare(struct extent_map *map, int fd, uint64_t unit, uint64_t
 void extent_map_set_claiming(struct extent_map *map, bool allowed)
 {
     pthread_mutex_lock(&map->lock);
-    map->spare.held = !allowed;
+    map->stock.claiming_off = !allowed;
     pthread_mutex_unlock(&map->lock);
 }
 
 size_t extent_map_take_claims(struct extent_map *map, struct claim *claims, size_t max)
 {
     pthread_mutex_lock(&map->lock);
-    size_t count = spare_space_take_claims(&map->spare, claims, max);
+    size_t count = stock_take_claims(&map->stock, claims, max);
     pthread_mutex_unlock(&map->lock);
     return count;
 }
@@ -395,13 +395,13 @@ size_t extent_map_take_claims(struct extent_map *map, struct claim *claims, size
 bool extent_map_has_claims(struct extent_map *map)
 {
     pthread_mutex_lock(&map->lock);
-    bool has = map->spare.claim_count > 0;
+    bool has = map->stock.claim_count > 0;
     pthread_mutex_unlock(&map->lock);
     return has;
 }
 
-bool extent_map_take_want(struct extent_map *map)
+bool extent_map_take_stock_low(struct extent_map *map)
 {
-    return __atomic_load_n(&map->wants_spare, __ATOMIC_RELAXED) &&
-           __atomic_exchange_n(&map->wants_spare, false, __ATOMIC_RELAXED);
+    return __atomic_load_n(&map->stock_is_low, __ATOMIC_RELAXED) &&
+           __atomic_exchange_n(&map->stock_is_low, false, __ATOMIC_RELAXED);
 }

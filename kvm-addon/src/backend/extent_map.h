@@ -18,14 +18,14 @@
 #include <stdint.h>
 
 #include "../util/wake.h"
-#include "spare_space.h"
+#include "stock.h"
 
 /* Offsets and lengths are multiples of it. */
 #define EXTENT_ALIGN 512u
 
 enum extent_flags {
     EXTENT_ZERO = 1,      /* reads give zeroes; fd and fd_offset mean nothing */
-    EXTENT_READ_ONLY = 2, /* writes are not served from here, nor get a place in the spare space */
+    EXTENT_READ_ONLY = 2, /* writes are not served from here and claim nothing from the stock */
 };
 
 struct extent {
@@ -61,15 +61,14 @@ struct extent_map {
     uint64_t generation;    /* of new uses; a withdrawal starts the next */
     uint64_t awaited;       /* the newest generation that was not quiet when it was withdrawn */
     struct wake quiet;      /* told when a generation up to `awaited` has become quiet */
-    struct spare_space spare;
-    bool wants_spare; /* little of it is left, and nobody was told; atomic */
+    struct stock stock;
+    bool stock_is_low; /* and the owner was not told yet; atomic */
 };
 
 /* What a use needs of an extent. */
 enum extent_access {
     EXTENT_FOR_READ,
-    EXTENT_FOR_WRITE,   /* a file to write to: neither read-only nor zero, unless spare space serves
-                         */
+    EXTENT_FOR_WRITE,   /* a file to write to: neither read-only nor zero; zeroes may claim */
     EXTENT_FOR_DISCARD, /* not read-only */
 };
 
@@ -110,25 +109,25 @@ unsigned extent_map_acquire_files(struct extent_map *map, struct extent_use *use
 void extent_map_release(struct extent_map *map, struct extent_use *use);
 
 /*
- * Lays in spare space: a write to whole units of zero extents that are not read-only gets its place
- * there. See spare_space_add.
+ * Adds to the stock, from which writes to zero extents that are not read-only claim space. See
+ * stock_add.
  */
-int extent_map_add_spare(struct extent_map *map, int fd, uint64_t unit, uint64_t fd_offset,
+int extent_map_add_stock(struct extent_map *map, int fd, uint64_t unit, uint64_t fd_offset,
                          uint64_t length);
 
 /*
- * While nothing may be claimed, what the owner pushes replaces no claim that it does not know of.
- * Writes that would claim find a gap meanwhile.
+ * With claiming off, a push cannot overwrite a claim the owner has not seen; writes that would
+ * claim find a gap instead.
  */
 void extent_map_set_claiming(struct extent_map *map, bool allowed);
 
 /* Takes the oldest claims, at most `max`. Returns their number. */
 size_t extent_map_take_claims(struct extent_map *map, struct claim *claims, size_t max);
 
-/* Whether there are claims that nobody has taken. */
+/* True while there are claims that the owner has not taken. */
 bool extent_map_has_claims(struct extent_map *map);
 
-/* Whether spare space has become low since this was last asked. */
-bool extent_map_take_want(struct extent_map *map);
+/* True once for each time that the stock has reached its low-water mark. */
+bool extent_map_take_stock_low(struct extent_map *map);
 
 #endif

@@ -67,7 +67,7 @@ Napi::Function NativeDisk::define(Napi::Env env)
                            InstanceMethod<&NativeDisk::push_extents>("pushExtents"),
                            InstanceMethod<&NativeDisk::withdraw_extents>("withdrawExtents"),
                            InstanceMethod<&NativeDisk::forget_file>("forgetFile"),
-                           InstanceMethod<&NativeDisk::add_spare>("addSpare"),
+                           InstanceMethod<&NativeDisk::add_stock>("addStock"),
                            InstanceMethod<&NativeDisk::set_claiming>("setClaiming"),
                            InstanceMethod<&NativeDisk::take_claims>("takeClaims"),
                            InstanceMethod<&NativeDisk::take_script_requests>("takeScriptRequests"),
@@ -201,7 +201,7 @@ Napi::Value NativeDisk::forget_file(const Napi::CallbackInfo &info)
     return error < 0 ? throw_errno(env, error, "forgetFile") : env.Undefined();
 }
 
-Napi::Value NativeDisk::add_spare(const Napi::CallbackInfo &info)
+Napi::Value NativeDisk::add_stock(const Napi::CallbackInfo &info)
 {
     Napi::Env env = info.Env();
     int fd;
@@ -209,8 +209,8 @@ Napi::Value NativeDisk::add_spare(const Napi::CallbackInfo &info)
     if (!check_open(env) || !to_fd(info[0], &fd) || !to_u64(info[1], &unit) ||
         !to_u64(info[2], &offset) || !to_u64(info[3], &length))
         return Napi::Value();
-    int error = extent_map_add_spare(&disk_.extents, fd, unit, offset, length);
-    return error < 0 ? throw_errno(env, error, "addSpare") : env.Undefined();
+    int error = extent_map_add_stock(&disk_.extents, fd, unit, offset, length);
+    return error < 0 ? throw_errno(env, error, "addStock") : env.Undefined();
 }
 
 Napi::Value NativeDisk::set_claiming(const Napi::CallbackInfo &info)
@@ -226,18 +226,19 @@ Napi::Value NativeDisk::take_claims(const Napi::CallbackInfo &info)
     Napi::Env env = info.Env();
     if (!check_open(env))
         return Napi::Value();
-    Napi::Array numbers = Napi::Array::New(env);
+    Napi::Array taken = Napi::Array::New(env);
     struct claim claims[64];
     size_t count;
     while ((count = extent_map_take_claims(&disk_.extents, claims, 64)) > 0) {
         for (size_t i = 0; i < count; i++) {
-            uint32_t at = numbers.Length();
-            numbers.Set(at, static_cast<double>(claims[i].offset));
-            numbers.Set(at + 1, static_cast<double>(claims[i].length));
-            numbers.Set(at + 2, static_cast<double>(claims[i].fd_offset));
+            Napi::Object claim = Napi::Object::New(env);
+            claim.Set("offset", static_cast<double>(claims[i].offset));
+            claim.Set("length", static_cast<double>(claims[i].length));
+            claim.Set("fdOffset", static_cast<double>(claims[i].fd_offset));
+            taken.Set(taken.Length(), claim);
         }
     }
-    return numbers;
+    return taken;
 }
 
 Napi::Value NativeDisk::take_script_requests(const Napi::CallbackInfo &info)

@@ -33,7 +33,7 @@ class NativeDisk : public Napi::ObjectWrap<NativeDisk>
     Napi::Value push_extents(const Napi::CallbackInfo &info);
     Napi::Value withdraw_extents(const Napi::CallbackInfo &info);
     Napi::Value forget_file(const Napi::CallbackInfo &info);
-    Napi::Value add_spare(const Napi::CallbackInfo &info);
+    Napi::Value add_stock(const Napi::CallbackInfo &info);
     Napi::Value set_claiming(const Napi::CallbackInfo &info);
     Napi::Value take_claims(const Napi::CallbackInfo &info);
     Napi::Value take_script_requests(const Napi::CallbackInfo &info);

@@ -18,10 +18,10 @@
 /* Sector s of the disk is sector s + FILE_SHIFT * f of file f: each has its place. */
 #define FILE_SHIFT 5u
 #define FD_BASE 1000 /* of no file that is open */
-/* The file that spare space lies in, each sector of it laid in once. */
-#define SPARE_FILE FILES
-#define SPARE_SECTORS 1024u
-#define SPARE_UNIT 2u /* sectors */
+/* The file that stock lies in, each sector of it laid in once. */
+#define STOCK_FILE FILES
+#define STOCK_SECTORS 1024u
+#define STOCK_UNIT 2u /* sectors */
 #define CLAIMS_TAKEN_MAX 4u
 
 #define OPS_MAX 2048u
@@ -36,11 +36,11 @@ struct model_disk {
     struct io_engine engine;
     struct disk disk;
     struct file_sector sectors[FILES][SECTORS]; /* by the disk's sector */
-    struct file_sector spare[SPARE_SECTORS];    /* by the file's own; mapped where it is claimed */
-    unsigned spare_laid_in;                     /* sectors, from the file's beginning */
-    bool spare_held;                            /* nothing is claimed */
-    unsigned spare_of[SECTORS];                 /* 1 + the spare sector that the disk's has; or 0 */
-    struct io_op *ops[OPS_MAX];                 /* in flight */
+    struct file_sector stock[STOCK_SECTORS];    /* by the file's own; mapped where it is claimed */
+    unsigned stock_added;                       /* sectors, from the file's beginning */
+    bool claiming_off;                          /* nothing is claimed */
+    unsigned stock_of[SECTORS]; /* 1 + the stocked sector that the disk's has; or 0 */
+    struct io_op *ops[OPS_MAX]; /* in flight */
     unsigned count;
     bool (*owns)(const struct iovec *buffer); /* whether it is guest memory */
 };
@@ -51,30 +51,30 @@ static inline void model_take_claims(struct model_disk *model)
     struct claim claims[CLAIMS_TAKEN_MAX];
     size_t count;
     while ((count = extent_map_take_claims(&model->disk.extents, claims, CLAIMS_TAKEN_MAX)) > 0) {
-        REQUIRE(!model->spare_held);
+        REQUIRE(!model->claiming_off);
         for (size_t i = 0; i < count; i++) {
             unsigned at = (unsigned)(claims[i].offset / SECTOR);
-            unsigned spare = (unsigned)(claims[i].fd_offset / SECTOR);
+            unsigned stocked = (unsigned)(claims[i].fd_offset / SECTOR);
             unsigned length = (unsigned)(claims[i].length / SECTOR);
-            REQUIRE(length > 0 && (at | spare | length) % SPARE_UNIT == 0);
-            REQUIRE(at + length <= SECTORS && spare + length <= model->spare_laid_in);
+            REQUIRE(length > 0 && (at | stocked | length) % STOCK_UNIT == 0);
+            REQUIRE(at + length <= SECTORS && stocked + length <= model->stock_added);
             for (unsigned j = 0; j < length; j++) {
-                struct file_sector *sector = &model->spare[spare + j];
-                REQUIRE(!sector->mapped && !sector->leaving && model->spare_of[at + j] == 0);
+                struct file_sector *sector = &model->stock[stocked + j];
+                REQUIRE(!sector->mapped && !sector->leaving && model->stock_of[at + j] == 0);
                 sector->mapped = true;
-                model->spare_of[at + j] = 1 + spare + j;
+                model->stock_of[at + j] = 1 + stocked + j;
             }
         }
     }
 }
 
-static inline void op_check_spare(struct model_disk *model, const struct io_op *op)
+static inline void op_check_stock(struct model_disk *model, const struct io_op *op)
 {
     model_take_claims(model);
     uint64_t end = op->offset + op->length;
-    REQUIRE(op->length > 0 && end > op->offset && end <= model->spare_laid_in * SECTOR);
+    REQUIRE(op->length > 0 && end > op->offset && end <= model->stock_added * SECTOR);
     for (uint64_t at = op->offset; at < end; at += SECTOR - at % SECTOR) {
-        const struct file_sector *sector = &model->spare[at / SECTOR];
+        const struct file_sector *sector = &model->stock[at / SECTOR];
         REQUIRE(sector->mapped || sector->leaving);
     }
 }
@@ -82,12 +82,12 @@ static inline void op_check_spare(struct model_disk *model, const struct io_op *
 static inline void op_check(struct model_disk *model, const struct io_op *op)
 {
     unsigned file = (unsigned)(op->fd - FD_BASE);
-    REQUIRE(file <= SPARE_FILE && (file != READ_ONLY_FILE || op->kind == IO_READ));
+    REQUIRE(file <= STOCK_FILE && (file != READ_ONLY_FILE || op->kind == IO_READ));
     if (op->kind == IO_DATASYNC)
         return;
     REQUIRE(op->kind == IO_READ || !model->disk.read_only);
-    if (file == SPARE_FILE) {
-        op_check_spare(model, op);
+    if (file == STOCK_FILE) {
+        op_check_stock(model, op);
         return;
     }
     uint64_t shift = file * FILE_SHIFT * SECTOR, end = op->offset + op->length;
@@ -170,8 +170,8 @@ static inline void model_settle(struct model_disk *model)
         if (sector->leaving && extent_map_is_quiet(&model->disk.extents, sector->leaving))
             sector->leaving = 0;
     }
-    for (unsigned i = 0; i < SPARE_SECTORS; i++) {
-        struct file_sector *sector = &model->spare[i];
+    for (unsigned i = 0; i < STOCK_SECTORS; i++) {
+        struct file_sector *sector = &model->stock[i];
         if (sector->leaving && extent_map_is_quiet(&model->disk.extents, sector->leaving))
             sector->leaving = 0;
     }
@@ -189,9 +189,9 @@ static inline void sectors_leave(struct model_disk *model, unsigned first, unsig
             *sector = (struct file_sector){.leaving = ticket};
     }
     for (unsigned i = first; i < first + count; i++) {
-        if (model->spare_of[i] != 0)
-            model->spare[model->spare_of[i] - 1] = (struct file_sector){.leaving = ticket};
-        model->spare_of[i] = 0;
+        if (model->stock_of[i] != 0)
+            model->stock[model->stock_of[i] - 1] = (struct file_sector){.leaving = ticket};
+        model->stock_of[i] = 0;
     }
 }
 
@@ -226,18 +226,18 @@ static inline void model_push(struct model_disk *model, unsigned first, unsigned
         model->sectors[file][first + i].mapped = true;
 }
 
-/* Lays in so many units of spare space, as far as the file goes. */
+/* Lays in so many units of stock, as far as the file goes. */
 static inline void model_lay_in(struct model_disk *model, unsigned units)
 {
-    unsigned sectors = units * SPARE_UNIT;
-    if (model->spare_laid_in + sectors > SPARE_SECTORS)
+    unsigned sectors = units * STOCK_UNIT;
+    if (model->stock_added + sectors > STOCK_SECTORS)
         return;
     int error =
-        extent_map_add_spare(&model->disk.extents, FD_BASE + (int)SPARE_FILE, SPARE_UNIT * SECTOR,
-                             model->spare_laid_in * SECTOR, (uint64_t)sectors * SECTOR);
+        extent_map_add_stock(&model->disk.extents, FD_BASE + (int)STOCK_FILE, STOCK_UNIT * SECTOR,
+                             model->stock_added * SECTOR, (uint64_t)sectors * SECTOR);
     REQUIRE(units > 0 ? error == 0 || error == -ENOMEM : error == -EINVAL);
     if (error == 0)
-        model->spare_laid_in += sectors;
+        model->stock_added += sectors;
 }
 
 /* One thing that the disk's owner can do. */
@@ -265,7 +265,7 @@ static inline void model_step(struct model_disk *model, struct fuzz_input *input
     case 5:
         extent_map_set_claiming(&model->disk.extents, kind & 64);
         model_take_claims(model);
-        model->spare_held = !(kind & 64);
+        model->claiming_off = !(kind & 64);
         break;
     default:
         model_push(model, first, count, (kind >> 3) % (FILES + 1), kind & 64);

@@ -1,4 +1,4 @@
-/* Spare space: what writes to zeroes claim of it, and what the owner hears. */
+/* The stock: what writes to zeroes claim from it, and what the owner is told. */
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
@@ -42,7 +42,7 @@ static void a_write_to_zeroes_gets_whole_units(void)
     extent_map_init(&map, no_wake);
     zeroes_push(&map, 0, 64 * UNIT, 0);
     CHECK(find(&map, EXTENT_FOR_WRITE, 512, 512, found) == 0); /* nothing to claim */
-    CHECK(extent_map_add_spare(&map, FD, UNIT, 100 * UNIT, 8 * UNIT) == 0);
+    CHECK(extent_map_add_stock(&map, FD, UNIT, 100 * UNIT, 8 * UNIT) == 0);
     CHECK(!extent_map_has_claims(&map));
 
     CHECK(find(&map, EXTENT_FOR_WRITE, 3 * UNIT + 512, UNIT, found) == 1);
@@ -68,7 +68,7 @@ static void only_whole_units_of_zeroes_that_may_be_written_are_claimed(void)
     struct extent_map map;
     struct extent found[FOUND_MAX];
     extent_map_init(&map, no_wake);
-    CHECK(extent_map_add_spare(&map, FD, UNIT, 0, 8 * UNIT) == 0);
+    CHECK(extent_map_add_stock(&map, FD, UNIT, 0, 8 * UNIT) == 0);
     zeroes_push(&map, 512, 2 * UNIT, 0); /* one whole unit, and parts of two */
     zeroes_push(&map, 8 * UNIT, UNIT, EXTENT_READ_ONLY);
     CHECK(find(&map, EXTENT_FOR_WRITE, 512, 512, found) == 0);
@@ -91,7 +91,7 @@ static void nothing_is_claimed_while_it_is_not_allowed(void)
     struct extent found[FOUND_MAX];
     extent_map_init(&map, no_wake);
     zeroes_push(&map, 0, 8 * UNIT, 0);
-    CHECK(extent_map_add_spare(&map, FD, UNIT, 0, 8 * UNIT) == 0);
+    CHECK(extent_map_add_stock(&map, FD, UNIT, 0, 8 * UNIT) == 0);
     extent_map_set_claiming(&map, false);
     CHECK(find(&map, EXTENT_FOR_WRITE, 0, 512, found) == 0);
     extent_map_set_claiming(&map, true);
@@ -106,17 +106,17 @@ static void runs_are_used_one_after_the_other_and_the_owner_is_told_once(void)
     struct claim claims[4];
     extent_map_init(&map, no_wake);
     zeroes_push(&map, 0, 64 * UNIT, 0);
-    CHECK(extent_map_add_spare(&map, FD, UNIT, 10 * UNIT, 2 * UNIT) == 0);
-    CHECK(extent_map_add_spare(&map, FD, UNIT, 50 * UNIT, 2 * UNIT) == 0);
-    CHECK(!extent_map_take_want(&map));
+    CHECK(extent_map_add_stock(&map, FD, UNIT, 10 * UNIT, 2 * UNIT) == 0);
+    CHECK(extent_map_add_stock(&map, FD, UNIT, 50 * UNIT, 2 * UNIT) == 0);
+    CHECK(!extent_map_take_stock_low(&map));
     /* Three units: two of the first run, one of the second. */
     CHECK(find(&map, EXTENT_FOR_WRITE, 0, 3 * UNIT, found) == 2);
     CHECK(found[0].fd_offset == 10 * UNIT && found[1].fd_offset == 50 * UNIT);
-    CHECK(extent_map_take_want(&map) && !extent_map_take_want(&map));
+    CHECK(extent_map_take_stock_low(&map) && !extent_map_take_stock_low(&map));
     /* One is left of two. */
     CHECK(find(&map, EXTENT_FOR_WRITE, 8 * UNIT, 2 * UNIT, found) == 1);
     CHECK(found[0].length == UNIT);
-    CHECK(!extent_map_take_want(&map));
+    CHECK(!extent_map_take_stock_low(&map));
     CHECK(find(&map, EXTENT_FOR_WRITE, 9 * UNIT, UNIT, found) == 0);
     CHECK(extent_map_take_claims(&map, claims, 2) == 2);
     CHECK(claim_is(&claims[0], 0, 2 * UNIT, 10 * UNIT));
@@ -126,20 +126,20 @@ static void runs_are_used_one_after_the_other_and_the_owner_is_told_once(void)
     extent_map_destroy(&map);
 }
 
-static void bad_spare_space_is_refused(void)
+static void bad_stock_is_refused(void)
 {
     struct extent_map map;
     extent_map_init(&map, no_wake);
-    CHECK(extent_map_add_spare(&map, -1, UNIT, 0, UNIT) == -EINVAL);
-    CHECK(extent_map_add_spare(&map, FD, 256, 0, UNIT) == -EINVAL);
-    CHECK(extent_map_add_spare(&map, FD, 3 * 512, 0, 3 * 512) == -EINVAL);
-    CHECK(extent_map_add_spare(&map, FD, UNIT, 512, UNIT) == -EINVAL);
-    CHECK(extent_map_add_spare(&map, FD, UNIT, 0, 512) == -EINVAL);
-    CHECK(extent_map_add_spare(&map, FD, UNIT, 0, 0) == -EINVAL);
-    CHECK(extent_map_add_spare(&map, FD, UNIT, UINT64_MAX - UNIT + 1, UNIT) == -EINVAL);
-    CHECK(extent_map_add_spare(&map, FD, UNIT, 0, UNIT) == 0);
-    CHECK(extent_map_add_spare(&map, FD + 1, UNIT, UNIT, UNIT) == -EINVAL);
-    CHECK(extent_map_add_spare(&map, FD, 2 * UNIT, 2 * UNIT, 2 * UNIT) == -EINVAL);
+    CHECK(extent_map_add_stock(&map, -1, UNIT, 0, UNIT) == -EINVAL);
+    CHECK(extent_map_add_stock(&map, FD, 256, 0, UNIT) == -EINVAL);
+    CHECK(extent_map_add_stock(&map, FD, 3 * 512, 0, 3 * 512) == -EINVAL);
+    CHECK(extent_map_add_stock(&map, FD, UNIT, 512, UNIT) == -EINVAL);
+    CHECK(extent_map_add_stock(&map, FD, UNIT, 0, 512) == -EINVAL);
+    CHECK(extent_map_add_stock(&map, FD, UNIT, 0, 0) == -EINVAL);
+    CHECK(extent_map_add_stock(&map, FD, UNIT, UINT64_MAX - UNIT + 1, UNIT) == -EINVAL);
+    CHECK(extent_map_add_stock(&map, FD, UNIT, 0, UNIT) == 0);
+    CHECK(extent_map_add_stock(&map, FD + 1, UNIT, UNIT, UNIT) == -EINVAL);
+    CHECK(extent_map_add_stock(&map, FD, 2 * UNIT, 2 * UNIT, 2 * UNIT) == -EINVAL);
     extent_map_destroy(&map);
 }
 
@@ -170,7 +170,7 @@ static void many_threads_claim_each_unit_once(void)
     pthread_t threads[THREADS];
     extent_map_init(&map, no_wake);
     zeroes_push(&map, 0, (uint64_t)UNITS * UNIT, 0);
-    CHECK(extent_map_add_spare(&map, FD, UNIT, 0, (uint64_t)UNITS * UNIT) == 0);
+    CHECK(extent_map_add_stock(&map, FD, UNIT, 0, (uint64_t)UNITS * UNIT) == 0);
     for (unsigned i = 0; i < THREADS; i++) {
         writers[i].map = &map;
         CHECK(pthread_create(&threads[i], NULL, write_everywhere, &writers[i]) == 0);
@@ -193,7 +193,7 @@ int main(void)
     only_whole_units_of_zeroes_that_may_be_written_are_claimed();
     nothing_is_claimed_while_it_is_not_allowed();
     runs_are_used_one_after_the_other_and_the_owner_is_told_once();
-    bad_spare_space_is_refused();
+    bad_stock_is_refused();
     many_threads_claim_each_unit_once();
     return check_finish();
 }

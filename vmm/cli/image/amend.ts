@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { ImageName } from '../../backends/disk/image/image-name.ts';
-import type { Header } from '../../backends/disk/image/qcow2/header/header.ts';
+import type { Header } from '../../backends/disk/image/qcow2/header/header-fields.ts';
 import { upgradedHeader } from '../../backends/disk/image/qcow2/header/upgrade.ts';
 import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
 import { TsvmError } from '../../errors.ts';
@@ -11,7 +11,7 @@ import { EXIT_DONE } from './exit-codes.ts';
 import { changeHeader } from './header-change.ts';
 import { withImages } from './images.ts';
 import { optionList } from './option-values.ts';
-import type { SettleExit } from './run-image.ts';
+import type { SetExitCode } from './verb.ts';
 
 interface AmendOptions extends ChainVerbOptions {
   readonly o: readonly string[];
@@ -31,8 +31,8 @@ Examples:
   tsvm image amend -o compat=1.1 old.qcow2
   tsvm image amend -o lazy_refcounts=on disk.qcow2`;
 
-export function amendCommand(settle: SettleExit): Command {
-  return chainVerb(settle, amend)
+export function amendCommand(setExitCode: SetExitCode): Command {
+  return chainVerb(setExitCode, amend)
     .addOption(optionList('NAME=VALUE, separated by commas'))
     .addHelpText('after', HELP);
 }

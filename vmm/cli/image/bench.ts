@@ -16,7 +16,7 @@ import {
   readsUnlocked,
   unlockedOption,
 } from './option-values.ts';
-import type { SettleExit } from './run-image.ts';
+import type { SetExitCode } from './verb.ts';
 
 interface BenchOptions {
   readonly f?: ImageFormat;
@@ -42,7 +42,7 @@ Examples:
 
 const COUNT_MAX = 2 ** 31 - 1;
 
-export function benchCommand(settle: SettleExit): Command {
+export function benchCommand(setExitCode: SetExitCode): Command {
   return new Command()
     .argument('<file>', 'the image')
     .addOption(formatOption('-f', 'its format'))
@@ -66,7 +66,7 @@ export function benchCommand(settle: SettleExit): Command {
     .addOption(backingPolicyOption())
     .addHelpText('after', HELP)
     .action(async (path: string, options: BenchOptions) => {
-      settle(await bench(path, options));
+      setExitCode(await bench(path, options));
     });
 }
 

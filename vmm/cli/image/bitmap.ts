@@ -8,8 +8,8 @@ import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
 import { imageOptsOption, namedImage } from './named-image.ts';
 import { formatOption, parseSizeValue } from './option-values.ts';
-import type { SettleExit } from './run-image.ts';
 import { depthInChain } from './same-file.ts';
+import type { SetExitCode } from './verb.ts';
 
 interface BitmapOptions {
   readonly f?: ImageFormat;
@@ -34,7 +34,7 @@ Examples:
   tsvm image bitmap --merge monday -b overlay.qcow2 -F qcow2 base.qcow2 monday
   tsvm image bitmap --remove disk.qcow2 monday`;
 
-export function bitmapCommand(settle: SettleExit): Command {
+export function bitmapCommand(setExitCode: SetExitCode): Command {
   const actions: Action[] = [];
   const command = new Command()
     .argument('<file>', 'the image, which no machine may be using')
@@ -53,7 +53,7 @@ export function bitmapCommand(settle: SettleExit): Command {
     .addOption(new Option('-q', 'as for the other verbs').hideHelp())
     .addHelpText('after', HELP)
     .action(async (file: string, bitmap: string, cli: BitmapOptions) => {
-      settle(await changeBitmap(file, bitmap, actions, cli));
+      setExitCode(await changeBitmap(file, bitmap, actions, cli));
     });
   for (const kind of ['add', 'remove', 'clear', 'enable', 'disable'] as const) {
     command.on(`option:${kind}`, () => actions.push({ kind }));

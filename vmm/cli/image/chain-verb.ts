@@ -13,7 +13,7 @@ import {
   progressOption,
   quietOption,
 } from './option-values.ts';
-import type { SettleExit } from './run-image.ts';
+import type { SetExitCode } from './verb.ts';
 
 export interface ChainVerbOptions {
   readonly f?: ImageFormat;
@@ -25,7 +25,7 @@ export interface ChainVerbOptions {
 
 /** A command of such a verb, to which its own options are to be added. */
 export function chainVerb<Options extends ChainVerbOptions>(
-  settle: SettleExit,
+  setExitCode: SetExitCode,
   run: (image: ImageName, options: Options, signal: AbortSignal) => Promise<number>,
 ): Command {
   return new Command()
@@ -38,7 +38,7 @@ export function chainVerb<Options extends ChainVerbOptions>(
     .addOption(backingPolicyOption())
     .action(async (name: string, options: Options) => {
       const image = namedImage(name, options);
-      settle(await interruptible((signal) => run(image, options, signal)));
+      setExitCode(await interruptible((signal) => run(image, options, signal)));
     });
 }
 

@@ -23,7 +23,7 @@ import {
   unlockedOption,
 } from './option-values.ts';
 import { printJson } from './print.ts';
-import type { SettleExit } from './run-image.ts';
+import type { SetExitCode } from './verb.ts';
 
 interface CheckOptions {
   readonly f?: ImageFormat;
@@ -45,7 +45,7 @@ Examples:
   tsvm image check --repair disk.qcow2
   tsvm image check -r leaks --output json disk.qcow2`;
 
-export function checkCommand(settle: SettleExit): Command {
+export function checkCommand(setExitCode: SetExitCode): Command {
   return new Command()
     .argument('<file>', 'the image; after --repair, what is to be repaired may come first')
     .addOption(formatOption('-f', 'its format'))
@@ -62,7 +62,7 @@ export function checkCommand(settle: SettleExit): Command {
     .addOption(unlockedOption())
     .addHelpText('after', HELP)
     .action((path: string, options: CheckOptions) => {
-      settle(check(path, options));
+      setExitCode(check(path, options));
     });
 }
 

@@ -10,8 +10,8 @@ import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
 import { namedImage } from './named-image.ts';
 import { parseSizeValue } from './option-values.ts';
-import type { SettleExit } from './run-image.ts';
 import { depthInChain } from './same-file.ts';
+import type { SetExitCode } from './verb.ts';
 
 interface CommitOptions extends ChainVerbOptions {
   readonly b?: string;
@@ -31,8 +31,8 @@ Examples:
   tsvm image commit -d overlay.qcow2
   tsvm image commit -b base.qcow2 top.qcow2`;
 
-export function commitCommand(settle: SettleExit): Command {
-  return chainVerb(settle, commit)
+export function commitCommand(setExitCode: SetExitCode): Command {
+  return chainVerb(setExitCode, commit)
     .option('-b <base>', 'which image of the chain is written (default: the first backing image)')
     .option('-r <bytes>', 'writes so many bytes a second at most', parseSizeValue)
     .option('-d', 'leaves the image as it is: it will be deleted')

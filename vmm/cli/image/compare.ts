@@ -21,7 +21,7 @@ import {
   quietOption,
   unlockedOption,
 } from './option-values.ts';
-import type { SettleExit } from './run-image.ts';
+import type { SetExitCode } from './verb.ts';
 
 interface CompareOptions {
   readonly f?: ImageFormat;
@@ -44,7 +44,7 @@ Examples:
   tsvm image compare disk.img disk.qcow2
   tsvm image compare -s -f qcow2 -F qcow2 one two`;
 
-export function compareCommand(settle: SettleExit): Command {
+export function compareCommand(setExitCode: SetExitCode): Command {
   return new Command()
     .argument('<first>', 'an image')
     .argument('<second>', 'another')
@@ -59,7 +59,7 @@ export function compareCommand(settle: SettleExit): Command {
     .addOption(backingPolicyOption())
     .addHelpText('after', HELP)
     .action(async (first: string, second: string, options: CompareOptions) => {
-      settle(await interruptible((signal) => compare([first, second], options, signal)));
+      setExitCode(await interruptible((signal) => compare([first, second], options, signal)));
     });
 }
 

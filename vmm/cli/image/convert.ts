@@ -41,8 +41,8 @@ import {
   quietOption,
   unlockedOption,
 } from './option-values.ts';
-import type { SettleExit } from './run-image.ts';
 import { refuseFileInUse, refuseSharedFiles } from './same-file.ts';
+import type { SetExitCode } from './verb.ts';
 
 interface ConvertOptions {
   readonly f?: ImageFormat;
@@ -81,7 +81,7 @@ Examples:
   tsvm image convert -l "before the upgrade" disk.qcow2 old.img
   tsvm image convert -n -O raw disk.qcow2 /dev/vg/disk`;
 
-export function convertCommand(settle: SettleExit): Command {
+export function convertCommand(setExitCode: SetExitCode): Command {
   return new Command()
     .argument('[files...]', 'images, one behind the other in the new one, and then the new one')
     .addOption(formatOption('-f', 'the format of what is read'))
@@ -133,7 +133,7 @@ export function convertCommand(settle: SettleExit): Command {
         );
       }
       const conversion = new Conversion(files.slice(0, -1), target, options);
-      settle(await interruptible((signal) => conversion.run(signal)));
+      setExitCode(await interruptible((signal) => conversion.run(signal)));
     });
 }
 

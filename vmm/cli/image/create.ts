@@ -24,7 +24,7 @@ import {
   quietOption,
 } from './option-values.ts';
 import { print } from './print.ts';
-import type { SettleExit } from './run-image.ts';
+import type { SetExitCode } from './verb.ts';
 
 interface CreateOptions {
   readonly f?: ImageFormat;
@@ -43,7 +43,7 @@ Examples:
   tsvm image create -o cluster_size=1M,preallocation=metadata disk.qcow2 20G
   tsvm image create -f qcow2 -o help                       lists the options of -o`;
 
-export function createCommand(settle: SettleExit): Command {
+export function createCommand(setExitCode: SetExitCode): Command {
   return new Command()
     .argument('[file]', 'the image; one that is there is replaced')
     .argument('[size]', 'what a guest sees (default: as large as the backing file)', parseSizeValue)
@@ -61,7 +61,7 @@ export function createCommand(settle: SettleExit): Command {
         return;
       }
       if (path === undefined) throw new TsvmError('invalid-config', 'the file is missing');
-      settle(await interruptible((signal) => create(path, size, options, signal)));
+      setExitCode(await interruptible((signal) => create(path, size, options, signal)));
     });
 }
 

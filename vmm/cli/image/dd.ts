@@ -20,7 +20,7 @@ import {
   formatOption,
   unlockedOption,
 } from './option-values.ts';
-import type { SettleExit } from './run-image.ts';
+import type { SetExitCode } from './verb.ts';
 
 interface DdOptions {
   readonly f?: ImageFormat;
@@ -55,7 +55,7 @@ Examples:
   tsvm image dd if=disk.qcow2 of=disk.img
   tsvm image dd -O qcow2 bs=1M skip=1 count=101 if=disk.img of=part.qcow2`;
 
-export function ddCommand(settle: SettleExit): Command {
+export function ddCommand(setExitCode: SetExitCode): Command {
   return new Command()
     .argument('<operands...>', 'if=FILE of=FILE [bs=BYTES] [count=N] [skip=N]')
     .addOption(formatOption('-f', 'the format of what is read'))
@@ -66,7 +66,7 @@ export function ddCommand(settle: SettleExit): Command {
     .addHelpText('after', HELP)
     .action(async (words: readonly string[], cli: DdOptions) => {
       const operands = parseOperands(words);
-      settle(await interruptible((signal) => dd(operands, cli, signal)));
+      setExitCode(await interruptible((signal) => dd(operands, cli, signal)));
     });
 }
 

@@ -1,6 +1,7 @@
 import { openHostFile } from '../../backends/disk/file/host-file.ts';
-import { type Header, parseHeader } from '../../backends/disk/image/qcow2/header/header.ts';
+import { parseHeader } from '../../backends/disk/image/qcow2/header/header.ts';
 import { rewriteHeader } from '../../backends/disk/image/qcow2/header/header-encode.ts';
+import type { Header } from '../../backends/disk/image/qcow2/header/header-fields.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../host/host-files.ts';
 

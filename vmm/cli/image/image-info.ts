@@ -19,7 +19,8 @@ import {
   type Bitmap,
   readBitmapDirectory,
 } from '../../backends/disk/image/qcow2/bitmap/bitmap-tables.ts';
-import { type Header, parseHeader } from '../../backends/disk/image/qcow2/header/header.ts';
+import { parseHeader } from '../../backends/disk/image/qcow2/header/header.ts';
+import type { Header } from '../../backends/disk/image/qcow2/header/header-fields.ts';
 import {
   readSnapshotTable,
   type SnapshotInfo,

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import type { ImageFormat } from '../../backends/disk/image/format.ts';
 import type { Bitmap } from '../../backends/disk/image/qcow2/bitmap/bitmap-tables.ts';
-import type { Header } from '../../backends/disk/image/qcow2/header/header.ts';
+import type { Header } from '../../backends/disk/image/qcow2/header/header-fields.ts';
 import type { SnapshotInfo } from '../../backends/disk/image/qcow2/snapshot/snapshot-table.ts';
 import { printable } from '../../util/printable.ts';
 import { EXIT_DONE } from './exit-codes.ts';
@@ -16,8 +16,8 @@ import {
   unlockedOption,
 } from './option-values.ts';
 import { print, printJson } from './print.ts';
-import type { SettleExit } from './run-image.ts';
 import { snapshotLines } from './snapshot-lines.ts';
+import type { SetExitCode } from './verb.ts';
 
 interface InfoOptions {
   readonly f?: ImageFormat;
@@ -36,7 +36,7 @@ Examples:
   tsvm image info disk.qcow2
   tsvm image info --output json --backing-chain overlay.qcow2`;
 
-export function infoCommand(settle: SettleExit): Command {
+export function infoCommand(setExitCode: SetExitCode): Command {
   return new Command()
     .argument('<file>', 'the image')
     .addOption(formatOption('-f', 'its format'))
@@ -47,7 +47,7 @@ export function infoCommand(settle: SettleExit): Command {
     .addOption(backingPolicyOption())
     .addHelpText('after', HELP)
     .action((path: string, options: InfoOptions) => {
-      settle(info(path, options));
+      setExitCode(info(path, options));
     });
 }
 

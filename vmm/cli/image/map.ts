@@ -14,7 +14,7 @@ import {
   unlockedOption,
 } from './option-values.ts';
 import { printLines } from './print.ts';
-import type { SettleExit } from './run-image.ts';
+import type { SetExitCode } from './verb.ts';
 
 interface MapOptions {
   readonly f?: ImageFormat;
@@ -31,7 +31,7 @@ Examples:
   tsvm image map disk.qcow2
   tsvm image map --output json -f raw disk.img`;
 
-export function mapCommand(settle: SettleExit): Command {
+export function mapCommand(setExitCode: SetExitCode): Command {
   return new Command()
     .argument('<file>', 'the image')
     .addOption(formatOption('-f', 'its format'))
@@ -47,7 +47,7 @@ export function mapCommand(settle: SettleExit): Command {
     .addOption(backingPolicyOption())
     .addHelpText('after', HELP)
     .action(async (path: string, options: MapOptions) => {
-      settle(await map(path, options));
+      setExitCode(await map(path, options));
     });
 }
 

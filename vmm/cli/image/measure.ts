@@ -27,7 +27,7 @@ import {
   unlockedOption,
 } from './option-values.ts';
 import { printJson } from './print.ts';
-import type { SettleExit } from './run-image.ts';
+import type { SetExitCode } from './verb.ts';
 
 interface MeasureOptions {
   readonly f?: ImageFormat;
@@ -54,7 +54,7 @@ Examples:
   tsvm image measure -O qcow2 --size 20G            a new disk, empty and full
   tsvm image measure --output json -O qcow2 -o cluster_size=2M disk.vmdk`;
 
-export function measureCommand(settle: SettleExit): Command {
+export function measureCommand(setExitCode: SetExitCode): Command {
   return new Command()
     .argument('[file]', 'the image that is to be converted')
     .addOption(formatOption('-f', 'its format'))
@@ -69,7 +69,7 @@ export function measureCommand(settle: SettleExit): Command {
     .addOption(backingPolicyOption())
     .addHelpText('after', HELP)
     .action(async (name: string | undefined, cli: MeasureOptions) => {
-      settle(await interruptible((signal) => measure(name, cli, signal)));
+      setExitCode(await interruptible((signal) => measure(name, cli, signal)));
     });
 }
 

@@ -4,6 +4,7 @@ import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { assertDeviceHolds } from '../../backends/disk/file/device-size.ts';
 import { fileIdentity } from '../../backends/disk/file/file-identity.ts';
 import type { ImageFile } from '../../backends/disk/file/image-file.ts';
+import { SECTOR_BYTES } from '../../backends/disk/file/sector.ts';
 import type { DiskFormat, ImageFormat } from '../../backends/disk/image/format.ts';
 import type { DiskImage } from '../../backends/disk/image/image.ts';
 import { parseImageName } from '../../backends/disk/image/image-name.ts';
@@ -11,7 +12,6 @@ import { createPreallocated } from '../../backends/disk/image/qcow2/create/preal
 import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
 import { RawImage } from '../../backends/disk/image/raw-image.ts';
 import { preallocateRaw } from '../../backends/disk/image/tools/preallocate-raw.ts';
-import { SECTOR_BYTES } from '../../backends/disk/machine/extent.ts';
 import { TsvmError } from '../../errors.ts';
 import type { HostFiles } from '../../host/host-files.ts';
 import type { CreationOptions } from './creation-options.ts';

@@ -12,8 +12,8 @@ import { EXIT_DONE } from './exit-codes.ts';
 import { changeHeader } from './header-change.ts';
 import { withImages } from './images.ts';
 import { cacheOption, formatOption } from './option-values.ts';
-import type { SettleExit } from './run-image.ts';
 import { depthInChain, isSameFile, refuseSharedFiles } from './same-file.ts';
+import type { SetExitCode } from './verb.ts';
 
 interface RebaseOptions extends ChainVerbOptions {
   readonly b: string;
@@ -27,8 +27,8 @@ Examples:
   tsvm image rebase -b "" overlay.qcow2                     it stands by itself
   tsvm image rebase -u -b moved/base.img -F raw overlay.qcow2`;
 
-export function rebaseCommand(settle: SettleExit): Command {
-  return chainVerb(settle, rebase)
+export function rebaseCommand(setExitCode: SetExitCode): Command {
+  return chainVerb(setExitCode, rebase)
     .requiredOption('-b <file>', 'its backing file from now on; "": none')
     .addOption(formatOption('-F', 'the backing file’s format'))
     .addOption(

@@ -20,7 +20,7 @@ import {
   formatOption,
   quietOption,
 } from './option-values.ts';
-import type { SettleExit } from './run-image.ts';
+import type { SetExitCode } from './verb.ts';
 
 /** A size, or a difference to the present one. */
 export interface NewSize {
@@ -43,7 +43,7 @@ Examples:
   tsvm image resize disk.img +512M
   tsvm image resize --shrink disk.qcow2 -1G`;
 
-export function resizeCommand(settle: SettleExit): Command {
+export function resizeCommand(setExitCode: SetExitCode): Command {
   return new Command()
     .argument('<file>', 'the image, which no machine may be using')
     .argument(
@@ -66,7 +66,7 @@ export function resizeCommand(settle: SettleExit): Command {
       // Else there is nothing to clean up: a signal may end the process at any time.
       const { preallocation } = options;
       const never = new AbortController().signal;
-      settle(
+      setExitCode(
         preallocation === 'off'
           ? await resize(path, size, options, never)
           : await interruptible((signal) => resize(path, size, options, signal)),

@@ -1,23 +1,9 @@
-import { type Command, CommanderError } from 'commander';
+import { CommanderError } from 'commander';
 import { TsvmError } from '../../errors.ts';
 import { printMessage } from '../standard-streams.ts';
 import { versionText } from '../version.ts';
 import { EXIT_COMPARE_NOT_OPENED, EXIT_DONE, EXIT_FAILED } from './exit-codes.ts';
-
-/** Told the exit code of a verb that was done. */
-export type SettleExit = (code: number) => void;
-
-interface LoadedVerb {
-  createCommand(settle: SettleExit): Command;
-  /** Makes the arguments plain for the command, where qemu-img has rules of its own. */
-  arrange?(args: readonly string[]): string[];
-}
-
-interface Verb {
-  readonly summary: string;
-  /** Only the verb that is run is loaded. */
-  load(): Promise<LoadedVerb>;
-}
+import type { Verb } from './verb.ts';
 
 const VERBS: Readonly<Record<string, Verb>> = {
   amend: {

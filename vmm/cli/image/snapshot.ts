@@ -12,8 +12,8 @@ import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
 import { imageOptsOption, namedImage } from './named-image.ts';
 import { formatOption, quietOption, readsUnlocked, unlockedOption } from './option-values.ts';
-import type { SettleExit } from './run-image.ts';
 import { snapshotLines } from './snapshot-lines.ts';
+import type { SetExitCode } from './verb.ts';
 
 interface SnapshotOptions {
   readonly f?: ImageFormat;
@@ -33,7 +33,7 @@ Examples:
   tsvm image snapshot -c "before the upgrade" disk.qcow2
   tsvm image snapshot -a 1 disk.qcow2`;
 
-export function snapshotCommand(settle: SettleExit): Command {
+export function snapshotCommand(setExitCode: SetExitCode): Command {
   return new Command()
     .argument('<file>', 'the image, which no machine may be using')
     .addOption(formatOption('-f', 'its format'))
@@ -48,7 +48,7 @@ export function snapshotCommand(settle: SettleExit): Command {
     .addOption(unlockedOption())
     .addHelpText('after', HELP)
     .action(async (path: string, options: SnapshotOptions) => {
-      settle(await snapshot(path, options));
+      setExitCode(await snapshot(path, options));
     });
 }
 

@@ -1,12 +1,17 @@
 import { resolve } from 'node:path';
 import { diskFormat } from '../../backends/disk/image/format.ts';
-import { type DiskBackend, resolveScriptRequests } from '../../backends/disk/machine/disk.ts';
+import {
+  closeDisk,
+  type DiskBackend,
+  failureText,
+  resolveScriptRequests,
+} from '../../backends/disk/machine/disk.ts';
 import { JoinedFilesDisk } from '../../backends/disk/machine/joined-files.ts';
 import { openDisk } from '../../backends/disk/machine/open-disk.ts';
 import { BlockDevice, blockQueueCount } from '../../devices/virtio/block/block-device.ts';
 import { hostFiles } from '../../host/host-files.ts';
 import { hasIoUring } from '../../host/io-uring.ts';
-import { KvmDisk } from '../../kvm/disk.ts';
+import { attachNativeDisk } from '../../kvm/disk.ts';
 import { blockWorker } from '../../kvm/queue-workers.ts';
 import { RateLimit } from '../../observability/rate-limit.ts';
 import type { Assembly } from '../assembly.ts';
@@ -41,12 +46,12 @@ async function attachDisk(
     failures.log(logger.warn, `${path}: ${problem}; the guest is told of an I/O error`);
   const serve = () => {
     const failure = disk.takeFailure();
-    if (failure !== undefined) tell(failure);
+    if (failure !== undefined) tell(failureText(failure));
     const onError = (error: unknown) => tell(error instanceof Error ? error.message : `${error}`);
     resolveScriptRequests(disk, backend, onError, (error) => machine.fail(error));
   };
-  const disk = new KvmDisk(backend, () => machine.contain(serve));
-  machine.own(() => disk.close());
+  const disk = attachNativeDisk(backend, () => machine.contain(serve));
+  machine.own(() => closeDisk(disk, backend));
   const queueCount = blockQueueCount(assembly.config.cpus);
   attachVirtio(assembly, placement, queueCount, (host) => {
     return new BlockDevice({
@@ -64,7 +69,7 @@ async function openBackend(
   config: ResolvedDisk,
   warn: (message: string) => void,
 ): Promise<DiskBackend> {
-  if ('files' in config) return new JoinedFilesDisk(config.files);
+  if ('files' in config) return new JoinedFilesDisk(config.files, hostFiles());
   const { path, format, ...options } = config;
   return await openDisk(resolve(path), {
     ...options,

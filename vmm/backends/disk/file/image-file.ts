@@ -1,47 +1,56 @@
+/** A range of a file, in bytes. */
+export interface FileRange {
+  readonly file: ImageFile;
+  readonly offset: number;
+  readonly length: number;
+}
+
 /**
- * A file that holds an image or a part of one, as the image formats use it. Tests put their own
- * implementations here: one in memory, one that records every write and sync.
+ * A file that holds an image or a part of one. Tests have their own implementations: one in memory,
+ * one that records every write and sync. All offsets and lengths are bytes.
  *
- * Names are those of `node:fs`: what ends in `Sync` is done when it returns, the rest resolves.
- * Metadata is read and written synchronously, since no other request may see it half done; bulk data
- * and `datasync`, which take their time, have asynchronous forms.
+ * As in `node:fs`, methods named `…Sync` are done when they return; the others resolve. Metadata is
+ * read and written synchronously, so that no other request sees it half done; bulk data and
+ * `datasync` also have asynchronous forms.
+ *
+ * @throws TsvmError `disk-io` from each method when the host fails
  */
 export interface ImageFile {
-  /** For messages, and for finding a backing file relative to it. */
+  /** For messages, and as the base of relative names of backing files. */
   readonly path: string;
-  /** The open file, as an extent names it. */
+  /** The descriptor that extents refer to. */
   readonly fd: number;
   readonly readOnly: boolean;
-  /** A block device neither grows nor shrinks, and what was never written is not zero. */
+  /** A block device has a fixed size, and unwritten parts need not read as zeroes. */
   readonly isBlockDevice: boolean;
-  /** Bytes, now. */
+  /** The current size. */
   sizeBytes(): number;
-  /** Fills `target`; what lies behind the end of the file reads as zeroes. */
+  /** Fills `target`; past the end of the file everything reads as zeroes. */
   readSync(offset: number, target: Uint8Array): void;
   read(offset: number, target: Uint8Array): Promise<void>;
-  /** Writes all, and lets the file grow as it must. */
+  /** Writes all of `data`; the file grows as needed. */
   writeSync(offset: number, data: Uint8Array): void;
   write(offset: number, data: Uint8Array): Promise<void>;
   /**
-   * Makes the range read as zeroes, growing the file when the range ends behind it.
-   * `deallocate`: gives the space back where the file system can; else the space stays reserved.
+   * Makes the range read as zeroes; the file grows when the range ends past it.
+   * @param deallocate punches a hole where the file system can; otherwise the space stays allocated
    */
   writeZeroesSync(offset: number, length: number, deallocate: boolean): void;
-  /** Gives space inside the file back where the host can; what the range reads as is anything then. */
+  /** Deallocates space inside the file where the host can; the range's content is then undefined. */
   discardSync(offset: number, length: number): void;
-  /** Reserves space for the range, which reads as before (a file's new part: zeroes). */
+  /** Allocates space for the range, whose content stays; new parts of the file read as zeroes. */
   allocateSync(offset: number, length: number): void;
   /**
-   * The range, in which nothing was written yet, soon will be: a chance to make that faster. The
-   * file may grow to its end. What fails is no error here.
+   * A hint that a range without data will be written soon. The file may grow to the end of the
+   * range. Never fails.
    */
   expectWritesSync(offset: number, length: number): void;
-  /** The first byte at or behind `offset` that may be other than zero; the file's size if none. */
+  /** The first byte from `offset` on that may be other than zero; the file's size if none. */
   nextDataSync(offset: number): number;
-  /** The first byte at or behind `offset` that is known to be in a hole; the size if none. */
+  /** The first byte from `offset` on that is known to be in a hole; the file's size if none. */
   nextHoleSync(offset: number): number;
   truncateSync(sizeBytes: number): void;
-  /** fdatasync(2): all that was written is on the disk, the file's size included. */
+  /** fdatasync(2): everything written is on stable storage, and the file's size. */
   datasyncSync(): void;
   datasync(): Promise<void>;
   close(): void;

@@ -8,7 +8,8 @@ import { backingFormat, namedFilePath } from './backing-file.ts';
 import type { ForeignFormat, ImageFormat } from './format.ts';
 import type { DiskImage } from './image.ts';
 import { repairImage } from './qcow2/check/repair.ts';
-import { type Header, parseHeader } from './qcow2/header/header.ts';
+import { parseHeader } from './qcow2/header/header.ts';
+import type { Header } from './qcow2/header/header-fields.ts';
 import { Qcow2Image } from './qcow2/qcow2-image.ts';
 import { RawImage } from './raw-image.ts';
 

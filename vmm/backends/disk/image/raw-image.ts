@@ -1,15 +1,14 @@
 import { TsvmError } from '../../../errors.ts';
 import type { ImageFile } from '../file/image-file.ts';
-import { SECTOR_BYTES } from '../machine/extent.ts';
+import { ceilToSector, floorToSector } from '../file/sector.ts';
 import type { DiskImage, ImageRun } from './image.ts';
 
-/** What is good for I/O: a file system has smaller blocks, but long transfers cost less. */
+/** A good I/O size: the blocks of file systems are smaller, but long transfers cost less. */
 const CLUSTER_BYTES = 64 * 1024;
 
 /**
- * A raw image: the file's bytes are the disk's. When the file's length is no multiple of 512, the
- * last sector reads as if it were padded with zeroes, as it does with QEMU; the first write to it
- * lets the file grow.
+ * A raw image: the file's bytes are the disk's. When the file's length is not a multiple of 512, the
+ * last sector reads as if padded with zeroes, as in QEMU; the first write to it extends the file.
  */
 export class RawImage implements DiskImage {
   readonly format = 'raw';
@@ -19,7 +18,7 @@ export class RawImage implements DiskImage {
   readonly clusterBytes = CLUSTER_BYTES;
   #sizeBytes: number;
 
-  /** @param file is the image's from now on */
+  /** @param file closed with the image */
   constructor(file: ImageFile) {
     this.file = file;
     this.readOnly = file.readOnly;
@@ -30,10 +29,10 @@ export class RawImage implements DiskImage {
     return this.#sizeBytes;
   }
 
-  /** Holes of the file are `zero`, and lie where their bytes would. */
+  /** Holes of the file are `zero` runs that have a place in it. */
   mapSync(offset: number, length: number): ImageRun {
     const end = Math.min(offset + length, this.#sizeBytes);
-    // A sector that is data in part is data; the file's end may be in one.
+    // A sector that is partly data is data; the file may end inside one.
     const nextData = this.file.nextDataSync(offset);
     const dataAt = nextData >= this.file.sizeBytes() ? end : floorToSector(nextData);
     const isData = dataAt <= offset;
@@ -94,12 +93,4 @@ export class RawImage implements DiskImage {
   close(): void {
     this.file.close();
   }
-}
-
-function floorToSector(bytes: number): number {
-  return Math.floor(bytes / SECTOR_BYTES) * SECTOR_BYTES;
-}
-
-function ceilToSector(bytes: number): number {
-  return Math.ceil(bytes / SECTOR_BYTES) * SECTOR_BYTES;
 }

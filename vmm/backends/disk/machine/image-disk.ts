@@ -1,56 +1,46 @@
-import { ChainReader } from '../image/chain-reader.ts';
+import { SECTOR_BYTES } from '../file/sector.ts';
 import { visitChain } from '../image/chain-run.ts';
-import type { DiskImage } from '../image/image.ts';
+import { BoundedReader } from './bounded-reader.ts';
+import { ClusterStock } from './cluster-stock.ts';
 import type { Disk, DiskBackend, ScriptedOperations, ScriptRequest } from './disk.ts';
-import { SECTOR_BYTES } from './extent.ts';
 import { type DiskRange, ExtentPusher } from './extent-pusher.ts';
+import type { MachineImage } from './machine-image.ts';
 import { type PendingRequest, RequestQueue } from './request-queue.ts';
-import { type SpareImage, SpareSpace } from './spare-space.ts';
 import { WriteAhead } from './write-ahead.ts';
 
-/** What the disk of a machine needs of an image beside {@link DiskImage}. */
-export interface MachineImage extends DiskImage, SpareImage {
-  /** Something has to be written before a flush is true: a sync of the files is not enough. */
-  readonly metadataDirty: boolean;
-  /** The next change flushes first, and synchronously, unless `flush` is called before. */
-  readonly flushWanted: boolean;
-  /** Makes every cluster that the range touches writable in place; what can be read stays. */
-  prepareWriteSync(offset: number, length: number): void;
-}
-
 export interface ImageDiskOptions {
-  /** What is written does not outlive the machine: a flush has nothing to do. */
-  readonly throwAway: boolean;
+  /** Writes do not outlive the machine: a flush has nothing to do. */
+  readonly temporary: boolean;
   /** Closes the image with its backing images. */
   readonly close: () => void;
-  /** About how many extents the data plane may have; enough for most disks when not given. */
+  /** Approximate bound of the data plane's extents; by default enough for most disks. */
   readonly extentsMax?: number;
 }
 
-/** What is made writable at once: a hostile driver's request may be as long as the disk. */
+/** Bound of what is made writable at once: a hostile driver's request may be as long as the disk. */
 const PREPARED_BYTES_MAX = 16 * 2 ** 20;
 
 /**
- * A disk whose bytes an image has, whatever its format, with its backing images. The data plane
- * serves what has been mapped to extents; all else comes here:
+ * A machine's disk in an image of any format, with its backing images. The data plane serves what has
+ * been mapped to extents; everything else comes here:
  *
- * - A read maps the whole span around it, a part of the disk that is large enough for the next ones,
- *   and some behind that where this is quick.
- *   What has no extent, compressed clusters mainly, is read here.
- * - A write makes its clusters writable, and the data plane writes. To zeroes it need not come here:
- *   the data plane has spare clusters for it, and says afterwards which it has used. While this side
- *   finds extents or changes the image nothing is claimed, and what was is known.
- * - Before a cluster loses its place its extents are withdrawn, and what is in flight is waited for:
- *   something else may soon be in that place.
- * - A flush is the image's only while its metadata is dirty; else the data plane syncs the files by
- *   itself. It is told so before the write that made the metadata dirty goes on.
+ * - A read maps the whole span around it, a part of the disk large enough for the reads that follow,
+ *   and the next spans where that is quick. What has no extent, mainly compressed clusters, is read
+ *   here.
+ * - A write makes its clusters writable, then the data plane writes. A write to zeroes need not come
+ *   here: the data plane claims clusters from the stock and reports the claims later. While this side
+ *   finds extents or changes the image, claiming is suspended and earlier claims have been applied.
+ * - Before a cluster loses its place its extents are withdrawn and requests in flight are awaited:
+ *   the place may soon hold something else.
+ * - A flush comes here only while metadata is dirty; otherwise the data plane syncs the files. It is
+ *   told so before the write that dirtied the metadata continues.
  */
 export class ImageDisk implements DiskBackend {
   readonly sizeBytes: number;
   readonly readOnly: boolean;
   readonly #image: MachineImage;
   readonly #options: ImageDiskOptions;
-  readonly #reader: ChainReader;
+  readonly #reader: BoundedReader;
   readonly #ahead = new WriteAhead();
   readonly #queue = new RequestQueue({
     read: (group) => this.#serveReads(group),
@@ -62,36 +52,38 @@ export class ImageDisk implements DiskBackend {
   #flushIsScripted: boolean;
   #hasChanged = false;
 
-  /** @param image this disk's from now on */
+  /** @param image closed with the disk */
   constructor(image: MachineImage, options: ImageDiskOptions) {
     this.sizeBytes = image.sizeBytes;
     this.readOnly = image.readOnly;
     this.#image = image;
     this.#options = options;
-    this.#reader = new ChainReader(image);
-    this.#flushIsScripted = options.throwAway || image.metadataDirty;
+    this.#reader = new BoundedReader(image);
+    this.#flushIsScripted = options.temporary || image.metadataDirty;
   }
 
   get scripted(): ScriptedOperations {
     return { flush: this.#flushIsScripted, discard: true, writeZeroes: true };
   }
 
-  /** Nothing is mapped before it is asked for, so that a large image opens as fast as a small one. */
+  /** Nothing is mapped before it is needed, so that a large image opens as fast as a small one. */
   attach(disk: Disk): void {
     const extents = new ExtentPusher(this.#image, disk, this.#options.extentsMax);
-    const spare = new SpareSpace(this.#image, disk, (file, end) => extents.reach(file, end, true));
-    this.#attached = { disk, extents, spare };
+    const stock = new ClusterStock(this.#image, disk, (file, end) =>
+      extents.reach(file, end, true),
+    );
+    this.#attached = { disk, extents, stock };
   }
 
   detach(): void {
-    if (!this.#options.throwAway) this.#spare.takeBack();
+    if (!this.#options.temporary) this.#stock.release();
   }
 
-  /** Lays in more spare clusters before they run out. An image that has to flush first does not. */
-  tend(): void {
-    if (!this.#spare.isUsed || this.#image.flushWanted) return;
-    this.#settle();
-    if (this.#spare.isLow) this.#spare.provide(0);
+  /** Refills the stock before it runs out, unless the image has to flush first. */
+  refill(): void {
+    if (!this.#stock.isActive || this.#image.flushWanted) return;
+    this.#applyClaims();
+    if (this.#stock.isLow) this.#stock.refill(0);
   }
 
   resolve(_disk: Disk, request: ScriptRequest): Promise<void> {
@@ -102,59 +94,58 @@ export class ImageDisk implements DiskBackend {
     this.#options.close();
   }
 
-  get #there(): Attached {
+  get #parts(): Attached {
     if (this.#attached === undefined) throw new Error('no disk is attached');
     return this.#attached;
   }
 
   get #disk(): Disk {
-    return this.#there.disk;
+    return this.#parts.disk;
   }
 
   get #extents(): ExtentPusher {
-    return this.#there.extents;
+    return this.#parts.extents;
   }
 
-  get #spare(): SpareSpace {
-    return this.#there.spare;
+  get #stock(): ClusterStock {
+    return this.#parts.stock;
   }
 
   /**
-   * Serves a group while nothing is claimed, and what was is known.
-   * @param serve answers the requests that the data plane should go on with: afterwards, since they
-   * may claim
+   * Serves a group with claiming suspended and earlier claims applied.
+   * @param serve returns the requests that the data plane retries: afterwards, since they may claim
    */
-  #settled(
+  #withoutClaims(
     group: readonly PendingRequest[],
     serve: (group: readonly PendingRequest[]) => readonly PendingRequest[],
   ): void {
     let ready: readonly PendingRequest[] = [];
-    this.#spare.hold();
+    this.#stock.setClaiming(false);
     try {
-      this.#settle();
+      this.#applyClaims();
       ready = serve(group);
     } catch (error) {
       for (const pending of group) pending.fail(error);
     } finally {
-      this.#spare.allow();
+      this.#stock.setClaiming(true);
     }
     for (const pending of ready) {
       if (attempt(pending, () => this.#disk.retry(pending.request.id))) pending.done();
     }
   }
 
-  /** Tells the image what the data plane has claimed. */
-  #settle(): void {
-    if (!this.#spare.isUsed) return;
-    // Before the claims are taken: until then the data plane takes flushes for scripted by itself.
+  /** Records what the data plane has claimed. */
+  #applyClaims(): void {
+    if (!this.#stock.isActive) return;
+    // Before the claims are taken: until then the data plane treats flushes as scripted by itself.
     this.#setFlushScripted(true);
-    for (const offset of this.#spare.settle()) this.#extents.noteClaim(offset);
+    for (const offset of this.#stock.applyClaims()) this.#extents.noteClaim(offset);
     this.#updateScripted();
   }
 
   #serveReads(group: readonly PendingRequest[]): Promise<void> | undefined {
     const unmapped: PendingRequest[] = [];
-    this.#settled(group, () => {
+    this.#withoutClaims(group, () => {
       const mapped: PendingRequest[] = [];
       for (const pending of group) {
         const { gapOffset, offset, length } = pending.request;
@@ -182,12 +173,12 @@ export class ImageDisk implements DiskBackend {
   }
 
   #serveWrites(group: readonly PendingRequest[]): Promise<void> | undefined {
-    const moving = group.map(({ request }) => this.#clusters(rest(request)));
-    const places = moving.filter((range) => this.#losesPlace(range));
+    const ranges = group.map(({ request }) => this.#clusters(rest(request)));
+    const places = ranges.filter((range) => this.#losesPlace(range));
     if (places.length > 0 || this.#image.flushWanted) {
       return this.#whenFree(places, group, (ready) => this.#write(ready));
     }
-    this.#settled(group, (ready) => this.#write(ready));
+    this.#withoutClaims(group, (ready) => this.#write(ready));
     return undefined;
   }
 
@@ -198,8 +189,8 @@ export class ImageDisk implements DiskBackend {
       attempt(pending, () => {
         const range = rest(pending.request);
         claimable += this.#prepareUnclaimable(range);
-        if (claimable > 0) this.#spare.provide(Math.min(claimable, PREPARED_BYTES_MAX));
-        prepared.push([pending, this.#image.reserves ? range : this.#prepareAhead(range)]);
+        if (claimable > 0) this.#stock.refill(Math.min(claimable, PREPARED_BYTES_MAX));
+        prepared.push([pending, this.#image.canReserve ? range : this.#prepareAhead(range)]);
       });
     }
     this.#noteChange();
@@ -216,9 +207,8 @@ export class ImageDisk implements DiskBackend {
   }
 
   /**
-   * Makes those clusters of a range writable that are no zeroes for the data plane to claim a place
-   * for.
-   * @returns how many bytes of clusters it will claim
+   * Makes the clusters of a range writable, except zeroes that the data plane will claim space for.
+   * @returns how many bytes it will claim, in whole clusters
    */
   #prepareUnclaimable(range: DiskRange): number {
     let claimable = 0;
@@ -238,7 +228,7 @@ export class ImageDisk implements DiskBackend {
     return claimable;
   }
 
-  /** Where the whole clusters that can be claimed end, from the one at `offset` on. */
+  /** End of the claimable whole clusters that begin at `offset`. */
   #claimableEnd(offset: number, end: number): number {
     const { clusterBytes } = this.#image;
     const wholeEnd = Math.min(Math.ceil(end / clusterBytes) * clusterBytes, this.sizeBytes);
@@ -251,19 +241,19 @@ export class ImageDisk implements DiskBackend {
     return claimableEnd - ((claimableEnd - offset) % clusterBytes);
   }
 
-  /** Prepares what may lie behind a range that was prepared; answers what it is now. */
+  /** Prepares clusters after a prepared range, for the writes to come; returns the larger range. */
   #prepareAhead({ offset, end }: DiskRange): DiskRange {
     try {
       const aheadEnd = this.#zeroesEnd(end, this.#ahead.next(offset, end));
       if (aheadEnd > end) this.#image.prepareWriteSync(end, aheadEnd - end);
       return { offset, end: aheadEnd };
     } catch {
-      // There is no room for more than what was asked for.
+      // There is no room for more than was asked for.
       return { offset, end };
     }
   }
 
-  /** Where the zeroes end that begin at `offset`: preparing them copies nothing. */
+  /** End of the zeroes that begin at `offset`; preparing them copies nothing. */
   #zeroesEnd(offset: number, most: number): number {
     let zeroesEnd = offset;
     visitChain(this.#image, offset, Math.min(most, this.sizeBytes), (run) => {
@@ -273,11 +263,11 @@ export class ImageDisk implements DiskBackend {
     return zeroesEnd;
   }
 
-  /** Others need not wait: an image may change while it flushes. */
+  /** Other requests need not wait: an image may change while it flushes. */
   #serveFlushes(group: readonly PendingRequest[]): undefined {
-    this.#settled(group, () => {
-      if (!this.#options.throwAway && !this.#image.metadataDirty) return group;
-      if (this.#options.throwAway) this.#finish(group);
+    this.#withoutClaims(group, () => {
+      if (!this.#options.temporary && !this.#image.metadataDirty) return group;
+      if (this.#options.temporary) this.#finish(group);
       else void this.#flush(group);
       return [];
     });
@@ -314,7 +304,7 @@ export class ImageDisk implements DiskBackend {
     return [];
   }
 
-  /** Serves a group once nothing in flight uses those places, and nothing will. */
+  /** Serves a group once nothing in flight uses these ranges' extents any more. */
   async #whenFree(
     places: readonly DiskRange[],
     group: readonly PendingRequest[],
@@ -329,10 +319,10 @@ export class ImageDisk implements DiskBackend {
       for (const pending of group) pending.fail(error);
       return;
     }
-    this.#settled(group, serve);
+    this.#withoutClaims(group, serve);
   }
 
-  /** Something in the range is shared, and has to be written elsewhere. */
+  /** Whether something in the range is shared and has to be written elsewhere. */
   #losesPlace({ offset, end }: DiskRange): boolean {
     try {
       for (let at = offset; at < end; ) {
@@ -341,24 +331,24 @@ export class ImageDisk implements DiskBackend {
         at += run.length;
       }
     } catch {
-      // What lies is the write's own failure.
+      // Broken metadata fails the write itself.
     }
     return false;
   }
 
-  /** The data plane would come back with the write again and again if it could not be done now. */
+  /** A write that still cannot be served after all this would be retried for ever: fail it. */
   #checkWritable({ offset, end }: DiskRange): void {
     for (let at = offset; at < end; ) {
       const run = this.#image.mapSync(at, end - at);
       const hasNoPlace = run.kind === 'zero' || run.kind === 'unallocated';
       const isClaimable = hasNoPlace && run.file === undefined;
-      if (!run.writable && !(isClaimable && this.#image.reserves))
+      if (!run.writable && !(isClaimable && this.#image.canReserve))
         throw new Error(`the image has no place for what is written at ${at}`);
       at += run.length;
     }
   }
 
-  /** Grown to whole clusters, or sectors where they are larger. */
+  /** The range extended to whole clusters, or to sectors where those are larger. */
   #clusters({ offset, end }: DiskRange): DiskRange {
     const unit = Math.max(this.#image.clusterBytes, SECTOR_BYTES);
     return {
@@ -367,16 +357,15 @@ export class ImageDisk implements DiskBackend {
     };
   }
 
-  /** What follows every change, before the guest hears of it. */
+  /** Follows every change, before the guest is told of its completion. */
   #noteChange(): void {
-    if (!this.#hasChanged) this.#extents.forgetSpans();
+    if (!this.#hasChanged) this.#extents.clearSpans();
     this.#hasChanged = true;
-    this.#reader.forget();
     this.#updateScripted();
   }
 
   #updateScripted(): void {
-    this.#setFlushScripted(this.#options.throwAway || this.#image.metadataDirty);
+    this.#setFlushScripted(this.#options.temporary || this.#image.metadataDirty);
   }
 
   #setFlushScripted(wanted: boolean): void {
@@ -391,7 +380,7 @@ export class ImageDisk implements DiskBackend {
     }
   }
 
-  /** @returns the group, or nothing when the data plane has no memory: then it has failed */
+  /** @returns the group; nothing when the data plane is out of memory, which fails the group */
   #push(group: readonly PendingRequest[]): readonly PendingRequest[] {
     try {
       this.#extents.push();
@@ -403,21 +392,21 @@ export class ImageDisk implements DiskBackend {
   }
 }
 
-/** What there is once a disk is attached. */
+/** The parts that exist once a disk is attached. */
 interface Attached {
   readonly disk: Disk;
   readonly extents: ExtentPusher;
-  readonly spare: SpareSpace;
+  readonly stock: ClusterStock;
 }
 
-/** What is still to be done of a request, or as much of it as is done at once. */
+/** The unfinished part of a request, cut to what is done at once. */
 function rest({ offset, length, gapOffset, op }: ScriptRequest): DiskRange {
   const end = offset + length;
   if (op !== 'write') return { offset, end };
   return { offset: gapOffset, end: Math.min(end, gapOffset + PREPARED_BYTES_MAX) };
 }
 
-/** Does a step of a request, which fails if that does. */
+/** Runs a step of a request; fails the request when the step throws. */
 function attempt(pending: PendingRequest, step: () => void): boolean {
   try {
     step();

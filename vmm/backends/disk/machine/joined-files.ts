@@ -1,20 +1,21 @@
-import { closeSync, readSync } from 'node:fs';
 import { constants } from 'node:os';
-import { openFile } from '../file/open-file.ts';
-import type { Disk, DiskBackend, ScriptRequest } from './disk.ts';
-import { type Extent, SECTOR_BYTES } from './extent.ts';
+import type { HostFiles } from '../../../host/host-files.ts';
+import { openHostFile } from '../file/host-file.ts';
+import type { ImageFile } from '../file/image-file.ts';
+import { ceilToSector, floorToSector } from '../file/sector.ts';
+import type { Disk, DiskBackend, Extent, ScriptRequest } from './disk.ts';
 
-/** One of the files that a disk is made of. */
+/** One of the files of a disk. */
 interface Part {
-  readonly fd: number;
-  /** Where it begins on the disk. */
+  readonly file: ImageFile;
+  /** Offset on the disk. */
   readonly offset: number;
-  /** Bytes of the file; the disk has them up to the next whole sector. */
+  /** Size of the file; on the disk it is rounded up to whole sectors. */
   readonly sizeBytes: number;
 }
 
 /**
- * A read-only disk made of files, one after the other, each starting at a sector of its own. Nothing
+ * A read-only disk made of files, one after the other, each starting at a sector boundary. Nothing
  * is copied: the page cache has each file once, whatever disks it is part of. The files must not
  * change; they are not locked.
  */
@@ -25,13 +26,14 @@ export class JoinedFilesDisk implements DiskBackend {
   readonly #parts: Part[] = [];
 
   /** @throws TsvmError `file-unreadable` or `invalid-disk`; no file stays open then */
-  constructor(paths: readonly string[]) {
+  constructor(paths: readonly string[], hostFiles: HostFiles) {
     let offset = 0;
     try {
       for (const path of paths) {
-        const { fd, sizeBytes } = openFile(path, true, undefined);
-        this.#parts.push({ fd, offset, sizeBytes });
-        offset += Math.ceil(sizeBytes / SECTOR_BYTES) * SECTOR_BYTES;
+        const file = openHostFile(path, hostFiles, { readOnly: true, unlocked: true });
+        const sizeBytes = file.sizeBytes();
+        this.#parts.push({ file, offset, sizeBytes });
+        offset += ceilToSector(sizeBytes);
       }
     } catch (error) {
       this.close();
@@ -40,27 +42,23 @@ export class JoinedFilesDisk implements DiskBackend {
     this.sizeBytes = offset;
   }
 
-  /** All whole sectors. */
+  /** Maps all whole sectors. */
   attach(disk: Disk): void {
-    const extents = this.#parts.map(({ fd, offset, sizeBytes }): Extent => {
-      const length = sizeBytes - (sizeBytes % SECTOR_BYTES);
-      return { offset, length, fd, fdOffset: 0, zero: false, readOnly: true };
+    const extents = this.#parts.map(({ file, offset, sizeBytes }): Extent => {
+      const length = floorToSector(sizeBytes);
+      return { offset, length, fd: file.fd, fdOffset: 0, zero: false, readOnly: true };
     });
     disk.pushExtents(extents.filter(({ length }) => length > 0));
   }
 
-  /** Requests that touch the padded end of a file, or are no reads. */
-  async resolve(disk: Disk, request: ScriptRequest): Promise<void> {
-    if (request.op !== 'read') {
-      disk.finish(request.id, constants.errno.EROFS);
-      return;
-    }
-    disk.finish(request.id, 0, this.#read(request.offset, request.length));
+  /** Resolves requests that touch the padded end of a file, or are not reads. */
+  async resolve(disk: Disk, { id, op, offset, length }: ScriptRequest): Promise<void> {
+    if (op === 'read') disk.finish(id, 0, this.#read(offset, length));
+    else disk.finish(id, constants.errno.EROFS);
   }
 
   close(): void {
-    for (const { fd } of this.#parts) closeSync(fd);
-    this.#parts.length = 0;
+    for (const { file } of this.#parts.splice(0)) file.close();
   }
 
   /** Bytes that no file has are zero. */
@@ -69,11 +67,8 @@ export class JoinedFilesDisk implements DiskBackend {
     for (const part of this.#parts) {
       const start = Math.max(offset, part.offset);
       const end = Math.min(offset + length, part.offset + part.sizeBytes);
-      for (let at = start; at < end; ) {
-        const got = readSync(part.fd, data, at - offset, end - at, at - part.offset);
-        if (got === 0) break;
-        at += got;
-      }
+      if (end <= start) continue;
+      part.file.readSync(start - part.offset, data.subarray(start - offset, end - offset));
     }
     return data;
   }

@@ -3,14 +3,14 @@ import type { HostFiles } from '../../../host/host-files.ts';
 import type { DiskImage } from '../image/image.ts';
 import { closeImage, openImage } from '../image/open-image.ts';
 import { Qcow2Image } from '../image/qcow2/qcow2-image.ts';
-import { openThrowAwayImage } from '../image/throw-away.ts';
+import { openTemporaryOverlay } from '../image/temporary-overlay.ts';
 import type { DiskBackend } from './disk.ts';
 import { ImageDisk } from './image-disk.ts';
-import type { OpenDiskOptions } from './open-disk.ts';
+import type { OpenDiskOptions } from './open-disk-options.ts';
 
 /**
  * Opens a qcow2 image for a machine.
- * @throws TsvmError as `openImage` does; `invalid-disk` when it has no sector
+ * @throws TsvmError as `openImage` does; `invalid-disk` when it is empty
  */
 export function openImageDisk(path: string, options: OpenDiskOptions): DiskBackend {
   const { readOnly, overlay, hostFiles } = options;
@@ -22,9 +22,9 @@ export function openImageDisk(path: string, options: OpenDiskOptions): DiskBacke
     if (overlay) return overlayDisk(image, hostFiles);
     if (!(image instanceof Qcow2Image)) throw new Error(`${image.format} has no disk`);
     image.metadata.header.onBitmapsLost = () => {
-      options.warn('it had bitmaps, which what the guest writes has made invalid: they are gone');
+      options.warn('the guest’s writes have made its bitmaps invalid: they were removed');
     };
-    return new ImageDisk(image, { throwAway: false, close: () => closeImage(image) });
+    return new ImageDisk(image, { temporary: false, close: () => closeImage(image) });
   } catch (error) {
     closeImage(image);
     throw error;
@@ -32,11 +32,11 @@ export function openImageDisk(path: string, options: OpenDiskOptions): DiskBacke
 }
 
 function overlayDisk(base: DiskImage, hostFiles: HostFiles): ImageDisk {
-  const image = openThrowAwayImage(base, hostFiles);
+  const image = openTemporaryOverlay(base, hostFiles);
   return new ImageDisk(image, {
-    throwAway: true,
+    temporary: true,
     close: () => {
-      // Not the image: that would write what is outstanding.
+      // Not image.close(), which would write outstanding metadata.
       image.file.close();
       closeImage(base);
     },

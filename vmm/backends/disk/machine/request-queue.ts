@@ -1,11 +1,11 @@
 import type { ScriptRequest } from './disk.ts';
 
-/** A request that waits to be answered. */
+/** A request that has not been answered. */
 export interface PendingRequest {
   readonly request: ScriptRequest;
-  /** It was retried or finished. */
+  /** To be called when it was retried or finished. */
   done(): void;
-  /** It failed, and the guest has to be told. */
+  /** To be called when it failed; the guest is told. */
   fail(error: unknown): void;
 }
 
@@ -13,22 +13,21 @@ export interface PendingRequest {
 type GroupKind = 'read' | 'write' | 'flush' | 'clear';
 
 /**
- * Serves requests of one kind that arrived one after the other. Undefined: nothing has to wait for
- * them. Else others wait for the promise, which never rejects.
+ * Serves requests of one kind that arrived in a row. Returns undefined when no other request has to
+ * wait for them; otherwise the others wait for the promise, which never rejects.
  */
 type ServeGroup = (group: readonly PendingRequest[]) => Promise<void> | undefined;
 
 /**
- * The order of a disk's script requests: that of their arrival. Those that arrive together are
- * served in groups. Reads go on side by side; another group that takes its time has the image to
- * itself.
+ * Orders a disk's script requests by arrival. Requests that arrive together are served in groups.
+ * Reads run concurrently; any other group that takes time has the image to itself.
  */
 export class RequestQueue {
   readonly #serve: Readonly<Record<GroupKind, ServeGroup>>;
   #waiting: PendingRequest[] = [];
   #scheduled = false;
-  #readsUnderWay = 0;
-  #changeUnderWay = false;
+  #readsInFlight = 0;
+  #changeInFlight = false;
 
   constructor(serve: Readonly<Record<GroupKind, ServeGroup>>) {
     this.#serve = serve;
@@ -40,7 +39,7 @@ export class RequestQueue {
     this.#waiting.push({ request, done: resolve, fail: reject });
     if (!this.#scheduled) {
       this.#scheduled = true;
-      // Behind the call that adds the whole batch.
+      // After the caller has added the whole batch.
       queueMicrotask(() => {
         this.#scheduled = false;
         this.#advance();
@@ -52,9 +51,9 @@ export class RequestQueue {
   #advance(): void {
     for (;;) {
       const [first] = this.#waiting;
-      if (first === undefined || this.#changeUnderWay) return;
+      if (first === undefined || this.#changeInFlight) return;
       const kind = kindOf(first);
-      if (kind !== 'read' && this.#readsUnderWay > 0) return;
+      if (kind !== 'read' && this.#readsInFlight > 0) return;
       this.#begin(kind, this.#takeGroup(kind));
     }
   }
@@ -67,11 +66,11 @@ export class RequestQueue {
   #begin(kind: GroupKind, group: readonly PendingRequest[]): void {
     const served = this.#serve[kind](group);
     if (served === undefined) return;
-    if (kind === 'read') this.#readsUnderWay++;
-    else this.#changeUnderWay = true;
+    if (kind === 'read') this.#readsInFlight++;
+    else this.#changeInFlight = true;
     served.then(() => {
-      if (kind === 'read') this.#readsUnderWay--;
-      else this.#changeUnderWay = false;
+      if (kind === 'read') this.#readsInFlight--;
+      else this.#changeInFlight = false;
       this.#advance();
     });
   }

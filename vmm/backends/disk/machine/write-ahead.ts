@@ -1,10 +1,9 @@
-/** The most that is prepared before it is asked for. */
+/** Bound of what is prepared ahead of writes. */
 const AHEAD_BYTES_MAX = 16 * 2 ** 20;
 
 /**
- * How far to prepare for writes that have not come yet. Each time that a write goes on where the
- * last preparation ended, the next one reaches further: a guest that writes from one end to the
- * other asks for few of them.
+ * How far to prepare ahead of sequential writes. Each write that continues where the last preparation
+ * ended doubles the next one, so that a guest writing sequentially needs few of them.
  */
 export class WriteAhead {
   #start = 0;
@@ -13,7 +12,7 @@ export class WriteAhead {
 
   /**
    * Notes a write of [offset, end).
-   * @returns where the preparation should end: `end` or behind it
+   * @returns where the preparation should end: at `end` or later
    */
   next(offset: number, end: number): number {
     const goesOn = offset >= this.#start && offset <= this.#end;

@@ -1,11 +1,12 @@
 import { TsvmError } from '../../../../errors.ts';
 import type { ImageFile } from '../../file/image-file.ts';
 import { type Geometry, geometryOf } from './header/geometry.ts';
-import type { Header } from './header/header.ts';
+import type { Header } from './header/header-fields.ts';
 import { LiveHeader } from './header/live-header.ts';
 import { L1_ENTRY_BYTES, L1Table } from './map/l1-table.ts';
 import { L2Tables } from './map/l2-tables.ts';
-import { Allocator, type AllocatorHost } from './space/allocator.ts';
+import type { MetadataHost } from './metadata-host.ts';
+import { Allocator } from './space/allocator.ts';
 import { CompressedSpace } from './space/compressed-space.ts';
 import { MetadataClusters } from './space/metadata-clusters.ts';
 import { Refcounts } from './space/refcounts.ts';
@@ -20,14 +21,14 @@ export interface MetadataOptions {
   readonly refcountCacheBytes: number;
 }
 
-/** A flush that has begun, and has copies of tables that the file does not have yet. */
-export interface RunningFlush {
-  /** Writes those that nothing in the file refers to, and refcounts: that may be done at any time. */
+/** A flush in progress, with copies of tables that are not in the file yet. */
+export interface FlushCopies {
+  /** Writes refcounts and tables that nothing in the file refers to: safe at any time. */
   writeEarly(): void;
 }
 
 /** All metadata of an open image, and what its parts need of each other. */
-export class ImageMetadata implements AllocatorHost {
+export class ImageMetadata implements MetadataHost {
   readonly file: ImageFile;
   readonly dataFile: ImageFile;
   readonly readOnly: boolean;
@@ -40,12 +41,11 @@ export class ImageMetadata implements AllocatorHost {
   readonly #openedDirty: boolean;
   /** Host clusters became free. */
   onFreed: (() => void) | undefined;
-  /** Refcounts have to be in the file now, lazy or not. */
-  wantsRefcounts = false;
-  runningFlush: RunningFlush | undefined;
+  flushCopies: FlushCopies | undefined;
   #l1: L1Table;
   #clusters: MetadataClusters | undefined;
   #hasChanged = false;
+  #refcountsWanted = false;
   /** A cluster that two tables claim. */
   #contested: number | undefined;
   #refusal: TsvmError | undefined;
@@ -60,10 +60,10 @@ export class ImageMetadata implements AllocatorHost {
     const table = readRefcountTable(file, header, this.geometry);
     this.refcounts = new Refcounts(file, this.geometry, table, options.refcountCacheBytes);
     this.allocator = new Allocator(this);
-    this.l2 = new L2Tables(this, options.l2CacheBytes);
-    this.compressedSpace = new CompressedSpace(this);
+    this.l2 = new L2Tables(this, this.allocator, options.l2CacheBytes);
+    this.compressedSpace = new CompressedSpace(this.allocator, this.geometry, this.refcounts);
     this.allocator.onFreed = (cluster) => {
-      this.compressedSpace.forget(cluster);
+      this.compressedSpace.noteFreed(cluster);
       this.onFreed?.();
     };
     this.#openedDirty = header.dirty;
@@ -85,8 +85,18 @@ export class ImageMetadata implements AllocatorHost {
   get leavesRefcounts(): boolean {
     const { lazyRefcounts, version } = this.header.current;
     return (
-      lazyRefcounts && version >= 3 && !this.wantsRefcounts && !this.refcounts.blocks.isCrowded
+      lazyRefcounts && version >= 3 && !this.#refcountsWanted && !this.refcounts.blocks.isCrowded
     );
+  }
+
+  /** Runs `work`, during which flushes write refcounts, lazy or not. */
+  withRefcounts(work: () => void): void {
+    this.#refcountsWanted = true;
+    try {
+      work();
+    } finally {
+      this.#refcountsWanted = false;
+    }
   }
 
   /** So much is dirty or pending that the image should flush before it changes more. */
@@ -176,7 +186,7 @@ export class ImageMetadata implements AllocatorHost {
   /** Writes all refcounts that the file does not have yet, in no order with anything. */
   writeRefcountBlocks(): void {
     // Its copies are older, and must not come after what is written now.
-    this.runningFlush?.writeEarly();
+    this.flushCopies?.writeEarly();
     const writes: TableWrite[] = [];
     for (const block of this.refcounts.blocks.dirtyTables()) block.takeWrites(writes);
     for (const { table, at, bytes } of writes) this.file.writeSync(table.fileOffset + at, bytes);

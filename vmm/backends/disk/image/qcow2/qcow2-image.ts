@@ -1,10 +1,10 @@
 import { TsvmError } from '../../../../errors.ts';
 import { assertDeviceHolds } from '../../file/device-size.ts';
-import type { ImageFile } from '../../file/image-file.ts';
-import type { FileRange } from '../../machine/spare-space.ts';
+import type { FileRange, ImageFile } from '../../file/image-file.ts';
 import type { DiskImage, ImageRun } from '../image.ts';
 import { geometryOf } from './header/geometry.ts';
-import { type Header, parseHeader } from './header/header.ts';
+import { parseHeader } from './header/header.ts';
+import type { Header } from './header/header-fields.ts';
 import { ImageMetadata } from './image-metadata.ts';
 import { ClusterWriter } from './map/cluster-writer.ts';
 import { allDone, ImageReader } from './map/image-reader.ts';
@@ -94,9 +94,15 @@ export class Qcow2Image implements DiskImage {
     this.#reader = new ImageReader(this.metadata, options.backing);
     this.#writer = new ClusterWriter(this.metadata, this.#reader);
     const hasBacking = options.backing !== undefined;
-    this.#zeroing = new Zeroing(this.metadata, this.#reader, this.#writer, hasBacking);
     this.#flushes = new FlushDriver(this.metadata);
-    this.metadata.onFreed = () => this.#reader.forgetInflated();
+    this.#zeroing = new Zeroing(
+      this.metadata,
+      this.#reader,
+      this.#writer,
+      this.#flushes,
+      hasBacking,
+    );
+    this.metadata.onFreed = () => this.#reader.clearInflated();
   }
 
   get header(): Header {
@@ -171,11 +177,11 @@ export class Qcow2Image implements DiskImage {
   }
 
   /** With an external data file every cluster has its place already. */
-  get reserves(): boolean {
+  get canReserve(): boolean {
     return !this.readOnly && !this.header.externalDataFile && !this.file.isBlockDevice;
   }
 
-  /** See {@link SpareImage}. They are free in the file until they are claimed. */
+  /** See `MachineImage`. The clusters are free in the file until they are claimed. */
   reserveSync(clusters: number): FileRange {
     this.#beginChange(0, 0);
     const { allocator } = this.metadata;
@@ -185,22 +191,22 @@ export class Qcow2Image implements DiskImage {
     try {
       if (!run.fresh) this.file.writeZeroesSync(offset, length, false);
     } catch (error) {
-      allocator.giveBackReserved(run.first, run.count);
+      allocator.releaseReserved(run.first, run.count);
       throw error;
     }
     return { file: this.file, offset, length };
   }
 
-  giveBackSync({ offset, length }: FileRange): void {
+  releaseSync({ offset, length }: FileRange): void {
     const { allocator } = this.metadata;
-    allocator.giveBackReserved(offset / this.clusterBytes, length / this.clusterBytes);
+    allocator.releaseReserved(offset / this.clusterBytes, length / this.clusterBytes);
   }
 
-  /** The tables in memory may become more than they should, for the next change to flush. */
-  claimSync(offset: number, length: number, fileOffset: number): void {
+  /** Does not flush: the tables in memory may exceed their limit until the next change. */
+  applyClaimSync(offset: number, length: number, fileOffset: number): void {
     this.#checkRange(offset, length);
     this.metadata.beginWrite();
-    this.#writer.adopt(offset, length, fileOffset);
+    this.#writer.applyClaim(offset, length, fileOffset);
   }
 
   /**
@@ -224,35 +230,32 @@ export class Qcow2Image implements DiskImage {
 
   writeZeroesSync(offset: number, length: number, mayUnmap: boolean): void {
     this.#beginChange(offset, length);
-    this.#eachTable(offset, length, (at, part) => this.#zeroing.writeZeroes(at, part, mayUnmap));
+    this.#zeroing.writeZeroes(offset, length, mayUnmap);
   }
 
   /** Whole clusters only; in version 2 nothing when there is a backing image, as in QEMU. */
   discardSync(offset: number, length: number): void {
     this.#beginChange(offset, length);
-    this.#eachTable(offset, length, (at, part) => this.#zeroing.discard(at, part));
+    this.#zeroing.discard(offset, length);
   }
 
   /** Makes all of it unallocated, so that the backing image shows: for a commit. */
   emptySync(): void {
     this.metadata.beginWrite();
     const { clusterBytes, sizeBytes } = this;
-    this.#eachTable(0, Math.ceil(sizeBytes / clusterBytes) * clusterBytes, (at, part) =>
-      this.#zeroing.forget(at, part),
-    );
+    this.#zeroing.deallocate(0, Math.ceil(sizeBytes / clusterBytes) * clusterBytes);
   }
 
   resizeSync(sizeBytes: number): void {
     this.metadata.beginWrite();
-    resizeImage(this.metadata, sizeBytes, {
-      flush: () => this.flushSync(),
-      clear: (offset, length) => {
-        if (!this.#reader.readsAsZero(offset, length)) this.writeZeroesSync(offset, length, true);
-      },
-      forget: (offset, length) =>
-        this.#eachTable(offset, length, (at, part) => this.#zeroing.forget(at, part)),
+    const image = {
+      metadata: this.metadata,
+      reader: this.#reader,
+      zeroing: this.#zeroing,
+      flushes: this.#flushes,
       backingBytes: this.backing?.sizeBytes ?? 0,
-    });
+    };
+    resizeImage(image, sizeBytes);
   }
 
   flushSync(): void {
@@ -278,17 +281,16 @@ export class Qcow2Image implements DiskImage {
   /** With lazy refcounts, now is the time for them. */
   #finish(): void {
     const { metadata } = this;
-    metadata.wantsRefcounts = true;
-    this.#flushes.sync();
+    metadata.withRefcounts(() => this.#flushes.sync());
     if (metadata.header.current.dirty && !metadata.needsRepair) {
       this.file.datasyncSync();
       metadata.header.setDirty(false);
     }
-    this.#cutSpare();
+    this.#truncateUnused();
   }
 
-  /** The file may have grown for writes that did not come. */
-  #cutSpare(): void {
+  /** The file may have grown for writes that did not happen. */
+  #truncateUnused(): void {
     const { endOffset } = this.metadata.allocator;
     if (this.file.isBlockDevice || this.file.sizeBytes() <= endOffset) return;
     this.file.truncateSync(endOffset);
@@ -310,18 +312,6 @@ export class Qcow2Image implements DiskImage {
     this.#checkRange(offset, length);
     this.metadata.beginWrite();
     if (this.metadata.isCrowded) this.flushSync();
-  }
-
-  /** Between two tables is a moment to flush. */
-  #eachTable(offset: number, length: number, act: (at: number, length: number) => void): void {
-    const end = offset + length;
-    for (let at = offset; at < end; ) {
-      const tableEnd = (Math.floor(at / this.tableSpanBytes) + 1) * this.tableSpanBytes;
-      const stop = Math.min(end, tableEnd);
-      act(at, stop - at);
-      at = stop;
-      if (this.metadata.isCrowded) this.flushSync();
-    }
   }
 
   #checkRange(offset: number, length: number): void {

@@ -1,5 +1,5 @@
 import type { ImageFile } from '../../file/image-file.ts';
-import { SECTOR_BYTES } from '../../machine/extent.ts';
+import { SECTOR_BYTES } from '../../file/sector.ts';
 import { type ChainRun, chainRunAt } from '../chain-run.ts';
 import type { DiskImage, RunKind } from '../image.ts';
 

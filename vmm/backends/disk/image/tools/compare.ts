@@ -1,4 +1,4 @@
-import { SECTOR_BYTES } from '../../machine/extent.ts';
+import { SECTOR_BYTES } from '../../file/sector.ts';
 import { chainRunAt } from '../chain-run.ts';
 import type { DiskImage, RunKind } from '../image.ts';
 import { BufferPool } from './buffer-pool.ts';

@@ -1,5 +1,5 @@
 import { TsvmError } from '../../../../errors.ts';
-import { SECTOR_BYTES } from '../../machine/extent.ts';
+import { SECTOR_BYTES } from '../../file/sector.ts';
 import type { DiskImage } from '../image.ts';
 
 /** Told of bytes that cannot be read, a range at a time. */

@@ -1,6 +1,7 @@
 import type { ImageFile } from '../../../file/image-file.ts';
 import { type Geometry, geometryOf } from '../header/geometry.ts';
-import { type Header, parseHeader } from '../header/header.ts';
+import { parseHeader } from '../header/header.ts';
+import type { Header } from '../header/header-fields.ts';
 import { readSnapshotTable, type SnapshotTable } from '../snapshot/snapshot-table.ts';
 import { CheckReport } from './check-report.ts';
 import { StoredRefcounts } from './stored-refcounts.ts';

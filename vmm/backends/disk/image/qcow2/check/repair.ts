@@ -1,5 +1,5 @@
 import type { ImageFile } from '../../../file/image-file.ts';
-import type { Header } from '../header/header.ts';
+import type { Header } from '../header/header-fields.ts';
 import { LiveHeader } from '../header/live-header.ts';
 import { completed, encodeSnapshotTable } from '../snapshot/snapshot-table.ts';
 import { type Examination, examine } from './check.ts';

@@ -1,8 +1,8 @@
 import { assertDeviceHolds } from '../../../file/device-size.ts';
 import type { ImageFile } from '../../../file/image-file.ts';
 import { featureNameTable } from '../header/feature-names.ts';
-import type { Header } from '../header/header.ts';
 import { encodeHeader } from '../header/header-encode.ts';
+import type { Header } from '../header/header-fields.ts';
 import {
   CLUSTER_BITS_MIN,
   UNKNOWN_FIELDS_OFFSET,

@@ -1,4 +1,4 @@
-import type { Header } from './header.ts';
+import type { Header } from './header-fields.ts';
 import { SUBCLUSTERS } from './layout.ts';
 
 /** What follows from an image's header and stays as it is while the image is open. */

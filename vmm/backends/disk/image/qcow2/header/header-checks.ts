@@ -1,7 +1,7 @@
 /** What a header says has to be possible before anything is read by it. */
 import { incompatibleFeatureName } from './feature-names.ts';
-import type { Header } from './header.ts';
 import type { Fail, HeaderExtension } from './header-extensions.ts';
+import type { Header } from './header-fields.ts';
 import {
   EXTENDED_L2_CLUSTER_BITS_MIN,
   Incompatible,

@@ -2,8 +2,8 @@
 import { TsvmError } from '../../../../../errors.ts';
 import { encodeBytes } from '../../../../../util/byte-names.ts';
 import type { ImageFile } from '../../../file/image-file.ts';
-import type { Header } from './header.ts';
 import { encodeExtensions } from './header-extensions.ts';
+import type { Header } from './header-fields.ts';
 import {
   Autoclear,
   BACKING_NAME_BYTES_MAX,

@@ -1,6 +1,6 @@
 import type { ImageFile } from '../../../file/image-file.ts';
-import type { Header } from './header.ts';
 import { rewriteHeader, writeHeader } from './header-encode.ts';
+import type { Header } from './header-fields.ts';
 
 /** The header of an open image. Each change is durable when it is made. */
 export class LiveHeader {

@@ -1,5 +1,5 @@
 import { TsvmError } from '../../../../../errors.ts';
-import type { Header } from './header.ts';
+import type { Header } from './header-fields.ts';
 import { UNKNOWN_FIELDS_OFFSET, V3_HEADER_BYTES } from './layout.ts';
 
 /**

@@ -13,7 +13,8 @@ import {
   lowWord,
   ownedHigh,
 } from './l2-entry.ts';
-import { checkHostCluster, mapRun } from './mapping.ts';
+import { mapRun } from './mapping.ts';
+import { checkHostCluster } from './placed-run.ts';
 import { ALLOCATED_BITS, ZERO_BITS } from './subcluster-mapping.ts';
 
 /** What is copied at once. */
@@ -72,7 +73,7 @@ export class ClusterWriter {
    * Whole clusters, which read as zeroes, get a reserved place that did so too before it was written
    * to. Those that have it already keep it.
    */
-  adopt(offset: number, length: number, host: number): void {
+  applyClaim(offset: number, length: number, host: number): void {
     const { geometry, l2 } = this.#metadata;
     const { clusterBytes, tableSpanBytes } = geometry;
     const end = offset + length;

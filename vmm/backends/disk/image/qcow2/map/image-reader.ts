@@ -2,28 +2,29 @@ import { TsvmError } from '../../../../../errors.ts';
 import type { DiskImage } from '../../image.ts';
 import type { ImageMetadata } from '../image-metadata.ts';
 import { inflateCluster, inflateClusterSync } from './compression.ts';
+import { InflatedClusters } from './inflated-clusters.ts';
 import { type CompressedSpan, compressedSpan } from './l2-entry.ts';
 import { mapRun } from './mapping.ts';
 
-/** Reads an image through its chain. What lies behind the end of a layer reads as zeroes. */
+/** Reads an image through its chain. Past the end of a layer everything reads as zeroes. */
 export class ImageReader {
   readonly #metadata: ImageMetadata;
   readonly #backing: DiskImage | undefined;
-  /** The cluster that was inflated last: it is often read in pieces. */
-  #inflated: { readonly offset: number; readonly plain: Uint8Array } | undefined;
+  readonly #inflated: InflatedClusters;
 
   constructor(metadata: ImageMetadata, backing: DiskImage | undefined) {
     this.#metadata = metadata;
     this.#backing = backing;
+    this.#inflated = new InflatedClusters(metadata.geometry.clusterBytes);
   }
 
   get #sizeBytes(): number {
     return this.#metadata.header.current.sizeBytes;
   }
 
-  /** Host clusters have become free, and may hold something else soon. */
-  forgetInflated(): void {
-    this.#inflated = undefined;
+  /** Host clusters have become free and may soon hold something else. */
+  clearInflated(): void {
+    this.#inflated.clear();
   }
 
   readSync(offset: number, target: Uint8Array): void {
@@ -67,7 +68,7 @@ export class ImageReader {
     }
   }
 
-  /** True when metadata alone tells that the range reads as zeroes. */
+  /** True when metadata alone shows that the range reads as zeroes. */
   readsAsZero(offset: number, length: number): boolean {
     const end = Math.min(offset + length, this.#sizeBytes);
     for (let at = offset; at < end; ) {
@@ -81,7 +82,7 @@ export class ImageReader {
     return true;
   }
 
-  /** The bytes that the image has; the rest of the target becomes zero. */
+  /** How many bytes the image has; the rest of the target is zeroed. */
   #clip(offset: number, target: Uint8Array): number {
     const inside = Math.max(0, Math.min(target.length, this.#sizeBytes - offset));
     if (inside < target.length) target.fill(0, inside);
@@ -95,30 +96,25 @@ export class ImageReader {
 
   async #readCompressed(at: number, part: Uint8Array): Promise<void> {
     const span = this.#span(at);
-    const cached = this.#inflated;
-    if (cached?.offset === span.offset) {
-      this.#copyInflated(at, part, cached.plain);
-      return;
-    }
-    const { file, geometry, header } = this.#metadata;
-    const deflated = new Uint8Array(span.length);
-    await file.read(span.offset, deflated);
-    const kind = header.current.compressionType;
-    const plain = await inflateCluster(kind, deflated, geometry.clusterBytes);
-    // Not kept: what it was read from may have become free meanwhile.
+    const plain = await this.#inflated.get(span.offset, async () => {
+      const { file, geometry, header } = this.#metadata;
+      const deflated = new Uint8Array(span.length);
+      await file.read(span.offset, deflated);
+      const kind = header.current.compressionType;
+      return await inflateCluster(kind, deflated, geometry.clusterBytes);
+    });
     this.#copyInflated(at, part, plain);
   }
 
   #inflateSync(at: number): Uint8Array {
     const span = this.#span(at);
-    if (this.#inflated?.offset === span.offset) return this.#inflated.plain;
-    const { file, geometry, header } = this.#metadata;
-    const deflated = new Uint8Array(span.length);
-    file.readSync(span.offset, deflated);
-    const kind = header.current.compressionType;
-    const plain = inflateClusterSync(kind, deflated, geometry.clusterBytes);
-    this.#inflated = { offset: span.offset, plain };
-    return plain;
+    return this.#inflated.getSync(span.offset, () => {
+      const { file, geometry, header } = this.#metadata;
+      const deflated = new Uint8Array(span.length);
+      file.readSync(span.offset, deflated);
+      const kind = header.current.compressionType;
+      return inflateClusterSync(kind, deflated, geometry.clusterBytes);
+    });
   }
 
   /** Where the compressed cluster at a guest offset lies. */
@@ -145,7 +141,7 @@ export class ImageReader {
   }
 }
 
-/** The part of `target` that a layer has, which may be shorter; the rest becomes zero. */
+/** The part of `target` that a layer has; the rest is zeroed. */
 function clipTo(layer: DiskImage, offset: number, target: Uint8Array): Uint8Array {
   const inside = Math.max(0, Math.min(target.length, layer.sizeBytes - offset));
   if (inside < target.length) target.fill(0, inside);
@@ -167,8 +163,8 @@ function backingReadsAsZero(layer: DiskImage | undefined, offset: number, length
 }
 
 /**
- * Starts operations one after the other. All that were started have ended, well or not, before this
- * does, also when the next one cannot be started: nothing touches the caller's memory any more.
+ * Starts operations one after the other and waits for all, even when one fails or cannot be started:
+ * afterwards nothing accesses the caller's memory.
  */
 export async function allDone(operations: Iterable<Promise<void>>): Promise<void> {
   const started: Promise<void>[] = [];

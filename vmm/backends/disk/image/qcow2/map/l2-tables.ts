@@ -1,16 +1,19 @@
 import { TsvmError } from '../../../../../errors.ts';
-import type { ImageMetadata } from '../image-metadata.ts';
+import type { MetadataHost } from '../metadata-host.ts';
+import type { Allocator } from '../space/allocator.ts';
 import { type CachedTable, TableCache } from '../tables/table-cache.ts';
 
 /** The L2 tables of the active L1 table. */
 export class L2Tables {
   readonly cache: TableCache;
-  readonly #metadata: ImageMetadata;
+  readonly #host: MetadataHost;
+  readonly #allocator: Allocator;
 
   /** @param cacheBytes memory for the tables */
-  constructor(metadata: ImageMetadata, cacheBytes: number) {
-    this.#metadata = metadata;
-    this.cache = new TableCache(metadata.geometry.clusterBytes, cacheBytes);
+  constructor(host: MetadataHost, allocator: Allocator, cacheBytes: number) {
+    this.#host = host;
+    this.#allocator = allocator;
+    this.cache = new TableCache(host.geometry.clusterBytes, cacheBytes);
   }
 
   /**
@@ -20,7 +23,8 @@ export class L2Tables {
   get(l1Index: number): CachedTable | undefined {
     const cached = this.cache.get(l1Index);
     if (cached !== undefined) return cached;
-    const { file, geometry, l1, allocator } = this.#metadata;
+    const { file, geometry, l1 } = this.#host;
+    const allocator = this.#allocator;
     if (l1Index >= l1.entries) return undefined;
     const offset = l1.l2Offset(l1Index);
     if (offset === 0) return undefined;
@@ -39,9 +43,10 @@ export class L2Tables {
   /** The L2 table of an L1 entry, made or copied if need be, so that its entries may be changed. */
   getForWrite(l1Index: number): CachedTable {
     const present = this.get(l1Index);
-    const { allocator, geometry, l1 } = this.#metadata;
+    const { geometry, l1 } = this.#host;
+    const allocator = this.#allocator;
     if (present !== undefined && l1.isOwned(l1Index)) return present;
-    const metadataClusters = this.#metadata.metadataClusters();
+    const metadataClusters = this.#host.metadataClusters();
     const { first, fresh } = allocator.allocate(1);
     const bytes = present?.bytes.slice() ?? new Uint8Array(geometry.clusterBytes);
     const offset = first * geometry.clusterBytes;
@@ -59,8 +64,9 @@ export class L2Tables {
 
   /** Takes a table away from the L1 table; its entries refer to nothing any more. */
   drop(l1Index: number): void {
-    const { allocator, geometry, l1 } = this.#metadata;
-    const metadataClusters = this.#metadata.metadataClusters();
+    const { geometry, l1 } = this.#host;
+    const allocator = this.#allocator;
+    const metadataClusters = this.#host.metadataClusters();
     const offset = l1.l2Offset(l1Index);
     if (offset === 0) return;
     this.cache.remove(l1Index);

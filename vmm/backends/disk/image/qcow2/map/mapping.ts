@@ -1,8 +1,9 @@
 import { TsvmError } from '../../../../../errors.ts';
-import type { ImageRun, RunKind } from '../../image.ts';
+import type { ImageRun } from '../../image.ts';
 import type { ImageMetadata } from '../image-metadata.ts';
 import type { CachedTable } from '../tables/table-cache.ts';
 import { EntryKind, entryKind, hostOffset, isCopied } from './l2-entry.ts';
+import { checkHostCluster, placedRun, plainRun } from './placed-run.ts';
 import { mapSubclusters } from './subcluster-mapping.ts';
 
 /** What a carry from an entry's lower word is worth. */
@@ -27,53 +28,6 @@ export function mapRun(metadata: ImageMetadata, offset: number, length: number):
   return geometry.extendedL2
     ? mapSubclusters(metadata, table, offset, limit)
     : mapClusters(metadata, table, offset, limit);
-}
-
-export function plainRun(kind: RunKind, length: number): ImageRun {
-  return { kind, length, file: undefined, fileOffset: 0, writable: false };
-}
-
-/**
- * A run that has a place in the data file, or the part of it before the end of a block device: what
- * lies behind that cannot be written. `owned`: nothing else refers to it.
- */
-export function placedRun(
-  metadata: ImageMetadata,
-  kind: 'data' | 'zero',
-  length: number,
-  fileOffset: number,
-  owned: boolean,
-): ImageRun {
-  const { dataFile } = metadata;
-  const room = dataFile.isBlockDevice ? dataFile.sizeBytes() - fileOffset : length;
-  const there = room > 0 ? Math.min(length, room) : length;
-  const writable =
-    kind === 'data' &&
-    owned &&
-    !metadata.readOnly &&
-    room > 0 &&
-    isSafelyWritable(metadata, fileOffset, there);
-  return { kind, length: there, file: dataFile, fileOffset, writable };
-}
-
-/** @throws TsvmError `invalid-disk` when an entry's host cluster cannot be a guest's */
-export function checkHostCluster(
-  metadata: ImageMetadata,
-  host: number,
-  table: CachedTable,
-  index: number,
-): void {
-  const { allocator, file, geometry } = metadata;
-  const { clusterBytes } = geometry;
-  const possible = geometry.externalData
-    ? host === table.index * geometry.tableSpanBytes + index * clusterBytes
-    : host % clusterBytes === 0 && host >= clusterBytes && host < allocator.endOffset;
-  if (possible) return;
-  throw new TsvmError(
-    'invalid-disk',
-    `${file.path}: entry ${index} of L2 table ${table.index} points to ${host}, where no guest ` +
-      'cluster can be',
-  );
 }
 
 /** Standard entries: consecutive clusters of one kind, adjoining where they have a place. */
@@ -136,10 +90,4 @@ function checkVersion(
     `${metadata.file.path}: entry ${index} of L2 table ${table.index} is a zero cluster, which ` +
       'version 2 does not have',
   );
-}
-
-/** In place, with nothing else to do first, and over no metadata. */
-function isSafelyWritable(metadata: ImageMetadata, fileOffset: number, length: number): boolean {
-  if (metadata.header.hasAutoclear) return false;
-  return metadata.geometry.externalData || !metadata.overlapsMetadata(fileOffset, length);
 }

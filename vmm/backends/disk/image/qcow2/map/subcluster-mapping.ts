@@ -3,7 +3,7 @@ import type { ImageRun, RunKind } from '../../image.ts';
 import type { ImageMetadata } from '../image-metadata.ts';
 import type { CachedTable } from '../tables/table-cache.ts';
 import { EntryKind, entryKind, hostOffset, isCopied } from './l2-entry.ts';
-import { checkHostCluster, placedRun, plainRun } from './mapping.ts';
+import { checkHostCluster, placedRun, plainRun } from './placed-run.ts';
 
 /** Byte offsets in an extended L2 entry. */
 export const ZERO_BITS = 8;

@@ -1,14 +1,14 @@
 /**
- * Write-zeroes and discard, as QEMU 7.2 does them, so that an image looks the same whoever was asked:
- * - Zeroes are a flag in the L2 entry (version 3) or bits in its bitmap. Space is given back when the
- *   caller allows it, and always that of compressed clusters.
- * - Discard acts on whole clusters. In version 3 they become zero clusters without space; those that
- *   were never allocated stay so, unless a backing image would show through. In version 2 they
- *   become unallocated, and nothing is done when there is a backing image.
+ * Write-zeroes and discard with the results of QEMU 7.2:
+ * - Zeroes are a flag in the L2 entry (version 3) or bits in its bitmap. Space is deallocated when the
+ *   caller allows it, that of compressed clusters always.
+ * - Discard acts on whole clusters. In version 3 they become zero clusters without space; clusters
+ *   that were never allocated stay so, unless a backing image would show through. In version 2 they
+ *   become unallocated, and nothing happens when there is a backing image.
  */
-
 import { LOW_ZERO } from '../header/layout.ts';
 import type { ImageMetadata } from '../image-metadata.ts';
+import type { FlushDriver } from '../tables/flush-driver.ts';
 import type { CachedTable } from '../tables/table-cache.ts';
 import type { ClusterWriter } from './cluster-writer.ts';
 import type { ImageReader } from './image-reader.ts';
@@ -22,22 +22,51 @@ export class Zeroing {
   readonly #metadata: ImageMetadata;
   readonly #reader: ImageReader;
   readonly #writer: ClusterWriter;
+  readonly #flushes: FlushDriver;
   readonly #hasBacking: boolean;
 
   constructor(
     metadata: ImageMetadata,
     reader: ImageReader,
     writer: ClusterWriter,
+    flushes: FlushDriver,
     hasBacking: boolean,
   ) {
     this.#metadata = metadata;
     this.#reader = reader;
     this.#writer = writer;
+    this.#flushes = flushes;
     this.#hasBacking = hasBacking;
   }
 
-  /** Makes a range, all in one L2 table, read as zeroes. */
+  /** Makes a range read as zeroes. */
   writeZeroes(offset: number, length: number, mayUnmap: boolean): void {
+    this.#eachTable(offset, length, (at, part) => this.#writeZeroesIn(at, part, mayUnmap));
+  }
+
+  /** Deallocates the whole clusters in a range. */
+  discard(offset: number, length: number): void {
+    this.#eachTable(offset, length, (at, part) => this.#discardIn(at, part));
+  }
+
+  /** Makes whole clusters unallocated: past the image's end, or so that the backing image shows. */
+  deallocate(offset: number, length: number): void {
+    this.#eachTable(offset, length, (at, part) => this.#deallocateIn(at, part));
+  }
+
+  /** Calls `act` for the part of a range in each L2 table; flushes in between when tables are many. */
+  #eachTable(offset: number, length: number, act: (at: number, length: number) => void): void {
+    const { tableSpanBytes } = this.#metadata.geometry;
+    const end = offset + length;
+    for (let at = offset; at < end; ) {
+      const stop = Math.min(end, (Math.floor(at / tableSpanBytes) + 1) * tableSpanBytes);
+      act(at, stop - at);
+      at = stop;
+      if (this.#metadata.isCrowded) this.#flushes.sync();
+    }
+  }
+
+  #writeZeroesIn(offset: number, length: number, mayUnmap: boolean): void {
     const { geometry } = this.#metadata;
     const unit = geometry.subclusterBytes;
     const end = offset + length;
@@ -52,8 +81,7 @@ export class Zeroing {
     if (end > tailStart) this.#zeroPart(tailStart, end, mayUnmap);
   }
 
-  /** Gives back the space of the whole clusters in a range, all in one L2 table. */
-  discard(offset: number, length: number): void {
+  #discardIn(offset: number, length: number): void {
     const { clusterBytes, version } = this.#metadata.geometry;
     if (version < 3 && this.#hasBacking) return;
     const end = offset + length;
@@ -70,8 +98,7 @@ export class Zeroing {
     }
   }
 
-  /** Makes whole clusters, all in one L2 table, unallocated: they are behind the image's end. */
-  forget(offset: number, length: number): void {
+  #deallocateIn(offset: number, length: number): void {
     const { clusterBytes, l2Entries } = this.#metadata.geometry;
     const table = this.#tableFor(offset, true);
     if (table === undefined) return;
@@ -86,7 +113,7 @@ export class Zeroing {
     }
   }
 
-  /** The end of the image is the end of its last cluster as well. */
+  /** A range that ends with the image counts as ending with its last cluster. */
   #isImageEnd(end: number): boolean {
     return end === this.#metadata.header.current.sizeBytes;
   }
@@ -96,20 +123,20 @@ export class Zeroing {
     return Math.floor((offset % tableSpanBytes) / clusterBytes);
   }
 
-  /** @param mayLack where there is no table yet, there is nothing to do */
-  #tableFor(offset: number, mayLack: boolean): CachedTable | undefined {
+  /** @param skipIfAbsent returns undefined instead of allocating an L2 table */
+  #tableFor(offset: number, skipIfAbsent: boolean): CachedTable | undefined {
     const { geometry, l2 } = this.#metadata;
     const l1Index = Math.floor(offset / geometry.tableSpanBytes);
-    if (mayLack && l2.get(l1Index) === undefined) return undefined;
+    if (skipIfAbsent && l2.get(l1Index) === undefined) return undefined;
     return l2.getForWrite(l1Index);
   }
 
-  /** A range inside one unit, not all of it. */
+  /** A range inside one unit, smaller than it. */
   #zeroPart(from: number, to: number, mayUnmap: boolean): void {
     const { subclusterBytes } = this.#metadata.geometry;
     const start = from - (from % subclusterBytes);
     const end = start + subclusterBytes;
-    // The same as the whole unit when the rest is zero already.
+    // Equal to zeroing the whole unit when the rest is zero already.
     if (this.#reader.readsAsZero(start, from - start) && this.#reader.readsAsZero(to, end - to)) {
       const { sizeBytes } = this.#metadata.header.current;
       this.#zeroUnits(start, Math.min(end, sizeBytes), mayUnmap);
@@ -118,7 +145,7 @@ export class Zeroing {
     this.#writeZeroBytes(from, to, mayUnmap);
   }
 
-  /** Makes the range zero in its place. */
+  /** Allocates the range and writes zeroes there. */
   #writeZeroBytes(from: number, to: number, mayUnmap: boolean): void {
     this.#writer.write(from, to - from, 'overwritten');
     for (let at = from; at < to; ) {
@@ -128,7 +155,7 @@ export class Zeroing {
     }
   }
 
-  /** Whole units: the end may be the image's. */
+  /** Whole units; the last may be cut by the image's end. */
   #zeroUnits(from: number, to: number, mayUnmap: boolean): void {
     const { clusterBytes, rawExternalData, version } = this.#metadata.geometry;
     if (version < 3) {
@@ -162,11 +189,11 @@ export class Zeroing {
     const zeroFlag = extendedL2 ? 0 : LOW_ZERO;
     const keptLow = ((unmap ? 0 : low) | zeroFlag) >>> 0;
     if (keptHigh === high && keptLow === low && this.#isAllZero(table, index)) return;
-    if (unmap) this.#giveBack(table, index, guest);
+    if (unmap) this.#freeCluster(table, index, guest);
     this.#writer.setEntry(table, index, keptHigh, keptLow, ALL_SUBCLUSTERS, 0);
   }
 
-  /** Sub-clusters of one cluster: a bitmap's business, unless the cluster is compressed. */
+  /** Sub-clusters of one cluster: bits of its bitmap, unless the cluster is compressed. */
   #zeroSubclusters(table: CachedTable, from: number, to: number, mayUnmap: boolean): void {
     const { clusterBytes, subclusterBytes } = this.#metadata.geometry;
     const index = this.#indexOf(from);
@@ -190,11 +217,11 @@ export class Zeroing {
     );
   }
 
-  /** Version 2 has no flag: a cluster reads as zeroes when nothing is allocated, or as written. */
+  /** Version 2 has no zero flag: clusters are deallocated, or zeroes are written. */
   #zeroOldVersion(from: number, to: number, mayUnmap: boolean): void {
     const { clusterBytes } = this.#metadata.geometry;
     if (mayUnmap && !this.#hasBacking) {
-      this.discard(from, to - from);
+      this.#discardIn(from, to - from);
       return;
     }
     for (let at = from; at < to; ) {
@@ -216,18 +243,18 @@ export class Zeroing {
     const zeroFlag = version >= 3 && !extendedL2 ? LOW_ZERO : 0;
     const same = table.view.getUint32(at) === 0 && table.view.getUint32(at + 4) === zeroFlag;
     if (same && this.#isAllZero(table, index)) return;
-    this.#giveBack(table, index, guest);
+    this.#freeCluster(table, index, guest);
     this.#writer.setEntry(table, index, 0, zeroFlag, ALL_SUBCLUSTERS, 0);
   }
 
-  /** A cluster gives up its place. */
-  #giveBack(table: CachedTable, index: number, guest: number): void {
+  /** Deallocates a cluster. */
+  #freeCluster(table: CachedTable, index: number, guest: number): void {
     const { dataFile, geometry, header } = this.#metadata;
     if (!geometry.externalData) {
       this.#writer.freeEntry(table, index);
       return;
     }
-    // The place is the cluster's for ever: nothing is to be waited for, no one else gets it.
+    // Its place in the data file is never reused, so there is nothing to wait for.
     const length = Math.min(geometry.clusterBytes, header.current.sizeBytes - guest);
     const present = Math.min(length, dataFile.sizeBytes() - guest);
     if (present > 0) dataFile.writeZeroesSync(guest, present, true);
@@ -241,7 +268,7 @@ export class Zeroing {
     return entryKind(high, low, geometry);
   }
 
-  /** What a bitmap says; standard entries have none that could say otherwise. */
+  /** Whether the bitmap says that all is zero; standard entries have no bitmap and count as such. */
   #isAllZero(table: CachedTable, index: number): boolean {
     if (!this.#metadata.geometry.extendedL2) return true;
     return table.view.getUint32(index * 16 + ZERO_BITS) === ALL_SUBCLUSTERS;

@@ -1,11 +1,8 @@
 import { TsvmError } from '../../../../../errors.ts';
-import type { ImageFile } from '../../../file/image-file.ts';
-import type { Geometry } from '../header/geometry.ts';
-import type { L1Table } from '../map/l1-table.ts';
-import type { MetadataClusters } from './metadata-clusters.ts';
+import { REFCOUNT_TABLE_BYTES_MAX } from '../header/layout.ts';
+import type { MetadataHost } from '../metadata-host.ts';
+import { MetadataTable } from '../tables/metadata-table.ts';
 import { PendingFrees } from './pending-frees.ts';
-import { growRefcountTable } from './refcount-growth.ts';
-import type { Refcounts } from './refcounts.ts';
 import { ReservedClusters } from './reserved-clusters.ts';
 
 /** Host clusters that adjoin. */
@@ -17,24 +14,8 @@ export interface ClusterRun {
   readonly fresh: boolean;
 }
 
-/** What the allocator needs of the image. */
-export interface AllocatorHost {
-  readonly file: ImageFile;
-  readonly geometry: Geometry;
-  readonly refcounts: Refcounts;
-  readonly l1: L1Table;
-  /** Host clusters that metadata in use occupies. */
-  metadataClusters(): MetadataClusters;
-  /** Marks the image as corrupt and throws. */
-  corrupt(what: string): never;
-  /** Makes the header name another refcount table, durably. */
-  setRefcountTable(offset: number, clusters: number): void;
-  /** Writes all refcounts that the file does not have yet. */
-  writeRefcountBlocks(): void;
-  /** Does a change that must not stay half done: when it throws, the image takes no more writes. */
-  changeStructure(change: () => void): void;
-}
-
+/** Bytes of a refcount table entry. */
+const ENTRY_BYTES = 8;
 /** More runs of pending frees than this are a reason to flush. */
 const PENDING_RUNS_MAX = 65_536;
 
@@ -42,7 +23,7 @@ const PENDING_RUNS_MAX = 65_536;
 export class Allocator {
   readonly pending = new PendingFrees();
   readonly #reserved = new ReservedClusters();
-  readonly #host: AllocatorHost;
+  readonly #host: MetadataHost;
   /** Every cluster before it is in use or reserved. */
   #cursor = 0;
   /** No cluster from here on was ever used. */
@@ -52,7 +33,7 @@ export class Allocator {
   /** Called for a cluster that has become free. */
   onFreed: ((cluster: number) => void) | undefined;
 
-  constructor(host: AllocatorHost) {
+  constructor(host: MetadataHost) {
     this.#host = host;
     const { clusterBytes } = host.geometry;
     // The file may end before its L1 table.
@@ -101,7 +82,7 @@ export class Allocator {
   }
 
   /** Reserved clusters, not used, become free again: they still read as zeroes. */
-  giveBackReserved(first: number, count: number): void {
+  releaseReserved(first: number, count: number): void {
     this.#reserved.remove(first, count);
     this.#cursor = Math.min(this.#cursor, first);
     if (first + count === this.#freshFrom && first >= this.#openedEnd) this.#freshFrom = first;
@@ -112,13 +93,13 @@ export class Allocator {
   allocateContiguous(count: number): ClusterRun {
     const { refcounts } = this.#host;
     for (;;) {
-      const { first, missing } = this.findArea(count);
+      const { first, missing } = this.#findArea(count);
       const lastBlock = refcounts.blockOf(first + missing + count - 1);
       if (lastBlock >= refcounts.tableEntries) {
-        growRefcountTable(this.#host, this, lastBlock + 1);
+        this.#growRefcountTable(lastBlock + 1);
         continue;
       }
-      return this.claimArea(first, missing, count);
+      return this.#takeArea(first, missing, count);
     }
   }
 
@@ -127,7 +108,7 @@ export class Allocator {
    * whole needs and that do not exist.
    * @throws TsvmError `disk-io` when a block device has no such room: nothing has changed then
    */
-  findArea(count: number): { first: number; missing: number } {
+  #findArea(count: number): { first: number; missing: number } {
     let first = this.#nextFree(this.#cursor);
     for (;;) {
       const missing = this.#missingBlocks(first, count);
@@ -138,8 +119,8 @@ export class Allocator {
     }
   }
 
-  /** Takes what {@link findArea} found; the refcount table has room for the blocks. */
-  claimArea(first: number, missing: number, count: number): ClusterRun {
+  /** Takes what `#findArea` found; the refcount table has room for the blocks. */
+  #takeArea(first: number, missing: number, count: number): ClusterRun {
     const { refcounts } = this.#host;
     const fresh = this.#isFresh(first);
     const lastBlock = refcounts.blockOf(first + missing + count - 1);
@@ -197,6 +178,56 @@ export class Allocator {
   cutAt(cluster: number): void {
     this.#freshFrom = cluster;
     this.#cursor = Math.min(this.#cursor, cluster);
+  }
+
+  /**
+   * Moves the refcount table to where it has room for at least `entries` refcount blocks. Its order
+   * makes it crash-safe: refcount blocks, the new table, the header that refers to it; the old
+   * table's clusters become free with the next flush.
+   */
+  #growRefcountTable(entries: number): void {
+    const { file, geometry, refcounts } = this.#host;
+    const { clusterBytes } = geometry;
+    const old = refcounts.table;
+    const oldClusters = old.bytes.byteLength / clusterBytes;
+    let clusters = Math.max(
+      Math.ceil((entries * ENTRY_BYTES) / clusterBytes),
+      Math.ceil(oldClusters * 1.5),
+    );
+    let area = this.#findArea(clusters);
+    // The new table also has to have room for the refcounts of itself.
+    for (;;) {
+      const lastBlock = refcounts.blockOf(area.first + area.missing + clusters - 1);
+      const needed = Math.ceil(((lastBlock + 1) * ENTRY_BYTES) / clusterBytes);
+      if (needed <= clusters) break;
+      clusters = needed;
+      area = this.#findArea(clusters);
+    }
+    const bytes = clusters * clusterBytes;
+    if (bytes > REFCOUNT_TABLE_BYTES_MAX) {
+      throw new TsvmError(
+        'disk-io',
+        `${file.path} cannot grow any more: its refcount table is at its limit; copy it with ` +
+          '"tsvm image convert" to an image with larger clusters',
+      );
+    }
+    // A failure half way would leave refcounts that the file's own table does not have.
+    this.#host.changeStructure(() => {
+      const tableCluster = area.first + area.missing;
+      const table = new MetadataTable(tableCluster * clusterBytes, new Uint8Array(bytes));
+      table.bytes.set(old.bytes);
+      refcounts.replaceTable(table);
+      this.#takeArea(area.first, area.missing, clusters);
+      this.#host.metadataClusters().add(tableCluster, clusters);
+      this.#host.writeRefcountBlocks();
+      file.datasyncSync();
+      file.writeSync(table.fileOffset, table.bytes);
+      table.takeWrites([]);
+      file.datasyncSync();
+      this.#host.setRefcountTable(table.fileOffset, clusters);
+      this.#host.metadataClusters().remove(old.fileOffset / clusterBytes, oldClusters);
+      this.free(old.fileOffset / clusterBytes, oldClusters);
+    });
   }
 
   /** Gives freed space back to the host. */

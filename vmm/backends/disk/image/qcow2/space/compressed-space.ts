@@ -1,14 +1,20 @@
-import type { ImageMetadata } from '../image-metadata.ts';
+import type { Geometry } from '../header/geometry.ts';
 import { compressedOffsetEnd } from '../map/l2-entry.ts';
+import type { Allocator } from './allocator.ts';
+import type { Refcounts } from './refcounts.ts';
 
-/** Packs compressed clusters: each begins where the last one ended, as long as host clusters adjoin. */
+/** Packs compressed clusters: each begins where the last one ended while host clusters adjoin. */
 export class CompressedSpace {
-  readonly #metadata: ImageMetadata;
-  /** The host offset at which the next one may begin; a multiple of the cluster size when none may. */
+  readonly #allocator: Allocator;
+  readonly #geometry: Geometry;
+  readonly #refcounts: Refcounts;
+  /** Host offset where the next one may begin; a multiple of the cluster size when it may not. */
   #next = 0;
 
-  constructor(metadata: ImageMetadata) {
-    this.#metadata = metadata;
+  constructor(allocator: Allocator, geometry: Geometry, refcounts: Refcounts) {
+    this.#allocator = allocator;
+    this.#geometry = geometry;
+    this.#refcounts = refcounts;
   }
 
   /**
@@ -17,7 +23,9 @@ export class CompressedSpace {
    * @returns host offset, or `undefined` where the format cannot name what is free
    */
   allocate(length: number): number | undefined {
-    const { allocator, geometry, refcounts } = this.#metadata;
+    const allocator = this.#allocator;
+    const geometry = this.#geometry;
+    const refcounts = this.#refcounts;
     const { clusterBytes } = geometry;
     const current = Math.floor(this.#next / clusterBytes);
     const room = (clusterBytes - (this.#next % clusterBytes)) % clusterBytes;
@@ -37,9 +45,9 @@ export class CompressedSpace {
     return this.#take(this.#next, length);
   }
 
-  /** A cluster has become free: what is left of it is not ours any more. */
-  forget(cluster: number): void {
-    if (Math.floor(this.#next / this.#metadata.geometry.clusterBytes) === cluster) this.#next = 0;
+  /** A cluster has become free: the rest of it must not be used any more. */
+  noteFreed(cluster: number): void {
+    if (Math.floor(this.#next / this.#geometry.clusterBytes) === cluster) this.#next = 0;
   }
 
   #take(offset: number, length: number): number {

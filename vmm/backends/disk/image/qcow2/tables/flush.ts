@@ -10,7 +10,7 @@
  * 4. only now what was unlinked loses its reference counts, and may be used again
  */
 import type { ImageFile } from '../../../file/image-file.ts';
-import type { ImageMetadata, RunningFlush } from '../image-metadata.ts';
+import type { FlushCopies, ImageMetadata } from '../image-metadata.ts';
 import type { TableWrite } from './metadata-table.ts';
 import type { CachedTable } from './table-cache.ts';
 
@@ -27,7 +27,7 @@ export function flushSteps(metadata: ImageMetadata): Generator<FlushBarrier, voi
   return new Flush(metadata).steps();
 }
 
-class Flush implements RunningFlush {
+class Flush implements FlushCopies {
   readonly #metadata: ImageMetadata;
   readonly #early: TableWrite[] = [];
   readonly #refcountTable: TableWrite[] = [];
@@ -41,7 +41,7 @@ class Flush implements RunningFlush {
 
   constructor(metadata: ImageMetadata) {
     this.#metadata = metadata;
-    metadata.runningFlush = this;
+    metadata.flushCopies = this;
     const { allocator, l1, l2, refcounts } = metadata;
     if (!metadata.leavesRefcounts) {
       for (const block of refcounts.blocks.dirtyTables()) {
@@ -87,7 +87,7 @@ class Flush implements RunningFlush {
       }
       finished = true;
     } finally {
-      this.#metadata.runningFlush = undefined;
+      this.#metadata.flushCopies = undefined;
       for (const table of this.#held) table.writing = false;
       if (!finished) this.#undo(linking);
     }

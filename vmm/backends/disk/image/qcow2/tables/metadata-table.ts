@@ -1,9 +1,13 @@
-/**
- * What is written of a table at once: the page cache's own unit, so that a smaller one saves no I/O.
- */
+/** Granularity of writes: the page cache's own, so that a smaller one would save no I/O. */
 const DIRTY_UNIT_BYTES = 4096;
 
-/** A part of a table as it was when it was taken, on its way to the file. */
+/** A set of tables, of whatever kind. */
+export interface DirtyTables {
+  add(table: MetadataTable): unknown;
+  delete(table: MetadataTable): unknown;
+}
+
+/** A copy of a part of a table, to be written to the file. */
 export interface TableWrite {
   readonly table: MetadataTable;
   /** Byte offset in the table. */
@@ -19,11 +23,11 @@ export class MetadataTable {
   readonly view: DataView;
   readonly #unitBytes: number;
   readonly #dirtyUnits: Uint8Array;
-  readonly #dirtyTables: Set<MetadataTable> | undefined;
+  readonly #dirtyTables: DirtyTables | undefined;
   #dirty = 0;
 
-  /** @param dirtyTables where the table puts itself while it is dirty */
-  constructor(fileOffset: number, bytes: Uint8Array, dirtyTables?: Set<MetadataTable>) {
+  /** @param dirtyTables the set that contains the table while it is dirty */
+  constructor(fileOffset: number, bytes: Uint8Array, dirtyTables?: DirtyTables) {
     this.fileOffset = fileOffset;
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -45,7 +49,7 @@ export class MetadataTable {
     }
   }
 
-  /** Appends copies of all that is dirty to `writes`; the table is clean then. */
+  /** Appends copies of everything dirty to `writes` and marks the table clean. */
   takeWrites(writes: TableWrite[]): void {
     for (let unit = 0; this.#dirty > 0; unit++) {
       if (this.#dirtyUnits[unit] !== 1) continue;

@@ -1,8 +1,8 @@
-import { MetadataTable } from './metadata-table.ts';
+import { type DirtyTables, MetadataTable } from './metadata-table.ts';
 
-/** What a table costs in memory beside its bytes, about. */
+/** Approximate memory of a table besides its bytes. */
 const OVERHEAD_BYTES = 512;
-/** An operation uses two tables at once at most; what it uses must not go under its hands. */
+/** An operation uses at most two tables at once, which must not be evicted meanwhile. */
 const TABLES_MIN = 4;
 
 /** Memory that a cached table takes. */
@@ -12,15 +12,13 @@ export function tableMemoryBytes(tableBytes: number): number {
 
 /** An L2 table or a refcount block. */
 export class CachedTable extends MetadataTable {
-  /** Its number in the table above: the L1 index, or the refcount table's. */
+  /** Index in the table above it: L1 table or refcount table. */
   readonly index: number;
-  /**
-   * The table above refers to it in the file already, so that what is written to it counts at once.
-   */
+  /** The table above refers to it in the file already, so that writes to it take effect at once. */
   linked: boolean;
-  /** A flush under way holds parts of it that the file does not have yet. */
+  /** A flush in progress has parts of it that are not in the file yet. */
   writing = false;
-  /** Asked for since the cache last looked for something to drop. */
+  /** Used since the cache last looked for something to evict. */
   recentlyUsed = true;
 
   constructor(
@@ -28,7 +26,7 @@ export class CachedTable extends MetadataTable {
     fileOffset: number,
     bytes: Uint8Array,
     linked: boolean,
-    dirtyTables: Set<MetadataTable>,
+    dirtyTables: DirtyTables,
   ) {
     super(fileOffset, bytes, dirtyTables);
     this.index = index;
@@ -37,9 +35,9 @@ export class CachedTable extends MetadataTable {
 }
 
 /**
- * Tables of one kind in memory. Clean ones give way when there are too many; dirty ones stay until a
- * flush has written them, so that the cache never writes by itself. It may thus be above its bound
- * by what one operation changes: the image flushes between operations when {@link isCrowded}.
+ * Tables of one kind in memory. Clean ones are evicted when there are too many; dirty ones stay until
+ * a flush has written them, since the cache never writes. It may therefore exceed its bound by what
+ * one operation changes: the image flushes between operations when {@link isCrowded}.
  */
 export class TableCache {
   readonly #tables = new Map<number, CachedTable>();
@@ -59,7 +57,7 @@ export class TableCache {
     return this.#tables.size * this.#memoryBytes;
   }
 
-  /** So many tables are dirty that clean ones soon find no place. */
+  /** More than half of the tables are dirty: a flush should make room. */
   get isCrowded(): boolean {
     return this.#dirtyTables.size * 2 > this.#capacity;
   }
@@ -68,19 +66,19 @@ export class TableCache {
     return this.#dirtyTables.size > 0;
   }
 
-  /** The dirty tables at this moment. */
+  /** A snapshot of the dirty tables. */
   dirtyTables(): CachedTable[] {
     return [...this.#dirtyTables];
   }
 
-  /** Takes the list of those that are not linked. */
+  /** Takes the list of tables that are not linked yet. */
   takeNewTables(): Set<CachedTable> {
     const tables = this.#newTables;
     this.#newTables = new Set();
     return tables;
   }
 
-  /** Puts tables back into that list, since they have not been linked. */
+  /** Undoes {@link takeNewTables} for tables that were not linked. */
   restoreNewTables(tables: Iterable<CachedTable>): void {
     for (const table of tables) this.#newTables.add(table);
   }
@@ -95,21 +93,20 @@ export class TableCache {
     return table;
   }
 
-  /** Adds a table that the cache does not have, or puts it in the place of the one it has. */
+  /** Adds a table; replaces the one with the same index. */
   add(index: number, fileOffset: number, bytes: Uint8Array, linked: boolean): CachedTable {
     this.remove(index);
     while (this.#tables.size >= this.#capacity && this.#dropOne()) {
-      // Until there is room, or nothing that may go.
+      // Until there is room, or nothing left to evict.
     }
-    const dirtyTables = this.#dirtyTables as Set<MetadataTable>;
-    const table = new CachedTable(index, fileOffset, bytes, linked, dirtyTables);
+    const table = new CachedTable(index, fileOffset, bytes, linked, this.#dirtyTables);
     this.#tables.set(index, table);
     if (!linked) this.#newTables.add(table);
     this.#last = table;
     return table;
   }
 
-  /** Forgets a table, what is dirty of it as well. */
+  /** Drops a table with its unwritten changes. */
   remove(index: number): void {
     const table = this.#tables.get(index);
     if (table === undefined) return;
@@ -119,7 +116,7 @@ export class TableCache {
     if (this.#last === table) this.#last = undefined;
   }
 
-  /** Forgets all tables: something else has changed them in the file. */
+  /** Drops all tables: the file's have been changed by something else. */
   clear(): void {
     this.#tables.clear();
     this.#dirtyTables.clear();
@@ -127,12 +124,12 @@ export class TableCache {
     this.#last = undefined;
   }
 
-  /** Second chance: the oldest that was not asked for since it was last passed over. */
+  /** Second chance: evicts the oldest table that was not used since it was last passed over. */
   #dropOne(): boolean {
     let passes = this.#tables.size * 2;
     for (const [index, table] of this.#tables) {
       if (passes-- === 0) return false;
-      if (table.recentlyUsed || table === this.#last || !mayGo(table)) {
+      if (table.recentlyUsed || table === this.#last || !isEvictable(table)) {
         table.recentlyUsed = false;
         this.#tables.delete(index);
         this.#tables.set(index, table);
@@ -145,7 +142,7 @@ export class TableCache {
   }
 }
 
-/** The file has all of it, and will be asked for it again where it lies. */
-function mayGo(table: CachedTable): boolean {
+/** The file has all of it, at the place where a later read looks for it. */
+function isEvictable(table: CachedTable): boolean {
   return table.linked && !table.writing && !table.isDirty;
 }

@@ -4,10 +4,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { checkImage } from '../../../../../../../vmm/backends/disk/image/qcow2/check/check.ts';
-import {
-  type Header,
-  parseHeader,
-} from '../../../../../../../vmm/backends/disk/image/qcow2/header/header.ts';
+import { parseHeader } from '../../../../../../../vmm/backends/disk/image/qcow2/header/header.ts';
+import type { Header } from '../../../../../../../vmm/backends/disk/image/qcow2/header/header-fields.ts';
 import { HeaderField } from '../../../../../../../vmm/backends/disk/image/qcow2/header/layout.ts';
 import { temporaryFolder } from '../../../../../../support/disk-fixtures.ts';
 import { MemoryImageFile } from '../../../../../../support/memory-image-file.ts';

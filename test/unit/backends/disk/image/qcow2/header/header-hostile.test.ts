@@ -4,10 +4,8 @@ import { copyFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { openHostFile } from '../../../../../../../vmm/backends/disk/file/host-file.ts';
-import {
-  type Header,
-  parseHeader,
-} from '../../../../../../../vmm/backends/disk/image/qcow2/header/header.ts';
+import { parseHeader } from '../../../../../../../vmm/backends/disk/image/qcow2/header/header.ts';
+import type { Header } from '../../../../../../../vmm/backends/disk/image/qcow2/header/header-fields.ts';
 import { HeaderField as Field } from '../../../../../../../vmm/backends/disk/image/qcow2/header/layout.ts';
 import { hostFiles } from '../../../../../../../vmm/host/host-files.ts';
 import { encodeBytes } from '../../../../../../../vmm/util/byte-names.ts';

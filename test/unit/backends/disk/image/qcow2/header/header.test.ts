@@ -5,15 +5,13 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { openHostFile } from '../../../../../../../vmm/backends/disk/file/host-file.ts';
 import type { ImageFile } from '../../../../../../../vmm/backends/disk/file/image-file.ts';
-import {
-  type Header,
-  parseHeader,
-} from '../../../../../../../vmm/backends/disk/image/qcow2/header/header.ts';
+import { parseHeader } from '../../../../../../../vmm/backends/disk/image/qcow2/header/header.ts';
 import {
   encodeHeader,
   rewriteHeader,
   writeHeader,
 } from '../../../../../../../vmm/backends/disk/image/qcow2/header/header-encode.ts';
+import type { Header } from '../../../../../../../vmm/backends/disk/image/qcow2/header/header-fields.ts';
 import { HeaderField } from '../../../../../../../vmm/backends/disk/image/qcow2/header/layout.ts';
 import { hostFiles } from '../../../../../../../vmm/host/host-files.ts';
 import { temporaryFolder } from '../../../../../../support/disk-fixtures.ts';

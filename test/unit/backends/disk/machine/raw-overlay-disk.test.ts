@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { RawDisk } from '../../../../../vmm/backends/disk/machine/raw.ts';
-import { RawOverlayDisk } from '../../../../../vmm/backends/disk/machine/raw-overlay.ts';
+import { openRawDisk } from '../../../../../vmm/backends/disk/machine/raw-disk.ts';
+import { RawOverlayDisk } from '../../../../../vmm/backends/disk/machine/raw-overlay-disk.ts';
+import { hostFiles } from '../../../../../vmm/host/host-files.ts';
 import { FakeDisk, scriptRequest } from '../../../../support/fake-disk.ts';
 
 const CHUNK = 64 * 1024;
@@ -15,7 +16,7 @@ function open(t: TestContext): { disk: FakeDisk; backend: RawOverlayDisk; path: 
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
   const path = join(folder, 'base.img');
   writeFileSync(path, Buffer.alloc(SIZE, 'base '));
-  const backend = new RawOverlayDisk(new RawDisk(openSync(path, 'r'), SIZE, true));
+  const backend = new RawOverlayDisk(openRawDisk(path, true, hostFiles()), hostFiles());
   const disk = new FakeDisk();
   backend.attach(disk);
   t.after(() => {

@@ -13,14 +13,25 @@ import {
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { openRawDisk } from '../../../../../vmm/backends/disk/machine/raw.ts';
-import type { FileLocks } from '../../../../../vmm/host/file-locks.ts';
+import { openRawDisk } from '../../../../../vmm/backends/disk/machine/raw-disk.ts';
+import type { HostFiles } from '../../../../../vmm/host/host-files.ts';
 import { FakeDisk, scriptRequest } from '../../../../support/fake-disk.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tsvm-raw-'));
 after(() => rmSync(folder, { recursive: true }));
 
-const NO_LOCKS: FileLocks = { lockFile: () => {}, isFileLocked: () => false };
+function notNeeded(): never {
+  throw new Error('a raw disk does not need this');
+}
+
+const NO_LOCKS: HostFiles = {
+  lockFile: () => {},
+  isFileLocked: () => false,
+  seekData: notNeeded,
+  seekHole: notNeeded,
+  allocateFile: notNeeded,
+  zeroFile: notNeeded,
+};
 
 function image(name: string, content: Uint8Array): string {
   const path = join(folder, name);
@@ -80,7 +91,7 @@ test('directories, devices, missing and empty files are refused, and nothing sta
 test('a locked file is refused and closed', () => {
   const before = readdirSync('/proc/self/fd').length;
   const path = image('locked.img', new Uint8Array(512));
-  const locks: FileLocks = {
+  const locks: HostFiles = {
     ...NO_LOCKS,
     lockFile: () => {
       throw Object.assign(new Error('locked'), { code: 'EAGAIN' });
