@@ -115,6 +115,7 @@ export const C_RULES: Readonly<Record<string, readonly string[]>> = {
  */
 export const C_CIRCLES: readonly string[] = [
   'guest-images/payload',
+  'kvm-addon/src/backend',
   'kvm-addon/src/emulator',
   'kvm-addon/src/pvm',
   'kvm-addon/src/vcpu',

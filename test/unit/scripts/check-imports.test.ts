@@ -110,8 +110,8 @@ test('C: includes go one way, and modules do not include each other', () => {
   const src = 'kvm-addon/src';
   assert.deepEqual(
     check({
-      [`${src}/virtio/blk.c`]: '#include "../backend/disk.h"\n',
-      [`${src}/backend/disk.h`]: '',
+      [`${src}/virtio/blk.c`]: '#include "../memory/guest_memory.h"\n',
+      [`${src}/memory/guest_memory.h`]: '',
     }),
     [],
   );
