@@ -143,8 +143,6 @@ struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t v
             *at++ = page_end(count, offset);
             break;
         }
-        if (count)
-            decode_fuse(at - 1, at);
         at->ordinal = (uint8_t)count++;
         page->insns[offset] = (uint16_t)(at - page->base);
         at++;
@@ -155,6 +153,8 @@ struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t v
             break;
         }
     }
+    for (unsigned i = count; i-- > 1;)
+        decode_fuse(&first[i - 1], &first[i]);
     code->insn_count += (uint32_t)(at - first);
     cpu->counters->decoded += count;
     return first;

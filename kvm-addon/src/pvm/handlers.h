@@ -38,7 +38,8 @@ ALWAYS_INLINE uint64_t next_rip(const struct cpu *cpu, const struct insn *insn)
 }
 
 /* Counts what ran straight on from the entry of this decoded run. */
-#define COUNT_RUN (cpu->executed += insn->ordinal + 1u)
+#define RUN_LENGTH(insn) ((insn)->ordinal + 1u)
+#define COUNT_RUN (cpu->executed += RUN_LENGTH(insn))
 
 /* Back to the run loop behind this instruction: the state of the machine changed. */
 #define STOP                                                                                       \
@@ -117,6 +118,7 @@ ALWAYS_INLINE uint64_t next_rip(const struct cpu *cpu, const struct insn *insn)
 /* Bits of cpu.status. */
 #define STATUS_O 0x0001u
 #define STATUS_C 0x0100u
+#define STATUS_RESERVED 0x0200u /* always set */
 #define STATUS_P 0x0400u
 #define STATUS_A 0x1000u
 #define STATUS_Z 0x4000u

@@ -1,15 +1,31 @@
 /*
- * CMP and TEST with the conditional jump that follows, in one handler: half of all jumps. The jump
- * keeps its own place and handler, for whoever jumps to it.
+ * Operations on flags with the conditional jump that follows, in one handler: most jumps are made
+ * so. The jump keeps its own place and handler, for whoever jumps to it.
  */
+#include "ops_fused.h"
+
 #include "interpret.h"
 #include "ops_jump.h"
 
-/* The host's comparison gives the condition as well as the flags to keep. */
+/* In 64-bit code and in 32-bit code. */
+#define JUMP_IF(taken)                                                                             \
+    do {                                                                                           \
+        struct insn *jump_ = insn + 1;                                                             \
+        if (taken)                                                                                 \
+            JUMP_TO(jump_, jump_target(cpu, jump_));                                               \
+        CONTINUE_AT(jump_ + 1);                                                                    \
+    } while (0)
+
+ALWAYS_INLINE uint64_t jump_target(const struct cpu *cpu, const struct insn *jump)
+{
+    uint64_t target = cpu->r[REG_PAGE] + (uint64_t)(int64_t)jump->relative;
+    return cpu->compat ? (uint32_t)target : target;
+}
+
+/* The host's operation gives the condition as well as the flags to keep. */
 #define FUSED(number, condition, mnemonic, name, compare, form, left, right, type, suffix, bits)   \
     HANDLER(name##_##form##bits##_##number)                                                        \
     {                                                                                              \
-        struct insn *jump = insn + 1;                                                              \
         type a = left, b = right;                                                                  \
         uint32_t status;                                                                           \
         bool taken;                                                                                \
@@ -17,11 +33,35 @@
             : "=&a"(status), "=@cc" mnemonic(taken)                                                \
             : [a] "r"(a), [b] "r"(b));                                                             \
         cpu->status = status;                                                                      \
-        if (taken)                                                                                 \
-            JUMP_RELATIVE(jump, uint64_t);                                                         \
-        CONTINUE_AT(jump + 1);                                                                     \
+        JUMP_IF(taken);                                                                            \
+    }
+#define FUSED_RESULT(number, condition, mnemonic, name, form, right, type, suffix, bits)           \
+    HANDLER(name##_##form##bits##_##number)                                                        \
+    {                                                                                              \
+        type a = OPERAND_RM(type), b = right;                                                      \
+        uint32_t status;                                                                           \
+        bool taken;                                                                                \
+        asm(#name suffix " %[b], %[a]" SAVE_STATUS                                                 \
+            : [a] "+&r"(a), "=&a"(status), "=@cc" mnemonic(taken)                                  \
+            : [b] "r"(b));                                                                         \
+        cpu->status = status;                                                                      \
+        SET_REG(type, insn->rm, a);                                                                \
+        JUMP_IF(taken);                                                                            \
+    }
+/* INC and DEC keep CF, which the condition may ask for. */
+#define FUSED_STEP(number, condition, mnemonic, name, type, suffix, bits)                          \
+    HANDLER(name##_r##bits##_##number)                                                             \
+    {                                                                                              \
+        type a = OPERAND_RM(type);                                                                 \
+        uint32_t after, f = cpu->status;                                                           \
+        asm(#name suffix " %[a]" SAVE_STATUS : [a] "+&r"(a), "=&a"(after) : : "cc");               \
+        f = STATUS_CHANGED(f, after, STATUS_ALL & ~STATUS_C);                                      \
+        cpu->status = (uint16_t)f;                                                                 \
+        SET_REG(type, insn->rm, a);                                                                \
+        JUMP_IF(condition);                                                                        \
     }
 
+/* X(arguments..., type, assembler suffix, bits) */
 #define FUSED_SIZES(X, ...)                                                                        \
     X(__VA_ARGS__, uint8_t, "b", 8)                                                                \
     X(__VA_ARGS__, uint32_t, "l", 32)                                                              \
@@ -42,6 +82,10 @@
     CONDITIONS(FUSED, cmp, "cmp", rm_##at, OPERAND_REG(type), LOADED(at, bits), type, suffix,      \
                bits)                                                                               \
     CONDITIONS(FUSED, cmp, "cmp", mr_##at, LOADED(at, bits), OPERAND_REG(type), type, suffix, bits)
+#define RESULT_FORMS(name, type, suffix, bits)                                                     \
+    CONDITIONS(FUSED_RESULT, name, rr, OPERAND_REG(type), type, suffix, bits)                      \
+    CONDITIONS(FUSED_RESULT, name, ri, OPERAND_IMMEDIATE(type), type, suffix, bits)
+#define STEP_FORMS(name, type, suffix, bits) CONDITIONS(FUSED_STEP, name, type, suffix, bits)
 FUSED_SIZES(REGISTER_FORMS, cmp)
 FUSED_SIZES(REGISTER_FORMS, test)
 FUSED_SIZES(MEMORY_FORMS, cmp, plain)
@@ -50,13 +94,22 @@ FUSED_SIZES(MEMORY_FORMS, test, plain)
 FUSED_SIZES(MEMORY_FORMS, test, general)
 FUSED_SIZES(LOAD_FORMS, plain)
 FUSED_SIZES(LOAD_FORMS, general)
+FUSED_SIZES(RESULT_FORMS, add)
+FUSED_SIZES(RESULT_FORMS, or)
+FUSED_SIZES(RESULT_FORMS, and)
+FUSED_SIZES(RESULT_FORMS, sub)
+FUSED_SIZES(STEP_FORMS, inc)
+FUSED_SIZES(STEP_FORMS, dec)
 
 struct fusion {
-    insn_handler *const *comparison; /* its place in the table of ops_alu.c */
-    insn_handler *fused[16];         /* by condition */
+    insn_handler *const *operation; /* its place in the table of ops_alu.c or ops_unary.c */
+    insn_handler *fused[16];        /* by condition */
 };
 
-#define CMP 7
+/* Of alu_*, and of unary_r. */
+enum { ADD = 0, OR = 1, AND = 4, SUB = 5, CMP = 7 };
+enum { INC = 0, DEC = 1 };
+
 #define NAME_FUSED(number, condition, mnemonic, prefix, bits) prefix##bits##_##number,
 #define ROW_OF(table, prefix, bits)                                                                \
     {                                                                                              \
@@ -81,17 +134,40 @@ static const struct fusion fusions[] = {
     FUSIONS(cmp_rm_general, alu_rm[ADDRESSING_GENERAL][CMP]),
     FUSIONS(cmp_mr_plain, alu_mr[ADDRESSING_PLAIN][CMP]),
     FUSIONS(cmp_mr_general, alu_mr[ADDRESSING_GENERAL][CMP]),
+    FUSIONS(add_rr, alu_rr[ADD]),
+    FUSIONS(add_ri, alu_ri[ADD]),
+    FUSIONS(or_rr, alu_rr[OR]),
+    FUSIONS(or_ri, alu_ri[OR]),
+    FUSIONS(and_rr, alu_rr[AND]),
+    FUSIONS(and_ri, alu_ri[AND]),
+    FUSIONS(sub_rr, alu_rr[SUB]),
+    FUSIONS(sub_ri, alu_ri[SUB]),
+    FUSIONS(inc_r, unary_r[INC]),
+    FUSIONS(dec_r, unary_r[DEC]),
 };
 
-void decode_fuse(struct insn *first, const struct insn *second)
+static bool is_conditional_jump(const struct insn *insn, unsigned *condition)
 {
-    unsigned condition = second->reg & 15;
-    if (second->handler != jump_conditional[0][condition])
-        return;
+    *condition = insn->reg & 15;
+    return insn->handler == jump_conditional[0][*condition] ||
+           insn->handler == jump_conditional[1][*condition];
+}
+
+static void fuse_jump(struct insn *first, unsigned condition)
+{
     for (unsigned i = 0; i < sizeof(fusions) / sizeof(*fusions); i++) {
-        if (first->handler == *fusions[i].comparison) {
+        if (first->handler == *fusions[i].operation) {
             first->handler = fusions[i].fused[condition];
             return;
         }
     }
+}
+
+void decode_fuse(struct insn *first, const struct insn *second)
+{
+    unsigned condition;
+    if (is_conditional_jump(second, &condition))
+        fuse_jump(first, condition);
+    else if (!fuse_run(first, second))
+        fuse_pair(first, second);
 }

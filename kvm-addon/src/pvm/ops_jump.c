@@ -53,11 +53,10 @@ insn_handler *const jump_conditional[2][16] = {{CONDITIONS(NAME_JCC, wide)},
             &cpu->returns[cpu->return_top-- % RETURN_STACK_ENTRIES];                               \
         if (likely(entry->va == target && entry->generation == cpu->generation)) {                 \
             DROP(form);                                                                            \
-            COUNT_RUN;                                                                             \
             cpu->budget--;                                                                         \
             if (MUST_LEAVE)                                                                        \
-                LEAVE_FOR(target);                                                                 \
-            ENTER(entry->insn, entry->page);                                                       \
+                LEAVE_FOR(RUN_LENGTH(insn), target);                                               \
+            ENTER(RUN_LENGTH(insn), entry->insn, entry->page);                                     \
         }                                                                                          \
         check_target(cpu, insn, target);                                                           \
         DROP(form);                                                                                \
@@ -130,26 +129,24 @@ insn_handler *const jump_loop[4][2] = {BY_MODE(loopne), BY_MODE(loope), BY_MODE(
 
 HANDLER(goto_)
 {
-    cpu->executed += insn->ordinal;
     struct insn *next = insn->target;
-    cpu->executed -= next->ordinal;
+    cpu->executed += (uint64_t)insn->ordinal - next->ordinal;
     CONTINUE_AT(next);
 }
 
 /* Looks round as a jump does: code without jumps may be as long as the address space. */
 HANDLER(page_end_)
 {
-    cpu->executed += insn->ordinal;
     uint64_t next = cpu->r[REG_PAGE] + (uint64_t)(int64_t)insn->relative;
     if (cpu->compat)
         next = (uint32_t)next;
     cpu->budget--;
     if (MUST_LEAVE)
-        LEAVE_FOR(next);
+        LEAVE_FOR(insn->ordinal, next);
     struct insn *found = code_find(cpu, next);
     if (unlikely(!found))
-        LEAVE_FOR(next);
-    ENTER(found, next);
+        LEAVE_FOR(insn->ordinal, next);
+    ENTER(insn->ordinal, found, next);
 }
 
 insn_handler *const insn_goto = goto_;

@@ -5,17 +5,22 @@
 #include "handlers.h"
 #include "walk.h"
 
-#define ENTER(found, va)                                                                           \
+/*
+ * Goes on at `found`. `count` of the decoded run that is left were executed, those before `found`
+ * in its own run were not: one addition, as each would wait for the store of the one before.
+ */
+#define ENTER(count, found, va)                                                                    \
     do {                                                                                           \
         struct insn *found_ = (found);                                                             \
-        cpu->executed -= found_->ordinal;                                                          \
+        cpu->executed += (uint64_t)(count)-found_->ordinal;                                        \
         cpu->r[REG_PAGE] = (va)&PAGE_BASE;                                                         \
         CONTINUE_AT(found_);                                                                       \
     } while (0)
 
 /* Out of the handlers; the run loop looks the target up. */
-#define LEAVE_FOR(va)                                                                              \
+#define LEAVE_FOR(count, va)                                                                       \
     do {                                                                                           \
+        cpu->executed += (count);                                                                  \
         cpu->rip = (va);                                                                           \
         return;                                                                                    \
     } while (0)
@@ -23,33 +28,34 @@
 #define JUMP_INDIRECT(target)                                                                      \
     do {                                                                                           \
         uint64_t target_ = (target);                                                               \
-        COUNT_RUN;                                                                                 \
         cpu->budget--;                                                                             \
         if (MUST_LEAVE)                                                                            \
-            LEAVE_FOR(target_);                                                                    \
+            LEAVE_FOR(RUN_LENGTH(insn), target_);                                                  \
         struct insn *next_ = code_find(cpu, target_);                                              \
         if (unlikely(!next_))                                                                      \
-            LEAVE_FOR(target_);                                                                    \
-        ENTER(next_, target_);                                                                     \
+            LEAVE_FOR(RUN_LENGTH(insn), target_);                                                  \
+        ENTER(RUN_LENGTH(insn), next_, target_);                                                   \
     } while (0)
 
 /* A jump whose target is in its code remembers where that is decoded, for one generation. */
-#define JUMP_RELATIVE(jump, width)                                                                 \
+#define JUMP_TO(jump, va)                                                                          \
     do {                                                                                           \
-        uint64_t target_ = (width)(cpu->r[REG_PAGE] + (uint64_t)(int64_t)(jump)->relative);        \
-        cpu->executed += (jump)->ordinal + 1u;                                                     \
+        uint64_t target_ = (va);                                                                   \
         cpu->budget--;                                                                             \
         if (MUST_LEAVE)                                                                            \
-            LEAVE_FOR(target_);                                                                    \
+            LEAVE_FOR(RUN_LENGTH(jump), target_);                                                  \
         if (unlikely((jump)->generation != cpu->generation)) {                                     \
             struct insn *next_ = code_find(cpu, target_);                                          \
             if (!next_)                                                                            \
-                LEAVE_FOR(target_);                                                                \
+                LEAVE_FOR(RUN_LENGTH(jump), target_);                                              \
             (jump)->target = next_;                                                                \
             (jump)->generation = cpu->generation;                                                  \
         }                                                                                          \
-        ENTER((jump)->target, target_);                                                            \
+        ENTER(RUN_LENGTH(jump), (jump)->target, target_);                                          \
     } while (0)
+
+#define JUMP_RELATIVE(jump, width)                                                                 \
+    JUMP_TO(jump, (width)(cpu->r[REG_PAGE] + (uint64_t)(int64_t)(jump)->relative))
 
 /* Near branches to a non-canonical address raise #GP before anything changes (SDM 2A "CALL"). */
 ALWAYS_INLINE void check_target(struct cpu *cpu, const struct insn *insn, uint64_t target)
