@@ -302,12 +302,71 @@ export interface NativeEntropyOptions {
   device: 'entropy';
 }
 
+/** A descriptor chain that TypeScript has to serve, at its leisure. */
+export interface NativeChain {
+  id: number;
+  /** Index of the queue. */
+  queue: number;
+  /** A copy of what the driver lets the device read: its first `readableBytesMax` bytes. */
+  readable: Uint8Array;
+  /** All that the driver lets it read, and write. */
+  readableBytes: number;
+  writableBytes: number;
+}
+
+/** A buffer of a chain, in guest memory, which the guest may change at any time. */
+export interface NativeChainBuffer {
+  gpa: number;
+  lengthBytes: number;
+  writable: boolean;
+}
+
+/** The queues of a device that TypeScript serves; see `src/virtio/script_queue.h`. */
+export class NativeScriptQueues {
+  constructor(options: {
+    /** Of the worker's thread: at most 15 bytes. */
+    threadName: string;
+    /** How much of a chain's readable part is copied, at most. */
+    readableBytesMax: number;
+    /** Called on the JavaScript thread, once a batch, when chains have arrived. */
+    onChains: () => void;
+  });
+  /** Takes the chains that have arrived. Each is answered by {@link finish} or {@link giveBack}. */
+  takeChains(): NativeChain[];
+  /** The buffers of a chain that was taken: those to read, then those to write. */
+  buffers(id: number): NativeChainBuffer[];
+  /**
+   * Returns chains to the driver; `data` is copied to the start of the writable part. Throws EINVAL
+   * for one that is not there, or more data than there is room: those before it are returned.
+   */
+  finish(answers: readonly { id: number; data?: Uint8Array }[]): void;
+  /**
+   * Gives a chain back unused: it stays available, and is taken again when one of its queue is
+   * wanted. One that is older than a finished chain of its queue is returned to the driver, empty.
+   */
+  giveBack(id: number): void;
+  /** How many more chains of a queue there is a use for; at the start Infinity. */
+  want(queue: number, chains: number): void;
+}
+
+/** A device that TypeScript serves. One worker serves one NativeScriptQueues. */
+export interface NativeScriptOptions {
+  device: 'script';
+  queues: NativeScriptQueues;
+}
+
 /**
  * The thread that serves queues of one device. `start` after `stop` goes on where the used rings
  * stand: at zero in the zeroed rings of a reset device, or where a pause left them.
  */
 export class NativeQueueWorker {
-  constructor(options: { host: NativeQueueHost } & (NativeBlockOptions | NativeEntropyOptions));
+  constructor(
+    options: { host: NativeQueueHost } & (
+      | NativeBlockOptions
+      | NativeEntropyOptions
+      | NativeScriptOptions
+    ),
+  );
   /**
    * Starts the thread. Throws EINVAL when a ring is unaligned, out of RAM or of a bad size, EBUSY
    * when it runs.

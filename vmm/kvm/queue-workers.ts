@@ -1,6 +1,7 @@
 import type { NativeDisk, NativeEventFd, NativeQueueHost } from '../../kvm-addon/index.d.ts';
 import type { BlockWorkerOptions } from '../devices/virtio/block/block-device.ts';
 import type { QueueWorker } from '../devices/virtio/queue-worker.ts';
+import type { CreateScriptQueues } from '../devices/virtio/script-queues.ts';
 import { loadAddon } from '../host/addon.ts';
 import type { KvmMemory } from './memory.ts';
 import type { KvmRegisterBank } from './register-bank.ts';
@@ -59,5 +60,22 @@ export function rngWorker(host: QueueHost): (onBroken: OnBroken) => QueueWorker 
   return (onBroken) => {
     const { NativeQueueWorker } = loadAddon();
     return new NativeQueueWorker({ device: 'entropy', host: nativeHost(host, onBroken) });
+  };
+}
+
+/** Makes the queues of a device that TypeScript serves, and their worker. */
+export function scriptQueues(host: QueueHost): CreateScriptQueues {
+  return ({ threadName, readableBytesMax, onChains }) => {
+    const { NativeQueueWorker, NativeScriptQueues } = loadAddon();
+    const queues = new NativeScriptQueues({
+      threadName,
+      readableBytesMax,
+      onChains: () => host.contain(onChains),
+    });
+    return {
+      queues,
+      createWorker: (onBroken) =>
+        new NativeQueueWorker({ device: 'script', queues, host: nativeHost(host, onBroken) }),
+    };
   };
 }

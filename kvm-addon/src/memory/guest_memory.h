@@ -71,4 +71,16 @@ static inline void *guest_memory_at(const struct guest_memory *memory, uint64_t 
     return NULL;
 }
 
+/* Guest-physical address of a host address that guest_memory_at() gave. */
+static inline uint64_t guest_memory_gpa(const struct guest_memory *memory, const void *hva)
+{
+    for (unsigned i = 0; i < memory->count; i++) {
+        const struct guest_memory_region *region = &memory->regions[i];
+        uint64_t offset = (uint64_t)((const uint8_t *)hva - region->hva);
+        if (offset < region->size)
+            return region->gpa + offset;
+    }
+    return UINT64_MAX;
+}
+
 #endif

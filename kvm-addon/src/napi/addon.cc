@@ -7,6 +7,7 @@
 #include "memory.h"
 #include "queue_worker.h"
 #include "register_bank.h"
+#include "script_queues.h"
 #include "sockets.h"
 #include "vm.h"
 
@@ -22,6 +23,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
     classes->event_fd = add("NativeEventFd", NativeEventFd::define(env));
     classes->register_bank = add("NativeRegisterBank", NativeRegisterBank::define(env));
     classes->disk = add("NativeDisk", NativeDisk::define(env));
+    classes->script_queues = add("NativeScriptQueues", NativeScriptQueues::define(env));
     exports.Set("NativeQueueWorker", NativeQueueWorker::define(env));
     exports.Set("NativeVm", NativeVm::define(env));
     define_host_functions(env, exports);

@@ -11,6 +11,7 @@ struct Classes {
     Napi::FunctionReference event_fd;
     Napi::FunctionReference register_bank;
     Napi::FunctionReference disk;
+    Napi::FunctionReference script_queues;
 };
 
 // The object behind `value`, or nullptr with a TypeError pending.

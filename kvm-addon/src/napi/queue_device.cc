@@ -7,6 +7,7 @@
 #include "arguments.h"
 #include "disk.h"
 #include "error.h"
+#include "script_queues.h"
 
 extern "C" {
 #include "../virtio/blk.h"
@@ -70,7 +71,7 @@ class BlockDevice : public QueueDevice
         return error;
     }
 
-    void hold() override
+    void hold(const struct guest_memory *) override
     {
         disk_->hold();
     }
@@ -123,6 +124,52 @@ class EntropyDevice : public QueueDevice
     struct rng rng_ = {};
 };
 
+class ScriptDevice : public QueueDevice
+{
+  public:
+    bool parse(Napi::Value value)
+    {
+        Napi::Value queues = value.As<Napi::Object>().Get("queues");
+        queues_ = NativeScriptQueues::from(queues);
+        if (!queues_)
+            return false;
+        kept_ = Napi::Persistent(queues.As<Napi::Object>());
+        return true;
+    }
+
+    struct queue_handler *handler() override
+    {
+        return &queues_->script()->handler;
+    }
+
+    bool prepare(Napi::Value start) override
+    {
+        if (!queues_->script()->loop)
+            return true;
+        throw_errno(start.Env(), EBUSY, "start");
+        return false;
+    }
+
+    void hold(const struct guest_memory *memory) override
+    {
+        queues_->hold(memory);
+    }
+
+    void release() override
+    {
+        queues_->release();
+    }
+
+    void read_counters(const AddCounter &add) const override
+    {
+        add("scriptChains", queues_->script()->chains);
+    }
+
+  private:
+    NativeScriptQueues *queues_ = nullptr;
+    Napi::ObjectReference kept_;
+};
+
 template <typename Device> std::unique_ptr<QueueDevice> create(Napi::Value options)
 {
     auto device = std::make_unique<Device>();
@@ -137,6 +184,7 @@ const struct {
 } DEVICES[] = {
     {"block", create<BlockDevice>},
     {"entropy", create<EntropyDevice>},
+    {"script", create<ScriptDevice>},
 };
 
 } // namespace

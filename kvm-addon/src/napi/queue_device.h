@@ -28,7 +28,7 @@ class QueueDevice
         return 0;
     }
     // Around each run of the worker: what its thread uses stays open.
-    virtual void hold()
+    virtual void hold(const struct guest_memory *)
     {
     }
     virtual void release()

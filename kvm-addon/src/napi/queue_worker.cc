@@ -164,7 +164,7 @@ Napi::Value NativeQueueWorker::start(const Napi::CallbackInfo &info)
     }
     running_ = true;
     memory_->hold();
-    device_->hold();
+    device_->hold(memory_->memory());
     // While it runs it is not collected, nor is what it keeps.
     Ref();
     return env.Undefined();

@@ -2,8 +2,16 @@
 
 Wake::Wake(Napi::Env env, Napi::Function callback, const char *name, bool keeps_alive)
 {
+    link_ = new Link{this};
+    auto gone = [](Napi::Env, void *, Link *link) {
+        if (link->wake) {
+            link->wake->closed_ = true;
+            link->wake->link_ = nullptr;
+        }
+        delete link;
+    };
     // No limit on the queue: `pending_` keeps it at one entry.
-    function_ = Function::New(env, callback, name, 0, 1);
+    function_ = Function::New(env, callback, name, 0, 1, link_, gone, static_cast<void *>(nullptr));
     if (!keeps_alive)
         function_.Unref(env);
 }
@@ -11,6 +19,8 @@ Wake::Wake(Napi::Env env, Napi::Function callback, const char *name, bool keeps_
 Wake::~Wake()
 {
     close();
+    if (link_)
+        link_->wake = nullptr;
 }
 
 struct wake Wake::core()
@@ -34,7 +44,7 @@ void Wake::close()
     function_.Abort();
 }
 
-void Wake::call(Napi::Env env, Napi::Function callback, std::nullptr_t *, Wake *wake)
+void Wake::call(Napi::Env env, Napi::Function callback, Link *, Wake *wake)
 {
     if (env == nullptr || callback == nullptr)
         return;

@@ -25,10 +25,16 @@ class Wake
     void close();
 
   private:
-    static void call(Napi::Env env, Napi::Function callback, std::nullptr_t *, Wake *wake);
-    using Function = Napi::TypedThreadSafeFunction<std::nullptr_t, Wake, call>;
+    // Between this object and the function's own: at the end of the process Node frees the latter
+    // first, and then it must not be touched any more.
+    struct Link {
+        Wake *wake;
+    };
+    static void call(Napi::Env env, Napi::Function callback, Link *, Wake *wake);
+    using Function = Napi::TypedThreadSafeFunction<Link, Wake, call>;
 
     Function function_;
+    Link *link_ = nullptr;
     std::atomic<bool> pending_{false};
     bool closed_ = false;
 };
