@@ -4,6 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { CONTAINER_COMMANDS, REGISTRY_COMMANDS } from '../../vmm/cli/programs.ts';
 import { type ContainerCli, containerCli } from '../support/container-cli.ts';
 import { type ImageRecipe, makeImage, writeLayout } from '../support/image-maker.ts';
 import { storeFaults } from '../support/own-store.ts';
@@ -149,6 +150,22 @@ test('save -o, load -i, and through pipes', async (t) => {
   execFileSync('cmp', [join(folder, 'one'), join(folder, 'two')]);
 });
 
+test('save of a repository has all its tags, and of a tag that alone', async (t) => {
+  const { sh, make } = shell(t);
+  const one = await make('tools/fridge:1');
+  await make('tools/fridge:2');
+  sh(`tsvm tag ${one} tools/fridge:3 && tsvm tag ${one} tools/fridges:1`);
+  const names = (archive: string): string[] => {
+    const entries: { RepoTags: string[] }[] = JSON.parse(
+      sh(`tar -xOf ${archive} manifest.json`).stdout,
+    );
+    return entries.flatMap(({ RepoTags }) => RepoTags).sort();
+  };
+  sh('tsvm save -o all.tar tools/fridge && tsvm save -o some.tar tools/fridge:3');
+  assert.deepEqual(names('all.tar'), ['tools/fridge:1', 'tools/fridge:2', 'tools/fridge:3']);
+  assert.deepEqual(names('some.tar'), ['tools/fridge:3']);
+});
+
 test('history fridge', async (t) => {
   const { sh, make } = shell(t);
   const history = [
@@ -205,13 +222,14 @@ test('what goes wrong is told in Docker\u2019s words, with its exit codes', asyn
     [
       'tsvm rmi',
       1,
-      /^tsvm: 'tsvm rmi' requires at least 1 argument\n\nUsage: {2}tsvm rmi \[OPTIONS\] IMAGE \[IMAGE\.\.\.\]\n\n/,
+      /^tsvm: 'tsvm rmi' requires at least 1 argument\n\nUsage: {2}tsvm rmi \[OPTIONS\] IMAGE \[IMAGE\.\.\.\]\n\nSee 'tsvm rmi --help' for more information\n$/,
     ],
     ['tsvm images --nope', 125, /^unknown flag: --nope\n\nUsage: {2}tsvm images /],
     ['tsvm images -z', 125, /^unknown shorthand flag: 'z' in -z\n/],
     ['tsvm images a b', 1, /^tsvm: 'tsvm images' requires at most 1 argument\n/],
     ['tsvm tag a', 1, /^tsvm: 'tsvm tag' requires 2 arguments\n/],
-    ['tsvm images -f', 125, /^flag needs an argument: /],
+    ['tsvm images -f', 125, /^flag needs an argument: 'f' in -f\n/],
+    ['tsvm images --filter', 125, /^flag needs an argument: --filter\n/],
     ['tsvm rmi nope', 1, /^Error response from daemon: No such image: nope:latest\n$/],
     [
       'tsvm rmi UPPER',
@@ -222,9 +240,30 @@ test('what goes wrong is told in Docker\u2019s words, with its exit codes', asyn
     [
       'tsvm tag one/b UPPER',
       1,
-      /^error parsing reference: "UPPER" is not a valid repository\/tag: invalid reference format/,
+      /^Error parsing reference: "UPPER" is not a valid repository\/tag: invalid reference format/,
     ],
-    ['tsvm save nope', 1, /No such image: nope:latest/],
+    ['tsvm save nope', 1, /^Error response from daemon: No such image: nope\n$/],
+    ['tsvm save nope:1', 1, /^Error response from daemon: reference does not exist\n$/],
+    ['tsvm save -o /tmp one/b', 1, /^failed to save image: cannot write to a directory\n$/],
+    ['tsvm save -o /nope/x one/b', 1, /^failed to save image: invalid output path: stat \/nope: /],
+    [
+      'tsvm inspect --type x one/b',
+      1,
+      /^unknown type: "x": must be one of "config", "container", /,
+    ],
+    [
+      'tsvm images -f bad',
+      125,
+      /for "-f, --filter" flag: bad format of filter \(expected name=value\)\n/,
+    ],
+    ['tsvm images --no-trunc=false --quiet=false --nope', 125, /^unknown flag: --nope\n/],
+    [
+      'tsvm login --password-stdin',
+      1,
+      /^the --password-stdin option requires --username to be set\n$/,
+    ],
+    ['tsvm login', 1, /^Error: Cannot perform an interactive login from a non TTY device\n$/],
+    ['tsvm images -q=maybe', 125, /^invalid argument "maybe" for "-q, --quiet" flag: /],
     ['tsvm pull "a b"', 1, /^invalid reference format\n$/],
     ['tsvm push nope', 1, /An image does not exist locally with the tag: nope/],
     ['tsvm load -i /nope', 1, /^open \/nope: no such file or directory\n$/],
@@ -262,6 +301,41 @@ test('image prune, and system df', async (t) => {
   assert.equal(sh('tsvm images -q | wc -l').stdout.trim(), '1');
   assert.match(sh('tsvm image prune -a', 'y\n').stdout, /untagged: stays:latest/);
   assert.equal(sh('tsvm images -q').stdout, '');
+});
+
+test('help names every verb, and each has examples of its own', (t) => {
+  const { sh } = shell(t);
+  const [all, ofImage, ofSystem] = ['tsvm', 'tsvm image', 'tsvm system'].map((command) => {
+    const { code, stdout } = sh(`${command} --help`);
+    assert.equal(code, 0);
+    return stdout;
+  });
+  for (const name of [...CONTAINER_COMMANDS, ...REGISTRY_COMMANDS]) {
+    const [group, verb = name] = name.split(' ');
+    if (name === 'system' || verb === 'list' || verb === 'remove') continue;
+    const help = group === 'image' ? ofImage : all;
+    assert.match(help ?? '', new RegExp(`^  ${group === 'image' ? verb : name} +[A-Z]`, 'm'));
+    const own = sh(`tsvm ${name} --help`);
+    assert.equal(own.code, 0);
+    assert.match(own.stdout, new RegExp(`^Usage: tsvm ${name} `));
+    assert.match(own.stdout, /^Examples:\n {2}\S/m, name);
+  }
+  assert.match(ofSystem ?? '', /^ {2}df +[A-Z]/m);
+});
+
+test('lists that cannot be written are failures, and a reader that goes is none', async (t) => {
+  const { sh, make } = shell(t);
+  await make('fridge');
+  for (const command of ['images', 'history fridge', 'inspect fridge', 'system df']) {
+    const full = sh(`tsvm ${command} > /dev/full`);
+    assert.notEqual(full.code, 0, command);
+    assert.match(full.stderr, /standard output cannot be written: .*ENOSPC/, command);
+    assert.equal(sh(`tsvm ${command} | true`).stderr, '', command);
+  }
+  assert.equal(sh('tsvm save fridge | true').stderr, '');
+  const { code, stderr } = sh('tsvm save fridge > /dev/full');
+  assert.equal(code, 1);
+  assert.match(stderr, /^standard output cannot be written: .*ENOSPC[^\n]*\n$/);
 });
 
 test('tsvm image is for disk images as well', (t) => {

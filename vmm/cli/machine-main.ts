@@ -1,7 +1,8 @@
-/** The program that runs machines: all of tsvm but `tsvm image`, which `image-main.ts` is. */
+/** The program that runs machines; its help is that of all of `tsvm`. The others are in `programs.ts`. */
 import { Command } from 'commander';
 import { commandLine } from '../util/byte-names.ts';
 import { bootCommand } from './boot-command.ts';
+import { verbLines } from './container/verb-list.ts';
 import { doctorCommand } from './doctor-command.ts';
 import { isTerminal } from './output-descriptor.ts';
 import { runToExit } from './run-to-exit.ts';
@@ -10,17 +11,34 @@ import { versionText } from './version.ts';
 
 const VERSION_WORDS = ['--version', '-v', '-V', 'version'];
 
+const EXAMPLES = `
+Images of containers, with Docker's options and output:
+${verbLines()}
+
+Examples:
+  tsvm boot                                       the default guest; Ctrl-A x ends it
+  tsvm boot --cpus 2 --memory 1G --disk root.img
+  tsvm image create data.qcow2 100G
+  tsvm pull busybox
+  tsvm images
+  tsvm save -o busybox.tar busybox
+
+"tsvm COMMAND --help" tells more, with examples.`;
+
 function program(): Command {
   return new Command('tsvm')
-    .description('Runs Linux in virtual machines on KVM.')
+    .description(
+      'Runs Linux in virtual machines on KVM, and keeps images of disks and of containers.',
+    )
     .option('-v, --version', 'the version, for reports of faults')
     .addCommand(bootCommand())
     .addCommand(doctorCommand())
     .addCommand(
-      new Command('image')
-        .description('Makes and works on disk images: raw and qcow2.')
-        .addHelpText('after', '\n"tsvm image --help" tells what it does.'),
+      new Command('image').description(
+        'Makes and works on disk images, and on images of containers.',
+      ),
     )
+    .addHelpText('after', EXAMPLES)
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(tsvm --help shows what there is)');
 }

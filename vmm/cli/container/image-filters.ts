@@ -17,7 +17,7 @@ export function parseFilters(values: readonly string[], known: readonly string[]
     const name = value.slice(0, equals).trim().toLowerCase();
     if (equals < 0) {
       throw new UsageError(
-        `invalid argument "${value}" for "-f, --filter" flag: invalid filter '${value}'`,
+        `invalid argument "${value}" for "-f, --filter" flag: bad format of filter (expected name=value)`,
         125,
       );
     }

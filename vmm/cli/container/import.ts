@@ -15,7 +15,8 @@ import { collect, type Verb, writeLine } from './verb.ts';
 export const importVerb: Verb = {
   usage: 'import [OPTIONS] file|URL|- [REPOSITORY[:TAG]]',
   argumentsMin: 1,
-  argumentsMax: 2,
+  // As Docker, which ignores what follows the name.
+  argumentsMax: Number.POSITIVE_INFINITY,
   help: `
 Examples:
   tsvm import rootfs.tar.zst fridge:new

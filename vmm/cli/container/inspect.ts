@@ -9,11 +9,15 @@ import { imageBytes } from './images.ts';
 import { openStore } from './open-store.ts';
 import { text } from './option-values.ts';
 import { Template } from './template/template.ts';
-import { UsageError, type Verb, writeLine } from './verb.ts';
+import { type Verb, writeLine } from './verb.ts';
 
 /** Docker's, for a template that is no template. */
 const EXIT_BAD_TEMPLATE = 64;
-const TYPES = ['container', 'image', 'network', 'volume'];
+/** Docker's; of these, there are only images here. */
+const TYPES = [
+  ...['config', 'container', 'image', 'network', 'node', 'plugin', 'secret', 'service', 'task'],
+  'volume',
+];
 
 const HELP = `
 Examples:
@@ -33,7 +37,10 @@ export const inspectVerb: Verb = {
   run: async (names, options) => {
     const type = text(options, 'type');
     if (type !== undefined && !TYPES.includes(type)) {
-      throw new UsageError(`unknown type: "${type}": must be one of "${TYPES.join('", "')}"`);
+      throw new TsvmError(
+        'invalid-config',
+        `unknown type: "${type}": must be one of "${TYPES.join('", "')}"`,
+      );
     }
     return inspect(names, text(options, 'format') ?? '', type);
   },

@@ -43,7 +43,10 @@ Examples:
       }
     }
     if (fromStdin && username === undefined) {
-      throw new TsvmError('invalid-config', 'Must provide --username with --password-stdin');
+      throw new TsvmError(
+        'invalid-config',
+        'the --password-stdin option requires --username to be set',
+      );
     }
     return await interruptible(async (signal) => {
       const user = username ?? (await ask('Username: ', signal));
@@ -98,7 +101,7 @@ async function ask(prompt: string, signal: AbortSignal): Promise<string> {
   if (!process.stdin.isTTY) {
     throw new TsvmError(
       'invalid-config',
-      'Cannot perform an interactive login from a non TTY device',
+      'Error: Cannot perform an interactive login from a non TTY device',
     );
   }
   const lines = createInterface({ input: process.stdin, output: process.stderr });

@@ -13,7 +13,7 @@ export async function readHidden(prompt: string): Promise<string> {
   if (!stdin.isTTY) {
     throw new TsvmError(
       'invalid-config',
-      'Cannot perform an interactive login from a non TTY device',
+      'Error: Cannot perform an interactive login from a non TTY device',
     );
   }
   stderr.write(prompt);

@@ -41,7 +41,7 @@ export async function runContainer(args: readonly string[], loaders: VerbLoaders
     if (problem !== undefined) throw new UsageError(problem);
     return await verb.run(given, command.opts());
   } catch (error) {
-    return report(error, found);
+    return report(error, found, args);
   }
 }
 
@@ -77,11 +77,12 @@ function plainFlags(command: Command, args: readonly string[]): string[] {
     const [, name, value = ''] = /^(--?[\w-]+)=(.*)$/s.exec(word) ?? [];
     if (name === undefined) return [word];
     const option = command.options.find(({ long, short }) => name === long || name === short);
-    if (option === undefined || !option.isBoolean()) return [word];
+    if (option === undefined || option.required || option.optional) return [word];
     if (/^(?:1|t|true)$/i.test(value)) return [name];
     if (/^(?:0|f|false)$/i.test(value)) return [];
+    const names = [option.short, option.long].filter((one) => one !== undefined).join(', ');
     throw new UsageError(
-      `invalid argument "${value}" for "${name}" flag: strconv.ParseBool: parsing "${value}": invalid syntax`,
+      `invalid argument "${value}" for "${names}" flag: strconv.ParseBool: parsing "${value}": invalid syntax`,
       EXIT_BAD_OPTION,
     );
   });
@@ -100,34 +101,44 @@ function argumentsProblem({ name: words, verb }: FoundVerb, count: number): stri
   return `tsvm: ${name} requires at least ${min} and at most ${plural(max)}`;
 }
 
-function report(error: unknown, { name, verb }: FoundVerb): number {
+function report(error: unknown, { name, verb }: FoundVerb, args: readonly string[]): number {
   const [, ...usage] = verb.usage.split(' ');
-  const advice =
-    `\n\nUsage:  ${name} ${usage.join(' ')}\n\n` + `Run '${name} --help' for more information\n`;
+  const advice = (word: string) =>
+    `\n\nUsage:  ${name} ${usage.join(' ')}\n\n${word} '${name} --help' for more information\n`;
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return EXIT_DONE;
-    printMessage(optionProblem(error) + advice);
+    printMessage(optionProblem(error, args) + advice('Run'));
     return EXIT_BAD_OPTION;
   }
   if (error instanceof UsageError) {
-    printMessage(error.message + advice);
+    // Docker's words, which differ.
+    printMessage(
+      error.message + advice(/ at least \d+ arguments?$/.test(error.message) ? 'See' : 'Run'),
+    );
     return error.exitCode;
   }
-  if (!(error instanceof TsvmError)) throw error;
+  if (!(error instanceof TsvmError)) {
+    // What the host answers to a system call; anything else is a fault of the program.
+    if (!(error instanceof Error && 'syscall' in error)) throw error;
+    printMessage(`tsvm: ${error.message}\n`);
+    return EXIT_FAILED;
+  }
   printMessage(`${errorText(error)}\n`);
   return EXIT_FAILED;
 }
 
 /** What Docker says of an option. */
-function optionProblem({ code, message }: CommanderError): string {
+function optionProblem({ code, message }: CommanderError, args: readonly string[]): string {
   const flags = /'([^']*)'/.exec(message)?.[1] ?? '';
   if (code === 'commander.unknownOption') {
     if (flags.startsWith('--')) return `unknown flag: ${flags.split('=')[0]}`;
     return `unknown shorthand flag: '${flags[1]}' in ${flags}`;
   }
   if (code === 'commander.optionMissingArgument') {
-    const long = /--[\w-]+/.exec(flags)?.[0] ?? flags;
-    return `flag needs an argument: ${long}`;
+    // What lacks its argument is the last word.
+    const word = args.at(-1) ?? flags;
+    if (word.startsWith('--')) return `flag needs an argument: ${word}`;
+    return `flag needs an argument: '${word.at(-1)}' in ${word}`;
   }
   return message.replace(/^error: /, '');
 }

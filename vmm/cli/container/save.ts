@@ -1,8 +1,13 @@
-import { writeFile } from 'node:fs';
+import { existsSync, statSync, writeFile } from 'node:fs';
+import { constants } from 'node:os';
+import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { findImagesToSave, saveImages } from '../../container/archive/save.ts';
 import { TsvmError } from '../../errors.ts';
 import { AtomicFile } from '../../host/atomic-file.ts';
+import { fsPath } from '../../util/byte-names.ts';
+import { hasCode } from '../../util/error-code.ts';
+import { exitCodeOfSignal } from '../exit-codes.ts';
 import { interruptible } from '../image/interrupt.ts';
 import { isTerminal } from '../output-descriptor.ts';
 import { openStore } from './open-store.ts';
@@ -36,30 +41,52 @@ Examples:
         'cowardly refusing to save to a terminal. Use the -o flag or redirect',
       );
     }
+    if (output !== undefined) checkOutput(output);
     const store = openStore();
     const images = findImagesToSave(store, names);
     return await interruptible((signal) =>
       store.withContent(async () => {
         const pieces = saveImages(store, images);
-        if (output === undefined) await writeToStdout(pieces, signal);
-        else await writeToFile(output, pieces, signal);
+        if (output === undefined) return writeToStdout(pieces, signal);
+        await writeToFile(output, pieces, signal);
         return 0;
       }, signal),
     );
   },
 };
 
+/** Before anything is looked for, with Docker's sentences. */
+function checkOutput(path: string): void {
+  const refused = (reason: string) =>
+    new TsvmError('invalid-config', `failed to save image: ${reason}`);
+  const folder = dirname(path);
+  if (!existsSync(fsPath(folder))) {
+    throw refused(`invalid output path: stat ${folder}: no such file or directory`);
+  }
+  const stat = statSync(fsPath(path), { throwIfNoEntry: false });
+  if (stat?.isDirectory()) throw refused('cannot write to a directory');
+}
+
+/** @returns the exit code: as of a program that a broken pipe has ended, when nobody reads any more */
 async function writeToStdout(
   pieces: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<number> {
   // Each write says whether it has failed.
   process.stdout.on('error', () => {});
-  for await (const piece of pieces) {
-    signal.throwIfAborted();
-    await new Promise<void>((resolve, reject) => {
-      process.stdout.write(piece, (error) => (error ? reject(error) : resolve()));
-    });
+  try {
+    for await (const piece of pieces) {
+      signal.throwIfAborted();
+      await new Promise<void>((resolve, reject) => {
+        process.stdout.write(piece, (error) => (error ? reject(error) : resolve()));
+      });
+    }
+    return 0;
+  } catch (cause) {
+    if (hasCode(cause, 'EPIPE')) return exitCodeOfSignal(constants.signals.SIGPIPE);
+    if (!(cause instanceof Error && 'syscall' in cause)) throw cause;
+    const message = `standard output cannot be written: ${cause.message}`;
+    throw new TsvmError('file-unreadable', message, { cause });
   }
 }
 

@@ -27,7 +27,7 @@ function targetReference(text: string): Reference {
   } catch (error) {
     if (!(error instanceof TsvmError)) throw error;
     reason = `"${text}" is not a valid repository/tag: ${error.message}`;
-    throw new TsvmError('invalid-config', `error parsing reference: ${reason}`, { cause: error });
+    throw new TsvmError('invalid-config', `Error parsing reference: ${reason}`, { cause: error });
   }
   throw new TsvmError('invalid-config', reason);
 }

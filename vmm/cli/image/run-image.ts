@@ -1,5 +1,6 @@
 import { CommanderError } from 'commander';
 import { TsvmError } from '../../errors.ts';
+import { verbLines } from '../container/verb-list.ts';
 import { printMessage } from '../standard-streams.ts';
 import { versionText } from '../version.ts';
 import { EXIT_COMPARE_NOT_OPENED, EXIT_DONE, EXIT_FAILED } from './exit-codes.ts';
@@ -79,15 +80,25 @@ const HELP = `Usage: tsvm image <verb> [options] <file>
 Makes and works on disk images: raw and qcow2; reads vmdk, vhdx and vpc (VHD) images. Options, output
 and exit codes are qemu-img's.
 
-Verbs:
+Verbs for disk images:
 ${Object.entries(VERBS)
-  .map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`)
+  .map(([name, { summary }]) => `  ${name.padEnd(11)}${summary}`)
   .join('\n')}
 
 An image's format is as -f says, else by its name: .qcow2, .vmdk, .vhdx, .vhd, and everything else is
 raw. It is never guessed from the content, which a guest may have written: where name and content
 disagree, -f has to say it. Backing files are opened when they are in
 the image's folder or below it; --backing allow opens the others.
+
+Docker's verbs for images of containers:
+${verbLines('image')}
+
+Examples:
+  tsvm image create data.qcow2 100G
+  tsvm image convert -O qcow2 disk.vmdk disk.qcow2
+  tsvm image info disk.qcow2
+  tsvm image ls
+  tsvm image prune -a
 
 "tsvm image <verb> --help" tells more.
 `;

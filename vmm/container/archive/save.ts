@@ -7,9 +7,15 @@ import { createReadStream } from 'node:fs';
 import { TsvmError } from '../../errors.ts';
 import { type Digest, digestAlgorithm } from '../digest.ts';
 import { MANIFEST_BYTES_MAX, OCI_INDEX } from '../manifest.ts';
-import { familiarText, parseReference, type Reference, referenceText } from '../reference.ts';
+import {
+  familiarText,
+  parseReference,
+  type Reference,
+  referenceText,
+  repositoryName,
+} from '../reference.ts';
 import type { ImageRecord } from '../store/catalog.ts';
-import type { ImageStore } from '../store/image-store.ts';
+import type { FoundImage, ImageStore } from '../store/image-store.ts';
 import { tarEnd, tarHeader, tarPadding } from '../tar/writer.ts';
 import { blobName } from './layout.ts';
 
@@ -19,22 +25,57 @@ export interface ImageToSave {
   readonly tags: readonly Reference[];
 }
 
-/** The images that a user has named: by a tag, which is saved with it, or by an ID. */
+/**
+ * The images that a user has named: by a tag, which is saved with it; by a repository, all of whose
+ * tags are; or by an ID.
+ * @throws TsvmError `image-not-found`, `invalid-reference`
+ */
 export function findImagesToSave(store: ImageStore, names: readonly string[]): ImageToSave[] {
   const images = store.catalog.read();
   const found = new Map<Digest, { image: ImageRecord; tags: Set<string> }>();
-  for (const name of names) {
-    const { image, reference } = store.find(name, images);
+  const add = (image: ImageRecord, tags: readonly string[]): void => {
     const entry = found.get(image.id) ?? { image, tags: new Set<string>() };
     found.set(image.id, entry);
-    if (reference?.tag !== undefined && reference.digest === undefined) {
-      entry.tags.add(referenceText(reference));
-    }
+    for (const tag of tags) entry.tags.add(tag);
+  };
+  for (const name of names) {
+    const ofRepository = imagesOfRepository(name, images);
+    for (const { image, tags } of ofRepository) add(image, tags);
+    if (ofRepository.length > 0) continue;
+    const { image, reference } = findOne(store, name, images);
+    const isTag = reference?.tag !== undefined && reference.digest === undefined;
+    add(image, isTag ? [referenceText(reference)] : []);
   }
   return [...found.values()].map(({ image, tags }) => ({
     image,
     tags: [...tags].sort().map(parseReference),
   }));
+}
+
+/** None unless it is the name of a repository, without a tag. */
+function imagesOfRepository(
+  name: string,
+  images: readonly ImageRecord[],
+): { readonly image: ImageRecord; readonly tags: readonly string[] }[] {
+  if (/^(?:sha256:)?[a-f0-9]{64}$/.test(name)) return [];
+  const reference = parseReference(name);
+  if (reference.tag !== undefined || reference.digest !== undefined) return [];
+  const start = `${repositoryName(reference)}:`;
+  return images
+    .map((image) => ({ image, tags: image.tags.filter((tag) => tag.startsWith(start)) }))
+    .filter(({ tags }) => tags.length > 0);
+}
+
+/** What Docker says of a tag that is not there differs from what it says of other names. */
+function findOne(store: ImageStore, name: string, images: readonly ImageRecord[]): FoundImage {
+  try {
+    return store.find(name, images);
+  } catch (error) {
+    if (!(error instanceof TsvmError) || error.code !== 'image-not-found') throw error;
+    const hasTag = /:[^/:]+$/.test(name) && !name.startsWith('sha256:');
+    const message = hasTag ? 'reference does not exist' : `No such image: ${name}`;
+    throw new TsvmError('image-not-found', message, { cause: error });
+  }
 }
 
 const COPY_BYTES = 2 ** 20;
