@@ -12,7 +12,7 @@ import { type ContainerCli, containerCli } from '../support/container-cli.ts';
 import { startHostileRegistry } from '../support/hostile-registry.ts';
 import { type MadeImage, makeImage, writeLayout } from '../support/image-maker.ts';
 import { storeFaults } from '../support/own-store.ts';
-import { Random } from '../support/random.ts';
+import { Random, seedFrom } from '../support/random.ts';
 import { makeTar } from '../support/tar-maker.ts';
 import { temporaryFolder } from '../support/tsvm-process.ts';
 
@@ -74,7 +74,7 @@ test(`${KILLS} kills of pull, load and rmi, and of two at once`, async (t) => {
   await cli.ok(['pull', '-q', name]);
   const lastsMs = performance.now() - started;
   await cli.ok(['tag', name, 'stays:1']);
-  const seed = Number(process.env['TSVM_SEED'] ?? Date.now() % 2 ** 32);
+  const seed = seedFrom(process.env['TSVM_SEED'], 1);
   t.diagnostic(`TSVM_SEED=${seed} replays this`);
   const random = new Random(seed);
   const commands = [

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { openRawDisk } from '../../vmm/backends/disk/machine/raw-disk.ts';
 import { hostFiles } from '../../vmm/host/host-files.ts';
 import {
@@ -195,8 +194,7 @@ for (const { engine, skip } of engines()) {
       const { driver } = open(context);
       await driver.start({ features: VERSION_1 });
       driver.ring().setNoInterrupt(true);
-      await driver.read(0, 512);
-      await sleep(20);
+      await driver.untilRest(() => driver.read(0, 512));
       assert.equal(driver.takeInterrupts(), 0);
       driver.ring().setNoInterrupt(false);
       driver.submit({ type: T_IN, in: [512] });
@@ -208,13 +206,11 @@ for (const { engine, skip } of engines()) {
       const { driver } = open(context);
       await driver.start({ features: VERSION_1 | EVENT_IDX });
       driver.ring().setUsedEvent(3);
-      for (let n = 0; n < 3; n += 1) await driver.read(n, 512);
-      await sleep(20);
+      for (let n = 0; n < 3; n += 1) await driver.untilRest(() => driver.read(n, 512));
       assert.equal(driver.takeInterrupts(), 0, 'not before');
-      await driver.read(3, 512);
+      await driver.untilRest(() => driver.read(3, 512));
       await driver.until('the interrupt', () => driver.takeInterrupts() > 0);
-      await driver.read(4, 512);
-      await sleep(20);
+      await driver.untilRest(() => driver.read(4, 512));
       assert.equal(driver.takeInterrupts(), 0, 'nor after');
       await driver.until('the wish for a kick', () => driver.ring().availableEvent === 5);
     });

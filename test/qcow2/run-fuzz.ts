@@ -1,5 +1,6 @@
 /** The fuzzer by hand: `run-fuzz.ts [--minutes N] [--seed N] [--cases N]`. */
 import { parseArgs } from 'node:util';
+import { seedFrom } from '../support/random.ts';
 import { runFuzz } from './fuzz.ts';
 
 async function main(): Promise<void> {
@@ -10,7 +11,7 @@ async function main(): Promise<void> {
       cases: { type: 'string' },
     },
   });
-  const seed = values.seed === undefined ? (Date.now() % 2 ** 24) * 100 : Number(values.seed);
+  const seed = seedFrom(values.seed ?? 'random', 0);
   process.stdout.write(`seed ${seed}\n`);
   const result = await runFuzz({
     seed,

@@ -1,10 +1,18 @@
-/** What runs in CI are; the environment makes them longer or shorter, or repeats one. */
+/**
+ * The runs of CI: sizes and seeds are fixed. The environment makes them longer or shorter, gives them
+ * other seeds, or repeats one.
+ */
+import { seedFrom } from '../support/random.ts';
 import type { CrashPlan } from './crashes.ts';
+import type { FuzzPlan } from './fuzz.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+const SEED = 1;
 const OPERATIONS = 6000;
 const OPERATIONS_PER_IMAGE = 25;
+/** A bound for a busy machine; the number of cases ends the run. */
+const FUZZ_SECONDS_MAX = 600;
 
 export interface OracleNumbers {
   readonly seed: number;
@@ -54,16 +62,13 @@ export function machineKillPlan(environment: Environment): KillNumbers {
 }
 
 /** For a longer run by hand there is run-fuzz.ts. */
-export function fuzzPlan(environment: Environment): {
-  readonly seed: number;
-  readonly seconds: number;
-} {
-  const seconds = numberOf(environment, 'TSVM_QCOW2_FUZZ_SECONDS') ?? 20;
-  return { seed: seedOf(environment) * 100, seconds };
+export function fuzzPlan(environment: Environment): FuzzPlan & { readonly cases: number } {
+  const cases = numberOf(environment, 'TSVM_QCOW2_FUZZ_CASES') ?? 4000;
+  return { seed: seedOf(environment) * 100, seconds: FUZZ_SECONDS_MAX, cases };
 }
 
 function seedOf(environment: Environment): number {
-  return numberOf(environment, 'TSVM_QCOW2_SEED') ?? Date.now() % 2 ** 32;
+  return seedFrom(environment['TSVM_QCOW2_SEED'], SEED);
 }
 
 function numberOf(environment: Environment, name: string): number | undefined {

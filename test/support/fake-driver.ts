@@ -139,6 +139,19 @@ export class FakeDriver {
     return status;
   }
 
+  /**
+   * Does `work` while the queue worker sleeps, and waits until it sleeps again: then it has done all
+   * that the work made it do. For one worker.
+   */
+  async untilRest<T>(work: () => T | Promise<T>): Promise<T> {
+    const sleeps = () => this.device.statistics()['sleeps'] ?? 0;
+    await this.until('the worker to rest', () => sleeps() > 0);
+    const before = sleeps();
+    const result = await work();
+    await this.until('the worker to rest again', () => sleeps() > before);
+    return result;
+  }
+
   /** Polls until `done`, and fails the test when it takes too long. */
   async until(what: string, done: () => boolean): Promise<void> {
     const limit = performance.now() + PATIENCE_MS;

@@ -1,3 +1,16 @@
+/**
+ * The seed of a test: fixed, so that each run does the same; from the environment it is another, or
+ * `random` for a new one.
+ * @throws Error when the environment has neither a number nor `random`
+ */
+export function seedFrom(text: string | undefined, fixed: number): number {
+  if (text === undefined) return fixed;
+  if (text === 'random') return Date.now() % 2 ** 31;
+  const seed = Number(text);
+  if (text !== '' && Number.isSafeInteger(seed) && seed >= 0) return seed;
+  throw new Error(`the seed is "${text}": give a number, or "random"`);
+}
+
 /** Numbers that look random and follow from a seed: the same on every machine. */
 export class Random {
   #state: number;
