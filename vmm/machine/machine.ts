@@ -126,8 +126,11 @@ export class Machine {
     this.#checkParked();
   }
 
-  /** Starts the devices and the vCPUs. */
+  /** Starts the devices and the vCPUs of a machine that was never started. */
   start(): void {
+    if (this.#state !== 'created') {
+      throw new TsvmError('wrong-state', `a ${this.#state} machine cannot be started`);
+    }
     this.#enter('running');
     this.#resumeDevices();
     if (this.#isIn('running')) this.#vm.start();

@@ -1,0 +1,116 @@
+/** The state of every device: saved while a guest is at work, and loaded into another machine. */
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { deserialize, serialize } from 'node:v8';
+import type { DeviceState } from '../../../vmm/devices/device-state.ts';
+import type { MachineConfig, SerialEnd } from '../../../vmm/index.ts';
+import { bootAssembly } from '../../../vmm/machine/boot-machine.ts';
+import { ConsoleOutput } from '../../support/console-output.ts';
+import { PAYLOAD, temporaryFolder } from '../../support/tsvm-process.ts';
+
+const READS = 1_000_000;
+const tick = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+function makeConfig(t: TestContext): MachineConfig {
+  const path = join(temporaryFolder(t), 'disk.img');
+  writeFileSync(path, new Uint8Array(2 ** 20));
+  return {
+    kernelPath: PAYLOAD,
+    disks: [{ path }],
+    appendCmdline: `bench=blk-randread bs=4096 qd=32 count=${READS}`,
+    memoryBytes: 64 * 2 ** 20,
+    acpi: false,
+  };
+}
+
+async function boot(t: TestContext, config: MachineConfig, console?: SerialEnd) {
+  const { machine } = await bootAssembly(config, { ...(console && { console }) });
+  t.after(() => machine.close());
+  return machine;
+}
+
+test('a machine with the same configuration takes over every device’s state, as it was', async (t) => {
+  const config = makeConfig(t);
+  const machine = await boot(t, config, new ConsoleOutput());
+  machine.start();
+  while ((machine.statistics()['disk0']?.['chains'] ?? 0) < 1000) await tick(1);
+  await machine.pause();
+  const saved = machine.saveDevices();
+  const ids = ['boot-progress', 'disk0', 'i8042', 'power', 'pvpanic', 'rng', 'rtc', 'serial'];
+  assert.deepEqual(Object.keys(saved).sort(), ids);
+  const common = saved['disk0']?.['common'] as { status: number };
+  assert.equal(common.status & 4, 4, 'the disk is in service');
+  await tick(50);
+  assert.deepEqual(machine.saveDevices(), saved, 'nothing changes during a pause');
+  await machine.close();
+
+  const next = await boot(t, config);
+  // As a file would hold it: plain data only.
+  next.loadDevices(deserialize(serialize(saved)) as Record<string, DeviceState>);
+  // Its vCPU starts at the payload's entry, as it has no other state, and resets what it finds.
+  next.start();
+  await next.pause();
+  assert.equal(next.state, 'paused');
+});
+
+test('a disk of another size does not take the state', async (t) => {
+  const config = makeConfig(t);
+  const machine = await boot(t, config);
+  machine.start();
+  await machine.pause();
+  const saved = machine.saveDevices();
+  const path = join(temporaryFolder(t), 'larger.img');
+  writeFileSync(path, new Uint8Array(2 ** 21));
+  const other = await boot(t, { ...config, disks: [{ path }] });
+  assert.throws(() => other.loadDevices(saved), /disk0.*another size/);
+});
+
+test('a pause of a guest that waits for a console which nobody reads', async (t) => {
+  const drained = Promise.withResolvers<void>();
+  let text = '';
+  let full = true;
+  const machine = await boot(
+    t,
+    {
+      kernelPath: PAYLOAD,
+      appendCmdline: 'tests=serial-flood count=4000',
+      memoryBytes: 64 * 2 ** 20,
+      acpi: false,
+    },
+    {
+      write: (bytes) => {
+        text += Buffer.from(bytes).toString('latin1');
+        return !full;
+      },
+      onceDrained: () => drained.promise,
+      startInput: () => {},
+      resumeInput: () => {},
+    },
+  );
+  machine.start();
+  // Full with what it was given first: then the ring fills, and the guest waits.
+  const counters = () => machine.statistics()['vcpus'];
+  for (let before: unknown; ; await tick(50)) {
+    const now = JSON.stringify(counters());
+    if (text.length > 0 && now === before) break;
+    before = now;
+  }
+  const before = text;
+  await machine.pause();
+  const saved = machine.saveDevices()['serial']?.['output'] as Uint8Array;
+  assert.ok(saved.length >= 16384, `what it waits for is part of the state: ${saved.length} bytes`);
+  full = false;
+  drained.resolve();
+  await tick(20);
+  assert.equal(text, before, 'nothing is written during a pause');
+  machine.resume();
+  assert.equal((await machine.ended).reason, 'poweroff');
+  await machine.close();
+  const numbers = [...text.matchAll(/^(\d{8}) [a-z]{54}$/gm)].map(([, number]) => Number(number));
+  assert.deepEqual(
+    numbers,
+    Array.from({ length: 4000 }, (_, index) => index),
+  );
+});

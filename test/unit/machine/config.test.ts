@@ -1,0 +1,60 @@
+/** The configuration is plain JSON: from a file, with defaults for what it leaves out. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { TsvmError } from '../../../vmm/errors.ts';
+import { CONFIG_DEFAULTS, resolveConfig } from '../../../vmm/machine/config.ts';
+
+function refused(json: unknown, message: RegExp): void {
+  assert.throws(
+    () => resolveConfig(json as Parameters<typeof resolveConfig>[0]),
+    (error) =>
+      error instanceof TsvmError && error.code === 'invalid-config' && message.test(error.message),
+    JSON.stringify(json),
+  );
+}
+
+test('a kernel is all that must be named', () => {
+  assert.deepEqual(resolveConfig({ kernelPath: 'k' }), { ...CONFIG_DEFAULTS, kernelPath: 'k' });
+  assert.deepEqual(
+    resolveConfig({ kernelPath: 'k', cpus: undefined, initrdPath: undefined }),
+    { ...CONFIG_DEFAULTS, kernelPath: 'k' },
+    'undefined is left out',
+  );
+});
+
+test('defaults of disks; what is resolved resolves to itself, also after a trip through JSON', () => {
+  const config = resolveConfig({
+    kernelPath: 'k',
+    disks: [{ path: 'a.img' }, { path: 'b', format: 'qcow2', overlay: true }, { files: ['c'] }],
+    cpus: 4,
+  });
+  assert.deepEqual(config.disks, [
+    { path: 'a.img', readOnly: false, overlay: false, backing: 'same-folder' },
+    { path: 'b', format: 'qcow2', readOnly: false, overlay: true, backing: 'same-folder' },
+    { files: ['c'] },
+  ]);
+  assert.deepEqual(resolveConfig(config), config);
+  assert.deepEqual(resolveConfig(JSON.parse(JSON.stringify(config))), config);
+});
+
+test('what is unknown or of another type is refused by name, with what it may be', () => {
+  refused({}, /kernelPath/);
+  refused(null, /object/);
+  refused([], /object/);
+  refused({ kernelPath: 'k', memory: 5 }, /no "memory": there are kernelPath, .*memoryBytes/);
+  refused({ kernelPath: 'k', __proto__: 1, constructor: 1 }, /no "constructor"/);
+  refused({ kernelPath: 7 }, /"kernelPath" of the machine: give a string/);
+  refused({ kernelPath: 'k', cpus: '2' }, /"cpus".*a number/);
+  refused({ kernelPath: 'k', acpi: 'on' }, /"acpi".*true or false/);
+  refused({ kernelPath: 'k', engine: 'fast' }, /"engine".*"interpreter"/);
+  refused({ kernelPath: 'k', cpuMask: 'avx' }, /"cpuMask".*list of strings/);
+  refused({ kernelPath: 'k', cmdline: null }, /"cmdline".*string/);
+  refused({ kernelPath: 'k', disks: {} }, /"disks".*list/);
+  refused({ kernelPath: 'k', disks: ['a'] }, /the disk: give an object/);
+  refused({ kernelPath: 'k', disks: [null] }, /the disk: give an object/);
+  refused({ kernelPath: 'k', disks: [{}] }, /no "path"/);
+  refused({ kernelPath: 'k', disks: [{ path: 'a', ro: true }] }, /no "ro": .*readOnly/);
+  refused({ kernelPath: 'k', disks: [{ path: 'a', format: 'vmdk' }] }, /"raw" or "qcow2"/);
+  refused({ kernelPath: 'k', disks: [{ files: [] }] }, /has none/);
+  refused({ kernelPath: 'k', disks: [{ files: 'a' }] }, /list of strings/);
+});
