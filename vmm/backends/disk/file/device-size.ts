@@ -2,7 +2,7 @@ import { TsvmError } from '../../../errors.ts';
 import type { ImageFile } from './image-file.ts';
 
 /**
- * A file grows as far as it must; a block device does not.
+ * Checks that a block device is large enough; a file grows as needed.
  * @throws TsvmError `disk-io` when the file is a block device with less than `bytes`
  */
 export function assertDeviceHolds(file: ImageFile, bytes: number): void {

@@ -1,27 +1,28 @@
 import { readFileSync, type Stats, statSync } from 'node:fs';
 import { fsPath } from '../../../util/byte-names.ts';
 
-/** Loop devices on files on loop devices… */
+/** Bound for loop devices on files on loop devices. */
 const LOOP_DEPTH_MAX = 8;
 
 /**
- * What a file is on the host: the same for each of its names, hard links and device nodes included.
- * @returns undefined when nothing has that name, or it may not be looked at
+ * Identifies a file of the host: the same for each of its names, including hard links and device
+ * nodes.
+ * @returns undefined when there is no such file, or it may not be examined
  */
 export function fileIdentity(path: string): string | undefined {
   const stats = statIfThere(path);
   return stats && identityOf(stats);
 }
 
-/** The same of an open file, with what fstat(2) says. */
+/** The identity of an open file from the result of fstat(2). */
 export function identityOf({ dev, ino, mode, rdev }: Stats): string {
   const isBlockDevice = (mode & 0o170000) === 0o060000;
   return isBlockDevice ? `block:${rdev}` : `${dev}:${ino}`;
 }
 
 /**
- * Identities of all that changes when the file is written: itself, and the file behind a loop
- * device.
+ * Identities of everything that changes when the file is written: the file, and the backing file of
+ * a loop device.
  */
 export function writtenIdentities(path: string): Set<string> {
   const identities = new Set<string>();
@@ -43,7 +44,7 @@ function statIfThere(path: string): Stats | undefined {
   }
 }
 
-/** Where a block device's number is shown: Documentation/ABI/stable/sysfs-block. */
+/** The sysfs folder of a block device: Documentation/ABI/stable/sysfs-block. */
 export function sysfsFolder({ rdev }: Stats): string {
   const major = Math.floor(rdev / 256) % 4096;
   const minor = (rdev % 256) + Math.floor(rdev / 2 ** 20) * 256;

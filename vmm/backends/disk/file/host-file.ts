@@ -17,22 +17,22 @@ import { assertDeviceHolds } from './device-size.ts';
 import type { ImageFile } from './image-file.ts';
 import { createFile, type OpenedFile, openFile } from './open-file.ts';
 
-/** What is written at once where the file system cannot make zeroes by itself. */
+/** Size of one write of zeroes where the file system cannot make them. */
 const ZEROES_BYTES = 2 ** 20;
 
-/** statfs(2): ext2, ext3 and ext4 have the same one. */
+/** statfs(2); ext2 and ext3 have the same magic number. */
 const EXT4_SUPER_MAGIC = 0xef53;
-/** To write less gains less than the request for space costs. */
+/** Below this, reserving space costs more than it saves. */
 const EXPECTED_BYTES_MIN = 256 * 1024;
 
 const readAsync = promisify(read) as typeof read.__promisify__;
 const writeAsync = promisify(write) as typeof write.__promisify__;
 const fdatasyncAsync = promisify(fdatasync) as typeof fdatasync.__promisify__;
 
-/** Nothing is written without the lock: only a reader may do without it. */
+/** Only a reader may open without the lock. */
 export type FileAccess =
   | { readonly readOnly: false; readonly unlocked?: false }
-  /** `unlocked`: it is read though another program may be writing it. */
+  /** `unlocked`: read even while another program writes it. */
   | { readonly readOnly: true; readonly unlocked?: boolean };
 
 /**
@@ -50,7 +50,7 @@ export function openHostFile(
 
 /**
  * Makes a new, empty file for an image.
- * @throws TsvmError `file-unreadable` when it cannot be made, or is there already
+ * @throws TsvmError `file-unreadable` when it cannot be created or exists
  */
 export function createHostFile(path: string, hostFiles: HostFiles): HostFile {
   return new HostFile(path, createFile(path, hostFiles), false, hostFiles);
@@ -62,7 +62,7 @@ export class HostFile implements ImageFile {
   readonly fd: number;
   readonly readOnly: boolean;
   readonly isBlockDevice: boolean;
-  /** What messages call it. */
+  /** Its name in messages. */
   readonly #shownAs: string;
   readonly #hostFiles: HostFiles;
   readonly #deviceBytes: number;
@@ -84,7 +84,7 @@ export class HostFile implements ImageFile {
     this.#hostFiles = hostFiles;
   }
 
-  /** Asked of the host each time: a machine's data plane lets the file grow too. */
+  /** Queried each time: a machine's data plane extends the file too. */
   sizeBytes(): number {
     if (this.isBlockDevice) return this.#deviceBytes;
     return this.#do('the size of', 0, () => fstatSync(this.fd).size);
@@ -131,11 +131,11 @@ export class HostFile implements ImageFile {
     if (length === 0) return;
     const end = offset + length;
     const sizeBytes = this.sizeBytes();
-    // What is new in a file is a hole; only reserved space has to be asked for.
+    // New parts of a file are holes; only reserved space has to be requested.
     if (!deallocate && end > sizeBytes)
       this.allocateSync(Math.max(offset, sizeBytes), end - Math.max(offset, sizeBytes));
     if (offset < sizeBytes) this.#zero(offset, Math.min(end, sizeBytes) - offset, deallocate);
-    // Not by ftruncate(2): another thread may let the file grow beyond this at any moment.
+    // Not by ftruncate(2): another thread may extend the file beyond this at any moment.
     if (end > this.sizeBytes()) this.allocateSync(end - 1, 1);
   }
 
@@ -148,18 +148,18 @@ export class HostFile implements ImageFile {
   allocateSync(offset: number, length: number): void {
     if (length === 0) return;
     assertDeviceHolds(this, offset + length);
-    // It has all the space that it will ever have.
+    // A block device has all its space already.
     if (this.isBlockDevice) return;
     this.#do('reserving space in', offset, () => {
       if (this.#supported(() => this.#hostFiles.allocateFile(this.fd, offset, length))) return;
-      // No space is reserved then, which may make a later write fail: not an error here.
+      // Then no space is reserved, and a later write may fail: not an error here.
       if (offset + length > this.sizeBytes()) ftruncateSync(this.fd, offset + length);
     });
   }
 
   /**
-   * ext4 keeps account of every block whose place it has not chosen yet, which takes a third of a
-   * long write's time: there the space is reserved.
+   * ext4 accounts for every delayed allocation, which takes a third of the time of a long write:
+   * reserving the space avoids that.
    */
   expectWritesSync(offset: number, length: number): void {
     if (length < EXPECTED_BYTES_MIN || this.isBlockDevice) return;
@@ -167,7 +167,7 @@ export class HostFile implements ImageFile {
       this.#isOnExt4 ??= statfsSync(`/proc/self/fd/${this.fd}`).type === EXT4_SUPER_MAGIC;
       if (this.#isOnExt4) this.#hostFiles.allocateFile(this.fd, offset, length);
     } catch {
-      // The writes themselves will tell what is wrong, if they meet it.
+      // A real problem shows in the writes.
     }
   }
 
@@ -199,7 +199,7 @@ export class HostFile implements ImageFile {
     closeSync(this.fd);
   }
 
-  /** Inside the file. */
+  /** A range inside the file. */
   #zero(offset: number, length: number, deallocate: boolean): void {
     this.#do('zeroing', offset, () => {
       const zero = (hole: boolean) =>
@@ -212,7 +212,7 @@ export class HostFile implements ImageFile {
     });
   }
 
-  /** @param unknown the answer where the file system cannot tell */
+  /** @param unknown the result where the file system cannot tell */
   #seek(seek: () => number, sizeBytes: number, unknown: number): number {
     return this.#do('seeking in', 0, () => {
       try {
@@ -226,7 +226,7 @@ export class HostFile implements ImageFile {
     });
   }
 
-  /** False when the file system cannot do it. */
+  /** Returns false when the file system cannot do it. */
   #supported(call: () => void): boolean {
     try {
       call();
@@ -235,7 +235,7 @@ export class HostFile implements ImageFile {
       const code = errorCode(error);
       // ENODEV: a block device that can neither discard nor zero; see fallocate(2).
       if (code === 'EOPNOTSUPP' || code === 'ENOSYS' || code === 'ENODEV') return false;
-      // The range is no multiple of the device's sectors.
+      // The range is not aligned to the device's sectors.
       if (code === 'EINVAL' && this.isBlockDevice) return false;
       throw error;
     }

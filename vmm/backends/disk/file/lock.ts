@@ -1,17 +1,15 @@
 /**
- * The lock that keeps two programs from writing one disk. It is an open file description lock
- * (fcntl(2), F_OFD_SETLK): it belongs to the open file, and goes when that is closed, however the
- * process ends.
+ * Keeps two programs from writing one disk, by an open file description lock (fcntl(2),
+ * F_OFD_SETLK) that ends when the file is closed, however the process ends.
  *
- * It keeps QEMU away as well, whose image locking (its docs/system/qemu-block-drivers, "Disk image
- * file locking") uses the same kind of lock on two groups of bytes: a shared lock on byte 100 + n by
- * whoever has permission n, and on byte 200 + n by whoever does not bear others to have it. To
- * write is permission 1.
+ * It also excludes QEMU, whose image locking (its docs/system/qemu-block-drivers, "Disk image file
+ * locking") uses the same kind of lock on two groups of bytes: a shared lock on byte 100 + n means
+ * having permission n, and on byte 200 + n denying it to others. Permission 1 is writing.
  *
- * - A writer of ours locks the whole file exclusively, which conflicts with all of them.
- * - A reader of ours says by a shared lock on byte 201 that it does not bear writers, then looks
- *   whether there is one. A writer of either kind does it the other way round, so that of two that
- *   come at once at least one sees the other.
+ * - Our writers lock the whole file exclusively, which conflicts with all of these.
+ * - Our readers deny writing by a shared lock on byte 201, then test for a writer. Writers of
+ *   either kind do it in the opposite order, so that of two that start at once at least one sees
+ *   the other.
  */
 import { fstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -20,7 +18,7 @@ import { type FileLocks, tryLockFile } from '../../../host/file-locks.ts';
 
 const WRITERS_BYTE = 101;
 const NO_WRITERS_BYTE = 201;
-/** To the end of the file, however long it grows. */
+/** To the end of the file, however large it becomes. */
 const TO_THE_END = 0;
 
 /**
@@ -50,8 +48,8 @@ function tryLock(locks: FileLocks, fd: number, readOnly: boolean): boolean {
 }
 
 /**
- * A process that holds a lock on the file, if we may look into it. The kernel names no process for
- * these locks in /proc/locks: it is found by the lock of one of its open files.
+ * A process that holds a lock on the file, if we may inspect it. /proc/locks shows no process for
+ * these locks, so open files are searched.
  */
 export function lockHolder(fd: number): string | undefined {
   const own = fstatSync(fd);

@@ -13,29 +13,29 @@ import { fsPath } from '../../../util/byte-names.ts';
 import { sysfsFolder } from './file-identity.ts';
 import { diskInUse, lockDisk, lockHolder } from './lock.ts';
 
-/** The unit of sizes in sysfs, whatever the device's own sectors are. */
+/** The unit of sizes in sysfs, whatever the device's sector size is. */
 const SYSFS_SECTOR_BYTES = 512;
 
-/** An open file that holds a disk or an image, locked unless that was not asked for. */
+/** An open file that holds a disk or an image. */
 export interface OpenedFile {
   readonly fd: number;
   readonly isBlockDevice: boolean;
-  /** Bytes when it was opened. */
+  /** Size when it was opened, in bytes. */
   readonly sizeBytes: number;
 }
 
 /**
  * Opens and locks a file or a block device.
- * @param locks `undefined`: it is read beside a writer, whose half-done changes may be seen
- * @throws TsvmError `file-unreadable` when it cannot be opened, `invalid-disk` when it can be no
- * disk, `disk-locked` when another program uses it
+ * @param locks `undefined`: no lock; incomplete changes of a writer may be seen
+ * @throws TsvmError `file-unreadable` when it cannot be opened, `invalid-disk` when it is neither a
+ * file nor a block device, `disk-locked` when another program uses it
  */
 export function openFile(
   path: string,
   readOnly: boolean,
   locks: FileLocks | undefined,
 ): OpenedFile {
-  // Asked before it is opened: a pipe would block, and a device might act.
+  // Checked before opening: a pipe would block, and a device might react.
   const stats = statDisk(path);
   const isBlockDevice = checkKind(path, stats);
   const fd =
@@ -47,7 +47,7 @@ export function openFile(
 
 /**
  * Makes a new, empty file, open for writing and locked.
- * @throws TsvmError `file-unreadable` when it cannot be made, or is there already
+ * @throws TsvmError `file-unreadable` when it cannot be created or exists
  */
 export function createFile(path: string, locks: FileLocks): OpenedFile {
   const fd = openDisk(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL);
@@ -74,7 +74,7 @@ function lockOpened(
   }
 }
 
-/** Answers whether it is a block device; only it and a regular file are disks. */
+/** Returns whether it is a block device; throws when it is not a regular file either. */
 function checkKind(path: string, stats: Stats): boolean {
   if (stats.isFile() || stats.isBlockDevice()) return stats.isBlockDevice();
   const kind = stats.isDirectory() ? 'a directory' : 'neither a file nor a block device';
@@ -89,7 +89,7 @@ function statDisk(path: string): Stats {
   }
 }
 
-/** Linux lets a read-only device be opened for writing, and fails the writes. */
+/** Linux opens a read-only device for writing and fails the writes, so that is checked first. */
 function openDeviceForWriting(path: string, stats: Stats): number {
   if (deviceAttribute(stats, 'ro') !== 0) {
     throw new TsvmError(
@@ -111,7 +111,7 @@ function isBusy(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'EBUSY';
 }
 
-/** Another machine of ours does not let it be opened, before a lock can be asked for. */
+/** Another machine's O_EXCL keeps the device from being opened, before any lock. */
 function inUse(path: string): TsvmError {
   const fd = openDisk(path, constants.O_RDONLY);
   try {
@@ -137,7 +137,7 @@ function unreadable(path: string, cause: unknown): TsvmError {
   });
 }
 
-/** A number that the kernel says of a block device. */
+/** A numeric attribute of a block device in sysfs. */
 function deviceAttribute(stats: Stats, name: 'ro' | 'size'): number {
   return Number(readFileSync(`${sysfsFolder(stats)}/${name}`, 'utf8'));
 }

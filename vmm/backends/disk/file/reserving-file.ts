@@ -1,6 +1,6 @@
 import { HostFile } from './host-file.ts';
 
-/** A new file: whatever is written to it is written there for the first time. */
+/** A new file, in which every write is the first to its range: space is reserved before. */
 export class ReservingFile extends HostFile {
   override writeSync(offset: number, data: Uint8Array): void {
     this.expectWritesSync(offset, data.length);

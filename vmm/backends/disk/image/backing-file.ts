@@ -1,6 +1,6 @@
 /**
- * Which files an image may make us open. An image is not trusted: it could name any file of the
- * host, and let a guest read it.
+ * Which files an image may make us open. Images are untrusted: one could name any file of the host
+ * for a guest to read.
  */
 import { realpathSync } from 'node:fs';
 import { dirname, isAbsolute, join, relative } from 'node:path';
@@ -10,16 +10,16 @@ import { printable } from '../../../util/printable.ts';
 import { type ImageFormat, isImageFormat } from './format.ts';
 import { hasProtocol, type ImageName, parseImageName } from './image-name.ts';
 
-/** What an image names: the file that it is based on, or the one its data is in. */
+/** The files that an image can name. */
 export type NamedFileRole = 'backing file' | 'data file';
 
 /**
  * The path of a file that an image names.
- * @param imagePath the image that names it: names are relative to its folder (for a data file, where
- * QEMU takes the working directory, too: an image must not mean another file from elsewhere)
- * @param allowedFolder the file must be in this folder or below it; `undefined`: anywhere
- * @throws TsvmError `invalid-disk` when it is no file's name, `file-unreadable` when there is no
- * such file, `file-not-allowed` when it lies where the user has not allowed it
+ * @param imagePath the image that names it; names are relative to its folder, for data files too,
+ * where QEMU takes the working directory: an image must not mean different files depending on that
+ * @param allowedFolder the file must be in this folder or below; `undefined`: anywhere
+ * @throws TsvmError `invalid-disk` when it does not name a file, `file-unreadable` when there is no
+ * such file, `file-not-allowed` when the user has not allowed its location
  */
 export function namedFilePath(
   role: NamedFileRole,
@@ -55,9 +55,9 @@ export function namedFilePath(
 }
 
 /**
- * The format of a backing file, as the image that is based on it says. It is never probed: a guest
- * that wrote it as a raw disk could have made it look like another image.
- * @throws TsvmError `invalid-disk` when it is not said, or cannot be served
+ * The format of a backing file, as its overlay says. It is never probed: a guest that wrote the
+ * file as a raw disk could have made it look like another image.
+ * @throws TsvmError `invalid-disk` when it is missing or not supported
  */
 export function backingFormat(
   format: string | undefined,
@@ -80,7 +80,7 @@ export function backingFormat(
   );
 }
 
-/** @returns undefined when it names no file of the host */
+/** @returns undefined when it does not name a file of the host */
 function parsedName(name: string): ImageName | undefined {
   try {
     return (

@@ -5,9 +5,9 @@ import { Qcow2Image } from './qcow2/qcow2-image.ts';
 /** A file of a chain of images. */
 export interface ChainFile {
   readonly file: ImageFile;
-  /** How far down the chain its image is: 0 is the top. */
+  /** Depth of its image in the chain; 0 is the top. */
   readonly depth: number;
-  /** It holds an image's data, and the image itself is in another file. */
+  /** It is an external data file. */
   readonly isDataFile: boolean;
 }
 

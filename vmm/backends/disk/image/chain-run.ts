@@ -1,25 +1,25 @@
 import type { DiskImage, ImageRun } from './image.ts';
 
-/** A run of a chain of images, as the layer that decides about it has it. */
+/** A run of a chain of images, in the layer that determines its content. */
 export interface ChainRun extends ImageRun {
   readonly offset: number;
-  /** How far down the chain that layer is: 0 is the image itself. */
+  /** Depth of that layer; 0 is the image itself. */
   readonly depth: number;
   readonly layer: DiskImage;
-  /** That layer has it; not so for what is unallocated, or behind a smaller backing image's end. */
+  /** False when no layer has it: it is unallocated, or past the end of a smaller backing image. */
   readonly present: boolean;
 }
 
-/** A run of what a chain reads as. */
+/** A run as it reads through the chain. */
 export interface ReadRun extends ChainRun {
-  /** `zero` as well for what no layer has. */
+  /** Also `zero` for what no layer has. */
   readonly kind: 'data' | 'compressed' | 'zero';
 }
 
 /**
  * The run that begins at `offset`, at most `length` long.
  * @param offset inside the image
- * @param base where to stop: the layers from this one down count as absent
+ * @param base layers from this one down are ignored
  * @throws TsvmError `invalid-disk`, `disk-io`
  */
 export function chainRunAt(
@@ -33,7 +33,8 @@ export function chainRunAt(
 
 /**
  * Visits the runs of [offset, end), in order, looking through `image` and its backing images, which
- * do not change meanwhile. Stops when `visit` answers false, and answers whether it did not.
+ * must not change meanwhile. Stops when `visit` returns false.
+ * @returns false when it was stopped
  * @throws TsvmError `invalid-disk`, `disk-io`
  */
 export function visitChain(
@@ -53,8 +54,8 @@ export function visitChain(
 }
 
 /**
- * @param nothingUntil for each layer, where it is known to have nothing up to: it is not asked again
- * for every run of a layer below
+ * @param nothingUntil by depth, up to where a layer is known to be unallocated: it is not mapped
+ * again for every run of a layer below
  */
 function runAt(
   image: DiskImage,
@@ -69,7 +70,7 @@ function runAt(
     let nothingEnd = nothingUntil[depth] ?? 0;
     if (nothingEnd <= offset) {
       const run = layer.mapSync(offset, limit);
-      // Every loop over an image goes on by this.
+      // Loops over an image advance by this.
       if (!(run.length > 0)) throw new Error(`${layer.file.path}: an empty run at ${offset}`);
       if (run.kind !== 'unallocated') return { ...run, offset, depth, layer, present: true };
       nothingEnd = offset + run.length;

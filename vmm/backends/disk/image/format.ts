@@ -2,19 +2,19 @@ import { extname } from 'node:path';
 import { TsvmError } from '../../../errors.ts';
 import { signatureOf } from './signatures.ts';
 
-/** The image formats that can be served. */
+/** Formats that a machine's disk can have. */
 export const DISK_FORMATS = ['raw', 'qcow2'] as const;
 export type DiskFormat = (typeof DISK_FORMATS)[number];
 
-/** Formats of other programs, which are only read. */
+/** Formats of other programs, read-only. */
 export const FOREIGN_FORMATS = ['vmdk', 'vhdx', 'vpc'] as const;
 export type ForeignFormat = (typeof FOREIGN_FORMATS)[number];
 
-/** All that an image can be read as. */
+/** All formats that can be read. */
 export const IMAGE_FORMATS = [...DISK_FORMATS, ...FOREIGN_FORMATS] as const;
 export type ImageFormat = (typeof IMAGE_FORMATS)[number];
 
-/** Names that tell a format which is not raw, and what `qemu-img convert` calls it. */
+/** Suffixes of names, and the format in the words of `qemu-img convert`. */
 const FORMATS_BY_NAME: Readonly<Record<string, string>> = {
   '.qcow2': 'qcow2',
   '.qcow': 'qcow',
@@ -26,13 +26,13 @@ const FORMATS_BY_NAME: Readonly<Record<string, string>> = {
   '.vmdk': 'vmdk',
 };
 
-/** How the user of a program says the format; `format=raw` for a machine's disk. */
+/** How the user specifies the format, for advice; `format=raw` for a machine's disk. */
 export type SayFormat = (format: string) => string;
 const sayByOption: SayFormat = (format) => `format=${format}`;
 
 /**
- * The format of a new disk image: as the user says, else by the file's name.
- * @throws TsvmError `invalid-disk` for a format that cannot be served
+ * The format of a new disk image: what the user specifies, else by the file's name.
+ * @throws TsvmError `invalid-disk` for a format that is not supported
  */
 export function namedFormat(
   path: string,
@@ -45,7 +45,8 @@ export function namedFormat(
 }
 
 /**
- * The format of an existing image that is only read: see {@link diskFormat}.
+ * The format of an existing image that will only be read: like {@link diskFormat}, with foreign
+ * formats.
  * @throws TsvmError `invalid-disk`
  */
 export function imageFormat(
@@ -65,10 +66,10 @@ export function imageFormat(
 }
 
 /**
- * The format of an existing disk image: as the user says, else by the file's name. Never by its
- * content: the guest writes a raw disk's content, and could make it look like an image that names a
- * file of the host. But where the name says raw and the content is that of another format, one of
- * them is wrong, and the user has to say which.
+ * The format of an existing disk image: what the user specifies, else by the file's name. Never by
+ * its content: the guest writes the content of a raw disk, and could make it look like an image
+ * that names a file of the host. But where the name says raw and the content looks like another
+ * format, the user has to specify it.
  * @throws TsvmError `invalid-disk` in that case, and for a format that cannot be served
  */
 export function diskFormat(
@@ -97,7 +98,7 @@ export function isImageFormat(name: string): name is ImageFormat {
   return IMAGE_FORMATS.some((format) => format === name);
 }
 
-/** What a name says; undefined when it says nothing: it is raw then, unless the user knows better. */
+/** The format that a name's suffix implies, if any. */
 export function formatOfName(path: string): string | undefined {
   return FORMATS_BY_NAME[extname(path).toLowerCase()];
 }

@@ -1,29 +1,29 @@
 /**
- * Names of images as QEMU writes them: QEMU's qemu(1), "Device URL Syntax" and -blockdev. Only files
- * of the host are meant here: `file:NAME`, `json:{…}` and `driver=…,file.filename=NAME`.
+ * Names of images as QEMU writes them: QEMU's qemu(1), "Device URL Syntax" and -blockdev. Only
+ * files of the host are supported: `file:NAME`, `json:{…}` and `driver=…,file.filename=NAME`.
  */
 import { TsvmError } from '../../../errors.ts';
 
-/** A file that a name means, and its format if the name says that as well. */
+/** A file that a name refers to, and its format if the name includes that. */
 export interface ImageName {
   readonly path: string;
   readonly format: string | undefined;
 }
 
-/** Drivers of files and block devices: what they open is raw. */
+/** Drivers of files and block devices; their format is raw. */
 const FILE_DRIVERS = ['file', 'host_device'];
-/** What makes no difference to what the image holds; alone, and below `file.` */
+/** Options that do not affect the image's content; alone, and below `file.`. */
 const IGNORED =
   /^(file\.)?(node-name|read-only|auto-read-only|discard|detect-zeroes|aio|locking|cache(\..+)?)$/;
 
-/** QEMU's rule: what has a colon before its first slash names a protocol, as `nbd:` does. */
+/** QEMU's rule: a colon before the first slash ends the name of a protocol, such as `nbd:`. */
 export function hasProtocol(name: string): boolean {
   return /^[^/:]*:/.test(name);
 }
 
 /**
- * @returns undefined when the name is of no such form: it is a path, or of another protocol
- * @throws TsvmError `invalid-config` for a `json:` name that means no file of the host
+ * @returns undefined when the name has no such form: it is a path, or has another protocol
+ * @throws TsvmError `invalid-config` for a `json:` name that does not refer to a file of the host
  */
 export function parseImageName(name: string): ImageName | undefined {
   if (name.startsWith('file:')) return { path: name.slice('file:'.length), format: undefined };
@@ -40,8 +40,8 @@ export function parseImageName(name: string): ImageName | undefined {
 }
 
 /**
- * `driver=FORMAT,file.filename=NAME`, as `--image-opts` has it; a comma in a value is written twice.
- * @throws TsvmError `invalid-config` when it means no file of the host
+ * Parses `driver=FORMAT,file.filename=NAME` of `--image-opts`; a comma in a value is doubled.
+ * @throws TsvmError `invalid-config` when it does not refer to a file of the host
  */
 export function parseImageOptions(text: string): ImageName {
   const options = splitOptions(text).map((part): [string, string] => {
@@ -51,9 +51,9 @@ export function parseImageOptions(text: string): ImageName {
   return imageOf(text, new Map(options));
 }
 
-/** Options that are separated by commas. A comma in a value is written twice. */
+/** Splits options at commas. A comma in a value is doubled. */
 export function splitOptions(list: string): string[] {
-  // From the left: of three commas the first two are one, and the third separates.
+  // From the left: of three commas the first two are an escaped one, and the third separates.
   const parts = list.match(/(?:[^,]|,,)+/g) ?? [];
   return parts.map((part) => part.replaceAll(',,', ','));
 }

@@ -2,45 +2,48 @@ import type { ImageFile } from '../file/image-file.ts';
 import type { ImageFormat } from './format.ts';
 
 /**
- * What a part of one layer is.
- * - `data`: bytes in a file, as they are.
- * - `compressed`: bytes in a file that have to be inflated.
+ * Kinds of parts of one layer:
+ * - `data`: plain bytes in a file.
+ * - `compressed`: compressed bytes in a file.
  * - `zero`: reads as zeroes, whatever the backing image has there.
- * - `unallocated`: the backing image decides; zeroes where there is none.
+ * - `unallocated`: reads from the backing image; zeroes where there is none.
  */
 export type RunKind = 'data' | 'compressed' | 'zero' | 'unallocated';
 
-/** A run of bytes of one layer that are of one kind and, where they have a place, adjoin there. */
+/**
+ * A run of bytes of one layer that are of one kind and adjoin in the file, if they have a place.
+ */
 export interface ImageRun {
   readonly kind: RunKind;
   /** Bytes, at least 1. */
   readonly length: number;
-  /** For `data`, and for `zero` that has space reserved: where it lies. */
+  /** Its place, for `data` and for `zero` with allocated space. */
   readonly file: ImageFile | undefined;
   readonly fileOffset: number;
-  /** `data` only: may be written in place, with no metadata to change. */
+  /** `data` only: can be written in place without changing metadata. */
   readonly writable: boolean;
 }
 
 /**
- * An open disk image of any format: what the tools (convert, compare, commit, map, …) and the disk
- * of a machine are made of. Offsets and lengths are bytes, any, inside the image.
+ * An open disk image of any format, which the tools (convert, compare, commit, map, …) and the
+ * machine's disk work with. Offsets and lengths are bytes inside the image, not necessarily
+ * aligned.
  *
- * One operation that changes the image at a time: the caller waits for a promise before it starts
- * the next one, except that `read` and `write` of ranges in different clusters may overlap.
+ * Changes are exclusive: the caller awaits one before it starts the next, except that `read` and
+ * `write` of ranges in different clusters may be concurrent.
  *
- * @throws TsvmError from each operation: `invalid-disk` when the image's metadata lies, `disk-io`
- * when the host's file fails
+ * @throws TsvmError from each operation: `invalid-disk` for invalid metadata, `disk-io` when the
+ * host fails
  */
 export interface DiskImage {
   readonly format: ImageFormat;
   readonly file: ImageFile;
-  /** What a guest sees, a multiple of 512. */
+  /** The size of the disk, a multiple of 512. */
   readonly sizeBytes: number;
   readonly readOnly: boolean;
-  /** What `unallocated` parts read from; may be smaller or larger than this image. */
+  /** The image that `unallocated` parts read from; its size may differ from this image's. */
   readonly backing: DiskImage | undefined;
-  /** The unit of allocation, a power of two; for raw, what is good for I/O. */
+  /** The unit of allocation, a power of two; for raw, a good I/O size. */
   readonly clusterBytes: number;
   /** The run that begins at `offset`, at most `length` long, of this layer only. */
   mapSync(offset: number, length: number): ImageRun;
@@ -48,20 +51,21 @@ export interface DiskImage {
   readSync(offset: number, target: Uint8Array): void;
   read(offset: number, target: Uint8Array): Promise<void>;
   writeSync(offset: number, data: Uint8Array): void;
-  /** Maps at once, before it returns; the data goes its way asynchronously. */
+  /** Allocates before it returns; the data is written asynchronously. */
   write(offset: number, data: Uint8Array): Promise<void>;
   /**
-   * Makes the range readable as zeroes. `mayUnmap`: space may be given back; then what has no
-   * backing image may become `unallocated`.
+   * Makes the range read as zeroes.
+   * @param mayUnmap space may be deallocated; without a backing image the range may become
+   * `unallocated`
    */
   writeZeroesSync(offset: number, length: number, mayUnmap: boolean): void;
-  /** Gives the range's space back where whole clusters are in it; it then reads as zeroes. */
+  /** Deallocates the whole clusters in the range, which then read as zeroes. */
   discardSync(offset: number, length: number): void;
-  /** Changes the size; what is new reads as zeroes. Shrinking loses what lies behind. */
+  /** Changes the size; new parts read as zeroes. Shrinking discards what is cut off. */
   resizeSync(sizeBytes: number): void;
-  /** Data, and the metadata that finds it, are on the host's disk when this is done. */
+  /** Makes all data and metadata durable. */
   flushSync(): void;
   flush(): Promise<void>;
-  /** Writes what is outstanding and closes the files of this image, not the backing image's. */
+  /** Writes outstanding metadata and closes the files of this image, not of the backing image. */
   close(): void;
 }

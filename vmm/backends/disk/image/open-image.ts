@@ -13,10 +13,10 @@ import type { Header } from './qcow2/header/header-fields.ts';
 import { Qcow2Image } from './qcow2/qcow2-image.ts';
 import { RawImage } from './raw-image.ts';
 
-/** Backing images below an image: as many as libvirt follows. */
+/** Backing images below an image; libvirt has the same limit. */
 export const BACKING_DEPTH_MAX = 200;
 
-/** The tables of a chain that are in memory as a whole: no one image has more than 40 MiB. */
+/** Bound of a chain's tables that are completely in memory: at most 40 MiB for each image. */
 const TABLE_BYTES_MAX = 512 * 2 ** 20;
 
 export interface OpenImageOptions {
@@ -29,29 +29,31 @@ export interface OpenImageOptions {
    * `none` it must be in the image's folder.
    */
   readonly backing: 'same-folder' | 'allow' | 'none';
-  /** The layer so far down the chain is opened for writing as well, for a commit; 1: the first. */
+  /** Depth of a backing image that is opened for writing too, for a commit; 1 is the first. */
   readonly writableDepth?: number;
-  /** Read it though another program may be writing it: what is read may not fit together. */
+  /** Open even while another program writes it: the content may be inconsistent. */
   readonly unlocked?: boolean;
-  /** Opens images of other programs; without it, they are refused. */
+  /** Opens images of other programs; refused without it. */
   readonly openForeign?: (format: ForeignFormat, file: ImageFile) => DiskImage;
-  /** Memory for tables, of each image of the chain; see `Qcow2Image.open`. */
+  /** Memory for tables of each image in the chain; see `Qcow2Image.open`. */
   readonly cacheBytes?: number;
 }
 
 /**
- * Opens an image with the chain of its backing images. An image that is to be written and was not
- * closed, with refcounts that may be wrong, is repaired first.
+ * Opens an image with the chain of its backing images. A writable image that was not closed
+ * cleanly, so that its refcounts may be wrong, is repaired first.
  *
  * @returns the image, to be closed by {@link closeImage}
- * @throws TsvmError `file-unreadable`, `disk-locked`; `invalid-disk` when an image's metadata lies,
- * or the chain is too long or loops; `file-not-allowed` for a file outside the image's folder
+ * @throws TsvmError `file-unreadable`, `disk-locked`; `invalid-disk` for invalid metadata, or a
+ * chain that is too long or loops; `file-not-allowed` for a file outside the image's folder
  */
 export function openImage(path: string, options: OpenImageOptions): DiskImage {
   return new ChainOpening(path, options).open(path, options.format, options.readOnly, 0);
 }
 
-/** Closes an image and its backing images. All are closed, whatever fails; the first failure counts. */
+/**
+ * Closes an image and its backing images. Closes all even when one fails; throws the first failure.
+ */
 export function closeImage(image: DiskImage): void {
   try {
     image.close();
@@ -64,7 +66,7 @@ export function closeImage(image: DiskImage): void {
 class ChainOpening {
   readonly #options: OpenImageOptions;
   readonly #allowedFolder: string | undefined;
-  /** Device and inode of each file that is open. */
+  /** Identities of the open files. */
   readonly #identities = new Set<string>();
   #tableBytes = 0;
 
@@ -156,7 +158,7 @@ class ChainOpening {
   }
 
   #openFile(path: string, readOnly: boolean): HostFile {
-    // Before it is opened: its lock would be found to be ours.
+    // Checked before opening: the lock conflict would be with ourselves.
     const identity = fileIdentity(path);
     if (identity !== undefined && this.#identities.has(identity)) {
       throw new TsvmError(
