@@ -1,11 +1,12 @@
 /**
- * File names as bytes. To Linux a name is any bytes but NUL and "/"; a JavaScript string cannot hold
- * bytes that are not UTF-8. As in Python's PEP 383, such a byte becomes the lone surrogate U+DC80 +
- * (byte - 0x80), which no valid UTF-8 decodes to: names keep their bytes, and two names stay two.
+ * File names as bytes. For Linux a name is any bytes except NUL and "/"; a JavaScript string cannot
+ * hold bytes that are not UTF-8. As in Python's PEP 383, such a byte becomes the lone surrogate
+ * U+DC80 + (byte - 0x80), which no valid UTF-8 decodes to: names keep their bytes and stay
+ * distinct.
  */
 import { readFileSync } from 'node:fs';
 
-/** Throws for what is not UTF-8. */
+/** A decoder that throws on invalid UTF-8. */
 type Strict = InstanceType<typeof TextDecoder>;
 
 const ESCAPE_BASE = 0xdc00;
@@ -13,7 +14,7 @@ const ESCAPED_MIN = 0xdc80;
 const ESCAPED_MAX = 0xdcff;
 const UTF8_BYTES_MAX = 4;
 
-/** A name from its bytes. */
+/** Decodes a name. */
 export function decodeBytes(bytes: Uint8Array): string {
   const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   try {
@@ -23,7 +24,7 @@ export function decodeBytes(bytes: Uint8Array): string {
   }
 }
 
-/** The bytes of a name: what {@link decodeBytes} was given. */
+/** The bytes of a name: the inverse of {@link decodeBytes}. */
 export function encodeBytes(name: string): Buffer {
   if (name.isWellFormed()) return Buffer.from(name);
   const parts = Array.from(name, (character) => {
@@ -34,7 +35,7 @@ export function encodeBytes(name: string): Buffer {
   return Buffer.concat(parts);
 }
 
-/** A name as the functions of `node:fs` have to be given it. */
+/** A name in the form that `node:fs` needs. */
 export function fsPath(name: string): string | Buffer {
   return name.isWellFormed() ? name : encodeBytes(name);
 }
@@ -44,7 +45,7 @@ export function commandLine(): string[] {
   const { argv } = process;
   if (!argv.some((word) => word.includes('\ufffd'))) return argv;
   const words = splitAtNul(readFileSync('/proc/self/cmdline'));
-  // Node's own options come first, and are not in `argv`.
+  // Node's own options come first and are not in `argv`.
   const own = argv.slice(2);
   return [...argv.slice(0, 2), ...words.slice(words.length - own.length).map(decodeBytes)];
 }
@@ -60,7 +61,7 @@ function decodeByCharacter(bytes: Uint8Array, strict: Strict): string {
   return name;
 }
 
-/** How long the character is that `bytes` begin with; 0 when they begin with none. */
+/** The length of the character at the start of `bytes`, 0 when there is no valid one. */
 function characterBytes(bytes: Uint8Array, strict: Strict): number {
   for (let length = 1; length <= bytes.length; length++) {
     try {

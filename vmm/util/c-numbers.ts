@@ -1,12 +1,12 @@
 /**
- * Numbers as C's printf writes them. JavaScript rounds a value that lies in the middle up; C, by
- * default, to the even digit: 3.125 is 3.12 there.
+ * Numbers as C's printf formats them. JavaScript rounds half up; C, by default, rounds half to
+ * even: 3.125 becomes 3.12.
  */
 
-/** `%.Nf`. @param value from 0 on, less than 1e21 */
+/** `%.Nf`. @param value at least 0, less than 1e21 */
 export function formatFixed(value: number, digits: number): string {
   const rounded = value.toFixed(digits);
-  // All digits of a double that is not tiny: none is lost.
+  // All digits of a double, unless it is tiny.
   const exact = value.toFixed(100);
   const cut = exact.indexOf('.') + (digits === 0 ? 0 : digits + 1);
   const rest = exact.slice(cut).replace('.', '');
@@ -14,7 +14,7 @@ export function formatFixed(value: number, digits: number): string {
   return /^50*$/.test(rest) && /[02468]$/.test(below) ? below : rounded;
 }
 
-/** `%.Ng`, for values from 0.0001 on, or 0. */
+/** `%.Ng`, for values of at least 0.0001, or 0. */
 export function formatGeneral(value: number, digits: number): string {
   if (value === 0) return '0';
   const magnitude = Math.floor(Math.log10(value));

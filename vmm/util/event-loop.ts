@@ -1,16 +1,16 @@
 import { setImmediate } from 'node:timers/promises';
 
-/** Long enough to cost nothing, short enough for a signal to seem to work at once. */
+/** Long enough to cost nothing, short enough for signals to seem immediate. */
 const SLICE_MS = 50;
 
 /**
- * Lets the event loop turn during work that waits for nothing. Awaiting a promise that is settled
- * does not: signals would not be heard before the work is done.
+ * Lets the event loop run during work that never waits: awaiting a settled promise does not, so
+ * signals would be handled only after the work.
  */
 export class TimeSlices {
   #startMs = performance.now();
 
-  /** To be called often; does something only now and then. */
+  /** Call it often; it yields only when a slice is over. */
   async next(): Promise<void> {
     if (performance.now() - this.#startMs < SLICE_MS) return;
     await setImmediate();

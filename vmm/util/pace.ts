@@ -1,9 +1,9 @@
 import { setTimeout } from 'node:timers/promises';
 
-/** Sleeps are no longer than this, so that what waits for them may be ended. */
+/** Upper bound of one sleep, so that an abort takes effect soon. */
 const SLEEP_MS_MAX = 100;
 
-/** Holds work to a rate: so many bytes a second on average, from the start on. */
+/** Limits work to an average rate since its start. */
 export class Pace {
   readonly #bytesPerSecond: number;
   readonly #startMs = performance.now();
@@ -14,7 +14,7 @@ export class Pace {
     this.#bytesPerSecond = bytesPerSecond;
   }
 
-  /** Waits until so many more bytes are due. @throws the signal's reason when that is aborted */
+  /** Waits until `bytes` more are due. @throws the signal's reason when aborted */
   async spend(bytes: number, signal: AbortSignal | undefined): Promise<void> {
     this.#bytes += bytes;
     const dueMs = this.#startMs + (this.#bytes / this.#bytesPerSecond) * 1000;

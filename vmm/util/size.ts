@@ -1,8 +1,8 @@
 const UNITS: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
 /**
- * Reads a size as people write it: `512M`, `2G`, `1.5G`, `4096K`. A bare number is in `bareUnit`
- * bytes. Answers undefined for what is no size, or not a whole number of bytes.
+ * Parses a size such as `512M`, `2G`, `1.5G`, `4096K`. A number without a unit counts in units of
+ * `bareUnit` bytes. Returns undefined for anything else, or when it is not a whole number of bytes.
  */
 export function parseSize(text: string, bareUnit: number): number | undefined {
   const match = /^(\d+(?:\.\d+)?)\s*([KMGT])?(?:iB|B)?$/i.exec(text.trim());
@@ -13,7 +13,7 @@ export function parseSize(text: string, bareUnit: number): number | undefined {
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
-/** A size for a person: the largest binary unit in which it is a short number. */
+/** Formats a size for people, in the largest binary unit that gives a short number. */
 export function formatSize(bytes: number): string {
   for (const unit of ['T', 'G', 'M', 'K'] as const) {
     const scale = UNITS[unit] ?? 1;

@@ -1,12 +1,12 @@
-/** The failures of a stack's releases, in the order in which they happened. */
+/** The failures of a stack's disposals, in their order. */
 function failuresOf(error: unknown): unknown[] {
   if (!(error instanceof SuppressedError)) return [error];
   return [...failuresOf(error.suppressed), ...failuresOf(error.error)];
 }
 
 /**
- * Releases all that a stack holds, in reverse, each whatever the others do. Rejects with the failure,
- * or with an AggregateError that tells of each.
+ * Disposes of everything on a stack, in reverse order, even when some fail. Rejects with the
+ * failure, or with an AggregateError of all.
  */
 export async function unwind(stack: AsyncDisposableStack): Promise<void> {
   try {

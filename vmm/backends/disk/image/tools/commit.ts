@@ -4,17 +4,18 @@ import { convertImage } from './convert.ts';
 import type { WorkControl } from './work-control.ts';
 
 export interface CommitOptions extends WorkControl {
-  /** Chunks that are read at a time. */
+  /** Chunks read concurrently. */
   readonly parallel: number;
 }
 
 /**
- * Writes what an image, and the layers between it and `base`, hold into `base`, which then reads as
- * the image does, and is durable. The image itself is not changed.
+ * Writes the content of an image, and of the layers between it and `base`, into `base`, which then
+ * reads like the image and is durable. The image is not changed.
  *
- * @param base of the image's chain, open for writing; it grows to the image's size
- * @throws TsvmError `invalid-config` when the base is not the image's, `invalid-disk`, `disk-io`;
- * the signal's reason when that is aborted: the base is sound then, and can be committed to again
+ * @param base a layer of the image's chain, open for writing; it grows to the image's size
+ * @throws TsvmError `invalid-config` when the base is not in the image's chain, `invalid-disk`,
+ * `disk-io`; the signal's reason when aborted: the base is then consistent, and the commit can be
+ * repeated
  */
 export async function commitImage(
   image: DiskImage,

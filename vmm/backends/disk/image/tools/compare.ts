@@ -7,23 +7,23 @@ import { inOrder } from './in-order.ts';
 import type { WorkControl } from './work-control.ts';
 import { isZero } from './zeroes.ts';
 
-/** What is read of each image at once. */
+/** Size of one read of each image. */
 const CHUNK_BYTES = 2 ** 20;
-/** Chunks that are read ahead. */
+/** Chunks read ahead. */
 const PARALLEL = 4;
 
 export interface CompareOptions extends WorkControl {
-  /** Sizes have to be the same as well, and what is allocated. */
+  /** Sizes and allocation must be equal too. */
   readonly strict: boolean;
 }
 
-/** How two images differ; `offset`: the first sector in which they do, in bytes. */
+/** How two images differ; `offset` is the first sector that differs, in bytes. */
 export type Difference =
   | { readonly kind: 'size' }
   | { readonly kind: 'content'; readonly offset: number }
   | { readonly kind: 'allocation'; readonly offset: number };
 
-/** A range that is of one kind in each of the images. */
+/** A range that is of one kind in either image. */
 interface Stretch {
   readonly offset: number;
   readonly length: number;
@@ -31,19 +31,19 @@ interface Stretch {
 }
 
 interface Part {
-  /** Undefined behind the end of the image. */
+  /** Undefined past the end of the image. */
   readonly kind: RunKind | undefined;
   readonly length: number;
-  /** There are bytes that have to be read. */
+  /** Whether bytes have to be read. */
   readonly isRead: boolean;
 }
 
 /**
- * Finds the first difference between what two images hold; the shorter one is taken to go on with
- * zeroes, unless `strict`. What is known to be zero in both is not read.
+ * Finds the first difference between the contents of two images; the shorter one counts as padded
+ * with zeroes, unless `strict`. What is known to be zero in both is not read.
  *
- * @returns undefined when they are alike
- * @throws TsvmError `invalid-disk`, `disk-io`; the signal's reason when that is aborted
+ * @returns undefined when they are equal
+ * @throws TsvmError `invalid-disk`, `disk-io`; the signal's reason when aborted
  */
 export async function compareImages(
   first: DiskImage,
@@ -75,7 +75,7 @@ function* stretches(
   for (let offset = 0; offset < total; ) {
     const a = partAt(first, offset, total - offset, holes[0]);
     const b = partAt(second, offset, a.length, holes[1]);
-    // What need not be read may be of any length.
+    // Ranges that are not read may have any length.
     const length = a.isRead || b.isRead ? Math.min(b.length, CHUNK_BYTES) : b.length;
     yield { offset, length, parts: [a, b] };
     offset += length;
@@ -95,7 +95,7 @@ async function differenceIn(
   strict: boolean,
   buffers: BufferPool,
 ): Promise<Difference | undefined> {
-  // Compressed or not is no difference.
+  // Compression is no difference.
   const [a, b] = parts.map(({ kind }) => (kind === 'compressed' ? 'data' : kind));
   if (strict && a !== b) return { kind: 'allocation', offset };
   const [inFirst, inSecond] = [parts[0].isRead, parts[1].isRead];
@@ -118,7 +118,7 @@ async function differenceIn(
   }
 }
 
-/** Of two buffers that differ: where the first sector begins that does, in bytes. */
+/** The offset of the first sector that differs between two buffers, in bytes. */
 function firstDifferentSector(left: Buffer, right: Buffer): number {
   for (let at = 0; ; at += SECTOR_BYTES) {
     const end = at + SECTOR_BYTES;

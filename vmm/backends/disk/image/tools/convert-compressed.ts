@@ -9,30 +9,33 @@ import type { WorkControl } from './work-control.ts';
 import { isZero } from './zeroes.ts';
 import { ZstdFrames } from './zstd-frames.ts';
 
-/** Clusters are read together up to this. */
+/** Clusters are read together up to this size. */
 const CHUNK_BYTES = 2 ** 20;
 
 /** An image that can hold compressed clusters. */
 export interface CompressingImage extends DiskImage {
-  /** Writes one whole cluster, or the image's last part; plain when there is no smaller form. */
+  /**
+   * Writes one whole cluster, or the image's last part; uncompressed when compression does not make
+   * it smaller.
+   */
   writeCompressed(offset: number, plain: Uint8Array, deflated: Uint8Array | undefined): void;
 }
 
 export interface CompressedConvertOptions extends WorkControl {
   readonly compression: CompressionKind;
-  /** Chunks that are read ahead. */
+  /** Chunks read ahead. */
   readonly parallel: number;
-  /** Clusters that are compressed at a time. */
+  /** Clusters compressed concurrently. */
   readonly threads: number;
-  /** The target reads as zeroes throughout. */
+  /** The target reads as zeroes everywhere. */
   readonly targetIsZero: boolean;
-  /** What the sources' own layers do not have is left as the target has it. */
+  /** What the sources' own layers lack stays as the target has it. */
   readonly leaveUnallocated: boolean;
   /** See {@link readSources}. */
   readonly onLost?: OnLost | undefined;
 }
 
-/** A cluster, and what it was compressed to; `zero`: neither is needed. */
+/** A cluster and its compressed form; neither is needed for `zero`. */
 interface CompressedCluster {
   readonly offset: number;
   readonly plain: Buffer;
@@ -41,8 +44,8 @@ interface CompressedCluster {
 }
 
 /**
- * As {@link convertImage}, with every cluster compressed: on all cores, but written in order, so that
- * the compressed clusters share their sectors.
+ * Like {@link convertImage}, with every cluster compressed: on all cores, but written in order, so
+ * that compressed clusters share sectors.
  */
 export async function convertCompressed(
   sources: readonly DiskImage[],
@@ -108,7 +111,7 @@ async function compressChunk(
   { buffer, clusterBytes, deflate, onLost }: ChunkWork,
 ): Promise<CompressedCluster[]> {
   if (action !== 'copy') return [];
-  // The image's last cluster is compressed with the zeroes that make it whole.
+  // The image's last cluster is padded with zeroes before it is compressed.
   const bytes = buffer.subarray(0, Math.ceil(length / clusterBytes) * clusterBytes);
   bytes.fill(0, length);
   await readSources(sources, offset, bytes.subarray(0, length), onLost);

@@ -8,42 +8,42 @@ import { withWholeSources } from './whole-sources.ts';
 import type { WorkControl } from './work-control.ts';
 import { piecesOf } from './zeroes.ts';
 
-/** Long enough to wake other threads seldom, short enough for a cache to hold some. */
+/** Long enough to wake other threads rarely, short enough for caches to hold several. */
 const CHUNK_BYTES = 2 ** 20;
-/** The page cache finds memory for a longer write in larger pieces, which may take far longer. */
+/** For longer writes the page cache allocates larger folios, which may take far longer. */
 const WRITE_BYTES = 2 ** 19;
-/** Node has so many threads for files: what is read beyond that only takes room in the cache. */
+/** Node's number of threads for files: reading more ahead only fills the cache. */
 const READS_MAX = 4;
 /** A hole smaller than this saves nothing on most file systems. */
 const HOLE_BYTES_MIN = 4096;
-/** With larger clusters, what is zero inside one is left as a hole of the file. */
+/** With larger clusters, zeroes inside a cluster become holes of the file. */
 const WHOLE_CLUSTER_BYTES_MAX = 64 * 1024;
-/** What is made zero at once: a signal has to wait for it. */
+/** Bound of one zeroing step: a signal waits for it. */
 const ZERO_BYTES = 2 ** 30;
 
 export interface ConvertOptions extends WorkControl {
-  /** Chunks that are read at a time, ahead of what is written. */
+  /** Chunks read concurrently, ahead of the writes. */
   readonly parallel: number;
-  /** So many zeroes in a row are not written, in bytes; 0: zeroes are not looked for. */
+  /** At least this many zeroes in a row are not written, in bytes; with 0 none are looked for. */
   readonly sparseBytes: number;
-  /** Holes are written like everything else. */
+  /** Write holes too. */
   readonly copyHoles: boolean;
-  /** The target reads as zeroes throughout: what is zero needs no writing. */
+  /** The target reads as zeroes everywhere, so zeroes need no writing. */
   readonly targetIsZero: boolean;
-  /** What no layer above `base` has is left as the target has it. */
+  /** What no layer above `base` has stays as the target has it. */
   readonly leaveUnallocated: boolean;
-  /** A layer of the sources' chain; each source's own backing image when not given. */
+  /** A layer of the sources' chain; by default each source's own backing image. */
   readonly base?: DiskImage | undefined;
   /** See {@link readSources}. */
   readonly onLost?: OnLost | undefined;
 }
 
 /**
- * Writes what the sources hold, one behind the other, into the target, and nothing where they are
- * known to be zero. The target is not flushed.
+ * Writes the sources, one after the other, into the target, and nothing where they are known to be
+ * zero. Does not flush the target.
  *
- * @throws TsvmError `invalid-disk`, `disk-io`; the signal's reason when that is aborted. Nothing
- * uses the images any more then.
+ * @throws TsvmError `invalid-disk`, `disk-io`; the signal's reason when aborted. Afterwards nothing
+ * uses the images.
  */
 export async function convertImage(
   sources: readonly DiskImage[],
@@ -60,7 +60,7 @@ class Conversion {
   readonly #buffers: BufferPool;
   readonly #unitBytes: number;
   readonly #chunkBytes: number;
-  /** What is zero is looked for in parts of this size; 0: not looked for. */
+  /** Zeroes are looked for in parts of this size; 0 for not at all. */
   readonly #zeroBytes: number;
 
   constructor(sources: readonly DiskImage[], target: DiskImage, options: ConvertOptions) {
@@ -69,7 +69,7 @@ class Conversion {
     this.#options = options;
     const { sparseBytes } = options;
     const { clusterBytes } = target;
-    // A raw image can have holes wherever the file system can.
+    // A raw image can have holes where the file system can.
     this.#unitBytes = target.format === 'raw' ? HOLE_BYTES_MIN : clusterBytes;
     this.#chunkBytes = Math.max(CHUNK_BYTES, this.#unitBytes);
     const least = target.format === 'raw' ? 0 : Math.min(clusterBytes, WHOLE_CLUSTER_BYTES_MAX);
@@ -114,8 +114,8 @@ class Conversion {
   }
 
   /**
-   * Synchronously: it goes to the page cache, which takes less time than handing it to a thread, and
-   * what comes next is being read meanwhile.
+   * Writes synchronously: to the page cache that is faster than passing the data to a thread, and
+   * the next chunks are being read meanwhile.
    */
   #write(offset: number, bytes: Buffer): void {
     if (this.#zeroBytes === 0) {
@@ -128,7 +128,7 @@ class Conversion {
     }
   }
 
-  /** Parts that end where clusters do. */
+  /** Divides a range at cluster boundaries. */
   #writeParts(offset: number, bytes: Buffer): void {
     const partBytes = Math.max(WRITE_BYTES, this.#unitBytes);
     const end = offset + bytes.length;

@@ -1,13 +1,13 @@
 import type { DiskImage } from '../image.ts';
 import { chainRuns, FileHoles, hasBytes } from './chain-map.ts';
 
-/** Steps that become one: more would take long, and a signal would have to wait. */
+/** Bound of the steps that are joined: more would take long while a signal waits. */
 const JOINED_MAX = 64;
 
 /**
- * What is done with a part of the target:
- * - `copy`: the source's bytes are written;
- * - `zero`: it has to read as zeroes;
+ * What happens to a part of the target:
+ * - `copy`: the source's bytes are written
+ * - `zero`: it must read as zeroes
  * - `leave`: the target, or its backing image, has the content already.
  */
 export type CopyAction = 'copy' | 'zero' | 'leave';
@@ -19,21 +19,21 @@ export interface CopyStep {
 }
 
 export interface CopyPlanOptions {
-  /** Bytes, a power of two: each unit of the target is one step's. */
+  /** Bytes, a power of two: no unit of the target is divided between steps. */
   readonly unitBytes: number;
-  /** Bytes, a multiple of the unit: a longer part that is copied is divided. */
+  /** Bytes, a multiple of the unit: longer copies are divided. */
   readonly chunkBytes: number;
-  /** Holes are copied like everything else. */
+  /** Copy holes too. */
   readonly copyHoles: boolean;
-  /** What no layer above `base` has is left as the target has it. */
+  /** What no layer above `base` has stays as the target has it. */
   readonly leaveUnallocated: boolean;
-  /** A layer of the sources' chain; each source's own backing image when not given. */
+  /** A layer of the sources' chain; by default each source's own backing image. */
   readonly base?: DiskImage | undefined;
 }
 
 /**
- * The steps that make a target of the sources, one behind the other. Where kinds meet inside a unit,
- * the unit is copied: the target's units are whole.
+ * The steps that make a target of the sources, one after the other. A unit that contains several
+ * kinds is copied.
  */
 export function* copyPlan(
   sources: readonly DiskImage[],
@@ -65,14 +65,14 @@ function* wholeUnits(
   options: CopyPlanOptions,
 ): Generator<CopyStep, void, undefined> {
   const { chunkBytes, unitBytes } = options;
-  // A source of many short runs is not gone through to its end before the work begins.
+  // A source of many short runs is not scanned to its end before work begins.
   const isShort = (last: CopyStep): boolean => last.length < chunkBytes;
   const total = sources.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const floor = (offset: number): number =>
     offset === total ? total : Math.floor(offset / unitBytes) * unitBytes;
   const ceil = (offset: number): number =>
     Math.min(Math.ceil(offset / unitBytes) * unitBytes, total);
-  /** All before it is decided. */
+  /** Everything before it is planned. */
   let at = 0;
   for (const { action, offset, length } of joined(sourceSteps(sources, options), isShort)) {
     const end = offset + length;
@@ -89,7 +89,7 @@ function* wholeUnits(
   }
 }
 
-/** What the sources have, wherever it begins and ends. */
+/** Runs of the sources, not aligned to units. */
 function* sourceSteps(
   sources: readonly DiskImage[],
   { copyHoles, leaveUnallocated, base }: CopyPlanOptions,
@@ -114,7 +114,7 @@ function* sourceSteps(
   }
 }
 
-/** Steps that adjoin and do the same become one where they may. */
+/** Joins adjoining steps that do the same, where possible. */
 function* joined(
   steps: Iterable<CopyStep>,
   mayJoin: (last: CopyStep, next: CopyStep) => boolean,

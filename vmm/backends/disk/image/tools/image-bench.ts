@@ -2,27 +2,27 @@ import type { DiskImage } from '../image.ts';
 import { InFlight } from './in-flight.ts';
 
 export interface ImageBenchOptions {
-  /** Requests in all. */
+  /** Number of requests. */
   readonly count: number;
-  /** Requests at a time. */
+  /** Concurrent requests. */
   readonly depth: number;
-  /** Bytes of each. */
+  /** Size of each request, in bytes. */
   readonly bufferBytes: number;
-  /** From one to the next, in bytes; from the end it goes on at the beginning. */
+  /** Distance between requests, in bytes; wraps around at the end. */
   readonly stepBytes: number;
-  /** Where the first begins, in bytes. */
+  /** Offset of the first, in bytes. */
   readonly offset: number;
-  /** The byte to write; undefined: they are reads. */
+  /** The byte to write; undefined for reads. */
   readonly pattern: number | undefined;
-  /** A flush after so many writes; 0: none. */
+  /** Number of writes between flushes; 0 for no flush. */
   readonly flushInterval: number;
-  /** Other requests are waited for before a flush. */
+  /** Wait for other requests before a flush. */
   readonly drain: boolean;
 }
 
 /**
- * Reads or writes an image as quickly as it goes, as `qemu-img bench` does.
- * @returns milliseconds
+ * Reads or writes an image as fast as possible, like `qemu-img bench`.
+ * @returns the duration in milliseconds
  * @throws TsvmError `invalid-disk`, `disk-io`
  */
 export async function benchImage(image: DiskImage, options: ImageBenchOptions): Promise<number> {

@@ -1,9 +1,9 @@
-/** Requests that are under way. One that fails is reported by the next wait. */
+/** Requests in flight. A failure is thrown by the next wait. */
 export class InFlight {
   readonly #requests = new Set<Promise<void>>();
   #failure: { readonly error: unknown } | undefined;
 
-  /** @param onDone called when the request is over, however it ends */
+  /** @param onDone called when the request has ended, successfully or not */
   add(request: Promise<void>, onDone: () => void): void {
     const tracked = request
       .catch((error: unknown) => {
@@ -16,13 +16,13 @@ export class InFlight {
     this.#requests.add(tracked);
   }
 
-  /** Waits until fewer than `limit` are left. Throws what the first failed one threw. */
+  /** Waits until fewer than `limit` are in flight. Throws the first failure. */
   async fewerThan(limit: number): Promise<void> {
     while (this.#requests.size >= limit) await Promise.race(this.#requests);
     if (this.#failure !== undefined) throw this.#failure.error;
   }
 
-  /** Waits for all, and throws nothing: for the way out. */
+  /** Waits for all and ignores failures: for clean-up. */
   async settle(): Promise<void> {
     await Promise.all(this.#requests);
   }

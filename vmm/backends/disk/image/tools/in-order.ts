@@ -1,9 +1,10 @@
 import { TimeSlices } from '../../../../util/event-loop.ts';
 
 /**
- * Starts up to `depth` pieces of work ahead and hands their results over in the order of the items.
- * When it ends early, by an error or because the caller leaves, it waits for what it has started:
- * nothing uses a file any more when it returns. Signals are heard meanwhile, though no work may wait.
+ * Starts up to `depth` pieces of work ahead and yields their results in the order of the items.
+ * When it ends early, by an error or because the caller stops, it waits for what was started:
+ * afterwards nothing uses a file. The event loop runs in between, even when no work waits, so that
+ * signals are handled.
  */
 export async function* inOrder<Item, Result>(
   items: Iterable<Item>,
@@ -18,7 +19,7 @@ export async function* inOrder<Item, Result>(
       const next = source.next();
       if (next.done) return;
       const promise = work(next.value);
-      // It is looked at when its turn comes: until then it is not unhandled.
+      // Its rejection is handled when its turn comes.
       promise.catch(() => {});
       started.push(promise);
     }

@@ -2,24 +2,24 @@ import type { ChainRun } from '../chain-run.ts';
 import type { DiskImage } from '../image.ts';
 import { chainRuns, fileParts, hasBytes } from './chain-map.ts';
 
-/** A run of bytes, as `map` tells it. */
+/** A run of bytes, as `map` prints it. */
 export interface MapEntry {
   readonly start: number;
   readonly length: number;
-  /** How far down the chain the layer is that decides. */
+  /** Depth of the layer that determines the content. */
   readonly depth: number;
-  /** A layer of the chain decides. */
+  /** Some layer of the chain has it. */
   readonly present: boolean;
   /** Known to read as zeroes. */
   readonly zero: boolean;
-  /** There are bytes that are read. */
+  /** Bytes are read from a file. */
   readonly data: boolean;
-  /** Where the bytes are, when they lie in a file as they are. */
+  /** The place of the bytes, when they are uncompressed in a file. */
   readonly offset: number | undefined;
   readonly filename: string | undefined;
 }
 
-/** The map of a range through the whole chain; what belongs together is one entry. */
+/** The map of a range through the whole chain; adjoining runs of one kind are joined. */
 export function* mapEntries(
   image: DiskImage,
   start: number,
@@ -62,13 +62,13 @@ function* entriesOf(run: ChainRun): Generator<MapEntry, void, undefined> {
     yield* splitAtFileEnd(entry, fileOffset, file.sizeBytes());
     return;
   }
-  // Clusters that were only reserved, by a preallocation, are holes in the file.
+  // Preallocated clusters are holes in the file.
   for (const { offset, length: part, isHole } of fileParts(file, fileOffset, length)) {
     yield { ...entry, start: start + offset - fileOffset, length: part, zero: isHole, offset };
   }
 }
 
-/** The last sector of a raw disk may be in the file in part. */
+/** The file of a raw disk may contain its last sector only in part. */
 function* splitAtFileEnd(
   entry: MapEntry,
   fileOffset: number,

@@ -4,8 +4,8 @@ import { chainRuns, FileHoles, hasBytes } from './chain-map.ts';
 import type { WorkControl } from './work-control.ts';
 
 /**
- * The bytes of an image's clusters that have content: whole clusters of the target's size.
- * @throws TsvmError `invalid-disk`, `disk-io`; the signal's reason when that is aborted
+ * The size of an image's content in whole clusters of the target, in bytes.
+ * @throws TsvmError `invalid-disk`, `disk-io`; the signal's reason when aborted
  */
 export async function contentBytes(
   image: DiskImage,
@@ -15,7 +15,7 @@ export async function contentBytes(
   const holes = new FileHoles();
   const slices = new TimeSlices();
   let bytes = 0;
-  /** Clusters before it are counted. */
+  /** Clusters before it have been counted. */
   let counted = 0;
   for (const run of chainRuns(image, 0, image.sizeBytes)) {
     await slices.next();

@@ -2,14 +2,14 @@ import { TsvmError } from '../../../../errors.ts';
 import type { ImageFile } from '../../file/image-file.ts';
 import type { Preallocation } from '../qcow2/create/create-options.ts';
 
-/** What is written at once. */
+/** Size of one write. */
 const STEP_BYTES = 2 ** 20;
 
 /**
- * Gives a part of a raw image its space in advance. It must be zero, and reads so afterwards.
- * @param file reaches to `end`
- * @throws TsvmError `invalid-config` for what raw images do not have, `disk-io`; the signal's reason
- * when that is aborted
+ * Allocates space for a part of a raw image, which must read as zeroes and still does afterwards.
+ * @param file at least `end` bytes long
+ * @throws TsvmError `invalid-config` for a mode that raw images do not have, `disk-io`; the
+ * signal's reason when aborted
  */
 export async function preallocateRaw(
   file: ImageFile,

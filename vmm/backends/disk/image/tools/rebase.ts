@@ -8,31 +8,34 @@ import { inOrder } from './in-order.ts';
 import type { WorkControl } from './work-control.ts';
 import { isZero } from './zeroes.ts';
 
-/** What is read of each chain at once; more when a cluster is larger. */
+/** Size of one read of each chain, unless clusters are larger. */
 const CHUNK_BYTES = 2 ** 20;
-/** Chunks that are read ahead. */
+/** Chunks read ahead. */
 const PARALLEL = 4;
-/** Runs that are looked at before a part is due, if only an empty one: a signal has to wait. */
+/**
+ * Bound of the runs that are visited before a part is yielded, possibly an empty one: a signal
+ * waits meanwhile.
+ */
 const RUNS_MAX = 4096;
 
 export interface MergeOptions extends WorkControl {
-  /** What lies at one place of one file need not be compared. */
+  /** The same place of the same file need not be compared. */
   isSameFile(one: ImageFile, other: ImageFile): boolean;
 }
 
-/** A part of the image in which the backing images decide, and differ or may differ. */
+/** A part of the image that reads from the backing images, where those differ or may differ. */
 interface Part {
   readonly offset: number;
   readonly length: number;
 }
 
 /**
- * Writes into an image whatever it has from its backing image and would not have from `newBacking`.
- * It is durable then, and reads the same on either. What the header says is the caller's to change.
+ * Writes into an image whatever it reads from its backing image and `newBacking` does not have.
+ * Afterwards it is durable and reads the same on either. The caller changes the header.
  *
- * @param newBacking undefined: the image is to stand by itself
- * @throws TsvmError `invalid-disk`, `disk-io`; the signal's reason when that is aborted: the image
- * is as good as before then
+ * @param newBacking undefined for no backing image
+ * @throws TsvmError `invalid-disk`, `disk-io`; the signal's reason when aborted: the image still
+ * reads as before
  */
 export async function mergeDifferences(
   image: Qcow2Image,
@@ -77,7 +80,7 @@ class Merge {
     }
   }
 
-  /** What has to be compared, in parts that are not longer than a chunk and end where clusters do. */
+  /** The parts to compare, no longer than a chunk and cut at cluster boundaries. */
   *#parts(): Generator<Part, void, undefined> {
     const { backing, sizeBytes } = this.#image;
     let runs = 0;
@@ -101,7 +104,7 @@ class Merge {
     }
   }
 
-  /** Zeroes, or the same bytes of the same file, on either chain, where both begin. */
+  /** Whether both runs are zeroes, or the same bytes of the same file. */
   #isSame(old: ChainPart, fresh: ChainPart): boolean {
     if (!old.isRead || !fresh.isRead) return old.isRead === fresh.isRead;
     const [one, other] = [old.run, fresh.run];
@@ -133,7 +136,7 @@ class Merge {
     if (present > 0) await backing?.read(offset, target.subarray(0, present));
   }
 
-  /** Writes the clusters that differ; of one that does, all. */
+  /** Writes each cluster that differs, as a whole. */
   async #write(offset: number, old: Buffer, fresh: Buffer): Promise<void> {
     const { clusterBytes } = this.#image;
     const end = offset + old.length;
@@ -148,7 +151,7 @@ class Merge {
   }
 
   async #writeCluster(offset: number, bytes: Buffer): Promise<void> {
-    // Version 2 has no clusters that are zero by a flag.
+    // Version 2 has no zero flag.
     if (this.#image.header.version >= 3 && isZero(bytes, 0, bytes.length)) {
       this.#image.writeZeroesSync(offset, bytes.length, false);
     } else {
@@ -157,11 +160,11 @@ class Merge {
   }
 }
 
-/** A part of what a chain holds; its run is undefined behind the chain's end. */
+/** A part of a chain's content; its run is undefined past the chain's end. */
 interface ChainPart {
   readonly run: ChainRun | undefined;
   readonly length: number;
-  /** There are bytes that have to be read. */
+  /** Whether bytes have to be read. */
   readonly isRead: boolean;
 }
 

@@ -3,7 +3,7 @@ import type { ImageFormat } from '../format.ts';
 import type { DiskImage, ImageRun } from '../image.ts';
 import { ReadOnlyImage } from '../read-only-image.ts';
 
-/** A part of what an image holds, with its chain, as an image of its own: read-only. */
+/** A part of an image's content, with its chain, as a read-only image of its own. */
 export class SliceView extends ReadOnlyImage {
   readonly format: ImageFormat;
   readonly clusterBytes: number;
@@ -15,7 +15,7 @@ export class SliceView extends ReadOnlyImage {
   /**
    * @param image stays the caller's
    * @param offset bytes, inside the image
-   * @param length bytes, of which the last sector's rest reads as zeroes
+   * @param length bytes; the rest of the last sector reads as zeroes
    */
   constructor(image: DiskImage, offset: number, length: number) {
     super(image.file);
@@ -44,7 +44,7 @@ export class SliceView extends ReadOnlyImage {
 
   close(): void {}
 
-  /** The part that is in the image; the rest becomes zero. */
+  /** The part that is in the image; the rest is zeroed. */
   #present(offset: number, target: Uint8Array): Uint8Array {
     const length = Math.max(0, Math.min(target.length, this.#length - offset));
     target.fill(0, length);

@@ -5,17 +5,17 @@ import { HeaderField } from '../qcow2/header/layout.ts';
 import { Qcow2Image } from '../qcow2/qcow2-image.ts';
 import { readSnapshotTable, type Snapshot } from '../qcow2/snapshot/snapshot-table.ts';
 
-/** What is asked for: what is given has to be right. */
+/** Selects a snapshot; every given field must match. */
 export interface SnapshotSelector {
   readonly id?: string | undefined;
   readonly name?: string | undefined;
-  /** An id, or else a name. */
+  /** An ID, or else a name. */
   readonly idOrName?: string | undefined;
 }
 
 /**
  * An image as it was when a snapshot was taken, read-only.
- * @param image stays open as long as the view is used, which is not closed by itself
+ * @param image stays open while the view is used; the view itself needs no closing
  * @throws TsvmError `invalid-config` when there is no such snapshot, `invalid-disk`
  */
 export function openSnapshot(image: DiskImage, selector: SnapshotSelector): DiskImage {
@@ -44,7 +44,7 @@ function find(image: Qcow2Image, { id, name, idOrName }: SnapshotSelector): Snap
   );
 }
 
-/** The file, with a header that says what the snapshot's entry in the table does. */
+/** The file, with a header made from the snapshot's table entry. */
 class SnapshotFile implements ImageFile {
   readonly path: string;
   readonly fd: number;

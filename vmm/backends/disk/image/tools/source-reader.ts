@@ -2,13 +2,13 @@ import { TsvmError } from '../../../../errors.ts';
 import { SECTOR_BYTES } from '../../file/sector.ts';
 import type { DiskImage } from '../image.ts';
 
-/** Told of bytes that cannot be read, a range at a time. */
+/** Called for each range of bytes that cannot be read. */
 export type OnLost = (offset: number, length: number, error: TsvmError) => void;
 
 /**
- * Reads from images as if they were one, each behind the one before it.
- * @param onLost what cannot be read becomes zeroes, sector by sector, and is told; without it that is
- * an error
+ * Reads from images as if they were concatenated.
+ * @param onLost receives what cannot be read, which becomes zeroes sector by sector; without it
+ * that is an error
  */
 export async function readSources(
   sources: readonly DiskImage[],
@@ -30,7 +30,7 @@ export async function readSources(
   }
 }
 
-/** @param start where the source is in what is put together */
+/** @param start offset of the source in the concatenation */
 async function salvage(
   source: DiskImage,
   offset: number,
@@ -68,7 +68,7 @@ async function readPart(
       onLost(offset, target.length, error);
       return;
     }
-    // In halves, so that few reads find the few sectors that are lost.
+    // Bisects, so that few reads find the few lost sectors.
     const half = Math.ceil(target.length / 2 / SECTOR_BYTES) * SECTOR_BYTES;
     await readPart(source, offset, target.subarray(0, half), onLost);
     await readPart(source, offset + half, target.subarray(half), onLost);

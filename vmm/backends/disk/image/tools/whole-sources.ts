@@ -4,10 +4,10 @@ import { chainFiles } from '../chain-files.ts';
 import type { DiskImage } from '../image.ts';
 
 /**
- * Reads from images' files, which have to stay as long as they are: what lies behind the end of a
- * file reads as zeroes, so a file that is cut off meanwhile would make a copy that looks whole.
+ * Reads from images whose files must keep their length: past the end of a file everything reads as
+ * zeroes, so that a file truncated meanwhile would make a copy that looks complete.
  *
- * @throws TsvmError `disk-io` when it happened
+ * @throws TsvmError `disk-io` when a file was truncated
  */
 export async function withWholeSources(
   sources: readonly DiskImage[],

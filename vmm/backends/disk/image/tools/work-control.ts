@@ -1,11 +1,11 @@
 import type { Pace } from '../../../../util/pace.ts';
 
-/** What a long piece of work tells, and what it is told. */
+/** Progress and control of long work. */
 export interface WorkControl {
-  /** @param done bytes of `total` that have been seen to; never goes back */
+  /** @param done completed bytes of `total`; never decreases */
   readonly onProgress?: (done: number, total: number) => void;
-  /** Aborted: the work ends with this signal's reason at the next opportunity. */
+  /** When aborted, the work ends with the signal's reason at the next opportunity. */
   readonly signal?: AbortSignal;
-  /** Bytes that are written are held to this rate. */
+  /** Limits the rate of writes. */
   readonly pace?: Pace | undefined;
 }

@@ -1,9 +1,9 @@
-/** Compared with, so that memcmp(3) does the work. */
+/** For comparison by memcmp(3). */
 const ZEROES = Buffer.alloc(64 * 1024);
 
-/** Whether a range of `bytes` is zero throughout. */
+/** Whether a range of `bytes` is all zero. */
 export function isZero(bytes: Buffer, start: number, end: number): boolean {
-  // Most data shows in its first byte, and a call costs more than a look.
+  // Most data differs in its first byte, and a call costs more than a look.
   if (start < end && bytes[start] !== 0) return false;
   for (let at = start; at < end; at += ZEROES.length) {
     const length = Math.min(ZEROES.length, end - at);
@@ -20,8 +20,8 @@ export interface Piece {
 }
 
 /**
- * Divides a buffer into parts that are zero and parts that have to be written.
- * @param unit bytes: what begins at a multiple of it is zero as a whole or not at all
+ * Divides a buffer into zero parts and parts to write.
+ * @param unit granularity in bytes
  */
 export function* piecesOf(bytes: Buffer, unit: number): Generator<Piece, void, undefined> {
   let start = 0;

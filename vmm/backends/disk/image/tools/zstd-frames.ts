@@ -1,19 +1,21 @@
 import type { TransformOptions } from 'node:stream';
 import { constants, createZstdCompress, type ZstdCompress, type ZstdOptions } from 'node:zlib';
 
-/** What zstd makes of so many bytes at most: ZSTD_COMPRESSBOUND of its zstd.h, and some more. */
+/** Upper bound of a frame's size: ZSTD_COMPRESSBOUND of zstd.h, and some more. */
 function compressBound(bytes: number): number {
   return bytes + Math.floor(bytes / 256) + 1024;
 }
 
-/** Frames go into output buffers of this size, one behind the other; larger ones get their own. */
+/**
+ * Frames are put into output buffers of this size, one after the other; larger ones get their own.
+ */
 const OUTPUT_BYTES = 512 * 1024;
 
 /**
  * Makes zstd frames, one from each input, on other threads.
  *
- * Its streams are used again and again: the context of one is larger than most clusters, and to make
- * it takes longer than to use it. So there are few of them, and their contexts stay in the cache.
+ * Streams are reused: the context of one is larger than most clusters and takes longer to create
+ * than to use. There are few of them, so their contexts stay in the cache.
  */
 export class ZstdFrames {
   readonly #outputBytes: number;
@@ -24,14 +26,14 @@ export class ZstdFrames {
 
   /**
    * @param inputBytesMax the longest input
-   * @param streamsMax inputs that are compressed at a time
+   * @param streamsMax inputs compressed concurrently
    */
   constructor(inputBytesMax: number, streamsMax: number) {
     this.#outputBytes = Math.max(OUTPUT_BYTES, compressBound(inputBytesMax));
     this.#streamsMax = streamsMax;
   }
 
-  /** @param plain must stay as it is until it resolves */
+  /** @param plain must not change until it resolves */
   async compress(plain: Uint8Array): Promise<Buffer> {
     const stream = await this.#take();
     const frame = await new Promise<Buffer>((resolve, reject) => {
@@ -46,7 +48,7 @@ export class ZstdFrames {
     return frame;
   }
 
-  /** Gives the streams' memory back. */
+  /** Releases the streams' memory. */
   close(): void {
     for (const stream of this.#idle) stream.destroy();
     this.#idle.length = 0;
@@ -75,7 +77,7 @@ export class ZstdFrames {
       // Every write ends a frame.
       flush: constants.ZSTD_e_end,
       chunkSize: this.#outputBytes,
-      // What has been compressed is taken before the stream finds that it has too much.
+      // Output is taken before the stream's buffer is full.
       readableHighWaterMark: 2 * this.#outputBytes,
     };
     return createZstdCompress(options);
