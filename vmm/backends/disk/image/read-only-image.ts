@@ -3,7 +3,7 @@ import type { ImageFile } from '../file/image-file.ts';
 import type { ImageFormat } from './format.ts';
 import type { DiskImage, ImageRun } from './image.ts';
 
-/** An image that is only read: whatever would change it is refused. */
+/** The base of read-only images: every change is refused. */
 export abstract class ReadOnlyImage implements DiskImage {
   abstract readonly format: ImageFormat;
   abstract readonly sizeBytes: number;

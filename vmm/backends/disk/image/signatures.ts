@@ -1,7 +1,7 @@
 import { closeSync, openSync, readSync, type Stats, statSync } from 'node:fs';
 import { fsPath } from '../../../util/byte-names.ts';
 
-/** How the formats of other programs begin, by the names that qemu-img has for them. */
+/** Signatures of image formats, with qemu-img's names for the formats. */
 const SIGNATURES: readonly (readonly [format: string, offset: number, bytes: Buffer])[] = [
   // docs/interop/qcow2.txt, "Header": the version tells qcow from qcow2.
   ['qcow', 0, Buffer.from('QFI\xfb\0\0\0\x01', 'latin1')],
@@ -21,21 +21,24 @@ const SIGNATURES: readonly (readonly [format: string, offset: number, bytes: Buf
   ['luks', 0, Buffer.from('LUKS\xba\xbe', 'latin1')],
 ];
 
-/** No signature reaches beyond it. */
+/** No signature extends past this. */
 const SIGNATURE_BYTES = 128;
 
-/** The format that a file begins like; undefined when it begins like none that is known. */
+/** The format whose signature is at the start of a file, if any. */
 export function formatBySignature(start: Buffer): string | undefined {
   return SIGNATURES.find(([, offset, bytes]) =>
     start.subarray(offset, offset + bytes.length).equals(bytes),
   )?.[0];
 }
 
-/** The same of a named file; undefined as well when that cannot be read, or is no file. */
+/**
+ * The format of a named file by its signature; undefined too when the file cannot be read or is not
+ * a file.
+ */
 export function signatureOf(path: string): string | undefined {
   const start = Buffer.alloc(SIGNATURE_BYTES);
   try {
-    // A pipe would wait for a writer.
+    // Opening a pipe would wait for a writer.
     if (!canHoldImage(statSync(fsPath(path)))) return undefined;
     const fd = openSync(fsPath(path), 'r');
     try {

@@ -1,4 +1,4 @@
-/** CRC-32C (Castagnoli), as [MS-VHDX] has it: RFC 3720, appendix B.4. `node:zlib` has CRC-32 only. */
+/** CRC-32C (Castagnoli) for [MS-VHDX]: RFC 3720, appendix B.4. `node:zlib` has CRC-32 only. */
 const POLYNOMIAL = 0x82f6_3b78;
 const TABLE = Uint32Array.from({ length: 256 }, (_, index) => {
   let value = index;

@@ -4,12 +4,12 @@ import type { ForeignFormat } from '../format.ts';
 import type { ImageRun } from '../image.ts';
 import { ReadOnlyImage } from '../read-only-image.ts';
 
-/** The largest disk: [MS-VHDX] has 64 TiB, and the others less. */
+/** Largest disk: [MS-VHDX] allows 64 TiB, the others less. */
 export const DISK_BYTES_MAX = 64 * 2 ** 40;
-/** Blocks that adjoin are one run, up to so many: the walk through them takes time. */
+/** Bound of the adjoining blocks that are joined to one run, since visiting them takes time. */
 const RUN_BLOCKS_MAX = 65_536;
 
-/** Where a block is. */
+/** The place of a block. */
 export type Block =
   | { readonly kind: 'unallocated' | 'zero' }
   /** `offset`: bytes in the file. */
@@ -22,11 +22,11 @@ export abstract class ForeignImage extends ReadOnlyImage {
   abstract override readonly format: ForeignFormat;
   readonly sizeBytes: number;
   readonly clusterBytes: number;
-  /** The block that was inflated last. */
+  /** The last inflated block. */
   #inflated: { readonly index: number; readonly bytes: Uint8Array } | undefined;
 
   /**
-   * @param file is the image's from now on
+   * @param file closed with the image
    * @param sizeBytes a multiple of 512
    * @param blockBytes a power of two, at least 512
    */
@@ -37,8 +37,8 @@ export abstract class ForeignImage extends ReadOnlyImage {
   }
 
   /**
-   * Where a block of the disk is.
-   * @throws TsvmError `invalid-disk` when the image lies
+   * Finds a block of the disk.
+   * @throws TsvmError `invalid-disk` for invalid metadata
    */
   protected abstract block(index: number): Block;
 
@@ -83,18 +83,18 @@ export abstract class ForeignImage extends ReadOnlyImage {
     this.file.close();
   }
 
-  /** Refuses the image: the problem is said after its name. */
+  /** Refuses the image; the problem follows its name in the message. */
   protected fail(problem: string): never {
     throw invalidImage(this.file, problem);
   }
 
-  /** @throws TsvmError `invalid-disk` when a block does not lie inside the file */
+  /** @throws TsvmError `invalid-disk` when a block is not inside the file */
   protected checkedOffset(offset: number, bytes: number, index: number): number {
     if (offset > 0 && offset + bytes <= this.file.sizeBytes()) return offset;
     return this.fail(`block ${index} lies at ${offset}, and the file ends before its end`);
   }
 
-  /** The bytes of a block that the disk has: the last one may be longer than what is left. */
+  /** The part of a block that is inside the disk: the last block may extend past its end. */
   protected blockBytesOnDisk(index: number): number {
     return Math.min(this.clusterBytes, this.sizeBytes - index * this.clusterBytes);
   }

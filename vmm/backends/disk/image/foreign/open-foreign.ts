@@ -13,7 +13,7 @@ const OPENERS: Readonly<Record<ForeignFormat, (file: ImageFile) => ForeignImage>
 
 /**
  * Opens an image of another program for reading.
- * @param file open for reading; the image's from then on
+ * @param file open for reading; closed with the image
  * @throws TsvmError `invalid-disk`, `disk-io`
  */
 export function openForeignImage(format: ForeignFormat, file: ImageFile): ForeignImage {

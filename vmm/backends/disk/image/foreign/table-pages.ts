@@ -1,13 +1,13 @@
 import type { ImageFile } from '../../file/image-file.ts';
 
 const PAGE_BYTES = 64 * 1024;
-/** 4 MiB: a table may be far larger, and is gone through in order most of the time. */
+/** 4 MiB: a table may be far larger, but is mostly read in order. */
 const PAGES_MAX = 64;
 
-/** Reads parts of tables, and keeps what was read last: no table is in memory as a whole. */
+/** Reads tables in pages and caches the last ones: no table is completely in memory. */
 export class TablePages {
   readonly #file: ImageFile;
-  /** The one used last comes last. */
+  /** The least recently used one first. */
   readonly #pages = new Map<number, DataView>();
 
   constructor(file: ImageFile) {
@@ -15,8 +15,8 @@ export class TablePages {
   }
 
   /**
-   * A view that begins at an offset of the file and holds at least `bytes`, which do not cross a
-   * multiple of 64 KiB: a field of a table that is aligned to its entries.
+   * A view of at least `bytes` at an offset of the file. The bytes must not cross a multiple of 64
+   * KiB, as entries of an aligned table do not.
    */
   viewAt(offset: number, bytes: number): DataView {
     const into = offset % PAGE_BYTES;
@@ -27,7 +27,7 @@ export class TablePages {
   #page(offset: number): DataView {
     const known = this.#pages.get(offset);
     if (known !== undefined) {
-      // A Map is in the order of insertion.
+      // A Map iterates in the order of insertion.
       this.#pages.delete(offset);
       this.#pages.set(offset, known);
       return known;

@@ -5,16 +5,16 @@ import { type Block, DISK_BYTES_MAX, ForeignImage, invalidImage } from './foreig
 import { TablePages } from './table-pages.ts';
 
 const MIB = 2 ** 20;
-/** 2.2: two headers, of which the one with the higher sequence number counts. */
+/** 2.2: two headers, of which the one with the higher sequence number is current. */
 const HEADER_OFFSETS = [64 * 1024, 128 * 1024];
 const HEADER_BYTES = 4096;
-/** 2.2.3: two region tables that say the same. */
+/** 2.2.3: two copies of the region table. */
 const REGION_OFFSETS = [192 * 1024, 256 * 1024];
 const TABLE_BYTES = 64 * 1024;
 const ENTRIES_MAX = 2047;
 const REGION_ENTRY_BYTES = 32;
 const METADATA_ENTRY_BYTES = 32;
-/** 2.6.2: what items a metadata table may have that say how the disk is made. */
+/** 2.6.2: metadata items that describe the disk. */
 const Guid = {
   bat: '2dc27766f62342009d64115e9bfd4a08',
   metadata: '8b7ca20647904b9ab8fe575f050f886e',
@@ -30,7 +30,7 @@ const REGION_REQUIRED = 1;
 
 const BLOCK_BYTES_MIN = MIB;
 const BLOCK_BYTES_MAX = 256 * MIB;
-/** 2.5: a bitmap of sectors covers so many of them. */
+/** 2.5: sectors that one sector bitmap covers. */
 const CHUNK_SECTORS = 2 ** 23;
 
 /** 2.5.1.1: states of a payload block. */
@@ -102,13 +102,13 @@ class VhdxImage extends ForeignImage {
     }
   }
 
-  /** A bitmap's entry comes after those of the blocks that it is for. */
+  /** The entry of a sector bitmap follows those of its blocks. */
   #entryOf(index: number): number {
     return index + Math.floor(index / this.#chunkRatio);
   }
 }
 
-/** 2.2.2. @throws when there is a log: what the file says may be old */
+/** 2.2.2. @throws when there is a log, so that the file may be outdated */
 function checkHeader(file: ImageFile): void {
   const headers = HEADER_OFFSETS.map((offset) => read(file, offset, HEADER_BYTES))
     .filter((view) => ascii(view, 0, 4) === 'head' && hasSum(view))
@@ -212,7 +212,7 @@ function read(file: ImageFile, offset: number, bytes: number): DataView {
   return new DataView(data.buffer);
 }
 
-/** The checksum is at 4, and counts as 0 in its own sum. */
+/** The checksum is at offset 4 and counts as 0 in its own sum. */
 function hasSum(view: DataView): boolean {
   const bytes = new Uint8Array(view.buffer.slice(0));
   bytes.fill(0, 4, 8);

@@ -1,6 +1,6 @@
 /**
- * VMDK in one file: VMware's "Virtual Disk Format 5.0", "Hosted Sparse Extents" and "Stream-Optimized
- * Compressed Sparse Extents". Fields are little-endian, and not aligned.
+ * VMDK in one file: VMware's "Virtual Disk Format 5.0", "Hosted Sparse Extents" and
+ * "Stream-Optimized Compressed Sparse Extents". Fields are little-endian and unaligned.
  */
 import { inflateSync } from 'node:zlib';
 import type { ImageFile } from '../../file/image-file.ts';
@@ -8,7 +8,7 @@ import { type Block, DISK_BYTES_MAX, ForeignImage, invalidImage } from './foreig
 import { TablePages } from './table-pages.ts';
 
 const SECTOR_BYTES = 512;
-/** "SparseExtentHeader": where its fields are. */
+/** "SparseExtentHeader": byte offsets of the fields. */
 const Header = {
   magic: 0,
   version: 4,
@@ -23,7 +23,7 @@ const Header = {
 } as const;
 const MAGIC = 'KDMV';
 const VERSION_MAX = 3;
-/** What the gdOffset is in a stream: the header's copy in the footer has the true one. */
+/** The value of gdOffset in a stream: the copy of the header in the footer has the real one. */
 const GD_AT_END = 0xffff_ffff_ffff_ffffn;
 /** The footer is followed by one sector, the end-of-stream marker. */
 const FOOTER_FROM_END = 2 * SECTOR_BYTES;
@@ -36,13 +36,13 @@ const GRAIN_BYTES_MAX = 2 * 2 ** 20;
 const TABLE_ENTRIES_MAX = 512;
 const DIRECTORY_BYTES_MAX = 32 * 2 ** 20;
 const DESCRIPTOR_BYTES_MAX = 64 * 1024;
-/** "GrainMarker": the number of the first sector, and the length of what follows. */
+/** "GrainMarker": the number of the first sector, and the length of the data. */
 const MARKER_BYTES = 12;
 const NO_PARENT = 0xffff_ffff;
-/** Entry of a grain table: zeroes, where the flag for them is set. */
+/** Grain table entry for zeroes, where the header's flag allows it. */
 const ZEROED_GRAIN = 1;
 
-/** What the embedded descriptor says. */
+/** Contents of the embedded descriptor. */
 export interface VmdkDescriptor {
   readonly cid: number;
   readonly parentCid: number;
@@ -82,7 +82,7 @@ interface SparseShape {
   readonly hasMarkers: boolean;
 }
 
-/** A directory of tables of grains. */
+/** A grain directory, which refers to grain tables. */
 export class VmdkImage extends ForeignImage {
   readonly format = 'vmdk';
   readonly descriptor: VmdkDescriptor;
@@ -123,7 +123,7 @@ export class VmdkImage extends ForeignImage {
   protected override inflate(index: number, offset: number): Uint8Array {
     const grainBytes = this.clusterBytes;
     const { hasMarkers } = this.#shape;
-    // Data that does not get smaller may be a little longer than the grain.
+    // Incompressible data may be a little longer than the grain.
     const lengthMax = 2 * grainBytes;
     const marker = new Uint8Array(MARKER_BYTES);
     this.file.readSync(offset, marker);

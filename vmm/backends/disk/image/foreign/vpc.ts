@@ -6,7 +6,7 @@ import { TablePages } from './table-pages.ts';
 const SECTOR_BYTES = 512;
 const FOOTER_BYTES = 512;
 const HEADER_BYTES = 1024;
-/** Where "Hard Disk Footer Format" has its fields. */
+/** "Hard Disk Footer Format": byte offsets of the fields. */
 const Footer = {
   cookie: 0,
   dataOffset: 16,
@@ -18,7 +18,7 @@ const Footer = {
   diskType: 60,
   checksum: 64,
 } as const;
-/** Where "Dynamic Disk Header Format" has its fields. */
+/** "Dynamic Disk Header Format": byte offsets of the fields. */
 const Header = {
   cookie: 0,
   tableOffset: 16,
@@ -32,11 +32,11 @@ const TYPE_DYNAMIC = 3;
 const TYPE_DIFFERENCING = 4;
 const BLOCK_BYTES_MAX = 256 * 2 ** 20;
 const UNUSED = 0xffff_ffff;
-/** The largest geometry: a disk that has it is larger than that. */
+/** The largest geometry: a disk that has it may be larger. */
 const GEOMETRY_SECTORS_MAX = 65_535 * 16 * 255;
-/** A raw part is mapped in blocks of this. */
+/** Block size for a fixed disk. */
 const FIXED_BLOCK_BYTES = 2 * 2 ** 20;
-/** Programs whose disks are as large as "current size" says; the others go by the geometry. */
+/** Creators for which "current size" is the disk's size; for others the geometry is. */
 const BY_CURRENT_SIZE = ['win ', 'qem2', 'd2v ', 'tap\0', 'CTXS'];
 
 /** @throws TsvmError `invalid-disk` */
@@ -70,14 +70,14 @@ export function openVpc(file: ImageFile): VpcImage {
   return new VpcImage(file, sizeBytes, blockBytes, tableOffset);
 }
 
-/** The table says for each block where its bitmap of sectors is, which its data follows. */
+/** The table has the place of each block's sector bitmap, which is followed by the block's data. */
 export class VpcImage extends ForeignImage {
   readonly format = 'vpc';
   readonly #tableOffset: number | undefined;
   readonly #bitmapBytes: number;
   readonly #pages: TablePages;
 
-  /** @param tableOffset undefined for a fixed disk, which begins where the file does */
+  /** @param tableOffset undefined for a fixed disk, whose data begins with the file */
   constructor(
     file: ImageFile,
     sizeBytes: number,
@@ -109,7 +109,7 @@ export class VpcImage extends ForeignImage {
   }
 }
 
-/** A dynamic disk has a copy at its start; a fixed one only the footer itself. */
+/** A dynamic disk has a copy of the footer at its start; a fixed one has only the footer. */
 function readFooter(file: ImageFile): { footer: DataView; isAtStart: boolean } {
   const copy = readView(file, 0, FOOTER_BYTES);
   if (hasCookie(copy, 'conectix')) {
@@ -135,7 +135,7 @@ function readHeader(file: ImageFile, offset: number): DataView {
   return header;
 }
 
-/** As QEMU decides it, so that both see the same disk. */
+/** QEMU's rule, so that both see the same disk. */
 function diskBytes(file: ImageFile, footer: DataView): number {
   const creator = text(footer, Footer.creatorApplication, 4);
   const geometry =

@@ -1,4 +1,4 @@
-/** Buffers of one size, used again: new ones cost the kernel more than the copying. */
+/** Reuses buffers of one size: new memory costs the kernel more than the copying. */
 export class BufferPool {
   readonly #bytes: number;
   readonly #free: Buffer[] = [];

@@ -4,9 +4,9 @@ import { type ChainRun, chainRunAt } from '../chain-run.ts';
 import type { DiskImage, RunKind } from '../image.ts';
 
 /**
- * All runs of a range, in order and without gaps. Each is mapped when it is asked for: the image may
- * have changed since the one before.
- * @param base where to stop: the layers from this one down count as absent
+ * All runs of a range, in order and without gaps. Each is mapped when it is requested: the image
+ * may change in between.
+ * @param base layers from this one down are ignored
  */
 export function* chainRuns(
   image: DiskImage,
@@ -22,7 +22,7 @@ export function* chainRuns(
   }
 }
 
-/** A part of a file: bytes, or a hole. */
+/** A part of a file: data or a hole. */
 export interface FilePart {
   readonly offset: number;
   readonly length: number;
@@ -30,8 +30,7 @@ export interface FilePart {
 }
 
 /**
- * The parts of a range of a file, in order and without gaps. What lies behind the file's end is a
- * hole: it reads as zeroes.
+ * The parts of a range of a file, in order and without gaps. Past the file's end there is a hole.
  */
 export function* fileParts(
   file: ImageFile,
@@ -48,8 +47,8 @@ export function* fileParts(
 }
 
 /**
- * The part that begins at an offset, which may be behind the file's end; it is not empty. A sector
- * that is data in part is data: a file may end in one.
+ * The part that begins at an offset, possibly past the file's end; it is not empty. A sector that
+ * is partly data is data: a file may end inside one.
  */
 function filePartAt(file: ImageFile, offset: number): FilePart {
   const data = file.nextDataSync(offset);
@@ -62,9 +61,9 @@ function filePartAt(file: ImageFile, offset: number): FilePart {
   return { offset, length: isHole ? dataSector - offset : Math.max(1, hole - offset), isHole };
 }
 
-/** Holes of images' files: of data runs, what reads as zeroes because nothing was written there. */
+/** Finds holes in data runs: parts of image files that were never written and read as zeroes. */
 export class FileHoles {
-  /** The part that was found last: runs that adjoin are often in the same. */
+  /** The last part that was found: adjoining runs are often in the same. */
   #found: (FilePart & { readonly file: ImageFile }) | undefined;
 
   /** The parts of a run, by their offset in the image. */
@@ -80,7 +79,9 @@ export class FileHoles {
     }
   }
 
-  /** Its first part. Only data has holes, and a raw image's own have been found already. */
+  /**
+   * Its first part. Only data runs have holes, and those of raw images are mapped as zero already.
+   */
   firstOf({ file, fileOffset, kind, layer, length, offset }: ChainRun): FilePart {
     if (kind !== 'data' || file === undefined || layer.format === 'raw') {
       return { offset, length, isHole: false };
@@ -102,7 +103,7 @@ export class FileHoles {
   }
 }
 
-/** Whether a run has bytes that have to be read to be known. */
+/** Whether a run's content has to be read from a file. */
 export function hasBytes(kind: RunKind): boolean {
   return kind === 'data' || kind === 'compressed';
 }

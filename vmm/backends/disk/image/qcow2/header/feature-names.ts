@@ -9,7 +9,7 @@ const TYPE_INCOMPATIBLE = 0;
 const TYPE_COMPATIBLE = 1;
 const TYPE_AUTOCLEAR = 2;
 
-/** The features that a new image may come to use: type, bit, and what a person calls it. */
+/** Features that a new image may use: type, bit, and name for people. */
 const NAMES: readonly (readonly [type: number, bit: bigint, name: string])[] = [
   [TYPE_INCOMPATIBLE, Incompatible.DIRTY, 'dirty bit'],
   [TYPE_INCOMPATIBLE, Incompatible.CORRUPT, 'corrupt bit'],
@@ -21,7 +21,7 @@ const NAMES: readonly (readonly [type: number, bit: bigint, name: string])[] = [
   [TYPE_AUTOCLEAR, Autoclear.RAW_EXTERNAL_DATA, 'raw external data'],
 ];
 
-/** For another program that does not know a feature, so that it can name it. */
+/** Lets programs that do not know a feature name it. */
 export function featureNameTable(): HeaderExtension {
   const data = new Uint8Array(NAMES.length * ENTRY_BYTES);
   for (const [index, [type, mask, name]] of NAMES.entries()) {
@@ -31,7 +31,7 @@ export function featureNameTable(): HeaderExtension {
   return { type: ExtensionType.FEATURE_NAMES, data };
 }
 
-/** What the image itself calls an incompatible feature that is unknown here. */
+/** The image's own name for an unknown incompatible feature. */
 export function incompatibleFeatureName(
   bit: number,
   extensions: readonly HeaderExtension[],

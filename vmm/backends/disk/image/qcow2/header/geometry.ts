@@ -1,16 +1,16 @@
 import type { Header } from './header-fields.ts';
 import { SUBCLUSTERS } from './layout.ts';
 
-/** What follows from an image's header and stays as it is while the image is open. */
+/** Constants of an open image that follow from its header. */
 export interface Geometry {
   readonly version: number;
   readonly clusterBits: number;
   readonly clusterBytes: number;
   /** Extended L2 entries: a cluster has 32 sub-clusters, which are allocated one by one. */
   readonly extendedL2: boolean;
-  /** Guest clusters lie in a file of their own, at their guest offset, and have no refcounts. */
+  /** Guest clusters are in a separate file, at their guest offset, and have no refcounts. */
   readonly externalData: boolean;
-  /** The data file shows the guest's content by itself. */
+  /** The data file alone has the guest's content, like a raw image. */
   readonly rawExternalData: boolean;
   readonly l2EntryBytes: number;
   readonly l2Entries: number;

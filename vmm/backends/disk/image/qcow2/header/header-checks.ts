@@ -1,4 +1,4 @@
-/** What a header says has to be possible before anything is read by it. */
+/** Validates a header before anything is read according to it. */
 import { incompatibleFeatureName } from './feature-names.ts';
 import type { Fail, HeaderExtension } from './header-extensions.ts';
 import type { Header } from './header-fields.ts';
@@ -94,8 +94,8 @@ function checkTable(
   if (offset === 0 || offset % clusterBytes !== 0) {
     fail(`${name}_offset is not that of a cluster: ${offset}`);
   }
-  // A file may end inside its last cluster. An L1 table that was never used may be missing: a writer
-  // that leaves out zeroes makes such files, and QEMU opens them.
+  // A file may end inside its last cluster. An L1 table without entries may be missing: writers
+  // that leave out zeroes make such files, and QEMU opens them.
   const missing = name === 'l1_table' ? L1_BYTES_MAX : 0;
   const fileEnd = Math.ceil(fileBytes / clusterBytes) * clusterBytes;
   if (offset + bytes > fileEnd + missing) {
@@ -103,7 +103,7 @@ function checkTable(
   }
 }
 
-/** The header's own cluster is kept by offsets not being 0. */
+/** The header's cluster is protected, since offsets are not 0. */
 function checkOverlap(tables: readonly Table[], clusterBytes: number, fail: Fail): void {
   const sorted = tables.toSorted((a, b) => a.offset - b.offset);
   let previous: Table | undefined;

@@ -17,7 +17,7 @@ import {
   V2_HEADER_BYTES,
 } from './layout.ts';
 
-/** What a disk writes whole or not at all. */
+/** A disk writes a sector completely or not at all. */
 const SECTOR_BYTES = 512;
 
 /**
@@ -35,8 +35,8 @@ export function encodeHeader(header: Header): Uint8Array {
 }
 
 /**
- * Writes the fields of a header whose extensions and names are as they were when it was parsed:
- * less than 512 bytes, so that a crash leaves the old ones or the new ones.
+ * Writes the fields of a header whose extensions and names have not changed since it was parsed:
+ * less than 512 bytes, so that a crash leaves the old fields or the new ones.
  */
 export function writeHeader(file: ImageFile, header: Header): void {
   file.writeSync(0, encodeFields(header));
@@ -44,10 +44,10 @@ export function writeHeader(file: ImageFile, header: Header): void {
 
 /**
  * Writes a header whose extensions or names have changed over the one in the file, and syncs it.
- * The new backing name goes beside the old one first, so that a crash leaves the old name or the
- * new one, never a mixture: if there is room for both, and the extensions either are in the first
- * 512 bytes or keep their lengths.
- * @returns the header as it is from now on
+ * The new backing name is first written beside the old one, so that a crash leaves one of them,
+ * never a mixture; this needs room for both, and extensions that are in the first 512 bytes or keep
+ * their lengths.
+ * @returns the header as written
  * @throws TsvmError `invalid-config` when the names do not fit into a cluster
  */
 export function rewriteHeader(file: ImageFile, header: Header): Header {
@@ -70,7 +70,7 @@ export function rewriteHeader(file: ImageFile, header: Header): Header {
   return placed;
 }
 
-/** Where a new name overwrites nothing of the old one. */
+/** An offset at which a new name does not overwrite the old one. */
 function placeName(
   file: ImageFile,
   earliest: number,
@@ -90,7 +90,7 @@ function withName(header: Header, name: Uint8Array, offset: number): Header {
   return { ...header, backingNameOffset: name.length === 0 ? 0 : offset };
 }
 
-/** The extensions with room for the fields before them, and the name. */
+/** The encoded extensions and name, with room for the fields before them. */
 function encodeParts(header: Header): { beforeName: Uint8Array; name: Uint8Array } {
   const extensions = encodeExtensions(header);
   const name = encodeBytes(header.backingName ?? '');
@@ -111,7 +111,7 @@ function encodeParts(header: Header): { beforeName: Uint8Array; name: Uint8Array
   return { beforeName, name };
 }
 
-/** The fields that are known, up to header_length. */
+/** The known fields, up to header_length. */
 function encodeFields(header: Header): Uint8Array {
   const bytes = new Uint8Array(
     header.version === 2 ? V2_HEADER_BYTES : Math.min(header.headerBytes, UNKNOWN_FIELDS_OFFSET),

@@ -3,12 +3,12 @@ import { decodeBytes, encodeBytes } from '../../../../../util/byte-names.ts';
 import { BITMAP_ENTRY_BYTES_MAX, BITMAPS_MAX, ExtensionType } from './layout.ts';
 
 export interface HeaderExtension {
-  /** See {@link ExtensionType}; or one that nothing is known about. */
+  /** See {@link ExtensionType}; may be unknown. */
   readonly type: number;
   readonly data: Uint8Array;
 }
 
-/** Section "Bitmaps extension": where the directory is, in bytes. */
+/** Section "Bitmaps extension": the place of the directory, in bytes. */
 export interface BitmapsExtension {
   readonly count: number;
   readonly directoryOffset: number;
@@ -21,10 +21,10 @@ interface ParsedExtensions {
   readonly others: readonly HeaderExtension[];
 }
 
-/** Refuses the image: the problem is said after its name. */
+/** Refuses the image; the problem follows its name in the message. */
 export type Fail = (problem: string) => never;
 
-/** What stands in front of an extension's data, and what the data is padded to a multiple of. */
+/** Sizes of an extension's header and of the padding unit of its data. */
 const EXTENSION_HEADER_BYTES = 8;
 const BITMAPS_EXTENSION_BYTES = 24;
 
@@ -57,7 +57,7 @@ export function parseExtensions(area: Uint8Array, fail: Fail): ParsedExtensions 
   };
 }
 
-/** All extensions with their end. The names come first: they stay in the first sector. */
+/** All extensions with the end mark. Names come first, so that they stay in the first sector. */
 export function encodeExtensions(header: {
   readonly backingFormat: string | undefined;
   readonly dataFileName: string | undefined;
@@ -83,7 +83,7 @@ export function encodeExtensions(header: {
   return bytes;
 }
 
-/** A name in the image, any bytes but a NUL: with one it would name another file. */
+/** Decodes a name in the image. A NUL is refused, since it would end the name for the host. */
 export function decodeName(bytes: Uint8Array, what: string, fail: Fail): string {
   const name = decodeBytes(bytes);
   return name.includes('\0') ? fail(`the name of the ${what} has a NUL in it`) : name;

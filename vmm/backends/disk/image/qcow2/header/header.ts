@@ -30,14 +30,14 @@ import {
   V3_HEADER_BYTES_MIN,
 } from './layout.ts';
 
-/** The bits of a feature field that mean something here. */
+/** Known bits of the feature fields. */
 const KNOWN_COMPATIBLE = Compatible.LAZY_REFCOUNTS;
 const KNOWN_AUTOCLEAR = Autoclear.BITMAPS | Autoclear.RAW_EXTERNAL_DATA;
 
 /**
- * Reads and checks a header, its extensions and where it says that tables are. What is in the
- * tables is not read.
- * @throws TsvmError `invalid-disk` naming the field that cannot be, or the feature that is unknown
+ * Reads and validates a header, its extensions and the places of tables. The tables themselves are
+ * not read.
+ * @throws TsvmError `invalid-disk` naming the invalid field or the unknown feature
  */
 export function parseHeader(file: ImageFile): Header {
   const fileBytes = file.sizeBytes();
@@ -65,7 +65,7 @@ export function parseHeader(file: ImageFile): Header {
   return header;
 }
 
-/** @param cluster the image's first one */
+/** @param cluster the image's first cluster */
 function parseFields(cluster: Uint8Array, version: 2 | 3, clusterBits: number, fail: Fail): Header {
   const view = viewOf(cluster);
   const u32 = (field: keyof typeof HeaderField) => view.getUint32(HeaderField[field]);
@@ -107,7 +107,7 @@ function parseFields(cluster: Uint8Array, version: 2 | 3, clusterBits: number, f
   return {
     version,
     clusterBits,
-    // QEMU's rule for a size that is not whole sectors.
+    // QEMU's rule for a size that is not a whole number of sectors.
     sizeBytes: Math.floor(u64('size') / 512) * 512,
     backingName: backing?.name,
     backingFormat: parsed.backingFormat,
@@ -164,7 +164,7 @@ function parseBackingName(
   const offset = view.getUint32(HeaderField.backing_file_offset + 4);
   if (high === 0 && offset === 0) return undefined;
   const length = view.getUint32(HeaderField.backing_file_size);
-  // An image with an empty name has no backing file: QEMU writes none, and opens it so.
+  // An empty name means no backing file, as for QEMU.
   if (length === 0) return undefined;
   if (high !== 0 || offset < headerBytes || offset >= cluster.length) {
     fail('backing_file_offset is outside the first cluster, or inside the header');

@@ -1,6 +1,6 @@
 /**
- * The numbers of the qcow2 format: QEMU's docs/interop/qcow2.txt, whose section each group names.
- * All fields are big-endian.
+ * Constants of the qcow2 format: QEMU's docs/interop/qcow2.txt; each group names its section. All
+ * fields are big-endian.
  */
 
 /** "QFI\xfb". */
@@ -31,10 +31,12 @@ export const HeaderField = {
 
 /** A version 2 header ends here; the header extensions follow. */
 export const V2_HEADER_BYTES = 72;
-/** The least length of a version 3 header, and what it is with `compression_type`, padded to 8. */
+/**
+ * The minimal length of a version 3 header, and its length with `compression_type`, padded to 8.
+ */
 export const V3_HEADER_BYTES_MIN = 104;
 export const V3_HEADER_BYTES = 112;
-/** Behind `compression_type`, which is one byte. */
+/** Fields after `compression_type`, which is one byte. */
 export const UNKNOWN_FIELDS_OFFSET = 105;
 
 /** Section "Header", incompatible_features: bits. */
@@ -74,7 +76,7 @@ export const SUBCLUSTERS = 32;
 export const REFCOUNT_ORDER_MAX = 6;
 /** The longest backing file name, in bytes. */
 export const BACKING_NAME_BYTES_MAX = 1023;
-/** QEMU opens no image with larger ones: bytes of the L1 table, of the refcount table. */
+/** QEMU's limits of the L1 table and the refcount table, in bytes. */
 export const L1_BYTES_MAX = 32 * 2 ** 20;
 export const REFCOUNT_TABLE_BYTES_MAX = 8 * 2 ** 20;
 export const SNAPSHOTS_MAX = 65_536;
@@ -85,8 +87,8 @@ export const BITMAPS_MAX = 65_535;
 export const BITMAP_ENTRY_BYTES_MAX = 1024 + 64;
 
 /**
- * Sections "L1 table entry", "L2 table entry", "Standard Cluster Descriptor". An entry is handled as
- * two 32-bit words, which JavaScript computes with at full speed: the flags in the high word…
+ * Sections "L1 table entry", "L2 table entry", "Standard Cluster Descriptor". An entry is handled
+ * as two 32-bit words, which JavaScript processes at full speed: flags in the high word…
  */
 export const HIGH_COPIED = 0x8000_0000;
 export const HIGH_COMPRESSED = 0x4000_0000;

@@ -2,13 +2,13 @@ import type { ImageFile } from '../../../file/image-file.ts';
 import { rewriteHeader, writeHeader } from './header-encode.ts';
 import type { Header } from './header-fields.ts';
 
-/** The header of an open image. Each change is durable when it is made. */
+/** The header of an open image. Each change is durable when the call returns. */
 export class LiveHeader {
   readonly #file: ImageFile;
   #current: Header;
-  /** The size in the file, while it is not yet the one that is used here. */
+  /** The size in the file while it differs from the one in use. */
   #oldSizeBytes: number | undefined;
-  /** The image had bitmaps, which its first change has made invalid. */
+  /** Called when the first change of the image has made its bitmaps invalid. */
   onBitmapsLost: (() => void) | undefined;
 
   constructor(file: ImageFile, header: Header) {
@@ -20,12 +20,12 @@ export class LiveHeader {
     return this.#current;
   }
 
-  /** There are bits that have to go before the image's content changes. */
+  /** Bits that must be cleared before the image's content changes. */
   get hasAutoclear(): boolean {
     return this.#current.bitmapsConsistent || this.#current.unknownAutoclear !== 0n;
   }
 
-  /** "Software that does not know a bit must clear it"; and bitmaps are not kept up to date here. */
+  /** "Software that does not know a bit must clear it"; and bitmaps are not updated by writes. */
   clearAutoclear(): void {
     if (!this.hasAutoclear) return;
     const hadBitmaps = this.#current.bitmaps !== undefined;
@@ -43,7 +43,7 @@ export class LiveHeader {
     if (!this.#current.corrupt) this.update({ corrupt: true });
   }
 
-  /** Writes the fields that changed and what is written before them is durable when this is done. */
+  /** Writes changed fields; they and everything written before are durable afterwards. */
   update(changes: Partial<Header>): void {
     const next = { ...this.#current, ...changes };
     const sizeBytes = this.#oldSizeBytes ?? next.sizeBytes;
@@ -52,14 +52,14 @@ export class LiveHeader {
     this.#file.datasyncSync();
   }
 
-  /** The same for extensions and names. Their file has to be in order: everything else is durable. */
+  /** Likewise for extensions and names. Everything else must be durable already. */
   rewrite(changes: Partial<Header>): void {
     this.#current = rewriteHeader(this.#file, { ...this.#current, ...changes });
   }
 
   /**
-   * Makes the disk larger. `prepare` works on the larger disk already, and has made durable what the
-   * new part contains when it ends: a crash before that leaves the old size.
+   * Makes the disk larger. `prepare` sees the larger disk and must make the content of the new part
+   * durable: a crash before its end leaves the old size.
    */
   enlarge(sizeBytes: number, prepare: () => void): void {
     const oldSizeBytes = this.#current.sizeBytes;

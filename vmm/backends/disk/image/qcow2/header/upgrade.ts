@@ -3,8 +3,9 @@ import type { Header } from './header-fields.ts';
 import { UNKNOWN_FIELDS_OFFSET, V3_HEADER_BYTES } from './layout.ts';
 
 /**
- * A version 2 header as version 3, for the same image. A version 3 header stays as it is.
- * @throws TsvmError `invalid-config` when there are snapshots, whose table has other entries then
+ * Converts a version 2 header to version 3. A version 3 header is returned unchanged.
+ * @throws TsvmError `invalid-config` when there are snapshots, whose table entries differ in
+ * version 3
  */
 export function upgradedHeader(header: Header): Header {
   if (header.version === 3) return header;

@@ -17,35 +17,35 @@ import { mapRun } from './mapping.ts';
 import { checkHostCluster } from './placed-run.ts';
 import { ALLOCATED_BITS, ZERO_BITS } from './subcluster-mapping.ts';
 
-/** What is copied at once. */
+/** Size of one copy. */
 const COPY_BYTES = 2 ** 21;
 
 /**
- * What becomes of the range itself when its clusters are made writable: `data` is written to it; or
- * the caller writes it before the next flush, `overwritten`; or it keeps its content, `kept`.
+ * What happens to the range when its clusters are made writable: the given data is written;
+ * `overwritten`: the caller writes it before the next flush; `kept`: it keeps its content.
  */
 export type RangeContent = Uint8Array | 'overwritten' | 'kept';
 
-/** Guest clusters that get a place together, and which part of them is written. */
+/** Guest clusters that are allocated together, and the part of them that is written. */
 interface Placement {
   readonly table: CachedTable;
-  /** Number of the first cluster in the table. */
+  /** Index of the first cluster in the table. */
   readonly index: number;
   readonly count: number;
   /** Guest offset of the first cluster. */
   readonly guest: number;
-  /** Offset in the data file of the place. */
+  /** Offset of the place in the data file. */
   readonly host: number;
   /** The place reads as zeroes. */
   readonly fresh: boolean;
-  /** It is the place that the (single) cluster already has. */
+  /** The (single) cluster has this place already. */
   readonly reused: boolean;
-  /** The written part: guest offsets. */
+  /** The written part, in guest offsets. */
   readonly from: number;
   readonly to: number;
 }
 
-/** Makes guest clusters writable in place, and writes. */
+/** Makes guest clusters writable in place and writes. */
 export class ClusterWriter {
   readonly #metadata: ImageMetadata;
   readonly #reader: ImageReader;
@@ -70,8 +70,8 @@ export class ClusterWriter {
   }
 
   /**
-   * Whole clusters, which read as zeroes, get a reserved place that did so too before it was written
-   * to. Those that have it already keep it.
+   * Maps whole clusters that read as zeroes to reserved host clusters, which did so too before they
+   * were written. Clusters that are mapped there already are skipped.
    */
   applyClaim(offset: number, length: number, host: number): void {
     const { geometry, l2 } = this.#metadata;
@@ -87,7 +87,7 @@ export class ClusterWriter {
     }
   }
 
-  /** In one table. */
+  /** The part of a claim in one table. */
   #adoptPart(table: CachedTable, index: number, count: number, host: number): void {
     const { allocator, geometry } = this.#metadata;
     const place = (cluster: number) => host + cluster * geometry.clusterBytes;
@@ -103,7 +103,7 @@ export class ClusterWriter {
     }
   }
 
-  /** Whether an entry's cluster is the one at `host`, and its own. */
+  /** Whether an entry refers to the host cluster at `host`, exclusively. */
   #isAt(table: CachedTable, index: number, host: number): boolean {
     const at = index * this.#metadata.geometry.l2EntryBytes;
     return (
@@ -112,9 +112,9 @@ export class ClusterWriter {
   }
 
   /**
-   * Makes one whole cluster a compressed one.
-   * @param offset of the cluster
-   * @returns false when the format has no room for it
+   * Maps one whole cluster to compressed data.
+   * @param offset guest offset of the cluster
+   * @returns false when the format cannot address free space
    */
   writeCompressed(offset: number, deflated: Uint8Array): boolean {
     const { compressedSpace, file, geometry, l2 } = this.#metadata;
@@ -129,7 +129,7 @@ export class ClusterWriter {
     return true;
   }
 
-  /** An entry's clusters lose the reference that the entry is. */
+  /** Frees the host clusters that an entry refers to. */
   freeEntry(table: CachedTable, index: number): void {
     const { allocator, geometry } = this.#metadata;
     if (geometry.externalData) return;
@@ -147,7 +147,7 @@ export class ClusterWriter {
     }
   }
 
-  /** Sets an entry; the bitmaps are for extended L2 entries. */
+  /** Sets an entry; the bitmaps apply to extended L2 entries. */
   setEntry(
     table: CachedTable,
     index: number,
@@ -188,7 +188,7 @@ export class ClusterWriter {
     return placement.to - at;
   }
 
-  /** Finds a place for the cluster at `at`, and for those behind it that need one too. */
+  /** Allocates a place for the cluster at `at` and for following clusters that need one too. */
   #place(table: CachedTable, at: number, length: number): Placement {
     const { allocator, dataFile, geometry } = this.#metadata;
     const { clusterBytes } = geometry;
@@ -214,7 +214,7 @@ export class ClusterWriter {
     return { ...common, count: run.count, host, fresh: run.fresh, reused: false, to };
   }
 
-  /** The place that a cluster has for itself alone, if it has one. */
+  /** The place that a cluster owns exclusively, if any. */
   #ownedHost(table: CachedTable, index: number): number | undefined {
     const metadata = this.#metadata;
     const { clusterBytes, externalData, l2EntryBytes } = metadata.geometry;
@@ -224,7 +224,7 @@ export class ClusterWriter {
     if (kind !== EntryKind.STANDARD && kind !== EntryKind.ZERO_ALLOCATED) return undefined;
     const host = hostOffset(high, low);
     checkHostCluster(metadata, host, table, index);
-    // With an external data file a cluster has no other place to go to.
+    // With an external data file a cluster cannot move.
     if (!isCopied(high) && !externalData) return undefined;
     if (!externalData && metadata.overlapsMetadata(host, clusterBytes)) {
       metadata.corrupt(`a guest cluster at ${host} lies over metadata`);
@@ -232,7 +232,7 @@ export class ClusterWriter {
     return host;
   }
 
-  /** Writes to the place all that the clusters' new entries will say is there. */
+  /** Writes to the place everything that the clusters' new entries will refer to. */
   #fill(placement: Placement, content: RangeContent): void {
     const { clusterBytes, subclusterBytes } = this.#metadata.geometry;
     const { guest, host, from, to, count } = placement;
@@ -249,14 +249,14 @@ export class ClusterWriter {
       this.#copyAbsent(placement, begin, end);
       return;
     }
-    // The sub-clusters that are written in part.
+    // Sub-clusters that are partly written.
     if (!this.#isPresent(placement, from)) this.#copy(placement, begin, from);
     if (!this.#isPresent(placement, to - 1)) this.#copy(placement, to, end);
     if (content === 'overwritten') return;
     this.#metadata.dataFile.writeSync(host + from - guest, content.subarray(0, to - from));
   }
 
-  /** Copies whole sub-clusters, those that are not in the place already. */
+  /** Copies whole sub-clusters that are not in the place already. */
   #copyAbsent(placement: Placement, begin: number, end: number): void {
     const { subclusterBytes } = this.#metadata.geometry;
     for (let at = begin; at < end; ) {
@@ -280,10 +280,10 @@ export class ClusterWriter {
     }
   }
 
-  /** Brings the present content of a guest range to its new place. */
+  /** Copies the current content of a guest range to its new place. */
   #copy(placement: Placement, from: number, to: number): void {
     const { dataFile, geometry, header } = this.#metadata;
-    // An external data file ends where the disk does, and a block device cannot go on.
+    // An external data file ends with the disk, and a block device cannot grow.
     const end = geometry.externalData ? Math.min(to, header.current.sizeBytes) : to;
     for (let at = from; at < end; at += COPY_BYTES) {
       const length = Math.min(COPY_BYTES, end - at);
@@ -298,7 +298,7 @@ export class ClusterWriter {
     }
   }
 
-  /** The place has the content of the sub-cluster at a guest offset already. */
+  /** Whether the place has the content of the sub-cluster at a guest offset already. */
   #isPresent(placement: Placement, at: number): boolean {
     const { clusterBytes, extendedL2, subclusterBytes } = this.#metadata.geometry;
     if (!placement.reused || !extendedL2) return false;
@@ -306,7 +306,7 @@ export class ClusterWriter {
     return ((this.#allocatedBits(placement, 0) >>> sub) & 1) !== 0;
   }
 
-  /** The sub-clusters that are not written to, and have content that goes to the new place. */
+  /** Sub-clusters that are not written and whose content goes to the new place. */
   #keptSubclusters(placement: Placement, cluster: number): number {
     const { extendedL2 } = this.#metadata.geometry;
     if (!extendedL2 || placement.reused) return 0;
@@ -335,7 +335,7 @@ export class ClusterWriter {
     return kind === EntryKind.COMPRESSED;
   }
 
-  /** Makes the entries refer to the place. */
+  /** Updates the entries to refer to the place. */
   #link(placement: Placement): void {
     const { clusterBytes, extendedL2 } = this.#metadata.geometry;
     const { table, reused } = placement;

@@ -1,7 +1,7 @@
 /**
- * Compressed clusters: QEMU's docs/interop/qcow2.txt, "Compressed Clusters Descriptor". A cluster is
- * one raw deflate stream (RFC 1951) or one zstd frame (RFC 8878). The image tells only in which
- * sectors the stream lies, so what follows it there belongs to other clusters.
+ * Compressed clusters: QEMU's docs/interop/qcow2.txt, "Compressed Clusters Descriptor". A cluster
+ * is one raw deflate stream (RFC 1951) or one zstd frame (RFC 8878). The image records only the
+ * sectors of a stream, so the bytes after it belong to other clusters.
  */
 import { promisify } from 'node:util';
 import {
@@ -20,11 +20,11 @@ import { zstdFrameBytes } from './zstd-frame.ts';
 
 export type CompressionKind = 'zlib' | 'zstd';
 
-/** QEMU inflates with a window of 2^12 bytes: a stream that looks back further is lost on it. */
+/** QEMU inflates with a window of 2^12 bytes and fails on streams that refer back further. */
 const WINDOW_BITS = 12;
 const DEFLATE = { windowBits: WINDOW_BITS } as const;
 
-// At their first use, since in the bundle that is what loads `node:zlib`, for a millisecond or two.
+// Created at their first use, which in the bundle loads `node:zlib`: a millisecond or two.
 const deflateRawAsync = once(() => promisify(deflateRaw) as typeof deflateRaw.__promisify__);
 const inflateRawAsync = once(() => promisify(inflateRaw) as typeof inflateRaw.__promisify__);
 const zstdCompressAsync = once(() => promisify(zstdCompress) as typeof zstdCompress.__promisify__);
@@ -34,9 +34,9 @@ const zstdDecompressAsync = once(
 
 /**
  * Inflates one cluster.
- * @param bytes the sectors that hold it, from its first byte on; more may follow it
- * @returns exactly `clusterBytes`; never more is produced, whatever the stream says
- * @throws TsvmError `invalid-disk` when the stream is broken, or does not make one cluster
+ * @param bytes the sectors that hold it, from its first byte; other data may follow
+ * @returns exactly `clusterBytes`; never more is produced, whatever the stream contains
+ * @throws TsvmError `invalid-disk` when the stream is invalid, or is not one cluster
  */
 export function inflateClusterSync(
   kind: CompressionKind,
@@ -55,7 +55,7 @@ export function inflateClusterSync(
   }
 }
 
-/** {@link inflateClusterSync} on another thread. `bytes` must stay as they are until it resolves. */
+/** {@link inflateClusterSync} on another thread. `bytes` must not change until it resolves. */
 export async function inflateCluster(
   kind: CompressionKind,
   bytes: Uint8Array,
@@ -75,7 +75,7 @@ export async function inflateCluster(
 
 /**
  * Deflates one whole cluster.
- * @returns `undefined` when it does not get smaller: it is then stored as it is
+ * @returns `undefined` when it does not get smaller: it is then stored uncompressed
  */
 export function deflateClusterSync(
   kind: CompressionKind,
@@ -87,7 +87,7 @@ export function deflateClusterSync(
   );
 }
 
-/** {@link deflateClusterSync} on another thread. `plain` must stay as it is until it resolves. */
+/** {@link deflateClusterSync} on another thread. `plain` must not change until it resolves. */
 export async function deflateCluster(
   kind: CompressionKind,
   plain: Uint8Array,
@@ -100,12 +100,12 @@ export async function deflateCluster(
   );
 }
 
-/** Lets the frame say how long the cluster is, and zstd choose its tables for that. */
+/** Records the cluster's length in the frame, and lets zstd size its tables for it. */
 function pledge(plain: Uint8Array): { pledgedSrcSize: number } {
   return { pledgedSrcSize: plain.length };
 }
 
-/** The first output buffer is made for the whole cluster, so that none has to be put together. */
+/** One output buffer for the whole cluster, so that none have to be joined. */
 function inflateLimit(clusterBytes: number): { maxOutputLength: number; chunkSize: number } {
   return { maxOutputLength: clusterBytes, chunkSize: clusterBytes };
 }

@@ -117,7 +117,7 @@ export class ImageReader {
     });
   }
 
-  /** Where the compressed cluster at a guest offset lies. */
+  /** The place of the compressed cluster at a guest offset. */
   #span(at: number): CompressedSpan {
     const { allocator, file, geometry, l2 } = this.#metadata;
     const l1Index = Math.floor(at / geometry.tableSpanBytes);

@@ -3,7 +3,7 @@ import { hostOffset, isCopied, lowWord, ownedHigh } from './l2-entry.ts';
 
 export const L1_ENTRY_BYTES = 8;
 
-/** The active L1 table, whole in memory. */
+/** The active L1 table, completely in memory. */
 export class L1Table extends MetadataTable {
   get entries(): number {
     return this.bytes.byteLength / L1_ENTRY_BYTES;

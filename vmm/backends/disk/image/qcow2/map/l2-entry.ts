@@ -11,13 +11,15 @@ import {
   LOW_ZERO,
 } from '../header/layout.ts';
 
-/** What an entry says of its cluster. Small integers, since it is asked for each cluster. */
+/**
+ * What an entry says about its cluster. Small integers, since this is evaluated for each cluster.
+ */
 export const EntryKind = {
   UNALLOCATED: 0,
-  /** It has a host cluster; with extended L2 entries the bitmap tells more. */
+  /** It has a host cluster; with extended L2 entries the bitmap has the details. */
   STANDARD: 1,
   ZERO_PLAIN: 2,
-  /** Reads as zeroes, and has a host cluster. */
+  /** It reads as zeroes and has a host cluster. */
   ZERO_ALLOCATED: 3,
   COMPRESSED: 4,
 } as const;
@@ -41,17 +43,17 @@ export function entryKind(high: number, low: number, geometry: Geometry): EntryK
   return hasCluster ? EntryKind.STANDARD : EntryKind.UNALLOCATED;
 }
 
-/** Host offset in a standard entry or an L1 entry, in bytes; it may be 2^53 or more. */
+/** Host offset in a standard entry or an L1 entry, in bytes; may be 2^53 or more. */
 export function hostOffset(high: number, low: number): number {
   return (high & HIGH_OFFSET_MASK) * WORD + ((low & LOW_OFFSET_MASK) >>> 0);
 }
 
-/** True when the refcount of what the entry refers to is exactly one. */
+/** True when the refcount of the referenced cluster is exactly one. */
 export function isCopied(high: number): boolean {
   return (high & HIGH_COPIED) !== 0;
 }
 
-/** The high word of an entry that alone refers to `offset`. */
+/** The high word of an entry that refers to `offset` exclusively. */
 export function ownedHigh(offset: number): number {
   return (HIGH_COPIED | Math.floor(offset / WORD)) >>> 0;
 }
@@ -60,11 +62,11 @@ export function lowWord(offset: number): number {
   return offset >>> 0;
 }
 
-/** Where the bytes of a compressed cluster lie. */
+/** The place of a compressed cluster. */
 export interface CompressedSpan {
-  /** Host offset, in bytes, aligned to nothing. */
+  /** Host offset in bytes, unaligned. */
   readonly offset: number;
-  /** Bytes to the end of the last sector; the deflated data may end before. */
+  /** Bytes up to the end of the last sector; the compressed data may end before. */
   readonly length: number;
 }
 
@@ -81,7 +83,7 @@ export function compressedSpan(high: number, low: number, geometry: Geometry): C
   return { offset, length: sectors * SECTOR_BYTES - (offset % SECTOR_BYTES) };
 }
 
-/** The first host offset at which no compressed cluster can lie. */
+/** The end of the host offsets that a compressed cluster can have. */
 export function compressedOffsetEnd(geometry: Geometry): number {
   return 2 ** Math.min(compressedOffsetBits(geometry), 53);
 }

@@ -17,8 +17,8 @@ export class L2Tables {
   }
 
   /**
-   * The L2 table of an L1 entry, which may be shared with snapshots; nothing if there is none.
-   * @throws TsvmError `invalid-disk` when the L1 entry lies
+   * The L2 table of an L1 entry, which may be shared with snapshots; undefined if there is none.
+   * @throws TsvmError `invalid-disk` when the L1 entry is invalid
    */
   get(l1Index: number): CachedTable | undefined {
     const cached = this.cache.get(l1Index);
@@ -40,7 +40,9 @@ export class L2Tables {
     return this.cache.add(l1Index, offset, bytes, true);
   }
 
-  /** The L2 table of an L1 entry, made or copied if need be, so that its entries may be changed. */
+  /**
+   * The L2 table of an L1 entry, created or copied as needed so that its entries may be changed.
+   */
   getForWrite(l1Index: number): CachedTable {
     const present = this.get(l1Index);
     const { geometry, l1 } = this.#host;
@@ -62,7 +64,7 @@ export class L2Tables {
     return table;
   }
 
-  /** Takes a table away from the L1 table; its entries refer to nothing any more. */
+  /** Removes a table, whose entries refer to nothing any more, from the L1 table. */
   drop(l1Index: number): void {
     const { geometry, l1 } = this.#host;
     const allocator = this.#allocator;

@@ -6,13 +6,13 @@ import { EntryKind, entryKind, hostOffset, isCopied } from './l2-entry.ts';
 import { checkHostCluster, placedRun, plainRun } from './placed-run.ts';
 import { mapSubclusters } from './subcluster-mapping.ts';
 
-/** What a carry from an entry's lower word is worth. */
+/** A carry out of an entry's low word. */
 const WORD = 2 ** 32;
 
 /**
- * The run that begins at `offset`: L1 table, L2 table, entry. It ends where an L2 table's range ends
- * at the latest, except that L1 entries without a table are one run.
- * @throws TsvmError `invalid-disk` naming the entry that lies
+ * The run that begins at `offset`: L1 table, L2 table, entry. It ends at the latest with the L2
+ * table's range, except that adjoining L1 entries without a table are one run.
+ * @throws TsvmError `invalid-disk` naming the invalid entry
  */
 export function mapRun(metadata: ImageMetadata, offset: number, length: number): ImageRun {
   const { geometry, l1, l2 } = metadata;
@@ -30,7 +30,9 @@ export function mapRun(metadata: ImageMetadata, offset: number, length: number):
     : mapClusters(metadata, table, offset, limit);
 }
 
-/** Standard entries: consecutive clusters of one kind, adjoining where they have a place. */
+/**
+ * Standard entries: consecutive clusters of one kind that adjoin in the file, if they have a place.
+ */
 function mapClusters(
   metadata: ImageMetadata,
   table: CachedTable,
@@ -58,7 +60,7 @@ function mapClusters(
     geometry.externalData || !placed ? Number.POSITIVE_INFINITY : metadata.allocator.endOffset;
   const end = Math.min(limit, hostEnd - host - into);
   let covered = clusterBytes - into;
-  // Few steps for each entry: thousands are looked at before this is compiled.
+  // Few operations per entry: thousands are visited before this is compiled.
   let nextHigh = high;
   let nextLow = low;
   for (let at = (index + 1) * 8; covered < end; at += 8) {

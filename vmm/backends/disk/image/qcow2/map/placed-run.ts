@@ -32,7 +32,7 @@ export function placedRun(
   return { kind, length: there, file: dataFile, fileOffset, writable };
 }
 
-/** @throws TsvmError `invalid-disk` when an entry's host cluster cannot be a guest's */
+/** @throws TsvmError `invalid-disk` when an entry's host cluster cannot hold guest data */
 export function checkHostCluster(
   metadata: ImageMetadata,
   host: number,

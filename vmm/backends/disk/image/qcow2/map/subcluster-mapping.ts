@@ -10,8 +10,8 @@ export const ZERO_BITS = 8;
 export const ALLOCATED_BITS = 12;
 
 /**
- * Extended L2 entries: consecutive sub-clusters of one kind, adjoining where they have a place.
- * "Subcluster Allocation Bitmap (for standard clusters)".
+ * Extended L2 entries: consecutive sub-clusters of one kind that adjoin in the file, if they have a
+ * place. "Subcluster Allocation Bitmap (for standard clusters)".
  */
 export function mapSubclusters(
   metadata: ImageMetadata,

@@ -1,6 +1,6 @@
 /**
- * Where a zstd frame ends: RFC 8878, section 3.1.1. The decoder of `node:zlib` wants nothing but
- * frames, and a compressed cluster's last sector goes on with the next cluster's bytes.
+ * The length of a zstd frame: RFC 8878, section 3.1.1. The decoder of `node:zlib` accepts only
+ * frames, but the last sector of a compressed cluster may contain bytes of the next one.
  */
 
 /** "Magic_Number". */
@@ -15,8 +15,8 @@ const BLOCK_RESERVED = 3;
 const CHECKSUM_BYTES = 4;
 
 /**
- * The length in bytes of the frame that `bytes` begins with.
- * @throws RangeError when there is none, or when it is not whole
+ * The length of the frame at the start of `bytes`, in bytes.
+ * @throws RangeError when there is none, or it is incomplete
  */
 export function zstdFrameBytes(bytes: Uint8Array): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -40,7 +40,7 @@ export function zstdFrameBytes(bytes: Uint8Array): number {
   return end;
 }
 
-/** What follows the "Frame_Header_Descriptor". */
+/** The fields after the "Frame_Header_Descriptor". */
 function frameHeaderBytes(descriptor: number): number {
   const singleSegment = (descriptor & 0x20) !== 0;
   const sizeFlag = descriptor >> 6;
