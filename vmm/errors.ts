@@ -1,10 +1,10 @@
-/** What went wrong, for a program to branch on. The message says what to do about it. */
+/** Kind of error, for programs to branch on. The message says what to do about it. */
 export type TsvmErrorCode =
-  /** An option or a configuration value is out of range or contradicts another. */
+  /** An option or a configuration value is out of range or conflicts with another. */
   | 'invalid-config'
-  /** A file that was named does not exist or cannot be read. */
+  /** A file does not exist, or cannot be read or written. */
   | 'file-unreadable'
-  /** A disk image names a file outside its folder, and the user has not allowed that. */
+  /** A disk image refers to a file outside its folder, and the user has not allowed that. */
   | 'file-not-allowed'
   /** A kernel image is truncated, malformed or of a kind that cannot be booted. */
   | 'invalid-kernel'
@@ -20,32 +20,32 @@ export type TsvmErrorCode =
   | 'disk-locked'
   /** Reading or writing an image's file failed: the host's disk is full or broken. */
   | 'disk-io'
-  /** /dev/kvm is missing, forbidden, or lacks something that is needed. */
+  /** /dev/kvm is missing, not permitted, or lacks a required capability. */
   | 'kvm-unavailable'
   /** A KVM or memory system call failed. */
   | 'kvm-failed'
-  /** An operation that the machine's present state does not allow. */
+  /** The machine's current state does not allow the operation. */
   | 'wrong-state'
-  /** A saved state is damaged, of another version, or of a machine with another configuration. */
+  /** A saved state is damaged, or belongs to another version or machine configuration. */
   | 'invalid-state'
-  /** A guest resource (address range, interrupt line) is taken or used up. */
+  /** A guest resource (address range, interrupt line) is in use or exhausted. */
   | 'resource-exhausted'
-  /** What should name an image does not: it is malformed. */
+  /** An image reference is malformed. */
   | 'invalid-reference'
-  /** No image here has that name or ID. */
+  /** No local image has that name or ID. */
   | 'image-not-found'
-  /** An image cannot be removed or named like that as things stand. */
+  /** An image cannot be removed or renamed, because it is in use or the name is taken. */
   | 'image-conflict'
-  /** An image, its archive or one of its layers is malformed, or not what its digest says. */
+  /** An image, its archive or one of its layers is malformed or does not match its digest. */
   | 'invalid-image'
   /** A registry refused, failed or could not be reached. */
   | 'registry-failed'
-  /** A registry wants a login, or does not allow this. */
+  /** A registry requires a login or denies the operation. */
   | 'registry-denied'
   /** The image store cannot be read or written. */
   | 'store-failed';
 
-/** A mistake of the host or the user. A guest's mistake is never thrown. */
+/** An error caused by the host or the user. Guest errors are never thrown. */
 export class TsvmError extends Error {
   readonly code: TsvmErrorCode;
 
@@ -56,7 +56,7 @@ export class TsvmError extends Error {
   }
 }
 
-/** An error for whoever has to mend it: a sentence, or a stack where that is tsvm's developers. */
+/** The message of a {@link TsvmError}; for other errors, which are bugs in tsvm, the stack trace. */
 export function errorText(error: unknown): string {
   if (error instanceof TsvmError) return error.message;
   return (error instanceof Error ? error.stack : undefined) ?? String(error);

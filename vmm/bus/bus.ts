@@ -1,20 +1,20 @@
 import type { RegisterHandler } from './register-bank.ts';
 
-/** Low `width` bytes, all ones: what a bus reads where nobody answers. */
+/** The value read from an address without a device: all ones, `width` bytes wide. */
 function floating(width: number): number {
   return width >= 4 ? 0xffff_ffff : 2 ** (8 * width) - 1;
 }
 
-/** A slow register access of a guest, waiting for its answer. */
+/** A guest's register access that JavaScript has to handle. */
 export interface SlowAccess {
-  /** The bank's number on the bus, as given when it was attached. */
+  /** Number that the bank got when it was attached. */
   readonly bank: number;
   readonly offset: number;
   /** 1, 2, 4 or 8 bytes. */
   readonly width: number;
 }
 
-/** Takes the slow accesses to the device whose registers they are. */
+/** Dispatches slow register accesses to the devices. */
 export class Bus {
   readonly #handlers = new Map<number, RegisterHandler>();
 
@@ -22,16 +22,16 @@ export class Bus {
     this.#handlers.set(bank, handler);
   }
 
-  /** Answers a read: the low and high 32 bits. */
+  /** @returns the low and high 32 bits of the value read */
   read({ bank, offset, width }: SlowAccess): readonly [low: number, high: number] {
     const handler = this.#handlers.get(bank);
     if (handler === undefined) return [floating(width), floating(width)];
-    // No device of ours has 64-bit registers: a wider access is two of 32 bits.
+    // No device here has 64-bit registers: a 64-bit access becomes two 32-bit accesses.
     if (width === 8) return [handler.read(offset, 4), handler.read(offset + 4, 4)];
     return [handler.read(offset, width), 0];
   }
 
-  /** Carries out a write. A promise: the guest's instruction ends when it is fulfilled. */
+  /** @returns a promise if the guest's instruction must not complete before it is fulfilled */
   write({ bank, offset, width }: SlowAccess, low: number, high: number): void | Promise<void> {
     const handler = this.#handlers.get(bank);
     if (handler === undefined) return;

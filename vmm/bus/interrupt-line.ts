@@ -1,7 +1,7 @@
-/** An interrupt line of the guest's interrupt controller. All our lines are edge-triggered. */
+/** An interrupt line of the guest's interrupt controller. All lines are edge-triggered. */
 export interface InterruptLine {
   /** Global system interrupt number. */
   readonly gsi: number;
-  /** One edge: the interrupt is latched, whether or not the guest has it enabled. */
+  /** Raises one edge. The interrupt is latched even while the guest has it masked. */
   pulse(): void;
 }

@@ -1,81 +1,81 @@
 /**
- * What a device declares of its registers: those with a simple behaviour are carried out by the
- * vCPU thread itself; every other access is a slow exit that comes to the {@link RegisterHandler}.
+ * Register declarations of a device. The vCPU thread handles accesses to registers with a simple
+ * behaviour (fast registers); all other accesses are slow exits to the {@link RegisterHandler}.
  */
 
-/** Sets a word of the bank once the access is done. */
+/** Sets a word of the bank after the access. */
 export interface WordUpdate {
   readonly word: number;
   readonly value: number;
 }
 
-/** A read that the vCPU thread answers: the low bytes of a word. */
+/** A read handled by the vCPU thread: it returns the low bytes of a word. */
 export interface FastRead {
   readonly word: number;
   readonly after?: WordUpdate;
 }
 
-/** A write that the vCPU thread carries out. */
+/** A write handled by the vCPU thread. */
 export type FastWrite =
   | { readonly kind: 'ignore' }
-  /** The word becomes the value. */
+  /** Sets the word to the value. */
   | { readonly kind: 'word'; readonly word: number }
   /** Write-1-to-clear. */
   | { readonly kind: 'clear-bits'; readonly word: number }
-  /** The low byte goes to the ring; when the ring is full the write is a slow exit. */
+  /** Appends the low byte to the ring; a write to a full ring is a slow exit. */
   | {
       readonly kind: 'ring';
       readonly after?: WordUpdate;
-      /** Pulse the bank's interrupt afterwards. */
+      /** Pulse the bank's interrupt after the write. */
       readonly raise?: boolean;
     }
-  /** The value and the time are kept. */
+  /** Records the value and the time. */
   | { readonly kind: 'stamp' };
 
 export interface FastRegister {
-  /** Bytes from the bank's base. */
+  /** Offset in bytes from the bank's base. */
   readonly offset: number;
-  /** The access width in bytes that matches. */
+  /** Access width in bytes; other widths are slow exits. */
   readonly width: 1 | 2 | 4;
   readonly read?: FastRead;
   readonly write?: FastWrite;
 }
 
-/** What a device's registers need. */
+/** Sizes of a register bank. */
 export interface BankSpec {
   /** Size of the register window in bytes. */
   readonly lengthBytes: number;
-  /** Shared words; they start as 0. */
+  /** Number of shared 32-bit words, initially 0. */
   readonly wordCount: number;
-  /** Size of the ring that `ring` writes go to, a power of two; left out: there is none. */
+  /** Size in bytes of the ring for `ring` writes, a power of two. Default: no ring. */
   readonly ringBytes?: number;
 }
 
-/** A value that the guest wrote to a `stamp` register, and when. */
+/** A value that the guest wrote to a `stamp` register, with the time. */
 export interface Stamp {
   readonly value: number;
   /** CLOCK_MONOTONIC in milliseconds. */
   readonly timeMs: number;
 }
 
-/** The state that a device's registers share with the vCPU threads. */
+/** Register state shared between a device and the vCPU threads. */
 export interface RegisterBank {
   /** Size of the register window in bytes. */
   readonly lengthBytes: number;
   /** Shared words; read and write them with `Atomics`. */
   readonly words: Uint32Array;
-  /** Replaces the fast registers in one step: no vCPU sees half of the new table. */
+  /** Replaces the fast registers atomically: no vCPU sees a partial table. */
   setFastRegisters(registers: readonly FastRegister[]): void;
-  /** Takes some of the bytes that the guest wrote to the ring, oldest first; empty: none are left. */
+  /** Removes and returns bytes from the ring, oldest first. Call it until it returns none. */
   drainRing(): Uint8Array;
-  /** Takes the stamps written since the last call, oldest first. */
+  /** Removes and returns the recorded stamps, oldest first. */
   takeStamps(): Stamp[];
 }
 
-/** Where the slow accesses of a device go. Offsets and widths are the guest's: trust nothing. */
+/** Handles a device's slow accesses. The guest controls `offset`, `width` and `value`. */
 export interface RegisterHandler {
-  /** `width` is 1, 2 or 4; the answer's low `width` bytes count. */
+  /** @param width 1, 2 or 4; only the low `width` bytes of the result are used */
   read(offset: number, width: number): number;
-  /** A promise delays the end of the guest's instruction, e.g. until a reset is complete. */
+  /** A promise delays the guest's instruction, e.g. until a reset is complete. */
   write(offset: number, width: number, value: number): void | Promise<void>;
 }

@@ -4,7 +4,7 @@ export interface Capability {
   readonly number: number;
 }
 
-/** What tsvm cannot work without. */
+/** Capabilities that tsvm requires. */
 const NEEDED: readonly Capability[] = [
   { name: 'KVM_CAP_IRQCHIP', number: 0 },
   { name: 'KVM_CAP_USER_MEMORY', number: 3 },
@@ -17,7 +17,7 @@ const NEEDED: readonly Capability[] = [
   { name: 'KVM_CAP_IMMEDIATE_EXIT', number: 136 },
 ];
 
-/** What both ways to run guest kernels on kvm-pvm need besides. */
+/** Further capabilities required on kvm-pvm, by the interpreter as well as by the emulator. */
 const NEEDED_ON_PVM: readonly Capability[] = [
   { name: 'KVM_CAP_SET_GUEST_DEBUG', number: 23 },
   { name: 'KVM_CAP_XSAVE', number: 55 },
@@ -28,13 +28,13 @@ const NEEDED_ON_PVM: readonly Capability[] = [
   { name: 'KVM_CAP_X86_MSR_FILTER', number: 189 },
 ];
 
-/** The number of vCPUs that run well side by side, and the most that there can be. */
+/** The recommended and the maximum number of vCPUs. */
 export const KVM_CAP_NR_VCPUS = 9;
 export const KVM_CAP_MAX_VCPUS = 66;
-/** Before Linux 6.15 KVM has the timer and leaves it to the VMM to say so in the CPUID. */
+/** KVM before Linux 6.15 leaves it to the VMM to report the timer in CPUID. */
 export const KVM_CAP_TSC_DEADLINE_TIMER = 72;
 
-/** @param pvm whether the host's KVM is kvm-pvm */
+/** @param pvm true when the host's KVM is kvm-pvm */
 export function neededCapabilities(pvm: boolean): readonly Capability[] {
   return pvm ? [...NEEDED, ...NEEDED_ON_PVM] : NEEDED;
 }

@@ -3,8 +3,8 @@ import type { DiskBackend } from '../backends/disk/machine/disk.ts';
 import { loadAddon } from '../host/addon.ts';
 
 /**
- * Makes the data plane of a disk, with the extents that the backend knows from the start; `closeDisk`
- * ends it.
+ * Creates the data plane of a disk and attaches the backend, which pushes its initial extents.
+ * `closeDisk` closes it.
  * @param onScriptRequests called on the JavaScript thread, once per batch
  */
 export function attachNativeDisk(backend: DiskBackend, onScriptRequests: () => void): NativeDisk {

@@ -1,5 +1,5 @@
 /**
- * The mailboxes through which vCPU threads hand slow exits to JavaScript; the layout is that of
+ * The mailboxes through which vCPU threads pass slow exits to JavaScript. Their layout is defined in
  * kvm-addon/include/tsvm/exit_slot_abi.h.
  */
 const SLOT_WORDS = 16;
@@ -11,13 +11,13 @@ const WIDTH = 4;
 const DATA_LOW = 6;
 const DATA_HIGH = 7;
 const PENDING = 1;
-/** Only JavaScript's: a pending slot whose answer takes longer than one wake. */
+/** Used by JavaScript only: a pending exit that will be completed asynchronously. */
 const CLAIMED = 2;
 
 const KIND_NAMES = ['none', 'read', 'write', 'shutdown', 'failed'] as const;
 export type ExitKind = (typeof KIND_NAMES)[number];
 
-/** One vCPU's slot, with named fields instead of word numbers. */
+/** The exit slot of one vCPU. */
 export class ExitSlot {
   readonly cpu: number;
   readonly #words: Uint32Array;
@@ -27,12 +27,12 @@ export class ExitSlot {
     this.#words = new Uint32Array(slots, cpu * SLOT_WORDS * 4, SLOT_WORDS);
   }
 
-  /** True while the slot is JavaScript's and its vCPU waits. */
+  /** True while the vCPU waits for JavaScript to handle an exit that is not {@link claim}ed. */
   get pending(): boolean {
     return Atomics.load(this.#words, STATE) === PENDING;
   }
 
-  /** The answer will come later: until then the slot is not {@link pending} to anyone. */
+  /** Marks the exit as being handled asynchronously: {@link pending} becomes false. */
   claim(): void {
     Atomics.store(this.#words, STATE, CLAIMED);
   }
@@ -45,7 +45,7 @@ export class ExitSlot {
     return this.#word(BANK);
   }
 
-  /** Bytes from the bank's base. */
+  /** Offset in bytes from the bank's base. */
   get offset(): number {
     return this.#word(OFFSET);
   }
@@ -63,7 +63,7 @@ export class ExitSlot {
     return this.#word(DATA_HIGH);
   }
 
-  /** The answer to a read. */
+  /** Sets the result of a read. */
   answer(low: number, high: number): void {
     this.#words[DATA_LOW] = low;
     this.#words[DATA_HIGH] = high;

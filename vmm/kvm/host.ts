@@ -5,17 +5,17 @@ import { loadAddon } from '../host/addon.ts';
 import { neededCapabilities } from './capabilities.ts';
 import { isNativeError } from './kvm-error.ts';
 
-/** What this host's KVM is. */
+/** Properties of the host's KVM. */
 export interface KvmHost {
-  /** Guest kernel code is run by KVM's instruction emulator: the module is kvm-pvm. */
+  /** The module is kvm-pvm, which emulates the instructions of guest kernels. */
   readonly emulatesKernelMode: boolean;
-  /** And its shadow page tables behave as our own interpreter of guest kernel code needs. */
+  /** On kvm-pvm: its shadow page tables behave as tsvm's interpreter requires. */
   readonly interpreterWorks: boolean;
 }
 
 /**
- * What executes guest kernel code: the processor, by VT-x or AMD-V; or on kvm-pvm our interpreter,
- * or KVM's own emulator, which is some hundred times slower.
+ * What executes guest kernel code: the processor (VT-x or AMD-V), or on kvm-pvm either tsvm's
+ * interpreter or KVM's emulator, which is about a hundred times slower.
  */
 export type KernelMode = 'hardware' | 'interpreter' | 'emulator';
 
@@ -24,30 +24,30 @@ const LOAD_MODULE =
   '"svm" in /proc/cpuinfo, enable virtualization in the firmware, or nested virtualization for this ' +
   'virtual machine';
 
-/** What to do when the device cannot be opened. */
+/** Advice by errno for a device that cannot be opened. */
 const OPEN_ADVICE: Readonly<Record<string, string>> = {
   ENOENT: LOAD_MODULE,
   ENODEV: LOAD_MODULE,
   ENXIO: LOAD_MODULE,
   EACCES: 'join the group that owns it ("sudo usermod -aG kvm $USER", then log in again)',
-  EPERM: 'this container or sandbox must be given the device (docker: --device /dev/kvm)',
-  EISDIR: 'it is not KVM’s device: name the right one with --kvm',
+  EPERM: 'give this container or sandbox access to the device (docker: --device /dev/kvm)',
+  EISDIR: 'it is not the KVM device: pass the right one with --kvm',
 };
 
-/** What to do when a limit is reached, whichever call reaches it. */
+/** Advice by errno for an exceeded limit, for any system call. */
 const LIMIT_ADVICE: Readonly<Record<string, string>> = {
   EMFILE: 'allow more open files ("ulimit -n 1024")',
-  ENFILE: 'the host has no open files left: end other programs, or raise fs.file-max',
-  ENOMEM: 'the host has too little memory left: end other programs',
+  ENFILE: 'the host has reached its limit of open files: end other programs, or raise fs.file-max',
+  ENOMEM: 'the host is out of memory: end other programs',
 };
 
-/** No group that a user could join may use the device. */
+/** True when no group that a user could join may use the device. */
 function isRootsAlone(devicePath: string): boolean {
   const stat = statSync(devicePath, { throwIfNoEntry: false });
   return stat !== undefined && (stat.gid === 0 || (stat.mode & 0o060) !== 0o060);
 }
 
-/** What is known of the cause of a failed call, or where to look. */
+/** Advice for a failed system call. */
 function adviceFor({ syscall, code }: NativeError, devicePath: string): string {
   const limit = LIMIT_ADVICE[code];
   if (limit !== undefined) return limit;
@@ -55,18 +55,18 @@ function adviceFor({ syscall, code }: NativeError, devicePath: string): string {
     if (code === 'EACCES' && isRootsAlone(devicePath)) {
       return `only root may use it: as root, run "chgrp kvm ${devicePath} && chmod 660 ${devicePath}" and join the group kvm`;
     }
-    return OPEN_ADVICE[code] ?? 'see "man 2 open" for what that means';
+    return OPEN_ADVICE[code] ?? 'see "man 2 open" for the meaning';
   }
   if (syscall === 'KVM_GET_API_VERSION') {
-    return 'it is not KVM’s device: name the right one with --kvm';
+    return 'it is not the KVM device: pass the right one with --kvm';
   }
   if (syscall === 'KVM_CREATE_VM' && code === 'EBUSY') {
-    return 'another hypervisor may have the CPU’s virtualization (VirtualBox, VMware): stop it';
+    return 'another hypervisor (VirtualBox, VMware) may be using VT-x or AMD-V: stop it';
   }
-  return `${syscall} failed; "dmesg" may say why. If it does not, report this with the output of "uname -r" and the CPU’s name`;
+  return `${syscall} failed; "dmesg" may show the reason. If not, report this with the output of "uname -r" and the CPU’s name`;
 }
 
-/** The error for a KVM device that cannot be used, with advice for the reason. */
+/** The error for an unusable KVM device, with advice that fits its cause. */
 export function kvmUnavailable(devicePath: string, cause: NativeError): TsvmError {
   return new TsvmError(
     'kvm-unavailable',
@@ -84,8 +84,8 @@ function withDeviceErrors<T>(devicePath: string, action: () => T): T {
 }
 
 /**
- * Looks at the host's KVM: opens the device, runs a throw-away virtual machine on it and asks for
- * the capabilities that tsvm uses.
+ * Probes the host's KVM: opens the device, runs a temporary virtual machine and checks the
+ * capabilities that tsvm requires.
  * @throws TsvmError `kvm-unavailable`
  */
 export function probeKvm(devicePath: string): KvmHost {
@@ -97,13 +97,13 @@ export function probeKvm(devicePath: string): KvmHost {
   const names = missing.map(({ name }) => name).join(', ');
   throw new TsvmError(
     'kvm-unavailable',
-    `${devicePath} cannot be used: this KVM has no ${names}. Use a newer host kernel: ` +
-      'Linux 5.10 and later have all that tsvm needs, unless they were configured without it',
+    `${devicePath} cannot be used: this KVM lacks ${names}. Use a newer host kernel: ` +
+      'Linux 5.10 and later have all that tsvm needs, unless configured without it',
   );
 }
 
 /**
- * KVM_CHECK_EXTENSION: 0 is "no", most others are limits.
+ * KVM_CHECK_EXTENSION: 0 means unsupported; for some capabilities the value is a limit.
  * @throws TsvmError `kvm-unavailable`
  */
 export function checkKvmExtension(devicePath: string, capability: number): number {

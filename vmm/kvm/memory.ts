@@ -6,8 +6,8 @@ import { formatSize } from '../util/size.ts';
 import { isNativeError, withKvmErrors } from './kvm-error.ts';
 
 /**
- * A region that becomes a JavaScript object only when someone looks into it: V8 takes its size for
- * garbage to be collected, and starts at once, which costs a boot that never looks milliseconds.
+ * A region whose ArrayBuffer is created on first use. V8 counts its size as memory pressure and
+ * starts a garbage collection, which would cost a boot that never uses it milliseconds.
  */
 class KvmRegion implements MemoryRegion {
   readonly gpa: number;
@@ -27,7 +27,7 @@ class KvmRegion implements MemoryRegion {
   }
 }
 
-/** @throws TsvmError `kvm-failed` with the size and what helps */
+/** @throws TsvmError `kvm-failed` with the size and advice */
 function reserve(create: () => NativeMemory, regions: readonly { sizeBytes: number }[]) {
   try {
     return create();
@@ -37,8 +37,8 @@ function reserve(create: () => NativeMemory, regions: readonly { sizeBytes: numb
     const size = formatSize(bytes);
     throw new TsvmError(
       'kvm-failed',
-      `${size} of guest memory cannot be reserved (${cause.code}): give the guest less with --memory, ` +
-        'or allow more: "ulimit -v" may limit this process, /proc/sys/vm/overcommit_memory all of them',
+      `${size} of guest memory cannot be reserved (${cause.code}): give the guest less with --memory, or ` +
+        'raise the limit: "ulimit -v" for this process, /proc/sys/vm/overcommit_memory for the host',
       { cause },
     );
   }
@@ -48,7 +48,7 @@ function reserve(create: () => NativeMemory, regions: readonly { sizeBytes: numb
 export class KvmMemory extends GuestMemory {
   readonly native: NativeMemory;
 
-  /** Regions are page-aligned and cost nothing until touched. At most four. */
+  /** @param regions at most four, page-aligned; their pages are allocated on first access */
   constructor(regions: readonly { gpa: number; sizeBytes: number }[]) {
     const { NativeMemory } = loadAddon();
     const native = reserve(() => new NativeMemory(regions), regions);
@@ -65,14 +65,14 @@ export class KvmMemory extends GuestMemory {
     this.native.write(gpa, bytes);
   }
 
-  /** Maps a file over guest memory, copy-on-write. All numbers are multiples of 4096. */
+  /** Maps a file over guest memory, copy-on-write. Addresses and sizes are multiples of 4096. */
   mapFile(gpa: number, lengthBytes: number, fd: number, fileOffset: number): void {
     withKvmErrors('mapping a file into guest memory', () =>
       this.native.mapFile(gpa, lengthBytes, fd, fileOffset),
     );
   }
 
-  /** Frees the memory; views of it become empty. Nothing may use it any more. */
+  /** Frees the memory; views of it become empty. Call it when no VM or worker uses it any more. */
   close(): void {
     this.native.close();
   }

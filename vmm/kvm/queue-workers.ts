@@ -6,20 +6,20 @@ import { loadAddon } from '../host/addon.ts';
 import type { KvmMemory } from './memory.ts';
 import type { KvmRegisterBank } from './register-bank.ts';
 
-/** What a queue worker needs of the machine. */
+/** The machine's resources for a queue worker. */
 export interface QueueHost {
   readonly memory: KvmMemory;
-  /** One kick a queue; the index is the queue's. */
+  /** The kick event of each queue, by queue index. */
   readonly kicks: readonly NativeEventFd[];
-  /** The index is {@link QueueConfig.interrupt}. */
+  /** Interrupts, indexed by {@link QueueConfig.interrupt}. */
   readonly interrupts: readonly { readonly event: NativeEventFd }[];
-  /** The word of `bank` whose bit 0 says "used buffer" with each interrupt; of virtio-mmio. */
+  /** virtio-mmio's InterruptStatus: bit 0 of this word is set with each interrupt. */
   readonly interruptStatus?: { readonly bank: KvmRegisterBank; readonly word: number };
-  /** Runs what the worker's thread has called, and takes what it throws. */
+  /** Runs a callback from the worker's thread and handles the errors it throws. */
   contain(action: () => void): void;
 }
 
-/** How the disk's bytes are moved. */
+/** I/O engine of a disk. */
 export type DiskEngine = 'io_uring' | 'threads';
 
 type OnBroken = (reason: string) => void;
@@ -37,7 +37,7 @@ function nativeHost(host: QueueHost, onBroken: OnBroken): NativeQueueHost {
   };
 }
 
-/** Makes the worker of a block device. */
+/** Returns a factory for the worker of a block device. */
 export function blockWorker(
   host: QueueHost,
   disk: NativeDisk,
@@ -55,7 +55,7 @@ export function blockWorker(
   };
 }
 
-/** Makes the worker of an entropy device. */
+/** Returns a factory for the worker of an entropy device. */
 export function rngWorker(host: QueueHost): (onBroken: OnBroken) => QueueWorker {
   return (onBroken) => {
     const { NativeQueueWorker } = loadAddon();

@@ -9,7 +9,7 @@ import type {
 } from '../bus/register-bank.ts';
 import { loadAddon } from '../host/addon.ts';
 
-/** struct tsvm_register of kvm-addon/include/tsvm/register_bank_abi.h. */
+/** Size of `struct tsvm_register` in kvm-addon/include/tsvm/register_bank_abi.h. */
 const RECORD_BYTES = 20;
 const READ_SCRIPT = 0;
 const READ_WORD = 1;
@@ -23,7 +23,7 @@ const WRITE_KINDS: Readonly<Record<FastWrite['kind'], number>> = {
 };
 const NO_WORD = 0xff;
 
-/** The bytes of the native table for these registers. */
+/** Encodes registers as an array of `struct tsvm_register`. */
 export function encodeRegisters(registers: readonly FastRegister[]): Uint8Array {
   const view = new DataView(new ArrayBuffer(registers.length * RECORD_BYTES));
   registers.forEach((register, index) => {
@@ -48,7 +48,7 @@ function setUpdate(view: DataView, wordAt: number, valueAt: number, update?: Wor
   view.setUint32(valueAt, update?.value ?? 0, true);
 }
 
-/** A register bank that the vCPU threads serve. */
+/** A register bank whose fast registers the vCPU threads handle. */
 export class KvmRegisterBank implements RegisterBank {
   readonly native: NativeRegisterBank;
   readonly lengthBytes: number;

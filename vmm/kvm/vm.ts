@@ -10,30 +10,30 @@ import type { KvmRegisterBank } from './register-bank.ts';
 export interface VmOptions {
   readonly devicePath: string;
   readonly memory: KvmMemory;
-  /** 1 to 32. */
+  /** Number of vCPUs, 1 to 32. */
   readonly cpus: number;
-  /** How KVM executes guest kernel code. */
+  /** What executes guest kernel code. */
   readonly kernelMode: KernelMode;
-  /** On kvm-pvm: 2 MiB of guest-physical address space, for what the VM needs there. */
+  /** On kvm-pvm: address of 2 MiB of guest-physical address space for tsvm's own use. */
   readonly pvmGpa: number;
-  /** Called on the JavaScript thread when a vCPU or a register ring wants attention. */
+  /** Called on the JavaScript thread when a vCPU or a register ring needs service. */
   readonly onWake: () => void;
 }
 
-/** What tests may change of our interpreter of guest kernel code. */
+/** Settings of the interpreter on kvm-pvm, for tests. */
 export interface EngineTuning {
-  /** Taken jumps of guest programs that are interpreted before they run natively. */
+  /** Number of taken jumps that are interpreted before a guest program runs natively. */
   readonly userBudget: number;
-  /** Breaks guests: shadow page tables are left stale. */
+  /** Leaves shadow page tables stale, which breaks guests. */
   readonly leavesStaleShadows: boolean;
 }
 
-/** An interrupt line whose edges KVM injects by itself. */
+/** An interrupt line backed by an irqfd. */
 export interface KvmInterruptLine extends InterruptLine {
   readonly event: NativeEventFd;
 }
 
-/** Calls that fail when it is the device that is at fault. */
+/** System calls whose failure means that the KVM device is unusable. */
 const DEVICE_CALLS = ['open', 'KVM_GET_API_VERSION', 'KVM_CREATE_VM'];
 
 function createVm({ devicePath, memory, cpus, kernelMode, pvmGpa, onWake }: VmOptions): NativeVm {
@@ -67,7 +67,7 @@ export class Vm {
     this.slots = Array.from({ length: options.cpus }, (_, cpu) => new ExitSlot(exitSlots, cpu));
   }
 
-  /** `struct kvm_cpuid_entry2[]` that KVM and this CPU can offer. */
+  /** KVM_GET_SUPPORTED_CPUID: an array of `struct kvm_cpuid_entry2`. */
   supportedCpuid(): Uint8Array {
     return withKvmErrors('reading the CPU features', () => this.#native.supportedCpuid());
   }
@@ -84,7 +84,7 @@ export class Vm {
     withKvmErrors(`setting up vCPU ${cpu}`, () => this.#native.setState(cpu, state, bytes));
   }
 
-  /** For tests; see the addon. */
+  /** For tests; see {@link EngineTuning}. */
   tuneEngine(tuning: EngineTuning): void {
     withKvmErrors('tuning the engine', () => this.#native.tuneEngine(tuning));
   }
@@ -95,27 +95,27 @@ export class Vm {
     withKvmErrors(`setting up vCPU ${cpu}`, () => this.#native.setMsrs(cpu, indices, values));
   }
 
-  /** The line of a GSI (0 to 23); each pulse is one edge, injected without waking anything. */
+  /** The interrupt line of a GSI, 0 to 23. KVM injects each pulse without waking another thread. */
   interruptLine(gsi: number): KvmInterruptLine {
     const event = withKvmErrors(`interrupt line ${gsi}`, () => this.#native.interruptEvent(gsi));
     return { gsi, event, pulse: () => event.signal() };
   }
 
-  /** A write of `value` (`lengthBytes` wide) at `gpa` signals the event, without an exit. */
+  /** An ioeventfd: a write of `value` (`lengthBytes` wide) at `gpa` signals it, without an exit. */
   kickEvent(gpa: number, lengthBytes: number, value: number): NativeEventFd {
     return withKvmErrors(`a doorbell at 0x${gpa.toString(16)}`, () =>
       this.#native.kickEvent(gpa, lengthBytes, value),
     );
   }
 
-  /** Puts a bank on the bus; answers the number that slow accesses to it carry. */
+  /** Attaches a bank to the bus. @returns its number in slow accesses */
   attachBank(space: 'pio' | 'mmio', base: number, bank: KvmRegisterBank): number {
     return withKvmErrors(`registers at 0x${base.toString(16)}`, () =>
       this.#native.attachBank(space, base, bank.native),
     );
   }
 
-  /** Hands a slot back: its vCPU goes on. */
+  /** Completes an exit: the vCPU continues. */
   completeExit(slot: ExitSlot): void {
     this.#native.completeExit(slot.cpu);
   }
@@ -130,8 +130,8 @@ export class Vm {
   }
 
   /**
-   * Asks the vCPUs to park between two instructions; `onWake` is called as each does. One in a slow
-   * exit parks once that is completed.
+   * Asks the vCPUs to park between two instructions; `onWake` is called for each that does. A vCPU in
+   * a slow exit parks after the exit is completed.
    */
   pause(): void {
     this.#native.pause();
@@ -141,17 +141,17 @@ export class Vm {
     this.#native.resume();
   }
 
-  /** Ends the vCPU threads, for good and wherever they are; `onWake` is called as each has. */
+  /** Ends the vCPU threads, even within an exit; `onWake` is called for each that has ended. */
   stop(): void {
     this.#native.stop();
   }
 
-  /** True when every vCPU has parked, as asked for, or ended: its state can be read and set. */
+  /** True when every vCPU is parked after {@link pause} or has ended: its state is accessible. */
   get parked(): boolean {
     return this.#native.parked;
   }
 
-  /** Counters by name, summed over the vCPUs. */
+  /** Counters by name, summed over all vCPUs. */
   statistics(): Record<string, number> {
     return this.#native.statistics();
   }

@@ -3,14 +3,14 @@ import { type ImageSource, invalidKernel, readU64 } from './image-file.ts';
 
 export type CompressionFormat = 'gzip' | 'xz' | 'lzma' | 'bzip2' | 'lzo' | 'lz4' | 'zstd';
 
-/** The kernel proper inside a bzImage. Offsets are from the start of the file. */
+/** The compressed kernel inside a bzImage. Offsets are from the start of the file. */
 export interface BzImagePayload {
-  /** `none`: an ELF file as it is. */
+  /** `none`: an uncompressed ELF file. */
   readonly format: CompressionFormat | 'none';
   readonly fileOffset: number;
-  /** Length in bytes, without the word that the kernel's build appends. */
+  /** Length in bytes, without the unpacked size that the kernel's build appends. */
   readonly sizeBytes: number;
-  /** Length in bytes once unpacked, as the image tells it: at most {@link UNPACKED_SIZE_MAX}. */
+  /** Unpacked length in bytes according to the image, at most {@link UNPACKED_SIZE_MAX}. */
   readonly unpackedSizeBytes: number;
 }
 
@@ -21,20 +21,20 @@ export interface BzImage {
   readonly version: number;
   /** Largest command line in bytes, without the final NUL. */
   readonly commandLineMaxBytes: number;
-  /** Highest address of an initrd's last byte. */
+  /** Highest address for the last byte of an initrd. */
   readonly initrdAddressMax: number;
-  /** The initrd may be above {@link initrdAddressMax} too (XLF_CAN_BE_LOADED_ABOVE_4G). */
+  /** XLF_CAN_BE_LOADED_ABOVE_4G: {@link initrdAddressMax} is no limit. */
   readonly initrdAnywhere: boolean;
-  /** What a host can unpack; else the image has `selfUnpacking`, and `payloadProblem` says why. */
+  /** Absent when the host cannot unpack it. Then `payloadProblem` and `selfUnpacking` are set. */
   readonly payload?: BzImagePayload;
   readonly payloadProblem?: string;
-  /** The image's own unpacking code and payload, when it has a 64-bit entry (XLF_KERNEL_64). */
+  /** The protected-mode code with its decompressor, if it has a 64-bit entry (XLF_KERNEL_64). */
   readonly selfUnpacking?: {
     readonly fileOffset: number;
     readonly sizeBytes: number;
-    /** Where to load it. The entry is {@link STARTUP_64_OFFSET} bytes further. */
+    /** Load address. The entry point is at offset {@link STARTUP_64_OFFSET}. */
     readonly gpa: number;
-    /** Memory it needs from `gpa` on, at least `sizeBytes`. */
+    /** Bytes of memory that it uses from `gpa`, at least `sizeBytes`. */
     readonly memSizeBytes: number;
   };
 }
@@ -42,14 +42,14 @@ export interface BzImage {
 /** Offset of `startup_64` in protected-mode code: boot.rst, "64-bit Boot Protocol". */
 export const STARTUP_64_OFFSET = 0x200;
 
-/** Nothing larger is unpacked: an x86-64 kernel's text mapping is 512 MiB, or 1 GiB with KASLR. */
+/** Largest kernel that is unpacked: the kernel text mapping is 512 MiB, or 1 GiB with KASLR. */
 export const UNPACKED_SIZE_MAX = 2 ** 30;
 
-/** Offset of `setup_sects`, the first field; all others here are named in boot.rst. */
+/** Offset of `setup_sects`, the first field of the setup header. */
 export const SETUP_HEADER_OFFSET = 0x1f1;
 const JUMP_OFFSET = 0x200;
 const HEADER_OFFSET = 0x202;
-/** The zero page has room for the header up to here (`struct boot_params`, edd_mbr_sig_buffer). */
+/** End of the setup header's space in the zero page (`struct boot_params`, edd_mbr_sig_buffer). */
 const SETUP_HEADER_END_MAX = 0x290;
 
 const HDRS_MAGIC = 0x53726448;
@@ -57,7 +57,7 @@ const BOOT_FLAG = 0xaa55;
 const JUMP_SHORT = 0xeb;
 const SECTOR_SIZE = 512;
 const LOADED_HIGH = 1 << 0;
-/** Where LOADED_HIGH code goes that names no preferred address. */
+/** Load address of LOADED_HIGH code without a preferred address. */
 const LOADED_HIGH_GPA = 0x100000;
 const XLF_KERNEL_64 = 1 << 0;
 const XLF_CAN_BE_LOADED_ABOVE_4G = 1 << 1;
@@ -66,7 +66,7 @@ const VERSION_PAYLOAD = 0x0208;
 const VERSION_INIT_SIZE = 0x020a;
 const VERSION_XLOADFLAGS = 0x020c;
 
-/** Each format's first bytes, in hexadecimal. */
+/** Magic bytes of each format, in hexadecimal. */
 const MAGICS: readonly (readonly [string, BzImagePayload['format']])[] = [
   ['1f8b08', 'gzip'],
   ['fd377a585a00', 'xz'],
@@ -79,7 +79,7 @@ const MAGICS: readonly (readonly [string, BzImagePayload['format']])[] = [
 ];
 const MAGIC_SIZE_MAX = 9;
 
-/** True when the image has the setup header's magic, so that {@link parseBzImage} can judge it. */
+/** True when the image has the setup header's magic number. */
 export function isBzImage(image: ImageSource): boolean {
   if (image.sizeBytes < HEADER_OFFSET + 4) return false;
   return image.read(HEADER_OFFSET, 4, 'header').getUint32(0, true) === HDRS_MAGIC;
@@ -87,7 +87,7 @@ export function isBzImage(image: ImageSource): boolean {
 
 /**
  * Reads and checks the setup header and finds the payload.
- * @throws TsvmError `invalid-kernel` naming the field that is wrong
+ * @throws TsvmError `invalid-kernel` naming the invalid field
  */
 export function parseBzImage(image: ImageSource): BzImage {
   const header = readSetupHeader(image);
@@ -147,7 +147,7 @@ function readSetupHeader(image: ImageSource): DataView {
       `boot protocol ${versionText(version)} is older than 2.08 (Linux 2.6.26), the oldest supported`,
     );
   }
-  // The jump over the header tells its length.
+  // The operand of the jump over the header is the header's length.
   const end = HEADER_OFFSET + jump.getUint8(1);
   const endMin = version >= VERSION_INIT_SIZE ? 0x264 : 0x250;
   if (jump.getUint8(0) !== JUMP_SHORT || end < endMin || end > SETUP_HEADER_END_MAX) {
@@ -160,16 +160,12 @@ function readSetupHeader(image: ImageSource): DataView {
   }
   const header = image.read(SETUP_HEADER_OFFSET, end - SETUP_HEADER_OFFSET, 'setup header');
   if (!(header.getUint8(0x211 - SETUP_HEADER_OFFSET) & LOADED_HIGH)) {
-    throw invalidKernel(
-      image,
-      'loadflags',
-      'LOADED_HIGH is clear: a zImage, which is not supported',
-    );
+    throw invalidKernel(image, 'loadflags', 'LOADED_HIGH is clear: zImage is not supported');
   }
   return header;
 }
 
-/** The payload, or why only the image's own code can unpack it. */
+/** @returns the payload, or the reason why the host cannot unpack it */
 function findPayload(
   image: ImageSource,
   codeOffset: number,
@@ -177,13 +173,13 @@ function findPayload(
   payloadLength: number,
   initSize: number,
 ): BzImagePayload | string {
-  if (payloadOffset === 0) return 'the image does not tell where its payload is';
+  if (payloadOffset === 0) return 'the image does not state the offset of its payload';
   const fileOffset = codeOffset + payloadOffset;
   if (fileOffset >= image.sizeBytes) {
     throw invalidKernel(
       image,
       'payload_offset',
-      `the payload begins at ${fileOffset}, the file ends at ${image.sizeBytes}`,
+      `the payload starts at ${fileOffset}, the file ends at ${image.sizeBytes}`,
     );
   }
   if (fileOffset + payloadLength > image.sizeBytes) {
@@ -198,22 +194,22 @@ function findPayload(
   }
   const start = firstBytes(image, fileOffset);
   const format = MAGICS.find(([magic]) => start.startsWith(magic))?.[1];
-  if (format === undefined) return `the payload begins with ${start}, no known format`;
+  if (format === undefined) return `unknown payload format, magic bytes ${start}`;
   if (format === 'none') {
     return { format, fileOffset, sizeBytes: payloadLength, unpackedSizeBytes: payloadLength };
   }
-  // The build appends the unpacked size to each format but gzip, which ends with it anyway.
+  // The kernel's build appends the unpacked size, except to gzip, whose trailer has it.
   const unpackedSizeBytes = image
     .read(fileOffset + payloadLength - 4, 4, 'payload_length')
     .getUint32(0, true);
   const sizeBytes = format === 'gzip' ? payloadLength : payloadLength - 4;
-  // In place, the kernel is unpacked within init_size, so a larger payload is a lie.
+  // The kernel's own decompressor works within init_size, so a larger size must be wrong.
   const sizeMax = Math.min(initSize || UNPACKED_SIZE_MAX, UNPACKED_SIZE_MAX);
   if (unpackedSizeBytes === 0 || unpackedSizeBytes > sizeMax) {
     throw invalidKernel(
       image,
       'unpacked size at the end of the payload',
-      `${unpackedSizeBytes} bytes is not within 1..${sizeMax}${initSize ? ' (init_size)' : ''}`,
+      `${unpackedSizeBytes} bytes is outside 1..${sizeMax}${initSize ? ' (init_size)' : ''}`,
     );
   }
   return { format, fileOffset, sizeBytes, unpackedSizeBytes };
@@ -233,7 +229,11 @@ function findSelfUnpacking(
   const gpa = preferred || LOADED_HIGH_GPA;
   const sizeBytes = image.sizeBytes - codeOffset;
   if (sizeBytes <= STARTUP_64_OFFSET) {
-    throw invalidKernel(image, 'xloadflags', 'XLF_KERNEL_64 is set, but there is no code for it');
+    throw invalidKernel(
+      image,
+      'xloadflags',
+      'XLF_KERNEL_64 is set, but the 64-bit code is missing',
+    );
   }
   const initSize = header.getUint32(0x260 - SETUP_HEADER_OFFSET, true);
   const windowStart = runtimeStart(image, header, gpa);
@@ -241,7 +241,7 @@ function findSelfUnpacking(
   return { fileOffset: codeOffset, sizeBytes, gpa, memSizeBytes };
 }
 
-/** Where a kernel that is loaded at its preferred address runs: boot.rst, `init_size`. */
+/** Address at which a kernel loaded at `gpa` runs: boot.rst, `init_size`. */
 function runtimeStart(image: ImageSource, header: DataView, gpa: number): number {
   if (header.getUint8(0x234 - SETUP_HEADER_OFFSET) === 0) return gpa;
   const alignment = header.getUint32(0x230 - SETUP_HEADER_OFFSET, true);

@@ -1,7 +1,7 @@
 /**
- * Unpacks kernel payloads on the host. gzip and zstd are Node's own. The other formats are left to
- * the system's tools: they are well kept, they parse hostile bytes in a process of their own, and
- * where one is missing the kernel can still unpack itself.
+ * Unpacks kernel payloads on the host. Node unpacks gzip and zstd, the system's tools the other
+ * formats: they are well maintained and parse hostile bytes in a separate process. If a tool is
+ * missing, the kernel can still unpack itself.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -18,21 +18,21 @@ export interface CompressedRange {
   readonly image: ImageFile;
   readonly fileOffset: number;
   readonly sizeBytes: number;
-  /** The exact length that must come out; nothing beyond it is ever written. */
+  /** Expected length of the output in bytes. Nothing beyond it is written. */
   readonly unpackedSizeBytes: number;
-  /** Breaks it off. */
+  /** Aborts the unpacking. */
   readonly signal?: AbortSignal | undefined;
 }
 
 interface Tool {
   readonly command: readonly [string, ...string[]];
-  /** The Debian package that has it. */
+  /** Debian package that contains the tool. */
   readonly debianPackage: string;
 }
 
 type ToolFormat = Exclude<CompressionFormat, 'gzip' | 'zstd'>;
 
-/** A kernel's xz dictionary is 128 MiB (scripts/xz_wrap.sh); an image could ask for 4 GiB. */
+/** Kernels use a 128 MiB xz dictionary (scripts/xz_wrap.sh); a hostile image could ask for 4 GiB. */
 const XZ_MEMORY_LIMIT = '--memlimit-decompress=256MiB';
 
 const TOOLS: Record<ToolFormat, Tool> = {
@@ -51,10 +51,10 @@ const TOOLS: Record<ToolFormat, Tool> = {
 
 const INPUT_CHUNK_SIZE = 2 ** 18;
 
-/** What a failing tool says is kept up to this many characters. */
+/** Maximum number of characters kept of a failing tool's message. */
 const TOOL_MESSAGE_MAX = 500;
 
-/** The output file cannot take the bytes: full, or over a quota. */
+/** The output file cannot be written, for example because the disk is full. */
 export class OutputError extends Error {
   constructor(cause: unknown) {
     super(cause instanceof Error ? cause.message : String(cause), { cause });
@@ -63,10 +63,10 @@ export class OutputError extends Error {
 }
 
 /**
- * Unpacks a part of a file into another file, from its start.
- * @throws TsvmError `invalid-kernel` when the payload is damaged or not as long as it says,
- *   `cannot-decompress` when the tool for its format is missing, or `file-unreadable`; what the
- *   signal carries when it breaks this off
+ * Unpacks a range of a file to the start of another file.
+ * @throws TsvmError `invalid-kernel` when the payload is damaged or its length is wrong,
+ *   `cannot-decompress` when the tool for its format is missing, or `file-unreadable`; the
+ *   signal's reason when aborted
  * @throws OutputError when `outputFd` cannot be written
  */
 export async function decompress(range: CompressedRange, outputFd: number): Promise<void> {
@@ -84,11 +84,11 @@ export async function decompress(range: CompressedRange, outputFd: number): Prom
     throw damaged(range, error instanceof Error ? error.message : String(error), error);
   }
   if (output.written !== range.unpackedSizeBytes) {
-    throw damaged(range, `${output.written} bytes come out, not ${range.unpackedSizeBytes}`);
+    throw damaged(range, `it unpacks to ${output.written} bytes, not ${range.unpackedSizeBytes}`);
   }
 }
 
-/** Reads here and writes below are synchronous: none can outlive the caller's descriptors. */
+/** Synchronous, like the writes below, so that no access outlives the caller's descriptors. */
 function* readRange({ image, fileOffset, sizeBytes }: CompressedRange): Generator<Uint8Array> {
   for (let done = 0; done < sizeBytes; done += INPUT_CHUNK_SIZE) {
     const chunk = new Uint8Array(Math.min(INPUT_CHUNK_SIZE, sizeBytes - done));
@@ -106,9 +106,9 @@ async function runTool(
   const { command, debianPackage } = TOOLS[format];
   const [file, ...args] = command;
   const child = spawn(file, args, {
-    // Nothing else of the environment: options in XZ_OPT and the like change what the tools do.
+    // No other variables: XZ_OPT and the like change what the tools do.
     env: { PATH: process.env['PATH'], LC_ALL: 'C' },
-    // A process group of its own: Ctrl-C is for us, who end the tool and clean up after it.
+    // In its own process group, so that Ctrl-C reaches only tsvm, which ends the tool itself.
     detached: true,
   });
   const exited = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
@@ -117,14 +117,14 @@ async function runTool(
   child.stderr.setEncoding('latin1').on('data', (text: string) => {
     message = (message + text).slice(0, TOOL_MESSAGE_MAX);
   });
-  // A tool that gives up early closes its input; its exit status and message tell why.
+  // A tool that fails early closes its input; its exit status and message give the reason.
   const fed = pipeline(input, child.stdin).catch((error: unknown) => error);
   try {
     await once(child, 'spawn');
   } catch (cause) {
     throw new TsvmError(
       'cannot-decompress',
-      `cannot unpack a kernel in ${format} format, as ${file} does not run: ` +
+      `cannot unpack a kernel in ${format} format: ${file} is missing or cannot be run; ` +
         `install the package ${debianPackage}`,
       { cause },
     );
@@ -143,7 +143,7 @@ async function runTool(
   throw new Error(`${file} ended with ${signal ?? `status ${status}`}: ${message.trim()}`);
 }
 
-/** Writes to a file from its start, and fails at the first byte beyond a limit. */
+/** Writes a file from its start and fails at the first byte beyond the limit. */
 class BoundedFileWriter extends Writable {
   readonly #fd: number;
   readonly #limitBytes: number;
@@ -158,7 +158,7 @@ class BoundedFileWriter extends Writable {
 
   override _write(chunk: Buffer, _encoding: string, callback: (error?: Error) => void): void {
     if (this.written + chunk.byteLength > this.#limitBytes) {
-      callback(new Error(`more than the ${this.#limitBytes} bytes that it tells come out`));
+      callback(new Error(`it unpacks to more than the ${this.#limitBytes} bytes that it states`));
       return;
     }
     try {

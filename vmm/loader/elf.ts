@@ -1,7 +1,7 @@
 /** ELF64 kernels for x86-64: System V ABI, "ELF Header", "Program Header", "Note Section". */
 import { checkRange, type ImageSource, invalidKernel, readU64 } from './image-file.ts';
 
-/** A PT_LOAD program header. Its file range lies within the image; its address is unchecked. */
+/** A PT_LOAD program header. Its file range is within the image; its address is not checked. */
 export interface ElfSegment {
   /** p_offset */
   readonly fileOffset: number;
@@ -9,24 +9,24 @@ export interface ElfSegment {
   readonly fileSizeBytes: number;
   /** p_paddr */
   readonly gpa: number;
-  /** p_memsz, above 0; the bytes after p_filesz are zero */
+  /** p_memsz, above 0; bytes past p_filesz are zero */
   readonly memSizeBytes: number;
 }
 
 export interface ElfImage {
-  /** e_entry: for a kernel, a guest-physical address. It lies within a segment. */
+  /** e_entry: for a kernel, a guest-physical address. It is within a segment. */
   readonly entry: number;
   /** At least one. */
   readonly segments: readonly ElfSegment[];
-  /** The 32-bit entry that a PVH note names. It lies within a segment. */
+  /** The 32-bit entry point from a PVH note. It is within a segment. */
   readonly pvhEntry?: number;
 }
 
 const EHDR_SIZE = 64;
 const PHDR_SIZE = 56;
-/** Linux has 5. The bound keeps hostile images cheap. */
+/** Linux has 5. The limit bounds the work that a hostile image can cause. */
 const PHDRS_MAX = 128;
-/** Linux's notes take some hundred bytes. */
+/** Bytes. Linux's notes take a few hundred. */
 const NOTE_SEGMENT_SIZE_MAX = 0x10000;
 
 const ELF_MAGIC = 0x7f454c46;
@@ -45,19 +45,19 @@ const MULTIBOOT_HEADERS = [
   { magic: 0xe85250d6, alignment: 8, searchBytes: 32768, words: 4 },
 ];
 
-/** Xen's `elfnote.h`: the 32-bit physical entry of PVH. */
+/** Xen's `elfnote.h`: the 32-bit physical entry point of PVH. */
 const XEN_ELFNOTE_PHYS32_ENTRY = 18;
 /** "Xen\0", big-endian. */
 const XEN_NOTE_NAME = 0x58656e00;
 
-/** True when the first four bytes are ELF's. */
+/** True when the image starts with the ELF magic number. */
 export function isElf(image: ImageSource): boolean {
   return image.sizeBytes >= 4 && image.read(0, 4, 'e_ident').getUint32(0) === ELF_MAGIC;
 }
 
 /**
  * Reads and checks the headers of a kernel.
- * @throws TsvmError `invalid-kernel` naming the field that is wrong
+ * @throws TsvmError `invalid-kernel` naming the invalid field
  */
 export function parseElf(image: ImageSource): ElfImage {
   const ehdr = image.read(0, EHDR_SIZE, 'ELF header');
@@ -81,12 +81,12 @@ export function parseElf(image: ImageSource): ElfImage {
   if (segments.length === 0) throw invalidKernel(image, 'e_phnum', 'there is no PT_LOAD segment');
   checkEntry(image, 'e_entry', entry, segments);
   if (pvhEntry === undefined) {
-    // Entered as Linux is, it would fault at once.
+    // With Linux's entry state it would fault at once.
     if (isMultiboot(image)) {
       throw invalidKernel(
         image,
         'Multiboot header',
-        'it is a kernel for a Multiboot loader, without a PVH note; give Linux, or one with the note',
+        'it is a Multiboot kernel without a PVH note; use a Linux kernel, or one with a PVH note',
       );
     }
     return { entry, segments };
@@ -95,10 +95,10 @@ export function parseElf(image: ImageSource): ElfImage {
   return { entry, segments, pvhEntry };
 }
 
-/** What other values of a field mean. */
+/** Meanings of unsupported field values. */
 const MEANINGS: Readonly<Record<string, Readonly<Record<number, string>>>> = {
   EI_CLASS: {
-    1: 'a 32-bit file, as Multiboot kernels (Xen, GRUB) are; 32-bit kernels do not run here',
+    1: 'a 32-bit file, like Multiboot kernels (Xen, GRUB); 32-bit kernels are not supported',
   },
   EI_DATA: { 2: 'big-endian' },
   e_type: { 1: 'an object file or a kernel module', 4: 'a memory dump' },
@@ -118,7 +118,7 @@ function checkIdentity(image: ImageSource, ehdr: DataView): void {
   const expect = (field: string, value: number, ...allowed: number[]): void => {
     if (allowed.includes(value)) return;
     const meaning = MEANINGS[field]?.[value];
-    const problem = `${value} where a kernel for x86-64 has ${allowed[0]}`;
+    const problem = `${value} instead of ${allowed[0]}, the value of an x86-64 kernel`;
     throw invalidKernel(image, field, meaning ? `${problem}: it is ${meaning}` : problem);
   };
   expect('EI_MAG', ehdr.getUint32(0), ELF_MAGIC);
@@ -136,7 +136,7 @@ function readProgramHeaders(image: ImageSource, ehdr: DataView): DataView[] {
     throw invalidKernel(image, 'e_phentsize', `${entrySize} where ELF64 has ${PHDR_SIZE}`);
   }
   if (count > PHDRS_MAX) {
-    throw invalidKernel(image, 'e_phnum', `${count} is more than the ${PHDRS_MAX} that are read`);
+    throw invalidKernel(image, 'e_phnum', `${count} is above the limit of ${PHDRS_MAX}`);
   }
   const table = image.read(tableOffset, count * PHDR_SIZE, 'e_phoff');
   return Array.from(
@@ -173,7 +173,7 @@ function findPvhEntry(image: ImageSource, phdr: DataView, index: number): number
   const field = (name: string) => `note segment in program header ${index}, ${name}`;
   const fileOffset = readU64(image, phdr, 8, field('p_offset'));
   const size = readU64(image, phdr, 32, field('p_filesz'));
-  // Linux aligns its notes to 4 in ELF64 too; only .note.gnu.property has 8.
+  // Linux aligns its notes to 4 bytes in ELF64 too; only .note.gnu.property uses 8.
   const alignment = phdr.getBigUint64(48, true) === 8n ? 8 : 4;
   if (size > NOTE_SEGMENT_SIZE_MAX) {
     throw invalidKernel(image, field('p_filesz'), `${size} is above ${NOTE_SEGMENT_SIZE_MAX}`);
@@ -190,7 +190,7 @@ function findPvhEntry(image: ImageSource, phdr: DataView, index: number): number
     }
     const isXen = nameSize === 4 && notes.getUint32(at + 12) === XEN_NOTE_NAME;
     if (isXen && type === XEN_ELFNOTE_PHYS32_ENTRY) {
-      // A 64-bit kernel may write the 32-bit address as a 64-bit word.
+      // A 64-bit kernel may store the 32-bit address in a 64-bit word.
       if (descSize === 4) return notes.getUint32(descAt, true);
       if (descSize === 8) return readU64(image, notes, descAt, 'XEN_ELFNOTE_PHYS32_ENTRY');
       throw invalidKernel(image, 'XEN_ELFNOTE_PHYS32_ENTRY', `n_descsz is ${descSize}, not 4 or 8`);
@@ -200,7 +200,7 @@ function findPvhEntry(image: ImageSource, phdr: DataView, index: number): number
   return undefined;
 }
 
-/** The words of a Multiboot header up to its checksum add up to 0. */
+/** The words of a Multiboot header up to and including its checksum sum to 0. */
 function isMultiboot(image: ImageSource): boolean {
   return MULTIBOOT_HEADERS.some(({ magic, alignment, searchBytes, words }) => {
     const length = Math.min(searchBytes, image.sizeBytes);
@@ -228,7 +228,7 @@ function checkEntry(
   throw invalidKernel(
     image,
     field,
-    `0x${entry.toString(16)} is not the physical address of anything in a PT_LOAD segment`,
+    `physical address 0x${entry.toString(16)} is in no PT_LOAD segment`,
   );
 }
 

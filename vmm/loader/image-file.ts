@@ -11,37 +11,37 @@ import {
 import { TsvmError } from '../errors.ts';
 import { fsPath } from '../util/byte-names.ts';
 
-/** Bytes of an image that a parser may ask for. Offsets and sizes come from untrusted fields. */
+/** Bounds-checked access to an image. Offsets and sizes may come from untrusted fields. */
 export interface ImageSource {
-  /** What to call the image in an error, such as its path. */
+  /** Name for error messages, usually the path. */
   readonly name: string;
   /** Length in bytes. */
   readonly sizeBytes: number;
   /**
    * The bytes [offset, offset + length).
-   * @throws TsvmError `invalid-kernel` naming `what` when they are not all within the image
+   * @throws TsvmError `invalid-kernel` naming `what` when the range exceeds the image
    */
   read(offset: number, length: number, what: string): DataView;
 }
 
-/** An error about a field of a kernel image: the field's name in its specification comes first. */
+/** @param field the invalid field's name in its specification */
 export function invalidKernel(image: ImageSource, field: string, problem: string): TsvmError {
   return new TsvmError('invalid-kernel', `${image.name}: ${field}: ${problem}`);
 }
 
-/** @throws TsvmError `invalid-kernel` unless [offset, offset + length) lies within the image */
+/** @throws TsvmError `invalid-kernel` unless [offset, offset + length) is within the image */
 export function checkRange(image: ImageSource, offset: number, length: number, what: string): void {
   if (offset >= 0 && length >= 0 && offset + length <= image.sizeBytes) return;
   throw invalidKernel(
     image,
     what,
-    `${length} bytes at offset ${offset} do not lie within the image's ${image.sizeBytes} bytes`,
+    `${length} bytes at offset ${offset} exceed the image's ${image.sizeBytes} bytes`,
   );
 }
 
 /**
- * A 64-bit field as a number.
- * @throws TsvmError `invalid-kernel` for 2^53 and more, which no valid image needs
+ * Reads a 64-bit field.
+ * @throws TsvmError `invalid-kernel` for values from 2^53, which no valid image has
  */
 export function readU64(image: ImageSource, view: DataView, offset: number, field: string): number {
   const value = view.getBigUint64(offset, true);
@@ -49,7 +49,7 @@ export function readU64(image: ImageSource, view: DataView, offset: number, fiel
   throw invalidKernel(image, field, `0x${value.toString(16)} is out of range`);
 }
 
-/** A part of an image as an image of its own. */
+/** A part of an image as a separate image. */
 export function imagePart(image: ImageSource, start: number, sizeBytes: number): ImageSource {
   const part: ImageSource = {
     name: image.name,
@@ -62,22 +62,22 @@ export function imagePart(image: ImageSource, start: number, sizeBytes: number):
   return part;
 }
 
-/** An open regular file. Its descriptor lives until {@link close}. */
+/** An open regular file. {@link close} closes its descriptor. */
 export class ImageFile implements ImageSource {
   readonly name: string;
   readonly fd: number;
   readonly sizeBytes: number;
-  /** As the file was when it was opened. */
+  /** File status at the time of opening. */
   readonly stat: BigIntStats;
 
   /**
-   * @param name what to call it in an error
+   * @param name name for error messages
    * @throws TsvmError `file-unreadable` when it cannot be opened or is not a regular file
    */
   constructor(path: string, name = path) {
     this.name = name;
     try {
-      // Asked before it is opened: a pipe would block, and a device might act.
+      // Checked before opening: open(2) of a pipe would block, and that of a device may have effects.
       checkKind(path, statSync(fsPath(path)));
       this.fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_NONBLOCK);
     } catch (cause) {
@@ -101,8 +101,8 @@ export class ImageFile implements ImageSource {
   }
 
   /**
-   * Fills `target` from `offset` on.
-   * @throws TsvmError `file-unreadable` when the file fails or ends first
+   * Fills `target` with the bytes from `offset`.
+   * @throws TsvmError `file-unreadable` when reading fails or the file ends too early
    */
   readInto(target: Uint8Array, offset: number): void {
     for (let done = 0; done < target.byteLength; ) {
@@ -113,7 +113,7 @@ export class ImageFile implements ImageSource {
         throw unreadable(this.name, cause);
       }
       if (count === 0) {
-        throw new TsvmError('file-unreadable', `${this.name} became shorter while it was read`);
+        throw new TsvmError('file-unreadable', `${this.name} was truncated while it was read`);
       }
       done += count;
     }
@@ -130,8 +130,8 @@ function checkKind(path: string, stat: Stats | BigIntStats): void {
   const what = stat.isDirectory()
     ? 'it is a folder'
     : stat.isFIFO() || stat.isSocket()
-      ? 'it is a pipe or a socket; write what comes out of it to a file first'
-      : 'it is a device; copy what is on it to a file first';
+      ? 'it is a pipe or a socket; write its output to a file first'
+      : 'it is a device; copy its content to a file first';
   throw new TsvmError('file-unreadable', `${path} is not a regular file: ${what}`);
 }
 

@@ -4,15 +4,15 @@ import { notAnInitrd } from './file-kind.ts';
 import { ImageFile } from './image-file.ts';
 import { type LoadSpace, PAGE_SIZE, type PlacementPiece, planPlacement } from './placement.ts';
 
-/** Memory that an initrd must keep clear of, and how high the kernel can reach it. */
+/** Memory that the kernel occupies, and the highest address at which it can read an initrd. */
 export interface InitrdLimits {
-  /** First address of the kernel. */
+  /** Start of the kernel. */
   readonly kernelStartGpa: number;
-  /** First address past the kernel and all it uses before it reads its memory map. */
+  /** End (exclusive) of the kernel and of what it uses before it reads its memory map. */
   readonly kernelEndGpa: number;
-  /** Highest address of the initrd's last byte. */
+  /** Highest address for the last byte of an initrd. */
   readonly initrdAddressMax: number;
-  /** What does not fit below it may be above it. */
+  /** An initrd that does not fit below `initrdAddressMax` may be placed above it. */
   readonly initrdAnywhere: boolean;
 }
 
@@ -21,11 +21,11 @@ export interface LoadedInitrd {
   readonly gpa: number;
   readonly sizeBytes: number;
   readonly pieces: readonly PlacementPiece[];
-  /** A sentence for the log, when the kernel will hardly make anything of the file. */
+  /** A log message, when the file does not look like an initrd. */
   readonly warning?: string;
 }
 
-/** The highest page-aligned place in `gaps`, in their order. */
+/** The highest page-aligned address in the first gap that is large enough. */
 function placeIn(gaps: readonly { start: number; end: number }[], sizeBytes: number) {
   for (const gap of gaps) {
     const gpa = Math.floor((gap.end - sizeBytes) / PAGE_SIZE) * PAGE_SIZE;
@@ -34,7 +34,7 @@ function placeIn(gaps: readonly { start: number; end: number }[], sizeBytes: num
   return undefined;
 }
 
-/** Memory below `end` that the kernel leaves: above it, then below it. */
+/** The free memory below `end`: above the kernel, then below the kernel. */
 function gapsBelow(end: number, limits: InitrdLimits, space: LoadSpace) {
   return [
     { start: limits.kernelEndGpa, end },
@@ -43,7 +43,8 @@ function gapsBelow(end: number, limits: InitrdLimits, space: LoadSpace) {
 }
 
 /**
- * The address for an initrd: page-aligned and as high as can be, above the kernel if there is room.
+ * Chooses the address of an initrd: page-aligned, above the kernel if it fits there, as high as
+ * possible.
  * @throws TsvmError `initrd-does-not-fit`
  */
 export function placeInitrd(sizeBytes: number, limits: InitrdLimits, space: LoadSpace): number {
@@ -55,22 +56,24 @@ export function placeInitrd(sizeBytes: number, limits: InitrdLimits, space: Load
   }
   const end = Math.max(...ends);
   const room = Math.max(0, ...gapsBelow(end, limits, space).map((gap) => gap.end - gap.start));
-  // More memory helps as long as the end is the memory's, not the kernel's or the device hole's.
+  // More memory helps only where the end of memory is the limit, not the kernel or the device hole.
   const memoryHelps = end === space.endGpa && end < space.endGpaMax;
   const limit =
-    end === space.endGpa ? 'the device hole is there' : 'this kernel reaches no further';
+    end === space.endGpa
+      ? 'the device hole starts there'
+      : 'this kernel cannot use higher addresses';
   throw new TsvmError(
     'initrd-does-not-fit',
     `an initrd of ${sizeBytes} bytes does not fit in guest memory: the kernel leaves ${room} bytes ` +
       `below 0x${end.toString(16)}` +
       (memoryHelps
         ? '; give the guest more memory or a smaller initrd'
-        : `, and ${limit}; give it a smaller initrd, or what is in it on a disk`),
+        : `, and ${limit}; use a smaller initrd, or put its content on a disk`),
   );
 }
 
 /**
- * Opens an initrd and plans its place. The caller closes `image`.
+ * Opens an initrd and plans its placement. The caller closes `image`.
  * @throws TsvmError `file-unreadable`, `invalid-config` (empty) or `initrd-does-not-fit`
  */
 export function loadInitrd(path: string, limits: InitrdLimits, space: LoadSpace): LoadedInitrd {
@@ -87,7 +90,7 @@ export function loadInitrd(path: string, limits: InitrdLimits, space: LoadSpace)
     };
     const pieces = planPlacement(placement, 'user');
     const problem = notAnInitrd(image);
-    const warning = `the initrd ${path} looks like none (${problem}): the kernel may not find an init`;
+    const warning = `${path} does not look like an initrd (${problem}): the kernel may not find an init`;
     return { image, gpa, sizeBytes, pieces, ...(problem !== undefined && { warning }) };
   } catch (error) {
     image.close();

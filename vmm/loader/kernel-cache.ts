@@ -1,14 +1,14 @@
 /**
- * Kernels unpacked from bzImages, kept in the user's cache so that a boot maps a file, whose pages
- * all VMs share.
+ * A cache of kernels unpacked from bzImages. A boot maps the cached file, so that all VMs share its
+ * pages.
  *
  * ```
  * <directory>/<SHA-256 of the bzImage>.elf    an unpacked kernel
  * <directory>/by-file/<identity>              symbolic link to it; see `fileIdentity`
  * ```
- * A boot finds its kernel by the link with one open and hashes nothing. Entries only ever appear
- * whole, by rename, so processes share the directory without a lock. Whatever is wrong with an
- * entry, it is made anew; whatever is wrong with the directory, a temporary file takes its place.
+ * A boot finds its kernel through the link, without hashing the bzImage. Entries appear complete, by
+ * rename, so processes share the directory without a lock. A damaged entry is made again; if the
+ * directory cannot be used, the kernel is unpacked to a temporary file.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import {
@@ -33,14 +33,14 @@ export interface UnpackedKernel {
   /** The kernel's ELF file. The caller closes it. */
   readonly image: ImageFile;
   readonly elf: ElfImage;
-  /** Set when the kernel could not be kept in the cache: a sentence that says why. */
+  /** Why the kernel could not be cached; absent when it was. */
   readonly warning?: string;
 }
 
 export interface UnpackOptions {
-  /** The cache's directory, made when it is not there. Without one no kernel is kept. */
+  /** The cache directory, created if missing. Absent: nothing is cached. */
   readonly cacheDirectory?: string;
-  /** Breaks off the unpacking. */
+  /** Aborts the unpacking. */
   readonly signal?: AbortSignal;
 }
 
@@ -48,17 +48,17 @@ export interface CompressedPayload extends BzImagePayload {
   readonly format: CompressionFormat;
 }
 
-/** Entries kept; a new one beyond them displaces the oldest. One is some 20 to 60 MB. */
+/** Maximum number of entries, of about 20 to 60 MB each; the oldest are removed. */
 export const KERNELS_MAX = 16;
 
 const HASH_CHUNK_SIZE = 2 ** 20;
 
-/** Where to unpack when the cache cannot be used. The second is memory, but nearly always there. */
+/** Where to unpack when the cache cannot be used. /dev/shm takes memory, but nearly always exists. */
 const fallbackDirectories = () => [tmpdir(), '/dev/shm'];
 
 /**
- * The unpacked kernel of a bzImage, from the cache or unpacked now.
- * @throws TsvmError `invalid-kernel` when the payload is not what the header says, or
+ * Opens the unpacked kernel of a bzImage. Unpacks it if it is not cached.
+ * @throws TsvmError `invalid-kernel` when the payload does not match the header, or
  *   `cannot-decompress` when a tool is missing or no directory has room for the kernel
  */
 export async function openUnpackedKernel(
@@ -68,7 +68,7 @@ export async function openUnpackedKernel(
 ): Promise<UnpackedKernel> {
   if (directory === undefined) {
     const kernel = await unpackOutsideCache(bzImage, payload, signal);
-    const warning = 'there is no folder to keep unpacked kernels in: set HOME or XDG_CACHE_HOME';
+    const warning = 'no folder for the kernel cache: set HOME or XDG_CACHE_HOME';
     return { ...kernel, warning };
   }
   const link = join(directory, 'by-file', fileIdentity(bzImage));
@@ -95,8 +95,8 @@ export async function openUnpackedKernel(
 }
 
 /**
- * What tells one state of a file from another without reading it. ctime cannot be set back, so a
- * file that was written to is never taken for what it was.
+ * Identifies a version of a file without reading it. ctime cannot be set back, so a changed file
+ * never keeps its identity.
  */
 function fileIdentity(file: ImageFile): string {
   const { dev, ino, size, mtimeNs, ctimeNs } = file.stat;
@@ -114,7 +114,7 @@ function hashFile(file: ImageFile): string {
   return hash.digest('hex');
 }
 
-/** Opens an entry. A damaged one counts as absent. */
+/** Opens a cache entry; undefined when it is missing or damaged. */
 function openEntry(path: string, sizeBytes: number): UnpackedKernel | undefined {
   let image: ImageFile;
   try {
@@ -131,7 +131,7 @@ function openEntry(path: string, sizeBytes: number): UnpackedKernel | undefined 
   return undefined;
 }
 
-/** Unpacks into a new file, which becomes `entry`, or is left without a name when there is none. */
+/** Unpacks into a new file, which is renamed to `entry`, or unlinked when no entry is given. */
 async function unpack(
   bzImage: ImageFile,
   payload: CompressedPayload & { readonly signal: AbortSignal | undefined },
@@ -167,7 +167,7 @@ async function unpackOutsideCache(
   }
   throw new TsvmError(
     'cannot-decompress',
-    `no directory has room for the unpacked kernel, ${payload.unpackedSizeBytes} bytes: ` +
+    `no space for the unpacked kernel of ${payload.unpackedSizeBytes} bytes: ` +
       `free some in ${fallbackDirectories().join(' or ')}`,
     { cause },
   );
@@ -179,7 +179,7 @@ function replaceLink(link: string, target: string): void {
   renameSync(temporary, link);
 }
 
-/** Keeps the newest entries; removes the others, and links to entries that are gone. */
+/** Removes the oldest entries beyond the limit, and dangling links. */
 function removeOldEntries(directory: string): void {
   const aged = readdirSync(directory, { withFileTypes: true })
     .filter((file) => file.isFile() && file.name.endsWith('.elf'))

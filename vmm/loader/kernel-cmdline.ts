@@ -2,13 +2,13 @@
 import { TsvmError } from '../errors.ts';
 import { encodeBytes } from '../util/byte-names.ts';
 
-/** A virtio-mmio device that the kernel finds by the command line alone. */
+/** A virtio-mmio device that is announced on the command line instead of in ACPI. */
 export interface VirtioMmioParameter {
   readonly gpa: number;
-  /** Length of its register window in bytes. */
+  /** Size of the register window in bytes. */
   readonly sizeBytes: number;
   readonly gsi: number;
-  /** Platform device number; the kernel counts up by itself when it is absent. */
+  /** Platform device number. Default: the kernel numbers the devices itself. */
   readonly id?: number;
 }
 
@@ -16,18 +16,18 @@ export interface CommandLineParts {
   /** Device for `console=`, such as `ttyS0`. */
   readonly console?: string;
   readonly root?: { readonly device: string; readonly readOnly: boolean };
-  /** `panic=`: seconds until a reboot after a panic, negative for at once, 0 for never. */
+  /** `panic=`: seconds from a panic to the reboot; negative: immediately, 0: never. */
   readonly panicSeconds?: number;
-  /** `reboot=`: how the kernel resets the machine, such as `k` for the keyboard controller. */
+  /** `reboot=`: reset method of the kernel, such as `k` for the keyboard controller. */
   readonly reboot?: string;
-  /** Parameters that only this host's KVM needs. */
+  /** Parameters that the host's KVM requires. */
   readonly host?: readonly string[];
   readonly virtioMmio?: readonly VirtioMmioParameter[];
-  /** The user's own parameters. They stand last, where they win over ours. */
+  /** The user's parameters. They come last, so that they override the others. */
   readonly append?: string;
 }
 
-/** COMMAND_LINE_SIZE of x86 Linux without the final NUL, for kernels that do not tell it. */
+/** COMMAND_LINE_SIZE of x86 Linux without the final NUL, for kernels that do not state theirs. */
 export const COMMAND_LINE_MAX_BYTES = 2047;
 
 /** A `virtio_mmio.device=` parameter: drivers/virtio/virtio_mmio.c, `<size>@<baseaddr>:<irq>[:<id>]`. */
@@ -38,7 +38,7 @@ export function virtioMmioParameter(device: VirtioMmioParameter): string {
   return id === undefined ? place : `${place}:${id}`;
 }
 
-/** Joins the parts to a command line, not yet checked. */
+/** Joins the parts into a command line. {@link encodeCommandLine} checks it. */
 export function composeCommandLine(parts: CommandLineParts): string {
   const { console, root, panicSeconds, reboot, host = [], virtioMmio = [], append } = parts;
   const words = [
@@ -55,16 +55,16 @@ export function composeCommandLine(parts: CommandLineParts): string {
 }
 
 /**
- * The command line as the kernel reads it: UTF-8, NUL-terminated.
+ * Encodes a command line as NUL-terminated UTF-8.
  * @param maxBytes the kernel's limit without the NUL
- * @throws TsvmError `cmdline-too-long`, or `invalid-config` for a NUL or a line break in it
+ * @throws TsvmError `cmdline-too-long`, or `invalid-config` when it contains a NUL or a line break
  */
 export function encodeCommandLine(text: string, maxBytes: number): Uint8Array {
   const position = text.search(/[\0\r\n]/);
   if (position >= 0) {
     throw new TsvmError(
       'invalid-config',
-      `the kernel command line has a NUL or a line break at position ${position}: take it out`,
+      `the kernel command line has a NUL or a line break at position ${position}: remove it`,
     );
   }
   const bytes = encodeBytes(`${text}\0`);
@@ -72,7 +72,7 @@ export function encodeCommandLine(text: string, maxBytes: number): Uint8Array {
   if (length > maxBytes) {
     throw new TsvmError(
       'cmdline-too-long',
-      `the kernel command line is ${length} bytes long, the kernel takes ${maxBytes}: shorten it`,
+      `the kernel command line has ${length} bytes, the kernel accepts ${maxBytes}: shorten it`,
     );
   }
   return bytes;

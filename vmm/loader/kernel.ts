@@ -1,4 +1,4 @@
-/** From a kernel's file to a plan: what stands where in guest memory, and how it is entered. */
+/** Plans how to load a kernel: its placement in guest memory and its entry point. */
 import { TsvmError } from '../errors.ts';
 import {
   type BzImage,
@@ -24,9 +24,9 @@ import {
 /** How the boot vCPU enters the kernel. */
 export type KernelEntry =
   /**
-   * 64-bit Linux boot protocol: long mode, RSI = zero page. `setupHeader` is the bzImage's, from
-   * its field setup_sects on; a bare vmlinux has none. `codeGpa` is where the bzImage's own
-   * protected-mode code is loaded, when it is.
+   * 64-bit Linux boot protocol: long mode, RSI = zero page. `setupHeader` is the bzImage's, starting
+   * at setup_sects; a vmlinux has none. `codeGpa` is the load address of the bzImage's
+   * protected-mode code when the kernel unpacks itself.
    */
   | {
       readonly protocol: 'linux64';
@@ -39,30 +39,30 @@ export type KernelEntry =
 
 export interface LoadedKernel extends InitrdLimits {
   readonly entry: KernelEntry;
-  /** The open file that `pieces` take their bytes from. The caller closes it. */
+  /** The file that `pieces` refer to. The caller closes it. */
   readonly image: ImageFile;
   readonly pieces: readonly PlacementPiece[];
   /** Largest command line in bytes, without the NUL. */
   readonly commandLineMaxBytes: number;
-  /** Sentences for the log about what worked less well than it should. */
+  /** Log messages, for example that the kernel could not be cached. */
   readonly warnings: readonly string[];
 }
 
 export interface KernelLoadOptions {
   readonly path: string;
   readonly space: LoadSpace;
-  /** Where unpacked kernels are kept. It is made when it is not there; without one none is kept. */
+  /** Cache directory for unpacked kernels, created if missing. Absent: nothing is cached. */
   readonly cacheDirectory?: string;
-  /** Breaks off the unpacking: it rejects with the signal's reason. */
+  /** Aborts the unpacking, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
-/** Highest address of an initrd for a kernel without a setup header: what Linux has in its own. */
+/** initrd_addr_max for a kernel without a setup header: Linux's usual value. */
 const INITRD_ADDRESS_MAX = 0x7fffffff;
 
 /**
- * Opens a kernel, bzImage or ELF, and plans its place.
- * @throws TsvmError `file-unreadable`, `invalid-kernel` naming the field that is wrong,
+ * Opens a bzImage or ELF kernel and plans its placement.
+ * @throws TsvmError `file-unreadable`, `invalid-kernel` naming the invalid field,
  *   `cannot-decompress` when neither the host nor the image itself can unpack it, or
  *   `invalid-config` when the guest has too little memory
  */
@@ -91,7 +91,7 @@ async function planKernel(file: ImageFile, options: KernelLoadOptions): Promise<
       entry,
       image: file,
       initrdAddressMax: INITRD_ADDRESS_MAX,
-      // What 64-bit Linux has done since 3.8, the oldest with a PVH note being newer still.
+      // Supported by 64-bit Linux since 3.8; PVH notes are newer.
       initrdAnywhere: true,
       commandLineMaxBytes: COMMAND_LINE_MAX_BYTES,
       warnings: [],
@@ -144,11 +144,11 @@ async function planBzImage(
 function unknownPayload(file: ImageFile, { payloadProblem }: BzImage): TsvmError {
   return new TsvmError(
     'cannot-decompress',
-    `${file.name} cannot be unpacked here (${payloadProblem}): a newer tsvm may know how`,
+    `this version of tsvm cannot unpack ${file.name}: ${payloadProblem}`,
   );
 }
 
-/** The ELF kernel in a bzImage, with offsets in the file that is returned. */
+/** Opens the ELF kernel in a bzImage. Its offsets refer to the returned file. */
 async function openPayload(
   file: ImageFile,
   payload: BzImagePayload,
@@ -156,7 +156,7 @@ async function openPayload(
 ): Promise<{ image: ImageFile; elf: ElfImage; warning?: string }> {
   const { format, fileOffset, sizeBytes } = payload;
   if (format !== 'none') {
-    // Only now: a kernel that is no bzImage starts without the modules that this one needs.
+    // Imported lazily: other kernels do not need these modules.
     const { openUnpackedKernel } = await import('./kernel-cache.ts');
     return openUnpackedKernel(file, { ...payload, format }, options);
   }

@@ -1,4 +1,4 @@
-/** How the bytes of a file come to stand in guest memory: mapped where they can be, else copied. */
+/** Places parts of a file in guest memory: mapped where possible, otherwise copied. */
 import { TsvmError } from '../errors.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { ImageFile } from './image-file.ts';
@@ -8,7 +8,7 @@ export const PAGE_SIZE = 0x1000;
 
 const COPY_CHUNK_BYTES = 2 ** 20;
 
-/** A part of a file that belongs at `gpa`, followed by zeroes up to `memSizeBytes`. */
+/** A part of a file to be placed at `gpa`, followed by zeroes up to `memSizeBytes`. */
 export interface FilePlacement {
   readonly gpa: number;
   readonly memSizeBytes: number;
@@ -32,16 +32,16 @@ export type PlacementPiece =
       readonly lengthBytes: number;
       readonly fileOffset: number;
     }
-  /** Fresh guest memory is zero already and needs no such step. */
+  /** Nothing to do in fresh guest memory, which is zero. */
   | { readonly kind: 'zero'; readonly gpa: number; readonly lengthBytes: number };
 
-/** Guest-physical addresses where a kernel or an initrd may stand. */
+/** Guest-physical address range for the kernel and the initrd. */
 export interface LoadSpace {
-  /** First address after what the machine keeps low in memory. */
+  /** End (exclusive) of the boot data in low memory. */
   readonly startGpa: number;
-  /** First address past the RAM below the device hole. */
+  /** End (exclusive) of the RAM below the device hole. */
   readonly endGpa: number;
-  /** The same for a guest with as much memory as can be: where the device hole begins. */
+  /** Start of the device hole, the largest possible `endGpa`. */
   readonly endGpaMax: number;
 }
 
@@ -50,19 +50,19 @@ export interface FileMapper {
   mapFile(gpa: number, lengthBytes: number, fd: number, fileOffset: number): void;
 }
 
-/** Who may change a file while a guest runs. */
+/** Who may change the file while a guest runs. */
 export type FileOwner =
-  /** Nobody: it is in a cache of ours, and may be mapped. */
+  /** Nobody: a file in tsvm's cache may be mapped. */
   | 'cache'
   /**
-   * The user. Written to while it is mapped, it would change under the guest; cut short, the next
-   * touch of a page that is gone would be a SIGBUS, and the end of this process.
+   * The user. The file must be copied: if it were mapped, writing to it would change guest memory,
+   * and truncating it would kill tsvm with SIGBUS.
    */
   | 'user';
 
 /**
- * Splits a placement into pieces. Only pages that the file fills whole are mapped: a mapped page
- * thus never hides a neighbour's bytes, nor shows what follows in the file where zeroes belong.
+ * Splits a placement into pieces. Only pages that the part of the file covers completely are mapped,
+ * so that a mapping overwrites no neighbouring part and exposes no later bytes of the file.
  */
 export function planPlacement(placement: FilePlacement, owner: FileOwner): PlacementPiece[] {
   const { gpa, fileOffset } = placement;
@@ -94,8 +94,8 @@ export function planPlacement(placement: FilePlacement, owner: FileOwner): Place
 }
 
 /**
- * Checks that a kernel's parts stand in RAM that is theirs and apart from each other.
- * @param name the kernel's path, for the error
+ * Checks that the parts of a kernel are within usable RAM and do not overlap.
+ * @param name the kernel's path, for error messages
  * @throws TsvmError `invalid-kernel`, or `invalid-config` when only more memory is missing
  */
 export function checkPlacements(
@@ -111,17 +111,17 @@ export function checkPlacements(
     if (gpa < space.startGpa) {
       throw new TsvmError(
         'invalid-kernel',
-        `${name}: ${range} is over the machine's tables, below ${hex(space.startGpa)}`,
+        `${name}: ${range} overlaps the boot data below ${hex(space.startGpa)}`,
       );
     }
     if (end > space.endGpaMax) {
       throw new TsvmError(
         'invalid-kernel',
-        `${name}: ${range} is over the device hole at ${hex(space.endGpaMax)}`,
+        `${name}: ${range} overlaps the device hole at ${hex(space.endGpaMax)}`,
       );
     }
     if (gpa < previousEnd) {
-      throw new TsvmError('invalid-kernel', `${name}: ${range} overlaps the segment before it`);
+      throw new TsvmError('invalid-kernel', `${name}: ${range} overlaps the previous segment`);
     }
     previousEnd = end;
   }
@@ -130,13 +130,13 @@ export function checkPlacements(
     throw new TsvmError(
       'invalid-config',
       `${name} needs memory up to ${hex(previousEnd)}, the guest has ${hex(space.endGpa)}: ` +
-        `give it more than ${needMib} MiB`,
+        `give the guest more than ${needMib} MiB`,
     );
   }
 }
 
 /**
- * Carries out the pieces on guest memory that has not been written to.
+ * Maps or copies the pieces into fresh guest memory.
  * @throws TsvmError `file-unreadable` when the file cannot be read
  */
 export function placePieces(

@@ -1,20 +1,20 @@
 /**
- * Guest-physical memory as TypeScript sees it: bounds-checked reads and writes by guest
- * physical address (`gpa`). Addresses are plain numbers: guest memory ends far below 2^53.
+ * Bounds-checked access to guest memory by guest-physical address (`gpa`). Addresses are plain
+ * numbers, because guest memory ends far below 2^53.
  */
 export interface MemoryRegion {
   /** First address of the region, page-aligned. */
   readonly gpa: number;
-  /** Whole pages. */
+  /** Size in bytes, a multiple of the page size. */
   readonly sizeBytes: number;
-  /** The region's host memory, `sizeBytes` of it. */
+  /** The host memory of the region, `sizeBytes` long. */
   readonly bytes: Uint8Array;
 }
 
-/** An access to addresses that are not guest memory. Devices turn it into a guest error. */
+/** An access outside guest memory. Devices report it to the guest as its error. */
 export class GuestAddressError extends Error {
   constructor(gpa: number, length: number) {
-    super(`guest address 0x${gpa.toString(16)} + ${length} is not in guest memory`);
+    super(`${length} bytes at guest address 0x${gpa.toString(16)} are not in guest memory`);
     this.name = 'GuestAddressError';
   }
 }
@@ -29,14 +29,14 @@ export class GuestMemory {
     this.sizeBytes = regions.reduce((sum, region) => sum + region.sizeBytes, 0);
   }
 
-  /** True when [gpa, gpa + length) lies within one region. */
+  /** True when [gpa, gpa + length) is within one region. */
   contains(gpa: number, length: number): boolean {
     return this.#find(gpa, length) !== undefined;
   }
 
   /**
-   * A view of [gpa, gpa + length), which stays valid until the machine is closed.
-   * @throws GuestAddressError unless the range lies within one region.
+   * A view of [gpa, gpa + length), valid until the machine is closed.
+   * @throws GuestAddressError unless the range is within one region
    */
   slice(gpa: number, length: number): Uint8Array {
     const region = this.#find(gpa, length);
@@ -45,7 +45,7 @@ export class GuestMemory {
     return region.bytes.subarray(start, start + length);
   }
 
-  /** A DataView of the same range; guest structures are little-endian. */
+  /** As {@link slice}, but a DataView. Guest structures are little-endian. */
   view(gpa: number, length: number): DataView {
     const bytes = this.slice(gpa, length);
     return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,4 +1,4 @@
-/** From the least to the most talkative. */
+/** From the least to the most verbose. */
 export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
@@ -10,7 +10,7 @@ export interface Logger {
   debug(message: string): void;
 }
 
-/** @param write takes one line, without its newline */
+/** @param write called with each line, without its newline */
 export function createLogger(level: LogLevel, write: (line: string) => void): Logger {
   const limit = LOG_LEVELS.indexOf(level);
   const at = (own: LogLevel) =>

@@ -1,6 +1,6 @@
 /**
- * Bounds what a guest can make us log. One object per call site: at most `burst` messages an
- * interval, then silence, and the next message that passes tells how many did not.
+ * Limits the rate of log messages that a guest can cause. Use one object per call site: it passes at
+ * most `burst` messages per interval. The next message that passes reports how many were suppressed.
  */
 export class RateLimit {
   readonly #burst: number;
@@ -17,7 +17,7 @@ export class RateLimit {
     this.#now = now;
   }
 
-  /** Passes `message` to `log`, or counts it. */
+  /** Passes `message` to `log`, or counts it as suppressed. */
   log(log: (message: string) => void, message: string): void {
     const now = this.#now();
     if (now - this.#windowStart >= this.#intervalMs) {
@@ -29,7 +29,7 @@ export class RateLimit {
       return;
     }
     this.#used++;
-    const note = this.#suppressed > 0 ? ` (${this.#suppressed} like it not shown)` : '';
+    const note = this.#suppressed > 0 ? ` (${this.#suppressed} similar messages suppressed)` : '';
     this.#suppressed = 0;
     log(message + note);
   }

@@ -17,7 +17,7 @@ test('doctor finds a KVM that can be used, and says of which kind', async () => 
 
 test('doctor says of another device that it is not KVM’s', async () => {
   const { code, stdout } = await runTsvm(['doctor', '--kvm', '/dev/null']);
-  assert.match(stdout, /^WRONG \/dev\/null cannot be used \(ENOTTY\): it is not KVM’s device/m);
+  assert.match(stdout, /^WRONG \/dev\/null cannot be used \(ENOTTY\): it is not the KVM device/m);
   assert.equal(code, 125);
 });
 

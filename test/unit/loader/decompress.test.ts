@@ -83,14 +83,16 @@ for (const format of FORMATS) {
   test(`${format}: a decompression bomb is stopped at the size that was told`, async (t) => {
     const told = 2 ** 20;
     const { done, output } = unpack(t, format, packedZeroes(format, 64), told);
-    const message = new RegExp(`bzImage: ${format} payload: more than the ${told} bytes`);
+    const message = new RegExp(
+      `bzImage: ${format} payload: it unpacks to more than the ${told} bytes`,
+    );
     await assert.rejects(done, tsvmError('invalid-kernel', message));
     assert.ok(output().length <= told);
   });
 
   test(`${format}: too little coming out is an error`, async (t) => {
     const { done } = unpack(t, format, PACKED[format], KERNEL.length + 1);
-    const message = new RegExp(`${format} payload: 700000 bytes come out, not 700001`);
+    const message = new RegExp(`${format} payload: it unpacks to 700000 bytes, not 700001`);
     await assert.rejects(done, tsvmError('invalid-kernel', message));
   });
 

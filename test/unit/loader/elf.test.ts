@@ -76,18 +76,22 @@ const PHDR = { type: 0, offset: 8, paddr: 24, filesz: 32, memsz: 40 };
 const phdr = (index: number, field: number) => 64 + index * 56 + field;
 
 const LIES: readonly (readonly [string, (elf: Buffer) => void, RegExp])[] = [
-  ['another magic', (elf) => elf.writeUInt8(0, 0), /EI_MAG: \d+ where/],
+  ['another magic', (elf) => elf.writeUInt8(0, 0), /EI_MAG: \d+ instead of/],
   [
     'a 32-bit file',
     (elf) => elf.writeUInt8(1, EHDR.class),
-    /EI_CLASS: 1 where .* 2: it is a 32-bit file/,
+    /EI_CLASS: 1 instead of 2, .*: it is a 32-bit file/,
   ],
-  ['a big-endian file', (elf) => elf.writeUInt8(2, EHDR.data), /EI_DATA: 2 where .* 1/],
-  ['an object file', (elf) => elf.writeUInt16LE(1, EHDR.type), /e_type: 1 where .* an object file/],
+  ['a big-endian file', (elf) => elf.writeUInt8(2, EHDR.data), /EI_DATA: 2 instead of 1,/],
+  [
+    'an object file',
+    (elf) => elf.writeUInt16LE(1, EHDR.type),
+    /e_type: 1 instead of .* an object file/,
+  ],
   [
     'another machine',
     (elf) => elf.writeUInt16LE(183, EHDR.machine),
-    /e_machine: 183 where .* 62: it is for AArch64/,
+    /e_machine: 183 instead of 62, .*: it is for AArch64/,
   ],
   [
     'a program for Linux',
@@ -102,7 +106,7 @@ const LIES: readonly (readonly [string, (elf: Buffer) => void, RegExp])[] = [
   [
     'an entry outside',
     (elf) => elf.writeBigUInt64LE(0xffffffn, EHDR.entry),
-    /e_entry: 0xffffff is not/,
+    /e_entry: physical address 0xffffff is in no/,
   ],
   [
     'a far table',
@@ -165,7 +169,7 @@ const LIES: readonly (readonly [string, (elf: Buffer) => void, RegExp])[] = [
   [
     'a PVH entry outside',
     (elf) => elf.writeUInt32LE(0x500, noteAt(elf) + 36),
-    /PHYS32_ENTRY: 0x500 is not/,
+    /PHYS32_ENTRY: physical address 0x500 is in no/,
   ],
 ];
 

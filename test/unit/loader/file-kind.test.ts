@@ -45,7 +45,7 @@ test('files of tools are named for what they are, with what to do', (t) => {
       /--initrd/,
     ],
     [execFileSync('tar', ['-cC', '/etc', 'passwd']), /package or an archive/],
-    [written(t, 'mkfs.ext4', '-q', '-F'), /ext4 file system; give it with --disk/],
+    [written(t, 'mkfs.ext4', '-q', '-F'), /ext4 file system; pass it with --disk/],
     [
       written(t, 'sh', '-c', 'qemu-img create -q -f qcow2 "$0" 1M'),
       /qcow2 disk image; .*format=qcow2/,
@@ -85,7 +85,7 @@ test('files of other kinds are named by the bytes that their formats begin with'
 test('a file cut anywhere, or of nothing known, is told in one sentence', () => {
   assert.match(notAKernel(bytesImage(new Uint8Array(0))), /is empty/);
   for (let length = 1; length < 80; length++) {
-    assert.match(notAKernel(bytesImage(new Uint8Array(length).fill(7))), /nor an ELF file: give/);
+    assert.match(notAKernel(bytesImage(new Uint8Array(length).fill(7))), /nor an ELF file: use/);
   }
 });
 

@@ -65,9 +65,12 @@ test('more memory is advised only where it helps', () => {
   const more = tsvmError('initrd-does-not-fit', /give the guest more memory/);
   assert.throws(() => placeInitrd(size, LIMITS, { ...SPACE, endGpa: 1024 * MIB }), more);
   const large = { ...SPACE, endGpa: 3072 * MIB };
-  const kernel = tsvmError('initrd-does-not-fit', /reaches no further; give it a smaller initrd/);
+  const kernel = tsvmError(
+    'initrd-does-not-fit',
+    /cannot use higher addresses; use a smaller initrd/,
+  );
   assert.throws(() => placeInitrd(size, LIMITS, large), kernel);
-  const hole = tsvmError('initrd-does-not-fit', /device hole is there; give it a smaller initrd/);
+  const hole = tsvmError('initrd-does-not-fit', /device hole starts there; use a smaller initrd/);
   const anywhere = { ...LIMITS, initrdAnywhere: true };
   assert.throws(() => placeInitrd(3100 * MIB, anywhere, large), hole);
 });

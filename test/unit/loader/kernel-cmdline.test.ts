@@ -49,7 +49,7 @@ test('a line longer than the kernel takes is refused, counted in bytes', () => {
   assert.equal(encodeCommandLine('x'.repeat(2047), 2047).byteLength, 2048);
   assert.throws(
     () => encodeCommandLine('x'.repeat(2048), 2047),
-    tsvmError('cmdline-too-long', /2048 bytes long, the kernel takes 2047/),
+    tsvmError('cmdline-too-long', /has 2048 bytes, the kernel accepts 2047/),
   );
   assert.throws(() => encodeCommandLine('é', 1), tsvmError('cmdline-too-long', /2 bytes/));
 });

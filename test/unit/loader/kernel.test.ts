@@ -165,7 +165,7 @@ test('what is no kernel is refused', async (t) => {
     writeFileSync(join(directory, name), bytes);
     return join(directory, name);
   };
-  const neither = tsvmError('invalid-kernel', /neither a bzImage nor an ELF file: give/);
+  const neither = tsvmError('invalid-kernel', /neither a bzImage nor an ELF file: use/);
   await assert.rejects(load(t, write('empty', '')), tsvmError('invalid-kernel', /is empty/));
   await assert.rejects(load(t, write('text', 'no kernel\n'.repeat(100))), neither);
   const elf32 = buildElf(directory).bytes;

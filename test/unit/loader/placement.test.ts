@@ -100,7 +100,7 @@ test('a segment over the device hole or beyond is refused', () => {
   for (const gpa of [0xbfffffff, 0xc0000000, 0x100000000, 2 ** 52]) {
     assert.throws(
       () => checkPlacements('vmlinux', [placement(gpa, 2)], SPACE),
-      tsvmError('invalid-kernel', /over the device hole at 0xc0000000/),
+      tsvmError('invalid-kernel', /overlaps the device hole at 0xc0000000/),
     );
   }
 });

@@ -11,7 +11,7 @@ test('a flood of messages is cut, and the next that passes tells how many were',
   assert.deepEqual(lines, ['message 0', 'message 1']);
   now = 1000;
   limit.log((line) => lines.push(line), 'later');
-  assert.equal(lines[2], 'later (8 like it not shown)');
+  assert.equal(lines[2], 'later (8 similar messages suppressed)');
   limit.log((line) => lines.push(line), 'and again');
   assert.equal(lines[3], 'and again');
 });

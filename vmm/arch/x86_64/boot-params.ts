@@ -5,7 +5,7 @@
 import { type E820Entry, PAGE_SIZE } from './layout.ts';
 
 export interface ZeroPageContent {
-  /** A bzImage's setup header from its field setup_sects on; without one, a minimal one is made. */
+  /** A bzImage's setup header, starting at setup_sects (0x1f1). Default: a minimal header. */
   readonly setupHeader?: Uint8Array;
   /** Where the bzImage's protected-mode code is loaded. */
   readonly codeGpa?: number;
@@ -36,10 +36,10 @@ const E820_TABLE = 0x2d0;
 const E820_ENTRY_SIZE = 20;
 const E820_ENTRIES_MAX = 128;
 
-/** A boot loader that has no number of its own. */
+/** type_of_loader of a boot loader without an assigned ID. */
 const LOADER_UNDEFINED = 0xff;
 const LOADED_HIGH = 1 << 0;
-/** Set by the code that unpacks a kernel, whose part a host may play; no address is chosen here. */
+/** With it the decompressor tells the kernel that KASLR is on. The host never randomizes. */
 const KASLR_FLAG = 1 << 1;
 
 /**
@@ -58,14 +58,14 @@ export function composeZeroPage(content: ZeroPageContent): Uint8Array {
   if (codeGpa !== undefined) view.setUint32(CODE32_START, codeGpa, true);
   view.setUint32(CMD_LINE_PTR, commandLineGpa, true);
   view.setUint32(HARDWARE_SUBARCH, 0, true);
-  // The loader's to fill; whatever an image has there would be taken for an address.
+  // Written by the boot loader: a value left over from the image would be taken for an address.
   view.setBigUint64(SETUP_DATA, 0n, true);
   view.setUint32(RAMDISK_IMAGE, initrd?.gpa ?? 0, true);
   view.setUint32(RAMDISK_SIZE, initrd?.sizeBytes ?? 0, true);
   view.setBigUint64(ACPI_RSDP_ADDR, BigInt(rsdpGpa), true);
 
   if (memoryMap.length > E820_ENTRIES_MAX) {
-    throw new RangeError(`${memoryMap.length} memory map entries, the zero page takes 128`);
+    throw new RangeError(`${memoryMap.length} memory map entries; the zero page holds at most 128`);
   }
   view.setUint8(E820_ENTRIES, memoryMap.length);
   memoryMap.forEach(({ gpa, sizeBytes, type }, index) => {
@@ -84,7 +84,7 @@ function copySetupHeader(page: Uint8Array, setupHeader: Uint8Array): void {
   page.set(setupHeader, SETUP_HEADER);
 }
 
-/** What the kernel looks at when it is entered past its own setup code. */
+/** The fields that a kernel reads when its own setup code has been skipped. */
 function composeMinimalHeader(view: DataView): void {
   view.setUint16(BOOT_FLAG, 0xaa55, true);
   view.setUint32(HEADER, 0x53726448, true);

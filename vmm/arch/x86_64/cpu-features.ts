@@ -1,12 +1,12 @@
 /**
- * CPU features by the names that /proc/cpuinfo gives them: which CPUID bit each is, and which need
- * which. Intel SDM volume 2, CPUID; AMD APM volume 3, appendix E; names as in Linux 6.12.
+ * CPU features under their /proc/cpuinfo names, with their CPUID bits and dependencies. Intel SDM
+ * volume 2, CPUID; AMD APM volume 3, appendix E; names as in Linux 6.12.
  */
 import { TsvmError } from '../../errors.ts';
 
 export type CpuidRegister = 'eax' | 'ebx' | 'ecx' | 'edx';
 
-/** Where CPUID shows a feature. */
+/** The CPUID leaf, subleaf, register and bit of a feature. */
 export interface FeatureBit {
   readonly function: number;
   readonly index: number;
@@ -21,7 +21,7 @@ interface FeatureWord {
   readonly bits: Readonly<Record<string, number>>;
 }
 
-/** What x86-64 itself is made of (FPU, SSE2, ...) is left out: no kernel runs without it. */
+/** The x86-64 baseline (FPU, SSE2, ...) is left out: no kernel runs without it. */
 const FEATURE_WORDS: readonly FeatureWord[] = [
   {
     function: 1,
@@ -165,7 +165,7 @@ const FEATURE_WORDS: readonly FeatureWord[] = [
   },
 ];
 
-/** A feature and what it cannot do without. */
+/** The features that a feature depends on directly. */
 const REQUIRES: Readonly<Record<string, readonly string[]>> = {
   xsaveopt: ['xsave'],
   xsavec: ['xsave'],
@@ -226,22 +226,22 @@ export function featureBit(name: string): FeatureBit | undefined {
   return FEATURES.get(name);
 }
 
-/** @throws TsvmError `invalid-config` for a name that is not in the table; tells the nearest ones */
+/** @throws TsvmError `invalid-config` for a name not in the table; suggests similar names */
 export function checkFeatureNames(names: Iterable<string>): void {
   for (const name of names) {
     if (FEATURES.has(name)) continue;
     throw new TsvmError(
       'invalid-config',
-      `"${name}" is no CPU feature that can be masked: did you mean ${nearestNames(name).join(', ')}? ` +
-        'Names are those of /proc/cpuinfo',
+      `"${name}" is not a CPU feature that can be masked: did you mean ${nearestNames(name).join(', ')}? ` +
+        'Use the names in /proc/cpuinfo',
     );
   }
 }
 
-/** The features and all that cannot do without one of them. */
+/** The features and everything that depends on them, directly or indirectly. */
 export function withDependants(names: Iterable<string>): ReadonlySet<string> {
   const all = new Set(names);
-  /* A set gives elements that are added while it is walked. */
+  /* Iterating a Set also visits the elements added meanwhile. */
   for (const removed of all) {
     for (const [name, needs] of Object.entries(REQUIRES)) {
       if (needs.includes(removed)) all.add(name);
@@ -258,7 +258,7 @@ function nearestNames(name: string): string[] {
     .map(({ known }) => known);
 }
 
-/** Levenshtein's distance. */
+/** Levenshtein distance. */
 function editDistance(a: string, b: string): number {
   let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
   for (let row = 1; row <= a.length; row++) {

@@ -1,6 +1,6 @@
 /** `struct kvm_cpuid_entry2`: Linux UAPI, arch/x86/include/uapi/asm/kvm.h. */
 
-/** What CPUID answers for one leaf. Registers are unsigned 32-bit numbers. */
+/** The CPUID values of one leaf or subleaf. Registers are unsigned 32-bit numbers. */
 export interface CpuidEntry {
   readonly function: number;
   readonly index: number;
@@ -11,7 +11,7 @@ export interface CpuidEntry {
   readonly edx: number;
 }
 
-/** The leaf has subleaves: `index` counts. */
+/** The leaf has subleaves, and `index` selects one. */
 export const KVM_CPUID_FLAG_SIGNIFCANT_INDEX = 1;
 
 /** Size of an entry in bytes; the last 12 are padding. */

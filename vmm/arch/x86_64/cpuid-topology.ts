@@ -1,7 +1,7 @@
 /**
- * What CPUID tells of the topology: one package, a core for each vCPU, one thread a core, a last
- * level cache that all share. APIC ids are 0, 1, ... Intel SDM volume 3, chapter 9.9; AMD APM volume
- * 3, appendix E.
+ * The CPU topology in CPUID: one package, one core per vCPU, one thread per core, a last-level cache
+ * shared by all. APIC ids are 0, 1, ... Intel SDM volume 3, chapter 9.9; AMD APM volume 3,
+ * appendix E.
  */
 import {
   type CpuidEntry,
@@ -14,21 +14,24 @@ import {
 const LEVEL_SMT = 1;
 const LEVEL_CORE = 2;
 
-/** First register of the vendor's name in leaf 0: "Auth"(enticAMD), "Hygo"(nGenuine). */
+/** Leaf 0, EBX: the first four letters of "AuthenticAMD" and "HygonGenuine". */
 const AMD_VENDORS: ReadonlySet<number> = new Set([0x68747541, 0x6f677948]);
 
-/** Caches from this level on are shared by the package. */
+/** Caches of this level and above are shared by the whole package. */
 const SHARED_CACHE_LEVEL = 3;
 
 /** A vCPU's place in the package. */
 interface Place {
   readonly cpu: number;
   readonly cpus: number;
-  /** Bits of an APIC id that tell the cores apart. */
+  /** Number of low APIC id bits that number the cores. */
   readonly idBits: number;
 }
 
-/** @param cpu the vCPU, and its APIC id; @param cpus how many there are, 1 to 255 */
+/**
+ * @param cpu index of the vCPU, which is also its APIC id
+ * @param cpus number of vCPUs, 1 to 255
+ */
 export function withTopology(
   entries: readonly CpuidEntry[],
   cpu: number,
@@ -50,7 +53,7 @@ function commonEntry(entry: CpuidEntry, { cpu, cpus, idBits }: Place): CpuidEntr
   return {
     ...entry,
     ebx: withBits(logicalProcessors, 31, 24, cpu),
-    edx: withBit(entry.edx, 28, cpus > 1), // HTT: the number of logical processors counts
+    edx: withBit(entry.edx, 28, cpus > 1), // HTT: the number of logical processors is valid
   };
 }
 
@@ -66,7 +69,7 @@ function amdEntry(entry: CpuidEntry, { cpu, cpus, idBits }: Place): CpuidEntry {
     case 0x80000001:
       return { ...entry, ecx: withBit(entry.ecx, 1, cpus > 1) }; // CmpLegacy
     case 0x80000008:
-      // Number of threads, and bits of an APIC id that are the thread's.
+      // NC, the number of threads minus 1; ApicIdSize, the number of APIC id bits.
       return { ...entry, ecx: withBits(withBits(entry.ecx, 7, 0, cpus - 1), 15, 12, idBits) };
     case 0x8000001d: {
       if (!describesCache(entry)) return entry;
@@ -74,7 +77,7 @@ function amdEntry(entry: CpuidEntry, { cpu, cpus, idBits }: Place): CpuidEntry {
       return { ...entry, eax: withBits(entry.eax, 25, 14, sharing) };
     }
     case 0x8000001e:
-      // APIC id; core id with one thread a core; node 0 of 1.
+      // APIC id; core id, one thread per core; node 0 of 1.
       return { ...entry, eax: cpu, ebx: cpu, ecx: 0, edx: 0 };
     default:
       return entry;

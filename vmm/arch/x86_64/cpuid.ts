@@ -1,17 +1,18 @@
-/** The CPUID of a vCPU: what KVM offers, less what the user masks, with the vCPU's place in it. */
+/** The CPUID of a vCPU: what KVM supports minus the masked features, plus the vCPU's topology. */
 import { checkFeatureNames, featureBit, withDependants } from './cpu-features.ts';
 import { type CpuidEntry, decodeCpuid, encodeCpuid, withBit } from './cpuid-entry.ts';
 import { withTopology } from './cpuid-topology.ts';
 
 export interface VcpuCpuid {
-  /** The vCPU; its APIC id is the same number. */
+  /** Index of the vCPU, which is also its APIC id. */
   readonly cpu: number;
-  /** How many there are, 1 to 255. */
+  /** Number of vCPUs, 1 to 255. */
   readonly cpus: number;
-  /** Features to hide, as /proc/cpuinfo names them; what needs them is hidden with them. */
+  /** Features to hide, by /proc/cpuinfo name. Features that depend on them are hidden too. */
   readonly mask: readonly string[];
   /**
-   * KVM_CAP_TSC_DEADLINE_TIMER: KVM before Linux 6.15 has the timer and leaves it to us to say so.
+   * KVM_CAP_TSC_DEADLINE_TIMER. KVM before Linux 6.15 does not report the timer in its supported
+   * CPUID, so the VMM has to set the bit.
    */
   readonly tscDeadlineTimer?: boolean;
 }
@@ -20,7 +21,7 @@ export interface VcpuCpuid {
 const TSC_DEADLINE_TIMER_BIT = 24;
 const HYPERVISOR_BIT = 31;
 
-/** State components of XSAVE by the feature that owns them (Intel SDM volume 1, section 13.1). */
+/** The XSAVE state components of each feature (Intel SDM volume 1, section 13.1). */
 const XSAVE_COMPONENTS: Readonly<Record<string, readonly number[]>> = {
   avx: [2],
   mpx: [3, 4],
@@ -29,12 +30,12 @@ const XSAVE_COMPONENTS: Readonly<Record<string, readonly number[]>> = {
   amx_tile: [17, 18],
 };
 
-/** Size in bytes of the XSAVE area's legacy part and header, which are always there. */
+/** Size in bytes of the XSAVE area's legacy region and header, which are always present. */
 const XSAVE_MIN_SIZE = 576;
 
 /**
  * @param supported KVM_GET_SUPPORTED_CPUID, an array of `struct kvm_cpuid_entry2`
- * @returns an array of the same kind, for KVM_SET_CPUID2
+ * @returns an array of `struct kvm_cpuid_entry2` for KVM_SET_CPUID2
  * @throws TsvmError `invalid-config` for an unknown feature in the mask
  */
 export function cpuidEntries(supported: Uint8Array, vcpu: VcpuCpuid): Uint8Array {
@@ -46,8 +47,8 @@ export function cpuidEntries(supported: Uint8Array, vcpu: VcpuCpuid): Uint8Array
 }
 
 /**
- * Which of the hidden features have registers that a kernel saves for programs, which it does not
- * when it knows nothing of them.
+ * The hidden features that have register state. A kernel that does not see such a feature does not
+ * save its registers when it switches between programs.
  * @throws TsvmError `invalid-config` for an unknown feature
  */
 export function hiddenRegisterFeatures(mask: readonly string[]): string[] {
@@ -57,8 +58,8 @@ export function hiddenRegisterFeatures(mask: readonly string[]): string[] {
 }
 
 /**
- * Words for Linux's `clearcpuid=`, which does the same in the guest where CPUID cannot be changed:
- * it knows the features by the names of /proc/cpuinfo too, and drops what needs them by itself.
+ * Values for Linux's `clearcpuid=`, which hides features inside the guest where its CPUID cannot be
+ * changed. It uses the same names, and clears dependent features by itself.
  * @throws TsvmError `invalid-config` for an unknown feature
  */
 export function clearCpuidWords(mask: readonly string[]): string[] {
@@ -89,8 +90,8 @@ function withoutFeatures(
 
 /**
  * Leaf 0xD without the state of hidden features. It follows the mask and not the feature bits: KVM
- * derives from this leaf what a vCPU may put in XCR0, and kvm-pvm offers the state of features that
- * it leaves out of leaf 1.
+ * derives the allowed XCR0 bits from this leaf, and kvm-pvm lists state components of features that
+ * it does not report in leaf 1.
  */
 function withoutXsaveState(
   entries: readonly CpuidEntry[],
@@ -120,7 +121,7 @@ function withoutXsaveState(
   });
 }
 
-/** A component that XSAVES keeps and XSAVE does not. */
+/** True for a supervisor state component, which XSAVES saves and XSAVE does not. */
 function isSupervisorState(entry: CpuidEntry): boolean {
   return (entry.ecx & 1) !== 0;
 }

@@ -1,10 +1,10 @@
 /** What the ACPI tables and the MP table have in common. */
 
-/** Who made them; padded with spaces to the fields' widths. */
+/** OEM ids, padded with spaces to the widths of their fields. */
 export const OEM_ID = 'TSVM  ';
 export const OEM_TABLE_ID = 'TSVM    ';
 
-/** The byte that, put where a 0 is, makes the sum of all bytes 0 modulo 256. */
+/** The checksum byte, which makes the sum of all bytes 0 modulo 256. Its own field must be 0. */
 export function checksum(bytes: Uint8Array): number {
   return -bytes.reduce((sum, byte) => sum + byte, 0) & 0xff;
 }

@@ -3,7 +3,7 @@ import type { KvmSegment } from './registers.ts';
 
 const DESCRIPTOR_SIZE = 8;
 
-/** The descriptor that loads as `segment`. Its base is below 4 GiB. */
+/** The 8-byte descriptor of a code, data or 32-bit system segment; its base is below 4 GiB. */
 export function encodeDescriptor(segment: KvmSegment): bigint {
   const limit = BigInt(segment.g ? segment.limit >>> 12 : segment.limit);
   const access = segment.type | (segment.s << 4) | (segment.dpl << 5) | (segment.present << 7);
@@ -19,8 +19,8 @@ export function encodeDescriptor(segment: KvmSegment): bigint {
 }
 
 /**
- * The table in which each segment stands at its selector. Made from what the segment registers
- * hold, it cannot disagree with them when the guest loads a selector again.
+ * A GDT with each segment at the index of its selector. It is made from the initial segment
+ * registers, so reloading a selector yields the same segment.
  */
 export function composeGdt(segments: readonly KvmSegment[]): Uint8Array {
   const last = Math.max(...segments.map((segment) => segment.selector >> 3));

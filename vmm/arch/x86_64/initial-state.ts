@@ -1,4 +1,4 @@
-/** Registers and GDT of the boot vCPU at a kernel's entry. */
+/** Registers and GDT of the boot vCPU at the kernel's entry point. */
 import { composeGdt } from './gdt.ts';
 import {
   BOOT_GDT_GPA,
@@ -10,15 +10,15 @@ import {
 import type { KvmRegs, KvmSegment, KvmSregs } from './registers.ts';
 
 export interface InitialState {
-  /** Registers that are not given are 0. */
+  /** Registers left out are 0. */
   readonly regs: Partial<KvmRegs>;
-  /** Registers that are not given stay as KVM resets them. */
+  /** Registers left out keep KVM's reset values. */
   readonly sregs: Partial<KvmSregs>;
-  /** Stands at `sregs.gdt.base`. */
+  /** To be written at `sregs.gdt.base`. */
   readonly gdt: Uint8Array;
 }
 
-/** Intel SDM volume 3, section 2.5: protection, numeric error by exception, fixed ET, paging. */
+/** Intel SDM volume 3, section 2.5, "Control Registers". */
 const CR0_PE = 1n << 0n;
 const CR0_MP = 1n << 1n;
 const CR0_ET = 1n << 4n;
@@ -28,10 +28,10 @@ const CR4_PAE = 1n << 5n;
 const EFER_LME = 1n << 8n;
 const EFER_LMA = 1n << 10n;
 
-/** Bit 1 is always set; interrupts are off. */
+/** Bit 1 is always set; IF is clear. */
 const RFLAGS_FIXED = 1n << 1n;
 
-/** Types of segments in use: code accessed and readable, data accessed and writable, busy TSS. */
+/** Segment types with the accessed bit set: readable code, writable data; and a busy TSS. */
 const TYPE_CODE = 0xb;
 const TYPE_DATA = 0x3;
 const TYPE_TSS_BUSY = 0xb;
@@ -65,7 +65,7 @@ const TSS_32: KvmSegment = {
   db: 0,
 };
 
-/** No IDT: an exception before the kernel has its own shuts the vCPU down at once. */
+/** No IDT: an exception before the kernel loads its own IDT is a triple fault. */
 const NO_TABLE = { base: 0n, limit: 0 };
 
 /**

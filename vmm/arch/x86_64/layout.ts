@@ -1,6 +1,6 @@
 /**
- * Every guest-physical address that is ours to choose, or that an outside rule fixes, named once
- * with its reason.
+ * The guest-physical memory map: every address that tsvm chooses or a standard fixes, with its
+ * reason.
  *
  * ```
  * 0x0000_0500  boot GDT                          \
@@ -26,7 +26,7 @@ export const PAGE_SIZE = 0x1000;
  */
 export const BOOT_GDT_GPA = 0x500;
 
-/** `struct hvm_start_info` with its module list and memory map, one page. Not at 0: 0 is "none". */
+/** `struct hvm_start_info` with its module list and memory map, one page. Address 0 means "none". */
 export const PVH_START_INFO_GPA = 0x1000;
 
 /** `struct boot_params`, one page. */
@@ -36,14 +36,14 @@ export const ZERO_PAGE_GPA = 0x2000;
 export const PAGE_TABLES_GPA = 0x3000;
 export const PAGE_TABLES_SIZE = 6 * PAGE_SIZE;
 
-/** First address past the boot stack, which is one page and grows down. */
+/** Top of the boot stack (exclusive), which is one page and grows down. */
 export const BOOT_STACK_TOP_GPA = 0xa000;
 
-/** Kernel command line, NUL-terminated. Longer than any kernel takes (2 KiB on x86 today). */
+/** NUL-terminated kernel command line. The area exceeds every kernel's limit (2 KiB on x86 today). */
 export const COMMAND_LINE_GPA = 0x10000;
 export const COMMAND_LINE_AREA_SIZE = 0x10000;
 
-/** First address past what the boot writes low in memory. */
+/** End (exclusive) of the boot data in low memory. */
 export const BOOT_DATA_END_GPA = COMMAND_LINE_GPA + COMMAND_LINE_AREA_SIZE;
 
 /**
@@ -57,29 +57,29 @@ export const MP_TABLE_AREA_SIZE = 0x400;
 export const BASE_MEMORY_END_GPA = 0xa0000;
 
 /**
- * RSDP first, then the tables. A system searches 0xe0000..0xfffff on 16-byte boundaries (ACPI 6.5,
- * section 5.2.5.1), so that it is found even by a kernel that was not told the address.
+ * The RSDP, then the ACPI tables. Kernels that are not given the RSDP's address find it by searching
+ * 0xe0000..0xfffff on 16-byte boundaries (ACPI 6.5, section 5.2.5.1).
  */
 export const ACPI_AREA_GPA = 0xe0000;
 export const ACPI_AREA_SIZE = 0x20000;
 export const RSDP_GPA = ACPI_AREA_GPA;
 
-/** 1 MiB: RAM that no PC convention claims begins here. */
+/** 1 MiB: end of the area reserved by PC convention; RAM begins here. */
 export const HIGH_MEMORY_GPA = 0x100000;
 
-/** 3 GiB..4 GiB holds devices, so that 32-bit addresses reach them; RAM goes on above it. */
+/** 3 GiB..4 GiB is for devices, so that 32-bit addresses reach them; RAM continues above it. */
 export const PCI_HOLE_GPA = 0xc0000000;
 export const PCI_HOLE_END_GPA = 0x100000000;
 
-/** virtio-mmio devices, a page each; the page at 0xd0000000 stays free. */
+/** virtio-mmio devices, one page each; the page at 0xd0000000 stays free. */
 export const VIRTIO_MMIO_GPA = 0xd0001000;
 export const VIRTIO_MMIO_DEVICE_SIZE = 0x1000;
 export const VIRTIO_MMIO_DEVICES_MAX = 255;
 
 /**
- * On kvm-pvm hosts only: pages of ours that guests run on there, beginning with a read-only page
- * with the SYSCALL shim and one that has no memory behind it, so that the shim's store is an exit
- * to us. They are mapped as, or lie in, one large page.
+ * kvm-pvm hosts only: 2 MiB for code, tables and stacks of tsvm that run inside the VM. They begin
+ * with the read-only page of the SYSCALL shim and a page without memory, to which the shim's store
+ * exits to the VMM.
  */
 export const PVM_REGION_GPA = 0xd8000000;
 export const PVM_REGION_SIZE = 0x200000;
@@ -89,7 +89,7 @@ export const IOAPIC_GPA = 0xfec00000;
 export const LAPIC_GPA = 0xfee00000;
 
 /**
- * Pages that KVM takes on Intel hosts without unrestricted guest: three for a TSS
+ * Pages that KVM uses on Intel hosts without "unrestricted guest": three for a TSS
  * (KVM_SET_TSS_ADDR) and one for an identity map (KVM_SET_IDENTITY_MAP_ADDR). Neither may be RAM.
  */
 export const KVM_TSS_GPA = 0xfffbd000;
@@ -99,8 +99,8 @@ export const KVM_IDENTITY_MAP_GPA = 0xffffc000;
 export const IOAPIC_PINS = 24;
 
 /**
- * I/O ports. 0x3f8, 0x60, 0x64, 0x70 and 0x80 are where every PC has them; GSI 4 is COM1's ISA
- * interrupt. Ports 0x61 (in the KVM PIT), 0xcf8 and 0xcfc (PCI) are not ours to give.
+ * I/O ports. 0x3f8, 0x60, 0x64, 0x70 and 0x80 are the PC's standard ports; GSI 4 is COM1's ISA
+ * interrupt. Ports 0x61 (KVM's PIT), 0xcf8 and 0xcfc (PCI) are taken.
  */
 export const COM1_PORT = 0x3f8;
 export const COM1_GSI = 4;
@@ -109,14 +109,14 @@ export const I8042_COMMAND_PORT = 0x64;
 export const CMOS_PORT = 0x70;
 export const BOOT_PROGRESS_PORT = 0x80;
 
-/** Where QEMU has it: the guest learns the port from ACPI (QEMU, docs/specs/pvpanic). */
+/** QEMU's default port; guests learn it from ACPI (QEMU, docs/specs/pvpanic). */
 export const PVPANIC_PORT = 0x505;
 
-/** Sleep control and sleep status register of hardware-reduced ACPI; FADT names them. */
+/** Sleep control and status registers of hardware-reduced ACPI; the FADT holds their addresses. */
 export const ACPI_SLEEP_CONTROL_PORT = 0x600;
 export const ACPI_SLEEP_STATUS_PORT = 0x601;
 
-/** Smallest guest: `sizeBytes` of {@link memoryRegions}. */
+/** Smallest guest memory size. */
 export const MEMORY_MIN_BYTES = 16 * 2 ** 20;
 
 export interface MemoryRange {
@@ -139,7 +139,7 @@ export function memoryRegions(sizeBytes: number): readonly MemoryRange[] {
   ) {
     throw new TsvmError(
       'invalid-config',
-      `guest memory of ${sizeBytes} bytes: give a multiple of 4096, at least ${MEMORY_MIN_BYTES}`,
+      `guest memory of ${sizeBytes} bytes: use a multiple of 4096, at least ${MEMORY_MIN_BYTES}`,
     );
   }
   if (sizeBytes <= PCI_HOLE_GPA) return [{ gpa: 0, sizeBytes }];
@@ -149,16 +149,16 @@ export function memoryRegions(sizeBytes: number): readonly MemoryRange[] {
   ];
 }
 
-/** First address past the RAM below the device hole. */
+/** End (exclusive) of the RAM below the device hole. */
 export function lowMemoryEnd(sizeBytes: number): number {
   return Math.min(sizeBytes, PCI_HOLE_GPA);
 }
 
-/** ACPI 6.5, section 15, table 15.2; PVH's memory map uses the same numbers. */
+/** Address range types: ACPI 6.5, table 15.2. PVH's memory map uses the same numbers. */
 export const E820_RAM = 1;
 export const E820_RESERVED = 2;
 
-/** A line of the memory map that a kernel is given. */
+/** An entry of the memory map passed to the kernel. */
 export interface E820Entry {
   readonly gpa: number;
   readonly sizeBytes: number;
@@ -166,8 +166,8 @@ export interface E820Entry {
 }
 
 /**
- * The memory map of a guest with `sizeBytes` of memory, in ascending order. Base memory after the
- * command line is plain RAM; the MP and ACPI tables are reserved, because a kernel reads them late.
+ * The memory map of a guest with `sizeBytes` of memory, in ascending order. Boot data in low memory
+ * is plain RAM; the MP and ACPI tables are reserved, because a kernel reads them late.
  * @throws TsvmError as {@link memoryRegions}
  */
 export function e820Map(sizeBytes: number): readonly E820Entry[] {

@@ -1,13 +1,13 @@
 /**
  * The MP floating pointer and configuration table (Intel MultiProcessor Specification 1.4, section
- * 4), by which a kernel without ACPI finds its CPUs and the IO-APIC.
+ * 4), in which a kernel without ACPI finds its CPUs and the IO-APIC.
  */
 
 import { checksum, OEM_ID } from './firmware-table.ts';
 import { IOAPIC_GPA, IOAPIC_PINS, LAPIC_GPA, MP_TABLE_GPA } from './layout.ts';
 
 export interface MpTable {
-  /** Where `bytes` go: the floating pointer, then the table. */
+  /** Guest-physical address of `bytes`: the floating pointer, then the table. */
   readonly gpa: number;
   readonly bytes: Uint8Array;
 }
@@ -26,7 +26,7 @@ const LOCAL_INTERRUPT = 4;
 
 const PROCESSOR_ENABLED = 1 << 0;
 const PROCESSOR_BOOT = 1 << 1;
-/** Signature and features of an integrated processor with an APIC; the kernel asks CPUID. */
+/** A generic family 6 processor with FPU and APIC; kernels use CPUID instead. */
 const CPU_SIGNATURE = 0x600;
 const CPU_FEATURES_FPU_APIC = (1 << 0) | (1 << 9);
 
@@ -39,18 +39,18 @@ const ALL_LOCAL_APICS = 0xff;
 const INTERRUPT_INT = 0;
 const INTERRUPT_NMI = 1;
 const INTERRUPT_EXTINT = 3;
-/** Polarity active high and trigger mode edge, both said and not left to the bus. */
+/** Active high, edge-triggered; stated explicitly instead of "conforms to the bus". */
 const ACTIVE_HIGH_EDGE = 0x01 | (0x01 << 2);
 const CONFORMING = 0;
 
-/** @param cpus number of vCPUs, 1 to 32; their APIC ids are 0, 1, ..., the IO-APIC's follows */
+/** @param cpus number of vCPUs, 1 to 32, with APIC ids from 0; the IO-APIC gets the next id */
 export function composeMpTable(cpus: number): MpTable {
   const ioApicId = cpus;
   const entries = [
     ...Array.from({ length: cpus }, (_, id) => processor(id)),
     isaBus(),
     ioApic(ioApicId),
-    // KVM connects each interrupt line to the pin of the same number.
+    // KVM connects each interrupt line to the IO-APIC pin with the same number.
     ...Array.from({ length: IOAPIC_PINS }, (_, pin) =>
       interrupt(IO_INTERRUPT, INTERRUPT_INT, ACTIVE_HIGH_EDGE, pin, ioApicId, pin),
     ),
@@ -108,7 +108,7 @@ function ioApic(id: number): Uint8Array {
   return entry;
 }
 
-/** An ISA interrupt and the APIC input that it arrives at. */
+/** An interrupt assignment entry: an ISA IRQ and the APIC input that it is wired to. */
 function interrupt(
   entryType: number,
   interruptType: number,

@@ -1,4 +1,4 @@
-/** MSRs that firmware would have set before it starts a kernel: Intel SDM volume 4. */
+/** MSRs that firmware sets before it starts a kernel: Intel SDM volume 4. */
 
 const IA32_MISC_ENABLE = 0x1a0;
 const MISC_ENABLE_FAST_STRING = 1n << 0n;
@@ -8,10 +8,10 @@ const MTRR_ENABLE = 1n << 11n;
 const MTRR_TYPE_WRITE_BACK = 6n;
 
 /**
- * For every vCPU. All others are 0 after KVM's reset, or right (IA32_APIC_BASE, IA32_PAT).
+ * Set on every vCPU. KVM's reset values of the other MSRs are right.
  *
- * All memory is write-back: no variable range says otherwise, and the fixed ranges, which would make
- * the first MiB uncached while they are 0, stay disabled.
+ * All memory is write-back: there are no variable ranges, and the fixed ranges stay disabled, because
+ * their reset value 0 would make the first MiB uncached.
  */
 export const BOOT_MSRS: ReadonlyMap<number, bigint> = new Map([
   [IA32_MISC_ENABLE, MISC_ENABLE_FAST_STRING],

@@ -3,7 +3,7 @@ import { PAGE_SIZE, PAGE_TABLES_SIZE } from './layout.ts';
 
 const PRESENT = 1n << 0n;
 const WRITABLE = 1n << 1n;
-/** Accessed and dirty are set, so that no walk has to write them. */
+/** Accessed and dirty are set, so that page walks need not write them. */
 const ACCESSED = 1n << 5n;
 const DIRTY = 1n << 6n;
 const LARGE = 1n << 7n;
@@ -13,9 +13,9 @@ const GIBIBYTES = 4;
 const LARGE_PAGE_SIZE = 2n ** 21n;
 
 /**
- * An identity map of the first 4 GiB in 2 MiB pages, which every x86-64 CPU has: PML4, page
- * directory pointers, four page directories.
- * @param gpa where the tables will stand, page-aligned; CR3 gets it
+ * An identity map of the first 4 GiB with 2 MiB pages, which every x86-64 CPU supports: PML4, page
+ * directory pointer table, four page directories.
+ * @param gpa page-aligned guest-physical address of the tables, the value of CR3
  */
 export function composeIdentityMap(gpa: number): Uint8Array {
   const bytes = new Uint8Array(PAGE_TABLES_SIZE);

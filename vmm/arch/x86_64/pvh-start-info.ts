@@ -1,8 +1,8 @@
-/** PVH's start of day: Xen's public header `arch-x86/hvm/start_info.h`, version 1. */
+/** PVH start info: Xen's public header `arch-x86/hvm/start_info.h`, version 1. */
 import { type E820Entry, PAGE_SIZE } from './layout.ts';
 
 export interface PvhStartInfoContent {
-  /** Where the bytes will stand. */
+  /** Guest-physical address that the bytes will be written to. */
   readonly gpa: number;
   readonly memoryMap: readonly E820Entry[];
   /** Address of the NUL-terminated command line. */
@@ -19,8 +19,8 @@ const MODULE_SIZE = 32;
 const MEMORY_MAP_ENTRY_SIZE = 24;
 
 /**
- * `struct hvm_start_info`, followed by its module list and memory map: at most a page.
- * @throws RangeError when the memory map is too long
+ * `struct hvm_start_info`, followed by its module list and memory map: at most one page.
+ * @throws RangeError when the memory map does not fit
  */
 export function composePvhStartInfo(content: PvhStartInfoContent): Uint8Array {
   const { gpa, memoryMap, commandLineGpa, initrd, rsdpGpa = 0 } = content;

@@ -1,6 +1,6 @@
-/** KVM's register structures as bytes: Linux UAPI, arch/x86/include/uapi/asm/kvm.h. */
+/** KVM's register structures: Linux UAPI, arch/x86/include/uapi/asm/kvm.h. */
 
-/** Fields of `struct kvm_regs` in their order. */
+/** Fields of `struct kvm_regs`, in order. */
 const REGS_ORDER = [
   'rax',
   'rbx',
@@ -28,10 +28,10 @@ export type KvmRegs = Record<(typeof REGS_ORDER)[number], bigint>;
 /** Size of `struct kvm_regs` in bytes. */
 export const KVM_REGS_SIZE = 144;
 
-/** `struct kvm_segment`: a segment register with its hidden part. Flags are 0 or 1. */
+/** `struct kvm_segment`: a segment register with its hidden part. One-bit fields are 0 or 1. */
 export interface KvmSegment {
   readonly base: bigint;
-  /** In bytes, whatever `g` is. */
+  /** In bytes, regardless of `g`. */
   readonly limit: number;
   readonly selector: number;
   readonly type: number;
@@ -59,7 +59,7 @@ const CONTROLS_ORDER = ['cr0', 'cr2', 'cr3', 'cr4', 'cr8', 'efer', 'apic_base'] 
 const TABLES_OFFSET = SEGMENTS_ORDER.length * SEGMENT_SIZE;
 const CONTROLS_OFFSET = TABLES_OFFSET + TABLES_ORDER.length * TABLE_SIZE;
 
-/** `struct kvm_sregs` without its last field, the bitmap of a pending interrupt. */
+/** `struct kvm_sregs` without its last field, `interrupt_bitmap`. */
 export type KvmSregs = Record<(typeof SEGMENTS_ORDER)[number], KvmSegment> &
   Record<(typeof TABLES_ORDER)[number], KvmDescriptorTable> &
   Record<(typeof CONTROLS_ORDER)[number], bigint>;
@@ -67,7 +67,7 @@ export type KvmSregs = Record<(typeof SEGMENTS_ORDER)[number], KvmSegment> &
 /** Size of `struct kvm_sregs` in bytes. */
 export const KVM_SREGS_SIZE = 312;
 
-/** `struct kvm_regs`; registers that are not given are 0. */
+/** `struct kvm_regs`; registers left out are 0. */
 export function encodeRegs(regs: Partial<KvmRegs>): Uint8Array {
   const bytes = new Uint8Array(KVM_REGS_SIZE);
   const view = new DataView(bytes.buffer);
@@ -77,7 +77,7 @@ export function encodeRegs(regs: Partial<KvmRegs>): Uint8Array {
   return bytes;
 }
 
-/** @throws RangeError unless `bytes` is as long as the structure */
+/** @throws RangeError unless `bytes` has the size of the structure */
 export function decodeRegs(bytes: Uint8Array): KvmRegs {
   const view = viewOf(bytes, KVM_REGS_SIZE);
   const entries = REGS_ORDER.map((name, index) => [name, view.getBigUint64(index * 8, true)]);
@@ -85,9 +85,9 @@ export function decodeRegs(bytes: Uint8Array): KvmRegs {
 }
 
 /**
- * A copy of what KVM_GET_SREGS gave with some registers replaced. The rest, such as the local
- * APIC's base, stays as KVM set it up.
- * @throws RangeError unless `bytes` is as long as the structure
+ * A copy of a `struct kvm_sregs` with some registers replaced.
+ * @param bytes the result of KVM_GET_SREGS; its other registers, such as IA32_APIC_BASE, are kept
+ * @throws RangeError unless `bytes` has the size of the structure
  */
 export function patchSregs(bytes: Uint8Array, patch: Partial<KvmSregs>): Uint8Array {
   viewOf(bytes, KVM_SREGS_SIZE);
@@ -111,7 +111,7 @@ export function patchSregs(bytes: Uint8Array, patch: Partial<KvmSregs>): Uint8Ar
   return patched;
 }
 
-/** @throws RangeError unless `bytes` is as long as the structure */
+/** @throws RangeError unless `bytes` has the size of the structure */
 export function decodeSregs(bytes: Uint8Array): KvmSregs {
   const view = viewOf(bytes, KVM_SREGS_SIZE);
   const segments = SEGMENTS_ORDER.map((name, index) => [
@@ -130,7 +130,7 @@ export function decodeSregs(bytes: Uint8Array): KvmSregs {
   return Object.fromEntries([...segments, ...tables, ...controls]) as KvmSregs;
 }
 
-/** The one-byte fields of `struct kvm_segment` from offset 14 on, in their order. */
+/** The one-byte fields of `struct kvm_segment`, in order, from offset 14. */
 const SEGMENT_BYTES_OFFSET = 14;
 const SEGMENT_BYTES_ORDER = [
   'type',
@@ -168,7 +168,7 @@ function readSegment(view: DataView, offset: number): KvmSegment {
 
 function viewOf(bytes: Uint8Array, size: number): DataView {
   if (bytes.byteLength !== size) {
-    throw new RangeError(`${bytes.byteLength} bytes of registers where KVM has ${size}`);
+    throw new RangeError(`${bytes.byteLength} bytes of registers instead of ${size}`);
   }
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -1,6 +1,6 @@
 /**
- * The part of ACPI Machine Language that a DSDT of plain names needs: ACPI 6.5, section 20.2 for
- * the encoding and 6.4 for resource descriptors. Every function gives the bytes of one term.
+ * The subset of ACPI Machine Language that a DSDT without methods needs: ACPI 6.5, section 20.2 for
+ * the encoding, 6.4 for resource descriptors. Every function encodes one term.
  */
 type Bytes = Uint8Array;
 
@@ -17,7 +17,7 @@ const PACKAGE_OP = 0x12;
 const EXT_OP_PREFIX = 0x5b;
 const DEVICE_OP = 0x82;
 
-/** An unsigned 32-bit integer in its shortest form. */
+/** An unsigned 32-bit integer in its shortest encoding. */
 export function integer(value: number): Bytes {
   if (value === 0) return Uint8Array.of(ZERO_OP);
   if (value === 1) return Uint8Array.of(ONE_OP);
@@ -44,7 +44,7 @@ export function name(path: string, value: Bytes): Bytes {
   return Buffer.concat([Uint8Array.of(NAME_OP), nameString(path), value]);
 }
 
-/** At most 255 elements. */
+/** `Package () { elements }`, with at most 255 elements. */
 export function packageOf(...elements: Bytes[]): Bytes {
   return Buffer.concat([
     Uint8Array.of(PACKAGE_OP),
@@ -65,7 +65,7 @@ export function device(path: string, ...terms: Bytes[]): Bytes {
   ]);
 }
 
-/** A buffer of resource descriptors with its end tag; a checksum of 0 is not checked. */
+/** `ResourceTemplate () { descriptors }`. The end tag's checksum 0 means "treat as valid". */
 export function resourceTemplate(...descriptors: Bytes[]): Bytes {
   const content = Buffer.concat([...descriptors, Uint8Array.of(0x79, 0)]);
   return Buffer.concat([Uint8Array.of(BUFFER_OP), sized(integer(content.length), content)]);
@@ -89,13 +89,13 @@ export function edgeInterrupt(gsi: number): Bytes {
   return Uint8Array.of(0x89, 6, 0, consumer | edge, 1, ...dword(gsi));
 }
 
-/** One name segment, padded with `_`, from the root if it begins with a backslash. */
+/** A name segment padded with `_`; a leading backslash makes it absolute. */
 function nameString(path: string): Bytes {
   const root = path.startsWith('\\') ? '\\' : '';
   return Buffer.from(root + path.slice(root.length).padEnd(4, '_'), 'ascii');
 }
 
-/** The terms behind their PkgLength, which counts itself (section 20.2.4). */
+/** The terms preceded by their PkgLength, which includes its own size (section 20.2.4). */
 function sized(...terms: Bytes[]): Bytes {
   const content = Buffer.concat(terms);
   const short = content.length + 1;

@@ -1,6 +1,6 @@
 /**
- * Differentiated System Description Table: the devices that a guest cannot find by itself. All of
- * it is plain names. A method in place of one would be interpreted, by a CPU that may be emulated.
+ * Differentiated System Description Table: the devices that a guest cannot discover otherwise. It
+ * has no methods, which the guest would have to interpret, on a CPU that may itself be emulated.
  */
 import { CMOS_PORT, COM1_GSI, COM1_PORT, PVPANIC_PORT } from '../layout.ts';
 import * as aml from './aml.ts';
@@ -9,7 +9,7 @@ import { composeTable } from './table.ts';
 /** Revision 2 makes AML integers 64 bits wide. */
 const DSDT_REVISION = 2;
 
-/** A virtio-mmio device's place. */
+/** Address range and interrupt of a virtio-mmio device. */
 export interface VirtioMmioPlace {
   readonly gpa: number;
   readonly sizeBytes: number;
@@ -18,7 +18,7 @@ export interface VirtioMmioPlace {
 
 /**
  * @param virtioMmio at most 256 devices
- * @param sleepTypeS5 what the sleep control register takes as SLP_TYP for soft off
+ * @param sleepTypeS5 SLP_TYP value of soft off in the sleep control register
  */
 export function composeDsdt(
   virtioMmio: readonly VirtioMmioPlace[],
@@ -45,7 +45,7 @@ function serialPort(): Uint8Array {
   );
 }
 
-/** No interrupt: a driver learns from that that there are no alarms. */
+/** Without an interrupt resource, so drivers know that there is no alarm. */
 function realTimeClock(): Uint8Array {
   return aml.device(
     'RTC',

@@ -1,10 +1,10 @@
 /**
  * Fixed ACPI Description Table: ACPI 6.5, section 5.2.9.
  *
- * The machine is *hardware-reduced*: it has no PM timer, no power-management registers and no SCI,
- * and an operating system does not touch the PIC and does not test the PIT's interrupt against it.
- * So interrupts are routed by the IO-APIC alone, and Linux numbers them as it likes: a driver must
- * take its interrupt from ACPI, as 8250_pnp and virtio_mmio do, not from a number it knows.
+ * The machine is *hardware-reduced*: it has no PM timer, no power-management registers and no SCI.
+ * The operating system does not use the PIC, nor check the PIT's interrupt with it. All interrupts
+ * come from the IO-APIC, and Linux may number them freely, so a driver must take its interrupt from
+ * ACPI, as 8250_pnp and virtio_mmio do, not from a fixed number.
  */
 import { ACPI_SLEEP_CONTROL_PORT, ACPI_SLEEP_STATUS_PORT, I8042_COMMAND_PORT } from '../layout.ts';
 import { composeTable, ioRegister, TABLE_HEADER_SIZE } from './table.ts';
@@ -13,10 +13,10 @@ const FADT_REVISION = 6;
 const FADT_MINOR_REVISION = 5;
 const FADT_SIZE = 276;
 
-/** IAPC_BOOT_ARCH: probing for VGA is not safe. An i8042 and ISA devices are not claimed. */
+/** IAPC_BOOT_ARCH: do not probe for VGA. The bits for an i8042 and for ISA devices stay clear. */
 const VGA_NOT_PRESENT = 1 << 2;
 
-/** Fixed feature flags. The buttons are absent, which is what these bits say without a device. */
+/** Fixed feature flags. A set button bit without a control method device means: no such button. */
 const WBINVD = 1 << 0;
 const PWR_BUTTON = 1 << 4;
 const SLP_BUTTON = 1 << 5;

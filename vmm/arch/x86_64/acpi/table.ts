@@ -8,7 +8,7 @@ export const GENERIC_ADDRESS_SIZE = 12;
 const SYSTEM_IO = 1;
 const BYTE_ACCESS = 1;
 
-/** A table's bytes: the header, then `body`. */
+/** A complete table: header with checksum, then `body`. */
 export function composeTable(signature: string, revision: number, body: Uint8Array): Uint8Array {
   const table = Buffer.alloc(TABLE_HEADER_SIZE + body.length);
   table.write(signature, 0, 4, 'ascii');

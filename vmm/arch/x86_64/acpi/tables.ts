@@ -7,29 +7,29 @@ import { composeFadt } from './fadt.ts';
 import { composeMadt } from './madt.ts';
 import { composeTable } from './table.ts';
 
-/** What the tables tell. */
+/** The hardware that the tables describe. */
 export interface AcpiHardware {
   /** Number of vCPUs, 1 to 255. */
   readonly cpus: number;
   readonly virtioMmio: readonly VirtioMmioPlace[];
-  /** SLP_TYP of the soft-off state. */
+  /** SLP_TYP value of the soft-off state. */
   readonly sleepTypeS5: number;
-  /** CMOS register of the century. */
+  /** Index of the CMOS register that holds the century. */
   readonly rtcCenturyRegister: number;
 }
 
 export interface AcpiTables {
-  /** Where `bytes` go; the RSDP is first. */
+  /** Guest-physical address of `bytes`, which begin with the RSDP. */
   readonly rsdpGpa: number;
   readonly bytes: Uint8Array;
 }
 
 const RSDP_SIZE = 36;
-/** Size of its first part, which has a checksum of its own since ACPI 1.0. */
+/** Size of the ACPI 1.0 part, which has its own checksum. */
 const RSDP_V1_SIZE = 20;
 const RSDP_REVISION = 2;
 const XSDT_REVISION = 1;
-/** Of each table. Only the RSDP must be aligned; a cache line is what the others like. */
+/** Bytes; a cache line. Only the RSDP must be aligned (to 16). */
 const TABLE_ALIGNMENT = 64;
 
 export function composeAcpiTables(hardware: AcpiHardware): AcpiTables {
@@ -63,7 +63,7 @@ function composeRsdp(xsdtGpa: number): Uint8Array {
   return rsdp;
 }
 
-/** Tables one after another behind a head that is written last. */
+/** A head, written last, followed by tables. */
 class TableBlob {
   readonly #gpa: number;
   readonly #parts: { offset: number; bytes: Uint8Array }[] = [];
