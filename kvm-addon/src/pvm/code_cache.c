@@ -7,13 +7,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "arch.h"
 #include "breakpoints.h"
 #include "code_arena.h"
 #include "counters.h"
 #include "engine.h"
+#include "reserve.h"
 #include "safepoint.h"
 #include "tlb.h"
 #include "walk.h"
@@ -27,19 +27,6 @@
 static unsigned hash(uint64_t frame)
 {
     return (unsigned)(frame * 0x9e3779b97f4a7c15ull >> 32) & (CODE_BUCKETS - 1);
-}
-
-static void *reserve(uint64_t bytes)
-{
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
-static void release(void *memory, uint64_t bytes)
-{
-    if (memory)
-        munmap(memory, bytes);
 }
 
 int code_cache_init(struct cpu *cpu)
@@ -66,6 +53,14 @@ void code_cache_destroy(struct cpu *cpu)
     release(code->copies, CODE_PAGES_MAX * PAGE_SIZE);
     free(code);
     cpu->code = NULL;
+}
+
+uint64_t code_cache_resident(const struct cpu *cpu)
+{
+    const struct code_cache *code = cpu->code;
+    return sizeof(*code) + reserve_resident(code->arena, CODE_INSNS_MAX * sizeof(struct insn)) +
+           reserve_resident(code->pages, CODE_PAGES_MAX * sizeof(struct code_page)) +
+           reserve_resident(code->copies, CODE_PAGES_MAX * PAGE_SIZE);
 }
 
 void code_advance_generation(struct cpu *cpu, bool user)

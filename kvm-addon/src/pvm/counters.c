@@ -3,8 +3,12 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "cpu.h"
-#include "engine_api.h"
+#include "code_cache.h"
+#include "engine.h"
+#include "private_region.h"
+#include "reserve.h"
+#include "simd.h"
+#include "tables.h"
 
 static const struct {
     const char *name;
@@ -38,6 +42,21 @@ static uint64_t read_counter(const uint64_t *counter)
     return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
 
+/* Of the VM, told with its first vCPU. */
+static uint64_t shared_resident(const struct engine *engine)
+{
+    const struct frames *frames = &engine->frames;
+    return reserve_resident(frames->of, frames->count * sizeof(struct frame)) +
+           reserve_resident(engine->private_region->memory, PRIVATE_REGION_SPAN) +
+           tables_resident(engine);
+}
+
+static uint64_t resident(const struct cpu *cpu)
+{
+    uint64_t own = sizeof(*cpu) + code_cache_resident(cpu) + simd_arena_size();
+    return cpu->index == 0 ? own + shared_resident(cpu->engine) : own;
+}
+
 void engine_read_counters(const struct cpu *cpu, engine_add_counter *add, void *context)
 {
     const struct cpu_counters *counters = cpu->counters;
@@ -48,6 +67,7 @@ void engine_read_counters(const struct cpu *cpu, engine_add_counter *add, void *
         if (value)
             add(context, named[i].name, value);
     }
+    add(context, "engineResidentBytes", resident(cpu));
     for (unsigned vector = 0; vector < 32; vector++) {
         snprintf(name, sizeof name, "exception-%u", vector);
         if (read_counter(&counters->exceptions[vector]))

@@ -60,7 +60,10 @@ enum run_end engine_run_vcpu(struct cpu *cpu);
 /* An order was given: the vCPU looks at it soon. From any thread; it may be in KVM_RUN still. */
 void engine_give_order(struct cpu *cpu);
 
-/* Calls `add` for each of a vCPU's counters that is not 0. At any time. */
+/*
+ * Calls `add` for each of a vCPU's counters that is not 0, and for the memory that it takes, with
+ * the first of them that of the VM. At any time.
+ */
 typedef void engine_add_counter(void *context, const char *name, uint64_t value);
 void engine_read_counters(const struct cpu *cpu, engine_add_counter *add, void *context);
 

@@ -1,7 +1,8 @@
 #include "frames.h"
 
 #include <errno.h>
-#include <sys/mman.h>
+
+#include "reserve.h"
 
 int frames_init(struct frames *frames, const struct guest_memory *memory)
 {
@@ -15,11 +16,9 @@ int frames_init(struct frames *frames, const struct guest_memory *memory)
     /* tables.c keeps frame numbers in 32 bits: 16 TiB. */
     if (frames->count == 0 || frames->count > UINT32_MAX)
         return -ENOMEM;
-    void *of = mmap(NULL, frames->count * sizeof(struct frame), PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (of == MAP_FAILED)
+    frames->of = reserve(frames->count * sizeof(struct frame));
+    if (!frames->of)
         return -ENOMEM;
-    frames->of = of;
     pthread_mutex_init(&frames->split_lock, NULL);
     return 0;
 }
@@ -28,7 +27,7 @@ void frames_destroy(struct frames *frames)
 {
     if (!frames->of)
         return;
-    munmap(frames->of, frames->count * sizeof(struct frame));
+    release(frames->of, frames->count * sizeof(struct frame));
     pthread_mutex_destroy(&frames->split_lock);
     frames->of = NULL;
 }

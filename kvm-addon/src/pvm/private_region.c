@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 
 #include "../emulator/shim.h"
 #include "arch.h"
+#include "reserve.h"
 #include "tables.h"
 
 #define ENTRIES 512u
@@ -238,9 +238,8 @@ int private_region_init(struct private_region *region, uint64_t gpa)
 {
     if (gpa % PRIVATE_REGION_SPAN)
         return -EINVAL;
-    void *memory = mmap(NULL, PRIVATE_REGION_SPAN, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED)
+    void *memory = reserve(PRIVATE_REGION_SPAN);
+    if (!memory)
         return -ENOMEM;
     *region = (struct private_region){.gpa = gpa, .memory = memory};
     write_code(region);
@@ -260,7 +259,7 @@ int private_region_attach(struct private_region *region, int vm_fd, unsigned slo
 
 void private_region_destroy(struct private_region *region)
 {
-    munmap(region->memory, PRIVATE_REGION_SPAN);
+    release(region->memory, PRIVATE_REGION_SPAN);
     region->memory = NULL;
 }
 

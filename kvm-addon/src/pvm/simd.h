@@ -243,6 +243,8 @@ struct simd_x87 simd_x87_describe(unsigned opcode, unsigned modrm);
 struct simd_arena;
 struct simd_arena *simd_arena_create(void);
 void simd_arena_destroy(struct simd_arena *arena);
+/* Bytes of memory, at most. */
+uint64_t simd_arena_size(void);
 /* The stub at index `hint` if it is the key's, else another that was there or is made now. */
 const struct simd_stub *simd_arena_find(struct simd_arena *arena, union simd_key key,
                                         uint32_t *hint);

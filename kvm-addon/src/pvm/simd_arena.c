@@ -75,6 +75,11 @@ void simd_arena_destroy(struct simd_arena *arena)
     free(arena);
 }
 
+uint64_t simd_arena_size(void)
+{
+    return CODE_BYTES + sizeof(struct simd_arena);
+}
+
 static void flush(struct simd_arena *arena)
 {
     memset(arena->stubs, 0, sizeof arena->stubs);

@@ -1,19 +1,12 @@
 /* Tracked page tables: a hash table of counted references. */
 #include <errno.h>
-#include <sys/mman.h>
 
+#include "reserve.h"
 #include "tables_internal.h"
 
 static uint32_t bucket_of(const struct tables *tables, uint32_t frame)
 {
     return frame * 0x9e3779b1u >> 7 & tables->bucket_mask;
-}
-
-static void *reserve(uint64_t bytes)
-{
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
 }
 
 int nodes_init(struct tables *tables)
@@ -33,12 +26,27 @@ int nodes_init(struct tables *tables)
     return tables->nodes && tables->buckets ? 0 : -ENOMEM;
 }
 
+static uint64_t node_bytes(const struct tables *tables)
+{
+    return (tables->node_limit + 1ull) * sizeof(*tables->nodes);
+}
+
+static uint64_t bucket_bytes(const struct tables *tables)
+{
+    return (tables->bucket_mask + 1ull) * sizeof(*tables->buckets);
+}
+
 void nodes_destroy(struct tables *tables)
 {
-    if (tables->nodes)
-        munmap(tables->nodes, (tables->node_limit + 1ull) * sizeof(*tables->nodes));
-    if (tables->buckets)
-        munmap(tables->buckets, (tables->bucket_mask + 1ull) * sizeof(*tables->buckets));
+    release(tables->nodes, node_bytes(tables));
+    release(tables->buckets, bucket_bytes(tables));
+}
+
+uint64_t tables_resident(const struct engine *engine)
+{
+    const struct tables *tables = engine->tables;
+    return reserve_resident(tables->nodes, node_bytes(tables)) +
+           reserve_resident(tables->buckets, bucket_bytes(tables));
 }
 
 /* From `index` on in a chain. */

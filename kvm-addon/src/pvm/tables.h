@@ -31,6 +31,8 @@
 /* engine->private_region, memory and frames are there. Returns 0 or -ENOMEM. */
 int tables_init(struct engine *engine);
 void tables_destroy(struct engine *engine);
+/* Bytes of memory for what is tracked. From any thread. */
+uint64_t tables_resident(const struct engine *engine);
 
 /*
  * A change of the word at `gpa`, in a frame that was FRAME_TABLE a moment ago, by anything but

@@ -1,0 +1,36 @@
+#include "reserve.h"
+
+#include <stddef.h>
+#include <sys/mman.h>
+
+#define PAGE 4096u
+/* Looked at with one system call. */
+#define CHUNK_PAGES 4096u
+
+void *reserve(uint64_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+void release(void *memory, uint64_t bytes)
+{
+    if (memory)
+        munmap(memory, bytes);
+}
+
+uint64_t reserve_resident(const void *memory, uint64_t bytes)
+{
+    unsigned char present[CHUNK_PAGES];
+    uint64_t pages = (bytes + PAGE - 1) / PAGE, resident = 0;
+
+    for (uint64_t first = 0; first < pages; first += CHUNK_PAGES) {
+        uint64_t count = pages - first < CHUNK_PAGES ? pages - first : CHUNK_PAGES;
+        if (mincore((uint8_t *)(uintptr_t)memory + first * PAGE, count * PAGE, present) < 0)
+            break;
+        for (uint64_t i = 0; i < count; i++)
+            resident += present[i] & 1;
+    }
+    return resident * PAGE;
+}

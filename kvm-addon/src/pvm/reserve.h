@@ -1,0 +1,14 @@
+/* Address space of the engine's that is zero, and becomes memory as it is used. */
+#ifndef TSVM_PVM_RESERVE_H
+#define TSVM_PVM_RESERVE_H
+
+#include <stdint.h>
+
+/* NULL: there is none. */
+void *reserve(uint64_t bytes);
+/* Of `memory` NULL nothing. */
+void release(void *memory, uint64_t bytes);
+/* How much of it is resident. From any thread. */
+uint64_t reserve_resident(const void *memory, uint64_t bytes);
+
+#endif
