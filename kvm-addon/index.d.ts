@@ -19,13 +19,31 @@ export interface NativeError extends Error {
 /** Guest-physical memory; see `src/memory/guest_memory.h`. */
 export class NativeMemory {
   /** Regions are page-aligned, do not overlap, and cost nothing until touched. At most four. */
-  constructor(regions: readonly { gpa: number; sizeBytes: number }[]);
+  constructor(
+    regions: readonly { gpa: number; sizeBytes: number }[],
+    /**
+     * What host memory they are: this process's own; a memfd a region, sealed against resizing, which
+     * other processes can map; or a private map of a file, from the offset of each region on, of
+     * which what the guest writes is copied (ENODATA when the file is too short).
+     */
+    backing?: 'anonymous' | 'memfd' | { fd: number; offsets: readonly number[] },
+  );
   /** The host memory of region `index`, the same object each time. Detached by {@link close}. */
   region(index: number): ArrayBuffer;
   /** Copies `bytes` to `gpa`. Throws EFAULT unless the range lies in one region. */
   write(gpa: number, bytes: Uint8Array): void;
-  /** Maps a file over guest memory, copy-on-write. All numbers are multiples of 4096. */
+  /**
+   * Maps a file over guest memory, copy-on-write. All numbers are multiples of 4096. Throws
+   * EOPNOTSUPP for memfds.
+   */
   mapFile(gpa: number, lengthBytes: number, fd: number, fileOffset: number): void;
+  /**
+   * Gives host memory back: whole pages, which read as zeroes afterwards, or as the file that is
+   * mapped there privately.
+   */
+  discard(gpa: number, lengthBytes: number): void;
+  /** The memfd of each region; empty for other memory. They stay this object's. */
+  fds(): number[];
   /** Frees the memory. Throws EBUSY while a VM or a queue worker still uses it. */
   close(): void;
 }
@@ -217,6 +235,17 @@ export class NativeVm {
   stop(): void;
   /** True when every vCPU has parked, as asked for, or ended. */
   readonly parked: boolean;
+  /**
+   * Begins or ends to log which pages are written, by whatever: vCPUs, queue workers,
+   * {@link NativeMemory.write}. Writes through {@link NativeMemory.region} are not seen.
+   */
+  setDirtyLog(logs: boolean): void;
+  /**
+   * A bitmap for each region, least significant bit first, of the pages written since the last call
+   * or since the log began. What is written meanwhile may be told now or next time: read the memory
+   * afterwards. Throws EINVAL without a log.
+   */
+  takeDirtyPages(): Uint8Array[];
   /** Counters by name, summed over the vCPUs. */
   statistics(): Record<string, number>;
   /** Ends the vCPU threads and closes the VM. A vCPU in a slow exit is released. */

@@ -33,6 +33,11 @@ function reserve(create: () => NativeMemory, regions: readonly { sizeBytes: numb
     return create();
   } catch (cause) {
     if (!isNativeError(cause)) throw cause;
+    if (cause.code === 'ENODATA') {
+      throw new TsvmError('kvm-failed', 'the file of guest memory is shorter than the memory', {
+        cause,
+      });
+    }
     const bytes = regions.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const size = formatSize(bytes);
     throw new TsvmError(
@@ -44,20 +49,39 @@ function reserve(create: () => NativeMemory, regions: readonly { sizeBytes: numb
   }
 }
 
+/**
+ * What host memory guest memory is made of: this process's own; memfds, one a region, which another
+ * process can map (vhost-user); or a private map of a file from the given offset of each region on:
+ * what the guest writes is copied, and the file stays as it is.
+ */
+export type MemoryBacking =
+  | 'anonymous'
+  | 'memfd'
+  | { readonly fd: number; readonly offsets: readonly number[] };
+
 /** Guest memory that a KVM virtual machine and queue workers can use. */
 export class KvmMemory extends GuestMemory {
   readonly native: NativeMemory;
+  /** Other processes may map it: nothing can be mapped over it. */
+  readonly shared: boolean;
 
-  /** @param regions at most four, page-aligned; their pages are allocated on first access */
-  constructor(regions: readonly { gpa: number; sizeBytes: number }[]) {
+  /**
+   * @param regions at most four, page-aligned; their pages are allocated on first access
+   * @throws TsvmError `kvm-failed`
+   */
+  constructor(
+    regions: readonly { gpa: number; sizeBytes: number }[],
+    backing: MemoryBacking = 'anonymous',
+  ) {
     const { NativeMemory } = loadAddon();
-    const native = reserve(() => new NativeMemory(regions), regions);
+    const native = reserve(() => new NativeMemory(regions, backing), regions);
     super(
       regions.map(
         ({ gpa, sizeBytes }, index) => new KvmRegion(gpa, sizeBytes, () => native.region(index)),
       ),
     );
     this.native = native;
+    this.shared = backing === 'memfd';
   }
 
   override write(gpa: number, bytes: Uint8Array): void {
@@ -70,6 +94,19 @@ export class KvmMemory extends GuestMemory {
     withKvmErrors('mapping a file into guest memory', () =>
       this.native.mapFile(gpa, lengthBytes, fd, fileOffset),
     );
+  }
+
+  /**
+   * Gives the host memory of whole pages back. They read as zeroes afterwards, or as the file that is
+   * mapped there privately.
+   */
+  discard(gpa: number, lengthBytes: number): void {
+    withKvmErrors('discarding guest memory', () => this.native.discard(gpa, lengthBytes));
+  }
+
+  /** The memfd of each region, whose start is the region's; empty unless {@link shared}. */
+  fds(): readonly number[] {
+    return this.native.fds();
   }
 
   /** Frees the memory; views of it become empty. Call it when no VM or worker uses it any more. */

@@ -1,6 +1,7 @@
 import type { NativeCpuState, NativeEventFd, NativeVm } from '../../kvm-addon/index.d.ts';
 import type { InterruptLine } from '../bus/interrupt-line.ts';
 import { loadAddon } from '../host/addon.ts';
+import { DirtyPages } from '../memory/dirty-pages.ts';
 import { ExitSlot } from './exit-slots.ts';
 import { type KernelMode, kvmUnavailable } from './host.ts';
 import { isNativeError, withKvmErrors } from './kvm-error.ts';
@@ -60,9 +61,11 @@ function createVm({ devicePath, memory, cpus, kernelMode, pvmGpa, onWake }: VmOp
 export class Vm {
   readonly slots: readonly ExitSlot[];
   readonly #native: NativeVm;
+  readonly #memory: KvmMemory;
 
   constructor(options: VmOptions) {
     this.#native = createVm(options);
+    this.#memory = options.memory;
     const { exitSlots } = this.#native;
     this.slots = Array.from({ length: options.cpus }, (_, cpu) => new ExitSlot(exitSlots, cpu));
   }
@@ -149,6 +152,28 @@ export class Vm {
   /** True when every vCPU is parked after {@link pause} or has ended: its state is accessible. */
   get parked(): boolean {
     return this.#native.parked;
+  }
+
+  /**
+   * Begins or ends to log which pages of guest memory are written, by whatever: vCPUs, data planes,
+   * `KvmMemory.write`. Writes to a view of memory (`slice`, `view`) are not seen.
+   */
+  setDirtyLog(logs: boolean): void {
+    withKvmErrors('logging the writes to guest memory', () => this.#native.setDirtyLog(logs));
+  }
+
+  /**
+   * The pages written since the last call, or since the log began. What is written while this runs
+   * may be told now or next time: read the memory afterwards.
+   */
+  takeDirtyPages(): DirtyPages {
+    const bitmaps = withKvmErrors('reading the log of writes', () => this.#native.takeDirtyPages());
+    return new DirtyPages(
+      this.#memory.regions.map(({ gpa }, index) => ({
+        gpa,
+        bitmap: bitmaps[index] ?? new Uint8Array(),
+      })),
+    );
   }
 
   /** Counters by name, summed over all vCPUs. */

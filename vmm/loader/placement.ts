@@ -137,18 +137,19 @@ export function checkPlacements(
 
 /**
  * Maps or copies the pieces into fresh guest memory.
+ * @param mapper undefined: nothing can be mapped over this memory, so everything is copied
  * @throws TsvmError `file-unreadable` when the file cannot be read
  */
 export function placePieces(
   pieces: readonly PlacementPiece[],
   image: ImageFile,
   memory: GuestMemory,
-  mapper: FileMapper,
+  mapper: FileMapper | undefined,
 ): void {
   for (const piece of pieces) {
-    if (piece.kind === 'map') {
+    if (piece.kind === 'map' && mapper !== undefined) {
       mapper.mapFile(piece.gpa, piece.lengthBytes, image.fd, piece.fileOffset);
-    } else if (piece.kind === 'copy') {
+    } else if (piece.kind !== 'zero') {
       copyFile(image, piece.fileOffset, piece.lengthBytes, memory, piece.gpa);
     }
   }

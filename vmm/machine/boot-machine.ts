@@ -142,8 +142,9 @@ function loadBoot(assembly: Assembly, { kernel, initrd }: BootImages): void {
   const { config, kernelMode, memory, placements, host } = assembly;
   const commandLineText = commandLine(config, kernelMode, placements.placements);
   host.logger.debug(`kernel command line: ${commandLineText}`);
-  placePieces(kernel.pieces, kernel.image, memory, memory);
-  if (initrd !== undefined) placePieces(initrd.pieces, initrd.image, memory, memory);
+  const mapper = memory.shared ? undefined : memory;
+  placePieces(kernel.pieces, kernel.image, memory, mapper);
+  if (initrd !== undefined) placePieces(initrd.pieces, initrd.image, memory, mapper);
   // However much the kernel says that it takes, no more has a place.
   const lineMaxBytes = Math.min(kernel.commandLineMaxBytes, COMMAND_LINE_AREA_SIZE - 1);
   memory.write(COMMAND_LINE_GPA, encodeCommandLine(commandLineText, lineMaxBytes));

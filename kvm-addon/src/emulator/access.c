@@ -35,6 +35,7 @@ enum emu_outcome emu_span_map(struct emu_cpu *cpu, uint64_t address, size_t leng
 
     if (length == 0 || length > EMU_SPAN_LENGTH_MAX)
         return emu_refuse(cpu, "an access of %zu bytes", length);
+    span->memory = mmu.memory;
     span->first_length = bytes_to_page_end(address);
     for (unsigned i = 0; done < length; i++) {
         uint64_t at = address + done;
@@ -98,6 +99,7 @@ void emu_span_write(const struct emu_span *span, size_t offset, const void *data
         if (run > length)
             run = length;
         memcpy(to, bytes, run);
+        guest_memory_tell_host(span->memory, to, run);
         bytes += run;
         offset += run;
         length -= run;

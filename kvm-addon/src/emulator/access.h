@@ -18,6 +18,7 @@ enum emu_outcome {
 
 /* A range of guest-virtual memory that has been walked. */
 struct emu_span {
+    const struct guest_memory *memory;
     uint8_t *pages[EMU_SPAN_PAGES_MAX]; /* where the range begins in each of its pages */
     unsigned first_length;              /* bytes in the first page */
 };

@@ -92,6 +92,7 @@ static enum emu_outcome execute_cmpxchg16b(struct emu_cpu *cpu, const struct emu
                        "+d"(regs->rdx), "=@ccz"(equal)
                      : "b"(regs->rbx), "c"(regs->rcx)
                      : "memory");
+    guest_memory_tell_host(span.memory, span.pages[0], 16);
     emu_set_flags(&cpu->state, EMU_RFLAGS_ZF, equal ? EMU_RFLAGS_ZF : 0);
     return EMU_COMPLETED;
 }

@@ -55,17 +55,20 @@ struct step {
  * Sets accessed and dirty bits only where the entry is still what was read: a plain OR could mark
  * an entry that another vCPU has just replaced. False: one has changed.
  */
-static bool mark_used(const struct step *steps, unsigned count, bool is_write)
+static bool mark_used(const struct guest_memory *memory, const struct step *steps, unsigned count,
+                      bool is_write)
 {
     for (unsigned i = 0; i < count; i++) {
         uint64_t expected = steps[i].value;
         uint64_t marked = expected | EMU_PTE_ACCESSED;
         if (is_write && i == count - 1)
             marked |= EMU_PTE_DIRTY;
-        if (marked != expected &&
-            !__atomic_compare_exchange_n(steps[i].entry, &expected, marked, false, __ATOMIC_SEQ_CST,
+        if (marked == expected)
+            continue;
+        if (!__atomic_compare_exchange_n(steps[i].entry, &expected, marked, false, __ATOMIC_SEQ_CST,
                                          __ATOMIC_RELAXED))
             return false;
+        guest_memory_tell_host(memory, steps[i].entry, sizeof *steps[i].entry);
     }
     return true;
 }
@@ -104,7 +107,7 @@ static enum emu_walk_result walk_once(const struct emu_mmu *mmu, uint64_t addres
         page->hva = (uint8_t *)guest_memory_at(mmu->memory, page->gpa, 1);
         if (!page->hva)
             return EMU_WALK_NOT_RAM;
-        return mark_used(steps, count, is_write) ? EMU_WALK_OK : EMU_WALK_RACED;
+        return mark_used(mmu->memory, steps, count, is_write) ? EMU_WALK_OK : EMU_WALK_RACED;
     }
     return EMU_WALK_NOT_RAM; /* not reached: the last level always is a leaf */
 }

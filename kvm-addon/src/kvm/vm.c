@@ -34,11 +34,14 @@ static bool open_device(struct vm *vm, const char *device_path, struct vm_error 
     return true;
 }
 
-static bool add_memory(struct vm *vm, const struct guest_memory *memory, struct vm_error *failed)
+/* Slots are numbered like the regions. With `flags` again, a slot changes only these. */
+static bool set_memory(struct vm *vm, const struct guest_memory *memory, uint32_t flags,
+                       struct vm_error *failed)
 {
     for (unsigned i = 0; i < memory->count; i++) {
         struct kvm_userspace_memory_region slot = {
             .slot = i,
+            .flags = flags,
             .guest_phys_addr = memory->regions[i].gpa,
             .memory_size = memory->regions[i].size,
             .userspace_addr = (uintptr_t)memory->regions[i].hva,
@@ -70,7 +73,19 @@ bool vm_create(struct vm *vm, const char *device_path, struct vm_error *failed)
 
 bool vm_furnish(struct vm *vm, const struct guest_memory *memory, struct vm_error *failed)
 {
-    return add_memory(vm, memory, failed) && add_chips(vm, failed);
+    return set_memory(vm, memory, 0, failed) && add_chips(vm, failed);
+}
+
+bool vm_set_dirty_log(struct vm *vm, const struct guest_memory *memory, bool logs,
+                      struct vm_error *failed)
+{
+    return set_memory(vm, memory, logs ? KVM_MEM_LOG_DIRTY_PAGES : 0, failed);
+}
+
+int vm_take_dirty(struct vm *vm, unsigned region, uint64_t *bitmap)
+{
+    struct kvm_dirty_log log = {.slot = region, .dirty_bitmap = bitmap};
+    return ioctl(vm->fd, KVM_GET_DIRTY_LOG, &log) < 0 ? -errno : 0;
 }
 
 void vm_destroy(struct vm *vm)

@@ -43,6 +43,15 @@ void vm_destroy(struct vm *vm);
  */
 bool vm_furnish(struct vm *vm, const struct guest_memory *memory, struct vm_error *failed);
 
+/* Begins or ends to log which pages the vCPUs write by KVM. */
+bool vm_set_dirty_log(struct vm *vm, const struct guest_memory *memory, bool logs,
+                      struct vm_error *failed);
+/*
+ * KVM_GET_DIRTY_LOG of a region: `bitmap` becomes a bit for each page written since the last call,
+ * which KVM forgets. Returns 0 or -errno.
+ */
+int vm_take_dirty(struct vm *vm, unsigned region, uint64_t *bitmap);
+
 /* The first memory slot that vm_furnish() leaves free. */
 #define VM_FIRST_FREE_SLOT GUEST_MEMORY_REGIONS_MAX
 

@@ -1,16 +1,19 @@
 #include "guest_memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <sys/mman.h>
-
-#define PAGE_SIZE 4096u
+#include <sys/stat.h>
+#include <unistd.h>
 
 static bool page_aligned(uint64_t value)
 {
-    return value % PAGE_SIZE == 0;
+    return value % GUEST_MEMORY_PAGE_SIZE == 0;
 }
 
-int guest_memory_add(struct guest_memory *memory, uint64_t gpa, uint64_t size)
+/* A place for the region, or -errno. */
+static int check_place(const struct guest_memory *memory, uint64_t gpa, uint64_t size)
 {
     if (size == 0 || !page_aligned(gpa) || !page_aligned(size) || gpa + size < gpa)
         return -EINVAL;
@@ -19,17 +22,90 @@ int guest_memory_add(struct guest_memory *memory, uint64_t gpa, uint64_t size)
         if (gpa < region->gpa + region->size && region->gpa < gpa + size)
             return -EINVAL;
     }
-    if (memory->count == GUEST_MEMORY_REGIONS_MAX)
-        return -ENOSPC;
-    void *hva = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (hva == MAP_FAILED)
+    return memory->count == GUEST_MEMORY_REGIONS_MAX ? -ENOSPC : 0;
+}
+
+/* A memfd that nobody who is given it can resize: a shorter one would be a SIGBUS here. */
+static int create_memfd(uint64_t size)
+{
+    int fd = memfd_create("tsvm-guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
         return -errno;
+    if (ftruncate(fd, (off_t)size) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+        int error = -errno;
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
+static int check_file(const struct guest_memory_source *source, uint64_t size)
+{
+    struct stat status;
+    if (!page_aligned(source->offset) || source->offset + size < size)
+        return -EINVAL;
+    if (fstat(source->fd, &status) < 0)
+        return -errno;
+    /* Beyond the end of the file an access is a SIGBUS. */
+    return source->offset + size > (uint64_t)status.st_size ? -ENODATA : 0;
+}
+
+int guest_memory_add_from(struct guest_memory *memory, uint64_t gpa, uint64_t size,
+                          const struct guest_memory_source *source)
+{
+    struct guest_memory_region region = {
+        .gpa = gpa, .size = size, .backing = source->backing, .fd = -1};
+    int flags = MAP_NORESERVE, fd = -1, error = check_place(memory, gpa, size);
+    off_t offset = 0;
+    if (error < 0)
+        return error;
+    switch (source->backing) {
+    case GUEST_MEMORY_ANONYMOUS:
+        flags |= MAP_PRIVATE | MAP_ANONYMOUS;
+        break;
+    case GUEST_MEMORY_SHARED:
+        flags |= MAP_SHARED;
+        region.fd = fd = error = create_memfd(size);
+        break;
+    case GUEST_MEMORY_FILE:
+        flags |= MAP_PRIVATE;
+        fd = source->fd;
+        offset = (off_t)source->offset;
+        error = check_file(source, size);
+        break;
+    }
+    if (error < 0)
+        return error;
+    void *hva = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, offset);
+    if (hva == MAP_FAILED) {
+        error = -errno;
+        if (region.fd >= 0)
+            close(region.fd);
+        return error;
+    }
     /* A core dump of the VMM must not carry the guest's memory, nor take its size on disk. */
     madvise(hva, size, MADV_DONTDUMP);
-    memory->regions[memory->count++] =
-        (struct guest_memory_region){.gpa = gpa, .size = size, .hva = hva};
+    region.hva = hva;
+    memory->regions[memory->count++] = region;
     return 0;
+}
+
+int guest_memory_add(struct guest_memory *memory, uint64_t gpa, uint64_t size)
+{
+    struct guest_memory_source source = {.backing = GUEST_MEMORY_ANONYMOUS};
+    return guest_memory_add_from(memory, gpa, size, &source);
+}
+
+/* The region that holds a host address, or NULL. */
+static struct guest_memory_region *region_of(struct guest_memory *memory, const void *hva)
+{
+    for (unsigned i = 0; i < memory->count; i++) {
+        struct guest_memory_region *region = &memory->regions[i];
+        if ((uint64_t)((const uint8_t *)hva - region->hva) < region->size)
+            return region;
+    }
+    return NULL;
 }
 
 int guest_memory_map_file(struct guest_memory *memory, uint64_t gpa, uint64_t length, int fd,
@@ -40,25 +116,115 @@ int guest_memory_map_file(struct guest_memory *memory, uint64_t gpa, uint64_t le
     void *hva = guest_memory_at(memory, gpa, length);
     if (!hva)
         return -EFAULT;
+    if (region_of(memory, hva)->backing == GUEST_MEMORY_SHARED)
+        return -EOPNOTSUPP;
     if (mmap(hva, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
              (off_t)file_offset) == MAP_FAILED)
         return -errno;
+    if (guest_memory_is_watched(memory))
+        guest_memory_tell(memory, gpa, length);
+    return 0;
+}
+
+int guest_memory_discard(struct guest_memory *memory, uint64_t gpa, uint64_t length)
+{
+    if (length == 0 || !page_aligned(gpa) || !page_aligned(length))
+        return -EINVAL;
+    void *hva = guest_memory_at(memory, gpa, length);
+    if (!hva)
+        return -EFAULT;
+    const struct guest_memory_region *region = region_of(memory, hva);
+    int result = region->backing == GUEST_MEMORY_SHARED
+                     ? fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                 (off_t)(gpa - region->gpa), (off_t)length)
+                     : madvise(hva, length, MADV_DONTNEED);
+    if (result < 0)
+        return -errno;
+    if (guest_memory_is_watched(memory))
+        guest_memory_tell(memory, gpa, length);
     return 0;
 }
 
 void guest_memory_free(struct guest_memory *memory)
 {
-    for (unsigned i = 0; i < memory->count; i++)
-        munmap(memory->regions[i].hva, memory->regions[i].size);
+    for (unsigned i = 0; i < memory->count; i++) {
+        struct guest_memory_region *region = &memory->regions[i];
+        munmap(region->hva, region->size);
+        if (region->backing == GUEST_MEMORY_SHARED)
+            close(region->fd);
+        free(region->dirty);
+    }
     memory->count = 0;
+}
+
+/* With the lock held. */
+static void update_watched(struct guest_memory *memory)
+{
+    bool logged = memory->count > 0 && memory->regions[0].dirty;
+    __atomic_store_n(&memory->logged, logged, __ATOMIC_RELAXED);
+    __atomic_store_n(&memory->watched, memory->written || logged, __ATOMIC_RELAXED);
 }
 
 void guest_memory_watch(struct guest_memory *memory, guest_memory_written *written, void *context)
 {
     pthread_rwlock_wrlock(&memory->written_lock);
-    __atomic_store_n(&memory->written, written, __ATOMIC_RELAXED);
+    memory->written = written;
     memory->written_context = context;
+    update_watched(memory);
     pthread_rwlock_unlock(&memory->written_lock);
+}
+
+int guest_memory_start_log(struct guest_memory *memory)
+{
+    int error = 0;
+    pthread_rwlock_wrlock(&memory->written_lock);
+    for (unsigned i = 0; i < memory->count && error == 0; i++) {
+        struct guest_memory_region *region = &memory->regions[i];
+        if (!region->dirty)
+            region->dirty = calloc(guest_memory_bitmap_words(region), sizeof *region->dirty);
+        error = region->dirty ? 0 : -ENOMEM;
+    }
+    update_watched(memory);
+    pthread_rwlock_unlock(&memory->written_lock);
+    if (error < 0)
+        guest_memory_stop_log(memory);
+    return error;
+}
+
+void guest_memory_stop_log(struct guest_memory *memory)
+{
+    pthread_rwlock_wrlock(&memory->written_lock);
+    for (unsigned i = 0; i < memory->count; i++) {
+        free(memory->regions[i].dirty);
+        memory->regions[i].dirty = NULL;
+    }
+    update_watched(memory);
+    pthread_rwlock_unlock(&memory->written_lock);
+}
+
+void guest_memory_take_dirty(struct guest_memory *memory, unsigned index, uint64_t *bitmap)
+{
+    pthread_rwlock_rdlock(&memory->written_lock);
+    const struct guest_memory_region *region = &memory->regions[index];
+    uint64_t words = region->dirty ? guest_memory_bitmap_words(region) : 0;
+    for (uint64_t i = 0; i < words; i++) {
+        if (__atomic_load_n(&region->dirty[i], __ATOMIC_RELAXED))
+            bitmap[i] |= __atomic_exchange_n(&region->dirty[i], 0, __ATOMIC_SEQ_CST);
+    }
+    pthread_rwlock_unlock(&memory->written_lock);
+}
+
+/* With the lock held for reading: marks the pages of a range. */
+static void mark_dirty(const struct guest_memory *memory, uint64_t gpa, uint64_t length)
+{
+    const uint8_t *hva = guest_memory_at(memory, gpa, length);
+    if (!hva || length == 0)
+        return;
+    const struct guest_memory_region *region = region_of((struct guest_memory *)memory, hva);
+    uint64_t page = (gpa - region->gpa) / GUEST_MEMORY_PAGE_SIZE;
+    uint64_t last = (gpa - region->gpa + length - 1) / GUEST_MEMORY_PAGE_SIZE;
+    for (; region->dirty && page <= last; page++)
+        __atomic_fetch_or(&region->dirty[page / 64], 1ull << page % 64, __ATOMIC_SEQ_CST);
 }
 
 void guest_memory_tell(const struct guest_memory *memory, uint64_t gpa, uint64_t length)
@@ -66,6 +232,7 @@ void guest_memory_tell(const struct guest_memory *memory, uint64_t gpa, uint64_t
     pthread_rwlock_t *lock = (pthread_rwlock_t *)&memory->written_lock;
 
     pthread_rwlock_rdlock(lock);
+    mark_dirty(memory, gpa, length);
     if (memory->written)
         memory->written(memory->written_context, gpa, length);
     pthread_rwlock_unlock(lock);

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string>
 
 #include "arguments.h"
 #include "error.h"
@@ -14,6 +15,8 @@ Napi::Function NativeMemory::define(Napi::Env env)
                            InstanceMethod<&NativeMemory::region>("region"),
                            InstanceMethod<&NativeMemory::write>("write"),
                            InstanceMethod<&NativeMemory::map_file>("mapFile"),
+                           InstanceMethod<&NativeMemory::discard>("discard"),
+                           InstanceMethod<&NativeMemory::fds>("fds"),
                            InstanceMethod<&NativeMemory::close>("close"),
                        });
 }
@@ -21,6 +24,30 @@ Napi::Function NativeMemory::define(Napi::Env env)
 NativeMemory *NativeMemory::from(Napi::Value value)
 {
     return unwrap_instance<NativeMemory>(value, &Classes::memory, "a NativeMemory is expected");
+}
+
+// Where region `index` comes from: of a backing, which may be absent. False with an error pending.
+static bool to_source(Napi::Value backing, uint32_t index, struct guest_memory_source *source)
+{
+    *source = {GUEST_MEMORY_ANONYMOUS, -1, 0};
+    if (backing.IsUndefined())
+        return true;
+    if (backing.IsString()) {
+        std::string name = backing.As<Napi::String>().Utf8Value();
+        if (name == "memfd")
+            source->backing = GUEST_MEMORY_SHARED;
+        else if (name != "anonymous")
+            throw_errno(backing.Env(), EINVAL, "NativeMemory");
+        return !backing.Env().IsExceptionPending();
+    }
+    source->backing = GUEST_MEMORY_FILE;
+    if (!get_option(backing, "fd", to_fd, &source->fd))
+        return false;
+    Napi::Value offsets = backing.As<Napi::Object>().Get("offsets");
+    if (offsets.IsArray())
+        return to_u64(offsets.As<Napi::Array>().Get(index), &source->offset);
+    throw_type_error(backing.Env(), "an array of offsets is expected");
+    return false;
 }
 
 NativeMemory::NativeMemory(const Napi::CallbackInfo &info) : Napi::ObjectWrap<NativeMemory>(info)
@@ -33,13 +60,16 @@ NativeMemory::NativeMemory(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Na
     Napi::Array regions = info[0].As<Napi::Array>();
     for (uint32_t i = 0; i < regions.Length(); i++) {
         uint64_t gpa, size;
-        if (!get_option(regions.Get(i), "gpa", to_u64, &gpa) ||
-            !get_option(regions.Get(i), "sizeBytes", to_u64, &size))
-            return;
-        int error = guest_memory_add(&memory_, gpa, size);
-        if (error < 0) {
-            guest_memory_free(&memory_);
+        struct guest_memory_source source;
+        int error = 0;
+        if (get_option(regions.Get(i), "gpa", to_u64, &gpa) &&
+            get_option(regions.Get(i), "sizeBytes", to_u64, &size) &&
+            to_source(info[1], i, &source))
+            error = guest_memory_add_from(&memory_, gpa, size, &source);
+        if (error < 0)
             throw_errno(env, error, "mmap");
+        if (env.IsExceptionPending()) {
+            guest_memory_free(&memory_);
             return;
         }
     }
@@ -97,7 +127,8 @@ Napi::Value NativeMemory::write(const Napi::CallbackInfo &info)
         return throw_errno(info.Env(), EFAULT, "write");
     // The source may be a view of guest memory.
     memmove(target, bytes, length);
-    guest_memory_tell(&memory_, gpa, length);
+    if (guest_memory_is_watched(&memory_))
+        guest_memory_tell(&memory_, gpa, length);
     return info.Env().Undefined();
 }
 
@@ -112,6 +143,25 @@ Napi::Value NativeMemory::map_file(const Napi::CallbackInfo &info)
     if (error < 0)
         return throw_errno(info.Env(), error, "mmap");
     return info.Env().Undefined();
+}
+
+Napi::Value NativeMemory::discard(const Napi::CallbackInfo &info)
+{
+    uint64_t gpa, length;
+    if (!to_u64(info[0], &gpa) || !to_u64(info[1], &length))
+        return Napi::Value();
+    int error = closed_ ? -EINVAL : guest_memory_discard(&memory_, gpa, length);
+    return error < 0 ? throw_errno(info.Env(), error, "madvise") : info.Env().Undefined();
+}
+
+Napi::Value NativeMemory::fds(const Napi::CallbackInfo &info)
+{
+    Napi::Array list = Napi::Array::New(info.Env());
+    for (unsigned i = 0; i < memory_.count; i++) {
+        if (memory_.regions[i].backing == GUEST_MEMORY_SHARED)
+            list.Set(i, static_cast<double>(memory_.regions[i].fd));
+    }
+    return list;
 }
 
 Napi::Value NativeMemory::close(const Napi::CallbackInfo &info)

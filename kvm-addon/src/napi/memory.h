@@ -31,6 +31,8 @@ class NativeMemory : public Napi::ObjectWrap<NativeMemory>
   private:
     Napi::Value region(const Napi::CallbackInfo &info);
     Napi::Value write(const Napi::CallbackInfo &info);
+    Napi::Value fds(const Napi::CallbackInfo &info);
+    Napi::Value discard(const Napi::CallbackInfo &info);
     Napi::Value map_file(const Napi::CallbackInfo &info);
     Napi::Value close(const Napi::CallbackInfo &info);
 

@@ -25,6 +25,8 @@ Napi::Function NativeVm::define(Napi::Env env)
                            InstanceMethod<&NativeVm::set_msrs>("setMsrs"),
                            InstanceMethod<&NativeVm::interrupt_event>("interruptEvent"),
                            InstanceMethod<&NativeVm::kick_event>("kickEvent"),
+                           InstanceMethod<&NativeVm::set_dirty_log>("setDirtyLog"),
+                           InstanceMethod<&NativeVm::take_dirty_pages>("takeDirtyPages"),
                            InstanceMethod<&NativeVm::tune_engine>("tuneEngine"),
                            InstanceMethod<&NativeVm::attach_bank>("attachBank"),
                            InstanceAccessor<&NativeVm::get_exit_slots>("exitSlots"),
@@ -150,6 +152,8 @@ void NativeVm::destroy()
     lines_.clear();
     if (engine_)
         guest_memory_watch(memory_->memory(), nullptr, nullptr);
+    if (logs_dirty_)
+        guest_memory_stop_log(memory_->memory());
     vcpu_group_destroy(&group_);
     destroy_vm();
     wake_->close();

@@ -37,6 +37,8 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
 
     Napi::Value interrupt_event(const Napi::CallbackInfo &info);
     Napi::Value kick_event(const Napi::CallbackInfo &info);
+    Napi::Value set_dirty_log(const Napi::CallbackInfo &info);
+    Napi::Value take_dirty_pages(const Napi::CallbackInfo &info);
     Napi::Value tune_engine(const Napi::CallbackInfo &info);
     Napi::Value attach_bank(const Napi::CallbackInfo &info);
     Napi::Value get_exit_slots(const Napi::CallbackInfo &info);
@@ -57,6 +59,8 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     void destroy_vm();
     void destroy();
     void close_events();
+    // Adds what was written of a region since the last call. Returns 0 or -errno.
+    int take_dirty(unsigned region, uint64_t *bitmap);
     // False with an error pending once closed.
     bool check_open(Napi::Env env);
     // The vCPU that an index argument names, or nullptr with an error pending.
@@ -68,6 +72,7 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     bool has_emulator_ = false;
     struct engine *engine_ = nullptr;
     bool open_ = false;
+    bool logs_dirty_ = false;
     NativeMemory *memory_ = nullptr;
     std::unique_ptr<Wake> wake_;
     Napi::Reference<Napi::ArrayBuffer> slots_;

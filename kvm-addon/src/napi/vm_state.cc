@@ -5,6 +5,7 @@
 
 #include "arguments.h"
 #include "error.h"
+#include "memory.h"
 #include "vm.h"
 
 extern "C" {
@@ -169,4 +170,69 @@ Napi::Value NativeVm::statistics(const Napi::CallbackInfo &info)
         }
     }
     return result;
+}
+
+// Three keep a log: KVM of what vCPUs write by it, the engine of what it interprets, and guest
+// memory of what this process writes otherwise.
+Napi::Value NativeVm::set_dirty_log(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    bool logs;
+    if (!check_open(env) || !to_bool(info[0], &logs))
+        return Napi::Value();
+    if (logs == logs_dirty_)
+        return env.Undefined();
+    struct guest_memory *memory = memory_->memory();
+    int error = logs ? guest_memory_start_log(memory) : 0;
+    if (error < 0)
+        return throw_errno(env, error, "setDirtyLog");
+    struct vm_error failed;
+    if (!vm_set_dirty_log(&vm_, memory, logs, &failed)) {
+        guest_memory_stop_log(memory);
+        return throw_errno(env, failed.error, failed.call);
+    }
+    logs_dirty_ = logs;
+    if (!logs)
+        guest_memory_stop_log(memory);
+    // The engine's log is always on: what was written before does not count.
+    for (unsigned i = 0; logs && engine_ && i < memory->count; i++) {
+        std::vector<uint64_t> before(guest_memory_bitmap_words(&memory->regions[i]));
+        engine_take_dirty(engine_, memory->regions[i].gpa,
+                          memory->regions[i].size / GUEST_MEMORY_PAGE_SIZE, before.data());
+    }
+    return env.Undefined();
+}
+
+int NativeVm::take_dirty(unsigned index, uint64_t *bitmap)
+{
+    struct guest_memory *memory = memory_->memory();
+    const struct guest_memory_region *region = &memory->regions[index];
+    // First, for it is overwritten.
+    int error = vm_take_dirty(&vm_, index, bitmap);
+    if (error < 0)
+        return error;
+    guest_memory_take_dirty(memory, index, bitmap);
+    if (engine_)
+        engine_take_dirty(engine_, region->gpa, region->size / GUEST_MEMORY_PAGE_SIZE, bitmap);
+    return 0;
+}
+
+Napi::Value NativeVm::take_dirty_pages(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    if (!check_open(env))
+        return Napi::Value();
+    if (!logs_dirty_)
+        return throw_errno(env, EINVAL, "takeDirtyPages");
+    Napi::Array list = Napi::Array::New(env);
+    const struct guest_memory *memory = memory_->memory();
+    for (unsigned i = 0; i < memory->count; i++) {
+        uint64_t words = guest_memory_bitmap_words(&memory->regions[i]);
+        Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, words * sizeof(uint64_t));
+        int error = take_dirty(i, static_cast<uint64_t *>(buffer.Data()));
+        if (error < 0)
+            return throw_errno(env, error, "KVM_GET_DIRTY_LOG");
+        list.Set(i, Napi::Uint8Array::New(env, words * sizeof(uint64_t), buffer, 0));
+    }
+    return list;
 }

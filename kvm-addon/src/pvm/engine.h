@@ -41,12 +41,4 @@ void engine_kick(struct cpu *cpu, enum cpu_attention why);
  */
 void engine_memory_written(struct engine *engine, uint64_t gpa, uint64_t length);
 
-/*
- * Sets the bits of `bitmap`, one for each of `frames` page frames of RAM from `gpa` on, that were
- * written by interpreting vCPUs or by devices since the last call (KVM's log has its own writes).
- * What is written while it runs may be told now or next time; read the memory afterwards. Not from
- * a vCPU's thread.
- */
-void engine_take_dirty(struct engine *engine, uint64_t gpa, uint64_t frames, uint64_t *bitmap);
-
 #endif

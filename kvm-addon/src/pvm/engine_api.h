@@ -43,6 +43,14 @@ void engine_raise_line(struct engine *engine, uint32_t gsi);
 /* A device has written to guest memory; see engine.h. From any thread, after the write. */
 void engine_memory_written(struct engine *engine, uint64_t gpa, uint64_t length);
 
+/*
+ * Sets the bits of `bitmap`, one for each of `frames` page frames of RAM from `gpa` on, that were
+ * written by interpreting vCPUs or by devices since the last call (KVM's log has its own writes).
+ * What is written while it runs may be told now or next time; read the memory afterwards. Not from
+ * a vCPU's thread.
+ */
+void engine_take_dirty(struct engine *engine, uint64_t gpa, uint64_t frames, uint64_t *bitmap);
+
 /* The engine's part of a vCPU; engine_remove_cpu() frees it. NULL: see `failed`. */
 struct cpu *engine_add_cpu(struct engine *engine, struct vcpu *vcpu, struct vm_error *failed);
 void engine_remove_cpu(struct cpu *cpu);

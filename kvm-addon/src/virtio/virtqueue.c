@@ -296,14 +296,23 @@ bool virtqueue_publish(struct virtqueue *queue)
     return !(flags & VRING_AVAIL_F_NO_INTERRUPT);
 }
 
+/* The device's half of the event index or its flag was written. */
+static void kicks_tell(const struct virtqueue *queue)
+{
+    if (guest_memory_is_logged(queue->memory))
+        guest_memory_tell(queue->memory, queue->used_gpa, used_bytes(queue->size));
+}
+
 void virtqueue_disable_kicks(struct virtqueue *queue)
 {
     /*
      * With EVENT_IDX, avail_event stays at an entry that has been taken: the driver kicks when its
      * index passes that value, which is a full turn of 65,536 away.
      */
-    if (!queue->event_idx)
-        __atomic_store_n(&queue->used->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
+    if (queue->event_idx)
+        return;
+    __atomic_store_n(&queue->used->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
+    kicks_tell(queue);
 }
 
 void virtqueue_enable_kicks(struct virtqueue *queue)
@@ -312,6 +321,7 @@ void virtqueue_enable_kicks(struct virtqueue *queue)
         __atomic_store_n(avail_event(queue), queue->next_available, __ATOMIC_RELAXED);
     else
         __atomic_store_n(&queue->used->flags, 0, __ATOMIC_RELAXED);
+    kicks_tell(queue);
     /*
      * The driver moves its index, does a full barrier, and looks whether we want a kick. We say
      * that we do, do a full barrier, and (the caller) look at its index: one of us sees the other's

@@ -2,6 +2,7 @@
 #include "../../src/memory/guest_memory.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -68,8 +69,106 @@ static void a_mapped_file_is_copied_on_write(void)
     close(fd);
 }
 
+static void shared_memory_is_another_mapping_of_its_memfd(void)
+{
+    struct guest_memory memory = {0};
+    const struct guest_memory_source shared = {.backing = GUEST_MEMORY_SHARED};
+    CHECK(guest_memory_add_from(&memory, 0x100000, 4 * PAGE, &shared) == 0);
+    const struct guest_memory_region *region = &memory.regions[0];
+    uint8_t *other =
+        mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, memory.regions[0].fd, 0);
+    CHECK(other != MAP_FAILED);
+    region->hva[PAGE] = 1;
+    other[2 * PAGE] = 2;
+    CHECK(other[PAGE] == 1 && region->hva[2 * PAGE] == 2);
+    /* Nobody who is given the memfd can take the memory away. */
+    CHECK(ftruncate(region->fd, 0) < 0 && ftruncate(region->fd, 8 * PAGE) < 0);
+    CHECK(guest_memory_map_file(&memory, 0x100000, PAGE, region->fd, 0) == -EOPNOTSUPP);
+    CHECK(guest_memory_discard(&memory, 0x100000 + PAGE, PAGE) == 0);
+    CHECK(other[PAGE] == 0 && other[2 * PAGE] == 2);
+    munmap(other, 4 * PAGE);
+    guest_memory_free(&memory);
+}
+
+static void file_memory_is_a_private_copy(void)
+{
+    struct guest_memory memory = {0};
+    char path[] = "/tmp/tsvm-memory-XXXXXX";
+    int fd = mkstemp(path);
+    unlink(path);
+    CHECK(ftruncate(fd, 4 * PAGE) == 0 && pwrite(fd, "snapshot", 8, 2 * PAGE) == 8);
+    struct guest_memory_source file = {.backing = GUEST_MEMORY_FILE, .fd = fd, .offset = 2 * PAGE};
+    CHECK(guest_memory_add_from(&memory, 0, 4 * PAGE, &file) == -ENODATA);
+    file.offset = 100;
+    CHECK(guest_memory_add_from(&memory, 0, PAGE, &file) == -EINVAL);
+    file.offset = UINT64_MAX - PAGE + 1;
+    CHECK(guest_memory_add_from(&memory, 0, 2 * PAGE, &file) == -EINVAL);
+    file.offset = 2 * PAGE;
+    CHECK(guest_memory_add_from(&memory, 0, 2 * PAGE, &file) == 0);
+    char *hva = (char *)memory.regions[0].hva;
+    CHECK(memcmp(hva, "snapshot", 8) == 0);
+    memcpy(hva, "changed!", 8);
+    char content[8];
+    CHECK(pread(fd, content, 8, 2 * PAGE) == 8 && memcmp(content, "snapshot", 8) == 0);
+    CHECK(guest_memory_discard(&memory, 0, PAGE) == 0 && memcmp(hva, "snapshot", 8) == 0);
+    guest_memory_free(&memory);
+    close(fd);
+}
+
+static void discarded_pages_are_zero(void)
+{
+    struct guest_memory memory = {0};
+    CHECK(guest_memory_add(&memory, 0, 4 * PAGE) == 0);
+    memset(memory.regions[0].hva, 7, 4 * PAGE);
+    CHECK(guest_memory_discard(&memory, PAGE, 2 * PAGE) == 0);
+    const uint8_t *hva = memory.regions[0].hva;
+    CHECK(hva[PAGE - 1] == 7 && hva[PAGE] == 0 && hva[3 * PAGE - 1] == 0 && hva[3 * PAGE] == 7);
+    CHECK(guest_memory_discard(&memory, 1, PAGE) == -EINVAL);
+    CHECK(guest_memory_discard(&memory, PAGE, 1) == -EINVAL);
+    CHECK(guest_memory_discard(&memory, PAGE, 0) == -EINVAL);
+    CHECK(guest_memory_discard(&memory, 3 * PAGE, 2 * PAGE) == -EFAULT);
+    guest_memory_free(&memory);
+}
+
+static void writes_are_logged(void)
+{
+    struct guest_memory memory = {0};
+    uint64_t bitmap[2] = {0};
+    CHECK(guest_memory_add(&memory, 0, 70 * PAGE) == 0);
+    CHECK(guest_memory_add(&memory, 0x100000, PAGE) == 0);
+    CHECK(!guest_memory_is_watched(&memory));
+    guest_memory_tell(&memory, 0, 1); /* no log: nothing happens */
+    CHECK(guest_memory_start_log(&memory) == 0 && guest_memory_start_log(&memory) == 0);
+    CHECK(guest_memory_is_watched(&memory));
+    guest_memory_tell(&memory, PAGE - 1, 2);
+    guest_memory_tell(&memory, 63 * PAGE, 2 * PAGE);
+    guest_memory_tell(&memory, 5 * PAGE, 0);
+    guest_memory_tell_host(&memory, memory.regions[1].hva + 8, 8);
+    guest_memory_tell(&memory, 70 * PAGE, 1);            /* not memory */
+    guest_memory_tell(&memory, 69 * PAGE, 2 * PAGE);     /* not all of it */
+    guest_memory_tell(&memory, UINT64_MAX - PAGE, PAGE); /* nor this */
+    guest_memory_take_dirty(&memory, 0, bitmap);
+    CHECK(bitmap[0] == (3 | 1ull << 63) && bitmap[1] == 1);
+    bitmap[0] = bitmap[1] = 0;
+    guest_memory_take_dirty(&memory, 0, bitmap);
+    CHECK(bitmap[0] == 0 && bitmap[1] == 0);
+    guest_memory_take_dirty(&memory, 1, bitmap);
+    CHECK(bitmap[0] == 1);
+    CHECK(guest_memory_discard(&memory, 2 * PAGE, PAGE) == 0);
+    guest_memory_take_dirty(&memory, 0, bitmap);
+    CHECK(bitmap[0] == 5);
+    guest_memory_stop_log(&memory);
+    CHECK(!guest_memory_is_watched(&memory));
+    guest_memory_take_dirty(&memory, 0, bitmap);
+    guest_memory_free(&memory);
+}
+
 int main(void)
 {
+    shared_memory_is_another_mapping_of_its_memfd();
+    file_memory_is_a_private_copy();
+    discarded_pages_are_zero();
+    writes_are_logged();
     lookups_stay_in_one_region();
     bad_regions_are_refused();
     a_mapped_file_is_copied_on_write();

@@ -193,8 +193,43 @@ static void kicks_are_suppressed(bool event_idx)
     driver_free(&s.driver);
 }
 
+static bool page_is_dirty(const uint64_t *bitmap, uint64_t gpa)
+{
+    uint64_t page = (gpa - LOW_GPA) / GUEST_MEMORY_PAGE_SIZE;
+    return bitmap[page / 64] >> page % 64 & 1;
+}
+
+/* What the device writes is in the log: buffers, through an indirect table too, and its ring. */
+static void writes_are_logged(void)
+{
+    static uint64_t bitmap[LOW_SIZE / GUEST_MEMORY_PAGE_SIZE / 64 + 1];
+    struct setup s;
+    setup_init(&s);
+    CHECK(guest_memory_start_log(&s.driver.memory) == 0);
+    virtqueue_enable_kicks(&s.queue);
+    guest_memory_take_dirty(&s.driver.memory, 0, bitmap);
+    CHECK(page_is_dirty(bitmap, USED_GPA));
+    memset(bitmap, 0, sizeof bitmap);
+    struct vring_desc *table = driver_at(&s.driver, TABLE_GPA);
+    descriptor_set(&table[0], BUFFERS_GPA, 16, NEXT, 1);
+    descriptor_set(&table[1], BUFFERS_GPA + 0x1ff0, 0x20, WRITE, 0);
+    driver_describe(&s.driver, 0, TABLE_GPA, 2 * 16, INDIRECT, 0);
+    driver_offer(&s.driver, 0);
+    CHECK(pop(&s) == 1);
+    virtqueue_push(&s.queue, 0, 0x20);
+    virtqueue_publish(&s.queue);
+    guest_memory_take_dirty(&s.driver.memory, 0, bitmap);
+    CHECK(!page_is_dirty(bitmap, BUFFERS_GPA) && !page_is_dirty(bitmap, AVAILABLE_GPA));
+    CHECK(page_is_dirty(bitmap, BUFFERS_GPA + 0x1000) &&
+          page_is_dirty(bitmap, BUFFERS_GPA + 0x2000));
+    CHECK(!page_is_dirty(bitmap, BUFFERS_GPA + 0x3000));
+    CHECK(page_is_dirty(bitmap, USED_GPA));
+    driver_free(&s.driver);
+}
+
 int main(void)
 {
+    writes_are_logged();
     chain_is_taken_and_returned();
     indices_wrap();
     restart_goes_on_from_the_used_index();
