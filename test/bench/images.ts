@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { makeImage, writeSkopeoFolder } from '../support/image-maker.ts';
 import { startRegistry } from '../support/registry.ts';
 import type { Benchmark, Contestant } from './benchmark.ts';
+import { imageSpeedBenchmark } from './image-speed.ts';
 import { type Command, runProcess } from './process.ts';
 import type { Workbench } from './workbench.ts';
 
@@ -93,7 +94,8 @@ function timed(
   };
 }
 
-export function imageBenchmarks({ node, root, tsvm }: Workbench): Benchmark[] {
+export function imageBenchmarks(workbench: Workbench): Benchmark[] {
+  const { node, root, tsvm } = workbench;
   const folder = join(root, 'build/bench/images');
   mkdirSync(folder, { recursive: true });
   let material: Promise<Material> | undefined;
@@ -170,6 +172,7 @@ export function imageBenchmarks({ node, root, tsvm }: Workbench): Benchmark[] {
     },
     metadataBenchmark(folder, node, root),
     listBenchmark(folder, node, tsvm),
+    imageSpeedBenchmark(workbench),
   ];
 }
 
