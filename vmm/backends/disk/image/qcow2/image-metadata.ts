@@ -13,7 +13,7 @@ import { Refcounts } from './space/refcounts.ts';
 import { MetadataTable, type TableWrite } from './tables/metadata-table.ts';
 
 export interface MetadataOptions {
-  /** What holds the guest's clusters; the image's own file unless it has an external data file. */
+  /** The file with guest clusters: the image's own, unless it has an external data file. */
   readonly dataFile: ImageFile;
   readonly readOnly: boolean;
   /** Memory for L2 tables, in bytes, and for refcount blocks. */
@@ -27,7 +27,7 @@ export interface FlushCopies {
   writeEarly(): void;
 }
 
-/** All metadata of an open image, and what its parts need of each other. */
+/** All metadata of an open image. */
 export class ImageMetadata implements MetadataHost {
   readonly file: ImageFile;
   readonly dataFile: ImageFile;
@@ -39,14 +39,14 @@ export class ImageMetadata implements MetadataHost {
   readonly l2: L2Tables;
   readonly compressedSpace: CompressedSpace;
   readonly #openedDirty: boolean;
-  /** Host clusters became free. */
+  /** Called when host clusters have become free. */
   onFreed: (() => void) | undefined;
   flushCopies: FlushCopies | undefined;
   #l1: L1Table;
   #clusters: MetadataClusters | undefined;
   #hasChanged = false;
   #refcountsWanted = false;
-  /** A cluster that two tables claim. */
+  /** A cluster that two tables occupy. */
   #contested: number | undefined;
   #refusal: TsvmError | undefined;
 
@@ -69,7 +69,7 @@ export class ImageMetadata implements MetadataHost {
     this.#openedDirty = header.dirty;
   }
 
-  /** The image was not closed the last time, and refcounts in it may be wrong. */
+  /** The image was not closed cleanly, and its refcounts may be wrong. */
   get needsRepair(): boolean {
     return this.#openedDirty && !this.readOnly;
   }
@@ -79,8 +79,8 @@ export class ImageMetadata implements MetadataHost {
   }
 
   /**
-   * "Lazy refcounts": they are written when the image is closed, or when there is no memory for more;
-   * the dirty bit says so.
+   * "Lazy refcounts": they are written when the image is closed, or when the cache is full; the
+   * dirty bit records that.
    */
   get leavesRefcounts(): boolean {
     const { lazyRefcounts, version } = this.header.current;
@@ -99,18 +99,18 @@ export class ImageMetadata implements MetadataHost {
     }
   }
 
-  /** So much is dirty or pending that the image should flush before it changes more. */
+  /** So much is dirty or pending that the image should flush before the next change. */
   get isCrowded(): boolean {
     return this.l2.cache.isCrowded || this.refcounts.blocks.isCrowded || this.allocator.isCrowded;
   }
 
-  /** Something refers to clusters, or does no longer, and the file does not say so yet. */
+  /** References have changed, and the file does not have the changes yet. */
   get isDirty(): boolean {
     return this.l2.cache.hasDirty || this.#l1.isDirty || !this.allocator.pending.isEmpty;
   }
 
   /**
-   * Before anything of the image's content or metadata changes.
+   * To be called before content or metadata changes.
    * @throws TsvmError when nothing may be written
    */
   beginWrite(): void {
@@ -134,14 +134,14 @@ export class ImageMetadata implements MetadataHost {
   }
 
   /**
-   * A change has begun since the image was opened. What a machine writes in place is none: that the
-   * guest makes durable, as on a raw disk.
+   * A change has begun since the image was opened. Writes in place do not count: the guest makes
+   * them durable, as on a raw disk.
    */
   get hasChanged(): boolean {
     return this.#hasChanged;
   }
 
-  /** @throws TsvmError when what is in memory must not reach the file any more */
+  /** @throws TsvmError when metadata in memory must not be written any more */
   assertIntact(): void {
     if (this.#refusal !== undefined) throw this.#refusal;
   }
@@ -158,7 +158,7 @@ export class ImageMetadata implements MetadataHost {
     return this.metadataClusters().firstIn(first, last - first + 1) !== undefined;
   }
 
-  /** Everything is in the file and nothing is dirty: takes another L1 table. */
+  /** Switches to another L1 table. Nothing may be dirty. */
   replaceL1(l1: L1Table): void {
     this.#l1 = l1;
     this.l2.cache.clear();
@@ -183,16 +183,18 @@ export class ImageMetadata implements MetadataHost {
     }
   }
 
-  /** Writes all refcounts that the file does not have yet, in no order with anything. */
+  /** Writes all dirty refcounts, unordered with other writes. */
   writeRefcountBlocks(): void {
-    // Its copies are older, and must not come after what is written now.
+    // Its copies are older and must not be written after these.
     this.flushCopies?.writeEarly();
     const writes: TableWrite[] = [];
     for (const block of this.refcounts.blocks.dirtyTables()) block.takeWrites(writes);
     for (const { table, at, bytes } of writes) this.file.writeSync(table.fileOffset + at, bytes);
   }
 
-  /** "Corrupt bit": no one writes to the image any more until it is repaired. */
+  /**
+   * Sets the "corrupt bit", so that nothing writes to the image until it is repaired, and throws.
+   */
   corrupt(what: string): never {
     const error = new TsvmError(
       'invalid-disk',
@@ -204,7 +206,7 @@ export class ImageMetadata implements MetadataHost {
     throw error;
   }
 
-  /** Where metadata in use lies; looked up when it is first asked for, kept up from then on. */
+  /** The host clusters of metadata in use; collected at the first call, updated from then on. */
   metadataClusters(): MetadataClusters {
     this.#clusters ??= this.#findMetadataClusters();
     return this.#clusters;
@@ -236,7 +238,7 @@ export class ImageMetadata implements MetadataHost {
   }
 }
 
-/** The header has been checked, so the tables are of a bearable size. */
+/** The header has been validated, so the tables have acceptable sizes. */
 function readL1(file: ImageFile, header: Header): L1Table {
   const bytes = new Uint8Array(header.l1Entries * L1_ENTRY_BYTES);
   file.readSync(header.l1Offset, bytes);

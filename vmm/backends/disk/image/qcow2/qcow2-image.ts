@@ -14,32 +14,31 @@ import { Zeroing } from './map/zeroing.ts';
 import { FlushDriver } from './tables/flush-driver.ts';
 import { tableMemoryBytes } from './tables/table-cache.ts';
 
-/** The tables of a disk of 256 GiB with clusters of 64 KiB. */
+/** Enough for all L2 tables of a disk of 256 GiB with clusters of 64 KiB. */
 const L2_CACHE_BYTES_MAX = 32 * 2 ** 20;
 const REFCOUNT_CACHE_BYTES = 4 * 2 ** 20;
 
 export interface Qcow2Options {
   readonly readOnly: boolean;
-  /** What `parseHeader` said of the file, where that was asked already. */
+  /** The file's header, if it was parsed already. */
   readonly header?: Header | undefined;
   /** The image's backing image, open; the caller's to close. */
   readonly backing: DiskImage | undefined;
-  /** The external data file, if the header says that there is one; this image's from now on. */
+  /** The external data file, if the header requires one; closed with the image. */
   readonly dataFile?: ImageFile | undefined;
-  /** Memory for L2 tables; enough for the whole disk up to 32 MiB when not given. */
+  /** Memory for L2 tables; by default enough for the whole disk, up to 32 MiB. */
   readonly cacheBytes?: number | undefined;
 }
 
 /**
  * An open qcow2 image.
  *
- * Metadata is in memory and changes synchronously; it reaches the file in a flush, in an order that
- * leaves at most unused space behind after a crash. A flush takes a copy of what it writes, so that
- * nothing has to wait for one. When the tables in memory become too many, an operation flushes
- * first.
+ * Metadata is in memory and changes synchronously; it reaches the file in a flush, in an order in
+ * which a crash costs unused space at most. A flush copies what it writes, so that nothing waits
+ * for it. When too many tables are dirty, an operation flushes first.
  *
- * What ends in `Sync` and changes the image must not be called while a `write` is under way, since
- * it might have to flush and could not wait for the data; `close` not while anything is.
+ * Changes by `…Sync` methods are not allowed during a `write`, since they might flush and could not
+ * wait for its data; `close` is not allowed during any operation.
  */
 export class Qcow2Image implements DiskImage {
   readonly format = 'qcow2';
@@ -49,7 +48,7 @@ export class Qcow2Image implements DiskImage {
   readonly clusterBytes: number;
   /** Guest bytes that one L2 table maps. */
   readonly tableSpanBytes: number;
-  /** The image's tables, for what works on them as a whole: snapshots, check. */
+  /** The image's tables, for operations on the whole: snapshots, check. */
   readonly metadata: ImageMetadata;
   readonly #reader: ImageReader;
   readonly #writer: ClusterWriter;
@@ -57,10 +56,10 @@ export class Qcow2Image implements DiskImage {
   readonly #flushes: FlushDriver;
 
   /**
-   * Opens an image whose files are open, and which owns them from then on.
-   * @throws TsvmError `invalid-disk` when the header lies, or when it says that the image is corrupt
-   * and it is to be written; `invalid-config` when the external data file is missing, `disk-io` when
-   * that is a block device smaller than the disk
+   * Opens an image in open files, which are closed with it.
+   * @throws TsvmError `invalid-disk` for an invalid header, or when an image marked as corrupt is
+   * opened for writing; `invalid-config` when the external data file is missing, `disk-io` when it
+   * is a block device smaller than the disk
    */
   static open(file: ImageFile, options: Qcow2Options): Qcow2Image {
     const header = options.header ?? parseHeader(file);
@@ -113,17 +112,17 @@ export class Qcow2Image implements DiskImage {
     return this.header.sizeBytes;
   }
 
-  /** Something has to be written before a flush is true. */
+  /** Metadata has to be written before a flush is complete. */
   get metadataDirty(): boolean {
     return this.metadata.isDirty || this.#flushes.isRunning;
   }
 
-  /** Operations that change the image flush first, synchronously: a good time for `flush`. */
+  /** The next change flushes first, synchronously: call `flush` before. */
   get flushWanted(): boolean {
     return this.metadata.isCrowded;
   }
 
-  /** The refcounts may be wrong, as the dirty bit says: nothing may be written before a repair. */
+  /** The dirty bit was set: refcounts may be wrong, and nothing may be written before a repair. */
   get needsRepair(): boolean {
     return this.metadata.needsRepair;
   }
@@ -153,8 +152,8 @@ export class Qcow2Image implements DiskImage {
   }
 
   /**
-   * Maps at once, before it returns, unless it has to flush first. When the host's file fails, the
-   * content of clusters that were new is undefined.
+   * Allocates before it returns, unless it has to flush first. When the host fails, the content of
+   * new clusters is undefined.
    */
   async write(offset: number, data: Uint8Array): Promise<void> {
     this.#checkRange(offset, data.length);
@@ -168,8 +167,8 @@ export class Qcow2Image implements DiskImage {
   }
 
   /**
-   * Makes every cluster that the range touches writable in place. Nothing that can be read changes:
-   * the content comes from the old place, or from the backing image.
+   * Makes every cluster that the range touches writable in place. The content stays: it is copied
+   * from the old place or the backing image.
    */
   prepareWriteSync(offset: number, length: number): void {
     this.#beginChange(offset, length);
@@ -212,8 +211,8 @@ export class Qcow2Image implements DiskImage {
   /**
    * Writes one whole cluster, compressed if that makes it smaller.
    * @param offset a multiple of the cluster size
-   * @param plain the cluster, or what the image has of its last one
-   * @param deflated of a whole cluster, the last one's padded with zeroes
+   * @param plain the cluster, or the part of the last cluster that is inside the image
+   * @param deflated the compressed cluster; the last one padded with zeroes before
    */
   writeCompressed(offset: number, plain: Uint8Array, deflated: Uint8Array | undefined): void {
     this.#beginChange(offset, plain.length);
@@ -233,13 +232,16 @@ export class Qcow2Image implements DiskImage {
     this.#zeroing.writeZeroes(offset, length, mayUnmap);
   }
 
-  /** Whole clusters only; in version 2 nothing when there is a backing image, as in QEMU. */
+  /**
+   * Affects whole clusters only; in version 2 it does nothing when there is a backing image, as in
+   * QEMU.
+   */
   discardSync(offset: number, length: number): void {
     this.#beginChange(offset, length);
     this.#zeroing.discard(offset, length);
   }
 
-  /** Makes all of it unallocated, so that the backing image shows: for a commit. */
+  /** Makes everything unallocated, so that the backing image shows: for a commit. */
   emptySync(): void {
     this.metadata.beginWrite();
     const { clusterBytes, sizeBytes } = this;
@@ -263,7 +265,7 @@ export class Qcow2Image implements DiskImage {
     this.#flushes.sync();
   }
 
-  /** Waits for the writes that were under way when it was called. */
+  /** Waits for writes in flight, too. */
   async flush(): Promise<void> {
     if (this.readOnly) return;
     await this.#flushes.async();
@@ -278,7 +280,7 @@ export class Qcow2Image implements DiskImage {
     }
   }
 
-  /** With lazy refcounts, now is the time for them. */
+  /** Writes lazy refcounts, too. */
   #finish(): void {
     const { metadata } = this;
     metadata.withRefcounts(() => this.#flushes.sync());
@@ -307,7 +309,7 @@ export class Qcow2Image implements DiskImage {
     }
   }
 
-  /** What comes before every synchronous change. */
+  /** Precedes every synchronous change. */
   #beginChange(offset: number, length: number): void {
     this.#checkRange(offset, length);
     this.metadata.beginWrite();
@@ -324,7 +326,9 @@ export class Qcow2Image implements DiskImage {
   }
 }
 
-/** Room for all tables of the disk, as far as that is bearable, and for as many that are dirty. */
+/**
+ * Room for all tables of the disk twice, since half of the cache may be dirty, up to the maximum.
+ */
 function defaultCacheBytes(header: Header): number {
   const { clusterBytes, tableSpanBytes } = geometryOf(header);
   const tables = Math.ceil(header.sizeBytes / tableSpanBytes);

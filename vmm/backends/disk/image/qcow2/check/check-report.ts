@@ -1,34 +1,34 @@
-/** More lines than this are counted only. */
+/** Lines beyond this are only counted. */
 const LINES_MAX = 1000;
 
-/** What a check found, and a repair did; the numbers are those of `qemu-img check`. */
+/** The result of a check and a repair; the numbers are those of `qemu-img check`. */
 export interface CheckResult {
-  /** Clusters whose refcount is too high: space is lost, and nothing else. */
+  /** Clusters whose refcount is too high: only space is lost. */
   readonly leaks: number;
   readonly leaksFixed: number;
-  /** Everything else that is wrong; the content is in danger. */
+  /** All other errors; content is at risk. */
   readonly corruptions: number;
   readonly corruptionsFixed: number;
   /** What could not be checked. */
   readonly checkErrors: number;
-  /** Guest clusters, of the active state: all, and those that have a place of their own. */
+  /** Guest clusters of the active state: all, and those that are allocated. */
   readonly totalClusters: number;
   readonly allocatedClusters: number;
   readonly compressedClusters: number;
   /** Allocated clusters that do not follow the one before them in the file. */
   readonly fragmentedClusters: number;
-  /** Bytes: where the last cluster in use ends. */
+  /** End of the last cluster in use, in bytes. */
   readonly imageEndOffset: number;
-  /** One readable line for each finding, the first thousand of them. */
+  /** One readable line for each of the first thousand findings. */
   readonly problems: readonly string[];
 }
 
-/** True when nothing is wrong, lost space aside. */
+/** True when nothing is wrong except lost space. */
 export function isSound(result: CheckResult): boolean {
   return result.corruptions === 0 && result.checkErrors === 0;
 }
 
-/** Collects findings. A line may stand for several that are alike. */
+/** Collects findings. A line may stand for several equal ones. */
 export class CheckReport {
   leaks = 0;
   corruptions = 0;

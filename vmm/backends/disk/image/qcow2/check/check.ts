@@ -4,20 +4,20 @@ import { type CheckedImage, readCheckedImage } from './checked-image.ts';
 import { ClusterCounts } from './cluster-counts.ts';
 import { countReferences, type References } from './references.ts';
 
-/** A check with what a repair needs to know beside its result. */
+/** A check with what a repair needs besides its result. */
 export interface Examination {
   readonly result: CheckResult;
   readonly image: CheckedImage;
   readonly references: References;
-  /** Clusters that are referred to have no refcount block. */
+  /** Some referenced clusters have no refcount block. */
   readonly blocksMissing: boolean;
 }
 
 /**
- * Compares the refcounts of an image with what refers to its clusters, as `qemu-img check` does. It
- * reads the file and nothing else, so an open image has to be flushed before.
+ * Compares the refcounts of an image with the references to its clusters, like `qemu-img check`. It
+ * reads only the file, so an open image must be flushed before.
  *
- * @throws TsvmError `invalid-disk` when the header or the snapshot table lies, `disk-io`
+ * @throws TsvmError `invalid-disk` when the header or the snapshot table is invalid, `disk-io`
  */
 export function checkImage(file: ImageFile): CheckResult {
   return examine(file).result;
@@ -70,8 +70,8 @@ function compareRefcounts(
 }
 
 /**
- * Calls `visit` for each cluster of the file that has a refcount or is referred to, and for some that
- * are not, in rising order. What is `counted` is what its refcount should be, as far as that fits.
+ * Calls `visit` in ascending order for each cluster of the file that has a refcount or is referred
+ * to, and for some others. `counted` is what its refcount should be, as far as that fits.
  */
 export function forEachCountedCluster(
   image: CheckedImage,
@@ -80,7 +80,7 @@ export function forEachCountedCluster(
 ): void {
   const { stored, geometry } = image;
   const { counts, clusters } = references;
-  // Powers of two, so that a step lies in one page of counts and in one refcount block.
+  // Powers of two, so that a step is inside one page of counts and one refcount block.
   const step = Math.min(geometry.refcountBlockEntries, ClusterCounts.PAGE_CLUSTERS);
   for (let start = 0; start < clusters; start += step) {
     if (stored.isMissing(start) && !counts.hasPageOf(start)) continue;

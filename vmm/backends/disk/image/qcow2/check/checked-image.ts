@@ -6,7 +6,7 @@ import { readSnapshotTable, type SnapshotTable } from '../snapshot/snapshot-tabl
 import { CheckReport } from './check-report.ts';
 import { StoredRefcounts } from './stored-refcounts.ts';
 
-/** An image as a check finds it in the file, and what the check has found so far. */
+/** An image as a check reads it from the file, with the findings so far. */
 export interface CheckedImage {
   readonly file: ImageFile;
   readonly header: Header;
@@ -16,7 +16,7 @@ export interface CheckedImage {
   readonly report: CheckReport;
 }
 
-/** @throws TsvmError `invalid-disk` when the header or the snapshot table lies */
+/** @throws TsvmError `invalid-disk` when the header or the snapshot table is invalid */
 export function readCheckedImage(file: ImageFile): CheckedImage {
   const header = parseHeader(file);
   const geometry = geometryOf(header);

@@ -1,18 +1,18 @@
 import { TsvmError } from '../../../../../errors.ts';
 
 const PAGE_CLUSTERS = 1024;
-/** The highest count that fits a page's first, narrow form. */
+/** The highest count in the narrow form of a page. */
 const NARROW_MAX = 255;
 const BYTES_MAX = 2 ** 30;
-/** What a page costs beside its counts, about. */
+/** Approximate memory of a page besides its counts. */
 const PAGE_OVERHEAD_BYTES = 200;
 
 type Page = Uint8Array | Float64Array;
 
 /**
- * A count for each host cluster, 0 at first, in pages that exist where something was counted: an
- * image that claims petabytes costs what it really refers to. Counts are mostly 1, so that a page
- * begins with a byte for each and gets wide when one of them does not fit.
+ * A count for each host cluster, initially 0, in pages that exist only where something was counted:
+ * an image that claims petabytes costs only what it really refers to. Counts are mostly 1, so a
+ * page begins with one byte each and is widened when a count does not fit.
  */
 export class ClusterCounts {
   /** Clusters that one page covers. */
@@ -22,7 +22,7 @@ export class ClusterCounts {
   readonly #bytesMax: number;
   #bytes = 0;
 
-  /** @param bytesMax memory that the counts may take */
+  /** @param bytesMax bound of the counts' memory */
   constructor(bytesMax = BYTES_MAX) {
     this.#bytesMax = bytesMax;
   }
@@ -34,7 +34,7 @@ export class ClusterCounts {
 
   /**
    * @returns the new count
-   * @throws TsvmError `invalid-disk` when the counts would take more memory than they may
+   * @throws TsvmError `invalid-disk` when the counts would exceed it
    */
   add(cluster: number, times: number): number {
     const index = Math.floor(cluster / PAGE_CLUSTERS);
@@ -50,12 +50,12 @@ export class ClusterCounts {
     return count;
   }
 
-  /** False when all clusters of the page that `cluster` is in have the count 0. */
+  /** False when all clusters of the page that contains `cluster` have the count 0. */
   hasPageOf(cluster: number): boolean {
     return this.#pages.has(Math.floor(cluster / PAGE_CLUSTERS));
   }
 
-  /** Calls `visit` for each cluster whose count is not 0, in rising order. */
+  /** Calls `visit` for each cluster whose count is not 0, in ascending order. */
   forEach(visit: (cluster: number, count: number) => void): void {
     const indices = Float64Array.from(this.#pages.keys()).sort();
     for (const index of indices) {

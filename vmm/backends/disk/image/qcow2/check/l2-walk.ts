@@ -8,9 +8,9 @@ import type { CheckedImage } from './checked-image.ts';
 export const L2_HIGH_RESERVED_MASK = 0x3f00_0000;
 export const L2_LOW_RESERVED_MASK = 0x1fe;
 
-/** What a repair has to look after. */
+/** Findings that a repair handles. */
 export interface L2Findings {
-  /** Entries with bits that mean nothing, or with space reserved where none can be. */
+  /** Number of entries with reserved bits set, or with space at an impossible place. */
   repairableEntries: number;
   copiedMismatches: number;
 }
@@ -23,7 +23,7 @@ export type AddReferences = (
   what: () => string,
 ) => void;
 
-/** Goes through L2 tables for a check. */
+/** Visits L2 tables for a check. */
 export class L2Walk {
   readonly #image: CheckedImage;
   readonly #geometry: Geometry;
@@ -32,7 +32,7 @@ export class L2Walk {
   readonly #add: AddReferences;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
-  /** Made once: a closure for each entry would take longer than all else. */
+  /** Created once: a closure for each entry would take longer than everything else. */
   readonly #cluster = (): string => `${this.#where}: its cluster`;
   #tableOffset = 0;
   #entry = 0;
@@ -48,9 +48,9 @@ export class L2Walk {
   }
 
   /**
-   * @param offset where the table lies; it reads as zeroes behind the file's end
-   * @param active how many entries of the active L1 table refer to it
-   * @param inactive how many of snapshots' do
+   * @param offset place of the table; past the file's end it reads as zeroes
+   * @param active number of entries of the active L1 table that refer to it
+   * @param inactive number of entries of snapshots' L1 tables that do
    */
   table(offset: number, active: number, inactive: number): void {
     const { clusterBytes, extendedL2, l2EntryBytes } = this.#geometry;
@@ -72,7 +72,7 @@ export class L2Walk {
         if (!this.#geometry.externalData && (zeroBits | allocatedBits) === 0) {
           this.#report.allocatedClusters += active;
           this.#report.compressedClusters += active;
-          // What takes less than a sector never lies well.
+          // Compressed data shorter than a sector is never at a valid place.
           this.#report.fragmentedClusters += active;
         }
         continue;
@@ -89,13 +89,13 @@ export class L2Walk {
         this.#report.corruption(`${this.#where} has sub-clusters both allocated and zero`, times);
       }
       const host = hostOffset(high, low);
-      // The first cluster of an external data file, while it is zero: counted by nobody.
+      // The first cluster of an external data file while it is zero: not counted.
       if (kind === EntryKind.ZERO_ALLOCATED && host === 0) continue;
       this.#report.allocatedClusters += active;
       if (expected !== 0 && host !== expected) this.#report.fragmentedClusters += active;
       expected = host + clusterBytes;
       this.#standard(host, low, isPreallocated(low, allocatedBits, extendedL2), times);
-      // An L1 entry without an offset is none, for the flags.
+      // For the flags, an L1 entry without an offset does not count.
       if (active > 0 && offset !== 0) this.#checkCopied(high, host, active);
     }
   }
@@ -143,7 +143,7 @@ export class L2Walk {
   }
 }
 
-/** True when a standard entry's host cluster holds nothing that can be read. */
+/** True when a standard entry's host cluster has no readable content. */
 export function isPreallocated(low: number, allocatedBits: number, extendedL2: boolean): boolean {
   return extendedL2 ? allocatedBits === 0 : (low & LOW_ZERO) !== 0;
 }

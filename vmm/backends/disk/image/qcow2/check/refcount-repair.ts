@@ -1,4 +1,4 @@
-/** Puts the refcounts of an image right, in their blocks or in new ones. */
+/** Corrects the refcounts of an image, in their blocks or in new ones. */
 import { TsvmError } from '../../../../../errors.ts';
 import { REFCOUNT_TABLE_BYTES_MAX } from '../header/layout.ts';
 import { LiveHeader } from '../header/live-header.ts';
@@ -12,9 +12,9 @@ const WORD = 2 ** 32;
 const TABLE_ENTRY_BYTES = 8;
 
 /**
- * Sets refcounts in the blocks that exist. Each write by itself makes the image better, so that their
- * order does not matter.
- * @param which refcounts that are too high only, or all that are wrong
+ * Sets refcounts in existing blocks. Each write is an improvement by itself, so their order does
+ * not matter.
+ * @param which only refcounts that are too high, or all wrong ones
  */
 export function correctRefcounts(
   image: CheckedImage,
@@ -45,18 +45,18 @@ export function correctRefcounts(
   file.datasyncSync();
 }
 
-/** New refcount blocks and their table, in clusters that follow each other: the table first. */
+/** New refcount blocks and their table in adjoining clusters, the table first. */
 interface Layout {
   readonly firstCluster: number;
   readonly tableClusters: number;
-  /** Indices of the blocks, in the order in which they lie. */
+  /** Indices of the blocks, in the order of their places. */
   readonly blocks: readonly number[];
   readonly endCluster: number;
 }
 
 /**
- * Writes a new refcount structure behind all that is in use, and then lets the header name it. The
- * clusters of the old one are free from then on.
+ * Writes a new refcount structure after everything in use, then makes the header refer to it. The
+ * clusters of the old one become free.
  * @throws TsvmError `disk-io` when there is no room
  */
 export function rebuildRefcounts(image: CheckedImage, references: References): void {
@@ -65,7 +65,7 @@ export function rebuildRefcounts(image: CheckedImage, references: References): v
   references.counts.forEach((cluster) => {
     end = cluster + 1;
   });
-  // What is found wrong on the way has been reported before.
+  // Errors found here have been reported before.
   const scratch = { ...image, report: new CheckReport() };
   const { counts } = countReferences(scratch, 'without refcounts');
   const layout = layOut(scratch, counts, end);
@@ -119,7 +119,7 @@ function encodeBlock(
   return bytes;
 }
 
-/** The structure has to count itself: it grows until it does. */
+/** The structure counts itself: its size is found iteratively. */
 function layOut(image: CheckedImage, counts: References['counts'], firstCluster: number): Layout {
   const { clusterBytes, refcountBlockEntries } = image.geometry;
   const needed = new Set<number>();

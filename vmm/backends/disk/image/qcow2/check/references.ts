@@ -1,4 +1,4 @@
-/** Counts what in an image refers to each of its host clusters. */
+/** Counts the references to each host cluster of an image. */
 import { TsvmError } from '../../../../../errors.ts';
 import { readBitmapDirectory, readBitmapTable } from '../bitmap/bitmap-tables.ts';
 import { L1_ENTRY_BYTES } from '../map/l1-table.ts';
@@ -8,21 +8,21 @@ import type { CheckedImage } from './checked-image.ts';
 import { ClusterCounts } from './cluster-counts.ts';
 import { type L2Findings, L2Walk } from './l2-walk.ts';
 
-/** QEMU checks no image whose file has more. */
+/** QEMU's limit of a checked file, in clusters. */
 const FILE_CLUSTERS_MAX = 2 ** 31 - 1;
 /**
- * Tens of thousands of snapshots and bitmaps may share one table of millions of entries: who follows
- * more entries than this is being led around. 64 of the largest L1 tables are possible.
+ * Tens of thousands of snapshots and bitmaps may share one table of millions of entries: an image
+ * with more entries to follow than this is hostile. It allows 64 L1 tables of the largest size.
  */
 const ENTRIES_MAX = 2 ** 28;
-/** L2 tables that are not aligned may overlap, and so be many more than the file has room for. */
+/** Unaligned L2 tables may overlap, so there may be far more than the file has room for. */
 const UNALIGNED_TABLES_MAX = 1024;
 
 /** "L1 table entry": bits that are reserved. */
 export const L1_HIGH_RESERVED_MASK = 0x7f00_0000;
 export const L1_LOW_RESERVED_MASK = 0x1ff;
 
-/** How often the active L1 table, and those of snapshots, refer to an L2 table. */
+/** Number of references to an L2 table from the active L1 table and from those of snapshots. */
 interface TableUse {
   active: number;
   inactive: number;
@@ -30,35 +30,34 @@ interface TableUse {
 
 /** What was found. */
 export interface References {
-  /** How many references each host cluster has. */
+  /** References to each host cluster. */
   readonly counts: ClusterCounts;
-  /** Clusters of the file; a reference may go into the one at its end. */
+  /** Clusters of the file, including a partial one at its end. */
   readonly clusters: number;
-  /** How many entries of L1 tables, by the state they belong to, refer to an L2 table there. */
+  /** References from L1 tables to each L2 table, by state. */
   readonly activeTables: ClusterCounts;
   readonly inactiveTables: ClusterCounts;
   readonly needs: RepairNeeds;
 }
 
-/** What a repair has to do beside setting refcounts. */
+/** What a repair must do besides setting refcounts. */
 export interface RepairNeeds extends L2Findings {
-  /** The refcount structure is not where it can be used, and has to be written anew. */
+  /** The refcount structure is at an unusable place and must be rewritten. */
   refcountsBroken: boolean;
   bitmapsBroken: boolean;
   snapshotsIncomplete: boolean;
-  /** Something lies behind the file's end: the file was cut off, and nothing may be put there. */
+  /** Something is past the file's end: the file was truncated, and nothing may be put there. */
   behindEnd: boolean;
 }
 
-/** What is counted: everything, or all but the refcount table and its blocks. */
+/** What to count: everything, or everything except the refcount table and its blocks. */
 export type CountedPart = 'all' | 'without refcounts';
 
 /**
- * Walks everything in the image. What refers to the same L2 table is counted together and the table
- * read once, so that tables which refer to each other in circles, or all to one, cost no more than
- * the file has room for.
+ * Walks everything in the image. References to the same L2 table are counted together and the table
+ * is read once, so that circular or shared references cost no more than the file's size.
  *
- * @throws TsvmError `invalid-disk` when the image is of a kind that no check can go through
+ * @throws TsvmError `invalid-disk` when the image cannot be checked within the limits
  */
 export function countReferences(image: CheckedImage, part: CountedPart = 'all'): References {
   return new ReferenceWalk(image).run(part);
@@ -121,7 +120,7 @@ class ReferenceWalk {
   #add(offset: number, length: number, times: number, what: string | (() => string)): void {
     const { geometry, report, stored } = this.#image;
     if (length <= 0) return;
-    // The file's last cluster need not be whole.
+    // The file's last cluster may be incomplete.
     if (offset + length - this.#fileBytes >= geometry.clusterBytes) {
       const name = typeof what === 'string' ? what : what();
       report.corruption(`${name} at ${offset} (${length} bytes) is behind the file's end`, times);
@@ -171,7 +170,7 @@ class ReferenceWalk {
     if (!aligned) {
       report.corruption(`${what} points to ${offset}, which is not aligned to a cluster`);
     }
-    // Behind the file's end, there are only zeroes to be read.
+    // Past the file's end there are only zeroes.
     if (offset >= this.#fileBytes) return;
     if (aligned) {
       const tables = active ? this.#activeTables : this.#inactiveTables;
@@ -268,7 +267,7 @@ class ReferenceWalk {
     }
   }
 
-  /** The last, since a block may share its cluster with nothing. */
+  /** Last, since a block must not share its cluster with anything. */
   #walkRefcountBlocks(): void {
     const { geometry, report, stored } = this.#image;
     for (let index = 0; index < stored.tableEntries; index++) {
@@ -297,13 +296,13 @@ class ReferenceWalk {
       this.#add(offset, geometry.clusterBytes, 1, `refcount block ${index}`);
       if (this.#counts.get(cluster) === 1) continue;
       this.#needs.refcountsBroken = true;
-      // A refcount of one bit cannot tell: QEMU does not see it either, beside the overflow.
+      // A refcount of one bit cannot show that: QEMU does not see it either, besides the overflow.
       if (stored.max === 1) continue;
       report.corruption(`refcount block ${index} at ${offset} lies where something else does, too`);
     }
   }
 
-  /** Called with the lengths of tables before they are followed. */
+  /** To be called with the length of a table before its entries are followed. */
   #spend(tables: readonly number[]): void {
     for (const entries of tables) this.#entries += entries;
     if (this.#entries <= ENTRIES_MAX) return;

@@ -7,19 +7,20 @@ import { type CheckResult, isSound } from './check-report.ts';
 import { correctRefcounts, rebuildRefcounts } from './refcount-repair.ts';
 import { repairCopiedFlags, repairEntries } from './table-repair.ts';
 
-/** Give back lost space only, or put right all that can be. */
+/** Free only lost space, or repair everything possible. */
 export type RepairMode = 'leaks' | 'all';
 
 /**
- * Checks an image and repairs it. What a guest reads stays as it is; an entry that points to where
- * no cluster can be is left, since its content cannot be found. The image counts as neither dirty nor
- * corrupt any more if nothing but lost space is wrong in the end.
+ * Checks an image and repairs it. The guest's content does not change; an entry that points to an
+ * impossible place is left, since its content cannot be found. If in the end nothing is wrong
+ * except lost space, the image is no longer marked dirty or corrupt.
  *
- * A crash leaves an image that can be repaired again: version 3 is marked as dirty meanwhile, and each
- * step is durable before the next, which relies on it, begins.
+ * A crash leaves an image that can be repaired again: version 3 is marked dirty meanwhile, and each
+ * step is durable before the next, which relies on it.
  *
- * @returns what is wrong afterwards, how much was repaired, and what was wrong before, in words
- * @throws TsvmError `invalid-disk` when the header or the snapshot table lies, `disk-io`
+ * @returns what is wrong afterwards, how much was repaired, and messages about what was wrong
+ * before
+ * @throws TsvmError `invalid-disk` when the header or the snapshot table is invalid, `disk-io`
  */
 export function repairImage(file: ImageFile, mode: RepairMode): CheckResult {
   const before = examine(file);
@@ -40,13 +41,13 @@ export function repairImage(file: ImageFile, mode: RepairMode): CheckResult {
 
 function repairLeaks(found: Examination): Examination {
   const { file } = found.image;
-  // Refcount blocks that lie where something else does must not be written to.
+  // Refcount blocks that overlap something else must not be written.
   if (found.references.needs.refcountsBroken) return found;
   correctRefcounts(found.image, found.references, 'leaks');
   const corrected = examine(file);
   const { copiedMismatches } = corrected.references.needs;
   const { leaks, checkErrors, corruptions } = corrected.result;
-  // The flags follow from the refcounts, if those are right.
+  // The flags follow from the refcounts, if those are correct.
   if (copiedMismatches === 0 || leaks > 0 || checkErrors > 0 || corruptions > copiedMismatches) {
     return corrected;
   }
@@ -59,7 +60,7 @@ function repairAll(broken: Examination): Examination {
   const found = repairTables(broken);
   const { needs } = found.references;
   if (needs.refcountsBroken || found.blocksMissing) {
-    // Entries that point behind the file's end would suddenly point to the new refcounts.
+    // Entries that point past the file's end would now point to the new refcounts.
     if (needs.behindEnd) return found;
     rebuildRefcounts(found.image, found.references);
   } else {
@@ -71,12 +72,12 @@ function repairAll(broken: Examination): Examination {
   return examine(file);
 }
 
-/** Puts right what refers to clusters, as far as that can be, before references are counted. */
+/** Repairs references to clusters, as far as possible, before they are counted. */
 function repairTables(found: Examination): Examination {
   const { file } = found.image;
   const { needs } = found.references;
   if (needs.repairableEntries > 0) repairEntries(found.image, found.references);
-  // Their clusters are lost space then, and given back with the rest of it.
+  // Their clusters become lost space and are freed with the rest of it.
   if (needs.bitmapsBroken) {
     withHeader(found, { bitmapsConsistent: false, bitmaps: undefined });
   }
@@ -86,8 +87,7 @@ function repairTables(found: Examination): Examination {
 }
 
 /**
- * Writes the snapshot table anew behind all that is in use. Its refcounts are put right with all
- * others.
+ * Rewrites the snapshot table after everything in use. Its refcounts are corrected with all others.
  */
 function completeSnapshots(file: ImageFile): void {
   const found = examine(file);
@@ -112,7 +112,7 @@ function withHeader(examination: Examination, changes: Partial<Header>): Examina
   return { ...examination, image: { ...examination.image, header: header.current } };
 }
 
-/** Everything is durable: the image may be used again, or is as good as it was. */
+/** Everything is durable: the image can be used again, or is no worse than before. */
 function finish(after: Examination, original: Header): void {
   const sound = isSound(after.result);
   const dirty = original.dirty && !sound;

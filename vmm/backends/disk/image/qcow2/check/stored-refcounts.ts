@@ -8,25 +8,25 @@ const ENTRY_BYTES = 8;
 const LOW_RESERVED_MASK = 0x1ff;
 const CACHE_BYTES = 64 * 2 ** 20;
 
-/** Where the refcount table lies. */
+/** The place of the refcount table. */
 export interface RefcountTablePlace {
   readonly refcountTableOffset: number;
   readonly refcountTableClusters: number;
 }
 
-/** What a refcount table entry says. */
+/** A decoded refcount table entry. */
 export interface RefcountBlockPlace {
-  /** Host offset in bytes, 0 if there is no block. It may be 2^53 or more, and then is not exact. */
+  /** Host offset in bytes, 0 if there is no block. May be 2^53 or more, and is then not exact. */
   readonly offset: number;
   readonly hasReservedBits: boolean;
 }
 
 /**
- * The refcounts as they stand in the file, whatever they say: a check must not believe them, and not
- * fail on them. It reads on its own, so that a check does not see with the engine's eyes.
+ * The refcounts in the file, valid or not: a check must neither trust them nor fail on them. Reads
+ * the file itself, so that a check is independent of the engine.
  */
 export class StoredRefcounts {
-  /** Blocks that the table has entries for. */
+  /** Number of entries in the table. */
   readonly tableEntries: number;
   /** The highest refcount that the image's width allows; not exact for 64 bits. */
   readonly max: number;
@@ -64,7 +64,7 @@ export class StoredRefcounts {
     return index >= this.tableEntries || this.place(index).offset === 0;
   }
 
-  /** A cluster's refcount; undefined when its block cannot be where the table says. */
+  /** A cluster's refcount; undefined when its block is at an impossible place. */
   get(cluster: number): number | undefined {
     const { refcountBlockEntries, refcountBits } = this.#geometry;
     const index = Math.floor(cluster / refcountBlockEntries);
@@ -76,7 +76,7 @@ export class StoredRefcounts {
     if (block === 'missing') return 0;
     if (block === undefined) return undefined;
     const entry = cluster % refcountBlockEntries;
-    // Not exact from 2^53 on, which is good enough to be wrong.
+    // Not exact from 2^53 on, but wrong in any case.
     if (refcountBits === 64)
       return block.getUint32(entry * 8) * WORD + block.getUint32(entry * 8 + 4);
     return this.#width.get(block, entry);

@@ -9,12 +9,12 @@ import { isPreallocated, L2_HIGH_RESERVED_MASK, L2_LOW_RESERVED_MASK } from './l
 import { L1_HIGH_RESERVED_MASK, L1_LOW_RESERVED_MASK, type References } from './references.ts';
 import type { StoredRefcounts } from './stored-refcounts.ts';
 
-/** Changes the entry at a byte offset if it has to be; answers whether it did. */
+/** Changes the entry at a byte offset if needed; returns whether it did. */
 type Change = (view: DataView, at: number) => boolean;
 
 /**
- * Takes bits that mean nothing out of L1 and L2 entries, and reserved space that cannot be where an
- * entry says. What a guest reads stays as it is.
+ * Clears reserved bits of L1 and L2 entries, and allocated space of zero entries at impossible
+ * places. The guest's content does not change.
  */
 export function repairEntries(image: CheckedImage, references: References): void {
   const { geometry, header, snapshotTable } = image;
@@ -34,7 +34,7 @@ export function repairEntries(image: CheckedImage, references: References): void
   image.file.datasyncSync();
 }
 
-/** Sets the flag COPIED in all active entries as the refcounts in the file demand. */
+/** Sets the flag COPIED of all active entries according to the refcounts in the file. */
 export function repairCopiedFlags(image: CheckedImage, references: References): void {
   const { geometry, header, stored } = image;
   changeTable(image, references, header.l1Offset, header.l1Entries, (view, at) => {
@@ -63,7 +63,7 @@ function changeL2Table(
   changeTable(image, references, cluster * clusterBytes, l2Entries, change, l2EntryBytes);
 }
 
-/** Changes a table, unless something else lies in its place: that would be changed, too. */
+/** Changes a table, unless something else overlaps it, which would be changed too. */
 function changeTable(
   image: CheckedImage,
   references: References,
@@ -89,7 +89,7 @@ function changeTable(
   for (const write of writes) file.writeSync(offset + write.at, write.bytes);
 }
 
-/** What refers to the cluster takes all of it for an L2 table, or is one thing alone. */
+/** Whether the cluster is referred to only as an L2 table, or only once. */
 function isTableOnly(references: References, cluster: number): boolean {
   const asL2Table = references.activeTables.get(cluster) + references.inactiveTables.get(cluster);
   const all = references.counts.get(cluster);

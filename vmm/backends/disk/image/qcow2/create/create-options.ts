@@ -10,34 +10,37 @@ import {
 } from '../header/layout.ts';
 import type { CompressionKind } from '../map/compression.ts';
 
-/** How a new image is made: what `qemu-img create -o` knows, with the same defaults. */
+/** Options of a new image: those of `qemu-img create -o`, with the same defaults. */
 export interface CreateOptions {
-  /** What a guest sees; rounded up to a multiple of 512. */
+  /** Size of the disk; rounded up to a multiple of 512. */
   readonly sizeBytes: number;
   /** `compat`: 2 is "0.10", 3 is "1.1". */
   readonly version?: 2 | 3;
-  /** A power of two from 512 B to 2 MiB; 64 KiB when not given. */
+  /** A power of two from 512 bytes to 2 MiB; 64 KiB by default. */
   readonly clusterBytes?: number;
-  /** A power of two from 1 to 64; 16 when not given. */
+  /** A power of two from 1 to 64; 16 by default. */
   readonly refcountBits?: number;
   readonly lazyRefcounts?: boolean;
   readonly extendedL2?: boolean;
   readonly compressionType?: CompressionKind;
   readonly backing?: { readonly name: string; readonly format: ImageFormat } | undefined;
-  /** External data file: empty, open, the caller's to close. `raw`: it shows the disk by itself. */
+  /**
+   * External data file: empty, open, the caller's to close. `raw`: it alone has the guest's
+   * content.
+   */
   readonly dataFile?:
     | { readonly file: ImageFile; readonly name: string; readonly raw: boolean }
     | undefined;
 }
 
 /**
- * What is done in advance. `metadata`: tables map the whole disk; `falloc`: and space is reserved;
- * `full`: and it is written.
+ * What is preallocated. `metadata`: tables map the whole disk; `falloc`: and space is allocated;
+ * `full`: and written.
  */
 export const PREALLOCATIONS = ['off', 'metadata', 'falloc', 'full'] as const;
 export type Preallocation = (typeof PREALLOCATIONS)[number];
 
-/** Options that are all there and fit together. */
+/** Options that are complete and consistent. */
 export interface CheckedOptions {
   readonly sizeBytes: number;
   readonly version: 2 | 3;
@@ -51,7 +54,7 @@ export interface CheckedOptions {
   readonly l1Entries: number;
 }
 
-/** @throws TsvmError `invalid-config` saying which options contradict each other */
+/** @throws TsvmError `invalid-config` naming the options that contradict each other */
 export function checkCreateOptions(options: CreateOptions): CheckedOptions {
   const checked = {
     sizeBytes: Math.ceil(options.sizeBytes / 512) * 512,
@@ -88,7 +91,7 @@ export function checkCreateOptions(options: CreateOptions): CheckedOptions {
     refuse(`a disk cannot have ${options.sizeBytes} bytes`);
   }
   const l2Entries = clusterBytes / (checked.extendedL2 ? 16 : 8);
-  // A disk without a size has a table, too, so that the table has a place.
+  // An empty disk has an L1 table too, so that the table has a place.
   const l1Entries = Math.max(1, Math.ceil(checked.sizeBytes / (l2Entries * clusterBytes)));
   if (l1Entries * 8 > L1_BYTES_MAX) {
     refuse(`${checked.sizeBytes} bytes are too many for this cluster size: take larger clusters`);
@@ -96,7 +99,7 @@ export function checkCreateOptions(options: CreateOptions): CheckedOptions {
   return { ...checked, l1Entries };
 }
 
-/** What came with version 3, `compat=1.1`. */
+/** Options that need version 3, `compat=1.1`. */
 function refuseNewer(options: Omit<CheckedOptions, 'l1Entries'>): void {
   const newer = [
     options.refcountBits !== 16 && 'refcounts other than 16 bits wide',

@@ -12,21 +12,21 @@ import {
 import { refcountWidth } from '../space/refcount-width.ts';
 import { type CheckedOptions, type CreateOptions, checkCreateOptions } from './create-options.ts';
 
-/** Where the tables of a new image are: one behind the other from the second cluster on. */
+/** The places of a new image's tables: one after the other from the second cluster on. */
 interface Layout {
   readonly clusterBytes: number;
   readonly refcountTableClusters: number;
   readonly refcountBlocks: number;
   readonly l1Clusters: number;
-  /** With the header. */
+  /** Including the header. */
   readonly totalClusters: number;
 }
 
 /**
- * Writes a new, empty image into a file, and makes it durable. A file's old content is lost. The
- * header comes last: until then the file is no qcow2 image.
+ * Writes a new, empty image into a file and makes it durable. The file's old content is lost. The
+ * header is written last: until then the file is not a qcow2 image.
  * @throws TsvmError `invalid-config` for options that contradict each other, `disk-io`; a block
- * device that is too small is as it was then
+ * device that is too small is not changed
  */
 export function createQcow2(file: ImageFile, options: CreateOptions): void {
   const checked = checkCreateOptions(options);
@@ -41,7 +41,7 @@ export function createQcow2(file: ImageFile, options: CreateOptions): void {
   assertDeviceHolds(file, layout.totalClusters * clusterBytes);
   if (dataFile !== undefined) assertDeviceHolds(dataFile.file, checked.sizeBytes);
 
-  // Not when it is empty: ext4 lets the close of a file that was cut to nothing wait for the disk.
+  // Not when it is empty: on ext4, closing a file that was truncated to nothing waits for the disk.
   if (!file.isBlockDevice && file.sizeBytes() > 0) file.truncateSync(0);
   file.writeZeroesSync(0, layout.totalClusters * clusterBytes, true);
   file.writeSync(refcountTableOffset, encodeRefcountTable(layout, refcountBlocksOffset));
@@ -57,7 +57,7 @@ export function createQcow2(file: ImageFile, options: CreateOptions): void {
   dataFile.file.datasyncSync();
 }
 
-/** Refcounts count the clusters of the refcounts, too: their number is found step by step. */
+/** Refcounts count their own clusters too, so their number is found iteratively. */
 function layOut({ clusterBits, refcountBits, l1Entries }: CheckedOptions): Layout {
   const clusterBytes = 2 ** clusterBits;
   const blockEntries = (clusterBytes * 8) / refcountBits;
@@ -83,8 +83,8 @@ function encodeRefcountTable(layout: Layout, blocksOffset: number): Uint8Array {
 }
 
 /**
- * Each cluster that there is is used once. Blocks are adjoining, and so are their entries; the part
- * of the last block that stays zero is left out.
+ * Every cluster is used once. Blocks adjoin, and so do their entries; the zero part of the last
+ * block is left out.
  */
 function encodeRefcountBlocks(layout: Layout, refcountBits: number): Uint8Array {
   const bytes = new Uint8Array(Math.ceil((layout.totalClusters * refcountBits) / 8));
@@ -125,7 +125,7 @@ function newHeader(
     unknownAutoclear: 0n,
     bitmaps: undefined,
     bitmapsConsistent: false,
-    // In a cluster of 512 bytes it would leave no room for names.
+    // In a cluster of 512 bytes there would be no room left for names.
     extensions: isVersion3 && options.clusterBits > CLUSTER_BITS_MIN ? [featureNameTable()] : [],
     headerBytes: isVersion3 ? V3_HEADER_BYTES : V2_HEADER_BYTES,
     unknownFields: new Uint8Array(isVersion3 ? V3_HEADER_BYTES - UNKNOWN_FIELDS_OFFSET : 0),

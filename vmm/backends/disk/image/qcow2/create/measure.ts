@@ -6,8 +6,8 @@ import type { Qcow2Image } from '../qcow2-image.ts';
 import { type CreateOptions, checkCreateOptions } from './create-options.ts';
 
 /**
- * The bytes of a qcow2 image's file when every cluster of its disk is allocated: as
- * `qemu-img measure` counts them, who reserves space by that.
+ * The size of a qcow2 image's file with every cluster allocated, in bytes, as `qemu-img measure`
+ * counts it.
  * @throws TsvmError `invalid-config` for options that contradict each other
  */
 export function fullyAllocatedBytes(options: CreateOptions): number {
@@ -22,7 +22,7 @@ export function fullyAllocatedBytes(options: CreateOptions): number {
   return bytes + refcountClusters(bytes / clusterBytes, clusterBytes, refcountBits) * clusterBytes;
 }
 
-/** Blocks and table of refcounts; they count themselves, too. */
+/** Refcount blocks and table; they count themselves too. */
 function refcountClusters(clusters: number, clusterBytes: number, refcountBits: number): number {
   const perBlock = (clusterBytes * 8) / refcountBits;
   let own = 0;
@@ -35,7 +35,7 @@ function refcountClusters(clusters: number, clusterBytes: number, refcountBits: 
 }
 
 /**
- * What the bitmaps of an image take in a new one, all of them allocated.
+ * The size of an image's bitmaps in a new image, fully allocated, in bytes.
  * @throws TsvmError `invalid-disk` when their directory is damaged
  */
 export function bitmapsBytes(image: Qcow2Image, clusterBytes: number): number {

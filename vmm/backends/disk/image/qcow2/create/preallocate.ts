@@ -7,13 +7,13 @@ import { Qcow2Image } from '../qcow2-image.ts';
 import { createQcow2 } from './create.ts';
 import { type CreateOptions, checkCreateOptions, type Preallocation } from './create-options.ts';
 
-/** What is written, and reserved, at once. */
+/** Size of one write or reservation. */
 const STEP_BYTES = 2 ** 20;
 
 /**
- * {@link createQcow2}, and gives the disk its space. An external data file that shows the disk by
- * itself has its tables made whatever was asked for, as QEMU does it.
- * @param signal ends it early: the image is sound then, with less preallocated
+ * {@link createQcow2} with preallocation. For a raw external data file tables are always
+ * preallocated, as in QEMU.
+ * @param signal ends it early: the image is then consistent, with less preallocated
  */
 export async function createPreallocated(
   file: ImageFile,
@@ -25,12 +25,12 @@ export async function createPreallocated(
   if (preallocation === 'off') return createQcow2(file, options);
   checkCreateOptions(options);
   if (options.backing !== undefined) throw hidesBacking();
-  // Nothing is to be lazy about here: refcounts are written once.
+  // Lazy refcounts would gain nothing here: they are written once.
   createQcow2(file, { ...options, lazyRefcounts: false });
   const dataFile = options.dataFile?.file;
-  // What is behind a file's end is known to be zero, and needs no writing.
+  // Past a file's end everything is zero and needs no writing.
   if (dataFile?.isBlockDevice === false) dataFile.truncateSync(0);
-  // It is not closed, since the files are the caller's.
+  // The image is not closed, since the files are the caller's.
   const image = Qcow2Image.open(file, { readOnly: false, backing: undefined, dataFile });
   await preallocate(image, preallocation, 0, signal);
   await image.flush();
@@ -40,9 +40,9 @@ export async function createPreallocated(
 }
 
 /**
- * Gives a part of a disk its space in advance, from `offset` to the end: of a new image, or of what
- * a resize added. It reads as zeroes, before and after.
- * @param signal ends it between two steps: the image is sound then, with less preallocated
+ * Preallocates a disk from `offset` to its end: a new image, or what a resize added. It reads as
+ * zeroes before and after.
+ * @param signal ends it between two steps: the image is then consistent, with less preallocated
  * @throws TsvmError `invalid-config` when the image has a backing file, `disk-io`
  */
 export async function preallocate(
@@ -87,7 +87,7 @@ async function fill(
   if (file === undefined) return;
   const end = fileOffset + length;
   if (preallocation === 'metadata') {
-    // The file's end tells that the clusters are in it.
+    // The file's size shows that the clusters are in it.
     if (file.sizeBytes() < end && !file.isBlockDevice) file.truncateSync(end);
     return;
   }
@@ -102,7 +102,7 @@ async function fill(
       await file.write(at, zeroes.subarray(0, Math.min(zeroes.length, end - at)));
     }
   } catch (error) {
-    // A full disk has no room for the metadata either, with which the image could be made smaller.
+    // On a full disk there is no room for metadata either, which shrinking the image would need.
     file.discardSync(fileOffset, length);
     throw error;
   }

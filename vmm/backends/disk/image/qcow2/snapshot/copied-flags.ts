@@ -1,6 +1,6 @@
 /**
- * The flag COPIED of active entries: docs/interop/qcow2.txt, "1 if its refcount is exactly one". It
- * lets a cluster be written in place without a look at its refcount.
+ * The flag COPIED of active entries: docs/interop/qcow2.txt, "1 if its refcount is exactly one".
+ * With it a cluster can be written in place without looking up its refcount.
  */
 
 import { HIGH_COPIED } from '../header/layout.ts';
@@ -10,8 +10,8 @@ import { EntryKind, entryKind, hostOffset } from '../map/l2-entry.ts';
 import type { MetadataTable } from '../tables/metadata-table.ts';
 
 /**
- * Makes all flags of the active L1 table and its L2 tables follow the refcounts.
- * @param flush called between tables, when there is too much to be written
+ * Sets all flags of the active L1 table and its L2 tables according to the refcounts.
+ * @param flush called between tables when too much is dirty
  */
 export function updateCopiedFlags(metadata: ImageMetadata, flush: () => void): void {
   const { geometry, l1, l2, refcounts } = metadata;
@@ -26,7 +26,9 @@ export function updateCopiedFlags(metadata: ImageMetadata, flush: () => void): v
   }
 }
 
-/** @param isOwned nothing else has the table; else all that it refers to is shared */
+/**
+ * @param isOwned nothing else refers to the table; otherwise everything that it refers to is shared
+ */
 function updateTable(metadata: ImageMetadata, table: MetadataTable, isOwned: boolean): void {
   const { geometry, refcounts } = metadata;
   const { l2EntryBytes, clusterBytes } = geometry;

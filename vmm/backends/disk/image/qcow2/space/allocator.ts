@@ -5,9 +5,9 @@ import { MetadataTable } from '../tables/metadata-table.ts';
 import { PendingFrees } from './pending-frees.ts';
 import { ReservedClusters } from './reserved-clusters.ts';
 
-/** Host clusters that adjoin. */
+/** Adjoining host clusters. */
 export interface ClusterRun {
-  /** Index of the first. */
+  /** Index of the first cluster. */
   readonly first: number;
   readonly count: number;
   /** The file reads as zeroes there, or ends before. */
@@ -19,18 +19,18 @@ const ENTRY_BYTES = 8;
 /** More runs of pending frees than this are a reason to flush. */
 const PENDING_RUNS_MAX = 65_536;
 
-/** Finds free host clusters, and takes them back when nothing in the file refers to them any more. */
+/** Allocates host clusters, and frees them when nothing in the file refers to them any more. */
 export class Allocator {
   readonly pending = new PendingFrees();
   readonly #reserved = new ReservedClusters();
   readonly #host: MetadataHost;
   /** Every cluster before it is in use or reserved. */
   #cursor = 0;
-  /** No cluster from here on was ever used. */
+  /** No cluster from here on was ever used; a later one may be past the file's end. */
   #freshFrom: number;
-  /** Where the file ended when it was opened. */
+  /** The file's end when it was opened. */
   readonly #openedEnd: number;
-  /** Called for a cluster that has become free. */
+  /** Called for each cluster that has become free. */
   onFreed: ((cluster: number) => void) | undefined;
 
   constructor(host: MetadataHost) {
@@ -43,7 +43,7 @@ export class Allocator {
     this.#freshFrom = this.#openedEnd;
   }
 
-  /** Bytes: the file ended at or before it when it was opened, and so does what was used since. */
+  /** End of everything used, in bytes: at least the file's end when it was opened. */
   get endOffset(): number {
     return this.#freshFrom * this.#host.geometry.clusterBytes;
   }
@@ -62,7 +62,7 @@ export class Allocator {
 
   /**
    * Reserves at least one cluster, at most `wanted`: their refcount is 0 until they are used, so
-   * that a crash gives them back.
+   * that a crash loses none.
    */
   reserve(wanted: number): ClusterRun {
     let run = this.#findRun(wanted);
@@ -76,12 +76,12 @@ export class Allocator {
 
   /** Reserved clusters get refcount 1. */
   useReserved(first: number, count: number): void {
-    // First what may fail, and can be done again.
+    // What may fail comes first; it can be repeated.
     this.#setRefcounts({ first, count }, 1);
     this.#reserved.remove(first, count);
   }
 
-  /** Reserved clusters, not used, become free again: they still read as zeroes. */
+  /** Unused reserved clusters become free again; they still read as zeroes. */
   releaseReserved(first: number, count: number): void {
     this.#reserved.remove(first, count);
     this.#cursor = Math.min(this.#cursor, first);
@@ -104,9 +104,9 @@ export class Allocator {
   }
 
   /**
-   * Finds room for `count` adjoining clusters, and before them for those refcount blocks that the
-   * whole needs and that do not exist.
-   * @throws TsvmError `disk-io` when a block device has no such room: nothing has changed then
+   * Finds room for `count` adjoining clusters, preceded by room for the refcount blocks that all of
+   * them need and that do not exist.
+   * @throws TsvmError `disk-io` when a block device has no such room; nothing has changed then
    */
   #findArea(count: number): { first: number; missing: number } {
     let first = this.#nextFree(this.#cursor);
@@ -137,12 +137,12 @@ export class Allocator {
     return { ...run, fresh };
   }
 
-  /** The clusters lose one reference each, as soon as that is durable. */
+  /** Each cluster loses one reference, once that is durable. */
   free(first: number, count: number): void {
     this.pending.add(first, count);
   }
 
-  /** Gives back at once what was allocated and never referred to. */
+  /** Frees immediately what was allocated and never referred to. */
   giveBack(run: ClusterRun): void {
     for (let cluster = run.first; cluster < run.first + run.count; cluster++) {
       this.#host.refcounts.add(cluster, -1);
@@ -150,7 +150,10 @@ export class Allocator {
     this.#cursor = Math.min(this.#cursor, run.first);
   }
 
-  /** Takes references away that the file has lost: runs as {@link PendingFrees} has them. */
+  /**
+   * Drops references that the file does not have any more.
+   * @param runs as {@link PendingFrees} has them
+   */
   release(runs: readonly number[]): void {
     const { refcounts } = this.#host;
     const metadata = this.#host.metadataClusters();
@@ -160,7 +163,7 @@ export class Allocator {
       const end = first + (runs[run + 1] ?? 0);
       for (let cluster = first; cluster < end; cluster++) {
         const refcount = refcounts.get(cluster);
-        // The refcount lies when it is 0, or when metadata in use would become free.
+        // The refcount is wrong when it is 0, or when metadata in use would become free.
         if (refcount === 0 || (refcount === 1 && metadata.firstIn(cluster, 1) !== undefined)) {
           continue;
         }
@@ -174,7 +177,7 @@ export class Allocator {
     this.#punch(holes.take());
   }
 
-  /** All that lies at or behind `cluster` is free and was cut off the file. */
+  /** Everything from `cluster` on is free and was truncated. */
   cutAt(cluster: number): void {
     this.#freshFrom = cluster;
     this.#cursor = Math.min(this.#cursor, cluster);
@@ -195,7 +198,7 @@ export class Allocator {
       Math.ceil(oldClusters * 1.5),
     );
     let area = this.#findArea(clusters);
-    // The new table also has to have room for the refcounts of itself.
+    // The new table must also cover its own clusters.
     for (;;) {
       const lastBlock = refcounts.blockOf(area.first + area.missing + clusters - 1);
       const needed = Math.ceil(((lastBlock + 1) * ENTRY_BYTES) / clusterBytes);
@@ -211,7 +214,7 @@ export class Allocator {
           '"tsvm image convert" to an image with larger clusters',
       );
     }
-    // A failure half way would leave refcounts that the file's own table does not have.
+    // A failure in between would leave refcounts that the file's table does not refer to.
     this.#host.changeStructure(() => {
       const tableCluster = area.first + area.missing;
       const table = new MetadataTable(tableCluster * clusterBytes, new Uint8Array(bytes));
@@ -230,7 +233,7 @@ export class Allocator {
     });
   }
 
-  /** Gives freed space back to the host. */
+  /** Punches holes for freed clusters. */
   #punch(runs: readonly number[]): void {
     const { file, geometry } = this.#host;
     const fileBytes = file.sizeBytes();
@@ -242,14 +245,16 @@ export class Allocator {
     }
   }
 
-  /** Takes the next run, at most `wanted`, whose refcount block is there; refcounts stay 0. */
+  /**
+   * Takes the next run of at most `wanted` clusters whose refcount block exists; refcounts stay 0.
+   */
   #findRun(wanted: number): ClusterRun | undefined {
     const { refcounts } = this.#host;
     const first = this.#nextFree(this.#cursor);
     this.#cursor = first;
     if (!refcounts.hasBlock(refcounts.blockOf(first))) return undefined;
     let count = this.#freeRun(first, wanted);
-    // A run is fresh as a whole or not at all.
+    // A run is either completely fresh or not at all.
     if (first < this.#freshFrom) count = Math.min(count, this.#freshFrom - first);
     this.#assertInDevice(first + count);
     const run = this.#take(first, count);
@@ -263,7 +268,7 @@ export class Allocator {
     }
   }
 
-  /** Takes clusters that are free, if they may be used. */
+  /** Takes free clusters after checking that they hold no metadata. */
   #take(first: number, count: number): ClusterRun {
     const fresh = this.#isFresh(first);
     const metadata = this.#host.metadataClusters().firstIn(first, count);
@@ -274,19 +279,22 @@ export class Allocator {
     return { first, count, fresh };
   }
 
-  /** Asked before anything refers to the clusters before `end`, be it in memory only. */
+  /** To be called before anything, even in memory, refers to the clusters before `end`. */
   #assertInDevice(end: number): void {
     const { file, geometry } = this.#host;
     if (!file.isBlockDevice || end * geometry.clusterBytes <= file.sizeBytes()) return;
     throw new TsvmError('disk-io', `${file.path} is full: the image needs a larger block device`);
   }
 
-  /** A block device has whatever it had before. */
+  /** On a block device nothing is known to be zero. */
   #isFresh(first: number): boolean {
     return first >= this.#freshFrom && !this.#host.file.isBlockDevice;
   }
 
-  /** Refcount blocks that `count` clusters behind these very blocks need and that do not exist. */
+  /**
+   * Number of missing refcount blocks for `count` clusters, and for these blocks placed before
+   * them.
+   */
   #missingBlocks(first: number, count: number): number {
     const { refcounts } = this.#host;
     let missing = 0;
@@ -296,7 +304,7 @@ export class Allocator {
     }
   }
 
-  /** The first cluster at or behind `from` that may be allocated. */
+  /** The first cluster from `from` on that may be allocated. */
   #nextFree(from: number): number {
     for (let cluster = from; ; ) {
       const free = this.#host.refcounts.nextFree(cluster);
@@ -305,7 +313,10 @@ export class Allocator {
     }
   }
 
-  /** Clusters from `first` on that may be allocated, at most `wanted`, in one refcount block. */
+  /**
+   * Number of clusters from `first` on that may be allocated, at most `wanted`, in one refcount
+   * block.
+   */
   #freeRun(first: number, wanted: number): number {
     return this.#reserved.othersFrom(first, this.#host.refcounts.freeRun(first, wanted));
   }

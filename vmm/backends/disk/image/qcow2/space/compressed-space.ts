@@ -20,7 +20,7 @@ export class CompressedSpace {
   /**
    * Finds room for `length` bytes, less than a cluster. Every host cluster that they touch gets one
    * more reference.
-   * @returns host offset, or `undefined` where the format cannot name what is free
+   * @returns host offset, or `undefined` where the format cannot address free space
    */
   allocate(length: number): number | undefined {
     const allocator = this.#allocator;

@@ -1,6 +1,6 @@
 /**
- * The host clusters that hold metadata in use, so that nothing else is written there however the
- * refcounts lie. A sorted list: there are few, and a whole run of clusters is one question.
+ * The host clusters that hold metadata in use, so that nothing else is written there even when
+ * refcounts are wrong. A sorted list: there are few, and ranges are looked up.
  */
 export class MetadataClusters {
   readonly #clusters: number[];
@@ -11,7 +11,7 @@ export class MetadataClusters {
 
   /**
    * @param clusters in any order
-   * @returns the first cluster that is in the list twice, if one is
+   * @returns the first cluster that occurs twice, if any
    */
   static of(clusters: Float64Array): { metadata: MetadataClusters; twice: number | undefined } {
     const sorted = Array.from(clusters.sort());
@@ -37,7 +37,7 @@ export class MetadataClusters {
     return found !== undefined && found < first + count ? found : undefined;
   }
 
-  /** The index of the first cluster that is not before `cluster`. */
+  /** The index of the first entry that is at least `cluster`. */
   #position(cluster: number): number {
     let low = 0;
     let high = this.#clusters.length;

@@ -1,7 +1,7 @@
 /**
- * Host clusters that have lost a reference which the file may still have. They are free, and may be
- * used again, only when it is known that the file has lost it too. Kept as runs, since what is freed
- * together mostly lies together.
+ * Host clusters that have lost a reference which the file may still contain. They become free only
+ * when a flush has removed it from the file. Kept as runs, since clusters freed together mostly
+ * adjoin.
  */
 export class PendingFrees {
   /** First cluster and count, alternating. */
@@ -11,7 +11,7 @@ export class PendingFrees {
     return this.#runs.length === 0;
   }
 
-  /** Runs of adjoining clusters. */
+  /** Number of runs of adjoining clusters. */
   get runCount(): number {
     return this.#runs.length / 2;
   }
@@ -25,14 +25,14 @@ export class PendingFrees {
     else runs.push(first, count);
   }
 
-  /** Takes all of them; the list is empty then. */
+  /** Takes all runs; the list is empty then. */
   take(): number[] {
     const runs = this.#runs;
     this.#runs = [];
     return runs;
   }
 
-  /** Puts back what was taken: it did not become known. */
+  /** Puts back what was taken, since the flush failed. */
   restore(runs: readonly number[]): void {
     this.#runs = [...runs, ...this.#runs];
   }

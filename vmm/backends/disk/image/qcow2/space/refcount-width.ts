@@ -1,6 +1,6 @@
 import { TsvmError } from '../../../../../errors.ts';
 
-/** How refcounts lie in a refcount block: "Refcount block entry". */
+/** The encoding of refcounts in a refcount block: "Refcount block entry". */
 export interface RefcountWidth {
   /** The highest refcount that fits. */
   readonly max: number;

@@ -10,7 +10,7 @@ const ENTRY_BYTES = 8;
 
 /**
  * The reference counts of host clusters: docs/interop/qcow2.txt, "Host cluster management". A
- * cluster is named by its index, the host offset divided by the cluster size.
+ * cluster is identified by its index, the host offset divided by the cluster size.
  */
 export class Refcounts {
   /** The highest refcount that the image's width allows. */
@@ -40,12 +40,12 @@ export class Refcounts {
     return this.#table;
   }
 
-  /** Refcount blocks that the table has entries for. */
+  /** Number of entries in the refcount table. */
   get tableEntries(): number {
     return this.#table.bytes.byteLength / ENTRY_BYTES;
   }
 
-  /** @throws TsvmError `invalid-disk` when the refcount table lies */
+  /** @throws TsvmError `invalid-disk` when the refcount table is invalid */
   get(cluster: number): number {
     const block = this.#block(this.blockOf(cluster));
     return block === undefined ? 0 : this.#width.get(block.view, cluster % this.#blockEntries);
@@ -63,7 +63,7 @@ export class Refcounts {
     block.markDirty(Math.floor((entry * this.#geometry.refcountBits) / 8), 1);
   }
 
-  /** Refcount of `cluster` changed by `by`; answers the new one. It must stay in 0…{@link max}. */
+  /** Adds `by` to a refcount and returns the result, which must stay in 0…{@link max}. */
   add(cluster: number, by: number): number {
     const refcount = this.get(cluster) + by;
     if (refcount < 0 || refcount > this.max) {
@@ -77,7 +77,7 @@ export class Refcounts {
     return refcount;
   }
 
-  /** The refcount block that a cluster's refcount is in. */
+  /** The index of the refcount block that has a cluster's refcount. */
   blockOf(cluster: number): number {
     return Math.floor(cluster / this.#blockEntries);
   }
@@ -86,7 +86,7 @@ export class Refcounts {
     return index < this.tableEntries && this.blockOffset(index) !== 0;
   }
 
-  /** The first cluster at or behind `from` whose refcount is 0. */
+  /** The first cluster from `from` on whose refcount is 0. */
   nextFree(from: number): number {
     for (let cluster = from; ; ) {
       const index = this.blockOf(cluster);
@@ -99,7 +99,9 @@ export class Refcounts {
     }
   }
 
-  /** Clusters from `first` on with refcount 0, at most `wanted`, in one refcount block. */
+  /**
+   * Number of clusters from `first` on with refcount 0, at most `wanted`, in one refcount block.
+   */
   freeRun(first: number, wanted: number): number {
     const block = this.#block(this.blockOf(first));
     const start = first % this.#blockEntries;
@@ -112,8 +114,8 @@ export class Refcounts {
 
   /**
    * Adds an empty refcount block.
-   * @param cluster where it lies
-   * @param fresh the file has zeroes there, or nothing
+   * @param cluster the host cluster that holds it
+   * @param fresh the file reads as zeroes there, or ends before
    */
   createBlock(index: number, cluster: number, fresh: boolean): void {
     const { clusterBytes } = this.#geometry;
@@ -125,7 +127,7 @@ export class Refcounts {
     this.#table.markDirty(index * ENTRY_BYTES, ENTRY_BYTES);
   }
 
-  /** True when a refcount block, which exists, counts no cluster but the one that it lies in. */
+  /** True when an existing refcount block counts no cluster except its own. */
   countsOnlyItself(index: number): boolean {
     const first = index * this.#blockEntries;
     const own = this.blockOffset(index) / this.#geometry.clusterBytes;
@@ -135,14 +137,14 @@ export class Refcounts {
     return true;
   }
 
-  /** Takes a refcount block out of the table: its refcounts are 0 from then on. */
+  /** Removes a refcount block from the table: its refcounts are 0 from then on. */
   dropBlock(index: number): void {
     this.blocks.remove(index);
     this.#table.view.setBigUint64(index * ENTRY_BYTES, 0n);
     this.#table.markDirty(index * ENTRY_BYTES, ENTRY_BYTES);
   }
 
-  /** Takes another table, which has all entries of the present one. */
+  /** Replaces the table by one that has all its entries. */
   replaceTable(table: MetadataTable): void {
     this.#table = table;
   }

@@ -1,4 +1,4 @@
-/** Host clusters that are promised to somebody, though their refcount is 0: few runs, in no order. */
+/** Host clusters that are reserved although their refcount is 0: few runs, unordered. */
 export class ReservedClusters {
   readonly #runs: { first: number; end: number }[] = [];
 
@@ -9,7 +9,7 @@ export class ReservedClusters {
     else this.#runs.push({ first, end });
   }
 
-  /** Takes clusters of one run out of it, from its beginning or to its end. */
+  /** Removes clusters of one run, at its beginning or its end. */
   remove(first: number, count: number): void {
     const end = first + count;
     const index = this.#runs.findIndex((run) => run.first <= first && end <= run.end);
@@ -20,7 +20,7 @@ export class ReservedClusters {
     if (run.first === run.end) this.#runs.splice(index, 1);
   }
 
-  /** The first cluster at or behind `from` that is not reserved. */
+  /** The first cluster from `from` on that is not reserved. */
   nextOther(from: number): number {
     let cluster = from;
     for (;;) {
@@ -30,7 +30,7 @@ export class ReservedClusters {
     }
   }
 
-  /** How many clusters from `from` on are not reserved, at most `most`. */
+  /** Number of unreserved clusters from `from` on, at most `most`. */
   othersFrom(from: number, most: number): number {
     let count = most;
     for (const { first, end } of this.#runs) {

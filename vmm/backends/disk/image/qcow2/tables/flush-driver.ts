@@ -2,21 +2,21 @@ import type { ImageMetadata } from '../image-metadata.ts';
 import { allDone } from '../map/image-reader.ts';
 import { type FlushBarrier, flushSteps } from './flush.ts';
 
-/** A flush that waits for the host's disk. */
+/** A flush that waits for a sync. */
 interface RunningFlush {
   readonly steps: Generator<FlushBarrier, void, void>;
-  /** What it waits for. */
+  /** The files being synced. */
   barrier: FlushBarrier;
-  /** Someone who could not wait has brought it to its end… */
+  /** A synchronous flush has completed it… */
   overtaken: boolean;
-  /** …and this came of it. */
+  /** …and this was the failure. */
   failure: unknown;
 }
 
-/** Drives flushes: one at a time, synchronously or not. */
+/** Runs flushes, synchronously or not, one at a time. */
 export class FlushDriver {
   readonly #metadata: ImageMetadata;
-  /** Guest data on its way, which the metadata in memory refers to already. */
+  /** Guest data being written, which metadata in memory refers to already. */
   readonly #writes = new Set<Promise<void>>();
   #running: RunningFlush | undefined;
   #current: Promise<void> = Promise.resolve();
@@ -26,7 +26,7 @@ export class FlushDriver {
     this.#metadata = metadata;
   }
 
-  /** A flush is under way. */
+  /** A flush is in progress. */
   get isRunning(): boolean {
     return this.#running !== undefined;
   }
@@ -48,11 +48,11 @@ export class FlushDriver {
 
   sync(): void {
     this.#overtake();
-    // A step that fails ends the generator, which puts back what it had.
+    // A failing step ends the generator, which restores what it had taken.
     for (const barrier of this.#begin()) syncAll(barrier);
   }
 
-  /** Flushes asked for while one is under way are done together by the one after it. */
+  /** Flushes requested during a flush are combined into the next one. */
   async(): Promise<void> {
     if (this.#running === undefined && this.#next === undefined) {
       this.#current = this.#run();
@@ -90,7 +90,7 @@ export class FlushDriver {
     }
   }
 
-  /** Brings the flush under way to its end, without waiting for what it waits for. */
+  /** Completes the flush in progress synchronously. */
   #overtake(): void {
     const running = this.#running;
     if (running === undefined) return;

@@ -1,13 +1,13 @@
 /**
  * The order in which metadata reaches the file. After a crash at any moment, whatever was written
  * since the last barrier being there or not, refcounts in the file are never lower than the
- * references there, and every reference leads to something that is whole:
+ * references there, and everything referred to is complete:
  *
  * 1. refcount blocks, and L2 tables that the L1 table does not refer to yet; guest data is written
- *    already — barrier
+ *   already — barrier
  * 2. the refcount table, which refers to new refcount blocks — barrier
  * 3. entries of the other L2 tables, and the L1 table, which refers to new L2 tables — barrier
- * 4. only now what was unlinked loses its reference counts, and may be used again
+ * 4. only now unlinked clusters lose their refcounts and may be reused
  */
 import type { ImageFile } from '../../../file/image-file.ts';
 import type { FlushCopies, ImageMetadata } from '../image-metadata.ts';
@@ -18,10 +18,10 @@ import type { CachedTable } from './table-cache.ts';
 export type FlushBarrier = readonly ImageFile[];
 
 /**
- * A flush of what is dirty when this is called: it is copied, so that the image may change while the
- * flush waits; what changes then is for the next one. One flush at a time.
+ * A flush of what is dirty when this is called: it is copied, so that the image may change while
+ * the flush waits; such changes are left to the next flush. One flush at a time.
  *
- * @returns the steps; when one throws, all is dirty again
+ * @returns the steps; when one throws, everything is dirty again
  */
 export function flushSteps(metadata: ImageMetadata): Generator<FlushBarrier, void, void> {
   return new Flush(metadata).steps();
@@ -35,7 +35,7 @@ class Flush implements FlushCopies {
   readonly #newTables: Set<CachedTable>;
   readonly #held: CachedTable[] = [];
   readonly #frees: readonly number[];
-  /** The length that the file must have for every cluster in use to be in it. */
+  /** The length that the file needs to contain every cluster in use. */
   readonly #fileEnd: number;
   #earlyWritten = false;
 
@@ -93,7 +93,7 @@ class Flush implements FlushCopies {
     }
     if (this.#frees.length === 0) return;
     allocator.release(this.#frees);
-    // Not waited for: until this is durable, space is lost and nothing else.
+    // Without a sync: until this is durable a crash costs space and nothing else.
     if (!this.#metadata.leavesRefcounts) this.#metadata.writeRefcountBlocks();
   }
 
@@ -115,8 +115,8 @@ class Flush implements FlushCopies {
   }
 
   /**
-   * A table that was made in a fresh cluster is written in part, and data may still be on its way.
-   * Nothing is ever cut: another thread may let the file grow beyond this at any moment.
+   * Extends the file: a table in a fresh cluster is written only in part, and data may not have
+   * arrived. Never truncates: another thread may extend the file beyond this at any moment.
    */
   #extendFile(): void {
     const { file } = this.#metadata;
@@ -124,7 +124,7 @@ class Flush implements FlushCopies {
     file.allocateSync(this.#fileEnd - 1, 1);
   }
 
-  /** @param linked references to new tables may be in the file: they are new no longer */
+  /** @param linked references to new tables may be in the file already */
   #undo(linked: boolean): void {
     if (!linked) this.#metadata.l2.cache.restoreNewTables(this.#newTables);
     for (const writes of [this.#early, this.#refcountTable, this.#linking]) {

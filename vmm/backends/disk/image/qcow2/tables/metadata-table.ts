@@ -15,9 +15,9 @@ export interface TableWrite {
   readonly bytes: Uint8Array;
 }
 
-/** A table of an image in memory, which knows what of it the file does not have yet. */
+/** A table of an image in memory, with the parts that are not in the file yet. */
 export class MetadataTable {
-  /** Where the table begins in the file. */
+  /** Offset of the table in the file. */
   readonly fileOffset: number;
   readonly bytes: Uint8Array;
   readonly view: DataView;
