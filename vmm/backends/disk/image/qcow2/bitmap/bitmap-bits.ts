@@ -1,4 +1,4 @@
-/** What the bits of persistent bitmaps say: docs/interop/qcow2.txt, "Bitmaps", "Bitmap data". */
+/** The bits of persistent bitmaps: docs/interop/qcow2.txt, "Bitmaps", "Bitmap data". */
 import { TsvmError } from '../../../../../errors.ts';
 import type { ImageFile } from '../../../file/image-file.ts';
 import { HIGH_OFFSET_MASK, LOW_OFFSET_MASK } from '../header/layout.ts';
@@ -21,8 +21,8 @@ export function emptyBits(diskBytes: number, granularityBytes: number): Bits {
 }
 
 /**
- * Reads a bitmap. Its table has been found to be of a bearable size, and to cover the disk.
- * @throws TsvmError `invalid-disk` when an entry cannot be
+ * Reads a bitmap, whose table has been validated.
+ * @throws TsvmError `invalid-disk` for an invalid entry
  */
 export function readBits(
   file: ImageFile,
@@ -53,7 +53,7 @@ export function readBits(
   return bits;
 }
 
-/** Sets the bits of all granules that `source`, of a disk of the same size, has set. */
+/** Sets all bits that are set in `source`, of a disk of the same size. */
 export function mergeBits(target: Bits, source: Bits): void {
   if (target.granularityBytes === source.granularityBytes) {
     for (let at = 0; at < target.bytes.length; at++) {
@@ -69,12 +69,12 @@ export function mergeBits(target: Bits, source: Bits): void {
   }
 }
 
-/** Ranges of the disk, in bytes, whose bits are set. */
+/** The ranges of the disk whose bits are set, in bytes. */
 function* setRanges({ bytes, granularityBytes }: Bits): Generator<readonly [number, number]> {
   let start: number | undefined;
   for (let at = 0; at < bytes.length; at++) {
     const byte = bytes[at] ?? 0;
-    // Most bytes are all of one kind.
+    // Most bytes are all ones or all zeroes.
     if (start === undefined ? byte === 0 : byte === 0xff) continue;
     for (let bit = 0; bit < 8; bit++) {
       const isSet = (byte & (1 << bit)) !== 0;
@@ -102,7 +102,7 @@ function setBits(bytes: Uint8Array, first: number, end: number): void {
   }
 }
 
-/** Bits that stand for nothing may be anything in the file. */
+/** Unused bits may have any value in the file. */
 function clearBehindEnd({ bytes, diskBytes, granularityBytes }: Bits): void {
   const used = Math.ceil(diskBytes / granularityBytes) % 8;
   const last = bytes.length - 1;

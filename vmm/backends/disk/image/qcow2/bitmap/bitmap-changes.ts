@@ -20,7 +20,7 @@ const DEFAULT_GRANULARITY_MIN = 4096;
 const DEFAULT_GRANULARITY_MAX = 65_536;
 const TABLE_ENTRY_BYTES = 8;
 
-/** A bitmap as it is to be: `bits` are what has to be written; without them it stays where it is. */
+/** A bitmap after the changes: `bits` have to be written; without them it stays its host offset. */
 interface ChangedBitmap {
   readonly bitmap: Bitmap;
   readonly bits: Bits | undefined;
@@ -42,7 +42,7 @@ export function listBitmaps({ clusterBytes, file, header, sizeBytes }: Qcow2Imag
 
 /**
  * The bits of a bitmap of an image.
- * @throws TsvmError `invalid-config` when there is none, or it was not saved; `invalid-disk`
+ * @throws TsvmError `invalid-config` when there is none or it was not saved; `invalid-disk`
  */
 export function bitsOf(image: Qcow2Image, name: string): Bits {
   const bitmap = listBitmaps(image).find((one) => one.name === name);
@@ -51,8 +51,8 @@ export function bitsOf(image: Qcow2Image, name: string): Bits {
 }
 
 /**
- * Changes of an image's bitmaps, which are made in memory and then stored together. After a crash in
- * between the image has no valid bitmaps, and lost space.
+ * Changes an image's bitmaps in memory, and then stores them together. A crash while they are
+ * stored leaves no valid bitmaps, and lost space.
  */
 export class BitmapChanges {
   readonly #image: Qcow2Image;
@@ -123,7 +123,7 @@ export class BitmapChanges {
     this.#replace(bitmap, merged);
   }
 
-  /** What a bitmap is after the changes so far. */
+  /** A bitmap after the changes so far. */
   bits(name: string): Bits {
     const { bitmap, bits } = this.#findConsistent(name);
     return bits ?? readBits(this.#image.file, bitmap, this.#image);
@@ -179,7 +179,7 @@ export class BitmapChanges {
     );
   }
 
-  /** Runs of clusters of what is not used any more: first, and how many. */
+  /** Runs of clusters that are not used any more: first and count. */
   #clustersToFree(): (readonly [number, number])[] {
     const { clusterBytes, file, header } = this.#image;
     const kept = new Set(
@@ -207,7 +207,7 @@ export class BitmapChanges {
     return runs;
   }
 
-  /** Clusters without a set bit have no place. */
+  /** Clusters without a set bit are not allocated. */
   #writeBits({ bytes }: Bits): BitmapTable {
     const { clusterBytes } = this.#image;
     const entries = Math.max(1, Math.ceil(bytes.length / clusterBytes));
@@ -252,7 +252,10 @@ function noBitmap({ file }: Qcow2Image, name: string): TsvmError {
   return new TsvmError('invalid-config', `${file.path} has no bitmap ${JSON.stringify(name)}`);
 }
 
-/** @throws TsvmError `invalid-config` when the bitmap was not saved: it may say anything */
+/**
+ * @throws TsvmError `invalid-config` when the bitmap was not saved, so that its content is
+ * unreliable
+ */
 function consistent({ file }: Qcow2Image, bitmap: Bitmap): Bitmap {
   if (!bitmap.inUse) return bitmap;
   throw new TsvmError(

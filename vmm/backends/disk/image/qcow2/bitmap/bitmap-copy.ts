@@ -3,8 +3,8 @@ import type { Qcow2Image } from '../qcow2-image.ts';
 import { BitmapChanges, bitsOf, listBitmaps } from './bitmap-changes.ts';
 
 /**
- * Gives an image the bitmaps of another that holds the same disk.
- * @param skipBroken those that were not saved are left out; else they are an error
+ * Copies the bitmaps of an image to another with the same content.
+ * @param skipBroken leaves out bitmaps that were not saved, instead of failing
  * @throws TsvmError `invalid-config`, `invalid-disk`, `disk-io`
  */
 export function copyBitmaps(source: Qcow2Image, target: Qcow2Image, skipBroken: boolean): void {

@@ -1,4 +1,4 @@
-/** Persistent bitmaps, but for what their bits say: docs/interop/qcow2.txt, "Bitmaps". */
+/** The tables of persistent bitmaps: docs/interop/qcow2.txt, "Bitmaps". */
 import { decodeBytes, encodeBytes } from '../../../../../util/byte-names.ts';
 import type { ImageFile } from '../../../file/image-file.ts';
 import type { BitmapsExtension } from '../header/header-extensions.ts';
@@ -23,7 +23,7 @@ const TYPE_DIRTY_TRACKING = 1;
 const GRANULARITY_BITS_MIN = 9;
 const GRANULARITY_BITS_MAX = 31;
 export const NAME_BYTES_MAX = 1023;
-/** QEMU takes no larger bitmaps, in bytes. */
+/** QEMU's limit of a bitmap, in bytes. */
 export const BITMAP_BYTES_MAX = 512 * 2 ** 20;
 
 const ENTRY_BYTES = 8;
@@ -42,21 +42,21 @@ export interface BitmapTable {
 /** An entry of the directory. */
 export interface Bitmap {
   readonly name: string;
-  /** What one bit stands for. */
+  /** Bytes of the disk per bit. */
   readonly granularityBytes: number;
-  /** Not saved by the program that had it open last: it may say anything. */
+  /** It was not saved by the last program that had it open, so its content is unreliable. */
   readonly inUse: boolean;
-  /** Records writes to the image. */
+  /** Writes to the image are recorded in it. */
   readonly auto: boolean;
   readonly table: BitmapTable;
 }
 
-/** What a bitmap's entry in the directory takes. */
+/** The size of a bitmap's entry in the directory. */
 export function bitmapEntryBytes(nameBytes: number): number {
   return Math.ceil((FIXED_BYTES + nameBytes) / ENTRY_BYTES) * ENTRY_BYTES;
 }
 
-/** The directory as the file has it; empty for no bitmaps. */
+/** The encoded directory; empty without bitmaps. */
 export function encodeBitmapDirectory(bitmaps: readonly Bitmap[]): Uint8Array {
   return Buffer.concat(bitmaps.map(encodeEntry));
 }

@@ -1,4 +1,4 @@
-/** What an L1 table of an open image, active or a snapshot's, refers to. */
+/** References from an L1 table of an open image, active or of a snapshot. */
 import { TsvmError } from '../../../../../errors.ts';
 import { ClusterCounts } from '../check/cluster-counts.ts';
 import type { ImageMetadata } from '../image-metadata.ts';
@@ -6,11 +6,11 @@ import { L1_ENTRY_BYTES } from '../map/l1-table.ts';
 import { compressedSpan, EntryKind, entryKind, hostOffset } from '../map/l2-entry.ts';
 
 /**
- * Counts the references that an L1 table holds: its L2 tables, and what those refer to; not the
- * clusters of the L1 table itself. The image has been flushed, so that its file says everything.
+ * Counts the references from an L1 table: its L2 tables and what those refer to, but not the
+ * clusters of the L1 table itself. The image must be flushed, since its file is read.
  *
- * @throws TsvmError `invalid-disk` when something cannot be where it is said to be: nothing should be
- * changed then
+ * @throws TsvmError `invalid-disk` when something is at an impossible place: then nothing should be
+ * changed
  */
 export function countL1References(metadata: ImageMetadata, l1: DataView): ClusterCounts {
   const { file, geometry } = metadata;
@@ -53,7 +53,7 @@ function countTable(
       if (span.offset >= allocator.endOffset) {
         throw invalid(metadata, `a compressed cluster at ${span.offset} is behind the file's end`);
       }
-      // The last sector need not be whole, nor be in the file.
+      // The last sector may be incomplete, or past the file's end.
       for (let cluster = first; cluster <= last; cluster++) counts.add(cluster, 1);
     }
   }
@@ -80,7 +80,10 @@ export function addReferences(metadata: ImageMetadata, references: ClusterCounts
   });
 }
 
-/** They are gone from the file; their clusters become free where nothing else refers to them. */
+/**
+ * Drops references that the file does not have any more; clusters become free where nothing else
+ * refers to them.
+ */
 export function dropReferences(metadata: ImageMetadata, references: ClusterCounts): void {
   references.forEach((cluster, count) => {
     for (let time = 0; time < count; time++) metadata.allocator.free(cluster, 1);

@@ -17,62 +17,70 @@ const Field = {
 } as const;
 const FIXED_BYTES = 40;
 
-/** "Extra data for future extensions": byte offsets in it, and what it grew to with each field. */
+/**
+ * "Extra data for future extensions": byte offsets of the fields, and the lengths with each field
+ * included.
+ */
 const Extra = { vm_state_size: 0, disk_size: 8, icount: 16 } as const;
 const EXTRA_WITH_STATE_SIZE = 8;
 const EXTRA_WITH_DISK_SIZE = 16;
 const EXTRA_WITH_ICOUNT = 24;
 
-/** QEMU opens no image with more extra data in an entry, or with a longer table, in bytes. */
+/** QEMU's limits of an entry's extra data and of the table, in bytes. */
 const EXTRA_BYTES_MAX = 1024;
 const TABLE_BYTES_MAX = 1024 * SNAPSHOTS_MAX;
-/** QEMU keeps no more of a name, in bytes. */
+/** QEMU's limit of a name, in bytes. */
 export const SNAPSHOT_NAME_BYTES_MAX = 255;
 
 const ALIGNMENT = 8;
 const L1_ENTRY_BYTES = 8;
-/** The instruction count when none was kept. */
+/** The value for an absent instruction count. */
 const NO_ICOUNT = 2n ** 64n - 1n;
 
-/** What a snapshot says of itself. */
+/** A snapshot's entry. */
 export interface SnapshotInfo {
-  /** A number in digits as tsvm and QEMU write it; other programs may use any string. */
+  /** A decimal number in images of tsvm and QEMU; other programs may use any string. */
   readonly id: string;
   readonly name: string;
   readonly dateSeconds: number;
   readonly dateNanoseconds: number;
-  /** How long the machine had run. */
+  /** How long the machine had run, in `ns`. */
   readonly vmClockNanoseconds: bigint;
-  /** Bytes of machine state that are kept behind the disk's end; 0 for a snapshot of the disk only. */
+  /**
+   * Size of the machine state that is stored past the disk's end, in bytes; 0 for a snapshot of the
+   * disk only.
+   */
   readonly vmStateBytes: number;
-  /** Instructions the machine had run; undefined when they were not counted. */
+  /** Instructions executed by the machine; undefined when they were not counted. */
   readonly icount: bigint | undefined;
-  /** The disk's size then; undefined in images of version 2 that do not say it: as it is now. */
+  /**
+   * The disk's size at that time; undefined in images of version 2 without it: the current size.
+   */
   readonly diskBytes: number | undefined;
 }
 
 export interface Snapshot extends SnapshotInfo {
   readonly l1TableOffset: number;
   readonly l1Entries: number;
-  /** The entry as it stands in the table, with fields that tsvm does not know. */
+  /** The raw entry, with fields that tsvm does not know. */
   readonly record: Uint8Array;
-  /** The spec: "at least 16 bytes of extra data" in version 3. */
+  /** "At least 16 bytes of extra data" in version 3. */
   readonly isIncomplete: boolean;
 }
 
 export interface SnapshotTable {
   readonly snapshots: readonly Snapshot[];
-  /** Without the padding behind the last entry. */
+  /** Without the padding after the last entry. */
   readonly bytes: number;
 }
 
-/** Where the header says that the table is. */
+/** The table's place according to the header. */
 export interface SnapshotTablePlace {
   readonly snapshotCount: number;
   readonly snapshotsOffset: number;
 }
 
-/** @throws TsvmError `invalid-disk` when the table is longer than any program writes it */
+/** @throws TsvmError `invalid-disk` when the table is longer than any program writes */
 export function readSnapshotTable(
   file: ImageFile,
   place: SnapshotTablePlace,
@@ -176,7 +184,7 @@ function extraData(vmStateBytes: bigint, diskBytes: bigint): Buffer {
   return extra;
 }
 
-/** The snapshot with the extra data that it lacks. */
+/** Adds the extra data that version 3 requires. */
 export function completed(snapshot: Snapshot, diskBytes: number): Snapshot {
   const fixed = Buffer.from(snapshot.record.subarray(0, FIXED_BYTES));
   const { id, name } = texts(Buffer.from(snapshot.record));
@@ -185,7 +193,7 @@ export function completed(snapshot: Snapshot, diskBytes: number): Snapshot {
   return decode(Buffer.concat([fixed, extra, id, name]), 3);
 }
 
-/** @throws TsvmError `invalid-config` when it would be longer than programs read */
+/** @throws TsvmError `invalid-config` when it would be longer than programs accept */
 export function encodeSnapshotTable(snapshots: readonly Snapshot[]): Uint8Array {
   const parts: Uint8Array[] = [];
   let bytes = 0;
@@ -204,7 +212,7 @@ export function encodeSnapshotTable(snapshots: readonly Snapshot[]): Uint8Array 
   return Buffer.concat(parts);
 }
 
-/** Why a snapshot's L1 table cannot be where its entry says; undefined when it can. */
+/** The reason why a snapshot's L1 table is invalid; undefined when it is valid. */
 export function snapshotL1Problem(snapshot: Snapshot, clusterBytes: number): string | undefined {
   if (snapshot.l1TableOffset % clusterBytes !== 0) {
     return `its L1 table at ${snapshot.l1TableOffset} is not aligned to a cluster`;
@@ -215,7 +223,7 @@ export function snapshotL1Problem(snapshot: Snapshot, clusterBytes: number): str
   return undefined;
 }
 
-/** The snapshot with this id or name: the first that has it as `first` says, else as the other. */
+/** Finds a snapshot by ID or name; `first` says which is tried first. */
 export function findSnapshot(
   snapshots: readonly Snapshot[],
   idOrName: string,
@@ -226,7 +234,7 @@ export function findSnapshot(
   return first === 'id' ? (byId ?? byName) : (byName ?? byId);
 }
 
-/** An id that no snapshot has: one more than the highest number. */
+/** An unused ID: one more than the highest number. */
 export function freeSnapshotId(snapshots: readonly Snapshot[]): string {
   const highest = snapshots.reduce(
     (most, { id }) => Math.max(most, /^\d{1,15}$/.test(id) ? Number(id) : 0),

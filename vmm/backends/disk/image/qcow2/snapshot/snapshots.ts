@@ -1,11 +1,11 @@
 /**
- * Internal snapshots: docs/interop/qcow2.txt, "Snapshots". Taken of, or applied to, an image that no
- * machine uses: what is writable in place changes.
+ * Internal snapshots: docs/interop/qcow2.txt, "Snapshots". They are taken and applied while no
+ * machine uses the image, since they change what is writable in place.
  *
- * After a crash in between, a snapshot is there whole or not at all. Version 3 is marked as dirty
- * meanwhile, so that refcounts and flags are repaired when it is opened; in version 2, which has no
- * such mark, space may be lost and flags may not go with refcounts, which is no danger to content:
- * refcounts in the file are never lower than the references there.
+ * After a crash a snapshot exists completely or not at all. Version 3 is marked dirty meanwhile, so
+ * that refcounts and flags are repaired when it is opened. In version 2, which has no such mark,
+ * space may be lost and flags may not match refcounts. That is no danger to content: refcounts in
+ * the file are never lower than the references there.
  */
 import { TsvmError } from '../../../../../errors.ts';
 import { HIGH_COPIED, L1_BYTES_MAX } from '../header/layout.ts';
@@ -32,7 +32,7 @@ import {
   snapshotL1Problem,
 } from './snapshot-table.ts';
 
-/** Clusters in a row. */
+/** Adjoining clusters. */
 interface Area {
   readonly first: number;
   readonly count: number;
@@ -43,7 +43,7 @@ export function listSnapshots(image: Qcow2Image): readonly SnapshotInfo[] {
 }
 
 /**
- * Keeps the disk as it is now under a name, which need not be the only one of its kind.
+ * Takes a snapshot of the disk. Names need not be unique.
  * @throws TsvmError `invalid-config` when the image cannot have (more) snapshots
  */
 export function createSnapshot(image: Qcow2Image, name: string, date = new Date()): SnapshotInfo {
@@ -68,7 +68,7 @@ export function createSnapshot(image: Qcow2Image, name: string, date = new Date(
     dateNanoseconds: (milliseconds % 1000) * 1e6,
     diskBytes: image.sizeBytes,
   };
-  // The place is not known yet; what matters here is that the table does not get too long.
+  // The place is not known yet; this checks the length of the table.
   encodeSnapshotTable([...table.snapshots, diskSnapshot(info, 0, l1.entries)]);
 
   return changeReferences(image, () => {
@@ -82,9 +82,9 @@ export function createSnapshot(image: Qcow2Image, name: string, date = new Date(
 }
 
 /**
- * Makes the disk what it was when the snapshot was taken, its size included. What it is now is lost,
- * unless another snapshot keeps it; the snapshot stays.
- * @param idOrName an id, or else a name
+ * Restores the disk from a snapshot, including its size. The current state is lost unless another
+ * snapshot has it; the snapshot stays.
+ * @param idOrName an ID, or else a name
  */
 export function applySnapshot(image: Qcow2Image, idOrName: string): void {
   const { metadata, clusterBytes } = image;
@@ -122,7 +122,7 @@ export function applySnapshot(image: Qcow2Image, idOrName: string): void {
   });
 }
 
-/** @param nameOrId a name, or else an id */
+/** @param nameOrId a name, or else an ID */
 export function deleteSnapshot(image: Qcow2Image, nameOrId: string): void {
   const { metadata, clusterBytes } = image;
   begin(image);
@@ -141,7 +141,7 @@ export function deleteSnapshot(image: Qcow2Image, nameOrId: string): void {
   });
 }
 
-/** Everything is in the file then, and may be changed. */
+/** Flushes, so that the file is complete and may be changed. */
 function begin(image: Qcow2Image): void {
   const { metadata } = image;
   metadata.beginWrite();
@@ -154,7 +154,7 @@ function begin(image: Qcow2Image): void {
   image.flushSync();
 }
 
-/** Runs a change during which refcounts and flags in the file may not go together. */
+/** Runs a change during which refcounts and flags in the file may not match. */
 function changeReferences<T>(image: Qcow2Image, change: () => T): T {
   const { metadata } = image;
   const { header } = metadata;
@@ -170,13 +170,13 @@ function changeReferences<T>(image: Qcow2Image, change: () => T): T {
   return result as T;
 }
 
-/** Metadata, and the refcounts of what a flush has freed. */
+/** Flushes metadata, and the refcounts of what the flush has freed. */
 function makeDurable(image: Qcow2Image): void {
   image.flushSync();
   image.file.datasyncSync();
 }
 
-/** Lets the header name a new snapshot table; the clusters of the old one are free from then on. */
+/** Makes the header refer to a new snapshot table; the clusters of the old one become free. */
 function replaceTable(image: Qcow2Image, old: SnapshotTable, snapshots: readonly Snapshot[]): void {
   const { metadata, clusterBytes } = image;
   const oldArea = areaOf(metadata.header.current.snapshotsOffset, old.bytes, clusterBytes);
@@ -195,7 +195,7 @@ function replaceTable(image: Qcow2Image, old: SnapshotTable, snapshots: readonly
   free(metadata, oldArea);
 }
 
-/** Writes a table to clusters of its own, all of which are written. */
+/** Writes a table to new clusters, and all of each. */
 function writeNew(metadata: ImageMetadata, bytes: Uint8Array): Area {
   const { allocator, file, geometry } = metadata;
   const { count } = areaOf(0, bytes.byteLength, geometry.clusterBytes);
@@ -216,8 +216,8 @@ function areaOf(offset: number, bytes: number, clusterBytes: number): Area {
 }
 
 /**
- * Entries that only snapshots have may carry the flag; they become active now, and are shared. The
- * image's own tables have been flushed, and are read anew afterwards.
+ * Entries that only snapshots have may carry the flag; they become active now and are shared. The
+ * image's own tables have been flushed and are reread afterwards.
  */
 function clearCopiedInFile(metadata: ImageMetadata, l1Bytes: Uint8Array): void {
   const { file, geometry } = metadata;
@@ -230,7 +230,7 @@ function clearCopiedInFile(metadata: ImageMetadata, l1Bytes: Uint8Array): void {
     file.readSync(offset, bytes);
     const changed = withoutCopied(bytes, geometry.l2EntryBytes);
     if (Buffer.from(bytes.buffer).equals(changed)) continue;
-    // No table in use has the flag in what a snapshot shares with it.
+    // No table in use has the flag in entries that it shares with a snapshot.
     if (metadata.overlapsMetadata(offset, geometry.clusterBytes)) {
       metadata.corrupt(`a snapshot's L2 table at ${offset} is something else as well`);
     }
