@@ -189,7 +189,7 @@ test('--salvage: what cannot be read is told, and zero', async () => {
   const args = ['convert', '--salvage', '-O', 'raw', '%torn.qcow2'];
   const { code, stderr } = await folder.tsvm([...args, '%ours.raw']);
   assert.equal(code, 0, stderr);
-  assert.match(stderr, /\d+ bytes at \d+ are lost, and zero now: .*broken/);
+  assert.match(stderr, /\d+ bytes at \d+ are unreadable; zeroes were written instead: .*broken/);
   assert.match(stderr, /\d+ bytes in \d+ places are lost in all\n$/);
   assert.ok(stderr.split('\n').length < 25);
   await folder.qemuOutput(...args, '%theirs.raw');

@@ -77,7 +77,7 @@ test('a backing file that is said to be raw and looks like an image: a warning',
   ]) {
     const { code, stderr } = await folder.tsvm([verb ?? '', ...args]);
     assert.equal(code, 0, stderr);
-    assert.match(stderr, /begins like a qcow2 image, and is used as a raw disk/);
+    assert.match(stderr, /begins like a qcow2 image but is used as a raw disk/);
   }
 });
 

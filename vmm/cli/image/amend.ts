@@ -20,9 +20,9 @@ interface AmendOptions extends ChainVerbOptions {
 const OPTIONS = `Options that can be changed:
   backing_file=<str>     - File name of a base image, which must have the same content
   backing_fmt=<str>      - Image format of the base image
-  compat=<str>           - Compatibility level: only v3 [1.1] of a v2 [0.10] image
+  compat=<str>           - Compatibility level: upgrades a v2 [0.10] image to v3 [1.1]
   lazy_refcounts=<bool>  - Postpone refcount updates
-  size=<size>            - Virtual disk size, not smaller than it is
+  size=<size>            - Virtual disk size, not smaller than the current one
 `;
 
 const HELP = `
@@ -46,7 +46,7 @@ async function amend(
     process.stdout.write(OPTIONS);
     return EXIT_DONE;
   }
-  if (cli.o.length === 0) throw new TsvmError('invalid-config', 'say what to change: use -o');
+  if (cli.o.length === 0) throw new TsvmError('invalid-config', 'nothing to change: use -o');
   const options = parseCreationOptions(cli.o, 'qcow2');
   refuseFixed(options);
   await withProgress('amend', cli, async (onProgress) => {
@@ -67,14 +67,14 @@ async function amend(
   return EXIT_DONE;
 }
 
-/** What the clusters of an image were made by stays as it is. */
+/** Refuses options that existing clusters depend on. */
 function refuseFixed(options: CreationOptions): void {
   const fixed = ['clusterBytes', 'compressionType', 'extendedL2', 'preallocation', 'refcountBits'];
   const files = ['dataFile', 'rawDataFile', 'noCow'];
   if (![...fixed, ...files].some((name) => Object.hasOwn(options, name))) return;
   throw new TsvmError(
     'invalid-config',
-    'this can only be said when an image is made: -o help lists what can be changed; ' +
+    'this option can be given only when an image is created: -o help lists those that can be changed; ' +
       '"tsvm image convert" makes a new image with other options',
   );
 }
@@ -83,13 +83,13 @@ function refuseImpossible({ header, sizeBytes }: Qcow2Image, options: CreationOp
   const wrong =
     (options.version === 2 &&
       header.version === 3 &&
-      'version 3 cannot be taken back: use "tsvm image convert -o compat=0.10"') ||
+      'version 3 cannot be downgraded: use "tsvm image convert -o compat=0.10"') ||
     (options.lazyRefcounts === true &&
       (options.version ?? header.version) === 2 &&
       'lazy_refcounts needs compat=1.1') ||
     (options.sizeBytes !== undefined &&
       options.sizeBytes < sizeBytes &&
-      'the disk would be cut: use "tsvm image resize --shrink"');
+      'the disk would lose content: use "tsvm image resize --shrink"');
   if (typeof wrong === 'string') throw new TsvmError('invalid-config', wrong);
 }
 

@@ -6,19 +6,19 @@ import { signatureOf } from '../../backends/disk/image/signatures.ts';
 import { TsvmError } from '../../errors.ts';
 import { fsPath } from '../../util/byte-names.ts';
 
-/** A backing file that the user names for an image. */
+/** A backing file that the user specifies for an image. */
 export interface BackingChoice {
-  /** As the header is to say it: relative to the image's folder unless absolute. */
+  /** As stored in the header: relative to the image's folder unless absolute. */
   readonly name: string;
   readonly format: ImageFormat;
-  /** Where it is. */
+  /** Its path from here. */
   readonly path: string;
 }
 
 /**
- * @param format as given; a name that ends in a format's is enough, since nothing else is called so
- * @throws TsvmError `invalid-config` when the format is not known: an image has to say it, since no
- * one may guess it later
+ * @param format as given by the user; the name's suffix will do, since it is unambiguous
+ * @throws TsvmError `invalid-config` when the format is not known: the image must contain it, since
+ * nobody may guess it later
  */
 export function backingChoice(
   imagePath: string,
@@ -32,7 +32,7 @@ export function backingChoice(
   if (told === undefined || !isImageFormat(told)) {
     throw new TsvmError(
       'invalid-config',
-      `the format of the backing file ${name} has to be said: use -F raw or -F qcow2`,
+      `the format of the backing file ${name} is missing: use -F raw or -F qcow2`,
     );
   }
   const path = isAbsolute(file) ? file : join(dirname(imagePath), file);
@@ -46,25 +46,25 @@ export function backingChoice(
 }
 
 /**
- * A file's name as a header has to say it: QEMU and tsvm read what has a colon before its first
- * slash as a protocol.
+ * A file's name as stored in the header: QEMU and tsvm take a colon before the first slash for a
+ * protocol.
  */
 export function headerName(name: string): string {
   return isAmbiguous(name) ? `./${name}` : name;
 }
 
-/** It looks like a protocol, and is in no form that has one. */
+/** Whether a name looks like a protocol although it is none. */
 function isAmbiguous(name: string): boolean {
   const isUrl = /^[^/:]*:\/\//.test(name);
   return hasProtocol(name) && !isUrl && parseImageName(name) === undefined;
 }
 
-/** Says it when a file is used as raw that begins like an image of another format. */
+/** Warns when a file with another format's signature is used as raw. */
 export function warnOfContent(verb: string, { format, path }: BackingChoice): void {
   const found = format === 'raw' ? signatureOf(path) : undefined;
   if (found === undefined) return;
   process.stderr.write(
-    `tsvm image ${verb}: ${path} begins like a ${found} image, and is used as a raw disk: ` +
-      `if that is not meant, use -F ${found}\n`,
+    `tsvm image ${verb}: ${path} begins like a ${found} image but is used as a raw disk: ` +
+      `if that is not intended, use -F ${found}\n`,
   );
 }

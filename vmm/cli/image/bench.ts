@@ -47,20 +47,16 @@ export function benchCommand(setExitCode: SetExitCode): Command {
     .argument('<file>', 'the image')
     .addOption(formatOption('-f', 'its format'))
     .addOption(imageOptsOption())
-    .option('-c <count>', 'requests in all', parseNumber(1, COUNT_MAX), 75_000)
-    .option('-d <depth>', 'requests at a time', parseNumber(1, 1024), 64)
-    .option('-s <bytes>', 'how long each is', parseSizeValue, 4096)
-    .option(
-      '-S <bytes>',
-      'how far it is from one to the next (default: its length)',
-      parseSizeValue,
-    )
-    .option('-o <bytes>', 'where the first begins', parseSizeValue, 0)
-    .option('-w', 'writes: the content is lost')
-    .option('--pattern <byte>', 'what is written', parseNumber(0, 255), 0)
-    .option('--flush-interval <n>', 'a flush after so many writes', parseNumber(0, COUNT_MAX), 0)
-    .option('--no-drain', 'flushes while other requests are under way')
-    .addOption(cacheOption('-t', 'as for qemu-img; makes no difference'))
+    .option('-c <count>', 'number of requests', parseNumber(1, COUNT_MAX), 75_000)
+    .option('-d <depth>', 'concurrent requests', parseNumber(1, 1024), 64)
+    .option('-s <bytes>', 'size of each request', parseSizeValue, 4096)
+    .option('-S <bytes>', 'distance between requests (default: their size)', parseSizeValue)
+    .option('-o <bytes>', 'offset of the first request', parseSizeValue, 0)
+    .option('-w', 'write instead of read: destroys the content')
+    .option('--pattern <byte>', 'byte to write', parseNumber(0, 255), 0)
+    .option('--flush-interval <n>', 'writes between flushes', parseNumber(0, COUNT_MAX), 0)
+    .option('--no-drain', 'flush without waiting for other requests')
+    .addOption(cacheOption('-t', 'for compatibility with qemu-img; has no effect'))
     .addOption(quietOption())
     .addOption(unlockedOption())
     .addOption(backingPolicyOption())
@@ -75,16 +71,16 @@ function bench(name: string, cli: BenchOptions): Promise<number> {
   const { backing, c: count, d: depth, drain, flushInterval, o: offset } = cli;
   const { s: bufferBytes, S: stepBytes = bufferBytes, w: writes = false } = cli;
   if (flushInterval > 0 && !writes) {
-    throw new TsvmError('invalid-config', '--flush-interval goes with -w: reads need no flush');
+    throw new TsvmError('invalid-config', '--flush-interval needs -w: reads need no flush');
   }
   if (!drain && flushInterval === 0) {
-    throw new TsvmError('invalid-config', '--no-drain goes with --flush-interval');
+    throw new TsvmError('invalid-config', '--no-drain needs --flush-interval');
   }
   return withImages(async (images) => {
     const unlocked = readsUnlocked(cli.forceShare, !writes);
     const image = images.open(path, { format, backing, unlocked, readOnly: !writes });
     if (bufferBytes === 0 || offset + bufferBytes > image.sizeBytes) {
-      throw new TsvmError('invalid-config', `the requests have no room in ${path}`);
+      throw new TsvmError('invalid-config', `the requests do not fit into ${path}`);
     }
     const say = (text: string) => {
       if (cli.q !== true) process.stdout.write(`${text}\n`);

@@ -19,13 +19,13 @@ interface BitmapOptions {
   readonly imageOpts?: true;
 }
 
-/** What is done to the bitmap, one after the other as the command line has it. */
+/** Actions on the bitmap, in the order of the command line. */
 type Action =
   | { readonly kind: 'add' | 'remove' | 'clear' | 'enable' | 'disable' }
   | { readonly kind: 'merge'; readonly source: string };
 
 const HELP = `
-Actions are done in the order in which they are given.
+Actions are carried out in the order given.
 
 Examples:
   tsvm image bitmap --add disk.qcow2 monday
@@ -37,20 +37,20 @@ Examples:
 export function bitmapCommand(setExitCode: SetExitCode): Command {
   const actions: Action[] = [];
   const command = new Command()
-    .argument('<file>', 'the image, which no machine may be using')
+    .argument('<file>', 'the image; no machine may be using it')
     .argument('<bitmap>', 'its bitmap')
-    .option('--add', 'makes it, with no bit set')
-    .option('--remove', 'removes it')
-    .option('--clear', 'clears its bits')
-    .option('--enable', 'it records what is written from now on')
-    .option('--disable', 'it stays as it is')
-    .option('--merge <bitmap>', 'sets the bits of another, too')
-    .option('-b <file>', 'the image that has what is merged (default: the image itself)')
-    .addOption(formatOption('-F', 'the format of that'))
-    .option('-g <bytes>', 'with --add: what a bit stands for', parseSizeValue)
+    .option('--add', 'create it, with no bit set')
+    .option('--remove', 'remove it')
+    .option('--clear', 'clear its bits')
+    .option('--enable', 'record writes in it from now on')
+    .option('--disable', 'record no writes in it')
+    .option('--merge <bitmap>', 'add the bits of another bitmap')
+    .option('-b <file>', 'the image with the bitmap to merge (default: the image itself)')
+    .addOption(formatOption('-F', 'the format of that image'))
+    .option('-g <bytes>', 'with --add: bytes of the disk per bit', parseSizeValue)
     .addOption(formatOption('-f', 'the image’s format'))
     .addOption(imageOptsOption())
-    .addOption(new Option('-q', 'as for the other verbs').hideHelp())
+    .addOption(new Option('-q', 'for compatibility with qemu-img; has no effect').hideHelp())
     .addHelpText('after', HELP)
     .action(async (file: string, bitmap: string, cli: BitmapOptions) => {
       setExitCode(await changeBitmap(file, bitmap, actions, cli));
@@ -71,16 +71,14 @@ function changeBitmap(
   if (actions.length === 0) {
     throw new TsvmError(
       'invalid-config',
-      'say what to do: --add, --remove, --clear, --enable, --disable or --merge',
+      'nothing to do: use --add, --remove, --clear, --enable, --disable or --merge',
     );
   }
   const adds = actions.some(({ kind }) => kind === 'add');
   const wrong =
-    (cli.g !== undefined && !adds && '-g goes with --add') ||
-    (cli.b !== undefined &&
-      !actions.some(({ kind }) => kind === 'merge') &&
-      '-b goes with --merge') ||
-    (cli.F !== undefined && cli.b === undefined && '-F goes with -b');
+    (cli.g !== undefined && !adds && '-g needs --add') ||
+    (cli.b !== undefined && !actions.some(({ kind }) => kind === 'merge') && '-b needs --merge') ||
+    (cli.F !== undefined && cli.b === undefined && '-F needs -b');
   if (typeof wrong === 'string') throw new TsvmError('invalid-config', wrong);
   const { path, format } = namedImage(file, cli);
   return withImages((images) => {

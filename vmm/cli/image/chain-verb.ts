@@ -1,4 +1,4 @@
-/** What the verbs have in common that move data between an image and its backing images. */
+/** The common part of verbs that move data between an image and its backing images. */
 import { Command } from 'commander';
 import type { ImageFormat } from '../../backends/disk/image/format.ts';
 import type { ImageName } from '../../backends/disk/image/image-name.ts';
@@ -23,16 +23,16 @@ export interface ChainVerbOptions {
   readonly backing: BackingPolicy;
 }
 
-/** A command of such a verb, to which its own options are to be added. */
+/** The command of such a verb, without the verb's own options. */
 export function chainVerb<Options extends ChainVerbOptions>(
   setExitCode: SetExitCode,
   run: (image: ImageName, options: Options, signal: AbortSignal) => Promise<number>,
 ): Command {
   return new Command()
-    .argument('<file>', 'the image, which no machine may be using')
+    .argument('<file>', 'the image; no machine may be using it')
     .addOption(formatOption('-f', 'its format'))
     .addOption(imageOptsOption())
-    .addOption(cacheOption('-t', 'as for qemu-img; makes no difference'))
+    .addOption(cacheOption('-t', 'for compatibility with qemu-img; has no effect'))
     .addOption(progressOption())
     .addOption(quietOption())
     .addOption(backingPolicyOption())
@@ -42,7 +42,7 @@ export function chainVerb<Options extends ChainVerbOptions>(
     });
 }
 
-/** Shows how far `work` is while it goes on. */
+/** Runs `work` with a progress display. */
 export async function withProgress(
   title: string,
   { p, q }: ChainVerbOptions,

@@ -37,7 +37,7 @@ interface CheckOptions {
 const HELP = `
 Exit codes, after a repair if there was one:
   0  nothing is wrong               2  the image is corrupt
-  1  the check could not be made    3  space is lost, and nothing else
+  1  the check failed               3  only space is lost
                                     63 the format has nothing to check
 
 Examples:
@@ -47,18 +47,18 @@ Examples:
 
 export function checkCommand(setExitCode: SetExitCode): Command {
   return new Command()
-    .argument('<file>', 'the image; after --repair, what is to be repaired may come first')
+    .argument('<file>', 'the image; the kind of repair may precede it')
     .addOption(formatOption('-f', 'its format'))
     .addOption(imageOptsOption())
     .addOption(outputOption())
     .addOption(
-      new Option(
-        '-r, --repair [what]',
-        'repairs what can be: leaks, or all (when not said)',
-      ).choices(['leaks', 'all']),
+      new Option('-r, --repair [what]', 'repair leaks, or all errors (default)').choices([
+        'leaks',
+        'all',
+      ]),
     )
     .addOption(quietOption())
-    .addOption(cacheOption('-T', 'as for qemu-img; makes no difference'))
+    .addOption(cacheOption('-T', 'for compatibility with qemu-img; has no effect'))
     .addOption(unlockedOption())
     .addHelpText('after', HELP)
     .action((path: string, options: CheckOptions) => {
@@ -66,7 +66,7 @@ export function checkCommand(setExitCode: SetExitCode): Command {
     });
 }
 
-/** `--repair FILE`: the word behind it is what to repair only if it says so. */
+/** `--repair FILE`: the word after `--repair` is its value only if it is a valid one. */
 export function withRepairMode(args: readonly string[]): string[] {
   return args.flatMap((arg, index) => {
     const says = /^(leaks|all)$/.test(args[index + 1] ?? '');
@@ -109,7 +109,7 @@ function exitCode(result: CheckResult): number {
   return result.checkErrors > 0 ? EXIT_FAILED : EXIT_DONE;
 }
 
-/** Counts of what was found are there only if it was. */
+/** Counts that are zero are left out. */
 function resultJson(filename: string, result: CheckResult): object {
   const found = (key: string, count: number) => (count > 0 ? { [key]: count } : {});
   return {

@@ -19,12 +19,12 @@ interface CommitOptions extends ChainVerbOptions {
   readonly r?: number;
 }
 
-/** Chunks that are read at a time. */
+/** Chunks read concurrently. */
 const PARALLEL = 8;
 
 const HELP = `
-The image is empty afterwards, unless -d or -b is given. With -b, images between it and the base may
-have lost their meaning: the base has changed below them.
+The image is empty afterwards, unless -d or -b is given. With -b, images between it and the base may become
+invalid, since the base has changed below them.
 
 Examples:
   tsvm image commit overlay.qcow2
@@ -33,9 +33,9 @@ Examples:
 
 export function commitCommand(setExitCode: SetExitCode): Command {
   return chainVerb(setExitCode, commit)
-    .option('-b <base>', 'which image of the chain is written (default: the first backing image)')
-    .option('-r <bytes>', 'writes so many bytes a second at most', parseSizeValue)
-    .option('-d', 'leaves the image as it is: it will be deleted')
+    .option('-b <base>', 'the image of the chain to write to (default: the first backing image)')
+    .option('-r <bytes>', 'limit of bytes written per second', parseSizeValue)
+    .option('-d', 'do not empty the image: it will be deleted')
     .addHelpText('after', HELP);
 }
 
@@ -46,10 +46,10 @@ async function commit(
 ): Promise<number> {
   const { b: basePath, backing, q: quiet = false } = cli;
   if (cli.r === 0) {
-    throw new TsvmError('invalid-config', 'a rate of 0 bytes a second would never end');
+    throw new TsvmError('invalid-config', 'with a rate of 0 bytes per second this would never end');
   }
   const writableDepth = basePath === undefined ? 1 : await depthOf({ path, format }, basePath, cli);
-  // Only the image right above the base can be emptied without losing what is in it.
+  // Only the image directly above the base can be emptied without losing content.
   const empties = cli.d !== true && basePath === undefined;
   return await withImages(async (images) => {
     const image = images.open(path, { format, backing, readOnly: !empties, writableDepth });
@@ -70,7 +70,7 @@ async function commit(
   });
 }
 
-/** How far down the chain a file is; 0 is the image itself. */
+/** The depth of a file in the chain; 0 is the image itself. */
 function depthOf(
   { path, format }: ImageName,
   baseName: string,

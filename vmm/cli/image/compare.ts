@@ -36,7 +36,7 @@ interface CompareOptions {
 
 const HELP = `
 Exit codes:
-  0  the images hold the same       2  an image cannot be opened
+  0  the contents are equal         2  an image cannot be opened
   1  they differ                    3  an image's tables cannot be read
                                     4  an image's content cannot be read
 
@@ -48,13 +48,13 @@ export function compareCommand(setExitCode: SetExitCode): Command {
   return new Command()
     .argument('<first>', 'an image')
     .argument('<second>', 'another')
-    .addOption(formatOption('-f', 'the format of the first'))
-    .addOption(formatOption('-F', 'the format of the second'))
+    .addOption(formatOption('-f', 'the format of the first image'))
+    .addOption(formatOption('-F', 'the format of the second image'))
     .addOption(imageOptsOption().conflicts('F'))
-    .option('-s', 'strict: sizes have to be the same, and what is allocated')
+    .option('-s', 'strict: sizes and allocation must be equal too')
     .addOption(progressOption())
     .addOption(quietOption())
-    .addOption(cacheOption('-T', 'as for qemu-img; makes no difference'))
+    .addOption(cacheOption('-T', 'for compatibility with qemu-img; has no effect'))
     .addOption(unlockedOption())
     .addOption(backingPolicyOption())
     .addHelpText('after', HELP)

@@ -72,8 +72,8 @@ interface ConvertOptions {
 }
 
 const HELP = `
-The target appears under its name when it is whole; until then nothing is there, or what was there
-before. With -n, or when it is a block device, it is written in place.
+The target appears under its name when it is complete; an existing file is replaced then. With -n, or
+when it is a block device, it is written in place.
 
 Examples:
   tsvm image convert disk.img disk.qcow2
@@ -83,38 +83,41 @@ Examples:
 
 export function convertCommand(setExitCode: SetExitCode): Command {
   return new Command()
-    .argument('[files...]', 'images, one behind the other in the new one, and then the new one')
-    .addOption(formatOption('-f', 'the format of what is read'))
+    .argument('[files...]', 'images to concatenate, then the new image')
+    .addOption(formatOption('-f', 'the format of the source'))
     .addOption(imageOptsOption())
-    .addOption(formatOption('-O', 'the format of what is written'))
+    .addOption(formatOption('-O', 'the format of the target'))
     .addOption(optionList('NAME=VALUE of the new image, separated by commas'))
     .option('-c', 'compresses')
     .addOption(
-      new Option('--compress-type <kind>', 'compresses, with this').choices(['zlib', 'zstd']),
+      new Option('--compress-type <kind>', 'compress with this method').choices(['zlib', 'zstd']),
     )
-    .option('-l <snapshot>', 'reads a snapshot: an id, or a name', parseSnapshotSelector)
+    .option('-l <snapshot>', 'read a snapshot: an ID or a name', parseSnapshotSelector)
     .option(
       '-B <file>',
-      'a backing file, with the content of the source’s: only the rest is written',
+      'a backing file with the content of the source’s: only differences are written',
     )
     .addOption(formatOption('-F', 'the backing file’s format'))
-    .option('-n', 'makes no new image, but writes into one that is there')
-    .option('--target-is-zero', 'with -n: it reads as zeroes now')
-    .option('-S <bytes>', 'so many zeroes make a hole; 0: none does', parseSizeValue, 4096)
-    .option('-m <n>', 'parts that are worked on at a time, 1 to 64', parseNumber(1, 64), 8)
-    .option('-r <bytes>', 'writes so many bytes a second at most', parseSizeValue)
-    .option('-C', 'as for qemu-img; data is always copied where it takes the least time')
-    .option('--bitmaps', 'copies the bitmaps as well')
-    .option('--skip-broken-bitmaps', 'with --bitmaps: those that were not saved are left out')
-    .option('--salvage', 'what cannot be read is told, and becomes zeroes')
-    .addOption(
-      new Option('--target-image-opts', 'with -n: the target is named as with --image-opts'),
+    .option('-n', 'write into an existing image')
+    .option('--target-is-zero', 'with -n: the target reads as zeroes')
+    .option(
+      '-S <bytes>',
+      'bytes of zeroes that become a hole; 0 for no holes',
+      parseSizeValue,
+      4096,
     )
-    .option('-W', 'as for qemu-img; parts are always written in order')
+    .option('-m <n>', 'parts processed concurrently, 1 to 64', parseNumber(1, 64), 8)
+    .option('-r <bytes>', 'limit of bytes written per second', parseSizeValue)
+    .option('-C', 'for compatibility with qemu-img; the fastest way of copying is always used')
+    .option('--bitmaps', 'copy bitmaps too')
+    .option('--skip-broken-bitmaps', 'with --bitmaps: skip those that were not saved')
+    .option('--salvage', 'report unreadable parts and write zeroes for them')
     .addOption(
-      cacheOption('-t', 'unsafe: leaves writing to the host’s disk to the host').default('unsafe'),
+      new Option('--target-image-opts', 'with -n: interpret the target as with --image-opts'),
     )
-    .addOption(cacheOption('-T', 'as for qemu-img; makes no difference'))
+    .option('-W', 'for compatibility with qemu-img; parts are always written in order')
+    .addOption(cacheOption('-t', 'unsafe: do not sync the target to disk').default('unsafe'))
+    .addOption(cacheOption('-T', 'for compatibility with qemu-img; has no effect'))
     .addOption(progressOption())
     .addOption(quietOption())
     .addOption(unlockedOption())
@@ -127,17 +130,14 @@ export function convertCommand(setExitCode: SetExitCode): Command {
         return;
       }
       if (target === undefined || files.length < 2) {
-        throw new TsvmError(
-          'invalid-config',
-          'two files are needed: what is read, and the new one',
-        );
+        throw new TsvmError('invalid-config', 'two files are needed: the source and the target');
       }
       const conversion = new Conversion(files.slice(0, -1), target, options);
       setExitCode(await interruptible((signal) => conversion.run(signal)));
     });
 }
 
-/** qemu-img's `snapshot.id=ID,snapshot.name=NAME`, or one of both. */
+/** qemu-img's `snapshot.id=ID,snapshot.name=NAME`, or one of the two. */
 export function parseSnapshotSelector(text: string): SnapshotSelector {
   if (!/^snapshot\.(id|name)=/.test(text)) return { idOrName: text };
   const part = (key: string) => new RegExp(`(?:^|,)snapshot\\.${key}=([^,]*)`).exec(text)?.[1];
@@ -168,18 +168,18 @@ class Conversion {
     const wrong =
       (raw && this.#compresses && 'a raw image cannot be compressed: use -O qcow2') ||
       (raw && B !== undefined && 'a raw image has no backing file: use -O qcow2') ||
-      (cli.skipBrokenBitmaps && !cli.bitmaps && '--skip-broken-bitmaps goes with --bitmaps') ||
+      (cli.skipBrokenBitmaps && !cli.bitmaps && '--skip-broken-bitmaps needs --bitmaps') ||
       (cli.bitmaps &&
         (raw || sourcePaths.length > 1) &&
-        '--bitmaps is for a qcow2 image, into another') ||
+        '--bitmaps needs a qcow2 source and a qcow2 target') ||
       (cli.C && this.#compresses && '-C and -c exclude each other') ||
       (cli.C && cli.salvage && '-C and --salvage exclude each other') ||
-      (cli.targetImageOpts && !n && '--target-image-opts goes with -n') ||
-      (cli.r === 0 && 'a rate of 0 bytes a second would never end') ||
-      (n && o.length > 0 && '-o is for a new image, and -n makes none') ||
-      (targetIsZero && !n && '--target-is-zero goes with -n') ||
+      (cli.targetImageOpts && !n && '--target-image-opts needs -n') ||
+      (cli.r === 0 && 'with a rate of 0 bytes per second this would never end') ||
+      (n && o.length > 0 && '-o applies to new images: it cannot be used with -n') ||
+      (targetIsZero && !n && '--target-is-zero needs -n') ||
       (targetIsZero && B !== undefined && '--target-is-zero and -B exclude each other') ||
-      (l !== undefined && sourcePaths.length > 1 && '-l is for one image, not several');
+      (l !== undefined && sourcePaths.length > 1 && '-l needs exactly one source image');
     if (typeof wrong === 'string') throw new TsvmError('invalid-config', wrong);
   }
 
@@ -246,7 +246,7 @@ class Conversion {
       backing: choice && { name: choice.name, format: choice.format },
     };
     if (plan.sizeBytes < sizeOf(sources)) {
-      throw new TsvmError('invalid-config', 'the size that -o gives is smaller than what is read');
+      throw new TsvmError('invalid-config', 'the size given by -o is smaller than the source');
     }
     const image = new NewImage(
       plan,
@@ -291,7 +291,7 @@ class Conversion {
         await convertCompressed(sources, image, {
           ...common,
           compression,
-          // One more than cores, so that none has to wait for the next.
+          // One more than cores, so that no core waits for the next cluster.
           threads: availableParallelism() + 1,
         });
       } else {
@@ -307,7 +307,7 @@ class Conversion {
   #copyBitmaps(sources: readonly DiskImage[], target: DiskImage): void {
     const [source] = sources;
     if (!(source instanceof Qcow2Image) || !(target instanceof Qcow2Image)) {
-      throw new TsvmError('invalid-config', '--bitmaps is for a qcow2 image, into another');
+      throw new TsvmError('invalid-config', '--bitmaps needs a qcow2 source and a qcow2 target');
     }
     copyBitmaps(source, target, this.#cli.skipBrokenBitmaps === true);
   }
@@ -323,7 +323,7 @@ function sizeOf(images: readonly DiskImage[]): number {
   return images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }
 
-/** How the target's clusters are compressed; an image has one way for all of them. */
+/** The compression method of the target; an image has one for all clusters. */
 function compressionOf(
   target: DiskImage,
   asked: CompressionKind | undefined,
@@ -331,7 +331,7 @@ function compressionOf(
   const refuse = (why: string): never => {
     throw new TsvmError('invalid-config', `${target.file.path} ${why}`);
   };
-  if (!(target instanceof Qcow2Image)) return refuse('is raw, and cannot be compressed');
+  if (!(target instanceof Qcow2Image)) return refuse('is raw and cannot be compressed');
   const { compressionType: compression, externalDataFile } = target.header;
   if (externalDataFile) refuse('has an external data file, which cannot be compressed');
   if (asked !== undefined && asked !== compression) refuse(`compresses with ${compression}`);

@@ -45,12 +45,12 @@ Examples:
 
 export function createCommand(setExitCode: SetExitCode): Command {
   return new Command()
-    .argument('[file]', 'the image; one that is there is replaced')
-    .argument('[size]', 'what a guest sees (default: as large as the backing file)', parseSizeValue)
+    .argument('[file]', 'the image; an existing file is replaced')
+    .argument('[size]', 'the size of the disk (default: that of the backing file)', parseSizeValue)
     .addOption(formatOption('-f', 'its format'))
-    .option('-b <file>', 'a backing file: the image has what differs from it')
+    .option('-b <file>', 'a backing file: the image stores only differences')
     .addOption(formatOption('-F', 'the backing file’s format'))
-    .option('-u', 'the backing file is not looked at, and need not be there')
+    .option('-u', 'do not open the backing file, which need not exist')
     .addOption(optionList('NAME=VALUE, separated by commas'))
     .addOption(quietOption())
     .addOption(backingPolicyOption())
@@ -84,7 +84,7 @@ async function create(
   const backing =
     name === undefined ? undefined : backingChoice(path, name, cli.F ?? options.backingFormat);
   if (backing === undefined && (cli.F ?? options.backingFormat) !== undefined) {
-    throw new TsvmError('invalid-config', 'a backing format goes with a backing file: use -b');
+    throw new TsvmError('invalid-config', 'a backing format needs a backing file: use -b');
   }
   if (size !== undefined && options.sizeBytes !== undefined) {
     throw new TsvmError('invalid-config', 'the size is given twice');
@@ -112,7 +112,7 @@ async function create(
   });
 }
 
-/** For its size, and so that it is not overwritten; with -u it need not be there. */
+/** Opened for its size, and so that it is not overwritten; with -u it need not exist. */
 function openBacking(
   images: OpenImages,
   { format, path }: BackingChoice,
@@ -129,7 +129,7 @@ function openBacking(
 
 const sayFormat = (format: string) => `-f ${format}`;
 
-/** The line that qemu-img prints. */
+/** qemu-img's output. */
 function describe({ backing, format, options, path, sizeBytes }: NewImagePlan): string {
   const facts =
     format === 'raw' ? rawFacts(sizeBytes, options) : qcow2Facts(sizeBytes, backing, options);

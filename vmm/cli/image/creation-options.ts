@@ -13,7 +13,7 @@ import {
 import { TsvmError } from '../../errors.ts';
 import { parseImageSize } from './image-size.ts';
 
-/** What the options of a new image say. */
+/** The parsed options of a new image. */
 export interface CreationOptions
   extends Pick<
     CreateOptions,
@@ -25,21 +25,21 @@ export interface CreationOptions
   readonly dataFile?: string;
   readonly rawDataFile?: boolean;
   readonly preallocation?: Preallocation;
-  /** Btrfs overwrites the file's blocks where they are; no other file system does otherwise. */
+  /** Turns off copy-on-write on btrfs. */
   readonly noCow?: boolean;
 }
 
 interface OptionKind {
-  /** As the list of options shows the value. */
+  /** The value in the list of options. */
   readonly value: string;
   readonly summary: string;
-  /** Whether raw images have it, too. */
+  /** Whether raw images have it too. */
   readonly raw?: true;
-  /** The part of the options that it says; undefined when the value makes no sense. */
+  /** Parses a value; undefined when it is invalid. */
   parse(text: string): CreationOptions | undefined;
 }
 
-/** QEMU's words for a bool. */
+/** QEMU's spellings of a bool. */
 const ON_OFF: Readonly<Record<string, boolean>> = {
   on: true,
   yes: true,
@@ -52,7 +52,7 @@ const ON_OFF: Readonly<Record<string, boolean>> = {
 };
 const COMPAT: Readonly<Record<string, 2 | 3>> = { '0.10': 2, v2: 2, '1.1': 3, v3: 3 };
 
-/** One field, unless there is no value for it. */
+/** An object with one field, unless there is no value for it. */
 function field<Name extends keyof CreationOptions>(
   name: Name,
   value: CreationOptions[Name] | undefined,
@@ -141,7 +141,7 @@ const KINDS: Readonly<Record<string, OptionKind>> = {
   },
 };
 
-/** As strtoull(3) reads it: decimal, or hexadecimal after 0x, octal after 0. */
+/** Like strtoull(3): decimal, hexadecimal after 0x, octal after 0. */
 function parseCount(text: string): number | undefined {
   const match = /^\s*\+?(?:0x([0-9a-f]+)|0([0-7]+)|(0|[1-9]\d*))$/i.exec(text);
   if (match === null) return undefined;
@@ -150,7 +150,7 @@ function parseCount(text: string): number | undefined {
   return octal === undefined ? Number(decimal) : Number.parseInt(octal, 8);
 }
 
-/** What `-o help` shows. */
+/** The output of `-o help`. */
 export function creationOptionsHelp(format: DiskFormat): string {
   const lines = Object.entries(KINDS)
     .filter(([, kind]) => format === 'qcow2' || kind.raw)
@@ -164,9 +164,9 @@ export function asksForHelp(lists: readonly string[]): boolean {
 }
 
 /**
- * @param lists each as given by one `-o`; a later option counts
- * @throws TsvmError `invalid-config` for an option that the format does not have, or a value that
- * makes no sense
+ * @param lists each as given by one `-o`; later options override earlier ones
+ * @throws TsvmError `invalid-config` for an option that the format does not have, or an invalid
+ * value
  */
 export function parseCreationOptions(
   lists: readonly string[],
@@ -184,7 +184,10 @@ export function parseCreationOptions(
     }
     const parsed = kind.parse(value);
     if (parsed === undefined) {
-      throw new TsvmError('invalid-config', `"${value}" is no value for the option ${name}`);
+      throw new TsvmError(
+        'invalid-config',
+        `"${value}" is not a valid value for the option ${name}`,
+      );
     }
     options = { ...options, ...parsed };
   }

@@ -30,7 +30,7 @@ interface DdOptions {
   readonly backing: BackingPolicy;
 }
 
-/** What the operands say: bytes, and blocks of so many bytes. */
+/** The parsed operands: bytes, and blocks of that size. */
 interface Operands {
   readonly input: string;
   readonly output: string;
@@ -40,16 +40,16 @@ interface Operands {
 }
 
 const BLOCK_BYTES_MAX = 2 ** 31 - 1;
-/** Chunks that are read at a time. */
+/** Chunks read concurrently. */
 const PARALLEL = 8;
 
 const HELP = `
 Operands:
-  if=FILE     the image that is read
-  of=FILE     the new image: it appears when it is whole
-  bs=BYTES    a block (default: 512)
-  count=N     blocks of the image that count, from its start (default: all)
-  skip=N      blocks at its start that are not copied
+  if=FILE     the source
+  of=FILE     the new image, which appears when it is complete
+  bs=BYTES    block size (default: 512)
+  count=N     blocks of the source to read, including skipped ones (default: all)
+  skip=N      blocks at the start of the source that are not copied
 
 Examples:
   tsvm image dd if=disk.qcow2 of=disk.img
@@ -58,9 +58,9 @@ Examples:
 export function ddCommand(setExitCode: SetExitCode): Command {
   return new Command()
     .argument('<operands...>', 'if=FILE of=FILE [bs=BYTES] [count=N] [skip=N]')
-    .addOption(formatOption('-f', 'the format of what is read'))
+    .addOption(formatOption('-f', 'the format of the source'))
     .addOption(imageOptsOption())
-    .addOption(formatOption('-O', 'the format of what is written (default: by its name)'))
+    .addOption(formatOption('-O', 'the format of the target (default: by its name)'))
     .addOption(unlockedOption())
     .addOption(backingPolicyOption())
     .addHelpText('after', HELP)
@@ -76,7 +76,7 @@ export function parseOperands(words: readonly string[]): Operands {
   for (const word of words) {
     const [, name = '', value = ''] = /^([^=]*)=?(.*)$/s.exec(word) ?? [];
     if (!/^(if|of|bs|count|skip)$/.test(name)) {
-      throw new TsvmError('invalid-config', `there is no operand "${name}": see --help`);
+      throw new TsvmError('invalid-config', `unknown operand "${name}": see --help`);
     }
     values.set(name, value);
   }
@@ -85,7 +85,7 @@ export function parseOperands(words: readonly string[]): Operands {
     if (text === undefined) return undefined;
     const value = parseImageSize(text);
     if (value !== undefined && value >= least && value <= most) return value;
-    throw new TsvmError('invalid-config', `${name} has to be a number from ${least} to ${most}`);
+    throw new TsvmError('invalid-config', `${name} must be a number from ${least} to ${most}`);
   };
   const [input, output] = [values.get('if'), values.get('of')];
   if (input === undefined || output === undefined) {
@@ -110,11 +110,11 @@ function dd(
   const target = namedImage(output, { f: cli.O });
   return withImages(async (images) => {
     const image = images.open(source.path, { format: source.format, backing, unlocked });
-    // As qemu-img counts: from the start of the image, what is skipped as well.
+    // As in qemu-img, the count includes skipped blocks.
     const end = count === undefined ? image.sizeBytes : count * blockBytes;
     const offset = Math.min(skip * blockBytes, image.sizeBytes);
     if (skip * blockBytes > image.sizeBytes) {
-      process.stderr.write(`tsvm image dd: ${input} ends before what is skipped does\n`);
+      process.stderr.write(`tsvm image dd: ${input} is shorter than the skipped part\n`);
     }
     const slice = new SliceView(
       image,

@@ -6,9 +6,9 @@ import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../host/host-files.ts';
 
 /**
- * Changes what the header of a qcow2 image says, durably, and nothing else.
- * @throws TsvmError `disk-locked`, `invalid-disk`, `disk-io`; `invalid-config` for names too long, and
- * for a header that would not open again
+ * Changes only the header of a qcow2 image, durably.
+ * @throws TsvmError `disk-locked`, `invalid-disk`, `disk-io`; `invalid-config` for names that are
+ * too long, and for a header that could not be opened again
  */
 export function changeHeader(path: string, change: (header: Header) => Header): void {
   const file = openHostFile(path, hostFiles(), { readOnly: false });
@@ -17,7 +17,7 @@ export function changeHeader(path: string, change: (header: Header) => Header): 
     if (header.rawExternalData && header.backingName !== undefined) {
       throw new TsvmError(
         'invalid-config',
-        `${path} shows its disk in a raw data file, which rules out a backing file`,
+        `${path} has a raw data file, so it cannot have a backing file`,
       );
     }
     rewriteHeader(file, header);

@@ -1,4 +1,4 @@
-/** What `info` tells of an image: the keys of qemu-img's JSON, in words that QAPI's ImageInfo has. */
+/** What `info` shows about an image, under the keys of qemu-img's JSON (QAPI's ImageInfo). */
 import { fstatSync } from 'node:fs';
 import { dirname, isAbsolute } from 'node:path';
 import { openHostFile } from '../../backends/disk/file/host-file.ts';
@@ -34,15 +34,15 @@ export interface ImageInfo {
   readonly filename: string;
   readonly format: ImageFormat;
   readonly virtualBytes: number;
-  /** What the file takes up on the host. */
+  /** Space that the file occupies on the host. */
   readonly actualBytes: number;
   /** The unit of allocation, in bytes; undefined where there is none. */
   readonly clusterBytes: number | undefined;
-  /** A vmdk image's only. */
+  /** Only of vmdk images. */
   readonly vmdk: VmdkInfo | undefined;
-  /** The rest is a qcow2 image's only. */
+  /** The rest is only of qcow2 images. */
   readonly header: Header | undefined;
-  /** The backing file as seen from here, which need not exist. */
+  /** Path of the backing file from here; it may not exist. */
   readonly backingPath: string | undefined;
   readonly snapshots: readonly SnapshotInfo[];
   readonly bitmaps: readonly Bitmap[];
@@ -58,7 +58,7 @@ export interface ImageInfoOptions {
 }
 
 /**
- * Looks at an image's header, and opens nothing that it names.
+ * Reads an image's header, and opens no file that it names.
  * @throws TsvmError `file-unreadable`, `disk-locked`, `invalid-disk`
  */
 export function readImageInfo(path: string, options: ImageInfoOptions): ImageInfo {
@@ -89,7 +89,7 @@ function rawBytes(file: ImageFile): number {
   return Math.ceil(file.sizeBytes() / 512) * 512;
 }
 
-/** What is the same for all formats that have no header to tell of. */
+/** The common part of formats without a header to show. */
 function plainInfo(virtualBytes: number) {
   return {
     virtualBytes,
@@ -123,7 +123,8 @@ function readBitmaps(file: ImageFile, { bitmaps, clusterBits, sizeBytes }: Heade
 
 /**
  * Infos of an image and its backing images, from the top down.
- * @throws TsvmError also when the chain loops or is too long, or leads where it is not followed to
+ * @throws TsvmError also when the chain loops, is too long, or leads to a file that may not be
+ * opened
  */
 export function readChainInfo(
   path: string,
@@ -151,8 +152,8 @@ export function readChainInfo(
 }
 
 /**
- * The format that is told of when none is given. A name that says raw may be wrong, and to say so is
- * what this verb is for; what it looks at is not opened as a disk, so the content may be believed.
+ * The format to show when none is given. A name that implies raw may be wrong, and this verb should
+ * reveal that; the image is not opened as a disk, so its signature may be trusted.
  */
 function shownFormat(path: string, given: string | undefined): ImageFormat {
   const found = given === undefined ? signatureOf(path) : undefined;

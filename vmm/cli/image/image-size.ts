@@ -1,4 +1,4 @@
-/** Sizes as qemu-img reads and writes them. */
+/** Sizes in qemu-img's notation. */
 import { formatGeneral } from '../../util/c-numbers.ts';
 
 const SUFFIXES = 'BKMGTPE';
@@ -6,7 +6,7 @@ const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'] as const;
 
 /**
  * A size in bytes: a number with a suffix of b, k, M, G, T, P or E, in either case, or without one.
- * A fraction of a byte is none. Undefined for anything else, and for what no disk can have.
+ * Fractions of a byte are dropped. Undefined for anything else, and for impossible sizes.
  */
 export function parseImageSize(text: string): number | undefined {
   const match = /^\s*\+?(0x[0-9a-f]+|\d+(?:\.\d*)?)([bkmgtpe]?)$/i.exec(text);
@@ -21,7 +21,7 @@ export function parseImageSize(text: string): number | undefined {
 /** Three digits and a unit: `1.32 MiB`. */
 export function formatImageSize(bytes: number): string {
   let exponent = 0;
-  // The next unit begins at 1000, not at 1024, so that no number has four digits.
+  // The next unit begins at 1000 instead of 1024, so that no number has four digits.
   while (exponent + 1 < UNITS.length && bytes / 1024 ** exponent >= 1000) exponent++;
   return `${formatGeneral(bytes / 1024 ** exponent, 3)} ${UNITS[exponent]}`;
 }

@@ -9,11 +9,11 @@ import {
 import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
 import { hostFiles } from '../../host/host-files.ts';
 
-/** How a verb opens an image; what is not said is as safe as it can be. */
+/** How a verb opens an image; the defaults are the safest choice. */
 export type ImageAccess = Partial<Omit<OpenImageOptions, 'format' | 'hostFiles'>> & {
-  /** As the user says; by the file's name when not given. */
+  /** As given by the user; by default from the file's name. */
   readonly format?: string | undefined;
-  /** The option by which the user can say it; -f when not given. */
+  /** The option that specifies it, for messages; `-f` by default. */
   readonly formatFlag?: '-f' | '-F' | '-O';
 };
 
@@ -43,7 +43,7 @@ export class OpenImages {
     return image;
   }
 
-  /** Closes one before the others; what it has to write is written. */
+  /** Closes one image before the others, after writing its outstanding metadata. */
   close(image: DiskImage): void {
     const index = this.#images.indexOf(image);
     if (index >= 0) this.#images.splice(index, 1);
@@ -51,12 +51,12 @@ export class OpenImages {
     closeImage(image);
   }
 
-  /** What happened to an image's bitmaps was meant. */
+  /** The changes of an image's bitmaps were intended: no warning. */
   bitmapsAreKept(image: Qcow2Image): void {
     this.#withBitmaps.delete(image);
   }
 
-  /** A write makes bitmaps invalid: nobody may trust to them, and nobody should wonder. */
+  /** A write makes bitmaps invalid, which the user should know. */
   #sayLostBitmaps(image: DiskImage): void {
     for (let layer: DiskImage | undefined = image; layer !== undefined; layer = layer.backing) {
       if (!(layer instanceof Qcow2Image) || !this.#withBitmaps.delete(layer)) continue;
@@ -68,7 +68,7 @@ export class OpenImages {
     }
   }
 
-  /** Closes all, the last one first, whatever fails; the first failure counts. */
+  /** Closes all in reverse order, even when one fails; throws the first failure. */
   closeAll(): void {
     const image = this.#images.pop();
     if (image === undefined) return;
@@ -88,7 +88,7 @@ export async function withImages<T>(work: (images: OpenImages) => Promise<T> | T
   try {
     result = await work(images);
   } catch (error) {
-    // What went wrong first is what is told.
+    // The first failure is reported.
     try {
       images.closeAll();
     } catch {}

@@ -29,8 +29,8 @@ interface InfoOptions {
 }
 
 const HELP = `
-Without -f, a file that begins like a qcow2 image is told of as one, whatever its name. Other verbs
-go by the name.
+Without -f, a file that begins like a qcow2 image is treated as one, whatever its name. Other verbs go by
+the name.
 
 Examples:
   tsvm image info disk.qcow2
@@ -42,7 +42,7 @@ export function infoCommand(setExitCode: SetExitCode): Command {
     .addOption(formatOption('-f', 'its format'))
     .addOption(imageOptsOption())
     .addOption(outputOption())
-    .option('--backing-chain', 'tells of its backing images as well')
+    .option('--backing-chain', 'include its backing images')
     .addOption(unlockedOption())
     .addOption(backingPolicyOption())
     .addHelpText('after', HELP)
@@ -104,7 +104,7 @@ function snapshotJson(snapshot: SnapshotInfo): object {
   };
 }
 
-/** Something that is told in JSON. */
+/** A value in the JSON output. */
 type Fact = string | number | boolean | readonly Fact[] | { readonly [name: string]: Fact };
 
 function bitmapFacts({ inUse, auto, name, granularityBytes }: Bitmap): Fact {
@@ -112,7 +112,7 @@ function bitmapFacts({ inUse, auto, name, granularityBytes }: Bitmap): Fact {
   return { flags, name, granularity: granularityBytes };
 }
 
-/** What is told of a qcow2 image besides, by its names in JSON. */
+/** Format-specific information of a qcow2 image, under its JSON names. */
 function qcow2Facts(header: Header, bitmaps: readonly Bitmap[]): [string, Fact][] {
   const old = header.version === 2;
   const facts: ([string, Fact] | false)[] = [
@@ -131,7 +131,7 @@ function qcow2Facts(header: Header, bitmaps: readonly Bitmap[]): [string, Fact][
 
 type SizedInfo = Pick<ImageInfo, 'clusterBytes' | 'filename' | 'virtualBytes'>;
 
-/** What is told of a vmdk image, which is one file here. */
+/** Format-specific information of a vmdk image, which is one file here. */
 function vmdkFacts(info: SizedInfo, vmdk: VmdkInfo): [string, Fact][] {
   const extent = {
     ...(vmdk.isCompressed && { compressed: true }),
@@ -178,7 +178,7 @@ function infoLines(info: ImageInfo): string[] {
   return lines;
 }
 
-/** As qemu-img prints what may have parts. */
+/** qemu-img's format for nested values. */
 function indented(facts: readonly (readonly [string, Fact])[]): string[] {
   return facts.flatMap(([name, fact]) => {
     const shown = `    ${name.replaceAll('-', ' ')}:`;

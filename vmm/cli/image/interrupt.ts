@@ -4,7 +4,7 @@ import { exitCodeOfSignal } from '../exit-codes.ts';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-/** The user, or the system, wants the process to end. */
+/** Signals that ask the process to end. */
 class Interruption extends Error {
   readonly signalNumber: number;
 
@@ -15,8 +15,7 @@ class Interruption extends Error {
 }
 
 /**
- * Does work that must not be broken off anywhere: a signal to end only aborts `signal`, and the work
- * cleans up after itself.
+ * Runs work that cleans up after itself: a signal to end only aborts `signal`.
  * @returns the work's exit code, or the signal's if that ended it
  */
 export async function interruptible(
@@ -25,7 +24,7 @@ export async function interruptible(
   const controller = new AbortController();
   const { signal } = controller;
   const abort = (name: (typeof SIGNALS)[number]) => controller.abort(new Interruption(name));
-  // They stay: the process ends by itself soon after the work, and says by its exit code why.
+  // The handlers stay: the process ends soon after the work, and its exit code tells why.
   const ending = endingSignals();
   for (const name of SIGNALS) if (ending.includes(name)) process.on(name, abort);
   try {

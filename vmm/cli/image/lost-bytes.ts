@@ -1,9 +1,9 @@
 import type { TsvmError } from '../../errors.ts';
 
-/** More lines would tell nothing more. */
+/** Further lines would add no information. */
 const LINES_MAX = 20;
 
-/** Tells on standard error what `convert --salvage` could not read. */
+/** Reports what `convert --salvage` could not read, on standard error. */
 export class LostBytes {
   #ranges = 0;
   #bytes = 0;
@@ -13,14 +13,14 @@ export class LostBytes {
     this.#bytes += length;
     if (this.#ranges > LINES_MAX) return;
     process.stderr.write(
-      `tsvm image convert: ${length} bytes at ${offset} are lost, and zero now: ${error.message}\n`,
+      `tsvm image convert: ${length} bytes at ${offset} are unreadable; zeroes were written instead: ${error.message}\n`,
     );
   }
 
   tellAll(): void {
     if (this.#ranges === 0) return;
     process.stderr.write(
-      `tsvm image convert: ${this.#bytes} bytes in ${this.#ranges} places are lost in all\n`,
+      `tsvm image convert: ${this.#bytes} bytes in ${this.#ranges} ranges were lost in total\n`,
     );
   }
 }

@@ -37,9 +37,9 @@ export function mapCommand(setExitCode: SetExitCode): Command {
     .addOption(formatOption('-f', 'its format'))
     .addOption(imageOptsOption())
     .addOption(outputOption())
-    .option('-s, --start-offset <bytes>', 'where to begin', parseSizeValue, 0)
+    .option('-s, --start-offset <bytes>', 'offset of the first byte', parseSizeValue, 0)
     .addOption(
-      new Option('-l, --max-length <bytes>', 'how much to look at')
+      new Option('-l, --max-length <bytes>', 'number of bytes')
         .argParser(parseSizeValue)
         .default(Number.MAX_SAFE_INTEGER, 'to its end'),
     )
@@ -64,7 +64,7 @@ function map(name: string, options: MapOptions): Promise<number> {
   });
 }
 
-/** An entry a line, as programs that read by lines know it. */
+/** One entry per line, as line-based programs expect. */
 function* jsonLines(entries: Iterable<MapEntry>): Generator<string, void, undefined> {
   let separator = '[';
   for (const { start, length, depth, present, zero, data, offset } of entries) {
@@ -86,7 +86,7 @@ function* tableLines(
     if (offset === undefined) {
       throw new TsvmError(
         'invalid-config',
-        `${path} has compressed clusters, which the table has no column for: use --output json`,
+        `${path} has compressed clusters, which this output cannot show: use --output json`,
       );
     }
     if (zero) continue;

@@ -41,7 +41,7 @@ interface MeasureOptions {
   readonly backing: BackingPolicy;
 }
 
-/** What a new image takes, in bytes. */
+/** The size of a new image, in bytes. */
 interface Measure {
   readonly required: number;
   readonly fullyAllocated: number;
@@ -50,22 +50,22 @@ interface Measure {
 
 const HELP = `
 Examples:
-  tsvm image measure -O qcow2 disk.img              what "convert" will write, at most
+  tsvm image measure -O qcow2 disk.img              at most what "convert" will write
   tsvm image measure -O qcow2 --size 20G            a new disk, empty and full
   tsvm image measure --output json -O qcow2 -o cluster_size=2M disk.vmdk`;
 
 export function measureCommand(setExitCode: SetExitCode): Command {
   return new Command()
-    .argument('[file]', 'the image that is to be converted')
+    .argument('[file]', 'the image to convert')
     .addOption(formatOption('-f', 'its format'))
     .addOption(imageOptsOption())
-    .addOption(formatOption('-O', 'the format of what is written').default('raw'))
+    .addOption(formatOption('-O', 'the format of the target').default('raw'))
     .addOption(optionList('NAME=VALUE of the new image, separated by commas'))
-    .option('--size <bytes>', 'of a new disk, in place of an image', parseSizeValue)
-    .option('-l <snapshot>', 'measures a snapshot: an id, or a name', parseSnapshotSelector)
+    .option('--size <bytes>', 'size of a new disk, instead of an image', parseSizeValue)
+    .option('-l <snapshot>', 'measure a snapshot: an ID or a name', parseSnapshotSelector)
     .addOption(outputOption())
     .addOption(unlockedOption())
-    .addOption(new Option('-q', 'as for the other verbs').hideHelp())
+    .addOption(new Option('-q', 'for compatibility with qemu-img; has no effect').hideHelp())
     .addOption(backingPolicyOption())
     .addHelpText('after', HELP)
     .action(async (name: string | undefined, cli: MeasureOptions) => {
@@ -80,7 +80,7 @@ async function measure(
 ): Promise<number> {
   const options = parseCreationOptions(cli.o, cli.O);
   if ((name === undefined) === (cli.size === undefined)) {
-    throw new TsvmError('invalid-config', 'give either an image, or a --size');
+    throw new TsvmError('invalid-config', 'give either an image or --size');
   }
   const found =
     name === undefined
@@ -111,7 +111,7 @@ function measureImage(
     const image = selector === undefined ? opened : openSnapshot(opened, selector);
     if (target === 'raw') return sizeOfNew(image.sizeBytes, 0, target, options);
     const { backingFile, clusterBytes = 65_536, version } = options;
-    // How much of it a backing file already has is not known: perhaps nothing.
+    // How much of it the backing file already has is unknown: perhaps nothing.
     const content =
       backingFile === undefined
         ? await contentBytes(image, clusterBytes, { signal })

@@ -1,4 +1,4 @@
-/** How the user names an image: a path, or one of the forms that QEMU has for files. */
+/** How the user specifies an image: a path, or one of QEMU's forms for files. */
 import { Option } from 'commander';
 import {
   type ImageName,
@@ -7,7 +7,7 @@ import {
 } from '../../backends/disk/image/image-name.ts';
 import { TsvmError } from '../../errors.ts';
 
-/** The options that go with it. */
+/** The options that affect it. */
 export interface ImageNameOptions {
   readonly f?: string | undefined;
   readonly imageOpts?: true | undefined;
@@ -16,16 +16,16 @@ export interface ImageNameOptions {
 export function imageOptsOption(): Option {
   return new Option(
     '--image-opts',
-    'the image is named by driver=FORMAT,file.filename=FILE',
+    'the image is given as driver=FORMAT,file.filename=FILE',
   ).conflicts('f');
 }
 
-/** @throws TsvmError `invalid-config` when it names no file, or says its format twice */
+/** @throws TsvmError `invalid-config` when it does not refer to a file, or has two formats */
 export function namedImage(name: string, { f, imageOpts }: ImageNameOptions = {}): ImageName {
   if (imageOpts === true) return parseImageOptions(name);
   const { path, format } = parseImageName(name) ?? { path: name, format: undefined };
   if (f !== undefined && format !== undefined && f !== format) {
-    throw new TsvmError('invalid-config', `${name} says the format ${format}, and -f says ${f}`);
+    throw new TsvmError('invalid-config', `${name} specifies the format ${format}, but -f ${f}`);
   }
   return { path, format: f ?? format };
 }

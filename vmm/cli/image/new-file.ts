@@ -37,8 +37,8 @@ const MODE_STICKY = 0o1000;
 const syncFile = promisify(fsync);
 
 /**
- * A file that nobody sees before it is whole: in what order its parts become durable does not matter
- * until then.
+ * A file that nobody sees before it is complete, so the order in which its parts become durable
+ * does not matter.
  */
 class UnseenFile extends ReservingFile {
   override datasyncSync(): void {}
@@ -47,26 +47,26 @@ class UnseenFile extends ReservingFile {
 }
 
 /**
- * A file that appears under its name, or takes the place of the one that has it, when it is
- * finished. Until then it has a hidden name in the same folder. What cannot be replaced is written
- * in place: a block device, a mount point, a file named by its descriptor, a file in a folder that
- * takes no other file, and a file whose owner would change.
+ * A file that appears under its name, or replaces the existing one, when it is complete. Until then
+ * it has a hidden name in the same folder. What cannot be replaced is written in place: a block
+ * device, a mount point, a file named by its descriptor, a file in a folder where no other can be
+ * created, and a file whose owner would change.
  */
 export class NewFile {
   readonly file: ImageFile;
-  /** What is there is overwritten from the start. */
+  /** The existing file is overwritten from the start. */
   readonly inPlace: boolean;
   readonly #path: string;
-  /** What is to be replaced, locked. */
+  /** The file to be replaced, locked. */
   readonly #replaced: { readonly file: HostFile; readonly stats: Stats } | undefined;
   readonly #unseen: UnseenFile | undefined;
   readonly #hostFiles: HostFiles;
   #begun = false;
 
   /**
-   * @param path links are followed
-   * @throws TsvmError `file-unreadable` when it cannot be made, `disk-locked`; `invalid-disk` for
-   * what is no file
+   * @param path symbolic links are followed
+   * @throws TsvmError `file-unreadable` when it cannot be created, `disk-locked`; `invalid-disk`
+   * for something else than a file
    */
   constructor(path: string, hostFiles: HostFiles) {
     this.#hostFiles = hostFiles;
@@ -79,7 +79,7 @@ export class NewFile {
       this.inPlace = false;
       return;
     }
-    // A file that is in use, or may not be written, is not replaced either.
+    // A file that is in use or not writable is not replaced either.
     const file = openHostFile(this.#path, hostFiles, { readOnly: false });
     try {
       if (canBeReplaced(file, stats, target)) this.#unseen = openBeside(this.#path, hostFiles);
@@ -92,18 +92,18 @@ export class NewFile {
     if (!this.inPlace) this.#replaced = { file, stats };
   }
 
-  /** Empties what is written in place. All that is read has been opened. */
+  /** Truncates a file that is written in place. All sources must be open. */
   begin(): void {
     this.#begun = true;
     if (this.inPlace && !this.file.isBlockDevice) this.file.truncateSync(0);
   }
 
   /**
-   * Gives it its name. It is whole, and has been closed.
-   * @param durable it is on the host's disk before that, and its name when this is done
+   * Gives the file, which is complete and closed, its name.
+   * @param durable sync the file before, and the name afterwards
    */
   async appear(durable: boolean): Promise<void> {
-    // Its lock says that it is no remains of a killed process.
+    // The lock shows that no killed process left it.
     const locked = openHostFile(this.file.path, this.#hostFiles, { readOnly: false });
     try {
       if (durable) await syncFile(locked.fd);
@@ -121,37 +121,37 @@ export class NewFile {
     if (durable) syncFolder(dirname(this.#path));
   }
 
-  /** It is not wanted any more. It may be closed or open. */
+  /** Discards the file, whether it is open or closed. */
   vanish(): void {
     if (this.#unseen !== undefined) removeUnseen(this.#unseen.path);
     else if (this.#begun && !this.file.isBlockDevice) emptyFile(this.file.path);
     this.#replaced?.file.close();
   }
 
-  /** Another program may have given the name to a file of its own. */
+  /** Another program may have created a file of that name. */
   #refuseStranger(): void {
     const expected = this.#replaced && identityOf(this.#replaced.stats);
     if (fileIdentity(this.#path) === expected) return;
-    throw new Error('another program has made or replaced it meanwhile');
+    throw new Error('another program has created or replaced it meanwhile');
   }
 
-  /** Whoever could use the old file can use the new one. */
+  /** Copies owner and permissions of the old file. */
   #takeOver(path: string, { gid, mode, uid }: Stats): void {
     if (process.geteuid?.() === 0) chownSync(fsPath(path), uid, gid);
     chmodSync(fsPath(path), mode & 0o7777);
   }
 }
 
-/** Where a file is to appear. */
+/** The place where the file will appear. */
 interface Target {
-  /** No link, unless it names an open file. */
+  /** Not a symbolic link, unless it names an open file. */
   readonly path: string;
   readonly folder: string;
-  /** It names an open file of a process, as /dev/fd/3 does, which has to stay the same file. */
+  /** It names an open file of a process, as /dev/fd/3 does, which cannot be replaced. */
   readonly isDescriptor: boolean;
 }
 
-/** Follows links, the last of which may lead to a file that is not there yet. */
+/** Follows symbolic links, the last of which may lead to a missing file. */
 function resolveTarget(path: string): Target {
   if (path === '') throw new Error('the name is empty');
   let at = path;
@@ -173,7 +173,7 @@ function realFolder(folder: string): string {
   return decodeBytes(realpathSync.native(fsPath(folder), { encoding: 'buffer' }));
 }
 
-/** Whether rename(2) may put another file in its place, and whoever may use it still may then. */
+/** Whether rename(2) can replace the file with the same owner and permissions. */
 function canBeReplaced(present: HostFile, stats: Stats, target: Target): boolean {
   if (target.isDescriptor || present.isBlockDevice) return false;
   const uid = process.geteuid?.();
@@ -189,19 +189,19 @@ function canBeReplaced(present: HostFile, stats: Stats, target: Target): boolean
   }
 }
 
-/** A file that is itself a mount point has another one than its folder: proc(5), fdinfo. */
+/** The mount that a file is on; a mount point's differs from its folder's. See proc(5), fdinfo. */
 function mountId(fd: number): string | undefined {
   return /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1];
 }
 
-/** @throws TsvmError when the folder takes no new file */
+/** @throws TsvmError when no file can be created in the folder */
 function openUnseen(path: string, hostFiles: HostFiles): UnseenFile {
   const folder = dirname(path);
   removeAbandonedDrafts(folder, hostFiles);
   const draftPath = join(folder, draftName());
   try {
     const opened = createFile(draftPath, hostFiles);
-    // The hidden name tells nobody anything.
+    // The hidden name would be confusing in messages.
     return new UnseenFile(draftPath, opened, false, hostFiles, path);
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
@@ -209,7 +209,10 @@ function openUnseen(path: string, hostFiles: HostFiles): UnseenFile {
   }
 }
 
-/** The same beside a file that can be written in place: undefined when the folder takes no other. */
+/**
+ * Likewise, for a file that can be written in place: undefined when no other can be created in the
+ * folder.
+ */
 function openBeside(path: string, hostFiles: HostFiles): UnseenFile | undefined {
   try {
     return openUnseen(path, hostFiles);
@@ -220,26 +223,26 @@ function openBeside(path: string, hostFiles: HostFiles): UnseenFile | undefined 
   }
 }
 
-/** A folder may take files and give none away: chattr(1), "append only". */
+/** Files may be creatable but not removable: chattr(1), "append only". */
 function removeUnseen(path: string): void {
   try {
     rmSync(fsPath(path), { force: true });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    process.stderr.write(`tsvm image: ${path} is left, and cannot be removed: ${reason}\n`);
+    process.stderr.write(`tsvm image: ${path} remains and cannot be removed: ${reason}\n`);
   }
 }
 
-/** What was not finished must not be taken for an image. */
+/** An incomplete file must not be taken for an image. */
 function emptyFile(path: string): void {
   try {
     closeSync(openSync(fsPath(path), 'w'));
   } catch {
-    // What led here is told.
+    // The original failure is reported.
   }
 }
 
-/** @throws TsvmError for what the host refuses */
+/** @throws TsvmError when the host fails */
 function hostCall<T>(path: string, call: () => T): T {
   try {
     return call();
@@ -250,7 +253,7 @@ function hostCall<T>(path: string, call: () => T): T {
 
 function cannotBeMade(path: string, cause: unknown): TsvmError {
   const reason = cause instanceof Error ? cause.message : String(cause);
-  // The hidden name tells nobody anything.
+  // The hidden name would be confusing in messages.
   const shown = reason.replace(/, \w+ '.*$/s, '');
   return new TsvmError('file-unreadable', `${path || '""'} cannot be made: ${shown}`, { cause });
 }

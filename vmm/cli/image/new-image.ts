@@ -24,17 +24,17 @@ const BTRFS_SUPER_MAGIC = 0x9123683e;
 /** Image formats have their signatures in the first sector. */
 const SIGNATURE_BYTES = 512;
 
-/** What a new image is to be: all that the options did not say has been decided. */
+/** The plan of a new image, with all defaults filled in. */
 export interface NewImagePlan {
   readonly path: string;
   readonly format: DiskFormat;
   readonly sizeBytes: number;
   readonly options: CreationOptions;
-  /** As the image's header is to name it. */
+  /** As stored in the image's header. */
   readonly backing: { readonly name: string; readonly format: ImageFormat } | undefined;
 }
 
-/** An image that appears when it is finished. */
+/** An image that appears when it is complete. */
 export class NewImage {
   readonly #plan: NewImagePlan;
   readonly #hostFiles: HostFiles;
@@ -42,8 +42,8 @@ export class NewImage {
   readonly #dataFile: NewFile | undefined;
 
   /**
-   * @param reads what the command reads, which is never written
-   * @throws TsvmError when a file cannot be made, or is one that is read
+   * @param reads images that the command reads, which are never overwritten
+   * @throws TsvmError when a file cannot be created or is one of those
    */
   constructor(plan: NewImagePlan, reads: readonly DiskImage[], hostFiles: HostFiles) {
     this.#plan = plan;
@@ -64,13 +64,13 @@ export class NewImage {
     }
   }
 
-  /** It reads as zeroes from the start: qcow2 does so on whatever it lies. */
+  /** It reads as zeroes from the start: qcow2 always does, whatever its file contained. */
   get isZero(): boolean {
     const { format, options } = this.#plan;
     return format === 'qcow2' || !this.#file.file.isBlockDevice || options.preallocation === 'full';
   }
 
-  /** Paths of what is overwritten in place, since it cannot be replaced. */
+  /** Paths of files that are overwritten in place. */
   get writtenInPlace(): string[] {
     return [this.#file, this.#dataFile]
       .filter((file) => file?.inPlace)
@@ -80,7 +80,7 @@ export class NewImage {
   /** Writes the empty image. */
   async write(signal: AbortSignal): Promise<void> {
     const { format, options, backing } = this.#plan;
-    // Other programs go by a raw file's length: it is one of whole sectors.
+    // Other programs use a raw file's length, so it is made a whole number of sectors.
     const sizeBytes = Math.ceil(this.#plan.sizeBytes / SECTOR_BYTES) * SECTOR_BYTES;
     const { file } = this.#file;
     this.#file.begin();
@@ -92,7 +92,7 @@ export class NewImage {
     if (format === 'raw') {
       assertDeviceHolds(file, sizeBytes);
       if (!file.isBlockDevice) file.truncateSync(sizeBytes);
-      // What is there must not be taken for the image of another format, as QEMU sees to as well.
+      // Old content must not be taken for an image of another format; QEMU does the same.
       else file.writeZeroesSync(0, Math.min(SIGNATURE_BYTES, sizeBytes), true);
       return preallocateRaw(file, preallocation, 0, sizeBytes, signal);
     }
@@ -111,7 +111,7 @@ export class NewImage {
 
   /**
    * Opens what {@link write} has written.
-   * @param backing what the header names, open; stays the caller's
+   * @param backing what the header refers to, open; the caller's to close
    */
   open(backing: DiskImage | undefined): DiskImage {
     const { file } = this.#file;
@@ -125,13 +125,13 @@ export class NewImage {
     this.#dataFile?.file.close();
   }
 
-  /** Everything is written and closed. */
+  /** Completes the image. Everything is written and closed. */
   async appear(durable: boolean): Promise<void> {
     await this.#dataFile?.appear(durable);
     await this.#file.appear(durable);
   }
 
-  /** Nothing of it is left. */
+  /** Removes everything. */
   vanish(): void {
     this.#file.vanish();
     this.#dataFile?.vanish();
@@ -148,7 +148,7 @@ function dataFilePath({ path, options }: NewImagePlan): string | undefined {
   throw new TsvmError('invalid-config', 'data_file_raw=on needs a data_file');
 }
 
-/** The file need not be there. */
+/** The file may not exist. */
 function isSamePath(one: string, other: string): boolean {
   const identity = fileIdentity(one);
   return identity === undefined
@@ -156,7 +156,10 @@ function isSamePath(one: string, other: string): boolean {
     : identity === fileIdentity(other);
 }
 
-/** For an empty file on btrfs; as with QEMU it is no error where it cannot be done. */
+/**
+ * Turns off copy-on-write of an empty file on btrfs; as in QEMU it is not an error where that is
+ * impossible.
+ */
 function disableCow({ fd, isBlockDevice, path }: ImageFile): void {
   if (isBlockDevice || statfsSync(`/proc/self/fd/${fd}`).type !== BTRFS_SUPER_MAGIC) return;
   try {
@@ -164,7 +167,7 @@ function disableCow({ fd, isBlockDevice, path }: ImageFile): void {
   } catch {}
 }
 
-/** What a user may not expect: it is not there as it was until the new one is whole. */
+/** Warns of something unexpected: the old content is gone before the new one is complete. */
 export function sayInPlace(verb: string, path: string, quiet: boolean): void {
   if (!quiet) process.stderr.write(`tsvm image ${verb}: ${path} is written in place\n`);
 }

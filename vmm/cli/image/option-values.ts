@@ -11,19 +11,19 @@ import { TsvmError } from '../../errors.ts';
 import { collect } from '../boot-options.ts';
 import { parseImageSize } from './image-size.ts';
 
-/** `-f`, `-F`: what is read. */
+/** `-f`, `-F`: format of a source. */
 export function parseImageFormat(text: string): ImageFormat {
   if (isImageFormat(text)) return text;
   throw new InvalidArgumentError(`There are ${IMAGE_FORMATS.join(', ')}.`);
 }
 
-/** `-O`: what is written. */
+/** `-O`: format of the target. */
 export function parseDiskFormat(text: string): DiskFormat {
   if (isDiskFormat(text)) return text;
   throw new InvalidArgumentError(`There are ${DISK_FORMATS.join(' and ')}.`);
 }
 
-/** A size: bytes. */
+/** A size in bytes. */
 export function parseSizeValue(text: string): number {
   const bytes = parseImageSize(text);
   if (bytes === undefined) {
@@ -41,10 +41,10 @@ export function parseNumber(least: number, most: number): (text: string) => numb
   };
 }
 
-/** What may be opened besides the image itself: see `openImage`. */
+/** Which files besides the image may be opened; see `openImage`. */
 export type BackingPolicy = 'same-folder' | 'allow';
 
-/** QEMU's cache modes; `unsafe`: it need not be on the host's disk at the end. */
+/** QEMU's cache modes; `unsafe`: no sync at the end. */
 const CACHE_MODES = ['none', 'writeback', 'writethrough', 'directsync', 'unsafe'] as const;
 export type CacheMode = (typeof CACHE_MODES)[number];
 
@@ -55,15 +55,16 @@ export function formatOption(flag: '-f' | '-F' | '-O', what: string): Option {
 }
 
 export function backingPolicyOption(): Option {
-  return new Option('--backing <files>', 'backing files outside the image’s folder: opened or not')
+  return new Option(
+    '--backing <files>',
+    'whether backing files outside the image’s folder are opened',
+  )
     .choices(['same-folder', 'allow'])
     .default('same-folder');
 }
 
 export function outputOption(): Option {
-  return new Option('--output <form>', 'for people or for programs')
-    .choices(['human', 'json'])
-    .default('human');
+  return new Option('--output <form>', 'output format').choices(['human', 'json']).default('human');
 }
 
 export function cacheOption(flag: '-t' | '-T', what: string): Option {
@@ -71,28 +72,31 @@ export function cacheOption(flag: '-t' | '-T', what: string): Option {
 }
 
 export function quietOption(): Option {
-  return new Option('-q', 'prints errors only');
+  return new Option('-q', 'print errors only');
 }
 
 export function progressOption(): Option {
-  return new Option('-p', 'shows progress, in a terminal or not');
+  return new Option('-p', 'show progress even without a terminal');
 }
 
 export function unlockedOption(): Option {
-  return new Option('-U, --force-share', 'reads it though another program may be writing it');
+  return new Option('-U, --force-share', 'read it even while another program writes it');
 }
 
 /**
  * Whether an image is read without its lock.
- * @throws TsvmError `invalid-config` when it is to be written as well: only its one user may do that
+ * @throws TsvmError `invalid-config` when it will be written: a writer needs the lock
  */
 export function readsUnlocked(forceShare: true | undefined, readOnly: boolean): boolean {
   if (forceShare !== true) return false;
   if (readOnly) return true;
-  throw new TsvmError('invalid-config', '-U is for reading only: an image in use is not written');
+  throw new TsvmError(
+    'invalid-config',
+    '-U is for reading only: an image in use cannot be written',
+  );
 }
 
-/** `-o`: it may be given again and again. */
+/** `-o`: may be repeated. */
 export function optionList(description: string): Option {
   return new Option('-o <options>', description).argParser(collect(String)).default([], 'none');
 }

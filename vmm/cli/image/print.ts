@@ -3,12 +3,12 @@ import { TimeSlices } from '../../util/event-loop.ts';
 
 const WRITE_LENGTH = 64 * 1024;
 
-/** Writes text to standard output; names in it keep their bytes. */
+/** Writes text to standard output, preserving the bytes of names. */
 export function print(text: string): void {
   process.stdout.write(text.isWellFormed() ? text : encodeBytes(text));
 }
 
-/** Lines, of which there may be very many, until nobody reads them any more. */
+/** Prints lines, possibly very many, until the reader closes the pipe. */
 export async function printLines(lines: Iterable<string>): Promise<void> {
   const slices = new TimeSlices();
   let readable = true;
@@ -19,7 +19,7 @@ export async function printLines(lines: Iterable<string>): Promise<void> {
   const write = async () => {
     print(text);
     text = '';
-    // An error is told in a turn of the event loop.
+    // Errors are reported by the event loop.
     await slices.next();
   };
   try {
@@ -33,7 +33,7 @@ export async function printLines(lines: Iterable<string>): Promise<void> {
   }
 }
 
-/** JSON as qemu-img prints it: what is no Unicode in a name becomes U+FFFD. */
+/** JSON in qemu-img's format: invalid Unicode in names becomes U+FFFD. */
 export function printJson(value: unknown): void {
   const text = JSON.stringify(
     value,

@@ -23,22 +23,22 @@ interface RebaseOptions extends ChainVerbOptions {
 
 const HELP = `
 Examples:
-  tsvm image rebase -b newer.qcow2 -F qcow2 overlay.qcow2   what it holds stays the same
-  tsvm image rebase -b "" overlay.qcow2                     it stands by itself
+  tsvm image rebase -b newer.qcow2 -F qcow2 overlay.qcow2   the content stays the same
+  tsvm image rebase -b "" overlay.qcow2                     no backing file any more
   tsvm image rebase -u -b moved/base.img -F raw overlay.qcow2`;
 
 export function rebaseCommand(setExitCode: SetExitCode): Command {
   return chainVerb(setExitCode, rebase)
-    .requiredOption('-b <file>', 'its backing file from now on; "": none')
+    .requiredOption('-b <file>', 'the new backing file; "" for none')
     .addOption(formatOption('-F', 'the backing file’s format'))
     .addOption(
       new Option(
         '-U, --force-share',
-        'as for qemu-img; the image is written all the same',
+        'for compatibility with qemu-img; the image is always written',
       ).hideHelp(),
     )
-    .option('-u', 'changes the name only, and looks at no backing file')
-    .addOption(cacheOption('-T', 'as for qemu-img; makes no difference'))
+    .option('-u', 'change only the name, without opening a backing file')
+    .addOption(cacheOption('-T', 'for compatibility with qemu-img; has no effect'))
     .addHelpText('after', HELP);
 }
 
@@ -58,7 +58,7 @@ async function rebase(
   return EXIT_DONE;
 }
 
-/** Makes the image independent of which of the two it is based on. */
+/** Makes the image read the same with either backing file. */
 function merge(
   { path, format }: ImageName,
   choice: BackingChoice | undefined,
@@ -79,7 +79,7 @@ function merge(
   });
 }
 
-/** Without a look at any other image. */
+/** Changes the header without opening another image. */
 function refuseItself(path: string, backingPath: string): void {
   const identity = fileIdentity(path);
   if (identity !== undefined && identity === fileIdentity(backingPath)) refuseAsItsOwn(path);
@@ -89,7 +89,7 @@ function refuseAsItsOwn(path: string): never {
   throw new TsvmError('invalid-config', `${path} would be its own backing file`);
 }
 
-/** The last step, and the one that counts. */
+/** The last step, which takes effect atomically. */
 function nameBacking(path: string, choice: BackingChoice | undefined): void {
   changeHeader(path, (header) => ({
     ...header,

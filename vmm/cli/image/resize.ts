@@ -22,7 +22,7 @@ import {
 } from './option-values.ts';
 import type { SetExitCode } from './verb.ts';
 
-/** A size, or a difference to the present one. */
+/** A size, or a difference to the current one. */
 export interface NewSize {
   readonly sign: '' | '+' | '-';
   readonly bytes: number;
@@ -45,25 +45,21 @@ Examples:
 
 export function resizeCommand(setExitCode: SetExitCode): Command {
   return new Command()
-    .argument('<file>', 'the image, which no machine may be using')
-    .argument(
-      '<size>',
-      'its size from now on, or what is added (+) or taken away (-)',
-      parseNewSize,
-    )
+    .argument('<file>', 'the image; no machine may be using it')
+    .argument('<size>', 'the new size, or the difference to the current one (+ or -)', parseNewSize)
     .addOption(formatOption('-f', 'its format'))
     .addOption(imageOptsOption())
     .addOption(
-      new Option('--preallocation <mode>', 'gives what is new its space in advance')
+      new Option('--preallocation <mode>', 'preallocate the new part')
         .choices(PREALLOCATIONS)
         .default('off'),
     )
-    .option('--shrink', 'what lies behind a smaller size may be lost')
+    .option('--shrink', 'allow losing the content past a smaller size')
     .addOption(quietOption())
     .addOption(backingPolicyOption())
     .addHelpText('after', HELP)
     .action(async (path: string, size: NewSize, options: ResizeOptions) => {
-      // Else there is nothing to clean up: a signal may end the process at any time.
+      // Otherwise there is nothing to clean up: a signal may end the process at any time.
       const { preallocation } = options;
       const never = new AbortController().signal;
       setExitCode(
@@ -74,7 +70,7 @@ export function resizeCommand(setExitCode: SetExitCode): Command {
     });
 }
 
-/** A size that begins with a minus is no option. */
+/** Puts `--` before a size that begins with a minus, since it is not an option. */
 export function withSizeLast(args: readonly string[]): string[] {
   const last = args.at(-1);
   const others = args.slice(0, -1);
@@ -105,11 +101,11 @@ function resize(
     if (bytes < oldBytes && options.shrink !== true) {
       throw new TsvmError(
         'invalid-config',
-        `what ${path} has behind the new end would be lost: if that is meant, use --shrink`,
+        `the content of ${path} past the new end would be lost: if that is intended, use --shrink`,
       );
     }
     if (bytes <= oldBytes && preallocation !== 'off') {
-      throw new TsvmError('invalid-config', '--preallocation is for an image that grows');
+      throw new TsvmError('invalid-config', '--preallocation needs an image that grows');
     }
     image.resizeSync(bytes);
     try {
@@ -124,13 +120,13 @@ function resize(
   });
 }
 
-/** Growing failed or was broken off: the image is as large as before, and the space is free again. */
+/** Undoes a growth that failed or was interrupted, and frees the space. */
 async function undo(image: DiskImage, oldBytes: number): Promise<void> {
   try {
     if (image.sizeBytes > oldBytes) image.resizeSync(oldBytes);
     await image.flush();
   } catch {
-    // What led here is told.
+    // The original failure is reported.
   }
 }
 
@@ -138,7 +134,7 @@ function newBytes(oldBytes: number, { sign, bytes }: NewSize): number {
   if (sign === '') return bytes;
   const sum = sign === '+' ? oldBytes + bytes : oldBytes - bytes;
   if (Number.isSafeInteger(sum) && sum >= 0) return sum;
-  throw new TsvmError('invalid-config', `the image has ${oldBytes} bytes: no size would be left`);
+  throw new TsvmError('invalid-config', `the image has only ${oldBytes} bytes`);
 }
 
 async function preallocateFrom(

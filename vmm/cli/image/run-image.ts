@@ -12,34 +12,34 @@ const VERBS: Readonly<Record<string, Verb>> = {
     load: async () => ({ createCommand: (await import('./amend.ts')).amendCommand }),
   },
   bench: {
-    summary: 'Measures how fast an image is read or written.',
+    summary: 'Measures the speed of reading or writing an image.',
     load: async () => ({ createCommand: (await import('./bench.ts')).benchCommand }),
   },
   bitmap: {
-    summary: 'Makes, changes, merges or removes bitmaps of a qcow2 image.',
+    summary: 'Creates, changes, merges or removes bitmaps of a qcow2 image.',
     load: async () => ({ createCommand: (await import('./bitmap.ts')).bitmapCommand }),
   },
   check: {
-    summary: 'Looks for errors in a qcow2 image, and repairs them.',
+    summary: 'Finds and repairs errors in a qcow2 image.',
     load: async () => {
       const verb = await import('./check.ts');
       return { createCommand: verb.checkCommand, arrange: verb.withRepairMode };
     },
   },
   commit: {
-    summary: 'Writes what an image has into its backing image.',
+    summary: 'Writes the content of an image into its backing image.',
     load: async () => ({ createCommand: (await import('./commit.ts')).commitCommand }),
   },
   compare: {
-    summary: 'Tells whether two images hold the same.',
+    summary: 'Compares the contents of two images.',
     load: async () => ({ createCommand: (await import('./compare.ts')).compareCommand }),
   },
   convert: {
-    summary: 'Copies an image into a new one, of the same format or another.',
+    summary: 'Copies images into a new one, possibly of another format.',
     load: async () => ({ createCommand: (await import('./convert.ts')).convertCommand }),
   },
   create: {
-    summary: 'Makes a new, empty image.',
+    summary: 'Creates a new, empty image.',
     load: async () => ({ createCommand: (await import('./create.ts')).createCommand }),
   },
   dd: {
@@ -47,15 +47,15 @@ const VERBS: Readonly<Record<string, Verb>> = {
     load: async () => ({ createCommand: (await import('./dd.ts')).ddCommand }),
   },
   info: {
-    summary: 'Tells what an image is.',
+    summary: 'Shows information about an image.',
     load: async () => ({ createCommand: (await import('./info.ts')).infoCommand }),
   },
   map: {
-    summary: 'Tells what parts of an image have content, and where it is.',
+    summary: 'Shows which parts of an image have content, and where.',
     load: async () => ({ createCommand: (await import('./map.ts')).mapCommand }),
   },
   measure: {
-    summary: 'Tells how much space a new image will take.',
+    summary: 'Calculates the space that a new image will take.',
     load: async () => ({ createCommand: (await import('./measure.ts')).measureCommand }),
   },
   rebase: {
@@ -63,7 +63,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
     load: async () => ({ createCommand: (await import('./rebase.ts')).rebaseCommand }),
   },
   resize: {
-    summary: 'Makes an image larger or smaller.',
+    summary: 'Changes the size of an image.',
     load: async () => {
       const verb = await import('./resize.ts');
       return { createCommand: verb.resizeCommand, arrange: verb.withSizeLast };
@@ -77,18 +77,18 @@ const VERBS: Readonly<Record<string, Verb>> = {
 
 const HELP = `Usage: tsvm image <verb> [options] <file>
 
-Makes and works on disk images: raw and qcow2; reads vmdk, vhdx and vpc (VHD) images. Options, output
-and exit codes are qemu-img's.
+Creates and changes disk images in the formats raw and qcow2, and reads vmdk, vhdx and vpc (VHD) images.
+Options, output and exit codes are those of qemu-img.
 
 Verbs for disk images:
 ${Object.entries(VERBS)
   .map(([name, { summary }]) => `  ${name.padEnd(11)}${summary}`)
   .join('\n')}
 
-An image's format is as -f says, else by its name: .qcow2, .vmdk, .vhdx, .vhd, and everything else is
+The format of an image is given by -f, else by its name: .qcow2, .vmdk, .vhdx or .vhd; everything else is
 raw. It is never guessed from the content, which a guest may have written: where name and content
-disagree, -f has to say it. Backing files are opened when they are in
-the image's folder or below it; --backing allow opens the others.
+disagree, -f is needed. Backing files are opened only in the image's folder or below it, unless --backing
+allow is given.
 
 Docker's verbs for images of containers:
 ${verbLines('image')}
@@ -100,7 +100,7 @@ Examples:
   tsvm image ls
   tsvm image prune -a
 
-"tsvm image <verb> --help" tells more.
+Every verb has --help.
 `;
 
 /** Runs `tsvm image ARGS...`. @returns the exit code */
@@ -114,11 +114,13 @@ export async function runImage(args: readonly string[]): Promise<number> {
     process.stdout.write(`${versionText()}\n`);
     return EXIT_DONE;
   }
-  // Whoever reads the output may have enough of it.
+  // The reader may close the pipe.
   process.stdout.on('error', () => {});
   const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
   if (verb === undefined) {
-    process.stderr.write(`tsvm image: there is no "${name}" (tsvm image --help lists the verbs)\n`);
+    process.stderr.write(
+      `tsvm image: unknown verb "${name}" (tsvm image --help lists the verbs)\n`,
+    );
     return EXIT_FAILED;
   }
   const failed = name === 'compare' ? EXIT_COMPARE_NOT_OPENED : EXIT_FAILED;
@@ -133,16 +135,16 @@ export async function runImage(args: readonly string[]): Promise<number> {
       .name(`tsvm image ${name}`)
       .description(verb.summary)
       .allowExcessArguments(false)
-      .showHelpAfterError(`(tsvm image ${name} --help shows what there is)`)
+      .showHelpAfterError(`(see tsvm image ${name} --help)`)
       .exitOverride();
     canAllow = command.options.some(({ long }) => long === '--backing');
     await command.parseAsync(arrange?.(rest) ?? rest, { from: 'user' });
     return code;
   } catch (error) {
-    // Commander has printed its message; help comes this way too, with code 0.
+    // Commander has printed its message; help ends here too, with code 0.
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return EXIT_DONE;
-      // What an option says may be a format, without which no image can be opened.
+      // The invalid value may be a format, without which no image can be opened.
       return error.code === 'commander.invalidArgument' ? failed : EXIT_FAILED;
     }
     if (!isHostError(error)) throw error;
@@ -153,7 +155,7 @@ export async function runImage(args: readonly string[]): Promise<number> {
   }
 }
 
-/** Ours, or what the host answers to a system call; anything else is a fault of the program. */
+/** Our own errors and those of system calls; anything else is a bug. */
 function isHostError(error: unknown): error is Error {
   return error instanceof TsvmError || (error instanceof Error && 'syscall' in error);
 }

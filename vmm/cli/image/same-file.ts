@@ -9,12 +9,12 @@ import { type ChainFile, chainFiles } from '../../backends/disk/image/chain-file
 import type { DiskImage } from '../../backends/disk/image/image.ts';
 import { TsvmError } from '../../errors.ts';
 
-/** Whether two open files are one on the host. */
+/** Whether two open files are the same file of the host. */
 export function isSameFile(one: ImageFile, other: ImageFile): boolean {
   return identityOf(fstatSync(one.fd)) === identityOf(fstatSync(other.fd));
 }
 
-/** How far down an image's chain the file is that a name leads to; 0 is the image itself. */
+/** The depth of a named file in an image's chain; 0 is the image itself. */
 export function depthInChain(path: string, image: DiskImage | undefined): number | undefined {
   const identity = fileIdentity(path);
   if (identity === undefined) return undefined;
@@ -22,7 +22,7 @@ export function depthInChain(path: string, image: DiskImage | undefined): number
 }
 
 /**
- * Refuses to write a file that is read from: one of the images, in the chain of one, or a data file.
+ * Refuses a target that is also a source: one of the images, in the chain of one, or a data file.
  * @throws TsvmError `invalid-config`
  */
 export function refuseFileInUse(path: string, images: readonly DiskImage[]): void {
@@ -32,16 +32,16 @@ export function refuseFileInUse(path: string, images: readonly DiskImage[]): voi
     if (found === undefined) continue;
     const { depth, isDataFile } = found;
     const role = isDataFile
-      ? `the data file of ${depth === 0 ? 'what is read' : 'a backing file'}`
+      ? `the data file of ${depth === 0 ? 'the source' : 'a backing file'}`
       : depth === 0
-        ? 'what is read'
+        ? 'the source'
         : `in the backing chain of ${image.file.path}`;
-    throw new TsvmError('invalid-config', `${path} is ${role}: it cannot be written as well`);
+    throw new TsvmError('invalid-config', `${path} is ${role}: it cannot also be the target`);
   }
 }
 
 /**
- * The same for an image that is written where it is: its data file may be one that is read.
+ * Likewise for an image that is written in place: its data file may be a source.
  * @throws TsvmError `invalid-config`
  */
 export function refuseSharedFiles(target: DiskImage, images: readonly DiskImage[]): void {

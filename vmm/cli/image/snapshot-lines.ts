@@ -2,7 +2,7 @@ import type { SnapshotInfo } from '../../backends/disk/image/qcow2/snapshot/snap
 import { printable } from '../../util/printable.ts';
 import { formatImageSize } from './image-size.ts';
 
-/** The table of snapshots, as qemu-img prints it. */
+/** The table of snapshots in qemu-img's format. */
 export function snapshotLines(snapshots: readonly SnapshotInfo[]): string[] {
   return [
     'Snapshot list:',

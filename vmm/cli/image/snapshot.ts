@@ -35,14 +35,12 @@ Examples:
 
 export function snapshotCommand(setExitCode: SetExitCode): Command {
   return new Command()
-    .argument('<file>', 'the image, which no machine may be using')
+    .argument('<file>', 'the image; no machine may be using it')
     .addOption(formatOption('-f', 'its format'))
     .addOption(imageOptsOption())
-    .addOption(new Option('-l', 'lists the snapshots').conflicts(['c', 'a', 'd']))
+    .addOption(new Option('-l', 'list the snapshots').conflicts(['c', 'a', 'd']))
     .addOption(new Option('-c <name>', 'takes one').conflicts(['a', 'd']).argParser(once))
-    .addOption(
-      new Option('-a <snapshot>', 'makes the disk what it was then').conflicts('d').argParser(once),
-    )
+    .addOption(new Option('-a <snapshot>', 'restore the disk').conflicts('d').argParser(once))
     .addOption(new Option('-d <snapshot>', 'deletes one').argParser(once))
     .addOption(quietOption())
     .addOption(unlockedOption())
@@ -52,10 +50,10 @@ export function snapshotCommand(setExitCode: SetExitCode): Command {
     });
 }
 
-/** One thing at a time: what is said twice is a mistake. */
+/** One action at a time: a repeated option is a mistake. */
 function once(value: string, previous: unknown): string {
   if (previous === undefined) return value;
-  throw new InvalidArgumentError('Say it once: one snapshot at a time.');
+  throw new InvalidArgumentError('Only one snapshot at a time.');
 }
 
 function snapshot(name: string, options: SnapshotOptions): Promise<number> {
@@ -64,7 +62,7 @@ function snapshot(name: string, options: SnapshotOptions): Promise<number> {
   const readOnly = toApply === undefined && toCreate === undefined && toDelete === undefined;
   const unlocked = readsUnlocked(options.forceShare, readOnly);
   return withImages((images) => {
-    // What lies below the image is neither read nor written.
+    // Backing images are neither read nor written.
     const image = images.open(path, { format, readOnly, unlocked, backing: 'none' });
     if (!(image instanceof Qcow2Image)) {
       if (readOnly) return EXIT_DONE;
