@@ -115,7 +115,7 @@ class Recording {
   }
 
   /**
-   * While a disk is cut, what will be behind its end may be gone when the size is still the old one:
+   * While a disk is cut, what will be past its end may be gone when the size is still the old one:
    * it is zero, or what the backing image has there.
    */
   #addCutStates(begin: number, end: number, sizeBytes: number): void {

@@ -36,7 +36,7 @@ export function randomSurvival(random: Random): Survival {
 export class CrashStates {
   readonly #events: readonly FileEvent[];
   readonly #durable: GrowingBytes;
-  /** So many events are in `#durable`; of those behind them, some may be durable too. */
+  /** Number of events in `#durable`; some later ones may be durable too. */
   #durableCount = 0;
 
   /** @param events of this file only, in the order in which they began */

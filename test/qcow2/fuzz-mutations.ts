@@ -207,7 +207,7 @@ class Mutant {
     }
   }
 
-  /** Big-endian; behind the end of the file nothing is read or changed. */
+  /** Big-endian; past the end of the file nothing is read or changed. */
   #u32(at: number): number {
     let value = 0;
     for (let index = 0; index < 4; index++) value = value * 256 + (this.bytes[at + index] ?? 0);

@@ -91,7 +91,7 @@ export class QemuSide {
     }
   }
 
-  /** What lies behind a disk's end in its last cluster appears when QEMU lets the disk grow. */
+  /** What lies past a disk's end in its last cluster appears when QEMU lets the disk grow. */
   async #resize(oldBytes: number, newBytes: number): Promise<void> {
     await this.#qemuIo.run(`truncate ${newBytes}`);
     const clusterEnd = Math.ceil(oldBytes / this.#clusterBytes) * this.#clusterBytes;

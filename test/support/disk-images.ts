@@ -22,7 +22,7 @@ function encodeField(field: Field): Uint8Array {
   return bytes;
 }
 
-/** Bytes of a file; what lies behind its end is zero. */
+/** Bytes of a file; what lies past its end is zero. */
 export function fileBytes(path: string, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length);
   const fd = openSync(path, 'r');

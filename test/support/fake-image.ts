@@ -144,7 +144,7 @@ export class FakeImage implements MachineImage {
 
   #cluster(offset: number): FakeCluster {
     const cluster = this.clusters[Math.floor(offset / this.clusterBytes)];
-    if (cluster === undefined) throw new Error(`${offset} is behind the end`);
+    if (cluster === undefined) throw new Error(`${offset} is past the end`);
     return cluster;
   }
 

@@ -129,7 +129,7 @@ function damageOnce(random: Random, file: ImageFile, map: MetadataMap): void {
   }
 }
 
-/** A multiple of 512 in the file, at a cluster's start or not, or behind the file's end. */
+/** A multiple of 512 in the file, at a cluster's start or not, or past the file's end. */
 function someOffset(random: Random, { clusterBytes, fileBytes }: MetadataMap): bigint {
   const clusters = Math.ceil(fileBytes / clusterBytes);
   const aligned = random.below(clusters) * clusterBytes;

@@ -129,7 +129,7 @@ test('convert: qcow2 to raw on a device', { skip }, async (context) => {
     assert.match(stderr, /loop\d+ is written in place/);
     const found = readFileSync(path);
     assert.ok(found.subarray(0, CONTENT.length).equals(CONTENT));
-    assert.ok(found.subarray(CONTENT.length).equals(behind), 'what is behind it stays');
+    assert.ok(found.subarray(CONTENT.length).equals(behind), 'what follows stays');
     patchFile(path, [[0, pattern(CONTENT.length, 3)]]);
   }
 });
@@ -141,7 +141,7 @@ test('convert: a device that is too small, or that is read as well', { skip }, a
     await refused(path, few, 'convert', ...args, '-O', 'raw', '%source.raw', path);
   }
   symlinkSync(path, folder.file('link'));
-  const itself = /is what is read: it cannot be written as well/;
+  const itself = /is the source: it cannot also be the target/;
   await refused(path, itself, 'convert', '-O', 'qcow2', path, '%link');
   await refused(path, itself, 'convert', '-O', 'qcow2', '%link', path);
   // How much a qcow2 image takes is not known in advance.

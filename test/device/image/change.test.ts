@@ -225,7 +225,7 @@ test('verbs and help', async () => {
   assert.match(await folder.tsvmOutput('rebase', '--help'), /Examples:/);
   const { code, stderr } = await folder.tsvm(['dance']);
   assert.equal(code, 1);
-  assert.match(stderr, /no "dance"/);
+  assert.match(stderr, /unknown verb "dance"/);
 });
 
 test('a resize that fails on a full disk leaves the size and the space that there was', async (test) => {

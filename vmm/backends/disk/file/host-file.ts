@@ -274,7 +274,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   EFBIG: '; the file system has no larger files, or the limit is set by "ulimit -f"',
 };
 const DEVICE_ADVICE: Readonly<Record<string, string>> = {
-  ENOSPC: '; the block device, or what it lies on, has to be larger',
+  ENOSPC: '; the block device, or what it is on, must be larger',
 };
 
 function errorCode(error: unknown): string | undefined {

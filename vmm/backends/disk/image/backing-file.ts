@@ -32,7 +32,7 @@ export function namedFilePath(
   if (file === undefined) {
     throw new TsvmError(
       'invalid-disk',
-      `${shown} is no file: only files of the host are supported`,
+      `${shown} is not a file: only files of the host are supported`,
     );
   }
   const path = isAbsolute(file) ? file : join(dirname(imagePath), file);
@@ -75,7 +75,7 @@ export function backingFormat(
   }
   throw new TsvmError(
     'invalid-disk',
-    `the format of ${shown} is not said: put it in with "tsvm image rebase -u -F FORMAT -b ` +
+    `the format of ${shown} is missing: add it with "tsvm image rebase -u -F FORMAT -b ` +
       `${printable(name)} ${imagePath}", FORMAT being raw or qcow2`,
   );
 }

@@ -61,7 +61,7 @@ export function imageFormat(
   throw unclear(
     path,
     found,
-    `say ${say(found)} if it is one, or ${say('raw')} if it is a raw disk`,
+    `use ${say(found)} if it is one, or ${say('raw')} if it is a raw disk`,
   );
 }
 
@@ -85,7 +85,7 @@ export function diskFormat(
     path,
     found,
     isDiskFormat(found)
-      ? `say ${say(found)} if it is one, or ${say('raw')} if it is a raw disk`
+      ? `use ${say(found)} if it is one, or ${say('raw')} if it is a raw disk`
       : unsupported(path, found, say),
   );
 }
@@ -114,7 +114,7 @@ function unsupported(path: string, format: string, say: SayFormat): string {
   const isRead = isImageFormat(format);
   return (
     `${format} images are ${isRead ? 'not used or written as they are' : 'not supported'}; ` +
-    `convert it with "${isRead ? 'tsvm image' : 'qemu-img'} convert -f ${format} -O qcow2 ${path} disk.qcow2", or say ${say('raw')} if it is a ` +
+    `convert it with "${isRead ? 'tsvm image' : 'qemu-img'} convert -f ${format} -O qcow2 ${path} disk.qcow2", or use ${say('raw')} if it is a ` +
     'raw disk'
   );
 }

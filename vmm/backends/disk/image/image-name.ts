@@ -75,7 +75,7 @@ function imageOf(name: string, options: ReadonlyMap<string, unknown>): ImageName
   const text = (key: string): string | undefined => {
     const value = options.get(key);
     if (value === undefined || typeof value === 'string') return value;
-    return fail(`has a "${key}" that is no text`);
+    return fail(`has a "${key}" that is not a string`);
   };
   const driver = text('driver');
   const isFile = driver !== undefined && FILE_DRIVERS.includes(driver);

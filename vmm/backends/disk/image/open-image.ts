@@ -132,7 +132,7 @@ class ChainOpening {
     if (corruptions === 0 && checkErrors === 0) return parseHeader(file);
     throw new TsvmError(
       'invalid-disk',
-      `${file.path} was not closed, and cannot be repaired: see "tsvm image check ${file.path}"`,
+      `${file.path} was not closed cleanly and cannot be repaired: see "tsvm image check ${file.path}"`,
     );
   }
 
@@ -163,7 +163,7 @@ class ChainOpening {
     if (identity !== undefined && this.#identities.has(identity)) {
       throw new TsvmError(
         'invalid-disk',
-        `${path}: the chain of backing files comes back to a file that it has already`,
+        `${path}: the chain of backing files contains a file twice`,
       );
     }
     const { hostFiles, unlocked = false } = this.#options;

@@ -62,7 +62,7 @@ test('bytes are written and read where they belong, synchronously and not', asyn
   file.close();
 });
 
-test('what is behind the end of the file reads as zeroes', async () => {
+test('what is past the end of the file reads as zeroes', async () => {
   const file = newFile();
   file.writeSync(0, data.subarray(0, 100));
   const expected = new Uint8Array(300);
@@ -128,7 +128,7 @@ for (const [name, files] of Object.entries(ZEROING)) {
     test(`zeroes ${deallocate ? 'with' : 'without'} deallocation, ${name}`, () => {
       const file = newFile(files);
       file.writeSync(0, data);
-      // In the middle, then over the end of the file, then behind it.
+      // In the middle, then across the end of the file, then past it.
       file.writeZeroesSync(64 * KIB, 64 * KIB, deallocate);
       file.writeZeroesSync(192 * KIB + 100, 128 * KIB, deallocate);
       file.writeZeroesSync(1024 * KIB, 10, deallocate);

@@ -104,7 +104,7 @@ test('nothing is mapped before it is asked for; a read maps what is around it, i
   assert.deepEqual(events, ['push 2+1 zero', 'retry 3']);
 });
 
-test('what a backing image has is read-only; behind its end there are zeroes', async () => {
+test('what a backing image has is read-only; past its end there are zeroes', async () => {
   const backing = new FakeImage(['data', 'zero']);
   const { events, serve } = setUp(['unallocated', 'unallocated', 'unallocated', 'data'], {
     backing,

@@ -139,7 +139,7 @@ export abstract class ForeignImage extends ReadOnlyImage {
     if (offset >= 0 && length >= 0 && offset + length <= this.sizeBytes) return;
     throw new TsvmError(
       'invalid-config',
-      `bytes ${offset} to ${offset + length} are not on the disk`,
+      `bytes ${offset} to ${offset + length} are outside the disk`,
     );
   }
 }

@@ -114,7 +114,7 @@ function checkHeader(file: ImageFile): void {
     .filter((view) => ascii(view, 0, 4) === 'head' && hasSum(view))
     .sort((a, b) => Number(b.getBigUint64(8, true) - a.getBigUint64(8, true)));
   const [header] = headers;
-  if (header === undefined) throw invalidImage(file, 'it has no header that is whole');
+  if (header === undefined) throw invalidImage(file, 'it has no valid header');
   const version = header.getUint16(66, true);
   if (version !== 1) throw invalidImage(file, `VHDX version ${version} is not supported`);
   if (!guidAt(header, 48).match(/^0+$/)) {
@@ -131,7 +131,7 @@ function readRegions(file: ImageFile): { bat: Region; metadata: Region } {
   const table = REGION_OFFSETS.map((offset) => read(file, offset, TABLE_BYTES)).find(
     (view) => ascii(view, 0, 4) === 'regi' && hasSum(view),
   );
-  if (table === undefined) throw invalidImage(file, 'it has no region table that is whole');
+  if (table === undefined) throw invalidImage(file, 'it has no valid region table');
   const count = table.getUint32(8, true);
   if (count > ENTRIES_MAX) throw invalidImage(file, `its region table has ${count} entries`);
   const found = new Map<string, Region>();
@@ -141,12 +141,12 @@ function readRegions(file: ImageFile): { bat: Region; metadata: Region } {
     const bytes = table.getUint32(at + 24, true);
     const isKnown = guid === Guid.bat || guid === Guid.metadata;
     const isRequired = (table.getUint32(at + 28, true) & REGION_REQUIRED) !== 0;
-    if (!isKnown && isRequired) throw invalidImage(file, `it needs the unknown region ${guid}`);
+    if (!isKnown && isRequired) throw invalidImage(file, `it requires the unknown region ${guid}`);
     if (!isKnown) continue;
     if (offset < MIB || offset % MIB !== 0 || offset + bytes > file.sizeBytes()) {
-      throw invalidImage(file, `a region at ${offset} reaches behind the end of the file`);
+      throw invalidImage(file, `a region at ${offset} extends past the end of the file`);
     }
-    if (found.has(guid)) throw invalidImage(file, 'it has a region twice');
+    if (found.has(guid)) throw invalidImage(file, 'a region occurs twice');
     found.set(guid, { offset, bytes });
   }
   const [bat, metadata] = [found.get(Guid.bat), found.get(Guid.metadata)];
@@ -185,7 +185,7 @@ function shapeOf(file: ImageFile, items: ReadonlyMap<string, DataView>): DiskSha
     (guid) => items.get(guid),
   );
   if (parameters === undefined || size === undefined || sector === undefined) {
-    throw invalidImage(file, 'it does not say how large the disk, its blocks or sectors are');
+    throw invalidImage(file, 'it lacks the size of the disk, its blocks or sectors');
   }
   const blockBytes = parameters.getUint32(0, true);
   if ((parameters.getUint32(4, true) & HAS_PARENT) !== 0) {
@@ -193,11 +193,11 @@ function shapeOf(file: ImageFile, items: ReadonlyMap<string, DataView>): DiskSha
   }
   const isPowerOfTwo = Number.isInteger(Math.log2(blockBytes));
   if (!isPowerOfTwo || blockBytes < BLOCK_BYTES_MIN || blockBytes > BLOCK_BYTES_MAX) {
-    throw invalidImage(file, `its block size is ${blockBytes}, which cannot be`);
+    throw invalidImage(file, `its block size is ${blockBytes}, which is invalid`);
   }
   const sectorBytes = sector.getUint32(0, true);
   if (sectorBytes !== 512 && sectorBytes !== 4096) {
-    throw invalidImage(file, `its sectors have ${sectorBytes} bytes, which cannot be`);
+    throw invalidImage(file, `its sectors have ${sectorBytes} bytes, which is invalid`);
   }
   const sizeBytes = Number(size.getBigUint64(0, true));
   if (sizeBytes > DISK_BYTES_MAX || sizeBytes % sectorBytes !== 0) {

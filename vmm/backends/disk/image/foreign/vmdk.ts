@@ -105,7 +105,7 @@ export class VmdkImage extends ForeignImage {
     if (tableSector === 0) return { kind: 'unallocated' };
     const at = tableSector * SECTOR_BYTES + (index % entriesPerTable) * 4;
     if (at + 4 > this.file.sizeBytes()) {
-      return this.fail(`grain table ${table} lies behind the end of the file`);
+      return this.fail(`grain table ${table} lies past the end of the file`);
     }
     const sector = this.#entry(at);
     if (sector === 0) return { kind: 'unallocated' };
@@ -129,7 +129,7 @@ export class VmdkImage extends ForeignImage {
     this.file.readSync(offset, marker);
     const length = hasMarkers ? new DataView(marker.buffer).getUint32(8, true) : lengthMax;
     if (length === 0 || length > lengthMax) {
-      return this.fail(`compressed grain ${index} has ${length} bytes, which cannot be`);
+      return this.fail(`compressed grain ${index} has ${length} bytes, which is invalid`);
     }
     const start = hasMarkers ? offset + MARKER_BYTES : offset;
     if (hasMarkers) this.checkedOffset(start, length, index);
@@ -160,7 +160,7 @@ function readFooter(file: ImageFile): DataView {
   const offset = file.sizeBytes() - FOOTER_FROM_END;
   const footer = offset > 0 ? readHeader(file, offset) : undefined;
   if (footer === undefined || text(footer, Header.magic, 4) !== MAGIC) {
-    throw invalidImage(file, 'its footer is missing: the file is not whole');
+    throw invalidImage(file, 'its footer is missing: the file is incomplete');
   }
   return footer;
 }
@@ -178,7 +178,7 @@ function shapeOf(file: ImageFile, header: DataView): SparseShape {
   }
   const sizeBytes = u64(Header.capacity) * SECTOR_BYTES;
   if (sizeBytes > DISK_BYTES_MAX) {
-    throw invalidImage(file, `its disk of ${sizeBytes} bytes is beyond reason`);
+    throw invalidImage(file, `its disk of ${sizeBytes} bytes is too large`);
   }
   const grainBytes = u64(Header.grainSize) * SECTOR_BYTES;
   const isPowerOfTwo = Number.isInteger(Math.log2(grainBytes));
@@ -187,15 +187,15 @@ function shapeOf(file: ImageFile, header: DataView): SparseShape {
   }
   const entriesPerTable = header.getUint32(Header.numGTEsPerGT, true);
   if (entriesPerTable === 0 || entriesPerTable > TABLE_ENTRIES_MAX) {
-    throw invalidImage(file, `its grain tables have ${entriesPerTable} entries, which cannot be`);
+    throw invalidImage(file, `its grain tables have ${entriesPerTable} entries, which is invalid`);
   }
   const directoryOffset = u64(Header.gdOffset) * SECTOR_BYTES;
   const directoryBytes = Math.ceil(sizeBytes / (grainBytes * entriesPerTable)) * 4;
   if (directoryBytes > DIRECTORY_BYTES_MAX) {
-    throw invalidImage(file, `its grain directory of ${directoryBytes} bytes is beyond reason`);
+    throw invalidImage(file, `its grain directory of ${directoryBytes} bytes is too large`);
   }
   if (directoryOffset === 0 || directoryOffset + directoryBytes > file.sizeBytes()) {
-    throw invalidImage(file, 'its grain directory reaches behind the end of the file');
+    throw invalidImage(file, 'its grain directory extends past the end of the file');
   }
   return {
     sizeBytes,
@@ -213,7 +213,7 @@ function readDescriptor(file: ImageFile, header: DataView): VmdkDescriptor {
   const bytes = Number(header.getBigUint64(Header.descriptorSize, true)) * SECTOR_BYTES;
   if (offset === 0) throw invalidImage(file, 'it is a part of an image in several files');
   if (bytes > DESCRIPTOR_BYTES_MAX || offset + bytes > file.sizeBytes()) {
-    throw invalidImage(file, `its descriptor of ${bytes} bytes at ${offset} cannot be`);
+    throw invalidImage(file, `its descriptor of ${bytes} bytes at ${offset} is invalid`);
   }
   const data = Buffer.alloc(bytes);
   file.readSync(offset, data);

@@ -56,7 +56,7 @@ export function openVpc(file: ImageFile): VpcImage {
   const blockBytes = header.getUint32(Header.blockSize);
   const isPowerOfTwo = Number.isInteger(Math.log2(blockBytes));
   if (!isPowerOfTwo || blockBytes < SECTOR_BYTES || blockBytes > BLOCK_BYTES_MAX) {
-    throw invalidImage(file, `its block size is ${blockBytes}, which cannot be`);
+    throw invalidImage(file, `its block size is ${blockBytes}, which is invalid`);
   }
   const entries = header.getUint32(Header.maxTableEntries);
   if (entries * blockBytes < sizeBytes) {
@@ -65,7 +65,7 @@ export function openVpc(file: ImageFile): VpcImage {
   const tableOffset = Number(header.getBigUint64(Header.tableOffset));
   const used = Math.ceil(sizeBytes / blockBytes);
   if (tableOffset % 4 !== 0 || tableOffset + used * 4 > file.sizeBytes()) {
-    throw invalidImage(file, `its table at ${tableOffset} reaches behind the end of the file`);
+    throw invalidImage(file, `its table at ${tableOffset} extends past the end of the file`);
   }
   return new VpcImage(file, sizeBytes, blockBytes, tableOffset);
 }
@@ -127,7 +127,7 @@ function readFooter(file: ImageFile): { footer: DataView; isAtStart: boolean } {
 
 function readHeader(file: ImageFile, offset: number): DataView {
   if (!(offset > 0 && offset + HEADER_BYTES <= file.sizeBytes())) {
-    throw invalidImage(file, `its dynamic header at ${offset} reaches behind the end of the file`);
+    throw invalidImage(file, `its dynamic header at ${offset} extends past the end of the file`);
   }
   const header = readView(file, offset, HEADER_BYTES);
   if (!hasCookie(header, 'cxsparse')) throw invalidImage(file, 'it has no dynamic header');
@@ -147,7 +147,7 @@ function diskBytes(file: ImageFile, footer: DataView): number {
     ? Math.floor(Number(footer.getBigUint64(Footer.currentSize)) / SECTOR_BYTES) * SECTOR_BYTES
     : geometry * SECTOR_BYTES;
   if (bytes <= DISK_BYTES_MAX) return bytes;
-  throw invalidImage(file, `its disk of ${bytes} bytes is beyond reason`);
+  throw invalidImage(file, `its disk of ${bytes} bytes is too large`);
 }
 
 /** "One's complement of the sum of all the bytes without the checksum field." */

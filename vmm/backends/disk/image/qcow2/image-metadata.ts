@@ -121,7 +121,7 @@ export class ImageMetadata implements MetadataHost {
     if (this.needsRepair) {
       throw new TsvmError(
         'invalid-disk',
-        `${this.file.path} was not closed the last time: repair it with ` +
+        `${this.file.path} was not closed cleanly: repair it with ` +
           `"tsvm image check --repair ${this.file.path}"`,
       );
     }
@@ -175,7 +175,7 @@ export class ImageMetadata implements MetadataHost {
     } catch (cause) {
       this.#refusal ??= new TsvmError(
         'disk-io',
-        `${this.file.path} takes no more writes, since one of its metadata failed: ` +
+        `${this.file.path} takes no more writes, since writing its metadata failed: ` +
           'close it and open it again',
         { cause },
       );

@@ -47,7 +47,7 @@ test('the layout is what these tests take it for', () => {
 
 const BAD_OFFSETS: readonly (readonly [string, number, number])[] = [
   ['unaligned', 0x8000_0000, DATA + 512],
-  ['behind the end of the file', 0x8000_0000, 0x7fff_0000],
+  ['past the end of the file', 0x8000_0000, 0x7fff_0000],
   ['beyond 2^53', 0x80ff_ffff, 0xffff_0000],
 ];
 
@@ -89,7 +89,7 @@ test('a good run ends before an entry that lies', () => {
   assert.equal(open().mapSync(0, 2 * CLUSTER).length, CLUSTER);
 });
 
-test('a compressed cluster behind the end, or in the header', () => {
+test('a compressed cluster past the end, or in the header', () => {
   for (const low of [0x7fff_0000, 100]) {
     patch(L2, 0x4000_0000, low);
     const image = open();

@@ -40,7 +40,7 @@ test('a hole differs from data, unless that is zero', async () => {
   assert.deepEqual(await compareImages(zeroes, hole, LOOSE), expected);
 });
 
-test('behind the end of the shorter image there are zeroes, unless sizes count', async () => {
+test('past the end of the shorter image there are zeroes, unless sizes count', async () => {
   const short = rawInMemory(MIB);
   const long = rawInMemory(3 * MIB);
   assert.equal(await compareImages(short, long, LOOSE), undefined);

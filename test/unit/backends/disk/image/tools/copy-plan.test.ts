@@ -76,7 +76,7 @@ test('what no layer above the base has is left; zeroes above it are not', () => 
   top.writeSync(0, Buffer.alloc(4 * KIB, 3));
   const leave = { leaveUnallocated: true };
   assert.deepEqual(plan([top], leave), ['copy 0-64', 'leave 64-512']);
-  // The middle image is shorter, so that the base does not show behind its end.
+  // The middle image is shorter, so that the base does not show past its end.
   assert.deepEqual(plan([top], { ...leave, base }), [
     'copy 0-128',
     'leave 128-256',

@@ -8,7 +8,7 @@ test('a single byte that is not zero is found wherever it is', () => {
   for (const at of [1, 4095, 65_535, 65_536, 131_073, 199_998]) {
     bytes[at] = 1;
     assert.equal(isZero(bytes, 1, bytes.length), false, `byte ${at}`);
-    assert.equal(isZero(bytes, at + 1, bytes.length), true, `behind byte ${at}`);
+    assert.equal(isZero(bytes, at + 1, bytes.length), true, `after byte ${at}`);
     assert.equal(isZero(bytes, 0, at), true, `before byte ${at}`);
     bytes[at] = 0;
   }

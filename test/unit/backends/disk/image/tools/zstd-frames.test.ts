@@ -20,7 +20,7 @@ for (const bytes of [512, 65_536, 2 ** 21]) {
     const outputs = await Promise.all(inputs.map((input) => frames.compress(input)));
     for (const [i, output] of outputs.entries()) {
       const input = inputs[i] ?? Buffer.alloc(0);
-      // A second frame behind the first would be too much output.
+      // A second frame after the first would be too much output.
       const plain = zstdDecompressSync(output, { maxOutputLength: bytes });
       assert.ok(plain.equals(input), `input ${i}`);
       assert.equal(output.readUInt32LE(), 0xfd2fb528);

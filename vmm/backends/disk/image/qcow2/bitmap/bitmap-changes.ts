@@ -81,7 +81,7 @@ export class BitmapChanges {
     const granularityBytes = granularity ?? usual;
     const nameBytes = encodeBytes(name).length;
     const wrong =
-      (this.#bitmaps.some(({ bitmap }) => bitmap.name === name) && 'there is one already') ||
+      (this.#bitmaps.some(({ bitmap }) => bitmap.name === name) && 'it exists already') ||
       (this.#bitmaps.length >= BITMAPS_MAX && 'there are too many') ||
       ((nameBytes === 0 || nameBytes > NAME_BYTES_MAX) && 'the name has 1 to 1023 bytes') ||
       (!isGranularity(granularityBytes) && 'a granularity is a power of two from 512 to 2G') ||

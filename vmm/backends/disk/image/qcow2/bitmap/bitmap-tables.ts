@@ -85,7 +85,7 @@ export function readBitmapDirectory(
   const bitmaps: Bitmap[] = [];
   let at = 0;
   while (at < directory.byteLength) {
-    if (at + FIXED_BYTES > directory.byteLength) return 'its last entry is cut off';
+    if (at + FIXED_BYTES > directory.byteLength) return 'its last entry is truncated';
     const nameBytes = directory.readUInt16BE(at + Field.name_size);
     if (directory.readUInt32BE(at + Field.extra_data_size) !== 0) return 'extra data in an entry';
     const table = {
@@ -108,7 +108,7 @@ export function readBitmapDirectory(
       directory.readUInt8(at + Field.type) !== TYPE_DIRTY_TRACKING ||
       ((flags & FLAG_IN_USE) === 0 && !coversImage)
     ) {
-      return `entry ${bitmaps.length} has a field that cannot be`;
+      return `entry ${bitmaps.length} has an invalid field`;
     }
     const nameAt = at + FIXED_BYTES;
     bitmaps.push({
@@ -120,7 +120,7 @@ export function readBitmapDirectory(
     });
     at += bitmapEntryBytes(nameBytes);
   }
-  if (at !== directory.byteLength) return 'its last entry is cut off';
+  if (at !== directory.byteLength) return 'its last entry is truncated';
   if (bitmaps.length !== extension.count) {
     return `it has ${bitmaps.length} bitmaps, and the header says ${extension.count}`;
   }
@@ -150,7 +150,7 @@ export function readBitmapTable(
       offset % clusterBytes !== 0 ||
       (offset !== 0 && (low & LOW_ALL_ONES) !== 0)
     ) {
-      return `entry ${at / ENTRY_BYTES} has a value that cannot be`;
+      return `entry ${at / ENTRY_BYTES} has an invalid value`;
     }
     if (offset !== 0) offsets.push(offset);
   }

@@ -47,7 +47,7 @@ export interface RepairNeeds extends L2Findings {
   bitmapsBroken: boolean;
   snapshotsIncomplete: boolean;
   /** Something is past the file's end: the file was truncated, and nothing may be put there. */
-  behindEnd: boolean;
+  pastEnd: boolean;
 }
 
 /** What to count: everything, or everything except the refcount table and its blocks. */
@@ -78,7 +78,7 @@ class ReferenceWalk {
     refcountsBroken: false,
     bitmapsBroken: false,
     snapshotsIncomplete: false,
-    behindEnd: false,
+    pastEnd: false,
   };
 
   constructor(image: CheckedImage) {
@@ -123,8 +123,8 @@ class ReferenceWalk {
     // The file's last cluster may be incomplete.
     if (offset + length - this.#fileBytes >= geometry.clusterBytes) {
       const name = typeof what === 'string' ? what : what();
-      report.corruption(`${name} at ${offset} (${length} bytes) is behind the file's end`, times);
-      this.#needs.behindEnd = true;
+      report.corruption(`${name} at ${offset} (${length} bytes) is past the file's end`, times);
+      this.#needs.pastEnd = true;
       return;
     }
     const first = Math.floor(offset / geometry.clusterBytes);
@@ -288,7 +288,7 @@ class ReferenceWalk {
       }
       if (cluster >= this.#clusters) {
         report.corruption(
-          `the refcount table: entry ${index} points to ${offset}, behind the file's end`,
+          `the refcount table: entry ${index} points to ${offset}, past the file's end`,
         );
         this.#needs.refcountsBroken = true;
         continue;
@@ -298,7 +298,7 @@ class ReferenceWalk {
       this.#needs.refcountsBroken = true;
       // A refcount of one bit cannot show that: QEMU does not see it either, besides the overflow.
       if (stored.max === 1) continue;
-      report.corruption(`refcount block ${index} at ${offset} lies where something else does, too`);
+      report.corruption(`refcount block ${index} at ${offset} overlaps something else`);
     }
   }
 

@@ -61,7 +61,7 @@ function repairAll(broken: Examination): Examination {
   const { needs } = found.references;
   if (needs.refcountsBroken || found.blocksMissing) {
     // Entries that point past the file's end would now point to the new refcounts.
-    if (needs.behindEnd) return found;
+    if (needs.pastEnd) return found;
     rebuildRefcounts(found.image, found.references);
   } else {
     correctRefcounts(found.image, found.references, 'all');
@@ -81,7 +81,7 @@ function repairTables(found: Examination): Examination {
   if (needs.bitmapsBroken) {
     withHeader(found, { bitmapsConsistent: false, bitmaps: undefined });
   }
-  if (needs.snapshotsIncomplete && !needs.behindEnd) completeSnapshots(file);
+  if (needs.snapshotsIncomplete && !needs.pastEnd) completeSnapshots(file);
   const changed = needs.repairableEntries > 0 || needs.bitmapsBroken || needs.snapshotsIncomplete;
   return changed ? examine(file) : found;
 }

@@ -46,13 +46,13 @@ export function checkHeader(header: Header, fileBytes: number, fail: Fail): void
   if (header.l1Entries < l1EntriesNeeded) {
     fail(`l1_size is ${header.l1Entries}: ${l1EntriesNeeded} entries are needed for the size`);
   }
-  if (header.l1Entries * 8 > L1_BYTES_MAX) fail(`l1_size is beyond reason: ${header.l1Entries}`);
+  if (header.l1Entries * 8 > L1_BYTES_MAX) fail(`l1_size is too large: ${header.l1Entries}`);
   if (header.refcountTableClusters === 0) fail('refcount_table_clusters is 0');
   if (header.refcountTableClusters * clusterBytes > REFCOUNT_TABLE_BYTES_MAX) {
-    fail(`refcount_table_clusters is beyond reason: ${header.refcountTableClusters}`);
+    fail(`refcount_table_clusters is too large: ${header.refcountTableClusters}`);
   }
   if (header.snapshotCount > SNAPSHOTS_MAX) {
-    fail(`nb_snapshots is beyond reason: ${header.snapshotCount}`);
+    fail(`nb_snapshots is too large: ${header.snapshotCount}`);
   }
   checkExternalData(header, fail);
   const tables = tablesOf(header);
@@ -62,9 +62,10 @@ export function checkHeader(header: Header, fileBytes: number, fail: Fail): void
 
 function checkExternalData(header: Header, fail: Fail): void {
   if (!header.externalDataFile) return;
-  if (header.snapshotCount > 0) fail('it has snapshots, which an external data file rules out');
+  if (header.snapshotCount > 0)
+    fail('it has snapshots, which are not possible with an external data file');
   if (header.rawExternalData && header.backingName !== undefined) {
-    fail('it has a backing file, which a raw external data file rules out');
+    fail('it has a backing file, which is not possible with a raw external data file');
   }
 }
 
@@ -92,14 +93,14 @@ function checkTable(
   fail: Fail,
 ): void {
   if (offset === 0 || offset % clusterBytes !== 0) {
-    fail(`${name}_offset is not that of a cluster: ${offset}`);
+    fail(`${name}_offset is not the start of a cluster: ${offset}`);
   }
   // A file may end inside its last cluster. An L1 table without entries may be missing: writers
   // that leave out zeroes make such files, and QEMU opens them.
   const missing = name === 'l1_table' ? L1_BYTES_MAX : 0;
   const fileEnd = Math.ceil(fileBytes / clusterBytes) * clusterBytes;
   if (offset + bytes > fileEnd + missing) {
-    fail(`${name}_offset and its size reach behind the end of the file: ${offset} + ${bytes}`);
+    fail(`${name}_offset and its size extend past the end of the file: ${offset} + ${bytes}`);
   }
 }
 

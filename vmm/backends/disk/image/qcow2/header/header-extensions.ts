@@ -39,11 +39,11 @@ export function parseExtensions(area: Uint8Array, fail: Fail): ParsedExtensions 
     const length = view.getUint32(offset + 4);
     const start = offset + EXTENSION_HEADER_BYTES;
     if (length > area.length - start) {
-      fail(`header extension 0x${type.toString(16)} reaches behind its place: ${length} bytes`);
+      fail(`header extension 0x${type.toString(16)} extends past its area: ${length} bytes`);
     }
     const data = area.slice(start, start + length);
     if (type === ExtensionType.BACKING_FORMAT || type === ExtensionType.EXTERNAL_DATA_FILE_NAME) {
-      if (names.has(type)) fail(`header extension 0x${type.toString(16)} is there twice`);
+      if (names.has(type)) fail(`header extension 0x${type.toString(16)} occurs twice`);
       names.set(type, decodeName(data, 'header extension', fail));
     } else {
       others.push({ type, data });
@@ -86,7 +86,7 @@ export function encodeExtensions(header: {
 /** Decodes a name in the image. A NUL is refused, since it would end the name for the host. */
 export function decodeName(bytes: Uint8Array, what: string, fail: Fail): string {
   const name = decodeBytes(bytes);
-  return name.includes('\0') ? fail(`the name of the ${what} has a NUL in it`) : name;
+  return name.includes('\0') ? fail(`the name of the ${what} contains a NUL`) : name;
 }
 
 export function parseBitmaps(data: Uint8Array, clusterBits: number, fail: Fail): BitmapsExtension {
@@ -99,10 +99,10 @@ export function parseBitmaps(data: Uint8Array, clusterBits: number, fail: Fail):
   const directoryOffset = view.getUint32(16) * 2 ** 32 + view.getUint32(20);
   if (count === 0 || count > BITMAPS_MAX) fail(`nb_bitmaps is ${count}, not 1 to ${BITMAPS_MAX}`);
   if (directoryOffset === 0 || directoryOffset % 2 ** clusterBits !== 0) {
-    fail(`bitmap_directory_offset is not that of a cluster: ${directoryOffset}`);
+    fail(`bitmap_directory_offset is not the start of a cluster: ${directoryOffset}`);
   }
   if (directoryBytes === 0 || directoryBytes > BITMAPS_MAX * BITMAP_ENTRY_BYTES_MAX) {
-    fail(`bitmap_directory_size is beyond reason: ${directoryBytes}`);
+    fail(`bitmap_directory_size is too large: ${directoryBytes}`);
   }
   return { count, directoryOffset, directoryBytes };
 }

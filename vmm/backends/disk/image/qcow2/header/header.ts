@@ -75,7 +75,7 @@ function parseFields(cluster: Uint8Array, version: 2 | 3, clusterBits: number, f
     const value = view.getBigUint64(HeaderField[field]);
     return value <= Number.MAX_SAFE_INTEGER
       ? Number(value)
-      : fail(`${field} is beyond reason: ${value} bytes, where less than 8 PiB is supported`);
+      : fail(`${field} is too large: ${value} bytes, where less than 8 PiB is supported`);
   };
 
   const method = u32('crypt_method');
@@ -170,7 +170,7 @@ function parseBackingName(
     fail('backing_file_offset is outside the first cluster, or inside the header');
   }
   if (length > BACKING_NAME_BYTES_MAX || offset + length > cluster.length) {
-    fail(`backing_file_size is ${length}: it is too long, or reaches behind the first cluster`);
+    fail(`backing_file_size is ${length}: it is too long, or extends past the first cluster`);
   }
   return {
     name: decodeName(cluster.subarray(offset, offset + length), 'backing file', fail),

@@ -227,7 +227,7 @@ export class ClusterWriter {
     // With an external data file a cluster cannot move.
     if (!isCopied(high) && !externalData) return undefined;
     if (!externalData && metadata.overlapsMetadata(host, clusterBytes)) {
-      metadata.corrupt(`a guest cluster at ${host} lies over metadata`);
+      metadata.corrupt(`a guest cluster at ${host} overlaps metadata`);
     }
     return host;
   }

@@ -21,13 +21,14 @@ const CHECKSUM_BYTES = 4;
 export function zstdFrameBytes(bytes: Uint8Array): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < 5 || view.getUint32(0, true) !== MAGIC) {
-    throw new RangeError('it is no zstd frame');
+    throw new RangeError('it is not a zstd frame');
   }
   const descriptor = view.getUint8(4);
   let end = 5 + frameHeaderBytes(descriptor);
   let last = false;
   while (!last) {
-    if (end + BLOCK_HEADER_BYTES > bytes.length) throw new RangeError('the zstd frame is cut off');
+    if (end + BLOCK_HEADER_BYTES > bytes.length)
+      throw new RangeError('the zstd frame is truncated');
     const header = view.getUint16(end, true) | (view.getUint8(end + 2) << 16);
     const type = (header >> 1) & 3;
     if (type === BLOCK_RESERVED) throw new RangeError('a zstd block is of the reserved type');
@@ -36,7 +37,7 @@ export function zstdFrameBytes(bytes: Uint8Array): number {
   }
   const hasChecksum = (descriptor & 4) !== 0;
   if (hasChecksum) end += CHECKSUM_BYTES;
-  if (end > bytes.length) throw new RangeError('the zstd frame is cut off');
+  if (end > bytes.length) throw new RangeError('the zstd frame is truncated');
   return end;
 }
 

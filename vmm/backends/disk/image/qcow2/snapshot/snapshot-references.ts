@@ -22,7 +22,7 @@ export function countL1References(metadata: ImageMetadata, l1: DataView): Cluste
     if (offset === 0) continue;
     const cluster = clusterAt(metadata, offset, `L1 table entry ${at / L1_ENTRY_BYTES}`);
     if (counts.get(cluster) > 0) {
-      throw invalid(metadata, `the L2 table at ${offset} is something else as well`);
+      throw invalid(metadata, `the L2 table at ${offset} overlaps something else`);
     }
     counts.add(cluster, 1);
     file.readSync(offset, bytes);
@@ -51,7 +51,7 @@ function countTable(
       const first = Math.floor(span.offset / clusterBytes);
       const last = Math.floor((span.offset + span.length - 1) / clusterBytes);
       if (span.offset >= allocator.endOffset) {
-        throw invalid(metadata, `a compressed cluster at ${span.offset} is behind the file's end`);
+        throw invalid(metadata, `a compressed cluster at ${span.offset} is past the file's end`);
       }
       // The last sector may be incomplete, or past the file's end.
       for (let cluster = first; cluster <= last; cluster++) counts.add(cluster, 1);

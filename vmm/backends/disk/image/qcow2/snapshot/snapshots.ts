@@ -232,7 +232,7 @@ function clearCopiedInFile(metadata: ImageMetadata, l1Bytes: Uint8Array): void {
     if (Buffer.from(bytes.buffer).equals(changed)) continue;
     // No table in use has the flag in entries that it shares with a snapshot.
     if (metadata.overlapsMetadata(offset, geometry.clusterBytes)) {
-      metadata.corrupt(`a snapshot's L2 table at ${offset} is something else as well`);
+      metadata.corrupt(`a snapshot's L2 table at ${offset} overlaps something else`);
     }
     file.writeSync(offset, changed);
   }
@@ -258,7 +258,7 @@ function readSnapshotL1(metadata: ImageMetadata, snapshot: Snapshot): Uint8Array
   if (problem !== undefined) throw invalid(metadata, snapshot, problem);
   const bytes = new Uint8Array(snapshot.l1Entries * L1_ENTRY_BYTES);
   if (snapshot.l1TableOffset + bytes.byteLength > allocator.endOffset) {
-    throw invalid(metadata, snapshot, "its L1 table is behind the file's end");
+    throw invalid(metadata, snapshot, "its L1 table is past the file's end");
   }
   file.readSync(snapshot.l1TableOffset, bytes);
   return bytes;

@@ -115,7 +115,7 @@ test('thousands of snapshots that share the largest L1 table', async () => {
   assert.throws(() => checkImage(file), { code: 'invalid-disk', message: /entries/ });
 });
 
-test("a snapshot's L1 table that claims too many entries, is unaligned or behind the end", async () => {
+test("a snapshot's L1 table that claims too many entries, is unaligned or past the end", async () => {
   const file = await emptyImage('cluster_size=64k');
   addSnapshots(file, 2, 65_536 * 3, 2 ** 32 - 1);
   assert.match(checkImage(file).problems.join('\n'), /claims 4294967295 entries/);
@@ -124,7 +124,7 @@ test("a snapshot's L1 table that claims too many entries, is unaligned or behind
   assert.match(checkImage(unaligned).problems.join('\n'), /not aligned/);
   const behind = await emptyImage('cluster_size=64k');
   addSnapshots(behind, 1, 2 ** 52, 1);
-  assert.match(checkImage(behind).problems.join('\n'), /behind the file's end/);
+  assert.match(checkImage(behind).problems.join('\n'), /past the file's end/);
 });
 
 test('a snapshot table whose entries claim too much extra data', async () => {

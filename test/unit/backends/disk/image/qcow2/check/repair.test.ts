@@ -137,7 +137,7 @@ test('the corrupt bit goes when nothing is wrong any more, and not before', asyn
   assert.equal(parseHeader(file).corrupt, false);
 });
 
-test('new refcounts are not put where an entry points behind the end of a file cut off', async () => {
+test('new refcounts are not put where an entry points past the end of a file cut off', async () => {
   const path = await writtenImage('cluster_size=4k');
   const file = new MemoryImageFile(readFileSync(path), path);
   file.truncateSync(file.sizeBytes() - 40 * 4096);

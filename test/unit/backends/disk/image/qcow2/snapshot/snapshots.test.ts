@@ -244,7 +244,7 @@ test('refcounts too narrow for one more snapshot are found before anything chang
 test('a snapshot whose L1 table lies is not applied, and not deleted', async () => {
   const lies: [string, number, Buffer][] = [
     ['unaligned', 0, Buffer.from([0, 0, 0, 0, 0, 0, 2, 0])],
-    ['behind the end', 0, Buffer.from([0, 0, 0xff, 0, 0, 0, 0, 0])],
+    ['past the end', 0, Buffer.from([0, 0, 0xff, 0, 0, 0, 0, 0])],
     ['too many entries', 8, Buffer.from([0xff, 0xff, 0xff, 0xff])],
   ];
   const path = await emptyImage('cluster_size=4k');

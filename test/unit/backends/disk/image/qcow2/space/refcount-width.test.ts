@@ -28,7 +28,7 @@ test('wide refcounts are big-endian', () => {
   assert.deepEqual([...new Uint8Array(view.buffer)], [0, 0, 0, 1, 0, 0, 0, 2]);
 });
 
-test('a refcount beyond reason is refused', () => {
+test('a refcount that is too large is refused', () => {
   const view = new DataView(new ArrayBuffer(8));
   view.setUint32(0, 0x8000_0000);
   assert.throws(() => refcountWidth(64).get(view, 0), { code: 'invalid-disk' });
