@@ -201,7 +201,7 @@ function shapeOf(file: ImageFile, items: ReadonlyMap<string, DataView>): DiskSha
   }
   const sizeBytes = Number(size.getBigUint64(0, true));
   if (sizeBytes > DISK_BYTES_MAX || sizeBytes % sectorBytes !== 0) {
-    throw invalidImage(file, `its disk of ${sizeBytes} bytes cannot be`);
+    throw invalidImage(file, `its disk has an invalid size of ${sizeBytes} bytes`);
   }
   return { sizeBytes, blockBytes, sectorBytes };
 }
