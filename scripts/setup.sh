@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh          what `npm start` needs
 #   scripts/setup.sh --test   and what the tests and benchmarks need besides
+#   scripts/setup.sh --package   what `npm pack` puts into the package: no default guest
 #
 # Everything it says goes to standard error, and it reads nothing: a guest that is started after it
 # has the caller's standard input and output to itself.
@@ -168,6 +169,20 @@ build_addon() {
   touch $addon
 }
 
+# The library for programs that import tsvm: JavaScript with types.
+build_library() {
+  outdated dist/lib/vmm/index.js vmm kvm-addon/index.d.ts tsconfig.json tsconfig.build.json \
+    node_modules/.package-lock.json || return 0
+  say 'building the library (tsc)'
+  rm -rf dist/lib
+  node_modules/.bin/tsc -p tsconfig.build.json ||
+    fail 'tsc could not build the library (see above); mend the source that it names.'
+  # Its types name those of the addon.
+  mkdir -p dist/lib/kvm-addon
+  cp kvm-addon/index.d.ts dist/lib/kvm-addon/
+  touch dist/lib/vmm/index.js
+}
+
 bundle_cli() {
   outdated dist/tsvm.cjs vmm guest-images/default-guest.ts scripts/bundle.ts scripts/train.ts \
     scripts/training-kernel.ts node_modules/.package-lock.json || return 0
@@ -212,7 +227,8 @@ sets=run
 case "${1-}" in
 '') look_at_kvm ;;
 --test) sets='run test' ;;
-*) fail "unknown argument $1; the only one is --test" ;;
+--package) ;;
+*) fail "unknown argument $1; there are --test and --package" ;;
 esac
 
 # One set-up at a time in this checkout: `npm start` and `npm test` may be started together.
@@ -225,5 +241,7 @@ install_node_modules
 build_addon
 adopt_old_cache
 bundle_cli
+build_library
+[ "${1-}" != --package ] || exit 0
 build_guest
 case $sets in *test*) fetch_host_kernel ;; esac

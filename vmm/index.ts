@@ -9,6 +9,6 @@ export type {
   JoinedDiskConfig,
   MachineConfig,
 } from './machine/config.ts';
-export type { Machine, MachineState } from './machine/machine.ts';
+export type { MachineHandle as Machine, MachineState } from './machine/machine.ts';
 export type { MachineEnd } from './machine/machine-end.ts';
 export { createLogger, type Logger, type LogLevel } from './observability/logger.ts';

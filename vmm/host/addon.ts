@@ -18,7 +18,7 @@ export const loadAddon = once((): typeof Addon => {
     const reason = cause instanceof Error ? cause.message : String(cause);
     const advice = reason.includes(TOO_MANY_FILES)
       ? 'allow more open files ("ulimit -n 1024")'
-      : 'run "npm run setup"';
+      : 'run "npm run setup" in a checkout, "npm rebuild tsvm" where the package is installed';
     throw new TsvmError(
       'kvm-unavailable',
       `the native addon cannot be loaded (${reason}): ${advice}`,

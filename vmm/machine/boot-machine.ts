@@ -35,7 +35,7 @@ import { type MachineConfig, type ResolvedConfig, resolveConfig } from './config
 import { describeHardware } from './hardware-tables.ts';
 import { hostProfile } from './host-profile.ts';
 import { checkCpuMask, chooseKernelMode } from './kernel-mode.ts';
-import type { Machine } from './machine.ts';
+import type { MachineHandle } from './machine.ts';
 
 /** What a boot needs besides the configuration. */
 export interface BootContext {
@@ -60,7 +60,10 @@ const NO_LOGGER = createLogger('error', () => {});
  * Makes a machine that is ready to start.
  * @throws TsvmError for whatever the host or the user has to mend; nothing is left behind then
  */
-export async function bootMachine(config: MachineConfig, context: BootContext): Promise<Machine> {
+export async function bootMachine(
+  config: MachineConfig,
+  context: BootContext = {},
+): Promise<MachineHandle> {
   return (await bootAssembly(config, context)).machine;
 }
 

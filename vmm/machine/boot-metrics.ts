@@ -1,5 +1,5 @@
 import type { KernelMode } from '../kvm/host.ts';
-import type { Machine } from './machine.ts';
+import type { MachineHandle } from './machine.ts';
 
 /** A value that the guest wrote to the progress port, and when. */
 export interface ProgressStamp {
@@ -38,7 +38,7 @@ export class BootMetrics {
   }
 
   /** Takes a machine's counters before it is closed; of several, the last one's stay. */
-  addMachine(machine: Machine): void {
+  addMachine(machine: MachineHandle): void {
     this.stage('ended');
     this.#counters = machine.statistics();
   }

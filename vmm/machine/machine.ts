@@ -43,6 +43,12 @@ export interface MachineOptions {
   readonly memory: { close(): void };
 }
 
+/** A machine for whoever runs it; the rest of {@link Machine} is for its devices. */
+export type MachineHandle = Pick<
+  Machine,
+  'state' | 'ended' | 'start' | 'pause' | 'resume' | 'stop' | 'statistics' | 'close'
+>;
+
 /** A sentence where the error is one, else the stack of what is ours to mend. */
 function failureText(error: unknown): string {
   const text = errorText(error);

@@ -1,20 +1,20 @@
 import { errorText } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
-import type { Machine } from './machine.ts';
+import type { MachineHandle } from './machine.ts';
 import type { MachineEnd } from './machine-end.ts';
 
 export interface SuperviseOptions {
   /** Boots the machine, and again for each restart. */
-  readonly boot: () => Promise<Machine>;
+  readonly boot: () => Promise<MachineHandle>;
   /** A guest that resets is started again. */
   readonly restartsOnReset: boolean;
   readonly logger: Logger;
   /** Stops the machine that runs; no other is started. */
   readonly signal?: AbortSignal;
   /** A machine is ready to start. */
-  readonly onBooted?: (machine: Machine) => void;
+  readonly onBooted?: (machine: MachineHandle) => void;
   /** A machine has ended and is about to be closed. */
-  readonly onEnded?: (machine: Machine) => void;
+  readonly onEnded?: (machine: MachineHandle) => void;
 }
 
 /** How a machine has ended for good. */
@@ -58,7 +58,7 @@ async function runOnce(options: SuperviseOptions): Promise<MachineOutcome> {
 
 /** False when something of it failed, which is said. */
 async function closeMachine(
-  machine: Machine,
+  machine: MachineHandle,
   { logger, onEnded }: SuperviseOptions,
 ): Promise<boolean> {
   const failures: unknown[] = [];

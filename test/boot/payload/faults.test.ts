@@ -2,12 +2,9 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { StatelessDevice } from '../../../vmm/devices/machine-device.ts';
-import {
-  bootMachine,
-  type Machine,
-  type MachineConfig,
-  type SerialEnd,
-} from '../../../vmm/index.ts';
+import type { MachineConfig, SerialEnd } from '../../../vmm/index.ts';
+import { bootAssembly } from '../../../vmm/machine/boot-machine.ts';
+import type { Machine } from '../../../vmm/machine/machine.ts';
 import { PAYLOAD } from '../../support/tsvm-process.ts';
 
 const CONFIG: MachineConfig = {
@@ -25,7 +22,7 @@ const SILENT: SerialEnd = {
 };
 
 async function boot(t: TestContext, console: Partial<SerialEnd>, words?: string): Promise<Machine> {
-  const machine = await bootMachine(
+  const { machine } = await bootAssembly(
     { ...CONFIG, ...(words !== undefined && { appendCmdline: words }) },
     {
       console: { ...SILENT, ...console },

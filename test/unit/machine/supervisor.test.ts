@@ -73,8 +73,8 @@ test('a signal during the close after a reset: no other machine is started', asy
 
 test('a machine whose close fails is not started again, and each failure is said', async () => {
   const { outcome, machine, machines, logged } = supervise({
-    onBooted: (each) =>
-      each.own(() => {
+    onBooted: () =>
+      machines[0]?.own(() => {
         throw new Error('a lock that stays');
       }),
     onEnded: () => {

@@ -1,0 +1,28 @@
+#!/bin/sh
+# What npm runs after it has installed the package: finds that the addon in it works on this host, or
+# builds it. In a checkout, scripts/setup.sh builds it.
+set -eu
+cd "$(dirname "$0")/.."
+[ ! -e scripts/setup.sh ] || exit 0
+addon=kvm-addon/build/Release/tsvm.node
+
+loads() {
+  [ -f $addon ] && node -e 'process.dlopen({ exports: {} }, process.argv[1])' "$PWD/$addon" 2>/dev/null
+}
+
+! loads || exit 0
+for program in cmake g++ make pkg-config; do
+  command -v $program >/dev/null && continue
+  echo "tsvm: the addon must be built for this host, and $program is missing. On Debian, run:" \
+    'apt-get install cmake g++ make pkg-config liburing-dev' >&2
+  exit 1
+done
+headers=$(node -p '[require("node-api-headers").include_dir, require("node-addon-api").include_dir].join(";")')
+rm -rf kvm-addon/build
+cmake -S kvm-addon -B kvm-addon/build -DCMAKE_BUILD_TYPE=Release -DCMAKE_JS_INC="$headers" \
+  -DCMAKE_LIBRARY_OUTPUT_DIRECTORY="$PWD/kvm-addon/build/Release"
+cmake --build kvm-addon/build --parallel "$(nproc)"
+loads || {
+  echo 'tsvm: the addon was built and does not load' >&2
+  exit 1
+}
