@@ -299,6 +299,11 @@ test('image prune, and system df', async (t) => {
     /^Deleted Images:\ndeleted: sha256:.*\n\nTotal reclaimed space: [1-9]/s,
   );
   assert.equal(sh('tsvm images -q | wc -l').stdout.trim(), '1');
+  assert.match(
+    sh('tsvm system prune -a', 'n\n').stdout,
+    /^WARNING! This will remove:\n {2}- all images without at least one container associated to them\n\nAre you sure you want to continue\? \[y\/N\] /,
+  );
+  assert.match(sh('tsvm system prune -f').stdout, /^Total reclaimed space: 0B\n$/);
   assert.match(sh('tsvm image prune -a', 'y\n').stdout, /untagged: stays:latest/);
   assert.equal(sh('tsvm images -q').stdout, '');
 });

@@ -120,15 +120,17 @@ async function withSmallDisk(
   }
 }
 
-test('a full disk in each step of pull and load', async (t) => {
+test('a full disk in each step of pull, load and import', async (t) => {
   const image = testImage();
   const { host } = await startHostileRegistry(t, image, {});
   const folder = temporaryFolder(t);
-  writeLayout(join(folder), image);
+  writeLayout(folder, image);
+  const layer = join(folder, 'blobs/sha256', image.layers[0]?.digest.slice(7) ?? '');
   let failures = 0;
   for (const command of [
     ['pull', '-q', `${host}/x/y:1`],
     ['load', '-i', folder],
+    ['import', layer],
   ]) {
     for (const kibibytes of [
       40, 48, 56, 64, 100, 600, 1200, 2000, 2600, 3600, 4800, 6000, 6300, 6320, 6332, 6340, 6348,

@@ -1,9 +1,12 @@
 /** Registries that lie, stall and break off: a clear error or a retry that heals, and nothing half-done. */
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
+import { loadImages } from '../../vmm/container/archive/load.ts';
+import { openArchive } from '../../vmm/container/archive/open-archive.ts';
 import { type PullOptions, pullImage } from '../../vmm/container/pull.ts';
 import { parseReference } from '../../vmm/container/reference.ts';
 import type { Credentials } from '../../vmm/container/registry/credentials.ts';
@@ -16,10 +19,11 @@ import {
   type Trick,
   type Tricks,
 } from '../support/hostile-registry.ts';
-import { type MadeImage, makeImage, sha256 } from '../support/image-maker.ts';
+import { type MadeImage, makeImage, sha256, writeLayout } from '../support/image-maker.ts';
 import { ownStore, storeFaults } from '../support/own-store.ts';
 import { Random } from '../support/random.ts';
 import { makeTar } from '../support/tar-maker.ts';
+import { temporaryFolder } from '../support/tsvm-process.ts';
 
 const random = new Random(1);
 const NOISE = Buffer.from(Uint8Array.from({ length: 400_000 }, () => random.below(256)));
@@ -335,6 +339,78 @@ test('a manifest that is not what its own header says is refused', async (t) => 
     },
   });
   assertRefused(outcome, /sent is not what was asked for/);
+});
+
+/** Indexes, each of which names the next alone, and the last the manifest. @returns by digest, the outermost last */
+function nestedIndexes(depth: number): Map<string, Buffer> {
+  const mediaType = 'application/vnd.oci.image.index.v1+json';
+  const platform = { os: 'linux', architecture: 'amd64' };
+  const indexes = new Map<string, Buffer>();
+  let below = {
+    mediaType: IMAGE.mediaType,
+    digest: IMAGE.manifest,
+    size: IMAGE.manifestBytes.length,
+  };
+  for (let count = 0; count < depth; count++) {
+    const manifests = [{ ...below, platform }];
+    const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, manifests }));
+    below = { mediaType, digest: sha256(bytes), size: bytes.length };
+    indexes.set(below.digest, bytes);
+  }
+  return indexes;
+}
+
+function servingIndexes(indexes: ReadonlyMap<string, Buffer>): Trick {
+  const outermost = [...indexes.keys()].at(-1) ?? '';
+  return ({ request, response }) => {
+    const name = /[^/]+$/.exec(request.url ?? '')?.[0] ?? '';
+    const bytes = indexes.get(name === '1' ? outermost : name);
+    if (bytes === undefined) return false;
+    response.setHeader('content-type', 'application/vnd.oci.image.index.v1+json').end(bytes);
+    return true;
+  };
+}
+
+test('manifests that nest: a few levels are followed, many are refused', async (t) => {
+  assertHealed(await pull(t, { manifest: servingIndexes(nestedIndexes(2)) }));
+  const outcome = await pull(t, { manifest: servingIndexes(nestedIndexes(5)) });
+  assertRefused(outcome, /names indexes without end/);
+});
+
+test('manifests that loop: one that names itself is not what its digest says', async (t) => {
+  // No bytes hold their own digest: the registry has to lie about one of them.
+  const [digest = '', bytes = Buffer.alloc(0)] = [...nestedIndexes(1)][0] ?? [];
+  const looping = Buffer.from(bytes.toString().replace(IMAGE.manifest, digest));
+  const outcome = await pull(t, {
+    manifest: ({ response }) => {
+      response.setHeader('content-type', 'application/vnd.oci.image.index.v1+json').end(looping);
+      return true;
+    },
+  });
+  assertRefused(outcome, /sent is not what was asked for/);
+});
+
+test('archives whose indexes nest: a few levels are followed, many are refused', async (t) => {
+  for (const [depth, message] of [
+    [2, undefined],
+    [8, /names indexes without end/],
+  ] as const) {
+    const layout = temporaryFolder(t);
+    writeLayout(layout, IMAGE);
+    const indexes = nestedIndexes(depth);
+    for (const [digest, bytes] of indexes) {
+      writeFileSync(join(layout, 'blobs/sha256', digest.slice(7)), bytes);
+    }
+    const outermost = [...indexes.values()].at(-1) ?? Buffer.alloc(0);
+    writeFileSync(join(layout, 'index.json'), outermost);
+    const store = ownStore(t);
+    const load = store.withContent(async () => {
+      return loadImages(await openArchive(layout, store.folders), store);
+    });
+    if (message === undefined) assert.equal((await load).length, 1);
+    else await assert.rejects(load, { code: 'invalid-image', message });
+    assert.deepEqual(storeFaults(store.folders.root), []);
+  }
 });
 
 test('a configuration that is not what its digest says is refused', async (t) => {

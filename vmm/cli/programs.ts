@@ -34,6 +34,7 @@ export const CONTAINER_COMMANDS = [
   'save',
   'system',
   'system df',
+  'system prune',
   'tag',
 ] as const;
 

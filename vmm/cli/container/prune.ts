@@ -1,4 +1,5 @@
 import { createInterface } from 'node:readline/promises';
+import type { Command } from 'commander';
 import { pruneImages } from '../../container/remove.ts';
 import { booleanFilter, filterImages, isDangling, parseFilters } from './image-filters.ts';
 import { openStore } from './open-store.ts';
@@ -7,9 +8,8 @@ import { humanSize } from './units.ts';
 import { collect, type Verb, writeLine } from './verb.ts';
 
 const FILTERS = ['until', 'label', 'label!', 'dangling'];
-const DANGLING_WARNING = 'WARNING! This will remove all dangling images.';
-const ALL_WARNING =
-  'WARNING! This will remove all images without at least one container associated to them.';
+const DANGLING = 'all dangling images';
+const ALL = 'all images without at least one container associated to them';
 
 export const pruneVerb: Verb = {
   usage: 'prune [OPTIONS]',
@@ -21,30 +21,53 @@ Disk images (tsvm image create, info, ...) are files of yours, wherever they are
 Examples:
   tsvm image prune
   tsvm image prune -a -f --filter until=240h`,
-  addOptions: (command) =>
-    command
-      .option('-a, --all', 'removes all unused images, not just dangling ones')
-      .option('--filter <filter>', 'removes only these: until=TIME, label=KEY[=VALUE]', collect)
-      .option('-f, --force', 'does not ask'),
-  run: async (_, options) => {
-    const filters = parseFilters(texts(options, 'filter'), FILTERS);
-    const all = flag(options, 'all') || booleanFilter(filters, 'dangling') === false;
-    const question = `${all ? ALL_WARNING : DANGLING_WARNING}\nAre you sure you want to continue?`;
-    if (!flag(options, 'force') && !(await confirm(question))) return 0;
-    const store = openStore();
-    const rest = new Map([...filters].filter(([name]) => name !== 'dangling'));
-    const images = filterImages(store, rest).filter((image) => all || isDangling(image));
-    const { untagged, deleted, bytes } = await pruneImages(store, images);
-    if (untagged.length + deleted.length > 0) {
-      writeLine('Deleted Images:');
-      for (const name of untagged) writeLine(`untagged: ${name}`);
-      for (const id of deleted) writeLine(`deleted: ${id}`);
-      writeLine('');
-    }
-    writeLine(`Total reclaimed space: ${humanSize(bytes)}`);
-    return 0;
-  },
+  addOptions: addPruneOptions,
+  run: (_, options) =>
+    prune(options, (all) => `WARNING! This will remove ${all ? `${ALL}.` : `${DANGLING}.`}`),
 };
+
+export const systemPruneVerb: Verb = {
+  usage: 'prune [OPTIONS]',
+  argumentsMin: 0,
+  argumentsMax: 0,
+  help: `
+Examples:
+  tsvm system prune
+  tsvm system prune -a -f`,
+  addOptions: (command) =>
+    addPruneOptions(command).option('--volumes', 'is taken and ignored: there are no volumes'),
+  run: (_, options) =>
+    prune(options, (all) => `WARNING! This will remove:\n  - ${all ? ALL : DANGLING}\n`),
+};
+
+function addPruneOptions(command: Command): Command {
+  return command
+    .option('-a, --all', 'removes all unused images, not just dangling ones')
+    .option('--filter <filter>', 'removes only these: until=TIME, label=KEY[=VALUE]', collect)
+    .option('-f, --force', 'does not ask');
+}
+
+async function prune(
+  options: Readonly<Record<string, unknown>>,
+  warning: (all: boolean) => string,
+): Promise<number> {
+  const filters = parseFilters(texts(options, 'filter'), FILTERS);
+  const all = flag(options, 'all') || booleanFilter(filters, 'dangling') === false;
+  const question = `${warning(all)}\nAre you sure you want to continue?`;
+  if (!flag(options, 'force') && !(await confirm(question))) return 0;
+  const store = openStore();
+  const rest = new Map([...filters].filter(([name]) => name !== 'dangling'));
+  const images = filterImages(store, rest).filter((image) => all || isDangling(image));
+  const { untagged, deleted, bytes } = await pruneImages(store, images);
+  if (untagged.length + deleted.length > 0) {
+    writeLine('Deleted Images:');
+    for (const name of untagged) writeLine(`untagged: ${name}`);
+    for (const id of deleted) writeLine(`deleted: ${id}`);
+    writeLine('');
+  }
+  writeLine(`Total reclaimed space: ${humanSize(bytes)}`);
+  return 0;
+}
 
 async function confirm(question: string): Promise<boolean> {
   const lines = createInterface({ input: process.stdin, output: process.stdout });

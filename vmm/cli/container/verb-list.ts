@@ -30,6 +30,7 @@ export const SUMMARIES: Readonly<Record<VerbName, string>> = {
   rmi: 'Remove one or more images',
   save: 'Save one or more images to a tar archive (streamed to STDOUT by default)',
   'system df': 'Show what tsvm takes on the disk',
+  'system prune': 'Remove unused data',
   tag: 'Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE',
 };
 
@@ -45,7 +46,7 @@ export function verbLines(group?: string): string {
     })
     .map(([name, summary]) => {
       const shown = group === undefined ? name : name.slice(group.length + 1);
-      return `  ${shown.padEnd(11)}${summary}`;
+      return `  ${shown.padEnd(13)}${summary}`;
     })
     .join('\n');
 }

@@ -32,5 +32,6 @@ export const CONTAINER_VERB_LOADERS: Readonly<Record<Command, LoadVerb>> = {
   rmi,
   save,
   'system df': async () => (await import('./system-df.ts')).systemDfVerb,
+  'system prune': async () => (await import('./prune.ts')).systemPruneVerb,
   tag,
 };

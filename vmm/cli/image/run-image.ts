@@ -82,7 +82,7 @@ Options, output and exit codes are those of qemu-img.
 
 Verbs for disk images:
 ${Object.entries(VERBS)
-  .map(([name, { summary }]) => `  ${name.padEnd(11)}${summary}`)
+  .map(([name, { summary }]) => `  ${name.padEnd(13)}${summary}`)
   .join('\n')}
 
 The format of an image is given by -f, else by its name: .qcow2, .vmdk, .vhdx or .vhd; everything else is
