@@ -1,7 +1,6 @@
 /**
- * One image and one stream of operations, done by our engine, by QEMU and by a model: they have to
- * agree on every read, and at the end on the content, the map, the snapshots, and that the image is
- * sound.
+ * Runs one stream of operations on one image with our engine, QEMU and a model. They must agree on
+ * every read, and in the end on the content, the map, the snapshots, and that the image is valid.
  */
 import { renameSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -34,11 +33,11 @@ import {
 export interface ContestTools extends MakerTools {
   /** An empty folder for this contest alone. */
   readonly folder: string;
-  /** Comes between the operations and our engine: to prove that a contest can be lost. */
+  /** Modifies our engine, to prove that a contest can be lost. */
   readonly sabotage?: ((image: DiskImage) => void) | undefined;
 }
 
-/** @throws Error that names the operation and says what differs */
+/** @throws Error with the operation and the difference */
 export async function runContest(
   recipe: ImageRecipe,
   operations: readonly Operation[],
@@ -93,7 +92,7 @@ class Contest {
     const hasBacking = backing.length > 0;
     if (!isPossible(operation, this.#model, options, hasBacking)) return;
     const { patterns } = this.#tools;
-    // Both at the same time; both have to end before a failure is reported.
+    // Concurrently; both must end before a failure is reported.
     const results = await Promise.allSettled([
       applyToEngine(this.#opened(), operation, this.#model, patterns),
       this.#qemu.apply(operation, this.#model.sizeBytes),
@@ -126,7 +125,7 @@ class Contest {
     if (this.#layerStates() !== this.#layersBefore) throw new Mismatch('a backing file changed');
   }
 
-  /** Leaves nothing open, whatever has happened. */
+  /** Closes everything, whatever has happened. */
   async abandon(): Promise<void> {
     if (this.#image === undefined) return;
     await this.#close().catch(() => {});

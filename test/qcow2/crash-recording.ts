@@ -1,4 +1,4 @@
-/** Does operations to an image in memory, and keeps what happened to its files and to the disk. */
+/** Runs operations on an image in memory, and records what happens to its files and to the disk. */
 import type { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
 import { DiskModel } from './disk-model.ts';
 import { applyToModel } from './effect.ts';
@@ -14,7 +14,7 @@ export interface CrashRecipe {
   readonly image: ImageOptions;
   /** Bytes of a raw backing image, 0 for none. */
   readonly backingBytes: number;
-  /** Done before anything is recorded. */
+  /** Operations before the recording. */
   readonly prefill: readonly Operation[];
   readonly operations: readonly Operation[];
 }
@@ -27,7 +27,7 @@ export interface Recorded {
   readonly backing: Uint8Array;
 }
 
-/** @param sabotage comes between the engine and its files: to prove that a crash can be found */
+/** @param sabotage modifies the engine's files, to prove that a crash can reveal faults */
 export async function recordOperations(
   recipe: CrashRecipe,
   patterns: Patterns,
@@ -65,7 +65,7 @@ class Recording {
   readonly #below: DiskModel;
   readonly #open: () => Qcow2Image;
   #image: Qcow2Image;
-  /** A flush that operations go on beside. */
+  /** A flush during which operations continue. */
   #flushing: Promise<void> | undefined;
 
   constructor(
@@ -115,8 +115,8 @@ class Recording {
   }
 
   /**
-   * While a disk is cut, what will be past its end may be gone when the size is still the old one:
-   * it is zero, or what the backing image has there.
+   * While a disk is being shrunk, content past its new end may be gone although the size is still
+   * the old one: it is zero, or the backing image's.
    */
   #addCutStates(begin: number, end: number, sizeBytes: number): void {
     const cutBytes = this.#model.sizeBytes - sizeBytes;

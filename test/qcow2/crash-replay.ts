@@ -1,6 +1,6 @@
 /**
- * Crashes at every moment of what was recorded. After each, the image is sound but for lost space, has
- * all that was flushed, and can be used again.
+ * Crashes at every moment of a recording. After each, the image is valid except for lost space, has
+ * everything that was flushed, and can be used again.
  */
 import { checkImage, examine } from '../../vmm/backends/disk/image/qcow2/check/check.ts';
 import { isSound } from '../../vmm/backends/disk/image/qcow2/check/check-report.ts';
@@ -18,24 +18,24 @@ import type { GuestHistory } from './guest-history.ts';
 import { openInMemory } from './memory-images.ts';
 import { expectBytes, Mismatch } from './mismatch.ts';
 
-/** What a crash has left. */
+/** The result of a crash. */
 export interface Crash {
   /** The image, and its data file if it has one. */
   readonly files: readonly Uint8Array[];
   readonly backing: Uint8Array;
-  /** What our engine reads, after a repair if the image asks for one. */
+  /** The content that our engine reads, after a repair if the image needs one. */
   readonly content: Uint8Array;
 }
 
 export interface ReplayOptions {
   readonly random: Random;
-  /** Random losses at each moment, beside the plain ones. */
+  /** Random losses at each moment, in addition to the systematic ones. */
   readonly losses: number;
-  /** Sees each crash that has passed: another judge may look at it. */
+  /** Receives each crash that has passed, for another judge. */
   readonly onCrash: (crash: Crash) => Promise<void>;
 }
 
-/** @returns how many crashes there were */
+/** @returns the number of crashes */
 export async function replayCrashes(recorded: Recorded, options: ReplayOptions): Promise<number> {
   const { initial, journal, history, backing } = recorded;
   const states = initial.map(
@@ -62,7 +62,7 @@ export async function replayCrashes(recorded: Recorded, options: ReplayOptions):
   return crashes;
 }
 
-/** When an event has begun, and when it has ended. */
+/** The beginning and end of an event. */
 function crashTimes({ journal }: Recorded): number[] {
   const times = journal.events.flatMap(({ kind, begin, end }) =>
     kind === 'sync' || end !== begin + 1 ? [begin, end] : [begin],
@@ -75,7 +75,7 @@ function* survivals({ random, losses }: ReplayOptions): Generator<[string, Survi
   for (let i = 0; i < losses; i++) yield ['some', randomSurvival(random.fork())];
 }
 
-/** @returns what the disk contains */
+/** @returns the content of the disk */
 function examineCrash(
   contents: readonly Uint8Array[],
   backing: Uint8Array,
@@ -108,8 +108,8 @@ function examineCrash(
 }
 
 /**
- * Version 2 has no dirty bit, and flags lie elsewhere than the refcounts that they go with: while a
- * snapshot changes both, a check must count them as wrong. Nothing but flags may be.
+ * Version 2 has no dirty bit, and flags are stored apart from their refcounts: while a snapshot
+ * changes both, a check reports wrong flags. Only flags may be wrong.
  */
 function hasFlagsWrong(file: MemoryImageFile): boolean {
   const { image, references, result } = examine(file);
@@ -127,7 +127,7 @@ function readAll(image: { readonly sizeBytes: number; readSync: MemoryImageFile[
   return content;
 }
 
-/** What lies about in the file must not come up where something new is written. */
+/** Stale data in the file must not appear where something new is written. */
 function useAgain(
   files: readonly MemoryImageFile[],
   backing: Uint8Array,

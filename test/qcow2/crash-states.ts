@@ -1,20 +1,23 @@
 /**
- * What a file may be after a crash. All that was complete when a sync began which then ended is
- * there. Of the rest, each sector of 512 bytes is what it was at any moment since: the last one,
- * one in between, or the durable one; so a write may be lost, torn, or overtaken by a later one.
+ * Possible states of a file after a crash. Everything completed before a completed sync began is
+ * there. Any other sector of 512 bytes has one of its states since then: the last one, one in
+ * between, or the durable one; so a write may be lost, torn, or overtaken by a later one.
  */
 import type { Random } from '../support/random.ts';
 import type { FileEvent } from './journal.ts';
 
 const SECTOR_BYTES = 512;
 
-/** Decides which of the sectors that an event that is not durable changed are on the disk. */
+/** Decides which sectors changed by a non-durable event are on the disk. */
 export type Survival = (event: FileEvent, isLast: boolean) => (sector: number) => boolean;
 
 const ALL = () => true;
 const NONE = () => false;
 
-/** A crash that loses nothing, one that loses all it may, and one that keeps the last write only. */
+/**
+ * A crash that loses nothing, one that loses as much as possible, and one that keeps only the last
+ * write.
+ */
 export const PLAIN_SURVIVALS: Readonly<Record<string, Survival>> = {
   everything: () => ALL,
   nothing: () => NONE,
@@ -32,7 +35,7 @@ export function randomSurvival(random: Random): Survival {
   };
 }
 
-/** One file's content as events happen, with what is durable of it. */
+/** The content of one file as events happen, and its durable state. */
 export class CrashStates {
   readonly #events: readonly FileEvent[];
   readonly #durable: GrowingBytes;
@@ -45,7 +48,7 @@ export class CrashStates {
     this.#events = events;
   }
 
-  /** What is on the disk after a crash at `time`, which is never before that of an earlier call. */
+  /** The state of the disk after a crash at `time`, which must not decrease from call to call. */
   at(time: number, survival: Survival): Uint8Array {
     const durableSince = this.#durableSince(time);
     this.#advance(durableSince);
@@ -62,7 +65,7 @@ export class CrashStates {
     return disk.bytes();
   }
 
-  /** What has ended before this moment is durable. */
+  /** Events that ended before this moment are durable. */
   #durableSince(time: number): number {
     let since = 0;
     for (const { kind, begin, end } of this.#events) {
@@ -71,7 +74,7 @@ export class CrashStates {
     return since;
   }
 
-  /** Takes in what is durable, up to the first event that is not. */
+  /** Applies durable events, up to the first that is not. */
   #advance(durableSince: number): void {
     for (;;) {
       const event = this.#events[this.#durableCount];
@@ -101,7 +104,7 @@ function applyEvent(bytes: GrowingBytes, event: FileEvent): void {
   }
 }
 
-/** Brings the event's sectors that survive to the disk, as they are `seen` after the event. */
+/** Copies the surviving sectors of an event to the disk, as they are in `seen` after it. */
 function survive(
   disk: GrowingBytes,
   seen: GrowingBytes,

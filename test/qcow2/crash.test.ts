@@ -12,7 +12,7 @@ test('a crash at any moment costs space at most, and nothing that was flushed', 
   assert.ok(plan.only !== undefined || crashes > 100 * plan.streams);
 });
 
-/** Each fault is one that an engine, or a host, could have. */
+/** Faults that an engine or a host could have. */
 const FAULTS: Readonly<Record<string, (file: RecordingFile) => void>> = {
   'syncs that are never asked for': (file) => {
     file.datasyncSync = () => {};

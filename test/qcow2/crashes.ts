@@ -25,7 +25,7 @@ export interface CrashPlan {
   readonly operations: number;
   /** Random losses at each moment. */
   readonly losses: number;
-  /** Of about so many crashes of all streams, QEMU is the judge as well. */
+  /** Approximate number of crashes that QEMU judges too. */
   readonly judged: number;
   readonly only?: number | undefined;
   readonly sabotage?: ((file: RecordingFile) => void) | undefined;
@@ -38,7 +38,7 @@ export interface CrashResult {
   judged: number;
 }
 
-/** @throws Error that says how to run the failing stream again */
+/** @throws Error with the command that repeats the failing stream */
 export async function runCrashes(plan: CrashPlan): Promise<CrashResult> {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-crash-'));
   const patterns = new Patterns(join(folder, 'patterns'));
@@ -97,7 +97,7 @@ async function runAttempt(
   { folder, patterns, result }: StreamTools,
 ): Promise<void> {
   const recorded = await recordOperations(recipe, patterns, plan.sabotage);
-  // About as many crashes as there are events and losses, of each stream.
+  // Each stream has about as many crashes as events and losses.
   const expected = plan.streams * recorded.journal.events.length * (plan.losses + 3);
   result.crashes += await replayCrashes(recorded, {
     random,
@@ -129,7 +129,7 @@ function randomCrashRecipe(random: Random, count: number): CrashRecipe {
   };
 }
 
-/** QEMU finds what our check finds, and reads what our engine reads. */
+/** Asserts that QEMU finds what our check finds, and reads what our engine reads. */
 async function letQemuJudge({ files, backing, content }: Crash, folder: string): Promise<void> {
   const path = join(folder, 'crashed.qcow2');
   const [image = new Uint8Array(), data] = files;

@@ -8,7 +8,9 @@ import { hostFiles } from '../../vmm/host/host-files.ts';
 import type { ImageOptions } from './image-recipe.ts';
 import { openWithChain } from './verdict.ts';
 
-/** Makes an empty image with our engine. `dataName`: its data file's, if it has one. */
+/**
+ * Creates an empty image with our engine. `dataName` is the name of its data file, if it has one.
+ */
 export async function createByEngine(
   path: string,
   options: ImageOptions,
@@ -33,7 +35,7 @@ export async function createByEngine(
   });
   file.close();
   dataFile?.close();
-  // Over a backing file only QEMU preallocates, with extended L2 entries.
+  // Only QEMU preallocates images with a backing file, with extended L2 entries.
   if (backing === undefined) await preallocateAll(path, options);
 }
 

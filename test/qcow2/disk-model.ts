@@ -2,10 +2,10 @@ import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 
 const CHUNK_BYTES = 64 * 1024;
 
-/** A chunk that is there is never changed: a write puts a new one in its place. */
+/** Chunks are immutable: a write replaces them. */
 type Chunks = Map<number, Uint8Array>;
 
-/** What a disk has to contain: the simplest implementation that can be right. */
+/** The expected content of a disk: the simplest implementation that can be right. */
 export class DiskModel {
   #sizeBytes: number;
   #chunks: Chunks = new Map();

@@ -3,7 +3,7 @@ import type { ImageOptions } from './image-recipe.ts';
 import type { Operation } from './operations.ts';
 import type { Patterns } from './patterns.ts';
 
-/** Does to a model what an operation has to do to a disk. */
+/** Applies the effect of an operation to a model. */
 export function applyToModel(
   model: DiskModel,
   operation: Operation,
@@ -53,7 +53,7 @@ export function applyToModel(
   }
 }
 
-/** As QEMU does it: whole clusters only, the image's last one being whole however long it is. */
+/** Like QEMU: whole clusters only, where the image's last one always counts as whole. */
 function discard(
   model: DiskModel,
   offset: number,
@@ -61,7 +61,7 @@ function discard(
   image: ImageOptions,
   hasBacking: boolean,
 ): void {
-  // Version 2 cannot say "zero", and without a cluster the backing image would be seen.
+  // Version 2 has no zero clusters, and without a cluster the backing image would show.
   if (image.version === 2 && hasBacking) return;
   const clusterBytes = 2 ** image.clusterBits;
   const start = Math.ceil(offset / clusterBytes) * clusterBytes;

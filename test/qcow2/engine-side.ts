@@ -1,4 +1,4 @@
-/** Our engine, which does the operations to its copy of the image; every read is compared. */
+/** Runs operations with our engine on its copy of the image; every read is compared. */
 import type { DiskImage } from '../../vmm/backends/disk/image/image.ts';
 import { deflateClusterSync } from '../../vmm/backends/disk/image/qcow2/map/compression.ts';
 import { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
@@ -12,7 +12,7 @@ import { expectBytes, Mismatch } from './mismatch.ts';
 import type { Operation, PatternWrite } from './operations.ts';
 import type { Patterns } from './patterns.ts';
 
-/** Reads of a disk that is too large to be read whole are this long. */
+/** Size of reads of disks that are too large to be read completely. */
 const READ_BYTES = 2 ** 20;
 const WHOLE_READ_BYTES_MAX = 32 * READ_BYTES;
 
@@ -115,7 +115,7 @@ function expectWritable(image: Qcow2Image, offset: number, length: number): void
   }
 }
 
-/** What lies around a prepared range, in its first and last cluster, is as it was. */
+/** Asserts that the rest of a prepared range's first and last cluster is unchanged. */
 async function expectSurroundings(
   image: DiskImage,
   model: DiskModel,
@@ -130,7 +130,7 @@ async function expectSurroundings(
   await expectContent(image, model, end, clusterEnd - end);
 }
 
-/** Each cluster begins with the pattern's beginning, as with `qemu-io write -c -s`. */
+/** Each cluster starts with the beginning of the pattern, as with `qemu-io write -c -s`. */
 function writeCompressed(image: Qcow2Image, write: PatternWrite, patterns: Patterns): void {
   const { clusterBytes } = image;
   for (let done = 0; done < write.length; done += clusterBytes) {

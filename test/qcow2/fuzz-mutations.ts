@@ -1,7 +1,7 @@
 /**
- * Damage to the metadata of a qcow2 image, where it hurts: in fields of the header and of tables, with
- * values that are at or behind a limit, or lead to where something else is. The image is taken apart
- * here by itself, and not by the code that is tested.
+ * Damages the metadata of a qcow2 image: fields of the header and of tables get values at or past a
+ * limit, or that point to something else. The image is parsed here independently of the tested
+ * code.
  */
 import type { Random } from '../support/random.ts';
 
@@ -119,7 +119,7 @@ class Mutant {
     return this.#entryTarget(this.#l1Offset(), Math.max(1, Math.min(64, this.#u32(36))));
   }
 
-  /** Where one of the first `count` entries of a table leads to. */
+  /** The offset in one of the first `count` entries of a table. */
   #entryTarget(table: number, count: number): number {
     const targets: number[] = [];
     for (let index = 0; index < count; index++) {
@@ -156,14 +156,14 @@ class Mutant {
     this.#setField(this.#u64(64), random.pick(SNAPSHOT_FIELDS));
   }
 
-  /** Before the extensions that are there, whose place it takes. */
+  /** In place of the existing extensions. */
   #addExtension(): void {
     const random = this.#random;
     const at = this.#u32(4) === 2 ? 72 : Math.min(this.#u32(100), this.bytes.length);
     const length = random.pick([0, 1, 8, 24, 24, 500, 0xffff_ffff]);
     this.#put(at, 4, random.pick(EXTENSION_TYPES));
     this.#put(at + 4, 4, length);
-    // Also a bitmaps extension that leads somewhere, and says that it is up to date.
+    // Also a bitmaps extension with a random offset that claims to be up to date.
     this.#put(at + 8, 4, random.between(0, 3));
     this.#put(at + 16, 8, random.below(4096));
     this.#put(at + 24, 8, random.below(64) * this.#clusterBytes());
@@ -207,7 +207,7 @@ class Mutant {
     }
   }
 
-  /** Big-endian; past the end of the file nothing is read or changed. */
+  /** Big-endian access; past the end of the file nothing is read or changed. */
   #u32(at: number): number {
     let value = 0;
     for (let index = 0; index < 4; index++) value = value * 256 + (this.bytes[at + index] ?? 0);

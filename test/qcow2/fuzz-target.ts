@@ -1,4 +1,4 @@
-/** Does everything to an image that can be done to one. Only a `TsvmError` may come of it. */
+/** Runs every operation on an image. Only a `TsvmError` may be thrown. */
 import { checkImage } from '../../vmm/backends/disk/image/qcow2/check/check.ts';
 import { isSound } from '../../vmm/backends/disk/image/qcow2/check/check-report.ts';
 import { repairImage } from '../../vmm/backends/disk/image/qcow2/check/repair.ts';
@@ -14,12 +14,12 @@ import { MemoryImageFile } from '../support/memory-image-file.ts';
 import type { Random } from '../support/random.ts';
 import { openInMemory } from './memory-images.ts';
 
-/** A lying image may ask for much; the host has an end. */
+/** A hostile image may require much space; the host's is bounded. */
 const FILE_BYTES_MAX = 2 ** 28;
 const RUNS_MAX = 500;
 const READ_BYTES_MAX = 2 ** 20;
 
-/** A file on a host whose file system becomes full. */
+/** A file on a host with a full file system. */
 class BoundedFile extends MemoryImageFile {
   override writeSync(offset: number, data: Uint8Array): void {
     this.#limit(offset + data.length);
@@ -49,7 +49,7 @@ class BoundedFile extends MemoryImageFile {
 
 /**
  * @param contents the image, and its data file if it has one
- * @throws whatever comes of it that is no `TsvmError`
+ * @throws any error that is not a `TsvmError`
  */
 export async function exercise(contents: readonly Uint8Array[], random: Random): Promise<void> {
   await withImage(contents, true, async (image) => {

@@ -1,4 +1,4 @@
-/** Runs fuzz cases on a thread of its own: one that never ends can be stopped from outside. */
+/** Runs fuzz cases on a separate thread, so that one that hangs can be stopped. */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,7 +13,7 @@ import { Patterns } from './patterns.ts';
 export interface FuzzOrders {
   /** The first case; each is a seed. */
   readonly first: number;
-  /** Undefined for no end. */
+  /** Undefined for no limit. */
   readonly cases: number | undefined;
 }
 
@@ -22,7 +22,7 @@ export type FuzzNews =
   | { readonly kind: 'failed'; readonly seed: number; readonly stack: string }
   | { readonly kind: 'finished' };
 
-/** Mutants of one valid image. */
+/** Number of mutants of each valid image. */
 const MUTANTS = 40;
 
 async function main({ first, cases }: FuzzOrders): Promise<void> {

@@ -1,11 +1,11 @@
-/** Valid images, damaged by a seed, and everything done to them: no bug may show. */
+/** Fuzzes the engine: runs every operation on damaged images, which follow from a seed. */
 import { Worker } from 'node:worker_threads';
 import type { FuzzNews, FuzzOrders } from './fuzz-worker.ts';
 
 export interface FuzzPlan {
   readonly seed: number;
   readonly seconds: number;
-  /** This many cases, and no more. */
+  /** Number of cases. */
   readonly cases?: number | undefined;
   readonly onProgress?: ((cases: number) => void) | undefined;
 }
@@ -16,14 +16,14 @@ export interface FuzzResult {
   readonly slowestSeed: number;
 }
 
-/** A case that is not done after this hangs. */
+/** A case that takes longer than this hangs. */
 const CASE_MS_MAX = 20_000;
-/** Heap, and beside it buffers. */
+/** Bounds of the heap, and of all memory including buffers. */
 const HEAP_MIB_MAX = 512;
 const RSS_BYTES_MAX = 1.5 * 2 ** 30;
 const PROGRESS_CASES = 10_000;
 
-/** @throws Error that names the seed of the case that failed, hung, or needed too much memory */
+/** @throws Error with the seed of the case that failed, hung, or used too much memory */
 export function runFuzz(plan: FuzzPlan): Promise<FuzzResult> {
   const orders: FuzzOrders = { first: plan.seed, cases: plan.cases };
   const worker = new Worker(new URL('fuzz-worker.ts', import.meta.url), {

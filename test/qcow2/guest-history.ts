@@ -1,4 +1,4 @@
-/** What a guest may find on its disk after a crash. */
+/** The possible contents of a guest's disk after a crash. */
 import type { DiskModel } from './disk-model.ts';
 import { Mismatch } from './mismatch.ts';
 
@@ -9,18 +9,18 @@ interface Period {
   readonly end: number;
 }
 
-/** The disk after an operation, which took from `begin` to `end`. */
+/** The disk after an operation that lasted from `begin` to `end`. */
 interface DiskState extends Period {
   readonly content: Uint8Array;
   readonly snapshots: readonly string[];
 }
 
-/** What the disk has been, and when what of it became durable. */
+/** The states of the disk, and when they became durable. */
 export class GuestHistory {
   readonly #states: DiskState[] = [];
   readonly #flushes: Period[] = [];
   readonly #snapshotChanges: Period[] = [];
-  /** By name: what a snapshot has, each time that one was taken. */
+  /** Contents of snapshots by name, each time one was taken. */
   readonly #snapshotContents = new Map<string, Uint8Array[]>();
 
   /** @param model the disk after the operation */
@@ -46,7 +46,7 @@ export class GuestHistory {
     this.#snapshotContents.set(name, [...(this.#snapshotContents.get(name) ?? []), content]);
   }
 
-  /** @throws Mismatch when a crash at `time` must not have left this */
+  /** @throws Mismatch when a crash at `time` cannot have left this */
   expectPossible(content: Uint8Array, snapshots: readonly string[], time: number): void {
     const states = this.#possibleStates(time);
     if (!states.some((state) => state.content.length === content.length)) {
@@ -67,14 +67,14 @@ export class GuestHistory {
     }
   }
 
-  /** @throws Mismatch unless the disk was that when a snapshot of this name was taken */
+  /** @throws Mismatch unless this was the disk when a snapshot of this name was taken */
   expectSnapshot(name: string, content: Uint8Array): void {
     const possible = this.#snapshotContents.get(name) ?? [];
     if (possible.some((known) => Buffer.compare(known, content) === 0)) return;
     throw new Mismatch(`the snapshot ${name} is not what the disk was`);
   }
 
-  /** From the last state that was made durable to the last one that had begun. */
+  /** States from the last durable one to the last one that had begun. */
   #possibleStates(time: number): DiskState[] {
     let durableSince = 0;
     for (const { begin, end } of this.#flushes) {

@@ -1,4 +1,4 @@
-/** Makes the images that a recipe describes: a chain, and one image over it for each engine. */
+/** Creates the images of a recipe: a chain, and one image on top of it for each engine. */
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { qemuImgOutputIn } from '../support/qemu-img.ts';
@@ -15,7 +15,7 @@ import { QemuSide } from './qemu-side.ts';
 export const IMAGE_NAME = 'disk.qcow2';
 export const DATA_NAME = 'disk.data';
 
-/** Where the images of a recipe are. */
+/** The paths of a recipe's images. */
 export interface ImagePlaces {
   readonly folder: string;
   readonly ours: string;
@@ -35,11 +35,11 @@ export function imagePlaces(folder: string, { backing }: ImageRecipe): ImagePlac
 export interface MakerTools {
   readonly qemuIo: QemuIo;
   readonly patterns: Patterns;
-  /** Decides what the images are filled with. */
+  /** The source of the images' content. */
   readonly random: Random;
 }
 
-/** Makes all images, and answers what they contain. */
+/** Creates all images and returns their content. */
 export async function makeImages(
   recipe: ImageRecipe,
   places: ImagePlaces,
@@ -82,7 +82,7 @@ export function dataFileOf(layer: Layer, path: string): string | undefined {
   return layer.format === 'qcow2' && layer.dataFile !== 'none' ? path : undefined;
 }
 
-/** A backing file's name is relative to any of the folders that images are in. */
+/** A backing file's name, valid from all folders of images. */
 export function backingOf(
   { backing }: ImageRecipe,
   level: number,
@@ -123,7 +123,7 @@ async function prefill(
   if (layer.format === 'raw') await side.openRaw(path);
   else await side.open(path, dataFile);
   for (const operation of randomPrefill(random, options, random.between(0, 12))) {
-    // A raw image does these in another way, or not at all.
+    // Raw images do these differently, or not at all.
     const isForeign = operation.kind === 'compressed' || operation.kind === 'discard';
     if (layer.format === 'raw' && isForeign) continue;
     await side.apply(operation, layer.sizeBytes);
@@ -132,7 +132,7 @@ async function prefill(
   await side.close();
 }
 
-/** What decides where operations on a raw image happen. */
+/** The layout that determines where operations on a raw image happen. */
 function rawOptions(sizeBytes: number): ImageOptions {
   return {
     version: 3,

@@ -1,4 +1,4 @@
-/** What images the generator makes: every option of the format, from a seed. */
+/** Recipes of random images with every option of the format, from a seed. */
 import type { Random } from '../support/random.ts';
 
 const KIB = 1024;
@@ -21,16 +21,16 @@ export type Layer =
   | ({ readonly format: 'qcow2' } & ImageOptions);
 
 export interface ImageRecipe {
-  /** The chain below, the deepest first. */
+  /** The backing images, deepest first. */
   readonly backing: readonly Layer[];
   readonly image: ImageOptions;
-  /** Who makes the image under test: both engines create their own, or QEMU makes both. */
+  /** Who creates the image under test: each engine its own, or QEMU both. */
   readonly creator: 'each' | 'qemu';
   /** For our engine; undefined for its default. */
   readonly cacheBytes: number | undefined;
 }
 
-/** @param index of the image in its run: every so often one is special */
+/** @param index index of the image in its run; some indices are special */
 export function randomRecipe(random: Random, index: number): ImageRecipe {
   const depth = index % 100 === 99 ? 10 : random.pick([0, 0, 0, 0, 1, 1, 2, 3]);
   const image = randomOptions(random, depth > 0);
@@ -52,7 +52,7 @@ export function randomRecipe(random: Random, index: number): ImageRecipe {
   };
 }
 
-/** An image that can be looked at thousands of times: a few hundred KiB. */
+/** An image small enough to be read thousands of times: a few hundred KiB. */
 export function randomSmallImage(random: Random, hasBacking: boolean): ImageOptions {
   const options = randomOptions(random, hasBacking);
   const clusterBits = options.extendedL2 ? 14 : random.between(9, 13);
@@ -68,7 +68,8 @@ function randomOptions(random: Random, hasBacking: boolean): ImageOptions {
   const hasDataFile = v3 && random.chance(0.15);
   const dataFile = !hasDataFile ? 'none' : hasBacking || random.chance(0.5) ? 'plain' : 'raw';
   const clusterBytes = 2 ** clusterBits;
-  // QEMU preallocates over a backing file with extended L2 entries only, which can say "as below".
+  // QEMU preallocates images with a backing file only with extended L2 entries, which can refer to
+  // it.
   const preallocates = (!hasBacking || extendedL2) && random.chance(0.3);
   const isHuge = !preallocates && dataFile === 'none' && random.chance(0.05);
   return {
@@ -84,7 +85,7 @@ function randomOptions(random: Random, hasBacking: boolean): ImageOptions {
   };
 }
 
-/** A few clusters to a few L2 tables, or no round number of anything but sectors. */
+/** A few clusters to a few L2 tables, or a multiple only of the sector size. */
 function randomSize(random: Random, clusterBytes: number): number {
   const most = clusterBytes >= MIB ? 8 * clusterBytes : Math.min(4 * MIB, 1024 * clusterBytes);
   if (random.chance(0.5)) return random.between(1, most / clusterBytes) * clusterBytes;
@@ -97,7 +98,7 @@ function hugeSize(random: Random, clusterBytes: number): number {
   return random.between(2, Math.min(2 ** 15, 2 ** 40 / l2SpanBytes)) * l2SpanBytes;
 }
 
-/** `-o` of qemu-img create. `dataFileName`: as the header names it. */
+/** `-o` of qemu-img create. `dataFileName`: as in the header. */
 export function createOptions(options: ImageOptions, dataFileName: string): string {
   const on = (value: boolean): string => (value ? 'on' : 'off');
   const words = [

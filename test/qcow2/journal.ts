@@ -1,14 +1,14 @@
-/** Files that write down what is done to them, in order, for a crash to be put anywhere in it. */
+/** Files that record their operations in order, so that a crash can be placed anywhere. */
 import { MemoryImageFile } from '../support/memory-image-file.ts';
 
 /** A change of a file, or a request to make all changes so far durable. */
 export type FileEvent = EventTimes & EventDetails;
 
 interface EventTimes {
-  /** Which of the image's files it happens to. */
+  /** Index of the file. */
   readonly file: number;
   readonly begin: number;
-  /** Infinite until it has ended. */
+  /** When it ended; infinite before. */
   end: number;
 }
 
@@ -18,12 +18,12 @@ type EventDetails =
   | { readonly kind: 'grow' | 'truncate'; readonly sizeBytes: number }
   | { readonly kind: 'sync' };
 
-/** What is done to all files of an image, on one clock. */
+/** The events of all files of an image, on one clock. */
 export class Journal {
   readonly events: FileEvent[] = [];
   #now = 0;
 
-  /** A moment that comes after everything so far and before everything that follows. */
+  /** A moment after everything so far. */
   now(): number {
     this.#now += 1;
     return this.#now;
@@ -41,9 +41,9 @@ export class Journal {
   }
 }
 
-/** A file in memory. Its content changes when an operation begins, as a page cache's does. */
+/** A file in memory. Its content changes when an operation begins, as in a page cache. */
 export class RecordingFile extends MemoryImageFile {
-  /** Which of the image's files it is. */
+  /** Index of the file. */
   readonly #index: number;
   readonly #journal: Journal;
 
@@ -92,7 +92,7 @@ export class RecordingFile extends MemoryImageFile {
   }
 }
 
-/** Long enough for others to begin meanwhile. */
+/** Long enough for other operations to begin meanwhile. */
 function later(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

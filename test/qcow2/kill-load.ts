@@ -1,4 +1,4 @@
-/** What a process does to an image until it is killed, and how to tell what of it is there. */
+/** The load on an image until its process is killed, and the check of what arrived. */
 import { Random } from '../support/random.ts';
 import { Mismatch } from './mismatch.ts';
 
@@ -15,7 +15,7 @@ export interface LoadStep {
   readonly length: number;
 }
 
-/** Step `number` of a load; each follows from its number alone. */
+/** Step `number` of a load; it follows from the number alone. */
 export function loadStep({ sizeBytes, clusterBytes }: LoadShape, number: number): LoadStep {
   const random = new Random(number);
   const kind = random.weighted({ write: 12, zeroes: 1, discard: 2 });
@@ -26,7 +26,7 @@ export function loadStep({ sizeBytes, clusterBytes }: LoadShape, number: number)
   return { kind, offset, length };
 }
 
-/** Each sector says which step wrote it, and where. */
+/** Each sector contains the number of the step that wrote it, and its place. */
 export function loadData({ offset, length }: LoadStep, number: number): Uint8Array {
   const words = new Uint32Array(length / 4);
   const wordsPerSector = SECTOR_BYTES / 4;
@@ -38,10 +38,10 @@ export function loadData({ offset, length }: LoadStep, number: number): Uint8Arr
   return new Uint8Array(words.buffer);
 }
 
-/** What is known of a disk that a load works on. */
+/** The known states of a disk under load. */
 export class LoadRecord {
   readonly #shape: LoadShape;
-  /** What the disk was when the load began. */
+  /** The disk when the load began. */
   readonly #before: Uint8Array;
   readonly #first: number;
 
@@ -53,10 +53,10 @@ export class LoadRecord {
   }
 
   /**
-   * @param flushed the step that the last completed flush came after; the load's first one less one
+   * @param flushed the last step before the last completed flush; the load's first step minus one
    * if there was none
-   * @param issued no later step can have begun
-   * @throws Mismatch when a sector is neither what it was at the flush nor what a later step made it
+   * @param issued the last step that can have begun
+   * @throws Mismatch when a sector is neither as of the flush nor as a later step made it
    */
   expectPossible(content: Uint8Array, flushed: number, issued: number): void {
     const sectors = this.#shape.sizeBytes / SECTOR_BYTES;

@@ -21,7 +21,7 @@ import { machineKillPlan } from './run-plans.ts';
 
 test('a machine that is killed under load leaves what it has flushed, and lost space at most', async (t) => {
   const plan = machineKillPlan(process.env);
-  // No seed brings back the moment of a kill: the images of a failure stay.
+  // The moment of a kill does not follow from the seed: the images of a failure are kept.
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-kill-machine-'));
   t.diagnostic(`seed ${plan.seed}, images in ${folder}`);
   const { kills, flushes, finished, proven } = await runMachineKills({
@@ -39,7 +39,7 @@ test('a machine that is killed under load leaves what it has flushed, and lost s
   rmSync(folder, { recursive: true });
 });
 
-/** Each fault is one that an engine, or its host, could have. */
+/** Faults that an engine or its host could have. */
 const FAULTS: Readonly<
   Record<
     string,
@@ -84,7 +84,7 @@ test('the verdict takes what was flushed or is later, and nothing else', () => {
   const found = before.slice();
   for (let number = load.first; number <= flushed; number++) apply(found, load, number);
   assert.ok(expectFlushed(before, found, load, flushed) > 100);
-  // The last step may be there without those before it, and in a part of its sectors.
+  // The last step may be there without earlier ones, and only in some of its sectors.
   const later = machineStep(load.seed, before.length, 60);
   const newer = found.slice();
   newer[later.sector] = later.origin;
@@ -103,11 +103,11 @@ function apply(disk: Int32Array, load: MachineLoad, number: number): void {
   disk.fill(origin, sector, sector + sectors);
 }
 
-/** Fields of the header that are offsets in the file. */
+/** Header fields that are file offsets. */
 const L1_TABLE_OFFSET = 40;
 const REFCOUNT_TABLE_OFFSET = 48;
 
-/** An offset in the file that the file has there, in 8 bytes. */
+/** Reads a file offset of 8 bytes. */
 function offsetAt(path: string, at: number): number {
   const fd = openSync(path, 'r');
   const bytes = Buffer.alloc(8);

@@ -1,6 +1,6 @@
 /**
  * A process that writes to an image until it is killed: `kill-writer.ts IMAGE FIRST-STEP`. Prints
- * "step N" before it begins with step N, and "flushed N" when step N and all before it are flushed.
+ * "step N" before step N begins, and "flushed N" when step N and all earlier ones are flushed.
  */
 import { writeSync } from 'node:fs';
 import { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
@@ -21,13 +21,13 @@ async function main([path = '', first = '1']: readonly string[]): Promise<void> 
     else if (step.kind === 'zeroes') image.writeZeroesSync(step.offset, step.length, true);
     else image.discardSync(step.offset, step.length);
     if (number % STEPS_PER_FLUSH !== 0) continue;
-    // Steps go on beside a flush.
+    // Steps continue during a flush.
     await flushing;
     flushing = image.flush().then(() => say(`flushed ${number}`));
   }
 }
 
-/** At once: what has been said is in the pipe when the process is killed. */
+/** Synchronously: the output is in the pipe when the process is killed. */
 function say(line: string): void {
   writeSync(1, `${line}\n`);
 }

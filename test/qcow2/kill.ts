@@ -1,4 +1,7 @@
-/** Processes that write to an image, killed at any moment: the image is sound, and has what was flushed. */
+/**
+ * Kills processes that write to an image at any moment: the image stays valid and has what was
+ * flushed.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -13,7 +16,7 @@ import { Mismatch } from './mismatch.ts';
 const WRITER = fileURLToPath(new URL('kill-writer.ts', import.meta.url));
 const SIZE_BYTES = 2 ** 20;
 
-/** `-o` of qemu-img create: images whose metadata reaches the file in different ways. */
+/** `-o` of qemu-img create: images with different ways of writing metadata. */
 const FLAVOURS = [
   'cluster_size=512',
   'cluster_size=4k,compat=0.10',
@@ -27,13 +30,13 @@ const FLAVOURS = [
 export interface KillPlan {
   readonly seed: number;
   readonly kills: number;
-  /** Images at the same time. */
+  /** Concurrent images. */
   readonly lanes: number;
 }
 
 export interface KillResult {
   kills: number;
-  /** Flushes that processes have reported before they were killed. */
+  /** Flushes reported by processes before they were killed. */
   flushes: number;
   steps: number;
 }
@@ -67,7 +70,7 @@ export async function runKills({ seed, kills, lanes }: KillPlan): Promise<KillRe
   }
 }
 
-/** One image, which goes from one process to the next as each leaves it. */
+/** One image, which each process takes over from the one before. */
 async function killRepeatedly(
   folder: string,
   flavour: string,
@@ -117,7 +120,7 @@ interface Load {
   readonly flushes: number;
 }
 
-/** @param afterMs from the first step on */
+/** @param afterMs time from the first step to the kill */
 async function runUntilKilled(path: string, first: number, afterMs: number): Promise<Load> {
   const child = spawn(process.execPath, [WRITER, path, String(first)], {
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,4 +1,4 @@
-/** Machines under load, killed at any moment: the image has what their guests were told is flushed. */
+/** Kills machines under load at any moment: the image has what the guest was told is flushed. */
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { qemuImgOutput } from '../support/qemu-img.ts';
@@ -16,10 +16,10 @@ import {
 const SECTORS = (8 * 2 ** 20) / SECTOR_BYTES;
 /** The backing image is shorter than the disk. */
 const BACKING_SECTORS = (6 * 2 ** 20) / SECTOR_BYTES;
-/** Fewer when there are few kills, so that all kinds of images have their turn. */
+/** Fewer when there are few kills, so that all kinds of images are used. */
 const LIVES_PER_IMAGE_MAX = 8;
 const FLUSHES_MAX = 16;
-/** What a guest may flush between the report that it is killed for and the kill. */
+/** Flushes that a guest may do between the report that triggers the kill and the kill. */
 const FLUSHES_BEYOND = 12;
 
 interface ImageKind {
@@ -44,20 +44,20 @@ const KINDS: readonly ImageKind[] = [
 export interface MachineKillPlan {
   readonly seed: number;
   readonly kills: number;
-  /** Images at the same time. */
+  /** Concurrent images. */
   readonly lanes: number;
-  /** Where the images are made, and stay. */
+  /** The folder for images, which are kept. */
   readonly folder: string;
-  /** Does something to the qcow2 image of a machine that was killed, which the verdict has to find. */
+  /** Damages the qcow2 image of a killed machine, which the verdict must find. */
   readonly sabotage?: (path: string, beforeLife: string) => void | Promise<void>;
 }
 
 export interface MachineKillResult {
   kills: number;
   flushes: number;
-  /** Kills of guests that had nothing more to do. */
+  /** Kills of guests that had finished. */
   finished: number;
-  /** Sectors that only a flushed write explains. */
+  /** Sectors whose content only a flushed write explains. */
   proven: number;
 }
 
@@ -80,7 +80,7 @@ export async function runMachineKills(plan: MachineKillPlan): Promise<MachineKil
   return result;
 }
 
-/** One image, which goes from one machine to the next as each leaves it. */
+/** One image, which each machine takes over from the one before. */
 async function killRepeatedly(
   plan: MachineKillPlan,
   index: number,
@@ -140,7 +140,7 @@ async function createImage(
   return path;
 }
 
-/** While the guest flushes, mostly; else while it starts, or while the image is opened. */
+/** Mostly while the guest flushes; sometimes while it starts, or while the image is opened. */
 function chooseMoment(random: Random): KillMoment {
   const flushes = random.between(0, FLUSHES_MAX);
   const delayMs = random.between(0, flushes === 0 ? 20 : 5);

@@ -6,33 +6,33 @@ import { loadWords, type MachineLoad } from './machine-load.ts';
 import { Mismatch } from './mismatch.ts';
 
 /**
- * From its guest's hello on: the guest of a slow host is killed even if it has not got so far. An
- * emulated host, which is slower than any, tells a longer time.
+ * Time limit from the guest's hello on: on a slow host the guest is killed before it gets so far.
+ * Emulated hosts set a longer one.
  */
 const LIFE_MS_MAX = Number(process.env['TSVM_QCOW2_LIFE_MS'] ?? 300);
-/** Without a hello. */
+/** Time limit without a hello. */
 const START_MS_MAX = 30_000;
 
 export interface KillMoment {
-  /** It is killed after it has reported so many flushes, or, with 0, has said hello... */
+  /** Number of reported flushes before the kill; 0 for the hello… */
   readonly flushes: number;
-  /** ...and so long after that. */
+  /** …and the delay after that. */
   readonly delayMs: number;
-  /** This long after its process has begun, whatever it has reported. */
+  /** Delay after the start of the process, whatever it has reported. */
   readonly processMs?: number | undefined;
 }
 
 export interface MachineLife {
-  /** The last step that the guest was told is flushed; the one before its first if there is none. */
+  /** The last step reported to the guest as flushed; its first step minus one if there is none. */
   readonly flushed: number;
   readonly flushes: number;
-  /** It had nothing more to do when it was killed. */
+  /** It had finished when it was killed. */
   readonly isFinished: boolean;
 }
 
 /**
  * @param disk as `--disk` takes it
- * @throws Mismatch when the machine ends by itself, or its guest finds something wrong
+ * @throws Mismatch when the machine ends by itself, or its guest reports an error
  */
 export async function liveUntilKilled(
   disk: string,

@@ -1,4 +1,4 @@
-/** What the payload's `flush-load` does to a disk: the same steps, from the same seed. */
+/** The steps of the payload's `flush-load`, from the same seed. */
 import { Random } from '../support/random.ts';
 import { Mismatch } from './mismatch.ts';
 
@@ -9,31 +9,31 @@ const PLACE_SECTORS_MIN = 8;
 const PLACE_SECTORS_MAX = 128;
 const PAGE_SECTORS = 8;
 
-/** What made a sector what it is: the number of the step that wrote it, from 1, or one of these. */
+/** The origin of a sector: the number of the step that wrote it, from 1, or one of these. */
 export type Origin = number;
 export const ORIGIN_ZERO: Origin = 0;
-/** As the backing image is: no step has touched it. */
+/** Unchanged from the backing image. */
 export const ORIGIN_BACKING: Origin = -1;
 
 export interface MachineLoad {
   readonly seed: number;
   /** The number of its first step. */
   readonly first: number;
-  /** After so many steps the guest rests. */
+  /** Number of steps after which the guest is finished. */
   readonly count: number;
   readonly stepsPerFlush: number;
-  /** Steps that are done at the same time. */
+  /** Concurrent steps. */
   readonly depth: number;
 }
 
-/** Sectors, and what a step makes of them. */
+/** A range of sectors and its new origin. */
 export interface MachineStep {
   readonly sector: number;
   readonly sectors: number;
   readonly origin: Origin;
 }
 
-/** The words of the payload's command line. */
+/** The payload's command line. */
 export function loadWords(load: MachineLoad): string {
   const { seed, first, count, stepsPerFlush, depth } = load;
   return `tests=flush-load seed=${seed} first=${first} count=${count} per-flush=${stepsPerFlush} qd=${depth}`;
@@ -58,7 +58,7 @@ export function machineStep(seed: number, sectors: number, number: number): Mach
   return { sector, sectors: length, origin: kind <= 3 ? ORIGIN_ZERO : number };
 }
 
-/** The origin of each sector of a disk, whose stamps have to be whole and in their places. */
+/** The origin of each sector of a disk; throws unless stamps are complete and in their places. */
 export function readOrigins(content: Uint8Array): Int32Array {
   const words = new Int32Array(content.buffer, content.byteOffset, content.length / 4);
   const origins = new Int32Array(content.length / SECTOR_BYTES);

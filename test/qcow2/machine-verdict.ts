@@ -1,4 +1,4 @@
-/** What a disk has to hold after its machine was killed. QEMU reads it, and checks the image. */
+/** Judges a disk after its machine was killed. QEMU reads it and checks the image. */
 import { copyFileSync, readFileSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { qemuCheck, qemuImg, qemuImgOutput } from '../support/qemu-img.ts';
@@ -9,11 +9,11 @@ export type ImageFormat = 'raw' | 'qcow2';
 
 const LOCK_WAIT_MS = 10_000;
 
-/** Space may be lost; an image that says so may have wrong refcounts, which a repair puts right. */
+/** Space may be lost; an image marked dirty may have wrong refcounts, which a repair corrects. */
 export async function expectLeaksAtMost(path: string): Promise<void> {
   let judged = path;
   if (/"dirty-flag": true/.test(await awaitUnlocked(path, 'qcow2'))) {
-    // In a copy: the next machine repairs the image by itself.
+    // In a copy, since the next machine must repair the image by itself.
     judged = `${path}.repaired`;
     copyFileSync(path, judged);
     await qemuImg('check', '-q', '-f', 'qcow2', '-r', 'all', judged);
@@ -26,7 +26,7 @@ export async function expectLeaksAtMost(path: string): Promise<void> {
 /**
  * The kernel ends io_uring requests, and with them the lock, some time after their process.
  *
- * @returns what qemu-img info says of the image, JSON
+ * @returns the JSON output of qemu-img info
  */
 export async function awaitUnlocked(path: string, format: ImageFormat): Promise<string> {
   for (let waitedMs = 0; ; waitedMs += 10) {
@@ -45,11 +45,11 @@ export async function readByQemu(path: string, format: ImageFormat): Promise<Int
 }
 
 /**
- * Each sector is as it was at the flush, or as a later step made it.
+ * Asserts that each sector is as of the flush, or as a later step made it.
  *
- * @param before what the disk was when the load began
- * @param flushed the last step that is flushed; the one before the load's first if none is
- * @returns how many sectors the load has flushed that nothing else explains
+ * @param before the disk when the load began
+ * @param flushed the last flushed step; the load's first step minus one if there is none
+ * @returns the number of sectors whose content only a flushed step explains
  * @throws Mismatch
  */
 export function expectFlushed(

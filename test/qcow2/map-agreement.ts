@@ -1,19 +1,18 @@
-/** Whether `qemu-img map` and our map say the same of an image and its chain. */
+/** Compares `qemu-img map` with our map of an image and its chain. */
 import type { DiskImage } from '../../vmm/backends/disk/image/image.ts';
 import { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
 import type { QemuMapEntry } from '../support/qemu-img.ts';
 import { Mismatch } from './mismatch.ts';
 
-/** What both can say of a range. Adjoining ranges that go on like each other are one. */
+/** The common description of a range. Adjoining equal ranges are joined. */
 interface Mapped {
   readonly start: number;
   length: number;
   /**
-   * `place`: somewhere in a file. QEMU looks there, and calls it zero if the file has a hole, so that
-   * whether it is zero is not compared.
+   * `place`: in a file. QEMU calls it zero if the file has a hole there, so zero is not compared.
    */
   readonly kind: 'place' | 'compressed' | 'zero' | 'hole';
-  /** Of a `place`: the layer, 0 being the image itself, and the offset in the layer's file. */
+  /** For `place`: the layer, 0 for the image itself, and the offset in the layer's file. */
   readonly depth: number;
   readonly offset: number;
 }
@@ -38,7 +37,7 @@ function ourMap(image: DiskImage): Mapped[] {
   return mapped;
 }
 
-/** Follows a range to the layer that decides about how much of it. */
+/** Follows a range to the layer that determines its first part. */
 function ourRun(image: DiskImage, start: number, most: number): Mapped {
   let length = most;
   let layer: DiskImage | undefined = image;
@@ -63,15 +62,17 @@ function ourRun(image: DiskImage, start: number, most: number): Mapped {
 }
 
 /**
- * At offset 0 of an external data file, QEMU takes a zero cluster with a place for one without;
- * unless sub-clusters tell.
+ * At offset 0 of an external data file, QEMU takes an allocated zero cluster for an unallocated
+ * one, except with sub-clusters.
  */
 function hasPlainZeroAtStart(layer: DiskImage): boolean {
   if (!(layer instanceof Qcow2Image)) return false;
   return layer.header.externalDataFile && !layer.header.extendedL2;
 }
 
-/** With a backing image, QEMU tells zeroes that no layer has from zero clusters by no clear rule. */
+/**
+ * With a backing image, QEMU has no clear rule to tell zeroes that no layer has from zero clusters.
+ */
 function holeKind({ backing }: DiskImage): 'hole' | 'zero' {
   return backing === undefined ? 'hole' : 'zero';
 }
@@ -84,10 +85,10 @@ function theirMap(image: DiskImage, entries: readonly QemuMapEntry[]): Mapped[] 
   const mapped: Mapped[] = [];
   for (const entry of entries) {
     const { start, length, depth, offset, zero, present } = entry;
-    // What a layer is too short for is zero, and QEMU says that the layer has it.
+    // Past the end of a layer there are zeroes, which QEMU attributes to that layer.
     const inside = Math.max(0, Math.min(length, (sizes[depth] ?? 0) - start));
     const nowhere = { depth: 0, offset: 0 };
-    // Also sub-clusters that nothing was written to have a place, if their cluster has.
+    // Unwritten sub-clusters have a place too, if their cluster has.
     if (offset !== undefined && present && inside > 0) {
       add(mapped, { start, length: inside, kind: 'place', depth, offset });
       if (inside === length) continue;

@@ -1,4 +1,4 @@
-/** Images in memory, made and opened by our engine alone. */
+/** Images in memory, created and opened by our engine alone. */
 import type { ImageFile } from '../../vmm/backends/disk/file/image-file.ts';
 import { createQcow2 } from '../../vmm/backends/disk/image/qcow2/create/create.ts';
 import { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
@@ -6,11 +6,11 @@ import { RawImage } from '../../vmm/backends/disk/image/raw-image.ts';
 import { MemoryImageFile } from '../support/memory-image-file.ts';
 import type { ImageOptions } from './image-recipe.ts';
 
-/** Names in headers; files with these names are put beside each other for QEMU. */
+/** Names in headers; for QEMU, files with these names are put in one folder. */
 export const CRASHED_DATA_NAME = 'crashed.data';
 export const CRASHED_BACKING_NAME = 'crashed.raw';
 
-/** Makes an empty image. `files`: empty ones, its own and then its data file if it has one. */
+/** Creates an empty image. `files`: empty files, its own and then its data file if it has one. */
 export function createInMemory(
   files: readonly ImageFile[],
   options: ImageOptions,

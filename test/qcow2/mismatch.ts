@@ -1,7 +1,7 @@
-/** The two engines, or an engine and the model, disagree: what a test looks for. */
+/** Two engines, or an engine and the model, disagree. */
 export class Mismatch extends Error {}
 
-/** @throws Mismatch that says where the first difference is */
+/** @throws Mismatch with the place of the first difference */
 export function expectBytes(
   actual: Uint8Array,
   expected: Uint8Array,

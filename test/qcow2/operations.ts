@@ -1,4 +1,4 @@
-/** What happens to an image: operations, and streams of them from a seed. */
+/** Operations on an image, and streams of them from a seed. */
 import type { Random } from '../support/random.ts';
 import type { DiskModel } from './disk-model.ts';
 import type { ImageOptions, ImageRecipe } from './image-recipe.ts';
@@ -9,15 +9,15 @@ export interface Range {
 }
 
 export interface PatternWrite extends Range {
-  /** Which of the patterns it writes. */
+  /** The index of the pattern to write. */
   readonly pattern: number;
 }
 
 export type Operation =
   | ({ readonly kind: 'read' } & Range)
-  /** `prepared`: made writable in place first, then written. */
+  /** `prepared`: the range is made writable in place first. */
   | ({ readonly kind: 'write'; readonly how: 'sync' | 'async' | 'prepared' } & PatternWrite)
-  /** Writes of different clusters that are under way at the same time. */
+  /** Concurrent writes of different clusters. */
   | { readonly kind: 'burst'; readonly writes: readonly PatternWrite[] }
   /** Whole clusters, each compressed. */
   | ({ readonly kind: 'compressed' } & PatternWrite)
@@ -29,7 +29,7 @@ export type Operation =
       readonly name: string;
     }
   | { readonly kind: 'resize'; readonly sizeBytes: number }
-  /** `swap`: each engine goes on with the other's file. */
+  /** `swap`: each engine continues with the other's file. */
   | { readonly kind: 'reopen'; readonly swap: boolean };
 
 const WEIGHTS = {
@@ -47,7 +47,7 @@ const WEIGHTS = {
   reopen: 4,
 } as const satisfies Record<Operation['kind'], number>;
 
-/** What fills an image before a test begins: clusters of every kind. */
+/** Initial content of an image: clusters of every kind. */
 const PREFILL_WEIGHTS = { write: 4, compressed: 3, zeroes: 2, discard: 1 } as const;
 
 export const PATTERNS = 64;
@@ -88,7 +88,7 @@ export function randomPrefill(random: Random, image: ImageOptions, count: number
   return operations;
 }
 
-/** The operation of a guest, whose unit is a sector. */
+/** A guest's operation, in units of sectors. */
 export function inSectors(operation: Operation): Operation {
   switch (operation.kind) {
     case 'burst':
@@ -110,12 +110,12 @@ function rangeInSectors<T extends Range>(range: T): T {
   return { ...range, offset, length: end - offset };
 }
 
-/** The part of a disk that decides what is possible. */
+/** The properties of a disk that determine which operations are possible. */
 type Sizes = Pick<DiskModel, 'sizeBytes' | 'snapshotNames' | 'snapshotBytes'>;
 
 /**
- * Whether both engines can do it: it lies inside the disk, and QEMU 7.2 supports it. A stream that
- * lost some of its operations is still a stream: what has become impossible is left out.
+ * Whether both engines can do an operation: it is inside the disk, and QEMU 7.2 supports it. When a
+ * stream is shortened, operations that have become impossible are skipped.
  */
 export function isPossible(
   operation: Operation,
@@ -161,7 +161,7 @@ export function isPossible(
   }
 }
 
-/** Whether QEMU can make the disk what it was at a snapshot, which may have another size. */
+/** Whether QEMU can restore a snapshot, which may have another size. */
 export function qemuGoesBackTo(
   snapshot: string,
   disk: Sizes,
@@ -172,8 +172,8 @@ export function qemuGoesBackTo(
 }
 
 /**
- * Where an image with a backing file grows, QEMU has to zero what is new. In version 2 it cannot; nor,
- * with extended L2 entries, the rest of a last cluster that may be compressed.
+ * When an image with a backing file grows, QEMU must zero the new part. In version 2 it cannot, and
+ * with extended L2 entries not the rest of a last cluster that may be compressed.
  */
 function qemuResizes(
   oldBytes: number,
@@ -189,7 +189,7 @@ function isInside({ offset, length }: Range, disk: Sizes): boolean {
   return offset + length <= disk.sizeBytes;
 }
 
-/** It ends where a cluster does. */
+/** Ends at a cluster boundary. */
 function isWhole({ offset, length }: Range, disk: Sizes, clusterBytes: number): boolean {
   return (offset + length) % clusterBytes === 0 || offset + length === disk.sizeBytes;
 }
@@ -257,7 +257,7 @@ function rangeOperation(
   }
 }
 
-/** Where operations happen: here and there, but mostly where something has happened before. */
+/** Chooses places of operations: mostly near earlier ones. */
 class Places {
   readonly #random: Random;
   readonly #clusterBytes: number;
@@ -281,7 +281,7 @@ class Places {
     return { offset, length: Math.min(length, sizeBytes - offset, 4 * 2 ** 20) };
   }
 
-  /** Ranges no two of which are in one cluster. */
+  /** Ranges in different clusters. */
   separate(count: number, sizeBytes: number): PatternWrite[] {
     const writes = new Map<number, PatternWrite>();
     for (let i = 0; i < count; i++) {
@@ -309,7 +309,7 @@ class Places {
   }
 }
 
-/** What a stream does to a disk's size: enough to make a stream without a disk. */
+/** Follows the disk's size, so that a stream can be generated without a disk. */
 class SizeShadow implements Sizes {
   sizeBytes: number;
   readonly #snapshots = new Map<string, number>();

@@ -14,7 +14,7 @@ test('our engine and QEMU agree on random operations on random images', async (t
   assert.ok(result.operations >= plan.operations);
 });
 
-/** Each fault is one that an engine could have. */
+/** Faults that an engine could have. */
 const FAULTS: Readonly<Record<string, (image: DiskImage) => void>> = {
   'a write that lands a sector too late': (image) => {
     const write = image.writeSync.bind(image);

@@ -1,4 +1,4 @@
-/** Many contests from one seed; what fails is made as short as it can be, and can be run again. */
+/** Runs many contests from one seed; a failing one is shortened and can be repeated. */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,15 +14,15 @@ import { shrink } from './shrink.ts';
 export interface OraclePlan {
   readonly seed: number;
   readonly images: number;
-  /** Of all images together. */
+  /** For all images together. */
   readonly operations: number;
-  /** Contests at the same time. */
+  /** Concurrent contests. */
   readonly lanes: number;
-  /** Goes on from this image of the run; from the beginning when not given. */
+  /** First image of the run; 0 by default. */
   readonly first?: number | undefined;
   /** Only this image of the run. */
   readonly only?: number | undefined;
-  /** Makes a stream that fails shorter; true when not given. */
+  /** Shorten failing streams; true by default. */
   readonly shrinks?: boolean;
   readonly sabotage?: ((image: DiskImage) => void) | undefined;
   readonly onProgress?: ((done: OracleResult) => void) | undefined;
@@ -33,7 +33,7 @@ export interface OracleResult {
   readonly operations: number;
 }
 
-/** @throws Error that says how to run the failing contest again */
+/** @throws Error with the command that repeats the failing contest */
 export async function runOracle(plan: OraclePlan): Promise<OracleResult> {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-oracle-'));
   const run = new OracleRun(plan, folder);
@@ -65,7 +65,7 @@ class OracleRun {
     return { images: this.#images, operations: this.#operations };
   }
 
-  /** Runs one contest after the other, until there are no more or one has failed. */
+  /** Runs contests until there are no more or one has failed. */
   async lane(): Promise<void> {
     const qemuIo = new QemuIo();
     try {

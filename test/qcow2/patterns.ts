@@ -3,18 +3,18 @@ import { join } from 'node:path';
 import { Random } from '../support/random.ts';
 import { PATTERNS } from './operations.ts';
 
-/** A prime: what lands at another sector or cluster than it should is seen. */
+/** A prime, so that data at a wrong sector or cluster is noticed. */
 const PATTERN_BYTES = 8191;
 
 /**
- * What is written: patterns that repeat, as `qemu-io write -s FILE` repeats a file. Half of them can
- * be compressed well, the rest not at all.
+ * Repeating patterns, as written by `qemu-io write -s FILE`. Half of them can be compressed well,
+ * the rest not at all.
  */
 export class Patterns {
   readonly #folder: string;
   readonly #patterns: Uint8Array[] = [];
 
-  /** @param folder is made, for the files that qemu-io reads */
+  /** @param folder created for the files that qemu-io reads */
   constructor(folder: string) {
     this.#folder = folder;
     mkdirSync(folder);

@@ -1,4 +1,4 @@
-/** QEMU, which does the operations to its own copy of the image. */
+/** Runs operations with QEMU on its own copy of the image. */
 import { dirname } from 'node:path';
 import { qemuImgOutputIn } from '../support/qemu-img.ts';
 import type { QemuIo } from '../support/qemu-io.ts';
@@ -66,7 +66,7 @@ export class QemuSide {
     }
   }
 
-  /** Without `-d unmap`, QEMU ignores discards; "unsafe" leaves out fsync and nothing else. */
+  /** Without `-d unmap`, QEMU ignores discards; "unsafe" only skips fsync. */
   async #open(optionsAndPath: string): Promise<void> {
     await this.#qemuIo.run(`open -d unmap -t unsafe -o ${optionsAndPath}`);
   }
@@ -76,10 +76,10 @@ export class QemuSide {
   }
 
   /**
-   * QEMU compresses only what has no place yet.
+   * QEMU compresses only unallocated clusters.
    *
-   * Each cluster needs an image that was just opened: QEMU remembers where the last compressed cluster
-   * ended, and writes the next one there even when the host cluster has meanwhile become another's.
+   * The image is reopened for each cluster: QEMU remembers where the last compressed cluster ended
+   * and writes the next one there even when the host cluster has been reused meanwhile.
    */
   async #writeCompressed({ offset, length, pattern }: PatternWrite): Promise<void> {
     const source = this.#patterns.path(pattern);
@@ -91,7 +91,7 @@ export class QemuSide {
     }
   }
 
-  /** What lies past a disk's end in its last cluster appears when QEMU lets the disk grow. */
+  /** When QEMU extends a disk, old content past its end in the last cluster appears. */
   async #resize(oldBytes: number, newBytes: number): Promise<void> {
     await this.#qemuIo.run(`truncate ${newBytes}`);
     const clusterEnd = Math.ceil(oldBytes / this.#clusterBytes) * this.#clusterBytes;

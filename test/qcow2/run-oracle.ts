@@ -1,7 +1,7 @@
 /**
- * The oracle by hand: as long a run as is wanted, or a failing image again. Numbers come from the
+ * The oracle by hand: a run of any length, or a failing image again. Numbers come from the
  * environment: TSVM_QCOW2_SEED, TSVM_QCOW2_IMAGES, TSVM_QCOW2_OPERATIONS (of all images together),
- * TSVM_QCOW2_FIRST (the image of the run to go on from), TSVM_QCOW2_ONLY (one image of the run).
+ * TSVM_QCOW2_FIRST (the first image of the run), TSVM_QCOW2_ONLY (one image of the run).
  */
 import { availableParallelism } from 'node:os';
 import { type OracleResult, runOracle } from './oracle.ts';

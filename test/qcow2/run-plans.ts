@@ -55,13 +55,13 @@ export function killPlan(environment: Environment): KillNumbers {
   return { seed: seedOf(environment), kills: numberOf(environment, 'TSVM_QCOW2_KILLS') ?? 100 };
 }
 
-/** Beside those, of whole machines. */
+/** Kills of whole machines. */
 export function machineKillPlan(environment: Environment): KillNumbers {
   const kills = numberOf(environment, 'TSVM_QCOW2_MACHINE_KILLS') ?? 100;
   return { seed: seedOf(environment), kills };
 }
 
-/** For a longer run by hand there is run-fuzz.ts. */
+/** For longer runs by hand there is run-fuzz.ts. */
 export function fuzzPlan(environment: Environment): FuzzPlan & { readonly cases: number } {
   const cases = numberOf(environment, 'TSVM_QCOW2_FUZZ_CASES') ?? 4000;
   return { seed: seedOf(environment) * 100, seconds: FUZZ_SECONDS_MAX, cases };

@@ -1,9 +1,9 @@
 import type { Operation } from './operations.ts';
 
-/** Attempts to make a stream that fails shorter. */
+/** Bound of the attempts to shorten a failing stream. */
 const ATTEMPTS = 60;
 
-/** Leaves out operations, many at once and then few, as long as what is left fails in some way. */
+/** Removes operations, first many at once and then few, as long as the rest still fails. */
 export async function shrink(
   operations: readonly Operation[],
   attempt: (operations: readonly Operation[]) => Promise<Error | undefined>,

@@ -1,4 +1,4 @@
-/** What has to be true of an image that is closed. QEMU is the judge. */
+/** Judges a closed image by QEMU. */
 import { copyFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { DiskImage } from '../../vmm/backends/disk/image/image.ts';
@@ -11,7 +11,7 @@ import type { DiskModel } from './disk-model.ts';
 import { expectSameMap } from './map-agreement.ts';
 import { Mismatch } from './mismatch.ts';
 
-/** Opens an image with its chain, as a user does who trusts it. */
+/** Opens an image with its chain, as a user who trusts it does. */
 export function openWithChain(
   path: string,
   options: { readonly readOnly: boolean; readonly cacheBytes?: number | undefined },
@@ -26,7 +26,7 @@ export function openWithChain(
   });
 }
 
-/** Neither engine's check finds anything, and they count the same. */
+/** Asserts that neither engine's check finds errors, and that their counts agree. */
 export async function expectSound(path: string): Promise<void> {
   const theirs = await qemuCheck(path);
   if (theirs.corruptions + theirs.leaks + theirs.checkErrors > 0) {
@@ -58,7 +58,7 @@ export function expectSameFigures(ours: CheckResult, theirs: QemuCheck, what: st
   }
 }
 
-/** QEMU reads from the image what the model has. */
+/** Asserts that QEMU reads the model's content. */
 export async function expectModelIn(
   path: string,
   model: DiskModel,
@@ -80,7 +80,7 @@ export async function expectMapAgrees(path: string): Promise<void> {
   }
 }
 
-/** What QEMU finds in the header and the snapshot table: `compare` accepts more zeroes at an end. */
+/** Compares sizes and snapshots as QEMU reports them, since `compare` ignores trailing zeroes. */
 export async function expectInfo(path: string, model: DiskModel): Promise<void> {
   const json = await qemuImgOutputIn(dirname(path), 'info', '--output=json', path);
   const info = JSON.parse(json) as {
@@ -94,14 +94,14 @@ export async function expectInfo(path: string, model: DiskModel): Promise<void> 
   }
 }
 
-/** QEMU goes back to a snapshot, and then reads what the model had. */
+/** Asserts that QEMU restores a snapshot with the model's content. */
 export async function expectSnapshotContent(
   path: string,
   name: string,
   model: DiskModel,
   folder: string,
 ): Promise<void> {
-  // Beside it, where its backing file's name leads to the same file.
+  // In the same folder, where its backing file's name refers to the same file.
   const copy = `${path}.copy`;
   copyFileSync(path, copy);
   await qemuImgOutputIn(dirname(copy), 'snapshot', '-a', name, copy);

@@ -1,5 +1,5 @@
 /** bzImage: the kernel's Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header". */
-import { type ImageSource, invalidKernel, readU64 } from './image-file.ts';
+import { type ImageSource, invalidKernel, readU64 } from './boot-file.ts';
 
 export type CompressionFormat = 'gzip' | 'xz' | 'lzma' | 'bzip2' | 'lzo' | 'lz4' | 'zstd';
 

@@ -1,5 +1,5 @@
 /** ELF64 kernels for x86-64: System V ABI, "ELF Header", "Program Header", "Note Section". */
-import { checkRange, type ImageSource, invalidKernel, readU64 } from './image-file.ts';
+import { checkRange, type ImageSource, invalidKernel, readU64 } from './boot-file.ts';
 
 /** A PT_LOAD program header. Its file range is within the image; its address is not checked. */
 export interface ElfSegment {

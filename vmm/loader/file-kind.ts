@@ -1,7 +1,8 @@
 /** Recognizes common file types, to explain why a file is not a kernel or an initrd. */
+
+import type { ImageSource } from './boot-file.ts';
 import { isBzImage } from './bzimage.ts';
 import { isElf } from './elf.ts';
-import type { ImageSource } from './image-file.ts';
 
 interface FileKind {
   readonly what: string;

@@ -1,7 +1,7 @@
 /** The initial RAM disk: boot.rst, `ramdisk_image` and `initrd_addr_max`. */
 import { TsvmError } from '../errors.ts';
+import { BootFile } from './boot-file.ts';
 import { notAnInitrd } from './file-kind.ts';
-import { ImageFile } from './image-file.ts';
 import { type LoadSpace, PAGE_SIZE, type PlacementPiece, planPlacement } from './placement.ts';
 
 /** Memory that the kernel occupies, and the highest address at which it can read an initrd. */
@@ -17,7 +17,7 @@ export interface InitrdLimits {
 }
 
 export interface LoadedInitrd {
-  readonly image: ImageFile;
+  readonly image: BootFile;
   readonly gpa: number;
   readonly sizeBytes: number;
   readonly pieces: readonly PlacementPiece[];
@@ -77,7 +77,7 @@ export function placeInitrd(sizeBytes: number, limits: InitrdLimits, space: Load
  * @throws TsvmError `file-unreadable`, `invalid-config` (empty) or `initrd-does-not-fit`
  */
 export function loadInitrd(path: string, limits: InitrdLimits, space: LoadSpace): LoadedInitrd {
-  const image = new ImageFile(path);
+  const image = new BootFile(path);
   const { sizeBytes } = image;
   try {
     if (sizeBytes === 0) throw new TsvmError('invalid-config', `the initrd ${path} is empty`);

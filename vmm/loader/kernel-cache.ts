@@ -24,14 +24,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TsvmError } from '../errors.ts';
 import { AtomicFile } from '../host/atomic-file.ts';
+import { BootFile } from './boot-file.ts';
 import type { BzImagePayload, CompressionFormat } from './bzimage.ts';
 import { decompress, OutputError } from './decompress.ts';
 import { type ElfImage, parseElf } from './elf.ts';
-import { ImageFile } from './image-file.ts';
 
 export interface UnpackedKernel {
   /** The kernel's ELF file. The caller closes it. */
-  readonly image: ImageFile;
+  readonly image: BootFile;
   readonly elf: ElfImage;
   /** Why the kernel could not be cached; absent when it was. */
   readonly warning?: string;
@@ -62,7 +62,7 @@ const fallbackDirectories = () => [tmpdir(), '/dev/shm'];
  *   `cannot-decompress` when a tool is missing or no directory has room for the kernel
  */
 export async function openUnpackedKernel(
-  bzImage: ImageFile,
+  bzImage: BootFile,
   payload: CompressedPayload,
   { cacheDirectory: directory, signal }: UnpackOptions,
 ): Promise<UnpackedKernel> {
@@ -98,12 +98,12 @@ export async function openUnpackedKernel(
  * Identifies a version of a file without reading it. ctime cannot be set back, so a changed file
  * never keeps its identity.
  */
-function fileIdentity(file: ImageFile): string {
+function fileIdentity(file: BootFile): string {
   const { dev, ino, size, mtimeNs, ctimeNs } = file.stat;
   return `${dev}-${ino}-${size}-${mtimeNs}-${ctimeNs}`;
 }
 
-function hashFile(file: ImageFile): string {
+function hashFile(file: BootFile): string {
   const hash = createHash('sha256');
   const chunk = new Uint8Array(HASH_CHUNK_SIZE);
   for (let offset = 0; offset < file.sizeBytes; offset += HASH_CHUNK_SIZE) {
@@ -116,9 +116,9 @@ function hashFile(file: ImageFile): string {
 
 /** Opens a cache entry; undefined when it is missing or damaged. */
 function openEntry(path: string, sizeBytes: number): UnpackedKernel | undefined {
-  let image: ImageFile;
+  let image: BootFile;
   try {
-    image = new ImageFile(path);
+    image = new BootFile(path);
   } catch {
     return undefined;
   }
@@ -133,14 +133,14 @@ function openEntry(path: string, sizeBytes: number): UnpackedKernel | undefined 
 
 /** Unpacks into a new file, which is renamed to `entry`, or unlinked when no entry is given. */
 async function unpack(
-  bzImage: ImageFile,
+  bzImage: BootFile,
   payload: CompressedPayload & { readonly signal: AbortSignal | undefined },
   directory: string,
   entry?: string,
 ): Promise<UnpackedKernel> {
   using output = new AtomicFile(entry ?? join(directory, 'unpacked'), { durable: true });
   await decompress({ ...payload, image: bzImage }, output.fd);
-  const image = new ImageFile(output.draftPath, `${bzImage.name} (unpacked)`);
+  const image = new BootFile(output.draftPath, `${bzImage.name} (unpacked)`);
   try {
     const elf = parseElf(image);
     if (entry !== undefined) output.commit();
@@ -152,7 +152,7 @@ async function unpack(
 }
 
 async function unpackOutsideCache(
-  bzImage: ImageFile,
+  bzImage: BootFile,
   payload: CompressedPayload,
   signal: AbortSignal | undefined,
 ): Promise<UnpackedKernel> {

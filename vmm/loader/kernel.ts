@@ -1,5 +1,6 @@
 /** Plans how to load a kernel: its placement in guest memory and its entry point. */
 import { TsvmError } from '../errors.ts';
+import { BootFile, imagePart } from './boot-file.ts';
 import {
   type BzImage,
   type BzImagePayload,
@@ -9,7 +10,6 @@ import {
 } from './bzimage.ts';
 import { type ElfImage, isElf, parseElf } from './elf.ts';
 import { notAKernel } from './file-kind.ts';
-import { ImageFile, imagePart } from './image-file.ts';
 import type { InitrdLimits } from './initrd.ts';
 import { COMMAND_LINE_MAX_BYTES } from './kernel-cmdline.ts';
 import {
@@ -40,7 +40,7 @@ export type KernelEntry =
 export interface LoadedKernel extends InitrdLimits {
   readonly entry: KernelEntry;
   /** The file that `pieces` refer to. The caller closes it. */
-  readonly image: ImageFile;
+  readonly image: BootFile;
   readonly pieces: readonly PlacementPiece[];
   /** Largest command line in bytes, without the NUL. */
   readonly commandLineMaxBytes: number;
@@ -67,7 +67,7 @@ const INITRD_ADDRESS_MAX = 0x7fffffff;
  *   `invalid-config` when the guest has too little memory
  */
 export async function loadKernel(options: KernelLoadOptions): Promise<LoadedKernel> {
-  const file = new ImageFile(options.path);
+  const file = new BootFile(options.path);
   let kernel: LoadedKernel;
   try {
     kernel = await planKernel(file, options);
@@ -79,7 +79,7 @@ export async function loadKernel(options: KernelLoadOptions): Promise<LoadedKern
   return kernel;
 }
 
-async function planKernel(file: ImageFile, options: KernelLoadOptions): Promise<LoadedKernel> {
+async function planKernel(file: BootFile, options: KernelLoadOptions): Promise<LoadedKernel> {
   if (isElf(file)) {
     const elf = parseElf(file);
     const entry: KernelEntry =
@@ -102,7 +102,7 @@ async function planKernel(file: ImageFile, options: KernelLoadOptions): Promise<
 }
 
 async function planBzImage(
-  file: ImageFile,
+  file: BootFile,
   bzImage: BzImage,
   options: KernelLoadOptions,
 ): Promise<LoadedKernel> {
@@ -141,7 +141,7 @@ async function planBzImage(
   }
 }
 
-function unknownPayload(file: ImageFile, { payloadProblem }: BzImage): TsvmError {
+function unknownPayload(file: BootFile, { payloadProblem }: BzImage): TsvmError {
   return new TsvmError(
     'cannot-decompress',
     `this version of tsvm cannot unpack ${file.name}: ${payloadProblem}`,
@@ -150,10 +150,10 @@ function unknownPayload(file: ImageFile, { payloadProblem }: BzImage): TsvmError
 
 /** Opens the ELF kernel in a bzImage. Its offsets refer to the returned file. */
 async function openPayload(
-  file: ImageFile,
+  file: BootFile,
   payload: BzImagePayload,
   options: Pick<KernelLoadOptions, 'cacheDirectory' | 'signal'>,
-): Promise<{ image: ImageFile; elf: ElfImage; warning?: string }> {
+): Promise<{ image: BootFile; elf: ElfImage; warning?: string }> {
   const { format, fileOffset, sizeBytes } = payload;
   if (format !== 'none') {
     // Imported lazily: other kernels do not need these modules.
@@ -169,7 +169,7 @@ async function openPayload(
 }
 
 function planParts(
-  file: ImageFile,
+  file: BootFile,
   parts: readonly FilePlacement[],
   space: LoadSpace,
   owner: FileOwner,

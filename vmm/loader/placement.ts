@@ -1,7 +1,7 @@
 /** Places parts of a file in guest memory: mapped where possible, otherwise copied. */
 import { TsvmError } from '../errors.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import type { ImageFile } from './image-file.ts';
+import type { BootFile } from './boot-file.ts';
 
 /** Granularity of a mapping. */
 export const PAGE_SIZE = 0x1000;
@@ -142,7 +142,7 @@ export function checkPlacements(
  */
 export function placePieces(
   pieces: readonly PlacementPiece[],
-  image: ImageFile,
+  image: BootFile,
   memory: GuestMemory,
   mapper: FileMapper | undefined,
 ): void {
@@ -156,7 +156,7 @@ export function placePieces(
 }
 
 function copyFile(
-  image: ImageFile,
+  image: BootFile,
   fileOffset: number,
   lengthBytes: number,
   memory: GuestMemory,

@@ -3,9 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { closeSync, fstatSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { BootFile } from '../../../vmm/loader/boot-file.ts';
 import type { CompressionFormat } from '../../../vmm/loader/bzimage.ts';
 import { decompress, OutputError } from '../../../vmm/loader/decompress.ts';
-import { ImageFile } from '../../../vmm/loader/image-file.ts';
 import {
   FORMATS,
   packPayload,
@@ -42,7 +42,7 @@ function unpack(
   const directory = temporaryDirectory(t);
   const [input, output] = [join(directory, 'input'), join(directory, 'output')];
   writeFileSync(input, Buffer.concat([Buffer.alloc(MARGIN, 1), packed, Buffer.alloc(MARGIN, 2)]));
-  const image = new ImageFile(input, 'bzImage');
+  const image = new BootFile(input, 'bzImage');
   const outputFd = openSync(output, 'w');
   t.after(() => {
     image.close();
@@ -119,7 +119,7 @@ for (const format of FORMATS) {
     const directory = temporaryDirectory(t);
     const bytes = PACKED[format];
     writeFileSync(join(directory, 'input'), bytes);
-    const image = new ImageFile(join(directory, 'input'));
+    const image = new BootFile(join(directory, 'input'));
     const full = openSync('/dev/full', 'w');
     try {
       const range = { format, image, fileOffset: 0, sizeBytes: bytes.length };

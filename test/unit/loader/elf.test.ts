@@ -3,8 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { TsvmError } from '../../../vmm/errors.ts';
+import { BootFile } from '../../../vmm/loader/boot-file.ts';
 import { parseElf } from '../../../vmm/loader/elf.ts';
-import { ImageFile } from '../../../vmm/loader/image-file.ts';
 import { packageRoot } from '../../../vmm/util/package-root.ts';
 import {
   buildElf,
@@ -34,7 +34,7 @@ function symbol(path: string, name: string): number {
 }
 
 function parseFile(t: TestContext, path: string) {
-  const image = new ImageFile(path);
+  const image = new BootFile(path);
   t.after(() => image.close());
   return parseElf(image);
 }

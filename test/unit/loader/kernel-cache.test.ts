@@ -16,8 +16,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
+import { BootFile } from '../../../vmm/loader/boot-file.ts';
 import { parseBzImage } from '../../../vmm/loader/bzimage.ts';
-import { ImageFile } from '../../../vmm/loader/image-file.ts';
 import {
   type CompressedPayload,
   KERNELS_MAX,
@@ -50,7 +50,7 @@ function setUp(t: TestContext) {
 }
 
 async function open(path: string, cache: string) {
-  const bzImage = new ImageFile(path);
+  const bzImage = new BootFile(path);
   try {
     const payload = parseBzImage(bzImage).payload as CompressedPayload;
     const {

@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { TsvmError, type TsvmErrorCode } from '../../../vmm/errors.ts';
+import { checkRange, type ImageSource } from '../../../vmm/loader/boot-file.ts';
 import type { CompressionFormat } from '../../../vmm/loader/bzimage.ts';
-import { checkRange, type ImageSource } from '../../../vmm/loader/image-file.ts';
 
 /** A directory that goes when the test ends. */
 export function temporaryDirectory(t: TestContext): string {

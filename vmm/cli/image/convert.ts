@@ -132,7 +132,7 @@ export function convertCommand(setExitCode: SetExitCode): Command {
       if (target === undefined || files.length < 2) {
         throw new TsvmError('invalid-config', 'two files are needed: the source and the target');
       }
-      const conversion = new Conversion(files.slice(0, -1), target, options);
+      const conversion = new ConvertRun(files.slice(0, -1), target, options);
       setExitCode(await interruptible((signal) => conversion.run(signal)));
     });
 }
@@ -145,7 +145,7 @@ export function parseSnapshotSelector(text: string): SnapshotSelector {
 }
 
 /** One run of the verb. */
-class Conversion {
+class ConvertRun {
   readonly #sourcePaths: readonly string[];
   readonly #path: string;
   readonly #cli: ConvertOptions;

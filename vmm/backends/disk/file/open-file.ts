@@ -41,7 +41,7 @@ export function openFile(
   const fd =
     isBlockDevice && !readOnly
       ? openDeviceForWriting(path, stats)
-      : openDisk(path, readOnly ? constants.O_RDONLY : constants.O_RDWR);
+      : openPath(path, readOnly ? constants.O_RDONLY : constants.O_RDWR);
   return lockOpened(fd, path, readOnly, locks);
 }
 
@@ -50,7 +50,7 @@ export function openFile(
  * @throws TsvmError `file-unreadable` when it cannot be created or exists
  */
 export function createFile(path: string, locks: FileLocks): OpenedFile {
-  const fd = openDisk(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL);
+  const fd = openPath(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL);
   return lockOpened(fd, path, false, locks);
 }
 
@@ -113,7 +113,7 @@ function isBusy(error: unknown): boolean {
 
 /** Another machine's O_EXCL keeps the device from being opened, before any lock. */
 function inUse(path: string): TsvmError {
-  const fd = openDisk(path, constants.O_RDONLY);
+  const fd = openPath(path, constants.O_RDONLY);
   try {
     return diskInUse(lockHolder(fd) ?? 'the host, which may have it mounted', path);
   } finally {
@@ -122,7 +122,7 @@ function inUse(path: string): TsvmError {
 }
 
 /** Node opens every file with O_CLOEXEC. */
-function openDisk(path: string, flags: number): number {
+function openPath(path: string, flags: number): number {
   try {
     return openSync(fsPath(path), flags, 0o644);
   } catch (cause) {

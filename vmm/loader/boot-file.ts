@@ -63,7 +63,7 @@ export function imagePart(image: ImageSource, start: number, sizeBytes: number):
 }
 
 /** An open regular file. {@link close} closes its descriptor. */
-export class ImageFile implements ImageSource {
+export class BootFile implements ImageSource {
   readonly name: string;
   readonly fd: number;
   readonly sizeBytes: number;

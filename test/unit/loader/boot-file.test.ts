@@ -3,15 +3,15 @@ import { execFileSync } from 'node:child_process';
 import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { ImageFile, imagePart, readU64 } from '../../../vmm/loader/image-file.ts';
+import { BootFile, imagePart, readU64 } from '../../../vmm/loader/boot-file.ts';
 import { sampleBytes, temporaryDirectory, tsvmError } from './kernel-fixtures.ts';
 
 const BYTES = sampleBytes(10_000);
 
-function open(t: TestContext): { image: ImageFile; path: string } {
+function open(t: TestContext): { image: BootFile; path: string } {
   const path = join(temporaryDirectory(t), 'image');
   writeFileSync(path, BYTES);
-  const image = new ImageFile(path);
+  const image = new BootFile(path);
   t.after(() => image.close());
   return { image, path };
 }
@@ -73,7 +73,7 @@ test('only a regular file is opened, and a FIFO does not block', (t) => {
   const fifo = join(temporaryDirectory(t), 'fifo');
   execFileSync('mkfifo', [fifo]);
   for (const path of [fifo, '/dev/null', '/']) {
-    assert.throws(() => new ImageFile(path), tsvmError('file-unreadable', /not a regular file/));
+    assert.throws(() => new BootFile(path), tsvmError('file-unreadable', /not a regular file/));
   }
-  assert.throws(() => new ImageFile('/nonexistent'), tsvmError('file-unreadable', /ENOENT/));
+  assert.throws(() => new BootFile('/nonexistent'), tsvmError('file-unreadable', /ENOENT/));
 });
