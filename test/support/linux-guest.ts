@@ -9,8 +9,8 @@ import { packageRoot } from '../../vmm/util/package-root.ts';
 import { temporaryFolder } from './tsvm-process.ts';
 
 /**
- * How long a boot to the shell may take, and a command in it. Where KVM emulates the guest's kernel
- * a boot takes half a minute to two, and a command a second or two.
+ * How long a boot to the shell may take, and a command in it: a second, and next to nothing, but on
+ * an emulated host, or where KVM emulates the guest's kernel, some hundred times that.
  */
 export const BOOT_TIMEOUT_MS = 300_000;
 export const COMMAND_TIMEOUT_MS = 60_000;
