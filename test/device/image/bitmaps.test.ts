@@ -1,4 +1,4 @@
-/** Bitmaps that qemu-img made, changed here, and read by QEMU again; and the other way round. */
+/** Bitmaps created by qemu-img, changed here, and read by QEMU again; and vice versa. */
 import assert from 'node:assert/strict';
 import { copyFileSync, readFileSync } from 'node:fs';
 import { after, before, beforeEach, test } from 'node:test';
@@ -14,7 +14,7 @@ import { ImageFolder } from './image-fixtures.ts';
 
 const folder = new ImageFolder();
 before(async () => {
-  // Bits that QEMU has set, in bitmaps of three granularities.
+  // Bits set by QEMU, in bitmaps of three granularities.
   await folder.qemuOutput('create', '-q', '-f', 'qcow2', '%start.qcow2', '65M');
   for (const [name, granularity] of [
     ['fine', '512'],
@@ -35,7 +35,7 @@ before(async () => {
 beforeEach(() => copyFileSync(folder.file('start.qcow2'), folder.file('image.qcow2')));
 after(() => folder.remove());
 
-/** Every bitmap with its flags and bits, as they are in the file; the image is sound. */
+/** Every bitmap with its flags and bits, read from the file; asserts that the image is valid. */
 async function bitmaps(name: string): Promise<object> {
   await folder.qemuOutput('check', '-q', `%${name}`);
   assert.equal((await folder.tsvm(['check', '-q', `%${name}`])).code, 0);
@@ -69,20 +69,20 @@ const ACTIONS: readonly (readonly string[])[] = [
 ];
 
 for (const action of ACTIONS) {
-  test(`bitmap ${action.join(' ')}: as qemu-img does it`, async () => {
+  test(`bitmap ${action.join(' ')}: the same result as qemu-img`, async () => {
     copyFileSync(folder.file('start.qcow2'), folder.file('theirs.qcow2'));
     const args = (name: string) => action.map((word) => (word === '%' ? `%${name}` : word));
     await folder.tsvmOutput('bitmap', ...args('image.qcow2'));
     await folder.qemuOutput('bitmap', ...args('theirs.qcow2'));
     assert.deepEqual(await bitmaps('image.qcow2'), await bitmaps('theirs.qcow2'));
     await folder.assertSame('image.qcow2', 'theirs.qcow2');
-    // QEMU goes on with them.
+    // QEMU continues with them.
     await folder.qemuOutput('bitmap', '--add', '%image.qcow2', 'after');
     await bitmaps('image.qcow2');
   });
 }
 
-test('all bitmaps removed, and made again', async () => {
+test('all bitmaps removed and created again', async () => {
   for (const name of ['fine', 'usual', 'coarse', 'empty']) {
     const { stderr } = await folder.tsvm(['bitmap', '--remove', '%image.qcow2', name]);
     assert.equal(stderr, '');
@@ -136,7 +136,7 @@ test('a bitmap that was not saved can only be removed', async () => {
   await bitmaps('image.qcow2');
 });
 
-test('what cannot be done is refused, and changes nothing', async () => {
+test('impossible actions are refused and change nothing', async () => {
   const before = readFileSync(folder.file('image.qcow2'));
   for (const args of [
     ['%image.qcow2', 'fine'],
@@ -158,7 +158,7 @@ test('what cannot be done is refused, and changes nothing', async () => {
   assert.match(old.stderr, /amend -o compat=1\.1/);
 });
 
-test('a write that makes bitmaps invalid says so', async () => {
+test('a write that makes bitmaps invalid prints a warning', async () => {
   for (const args of [
     ['resize', '-q', '%image.qcow2', '+1M'],
     ['snapshot', '-c', 'x', '%image.qcow2'],

@@ -28,7 +28,7 @@ writeFileSync(folder.file('source.raw'), CONTENT);
 
 const hash = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
 
-/** What tsvm refuses, with its reason, and with the device left as it was. */
+/** Asserts that tsvm refuses a command with a reason and leaves the device unchanged. */
 async function refused(device: string, reason: RegExp, ...args: readonly string[]): Promise<void> {
   const before = hash(device);
   const { code, stderr } = await folder.tsvm(args);
@@ -43,7 +43,7 @@ async function overwrite(path: string): Promise<void> {
   await folder.qemuOutput('bench', '-w', ...pattern, '-c', '16', '-s', '64k', '-f', 'qcow2', path);
 }
 
-test('create: an image as qemu-img makes it', { skip }, async (context) => {
+test('create: the same image as by qemu-img', { skip }, async (context) => {
   const { path } = loopDevice(context, { sizeBytes: 16 * MIB });
   for (const options of ['compat=1.1', 'cluster_size=512,refcount_bits=64', 'compat=0.10']) {
     const create = ['create', '-q', '-f', 'qcow2', '-o', options, path, '32M'];
@@ -109,7 +109,7 @@ for (const args of WAYS) {
     const convert = ['convert', '-q', '-f', 'raw', '-O', 'qcow2', ...args, '%source.raw'];
     await folder.tsvmOutput(...convert, path);
     await assertHolds(path, CONTENT);
-    // It takes no more than a file does.
+    // It needs no more space than a file.
     await folder.tsvmOutput(...convert, '%same.qcow2');
     const [device, file] = [await qemuCheck(path), await qemuCheck(folder.file('same.qcow2'))];
     assert.equal(device.allocatedClusters, file.allocatedClusters);
@@ -134,7 +134,7 @@ test('convert: qcow2 to raw on a device', { skip }, async (context) => {
   }
 });
 
-test('convert: a device that is too small, or that is read as well', { skip }, async (context) => {
+test('convert: a device that is too small, or also the source', { skip }, async (context) => {
   const { path } = loopDevice(context, { sizeBytes: 2 * MIB });
   const few = /2097152 bytes, and 6291968 are needed/;
   for (const args of [[], ['-n']]) {
@@ -144,7 +144,7 @@ test('convert: a device that is too small, or that is read as well', { skip }, a
   const itself = /is the source: it cannot also be the target/;
   await refused(path, itself, 'convert', '-O', 'qcow2', path, '%link');
   await refused(path, itself, 'convert', '-O', 'qcow2', '%link', path);
-  // How much a qcow2 image takes is not known in advance.
+  // The size of a qcow2 image is not known in advance.
   const { code, stderr } = await folder.tsvm(['convert', '-O', 'qcow2', '%source.raw', path]);
   assert.equal(code, 1);
   assert.match(stderr, /loop\d+ is full: the image needs a larger block device/);
@@ -197,7 +197,7 @@ test('a snapshot, and a larger size, that the device has no room for', {
   }
 });
 
-test('a raw device has the size that it has', { skip }, async (context) => {
+test('a raw device cannot be resized', { skip }, async (context) => {
   const { path } = loopDevice(context, { sizeBytes: MIB });
   for (const size of ['2M', '512k']) {
     await refused(path, /resize the device itself/, 'resize', '--shrink', '-f', 'raw', path, size);

@@ -18,7 +18,7 @@ async function backingOf(name: string): Promise<string | undefined> {
   ];
 }
 
-test('create: an image as qemu-img makes it, and the same line about it', async () => {
+test('create: the same image and the same output as qemu-img', async () => {
   for (const [name, size, ...args] of [
     ['new.qcow2', '10M', '-f', 'qcow2'],
     ['new.qcow2', '1.5G', '-f', 'qcow2', '-o', 'cluster_size=2M,compression_type=zstd'],
@@ -38,7 +38,7 @@ test('create: an image as qemu-img makes it, and the same line about it', async 
   }
 });
 
-test('create: the size of the backing file, and what is refused', async () => {
+test('create: the size of the backing file, and refused options', async () => {
   await folder.tsvmOutput('create', '-q', '-b', 'base.qcow2', '%over.qcow2');
   assert.match(await folder.qemuOutput('info', '%over.qcow2'), /\(25165824 bytes\)/);
   for (const [args, reason] of [
@@ -64,7 +64,7 @@ test('create: the size of the backing file, and what is refused', async () => {
   );
 });
 
-test('resize: both ways, by difference, and never to a loss that was not asked for', async () => {
+test('resize: grow and shrink, by difference, and no loss without --shrink', async () => {
   for (const name of ['top.qcow2', 'top.raw']) {
     const size = async () =>
       JSON.parse(await folder.tsvmOutput('info', '--output=json', `%${name}`))['virtual-size'];
@@ -120,7 +120,7 @@ test('commit: with -d the image stays as it is, with -b another image is written
   assert.match((await folder.tsvm(['commit', '%base.qcow2'])).stderr, /no backing file/);
 });
 
-test('rebase: what the image holds stays the same, whatever it is based on', async () => {
+test('rebase: the content stays the same with any backing file', async () => {
   await folder.tsvmOutput('rebase', '-b', 'base.qcow2', '-F', 'qcow2', '%top.qcow2');
   assert.equal(await backingOf('top.qcow2'), 'base.qcow2');
   await folder.assertSame('top.raw', 'top.qcow2');
@@ -176,7 +176,7 @@ test('compare: words and exit codes', async () => {
   assert.equal((await folder.tsvm(alone)).code, (await folder.qemu(...alone)).code);
 });
 
-test('a backing file outside the image’s folder is opened when that is allowed', async () => {
+test('a backing file outside the image’s folder is opened only when allowed', async () => {
   mkdirSync(folder.file('inner'));
   await folder.tsvmOutput(
     'create',
@@ -194,7 +194,7 @@ test('a backing file outside the image’s folder is opened when that is allowed
   await folder.assertSame('base.qcow2', 'over.raw');
 });
 
-test('images in use are left alone', async () => {
+test('images in use are refused', async () => {
   const held = openHostFile(folder.file('base.qcow2'), hostFiles(), { readOnly: false });
   const { code, stderr } = await folder.tsvm(['resize', '%base.qcow2', '+1M']);
   const overwriting = await folder.tsvm(['convert', '%top.raw', '%base.qcow2']);
@@ -228,7 +228,7 @@ test('verbs and help', async () => {
   assert.match(stderr, /unknown verb "dance"/);
 });
 
-test('a resize that fails on a full disk leaves the size and the space that there was', async (test) => {
+test('a resize that fails on a full disk leaves size and free space unchanged', async (test) => {
   if (process.getuid?.() !== 0) return test.skip('mounting is for root');
   mkdirSync(folder.file('full'), { recursive: true });
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'none', folder.file('full')]);
@@ -251,7 +251,7 @@ test('a resize that fails on a full disk leaves the size and the space that ther
   }
 });
 
-test('what a new file lacks is told by the name that it will have', async () => {
+test('errors about a new file show its final name', async () => {
   const create = 'ulimit -f 4096; exec "$0" image create -f raw "$1" 10M';
   const args = ['-c', create, TSVM, folder.file('limited.raw')];
   const { stderr } = spawnSync('bash', args, { encoding: 'utf8' });

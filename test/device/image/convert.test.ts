@@ -15,7 +15,7 @@ const folder = new ImageFolder();
 before(() => folder.makeChain());
 after(() => folder.remove());
 
-/** Nothing that was begun is left. */
+/** Asserts that no incomplete file is left. */
 function assertNothingPartial(): void {
   assert.deepEqual(
     readdirSync(folder.path).filter((name) => name.includes('partial')),
@@ -47,7 +47,7 @@ for (const [target, ...args] of WAYS) {
   });
 }
 
-test('what is zero takes no space, in either format', async () => {
+test('zeroes take no space, in either format', async () => {
   await folder.tsvmOutput('convert', '%top.raw', '%sparse.qcow2');
   await folder.tsvmOutput('convert', '%sparse.qcow2', '%sparse.raw');
   const dataBytes = statSync(folder.file('top.raw')).blocks * 512;
@@ -60,7 +60,7 @@ test('what is zero takes no space, in either format', async () => {
   assert.ok(full.blocks * 512 >= full.size, 'and with -S 0 all of it does');
 });
 
-test('a snapshot is converted as the disk was then', async () => {
+test('a snapshot is converted', async () => {
   for (const selector of ['before', '1', 'snapshot.id=1,snapshot.name=before']) {
     await folder.tsvmOutput('convert', '-l', selector, '%top.qcow2', '%before.raw');
     await folder.qemuOutput('convert', '-l', 'before', '-O', 'raw', '%top.qcow2', '%then.raw');
@@ -71,7 +71,7 @@ test('a snapshot is converted as the disk was then', async () => {
   assert.match(stderr, /no snapshot "none"/);
 });
 
-test('with a backing file, only the rest is written', async () => {
+test('with a backing file, only differences are written', async () => {
   const backing = ['-B', 'middle.qcow2', '-F', 'qcow2'];
   await folder.tsvmOutput('convert', ...backing, '%top.qcow2', '%thin.qcow2');
   await folder.assertSame('top.raw', 'thin.qcow2');
@@ -94,7 +94,7 @@ test('several images, concatenated', async () => {
   assert.ok(joined.equals(Buffer.concat([odd, readFileSync(folder.file('top.raw')), odd])));
 });
 
-test('-n writes into an image that is there, says so, and clears what is not zero', async () => {
+test('-n writes into an existing image, says so, and clears what is not zero', async () => {
   await folder.qemuOutput('create', '-q', '-f', 'qcow2', '%there.qcow2', '32M');
   folder.write('there.qcow2', 'write -P 99 0 32M');
   const { code, stderr } = await folder.tsvm(['convert', '-n', '%top.qcow2', '%there.qcow2']);
@@ -107,7 +107,7 @@ test('-n writes into an image that is there, says so, and clears what is not zer
   assert.match(small.stderr, /512 bytes, and 33554432 are needed/);
 });
 
-test('a target that is there is replaced, with its rights; a link to it stays one', async () => {
+test('an existing target is replaced and keeps its permissions; links to it stay links', async () => {
   writeFileSync(folder.file('mine.raw'), 'old', { mode: 0o600 });
   symlinkSync('mine.raw', folder.file('link.raw'));
   await folder.tsvmOutput('convert', '%top.qcow2', '%link.raw');
@@ -116,7 +116,7 @@ test('a target that is there is replaced, with its rights; a link to it stays on
   assert.equal(readdirSync(folder.path).includes('link.raw'), true);
 });
 
-test('what is read is not written', async () => {
+test('a source is never the target', async () => {
   symlinkSync('middle.qcow2', folder.file('alias.qcow2'));
   const before = readFileSync(folder.file('middle.qcow2'));
   for (const target of ['top.qcow2', 'middle.qcow2', 'alias.qcow2']) {
@@ -129,7 +129,7 @@ test('what is read is not written', async () => {
   assert.ok(readFileSync(folder.file('middle.qcow2')).equals(before));
 });
 
-test('progress for programs is as qemu-img writes it', async () => {
+test('progress for programs has qemu-img’s format', async () => {
   const output = await folder.tsvmOutput('convert', '-p', '%top.qcow2', '%p.raw');
   assert.match(output, /^( {4}\(\d+\.\d\d\/100%\)\r)+\n$/);
   assert.ok(output.endsWith('(100.00/100%)\r\n'));
@@ -137,9 +137,9 @@ test('progress for programs is as qemu-img writes it', async () => {
 });
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  test(`${signal} leaves what was there, and nothing else`, async () => {
+  test(`${signal} leaves the old file, and nothing else`, async () => {
     writeFileSync(folder.file('kept.qcow2'), 'kept');
-    // Slow enough to be interrupted: it reports its progress, and then has seconds to go.
+    // Slow enough to be interrupted: it reports progress and then needs more seconds.
     copyFileSync(process.execPath, folder.file('large.raw'));
     const { code, stdout } = await folder.tsvm(
       ['convert', '-c', '-p', '-m', '1', '%large.raw', '%kept.qcow2'],
@@ -157,8 +157,8 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   });
 }
 
-test('an error leaves nothing behind', async () => {
-  // A cluster that says it is compressed, and is not.
+test('an error leaves no file', async () => {
+  // A cluster that is marked as compressed but is not.
   await folder.tsvmOutput('convert', '-c', '%top.raw', '%torn.qcow2');
   const bytes = readFileSync(folder.file('torn.qcow2'));
   bytes.fill(0xff, 5 * 65_536);
@@ -170,7 +170,7 @@ test('an error leaves nothing behind', async () => {
   assertNothingPartial();
 });
 
-test('what makes no sense is refused, with a reason', async () => {
+test('contradictory options are refused with a reason', async () => {
   for (const [args, reason] of [
     [['%top.qcow2'], /two files are needed/],
     [['-O', 'vmdk', '%top.qcow2', '%x'], /There are raw and qcow2/],

@@ -1,4 +1,6 @@
-/** Every verb ends: by itself on what is cut off, and within seconds of a signal on what is hostile. */
+/**
+ * Every verb ends: by itself on truncated images, and within seconds of a signal on hostile ones.
+ */
 import assert from 'node:assert/strict';
 import {
   closeSync,
@@ -19,7 +21,7 @@ const SECONDS = 1000;
 before(() => folder.makeChain());
 after(() => folder.remove());
 
-test('an image that is cut off at any place: each verb ends', async () => {
+test('an image truncated at any place: each verb ends', async () => {
   await folder.qemuOutput('convert', '-O', 'qcow2', '%top.raw', '%whole.qcow2');
   const { size } = statSync(folder.file('whole.qcow2'));
   for (const less of [1, 70_000, size - 300_000]) {
@@ -56,8 +58,8 @@ test('the map of a file that ends inside its last cluster is that of qemu-img', 
 });
 
 /**
- * An image whose two million L1 entries all mean one L2 table, in which each cluster of 512 bytes is
- * a run of its own: there is no end to it.
+ * An image whose two million L1 entries all refer to one L2 table, in which each cluster of 512
+ * bytes is a separate run: reading it practically never ends.
  */
 async function makeHostile(name: string, ...args: string[]): Promise<void> {
   const options = ['-o', 'cluster_size=512'];
@@ -77,7 +79,7 @@ async function makeHostile(name: string, ...args: string[]): Promise<void> {
   closeSync(fd);
 }
 
-test('a hostile image without an end: each verb is gone within seconds of a signal', async () => {
+test('a hostile, practically endless image: each verb ends within seconds of a signal', async () => {
   await makeHostile('hostile.qcow2');
   copyFileSync(folder.file('hostile.qcow2'), folder.file('other.qcow2'));
   await makeHostile('over.qcow2', '-b', 'hostile.qcow2', '-F', 'qcow2');
@@ -107,7 +109,7 @@ test('a hostile image without an end: each verb is gone within seconds of a sign
           }, 1200);
         },
       });
-      // What had ended before cannot show anything.
+      // A process that ended before the signal shows nothing.
       const took = exited ? performance.now() - sentMs : 0;
       assert.ok(took < 3 * SECONDS, `${args.join(' ')}: ${signal} took ${took} ms`);
     }
@@ -118,7 +120,7 @@ test('a hostile image without an end: each verb is gone within seconds of a sign
   );
 });
 
-test('nobody reads the map any more: it ends', async () => {
+test('map ends when nobody reads its output', async () => {
   const { execFileSync } = await import('node:child_process');
   const { TSVM } = await import('../../support/tsvm-process.ts');
   const startMs = performance.now();

@@ -21,7 +21,7 @@ before(() => folder.makeChain());
 after(() => folder.remove());
 
 for (const [format, options] of WAYS) {
-  test(`${format}, ${options}: the same content, and the same is told of it`, async () => {
+  test(`${format}, ${options}: the same content and information as by qemu-img`, async () => {
     const image = `%image.${format}`;
     await folder.qemuOutput('convert', '-f', 'raw', '-O', format, '-o', options, '%top.raw', image);
     await folder.qemuOutput('convert', '-f', format, '-O', 'raw', image, '%theirs.raw');
@@ -43,7 +43,7 @@ for (const [format, options] of WAYS) {
   });
 }
 
-test('an image of another program below an overlay', async () => {
+test('a foreign image as a backing file', async () => {
   const vmdk = ['-O', 'vmdk', '-o', 'subformat=streamOptimized'];
   await folder.qemuOutput('convert', '-f', 'raw', ...vmdk, '%top.raw', '%base.vmdk');
   await folder.tsvmOutput('create', '-q', '-b', 'base.vmdk', '%on-vmdk.qcow2');
@@ -52,7 +52,7 @@ test('an image of another program below an overlay', async () => {
   await folder.assertSame('top.raw', 'flat.raw');
 });
 
-test('it is read, and never written: every verb that writes says what to do', async () => {
+test('foreign images are never written: every writing verb advises what to do', async () => {
   await folder.qemuOutput('create', '-q', '-f', 'vmdk', '%written.vmdk', '1M');
   const before = readFileSync(folder.file('written.vmdk'));
   for (const args of [
@@ -73,7 +73,7 @@ test('it is read, and never written: every verb that writes says what to do', as
   assert.equal((await folder.tsvm(['check', '%written.vmdk'])).code, 63);
 });
 
-test('what is not supported is told apart: several files, a parent, a download that broke off', async () => {
+test('unsupported images get distinct errors: several files, a parent, an incomplete download', async () => {
   for (const [args, reason] of [
     [['-f', 'vmdk', '-o', 'subformat=monolithicFlat', '%x.vmdk', '1M'], /one sparse file/],
     [['-f', 'vmdk', '-o', 'subformat=twoGbMaxExtentSparse', '%x.vmdk', '1M'], /one sparse file/],

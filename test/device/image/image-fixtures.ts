@@ -1,4 +1,4 @@
-/** `tsvm image`, run as people run it, beside qemu-img. */
+/** Runs `tsvm image` as a process, and qemu-img. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -28,7 +28,7 @@ export class ImageFolder {
     return runTsvm(['image', ...this.expand(args)], options);
   }
 
-  /** Runs it and answers its output; it must succeed. */
+  /** Runs it and returns its output; it must succeed. */
   async tsvmOutput(...args: readonly string[]): Promise<string> {
     const { code, stdout, stderr } = await this.tsvm(args);
     assert.equal(code, 0, `tsvm image ${args.join(' ')}: ${stdout}${stderr}`);
@@ -52,7 +52,7 @@ export class ImageFolder {
     assert.doesNotMatch(said, /failed|error/i);
   }
 
-  /** Both hold the same, and the images are sound, as QEMU sees it. */
+  /** Asserts by QEMU that both have the same content and are valid. */
   async assertSame(one: string, other: string): Promise<void> {
     const formats = [one, other].map((name) => (name.endsWith('.qcow2') ? 'qcow2' : 'raw'));
     const [f = '', F = ''] = formats;

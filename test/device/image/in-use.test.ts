@@ -1,4 +1,4 @@
-/** Images that QEMU has open: nothing writes them, whatever the flags. */
+/** Images that QEMU has open are not written, whatever the flags. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -33,12 +33,12 @@ test('no verb writes an image that QEMU has open, with -U or without', async () 
   copyFileSync(folder.file('base.qcow2'), folder.file('used.qcow2'));
   const based = ['-b', 'used.qcow2', '-F', 'qcow2'];
   await folder.qemuOutput('create', '-q', '-f', 'qcow2', ...based, '%over.qcow2');
-  // A refcount that is too high: what a repair takes back.
+  // A refcount that is too high, for a repair to correct.
   patchFile(folder.file('used.qcow2'), [[2 * 65_536 + 2 * 50, Uint8Array.of(0, 2)]]);
   const user = spawn('qemu-io', ['-f', 'qcow2', folder.file('used.qcow2')], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
-  // Its prompt says that the image is open.
+  // Its prompt shows that the image is open.
   await once(user.stdout, 'data');
   const before = readFileSync(folder.file('used.qcow2'));
   try {

@@ -1,4 +1,4 @@
-/** What `info`, `map`, `check` and `snapshot -l` tell, against what qemu-img tells of the same image. */
+/** Compares the output of `info`, `map`, `check` and `snapshot -l` with qemu-img's. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
@@ -35,7 +35,7 @@ before(async () => {
 });
 after(() => folder.remove());
 
-/** In the directory of bitmaps: docs/interop/qcow2.txt, "Bitmap directory entry". */
+/** Offsets in docs/interop/qcow2.txt, "Bitmap directory entry". */
 function setBitmapFlags(image: string, bitmap: string, flags: number): void {
   const nameAt = readFileSync(folder.file(image)).lastIndexOf(bitmap);
   assert.ok(nameAt > 0);
@@ -54,7 +54,7 @@ for (const name of NAMES) {
     }
   });
 
-  test(`${name}: for people it reads the same`, async () => {
+  test(`${name}: the human-readable output is the same`, async () => {
     for (const verb of ['info', 'map', 'check']) {
       const args = [verb, `%${name}`];
       const [ours, theirs] = await Promise.all([folder.tsvm(args), folder.qemu(...args)]);
@@ -64,7 +64,7 @@ for (const name of NAMES) {
   });
 }
 
-test('raw images: told of, mapped, not checked', async () => {
+test('raw images: info and map, but no check', async () => {
   for (const args of [
     ['info', '-f', 'raw', '%top.raw'],
     ['info', '-f', 'raw', '--output', 'json', '%top.raw'],
@@ -88,7 +88,7 @@ test('a part of the map', async () => {
   assert.equal(await folder.tsvmOutput(...args), await folder.qemuOutput(...args));
 });
 
-test('info knows a qcow2 image by its content; other verbs ask what it is', async () => {
+test('info recognizes a qcow2 image by its content; other verbs require -f', async () => {
   await folder.qemuOutput('create', '-q', '-f', 'qcow2', '%disk.img', '1M');
   assert.match(await folder.tsvmOutput('info', '%disk.img'), /^file format: qcow2$/m);
   assert.match(await folder.tsvmOutput('info', '-f', 'raw', '%disk.img'), /^file format: raw$/m);
@@ -119,7 +119,7 @@ function setRefcount(name: string, cluster: number, refcount: number): void {
   ]);
 }
 
-test('check: exit codes, and what a repair leaves', async () => {
+test('check: exit codes before and after a repair', async () => {
   await folder.qemuOutput('create', '-q', '-f', 'qcow2', '%broken.qcow2', '4M');
   folder.write('broken.qcow2', 'write 0 256k');
   const check = async (...args: string[]) => {
@@ -146,7 +146,7 @@ test('check: exit codes, and what a repair leaves', async () => {
   assert.equal((await folder.tsvm(['check', '%none.qcow2'])).code, 1);
 });
 
-test('map: a raw file whose last sector is there in part, alone and below an image', async () => {
+test('map: a raw file with an incomplete last sector, alone and as a backing file', async () => {
   for (const bytes of [1, 511, 513, 1000, 65_537]) {
     writeFileSync(folder.file('odd.raw'), Buffer.alloc(bytes, 1));
     const backing = ['-b', 'odd.raw', '-F', 'raw'];

@@ -1,4 +1,4 @@
-/** measure, dd, amend; rates, salvage and names by --image-opts: against qemu-img. */
+/** measure, dd, amend, rates, salvage and --image-opts, compared with qemu-img. */
 import assert from 'node:assert/strict';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
@@ -68,7 +68,7 @@ test('measure: the numbers of qemu-img, for new disks and for images', async () 
   }
 });
 
-test('measure is enough for what convert writes', async () => {
+test('measure is an upper bound for convert', async () => {
   for (const options of ['cluster_size=64k', 'cluster_size=512', 'extended_l2=on']) {
     const args = ['-O', 'qcow2', '-o', options, '%top.qcow2'];
     const { required } = await json(folder.tsvmOutput('measure', '--output', 'json', ...args));
@@ -122,7 +122,7 @@ test('dd: the same part of an image', async () => {
   assert.ok(readFileSync(folder.file('top.raw')).equals(kept));
 });
 
-test('amend: what can be changed, and the rest refused', async () => {
+test('amend: changes what can be changed, and refuses the rest', async () => {
   await folder.qemuOutput('create', '-q', '-f', 'qcow2', '-o', 'compat=0.10', '%old.qcow2', '8M');
   folder.write('old.qcow2', 'write -P 9 1M 1M');
   copyFileSync(folder.file('old.qcow2'), folder.file('theirs.qcow2'));
@@ -150,7 +150,7 @@ test('amend: what can be changed, and the rest refused', async () => {
   assert.equal((await folder.tsvm(['amend', '-o', 'size=1M', '%top.raw'])).code, 1);
 });
 
-test('a rate is held: convert -r and commit -r', async () => {
+test('rates are observed: convert -r and commit -r', async () => {
   await folder.qemuOutput('create', '-q', '-f', 'qcow2', '%rate.qcow2', '8M');
   folder.write('rate.qcow2', 'write -P 3 0 2M');
   await folder.qemuOutput(
@@ -180,7 +180,7 @@ test('a rate is held: convert -r and commit -r', async () => {
   }
 });
 
-test('--salvage: what cannot be read is told, and zero', async () => {
+test('--salvage: unreadable parts are reported and zeroed', async () => {
   await folder.tsvmOutput('convert', '-c', '%top.raw', '%torn.qcow2');
   const bytes = readFileSync(folder.file('torn.qcow2'));
   bytes.fill(0xff, 5 * 65_536);

@@ -1,4 +1,4 @@
-/** Options, sizes, words and exit codes: the same as qemu-img's for the same arguments. */
+/** Options, sizes, texts and exit codes are those of qemu-img for the same arguments. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ const folder = new ImageFolder();
 before(() => folder.makeChain());
 after(() => folder.remove());
 
-test('-o: every spelling of a value makes the same image, or none', async () => {
+test('-o: every spelling of a value gives the same image as qemu-img, or an error', async () => {
   for (const options of [
     ...['yes', 'no', 'true', 'false', 'y', 'n', 'On', ''].map((word) => `lazy_refcounts=${word}`),
     'lazy_refcounts',
@@ -150,7 +150,7 @@ test('exit codes of what fails', async () => {
   }
 });
 
-test('progress goes to a program that reads it, though the user sits at a terminal', () => {
+test('progress goes to a pipe even when standard error is a terminal', () => {
   const convert = `'${TSVM}' image convert -p '${folder.file('top.raw')}' '${folder.file('p.qcow2')}'`;
   const inTerminal = (command: string) =>
     execFileSync('script', ['-qec', command, '/dev/null'], { encoding: 'utf8', stdio: 'pipe' });

@@ -1,4 +1,4 @@
-/** Where a new image appears: names and places that are awkward, and files that must not be lost. */
+/** The places of new images: unusual names and folders, and files that must not be lost. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
@@ -34,7 +34,7 @@ function partialFiles(path: string): string[] {
   return readdirSync(path).filter((name) => name.endsWith('.partial'));
 }
 
-/** Runs `tsvm image ARGS...` in a shell, as it is written there. */
+/** Runs `tsvm image ARGS...` in a shell. */
 function inShell(command: string, asNobody = false): { code: number; said: string } {
   const user = asNobody ? `setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups ` : '';
   const script = `cd '${folder.path}' || exit 99\nt() { ${user}'${TSVM}' image "$@"; }\n${command}`;
@@ -60,7 +60,7 @@ function skippedForNobody(test: TestContext): boolean {
   return true;
 }
 
-test('what a command reads is never its target: backing files, chains, data files', async () => {
+test('sources are never targets: backing files, chains, data files', async () => {
   for (const name of ['over.qcow2', 'top2.qcow2', 'data.qcow2', 'on-data.qcow2']) {
     rmSync(folder.file(name), { force: true });
   }
@@ -147,7 +147,7 @@ test('what a command reads is never its target: backing files, chains, data file
   }
 });
 
-test('a loop device on a file is that file', { skip: noLoopDevices() }, (test) => {
+test('a loop device counts as its backing file', { skip: noLoopDevices() }, (test) => {
   const content = readFileSync(folder.file('base.qcow2'));
   const { path } = loopDevice(test, { sizeBytes: content.length, content });
   const sysfs = `/sys/block/${path.slice('/dev/'.length)}/loop/backing_file`;
@@ -170,7 +170,7 @@ test('names of up to 255 bytes', async () => {
   rmSync(folder.file(wide));
 });
 
-test('what cannot be made is refused with a sentence and code 1', () => {
+test('what cannot be created is refused with a message and code 1', () => {
   symlinkSync('two', folder.file('one'));
   symlinkSync('one', folder.file('two'));
   mkdirSync(folder.file('folder.qcow2'));
@@ -201,7 +201,7 @@ test('what cannot be made is refused with a sentence and code 1', () => {
   assert.equal(inShell('t convert base.qcow2 /dev/stdout').code, 1, 'a pipe');
 });
 
-test('a link that leads to no file yet: the file is made there', async () => {
+test('a dangling link: the file is created at its target', async () => {
   mkdirSync(folder.file('elsewhere'));
   symlinkSync('elsewhere/new.qcow2', folder.file('dangling.qcow2'));
   assertDone('t convert top.raw dangling.qcow2');
@@ -231,7 +231,7 @@ test('a file that is a mount point is written in place', async (test) => {
   await folder.assertSame('top.raw', 'under.qcow2');
 });
 
-test('writable files of folders that take no others; a folder that may not be listed', async (test) => {
+test('writable files in folders where none can be created; a folder that cannot be listed', async (test) => {
   if (skippedForNobody(test)) return;
   mkdirSync(folder.file('read-only'));
   writeFileSync(folder.file('read-only/out.qcow2'), 'old');
@@ -260,7 +260,7 @@ test('writable files of folders that take no others; a folder that may not be li
   );
 });
 
-test('what is written in place and fails is no half image', () => {
+test('a failed write in place leaves no half image', () => {
   writeFileSync(folder.file('in-place.qcow2'), 'x');
   const { code } = inShell(
     'exec 7<>in-place.qcow2; printf "\\377\\377\\377\\377" >bad.qcow2.tail; ' +
@@ -273,7 +273,7 @@ test('what is written in place and fails is no half image', () => {
   assert.equal(statSync(folder.file('in-place.qcow2')).size, 0);
 });
 
-test('remains of killed runs go with the next run in that folder', async () => {
+test('partial files of killed runs are removed by the next run in that folder', async () => {
   mkdirSync(folder.file('remains'));
   copyFileSync(process.execPath, folder.file('large.raw'));
   const convert = ['convert', '-c', '-p', '-m', '1', '%large.raw', '%remains/killed.qcow2'];
@@ -294,7 +294,7 @@ test('remains of killed runs go with the next run in that folder', async () => {
   assert.deepEqual(readdirSync(folder.file('remains')).sort(), ['.own.partial', 'other.qcow2']);
 });
 
-test('names that are no UTF-8: images, backing files, two names are two files', async () => {
+test('names that are not UTF-8: images, backing files, distinct names', async () => {
   assertDone(`
     one=$(printf 'caf\\351.qcow2') two=$(printf 'caf\\350.qcow2') base=$(printf 'b\\351.img')
     mkdir names && cd names
@@ -310,7 +310,7 @@ test('names that are no UTF-8: images, backing files, two names are two files', 
   `);
 });
 
-test('names with colons: what a header says opens again', async () => {
+test('names with colons: names in headers open again', async () => {
   assertDone(`
     mkdir colons && cd colons && truncate -s 1M b:1.img && qemu-img create -q -f qcow2 src.qcow2 1M
     t create -q -b b:1.img -F raw a.qcow2 && t map a.qcow2 && qemu-img map a.qcow2 || exit 1

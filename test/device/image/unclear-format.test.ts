@@ -1,4 +1,4 @@
-/** An image whose name and content say different formats: the user is asked, in every verb. */
+/** Images whose name and content imply different formats: every verb requires -f. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
@@ -6,7 +6,7 @@ import { loopDevice, noLoopDevices } from '../../support/loop-device.ts';
 import { ImageFolder } from './image-fixtures.ts';
 
 const folder = new ImageFolder();
-/** What qemu-img makes here, and what its file begins with; LUKS needs a secret. */
+/** Formats that qemu-img creates here, and their signatures; LUKS needs a secret. */
 const FORMATS = ['qcow2', 'qcow', 'qed', 'vmdk', 'vhdx', 'vpc', 'vdi'];
 
 before(async () => {
@@ -39,12 +39,12 @@ const VERBS: readonly (readonly string[])[] = [
   ['bench', '-w', '%IMAGE'],
 ];
 
-test('every verb refuses it, changes nothing, and says what to do', async () => {
+test('every verb refuses it, changes nothing, and advises what to do', async () => {
   for (const name of [...FORMATS, 'flat', 'luks']) {
     const format = name === 'flat' ? 'vmdk' : name;
     const image = `${name}.img`;
     const before = readFileSync(folder.file(image));
-    // One format in all verbs, the others in some.
+    // One format with all verbs, the others with some.
     for (const verb of name === 'qcow2' ? VERBS : VERBS.slice(2, 5)) {
       const args = verb.map((word) => word.replace('IMAGE', image));
       const { code, stderr } = await folder.tsvm(args);
@@ -56,7 +56,7 @@ test('every verb refuses it, changes nothing, and says what to do', async () => 
   }
 });
 
-test('who says the format is believed', async () => {
+test('an explicit format is accepted', async () => {
   for (const format of ['raw', 'qcow2']) {
     const args = ['convert', '-f', format, '-O', 'raw', '%qcow2.img'];
     await folder.tsvmOutput(...args, `%${format}.ours`);
@@ -69,7 +69,7 @@ test('who says the format is believed', async () => {
   }
 });
 
-test('a backing file that is said to be raw and looks like an image: a warning', async () => {
+test('a backing file declared raw that looks like an image: a warning', async () => {
   for (const [verb, ...args] of [
     ['create', '-q', '-b', 'qcow2.img', '-F', 'raw', '%over.qcow2'],
     ['convert', '-q', '-B', 'qcow2.img', '-F', 'raw', '%top.raw', '%thin.qcow2'],
@@ -96,7 +96,7 @@ test('a block device with an image on it', { skip: noLoopDevices() }, async (tes
   assert.equal((await folder.tsvm(['check', '-f', 'qcow2', device.path])).code, 0);
 });
 
-test('a file that is not what its format says: the advice is no other program’s', async () => {
+test('a file that does not match its format: the advice refers to tsvm only', async () => {
   const { code, stderr } = await folder.tsvm(['check', '-f', 'qcow2', '%top.raw']);
   assert.equal(code, 1);
   assert.match(stderr, /not a qcow2 image; if it is a raw disk, give its format as raw/);

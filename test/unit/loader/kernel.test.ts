@@ -205,6 +205,8 @@ function installedKernels(): string[] {
     .filter((directory) => existsSync(directory))
     .flatMap((directory) =>
       readdirSync(directory, { recursive: true, encoding: 'utf8' })
+        // Not what a build is just working on.
+        .filter((name) => !name.includes('.building-'))
         .filter((name) => /(^|\/)(vmlinuz|bzImage|vmlinux)[^/]*$/.test(name))
         .map((name) => join(directory, name)),
     );
