@@ -113,13 +113,7 @@ export const C_RULES: Readonly<Record<string, readonly string[]>> = {
  * Folders that have circles of C modules for now. A folder without one must leave this list, so it
  * only gets shorter.
  */
-export const C_CIRCLES: readonly string[] = [
-  'guest-images/payload',
-  'kvm-addon/src/backend',
-  'kvm-addon/src/emulator',
-  'kvm-addon/src/pvm',
-  'kvm-addon/src/vcpu',
-];
+export const C_CIRCLES: readonly string[] = ['guest-images/payload', 'kvm-addon/src/pvm'];
 
 function isIn(path: string, place: string): boolean {
   return path === place || path.startsWith(`${place}/`);

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#include "disk.h"
+#include "disk_script.h"
 
 /* What zeroes are written from, over and over: `ZERO_BUFFERS` times in one call, 1 MiB. */
 static const uint8_t ZERO_PAGE[4096] __attribute__((aligned(4096)));

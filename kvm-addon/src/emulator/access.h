@@ -2,7 +2,7 @@
 #ifndef TSVM_EMULATOR_ACCESS_H
 #define TSVM_EMULATOR_ACCESS_H
 
-#include "compat.h"
+#include "types.h"
 
 /* How far an instruction came. */
 enum emu_outcome {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/ioctl.h>
 
+#include "decode.h"
 #include "fixup.h"
 #include "syscall.h"
 

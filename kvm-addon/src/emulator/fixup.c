@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "decode.h"
 #include "integer.h"
 #include "register.h"
 

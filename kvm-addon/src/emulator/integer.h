@@ -5,7 +5,7 @@
 #ifndef TSVM_EMULATOR_INTEGER_H
 #define TSVM_EMULATOR_INTEGER_H
 
-#include "decode.h"
+#include "insn.h"
 
 struct emu_integer {
     uint64_t result;

@@ -1,5 +1,7 @@
 #include "opcodes.h"
 
+#include <stddef.h>
+
 #define BARE(kind, map, opcode)                                                                    \
     {                                                                                              \
         EMU_INSN_##kind, EMU_MAP_##map, opcode, EMU_PREFIX_ANY, EMU_FORM_BARE, 0, false, false     \

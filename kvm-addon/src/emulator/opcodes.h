@@ -2,7 +2,7 @@
 #ifndef TSVM_EMULATOR_OPCODES_H
 #define TSVM_EMULATOR_OPCODES_H
 
-#include "decode.h"
+#include "insn.h"
 
 enum emu_opcode_map {
     EMU_MAP_PRIMARY,

@@ -12,7 +12,7 @@
 #ifndef TSVM_EMULATOR_SYSCALL_H
 #define TSVM_EMULATOR_SYSCALL_H
 
-#include "compat.h"
+#include "types.h"
 
 #define EMU_MSR_EFER 0xc0000080u
 #define EMU_MSR_STAR 0xc0000081u

@@ -4,7 +4,7 @@
 
 #include <linux/kvm.h>
 
-#include "vcpu_group.h"
+#include "vcpu_shared.h"
 
 struct cpu;
 struct emu_cpu;

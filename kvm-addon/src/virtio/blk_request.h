@@ -8,7 +8,7 @@
 
 #include <linux/virtio_blk.h>
 
-#include "../backend/disk_request.h"
+#include "../backend/disk_types.h"
 #include "virtqueue.h"
 
 /* What the configuration space promised and the driver negotiated. */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "../../src/emulator/decode.h"
 #include "../check.h"
 #include "../emulated_cpu.h"
 #include "emulator_fake.h"

@@ -1,0 +1,83 @@
+/** `kvm-addon/index.d.ts` is written by hand: it names what the addon exports, no more and no less. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { loadAddon } from '../../../vmm/host/addon.ts';
+import { packageRoot } from '../../../vmm/util/package-root.ts';
+
+/** Functions, and classes with their members, by name. */
+interface Surface {
+  readonly functions: string[];
+  readonly classes: Record<string, string[]>;
+}
+
+const DECLARATIONS = join(packageRoot(), 'kvm-addon/index.d.ts');
+
+/** Names of the members in the body of a class or an interface. */
+function memberNames(body: string): string[] {
+  const names = Array.from(
+    body.matchAll(/^ {2}(?:readonly )?(\w+)\??[(:]/gm),
+    ([, member = '']) => member,
+  );
+  return names.filter((name) => name !== 'constructor');
+}
+
+/** The members of an interface, with those of the one that it extends, in whatever file. */
+function interfaceMembers(path: string, name: string): string[] {
+  const text = readFileSync(path, 'utf8');
+  const found = new RegExp(
+    `^export interface ${name}(?: extends (\\w+))? \\{\\n(.*?)^\\}`,
+    'ms',
+  ).exec(text);
+  assert.ok(found, `${path} declares ${name}`);
+  const [, base, body = ''] = found;
+  if (base === undefined) return memberNames(body);
+  const from = new RegExp(`^import type \\{[^}]*\\b${base}\\b[^}]*\\} from '(.*)'`, 'm').exec(
+    text,
+  )?.[1];
+  const inherited = interfaceMembers(from ? join(dirname(path), from) : path, base);
+  return [...memberNames(body), ...inherited];
+}
+
+/** The file has the formatter's form: declarations at the margin, members two columns in. */
+function declaredSurface(): Surface {
+  const text = readFileSync(DECLARATIONS, 'utf8');
+  const surface: Surface = { functions: [], classes: {} };
+  const addClass = (name: string, members: readonly string[]) => {
+    surface.classes[name] = [...new Set(members)].sort();
+  };
+  for (const [, name = ''] of text.matchAll(/^export function (\w+)/gm)) {
+    surface.functions.push(name);
+  }
+  for (const [, name = '', body = ''] of text.matchAll(/^export class (\w+) \{\n(.*?)^\}/gms)) {
+    addClass(name, memberNames(body));
+  }
+  // A class whose instances have the form of an interface of vmm/.
+  for (const [, name = ''] of text.matchAll(/^export const (\w+): new /gm)) {
+    addClass(name, interfaceMembers(DECLARATIONS, name));
+  }
+  surface.functions.sort();
+  return surface;
+}
+
+function exportedSurface(): Surface {
+  const surface: Surface = { functions: [], classes: {} };
+  for (const [name, value] of Object.entries(loadAddon() as Record<string, unknown>)) {
+    assert.equal(typeof value, 'function', `${name} is a function or a class`);
+    const { prototype } = value as { prototype?: object };
+    const members = Object.getOwnPropertyNames(prototype ?? {}).filter(
+      (member) => member !== 'constructor',
+    );
+    if (members.length === 0) surface.functions.push(name);
+    else surface.classes[name] = members.sort();
+  }
+  surface.functions.sort();
+  return surface;
+}
+
+test('the addon exports what index.d.ts declares', () => {
+  const declared = declaredSurface();
+  assert.ok(declared.functions.length > 5 && Object.keys(declared.classes).length > 5);
+  assert.deepEqual(exportedSurface(), declared);
+});
