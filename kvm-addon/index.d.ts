@@ -200,10 +200,19 @@ export class NativeVm {
   getMsrs(cpu: number, indices: Uint32Array): BigUint64Array;
   setMsrs(cpu: number, indices: Uint32Array, values: BigUint64Array): void;
 
-  /** An irqfd for a GSI: each signal is one edge. The same object for the same GSI. */
+  /**
+   * An irqfd for a GSI, a pin of the IO-APIC (0 to 23) or one of {@link addMessage}: each signal is
+   * one edge. The same object for the same GSI.
+   */
   interruptEvent(gsi: number): NativeEventFd;
+  /** The GSI of a new message-signalled interrupt, which goes nowhere yet; at most 1024. */
+  addMessage(): number;
+  /** What the interrupt of {@link addMessage} writes where from now on; null: nothing. */
+  setMessage(gsi: number, message: { address: number; data: number } | null): void;
   /** An ioeventfd: a write of `value` (`lengthBytes` wide) at `gpa` signals it, with no exit. */
   kickEvent(gpa: number, lengthBytes: number, value: number): NativeEventFd;
+  /** Undoes {@link kickEvent}; the event stays open until the VM is closed. ENOENT: it is not bound. */
+  unbindKick(event: NativeEventFd, gpa: number, lengthBytes: number, value: number): void;
   /**
    * For tests of the kernel-mode engine, before {@link start}: how many taken jumps of guest programs
    * it interprets before they run natively, and whether it leaves shadow page tables stale, which

@@ -5,9 +5,12 @@ set -eu
 cd "$(dirname "$0")/.."
 [ ! -e scripts/setup.sh ] || exit 0
 addon=kvm-addon/build/Release/tsvm.node
+# The Node that it is for: of the package's dependencies, not npm's own.
+node=../node/bin/node
+[ -x $node ] || node=node_modules/node/bin/node
 
 loads() {
-  [ -f $addon ] && node -e 'process.dlopen({ exports: {} }, process.argv[1])' "$PWD/$addon" 2>/dev/null
+  [ -f $addon ] && $node -e 'process.dlopen({ exports: {} }, process.argv[1])' "$PWD/$addon" 2>/dev/null
 }
 
 ! loads || exit 0
@@ -17,7 +20,8 @@ for program in cmake g++ make pkg-config; do
     'apt-get install cmake g++ make pkg-config liburing-dev' >&2
   exit 1
 done
-headers=$(node -p '[require("node-api-headers").include_dir, require("node-addon-api").include_dir].join(";")')
+headers=$($node -p '["node-api-headers", "node-addon-api"]
+  .map((name) => require("node:path").resolve(require(name).include_dir)).join(";")')
 rm -rf kvm-addon/build
 cmake -S kvm-addon -B kvm-addon/build -DCMAKE_BUILD_TYPE=Release -DCMAKE_JS_INC="$headers" \
   -DCMAKE_LIBRARY_OUTPUT_DIRECTORY="$PWD/kvm-addon/build/Release"

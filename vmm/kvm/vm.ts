@@ -34,6 +34,21 @@ export interface KvmInterruptLine extends InterruptLine {
   readonly event: NativeEventFd;
 }
 
+/** What a device writes where to interrupt a vCPU (Intel SDM volume 3, section 11.11). */
+export interface InterruptMessage {
+  readonly address: number;
+  readonly data: number;
+}
+
+/** An interrupt with a vector of its own, which the guest's driver chooses. */
+export interface KvmMessageInterrupt extends KvmInterruptLine {
+  /**
+   * What each pulse sends from now on; undefined: nothing. May take some milliseconds, in which
+   * nothing else of this process's JavaScript runs.
+   */
+  setMessage(message: InterruptMessage | undefined): void;
+}
+
 /** System calls whose failure means that the KVM device is unusable. */
 const DEVICE_CALLS = ['open', 'KVM_GET_API_VERSION', 'KVM_CREATE_VM'];
 
@@ -102,6 +117,23 @@ export class Vm {
   interruptLine(gsi: number): KvmInterruptLine {
     const event = withKvmErrors(`interrupt line ${gsi}`, () => this.#native.interruptEvent(gsi));
     return { gsi, event, pulse: () => event.signal() };
+  }
+
+  /** An interrupt that is a message, as of MSI-X; at most 1024 of them. It goes nowhere yet. */
+  messageInterrupt(): KvmMessageInterrupt {
+    const gsi = withKvmErrors('a message-signalled interrupt', () => this.#native.addMessage());
+    const setMessage = (message: InterruptMessage | undefined) =>
+      withKvmErrors(`message-signalled interrupt ${gsi}`, () =>
+        this.#native.setMessage(gsi, message ?? null),
+      );
+    return { ...this.interruptLine(gsi), setMessage };
+  }
+
+  /** Undoes {@link kickEvent} with the same arguments. */
+  unbindKick(event: NativeEventFd, gpa: number, lengthBytes: number, value: number): void {
+    withKvmErrors(`a doorbell at 0x${gpa.toString(16)}`, () =>
+      this.#native.unbindKick(event, gpa, lengthBytes, value),
+    );
   }
 
   /** An ioeventfd: a write of `value` (`lengthBytes` wide) at `gpa` signals it, without an exit. */

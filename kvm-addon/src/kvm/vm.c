@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -95,6 +96,9 @@ void vm_destroy(struct vm *vm)
     if (vm->kvm_fd >= 0)
         close(vm->kvm_fd);
     vm->fd = vm->kvm_fd = -1;
+    free(vm->messages);
+    vm->messages = NULL;
+    vm->message_count = 0;
 }
 
 int vm_bind_interrupt(struct vm *vm, int event_fd, uint32_t gsi)
@@ -103,14 +107,94 @@ int vm_bind_interrupt(struct vm *vm, int event_fd, uint32_t gsi)
     return ioctl(vm->fd, KVM_IRQFD, &irqfd) < 0 ? -errno : 0;
 }
 
+static void add_pin(struct kvm_irq_routing *table, uint32_t gsi, uint32_t irqchip, uint32_t pin)
+{
+    table->entries[table->nr++] = (struct kvm_irq_routing_entry){
+        .gsi = gsi,
+        .type = KVM_IRQ_ROUTING_IRQCHIP,
+        .u.irqchip = {.irqchip = irqchip, .pin = pin},
+    };
+}
+
+/* The pins as KVM_CREATE_IRQCHIP routes them: the PICs have the first 16. */
+static void add_pins(struct kvm_irq_routing *table)
+{
+    for (uint32_t pin = 0; pin < VM_GSI_COUNT; pin++) {
+        if (pin < 8)
+            add_pin(table, pin, KVM_IRQCHIP_PIC_MASTER, pin);
+        else if (pin < 16)
+            add_pin(table, pin, KVM_IRQCHIP_PIC_SLAVE, pin - 8);
+        add_pin(table, pin, KVM_IRQCHIP_IOAPIC, pin);
+    }
+}
+
+static int set_routes(struct vm *vm)
+{
+    size_t most = 2 * VM_GSI_COUNT + vm->message_count;
+    struct kvm_irq_routing *table = calloc(1, sizeof *table + most * sizeof *table->entries);
+    if (!table)
+        return -ENOMEM;
+    add_pins(table);
+    for (unsigned i = 0; i < vm->message_count; i++) {
+        const struct vm_message *message = &vm->messages[i];
+        if (!message->set)
+            continue;
+        table->entries[table->nr++] = (struct kvm_irq_routing_entry){
+            .gsi = VM_GSI_COUNT + i,
+            .type = KVM_IRQ_ROUTING_MSI,
+            .u.msi = {.address_lo = (uint32_t)message->address,
+                      .address_hi = (uint32_t)(message->address >> 32),
+                      .data = message->data},
+        };
+    }
+    int error = ioctl(vm->fd, KVM_SET_GSI_ROUTING, table) < 0 ? -errno : 0;
+    free(table);
+    return error;
+}
+
+int vm_add_message(struct vm *vm)
+{
+    if (vm->message_count == VM_MESSAGES_MAX)
+        return -ENOSPC;
+    size_t count = vm->message_count + 1;
+    struct vm_message *messages = realloc(vm->messages, count * sizeof *messages);
+    if (!messages)
+        return -ENOMEM;
+    messages[vm->message_count] = (struct vm_message){.set = false};
+    vm->messages = messages;
+    return (int)(VM_GSI_COUNT + vm->message_count++);
+}
+
+int vm_set_message(struct vm *vm, uint32_t gsi, const struct vm_message *message)
+{
+    if (gsi < VM_GSI_COUNT || gsi - VM_GSI_COUNT >= vm->message_count)
+        return -EINVAL;
+    struct vm_message *own = &vm->messages[gsi - VM_GSI_COUNT];
+    struct vm_message before = *own;
+    *own = message ? *message : (struct vm_message){.set = false};
+    int error = set_routes(vm);
+    if (error < 0)
+        *own = before;
+    return error;
+}
+
+static int change_kick(struct vm *vm, struct kvm_ioeventfd kick)
+{
+    kick.flags |= KVM_IOEVENTFD_FLAG_DATAMATCH;
+    return ioctl(vm->fd, KVM_IOEVENTFD, &kick) < 0 ? -errno : 0;
+}
+
 int vm_bind_kick(struct vm *vm, int event_fd, uint64_t gpa, uint32_t length, uint64_t value)
 {
-    struct kvm_ioeventfd kick = {
-        .datamatch = value,
-        .addr = gpa,
-        .len = length,
-        .fd = event_fd,
-        .flags = KVM_IOEVENTFD_FLAG_DATAMATCH,
-    };
-    return ioctl(vm->fd, KVM_IOEVENTFD, &kick) < 0 ? -errno : 0;
+    return change_kick(
+        vm, (struct kvm_ioeventfd){.datamatch = value, .addr = gpa, .len = length, .fd = event_fd});
+}
+
+int vm_unbind_kick(struct vm *vm, int event_fd, uint64_t gpa, uint32_t length, uint64_t value)
+{
+    return change_kick(vm, (struct kvm_ioeventfd){.datamatch = value,
+                                                  .addr = gpa,
+                                                  .len = length,
+                                                  .fd = event_fd,
+                                                  .flags = KVM_IOEVENTFD_FLAG_DEASSIGN});
 }

@@ -12,13 +12,23 @@
 #define VM_TSS_GPA 0xfffbd000u
 #define VM_IDENTITY_MAP_GPA 0xffffc000u
 
-/* Interrupt pins of the in-kernel IOAPIC. */
+/* Interrupt pins of the in-kernel IOAPIC: GSIs 0 to 23. Message-signalled interrupts follow. */
 #define VM_GSI_COUNT 24
+#define VM_MESSAGES_MAX 1024
+
+/* What a device writes to raise a message-signalled interrupt (Intel SDM volume 3, 11.11). */
+struct vm_message {
+    bool set; /* false: the interrupt goes nowhere */
+    uint64_t address;
+    uint32_t data;
+};
 
 struct vm {
     int kvm_fd;
     int fd;
     size_t run_size; /* bytes of a vCPU's struct kvm_run mapping */
+    struct vm_message *messages;
+    unsigned message_count;
 };
 
 /*
@@ -55,10 +65,24 @@ int vm_take_dirty(struct vm *vm, unsigned region, uint64_t *bitmap);
 /* The first memory slot that vm_furnish() leaves free. */
 #define VM_FIRST_FREE_SLOT GUEST_MEMORY_REGIONS_MAX
 
-/* KVM_IRQFD: each signal of `event_fd` is one edge on `gsi`. Returns 0 or -errno. */
+/*
+ * KVM_IRQFD: each signal of `event_fd` is one edge on `gsi`, a pin or one that vm_add_message() has
+ * given. Returns 0 or -errno.
+ */
 int vm_bind_interrupt(struct vm *vm, int event_fd, uint32_t gsi);
+
+/* A GSI for a message-signalled interrupt, which goes nowhere yet. Returns it, -ENOSPC or -ENOMEM.
+ */
+int vm_add_message(struct vm *vm);
+/*
+ * KVM_SET_GSI_ROUTING: the GSI of vm_add_message() sends this message from now on; NULL: none. May
+ * take some milliseconds, while KVM waits for the readers of the old table. Returns 0 or -errno.
+ */
+int vm_set_message(struct vm *vm, uint32_t gsi, const struct vm_message *message);
 
 /* KVM_IOEVENTFD on the memory bus: a write of `value`, `length` bytes wide, signals `event_fd`. */
 int vm_bind_kick(struct vm *vm, int event_fd, uint64_t gpa, uint32_t length, uint64_t value);
+/* Undoes vm_bind_kick() with the same arguments. Returns 0, -ENOENT or another -errno. */
+int vm_unbind_kick(struct vm *vm, int event_fd, uint64_t gpa, uint32_t length, uint64_t value);
 
 #endif

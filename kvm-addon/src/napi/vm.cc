@@ -24,7 +24,10 @@ Napi::Function NativeVm::define(Napi::Env env)
                            InstanceMethod<&NativeVm::get_msrs>("getMsrs"),
                            InstanceMethod<&NativeVm::set_msrs>("setMsrs"),
                            InstanceMethod<&NativeVm::interrupt_event>("interruptEvent"),
+                           InstanceMethod<&NativeVm::add_message>("addMessage"),
+                           InstanceMethod<&NativeVm::set_message>("setMessage"),
                            InstanceMethod<&NativeVm::kick_event>("kickEvent"),
+                           InstanceMethod<&NativeVm::unbind_kick>("unbindKick"),
                            InstanceMethod<&NativeVm::set_dirty_log>("setDirtyLog"),
                            InstanceMethod<&NativeVm::take_dirty_pages>("takeDirtyPages"),
                            InstanceMethod<&NativeVm::tune_engine>("tuneEngine"),
@@ -200,7 +203,7 @@ Napi::Value NativeVm::interrupt_event(const Napi::CallbackInfo &info)
     auto known = interrupts_.find(gsi);
     if (known != interrupts_.end())
         return known->second.Value();
-    if (gsi >= VM_GSI_COUNT)
+    if (gsi >= VM_GSI_COUNT + vm_.message_count)
         return throw_errno(env, EINVAL, "KVM_IRQFD");
     Napi::Object event = new_event_fd(env);
     if (env.IsExceptionPending())
@@ -221,6 +224,51 @@ Napi::Value NativeVm::interrupt_event(const Napi::CallbackInfo &info)
         lines_.push_back(line);
     }
     return event;
+}
+
+Napi::Value NativeVm::add_message(const Napi::CallbackInfo &info)
+{
+    if (!check_open(info.Env()))
+        return Napi::Value();
+    int gsi = vm_add_message(&vm_);
+    if (gsi < 0)
+        return throw_errno(info.Env(), gsi, "addMessage");
+    return Napi::Number::New(info.Env(), gsi);
+}
+
+Napi::Value NativeVm::set_message(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    uint32_t gsi;
+    struct vm_message message = {true, 0, 0};
+    if (!check_open(env) || !to_u32(info[0], &gsi))
+        return Napi::Value();
+    bool set = !info[1].IsNull();
+    if (set && (!get_option(info[1], "address", to_u64, &message.address) ||
+                !get_option(info[1], "data", to_u32, &message.data)))
+        return Napi::Value();
+    int error = vm_set_message(&vm_, gsi, set ? &message : nullptr);
+    if (error < 0)
+        return throw_errno(env, error, "KVM_SET_GSI_ROUTING");
+    return env.Undefined();
+}
+
+Napi::Value NativeVm::unbind_kick(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    uint64_t gpa, value;
+    uint32_t length;
+    NativeEventFd *event = NativeEventFd::from(info[0]);
+    if (!event || !check_open(env) || !to_u64(info[1], &gpa) || !to_u32(info[2], &length) ||
+        !to_u64(info[3], &value))
+        return Napi::Value();
+    int error = vm_unbind_kick(&vm_, event->fd(), gpa, length, value);
+    if (error < 0)
+        return throw_errno(env, error, "KVM_IOEVENTFD");
+    // The event is kept: a vCPU may be about to signal it.
+    if (engine_)
+        engine_remove_kick(engine_, gpa, length, value);
+    return env.Undefined();
 }
 
 Napi::Value NativeVm::kick_event(const Napi::CallbackInfo &info)

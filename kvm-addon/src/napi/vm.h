@@ -36,7 +36,10 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     Napi::Value statistics(const Napi::CallbackInfo &info);
 
     Napi::Value interrupt_event(const Napi::CallbackInfo &info);
+    Napi::Value add_message(const Napi::CallbackInfo &info);
+    Napi::Value set_message(const Napi::CallbackInfo &info);
     Napi::Value kick_event(const Napi::CallbackInfo &info);
+    Napi::Value unbind_kick(const Napi::CallbackInfo &info);
     Napi::Value set_dirty_log(const Napi::CallbackInfo &info);
     Napi::Value take_dirty_pages(const Napi::CallbackInfo &info);
     Napi::Value tune_engine(const Napi::CallbackInfo &info);

@@ -102,6 +102,11 @@ int engine_add_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t
     return kicks_add(&engine->kicks, &kick);
 }
 
+bool engine_remove_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t value)
+{
+    return kicks_remove(&engine->kicks, gpa, size, value);
+}
+
 /* The vCPU's parts that are allocated one by one. */
 static int init_cpu(struct cpu *cpu, struct engine *engine, struct vcpu *vcpu)
 {

@@ -37,7 +37,11 @@ void engine_set_tuning(struct engine *engine, const struct engine_tuning *tuning
 /* A write of `value`, `size` bytes wide, at `gpa` signals the eventfd. Returns 0 or -ENOSPC. */
 int engine_add_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t value, int fd);
 
-/* One edge of an interrupt line: the vCPUs look for it at once. From any thread. */
+/* Undoes engine_add_kick(), whose eventfd stays open as long as the vCPUs run. False: there is
+ * none. */
+bool engine_remove_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t value);
+
+/* One edge of a GSI, pin or message: the vCPUs look for it at once. From any thread. */
 void engine_raise_line(struct engine *engine, uint32_t gsi);
 
 /* A device has written to guest memory; see engine.h. From any thread, after the write. */

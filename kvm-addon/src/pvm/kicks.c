@@ -18,23 +18,50 @@ void kicks_destroy(struct engine_kicks *kicks)
 
 int kicks_add(struct engine_kicks *kicks, const struct engine_kick *kick)
 {
-    if (kicks->count == ENGINE_KICKS_MAX)
+    uint32_t free = 0;
+    while (free < kicks->count && kicks->list[free].size != 0)
+        free++;
+    if (free == ENGINE_KICKS_MAX)
         return -ENOSPC;
-    kicks->list[kicks->count] = *kick;
-    __atomic_store_n(&kicks->count, kicks->count + 1, __ATOMIC_RELEASE);
+    struct engine_kick *entry = &kicks->list[free];
+    entry->gpa = kick->gpa;
+    entry->value = kick->value;
+    entry->fd = kick->fd;
+    __atomic_store_n(&entry->size, kick->size, __ATOMIC_RELEASE);
+    if (free == kicks->count)
+        __atomic_store_n(&kicks->count, free + 1, __ATOMIC_RELEASE);
     return 0;
 }
 
-bool kicks_ring(const struct engine_kicks *kicks, uint64_t gpa, uint32_t size, uint64_t value)
+static struct engine_kick *find(const struct engine_kicks *kicks, uint64_t gpa, uint32_t size,
+                                uint64_t value)
 {
     uint32_t count = __atomic_load_n(&kicks->count, __ATOMIC_ACQUIRE);
 
     for (uint32_t i = 0; i < count; i++) {
-        const struct engine_kick *kick = &kicks->list[i];
-        if (kick->gpa == gpa && kick->size == size && kick->value == value) {
-            eventfd_write(kick->fd, 1);
-            return true;
-        }
+        struct engine_kick *kick = &kicks->list[i];
+        if (__atomic_load_n(&kick->size, __ATOMIC_ACQUIRE) == size && kick->gpa == gpa &&
+            kick->value == value)
+            return kick;
     }
-    return false;
+    return NULL;
+}
+
+bool kicks_remove(struct engine_kicks *kicks, uint64_t gpa, uint32_t size, uint64_t value)
+{
+    struct engine_kick *kick = find(kicks, gpa, size, value);
+
+    if (!kick)
+        return false;
+    __atomic_store_n(&kick->size, 0, __ATOMIC_RELEASE);
+    return true;
+}
+
+bool kicks_ring(const struct engine_kicks *kicks, uint64_t gpa, uint32_t size, uint64_t value)
+{
+    const struct engine_kick *kick = find(kicks, gpa, size, value);
+
+    if (kick)
+        eventfd_write(kick->fd, 1);
+    return kick != NULL;
 }

@@ -13,11 +13,13 @@
 struct engine_kick {
     uint64_t gpa;
     uint64_t value;
-    uint32_t size; /* bytes */
+    uint32_t size; /* bytes, atomic */
     int fd;
 };
 
-/* Added to by one thread, while vCPUs look for some: an entry is complete before `count` says so.
+/*
+ * One thread adds and removes, while vCPUs look. An entry's size is 0 while it is none: set last,
+ * it makes the entry complete. A vCPU may ring a doorbell that is being removed.
  */
 struct engine_kicks {
     struct engine_kick *list;
@@ -29,6 +31,8 @@ int kicks_init(struct engine_kicks *kicks);
 void kicks_destroy(struct engine_kicks *kicks);
 /* Returns 0 or -ENOSPC. `fd` stays open as long as the vCPUs run. */
 int kicks_add(struct engine_kicks *kicks, const struct engine_kick *kick);
+/* False: there is none. */
+bool kicks_remove(struct engine_kicks *kicks, uint64_t gpa, uint32_t size, uint64_t value);
 /* Signals the doorbell that the write rings; false: there is none. */
 bool kicks_ring(const struct engine_kicks *kicks, uint64_t gpa, uint32_t size, uint64_t value);
 

@@ -74,6 +74,62 @@ for (const [name, { regs, sregs }] of [
   });
 }
 
+/** IRR of a local APIC as `struct kvm_lapic_state` holds it: vectors that wait (SDM 3, 11.8.4). */
+function pendingVectors(vm: Vm, cpu: number): number[] {
+  const lapic = vm.getState(cpu, 'lapic');
+  const irr = new DataView(lapic.buffer, lapic.byteOffset);
+  return Array.from({ length: 256 }, (_, vector) => vector).filter(
+    (vector) => irr.getUint32(0x200 + 16 * (vector >> 5), true) & (1 << (vector & 31)),
+  );
+}
+
+/** A local APIC takes interrupts only when its spurious-interrupt register enables it. */
+function enableApic(vm: Vm, cpu: number): void {
+  const lapic = vm.getState(cpu, 'lapic');
+  new DataView(lapic.buffer, lapic.byteOffset).setUint32(0xf0, 0x1ff, true);
+  vm.setState(cpu, 'lapic', lapic);
+}
+
+async function waitForVectors(vm: Vm, cpu: number, vectors: readonly number[]): Promise<void> {
+  const deadline = performance.now() + 5000;
+  while (pendingVectors(vm, cpu).join() !== vectors.join() && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  assert.deepEqual(pendingVectors(vm, cpu), vectors);
+}
+
+test('message-signalled interrupts: each has its vector and its vCPU, and its driver moves it', async (t) => {
+  const vm = vmWithCpuid(t);
+  for (let cpu = 0; cpu < CPUS; cpu++) enableApic(vm, cpu);
+  const [first, second, silent] = [1, 2, 3].map(() => vm.messageInterrupt());
+  assert.ok(first && second && silent);
+  assert.equal(new Set([first.gsi, second.gsi, silent.gsi]).size, 3);
+  first.pulse();
+  first.setMessage({ address: 0xfee0_0000, data: 0x51 });
+  second.setMessage({ address: 0xfee0_1000, data: 0x62 });
+  silent.pulse();
+  first.pulse();
+  second.pulse();
+  await waitForVectors(vm, 0, [0x51]);
+  await waitForVectors(vm, 1, [0x62]);
+  first.setMessage({ address: 0xfee0_1000, data: 0x73 });
+  second.setMessage(undefined);
+  second.pulse();
+  first.pulse();
+  await waitForVectors(vm, 1, [0x62, 0x73]);
+  assert.deepEqual(pendingVectors(vm, 0), [0x51]);
+});
+
+test('a doorbell that is unbound is free again, and another stays', (t) => {
+  const vm = vmWithCpuid(t);
+  const event = vm.kickEvent(0xd000_0000, 4, 1);
+  vm.kickEvent(0xd000_0000, 4, 2);
+  vm.unbindKick(event, 0xd000_0000, 4, 1);
+  assert.throws(() => vm.unbindKick(event, 0xd000_0000, 4, 1), /ENOENT/);
+  vm.kickEvent(0xd000_0000, 4, 1);
+  assert.throws(() => vm.kickEvent(0xd000_0000, 4, 2), /File exists/);
+});
+
 test('a call that KVM refuses is named, with its errno', (t) => {
   const vm = vmWithCpuid(t);
   const failsWith = (text: string) => (error: unknown) =>
