@@ -5,6 +5,7 @@ import { bootCommand } from './boot-command.ts';
 import { verbLines } from './container/verb-list.ts';
 import { doctorCommand } from './doctor-command.ts';
 import { isTerminal } from './output-descriptor.ts';
+import { findProgram } from './programs.ts';
 import { runToExit } from './run-to-exit.ts';
 import { print, printMessage } from './standard-streams.ts';
 import { versionText } from './version.ts';
@@ -64,6 +65,11 @@ runToExit(async () => {
   const words = commandLine().slice(2);
   if (words.length === 1 && VERSION_WORDS.includes(words[0] ?? '')) {
     print(`${versionText()}\n`);
+    return 0;
+  }
+  const [first, ...command] = words;
+  if (first === 'help' && findProgram(command).name !== 'machine') {
+    print(`"tsvm ${command.join(' ')} --help" tells what it does.\n`);
     return 0;
   }
   await adopt(program()).parseAsync(words, { from: 'user' });
