@@ -23,6 +23,7 @@ export class JoinedFilesDisk implements DiskBackend {
   readonly sizeBytes: number;
   readonly readOnly = true;
   readonly scripted = { flush: false, discard: false, writeZeroes: false };
+  readonly #files: ImageFile[] = [];
   readonly #parts: Part[] = [];
 
   /** @throws TsvmError `file-unreadable` or `invalid-disk`; no file stays open then */
@@ -31,6 +32,7 @@ export class JoinedFilesDisk implements DiskBackend {
     try {
       for (const path of paths) {
         const file = openHostFile(path, hostFiles, { readOnly: true, unlocked: true });
+        this.#files.push(file);
         const sizeBytes = file.sizeBytes();
         this.#parts.push({ file, offset, sizeBytes });
         offset += ceilToSector(sizeBytes);
@@ -58,7 +60,7 @@ export class JoinedFilesDisk implements DiskBackend {
   }
 
   close(): void {
-    for (const { file } of this.#parts.splice(0)) file.close();
+    for (const file of this.#files.splice(0)) file.close();
   }
 
   /** Bytes that no file has are zero. */

@@ -12,13 +12,18 @@ import type { Disk, DiskBackend, ScriptRequest } from './disk.ts';
  * neither a file nor a block device, `disk-locked` when another program uses it
  */
 export function openRawDisk(path: string, readOnly: boolean, hostFiles: HostFiles): RawDisk {
-  const image = new RawImage(openHostFile(path, hostFiles, { readOnly }));
-  if (image.sizeBytes > 0) return new RawDisk(image);
-  image.close();
-  throw new TsvmError(
-    'invalid-disk',
-    `${path} is empty: give it a size ("truncate -s 1G ${path}")`,
-  );
+  const file = openHostFile(path, hostFiles, { readOnly });
+  try {
+    const image = new RawImage(file);
+    if (image.sizeBytes > 0) return new RawDisk(image);
+    throw new TsvmError(
+      'invalid-disk',
+      `${path} is empty: give it a size ("truncate -s 1G ${path}")`,
+    );
+  } catch (error) {
+    file.close();
+    throw error;
+  }
 }
 
 /**
