@@ -192,7 +192,11 @@ static bool map_data(void)
     data_alias = map_at(0, DATA_SIZE, PROT_READ | PROT_WRITE, fd);
     close(fd);
     native_data = data;
-    return data && data_alias && mprotect(data + DATA_READ_ONLY * PAGE, PAGE, PROT_READ) == 0;
+    if (!data || !data_alias || mprotect(data + DATA_READ_ONLY * PAGE, PAGE, PROT_READ) != 0)
+        return false;
+    /* It is present from the start: the error codes of faults tell. */
+    (void)*(volatile uint8_t *)(data + DATA_READ_ONLY * PAGE);
+    return true;
 }
 
 void native_write(unsigned offset, uint64_t word)
