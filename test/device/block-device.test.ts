@@ -236,7 +236,7 @@ test('clusters at the end of the device that are not all there', { skip }, async
   assert.deepEqual((await driver.read(0, 4096)).data, pattern(4096, 1));
   assert.deepEqual((await driver.read(8, 4096)).data, new Uint8Array(4096));
   assert.equal((await driver.write(8, pattern(4096, 1))).status, S_IOERR);
-  assert.match(String(driver.scriptErrors[0]), /ENOSPC.* has to be larger/);
+  assert.match(String(driver.scriptErrors[0]), /ENOSPC.* must be larger/);
 });
 
 test(`a raw external data file that is a device: random requests, seed ${SEED}`, {
