@@ -40,8 +40,8 @@ static inline void setup_open(struct setup *s, bool read_only)
     device_init(&s->device, 16);
     s->fd = host_file(DISK_SIZE);
     s->script_event = eventfd(0, EFD_NONBLOCK);
-    pattern_fill(content, sizeof(content), 1);
-    CHECK(pwrite(s->fd, content, sizeof(content), 0) == sizeof(content));
+    pattern_fill(content, sizeof content, 1);
+    CHECK(pwrite(s->fd, content, sizeof content, 0) == sizeof content);
     disk_init(&s->disk, DISK_SIZE, read_only, 0, (struct wake){script_wake, &s->script_event},
               (struct wake){0});
     struct blk_limits limits = {.id = "an id of twenty byte",

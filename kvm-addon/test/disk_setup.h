@@ -43,7 +43,7 @@ static const struct io_engine_ops HELD_OPS = {
 static inline struct io_op held_complete(struct held_engine *engine, int error)
 {
     struct io_op *op = engine->ops[0], copy = *op;
-    memmove(engine->ops, engine->ops + 1, --engine->count * sizeof(engine->ops[0]));
+    memmove(engine->ops, engine->ops + 1, --engine->count * sizeof engine->ops[0]);
     op->done(op, error);
     return copy;
 }

@@ -44,14 +44,14 @@ static int zeroes_submit(struct disk_piece *piece)
 {
     struct io_op *io = &piece->io;
     if (!piece->zero_iov)
-        piece->zero_iov = malloc(ZERO_BUFFERS * sizeof(*piece->zero_iov));
+        piece->zero_iov = malloc(ZERO_BUFFERS * sizeof *piece->zero_iov);
     if (!piece->zero_iov)
         return -ENOMEM;
     unsigned count = 0;
     io->kind = IO_WRITE;
     io->length = 0;
     for (uint64_t left = piece->zero_end - io->offset; left > 0 && count < ZERO_BUFFERS;) {
-        size_t part = left < sizeof(ZERO_PAGE) ? left : sizeof(ZERO_PAGE);
+        size_t part = left < sizeof ZERO_PAGE ? left : sizeof ZERO_PAGE;
         /* An iovec has no const pointers; a write does not write to it. */
         piece->zero_iov[count++] = (struct iovec){.iov_base = (void *)ZERO_PAGE, .iov_len = part};
         io->length += part;
@@ -164,7 +164,7 @@ static void piece_start(struct disk_piece *piece, const struct extent *extent, s
 static bool room_allocate(struct disk_request *request)
 {
     if (!request->room)
-        request->room = malloc((request->buffers.count + DISK_PIECES_MAX) * sizeof(*request->room));
+        request->room = malloc((request->buffers.count + DISK_PIECES_MAX) * sizeof *request->room);
     return request->room != NULL;
 }
 

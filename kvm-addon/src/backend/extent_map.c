@@ -75,7 +75,7 @@ static struct extent_file *file_find(const struct extent_map *map, int fd)
 static void file_remove(struct extent_map *map, struct extent_file *file)
 {
     size_t following = (size_t)(&map->files[map->file_count] - (file + 1));
-    memmove(file, file + 1, following * sizeof(*file));
+    memmove(file, file + 1, following * sizeof *file);
     map->file_count--;
 }
 
@@ -84,13 +84,12 @@ static int file_hold(struct extent_map *map, int fd)
 {
     struct extent_file *file = file_find(map, fd);
     if (!file) {
-        struct extent_file *files =
-            realloc(map->files, (map->file_count + 1) * sizeof(*map->files));
+        struct extent_file *files = realloc(map->files, (map->file_count + 1) * sizeof *map->files);
         if (!files)
             return -ENOMEM;
         map->files = files;
         file = &files[file_index(map, fd)];
-        memmove(file + 1, file, (size_t)(&files[map->file_count] - file) * sizeof(*file));
+        memmove(file + 1, file, (size_t)(&files[map->file_count] - file) * sizeof *file);
         map->file_count++;
         *file = (struct extent_file){.fd = fd};
     }
@@ -128,7 +127,7 @@ static void tree_remove(struct extent_map *map, struct extent *extent)
 /* Adds an extent that overlaps nothing. */
 static int tree_insert(struct extent_map *map, const struct extent *extent)
 {
-    struct extent *copy = malloc(sizeof(*copy));
+    struct extent *copy = malloc(sizeof *copy);
     if (!copy)
         return -ENOMEM;
     *copy = *extent;

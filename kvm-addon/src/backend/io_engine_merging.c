@@ -44,7 +44,7 @@ static struct joined_op *joined_take(struct merging_engine *engine)
     if (joined)
         engine->free = joined->next_free;
     else
-        joined = malloc(sizeof(*joined));
+        joined = malloc(sizeof *joined);
     return joined;
 }
 
@@ -193,7 +193,7 @@ static const struct io_engine_ops MERGING_OPS = {
 
 int io_engine_create_merging(struct io_engine **out, struct io_engine *inner)
 {
-    struct merging_engine *engine = malloc(sizeof(*engine));
+    struct merging_engine *engine = malloc(sizeof *engine);
     if (!engine)
         return -ENOMEM;
     *engine = (struct merging_engine){.base = {.ops = &MERGING_OPS}, .inner = inner};

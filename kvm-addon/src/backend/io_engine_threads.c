@@ -251,7 +251,7 @@ static const struct io_engine_ops THREADS_OPS = {
 
 int io_engine_create_threads(struct io_engine **out)
 {
-    struct io_engine_threads *engine = calloc(1, sizeof(*engine));
+    struct io_engine_threads *engine = calloc(1, sizeof *engine);
     if (!engine)
         return -ENOMEM;
     engine->done_event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -51,7 +51,7 @@ static const unsigned SETUP_FLAGS[] = {
 static int ring_create(struct io_uring *ring)
 {
     int error = -EINVAL;
-    for (unsigned i = 0; i < sizeof(SETUP_FLAGS) / sizeof(SETUP_FLAGS[0]); i++) {
+    for (unsigned i = 0; i < sizeof SETUP_FLAGS / sizeof SETUP_FLAGS[0]; i++) {
         struct io_uring_params params = {
             .flags = SETUP_FLAGS[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE,
             .cq_entries = COMPLETION_ENTRIES,
@@ -280,7 +280,7 @@ static const struct io_engine_ops URING_OPS = {
 
 int io_engine_create_io_uring(struct io_engine **out)
 {
-    struct io_engine_uring *engine = calloc(1, sizeof(*engine));
+    struct io_engine_uring *engine = calloc(1, sizeof *engine);
     if (!engine)
         return -ENOMEM;
     engine->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -32,13 +32,13 @@ int stock_add(struct stock *stock, int fd, uint64_t unit, uint64_t fd_offset, ui
         return -EINVAL;
     /* Allocated here so that a claim cannot fail for lack of memory. */
     uint64_t claims = stock->claim_count + (stock->bytes + length) / unit;
-    if (claims > SIZE_MAX / sizeof(*stock->claims))
+    if (claims > SIZE_MAX / sizeof *stock->claims)
         return -ENOMEM;
-    void *grown = realloc(stock->claims, claims * sizeof(*stock->claims));
+    void *grown = realloc(stock->claims, claims * sizeof *stock->claims);
     if (!grown)
         return -ENOMEM;
     stock->claims = grown;
-    grown = realloc(stock->runs, (stock->run_count + 1) * sizeof(*stock->runs));
+    grown = realloc(stock->runs, (stock->run_count + 1) * sizeof *stock->runs);
     if (!grown)
         return -ENOMEM;
     stock->runs = grown;
@@ -68,7 +68,7 @@ bool stock_claim(struct stock *stock, const struct claim *claim)
     run->fd_offset += claim->length;
     run->length -= claim->length;
     if (run->length == 0)
-        memmove(run, run + 1, --stock->run_count * sizeof(*run));
+        memmove(run, run + 1, --stock->run_count * sizeof *run);
     stock->bytes -= claim->length;
 
     struct claim *last = stock->claim_count > 0 ? &stock->claims[stock->claim_count - 1] : NULL;
@@ -85,8 +85,8 @@ size_t stock_take_claims(struct stock *stock, struct claim *claims, size_t max)
     size_t count = stock->claim_count < max ? stock->claim_count : max;
     if (count == 0)
         return 0;
-    memcpy(claims, stock->claims, count * sizeof(*claims));
+    memcpy(claims, stock->claims, count * sizeof *claims);
     stock->claim_count -= count;
-    memmove(stock->claims, stock->claims + count, stock->claim_count * sizeof(*claims));
+    memmove(stock->claims, stock->claims + count, stock->claim_count * sizeof *claims);
     return count;
 }

@@ -137,7 +137,7 @@ static int blk_start(struct queue_handler *handler, struct queue_worker *worker)
     disk_session_init(&blk->session, blk->disk, worker->options.engine, &worker->loop);
     blk->first_queue = worker->queues;
     blk->queue_count = count;
-    blk->queues = calloc(count, sizeof(*blk->queues));
+    blk->queues = calloc(count, sizeof *blk->queues);
     if (!blk->queues)
         blk->queue_count = 0;
     int error = blk->queues ? 0 : -ENOMEM;

@@ -49,7 +49,7 @@ static int parse_range(struct disk_request *disk, struct iov_span *data,
 {
     bool discard = disk->op == DISK_DISCARD;
     struct virtio_blk_discard_write_zeroes range;
-    if (!iov_span_take(data, &range, sizeof(range)) || data->count > 0)
+    if (!iov_span_take(data, &range, sizeof range) || data->count > 0)
         return VIRTIO_BLK_S_IOERR;
     /*
      * 5.2.6.2: "The device MUST set the status byte to VIRTIO_BLK_S_UNSUPP for discard, secure
@@ -81,7 +81,7 @@ int blk_request_parse(struct blk_request *request, const struct virtqueue_chain 
     disk->buffers = (struct iov_span){0};
     disk->may_unmap = false;
     /* Without a place for the status the driver could not be told of any failure: do nothing. */
-    if (!request->status || !iov_span_take(&readable, &header, sizeof(header)))
+    if (!request->status || !iov_span_take(&readable, &header, sizeof header))
         return VIRTIO_BLK_S_IOERR;
     /*
      * 5.2.6.2: a write is stable once it is completed if "VIRTIO_BLK_F_FLUSH was offered by the
@@ -101,7 +101,7 @@ int blk_request_parse(struct blk_request *request, const struct virtqueue_chain 
         disk->op = DISK_FLUSH;
         return BLK_REQUEST_TO_DISK;
     case VIRTIO_BLK_T_GET_ID:
-        request->data_written = (uint32_t)iov_copy_to(&writable, limits->id, sizeof(limits->id));
+        request->data_written = (uint32_t)iov_copy_to(&writable, limits->id, sizeof limits->id);
         return VIRTIO_BLK_S_OK;
     case VIRTIO_BLK_T_DISCARD:
         disk->op = DISK_DISCARD;

@@ -66,7 +66,7 @@ static int rng_start(struct queue_handler *handler, struct queue_worker *worker)
     unsigned size_max = 0;
     for (unsigned i = 0; i < worker->options.queue_count; i++)
         size_max = worker->queues[i].size > size_max ? worker->queues[i].size : size_max;
-    rng->iov = calloc(size_max, sizeof(*rng->iov));
+    rng->iov = calloc(size_max, sizeof *rng->iov);
     return rng->iov ? 0 : -ENOMEM;
 }
 

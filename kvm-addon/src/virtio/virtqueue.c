@@ -118,7 +118,7 @@ struct table {
 static struct vring_desc table_read(const struct table *table, uint32_t index)
 {
     struct vring_desc copy;
-    memcpy(&copy, table->descriptors + index * sizeof(copy), sizeof(copy));
+    memcpy(&copy, table->descriptors + index * sizeof copy, sizeof copy);
     /* Guest memory may have changed since: the compiler must not read it again for what it checks.
      */
     __asm__ volatile("" ::: "memory");
@@ -164,10 +164,10 @@ static int table_enter(struct virtqueue *queue, const struct vring_desc *descrip
     /* "A driver MUST NOT set both VIRTQ_DESC_F_INDIRECT and VIRTQ_DESC_F_NEXT in flags." */
     if (descriptor->flags & VRING_DESC_F_NEXT)
         return queue_break(queue, INDIRECT_WITH_NEXT);
-    if (descriptor->len == 0 || descriptor->len % sizeof(*descriptor) != 0)
+    if (descriptor->len == 0 || descriptor->len % sizeof *descriptor != 0)
         return queue_break(queue, INDIRECT_BAD_LENGTH);
     table->descriptors = guest_memory_at(queue->memory, descriptor->addr, descriptor->len);
-    table->length = descriptor->len / sizeof(*descriptor);
+    table->length = descriptor->len / sizeof *descriptor;
     table->indirect = true;
     return table->descriptors ? 0 : queue_break(queue, INDIRECT_OUTSIDE_MEMORY);
 }
@@ -245,7 +245,7 @@ static void chain_tell(const struct virtqueue *queue, uint32_t next)
             table.descriptors = guest_memory_at(queue->memory, descriptor.addr, descriptor.len);
             if (table.indirect || !table.descriptors)
                 return;
-            table.length = descriptor.len / sizeof(descriptor);
+            table.length = descriptor.len / sizeof descriptor;
             table.indirect = true;
             next = 0;
             continue;

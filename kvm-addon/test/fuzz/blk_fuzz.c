@@ -59,9 +59,9 @@ static void driver_request(struct hostile_driver *driver, struct fuzz_input *inp
     struct virtio_blk_outhdr header = {.type = type, .sector = sector};
     struct virtio_blk_discard_write_zeroes zeroes = {
         .sector = sector, .num_sectors = shape >> 2, .flags = shape >> 7};
-    driver_write(gpa, &header, sizeof(header));
+    driver_write(gpa, &header, sizeof header);
     if (range) {
-        driver_write(data, &zeroes, sizeof(zeroes));
+        driver_write(data, &zeroes, sizeof zeroes);
         segments = 1;
     }
     uint64_t table = driver->config.descriptor_gpa + head * 16u;
@@ -71,9 +71,9 @@ static void driver_request(struct hostile_driver *driver, struct fuzz_input *inp
         table = gpa + 0x20;
         next = 0;
     }
-    descriptor_write(table, gpa, sizeof(header), VRING_DESC_F_NEXT, ++next);
+    descriptor_write(table, gpa, sizeof header, VRING_DESC_F_NEXT, ++next);
     for (unsigned i = 1; i <= segments; i++) {
-        uint32_t length = range ? sizeof(zeroes) : (shape >> 2 & 7) * SECTOR + (shape >> 5 & 1);
+        uint32_t length = range ? sizeof zeroes : (shape >> 2 & 7) * SECTOR + (shape >> 5 & 1);
         if (i < segments && shape & 64) /* cut where no sector ends */
             length = 100;
         descriptor_write(table + i * 16, data, length,

@@ -34,28 +34,28 @@ static inline void input_bytes(struct fuzz_input *input, void *bytes, size_t cou
 static inline uint8_t input_u8(struct fuzz_input *input)
 {
     uint8_t value;
-    input_bytes(input, &value, sizeof(value));
+    input_bytes(input, &value, sizeof value);
     return value;
 }
 
 static inline uint16_t input_u16(struct fuzz_input *input)
 {
     uint16_t value;
-    input_bytes(input, &value, sizeof(value));
+    input_bytes(input, &value, sizeof value);
     return value;
 }
 
 static inline uint32_t input_u32(struct fuzz_input *input)
 {
     uint32_t value;
-    input_bytes(input, &value, sizeof(value));
+    input_bytes(input, &value, sizeof value);
     return value;
 }
 
 static inline uint64_t input_u64(struct fuzz_input *input)
 {
     uint64_t value;
-    input_bytes(input, &value, sizeof(value));
+    input_bytes(input, &value, sizeof value);
     return value;
 }
 

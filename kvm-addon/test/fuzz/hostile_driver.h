@@ -57,7 +57,7 @@ static inline void driver_write(uint64_t gpa, const void *bytes, size_t count)
 
 static inline void driver_write_u16(uint64_t gpa, uint16_t value)
 {
-    driver_write(gpa, &value, sizeof(value));
+    driver_write(gpa, &value, sizeof value);
 }
 
 /* An address: of anything, at the end of a region, or of buffers and rings. */
@@ -99,7 +99,7 @@ static inline void descriptor_write(uint64_t gpa, uint64_t address, uint32_t len
                                     uint16_t next)
 {
     struct vring_desc descriptor = {.addr = address, .len = length, .flags = flags, .next = next};
-    driver_write(gpa, &descriptor, sizeof(descriptor));
+    driver_write(gpa, &descriptor, sizeof descriptor);
 }
 
 /* Fills a descriptor of the queue's table, or one anywhere: an indirect table's. */

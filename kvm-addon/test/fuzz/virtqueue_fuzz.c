@@ -90,7 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct hostile_driver driver;
     if (!driver_init(&driver, &device.queue, &input))
         return 0;
-    device.iov = calloc(device.queue.size, sizeof(*device.iov));
+    device.iov = calloc(device.queue.size, sizeof *device.iov);
     for (unsigned step = 0; step < STEPS_MAX && input.size > 0; step++)
         device_step(&device, &driver, &input);
     free(device.iov);

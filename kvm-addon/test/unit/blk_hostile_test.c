@@ -51,7 +51,7 @@ static void sector_overflows(void)
     setup_init(&s);
     const uint64_t sectors[] = {UINT64_MAX, UINT64_MAX / 512, UINT64_MAX / 512 + 1,
                                 (uint64_t)1 << 55, (uint64_t)1 << 32};
-    for (unsigned i = 0; i < sizeof(sectors) / sizeof(sectors[0]); i++) {
+    for (unsigned i = 0; i < sizeof sectors / sizeof sectors[0]; i++) {
         CHECK(read_sectors(&s, sectors[i], 512) == VIRTIO_BLK_S_IOERR);
         CHECK(write_sectors(&s, sectors[i], 512) == VIRTIO_BLK_S_IOERR);
         CHECK(range_request(&s, VIRTIO_BLK_T_DISCARD, sectors[i], 1, 0) == VIRTIO_BLK_S_IOERR);
@@ -64,7 +64,7 @@ static void length_not_a_multiple_of_512(void)
     struct setup s;
     setup_init(&s);
     const uint32_t lengths[] = {1, 511, 513, 1000};
-    for (unsigned i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+    for (unsigned i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         CHECK(read_sectors(&s, 0, lengths[i]) == VIRTIO_BLK_S_IOERR);
         CHECK(write_sectors(&s, 0, lengths[i]) == VIRTIO_BLK_S_IOERR);
     }
@@ -107,7 +107,7 @@ static void unknown_types(void)
     struct setup s;
     setup_init(&s);
     const uint32_t types[] = {2, 3, 5, 9, 14, 0x80000000, UINT32_MAX};
-    for (unsigned i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+    for (unsigned i = 0; i < sizeof types / sizeof types[0]; i++)
         CHECK(request(&s, types[i], 0, 512, 0) == VIRTIO_BLK_S_UNSUPP && s.used_length == 1);
     setup_free(&s);
 }

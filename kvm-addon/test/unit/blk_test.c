@@ -86,7 +86,7 @@ static void discard_and_write_zeroes(void)
     static uint8_t zero[32 * 512];
     setup_init(&s);
     CHECK(range_request(&s, VIRTIO_BLK_T_WRITE_ZEROES, 8, 32, 0) == VIRTIO_BLK_S_OK);
-    CHECK(file_is(&s, 8 * 512, zero, sizeof(zero)) && !file_is(&s, 7 * 512, zero, 512));
+    CHECK(file_is(&s, 8 * 512, zero, sizeof zero) && !file_is(&s, 7 * 512, zero, 512));
     CHECK(range_request(&s, VIRTIO_BLK_T_WRITE_ZEROES, 100, 1, 1) == VIRTIO_BLK_S_OK);
     CHECK(file_is(&s, 100 * 512, zero, 512) && !file_is(&s, 101 * 512, zero, 512));
     CHECK(range_request(&s, VIRTIO_BLK_T_DISCARD, 200, 64, 0) == VIRTIO_BLK_S_OK);

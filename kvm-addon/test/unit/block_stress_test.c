@@ -76,7 +76,7 @@ static void chunk_move(struct script *script, unsigned chunk)
     uint64_t old = chunk_place(script, chunk);
     script->moved[chunk] = !script->moved[chunk];
     good &= pwrite(script->fd, data, CHUNK_BYTES, (off_t)chunk_place(script, chunk)) > 0;
-    memset(data, 0xdb, sizeof(data));
+    memset(data, 0xdb, sizeof data);
     good &= pwrite(script->fd, data, CHUNK_BYTES, (off_t)old) > 0;
     if (!good)
         exit(2);
@@ -211,7 +211,7 @@ static struct vring_used_elem await_interrupt(struct stress *s)
 
 static void stress(int (*create)(struct io_engine **), bool event_idx, bool sleeps)
 {
-    struct stress *s = calloc(1, sizeof(*s));
+    struct stress *s = calloc(1, sizeof *s);
     device_init(&s->device, 64);
     s->device.driver.config.event_idx = event_idx;
     int fd = host_file(2 * DISK_BYTES);

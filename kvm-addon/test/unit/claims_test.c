@@ -178,7 +178,7 @@ static void many_threads_claim_each_unit_once(void)
     for (unsigned i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     for (unsigned i = 1; i < THREADS; i++)
-        CHECK(memcmp(writers[i].places, writers[0].places, sizeof(writers[0].places)) == 0);
+        CHECK(memcmp(writers[i].places, writers[0].places, sizeof writers[0].places) == 0);
     uint64_t claimed = 0;
     struct claim claim;
     while (extent_map_take_claims(&map, &claim, 1) == 1)

@@ -15,10 +15,10 @@ static void data_goes_to_files_and_back(int (*create)(struct io_engine **))
     /* 64 KiB stripes over two files, so that a request takes several rounds. */
     for (unsigned i = 0; i < 64; i++)
         push(&s, i * 65536u, 65536, i % 2 ? first : second, (63 - i) / 2 * 65536u, 0);
-    pattern_fill(written, sizeof(written), 1);
-    CHECK(run(&s, DISK_WRITE, 512, sizeof(written), written) == 0);
-    CHECK(run(&s, DISK_READ, 512, sizeof(read), read) == 0);
-    CHECK(memcmp(written, read, sizeof(read)) == 0);
+    pattern_fill(written, sizeof written, 1);
+    CHECK(run(&s, DISK_WRITE, 512, sizeof written, written) == 0);
+    CHECK(run(&s, DISK_READ, 512, sizeof read, read) == 0);
+    CHECK(memcmp(written, read, sizeof read) == 0);
     /* Guest offset 65536 is the second stripe: place 31 of `first`. */
     CHECK(pread(first, read, 4096, 31 * 65536) == 4096);
     CHECK(memcmp(written + 65536 - 512, read, 4096) == 0);
@@ -33,12 +33,12 @@ static void zero_extents_read_as_zeroes(int (*create)(struct io_engine **))
     struct setup s;
     uint8_t data[4096], zero[2048] = {0}, ones[2048];
     int fd = host_file(MIB);
-    memset(ones, 1, sizeof(ones));
-    CHECK(pwrite(fd, ones, sizeof(ones), 0) == sizeof(ones));
+    memset(ones, 1, sizeof ones);
+    CHECK(pwrite(fd, ones, sizeof ones, 0) == sizeof ones);
     setup_init(&s, create, MIB);
     push(&s, 0, 2048, -1, 0, EXTENT_ZERO);
     push(&s, 2048, 2048, fd, 0, EXTENT_READ_ONLY);
-    memset(data, 7, sizeof(data));
+    memset(data, 7, sizeof data);
     CHECK(run(&s, DISK_READ, 0, 4096, data) == 0);
     CHECK(memcmp(data, zero, 2048) == 0 && memcmp(data + 2048, ones, 2048) == 0);
     CHECK(run(&s, DISK_WRITE_ZEROES, 0, 2048, NULL) == 0); /* nothing to do */
@@ -87,22 +87,22 @@ static void many_buffers(int (*create)(struct io_engine **))
     static struct iovec iov[COUNT];
     static uint8_t written[COUNT * 512], read[COUNT * 512];
     struct setup s;
-    int fd = host_file(sizeof(written));
-    setup_init(&s, create, sizeof(written));
-    push(&s, 0, sizeof(written), fd, 0, 0);
-    pattern_fill(written, sizeof(written), 3);
+    int fd = host_file(sizeof written);
+    setup_init(&s, create, sizeof written);
+    push(&s, 0, sizeof written, fd, 0, 0);
+    pattern_fill(written, sizeof written, 3);
     for (unsigned pass = 0; pass < 2; pass++) {
         for (unsigned i = 0; i < COUNT; i++)
             iov[i] = (struct iovec){(pass ? read : written) + i * 512, 512};
         struct tracked t = {.request = {.op = pass ? DISK_READ : DISK_WRITE,
-                                        .length = sizeof(written),
+                                        .length = sizeof written,
                                         .buffers = {iov, COUNT},
                                         .done = tracked_done}};
         disk_submit(&s.session, &t.request);
         await(&s, &t);
         CHECK(t.error == 0);
     }
-    CHECK(memcmp(written, read, sizeof(read)) == 0);
+    CHECK(memcmp(written, read, sizeof read) == 0);
     setup_free(&s);
     close(fd);
 }
@@ -115,14 +115,14 @@ static void discard_and_write_zeroes(int (*create)(struct io_engine **), int (*f
     int fd = file(4 * MIB);
     setup_init(&s, create, 4 * MIB);
     push(&s, 0, 4 * MIB, fd, 0, 0);
-    memset(data, 1, sizeof(data));
+    memset(data, 1, sizeof data);
     CHECK(run(&s, DISK_WRITE, 0, 4 * MIB, data) == 0);
     CHECK(run(&s, DISK_WRITE_ZEROES, 512, 3 * MIB - 512, NULL) == 0);
     CHECK(run(&s, DISK_READ, 0, 4 * MIB, data) == 0);
     CHECK(data[511] == 1 && data[3 * MIB] == 1);
     CHECK(memcmp(data + 512, zero, 3 * MIB - 512) == 0);
 
-    memset(data, 1, sizeof(data));
+    memset(data, 1, sizeof data);
     CHECK(run(&s, DISK_WRITE, 0, 4 * MIB, data) == 0);
     CHECK(run(&s, DISK_FLUSH, 0, 0, NULL) == 0);
     fstat(fd, &before);
@@ -146,7 +146,7 @@ static void script_resolves_a_gap(int (*create)(struct io_engine **))
     int fd = host_file(MIB);
     setup_init(&s, create, MIB);
     push(&s, 0, 4096, fd, 0, 0);
-    pattern_fill(written, sizeof(written), 5);
+    pattern_fill(written, sizeof written, 5);
     struct tracked t = {0}, other = {0};
     tracked_start(&t, &s.session, DISK_WRITE, 0, 8192, written);
     while (!s.session.asking.first) {

@@ -24,7 +24,7 @@ static void script_finishes_requests(void)
     uint8_t data[1024] = {0}, answer[1024];
     struct tracked t = {0};
     setup_init(&s, NULL, MIB);
-    pattern_fill(answer, sizeof(answer), 9);
+    pattern_fill(answer, sizeof answer, 9);
     tracked_start(&t, &s.session, DISK_READ, 0, 1024, data);
     struct disk_script_request asked = take(&s);
     CHECK(disk_script_finish(&s.disk, asked.id + 1, 0, answer, 1024) == -EINVAL);

@@ -39,7 +39,7 @@ static struct emu_insn decode(const void *bytes, size_t length)
     return insn;
 }
 
-#define DECODE(bytes) decode(bytes, sizeof(bytes) - 1)
+#define DECODE(bytes) decode(bytes, sizeof bytes - 1)
 
 /* Kind and length; and each shorter prefix of the bytes is called truncated. */
 static void check_kind(const char *bytes, size_t length, enum emu_insn_kind kind, int line)
@@ -52,7 +52,7 @@ static void check_kind(const char *bytes, size_t length, enum emu_insn_kind kind
         check_record(decode(bytes, i).kind == EMU_INSN_TRUNCATED, "truncated", __FILE__, line);
 }
 
-#define KIND(bytes, kind) check_kind(bytes, sizeof(bytes) - 1, EMU_INSN_##kind, __LINE__)
+#define KIND(bytes, kind) check_kind(bytes, sizeof bytes - 1, EMU_INSN_##kind, __LINE__)
 
 static void test_kinds(void)
 {

@@ -195,7 +195,7 @@ static inline enum emu_result fake_refuse(struct emu_fake *fake, const void *byt
     return emu_cpu_handle_exit(&fake->cpu);
 }
 
-#define FAKE_REFUSE(fake, bytes) fake_refuse(fake, bytes, sizeof(bytes) - 1)
+#define FAKE_REFUSE(fake, bytes) fake_refuse(fake, bytes, sizeof bytes - 1)
 
 /* The vector that the next KVM_RUN would deliver, or -1. */
 static inline int fake_raised(const struct emu_fake *fake)

@@ -58,7 +58,7 @@ static void bad_extents_are_refused(void)
         {.offset = 0, .length = 512, .fd = 3, .fd_offset = UINT64_MAX},
         {.offset = 0, .length = 512, .fd = 3, .fd_offset = INT64_MAX},
     };
-    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+    for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct extent both[] = {extent_of(0, 1, 3, 0, 0), bad[i]};
         CHECK(extent_map_push(&map, both, 2) == -EINVAL);
         CHECK(map.count == 0);

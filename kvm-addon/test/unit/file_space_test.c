@@ -13,16 +13,16 @@
 static void write_block(int fd, uint64_t offset)
 {
     static uint8_t bytes[BLOCK];
-    memset(bytes, 0xa5, sizeof(bytes));
-    CHECK(pwrite(fd, bytes, sizeof(bytes), (off_t)offset) == (ssize_t)sizeof(bytes));
+    memset(bytes, 0xa5, sizeof bytes);
+    CHECK(pwrite(fd, bytes, sizeof bytes, (off_t)offset) == (ssize_t)sizeof bytes);
 }
 
 static bool reads_as(int fd, uint64_t offset, uint8_t value)
 {
     uint8_t bytes[BLOCK];
-    if (pread(fd, bytes, sizeof(bytes), (off_t)offset) != (ssize_t)sizeof(bytes))
+    if (pread(fd, bytes, sizeof bytes, (off_t)offset) != (ssize_t)sizeof bytes)
         return false;
-    for (size_t i = 0; i < sizeof(bytes); i++) {
+    for (size_t i = 0; i < sizeof bytes; i++) {
         if (bytes[i] != value)
             return false;
     }

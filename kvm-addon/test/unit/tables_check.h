@@ -10,7 +10,7 @@ static inline bool references_are_right(const struct fake *fake)
 {
     struct tables *tables = fake->engine.tables;
     static uint32_t counted[FAKE_MEMORY >> 12][TABLE_LEVELS + 1];
-    memset(counted, 0, sizeof(counted));
+    memset(counted, 0, sizeof counted);
     for (uint32_t i = 1; i <= tables->node_count; i++) {
         const struct table_node *node = &tables->nodes[i];
         if (node->frame == NO_FRAME || !node->scanned)

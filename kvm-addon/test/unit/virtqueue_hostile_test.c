@@ -94,7 +94,7 @@ static void rings_outside_memory(void)
     setup_init(&s);
     const uint64_t places[] = {0, LOW_GPA - 16, LOW_GPA + LOW_SIZE, HIGH_GPA + HIGH_SIZE,
                                UINT64_MAX - 15};
-    for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+    for (unsigned i = 0; i < sizeof places / sizeof places[0]; i++) {
         struct virtqueue_config config = s.driver.config;
         config.descriptor_gpa = places[i];
         CHECK(init_with(&s, config) == -EINVAL);
@@ -161,7 +161,7 @@ static void buffer_outside_memory(void)
         {UINT64_MAX, 2}, /* address + length overflows */
         {UINT64_MAX - 0xfffe, 0x10000 + LOW_GPA},
     };
-    for (unsigned i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++) {
+    for (unsigned i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
         struct setup s;
         setup_init(&s);
         driver_describe(&s.driver, 0, buffers[i].gpa, buffers[i].length, WRITE, 0);
@@ -223,7 +223,7 @@ static void indirect_table_oversized(void)
 static void indirect_table_bad_length(void)
 {
     const uint32_t lengths[] = {0, 1, 15, 17, UINT32_MAX};
-    for (unsigned i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+    for (unsigned i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         struct setup s;
         setup_init(&s);
         driver_describe(&s.driver, 0, TABLE_GPA, lengths[i], INDIRECT, 0);

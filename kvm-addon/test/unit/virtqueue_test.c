@@ -115,7 +115,7 @@ static void indirect_table_unaligned(void)
     setup_init(&s);
     struct vring_desc descriptor;
     descriptor_set(&descriptor, BUFFERS_GPA, 16, 0, 0);
-    memcpy(driver_at(&s.driver, TABLE_GPA + 3), &descriptor, sizeof(descriptor));
+    memcpy(driver_at(&s.driver, TABLE_GPA + 3), &descriptor, sizeof descriptor);
     driver_describe(&s.driver, 0, TABLE_GPA + 3, 16, INDIRECT, 0);
     driver_offer(&s.driver, 0);
     CHECK(pop(&s) == 1); /* the specification does not ask for an alignment */
