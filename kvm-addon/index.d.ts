@@ -1,16 +1,15 @@
 /**
- * The whole native surface. Only `vmm/kvm/` imports it, and gives the rest of the code typed
- * handles. Everything here checks its arguments, calls the C core and converts the answer.
+ * The API of the native addon. Only `vmm/kvm/` and `vmm/host/` load it. Each function checks its
+ * arguments, calls the C core and converts the result.
  *
- * Every failure of a system call is thrown as a {@link NativeError}: an `Error` with the errno's
- * name and number and the call's name as properties. Wrong argument types throw `TypeError`.
+ * A failed system call is thrown as a {@link NativeError}. Wrong argument types throw `TypeError`.
  */
 import type { Disk, ScriptedOperations } from '../vmm/backends/disk/machine/disk.ts';
 
 export interface NativeError extends Error {
-  /** The errno's name, e.g. `ENOENT`. */
+  /** Errno name, e.g. `ENOENT`. */
   readonly code: string;
-  /** The errno's number, positive. */
+  /** Errno number, positive. */
   readonly errno: number;
   /** The system call or ioctl that failed, e.g. `KVM_CREATE_VM`. */
   readonly syscall: string;
@@ -18,31 +17,31 @@ export interface NativeError extends Error {
 
 /** Guest-physical memory; see `src/memory/guest_memory.h`. */
 export class NativeMemory {
-  /** Regions are page-aligned, do not overlap, and cost nothing until touched. At most four. */
+  /** At most four page-aligned regions that do not overlap. Pages are allocated on first access. */
   constructor(
     regions: readonly { gpa: number; sizeBytes: number }[],
     /**
-     * What host memory they are: this process's own; a memfd a region, sealed against resizing, which
-     * other processes can map; or a private map of a file, from the offset of each region on, of
-     * which what the guest writes is copied (ENODATA when the file is too short).
+     * Host memory of the regions, default `anonymous`. `memfd`: one memfd per region, sealed against
+     * resizing, which other processes can map. A file: a private (copy-on-write) mapping of the file,
+     * at one offset per region; throws ENODATA if the file is too short.
      */
     backing?: 'anonymous' | 'memfd' | { fd: number; offsets: readonly number[] },
   );
-  /** The host memory of region `index`, the same object each time. Detached by {@link close}. */
+  /** The host memory of region `index`, always the same object. {@link close} detaches it. */
   region(index: number): ArrayBuffer;
-  /** Copies `bytes` to `gpa`. Throws EFAULT unless the range lies in one region. */
+  /** Copies `bytes` to `gpa`. Throws EFAULT unless the range is within one region. */
   write(gpa: number, bytes: Uint8Array): void;
   /**
-   * Maps a file over guest memory, copy-on-write. All numbers are multiples of 4096. Throws
+   * Maps a file over guest memory, copy-on-write. Addresses and sizes are multiples of 4096. Throws
    * EOPNOTSUPP for memfds.
    */
   mapFile(gpa: number, lengthBytes: number, fd: number, fileOffset: number): void;
   /**
-   * Gives host memory back: whole pages, which read as zeroes afterwards, or as the file that is
-   * mapped there privately.
+   * Releases the host memory of whole pages. They then read as zeroes, or as the file that is
+   * privately mapped there.
    */
   discard(gpa: number, lengthBytes: number): void;
-  /** The memfd of each region; empty for other memory. They stay this object's. */
+  /** The memfd of each region; empty for other memory. {@link close} closes them. */
   fds(): number[];
   /** Frees the memory. Throws EBUSY while a VM or a queue worker still uses it. */
   close(): void;
@@ -54,55 +53,58 @@ export class NativeEventFd {
   readonly fd: number;
   /** Adds one to the counter. */
   signal(): void;
-  /** Takes the counter's value and zeroes it; 0 when nothing was signalled. Never blocks. */
+  /** Reads and resets the counter; 0 when it was not signalled. Never blocks. */
   take(): number;
   close(): void;
 }
 
 /**
- * The registers of one device: a table of behaviours that the vCPU threads carry out without
- * waking JavaScript. What the table does not name is a slow exit. See `src/bus/register_bank.h`.
+ * The registers of one device: a table of register behaviours that the vCPU threads implement
+ * without waking JavaScript. All other accesses are slow exits. See `src/bus/register_bank.h`.
  */
 export class NativeRegisterBank {
-  /** `wordCount` 32-bit words of state and a ring of `ringBytes` (a power of two, or 0). */
+  /** `wordCount` 32-bit state words and a ring of `ringBytes` (a power of two, or 0). */
   constructor(lengthBytes: number, wordCount: number, ringBytes: number);
   /** The words, shared with the vCPU and queue threads: use `Atomics`. */
   readonly words: Uint32Array;
   /**
-   * Replaces the table in one step. `table` holds `struct tsvm_register` records
-   * (`include/tsvm/register_bank_abi.h`); no vCPU sees half of it.
+   * Replaces the table atomically: no vCPU sees a partial one. `table` is an array of `struct
+   * tsvm_register` (`include/tsvm/register_bank_abi.h`).
    */
   setRegisters(table: Uint8Array): void;
-  /** The interrupt that registers with the `raise` behaviour pulse. */
+  /** Sets the interrupt that writes to registers with `raise` pulse. */
   setInterrupt(interrupt: NativeEventFd): void;
-  /** Takes up to 4096 bytes that the guest wrote to the ring, oldest first; empty when none are left. */
+  /** Removes and returns up to 4096 bytes from the ring, oldest first; empty when none are left. */
   drainRing(): Uint8Array;
-  /** Takes the stamps written so far; nobody is woken for them. Pairs of (value, CLOCK_MONOTONIC in ns). */
+  /**
+   * Removes and returns the stamps as (value, CLOCK_MONOTONIC in ns) pairs. A stamp does not wake
+   * JavaScript.
+   */
   drainStamps(): Float64Array;
 }
 
-/** What one look at the host's KVM tells. */
+/** Result of {@link probeHost}. */
 export interface NativeHostProbe {
-  /** True when guest kernel code is run by KVM's instruction emulator (kvm-pvm). */
+  /** True when KVM's instruction emulator runs guest kernel code (kvm-pvm). */
   emulatesKernelMode: boolean;
-  /** True when {@link NativeVmOptions.kernelModeEngine} can be used there. */
+  /** True when {@link NativeVmOptions.kernelModeEngine} works on this kvm-pvm. */
   interpreterWorks: boolean;
 }
-/** Runs a throw-away VM on the device for about a millisecond. */
+/** Runs a temporary VM for about a millisecond to find out what kind of KVM this is. */
 export function probeHost(devicePath: string): NativeHostProbe;
-/** KVM_CHECK_EXTENSION on /dev/kvm. */
+/** KVM_CHECK_EXTENSION. */
 export function checkExtension(devicePath: string, capability: number): number;
-/** True when io_uring can be set up by this process. */
+/** True when this process may use io_uring. */
 export function probeIoUring(): boolean;
 
 /**
- * Locks `length` bytes of an open file from `start` (0: to the end, however it grows) with an open
- * file description lock (fcntl F_OFD_SETLK), which never blocks and goes when the file is closed.
- * Throws EAGAIN when a lock of another open file conflicts; EBADF when `fd` is not open for writing
- * (exclusive) or reading (shared).
+ * Locks `length` bytes from `start` (0: to the end of the file, even if it grows) with an open file
+ * description lock (fcntl F_OFD_SETLK). Never blocks. Closing the file releases the lock. Throws
+ * EAGAIN on a conflict with a lock of another open file description; EBADF when `fd` is not open
+ * for writing (exclusive) or reading (shared).
  */
 export function lockFile(fd: number, exclusive: boolean, start: number, length: number): void;
-/** F_OFD_GETLK: true when {@link lockFile} would throw EAGAIN. `fd` may be open in any mode. */
+/** F_OFD_GETLK: true when {@link lockFile} would throw EAGAIN. Any open mode of `fd` will do. */
 export function isFileLocked(
   fd: number,
   exclusive: boolean,
@@ -111,32 +113,33 @@ export function isFileLocked(
 ): boolean;
 
 /**
- * lseek(2) SEEK_DATA and SEEK_HOLE: the first byte at or behind `offset` that is in no hole, or in
- * one. Throws ENXIO when there is none.
+ * lseek(2) SEEK_DATA and SEEK_HOLE: offset of the first data, or of the first hole, at or after
+ * `offset`. Throws ENXIO when there is none.
  */
 export function seekData(fd: number, offset: number): number;
 export function seekHole(fd: number, offset: number): number;
-/** fallocate(2): reserves space for the range; the file grows to its end. EOPNOTSUPP, ENOSPC, … */
+/** fallocate(2): allocates the range and extends the file to its end. EOPNOTSUPP, ENOSPC, … */
 export function allocateFile(fd: number, offset: number, length: number): void;
 /**
- * fallocate(2): makes the range read as zeroes by FALLOC_FL_PUNCH_HOLE (`deallocate`) or
- * FALLOC_FL_ZERO_RANGE. The file keeps its size. EOPNOTSUPP where the file system cannot.
+ * fallocate(2): zeroes the range with FALLOC_FL_PUNCH_HOLE (`deallocate`) or FALLOC_FL_ZERO_RANGE.
+ * The file keeps its size. Throws EOPNOTSUPP when the file system does not support it.
  */
 export function zeroFile(fd: number, offset: number, length: number, deallocate: boolean): void;
 
 /**
- * Writes as many bytes as a pipe or a socket takes without waiting, in whatever mode `fd` is, and
- * answers how many; 0 when there is no room. Throws EOPNOTSUPP for a file of another kind, EPIPE, …
+ * Writes to a pipe or socket without blocking, whether or not `fd` has O_NONBLOCK.
+ * @returns the number of bytes written, 0 when it would block
+ * @throws NativeError EOPNOTSUPP for other kinds of files, EPIPE, …
  */
 export function writeNow(fd: number, bytes: Uint8Array): number;
 
-/** socketpair(2): two connected stream sockets, open with O_CLOEXEC. */
+/** socketpair(2): two connected stream sockets with O_CLOEXEC. */
 export function socketPair(): [number, number];
-/** sendmsg(2) with SCM_RIGHTS, without waiting: how many bytes were sent, 0 when there is no room. */
+/** Non-blocking sendmsg(2) with SCM_RIGHTS. @returns the number of bytes sent, 0 if it would block */
 export function sendDescriptors(fd: number, bytes: Uint8Array, fds: readonly number[]): number;
 /**
- * recvmsg(2), without waiting: undefined when nothing is there; no bytes at the end of the stream.
- * Throws EMSGSIZE for more than `fdsMax` descriptors, all of which are closed.
+ * Non-blocking recvmsg(2). Returns undefined when there is no data, and zero bytes at the end of
+ * the stream. For more than `fdsMax` descriptors, closes all of them and throws EMSGSIZE.
  */
 export function receiveDescriptors(
   fd: number,
@@ -145,19 +148,19 @@ export function receiveDescriptors(
 ): { bytes: Uint8Array; fds: number[] } | undefined;
 
 /**
- * Puts a terminal in raw mode, output included, and answers what it was, for
- * {@link restoreTerminal}. In the background this stops the process until it is in the foreground.
+ * Puts a terminal in raw mode, for output as well, and returns the previous settings for {@link
+ * restoreTerminal}. A background process is stopped (SIGTTOU) until it is in the foreground.
  */
 export function makeTerminalRaw(fd: number): Uint8Array;
-/** False when the terminal is another process group's: this process is in the background. */
+/** False when this process is in the background of the terminal. */
 export function isTerminalOurs(fd: number): boolean;
-/** Puts a terminal back. Does nothing in the background, where the terminal is another's. */
+/** Restores the settings of a terminal. Does nothing in the background. */
 export function restoreTerminal(fd: number, saved: Uint8Array): void;
 
 /**
- * Ends the process with 128 + N when `graceMs` have passed since the first of these signals, or at
- * once when one but SIGHUP comes again. See `src/util/end_deadline.h`. Once a process, after the
- * signals' handlers were set.
+ * Ends the process with exit code 128 + N `graceMs` after the first of these signals, or
+ * immediately when a signal other than SIGHUP is repeated. Call it once, after installing the
+ * handlers of the signals. See `src/util/end_deadline.h`.
  */
 export function setEndDeadline(signals: readonly number[], graceMs: number): void;
 
@@ -166,18 +169,18 @@ export interface NativeVmOptions {
   memory: NativeMemory;
   /** Number of vCPUs, 1 to 32. */
   cpus: number;
-  /** Called on the JavaScript thread, coalesced, when any thread of this VM has something to say. */
+  /** Called on the JavaScript thread, coalesced, when any thread of this VM needs service. */
   onWake: () => void;
   /**
-   * On kvm-pvm: a multiple of 2 MiB, from where 2 MiB of guest-physical address space are free for
-   * what the VM needs there. Null on a host with VT-x or AMD-V.
+   * On kvm-pvm: 2 MiB-aligned address of 2 MiB of unused guest-physical address space for the
+   * addon's own use. Null on hosts with VT-x or AMD-V.
    */
   pvmGpa: number | null;
-  /** On kvm-pvm: interpret guest kernel code in this process (`src/pvm`), else leave it to KVM. */
+  /** On kvm-pvm: interpret guest kernel code in this process (`src/pvm`) instead of in KVM. */
   kernelModeEngine: boolean;
 }
 
-/** Which part of a vCPU's state; the bytes are KVM's own structures. */
+/** A part of a vCPU's state, as KVM's structure of that name. */
 export type NativeCpuState =
   | 'regs'
   | 'sregs'
@@ -214,48 +217,48 @@ export class NativeVm {
   /** Undoes {@link kickEvent}; the event stays open until the VM is closed. ENOENT: it is not bound. */
   unbindKick(event: NativeEventFd, gpa: number, lengthBytes: number, value: number): void;
   /**
-   * For tests of the kernel-mode engine, before {@link start}: how many taken jumps of guest programs
-   * it interprets before they run natively, and whether it leaves shadow page tables stale, which
-   * breaks guests.
+   * For tests of the kernel-mode engine, before {@link start}: `userBudget` is the number of taken
+   * jumps it interprets before a guest program runs natively; `leavesStaleShadows` skips the
+   * invalidation of shadow page tables, which breaks guests.
    */
   tuneEngine(tuning: { userBudget: number; leavesStaleShadows: boolean }): void;
-  /** Puts a bank's registers on the I/O port or memory bus. Only before {@link start}. */
+  /** Attaches a bank to the I/O port or memory bus, before {@link start}. @returns its number */
   attachBank(space: 'pio' | 'mmio', base: number, bank: NativeRegisterBank): number;
 
   /**
-   * One `struct tsvm_exit_slot` a vCPU (`include/tsvm/exit_slot_abi.h`). A slot in state PENDING
-   * belongs to JavaScript until {@link completeExit}; its vCPU waits.
+   * One `struct tsvm_exit_slot` per vCPU (`include/tsvm/exit_slot_abi.h`). JavaScript owns a
+   * PENDING slot until {@link completeExit}; its vCPU waits.
    */
   readonly exitSlots: ArrayBuffer;
-  /** Hands a pending slot back to its vCPU. */
+  /** Returns a pending slot to its vCPU, which continues. */
   completeExit(cpu: number): void;
-  /** Why a vCPU stopped for good: one line for a person. */
+  /** Why a vCPU ended: an error message. */
   failureText(cpu: number): string;
 
-  /** Starts the vCPU threads, running. */
+  /** Starts the vCPU threads, which run at once. */
   start(): void;
   /**
-   * Asks every vCPU to park between two instructions; `onWake` follows as each does. One in a slow
-   * exit parks once that is completed.
+   * Asks every vCPU to park between two instructions; `onWake` is called for each that does. A vCPU
+   * in a slow exit parks after the exit is completed.
    */
   pause(): void;
   resume(): void;
-  /** Ends the vCPU threads, for good, wherever they are; `onWake` follows as each has. */
+  /** Ends the vCPU threads, even within an exit; `onWake` is called for each that has ended. */
   stop(): void;
-  /** True when every vCPU has parked, as asked for, or ended. */
+  /** True when every vCPU has parked after {@link pause}, or has ended. */
   readonly parked: boolean;
   /**
-   * Begins or ends to log which pages are written, by whatever: vCPUs, queue workers,
-   * {@link NativeMemory.write}. Writes through {@link NativeMemory.region} are not seen.
+   * Starts or stops logging which pages are written by vCPUs, queue workers and
+   * {@link NativeMemory.write}. Writes through {@link NativeMemory.region} are not logged.
    */
   setDirtyLog(logs: boolean): void;
   /**
    * A bitmap for each region, least significant bit first, of the pages written since the last call
-   * or since the log began. What is written meanwhile may be told now or next time: read the memory
-   * afterwards. Throws EINVAL without a log.
+   * or since logging started. A page written during the call may be reported now or next time, so
+   * read the memory after the call. Throws EINVAL when logging is off.
    */
   takeDirtyPages(): Uint8Array[];
-  /** Counters by name, summed over the vCPUs. */
+  /** Counters by name, summed over all vCPUs. */
   statistics(): Record<string, number>;
   /** Ends the vCPU threads and closes the VM. A vCPU in a slow exit is released. */
   close(): void;
@@ -263,11 +266,11 @@ export class NativeVm {
 
 /** The data plane of a disk, shared by the queue workers of one device. */
 export interface NativeDisk extends Disk {
-  /** Requests past the end fail. Shrinking does not touch extents: withdraw them. */
+  /** Requests beyond the size fail. Withdraw the extents beyond it before shrinking. */
   setSize(sizeBytes: number): void;
   /**
-   * Flushes no longer sync this file. Call it before closing a file that was writable here, once its
-   * extents are withdrawn and it was synced. Throws EBUSY while it has writable extents.
+   * Stops syncing a file on flush. Call it before closing a writable file, after withdrawing its
+   * extents and syncing it. Throws EBUSY while it has writable extents.
    */
   forgetFile(fd: number): void;
 }
@@ -281,15 +284,15 @@ export const NativeDisk: new (options: {
   onScriptRequests: () => void;
 }) => NativeDisk;
 
-/** A virtqueue as the driver configured it. Checked again, in C, by `start`. */
+/** A virtqueue as configured by the driver. `start` validates it. */
 export interface NativeQueueConfig {
-  /** Of the device's queue; less than the number of `host.kicks`. */
+  /** Queue index; less than the number of `host.kicks`. */
   index: number;
   size: number;
   descriptorGpa: number;
   availableGpa: number;
   usedGpa: number;
-  /** Which of `host.interrupts` tells of used buffers; absent: the first; null: none. */
+  /** Index in `host.interrupts` of the used-buffer interrupt. Default 0; null: no interrupt. */
   interrupt?: number | null;
 }
 
@@ -300,20 +303,20 @@ export interface NativeQueueStart {
   eventIdx: boolean;
   /** VIRTIO_F_INDIRECT_DESC was negotiated. */
   indirect: boolean;
-  /** The low 32 negotiated feature bits: those that are the device's own. */
+  /** The low 32 negotiated feature bits; the device-specific ones are used. */
   features: number;
 }
 
-/** What a queue worker needs of the machine, whatever its device. */
+/** The machine's resources for a queue worker. */
 export interface NativeQueueHost {
   memory: NativeMemory;
-  /** One kick a queue. */
+  /** The kick event of each queue. */
   kicks: readonly NativeEventFd[];
   /** At most 64. */
   interrupts: readonly NativeEventFd[];
   /** Bit 0 of this word is set before each used-buffer interrupt (virtio-mmio InterruptStatus). */
   interruptStatus?: { bank: NativeRegisterBank; word: number };
-  /** The guest broke a queue: the worker has stopped and the device needs a reset. */
+  /** The guest broke a queue: the worker has stopped, and the device needs a reset. */
   onBroken: (reason: string) => void;
 }
 
@@ -325,10 +328,10 @@ export interface NativeBlockOptions {
   /** At most 20 bytes of ASCII. */
   id: string;
   /**
-   * Limits offered in config space and enforced here. A discard or write-zeroes request has one
-   * segment (`max_discard_seg` = `max_write_zeroes_seg` = 1) and `unmap` is honoured
-   * (`write_zeroes_may_unmap` = 1). Of the features, FLUSH, DISCARD and WRITE_ZEROES matter. Without
-   * FLUSH each write is made stable before it completes (5.2.6.2).
+   * Limits advertised in config space and enforced by the worker. A discard or write-zeroes request
+   * has one segment (`max_discard_seg` = `max_write_zeroes_seg` = 1), and `unmap` is honoured
+   * (`write_zeroes_may_unmap` = 1). The worker uses the features FLUSH, DISCARD and WRITE_ZEROES.
+   * Without FLUSH, each write is made stable before it completes (5.2.6.2).
    */
   segMax: number;
   maxDiscardSectors: number;
@@ -340,19 +343,19 @@ export interface NativeEntropyOptions {
   device: 'entropy';
 }
 
-/** A descriptor chain that TypeScript has to serve, at its leisure. */
+/** A descriptor chain to be served by TypeScript, at any time and in any order. */
 export interface NativeChain {
   id: number;
   /** Index of the queue. */
   queue: number;
-  /** A copy of what the driver lets the device read: its first `readableBytesMax` bytes. */
+  /** A copy of the first `readableBytesMax` bytes of the device-readable part. */
   readable: Uint8Array;
-  /** All that the driver lets it read, and write. */
+  /** Total size of the device-readable and the device-writable part in bytes. */
   readableBytes: number;
   writableBytes: number;
 }
 
-/** A buffer of a chain, in guest memory, which the guest may change at any time. */
+/** A buffer of a chain. The guest may change its contents at any time. */
 export interface NativeChainBuffer {
   gpa: number;
   lengthBytes: number;
@@ -362,40 +365,41 @@ export interface NativeChainBuffer {
 /** The queues of a device that TypeScript serves; see `src/virtio/script_queue.h`. */
 export class NativeScriptQueues {
   constructor(options: {
-    /** Of the worker's thread: at most 15 bytes. */
+    /** Name of the worker's thread, at most 15 bytes. */
     threadName: string;
-    /** How much of a chain's readable part is copied, at most. */
+    /** Maximum number of bytes copied from a chain's device-readable part. */
     readableBytesMax: number;
-    /** Called on the JavaScript thread, once a batch, when chains have arrived. */
+    /** Called on the JavaScript thread, once per batch, when chains have arrived. */
     onChains: () => void;
   });
-  /** Takes the chains that have arrived. Each is answered by {@link finish} or {@link giveBack}. */
+  /** Takes the chains that have arrived. Pass each to {@link finish} or {@link giveBack}. */
   takeChains(): NativeChain[];
-  /** The buffers of a chain that was taken: those to read, then those to write. */
+  /** The buffers of a taken chain: the device-readable, then the device-writable ones. */
   buffers(id: number): NativeChainBuffer[];
   /**
    * Returns chains to the driver; `data` is copied to the start of the writable part. Throws EINVAL
-   * for one that is not there, or more data than there is room: those before it are returned.
+   * for an unknown chain or too much data; the chains before it have been returned then.
    */
   finish(answers: readonly { id: number; data?: Uint8Array }[]): void;
   /**
-   * Gives a chain back unused: it stays available, and is taken again when one of its queue is
-   * wanted. One that is older than a finished chain of its queue is returned to the driver, empty.
+   * Gives a chain back unused: it stays in the available ring and is taken again when a chain of
+   * its queue is wanted. If a newer chain of the queue has been finished, it is instead returned to
+   * the driver with length 0.
    */
   giveBack(id: number): void;
-  /** How many more chains of a queue there is a use for; at the start Infinity. */
+  /** Sets how many more chains of a queue to take. Initially Infinity. */
   want(queue: number, chains: number): void;
 }
 
-/** A device that TypeScript serves. One worker serves one NativeScriptQueues. */
+/** A device served by TypeScript. Each NativeScriptQueues belongs to one worker. */
 export interface NativeScriptOptions {
   device: 'script';
   queues: NativeScriptQueues;
 }
 
 /**
- * The thread that serves queues of one device. `start` after `stop` goes on where the used rings
- * stand: at zero in the zeroed rings of a reset device, or where a pause left them.
+ * The thread that serves the queues of one device. `start` continues from the index in each used
+ * ring: 0 after a device reset, or where a pause left it.
  */
 export class NativeQueueWorker {
   constructor(
@@ -406,12 +410,12 @@ export class NativeQueueWorker {
     ),
   );
   /**
-   * Starts the thread. Throws EINVAL when a ring is unaligned, out of RAM or of a bad size, EBUSY
-   * when it runs.
+   * Starts the thread. Throws EINVAL when a ring is misaligned, not in RAM or of an invalid size,
+   * EBUSY when the thread is running.
    */
   start(start: NativeQueueStart): void;
   /** Stops taking chains; resolves when none is in flight and the thread has ended. */
   stop(): Promise<void>;
-  /** Counters since the worker was made. */
+  /** Counters since the worker was created. */
   statistics(): Record<string, number>;
 }

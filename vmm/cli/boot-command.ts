@@ -41,9 +41,9 @@ interface BootOptions {
 
 const HELP = `
 Exit codes:
-  0    the guest switched itself off, or reset with --on-reboot exit
-  1    the guest's kernel panicked, or a vCPU ended in a triple fault
-  2    the command line makes no sense
+  0    the guest powered off, or reset with --on-reboot exit
+  1    the guest's kernel panicked, or a vCPU had a triple fault
+  2    invalid command line
   125  tsvm itself failed: no KVM, an unreadable file, a failed system call
   128+N  signal N ended tsvm; Ctrl-A x counts as SIGTERM
 
@@ -57,32 +57,28 @@ Examples:
 
 export function bootCommand(): Command {
   return new Command('boot')
-    .description('Boots Linux; its serial console is this terminal.')
+    .description('Boots Linux with its serial console in this terminal.')
     .option('--kernel <file>', 'bzImage or ELF kernel (default: the default guest’s)', onlyOnce)
     .option('--initrd <file>', 'initial RAM disk', onlyOnce)
     .option(
       '--disk <file[,ro][,overlay][,format=raw|qcow2][,backing=allow]>',
-      'a disk, instead of the default guest’s; may be given again; the first is /dev/vda',
+      'disk to use instead of the default guest’s; repeatable; the first is /dev/vda',
       collect(parseDisk),
       [],
     )
-    .option('--cmdline <str>', 'the whole kernel command line', onlyOnce)
-    .option(
-      '--append <str>',
-      'goes after the command line that tsvm composes; may be given again',
-      appendWords,
-    )
+    .option('--cmdline <str>', 'complete kernel command line, replacing tsvm’s', onlyOnce)
+    .option('--append <str>', 'append to the kernel command line; repeatable', appendWords)
     .option('--cpus <n>', 'number of vCPUs, 1 to 32', parseCpus, 1)
     .option('--memory <size>', 'guest memory, e.g. 512M or 2G', parseMemory, 256 * 2 ** 20)
     .option(
       '--cpu-mask <flags>',
-      'CPU features to hide, as /proc/cpuinfo names them: avx2,rdrand',
+      'CPU features to hide, by /proc/cpuinfo name, e.g. avx2,rdrand; repeatable',
       addFlags,
       [],
     )
     .option(
       '--acpi <on|off>',
-      'off: an MP table and the command line describe the machine',
+      'off: describe the machine by an MP table and the kernel command line instead',
       parseOnOff,
       'on',
     )
@@ -91,13 +87,13 @@ export function bootCommand(): Command {
       'tty, stdio, file:PATH or none (default: tty in a terminal, else stdio)',
       parseConsole,
     )
-    .option('--on-reboot <what>', 'exit or restart when the guest resets', parseOnReboot, 'exit')
+    .option('--on-reboot <action>', 'exit or restart when the guest resets', parseOnReboot, 'exit')
     .option('--log-level <level>', 'error, warn, info or debug', parseLogLevel, 'info')
-    .option('--metrics <file>', 'writes counters and boot times there, as JSON', onlyOnce)
-    .option('--kvm <device>', 'KVM’s device', '/dev/kvm')
+    .option('--metrics <file>', 'write counters and boot times to this file, as JSON', onlyOnce)
+    .option('--kvm <device>', 'KVM device', '/dev/kvm')
     .option(
       '--engine <which>',
-      'what runs guest kernels on a host without VT-x or AMD-V: interpreter (tsvm’s own), emulator (KVM’s, some hundred times slower), or auto',
+      'how to run guest kernels on a host without VT-x or AMD-V: interpreter (tsvm’s), emulator (KVM’s, about a hundred times slower) or auto',
       parseEngine,
       'auto',
     )
@@ -119,7 +115,7 @@ function machineConfig(options: BootOptions): MachineConfig {
   if (kernelPath === undefined) {
     throw new TsvmError(
       'file-unreadable',
-      'the default guest is not built: run "npm run setup", or give a kernel with --kernel',
+      'the default guest is not built: run "npm run setup", or pass a kernel with --kernel',
     );
   }
   const ownDisks = options.disk.length > 0 || options.initrd !== undefined || guest === undefined;

@@ -7,11 +7,11 @@ import type { ConsoleKind } from './host-console.ts';
 
 const MIB = 2 ** 20;
 
-/** `--memory`: bytes. A bare number counts MiB. */
+/** `--memory`: bytes. A number without a unit is in MiB. */
 export function parseMemory(text: string): number {
   const bytes = parseSize(text, MIB);
   if (bytes === undefined) {
-    throw new InvalidArgumentError('Give a size such as 512M or 2G.');
+    throw new InvalidArgumentError('Use a size such as 512M or 2G.');
   }
   return bytes;
 }
@@ -20,12 +20,12 @@ export function parseMemory(text: string): number {
 export function parseCpus(text: string): number {
   const cpus = Number(text);
   if (!/^\d+$/.test(text) || cpus < 1 || cpus > CPUS_MAX) {
-    throw new InvalidArgumentError(`Give a number from 1 to ${CPUS_MAX}.`);
+    throw new InvalidArgumentError(`Use a number from 1 to ${CPUS_MAX}.`);
   }
   return cpus;
 }
 
-/** What may follow the file of `--disk`. */
+/** Flags that may follow the file name in `--disk`. */
 const DISK_FLAGS: Readonly<Record<string, Partial<ImageDiskConfig>>> = {
   ro: { readOnly: true },
   overlay: { overlay: true },
@@ -35,14 +35,14 @@ const DISK_FLAGS: Readonly<Record<string, Partial<ImageDiskConfig>>> = {
 };
 
 /**
- * `--disk FILE[,ro][,overlay][,format=raw|qcow2][,backing=allow]`. A comma in a file name is written
- * twice.
+ * `--disk FILE[,ro][,overlay][,format=raw|qcow2][,backing=allow]`. A comma in the file name must be
+ * doubled.
  */
 export function parseDisk(text: string): ImageDiskConfig {
   const [path = '', ...flags] = text
     .split(/(?<!,),(?!,)/)
     .map((part) => part.replaceAll(',,', ','));
-  if (path === '') throw new InvalidArgumentError('The file is missing.');
+  if (path === '') throw new InvalidArgumentError('The file name is missing.');
   let disk: ImageDiskConfig = {
     path,
     readOnly: false,
@@ -54,7 +54,7 @@ export function parseDisk(text: string): ImageDiskConfig {
     const setting = Object.hasOwn(DISK_FLAGS, flag) ? DISK_FLAGS[flag] : undefined;
     if (setting === undefined) {
       const known = Object.keys(DISK_FLAGS).join(', ');
-      throw new InvalidArgumentError(`'${flag}' is not known after the file: there are ${known}.`);
+      throw new InvalidArgumentError(`Unknown flag '${flag}'. The flags are ${known}.`);
     }
     disk = { ...disk, ...setting };
   }
@@ -65,14 +65,14 @@ export function parseDisk(text: string): ImageDiskConfig {
 export function parseConsole(text: string): ConsoleKind {
   if (text === 'tty' || text === 'stdio' || text === 'none') return { kind: text };
   const path = text.startsWith('file:') ? text.slice('file:'.length) : '';
-  if (path === '') throw new InvalidArgumentError('There are tty, stdio, file:PATH and none.');
+  if (path === '') throw new InvalidArgumentError('Use tty, stdio, file:PATH or none.');
   return { kind: 'file', path };
 }
 
 function oneOf<T extends string>(words: readonly T[]): (text: string) => T {
   return (text) => {
     const word = words.find((known) => known === text);
-    if (word === undefined) throw new InvalidArgumentError(`There are ${words.join(' and ')}.`);
+    if (word === undefined) throw new InvalidArgumentError(`Use ${words.join(' or ')}.`);
     return word;
   };
 }
@@ -87,28 +87,28 @@ export const parseOnOff = oneOf(['on', 'off'] as const);
 export const parseOnReboot = oneOf(['exit', 'restart'] as const);
 
 /**
- * `--kernel` and the like: a file of which there is one. Another would take its place without a
- * word; options that set a value may be given again, and the last one counts.
+ * For options such as `--kernel` that name a single file: a repeated option is an error, instead of
+ * silently replacing the first. For other options the last value counts.
  */
 export function onlyOnce(text: string, before?: string): string {
   if (before !== undefined) {
-    throw new InvalidArgumentError('It is given twice: give it once.');
+    throw new InvalidArgumentError('The option is given more than once.');
   }
-  if (text === '') throw new InvalidArgumentError('It is empty.');
+  if (text === '') throw new InvalidArgumentError('The value is empty.');
   return text;
 }
 
-/** `--append`: what is given again is appended too. */
+/** `--append`, repeatable. */
 export function appendWords(text: string, before?: string): string {
   return before === undefined ? text : `${before} ${text}`;
 }
 
-/** `--cpu-mask`: given again, it hides more. */
+/** `--cpu-mask`, repeatable. */
 export function addFlags(text: string, before: readonly string[]): readonly string[] {
   return [...before, ...text.split(',').filter((flag) => flag !== '')];
 }
 
-/** Options that may be given again and again. */
+/** A parser for a repeatable option. */
 export function collect<T>(parse: (text: string) => T): (text: string, before?: T[]) => T[] {
   return (text, before = []) => [...before, parse(text)];
 }

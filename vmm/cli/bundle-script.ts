@@ -4,9 +4,9 @@ import { dirname } from 'node:path';
 import { Script } from 'node:vm';
 
 /**
- * A bundled program that is ready to run.
- * @param bytecode V8's code cache of it, perhaps from a run that took other ways: what it lacks is
- * compiled when it is called. Of another Node or other V8 flags, or absent, it is ignored.
+ * Loads a bundled program.
+ * @param bytecode file with V8's code cache for it. Functions that it lacks are compiled on first
+ * call. It is ignored when it is missing or made by another Node version or with other V8 flags.
  */
 export function bundleScript(filename: string, bytecode: string): Script {
   return new Script(readFileSync(filename, 'latin1'), {
@@ -15,7 +15,7 @@ export function bundleScript(filename: string, bytecode: string): Script {
   });
 }
 
-/** A bundle is a function of what a module of Node has, and a script of `node:vm` lacks. */
+/** Runs a bundle: a function that takes `require` and `__dirname`, which a vm.Script lacks. */
 export function runBundle(script: Script, filename: string): void {
   script.runInThisContext()(createRequire(filename), dirname(filename));
 }

@@ -13,22 +13,22 @@ const FLAGS =
   constants.O_NOCTTY;
 
 const READER_POLL_MS = 50;
-/** A named pipe's reader may take so long until it is said that it is waited for. */
+/** Time to wait for the reader of a named pipe before logging a message. */
 const WAIT_TOLD_MS = 500;
 
 const PROBLEMS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EISDIR: 'it is a folder',
   ENOENT: 'its folder does not exist',
-  ENOTDIR: 'a part of its path is no folder',
+  ENOTDIR: 'a component of its path is not a folder',
   ENOSPC: 'the disk is full',
   EROFS: 'the file system is read-only',
-  ENXIO: 'it is a socket, or a device that is not there',
-  ELOOP: 'it is a circle of symbolic links',
+  ENXIO: 'it is a socket, or the device does not exist',
+  ELOOP: 'its symbolic links form a loop',
   ENAMETOOLONG: 'its name is too long',
 };
 
-/** Why a file cannot be written, in words for whoever named it. */
+/** The reason why a file cannot be written, for the user. */
 export function writeProblem(cause: unknown): string {
   const problem = PROBLEMS[errnoCode(cause) ?? ''];
   return problem ?? (cause instanceof Error ? cause.message : String(cause));
@@ -38,7 +38,7 @@ function tryOpen(path: string): number | undefined {
   try {
     return openSync(fsPath(path), FLAGS, 0o644);
   } catch (cause) {
-    // A named pipe that nobody reads is opened once somebody does.
+    // A named pipe without a reader: the caller tries again.
     if (errnoCode(cause) === 'ENXIO' && statSync(fsPath(path)).isFIFO()) return undefined;
     throw new TsvmError(
       'file-unreadable',
@@ -49,9 +49,9 @@ function tryOpen(path: string): number | undefined {
 }
 
 /**
- * Opens the file for a console's output, creates or empties it. A named pipe waits for its reader.
- * @returns the descriptor, which is the caller's
- * @throws TsvmError `file-unreadable`; the signal's reason when it breaks the wait off
+ * Creates or truncates the file for a console's output. For a named pipe, waits for its reader.
+ * @returns the descriptor, which the caller closes
+ * @throws TsvmError `file-unreadable`; the signal's reason when aborted
  */
 export async function openConsoleFile(
   path: string,
@@ -63,14 +63,14 @@ export async function openConsoleFile(
     const fd = tryOpen(path);
     if (fd !== undefined) return fd;
     if (!told && performance.now() - startMs >= WAIT_TOLD_MS) {
-      logger.info(`waiting for a program that reads ${path}, as for "cat ${path}"`);
+      logger.info(`waiting for a program that reads ${path}, such as "cat ${path}"`);
       told = true;
     }
     await sleep(READER_POLL_MS, undefined, { signal });
   }
 }
 
-/** Two names of one file. */
+/** True when both paths name the same file. */
 function sameFile(a: string, b: string): boolean {
   try {
     const [first, second] = [statSync(fsPath(a)), statSync(fsPath(b))];
@@ -81,8 +81,8 @@ function sameFile(a: string, b: string): boolean {
 }
 
 /**
- * Refuses to write what the machine is made of.
- * @param target written to from its start; undefined: nothing is
+ * Refuses to overwrite a file that the machine uses.
+ * @param target file to be overwritten, if any
  * @throws TsvmError `invalid-config`
  */
 export function refuseInput(
@@ -95,7 +95,7 @@ export function refuseInput(
     if (input === undefined || !sameFile(target, input)) continue;
     throw new TsvmError(
       'invalid-config',
-      `${option} would overwrite ${input}, which the machine uses: name another file`,
+      `${option} would overwrite ${input}, which the machine uses: choose another file`,
     );
   }
 }

@@ -1,4 +1,4 @@
-/** The program that works on images of containers which are here: `tsvm images`, `tsvm save`, … */
+/** The program for local container images: `tsvm images`, `tsvm save`, … */
 import { commandLine } from '../util/byte-names.ts';
 import { runContainer } from './container/run-container.ts';
 import { CONTAINER_VERB_LOADERS } from './container/verbs.ts';

@@ -13,7 +13,7 @@ import { formatSize } from '../util/size.ts';
 import { EXIT_OUR_FAILURE } from './exit-codes.ts';
 import { print } from './standard-streams.ts';
 
-/** What a look at one thing gave. */
+/** The result of one check. */
 interface Finding {
   readonly state: 'ok' | 'note' | 'wrong';
   readonly what: string;
@@ -22,7 +22,7 @@ interface Finding {
 }
 
 const MEMORY_COMFORTABLE_BYTES = 512 * 2 ** 20;
-/** A distribution's kernel is some 60 MB unpacked. */
+/** Enough for two unpacked distribution kernels of about 60 MB each. */
 const CACHE_COMFORTABLE_BYTES = 128 * 2 ** 20;
 
 function checkKvm(device: string): Finding[] {
@@ -48,19 +48,19 @@ function describeHost(host: KvmHost): Finding {
     case 'emulator':
       return {
         state: 'note',
-        what: 'kvm-pvm (no VT-x or AMD-V), not as tsvm’s interpreter needs it: KVM’s emulator runs guest kernels, some hundred times slower',
+        what: 'kvm-pvm (no VT-x or AMD-V) in a version that tsvm’s interpreter does not support: KVM’s emulator runs guest kernels, about a hundred times slower',
         advice: 'use a host with VT-x or AMD-V (bare metal, or nested), or a newer kvm-pvm',
       };
   }
 }
 
-/** What is known of a device that {@link probeKvm} found to have all that is needed. */
+/** Capabilities and limits of a device that {@link probeKvm} accepted. */
 function limits(device: string, pvm: boolean): Finding[] {
   const vcpus = checkKvmExtension(device, KVM_CAP_NR_VCPUS);
   const most = checkKvmExtension(device, KVM_CAP_MAX_VCPUS);
   return [
     { state: 'ok', what: `all ${neededCapabilities(pvm).length} capabilities that tsvm uses` },
-    { state: 'ok', what: `vCPUs: ${vcpus} run side by side here, ${most} at most` },
+    { state: 'ok', what: `vCPUs: ${vcpus} recommended, ${most} at most` },
   ];
 }
 
@@ -69,9 +69,9 @@ function checkIoUring(): Finding {
     ? { state: 'ok', what: 'io_uring' }
     : {
         state: 'note',
-        what: 'io_uring is not allowed: disks are served by threads, which is slower',
+        what: 'io_uring is not available: disks use threads, which is slower',
         advice:
-          '"sysctl kernel.io_uring_disabled=0"; in a container, allow its system calls (seccomp)',
+          'run "sysctl kernel.io_uring_disabled=0"; in a container, allow io_uring in its seccomp profile',
       };
 }
 
@@ -83,7 +83,7 @@ function checkMemory(): Finding {
     : { state: 'note', what, advice: 'end other programs, or give guests less with --memory' };
 }
 
-/** The part of a path that exists, be it a link to nothing. */
+/** The longest prefix of a path that exists, possibly as a dangling link. */
 function existingPart(path: string): string {
   const exists = lstatSync(path, { throwIfNoEntry: false }) !== undefined;
   return exists || path === dirname(path) ? path : existingPart(dirname(path));
@@ -94,7 +94,7 @@ function checkCache(): Finding {
   if (folder === undefined) {
     return {
       state: 'note',
-      what: 'there is no home folder to keep unpacked kernels in: they are unpacked at each boot',
+      what: 'no home folder to cache unpacked kernels in: they are unpacked at each boot',
       advice: 'set HOME or XDG_CACHE_HOME',
     };
   }
@@ -104,11 +104,11 @@ function checkCache(): Finding {
     if (!statSync(existing).isDirectory()) throw new Error('not a folder');
     accessSync(existing, constants.W_OK | constants.X_OK);
   } catch {
-    const made = existing === folder ? 'written' : `made, as ${existing} cannot be written`;
+    const made = existing === folder ? 'written' : `created, as ${existing} cannot be written`;
     return {
       state: 'note',
       what: `${folder} cannot be ${made}: kernels are unpacked at each boot`,
-      advice: `let yourself write there ("ls -ld ${existing}" tells who may), or set XDG_CACHE_HOME`,
+      advice: `get write access ("ls -ld ${existing}" shows who has it), or set XDG_CACHE_HOME`,
     };
   }
   const { bavail, bsize } = statfsSync(existing);
@@ -116,13 +116,13 @@ function checkCache(): Finding {
   if (free < CACHE_COMFORTABLE_BYTES) {
     return {
       state: 'note',
-      what: `${folder}: only ${formatSize(free)} are free there for unpacked kernels`,
+      what: `${folder}: only ${formatSize(free)} free for unpacked kernels`,
       advice: 'free some space, or set XDG_CACHE_HOME to a folder on another disk',
     };
   }
   return existing === folder
-    ? { state: 'ok', what: `${folder}: unpacked kernels are kept there` }
-    : { state: 'ok', what: `${folder}: made at the first use` };
+    ? { state: 'ok', what: `cache of unpacked kernels: ${folder}` }
+    : { state: 'ok', what: `cache of unpacked kernels: ${folder}, created on first use` };
 }
 
 function checkDefaultGuest(): Finding {
@@ -151,11 +151,11 @@ function doctor(device: string): number {
 
 export function doctorCommand(): Command {
   return new Command('doctor')
-    .description('Looks at what this host offers and says what to do about what is wrong.')
-    .option('--kvm <device>', 'KVM’s device', '/dev/kvm')
+    .description('Checks whether this host can run guests, and says how to fix problems.')
+    .option('--kvm <device>', 'KVM device', '/dev/kvm')
     .addHelpText(
       'after',
-      '\nExit codes: 0, or 125 when guests cannot be run here.\n\nExample:\n  tsvm doctor',
+      '\nExit codes: 0, or 125 when this host cannot run guests.\n\nExample:\n  tsvm doctor',
     )
     .allowExcessArguments(false)
     .action((options: { readonly kvm: string }) => {

@@ -3,20 +3,20 @@ import { setEndDeadline } from '../host/end-deadline.ts';
 import { endingSignals } from './ending-signals.ts';
 import { exitCodeOfSignal } from './exit-codes.ts';
 
-/** A machine's parts have so long to end in good order, from the signal on. */
+/** Time from the signal for an orderly shutdown of the machine's parts. */
 const ORDERLY_MS = 1500;
-/** Then the process ends, whatever else it does. */
+/** Time from the signal until the process is ended even if its event loop is blocked. */
 const DEADLINE_MS = 1800;
 
-/** How a running machine is asked to end: by a signal, by the user's keys, by a fault of ours. */
+/** Handles requests to end a running machine: a signal, Ctrl-A x, or an internal error. */
 export class Ending {
   readonly #stop = new AbortController();
   #code: number | undefined;
 
   /**
-   * Takes the signals over. From the first of them on the process ends within two seconds, and at
-   * once when it comes again.
-   * @param onLate called when the time for an orderly end is over; the process ends after it
+   * Installs the signal handlers. The process ends within two seconds of the first signal, and
+   * immediately when the signal is repeated.
+   * @param onLate called when the orderly shutdown takes too long, just before the process exits
    */
   constructor(onLate: () => void) {
     const signals = endingSignals();
@@ -29,22 +29,22 @@ export class Ending {
     );
   }
 
-  /** Aborted when the machine is to end. */
+  /** Aborted when the machine must end. */
   get signal(): AbortSignal {
     return this.#stop.signal;
   }
 
-  /** The exit code, once something has asked for the end. */
+  /** The exit code; undefined until the end has been requested. */
   get code(): number | undefined {
     return this.#code;
   }
 
-  /** As SIGTERM. */
+  /** Ends the machine as SIGTERM does. */
   request(): void {
     process.kill(process.pid, 'SIGTERM');
   }
 
-  /** Ends the machine with another exit code than a signal's. */
+  /** Ends the machine with the given exit code. */
   fail(code: number, onLate: () => void): void {
     this.#end(code, onLate);
   }

@@ -1,15 +1,15 @@
-/** Ctrl-A, as in QEMU's and minicom's terminals. */
+/** Ctrl-A, the escape key of QEMU and minicom too. */
 const PREFIX = 0x01;
 
 export type EscapeAction = 'exit' | 'help';
 
 export const ESCAPE_HELP = [
-  'Ctrl-A x  end the virtual machine at once, as by pulling its plug',
+  'Ctrl-A x  end the virtual machine at once, like a power failure',
   'Ctrl-A h  this help',
   'Ctrl-A Ctrl-A  send Ctrl-A to the guest',
 ];
 
-/** Takes what is typed and parts the guest's input from the keys meant for tsvm. */
+/** Separates the guest's input from the escape keys for tsvm. */
 export class EscapeKeys {
   readonly #onAction: (action: EscapeAction) => void;
   #prefixed = false;
@@ -18,7 +18,7 @@ export class EscapeKeys {
     this.#onAction = onAction;
   }
 
-  /** The bytes for the guest. A prefix at the end is remembered until the next call. */
+  /** @returns the bytes for the guest. A trailing Ctrl-A is kept for the next call. */
   filter(typed: Uint8Array): Uint8Array {
     if (!this.#prefixed && !typed.includes(PREFIX)) return typed;
     const out: number[] = [];

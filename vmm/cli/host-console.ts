@@ -9,63 +9,63 @@ import { Output } from './output.ts';
 import { errnoCode, isTerminal, OutputDescriptor } from './output-descriptor.ts';
 import { RawTerminal } from './raw-terminal.ts';
 
-/** Where the guest's serial console goes; see `--console`. */
+/** Where the guest's serial console is connected to; see `--console`. */
 export type ConsoleKind =
   | { readonly kind: 'tty' }
   | { readonly kind: 'stdio' }
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'none' };
 
-/** The host's end of the guest's console. */
+/** The host side of the guest's serial console. */
 export interface HostConsole {
-  /** Takes bytes; false: no more until {@link onceDrained} is fulfilled. Never throws. */
+  /** Accepts all bytes. False: write no more until {@link onceDrained} resolves. Never throws. */
   write(bytes: Uint8Array): boolean;
   onceDrained(): Promise<void>;
-  /** Starts to hand what is typed to `receive`, which answers false to pause the input. */
+  /** Starts passing input to `receive`, which returns false to pause it. */
   startInput(receive: (bytes: Uint8Array) => boolean): void;
   resumeInput(): void;
-  /** Drops what is buffered and what comes: nobody waits for a reader that has stopped reading. */
+  /** Discards buffered and further output, so that {@link close} need not wait for the reader. */
   abandonOutput(): void;
-  /** Writes out what is buffered and puts the terminal back. Idempotent. */
+  /** Writes the buffered output and restores the terminal. Idempotent. */
   close(): Promise<void>;
-  /** Puts the terminal back at once, for a process about to end. */
+  /** Restores the terminal immediately, for a process that is about to end. */
   restore(): void;
 }
 
 export interface ConsoleOptions {
   readonly logger: Logger;
-  /** Breaks off the wait for a reader of a named pipe. */
+  /** Aborts waiting for the reader of a named pipe. */
   readonly signal: AbortSignal;
   /** The user pressed the keys that end the machine. */
   readonly onExit: () => void;
-  /** The terminal is in raw mode from now on, until `terminal.raw` says otherwise. */
+  /** Called when the terminal has been put in raw mode. */
   readonly onRaw: (terminal: RawTerminal) => void;
 }
 
 const STDIN = 0;
 const STDOUT = 1;
 
-/** Opening standard input takes milliseconds: the guest's first words do not wait for it. */
+/** Opening standard input takes milliseconds, which must not delay the guest's first output. */
 const INPUT_DELAY_MS = 10;
 
-/** The guest's output on its way to a descriptor. What goes wrong with it is said, and no more. */
+/** Output of the guest to a descriptor. Errors are only logged. */
 function openOutput(fd: number, name: string, logger: Logger): Output {
   const limit = new RateLimit();
   return new Output(new OutputDescriptor(fd), {
     onLost: (error) => {
       const reason =
         errnoCode(error) === 'EPIPE'
-          ? `the reader of ${name} has gone`
+          ? `the reader of ${name} has closed it`
           : `${name} cannot be written (${writeProblem(error)})`;
-      const loss = 'the guest runs on, and its output is lost';
+      const loss = 'the guest keeps running, but its output is lost';
       limit.log(logger.warn, `${reason}: ${loss}`);
     },
     onRecovered: (lostBytes) =>
-      limit.log(logger.warn, `${name} is written again; ${formatSize(lostBytes)} were lost`),
+      limit.log(logger.warn, `${name} can be written again; ${formatSize(lostBytes)} were lost`),
     onStall: () => {
-      // In a terminal whose output was stopped this would be the next thing to stop.
+      // The message would go to the same stopped terminal.
       if (isTerminal(fd)) return;
-      logger.info(`waiting for the reader of ${name}, which takes no more of the guest's output`);
+      logger.info(`the guest's output is waiting for the reader of ${name}`);
     },
   });
 }
@@ -76,8 +76,9 @@ class StdioConsole implements HostConsole {
   readonly #keys: EscapeKeys | undefined;
   #receive: ((bytes: Uint8Array) => boolean) | undefined;
   #reading = false;
-  /** The guest takes no more, or the terminal is another's. */
+  /** The guest's input buffer is full. */
   #full = false;
+  /** This process is in the background of its terminal. */
   #background = false;
 
   constructor(output: Output, terminal: RawTerminal | undefined, onExit: () => void) {
@@ -120,7 +121,7 @@ class StdioConsole implements HostConsole {
         this.#full = bytes.byteLength > 0 && this.#receive?.(bytes) === false;
         this.#flow();
       });
-      // A terminal that hangs up: SIGHUP says so as well.
+      // When the terminal hangs up, SIGHUP ends the process.
       process.stdin.on('error', () => {});
     }
     this.#full = false;
@@ -132,7 +133,7 @@ class StdioConsole implements HostConsole {
     this.#flow();
   }
 
-  /** Reads as long as there is somebody to read for. */
+  /** Pauses or resumes reading standard input. */
   #flow(): void {
     if (!this.#reading) return;
     if (this.#full || this.#background) process.stdin.pause();
@@ -161,7 +162,7 @@ class FileConsole implements HostConsole {
   readonly #output: Output;
   #closed = false;
 
-  /** @param fd open for writing, this console's from now on */
+  /** @param fd open for writing; this console closes it */
   constructor(fd: number, output: Output) {
     this.#fd = fd;
     this.#output = output;
@@ -194,7 +195,7 @@ class FileConsole implements HostConsole {
   }
 }
 
-/** Output goes nowhere, and there is no input. */
+/** Discards all output and has no input. */
 const NO_CONSOLE: HostConsole = {
   write: () => true,
   onceDrained: () => Promise.resolve(),
@@ -206,8 +207,7 @@ const NO_CONSOLE: HostConsole = {
 };
 
 /**
- * Opens the console. A terminal is put in raw mode here, and must be closed or restored on every
- * way out.
+ * Opens the console. This puts a terminal in raw mode: close or restore it on every exit path.
  * @throws TsvmError `invalid-config` for `tty` without a terminal, `file-unreadable` for a file
  */
 export async function openHostConsole(
@@ -227,7 +227,7 @@ export async function openHostConsole(
       if (!isTerminal(STDIN)) {
         throw new TsvmError(
           'invalid-config',
-          'standard input is no terminal: use --console stdio for a pipe or a file',
+          'standard input is not a terminal: use --console stdio for a pipe or a file',
         );
       }
       const terminal = await RawTerminal.open(STDIN);

@@ -1,4 +1,4 @@
-/** The program that works on images: `tsvm image`. */
+/** The program for disk images: `tsvm image`. */
 import { commandLine } from '../util/byte-names.ts';
 import { runImage } from './image/run-image.ts';
 import { runToExit } from './run-to-exit.ts';

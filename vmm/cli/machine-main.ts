@@ -1,4 +1,4 @@
-/** The program that runs machines; its help is that of all of `tsvm`. The others are in `programs.ts`. */
+/** The program that runs machines. It also prints the help of `tsvm`; see `programs.ts`. */
 import { Command } from 'commander';
 import { commandLine } from '../util/byte-names.ts';
 import { bootCommand } from './boot-command.ts';
@@ -13,7 +13,7 @@ import { versionText } from './version.ts';
 const VERSION_WORDS = ['--version', '-v', '-V', 'version'];
 
 const EXAMPLES = `
-Images of containers, with Docker's options and output:
+Container images, with Docker's options and output:
 ${verbLines()}
 
 Examples:
@@ -24,32 +24,30 @@ Examples:
   tsvm images
   tsvm save -o busybox.tar busybox
 
-"tsvm COMMAND --help" tells more, with examples.`;
+"tsvm COMMAND --help" shows details and examples.`;
 
 function program(): Command {
   return new Command('tsvm')
     .description(
-      'Runs Linux in virtual machines on KVM, and keeps images of disks and of containers.',
+      'Runs Linux in virtual machines on KVM, and manages disk images and container images.',
     )
-    .option('-v, --version', 'the version, for reports of faults')
+    .option('-v, --version', 'print version information for bug reports')
     .addCommand(bootCommand())
     .addCommand(doctorCommand())
     .addCommand(
-      new Command('image').description(
-        'Makes and works on disk images, and on images of containers.',
-      ),
+      new Command('image').description('Creates and manages disk images and container images.'),
     )
     .addHelpText('after', EXAMPLES)
     .configureHelp({ showGlobalOptions: true })
-    .showHelpAfterError('(tsvm --help shows what there is)');
+    .showHelpAfterError('(see tsvm --help)');
 }
 
-/** Columns of the terminal that a descriptor is. */
+/** Terminal width of a descriptor in columns; 80 if it is not a terminal. */
 function columns(fd: number, stream: () => NodeJS.WriteStream): number {
   return (isTerminal(fd) ? stream().columns : undefined) ?? 80;
 }
 
-/** Every command and sub-command throws instead of ending the process, and prints as we do. */
+/** Makes a command and its subcommands throw instead of exiting, and use tsvm's output functions. */
 function adopt(command: Command): Command {
   command.exitOverride().configureOutput({
     writeOut: print,

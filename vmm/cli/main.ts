@@ -1,4 +1,4 @@
-/** The start from source, where there is no bundle; `start.ts` is the bundle's. */
+/** Entry point when running from source; `start.ts` is that of the bundle. */
 import { EXIT_OUR_FAILURE } from './exit-codes.ts';
 import { findProgram } from './programs.ts';
 

@@ -12,18 +12,18 @@ function isNamedPipe(path: string): boolean {
 }
 
 /**
- * Finds out, before a machine runs for hours, whether its metrics can be written. Leaves no trace.
+ * Checks before a run whether its metrics can be written, without changing the file.
  * @throws TsvmError `file-unreadable`
  */
 export function checkMetricsFile(path: string): void {
-  // Its reader may come when there is something to read.
+  // Its reader may open it later.
   if (isNamedPipe(path)) return;
   try {
     tryToWrite(path);
   } catch (cause) {
     throw new TsvmError(
       'file-unreadable',
-      `the metrics cannot be written to ${path} (${writeProblem(cause)}): name another file`,
+      `the metrics cannot be written to ${path} (${writeProblem(cause)}): choose another file`,
       { cause },
     );
   }
@@ -39,10 +39,10 @@ function tryToWrite(path: string): void {
   }
 }
 
-/** Writes the metrics of a run that is over; when it fails, the run's exit code is not changed. */
+/** Writes the metrics after a run. A failure is logged and does not change the exit code. */
 export function writeMetricsFile(path: string, metrics: unknown, logger: Logger): void {
   try {
-    // A named pipe that nobody reads must not hold up the end.
+    // A named pipe without a reader must not block the exit.
     const create = constants.O_CREAT | constants.O_TRUNC;
     const fd = openSync(fsPath(path), FLAGS | (isNamedPipe(path) ? 0 : create), 0o644);
     try {

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { writeNow } from '../host/write-now.ts';
 
-/** What an error of a system call is about. */
+/** The errno name of a system call error. */
 export function errnoCode(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error ? String(error.code) : undefined;
 }
@@ -12,27 +12,27 @@ const NULL_DEVICE = 0x103;
 
 /** True when the descriptor is a terminal. */
 export function isTerminal(fd: number): boolean {
-  // Most often this is enough, and saves loading `node:tty` (see scripts/bundle.ts).
+  // These checks usually suffice and avoid loading `node:tty` (see scripts/bundle.ts).
   const stat = fstatSync(fd);
   return stat.isCharacterDevice() && stat.rdev !== NULL_DEVICE && isatty(fd);
 }
 
 const AGAIN_FLAGS = constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
-/** /dev/ptmx, where opening makes another terminal (Linux, Documentation/admin-guide/devices.txt). */
+/** /dev/ptmx, whose open creates a new terminal (Linux, Documentation/admin-guide/devices.txt). */
 const PTMX_DEVICE = 0x502;
 
 /**
- * A descriptor to write to without ever waiting for whoever reads. The open file is shared with other
- * processes, the shell above all, so its mode stays as it is.
+ * Non-blocking writes to a descriptor. Its open file description is shared with other processes,
+ * such as the shell, so O_NONBLOCK is not set on it.
  */
 export class OutputDescriptor {
   readonly #fd: number;
   /**
-   * A socket, or a pipe of another user, that can be written to without waiting as it is. That takes
-   * the addon, which the commands that print and end can do without.
+   * A socket, or another user's pipe: written with the addon's writeNow(). Other descriptors do not
+   * need the addon to be loaded.
    */
   #stream: boolean;
-  /** The same terminal or pipe, opened once more so that it need not wait; ours to close. */
+  /** The terminal or pipe, opened again with O_NONBLOCK; closed by {@link close}. */
   #ownFd: number | undefined;
 
   constructor(fd: number) {
@@ -44,9 +44,9 @@ export class OutputDescriptor {
   }
 
   /**
-   * Writes as much as there is room for now.
-   * @returns how many bytes; 0 when there is no room
-   * @throws Error with the errno's name as `code`
+   * Writes as much as is possible without blocking.
+   * @returns the number of bytes written, 0 if it would block
+   * @throws Error with the errno name as `code`
    */
   write(bytes: Uint8Array): number {
     if (this.#stream) {
@@ -74,7 +74,7 @@ export class OutputDescriptor {
     try {
       this.#ownFd = openSync(`/proc/self/fd/${this.#fd}`, AGAIN_FLAGS);
     } catch {
-      // Another user's, or no /proc: then a write may wait.
+      // Owned by another user, or no /proc: writes may block.
     }
   }
 }

@@ -1,28 +1,28 @@
 import type { OutputDescriptor } from './output-descriptor.ts';
 
-/** How long the next try is waited for while there is no room: at first, and at most. */
+/** Bounds of the retry interval while the descriptor would block. */
 const RETRY_MIN_MS = 1;
 const RETRY_MAX_MS = 50;
 /**
- * After a failure bytes are dropped until this is over, and then it is tried again: space is made on a
- * full disk, a named pipe gets another reader.
+ * After a failed write, bytes are dropped for this time before the next attempt: space may be freed
+ * on a full disk, a named pipe may get another reader.
  */
 const FAILURE_PAUSE_MS = 1000;
-/** A reader may take so long until it is said that it is waited for. */
+/** Time without progress before {@link OutputEvents.onStall} is called. */
 const STALL_TOLD_MS = 700;
 
 export interface OutputEvents {
-  /** Writing has failed, and bytes are lost. Called once for each row of failures. */
+  /** Writing failed and bytes are being lost. Called once per series of failures. */
   onLost?(error: unknown): void;
-  /** It works again. */
+  /** Writing works again. */
   onRecovered?(lostBytes: number): void;
-  /** Nothing was taken for some time. Called once. */
+  /** The reader has not read for some time. Called at most once. */
   onStall?(): void;
 }
 
 /**
- * Output to a descriptor that never blocks, throws or rejects, whatever becomes of the file. What
- * there is no room for waits here; what cannot be written is dropped, and said to be.
+ * Output to a descriptor that never blocks, throws or rejects. Bytes that would block are buffered;
+ * bytes that cannot be written are dropped and reported.
  */
 export class Output {
   readonly #descriptor: OutputDescriptor;
@@ -36,7 +36,7 @@ export class Output {
   /** Bytes dropped since writing failed. */
   #lostBytes = 0;
   #failedAtMs: number | undefined;
-  /** Nothing is written any more. */
+  /** All further output is discarded. */
   #abandoned = false;
   #onRoom: (() => void)[] = [];
 
@@ -45,12 +45,12 @@ export class Output {
     this.#events = events;
   }
 
-  /** Bytes that wait for room. */
+  /** Number of buffered bytes. */
   get waitingBytes(): number {
     return this.#waitingBytes;
   }
 
-  /** Takes all of `bytes`, and keeps what there is no room for. False: some of it waits. */
+  /** Writes or buffers all of `bytes`. @returns false when bytes are buffered */
   write(bytes: Uint8Array): boolean {
     if (this.#abandoned || bytes.byteLength === 0) return true;
     this.#waiting.push(bytes);
@@ -59,7 +59,7 @@ export class Output {
     return this.#waitingBytes === 0;
   }
 
-  /** Resolves when nothing waits. */
+  /** Resolves when the buffer is empty. */
   drained(): Promise<void> {
     if (this.#waitingBytes === 0) return Promise.resolve();
     return new Promise((resolve) => {
@@ -67,14 +67,14 @@ export class Output {
     });
   }
 
-  /** Drops what waits and what comes. */
+  /** Discards buffered and further bytes. */
   abandon(): void {
     this.#abandoned = true;
     this.#drop();
     this.#settle();
   }
 
-  /** Gives up what waits. */
+  /** Discards the buffer and closes the descriptor. */
   close(): void {
     this.abandon();
     this.#descriptor.close();
@@ -89,7 +89,7 @@ export class Output {
     }
   }
 
-  /** False: there is no room for the rest. */
+  /** @returns false when the rest would block */
   #sendAll(): boolean {
     for (let first = this.#waiting[0]; first !== undefined; first = this.#waiting[0]) {
       if (this.#pausing()) {
@@ -130,7 +130,7 @@ export class Output {
     this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS);
   }
 
-  /** The last try has failed, and it is too early for another. */
+  /** True for {@link FAILURE_PAUSE_MS} after a failed write. */
   #pausing(): boolean {
     return (
       this.#failedAtMs !== undefined && performance.now() - this.#failedAtMs < FAILURE_PAUSE_MS

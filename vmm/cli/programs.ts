@@ -1,6 +1,6 @@
 /**
- * The programs that `tsvm` consists of, each with its commands. A start loads one of them, since what
- * is not needed takes time to load too. `start.ts`, `main.ts` and `scripts/bundle.ts` read this table.
+ * The programs that `tsvm` consists of, each with its commands. A start loads only one of them, to
+ * save time. `start.ts`, `main.ts` and `scripts/bundle.ts` use this table.
  */
 export interface Program {
   /** Names the files of the bundle: `dist/NAME.js` and `dist/NAME.bytecode`. */
@@ -12,8 +12,8 @@ export interface Program {
 }
 
 /**
- * Docker's verbs that work on what is here. `tsvm image` has the verbs of three programs, which have no
- * name in common: those of qemu-img, for disk images, and of Docker, for container images.
+ * Docker's verbs that need no server. `tsvm image` combines verbs of three programs without a name
+ * clash: qemu-img's for disk images and Docker's for container images.
  */
 export const CONTAINER_COMMANDS = [
   'history',
@@ -38,7 +38,7 @@ export const CONTAINER_COMMANDS = [
   'tag',
 ] as const;
 
-/** Docker's verbs that may talk to a server: an HTTP client takes longer to load than they do. */
+/** Docker's verbs that may contact a server. Separate, because the HTTP client loads slowly. */
 export const REGISTRY_COMMANDS = [
   'image import',
   'image pull',
@@ -61,7 +61,7 @@ const REGISTRY: Program = {
   commands: REGISTRY_COMMANDS,
 };
 const IMAGE: Program = { name: 'image', entry: 'image-main.ts', commands: ['image'] };
-/** Also for options and commands that do not exist: its help is that of `tsvm`. */
+/** Also handles unknown commands and options, because its help is that of `tsvm`. */
 const MACHINE: Program = {
   name: 'machine',
   entry: 'machine-main.ts',
@@ -70,10 +70,10 @@ const MACHINE: Program = {
 
 export const PROGRAMS: readonly Program[] = [REGISTRY, CONTAINER, IMAGE, MACHINE];
 
-/** Words that verbs follow. */
+/** Commands that are followed by a verb. */
 const GROUPS = ['image', 'system'];
 
-/** The words of a command line that name its command: one, or a group and one of its verbs. */
+/** The words of a command line that name the command: one, or a group and its verb. */
 export function commandWords([first = '', second = '']: readonly string[]): readonly string[] {
   return GROUPS.includes(first) ? [first, second] : [first];
 }
@@ -82,6 +82,6 @@ export function commandWords([first = '', second = '']: readonly string[]): read
 export function findProgram(args: readonly string[]): Program {
   const words = commandWords(args);
   const program = (command: string) => PROGRAMS.find(({ commands }) => commands.includes(command));
-  // The rest of a group's verbs is that program's which has the group.
+  // Verbs that are not listed belong to the program that has the group itself.
   return program(words.join(' ')) ?? program(words[0] ?? '') ?? MACHINE;
 }

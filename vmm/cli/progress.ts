@@ -1,18 +1,18 @@
 import { formatFixed } from '../util/c-numbers.ts';
 
-/** How far a piece of work is, for whoever waits for it. */
+/** Progress display of a long operation. */
 export interface Progress {
   update(done: number, total: number): void;
-  /** Leaves the screen as the next line of output needs it. */
+  /** Clears or completes the progress line, so that other output can follow. */
   end(): void;
 }
 
 export interface ProgressOptions {
-  /** What is done, in a word. */
+  /** Name of the operation, one word. */
   readonly title: string;
-  /** Nothing is shown. */
+  /** Show nothing. */
   readonly quiet: boolean;
-  /** Asked for: shown though no one may be looking. */
+  /** Requested with `-p`: shown even without a terminal. */
   readonly asked: boolean;
 }
 
@@ -21,8 +21,8 @@ const BAR_COLUMNS = 30;
 const BAR_COLUMNS_MIN = 4;
 
 /**
- * When it was asked for, what `qemu-img -p` writes, where a program may read it; else a bar where
- * standard error is a terminal.
+ * If requested, prints percentages like `qemu-img -p`, which programs can parse. Otherwise shows a
+ * bar if standard error is a terminal.
  */
 export function openProgress({ title, quiet, asked }: ProgressOptions): Progress {
   if (quiet) return { update: () => {}, end: () => {} };
@@ -59,7 +59,7 @@ class TerminalBar implements Progress {
   }
 }
 
-/** A line that does not wrap, however narrow the terminal is: what wraps cannot be taken back. */
+/** Fits the line into the terminal's width, because a wrapped line could not be overwritten. */
 function fitted(title: string, share: number, percent: string, left: string): string {
   const columns = (process.stderr.columns || 80) - 1;
   const room = columns - title.length - percent.length - left.length - ' []  '.length;
@@ -74,7 +74,7 @@ class PercentLines implements Progress {
 
   update(done: number, total: number): void {
     const percent = total === 0 ? 100 : (done / total) * 100;
-    // As often as qemu-img by default: at each whole percent.
+    // At every whole percent, qemu-img's default.
     if (percent < 100 && percent - this.#percent < 1) return;
     this.#percent = percent;
     process.stdout.write(`    (${formatFixed(percent, 2)}/100%)\r`);

@@ -1,10 +1,10 @@
 import { isTerminalOurs, makeTerminalRaw, restoreTerminal } from '../host/terminal.ts';
 import { TerminalGuard } from './terminal-guard.ts';
 
-/** How often a job in the background looks whether it is in the foreground: "fg" says nothing. */
+/** Poll interval of a background job, because "fg" does not signal a running job. */
 const FOREGROUND_POLL_MS = 250;
 
-/** A terminal in raw mode, until it is put back as it was. */
+/** A terminal in raw mode, until {@link restore}. */
 export class RawTerminal {
   readonly #fd: number;
   readonly #saved: Uint8Array;
@@ -12,18 +12,18 @@ export class RawTerminal {
   #restored = false;
   #foreground = true;
   #timer: NodeJS.Timeout | undefined;
-  /** Called when this process comes to be in the background, and in the foreground again. */
+  /** Called when this process moves to the background or back to the foreground. */
   onForeground: (foreground: boolean) => void = () => {};
 
   private constructor(fd: number, guard: TerminalGuard | undefined) {
     this.#fd = fd;
     this.#guard = guard;
     this.#saved = makeTerminalRaw(fd);
-    // "bg" and "fg" send it to a job that was stopped.
+    // The shell's "bg" and "fg" send it to a stopped job.
     process.on('SIGCONT', () => this.#look());
   }
 
-  /** The guard looks at the terminal before it is changed. */
+  /** Starts the guard, which saves the terminal's settings, and then sets raw mode. */
   static async open(fd: number): Promise<RawTerminal> {
     return new RawTerminal(fd, await TerminalGuard.start(fd));
   }
@@ -32,7 +32,7 @@ export class RawTerminal {
     return !this.#restored;
   }
 
-  /** Idempotent. Never throws: a terminal that has hung up has no modes any more. */
+  /** Restores the saved settings. Idempotent. Never throws, even if the terminal has hung up. */
   restore(): void {
     if (this.#restored) return;
     this.#restored = true;
@@ -43,8 +43,8 @@ export class RawTerminal {
   }
 
   /**
-   * Finds out whose terminal it is now. A read in the background would stop this process; in the
-   * foreground the terminal is in the mode of whoever had it meanwhile.
+   * Checks whether this process is in the foreground. Reading in the background would stop it. On
+   * return to the foreground, raw mode is set again, because other programs may have changed it.
    */
   #look(): void {
     clearTimeout(this.#timer);
@@ -53,7 +53,7 @@ export class RawTerminal {
     try {
       if (foreground) makeTerminalRaw(this.#fd);
     } catch {
-      // It has hung up.
+      // The terminal has hung up.
     }
     if (!foreground) this.#timer = setTimeout(() => this.#look(), FOREGROUND_POLL_MS).unref();
     if (foreground === this.#foreground) return;

@@ -1,4 +1,4 @@
-/** The program that gets images of containers from elsewhere, and brings them there: `tsvm pull`, … */
+/** The program that transfers container images to and from registries: `tsvm pull`, … */
 import { commandLine } from '../util/byte-names.ts';
 import { REGISTRY_VERB_LOADERS } from './container/registry-verbs.ts';
 import { runContainer } from './container/run-container.ts';

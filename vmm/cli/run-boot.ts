@@ -19,7 +19,7 @@ import { handleFaults } from './run-to-exit.ts';
 import { SignOfLife } from './sign-of-life.ts';
 import { printMessage } from './standard-streams.ts';
 
-/** What `tsvm boot` needs to know besides the machine. */
+/** Options of `tsvm boot` that do not configure the machine. */
 export interface RunOptions {
   readonly console: ConsoleKind | undefined;
   readonly onReboot: 'exit' | 'restart';
@@ -27,7 +27,7 @@ export interface RunOptions {
   readonly metricsPath: string | undefined;
 }
 
-/** How long the reader of standard output is waited for once the machine is to end. */
+/** Time for the reader of the console to take the remaining output when the machine must end. */
 const OUTPUT_GRACE_MS = 500;
 
 const STDIN = 0;
@@ -42,16 +42,16 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
   const config = resolveConfig(machine);
   const metrics = new BootMetrics();
   let terminal: RawTerminal | undefined;
-  // In raw mode nobody puts a carriage return before our line feeds.
+  // In raw mode the terminal does not add a carriage return to a line feed.
   const lineEnd = () => (terminal?.raw && isTerminal(STDERR) ? '\r\n' : '\n');
   const logger = createLogger(options.logLevel, (line) => printMessage(line + lineEnd()));
-  const onLate = () => logger.error('the machine does not end by itself: it is ended now');
+  const onLate = () => logger.error('the machine did not end in time: ending it now');
   const ending = new Ending(onLate);
   handleFaults((error) => {
     logger.error(errorText(error));
     ending.fail(EXIT_OUR_FAILURE, onLate);
   });
-  // Last of all, whatever ends the process: an uncaught error included.
+  // Runs however the process ends, even on an uncaught error.
   process.once('exit', () => terminal?.restore());
 
   const console = options.console ?? {
@@ -77,7 +77,7 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
       await hostConsole.close();
     }
   } catch (error) {
-    // Whatever broke off because of it: the end that was asked for is what counts.
+    // After a request to end, errors are its consequence; the requested exit code counts.
     if (ending.code === undefined) throw error;
     return ending.code;
   } finally {
@@ -87,7 +87,7 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
   }
 }
 
-/** Finds out what of the output cannot be written, before anything is. */
+/** Checks the output files before anything is written. */
 function checkTargets(
   { kernelPath, initrdPath, disks }: ResolvedConfig,
   console: ConsoleKind,
@@ -121,7 +121,7 @@ async function runUntilDone(run: Run): Promise<number> {
         signOfLife?.stop();
         const sign = new SignOfLife(
           logger,
-          () => 'preparing the kernel; unpacked once, it is kept for the next time',
+          () => 'preparing the kernel; it is unpacked once and cached',
         );
         signOfLife = sign;
         const console = watched(hostConsole, () => sign.stop());
@@ -147,10 +147,10 @@ async function runUntilDone(run: Run): Promise<number> {
 function bootingText({ devicePath, engine }: ResolvedConfig): string {
   const emulated = chooseKernelMode(hostProfile(devicePath), engine) === 'emulator';
   const reason = emulated ? ' (KVM’s emulator runs it, which is slow)' : '';
-  return `the guest is booting and has written nothing yet${reason}; --append earlyprintk=ttyS0 shows a kernel’s first steps`;
+  return `the guest is booting, without output so far${reason}; --append earlyprintk=ttyS0 shows the kernel’s first messages`;
 }
 
-/** The machine's end of a console, which tells of the guest's first words. */
+/** Wraps a console and reports the guest's first output. */
 function watched(console: HostConsole, onFirstOutput: () => void): SerialEnd {
   let heard = false;
   return {
@@ -171,10 +171,10 @@ function exitCode(end: MachineEnd, logger: Logger): number {
     case 'reset':
       return EXIT_POWEROFF;
     case 'panic':
-      logger.error('the guest’s kernel panicked; its last messages say why');
+      logger.error('the guest’s kernel panicked; its last messages show the reason');
       return EXIT_GUEST_CRASHED;
     case 'triple-fault':
-      logger.error('a vCPU ended in a triple fault');
+      logger.error('a vCPU had a triple fault');
       return EXIT_GUEST_CRASHED;
     case 'failed':
       logger.error(end.message);

@@ -9,14 +9,14 @@ let onFault = (error: unknown): void => {
 };
 
 /**
- * Takes what is thrown where nobody catches it. By default the process ends with
- * {@link EXIT_OUR_FAILURE}; Node's own exit code for it, 1, means something else here.
+ * Handles uncaught errors. The default handler exits with {@link EXIT_OUR_FAILURE}, because Node's
+ * own exit code, 1, means that the guest crashed.
  */
 export function handleFaults(handler: (error: unknown) => void): void {
   onFault = handler;
 }
 
-/** Ends the process with the exit code that a program answers, or that fits its error. */
+/** Runs a program and exits with the code it returns, or with the code for its error. */
 export function runToExit(program: () => Promise<number>): void {
   keepHangupIgnored();
   process.on('uncaughtException', (error) => onFault(error));
@@ -29,11 +29,11 @@ export function runToExit(program: () => Promise<number>): void {
 }
 
 function reportError(error: unknown): number {
-  // Commander has printed its message; help and version come this way too, with code 0.
+  // Commander has printed its message. Help and version also throw, with code 0.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
   const notAllowed = error instanceof TsvmError && error.code === 'file-not-allowed';
   const usage = error instanceof TsvmError && error.code === 'invalid-config';
-  // `tsvm image` has said by itself what is its own.
+  // `tsvm image` prints its own hint.
   const advice = notAllowed ? ' (--disk FILE,backing=allow)' : '';
   printMessage(`tsvm: ${errorText(error)}${advice}\n`);
   return notAllowed || usage ? EXIT_USAGE : EXIT_OUR_FAILURE;

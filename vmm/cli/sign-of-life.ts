@@ -1,29 +1,29 @@
 import type { Logger } from '../observability/logger.ts';
 
-/** A person has waited so long, and seen nothing. */
+/** Time without output until the first message. */
 const FIRST_MS = 1500;
 const NEXT_MS = 60_000;
 
-/** Tells whoever waits for a guest's first words that something is going on. */
+/** Logs what is going on while the user waits for the guest's first output. */
 export class SignOfLife {
   readonly #logger: Logger;
   readonly #startMs = process.uptime() * 1000;
   #what: () => string;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param what what is going on now: the beginning of a sentence */
+  /** @param what the current activity, as the beginning of a sentence */
   constructor(logger: Logger, what: () => string) {
     this.#logger = logger;
     this.#what = what;
     this.#wait(FIRST_MS);
   }
 
-  /** Something else is going on from now on. */
+  /** Sets the current activity. */
   turnTo(what: () => string): void {
     this.#what = what;
   }
 
-  /** The guest has written something, or is over. */
+  /** Call when the guest has written something or has ended. */
   stop(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

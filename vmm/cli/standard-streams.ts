@@ -1,6 +1,6 @@
 /**
- * Standard output and standard error of a program of ours: what it prints waits for no reader, and
- * a reader that has gone or a full disk never ends it.
+ * Standard output and standard error without blocking: a slow or closed reader or a full disk never
+ * stops the program.
  */
 import { encodeBytes } from '../util/byte-names.ts';
 import { Output } from './output.ts';
@@ -9,9 +9,9 @@ import { errnoCode, OutputDescriptor } from './output-descriptor.ts';
 const STDOUT = 1;
 const STDERR = 2;
 
-/** Messages that nobody reads are kept up to this; more are counted. */
+/** Maximum size of buffered messages; further messages are dropped and counted. */
 const MESSAGES_WAITING_MAX_BYTES = 64 * 1024;
-/** How long the reader of standard error is waited for at the end. */
+/** Time at exit for the reader of standard error. */
 const STDERR_GRACE_MS = 300;
 
 let outputError: unknown;
@@ -20,7 +20,7 @@ let messages: Output | undefined;
 
 let messagesDropped = 0;
 
-/** Writes text of a command to standard output; {@link flushStandardStreams} waits for its reader. */
+/** Writes to standard output. {@link flushStandardStreams} waits for its reader. */
 export function print(text: string): void {
   output ??= new Output(new OutputDescriptor(STDOUT), {
     onLost: (error) => {
@@ -43,8 +43,8 @@ export function printMessage(text: string): void {
 }
 
 /**
- * Waits until what was printed is written.
- * @returns false when output was lost, which is said, unless its reader has just gone
+ * Waits until all output is written.
+ * @returns false when output was lost. An error message is printed unless the reader has closed it.
  */
 export async function flushStandardStreams(): Promise<boolean> {
   await output?.drained();

@@ -1,8 +1,8 @@
 /**
- * What the bundle starts with: runs a bundled program from the bytecode made with it.
+ * Entry point of the bundle: runs a bundled program with its bytecode.
  *
- * Node's compile cache has the bytecode of what a module runs at its top level; the functions below
- * it, some 400 before a guest runs, would be compiled at each start, which takes 7 ms.
+ * Node's compile cache contains only the bytecode of a module's top level. The functions called
+ * before a guest runs, about 400, would be compiled at each start, which takes 7 ms.
  */
 import { join } from 'node:path';
 import { bundleScript, runBundle } from './bundle-script.ts';

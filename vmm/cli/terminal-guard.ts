@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import type { Writable } from 'node:stream';
 
 /**
- * `stty -g` now; then, should its standard input end without a word, `stty` back. File descriptor
- * 3 is the terminal.
+ * Saves the settings with `stty -g`; restores them if standard input reaches end of file without a
+ * line. File descriptor 3 is the terminal.
  */
 const SCRIPT = `
 saved=$(stty -g <&3) || exit 1
@@ -14,8 +14,8 @@ exec stty "$saved" <&3
 `;
 
 /**
- * Puts the terminal back should this process die in a way that leaves it no time to: SIGKILL, a
- * crash in native code. A small shell in a session of its own outlives it and notices.
+ * Restores the terminal if this process dies without doing so itself, by SIGKILL or a crash in
+ * native code. A small shell in its own session outlives the process and notices its end.
  */
 export class TerminalGuard {
   readonly #child: ChildProcess;
@@ -27,19 +27,19 @@ export class TerminalGuard {
   }
 
   /**
-   * Starts the guard; fulfilled once it has seen the terminal's present settings, which must be
-   * before they are changed. Undefined when `fd` is no terminal or there is no shell or `stty`.
+   * Starts the guard. Resolves when it has saved the terminal's settings; change them only after
+   * that. Resolves to undefined when `fd` is not a terminal or there is no shell or `stty`.
    */
   static async start(fd: number): Promise<TerminalGuard | undefined> {
     const child = spawn('/bin/sh', ['-c', SCRIPT], {
       detached: true,
       stdio: ['pipe', 'pipe', 'ignore', fd],
     });
-    // Without it, "too many open files" or "no more processes" would end us.
+    // An unhandled error event (EMFILE, EAGAIN) would end this process.
     child.on('error', () => {});
     const { stdin, stdout } = child;
     if (!stdin || !stdout) return undefined;
-    // A guard that is gone cannot be told anything: then there is nothing to tell.
+    // EPIPE when the guard has already ended.
     stdin.on('error', () => {});
     const ready = await Promise.race([
       once(stdout, 'data').then(() => true),
@@ -54,7 +54,7 @@ export class TerminalGuard {
     return new TerminalGuard(child, stdin);
   }
 
-  /** The terminal has been restored: the guard ends without touching it. */
+  /** Ends the guard; call it when the terminal has been restored. */
   dismiss(): void {
     if (this.#child.exitCode === null) this.#input.end('done\n');
   }

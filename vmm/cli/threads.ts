@@ -1,8 +1,8 @@
 import { availableParallelism } from 'node:os';
 
 /**
- * Lets libuv have threads for unpacking and writing, as many as the host runs at once. To be called
- * before the first piece of work is for them: it looks then.
+ * Sizes libuv's thread pool for unpacking and writing on all of the host's CPUs. Call this before
+ * its first use, when libuv reads the variable.
  */
 export function useThreads(): void {
   process.env['UV_THREADPOOL_SIZE'] ??= String(Math.max(4, availableParallelism() + 2));

@@ -3,7 +3,7 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../util/package-root.ts';
 
-/** What a report of a fault begins with: our version, and what it runs on. */
+/** Version text for bug reports: tsvm's version and the platform it runs on. */
 export function versionText(): string {
   const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as {
     readonly version: string;

@@ -1,4 +1,4 @@
-/* The mailbox between a vCPU thread and JavaScript: one 64-byte slot a vCPU, in shared memory. */
+/* The mailbox between a vCPU thread and JavaScript: one 64-byte slot per vCPU in shared memory. */
 #ifndef TSVM_EXIT_SLOT_ABI_H
 #define TSVM_EXIT_SLOT_ABI_H
 
@@ -6,30 +6,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Who owns the slot. The vCPU thread writes PENDING last, JavaScript reads it first. */
+/* Owner of the slot. The vCPU thread writes PENDING last; JavaScript reads it first. */
 enum tsvm_exit_state {
     TSVM_EXIT_IDLE = 0,
     TSVM_EXIT_PENDING = 1,
-    TSVM_EXIT_CLAIMED = 2, /* pending, and JavaScript is at work on it */
+    TSVM_EXIT_CLAIMED = 2, /* pending; JavaScript is handling it asynchronously */
 };
 
 enum tsvm_exit_kind {
-    TSVM_EXIT_READ = 1,     /* JavaScript fills data */
-    TSVM_EXIT_WRITE = 2,    /* JavaScript takes data */
+    TSVM_EXIT_READ = 1,     /* JavaScript writes data */
+    TSVM_EXIT_WRITE = 2,    /* JavaScript reads data */
     TSVM_EXIT_SHUTDOWN = 3, /* triple fault; the thread has ended */
-    TSVM_EXIT_FAILED = 4,   /* the vCPU cannot go on; the thread has ended; text in failureText() */
+    TSVM_EXIT_FAILED = 4,   /* fatal error; the thread has ended; see failureText() */
 };
 
 struct tsvm_exit_slot {
     uint32_t state;
     uint32_t kind;
-    uint32_t bank;   /* what attachBank() returned */
+    uint32_t bank;   /* number returned by attachBank() */
     uint32_t offset; /* within the bank, bytes */
     uint32_t width;  /* 1, 2, 4 or 8 bytes */
     uint32_t reserved;
     uint32_t data_low;
     uint32_t data_high;
-    uint8_t padding[32]; /* a cache line a vCPU */
+    uint8_t padding[32]; /* to a cache line */
 };
 
 static_assert(sizeof(struct tsvm_exit_slot) == 64, "one cache line");

@@ -1,4 +1,4 @@
-/* How TypeScript declares a register's behaviour. Records of this form make a bank's table. */
+/* Declares the behaviour of a register. A bank's table is an array of struct tsvm_register. */
 #ifndef TSVM_REGISTER_BANK_ABI_H
 #define TSVM_REGISTER_BANK_ABI_H
 
@@ -16,22 +16,22 @@ enum tsvm_register_write {
     TSVM_WRITE_IGNORE = 1,
     TSVM_WRITE_WORD = 2,       /* words[write_word] = value */
     TSVM_WRITE_CLEAR_BITS = 3, /* words[write_word] &= ~value */
-    TSVM_WRITE_RING = 4,       /* the low byte goes to the ring; a full ring is a slow exit */
-    TSVM_WRITE_STAMP = 5,      /* (value, time) goes to the stamps; too many are dropped */
+    TSVM_WRITE_RING = 4,       /* append the low byte to the ring; slow exit if it is full */
+    TSVM_WRITE_STAMP = 5,      /* record (value, time); dropped if there are too many */
 };
 
-/* No word is changed afterwards. */
+/* No word is changed after the access. */
 #define TSVM_NO_WORD 0xff
 
 struct tsvm_register {
     uint16_t offset; /* bytes from the bank's base */
-    uint8_t width;   /* the access width that matches: 1, 2 or 4 bytes */
+    uint8_t width;   /* access width: 1, 2 or 4 bytes; other widths are slow exits */
     uint8_t read;    /* enum tsvm_register_read */
     uint8_t write;   /* enum tsvm_register_write */
     uint8_t read_word;
     uint8_t write_word;
-    uint8_t after_read_word;  /* set to after_read_value once read, or TSVM_NO_WORD */
-    uint8_t after_write_word; /* set to after_write_value once written, or TSVM_NO_WORD */
+    uint8_t after_read_word;  /* set to after_read_value after a read, or TSVM_NO_WORD */
+    uint8_t after_write_word; /* set to after_write_value after a write, or TSVM_NO_WORD */
     uint8_t raise;            /* 1: a write pulses the bank's interrupt */
     uint8_t reserved[2];
     uint32_t after_read_value;

@@ -1,7 +1,7 @@
 /*
- * A disk: its size, its extents, and the requests that a script (TypeScript) has to resolve.
- * Queue workers submit requests in sessions, one a thread. What the extents can serve, the session
- * does with its I/O engine; the rest goes to the script, and holds nothing else up.
+ * A disk: its size, its extents, and the requests that the script (TypeScript) has to resolve.
+ * Queue workers submit requests in sessions, one per thread. A session serves requests from extents
+ * with its I/O engine and passes the others to the script, without blocking.
  *
  * The script's side is disk_script.h.
  */
@@ -11,7 +11,7 @@
 #include "disk_script.h"
 #include "disk_types.h"
 
-/* `quiet`: a ticket of the extent map may have become quiet. `wake`: script requests arrived. */
+/* `quiet` notifies that a ticket of the extent map may be quiet; `wake` is disk.wake. */
 void disk_init(struct disk *disk, uint64_t size, bool read_only, unsigned scripted,
                struct wake wake, struct wake quiet);
 /* No session may exist. */
@@ -25,16 +25,16 @@ static inline uint64_t disk_size(const struct disk *disk)
     return __atomic_load_n(&disk->size, __ATOMIC_RELAXED);
 }
 
-/* The session's counter goes on from one init to the next: zeroed before the first. */
+/* The session's counters continue across init: zero them before the first one. */
 void disk_session_init(struct disk_session *session, struct disk *disk, struct io_engine *engine,
                        struct event_loop *loop);
 
-/* Starts a request; `done` may be called before this returns. What it submits is not sent yet. */
+/* Starts a request; may call `done` before it returns. Call io_engine_send() afterwards. */
 void disk_submit(struct disk_session *session, struct disk_request *request);
 
 /*
- * Tells the script, in one wake-up, what the session has for it, and goes on with what it has
- * answered. Returns the number of answers. What this submits is not sent yet.
+ * Passes the session's requests to the script with one wake-up, and continues the requests that it
+ * has answered. Returns the number of answers. Call io_engine_send() afterwards.
  */
 unsigned disk_session_exchange(struct disk_session *session);
 

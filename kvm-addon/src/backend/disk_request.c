@@ -8,11 +8,13 @@
 
 #include "disk_script.h"
 
-/* What zeroes are written from, over and over: `ZERO_BUFFERS` times in one call, 1 MiB. */
+/* Source of written zeroes, repeated ZERO_BUFFERS times per call, 1 MiB. */
 static const uint8_t ZERO_PAGE[4096] __attribute__((aligned(4096)));
 #define ZERO_BUFFERS 256u
 
-/* The host's file system or device does not know this way, or not for this range. */
+/*
+ * True if the host's file system or device does not support the operation, or not for this range.
+ */
 static bool is_unsupported(int error)
 {
     return error == -EOPNOTSUPP || error == -ENOSYS || error == -EINVAL;
@@ -28,7 +30,7 @@ static struct extent_map *extents_of(struct disk_request *request)
     return &request->session->disk->extents;
 }
 
-/* Notes that a piece is over; true when the round is. */
+/* Records the end of a piece. Returns true if it was the last piece of the round. */
 static bool piece_end(struct disk_request *request, int error)
 {
     if (error < 0 && request->error == 0)
@@ -39,7 +41,7 @@ static bool piece_end(struct disk_request *request, int error)
     return true;
 }
 
-/* Writes the next zeroes of a range, from io.offset on. Returns 0 or -ENOMEM. */
+/* Submits a write of zeroes from io.offset. Returns 0 or -ENOMEM. */
 static int zeroes_submit(struct disk_piece *piece)
 {
     struct io_op *io = &piece->io;
@@ -62,7 +64,7 @@ static int zeroes_submit(struct disk_piece *piece)
     return 0;
 }
 
-/* Deallocates or zeroes the range of the host file at io.offset, io.length. */
+/* Submits the deallocation or zeroing of io.length bytes at io.offset of the host file. */
 static void fallocate_submit(struct disk_piece *piece, int mode)
 {
     piece->io.kind = IO_FALLOCATE;
@@ -71,8 +73,8 @@ static void fallocate_submit(struct disk_piece *piece, int mode)
 }
 
 /*
- * Goes on to zero a range, after what was in flight ended with `error`. Returns 0 when something is
- * in flight again, 1 when the range is zeroed, or -errno.
+ * Continues zeroing a range after an operation that ended with `error`. Returns 0 when another
+ * operation is in flight, 1 when the range is zeroed, or -errno.
  */
 static int zero_advance(struct disk_piece *piece, int error)
 {
@@ -114,8 +116,8 @@ static void piece_done(struct io_op *io, int error)
 }
 
 /*
- * The buffers of a piece. Its engine consumes them, so a piece that is not the whole request gets
- * entries of its own from `room`.
+ * The buffers of a piece. The engine consumes them, so a piece that is not the whole request uses
+ * separate entries in `room`.
  */
 static struct iov_span piece_buffers(struct disk_request *request, uint64_t length,
                                      struct iovec **room)
@@ -128,7 +130,7 @@ static struct iov_span piece_buffers(struct disk_request *request, uint64_t leng
     return buffers;
 }
 
-/* Starts the part of a request that lies on an extent. */
+/* Starts the part of a request that an extent serves. */
 static void piece_start(struct disk_piece *piece, const struct extent *extent, struct iovec **room)
 {
     struct disk_request *request = piece->request;
@@ -136,7 +138,7 @@ static void piece_start(struct disk_piece *piece, const struct extent *extent, s
     bool zero = extent->flags & EXTENT_ZERO;
     bool transfers = request->step == DISK_READ || request->step == DISK_WRITE;
     if (zero && !transfers)
-        return; /* it reads as zeroes already, and takes no space */
+        return; /* already reads as zeroes and is not allocated */
     *io = (struct io_op){.fd = extent->fd,
                          .offset = extent->fd_offset,
                          .length = extent->length,
@@ -160,7 +162,7 @@ static void piece_start(struct disk_piece *piece, const struct extent *extent, s
     }
 }
 
-/* Room for the buffers of a round's pieces: where two meet, an entry may be cut in two. */
+/* Allocates entries for the buffers of a round; between two pieces an entry may be split. */
 static bool room_allocate(struct disk_request *request)
 {
     if (!request->room)
@@ -175,7 +177,7 @@ static enum extent_access access_needed(enum disk_op step)
     return step == DISK_WRITE ? EXTENT_FOR_WRITE : EXTENT_FOR_DISCARD;
 }
 
-/* Starts the next pieces. Returns their number, 0 when no extent serves what comes next. */
+/* Starts the next pieces. Returns their number, 0 if no extent serves the next byte. */
 static unsigned extents_start(struct disk_request *request)
 {
     struct extent found[DISK_PIECES_MAX];
@@ -199,7 +201,7 @@ static unsigned extents_start(struct disk_request *request)
     return count;
 }
 
-/* Starts to sync the next files. Returns their number, 0 when all are synced. */
+/* Starts syncing the next files. Returns their number, 0 if all are synced. */
 static unsigned files_start(struct disk_request *request)
 {
     int fds[DISK_PIECES_MAX];
@@ -220,7 +222,7 @@ void disk_request_advance(struct disk_request *request)
 {
     bool flush = request->step == DISK_FLUSH;
     while (request->error == 0 && (flush || request->progress < request->length)) {
-        request->in_flight = 1; /* this loop's own, so that the round cannot end meanwhile */
+        request->in_flight = 1; /* held by this loop, so that the round cannot end meanwhile */
         unsigned started = flush ? files_start(request) : extents_start(request);
         if (started == 0 && flush)
             break;

@@ -4,13 +4,13 @@
 
 #include "disk_types.h"
 
-/* Begins a request. `session` and what is the submitter's are set. */
+/* Begins a request whose `session` and submitter's fields are set. */
 void disk_request_begin(struct disk_request *request);
 
-/* Goes on with a request of which nothing is in flight. */
+/* Continues a request. None of its I/O may be in flight. */
 void disk_request_advance(struct disk_request *request);
 
-/* Ends the current step of a request of which nothing is in flight, with 0 or -errno. */
+/* Ends the current step of a request with 0 or -errno. None of its I/O may be in flight. */
 void disk_request_finish(struct disk_request *request, int error);
 
 #endif

@@ -10,7 +10,7 @@ static uint64_t extent_end(const struct extent *extent)
     return extent->offset + extent->length;
 }
 
-/* Orders extents by offset; those that overlap are equal, so that a search finds any overlap. */
+/* Orders extents by offset. Overlapping extents compare equal, so that a search finds overlaps. */
 static int extent_compare(const void *left, const void *right)
 {
     const struct extent *a = left, *b = right;
@@ -24,7 +24,7 @@ static bool extent_is_writable(const struct extent *extent)
     return !(extent->flags & (EXTENT_ZERO | EXTENT_READ_ONLY));
 }
 
-/* Whether `second` goes on where `first` ends, in the guest's disk and in the host's file. */
+/* Whether `second` starts at the end of `first`, both in the guest's disk and in the host file. */
 static bool extent_continues(const struct extent *first, const struct extent *second)
 {
     if (first->flags != second->flags || extent_end(first) != second->offset)
@@ -56,8 +56,7 @@ void extent_map_destroy(struct extent_map *map)
     pthread_mutex_destroy(&map->lock);
 }
 
-/* The file with the lowest descriptor that is at least `fd`: an index, file_count if there is none.
- */
+/* Index of the file with the lowest descriptor >= `fd`; file_count if there is none. */
 static unsigned file_index(const struct extent_map *map, int fd)
 {
     unsigned i = 0;
@@ -79,7 +78,7 @@ static void file_remove(struct extent_map *map, struct extent_file *file)
     map->file_count--;
 }
 
-/* Counts one more writable extent in a file. */
+/* Counts another writable extent in a file. */
 static int file_hold(struct extent_map *map, int fd)
 {
     struct extent_file *file = file_find(map, fd);
@@ -104,7 +103,7 @@ static void file_drop(struct extent_map *map, int fd)
         file_remove(map, file);
 }
 
-/* Any extent that overlaps the range. */
+/* Returns any extent that overlaps the range, or NULL. */
 static struct extent *tree_find(struct extent_map *map, uint64_t offset, uint64_t length)
 {
     struct extent key = {.offset = offset, .length = length};
@@ -124,7 +123,7 @@ static void tree_remove(struct extent_map *map, struct extent *extent)
     free(extent);
 }
 
-/* Adds an extent that overlaps nothing. */
+/* Adds an extent that does not overlap others. */
 static int tree_insert(struct extent_map *map, const struct extent *extent)
 {
     struct extent *copy = malloc(sizeof *copy);
@@ -146,8 +145,8 @@ static int tree_insert(struct extent_map *map, const struct extent *extent)
 }
 
 /*
- * Empties a range. An extent that sticks out of it keeps its place in the tree when it is cut,
- * because it still lies between the same neighbours.
+ * Removes all extents in a range. An extent that extends beyond the range is trimmed in place: its
+ * order among its neighbours does not change.
  */
 static void range_clear(struct extent_map *map, uint64_t offset, uint64_t length)
 {
@@ -160,7 +159,7 @@ static void range_clear(struct extent_map *map, uint64_t offset, uint64_t length
             extent->length = offset - extent->offset;
             if (sticks_out_behind) {
                 extent_trim_front(&rest, end - rest.offset);
-                /* Without memory for it the rest becomes a gap: the script is asked again. */
+                /* On failure the rest becomes a gap, and the script is asked again. */
                 tree_insert(map, &rest);
             }
         } else if (sticks_out_behind) {
@@ -171,7 +170,7 @@ static void range_clear(struct extent_map *map, uint64_t offset, uint64_t length
     }
 }
 
-/* Grows `extent` by the neighbours that it continues or that continue it, and removes them. */
+/* Merges `extent` with adjacent extents that are contiguous in disk and file, and removes those. */
 static void join_neighbours(struct extent_map *map, struct extent *extent)
 {
     struct extent *before = extent->offset > 0 ? tree_find(map, extent->offset - 1, 1) : NULL;
@@ -220,7 +219,7 @@ int extent_map_push(struct extent_map *map, const struct extent *extents, size_t
     return error;
 }
 
-/* All uses of this generation and older ones are over. */
+/* True if all uses of this generation and of older ones have ended. */
 static bool generation_is_quiet(const struct extent_map *map, uint64_t generation)
 {
     const struct extent_use *oldest = map->uses.next;
@@ -281,9 +280,9 @@ static bool access_allowed(const struct extent *extent, enum extent_access acces
 }
 
 /*
- * Claims space from the stock for the units of a zero extent that [offset, offset + length)
- * touches, as far as the stock has any. Returns the extent at `offset`, unchanged when nothing was
- * claimed, or NULL when memory is short.
+ * Claims space from the stock for the units of a zero extent that overlap [offset, offset +
+ * length), as far as the stock suffices. Returns the extent at `offset`, unchanged if nothing was
+ * claimed, or NULL when out of memory.
  */
 static struct extent *zeroes_claim(struct extent_map *map, struct extent *zeroes, uint64_t offset,
                                    uint64_t length)
@@ -360,7 +359,7 @@ void extent_map_release(struct extent_map *map, struct extent_use *use)
     pthread_mutex_lock(&map->lock);
     use->previous->next = use->next;
     use->next->previous = use->previous;
-    /* The last use of a generation is over, and somebody waits for that. */
+    /* The owner waits for the end of the last use of a generation. */
     bool now_quiet = use->generation <= map->awaited && generation_is_quiet(map, use->generation);
     pthread_mutex_unlock(&map->lock);
     if (now_quiet)

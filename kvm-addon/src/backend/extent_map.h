@@ -1,13 +1,14 @@
 /*
- * A disk as a map of extents: guest offset -> host file and offset. The owner (JavaScript) pushes
- * and withdraws extents while queue workers look them up and use them.
+ * A map of the extents of a disk: guest offset -> host file and offset. The owner (JavaScript)
+ * pushes and withdraws extents while queue workers look them up and use them.
  *
- * A look-up and its use stand between extent_map_acquire and extent_map_release. A withdrawal
- * returns at once with a ticket; the ticket is quiet when all uses that began before it are over,
- * and so nothing in flight can touch what was withdrawn.
+ * A use lasts from extent_map_acquire to extent_map_release. A withdrawal returns a ticket at once.
+ * The ticket is quiet when all uses that began before it have ended; from then on no I/O in flight
+ * uses the withdrawn extents.
  *
- * One lock protects all. It is held for a tree walk, a small part of what the I/O itself takes, and
- * the fast path of a raw disk does not even walk: the extent hit last is tried first.
+ * One lock protects everything. A look-up holds it for a tree walk, which takes little time
+ * compared with the I/O. For a raw disk there is not even a walk, because the last extent is tried
+ * first.
  */
 #ifndef TSVM_EXTENT_MAP_H
 #define TSVM_EXTENT_MAP_H
@@ -20,12 +21,12 @@
 #include "../util/wake.h"
 #include "stock.h"
 
-/* Offsets and lengths are multiples of it. */
+/* Offsets and lengths are multiples of this, bytes. */
 #define EXTENT_ALIGN 512u
 
 enum extent_flags {
-    EXTENT_ZERO = 1,      /* reads give zeroes; fd and fd_offset mean nothing */
-    EXTENT_READ_ONLY = 2, /* writes are not served from here and claim nothing from the stock */
+    EXTENT_ZERO = 1,      /* reads as zeroes; fd and fd_offset are unused */
+    EXTENT_READ_ONLY = 2, /* does not serve writes and claims nothing from the stock */
 };
 
 struct extent {
@@ -36,81 +37,83 @@ struct extent {
     uint32_t flags; /* enum extent_flags */
 };
 
-/* One use of extents, from acquire to release. */
+/* A use of extents, from acquire to release. */
 struct extent_use {
     struct extent_use *previous;
     struct extent_use *next;
     uint64_t generation;
 };
 
-/* A file that a flush must sync. */
+/* A file with writable extents, which a flush must sync. */
 struct extent_file {
     int fd;
-    bool written;     /* since it became known here */
-    uint64_t extents; /* number of writable extents in it */
+    bool written;     /* since it was added */
+    uint64_t extents; /* number of writable extents */
 };
 
 struct extent_map {
     pthread_mutex_t lock;
     void *tree;          /* of struct extent, for tsearch(3) */
-    struct extent *last; /* the extent hit last, or NULL */
+    struct extent *last; /* result of the last look-up, or NULL */
     size_t count;
     struct extent_file *files; /* ascending by fd */
     unsigned file_count;
-    struct extent_use uses; /* head of the uses under way, oldest first */
-    uint64_t generation;    /* of new uses; a withdrawal starts the next */
-    uint64_t awaited;       /* the newest generation that was not quiet when it was withdrawn */
-    struct wake quiet;      /* told when a generation up to `awaited` has become quiet */
+    struct extent_use uses; /* head of the active uses, oldest first */
+    uint64_t generation;    /* of new uses; each withdrawal starts a new one */
+    uint64_t awaited;       /* the newest generation that was not quiet at its withdrawal */
+    struct wake quiet;      /* notified when a generation up to `awaited` becomes quiet */
     struct stock stock;
-    bool stock_is_low; /* and the owner was not told yet; atomic */
+    bool stock_is_low; /* and the owner does not know yet; atomic */
 };
 
-/* What a use needs of an extent. */
+/* The kind of access that an extent must support. */
 enum extent_access {
     EXTENT_FOR_READ,
-    EXTENT_FOR_WRITE,   /* a file to write to: neither read-only nor zero; zeroes may claim */
+    EXTENT_FOR_WRITE,   /* neither read-only nor zero; a zero extent may claim space */
     EXTENT_FOR_DISCARD, /* not read-only */
 };
 
 void extent_map_init(struct extent_map *map, struct wake quiet);
-/* No use may be under way. */
+/* No use may be active. */
 void extent_map_destroy(struct extent_map *map);
 
 /*
- * Adds extents; each replaces what it overlaps, and joins neighbours that it continues. Returns 0,
- * -EINVAL (nothing was changed), or -ENOMEM (some were not added, and what they replace is gone).
+ * Adds extents. Each replaces what it overlaps and is merged with contiguous neighbours. Returns 0,
+ * -EINVAL (nothing changed), or -ENOMEM (some were not added, but what they overlap was removed).
  */
 int extent_map_push(struct extent_map *map, const struct extent *extents, size_t count);
 
 /*
- * Takes a range out of the map and returns the ticket to wait for. Never fails: should memory for
- * the rest of a split extent be lacking, more is withdrawn than was asked for.
+ * Removes a range from the map and returns a ticket to wait for. Never fails: when there is no
+ * memory to split an extent, more than the range is withdrawn.
  */
 uint64_t extent_map_withdraw(struct extent_map *map, uint64_t offset, uint64_t length);
 
-/* Whether nothing in flight uses what the ticket's withdrawal took out. */
+/* Whether all uses of the withdrawn extents have ended. */
 bool extent_map_is_quiet(struct extent_map *map, uint64_t ticket);
 
-/* Flushes sync the file no more. Returns 0 or -EBUSY: it has writable extents. */
+/* Stops syncing a file on flush. Returns 0 or -EBUSY: it has writable extents. */
 int extent_map_forget_file(struct extent_map *map, int fd);
 
 /*
- * Finds what serves [offset, offset + length): up to `max` extents, cut to the range, adjoining
- * and in order, up to the first gap. Returns their number. When it is not 0 the use has begun.
+ * Finds up to `max` contiguous extents from `offset`, up to the first gap or offset + length, in
+ * order and trimmed to the range. Returns their number. If it is not 0, the use has begun.
  */
 unsigned extent_map_acquire(struct extent_map *map, struct extent_use *use,
                             enum extent_access access, uint64_t offset, uint64_t length,
                             struct extent *found, unsigned max);
 
-/* Finds up to `max` files that a flush must sync, from descriptor `from` on, likewise. */
+/*
+ * As extent_map_acquire, for up to `max` files with descriptors >= `from` that a flush must sync.
+ */
 unsigned extent_map_acquire_files(struct extent_map *map, struct extent_use *use, int from,
                                   int *fds, unsigned max);
 
 void extent_map_release(struct extent_map *map, struct extent_use *use);
 
 /*
- * Adds to the stock, from which writes to zero extents that are not read-only claim space. See
- * stock_add.
+ * Adds space to the stock, from which writes to zero extents that are not read-only claim space.
+ * See stock_add.
  */
 int extent_map_add_stock(struct extent_map *map, int fd, uint64_t unit, uint64_t fd_offset,
                          uint64_t length);
@@ -121,13 +124,13 @@ int extent_map_add_stock(struct extent_map *map, int fd, uint64_t unit, uint64_t
  */
 void extent_map_set_claiming(struct extent_map *map, bool allowed);
 
-/* Takes the oldest claims, at most `max`. Returns their number. */
+/* Takes up to `max` claims, oldest first. Returns their number. */
 size_t extent_map_take_claims(struct extent_map *map, struct claim *claims, size_t max);
 
-/* True while there are claims that the owner has not taken. */
+/* Whether there are claims that the owner has not taken. */
 bool extent_map_has_claims(struct extent_map *map);
 
-/* True once for each time that the stock has reached its low-water mark. */
+/* Returns true once each time the stock reaches its low-water mark. */
 bool extent_map_take_stock_low(struct extent_map *map);
 
 #endif

@@ -15,7 +15,7 @@ bool io_op_advance(struct io_op *op, int result)
     if (result < 0 || op->kind == IO_DATASYNC || op->kind == IO_FALLOCATE)
         return op_finish(op, result);
     if (result == 0)
-        return op_finish(op, -EIO); /* the end of the file, or a device that takes nothing */
+        return op_finish(op, -EIO); /* end of the file, or a device that accepts no more data */
     op->offset += (uint64_t)result;
     op->length -= (uint64_t)result;
     if (op->length == 0)

@@ -1,9 +1,9 @@
 /*
  * Asynchronous file I/O for one thread: operations are submitted, sent to the kernel in a batch,
- * and reaped when they are complete. The thread sleeps elsewhere (util/event_loop.h), with the
- * engine's descriptor among those it waits for.
+ * and reaped when complete. The thread sleeps in its event loop (util/event_loop.h), which watches
+ * the engine's descriptor.
  *
- * All functions but the creators are called by the one thread that serves the engine.
+ * Only the thread that serves the engine may call functions other than the creators.
  */
 #ifndef TSVM_IO_ENGINE_H
 #define TSVM_IO_ENGINE_H
@@ -21,21 +21,20 @@ enum io_kind {
 };
 
 /*
- * One operation. Reads and writes go on until all is done: a short one is continued. Reading past
- * the end of a file is -EIO: a disk file that has shrunk has lost the guest's data, and zeroes
- * would hide that.
+ * An operation. A short read or write is continued until it is complete. Reading past the end of
+ * the file is -EIO: zeroes would hide that a truncated disk file has lost guest data.
  */
 struct io_op {
     enum io_kind kind;
     int fd;
-    int mode;                /* of IO_FALLOCATE */
+    int mode;                /* for IO_FALLOCATE */
     uint64_t offset;         /* advances */
-    uint64_t length;         /* bytes still to do; ignored by IO_DATASYNC */
-    struct iov_span buffers; /* of reads and writes, `length` bytes; consumed, entries included */
-    /* Called by io_engine_reap, with 0 or -errno. May submit this or other operations. */
+    uint64_t length;         /* remaining bytes; ignored by IO_DATASYNC */
+    struct iov_span buffers; /* for reads and writes, `length` bytes; consumed, with its entries */
+    /* Called by io_engine_reap with 0 or -errno. May submit this and other operations. */
     void (*done)(struct io_op *op, int error);
 
-    /* The engine's. */
+    /* Used by the engine. */
     struct io_op *next;
     int result;
 };
@@ -59,25 +58,25 @@ struct io_engine {
 
 /* Creators: return 0 or -errno. */
 int io_engine_create_io_uring(struct io_engine **engine);
-/* A few threads with blocking calls. They are not started before there is something to do. */
+/* Blocking calls on a few threads, which are started on demand. */
 int io_engine_create_threads(struct io_engine **engine);
 /*
- * Joins reads and writes that are submitted in a row and adjoin in one file, up to the next send.
- * `inner`, which does them, is the new engine's own when this succeeds.
+ * Merges consecutively submitted reads or writes of adjacent ranges of a file. The engine passes
+ * them to `inner`, which it owns if this succeeds.
  */
 int io_engine_create_merging(struct io_engine **engine, struct io_engine *inner);
 
-/* True when io_uring, with all that the engine needs, can be set up by this process. */
+/* True if this process can use io_uring with all features that the engine needs. */
 bool io_engine_probe_io_uring(void);
 
-/* To be called first by the thread that serves the engine. */
+/* Call this first on the thread that serves the engine. */
 static inline void io_engine_attach(struct io_engine *engine)
 {
     engine->ops->attach(engine);
 }
 
 /*
- * An eventfd that is signalled when operations complete, while events are wanted; nobody reads it.
+ * An eventfd that is signalled when operations complete while events are enabled. It is not read.
  */
 static inline int io_engine_event_fd(const struct io_engine *engine)
 {
@@ -85,8 +84,8 @@ static inline int io_engine_event_fd(const struct io_engine *engine)
 }
 
 /*
- * Asks for events, for a sleep, or for none again. What is complete by then may bring none: look
- * with io_engine_has_completions() after this, and before sleeping.
+ * Enables or disables events. Operations that are already complete may not cause an event: after
+ * enabling them, check io_engine_has_completions() before sleeping.
  */
 static inline void io_engine_set_events(struct io_engine *engine, bool wanted)
 {
@@ -98,32 +97,32 @@ static inline void io_engine_submit(struct io_engine *engine, struct io_op *op)
     engine->ops->submit(engine, op);
 }
 
-/* Hands what was submitted to the kernel, in one system call. */
+/* Sends the submitted operations to the kernel in one system call. */
 static inline void io_engine_send(struct io_engine *engine)
 {
     engine->ops->send(engine);
 }
 
-/* Whether io_engine_reap has something to do; no system call. */
+/* Whether io_engine_reap has work to do. Makes no system call. */
 static inline bool io_engine_has_completions(struct io_engine *engine)
 {
     return engine->ops->has_completions(engine);
 }
 
-/* Goes on with the operations that the kernel has answered, and calls `done` of those that are
- * complete. Returns their number; what was submitted meanwhile is not sent yet. */
+/* Continues the operations whose calls have returned, and calls `done` of the complete ones.
+ * Returns the number of complete ones. Operations submitted by `done` are not sent yet. */
 static inline unsigned io_engine_reap(struct io_engine *engine)
 {
     return engine->ops->reap(engine);
 }
 
-/* Nothing may be in flight. Called by the thread that attached, if one did. */
+/* Nothing may be in flight. Call it on the thread that has attached, if any. */
 static inline void io_engine_destroy(struct io_engine *engine)
 {
     engine->ops->destroy(engine);
 }
 
-/* For engines: the part of an operation's buffers that one call takes. */
+/* For engines: the number of an operation's buffers that fit in one call. */
 static inline unsigned io_op_buffer_count(const struct io_op *op)
 {
     /* UIO_MAXIOV of <linux/uio.h>. */
@@ -131,8 +130,8 @@ static inline unsigned io_op_buffer_count(const struct io_op *op)
 }
 
 /*
- * For engines: takes a call's result (>= 0, or -errno) into account. True when the operation is
- * complete, with op->result set; false when it must be issued again.
+ * For engines: processes a call's result (>= 0, or -errno). Returns true if the operation is
+ * complete, with op->result set; false if it must be issued again.
  */
 bool io_op_advance(struct io_op *op, int result);
 

@@ -1,6 +1,7 @@
 /*
- * An engine that joins reads and writes for another engine: what a driver submits in a row is often
- * one stretch of a file, which one call moves for little more than the cost of one of its parts.
+ * An engine that merges adjacent reads or writes for another engine. Consecutive requests of a
+ * driver often form one range of a file, and one call for the whole range costs little more than
+ * one for a part.
  */
 #include "io_engine.h"
 
@@ -9,15 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A joined operation moves no more, so that the first of its parts does not wait long. */
+/* Maximum size of a merged operation, so that its first part is not delayed for long. */
 #define JOINED_BYTES_MAX (1024u * 1024u)
 #define JOINED_BUFFERS_MAX 256u
 
-/* Operations that adjoin, done as one. */
+/* Adjacent operations, executed as one. */
 struct joined_op {
     struct io_op io;
     struct merging_engine *engine;
-    struct io_op *parts; /* by `next`, in order */
+    struct io_op *parts; /* list by `next`, in file order */
     struct joined_op *next_free;
     struct iovec iov[JOINED_BUFFERS_MAX];
 };
@@ -25,7 +26,7 @@ struct joined_op {
 struct merging_engine {
     struct io_engine base;
     struct io_engine *inner;
-    /* What was submitted last, and could go on: a list by `next`, NULL when there is nothing. */
+    /* The held operations, to which the next one may be appended: list by `next`, or NULL. */
     struct io_op *first;
     struct io_op *last;
     uint64_t length;
@@ -48,7 +49,7 @@ static struct joined_op *joined_take(struct merging_engine *engine)
     return joined;
 }
 
-/* Hands the parts over one by one, as if they had not been joined. */
+/* Submits the parts one by one, as if they had not been merged. */
 static void parts_submit(struct merging_engine *engine, struct io_op *part)
 {
     while (part) {
@@ -66,7 +67,7 @@ static void joined_done(struct io_op *io, int error)
     joined->next_free = engine->free;
     engine->free = joined;
     if (error < 0) {
-        /* Which of them failed, each finds out by itself. What was moved is moved again. */
+        /* Repeat all parts separately to find out which of them fail. */
         parts_submit(engine, part);
         return;
     }
@@ -79,7 +80,7 @@ static void joined_done(struct io_op *io, int error)
     }
 }
 
-/* Hands over what was held back. */
+/* Submits the held operations. */
 static void held_submit(struct merging_engine *engine)
 {
     struct io_op *first = engine->first;

@@ -1,6 +1,6 @@
 /*
- * The engine for hosts without io_uring: blocking calls on a few threads. A read that the page
- * cache can serve is done at once, without a thread.
+ * The engine for hosts without io_uring: blocking calls on a few threads. Reads that the page cache
+ * can serve are executed immediately, without a thread.
  */
 #include "io_engine.h"
 
@@ -13,10 +13,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* As many operations wait for the host's disk at once. */
+/* Maximum number of concurrent blocking operations. */
 #define THREADS_MAX 8
 
-/* Operations in the order in which they came. */
+/* A FIFO queue of operations. */
 struct op_list {
     struct io_op *first;
     struct io_op *last;
@@ -24,11 +24,11 @@ struct op_list {
 
 struct io_engine_threads {
     struct io_engine base;
-    /* Of the serving thread. */
+    /* Used only by the serving thread. */
     struct op_list unsent;
     struct op_list complete;
 
-    pthread_mutex_t lock; /* protects all below */
+    pthread_mutex_t lock; /* protects the fields below */
     pthread_cond_t work;
     struct op_list pending;
     struct op_list done;
@@ -69,7 +69,7 @@ static struct op_list list_take_all(struct op_list *list)
     return all;
 }
 
-/* Makes one system call; `flags` as for preadv2. Returns its result or -errno. */
+/* Makes one system call, with the `flags` of preadv2(2). Returns its result or -errno. */
 static int op_call(const struct io_op *op, int flags)
 {
     const struct iov_span *buffers = &op->buffers;
@@ -124,7 +124,7 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
-/* Starts one more thread, if there may be one. Called with the lock held. */
+/* Starts another thread, unless the limit is reached. Called with the lock held. */
 static void thread_start(struct io_engine_threads *engine)
 {
     if (engine->thread_count == THREADS_MAX)
@@ -147,7 +147,7 @@ static int threads_event_fd(const struct io_engine *base)
     return ((const struct io_engine_threads *)base)->done_event;
 }
 
-/* One signal a batch costs next to nothing. */
+/* Events stay enabled: one signal per batch is cheap. */
 static void threads_set_events(struct io_engine *base, bool wanted)
 {
     (void)base;
@@ -159,8 +159,8 @@ static void threads_submit(struct io_engine *base, struct io_op *op)
     struct io_engine_threads *engine = engine_of(base);
     if (op->kind == IO_READ) {
         int result = op_call(op, RWF_NOWAIT);
-        /* An error may only say that it cannot be done without waiting: a thread finds out. The
-         * same for the end of the file. */
+        /* An error may only mean that the call would block; a thread repeats it. The same applies
+         * at the end of the file. */
         if (result > 0 && io_op_advance(op, result)) {
             list_append(&engine->complete, op);
             return;
@@ -186,7 +186,7 @@ static void threads_send(struct io_engine *base)
             thread_start(engine);
         }
     }
-    /* A host that gives us no thread at all still gives the guest its disk. */
+    /* If no thread can be created, this thread makes the calls itself. */
     while (engine->thread_count == 0 && (op = list_take(&engine->pending)) != NULL) {
         op_run(op);
         list_append(&engine->complete, op);

@@ -1,4 +1,4 @@
-/* The io_uring engine: one ring, which only the serving thread touches. */
+/* The io_uring engine: one ring, used only by the serving thread. */
 #include "io_engine.h"
 
 #include <errno.h>
@@ -12,26 +12,26 @@
 #define SUBMISSION_ENTRIES 256
 #define COMPLETION_ENTRIES 1024
 
-/* Of a lone write: at most so much is written by this thread itself. */
+/* Maximum size of a lone write that this thread executes itself. */
 #define LONE_BYTES_MAX (1024u * 1024u)
 
 struct io_engine_uring {
     struct io_engine base;
     struct io_uring ring;
     /*
-     * What tells of completions. Not the ring's descriptor: where completions are deferred, the
-     * kernel does not wake those who poll it.
+     * Signals completions. Polling the ring's descriptor does not work with deferred completions:
+     * the kernel does not wake the poller.
      */
     int event_fd;
-    unsigned in_flight; /* operations that the ring has */
+    unsigned in_flight; /* operations in the ring */
     /*
-     * A write with which nothing else is under way. Most file systems (ext4, for one) let io_uring
-     * write to the page cache only from a kernel thread, and to go there and back takes longer than
-     * to write. Nobody gains by it as long as there is nothing that this thread could do meanwhile.
+     * A write while no other operation is in flight; this thread executes it itself. On most file
+     * systems, such as ext4, io_uring writes to the page cache from a kernel thread, and switching
+     * to that thread takes longer than the write. It only pays if this thread has other work.
      */
     struct io_op *lone;
     int lone_result;
-    bool lone_done; /* and not reaped yet */
+    bool lone_done; /* complete, but not reaped yet */
 };
 
 static struct io_engine_uring *engine_of(struct io_engine *base)
@@ -39,15 +39,15 @@ static struct io_engine_uring *engine_of(struct io_engine *base)
     return (struct io_engine_uring *)base;
 }
 
-/* Best first. With SINGLE_ISSUER (6.0) and DEFER_TASKRUN (6.1) completions are processed only when
- * this thread asks for them, not by interrupting it; COOP_TASKRUN (5.19) comes close. */
+/* Best first. With SINGLE_ISSUER (6.0) and DEFER_TASKRUN (6.1) the kernel processes completions
+ * only when this thread asks for them, without interrupting it. COOP_TASKRUN (5.19) is similar. */
 static const unsigned SETUP_FLAGS[] = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
     IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
     0,
 };
 
-/* The ring is disabled until the thread that will serve it attaches, and so becomes its issuer. */
+/* Creates the ring disabled; the serving thread enables it and thereby becomes its issuer. */
 static int ring_create(struct io_uring *ring)
 {
     int error = -EINVAL;
@@ -62,7 +62,7 @@ static int ring_create(struct io_uring *ring)
     }
     if (error < 0)
         return error;
-    /* Before 5.12 its kernel threads were not this process's, nor under its limits. */
+    /* Before 5.12 io_uring's kernel threads did not belong to this process nor obey its limits. */
     if (!(ring->features & IORING_FEAT_NATIVE_WORKERS)) {
         io_uring_queue_exit(ring);
         return -ENOSYS;
@@ -70,16 +70,16 @@ static int ring_create(struct io_uring *ring)
     return 0;
 }
 
-/* By the thread that will serve the ring. Returns 0 or -errno. */
+/* Enables the ring; called by the serving thread. Returns 0 or -errno. */
 static int ring_enable(struct io_uring *ring)
 {
-    /* io_uring_enable_rings(3), which liburing 2.3 declares but does not export. */
+    /* liburing 2.3 declares io_uring_enable_rings(3) but does not export it. */
     long result =
         syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
     return result < 0 ? -errno : 0;
 }
 
-/* Each of the three system calls may be refused to this process (seccomp) while others are not. */
+/* Tries all three system calls, because seccomp may deny some of them. */
 bool io_engine_probe_io_uring(void)
 {
     struct io_uring ring;
@@ -94,24 +94,24 @@ bool io_engine_probe_io_uring(void)
     return works;
 }
 
-/* Hands entries over. */
+/* Submits the entries to the kernel. */
 static void ring_send(struct io_uring *ring)
 {
     /*
-     * An error means that the kernel cannot take more now (EAGAIN, EBUSY) or that a signal came:
-     * the entries stay in the ring and go with the next send.
+     * On an error (EAGAIN, EBUSY, or EINTR on a signal) the entries stay in the ring until the next
+     * send.
      */
     if (io_uring_sq_ready(ring) > 0)
         io_uring_submit(ring);
 }
 
-/* A free entry; a full ring is sent first. */
+/* Returns a free entry, after submitting the entries if the ring is full. */
 static struct io_uring_sqe *entry_take(struct io_engine_uring *engine)
 {
     struct io_uring_sqe *entry;
     while ((entry = io_uring_get_sqe(&engine->ring)) == NULL) {
         ring_send(&engine->ring);
-        /* The kernel takes nothing while too many completions wait: let it deliver them. */
+        /* The kernel accepts no entries while too many completions are pending: fetch them. */
         if (io_uring_sq_space_left(&engine->ring) == 0)
             io_uring_get_events(&engine->ring);
     }
@@ -121,9 +121,9 @@ static struct io_uring_sqe *entry_take(struct io_engine_uring *engine)
 static void uring_attach(struct io_engine *base)
 {
     struct io_engine_uring *engine = engine_of(base);
-    /* The probe has shown that it works. */
+    /* Cannot fail: the probe has checked it. */
     ring_enable(&engine->ring);
-    /* Spares the kernel a look-up of the ring's descriptor in each call; not needed to work. */
+    /* Optional: saves the look-up of the ring's descriptor in each system call. */
     io_uring_register_ring_fd(&engine->ring);
 }
 
@@ -136,8 +136,9 @@ static void uring_set_events(struct io_engine *base, bool wanted)
 {
     io_uring_cq_eventfd_toggle(&engine_of(base)->ring, wanted);
     /*
-     * The kernel queues a completion, then looks at the flag; we set the flag, then (the caller)
-     * look for completions. With a full barrier in between one of us sees the other's write.
+     * The kernel queues a completion and then reads the flag; this thread sets the flag and then
+     * (in the caller) looks for completions. With full barriers, one of the two sees the other's
+     * write.
      */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
@@ -149,8 +150,8 @@ static void entry_submit(struct io_engine_uring *engine, struct io_op *op)
     unsigned count = io_op_buffer_count(op);
     switch (op->kind) {
     case IO_READ:
-        /* One buffer spares the kernel the copy of an array. Lengths: an iovec of the guest's
-         * has less than 4 GiB, and the kernel does at most 2 GiB in one call. */
+        /* A single buffer saves the kernel copying the array. The length fits: a guest buffer is
+         * shorter than 4 GiB, and the kernel transfers at most 2 GiB per call. */
         if (count == 1)
             io_uring_prep_read(entry, op->fd, iov->iov_base, (unsigned)iov->iov_len, op->offset);
         else
@@ -207,7 +208,7 @@ static void uring_send(struct io_engine *base)
     lone_write(engine);
 }
 
-/* Whether the kernel has completions to deliver that are not in the ring yet. */
+/* Whether the kernel has pending completions that are not in the ring yet. */
 static bool kernel_holds_completions(struct io_uring *ring)
 {
     unsigned flags = __atomic_load_n(ring->sq.kflags, __ATOMIC_RELAXED);
@@ -221,7 +222,7 @@ static bool uring_has_completions(struct io_engine *base)
     return engine->lone_done || io_uring_cq_ready(ring) > 0 || kernel_holds_completions(ring);
 }
 
-/* Takes the result of an operation's call into account. */
+/* Processes the result of an operation's call. */
 static void op_continue(struct io_engine_uring *engine, struct io_op *op, int result)
 {
     if (io_op_advance(op, result))
@@ -244,7 +245,7 @@ static unsigned uring_reap(struct io_engine *base)
     }
     if (kernel_holds_completions(ring))
         io_uring_get_events(ring);
-    /* At most one ring's worth: operations that `done` submits are not for this round. */
+    /* Only the completions present now: operations that `done` submits wait for the next round. */
     for (unsigned ready = io_uring_cq_ready(ring); ready > 0; ready--) {
         struct io_uring_cqe *completion;
         if (io_uring_peek_cqe(ring, &completion) < 0)

@@ -30,7 +30,7 @@ int stock_add(struct stock *stock, int fd, uint64_t unit, uint64_t fd_offset, ui
 {
     if (!run_is_valid(stock, fd, unit, fd_offset, length))
         return -EINVAL;
-    /* Allocated here so that a claim cannot fail for lack of memory. */
+    /* Allocated in advance, so that a claim cannot fail for lack of memory. */
     uint64_t claims = stock->claim_count + (stock->bytes + length) / unit;
     if (claims > SIZE_MAX / sizeof *stock->claims)
         return -ENOMEM;

@@ -1,4 +1,4 @@
-/* Which device's registers an I/O port or a guest physical address belongs to. */
+/* Maps I/O ports and guest-physical addresses to the register banks of devices. */
 #ifndef TSVM_BUS_H
 #define TSVM_BUS_H
 
@@ -14,20 +14,20 @@ struct bus_range {
     uint64_t base;
     uint64_t length;
     struct register_bank *bank;
-    uint32_t id; /* what slow exits carry */
+    uint32_t id; /* the bank number in slow exits */
 };
 
-/* Filled before the vCPUs start and read-only from then on, so that lookups need no lock. */
+/* Filled before the vCPUs start and read-only afterwards, so that lookups need no lock. */
 struct bus {
     struct bus_range ranges[BUS_SPACES][BUS_BANKS_MAX]; /* sorted by base */
     uint32_t counts[BUS_SPACES];
     uint32_t next_id;
 };
 
-/* Returns the range's id, -EEXIST when the addresses are taken, or -ENOSPC. */
+/* Returns the range's id, -EEXIST if the addresses are in use, or -ENOSPC. */
 int bus_attach(struct bus *bus, enum bus_space space, uint64_t base, struct register_bank *bank);
 
-/* The range that [address, address + width) lies in, or NULL. */
+/* Returns the range that contains [address, address + width), or NULL. */
 const struct bus_range *bus_find(const struct bus *bus, enum bus_space space, uint64_t address,
                                  uint32_t width);
 

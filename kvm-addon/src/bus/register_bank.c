@@ -77,7 +77,7 @@ int register_bank_set_registers(struct register_bank *bank, const struct tsvm_re
     return 0;
 }
 
-/* The tables are short: a scan costs some nanoseconds, the exit that led here some thousands. */
+/* Linear search: tables are short, and a scan takes nanoseconds, the exit itself microseconds. */
 static const struct tsvm_register *register_find(const struct register_bank *bank, uint32_t offset,
                                                  uint32_t width)
 {
@@ -143,7 +143,7 @@ static bool write_apply(struct register_bank *bank, const struct tsvm_register *
         word_set(bank, reg->write_word, value);
         return true;
     case TSVM_WRITE_CLEAR_BITS:
-        /* A queue thread may set a bit at the same time: that one must survive. */
+        /* Atomic, so that a bit set by a queue thread at the same time is not lost. */
         __atomic_and_fetch(&bank->words[reg->write_word], ~value, __ATOMIC_ACQ_REL);
         return true;
     case TSVM_WRITE_RING:

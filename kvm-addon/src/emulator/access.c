@@ -63,7 +63,7 @@ enum emu_outcome emu_span_map(struct emu_cpu *cpu, uint64_t address, size_t leng
     return EMU_COMPLETED;
 }
 
-/* The host address of a byte of the span, and how many follow it without a break. */
+/* Host address of the byte at `offset` in the span. `length` becomes the contiguous bytes there. */
 static uint8_t *span_at(const struct emu_span *span, size_t offset, size_t *length)
 {
     if (offset < span->first_length) {
@@ -129,7 +129,7 @@ size_t emu_read_mapped(struct emu_cpu *cpu, uint64_t address, uint8_t *data, siz
     struct emu_mmu mmu = current_mmu(cpu);
     size_t done = 0;
 
-    /* SMAP is about data; this reads instructions. */
+    /* SMAP does not apply to instruction fetches. */
     mmu.allow_access = true;
     while (done < length) {
         struct emu_page page;

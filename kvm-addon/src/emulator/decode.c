@@ -12,15 +12,15 @@ struct decoder {
     const uint8_t *bytes;
     size_t length;
     size_t at;
-    bool ended; /* a byte beyond the end was asked for */
+    bool ended; /* tried to read past the end */
 
     bool lock;
     bool operand_66;
     bool address_67;
-    uint8_t repeat; /* 0, 0xf2 or 0xf3: the last one counts */
+    uint8_t repeat; /* 0, or the last 0xf2 or 0xf3 prefix */
     uint64_t segment_base;
 
-    uint8_t rex; /* the REX bits, or the same bits out of a VEX prefix */
+    uint8_t rex; /* the REX bits, or the equivalent bits of a VEX prefix */
     bool has_rex;
     bool has_vex;
     bool vex_256; /* VEX.L */
@@ -45,8 +45,8 @@ static int32_t take_i32(struct decoder *decoder)
 }
 
 /*
- * Takes the prefixes and returns the byte after them. Legacy prefixes come in any order; a REX
- * prefix counts only directly before the opcode (Intel SDM volume 2, 2.2.1).
+ * Consumes the prefixes and returns the byte after them. Legacy prefixes come in any order; a REX
+ * prefix is effective only directly before the opcode (Intel SDM volume 2, 2.2.1).
  */
 static uint8_t take_prefixes(struct decoder *decoder, uint64_t fs_base, uint64_t gs_base)
 {
@@ -117,7 +117,9 @@ static enum emu_opcode_map take_vex(struct decoder *decoder, enum emu_opcode_pre
     }
 }
 
-/* The effective address, without what only the end of the instruction tells (RIP). */
+/*
+ * The effective address. For a RIP-relative address, the next instruction's RIP is still missing.
+ */
 static uint64_t take_address(struct decoder *decoder, uint8_t modrm, const struct kvm_regs *regs,
                              bool *rip_relative)
 {
@@ -160,7 +162,7 @@ static enum emu_opcode_map take_legacy_map(struct decoder *decoder, uint8_t *opc
     return EMU_MAP_0F38;
 }
 
-/* What makes an otherwise known instruction raise #UD. */
+/* True if an encoding of a known instruction raises #UD. */
 static bool is_malformed(const struct decoder *decoder, const struct emu_opcode *row)
 {
     if (decoder->lock && row->kind != EMU_INSN_CMPXCHG16B)
@@ -207,7 +209,7 @@ struct emu_insn emu_decode(const uint8_t *bytes, size_t length, const struct kvm
     if (!decoder.ended && emu_opcode_has_modrm(map, opcode))
         modrm = take(&decoder);
     if (decoder.ended) {
-        /* Fifteen bytes and not at its end: no CPU takes that, and more bytes would not help. */
+        /* After 15 bytes it is not truncated but too long for any CPU. */
         insn.kind = decoder.length == EMU_INSN_LENGTH_MAX ? EMU_INSN_UNKNOWN : EMU_INSN_TRUNCATED;
         return insn;
     }

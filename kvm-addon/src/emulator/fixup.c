@@ -62,7 +62,9 @@ static enum emu_outcome execute_integer(struct emu_cpu *cpu, const struct emu_in
         target = insn->vvvv;
         break;
     case EMU_INSN_MULX:
-        /* First the low half: where both targets are one register, the high half stays. */
+        /*
+         * Write the low half first: if both destinations are the same register, the high half wins.
+         */
         emu_register_write(regs, insn->vvvv, done.second, target_size);
         break;
     case EMU_INSN_CRC32:
@@ -76,7 +78,7 @@ static enum emu_outcome execute_integer(struct emu_cpu *cpu, const struct emu_in
     return EMU_COMPLETED;
 }
 
-/* Other vCPUs may race for the operand: the host's own instruction on the guest's memory. */
+/* Other vCPUs may access the operand, so this uses the host's instruction on guest memory. */
 static enum emu_outcome execute_cmpxchg16b(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
     struct kvm_regs *regs = emu_regs(&cpu->state);
@@ -114,7 +116,9 @@ static enum emu_outcome execute_rdtscp(struct emu_cpu *cpu)
     return EMU_COMPLETED;
 }
 
-/* STAC and CLAC: #UD without SMAP in CPUID, which cannot be asked for here; then they do no harm.
+/*
+ * STAC and CLAC. Without SMAP in the guest's CPUID, which is not available here, they should raise
+ * #UD; executing them is harmless.
  */
 static enum emu_outcome execute_access_flag(struct emu_cpu *cpu, bool allow)
 {
@@ -124,7 +128,7 @@ static enum emu_outcome execute_access_flag(struct emu_cpu *cpu, bool allow)
     return EMU_COMPLETED;
 }
 
-/* CLWB loads nothing, but faults as a load of one byte does; host memory needs no write-back. */
+/* CLWB faults like a load of one byte. Host memory needs no write-back. */
 static enum emu_outcome execute_clwb(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
     struct emu_span span;
@@ -178,7 +182,7 @@ enum emu_outcome emu_execute(struct emu_cpu *cpu, const struct emu_insn *insn)
     if (outcome != EMU_COMPLETED)
         return outcome;
     emu_retire(&cpu->state, insn->length);
-    /* A trap: the handler returns to the instruction after it. */
+    /* A trap: the handler returns to the next instruction. */
     if (insn->kind == EMU_INSN_INT3)
         emu_raise(&cpu->state, EMU_VECTOR_BP);
     return EMU_COMPLETED;
@@ -190,7 +194,7 @@ static struct emu_insn decode(struct emu_cpu *cpu, const uint8_t *bytes, size_t 
     return emu_decode(bytes, length, emu_regs(&cpu->state), sregs->fs.base, sregs->gs.base);
 }
 
-/* Names the bytes and the address of the instruction, and what the reason is. */
+/* Composes the error message: the instruction's bytes, its address and the reason. */
 static enum emu_result give_up(struct emu_cpu *cpu, const uint8_t *bytes, size_t length,
                                const char *reason)
 {
@@ -206,8 +210,8 @@ static enum emu_result give_up(struct emu_cpu *cpu, const uint8_t *bytes, size_t
 }
 
 /*
- * The bytes that KVM decoded. Near the end of a page it may have read no further than where it gave
- * up; the rest then comes from the guest's memory.
+ * The instruction's bytes as reported by KVM. Near the end of a page KVM may have fetched only a
+ * part; the rest is read from guest memory.
  */
 static size_t fetch(struct emu_cpu *cpu, uint8_t bytes[EMU_INSN_LENGTH_MAX])
 {
@@ -238,7 +242,7 @@ enum emu_result emu_fixup(struct emu_cpu *cpu)
         return give_up(cpu, bytes, length, "the guest is not in 64-bit mode");
     struct emu_insn insn = decode(cpu, bytes, length);
     if (insn.kind == EMU_INSN_UNKNOWN || insn.kind == EMU_INSN_TRUNCATED)
-        return give_up(cpu, bytes, length, "it is not known here either");
+        return give_up(cpu, bytes, length, "tsvm does not support it either");
     cpu->counters[insn.kind]++;
     if (emu_execute(cpu, &insn) == EMU_REFUSED) {
         char reason[sizeof cpu->error];

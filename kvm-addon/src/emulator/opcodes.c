@@ -23,7 +23,7 @@ static const struct emu_opcode opcodes[] = {
     ROW(RDTSCP, 0F, 0x01, NONE, EXACT, 0xf9),
     ROW(LAR, 0F, 0x02, ANY, EITHER, EMU_REG_ANY),
     ROW(LSL, 0F, 0x03, ANY, EITHER, EMU_REG_ANY),
-    /* RDSSPD and RDSSPQ: without shadow stacks, which kvm-pvm hides, they do nothing. */
+    /* RDSSPD and RDSSPQ are NOPs without shadow stacks, which kvm-pvm hides. */
     ROW(NOP, 0F, 0x1e, F3, REGISTER, 1),
     ROW(LDMXCSR, 0F, 0xae, NONE, MEMORY, 2),
     ROW(STMXCSR, 0F, 0xae, NONE, MEMORY, 3),

@@ -10,7 +10,7 @@ enum emu_opcode_map {
     EMU_MAP_0F38,
     EMU_MAP_VEX_0F38,
     EMU_MAP_VEX_0F3A,
-    EMU_MAP_NONE, /* no instruction of the table is in this map */
+    EMU_MAP_NONE, /* another map, without instructions in this table */
 };
 
 /* In the order of VEX.pp. */
@@ -23,10 +23,10 @@ enum emu_opcode_prefix {
 };
 
 enum emu_opcode_form {
-    EMU_FORM_BARE,     /* no ModRM byte is looked at */
+    EMU_FORM_BARE,     /* the ModRM byte, if any, does not matter */
     EMU_FORM_EXACT,    /* `modrm` is the whole ModRM byte */
-    EMU_FORM_MEMORY,   /* `modrm` is the reg field or EMU_REG_ANY, the operand is memory */
-    EMU_FORM_REGISTER, /* ... a register */
+    EMU_FORM_MEMORY,   /* `modrm` is the reg field or EMU_REG_ANY; memory operand */
+    EMU_FORM_REGISTER, /* `modrm` is the reg field or EMU_REG_ANY; register operand */
     EMU_FORM_EITHER,
 };
 
@@ -44,13 +44,13 @@ struct emu_opcode {
 };
 
 /*
- * The row for an opcode, or NULL. For a form other than EMU_FORM_BARE the row is settled by the
- * ModRM byte; `modrm` is ignored for the others.
+ * Finds the row for an opcode, or returns NULL. `modrm` selects the row unless the form is
+ * EMU_FORM_BARE.
  */
 const struct emu_opcode *emu_opcode_find(enum emu_opcode_map map, uint8_t opcode,
                                          enum emu_opcode_prefix prefix, bool wide, uint8_t modrm);
 
-/* Whether the table has a row with this opcode and any prefix that is not EMU_FORM_BARE. */
+/* Whether the opcode has a ModRM byte: some row, with any prefix, is not EMU_FORM_BARE. */
 bool emu_opcode_has_modrm(enum emu_opcode_map map, uint8_t opcode);
 
 #endif

@@ -1,4 +1,4 @@
-/* General registers by their number in an instruction: 0 RAX, 1 RCX ... 15 R15. */
+/* General registers by their number in instruction encodings: 0 RAX, 1 RCX ... 15 R15. */
 #ifndef TSVM_EMULATOR_REGISTER_H
 #define TSVM_EMULATOR_REGISTER_H
 
@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The number is taken modulo 16, so that no decoder mistake can reach beyond the struct. */
+/* Takes the number modulo 16, so that a decoder bug cannot access memory outside the struct. */
 static inline size_t emu_register_offset(unsigned number)
 {
     static const uint8_t offsets[16] = {
@@ -27,7 +27,7 @@ static inline uint64_t emu_register_read(const struct kvm_regs *regs, unsigned n
     return *(const __u64 *)((const char *)regs + emu_register_offset(number));
 }
 
-/* `size` is 2, 4 or 8 bytes; as on the CPU, 4 clears the upper half and 2 keeps the rest. */
+/* `size` is 2, 4 or 8 bytes. As on the CPU, 4 clears the upper half, and 2 keeps the other bits. */
 static inline void emu_register_write(struct kvm_regs *regs, unsigned number, uint64_t value,
                                       unsigned size)
 {

@@ -7,7 +7,7 @@
 
 /* Fields of a descriptor (Intel SDM volume 3, 3.4.5). */
 #define DESCRIPTOR_TYPE(d) ((unsigned)((d) >> 40) & 15)
-#define DESCRIPTOR_IS_SEGMENT(d) ((d) >> 44 & 1) /* S: code or data, no system descriptor */
+#define DESCRIPTOR_IS_SEGMENT(d) ((d) >> 44 & 1) /* S: code or data, not a system descriptor */
 #define DESCRIPTOR_DPL(d) ((unsigned)((d) >> 45) & 3)
 #define DESCRIPTOR_IN_PAGES(d) ((d) >> 55 & 1)
 /* The type bits of code and data segments. */
@@ -17,7 +17,7 @@
 
 #define ACCESS_RIGHTS 0x00f0ff00u
 
-/* Reads the descriptor; `*exists` is false for a null selector and one beyond its table. */
+/* Reads a descriptor. `*exists` is false for a null selector and a selector beyond the table. */
 static enum emu_outcome read_descriptor(struct emu_cpu *cpu, uint16_t selector,
                                         uint64_t *descriptor, bool *exists)
 {
@@ -46,7 +46,7 @@ static bool is_conforming(uint64_t descriptor)
     return DESCRIPTOR_IS_SEGMENT(descriptor) && type & TYPE_CODE && type & TYPE_CONFORMING;
 }
 
-/* Whether the instruction answers for this type of descriptor. */
+/* Whether the descriptor type is valid for the instruction. */
 static bool type_is_valid(enum emu_insn_kind kind, uint64_t descriptor)
 {
     unsigned type = DESCRIPTOR_TYPE(descriptor);

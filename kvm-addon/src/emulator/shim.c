@@ -52,7 +52,7 @@ bool emu_shim_map(const struct guest_memory *memory, uint64_t cr3, uint64_t cr4,
                                      __ATOMIC_SEQ_CST) &&
         found != mapping)
         return false;
-    /* The way down must be open to CPL 3 too. Other vCPUs may be setting accessed bits in it. */
+    /* The upper levels must permit CPL 3. Other vCPUs may be setting accessed bits in them. */
     for (unsigned i = 0; i < above; i++) {
         __atomic_fetch_or(tables[i], EMU_PTE_USER | EMU_PTE_WRITABLE, __ATOMIC_SEQ_CST);
         guest_memory_tell_host(memory, tables[i], sizeof *tables[i]);

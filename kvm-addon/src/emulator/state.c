@@ -11,8 +11,8 @@ void emu_set_flags(struct emu_state *state, uint64_t mask, uint64_t flags)
 }
 
 /*
- * Only the interrupt shadow is handed back with the events. The other optional parts, the pending
- * NMI and the SIPI vector, may have been set by another vCPU since KVM_RUN returned.
+ * Of the optional fields of the events, only the interrupt shadow is written back. Another vCPU may
+ * have changed the others, the pending NMI and the SIPI vector, since KVM_RUN returned.
  */
 static struct kvm_vcpu_events *change_events(struct emu_state *state)
 {
@@ -28,7 +28,7 @@ void emu_retire(struct emu_state *state, unsigned length)
     regs->rip += length;
     regs->rflags &= ~EMU_RFLAGS_RF;
     emu_dirty(state, KVM_SYNC_X86_REGS);
-    /* STI and MOV SS hold interrupts back for one instruction, and this was it. */
+    /* The interrupt shadow of STI and MOV SS covers one instruction, which was this one. */
     if (state->run->s.regs.events.interrupt.shadow)
         change_events(state)->interrupt.shadow = 0;
 }
@@ -93,7 +93,7 @@ static int kvm_get_xcr0(struct emu_state *state, uint64_t *value)
     return -ENOENT;
 }
 
-/* struct kvm_msrs with room for one entry: the original ends in a flexible array. */
+/* struct kvm_msrs with one entry in its array. */
 struct one_msr {
     __u32 count;
     __u32 padding;

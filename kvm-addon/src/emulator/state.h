@@ -1,8 +1,8 @@
 /*
- * The state of one stopped vCPU. Registers, segments and pending events lie in the page that KVM
- * shares (KVM_CAP_SYNC_REGS): KVM_RUN fills them in on its way out and takes the dirty ones on its
- * way in. On kvm-pvm each vCPU ioctl costs about 5 us, the shared page 0.3 us for all, so only
- * what is not in the page goes through the calls below; a unit test puts others in their place.
+ * The state of one stopped vCPU. Registers, segments and pending events are in the page shared with
+ * KVM (KVM_CAP_SYNC_REGS): KVM_RUN stores them on exit and loads the dirty ones on entry. On
+ * kvm-pvm each vCPU ioctl costs about 5 us, but the shared page only 0.3 us in total, so the calls
+ * below are used only for other state. Unit tests replace the calls.
  */
 #ifndef TSVM_EMULATOR_STATE_H
 #define TSVM_EMULATOR_STATE_H
@@ -34,10 +34,10 @@
 #define EMU_RFLAGS_AC (1ull << 18)
 #define EMU_RFLAGS_ID (1ull << 21)
 
-/* What KVM_RUN keeps in the shared page for this module. */
+/* State that KVM_RUN synchronizes with the shared page. */
 #define EMU_SYNC_REGS (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS)
 
-/* What KVM_GET_XSAVE and KVM_SET_XSAVE transfer: an XSAVE area in the standard format. */
+/* Size of the XSAVE area in KVM_GET_XSAVE and KVM_SET_XSAVE, which has the standard format. */
 #define EMU_XSAVE_IMAGE_LENGTH sizeof(struct kvm_xsave)
 
 struct emu_state;
@@ -57,7 +57,7 @@ struct emu_state {
     int vcpu_fd;
 };
 
-/* The calls by ioctl on `vcpu_fd`. */
+/* Implements the calls by ioctls on `vcpu_fd`. */
 extern const struct emu_state_calls emu_state_kvm_calls;
 
 static inline struct kvm_regs *emu_regs(struct emu_state *state)
@@ -76,19 +76,19 @@ static inline bool emu_is_user(struct emu_state *state)
     return emu_sregs(state)->ss.dpl == 3;
 }
 
-/* To be called after a change to emu_regs() or emu_sregs(). */
+/* Call after changing emu_regs() or emu_sregs(). */
 static inline void emu_dirty(struct emu_state *state, uint64_t what)
 {
     state->run->kvm_dirty_regs |= what;
 }
 
-/* Replaces the status flags in `mask` (EMU_RFLAGS_*) by those in `flags`. */
+/* Sets the status flags in `mask` (EMU_RFLAGS_*) to their values in `flags`. */
 void emu_set_flags(struct emu_state *state, uint64_t mask, uint64_t flags);
 
-/* The instruction is done: steps over its `length` bytes. */
+/* Retires the instruction: advances RIP by `length` bytes. */
 void emu_retire(struct emu_state *state, unsigned length);
 
-/* The next KVM_RUN begins by delivering the exception. RIP stays where it is. */
+/* Makes the next KVM_RUN deliver an exception first. Does not change RIP. */
 void emu_raise(struct emu_state *state, unsigned vector);
 void emu_raise_with_code(struct emu_state *state, unsigned vector, uint32_t error_code);
 void emu_raise_page_fault(struct emu_state *state, uint64_t address, uint32_t error_code);

@@ -11,7 +11,7 @@
 
 #define PAGE_LENGTH 4096u
 
-/* RFLAGS bits that code at CPL 3 can set by itself; SYSCALL can bring no others into R11. */
+/* RFLAGS bits that code at CPL 3 can set, and so the only ones that SYSCALL can store in R11. */
 #define USER_RFLAGS                                                                                \
     (EMU_RFLAGS_CF | EMU_RFLAGS_PF | EMU_RFLAGS_AF | EMU_RFLAGS_ZF | EMU_RFLAGS_SF |               \
      EMU_RFLAGS_TF | EMU_RFLAGS_DF | EMU_RFLAGS_OF | EMU_RFLAGS_NT | EMU_RFLAGS_AC |               \
@@ -39,7 +39,7 @@ static int set_filter(int vm_fd)
             },
     };
 
-    /* A clear bit takes the MSR away from KVM. */
+    /* KVM does not handle MSRs whose bit is clear. */
     bitmap &= (uint8_t) ~(1u << (EMU_MSR_STAR - EMU_MSR_EFER));
     bitmap &= (uint8_t) ~(1u << (EMU_MSR_LSTAR - EMU_MSR_EFER));
     bitmap &= (uint8_t) ~(1u << (EMU_MSR_SFMASK - EMU_MSR_EFER));
@@ -84,7 +84,7 @@ void emu_syscall_vm_destroy(struct emu_vm *vm)
     munmap(vm->shim_page, PAGE_LENGTH);
 }
 
-/* KVM_SET_MSRS, for an MSR that the guest writes: its refusal is the guest's #GP. */
+/* KVM_SET_MSRS for an MSR write of the guest. A value that KVM rejects raises #GP in the guest. */
 static bool set_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value)
 {
     return cpu->state.calls->set_msr(&cpu->state, index, value) == 0;
@@ -108,8 +108,8 @@ static enum emu_result write_lstar(struct emu_cpu *cpu, uint64_t value)
     syscall->lstar = value;
     if (!emu_shim_map(cpu->vm->memory, sregs->cr3, sregs->cr4, cpu->vm->shim_gpa)) {
         snprintf(cpu->error, sizeof cpu->error,
-                 "the guest sets up SYSCALL, which on kvm-pvm needs the last 2 MiB of its address "
-                 "space free and page tables above them; the table at 0x%llx has not",
+                 "SYSCALL on kvm-pvm needs the last 2 MiB of the guest's address space unused and "
+                 "the page tables above it present, which is not so in the page table at 0x%llx",
                  (unsigned long long)sregs->cr3);
         return EMU_FAILED;
     }
@@ -129,13 +129,13 @@ enum emu_result emu_syscall_wrmsr(struct emu_cpu *cpu)
             cpu->syscall.sce = value & EMU_EFER_SCE;
         break;
     case EMU_MSR_STAR:
-        /* KVM has it too: it emulates SYSRET. */
+        /* KVM needs it as well, to emulate SYSRET. */
         run->msr.error = !set_msr(cpu, EMU_MSR_STAR, value);
         if (!run->msr.error)
             cpu->syscall.star = value;
         break;
     case EMU_MSR_SFMASK:
-        /* KVM has it too: so no interrupt and no single step comes while the shim runs. */
+        /* KVM needs it as well: it masks interrupts and single-stepping while the shim runs. */
         run->msr.error = !set_msr(cpu, EMU_MSR_SFMASK, value);
         if (!run->msr.error)
             cpu->syscall.sfmask = value;
@@ -191,7 +191,7 @@ static struct kvm_segment flat_segment(uint16_t selector, uint8_t type)
     };
 }
 
-/* The rest of SYSCALL's operation (Intel SDM volume 2); RCX already is what it should be. */
+/* Performs the rest of SYSCALL's operation (Intel SDM volume 2). RCX is already set. */
 static void enter_kernel(struct emu_cpu *cpu)
 {
     const struct emu_syscall_state *syscall = &cpu->syscall;
@@ -201,7 +201,7 @@ static void enter_kernel(struct emu_cpu *cpu)
 
     sregs->cs = flat_segment(selector, TYPE_CODE_READABLE);
     sregs->ss = flat_segment((uint16_t)(selector + 8), TYPE_DATA_WRITABLE);
-    /* A program can jump to the shim with an R11 of its own making. */
+    /* A program can jump to the shim with any value in R11. */
     regs->r11 = (regs->r11 & USER_RFLAGS) | EMU_RFLAGS_IF | EMU_RFLAGS_FIXED;
     regs->rflags = (regs->r11 & ~syscall->sfmask) | EMU_RFLAGS_FIXED;
     regs->rip = syscall->lstar;

@@ -1,7 +1,7 @@
 #include "walk.h"
 
 #define LEVELS_MAX 5
-/* Lost races with other vCPUs before a walk gives up; each is a changed entry, so one is rare. */
+/* A walk gives up after losing this many races with other vCPUs that change an entry. */
 #define ATTEMPTS 8
 
 static bool is_canonical(uint64_t address, unsigned levels)
@@ -10,7 +10,7 @@ static bool is_canonical(uint64_t address, unsigned levels)
     return (uint64_t)((int64_t)(address << unused) >> unused) == address;
 }
 
-/* Address bits that a leaf at this level (0: 4 KiB, 1: 2 MiB, 2: 1 GiB) takes from the access. */
+/* Mask of the page offset for a leaf at this level (0: 4 KiB, 1: 2 MiB, 2: 1 GiB). */
 static uint64_t offset_mask(unsigned level)
 {
     return (1ull << (12 + 9 * level)) - 1;
@@ -33,7 +33,7 @@ static uint32_t access_error(const struct emu_mmu *mmu, bool is_write)
     return (is_write ? EMU_PF_WRITE : 0) | (mmu->is_user ? EMU_PF_USER : 0);
 }
 
-/* `permissions`: the bits that every entry on the way has. */
+/* `permissions`: the AND of all entries of the walk. */
 static bool is_permitted(const struct emu_mmu *mmu, uint64_t permissions, bool is_write)
 {
     bool is_user_page = permissions & EMU_PTE_USER;
@@ -52,8 +52,8 @@ struct step {
 };
 
 /*
- * Sets accessed and dirty bits only where the entry is still what was read: a plain OR could mark
- * an entry that another vCPU has just replaced. False: one has changed.
+ * Sets accessed and dirty bits by compare-and-swap, because a plain OR could modify an entry that
+ * another vCPU has just replaced. False: an entry has changed.
  */
 static bool mark_used(const struct guest_memory *memory, const struct step *steps, unsigned count,
                       bool is_write)
@@ -109,7 +109,7 @@ static enum emu_walk_result walk_once(const struct emu_mmu *mmu, uint64_t addres
             return EMU_WALK_NOT_RAM;
         return mark_used(mmu->memory, steps, count, is_write) ? EMU_WALK_OK : EMU_WALK_RACED;
     }
-    return EMU_WALK_NOT_RAM; /* not reached: the last level always is a leaf */
+    return EMU_WALK_NOT_RAM; /* not reached: the last level is always a leaf */
 }
 
 enum emu_walk_result emu_walk(const struct emu_mmu *mmu, uint64_t address, bool is_write,

@@ -1,6 +1,6 @@
 /*
- * Walk of the guest's page tables (4 or 5 levels, long mode), as the MMU does it for a data
- * access: permissions, accessed and dirty bits. The tables are the guest's and may say anything.
+ * Walks the guest's page tables (long mode, 4 or 5 levels) as the MMU does for a data access,
+ * including permissions and accessed and dirty bits. The guest controls the tables: trust nothing.
  */
 #ifndef TSVM_EMULATOR_WALK_H
 #define TSVM_EMULATOR_WALK_H
@@ -29,7 +29,7 @@
 #define EMU_CR4_SMAP (1ull << 21)
 #define EMU_EFER_NXE (1ull << 11)
 
-/* What a walk depends on besides the tables. */
+/* The CPU state that a walk depends on. */
 struct emu_mmu {
     const struct guest_memory *memory;
     uint64_t cr0;
@@ -37,20 +37,20 @@ struct emu_mmu {
     uint64_t cr4;
     uint64_t efer;
     bool is_user;      /* CPL 3 */
-    bool allow_access; /* RFLAGS.AC: lifts SMAP */
+    bool allow_access; /* RFLAGS.AC: overrides SMAP */
 };
 
 enum emu_walk_result {
     EMU_WALK_OK,
     EMU_WALK_PAGE_FAULT,
     EMU_WALK_NON_CANONICAL,
-    EMU_WALK_NOT_RAM, /* a table or the page itself has no memory behind it */
-    EMU_WALK_RACED,   /* another vCPU keeps changing an entry: start over later */
+    EMU_WALK_NOT_RAM, /* a table or the page itself is not in RAM */
+    EMU_WALK_RACED,   /* another vCPU keeps changing an entry: retry later */
 };
 
 struct emu_page {
-    uint8_t *hva;        /* of the byte asked for; valid to the end of its 4 KiB page */
-    uint64_t gpa;        /* of the byte asked for; also set for EMU_WALK_NOT_RAM */
+    uint8_t *hva;        /* host address; valid to the end of the 4 KiB page */
+    uint64_t gpa;        /* guest-physical address; also set for EMU_WALK_NOT_RAM */
     uint32_t error_code; /* for EMU_WALK_PAGE_FAULT */
 };
 

@@ -1,7 +1,7 @@
 /*
- * The XSAVE family (Intel SDM volume 1, chapter 13), between the guest's memory and the state that
- * KVM holds: an XSAVE area in the standard format whose components in initial configuration are
- * filled in.
+ * The XSAVE family (Intel SDM volume 1, chapter 13). It transfers state between guest memory and
+ * KVM, which provides an XSAVE area in the standard format, including components in initial
+ * configuration.
  */
 #include <errno.h>
 #include <string.h>
@@ -40,7 +40,7 @@ static uint32_t image_mxcsr(struct emu_cpu *cpu)
     return load32(cpu->image + EMU_XSAVE_MXCSR);
 }
 
-/* The components in use. MXCSR counts as SSE state here, where XINUSE[1] leaves it out. */
+/* The components in use. Unlike in XINUSE[1], MXCSR counts as SSE state. */
 static uint64_t components_in_use(struct emu_cpu *cpu)
 {
     uint64_t in_use = load64(cpu->image + EMU_XSAVE_XSTATE_BV);
@@ -55,18 +55,18 @@ static enum emu_outcome get_image(struct emu_cpu *cpu)
     return EMU_COMPLETED;
 }
 
-/* Hands the image to KVM as state with `components` in use. */
+/* Passes the image to KVM as state with `components` in use. */
 static enum emu_outcome set_image(struct emu_cpu *cpu, uint64_t components)
 {
     uint8_t *image = cpu->image;
 
-    /* KVM takes MXCSR out of the image only together with a component that owns it. */
+    /* KVM loads MXCSR from the image only if a component that includes it is in use. */
     if (image_mxcsr(cpu) != MXCSR_INITIAL)
         components |= EMU_XSTATE_SSE;
     memset(image + EMU_XSAVE_XSTATE_BV, 0, EMU_XSAVE_HEADER_LENGTH);
     memcpy(image + EMU_XSAVE_XSTATE_BV, &components, sizeof components);
     int error = cpu->state.calls->set_xsave(&cpu->state, cpu->image);
-    /* All the values are the guest's: what KVM does not take, a CPU would not take either. */
+    /* The guest supplied all values; a CPU would reject what KVM rejects. */
     if (error == -EINVAL)
         return emu_fault_general_protection(cpu);
     if (error < 0)
@@ -74,7 +74,7 @@ static enum emu_outcome set_image(struct emu_cpu *cpu, uint64_t components)
     return EMU_COMPLETED;
 }
 
-/* Checks that come before any memory access, and the requested-feature bitmap. */
+/* Makes the checks that precede any memory access, and computes the requested-feature bitmap. */
 static enum emu_outcome begin(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t *xcr0,
                               uint64_t *requested)
 {
@@ -92,12 +92,12 @@ static enum emu_outcome begin(struct emu_cpu *cpu, const struct emu_insn *insn, 
         return emu_refuse(cpu, "KVM_GET_XCRS: %s", strerrordesc_np(-error));
     *requested = *xcr0 & (regs->rdx << 32 | (uint32_t)regs->rax);
     if (*requested & ~cpu->vm->xsave.supported)
-        return emu_refuse(cpu, "XSAVE components 0x%llx lie beyond what is known here",
+        return emu_refuse(cpu, "XSAVE components 0x%llx are not supported",
                           (unsigned long long)(*requested & ~cpu->vm->xsave.supported));
     return EMU_COMPLETED;
 }
 
-/* x87 state is in two parts, around MXCSR and its mask. */
+/* x87 state has two parts, before and after MXCSR and its mask. */
 static void save_x87(struct emu_cpu *cpu, const struct emu_insn *insn, const struct emu_span *span)
 {
     const uint8_t *image = cpu->image;
@@ -105,7 +105,7 @@ static void save_x87(struct emu_cpu *cpu, const struct emu_insn *insn, const str
 
     memcpy(control, image, sizeof control);
     if (insn->operand_size != 8) {
-        /* Two 32-bit offsets, each with a selector that newer CPUs store as zero. */
+        /* FIP and FDP are 32-bit offsets, each with a selector that newer CPUs store as 0. */
         memset(control + 12, 0, 4);
         memset(control + 20, 0, 4);
     }
@@ -155,7 +155,7 @@ enum emu_outcome emu_execute_xsave(struct emu_cpu *cpu, const struct emu_insn *i
         return outcome;
 
     uint64_t in_use = components_in_use(cpu) & requested;
-    /* The compacted format leaves out what is in its initial configuration. */
+    /* The compacted format omits components in initial configuration. */
     uint64_t stored = compact ? in_use : requested;
     if (stored & EMU_XSTATE_X87)
         save_x87(cpu, insn, &span);
@@ -172,7 +172,7 @@ enum emu_outcome emu_execute_xsave(struct emu_cpu *cpu, const struct emu_insn *i
     }
     header[0] = in_use;
     if (!compact) {
-        /* XSAVE writes no other part of the header than the requested bits of XSTATE_BV. */
+        /* Of the header, XSAVE writes only the requested bits of XSTATE_BV. */
         uint64_t before;
         emu_span_read(&span, EMU_XSAVE_XSTATE_BV, &before, sizeof before);
         header[0] |= before & ~requested;
@@ -197,7 +197,7 @@ static bool header_is_valid(const uint64_t header[8], uint64_t xcr0)
            !(xstate_bv & ~xcomp_bv) && !(xstate_bv & EMU_XCOMP_COMPACTED);
 }
 
-/* Decides MXCSR's new value. False: it has bits that MXCSR does not have, which means #GP. */
+/* Computes the new value of MXCSR. False: reserved bits are set, which means #GP. */
 static bool restore_mxcsr(struct emu_cpu *cpu, const struct emu_span *span, uint64_t requested,
                           const uint64_t header[8])
 {
@@ -206,7 +206,7 @@ static bool restore_mxcsr(struct emu_cpu *cpu, const struct emu_span *span, uint
 
     if (!(requested & (compact ? EMU_XSTATE_SSE : EMU_XSTATE_SSE | EMU_XSTATE_AVX)))
         return true;
-    /* The standard format has MXCSR in memory even where XSTATE_BV says initial configuration. */
+    /* In the standard format MXCSR is loaded even if XSTATE_BV says initial configuration. */
     if (!compact || header[0] & EMU_XSTATE_SSE)
         emu_span_read(span, EMU_XSAVE_MXCSR, &mxcsr, sizeof mxcsr);
     if (mxcsr & ~cpu->vm->xsave.mxcsr_mask)
@@ -237,7 +237,7 @@ enum emu_outcome emu_execute_xrstor(struct emu_cpu *cpu, const struct emu_insn *
         outcome = emu_span_map(cpu, insn->address, EMU_XSAVE_EXTENDED, false, &span);
     if (outcome != EMU_COMPLETED)
         return outcome;
-    /* One copy of the header, so that what was checked is what is used. */
+    /* Copy the header once, so that the guest cannot change it after the check. */
     emu_span_read(&span, EMU_XSAVE_XSTATE_BV, header, sizeof header);
     if (!header_is_valid(header, xcr0))
         return emu_fault_general_protection(cpu);
@@ -323,7 +323,8 @@ enum emu_outcome emu_execute_fwait(struct emu_cpu *cpu)
     enum emu_outcome outcome = get_image(cpu);
     if (outcome != EMU_COMPLETED)
         return outcome;
-    /* Without CR0.NE the exception is an interrupt from outside, which no one sends here. */
+    /* Without CR0.NE the exception is reported as an external interrupt, which tsvm does not
+     * emulate. */
     if (cpu->image[FSW_OFFSET] & FSW_EXCEPTION && cr0 & CR0_NE)
         return emu_fault(cpu, EMU_VECTOR_MF);
     return EMU_COMPLETED;

@@ -8,7 +8,7 @@
 #define CPUID_XSAVE 0xd
 #define CPUID_XSAVE_ECX_ALIGNED 2
 
-/* What a CPU without the field has (Intel SDM volume 1, 11.6.6). */
+/* MXCSR mask of a CPU that stores 0 in the field (Intel SDM volume 1, 11.6.6). */
 #define MXCSR_MASK_DEFAULT 0xffbfu
 
 static uint32_t read_mxcsr_mask(void)

@@ -1,4 +1,4 @@
-/* Where the XSAVE state components lie, as this CPU's CPUID says. */
+/* The layout of the XSAVE area, according to this CPU's CPUID. */
 #ifndef TSVM_EMULATOR_XSAVE_LAYOUT_H
 #define TSVM_EMULATOR_XSAVE_LAYOUT_H
 
@@ -25,9 +25,9 @@
 #define EMU_XCOMP_COMPACTED (1ull << 63)
 
 struct emu_xsave_layout {
-    uint64_t supported;  /* XCR0 bits whose component lies within what KVM transfers */
-    uint64_t aligned;    /* components that begin at a multiple of 64 in the compacted format */
-    uint32_t mxcsr_mask; /* bits that MXCSR has */
+    uint64_t supported;  /* XCR0 bits whose component is within KVM's XSAVE area */
+    uint64_t aligned;    /* components aligned to 64 bytes in the compacted format */
+    uint32_t mxcsr_mask; /* bits that are not reserved in MXCSR */
     uint16_t offset[EMU_XSTATE_COMPONENTS]; /* in the standard format, bytes */
     uint16_t size[EMU_XSTATE_COMPONENTS];   /* bytes */
 };
@@ -36,8 +36,8 @@ struct emu_xsave_layout {
 void emu_xsave_layout_read(struct emu_xsave_layout *layout);
 
 /*
- * Offsets in the area of the components above 1: the standard ones if `xcomp_bv` is 0, else those
- * of the compacted format that it describes. Returns the area's length.
+ * Offsets of the components above 1 in the standard format, or, if `xcomp_bv` is not 0, in the
+ * compacted format that it describes. Returns the length of the area.
  */
 size_t emu_xsave_offsets(const struct emu_xsave_layout *layout, uint64_t components,
                          uint64_t xcomp_bv, uint16_t offsets[EMU_XSTATE_COMPONENTS]);

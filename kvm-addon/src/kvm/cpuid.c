@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-/* struct kvm_cpuid2 with room for all of the array that it ends in. */
+/* struct kvm_cpuid2 with a full-size array at its end. */
 struct cpuid_list {
     struct kvm_cpuid2 header;
     struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX];

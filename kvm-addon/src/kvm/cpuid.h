@@ -1,9 +1,9 @@
 /*
- * The CPUID that KVM offers and the one that a vCPU gets.
+ * The CPUID that KVM supports and the CPUID of a vCPU.
  *
- * A vCPU needs its CPUID before any other state: with hardware virtualization KVM checks the rest
- * against it. KVM_SET_SREGS refuses long mode (EFER.LME) and bits of CR4 that the CPUID does not
- * have, KVM_SET_XCRS components and KVM_SET_MSRS registers. A vCPU is created with an empty one.
+ * Set a vCPU's CPUID before any other state. It is initially empty, and with hardware
+ * virtualization KVM rejects state that it does not cover: long mode (EFER.LME) and CR4 bits in
+ * KVM_SET_SREGS, components in KVM_SET_XCRS, registers in KVM_SET_MSRS.
  */
 #ifndef TSVM_CPUID_H
 #define TSVM_CPUID_H
@@ -11,12 +11,12 @@
 #include <linux/kvm.h>
 #include <stddef.h>
 
-/* KVM_MAX_CPUID_ENTRIES of Linux since 5.11. KVM takes no more, and never reports more. */
+/* KVM_MAX_CPUID_ENTRIES of Linux since 5.11: KVM neither accepts nor reports more. */
 #define CPUID_ENTRIES_MAX 256
 
 /*
- * KVM_GET_SUPPORTED_CPUID: `entries` has room for CPUID_ENTRIES_MAX. Returns how many there are, or
- * -errno.
+ * KVM_GET_SUPPORTED_CPUID. `entries` has room for CPUID_ENTRIES_MAX. Returns the number of entries,
+ * or -errno.
  */
 int kvm_get_supported_cpuid(int kvm_fd, struct kvm_cpuid_entry2 *entries);
 

@@ -75,7 +75,7 @@ static void destroy(struct probe *probe)
         munmap(probe->memory, PAGES * PAGE_LENGTH);
 }
 
-/* Comes before the registers: KVM refuses the state of long mode without it (cpuid.h). */
+/* Must come before the registers: KVM rejects long mode state without it (cpuid.h). */
 static bool set_cpuid(struct probe *probe, struct vm_error *failed)
 {
     struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX];
@@ -86,7 +86,7 @@ static bool set_cpuid(struct probe *probe, struct vm_error *failed)
     return error == 0 || vm_fail(failed, "KVM_SET_CPUID2", error);
 }
 
-/* 64-bit mode at CPL 0, and no IDT: INT3 can only end in a shutdown, if the CPU executes it. */
+/* 64-bit mode at CPL 0 without an IDT: if the CPU executes INT3, the VM shuts down. */
 static bool set_registers(struct probe *probe, struct vm_error *failed)
 {
     struct kvm_sregs sregs;

@@ -12,8 +12,9 @@ enum kvm_host {
 };
 
 /*
- * Runs INT3 at CPL 0 in a throw-away VM, which takes about a millisecond: hardware takes the
- * exception, the emulator of kvm-pvm refuses the instruction. False: `failed` says why.
+ * Runs INT3 at CPL 0 in a temporary VM, which takes about a millisecond: hardware raises the
+ * exception, kvm-pvm's emulator does not support the instruction. Returns false and sets `failed`
+ * on error.
  */
 bool kvm_host_probe(const char *device_path, enum kvm_host *host, struct vm_error *failed);
 

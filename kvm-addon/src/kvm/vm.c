@@ -22,7 +22,7 @@ static bool open_device(struct vm *vm, const char *device_path, struct vm_error 
     vm->kvm_fd = open(device_path, O_RDWR | O_CLOEXEC);
     if (vm->kvm_fd < 0)
         return vm_fail(failed, "open", -errno);
-    /* Any other number is another API: it has been 12 since Linux 2.6.22. */
+    /* The API version has been 12 since Linux 2.6.22. */
     if (ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
         return vm_fail(failed, "KVM_GET_API_VERSION", -ENOTTY);
     int run_size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
@@ -35,7 +35,7 @@ static bool open_device(struct vm *vm, const char *device_path, struct vm_error 
     return true;
 }
 
-/* Slots are numbered like the regions. With `flags` again, a slot changes only these. */
+/* Slot numbers are region indices. Calling it again with other `flags` changes only the flags. */
 static bool set_memory(struct vm *vm, const struct guest_memory *memory, uint32_t flags,
                        struct vm_error *failed)
 {

@@ -8,7 +8,7 @@
 #include "../memory/guest_memory.h"
 #include "vm_error.h"
 
-/* Where KVM may put the pages that VT-x needs in real mode; both lie in the device hole. */
+/* Address for the pages that KVM uses on VT-x in real mode, in the device hole. */
 #define VM_TSS_GPA 0xfffbd000u
 #define VM_IDENTITY_MAP_GPA 0xffffc000u
 
@@ -32,24 +32,24 @@ struct vm {
 };
 
 /*
- * KVM_CREATE_VM, again when a signal interrupts it, which any does, be its handler marked
+ * KVM_CREATE_VM, repeated while it fails with EINTR, which any signal can cause, even with
  * SA_RESTART. Returns the VM's file descriptor or -errno.
  */
 int kvm_create_vm(int kvm_fd);
 
 /*
- * Opens the device and creates the VM. On failure everything is closed again, the answer is false
- * and `failed` says why.
+ * Opens the device and creates the VM. On failure closes everything, sets `failed` and returns
+ * false.
  */
 bool vm_create(struct vm *vm, const char *device_path, struct vm_error *failed);
 void vm_destroy(struct vm *vm);
 
 /*
- * Gives the VM its memory, then its interrupt controllers (PIC, IOAPIC) and PIT. The vCPUs come
- * after it, and before it what changes the VM's MSR filter: the order matters. KVM lets a change of
- * the filter or the slots wait for the readers of what was replaced; after a slot has changed that
- * takes the filter up to 20 ms, after the chips have put themselves on the buses a slot 6 ms. In
- * this order nothing takes 0.1 ms.
+ * Sets up the VM's memory, then its interrupt controllers (PIC, IOAPIC) and PIT. Set the MSR filter
+ * before and create the vCPUs after it. The order matters, because KVM waits for an RCU grace
+ * period when it replaces the filter or a memory slot: a filter set after the slots takes up to 20
+ * ms, a slot set after the interrupt controllers 6 ms. In this order each step takes less than 0.1
+ * ms.
  */
 bool vm_furnish(struct vm *vm, const struct guest_memory *memory, struct vm_error *failed);
 

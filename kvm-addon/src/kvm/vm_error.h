@@ -1,4 +1,4 @@
-/* Which call on KVM failed, for an error message that names it. */
+/* Identifies the failed KVM call, for error messages. */
 #ifndef TSVM_VM_ERROR_H
 #define TSVM_VM_ERROR_H
 
@@ -6,13 +6,13 @@
 #include <stdbool.h>
 #include <sys/ioctl.h>
 
-/* A failed call: which one, and the negative errno. `call` is a string literal. */
+/* A failed call: its name, a string literal, and the negative errno. */
 struct vm_error {
     const char *call;
     int error;
 };
 
-/* Records a failure; the answer is false. */
+/* Records a failure and returns false. */
 static inline bool vm_fail(struct vm_error *failed, const char *call, int error)
 {
     failed->call = call;
@@ -20,7 +20,7 @@ static inline bool vm_fail(struct vm_error *failed, const char *call, int error)
     return false;
 }
 
-/* ioctl() in a function that answers bool: a failure is recorded under the request's own name. */
+/* ioctl() in a function that returns bool: on failure records the request's name, returns false. */
 #define TRY_IOCTL(failed, fd, request, argument)                                                   \
     do {                                                                                           \
         if (ioctl(fd, request, argument) < 0)                                                      \

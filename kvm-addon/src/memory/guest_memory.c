@@ -12,7 +12,7 @@ static bool page_aligned(uint64_t value)
     return value % GUEST_MEMORY_PAGE_SIZE == 0;
 }
 
-/* A place for the region, or -errno. */
+/* Returns 0 if the region can be added, or -errno. */
 static int check_place(const struct guest_memory *memory, uint64_t gpa, uint64_t size)
 {
     if (size == 0 || !page_aligned(gpa) || !page_aligned(size) || gpa + size < gpa)
@@ -25,7 +25,7 @@ static int check_place(const struct guest_memory *memory, uint64_t gpa, uint64_t
     return memory->count == GUEST_MEMORY_REGIONS_MAX ? -ENOSPC : 0;
 }
 
-/* A memfd that nobody who is given it can resize: a shorter one would be a SIGBUS here. */
+/* A memfd sealed against resizing: truncation by another process would cause SIGBUS in this one. */
 static int create_memfd(uint64_t size)
 {
     int fd = memfd_create("tsvm-guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -47,7 +47,7 @@ static int check_file(const struct guest_memory_source *source, uint64_t size)
         return -EINVAL;
     if (fstat(source->fd, &status) < 0)
         return -errno;
-    /* Beyond the end of the file an access is a SIGBUS. */
+    /* Accessing a mapping beyond the end of the file causes SIGBUS. */
     return source->offset + size > (uint64_t)status.st_size ? -ENODATA : 0;
 }
 
@@ -84,7 +84,7 @@ int guest_memory_add_from(struct guest_memory *memory, uint64_t gpa, uint64_t si
             close(region.fd);
         return error;
     }
-    /* A core dump of the VMM must not carry the guest's memory, nor take its size on disk. */
+    /* Keep guest memory out of core dumps, for privacy and size. */
     madvise(hva, size, MADV_DONTDUMP);
     region.hva = hva;
     memory->regions[memory->count++] = region;
@@ -97,7 +97,7 @@ int guest_memory_add(struct guest_memory *memory, uint64_t gpa, uint64_t size)
     return guest_memory_add_from(memory, gpa, size, &source);
 }
 
-/* The region that holds a host address, or NULL. */
+/* Returns the region that contains a host address, or NULL. */
 static struct guest_memory_region *region_of(struct guest_memory *memory, const void *hva)
 {
     for (unsigned i = 0; i < memory->count; i++) {
@@ -157,7 +157,7 @@ void guest_memory_free(struct guest_memory *memory)
     memory->count = 0;
 }
 
-/* With the lock held. */
+/* Called with the lock held. */
 static void update_watched(struct guest_memory *memory)
 {
     bool logged = memory->count > 0 && memory->regions[0].dirty;
@@ -214,7 +214,7 @@ void guest_memory_take_dirty(struct guest_memory *memory, unsigned index, uint64
     pthread_rwlock_unlock(&memory->written_lock);
 }
 
-/* With the lock held for reading: marks the pages of a range. */
+/* Marks the pages of a range as written. Called with the lock held for reading. */
 static void mark_dirty(const struct guest_memory *memory, uint64_t gpa, uint64_t length)
 {
     const uint8_t *hva = guest_memory_at(memory, gpa, length);

@@ -1,4 +1,4 @@
-/* Guest-physical memory: a few regions of host memory, looked up with bounds checked. */
+/* Guest-physical memory: a few regions of host memory with bounds-checked lookup. */
 #ifndef TSVM_GUEST_MEMORY_H
 #define TSVM_GUEST_MEMORY_H
 
@@ -7,21 +7,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Below and above the 32-bit device hole, and one to spare. */
+/* Two are used: below and above the 32-bit device hole. */
 #define GUEST_MEMORY_REGIONS_MAX 4
 
 #define GUEST_MEMORY_PAGE_SIZE 4096u
 
-/* What host memory a region is made of. */
+/* The kind of host memory of a region. */
 enum guest_memory_backing {
-    GUEST_MEMORY_ANONYMOUS, /* this process's own */
-    GUEST_MEMORY_SHARED,    /* a memfd, which another process can map (vhost-user) */
-    GUEST_MEMORY_FILE,      /* a private map of a file: what the guest writes is copied */
+    GUEST_MEMORY_ANONYMOUS, /* private anonymous memory */
+    GUEST_MEMORY_SHARED,    /* a memfd, which other processes can map (vhost-user) */
+    GUEST_MEMORY_FILE,      /* a private (copy-on-write) mapping of a file */
 };
 
 struct guest_memory_source {
     enum guest_memory_backing backing;
-    int fd; /* of GUEST_MEMORY_FILE; it may be closed afterwards */
+    int fd; /* for GUEST_MEMORY_FILE; may be closed after the call */
     uint64_t offset;
 };
 
@@ -30,57 +30,56 @@ struct guest_memory_region {
     uint64_t size; /* in bytes, whole pages */
     uint8_t *hva;
     enum guest_memory_backing backing;
-    int fd;          /* of GUEST_MEMORY_SHARED, whose offset 0 is the region's start */
-    uint64_t *dirty; /* a bit for each page, or NULL: writes are not logged. Under the lock. */
+    int fd;          /* for GUEST_MEMORY_SHARED: the memfd; offset 0 is the start of the region */
+    uint64_t *dirty; /* one bit per page; NULL: writes are not logged. Under the lock. */
 };
 
-/* Told of what devices have written, from their threads. */
+/* Called from device threads after they have written guest memory. */
 typedef void guest_memory_written(void *context, uint64_t gpa, uint64_t length);
 
 struct guest_memory {
     struct guest_memory_region regions[GUEST_MEMORY_REGIONS_MAX];
     unsigned count;
-    guest_memory_written *written; /* NULL: nobody wants to know. Changed under the lock. */
+    guest_memory_written *written; /* or NULL; changed under the lock */
     void *written_context;
-    bool watched;                  /* atomic: there is `written`, or writes are logged */
-    bool logged;                   /* atomic */
-    pthread_rwlock_t written_lock; /* zeroes are a good initial value */
+    bool watched;                  /* `written` is set or writes are logged; atomic */
+    bool logged;                   /* writes are logged; atomic */
+    pthread_rwlock_t written_lock; /* zero-initialized */
 };
 
 /*
- * Adds a zeroed region; pages cost nothing until touched (MAP_NORESERVE).
- * Returns 0, -EINVAL (unaligned, empty, wrapping or overlapping), -ENOSPC (too many regions)
- * or the errno of mmap.
+ * Adds a zeroed region. Its pages are allocated on first access (MAP_NORESERVE). Returns 0, -EINVAL
+ * (unaligned, empty, wrapping or overlapping), -ENOSPC (too many regions) or the errno of mmap.
  */
 int guest_memory_add(struct guest_memory *memory, uint64_t gpa, uint64_t size);
 
-/* The same of other memory; also -ENODATA: the file is shorter than `offset` + `size`. */
+/* As guest_memory_add, from `source`. Also returns -ENODATA: the file ends before offset + size. */
 int guest_memory_add_from(struct guest_memory *memory, uint64_t gpa, uint64_t size,
                           const struct guest_memory_source *source);
 
 /*
  * Maps `length` bytes of `fd` at `file_offset` over guest memory, copy-on-write, so that VMs share
- * the page cache. All three numbers are multiples of the page size. Returns 0 or -errno:
- * -EOPNOTSUPP for shared memory, whose other users would not see it.
+ * the page cache. `gpa`, `length` and `file_offset` are page-aligned. Returns 0 or -errno;
+ * -EOPNOTSUPP for shared memory, whose other users would not see the mapping.
  */
 int guest_memory_map_file(struct guest_memory *memory, uint64_t gpa, uint64_t length, int fd,
                           uint64_t file_offset);
 
 /*
- * Gives the range's host memory back. It reads as zeroes afterwards, or as the file that is mapped
- * there privately. Both numbers are multiples of the page size. Returns 0 or -errno.
+ * Releases the host memory of a page-aligned range. It then reads as zeroes, or as the file that is
+ * privately mapped there. Returns 0 or -errno.
  */
 int guest_memory_discard(struct guest_memory *memory, uint64_t gpa, uint64_t length);
 
 void guest_memory_free(struct guest_memory *memory);
 
-/* Begins to log which pages this process writes, but for vCPUs. Returns 0 or -ENOMEM. */
+/* Starts logging which pages this process writes, except for vCPUs. Returns 0 or -ENOMEM. */
 int guest_memory_start_log(struct guest_memory *memory);
 void guest_memory_stop_log(struct guest_memory *memory);
 /*
- * Sets the bits in `bitmap`, one for each page of a region, of those written since the last call,
- * and forgets them. What is written while it runs may be told now or next time: read the memory
- * afterwards.
+ * Sets the bits in `bitmap`, one per page of the region, of the pages written since the last call,
+ * and clears the log. A page written during the call may be reported now or next time, so read the
+ * memory after the call.
  */
 void guest_memory_take_dirty(struct guest_memory *memory, unsigned region, uint64_t *bitmap);
 
@@ -90,24 +89,24 @@ static inline uint64_t guest_memory_bitmap_words(const struct guest_memory_regio
     return (region->size / GUEST_MEMORY_PAGE_SIZE + 63) / 64;
 }
 
-/* When it returns nobody calls the function that was set before any more. */
+/* Sets the function to call after device writes. On return, the previous function is not in use. */
 void guest_memory_watch(struct guest_memory *memory, guest_memory_written *written, void *context);
-/* [gpa, gpa + length) was written: for whoever watches, and the log. After the write. */
+/* Reports a write of [gpa, gpa + length) to the watcher and the log. Call it after the write. */
 void guest_memory_tell(const struct guest_memory *memory, uint64_t gpa, uint64_t length);
 static inline bool guest_memory_is_watched(const struct guest_memory *memory)
 {
     return __atomic_load_n(&memory->watched, __ATOMIC_RELAXED);
 }
 
-/* Whether writes are logged: for those that matter to nobody else who watches. */
+/* Whether writes are logged. For writes that do not concern the watcher. */
 static inline bool guest_memory_is_logged(const struct guest_memory *memory)
 {
     return __atomic_load_n(&memory->logged, __ATOMIC_RELAXED);
 }
 
 /*
- * Host address of [gpa, gpa + length), or NULL unless the whole range lies in one region.
- * A length of zero is looked up as one byte, so that the answer is always dereferenceable.
+ * Host address of [gpa, gpa + length), or NULL unless the whole range is within one region. A
+ * length of 0 counts as 1, so that the result can always be dereferenced.
  */
 static inline void *guest_memory_at(const struct guest_memory *memory, uint64_t gpa,
                                     uint64_t length)
@@ -124,7 +123,7 @@ static inline void *guest_memory_at(const struct guest_memory *memory, uint64_t 
     return NULL;
 }
 
-/* Guest-physical address of a host address that guest_memory_at() gave. */
+/* Guest-physical address of a host address returned by guest_memory_at(). */
 static inline uint64_t guest_memory_gpa(const struct guest_memory *memory, const void *hva)
 {
     for (unsigned i = 0; i < memory->count; i++) {
@@ -136,7 +135,7 @@ static inline uint64_t guest_memory_gpa(const struct guest_memory *memory, const
     return UINT64_MAX;
 }
 
-/* As guest_memory_tell(), of a host address. Costs one load while nobody watches. */
+/* As guest_memory_tell(), by host address. Costs one load if there is no watcher and no log. */
 static inline void guest_memory_tell_host(const struct guest_memory *memory, const void *hva,
                                           uint64_t length)
 {

@@ -13,11 +13,11 @@ bool to_u32(Napi::Value value, uint32_t *out);
 bool to_fd(Napi::Value value, int *out);
 bool to_bool(Napi::Value value, bool *out);
 bool to_string(Napi::Value value, std::string *out);
-// Any typed array; the bytes stay JavaScript's and are valid during the call.
+// Any typed array. The bytes are not copied and are valid during the call.
 bool to_bytes(Napi::Value value, const uint8_t **bytes, size_t *length);
 bool to_function(Napi::Value value, Napi::Function *out);
 
-// A property of an options object, checked likewise.
+// A property of an options object, converted by `convert`.
 template <typename T>
 bool get_option(Napi::Value options, const char *name, bool (*convert)(Napi::Value, T *), T *out)
 {

@@ -298,7 +298,7 @@ Napi::Value NativeDisk::finish(const Napi::CallbackInfo &info)
         return Napi::Value();
     if (!info[2].IsUndefined() && !to_bytes(info[2], &data, &length))
         return Napi::Value();
-    // MAX_ERRNO of the kernel: no errno is above it.
+    // The kernel's MAX_ERRNO.
     if (number > 4095)
         return throw_errno(env, EINVAL, "finish");
     int error = disk_script_finish(&disk_, id, -static_cast<int>(number), data, length);

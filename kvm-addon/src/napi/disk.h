@@ -21,9 +21,9 @@ class NativeDisk : public Napi::ObjectWrap<NativeDisk>
     explicit NativeDisk(const Napi::CallbackInfo &info);
     ~NativeDisk() override;
 
-    // nullptr once closed.
+    // nullptr after close().
     struct disk *disk();
-    // While held, close() is refused: a worker uses the disk.
+    // While a worker holds the disk, close() throws EBUSY.
     void hold();
     void release();
 

@@ -16,17 +16,17 @@ class NativeEventFd : public Napi::ObjectWrap<NativeEventFd>
     explicit NativeEventFd(const Napi::CallbackInfo &info);
     ~NativeEventFd() override;
 
-    // -1 once closed.
+    // -1 after close().
     int fd() const
     {
         return fd_;
     }
-    // What device threads pulse; lives as long as the object.
+    // The interrupt line that device threads pulse. Valid as long as the object.
     struct interrupt_line *line()
     {
         return &line_;
     }
-    // Nobody uses the descriptor any more. Idempotent.
+    // Closes the descriptor, which must not be in use. Idempotent.
     void close_fd();
 
   private:

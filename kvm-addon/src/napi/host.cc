@@ -99,7 +99,7 @@ static Napi::Value is_file_locked(const Napi::CallbackInfo &info)
     return Napi::Boolean::New(info.Env(), answer == 1);
 }
 
-// The offset that a seek finds.
+// Runs a seek function and returns the offset found.
 static Napi::Value seek_file(const Napi::CallbackInfo &info, int64_t (*seek)(int, uint64_t))
 {
     int fd;

@@ -1,4 +1,4 @@
-// Functions about the host rather than about one VM.
+// Functions that concern the host instead of a VM.
 #pragma once
 
 #include <napi.h>

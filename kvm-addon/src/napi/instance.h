@@ -1,11 +1,11 @@
-// The classes of this addon instance, and the check that a value is one of their objects.
+// The classes of an addon instance, and conversion of values to their objects.
 #pragma once
 
 #include <napi.h>
 
 #include "error.h"
 
-// One per environment (worker threads load the addon again): nothing here is global.
+// One per environment, because each worker thread loads the addon separately.
 struct Classes {
     Napi::FunctionReference memory;
     Napi::FunctionReference event_fd;
@@ -14,7 +14,7 @@ struct Classes {
     Napi::FunctionReference script_queues;
 };
 
-// The object behind `value`, or nullptr with a TypeError pending.
+// The native object of `value`, or nullptr with a TypeError pending.
 template <typename T>
 T *unwrap_instance(Napi::Value value, Napi::FunctionReference Classes::*type, const char *message)
 {

@@ -26,7 +26,7 @@ NativeMemory *NativeMemory::from(Napi::Value value)
     return unwrap_instance<NativeMemory>(value, &Classes::memory, "a NativeMemory is expected");
 }
 
-// Where region `index` comes from: of a backing, which may be absent. False with an error pending.
+// Converts the optional `backing` argument for region `index`. Returns false with an error pending.
 static bool to_source(Napi::Value backing, uint32_t index, struct guest_memory_source *source)
 {
     *source = {GUEST_MEMORY_ANONYMOUS, -1, 0};
@@ -76,8 +76,8 @@ NativeMemory::NativeMemory(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Na
     buffers_.resize(memory_.count);
 }
 
-// The garbage collector gets here only when nobody holds the object or its buffers... unless a
-// view of a buffer outlives both, so memory that was never closed is left to the process's end.
+// Does not free the memory: a view of a buffer may outlive this object. Memory that was never
+// closed is freed at process exit.
 NativeMemory::~NativeMemory() = default;
 
 struct guest_memory *NativeMemory::memory()
@@ -105,7 +105,7 @@ Napi::Value NativeMemory::region(const Napi::CallbackInfo &info)
     if (closed_ || index >= buffers_.size())
         return throw_errno(info.Env(), EINVAL, "region");
     if (buffers_[index].IsEmpty()) {
-        // The buffer does not own the memory: close() detaches it first.
+        // The buffer does not own the memory. close() detaches it before freeing the memory.
         const struct guest_memory_region *region = &memory_.regions[index];
         Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(info.Env(), region->hva, region->size);
         if (info.Env().IsExceptionPending())
@@ -125,7 +125,7 @@ Napi::Value NativeMemory::write(const Napi::CallbackInfo &info)
     void *target = closed_ ? nullptr : guest_memory_at(&memory_, gpa, length);
     if (!target)
         return throw_errno(info.Env(), EFAULT, "write");
-    // The source may be a view of guest memory.
+    // Not memcpy: the source may be a view of the same guest memory.
     memmove(target, bytes, length);
     if (guest_memory_is_watched(&memory_))
         guest_memory_tell(&memory_, gpa, length);

@@ -18,9 +18,9 @@ class NativeMemory : public Napi::ObjectWrap<NativeMemory>
     explicit NativeMemory(const Napi::CallbackInfo &info);
     ~NativeMemory() override;
 
-    // nullptr once closed.
+    // nullptr after close().
     struct guest_memory *memory();
-    // While held, close() is refused: threads use the memory.
+    // While threads hold the memory, close() throws EBUSY.
     void hold();
     void release();
     bool held() const
@@ -37,7 +37,7 @@ class NativeMemory : public Napi::ObjectWrap<NativeMemory>
     Napi::Value close(const Napi::CallbackInfo &info);
 
     struct guest_memory memory_ = {};
-    // One a region; empty until it is asked for.
+    // One per region; empty until first requested.
     std::vector<Napi::Reference<Napi::ArrayBuffer>> buffers_;
     unsigned holds_ = 0;
     bool closed_ = false;

@@ -1,4 +1,4 @@
-// The devices whose queues a NativeQueueWorker can serve: a data plane in C, and its options.
+// The kinds of devices that a NativeQueueWorker can serve: their options and their data plane in C.
 #pragma once
 
 #include <napi.h>
@@ -16,28 +16,28 @@ class QueueDevice
     virtual ~QueueDevice() = default;
 
     virtual struct queue_handler *handler() = 0;
-    // Takes what a start says to this device alone. False with an error pending.
+    // Reads the device-specific start options. Returns false with an error pending.
     virtual bool prepare(Napi::Value)
     {
         return true;
     }
-    // The engine of a device that does file I/O; others have none. Returns 0 or -errno.
+    // Creates the I/O engine, if the device does file I/O. Returns 0 or -errno.
     virtual int create_engine(struct io_engine **engine)
     {
         *engine = nullptr;
         return 0;
     }
-    // Around each run of the worker: what its thread uses stays open.
+    // Called around each run of the worker, to keep open the objects that its thread uses.
     virtual void hold(const struct guest_memory *)
     {
     }
     virtual void release()
     {
     }
-    // Calls `add` with each of the device's own counters.
+    // Calls `add` for each device-specific counter.
     using AddCounter = std::function<void(const char *name, const counter &value)>;
     virtual void read_counters(const AddCounter &add) const = 0;
 };
 
-// The device that options.device names, made of these options; nullptr with an error pending.
+// Creates the device named by options.device; returns nullptr with an error pending.
 std::unique_ptr<QueueDevice> create_queue_device(Napi::Value options);

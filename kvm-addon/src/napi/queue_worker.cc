@@ -41,7 +41,8 @@ bool NativeQueueWorker::set_host(Napi::Value host)
     return true;
 }
 
-// Calls `take` with each NativeEventFd of an array, which is kept. False with an error pending.
+// Calls `take` for each NativeEventFd of an array and keeps the objects alive. Returns false with
+// an error pending.
 template <typename Take>
 static bool take_events(Napi::Value list, std::vector<Napi::ObjectReference> *kept, Take take)
 {
@@ -111,7 +112,7 @@ bool NativeQueueWorker::to_queue(Napi::Value value, struct virtqueue_config *con
     return true;
 }
 
-// Fills queues_ and kicks_; the rings themselves are checked by queue_worker_start().
+// Fills queues_ and kicks_. queue_worker_start() checks the rings.
 bool NativeQueueWorker::to_queues(Napi::Value start)
 {
     struct virtqueue_config common = {};
@@ -165,7 +166,7 @@ Napi::Value NativeQueueWorker::start(const Napi::CallbackInfo &info)
     running_ = true;
     memory_->hold();
     device_->hold(memory_->memory());
-    // While it runs it is not collected, nor is what it keeps.
+    // Prevents garbage collection while the thread runs.
     Ref();
     return env.Undefined();
 }
@@ -182,7 +183,7 @@ Napi::Value NativeQueueWorker::stop(const Napi::CallbackInfo &info)
     return deferred.Promise();
 }
 
-// The thread has ended, because it was asked to or because the guest broke a queue.
+// Called when the thread has ended, after stop() or because the guest broke a queue.
 void NativeQueueWorker::on_wake(Napi::Env env)
 {
     if (!running_ || !queue_worker_has_ended(&worker_))
@@ -197,7 +198,7 @@ void NativeQueueWorker::on_wake(Napi::Env env)
     stopping_.clear();
     for (const Napi::Promise::Deferred &deferred : stopping)
         deferred.Resolve(env.Undefined());
-    // A handle keeps this object to the end of the call.
+    // This handle keeps the object alive until the end of the call.
     [[maybe_unused]] Napi::Object self = Value();
     Unref();
     if (broken && stopping.empty())

@@ -1,4 +1,4 @@
-// The thread that serves queues of one device, as JavaScript starts and stops it.
+// JavaScript's handle on the thread that serves the queues of one device.
 #pragma once
 
 #include <napi.h>
@@ -22,7 +22,7 @@ class NativeQueueWorker : public Napi::ObjectWrap<NativeQueueWorker>
     Napi::Value stop(const Napi::CallbackInfo &info);
     Napi::Value statistics(const Napi::CallbackInfo &info);
 
-    // These answer false with an error pending.
+    // These return false with an error pending.
     bool set_host(Napi::Value host);
     bool set_events(Napi::Value host);
     bool set_interrupt_status(Napi::Value status);
@@ -39,7 +39,7 @@ class NativeQueueWorker : public Napi::ObjectWrap<NativeQueueWorker>
     Napi::FunctionReference on_broken_;
     std::vector<Napi::ObjectReference> kept_;
 
-    // Of the last start.
+    // From the last start().
     std::vector<struct virtqueue_config> queues_;
     std::vector<int> kicks_;
     struct queue_worker worker_ = {};

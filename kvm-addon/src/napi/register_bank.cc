@@ -47,7 +47,7 @@ NativeRegisterBank::~NativeRegisterBank()
 
 Napi::Value NativeRegisterBank::get_words(const Napi::CallbackInfo &info)
 {
-    // The finalizer's reference keeps the bank alive as long as the view.
+    // Keeps the bank alive as long as the view; the finalizer drops the reference.
     Ref();
     Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(
         info.Env(), bank_.words, bank_.word_count * sizeof(uint32_t),

@@ -8,7 +8,7 @@
 #include "error.h"
 #include "instance.h"
 
-// What top shows of a thread's name.
+// Longest thread name: the kernel's TASK_COMM_LEN without the NUL.
 static const size_t NAME_BYTES_MAX = 15;
 
 Napi::Function NativeScriptQueues::define(Napi::Env env)
@@ -70,7 +70,7 @@ Napi::Value NativeScriptQueues::to_object(Napi::Env env, const struct script_cha
     const struct virtqueue_chain *parts = &chain->chain;
     struct iov_span readable = {const_cast<struct iovec *>(chain->iov), parts->readable_count};
     size_t length = std::min(parts->readable_bytes, readable_max_);
-    // Copied once: what the script checks is what it uses.
+    // Copied once, so that the guest cannot change the data after the script has checked it.
     Napi::Uint8Array bytes = Napi::Uint8Array::New(env, length);
     if (env.IsExceptionPending())
         return Napi::Value();
@@ -135,7 +135,7 @@ Napi::Value NativeScriptQueues::finish(const Napi::CallbackInfo &info)
             break;
         error = script_queue_finish(&script_, id, data, bytes);
     }
-    // Those before one that was wrong are answered all the same.
+    // Also sends the answers before an invalid one.
     script_queue_send(&script_);
     if (error < 0)
         return throw_errno(env, error, "finish");

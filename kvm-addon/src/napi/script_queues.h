@@ -1,4 +1,4 @@
-// The queues of a device whose chains TypeScript serves; a NativeQueueWorker is their thread.
+// The queues of a device served by TypeScript. A NativeQueueWorker provides their thread.
 #pragma once
 
 #include <napi.h>
@@ -26,7 +26,7 @@ class NativeScriptQueues : public Napi::ObjectWrap<NativeScriptQueues>
     {
         return &script_;
     }
-    // Around each run of the worker, whose memory the chains lie in.
+    // Called around each run of the worker; the chains are in `memory`.
     void hold(const struct guest_memory *memory);
     void release();
 

@@ -1,4 +1,4 @@
-// UNIX sockets that pass open files; see `../util/fd_passing.h`.
+// Passing file descriptors over UNIX sockets; see `../util/fd_passing.h`.
 #pragma once
 
 #include <napi.h>

@@ -107,7 +107,7 @@ bool NativeVm::create(Napi::Env env, const char *device_path, unsigned cpus, Pla
     return false;
 }
 
-// Everything but the vCPUs, in the order that vm_furnish() wants.
+// Sets up everything but the vCPUs, in the order that vm_furnish() requires.
 bool NativeVm::furnish(Platform platform, uint64_t pvm_gpa, struct vm_error *failed)
 {
     if (platform == Platform::emulator) {
@@ -149,7 +149,7 @@ void NativeVm::destroy()
     if (!open_)
         return;
     open_ = false;
-    // First what device threads reach the engine and its vCPUs by.
+    // First cut the paths by which device threads reach the engine and its vCPUs.
     for (struct interrupt_line *line : lines_)
         interrupt_line_set_raise(line, nullptr, nullptr, 0);
     lines_.clear();
@@ -162,8 +162,8 @@ void NativeVm::destroy()
     wake_->close();
 }
 
-// A collected VM was never closed: end its threads before their memory goes. The objects they use
-// may be gone from JavaScript already, but each is kept until the references here are dropped.
+// A VM that is collected without close(): end its threads before freeing their memory. The objects
+// that they use stay alive until the references in this object are dropped.
 NativeVm::~NativeVm()
 {
     destroy();
@@ -188,7 +188,7 @@ struct vcpu *NativeVm::vcpu_argument(Napi::Value value)
     return &group_.vcpus[index];
 }
 
-// A new NativeEventFd, which is closed with the VM.
+// Creates a NativeEventFd, which close() closes.
 static Napi::Object new_event_fd(Napi::Env env)
 {
     return env.GetInstanceData<Classes>()->event_fd.New({});
@@ -213,7 +213,7 @@ Napi::Value NativeVm::interrupt_event(const Napi::CallbackInfo &info)
         return throw_errno(env, error, "KVM_IRQFD");
     interrupts_.emplace(gsi, Napi::Persistent(event));
     if (engine_) {
-        // An irqfd's interrupt may be late: KVM injects it from a work queue of the host.
+        // Not by irqfd, whose interrupts may be late: KVM injects them from a workqueue.
         struct interrupt_line *line = NativeEventFd::Unwrap(event)->line();
         interrupt_line_set_raise(
             line,
@@ -385,10 +385,10 @@ Napi::Value NativeVm::get_parked(const Napi::CallbackInfo &info)
     return Napi::Boolean::New(info.Env(), vcpu_group_parked(&group_));
 }
 
-// Now, and not when they are collected: they are descriptors.
+// Closes the descriptors now instead of at garbage collection.
 void NativeVm::close_events()
 {
-    // A queue worker that could not be stopped goes on using them.
+    // A queue worker that could not be stopped still uses them.
     bool used = memory_->held();
     for (auto &entry : interrupts_)
         kicks_.push_back(std::move(entry.second));

@@ -54,7 +54,7 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     Napi::Value get_parked(const Napi::CallbackInfo &info);
     Napi::Value close(const Napi::CallbackInfo &info);
 
-    // How KVM executes guest kernel code.
+    // What executes guest kernel code.
     enum class Platform { hardware, engine, emulator };
     bool create(Napi::Env env, const char *device_path, unsigned cpus, Platform platform,
                 uint64_t pvm_gpa);
@@ -62,11 +62,11 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     void destroy_vm();
     void destroy();
     void close_events();
-    // Adds what was written of a region since the last call. Returns 0 or -errno.
+    // Sets the bits of the region's pages written since the last call. Returns 0 or -errno.
     int take_dirty(unsigned region, uint64_t *bitmap);
-    // False with an error pending once closed.
+    // Returns false with an error pending after close().
     bool check_open(Napi::Env env);
-    // The vCPU that an index argument names, or nullptr with an error pending.
+    // The vCPU with the index `value`, or nullptr with an error pending.
     struct vcpu *vcpu_argument(Napi::Value value);
 
     struct vm vm_ = {};
@@ -80,9 +80,9 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     std::unique_ptr<Wake> wake_;
     Napi::Reference<Napi::ArrayBuffer> slots_;
     std::map<uint32_t, Napi::ObjectReference> interrupts_;
-    // Those of them that the engine raises.
+    // The interrupt lines that the engine raises.
     std::vector<struct interrupt_line *> lines_;
     std::vector<Napi::ObjectReference> kicks_;
-    // What the threads use and so must not be collected.
+    // Objects that the threads use, which must not be garbage-collected.
     std::vector<Napi::ObjectReference> kept_;
 };

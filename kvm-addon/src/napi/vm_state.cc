@@ -1,4 +1,4 @@
-// The state of vCPUs and their counters.
+// The methods of NativeVm for vCPU state and counters.
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -23,7 +23,7 @@ const struct vcpu_state_kind *to_state_kind(Napi::Value value)
         return nullptr;
     const struct vcpu_state_kind *kind = vcpu_state_find(name.c_str());
     if (!kind)
-        throw_type_error(value.Env(), "an unknown kind of vCPU state");
+        throw_type_error(value.Env(), "unknown kind of vCPU state");
     return kind;
 }
 
@@ -46,7 +46,7 @@ bool to_msr_indices(Napi::Value value, Napi::Uint32Array *out)
     return true;
 }
 
-// undefined, or the error thrown.
+// Throws a negative `error`; otherwise returns undefined.
 Napi::Value result(Napi::Env env, int error, const char *call)
 {
     return error < 0 ? throw_errno(env, error, call) : env.Undefined();
@@ -75,7 +75,7 @@ Napi::Value NativeVm::set_cpuid(const Napi::CallbackInfo &info)
     size_t count = length / sizeof(struct kvm_cpuid_entry2);
     if (length % sizeof(struct kvm_cpuid_entry2) != 0)
         return throw_errno(info.Env(), EINVAL, "KVM_SET_CPUID2");
-    // Copied, because JavaScript's bytes may have any alignment.
+    // Copied, because the typed array may be unaligned.
     std::vector<struct kvm_cpuid_entry2> entries(count);
     memcpy(entries.data(), bytes, length);
     return result(info.Env(), vcpu_set_cpuid(vcpu, entries.data(), count), "KVM_SET_CPUID2");

@@ -10,7 +10,7 @@ Wake::Wake(Napi::Env env, Napi::Function callback, const char *name, bool keeps_
         }
         delete link;
     };
-    // No limit on the queue: `pending_` keeps it at one entry.
+    // The queue needs no limit, because `pending_` keeps it at one entry.
     function_ = Function::New(env, callback, name, 0, 1, link_, gone, static_cast<void *>(nullptr));
     if (!keeps_alive)
         function_.Unref(env);
@@ -39,8 +39,8 @@ void Wake::close()
     if (closed_)
         return;
     closed_ = true;
-    // Abort, not Release: a call still in the queue then comes with no environment, and does
-    // nothing, so that it cannot touch this object once it is gone.
+    // Abort, not Release: a queued call then runs without an environment and does nothing, so that
+    // it cannot access this object after its destruction.
     function_.Abort();
 }
 
@@ -48,7 +48,7 @@ void Wake::call(Napi::Env env, Napi::Function callback, Link *, Wake *wake)
 {
     if (env == nullptr || callback == nullptr)
         return;
-    // Before the callback: what is notified while it looks around calls it again.
+    // Cleared before the callback, so that a notification during the callback causes another call.
     wake->pending_.store(false);
     callback.Call({});
 }

@@ -1,4 +1,4 @@
-// Calls a JavaScript function from any thread: many notifications before the call are one call.
+// Calls a JavaScript function from any thread. Notifications before the call are coalesced.
 #pragma once
 
 #include <napi.h>
@@ -12,21 +12,22 @@ extern "C" {
 class Wake
 {
   public:
-    // Calls `callback` with no arguments. `keeps_alive`: the process does not end before close().
+    // `callback` is called without arguments. `keeps_alive`: keeps the event loop alive until
+    // close().
     Wake(Napi::Env env, Napi::Function callback, const char *name, bool keeps_alive);
     ~Wake();
     Wake(const Wake &) = delete;
     Wake &operator=(const Wake &) = delete;
 
-    // What the C core calls; valid as long as this object.
+    // The handle for the C core; valid as long as this object.
     struct wake core();
     void notify();
-    // No thread may notify any more. Idempotent.
+    // Call when no thread notifies any more. Idempotent.
     void close();
 
   private:
-    // Between this object and the function's own: at the end of the process Node frees the latter
-    // first, and then it must not be touched any more.
+    // Links this object and the thread-safe function. At process exit Node frees the function
+    // first; it must not be used after that.
     struct Link {
         Wake *wake;
     };

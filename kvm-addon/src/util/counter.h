@@ -1,4 +1,4 @@
-/* Statistics that one thread counts and others read at any time. */
+/* Statistics counters, written by one thread and read by others at any time. */
 #ifndef TSVM_COUNTER_H
 #define TSVM_COUNTER_H
 
@@ -6,7 +6,7 @@
 
 typedef uint64_t counter;
 
-/* By the one thread that counts: no locked instruction is needed. */
+/* Called only by the thread that owns the counter, so no locked instruction is needed. */
 static inline void counter_add(counter *value, uint64_t n)
 {
     __atomic_store_n(value, *value + n, __ATOMIC_RELAXED);

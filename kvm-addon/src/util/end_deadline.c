@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What a signal handler may use; written once before it is installed, or by it. */
+/* State of the signal handler: written before the handler is installed, or by the handler. */
 static struct sigaction previous[NSIG];
 static timer_t timer;
 static struct itimerspec deadline;
@@ -19,8 +19,7 @@ static void end_process(int signal)
     _exit(128 + signal);
 }
 
-/* The timer's own signal. SIGALRM may be meant for us: an alarm(2) outlives the exec of a program.
- */
+/* The timer's signal. Not SIGALRM, because an alarm(2) set before exec may still be pending. */
 static int deadline_signal(void)
 {
     return SIGRTMIN + 1;
@@ -33,7 +32,7 @@ static void on_deadline(int signal)
         end_process(first_signal);
 }
 
-/* In the background, a read from or a write to the terminal would stop the process again. */
+/* Otherwise accessing the terminal from the background would stop the process again. */
 static void ignore_terminal_stops(void)
 {
     struct sigaction ignore = {.sa_handler = SIG_IGN};
@@ -77,7 +76,7 @@ static int install(int signal)
     struct sigaction action = previous[signal];
     action.sa_sigaction = on_signal;
     action.sa_flags |= SA_SIGINFO | SA_RESTART;
-    /* One handler at a time: they share what is above. */
+    /* Block other signals in the handler, because all handlers share the state above. */
     sigfillset(&action.sa_mask);
     return sigaction(signal, &action, NULL) < 0 ? -errno : 0;
 }

@@ -39,7 +39,7 @@ ssize_t fd_passing_send(int socket, const void *bytes, size_t length, const int 
     return errno == EAGAIN ? 0 : -errno;
 }
 
-/* Copies the descriptors of a message to `fds`, and closes those that have no room there. */
+/* Copies the descriptors of a message to `fds` and closes the surplus ones. */
 static size_t take_fds(struct msghdr *message, int *fds, size_t fds_max)
 {
     size_t count = 0;

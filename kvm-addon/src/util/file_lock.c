@@ -19,7 +19,7 @@ int file_lock(int fd, bool exclusive, uint64_t start, uint64_t length)
     struct flock lock = describe(exclusive, start, length);
     if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
         return 0;
-    /* fcntl(2) allows either. */
+    /* fcntl(2) may report a conflict with either errno. */
     return errno == EACCES ? -EAGAIN : -errno;
 }
 

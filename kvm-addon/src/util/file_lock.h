@@ -1,4 +1,4 @@
-/* Open file description locks (fcntl(2), F_OFD_SETLK): they go when the open file is closed. */
+/* Open file description locks (fcntl(2), F_OFD_SETLK). Closing the file releases them. */
 #ifndef TSVM_FILE_LOCK_H
 #define TSVM_FILE_LOCK_H
 
@@ -6,12 +6,12 @@
 #include <stdint.h>
 
 /*
- * Locks `length` bytes from `start`; a length of 0 reaches to the end, however long the file grows.
- * Never waits: -EAGAIN when another open file's lock conflicts. Returns 0 or -errno.
+ * Locks `length` bytes from `start`; length 0: to the end of the file, even if it grows. Never
+ * blocks. Returns 0, -EAGAIN when another open file description has a conflicting lock, or -errno.
  */
 int file_lock(int fd, bool exclusive, uint64_t start, uint64_t length);
 
-/* Whether file_lock() would answer -EAGAIN: 1, 0 or -errno. */
+/* Returns 1 if file_lock() would return -EAGAIN, 0 if not, or -errno. */
 int file_lock_conflicts(int fd, bool exclusive, uint64_t start, uint64_t length);
 
 #endif

@@ -1,4 +1,4 @@
-/* Arrays of buffers, as readv and writev take them. */
+/* Scatter/gather arrays, as used by readv(2) and writev(2). */
 #ifndef TSVM_IOV_H
 #define TSVM_IOV_H
 
@@ -7,28 +7,28 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-/* A part of an array of buffers, consumed from the front; entries are changed in place. */
+/* The unconsumed rest of an iovec array. Consuming modifies its entries. */
 struct iov_span {
     struct iovec *iov;
-    unsigned count; /* entries, none of them empty */
+    unsigned count; /* number of entries; none is empty */
 };
 
 uint64_t iov_span_bytes(const struct iov_span *span);
 
-/* Drops the first `bytes`, or all there are. */
+/* Drops the first `bytes`, or everything if there are fewer. */
 void iov_span_advance(struct iov_span *span, uint64_t bytes);
 
-/* Takes and drops the first `bytes`; false, with nothing dropped, when there are fewer. */
+/* Copies the first `bytes` to `data` and drops them. False, without effect, if there are fewer. */
 bool iov_span_take(struct iov_span *span, void *data, size_t bytes);
 
 /*
- * Writes the entries that hold `bytes` from `offset` on, which must be there, to `room` (which has
- * room for span->count). Changes nothing else. Returns the number of entries.
+ * Writes entries for the range [offset, offset + bytes), which must be within the span, to `room`,
+ * an array of span->count entries. Does not change the span. Returns the number of entries written.
  */
 unsigned iov_span_slice(const struct iov_span *span, uint64_t offset, uint64_t bytes,
                         struct iovec *room);
 
-/* Copies between the buffers, from their start, and `data`: the smaller size of the two. */
+/* Copy between the start of the buffers and `data`, up to the smaller size. Return that size. */
 size_t iov_copy_to(const struct iov_span *span, const void *data, size_t bytes);
 size_t iov_copy_from(const struct iov_span *span, void *data, size_t bytes);
 

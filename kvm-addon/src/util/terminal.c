@@ -10,13 +10,13 @@ int terminal_make_raw(int fd, struct termios *saved)
         return -errno;
     struct termios raw = *saved;
     cfmakeraw(&raw);
-    /* Not TCSADRAIN: output that nobody reads would never drain. */
+    /* Not TCSADRAIN, which would wait forever for output that nobody reads. */
     return tcsetattr(fd, TCSANOW, &raw) < 0 ? -errno : 0;
 }
 
 bool terminal_is_ours(int fd)
 {
-    /* It fails for a terminal that is not the controlling one, where there is no background. */
+    /* Fails unless it is the controlling terminal; others have no background processes. */
     pid_t foreground = tcgetpgrp(fd);
     return foreground < 0 || foreground == getpgrp();
 }
@@ -25,7 +25,7 @@ int terminal_restore(int fd, const struct termios *saved)
 {
     if (!terminal_is_ours(fd))
         return 0;
-    /* Should the process come to be in the background just now, it must not stop. */
+    /* The process must not stop if it moves to the background at this moment. */
     sigset_t stop;
     sigset_t before;
     sigemptyset(&stop);

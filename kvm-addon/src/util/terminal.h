@@ -1,4 +1,4 @@
-/* A terminal's modes (termios(3)). */
+/* Terminal settings (termios(3)). */
 #ifndef TSVM_TERMINAL_H
 #define TSVM_TERMINAL_H
 
@@ -6,18 +6,18 @@
 #include <termios.h>
 
 /*
- * Puts a terminal in raw mode: every byte passes in both directions as it is. `saved` becomes what
- * it was. From the background this stops the process (SIGTTOU) until it is in the foreground.
+ * Puts a terminal in raw mode: bytes pass unchanged in both directions. Stores the previous
+ * settings in `saved`. A background process is stopped (SIGTTOU) until it is in the foreground.
  * Returns 0 or -errno.
  */
 int terminal_make_raw(int fd, struct termios *saved);
 
-/* False when the terminal is another process group's: this one is in the background. */
+/* False when this process is in the background of the terminal. */
 bool terminal_is_ours(int fd);
 
 /*
- * Puts a terminal back to `saved`, unless it is not ours now: a job in the background neither stops
- * for this, nor changes what the foreground has set. Returns 0 or -errno.
+ * Restores a terminal to `saved`. In the background it does nothing: it neither stops the process
+ * nor changes the settings of the foreground program. Returns 0 or -errno.
  */
 int terminal_restore(int fd, const struct termios *saved);
 

@@ -1,9 +1,9 @@
-/* A way to tell the JavaScript thread, from any thread, that there is something to look at. */
+/* Notifies the JavaScript thread from any thread. */
 #ifndef TSVM_WAKE_H
 #define TSVM_WAKE_H
 
 struct wake {
-    void (*notify)(void *context); /* cheap, never blocks, may be called from any thread */
+    void (*notify)(void *context); /* cheap and non-blocking; may be called from any thread */
     void *context;
 };
 

@@ -1,4 +1,4 @@
-/* Output that never waits for its reader. */
+/* Non-blocking output. */
 #ifndef TSVM_WRITE_NOW_H
 #define TSVM_WRITE_NOW_H
 
@@ -6,9 +6,9 @@
 #include <sys/types.h>
 
 /*
- * Writes as many bytes as a pipe or a socket takes without waiting, in whatever mode `fd` is, which
- * is shared with other processes. Returns how many, 0 when there is no room now, or -errno:
- * -EOPNOTSUPP for a file that cannot be written to in this way.
+ * Writes to a pipe or socket without blocking and without setting O_NONBLOCK, which other processes
+ * that share the file description would see. Returns the number of bytes written, 0 when it would
+ * block, or -errno; -EOPNOTSUPP for kinds of files that do not support this.
  */
 ssize_t write_now(int fd, const void *bytes, size_t length);
 

@@ -12,7 +12,7 @@
 #include "../emulator/compat.h"
 #include "../pvm/engine_api.h"
 
-/* Sent to a vCPU's thread so that KVM_RUN returns EINTR. Its handler does nothing. */
+/* Signal that makes a vCPU thread's KVM_RUN return EINTR. Its handler does nothing. */
 static int interrupt_signal(void)
 {
     return SIGRTMIN;
@@ -29,7 +29,7 @@ void vcpu_install_signal_handler(void)
     sigaction(interrupt_signal(), &action, NULL);
 }
 
-/* What kvm-pvm needs besides. */
+/* Additional set-up on kvm-pvm. */
 static bool init_emulator(struct vcpu *vcpu, struct vm_error *failed)
 {
     struct vcpu_group *group = vcpu->group;
@@ -88,7 +88,7 @@ void vcpu_interrupt(struct vcpu *vcpu)
 {
     if (vcpu->cpu)
         engine_give_order(vcpu->cpu);
-    /* First the flag: should the signal come just before KVM_RUN, it makes KVM_RUN return. */
+    /* Set the flag first: if the signal arrives just before KVM_RUN, the flag makes it return. */
     __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     pthread_kill(vcpu->thread, interrupt_signal());
 }
@@ -109,7 +109,7 @@ bool vcpu_obey_order(struct vcpu *vcpu)
             pthread_cond_wait(&group->order_changed, &group->lock);
     }
     vcpu->phase = VCPU_RUNNING;
-    /* Under the lock: an order given from now on sets the flag again. */
+    /* Cleared under the lock, because the next order sets the flag again. */
     vcpu->run->immediate_exit = 0;
     bool run = group->order == VCPU_ORDER_RUN;
     pthread_mutex_unlock(&group->lock);
@@ -137,7 +137,7 @@ void vcpu_complete_exit(struct vcpu *vcpu)
     pthread_mutex_unlock(&vcpu->group->lock);
 }
 
-/* Hands the slot to JavaScript and waits for it. False: the order to stop came first. */
+/* Passes the exit to JavaScript and waits for its completion. False: ordered to stop meanwhile. */
 static bool slow_exit(struct vcpu *vcpu, enum tsvm_exit_kind kind, uint32_t bank, uint32_t offset,
                       uint32_t width, uint64_t *data)
 {
@@ -158,7 +158,7 @@ static bool slow_exit(struct vcpu *vcpu, enum tsvm_exit_kind kind, uint32_t bank
     while (slot->state != TSVM_EXIT_IDLE && group->order != VCPU_ORDER_STOP)
         pthread_cond_wait(&vcpu->slot_returned, &group->lock);
     vcpu->phase = VCPU_RUNNING;
-    /* Nobody was told of an order that came meanwhile. */
+    /* An order given during the wait has not interrupted this vCPU. */
     if (vcpu->cpu && group->order != VCPU_ORDER_RUN)
         engine_give_order(vcpu->cpu);
     bool completed = slot->state == TSVM_EXIT_IDLE;
@@ -179,7 +179,7 @@ bool vcpu_access_fast(struct vcpu *vcpu, enum bus_space space, uint64_t address,
 {
     const struct bus_range *range = bus_find(&vcpu->group->bus, space, address, width);
     if (!range) {
-        /* As on a bus where nobody answers: reads float high, writes are lost. */
+        /* No device at this address: reads return all ones, writes are ignored. */
         vcpu->counters.unassigned++;
         *data = UINT64_MAX;
         return true;
@@ -205,7 +205,7 @@ bool vcpu_access_slow(struct vcpu *vcpu, enum bus_space space, uint64_t address,
                      (uint32_t)(address - range->base), width, data);
 }
 
-/* One access of the guest to a device register. False: the order to stop came while it waited. */
+/* Performs one guest access to a device register. False: ordered to stop while waiting. */
 static bool register_access(struct vcpu *vcpu, enum bus_space space, uint64_t address,
                             uint32_t width, bool is_write, uint64_t *data)
 {
@@ -219,7 +219,7 @@ static bool handle_io(struct vcpu *vcpu)
     uint8_t *bytes = (uint8_t *)run + run->io.data_offset;
     bool is_write = run->io.direction == KVM_EXIT_IO_OUT;
     vcpu->mid_instruction = true;
-    /* `rep ins/outs` comes with a count: each repetition is an access of its own. */
+    /* `rep ins/outs` reports a count; each repetition is a separate access. */
     for (uint32_t i = 0; i < run->io.count; i++, bytes += run->io.size) {
         uint64_t data = 0;
         if (is_write)
@@ -265,7 +265,7 @@ static void describe_failure(struct vcpu *vcpu)
     else if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR)
         detail = run->internal.suberror;
     snprintf(vcpu->failure, sizeof vcpu->failure,
-             "vCPU %u cannot go on: KVM exit reason %u (detail 0x%llx) at guest address 0x%llx",
+             "vCPU %u cannot continue: KVM exit reason %u (detail 0x%llx) at guest address 0x%llx",
              vcpu->index, run->exit_reason, (unsigned long long)detail,
              (unsigned long long)regs.rip);
 }
@@ -280,12 +280,12 @@ static enum verdict handle_exit(struct vcpu *vcpu)
         case EMU_NOT_MINE:
             break;
         case EMU_HANDLED:
-            /* What it changed reaches the vCPU with the next KVM_RUN. */
+            /* The changed registers take effect with the next KVM_RUN. */
             vcpu->mid_instruction = true;
             return GO_ON;
         case EMU_FAILED:
-            snprintf(vcpu->failure, sizeof vcpu->failure, "vCPU %u cannot go on: %s", vcpu->index,
-                     vcpu->emulator->error);
+            snprintf(vcpu->failure, sizeof vcpu->failure, "vCPU %u cannot continue: %s",
+                     vcpu->index, vcpu->emulator->error);
             return FAILED;
         }
     }
@@ -309,8 +309,8 @@ static enum verdict run_guest(struct vcpu *vcpu)
 {
     for (;;) {
         if (current_order(vcpu) != VCPU_ORDER_RUN || vcpu->run->immediate_exit) {
-            /* KVM finishes an instruction that needed a device only in the next KVM_RUN: let it,
-             * but nothing more, before the vCPU parks and its state may be read. */
+            /* KVM completes an instruction that accessed a device only in the next KVM_RUN. Let it
+             * do so before the vCPU parks and its state is read, but run no further. */
             if (vcpu->mid_instruction)
                 vcpu->run->immediate_exit = 1;
             else if (!vcpu_obey_order(vcpu))
@@ -320,12 +320,12 @@ static enum verdict run_guest(struct vcpu *vcpu)
         int result = ioctl(vcpu->fd, KVM_RUN, 0);
         vcpu->counters.exits++;
         if (result < 0) {
-            /* EAGAIN: an application processor was reset by INIT, or waits for its SIPI. */
+            /* EAGAIN: an application processor was reset by INIT or is waiting for its SIPI. */
             if (errno == EINTR || errno == EAGAIN) {
                 vcpu->counters.interrupted++;
                 continue;
             }
-            snprintf(vcpu->failure, sizeof vcpu->failure, "vCPU %u cannot go on: KVM_RUN: %s",
+            snprintf(vcpu->failure, sizeof vcpu->failure, "vCPU %u cannot continue: KVM_RUN: %s",
                      vcpu->index, strerrordesc_np(errno));
             return FAILED;
         }
@@ -348,7 +348,7 @@ static enum verdict run_engine(struct vcpu *vcpu)
     return SHUTDOWN;
 }
 
-/* Signals of the process are JavaScript's: none may interrupt a vCPU but ours. */
+/* JavaScript's thread handles the process's signals; only the interrupt signal may reach a vCPU. */
 static void block_signals(void)
 {
     sigset_t signals;

@@ -38,7 +38,7 @@ bool vcpu_group_init(struct vcpu_group *group, struct vm *vm, struct vcpu_platfo
 
 int vcpu_group_start(struct vcpu_group *group)
 {
-    /* Until this order is given the new threads park, so that none runs when one cannot start. */
+    /* New threads park until the order to run, so that none runs if one cannot be created. */
     for (unsigned i = 0; i < group->count; i++) {
         struct vcpu *vcpu = &group->vcpus[i];
         int error = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
@@ -57,7 +57,7 @@ int vcpu_group_start(struct vcpu_group *group)
 void vcpu_group_order(struct vcpu_group *group, enum vcpu_order order)
 {
     pthread_mutex_lock(&group->lock);
-    /* Stopping is final. */
+    /* The order to stop is final. */
     if (group->order != VCPU_ORDER_STOP)
         __atomic_store_n(&group->order, order, __ATOMIC_SEQ_CST);
     pthread_cond_broadcast(&group->order_changed);

@@ -7,29 +7,29 @@
 
 #include "vcpu_shared.h"
 
-/* What the vCPUs run on besides KVM: one of them, or on a host with VT-x or AMD-V neither. */
+/* How CPL 0 runs on kvm-pvm: exactly one is set. On hosts with VT-x or AMD-V neither is. */
 struct vcpu_platform {
     struct emu_vm *emulator;
     struct engine *engine;
 };
 
 /*
- * Creates `count` vCPUs, parked. `slots` are in memory that outlives the group. On failure all is
- * undone and `failed` names the call.
+ * Creates `count` parked vCPUs. `slots` must outlive the group. On failure undoes everything and
+ * `failed` names the call.
  */
 bool vcpu_group_init(struct vcpu_group *group, struct vm *vm, struct vcpu_platform platform,
                      unsigned count, struct tsvm_exit_slot *slots, struct wake wake,
                      struct vm_error *failed);
 
-/* Starts the threads, running. Returns 0 or -errno of pthread_create. */
+/* Starts the threads, which run at once. Returns 0 or -errno of pthread_create. */
 int vcpu_group_start(struct vcpu_group *group);
 void vcpu_group_order(struct vcpu_group *group, enum vcpu_order order);
 /*
- * True when the order is not to run and each thread has parked or ended. A vCPU in a slow exit has
- * not: its instruction is unfinished, so its registers are not those of any moment.
+ * True when the order is to park or stop and each thread has parked or ended. A vCPU in a slow exit
+ * is not parked: its instruction is incomplete, so its registers are inconsistent.
  */
 bool vcpu_group_parked(struct vcpu_group *group);
-/* Stops and joins the threads (each ends within microseconds) and closes the vCPUs. */
+/* Stops and joins the threads, each within microseconds, and closes the vCPUs. */
 void vcpu_group_destroy(struct vcpu_group *group);
 
 #endif

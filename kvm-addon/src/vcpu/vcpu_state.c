@@ -47,7 +47,7 @@ int vcpu_set_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, const 
     return ioctl(vcpu->fd, kind->set, state) < 0 ? -errno : 0;
 }
 
-/* struct kvm_msrs with room for all of the array that it ends in. */
+/* struct kvm_msrs with a full-size array at its end. */
 struct msr_list {
     struct kvm_msrs header;
     struct kvm_msr_entry entries[MSRS_MAX];
@@ -69,7 +69,7 @@ int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, si
     return kvm_set_cpuid(vcpu->fd, entries, count);
 }
 
-/* KVM stops at the first MSR that it does not have, and answers how many it did. */
+/* KVM stops at the first unsupported MSR and returns the number of MSRs processed. */
 static int msrs_result(int done, size_t count)
 {
     if (done < 0)

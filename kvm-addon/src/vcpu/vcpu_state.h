@@ -1,12 +1,12 @@
 /*
- * The architectural state of a vCPU that is not running, as KVM's own structures.
+ * The architectural state of a vCPU that is not running, in KVM's structures.
  *
- * KVM checks some of it against what is already there, so the order matters: CPUID (kvm/cpuid.h),
+ * KVM validates some state against earlier state, so set it in this order: CPUID (kvm/cpuid.h),
  * sregs (CR4.OSXSAVE, the local APIC's base and mode), xcrs, xsave, lapic, MSRs (the TSC deadline
  * needs the local APIC's timer), then the rest in any order.
  *
- * Here and not in the C++ layer: in C++ the UAPI's flexible arrays make structures longer, and with
- * them the numbers of the ioctls.
+ * This is C and not part of the C++ layer, because in C++ the flexible arrays of the UAPI headers
+ * change the size of structures, and with it the ioctl numbers.
  */
 #ifndef TSVM_VCPU_STATE_H
 #define TSVM_VCPU_STATE_H
@@ -17,12 +17,12 @@
 
 #include "vcpu.h"
 
-/* KVM_GET_MSRS and KVM_SET_MSRS take as many in one call. */
+/* Maximum number of MSRs in one KVM_GET_MSRS or KVM_SET_MSRS. */
 #define MSRS_MAX 255
-/* The largest structure of all kinds, bytes. */
+/* Size of the largest structure, bytes. */
 #define VCPU_STATE_SIZE_MAX 4096
 
-/* A kind of state: what JavaScript calls it, and the calls that get and set it. */
+/* A kind of state: its name in JavaScript and its get and set ioctls. */
 struct vcpu_state_kind {
     const char *name;
     const char *get_call;
@@ -32,7 +32,7 @@ struct vcpu_state_kind {
     size_t size;
 };
 
-/* NULL when there is no such kind. */
+/* Returns NULL for an unknown name. */
 const struct vcpu_state_kind *vcpu_state_find(const char *name);
 
 /* `state` has the kind's size. Returns 0 or -errno; -EBUSY while the engine runs the vCPU. */
@@ -40,14 +40,14 @@ int vcpu_get_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, void *
 int vcpu_set_state(struct vcpu *vcpu, const struct vcpu_state_kind *kind, const void *state);
 
 /*
- * KVM_GET_SUPPORTED_CPUID, or what the engine offers: the same for all vCPUs. `entries` has room
- * for CPUID_ENTRIES_MAX. Returns how many, or -errno.
+ * KVM_GET_SUPPORTED_CPUID, or the CPUID that the engine supports; the same for all vCPUs. `entries`
+ * has room for CPUID_ENTRIES_MAX. Returns the number of entries, or -errno.
  */
 int vcpu_supported_cpuid(const struct vcpu *vcpu, struct kvm_cpuid_entry2 *entries);
 /* Returns 0 or -errno; -E2BIG for more than CPUID_ENTRIES_MAX. */
 int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, size_t count);
 
-/* Returns 0 or -errno; -EINVAL for an MSR that KVM does not have, -E2BIG beyond MSRS_MAX. */
+/* Returns 0 or -errno; -EINVAL for an unsupported MSR, -E2BIG for more than MSRS_MAX. */
 int vcpu_get_msrs(struct vcpu *vcpu, const uint32_t *indices, uint64_t *values, size_t count);
 int vcpu_set_msrs(struct vcpu *vcpu, const uint32_t *indices, const uint64_t *values, size_t count);
 

@@ -49,7 +49,7 @@ for (const [signal, number] of [
     const { code, ms } = await ended(child);
     assert.equal(code, 128 + number);
     assert.ok(ms < DEADLINE_MS, `${ms} ms`);
-    assert.match(output.text, /does not end by itself/);
+    assert.match(output.text, /did not end in time/);
   });
 }
 

@@ -58,7 +58,7 @@ test('a command line that makes no sense ends with code 2 and says what is wrong
     [['--memory', 'much'], /512M/],
     [['--memory', '8M'], /from 16/],
     [['--console', 'wall'], /tty, stdio/],
-    [['--disk', 'a.img,rw'], /'rw' is not known/],
+    [['--disk', 'a.img,rw'], /Unknown flag 'rw'/],
     [['--disk', 'a.img,ro,overlay'], /needs no overlay/],
     [['--cmdline', 'a', '--append', 'b'], /contradict/],
     [['--cpu-mask', 'avx3'], /avx/],

@@ -78,7 +78,7 @@ test('a user without a home or an entry: sentences, no stack', async () => {
   const { stdout, stderr } = await runShell(
     `${NOBODY} "$TSVM" doctor; ${NOBODY} ${RUN}; ${NOBODY} HOME= "$TSVM" doctor`,
   );
-  assert.match(stdout, /note {2}there is no home folder/);
+  assert.match(stdout, /note {2}no home folder/);
   assert.doesNotMatch(stdout + stderr, /\n {4}at |Error/);
 });
 
@@ -91,12 +91,12 @@ test('an empty or relative HOME leaves nothing in the current folder', async () 
   }
 });
 
-test('doctor tells what of the cache cannot be made', async () => {
+test('doctor reports a cache folder that cannot be created or written', async () => {
   for (const [setUp, expected] of [
-    ['mkdir -m 555 h', /^note .*h\/\.cache\/tsvm cannot be made, as .*h cannot be written/m],
-    ['mkdir h; ln -s /nonexistent h/.cache', /^note .* cannot be made/m],
+    ['mkdir -m 555 h', /^note .*h\/\.cache\/tsvm cannot be created, as .*h cannot be written/m],
+    ['mkdir h; ln -s /nonexistent h/.cache', /^note .* cannot be created/m],
     ['mkdir h; echo >h/.cache', /^note .* cannot be written/m],
-    ['mkdir h', /^ok .*h\/\.cache\/tsvm: made at the first use/m],
+    ['mkdir h', /^ok .*h\/\.cache\/tsvm, created on first use/m],
   ] as const) {
     // The folder of the script is root's; a user of its own may write in h alone, where h lets it.
     const { stdout } = await runShell(
@@ -125,7 +125,7 @@ test('what is given again adds up, or is refused', async () => {
   for (const option of ['kernel', 'initrd', 'cmdline', 'metrics']) {
     const { code, stderr } = await runShell(`"$TSVM" boot --${option} x --${option} y`);
     assert.equal(code, 2, option);
-    assert.match(stderr, /given twice/);
+    assert.match(stderr, /more than once/);
   }
 });
 
@@ -151,7 +151,7 @@ S
      "$TSVM" boot --memory 64M --kernel quiet & vm=$!
      sleep 2; kill -TERM $vm; wait $vm`,
   );
-  assert.match(stderr, /^tsvm: the guest is booting and has written nothing yet.*earlyprintk/);
+  assert.match(stderr, /^tsvm: the guest is booting , without output so far.*earlyprintk/);
 });
 
 test('an instruction that cannot be emulated ends with advice and code 125', async () => {
