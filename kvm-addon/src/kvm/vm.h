@@ -53,12 +53,12 @@ void vm_destroy(struct vm *vm);
  */
 bool vm_furnish(struct vm *vm, const struct guest_memory *memory, struct vm_error *failed);
 
-/* Begins or ends to log which pages the vCPUs write by KVM. */
+/* Starts or stops KVM's log of the pages that vCPUs write. */
 bool vm_set_dirty_log(struct vm *vm, const struct guest_memory *memory, bool logs,
                       struct vm_error *failed);
 /*
- * KVM_GET_DIRTY_LOG of a region: `bitmap` becomes a bit for each page written since the last call,
- * which KVM forgets. Returns 0 or -errno.
+ * KVM_GET_DIRTY_LOG: stores one bit per page of a region in `bitmap`, set for pages written since
+ * the last call, and clears the log. Returns 0 or -errno.
  */
 int vm_take_dirty(struct vm *vm, unsigned region, uint64_t *bitmap);
 
