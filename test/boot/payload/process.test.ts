@@ -151,7 +151,7 @@ S
      "$TSVM" boot --memory 64M --kernel quiet & vm=$!
      sleep 2; kill -TERM $vm; wait $vm`,
   );
-  assert.match(stderr, /^tsvm: the guest is booting , without output so far.*earlyprintk/);
+  assert.match(stderr, /^tsvm: the guest is booting, without output so far.*earlyprintk/);
 });
 
 test('an instruction that cannot be emulated ends with advice and code 125', async () => {
