@@ -81,9 +81,11 @@ test('SIGTERM ends the wait for a reader', async () => {
 
 test('a named pipe’s next reader gets the output from there on', async () => {
   const { stdout, stderr } = await runShell(
-    `mkfifo log; ${BOOT} --append "tests=serial-flood count=100000000" --console file:log 2>err & vm=$!
-     head -c 5000 log >/dev/null; sleep 1.5; head -c 5000 log | tail -1
-     sleep 0.5; kill -TERM $vm; wait $vm; cat err >&2`,
+    `said() { for i in $(seq 100); do grep -q "$1" err && return; sleep 0.1; done; }
+     mkfifo log; ${BOOT} --append "tests=serial-flood count=100000000" --console file:log 2>err & vm=$!
+     head -c 5000 log >/dev/null; said "has gone"
+     (head -c 5000 | tail -1; exec cat >/dev/null) <log & said "written again"
+     kill -TERM $vm; wait; cat err >&2`,
   );
   assert.match(stdout, /^\d/);
   assert.match(stderr, /the reader of log has closed it/);
