@@ -80,7 +80,7 @@ export class ClusterCounts {
     if (this.#bytes <= this.#bytesMax) return;
     throw new TsvmError(
       'invalid-disk',
-      'the image refers to clusters so many and so scattered that they cannot be counted in ' +
+      'the image refers to too many scattered clusters to count them in ' +
         `${this.#bytesMax / 2 ** 20} MiB of memory; copy what is readable with "tsvm image convert"`,
     );
   }
