@@ -24,6 +24,7 @@ import type { RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
 import { type DeviceState, StateReader } from '../device-state.ts';
 import type { MachineDevice } from '../machine-device.ts';
 import { type ConsoleOutput, ConsoleOutputPump } from './console-output.ts';
+import { MODEM_READY, ModemLines } from './serial-modem.ts';
 import {
   FCR_CLEAR_RCVR,
   FCR_ENABLE_FIFO,
@@ -47,19 +48,9 @@ import {
   LSR_TEMT,
   LSR_THRE,
   MCR,
-  MCR_DTR,
-  MCR_LOOP,
-  MCR_OUT1,
-  MCR_OUT2,
-  MCR_RTS,
   MCR_WRITABLE,
   MSR,
-  MSR_CTS,
-  MSR_DCD,
   MSR_DELTAS,
-  MSR_DSR,
-  MSR_RI,
-  MSR_TERI,
   RBR_THR,
   RX_TRIGGER_LEVELS,
   SCR,
@@ -78,8 +69,6 @@ const CAUSE_MODEM = 4;
 const POLLS_MEAN_LISTENING = 32;
 
 const LSR_IDLE = LSR_THRE | LSR_TEMT;
-/** The other end of the cable is always there and ready. */
-const MODEM_READY = MSR_DCD | MSR_DSR | MSR_CTS;
 
 /** More than can wait on either side of the chip. */
 const SAVED_BYTES_MAX = 2 ** 24;
@@ -107,10 +96,9 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   #ier = 0;
   #fcr = 0;
   #lcr = 0;
-  #mcr = 0;
+  readonly #modem = new ModemLines();
   #scr = 0;
   #divisor = 0;
-  #modemDeltas = 0;
   /** The transmitter's interrupt is pending; while the vCPU threads serve, their IIR says so. */
   #thrPending = false;
   /** Bytes from the line, and bytes that the guest sent itself in loopback. */
@@ -180,10 +168,10 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
       ier: this.#ier,
       fcr: this.#fcr,
       lcr: this.#lcr,
-      mcr: this.#mcr,
+      mcr: this.#modem.control,
       scr: this.#scr,
       divisor: this.#divisor,
-      modemDeltas: this.#modemDeltas,
+      modemDeltas: this.#modem.deltas,
       thrPending: this.#thrPending,
       fifo: Uint8Array.from(this.#fifo),
       loopbackFifo: Uint8Array.from(this.#loopbackFifo),
@@ -202,10 +190,12 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     this.#ier = reader.number('ier', IER_WRITABLE);
     this.#fcr = reader.number('fcr', 0xff);
     this.#lcr = reader.number('lcr', 0xff);
-    this.#mcr = reader.number('mcr', MCR_WRITABLE);
+    this.#modem.restore(
+      reader.number('mcr', MCR_WRITABLE),
+      reader.number('modemDeltas', MSR_DELTAS),
+    );
     this.#scr = reader.number('scr', 0xff);
     this.#divisor = reader.number('divisor', 0xffff);
-    this.#modemDeltas = reader.number('modemDeltas', MSR_DELTAS);
     this.#thrPending = reader.boolean('thrPending');
     this.#fifo = [...reader.bytes('fifo', FIFO_SIZE)];
     this.#loopbackFifo = [...reader.bytes('loopbackFifo', FIFO_SIZE)];
@@ -257,7 +247,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
       case LCR:
         return this.#lcr;
       case MCR:
-        return this.#mcr;
+        return this.#modem.control;
       case MSR:
         return this.#readModemStatus();
       case SCR:
@@ -271,7 +261,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     switch (offset) {
       case RBR_THR:
         if (this.#divisorLatch()) this.#divisor = (this.#divisor & 0xff00) | value;
-        else return this.#mcr & MCR_LOOP ? this.#loopBack(value) : this.#transmit(value);
+        else return this.#modem.loops ? this.#loopBack(value) : this.#transmit(value);
         return;
       case IER:
         if (this.#divisorLatch()) this.#divisor = (this.#divisor & 0xff) | (value << 8);
@@ -283,7 +273,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
         this.#lcr = value;
         return;
       case MCR:
-        return this.#writeModemControl(value & MCR_WRITABLE);
+        return this.#writeModemControl(value);
       case SCR:
         this.#scr = value;
         return;
@@ -337,10 +327,8 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   }
 
   #readModemStatus(): number {
-    const value = this.#modemLines() | this.#modemDeltas;
-    this.#modemDeltas = 0;
     this.#edgeDue = true;
-    return value;
+    return this.#modem.readStatus();
   }
 
   #writeInterruptEnable(value: number): void {
@@ -360,13 +348,10 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   }
 
   #writeModemControl(value: number): void {
-    const before = this.#modemLines();
-    this.#mcr = value;
-    if (value & MCR_RTS && !(value & MCR_LOOP)) this.#rtsUsed = true;
-    if (!(value & MCR_LOOP)) this.#loopbackFifo = [];
-    const lines = this.#modemLines();
-    /* The ring indicator counts when it ends, the others whenever they change. */
-    this.#modemDeltas |= ((before ^ lines) >> 4) & ~(lines & MSR_RI ? MSR_TERI : 0);
+    const modem = this.#modem;
+    modem.writeControl(value);
+    if (!modem.loops) this.#loopbackFifo = [];
+    if (modem.requestsToSend && !modem.loops) this.#rtsUsed = true;
   }
 
   /** Without the FIFO a byte that is not read in time is replaced, with it the new one is lost. */
@@ -414,9 +399,9 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   #delegate(): void {
     if (
       this.#divisorLatch() ||
-      this.#mcr & MCR_LOOP ||
+      this.#modem.loops ||
       this.#received().length > 0 ||
-      this.#modemDeltas !== 0
+      this.#modem.deltas !== 0
     ) {
       return;
     }
@@ -426,7 +411,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
       [IER, this.#ier],
       [IIR_FCR, (transmit ? IIR_THRI : IIR_NO_INT) | fifoBits],
       [LCR, this.#lcr],
-      [MCR, this.#mcr],
+      [MCR, this.#modem.control],
       [LSR, LSR_IDLE],
       [MSR, MODEM_READY],
       [SCR, this.#scr],
@@ -446,30 +431,18 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     return (
       (this.#ier & IER_RDI && this.#received().length > 0 ? CAUSE_RECEIVE : 0) |
       (this.#ier & IER_THRI && this.#thrPending ? CAUSE_TRANSMIT : 0) |
-      (this.#ier & IER_MSI && this.#modemDeltas ? CAUSE_MODEM : 0)
+      (this.#ier & IER_MSI && this.#modem.deltas ? CAUSE_MODEM : 0)
     );
   }
 
   /** The bytes that RBR gives. */
   #received(): number[] {
-    if (this.#mcr & MCR_LOOP) return this.#loopbackFifo;
+    if (this.#modem.loops) return this.#loopbackFifo;
     return this.#listening && !this.#heldUp() ? this.#fifo : [];
   }
 
   #heldUp(): boolean {
-    return this.#rtsUsed && !(this.#mcr & MCR_RTS);
-  }
-
-  /** In loopback the outputs of MCR are the inputs of MSR (data sheet, section 8.6.7). */
-  #modemLines(): number {
-    const mcr = this.#mcr;
-    if (!(mcr & MCR_LOOP)) return MODEM_READY;
-    return (
-      (mcr & MCR_RTS ? MSR_CTS : 0) |
-      (mcr & MCR_DTR ? MSR_DSR : 0) |
-      (mcr & MCR_OUT1 ? MSR_RI : 0) |
-      (mcr & MCR_OUT2 ? MSR_DCD : 0)
-    );
+    return this.#rtsUsed && !this.#modem.requestsToSend;
   }
 
   #divisorLatch(): boolean {
