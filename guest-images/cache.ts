@@ -8,16 +8,16 @@ import { createInterface } from 'node:readline';
 import { cacheFolder } from '../vmm/host/folders.ts';
 import type { Progress } from './progress.ts';
 
-/** The folder of every guest image built for this user, shared by all clones of the repository. */
+/** The folder of the user's guest images, shared by all clones of the repository. */
 export function guestCacheFolder(): string {
   const folder = cacheFolder();
   if (folder === undefined) {
-    throw new Error('there is no folder for the guest’s files: set HOME or XDG_CACHE_HOME');
+    throw new Error('no cache folder for guest images: set HOME or XDG_CACHE_HOME');
   }
   return join(folder, 'guests');
 }
 
-/** A short name for a set of inputs: the same inputs give the same key, on every machine. */
+/** A short hash of a set of inputs, the same on every machine. */
 export function cacheKey(inputs: readonly (string | Uint8Array)[]): string {
   const hash = createHash('sha256');
   for (const input of inputs) {
@@ -26,23 +26,23 @@ export function cacheKey(inputs: readonly (string | Uint8Array)[]): string {
   return hash.digest('hex').slice(0, 16);
 }
 
-/** One image of the cache: the folder `<kind>-<key>` and how to fill it. */
+/** A cache entry: the folder `<kind>-<key>` and how to build its content. */
 export interface CacheEntry {
   readonly kind: 'kernel' | 'rootfs';
   readonly key: string;
-  /** Makes the entry's files in `folder`; `scratch` is for the rest and is deleted afterwards. */
+  /** Builds the entry's files in `folder`. `scratch` is a temporary folder, deleted afterwards. */
   build(folder: string, scratch: string, progress: Progress): Promise<void>;
 }
 
-/** The folder in which an entry is, or will be. It exists only when it is complete. */
+/** The folder of an entry. It exists only if the entry is complete. */
 export function entryFolder(entry: Pick<CacheEntry, 'kind' | 'key'>): string {
   return join(guestCacheFolder(), `${entry.kind}-${entry.key}`);
 }
 
 /**
- * Returns the entry's folder, building it first if it is not there. A build happens in a folder of
- * its own that takes the entry's name only at its end, so a broken-off one is never used, and under
- * a lock, so that two clones do not build the same thing at once.
+ * Returns the entry's folder, after building it if it is missing. The build uses a separate folder,
+ * which is renamed when complete, so that an aborted build is never used. A lock prevents two clones
+ * from building the same entry at once.
  */
 export async function ensureEntry(entry: CacheEntry, progress: Progress): Promise<string> {
   const folder = entryFolder(entry);
@@ -68,7 +68,7 @@ async function buildEntry(
   folder: string,
   progress: Progress,
 ): Promise<void> {
-  // We hold the lock, so whatever carries this prefix was left by a build that was killed.
+  // The lock is held, so folders with this prefix are left over from killed builds.
   const names = await readdir(cache);
   const abandoned = names.filter((name) => name.startsWith('.building-'));
   await Promise.all(abandoned.map((name) => rm(join(cache, name), { recursive: true })));
@@ -79,7 +79,7 @@ async function buildEntry(
   await Promise.all([mkdir(result), mkdir(scratch)]);
   try {
     await entry.build(result, scratch, progress);
-    // Every VM on this account shares these files: nobody may write to them by mistake.
+    // All VMs of the user share these files, so protect them from accidental writes.
     const files = await readdir(result);
     await Promise.all(files.map((file) => chmod(join(result, file), 0o444)));
     await rename(result, folder);
@@ -94,12 +94,12 @@ async function buildEntry(
 }
 
 /**
- * Takes the advisory lock on `path`, waiting as long as another process holds it; returns the
- * function that gives it up. Node has no flock(2), so a flock(1) that lives exactly as long as its
- * standard input is open holds it for us: it ends with us, however we end.
+ * Takes the advisory lock on `path`, waiting for other processes. Returns a function that releases
+ * it. Node has no flock(2), so a child process, flock(1), holds the lock until its standard input is
+ * closed, which also happens when this process dies.
  */
 async function lock(path: string, progress: Progress): Promise<() => void> {
-  const waiting = setTimeout(() => progress.note('Waiting for another build to end ...'), 1000);
+  const waiting = setTimeout(() => progress.note('Waiting for another build to finish ...'), 1000);
   const holder = spawn('flock', [path, 'sh', '-c', 'echo locked; exec cat'], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });

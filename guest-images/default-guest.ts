@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** The files of the guest that boots when the user names none. All are read-only; boot a copy. */
+/** The files of the default guest. All are read-only; boot a copy of the disk. */
 export interface DefaultGuest {
   /** The kernel as a bzImage. */
   readonly kernelPath: string;
@@ -12,17 +12,17 @@ export interface DefaultGuest {
 }
 
 /**
- * Where set-up notes down the paths of the default guest: `dist/default-guest.json` in the package.
- * This module's folder and `dist/`, where the bundled CLI lives, are both children of the package's
- * root, so one relative path is right for source and bundle alike.
+ * The file in which set-up records the paths of the default guest: `dist/default-guest.json`. This
+ * module's folder and `dist/`, with the bundled CLI, are both in the package root, so the same
+ * relative path works for source and bundle.
  */
 export function defaultGuestPointerPath(): string {
   return join(import.meta.dirname, '../dist/default-guest.json');
 }
 
 /**
- * The default guest that set-up built, or undefined when there is none (never built, or its cache
- * was deleted); `scripts/setup.sh` makes one. Costs one small read and three stats.
+ * The default guest built by `scripts/setup.sh`; undefined if it was not built or its cache was
+ * deleted. Costs one small read and three stats.
  */
 export function locateDefaultGuest(): DefaultGuest | undefined {
   let pointer: unknown;

@@ -8,9 +8,9 @@ import type { Progress } from './progress.ts';
 import { rootDiskEntry } from './rootfs/root-disk-entry.ts';
 
 /**
- * Returns the default guest, building the parts of it that are not in the user's cache, and notes
- * it down where `locateDefaultGuest` looks. The kernel takes minutes to build, the disk a second.
- * @throws Error that says what failed and where to look.
+ * Returns the default guest after building the parts that are not cached, and records its paths for
+ * `locateDefaultGuest`. The kernel takes minutes to build, the disk a second.
+ * @throws Error that says what failed and where to look
  */
 export async function ensureDefaultGuest(progress: Progress): Promise<DefaultGuest> {
   const kernel = await ensureEntry(await kernelEntry(), progress);
@@ -22,7 +22,7 @@ export async function ensureDefaultGuest(progress: Progress): Promise<DefaultGue
   };
   const pointer = defaultGuestPointerPath();
   await mkdir(dirname(pointer), { recursive: true });
-  // A boot at this moment reads the old or the new one.
+  // Replaced atomically, because a machine may be booting at this moment.
   replaceFile(pointer, `${JSON.stringify(guest, null, 2)}\n`, { mode: 0o644 });
   return guest;
 }

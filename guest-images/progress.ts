@@ -1,22 +1,22 @@
-/** Where a build says how far it is. */
+/** Receives the progress of a build. */
 export interface Progress {
-  /** Begins a part of the work, for instance `Compiling the kernel`. */
+  /** Begins a step, for example `Compiling the kernel`. */
   begin(title: string): void;
-  /** `fraction` of the part that began last is done, 0 to 1; never moves back. */
+  /** Reports the completed fraction of the current step, 0 to 1; never decreases. */
   advance(fraction: number): void;
-  /** Ends the part that began last. */
+  /** Ends the current step. */
   end(): void;
-  /** Says something that stays on the screen. */
+  /** Prints a permanent message. */
   note(text: string): void;
 }
 
-/** Interval between two reports where lines cannot be overwritten, in `ms`. */
+/** Interval between two progress lines without a terminal, in `ms`. */
 const LINE_INTERVAL_MS = 10_000;
-/** Interval between two states of the bar on a terminal, in `ms`. */
+/** Interval between two updates of the bar on a terminal, in `ms`. */
 const BAR_INTERVAL_MS = 200;
 const BAR_WIDTH = 30;
 
-/** Shows progress on a stream: a bar on a terminal, now and then a line elsewhere. */
+/** Shows progress on a stream: a bar on a terminal, otherwise occasional lines. */
 export class StreamProgress implements Progress {
   readonly #stream: NodeJS.WriteStream;
   #title = '';

@@ -1,6 +1,6 @@
 /**
- * Bundles the command line programs and compiles them: Node then opens three files instead of a
- * hundred, and compiles none of the functions that most starts need.
+ * Bundles the command line programs with their bytecode. A start then opens three files instead of a
+ * hundred and need not compile most functions.
  *
  * ```
  * dist/tsvm.cjs        start.ts
@@ -44,10 +44,10 @@ const TRAININGS: Readonly<Record<Program['name'], readonly string[]>> = {
 };
 const TRAINING_TIMEOUT_MS = 30_000;
 
-/** Of Node's modules, those that take from 0.5 to 4 ms to load and that a boot can do without. */
+/** Node modules that take 0.5 to 4 ms to load and that a boot does not need. */
 const HEAVY_MODULES = /^node:(child_process|crypto|net|os|stream|tty|zlib)$/;
 
-/** Loads a heavy module when something of it is first used, not when it is imported. */
+/** Loads a heavy module on first use instead of on import. */
 const loadHeavyModulesLate: Plugin = {
   name: 'load-heavy-modules-late',
   setup({ onLoad, onResolve }) {
@@ -84,11 +84,11 @@ async function bundleProgram({ name, entry }: Program): Promise<void> {
   });
 }
 
-/** Bytecode of all functions, whichever a start will need. */
+/** Bytecode of all functions, when it is unknown which ones a start needs. */
 function compileAll(filename: string): Buffer {
   setFlagsFromString('--no-lazy');
   const script = new Script(readFileSync(filename, 'latin1'), { filename });
-  // A code cache is only good for the flags that it was made under.
+  // A code cache is valid only for the V8 flags that it was created with.
   setFlagsFromString('--lazy');
   return script.createCachedData();
 }
@@ -105,7 +105,7 @@ function train({ name }: Program, folder: string): void {
       timeout: TRAINING_TIMEOUT_MS,
     });
     if (training.status === 0) continue;
-    // Perhaps no machine can run here yet. Twice as much bytecode takes 2 ms longer to load.
+    // Perhaps this host cannot run VMs yet. Twice the bytecode takes 2 ms longer to load.
     writeFileSync(target, compileAll(bundle));
     process.stderr.write(
       `"tsvm ${command}" fails here, so it will start slower: ${training.stderr}`,
@@ -114,7 +114,7 @@ function train({ name }: Program, folder: string): void {
   }
 }
 
-// V8 tells one source from another by its length alone: old bytecode must not stay beside a new bundle.
+// V8 distinguishes sources only by their length, so old bytecode must not stay with a new bundle.
 for (const name of globSync('*.{js,bytecode}', { cwd: dist })) rmSync(join(dist, name));
 for (const program of PROGRAMS) await bundleProgram(program);
 await build({
@@ -128,7 +128,7 @@ try {
   writeFileSync(join(folder, 'disk.raw'), new Uint8Array(2 ** 20));
   // An empty archive.
   writeFileSync(join(folder, 'layer.tar'), new Uint8Array(1024));
-  // The image program makes `disk.qcow2` for the machine.
+  // The training of the image program creates the `disk.qcow2` of the machine program.
   for (const program of PROGRAMS) train(program, folder);
 } finally {
   rmSync(folder, { recursive: true });

@@ -3,8 +3,8 @@
 #
 #   scripts/fuzz.sh [SECONDS [SEED]]   seconds for each fuzzer, 180 unless told
 #
-# Inputs that reach new code are kept in build/fuzz/<fuzzer>/, where the next run goes on. One that
-# crashes is kept beside them, and ends this script.
+# Inputs that reach new code are kept in build/fuzz/<fuzzer>/ for the next run. A crash ends the script;
+# its input is kept there too.
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:-180}

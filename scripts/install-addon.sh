@@ -1,11 +1,11 @@
 #!/bin/sh
-# What npm runs after it has installed the package: finds that the addon in it works on this host, or
-# builds it. In a checkout, scripts/setup.sh builds it.
+# npm runs this after installing the package. It checks that the included addon works on this host, and
+# otherwise builds it. In a checkout, scripts/setup.sh builds the addon.
 set -eu
 cd "$(dirname "$0")/.."
 [ ! -e scripts/setup.sh ] || exit 0
 addon=kvm-addon/build/Release/tsvm.node
-# The Node that it is for: of the package's dependencies, not npm's own.
+# The Node to build for: the one among the package's dependencies, not npm's.
 node=../node/bin/node
 [ -x $node ] || node=node_modules/node/bin/node
 

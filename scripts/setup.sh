@@ -1,18 +1,18 @@
 #!/bin/sh
 # Makes this checkout ready to run: Debian packages, node_modules, the native addon, the bundled CLI
-# and the default guest. What is done is not done again; with nothing to do it takes some 0.1 s.
+# and the default guest. Skips finished steps; takes about 0.1 s when there is nothing to do.
 #
 #   scripts/setup.sh          what `npm start` needs
-#   scripts/setup.sh --test   and what the tests and benchmarks need besides
+#   scripts/setup.sh --test   also what tests and benchmarks need
 #   scripts/setup.sh --package   what `npm pack` puts into the package: no default guest
 #
-# Everything it says goes to standard error, and it reads nothing: a guest that is started after it
-# has the caller's standard input and output to itself.
+# Writes only to standard error and reads no input, so that a guest started afterwards has the caller's
+# standard input and output to itself.
 set -eu
 cd "$(dirname "$0")/.."
 exec </dev/null >&2
 
-# Every Debian package that we use, with its set and its reason.
+# All Debian packages in use, with their set and purpose.
 packages() {
   cat <<'LIST'
 run  gcc                  compiles the addon, the guest's kernel and its init
@@ -63,19 +63,19 @@ fail() {
   exit 1
 }
 
-# Is any of the files and folders "$2"... newer than the file "$1", or "$1" missing?
+# True if any of the files and folders "$2"... is newer than the file "$1", or "$1" is missing.
 outdated() {
   product=$1
   shift
   [ ! -e "$product" ] || [ -n "$(find "$@" -newer "$product" -print -quit)" ]
 }
 
-# Names of the packages of the wanted sets, those of "$1" being wanted, that are not installed.
+# Prints the packages of the sets in "$1" that are not installed.
 missing_packages() {
   wanted=$(packages | while read -r set name _; do
     case " $1 " in *" $set "*) echo "$name" ;; esac
   done)
-  # dpkg-query fails for names that it has never heard of; the installed ones are listed even so.
+  # dpkg-query fails if it does not know a name, but still lists the installed packages.
   # shellcheck disable=SC2086
   installed=$(dpkg-query --show --showformat='${Package}=${db:Status-Status}\n' $wanted 2>&1) || :
   for name in $wanted; do
@@ -98,16 +98,16 @@ install_packages() {
   apt-get update -q -o DPkg::Lock::Timeout=600 ||
     fail 'apt-get update failed. Check the network and /etc/apt/sources.list, then try again.'
   $command -q -o DPkg::Lock::Timeout=600 ||
-    fail "apt-get failed (see above). Once it is mended, try again or run: $command"
+    fail "apt-get failed (see above). Fix the problem, then try again or run: $command"
 }
 
-# The folder of things that can be made again; nothing where there is none.
+# Prints the cache folder, or nothing if there is none.
 cache_folder() {
   node_modules/node/bin/node --input-type=module -e \
     'process.stdout.write((await import("./vmm/host/folders.ts")).cacheFolder() ?? "")'
 }
 
-# Root's cache was in its home folder once: a kernel takes minutes to build, so it is taken over.
+# Root's cache used to be in its home folder. Move it, because a kernel takes minutes to build.
 adopt_old_cache() {
   old=${HOME:-/root}/.cache/tsvm
   [ "$(id -u)" = 0 ] && [ -d "$old" ] && [ -O "$old" ] || return 0
@@ -138,11 +138,11 @@ fetch_host_kernel() {
   fi
   dpkg-deb --extract "$draft"/*.deb "$draft"
   rm "$draft"/*.deb
-  # Another checkout's set-up may have been faster.
+  # The set-up of another checkout may have unpacked it meanwhile.
   mv -T "$draft" "$folder" 2>/dev/null || [ -d "$folder" ]
 }
 
-# Downloads into "$2" the kernel that the package "$1", which is empty, depends on.
+# Downloads into "$2" the kernel package that the metapackage "$1" depends on.
 download_kernel() {
   kernel=$(apt-cache depends "$1" | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p')
   [ -n "$kernel" ] && (cd "$2" && apt-get download -q -o APT::Sandbox::User=root "$kernel")
@@ -176,8 +176,8 @@ build_library() {
   say 'building the library (tsc)'
   rm -rf dist/lib
   node_modules/.bin/tsc -p tsconfig.build.json ||
-    fail 'tsc could not build the library (see above); mend the source that it names.'
-  # Its types name those of the addon.
+    fail 'tsc could not build the library (see above); fix the source that it names.'
+  # Its types refer to those of the addon.
   mkdir -p dist/lib/kvm-addon
   cp kvm-addon/index.d.ts dist/lib/kvm-addon/
   touch dist/lib/vmm/index.js
@@ -188,7 +188,7 @@ bundle_cli() {
     scripts/training-kernel.ts node_modules/.package-lock.json || return 0
   say 'bundling the command line program (esbuild)'
   node_modules/node/bin/node scripts/bundle.ts ||
-    fail 'esbuild could not bundle vmm/ (see above); mend the source that it names.'
+    fail 'esbuild could not bundle vmm/ (see above); fix the source that it names.'
   touch dist/tsvm.cjs
 }
 
@@ -203,16 +203,15 @@ build_guest() {
   fi
   say 'preparing the default guest'
   node_modules/node/bin/node guest-images/build.ts ||
-    fail 'The default guest was not built (see above). Once that is mended, try again.'
+    fail 'The default guest was not built (see above). Fix the problem, then try again.'
 }
 
-# Without it nothing boots: better said before a quarter of an hour of compiling. What KVM lacks
-# besides, "tsvm doctor" tells.
+# Checks /dev/kvm before compiling for a quarter of an hour. "tsvm doctor" checks the rest.
 look_at_kvm() {
   [ -e /dev/kvm ] ||
     fail '/dev/kvm is missing. Load the module ("modprobe kvm_intel" or "modprobe kvm_amd"); in a' \
       'virtual machine, enable nested virtualization; in a container, add --device /dev/kvm.'
-  [ -c /dev/kvm ] || fail '/dev/kvm is no device. Remove it, then load the module again.'
+  [ -c /dev/kvm ] || fail '/dev/kvm is not a device. Remove it, then load the module again.'
   (: <>/dev/kvm) 2>/dev/null && return 0
   if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
     fail "You may not use /dev/kvm: $(ls -l /dev/kvm). Join its group (\"sudo usermod -aG kvm" \
@@ -228,13 +227,13 @@ case "${1-}" in
 '') look_at_kvm ;;
 --test) sets='run test' ;;
 --package) ;;
-*) fail "unknown argument $1; there are --test and --package" ;;
+*) fail "unknown argument $1; use --test or --package" ;;
 esac
 
-# One set-up at a time in this checkout: `npm start` and `npm test` may be started together.
+# Only one set-up per checkout at a time: `npm start` and `npm test` may run concurrently.
 mkdir -p dist
 exec 9>dist/.setup-lock
-flock --nonblock 9 || { say 'waiting for another set-up to end'; flock 9; }
+flock --nonblock 9 || { say 'waiting for another set-up to finish'; flock 9; }
 
 install_packages "$sets"
 install_node_modules

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs the tests: everything, or with --fast every kind but the real Linux guests and the emulated
-# hosts, the long ones in small. Stops at the first part that fails, and skips nothing.
+# Runs all tests. --fast omits Linux guests and emulated hosts and shortens long tests. Stops at the
+# first part that fails.
 set -eu
 cd "$(dirname "$0")/.."
 node=node_modules/node/bin/node
 
-# What the fast tier gives to the tests that can go on for ever; see test/qcow2/run-plans.ts.
+# Sizes of the open-ended tests with --fast; see test/qcow2/run-plans.ts.
 fast_sizes='TSVM_QCOW2_OPERATIONS=600 TSVM_QCOW2_CRASH_STREAMS=3 TSVM_QCOW2_KILLS=14
 TSVM_QCOW2_MACHINE_KILLS=10 TSVM_QCOW2_FUZZ_CASES=200 TSVM_ROOTFS_SEEDS=20 TSVM_IMAGE_KILLS=10
 TSVM_IMAGE_FUZZ_SECONDS=2'
@@ -38,21 +38,20 @@ fuzz_c() {
   scripts/fuzz.sh $fuzz_seconds 1
 }
 
-# `$run` before the command is "exec" in a subshell that is to become it.
+# `$run` is "exec" if the current subshell is to be replaced by the command.
 run=
 test_node() {
   say "$1"
   shift
-  # As many files at a time as there are cores: Node's own choice leaves one idle. Hundreds of processes
-  # load the same modules: the cache has them compiled. A test that hangs fails; a real guest may take
-  # minutes.
+  # One file per core at a time; Node's default leaves one core idle. The compile cache helps, because
+  # hundreds of processes load the same modules. A test that hangs fails; a real guest may take minutes.
   $run env NODE_COMPILE_CACHE="$PWD/build/node-compile-cache" \
     $node --test --test-reporter=spec --test-timeout=900000 \
     --test-concurrency="$(nproc)" "$@"
 }
 
 test_hardware() {
-  # One file, whose hosts have a limit each.
+  # A single file with a time limit for each host.
   test_node 'emulated hosts with AMD-V' --test-timeout=3600000 'test/hardware/*.test.ts'
 }
 
@@ -83,7 +82,7 @@ wait $checking || {
 cat build/check.log
 emulating=
 if [ "${1-}" != --fast ] && [ "$(nproc)" -ge 4 ]; then
-  # Beside the rest, on half of the cores: each host takes one.
+  # Concurrently with the rest, on half of the cores; each host takes one.
   (run=exec TSVM_EMULATED_HOSTS=$(($(nproc) / 2)) && export TSVM_EMULATED_HOSTS &&
     test_hardware) >build/hardware.log 2>&1 &
   emulating=$!
@@ -96,7 +95,7 @@ test_node 'qcow2 against QEMU, crashes and hostile images' 'test/qcow2/**/*.test
 test_node 'images of containers: registries, skopeo, umoci, hostile ones' 'test/container/**/*.test.ts'
 test_node 'machines with the bare-metal payload' 'test/boot/payload/**/*.test.ts'
 if [ "${1-}" != --fast ]; then
-  # Two guests at a time would share the cores that each is measured against.
+  # One guest at a time, because concurrent guests would distort the timing.
   test_node 'machines with Linux' --test-concurrency=1 'test/boot/linux/**/*.test.ts'
   if [ -z "$emulating" ]; then
     test_hardware

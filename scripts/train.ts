@@ -1,6 +1,6 @@
 /**
- * Runs a bundled program in this process, and adds the bytecode of what that took to a file. Fails,
- * with the program's exit code, when that fails.
+ * Runs a bundled program in this process and adds the bytecode of the functions it used to a file.
+ * Exits with the program's exit code if it fails.
  *
  * ```
  * train.ts <bundle> <bytecode> <the program's arguments>

@@ -2,7 +2,7 @@ const KERNEL_GPA = 0x1000000n;
 const EHDR_SIZE = 64;
 const PHDR_SIZE = 56;
 
-/** Prints a line and switches the machine off. */
+/** Prints a line and powers off. */
 const KERNEL_CODE = [
   ...[0x66, 0xba, 0xf8, 0x03], // mov $0x3f8, %dx    COM1
   ...[0xb0, 0x0a], //             mov $'\n', %al
@@ -13,7 +13,7 @@ const KERNEL_CODE = [
   ...[0xeb, 0xfe], //             jmp .
 ];
 
-/** A kernel that prints a line and ends: an ELF64 file of one segment, all of it. */
+/** A kernel that prints a line and powers off: an ELF64 file with one segment. */
 export function kernelImage(): Uint8Array {
   const codeOffset = EHDR_SIZE + PHDR_SIZE;
   const image = new Uint8Array(codeOffset + KERNEL_CODE.length);

@@ -19,18 +19,18 @@ const SOURCE_PACKAGE = 'linux-source-6.12';
 const SOURCE_ARCHIVE = `/usr/src/${SOURCE_PACKAGE}.tar.xz`;
 const CONFIG = fileURLToPath(new URL('tsvm.config', import.meta.url));
 
-/** Raise this when the way of building changes what comes out, so that kernels are built anew. */
+/** Increment this when a change of the recipe changes its result, to rebuild cached kernels. */
 const RECIPE_VERSION = 1;
 
 /**
- * About how many lines `make` prints for this configuration, one a file that it makes. Only the
- * progress bar depends on it.
+ * Approximate number of lines that `make` prints, one per file it builds. Used only by the progress
+ * bar.
  */
 const EXPECTED_LINES = 2090;
 
 /**
- * Folders of which this kernel uses nothing: two thirds of the source. Kconfig and make visit them
- * all the same, so they lose their code and keep the rest.
+ * Folders that this kernel does not use, two thirds of the source. Kconfig and make still visit them,
+ * so only their code is omitted.
  */
 const UNUSED_FOLDERS = [
   'arch/(alpha|arc|arm|arm64|csky|hexagon|loongarch|m68k|microblaze|mips|nios2|openrisc|parisc)',
@@ -46,13 +46,13 @@ const UNUSED_FOLDERS = [
   'tools/(perf|testing)',
 ].flatMap(expandAlternatives);
 
-/** What tar leaves out: the code of those folders, and documentation and device trees anywhere. */
+/** Files that tar omits: the code of those folders, and all documentation and device trees. */
 const UNUSED_SOURCES = [
   ...UNUSED_FOLDERS.map((folder) => `${SOURCE_PACKAGE}/${folder}/*.[chS]`),
   ...['dts', 'dtsi', 'json', 'rs', 'rst', 'yaml'].map((suffix) => `*.${suffix}`),
 ];
 
-/** The same build gives the same bytes whoever runs it, wherever and whenever. */
+/** Makes the build reproducible: independent of user, host, folder and time. */
 const REPRODUCIBLE = [
   'KBUILD_BUILD_USER=tsvm',
   'KBUILD_BUILD_HOST=tsvm',
@@ -125,7 +125,7 @@ async function compile(source: string, progress: Progress): Promise<void> {
   let lines = 0;
   createInterface({ input: make.stdout }).on('line', () => {
     lines += 1;
-    // The estimate may be short by a little; the bar then waits at its end.
+    // If the estimate is too low, the bar waits at 99 %.
     progress.advance(Math.min(lines / EXPECTED_LINES, 0.99));
   });
   const [code] = await once(make, 'close');
@@ -134,8 +134,8 @@ async function compile(source: string, progress: Progress): Promise<void> {
   if (code !== 0) {
     const tail = (await readFile(logPath, 'utf8')).trimEnd().split('\n').slice(-20).join('\n');
     throw new Error(
-      `The kernel did not compile (make ended with ${code}):\n${tail}\n` +
-        `The whole output is in ${logPath}.`,
+      `The kernel did not compile (make exited with ${code}):\n${tail}\n` +
+        `The complete output is in ${logPath}.`,
     );
   }
 }

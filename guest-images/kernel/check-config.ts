@@ -1,7 +1,7 @@
 /**
- * Makes sure that Kconfig took every line of our fragment: an option whose dependencies are not met
- * is dropped without a word, and one that is selected by another cannot be turned off.
- * @throws Error that names the options.
+ * Checks that Kconfig accepted every line of the fragment. It silently drops an option with unmet
+ * dependencies, and an option that another one selects cannot be disabled.
+ * @throws Error that names the options
  */
 export function checkConfig(fragment: string, resulting: string): void {
   const result = new Map(parseConfig(resulting));
@@ -12,12 +12,12 @@ export function checkConfig(fragment: string, resulting: string): void {
     const list = wrong.map(([option, value]) => `${option}=${value}`).join(', ');
     throw new Error(
       `Kconfig did not accept these lines of tsvm.config: ${list}. ` +
-        'Look at what the options depend on, or what selects them.',
+        'Check their dependencies and the options that select them.',
     );
   }
 }
 
-/** The options that a configuration file sets, in its order, `n` for one that `is not set`. */
+/** The options in a configuration file, in order; `n` for `is not set`. */
 function parseConfig(text: string): [option: string, value: string][] {
   const lines = text.matchAll(/^(?:(CONFIG_\w+)=(.*)|# (CONFIG_\w+) is not set)$/gm);
   return [...lines].map(([, set, value, unset]) => [set ?? unset ?? '', value ?? 'n']);

@@ -25,7 +25,7 @@ const INIT_SOURCE = fileURLToPath(new URL('init.c', import.meta.url));
 const BUSYBOX = '/bin/busybox';
 const DEFAULT_SIZE_MIB = 64;
 
-/** Folders that are empty on the disk: mount points and places for the user's files. */
+/** Empty folders on the disk: mount points and folders for the user's files. */
 const EMPTY_FOLDERS = [
   { path: 'dev', mode: 0o755 },
   { path: 'mnt', mode: 0o755 },
@@ -39,16 +39,16 @@ const EMPTY_FOLDERS = [
 
 /** A file to add to the root disk, owned by root. */
 export interface ExtraFile {
-  /** Absolute path in the guest; missing folders are made, an existing file is replaced. */
+  /** Absolute path in the guest. Missing folders are created, an existing file is replaced. */
   readonly path: string;
-  /** Permission bits, for instance `0o755`. */
+  /** Permission bits, for example `0o755`. */
   readonly mode: number;
-  /** Path of the file on the host whose content it gets (a symbolic link is followed). */
+  /** Path of the source file on the host; symbolic links are followed. */
   readonly source: string;
 }
 
 export interface RootDiskOptions {
-  /** Path of the image to make; an existing file is replaced. */
+  /** Path of the image; an existing file is replaced. */
   readonly target: string;
   readonly extraFiles?: readonly ExtraFile[];
   /** Size of the disk in `MiB`; the image file is sparse. */
@@ -56,9 +56,9 @@ export interface RootDiskOptions {
 }
 
 /**
- * Makes the default guest's root disk: a raw ext4 image of busybox, our init and the files in
- * `files/`. Mounts nothing and needs no privilege; the same inputs give the same bytes.
- * @throws Error of the tool that failed (gcc, mke2fs, debugfs) or of the file system.
+ * Builds the default guest's root disk: a raw ext4 image with busybox, tsvm's init and the files in
+ * `files/`. Needs neither mounts nor privileges; the same inputs give the same bytes.
+ * @throws Error of the failed tool (gcc, mke2fs, debugfs) or of the file system
  */
 export async function buildRootDisk(options: RootDiskOptions): Promise<void> {
   const { target, extraFiles = [], sizeMib = DEFAULT_SIZE_MIB } = options;
@@ -75,8 +75,8 @@ export async function buildRootDisk(options: RootDiskOptions): Promise<void> {
 }
 
 /**
- * Lays out the root disk's files in the empty folder `root`; they still belong to whoever calls.
- * Besides `buildRootDisk`, whoever packs the same files otherwise, say as a cpio, can use it.
+ * Puts the root disk's files into the empty folder `root`, owned by the caller. Also used to pack the
+ * same files in another format, such as cpio.
  */
 export async function stageRootFiles(
   root: string,
@@ -123,7 +123,7 @@ async function stageBusybox(root: string): Promise<void> {
   await chmod(join(root, 'bin/busybox'), 0o755);
 }
 
-/** Gives what we staged the modes it should have, whatever the caller's umask and the clone's. */
+/** Sets the modes of the staged files, independent of the umask of caller and clone. */
 async function normalizeModes(root: string, keep: ReadonlySet<string>): Promise<void> {
   const own = new Set(EMPTY_FOLDERS.map(({ path }) => join(root, path)));
   for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {

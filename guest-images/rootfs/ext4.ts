@@ -5,26 +5,26 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-/** Every time stamp on the disk, in `s` since 1970, so that two builds are alike. 2025-01-01. */
+/** All time stamps on the disk, in `s` since 1970, for reproducible builds: 2025-01-01. */
 const TIMESTAMP = 1_735_689_600;
 const UUID = '7473766d-0000-4000-8000-726f6f746673';
 const HASH_SEED = '7473766d-0000-4000-8000-686173680000';
 
-/** Size of the journal in `MiB`: the least that ext4 takes without complaint, and quick to load. */
+/** Size of the journal in `MiB`: the minimum that ext4 accepts without a warning; loads quickly. */
 const JOURNAL_MIB = 4;
 
 /**
- * The features, all named here because each host's mke2fs.conf differs. A journal, so that pulling
- * the plug at any moment leaves a consistent disk. No checksums of metadata: the guest would
- * compute them in software, thousands of instructions a block, and the host's storage has its own.
- * Nothing for big or growing disks either: such a small one is made anew.
+ * All features are listed explicitly, because mke2fs.conf differs between hosts. A journal keeps the
+ * disk consistent after a power failure. No metadata checksums: the guest would compute them in
+ * software, with thousands of instructions per block, and the host's storage has its own. No features
+ * for large or growing disks, because this one is small and is rebuilt instead.
  */
 const FEATURES =
   'has_journal,extent,dir_index,filetype,sparse_super,large_file,huge_file,dir_nlink,extra_isize';
 
 /**
- * Formats the image file `image`, which has its final size, as ext4 with the files of `root`. All
- * of them belong to root on the disk, whoever owns them here.
+ * Formats the image file `image`, which has its final size, as ext4 with the files of `root`. On the
+ * disk, root owns all files.
  */
 export async function makeExt4(image: string, root: string): Promise<void> {
   const env = {
@@ -45,7 +45,7 @@ export async function makeExt4(image: string, root: string): Promise<void> {
   await normalizeInodes(image, root, env);
 }
 
-/** mke2fs takes owners and times from the files that it copies; debugfs sets them in the image. */
+/** Sets owners and times in the image with debugfs, because mke2fs copies those of the files. */
 async function normalizeInodes(image: string, root: string, env: NodeJS.ProcessEnv): Promise<void> {
   const entries = await readdir(root, { recursive: true, withFileTypes: true });
   const paths = entries.map((entry) => `/${relative(root, join(entry.parentPath, entry.name))}`);
@@ -57,7 +57,7 @@ async function normalizeInodes(image: string, root: string, env: NodeJS.ProcessE
   const running = run('debugfs', ['-w', '-f', '-', image], { env });
   running.child.stdin?.end(`${commands.join('\n')}\n`);
   const { stderr } = await running;
-  // The first line is debugfs's own version.
+  // The first line is the version of debugfs.
   const complaint = stderr.split('\n').slice(1).join('\n').trim();
   if (complaint !== '') {
     throw new Error(`debugfs could not set the owner of a file on the root disk: ${complaint}`);

@@ -7,21 +7,21 @@ import { buildRootDisk } from './build-root-disk.ts';
 
 const RECIPE = fileURLToPath(new URL('.', import.meta.url));
 
-/** The default guest's root disk: `rootfs.ext4`. Its key covers every file of this folder. */
+/** The default guest's root disk, `rootfs.ext4`. The key covers every file in this folder. */
 export async function rootDiskEntry(): Promise<CacheEntry> {
   const versions = ['busybox-static', 'e2fsprogs', 'libc6-dev'].map(packageVersion);
   return {
     kind: 'rootfs',
     key: cacheKey([...(await Promise.all(versions)), ...(await recipeFiles())]),
     build: async (folder, _scratch, progress) => {
-      progress.begin('Making the default guest’s root disk');
+      progress.begin('Building the default guest’s root disk');
       await buildRootDisk({ target: join(folder, 'rootfs.ext4') });
       progress.end();
     },
   };
 }
 
-/** Names and contents of the recipe's files, in an order that is the same everywhere. */
+/** Names and contents of the recipe's files, in a fixed order. */
 async function recipeFiles(): Promise<(string | Uint8Array)[]> {
   const entries = await readdir(RECIPE, { recursive: true, withFileTypes: true });
   const paths = entries
