@@ -1,12 +1,12 @@
 /*
- * Guest code of the kernel-mode engine, for kvm-pvm hosts, executed at CPL 0 by KVM's emulator on
- * page tables, a stack and an IDT of the VMM's (kvm-addon/src/pvm/private_region.h).
+ * Guest code of the kernel-mode engine on kvm-pvm hosts, executed at CPL 0 by KVM's emulator with the
+ * VMM's page tables, stack and IDT (kvm-addon/src/pvm/private_region.h).
  *
- * Each routine ends with an OUT, which ends KVM_RUN, and begins at a multiple of ROUTINE_LENGTH, in
- * the order of enum private_routine. Each gate of the IDT leads to a stub of its own, which tells
- * the VMM by its address what has arrived; the stubs follow each other without a gap.
+ * Each routine starts at a multiple of ROUTINE_LENGTH, in the order of enum private_routine, and ends
+ * with an OUT, which ends KVM_RUN. Each IDT gate points to a separate stub, whose address tells the
+ * VMM the vector; the stubs are contiguous.
  *
- * It lies in .rodata because the host only copies it.
+ * The code is in .rodata because the host only copies it.
  */
 #define STUB_PORT 0xe0
 #define DONE_PORT 0xe2

@@ -74,7 +74,7 @@ export const UNKNOWN_IMPORTS: Readonly<Record<string, string>> = {
   'vmm/cli/main.ts': 'imports an entry of vmm/cli/programs.ts',
 };
 
-/** C: folder → folders or headers that it may include besides itself. */
+/** C: folder → other folders or headers that it may include. */
 export const C_RULES: Readonly<Record<string, readonly string[]>> = {
   'kvm-addon/include': [],
   'kvm-addon/src/util': [],

@@ -219,7 +219,7 @@ look_at_kvm() {
       '"sudo chmod 660 /dev/kvm" first.'
   fi
   fail '/dev/kvm cannot be opened. In a container, it must be given the device (docker: --device' \
-    '/dev/kvm); else another hypervisor may have the CPU’s virtualization ("dmesg" tells).'
+    '/dev/kvm); otherwise another hypervisor may be using VT-x or AMD-V (see "dmesg").'
 }
 
 sets=run

@@ -27,7 +27,7 @@
 #define MAX_MOUNTS 256
 // How long programs get to end after SIGTERM, in `s`.
 #define TERMINATION_GRACE 2
-// Pause before a shell that ended is started anew, so that a broken one cannot spin.
+// Pause before restarting a shell that has ended, so that a broken one cannot spin.
 static const struct timespec respawn_pause = {.tv_sec = 1};
 
 static const struct mount_point {

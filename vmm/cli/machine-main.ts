@@ -67,7 +67,7 @@ runToExit(async () => {
   }
   const [first, ...command] = words;
   if (first === 'help' && findProgram(command).name !== 'machine') {
-    print(`"tsvm ${command.join(' ')} --help" tells what it does.\n`);
+    print(`See "tsvm ${command.join(' ')} --help".\n`);
     return 0;
   }
   await adopt(program()).parseAsync(words, { from: 'user' });

@@ -1,4 +1,4 @@
-/* How a request to a disk proceeds: on its extents, or to the script. */
+/* The progress of a disk request: I/O on extents, or the script. */
 #ifndef TSVM_DISK_REQUEST_H
 #define TSVM_DISK_REQUEST_H
 

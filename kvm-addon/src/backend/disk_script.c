@@ -20,7 +20,7 @@ static struct disk_request *list_take(struct disk_request_list *list)
     return request;
 }
 
-/* Takes the request with this id out, or returns NULL. */
+/* Removes and returns the request with this id, or returns NULL. */
 static struct disk_request *list_remove(struct disk_request_list *list, uint64_t id)
 {
     struct disk_request *before = NULL;
@@ -63,7 +63,7 @@ int disk_take_failure(struct disk *disk, enum disk_op *op)
 
 void disk_set_scripted(struct disk *disk, unsigned scripted)
 {
-    /* Release, with the acquire of the look: a flush that finds the bit clear finds the extents
+    /* Pairs with the acquire of the reader: a flush that sees the bit clear also sees the extents
      * that were pushed before it was cleared. */
     __atomic_store_n(&disk->scripted, scripted, __ATOMIC_RELEASE);
 }
@@ -84,7 +84,7 @@ static unsigned scripted_bit(enum disk_op op)
 
 bool disk_op_is_scripted(struct disk *disk, enum disk_op op)
 {
-    /* The claims first: whoever takes them sets the bit before. */
+    /* Check the claims first: the script sets the bit before it takes them. */
     if (op == DISK_FLUSH && extent_map_has_claims(&disk->extents))
         return true;
     return __atomic_load_n(&disk->scripted, __ATOMIC_ACQUIRE) & scripted_bit(op);
@@ -114,7 +114,7 @@ void disk_session_hand_over(struct disk_session *session)
 
 bool disk_session_has_answers(struct disk_session *session)
 {
-    /* A hint, read without the lock; its wake-up ends a sleep that began too early. */
+    /* A hint, read without the lock: if it is missed, the script's wake-up ends the sleep. */
     return __atomic_load_n(&session->answered.first, __ATOMIC_RELAXED) != NULL;
 }
 
@@ -150,13 +150,13 @@ bool disk_script_take(struct disk *disk, struct disk_script_request *taken)
     return request != NULL;
 }
 
-/* Gives a request back to its session. Called with the lock held. */
+/* Returns an answered request to its session. Called with the lock held. */
 static void script_answer(struct disk *disk, struct disk_request *request)
 {
     struct disk_session *session = request->session;
     list_remove(&disk->taken, request->script_id);
     list_append(&session->answered, request);
-    /* Under the lock: the session cannot end before its requests are answered. */
+    /* Under the lock, so that the session cannot end before the wake-up. */
     event_loop_wake(session->loop);
 }
 

@@ -5,12 +5,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* An instruction of 16 bytes raises #GP on every x86 CPU. */
+/* Longer instructions raise #GP on every x86 CPU. */
 #define EMU_INSN_LENGTH_MAX 15
 
 enum emu_insn_kind {
-    EMU_INSN_UNKNOWN,   /* well-formed or not, none that is completed here */
-    EMU_INSN_TRUNCATED, /* it continues beyond the bytes given */
+    EMU_INSN_UNKNOWN,   /* not supported here */
+    EMU_INSN_TRUNCATED, /* needs more bytes than given */
     EMU_INSN_UNDEFINED, /* raises #UD: UD0, UD1, a misplaced LOCK, a malformed VEX prefix */
     EMU_INSN_NOP,
     EMU_INSN_INT3,
@@ -54,10 +54,10 @@ enum emu_insn_kind {
 
 struct emu_insn {
     enum emu_insn_kind kind;
-    uint8_t length;       /* in bytes; valid for every kind from EMU_INSN_NOP on */
+    uint8_t length;       /* in bytes; valid for EMU_INSN_NOP and all later kinds */
     uint8_t operand_size; /* in bytes: 2, 4 or 8 */
-    uint8_t reg;          /* register number in ModRM.reg with its extension */
-    uint8_t rm;           /* register number in ModRM.rm, when the operand is a register */
+    uint8_t reg;          /* register number of ModRM.reg, extended by REX or VEX */
+    uint8_t rm;           /* register number of ModRM.rm, if it is a register operand */
     uint8_t vvvv;         /* register number in VEX.vvvv */
     uint8_t immediate;
     bool is_memory;   /* the ModRM.rm operand is memory at `address` */

@@ -7,12 +7,12 @@
 #include "state.h"
 #include "xsave_layout.h"
 
-/* Counters: one per instruction kind, then these. */
+/* Counters. One per instruction kind comes first, then these. */
 enum emu_counter {
-    EMU_COUNTER_SYSCALL = EMU_INSN_KINDS, /* SYSCALLs brought to CPL 0 */
-    EMU_COUNTER_MSR,                      /* accesses to the MSRs that are kept here */
-    EMU_COUNTER_FAULT,                    /* exceptions that a completed instruction raised */
-    EMU_COUNTER_REFETCH,                  /* instructions whose bytes KVM gave in part */
+    EMU_COUNTER_SYSCALL = EMU_INSN_KINDS, /* SYSCALLs switched to CPL 0 */
+    EMU_COUNTER_MSR,                      /* accesses to the MSRs handled here */
+    EMU_COUNTER_FAULT,                    /* exceptions raised by executed instructions */
+    EMU_COUNTER_REFETCH,                  /* instructions of which KVM reported only a part */
     EMU_COUNTERS,
 };
 
@@ -25,13 +25,13 @@ struct emu_vm {
     struct emu_xsave_layout xsave;
 };
 
-/* What the guest has set up for SYSCALL, also for a snapshot (syscall.h). */
+/* The guest's SYSCALL configuration (syscall.h); part of a snapshot. */
 struct emu_syscall_state {
     uint64_t star;
     uint64_t lstar;
     uint64_t sfmask;
     bool sce;         /* EFER.SCE */
-    bool shim_mapped; /* LSTAR was written, and the guest's page table has the shim */
+    bool shim_mapped; /* the guest has written LSTAR, and its page table maps the shim */
 };
 
 /* Owned by its vCPU's thread. */
@@ -40,14 +40,14 @@ struct emu_cpu {
     struct emu_state state;
     struct emu_syscall_state syscall;
     uint64_t counters[EMU_COUNTERS];
-    char error[192];                       /* after EMU_FAILED: why, for a person */
+    char error[192];                       /* after EMU_FAILED: error message */
     uint8_t image[EMU_XSAVE_IMAGE_LENGTH]; /* scratch of the XSAVE family */
 };
 
 enum emu_result {
-    EMU_NOT_MINE, /* nothing was touched: the exit is another's */
-    EMU_HANDLED,  /* call KVM_RUN again, before anything else looks at the vCPU's registers */
-    EMU_FAILED,   /* the vCPU cannot go on: see emu_cpu.error */
+    EMU_NOT_MINE, /* not handled here, nothing changed */
+    EMU_HANDLED,  /* call KVM_RUN again before accessing the vCPU's registers */
+    EMU_FAILED,   /* the vCPU cannot continue: see emu_cpu.error */
 };
 
 #endif

@@ -26,7 +26,7 @@ struct vm_message {
 struct vm {
     int kvm_fd;
     int fd;
-    size_t run_size; /* bytes of a vCPU's struct kvm_run mapping */
+    size_t run_size; /* size of the mapping of a vCPU's struct kvm_run, bytes */
     struct vm_message *messages;
     unsigned message_count;
 };
@@ -80,7 +80,7 @@ int vm_add_message(struct vm *vm);
  */
 int vm_set_message(struct vm *vm, uint32_t gsi, const struct vm_message *message);
 
-/* KVM_IOEVENTFD on the memory bus: a write of `value`, `length` bytes wide, signals `event_fd`. */
+/* KVM_IOEVENTFD for MMIO: a write of `value`, `length` bytes wide, signals `event_fd`. */
 int vm_bind_kick(struct vm *vm, int event_fd, uint64_t gpa, uint32_t length, uint64_t value);
 /* Undoes vm_bind_kick() with the same arguments. Returns 0, -ENOENT or another -errno. */
 int vm_unbind_kick(struct vm *vm, int event_fd, uint64_t gpa, uint32_t length, uint64_t value);

@@ -1,6 +1,6 @@
 /*
- * The vCPU threads of one VM: they are given an order to run, park or stop, and follow it.
- * JavaScript gives orders and never waits for a thread: each change of a thread's phase wakes it.
+ * The vCPU threads of a VM, which follow an order to run, park or stop. JavaScript gives orders and
+ * never waits for a thread; each change of a thread's phase wakes it.
  */
 #ifndef TSVM_VCPU_GROUP_H
 #define TSVM_VCPU_GROUP_H

@@ -30,7 +30,7 @@ struct vcpu_group {
     unsigned count;
     bool started;
 
-    /* Written under the lock; read without it by running vCPUs, which then park under the lock. */
+    /* Written under the lock. Running vCPUs read it without the lock, then park under the lock. */
     enum vcpu_order order;
     pthread_mutex_t lock;
     pthread_cond_t order_changed;

@@ -55,7 +55,7 @@ struct script_queue {
     unsigned unanswered;
     counter chains; /* given to the script */
 
-    pthread_mutex_t lock; /* protects all below */
+    pthread_mutex_t lock; /* protects the fields below */
     struct script_chain_list arrived;
     struct script_chain_list taken;
     struct script_chain_list answered;
