@@ -326,7 +326,7 @@ test('help names every verb, and each has examples of its own', (t) => {
     assert.match(own.stdout, /^Examples:\n {2}\S/m, name);
   }
   assert.match(ofSystem ?? '', /^ {2}df +[A-Z]/m);
-  assert.equal(sh('tsvm help pull').stdout, '"tsvm pull --help" tells what it does.\n');
+  assert.equal(sh('tsvm help pull').stdout, 'See "tsvm pull --help".\n');
 });
 
 test('lists that cannot be written are failures, and a reader that goes is none', async (t) => {
