@@ -7,7 +7,7 @@ import { BOOT_TIMEOUT_MS, defaultGuest } from '../../support/linux-guest.ts';
 import { qemuCheck, qemuImgOutput } from '../../support/qemu-img.ts';
 import { runTsvm, temporaryFolder } from '../../support/tsvm-process.ts';
 
-test('a root disk in a qcow2 image over another keeps what is written, and QEMU reads it', async (t) => {
+test('a root disk in a qcow2 overlay keeps written data, and QEMU can read it', async (t) => {
   const { kernelPath, rootDiskPath } = defaultGuest();
   const folder = temporaryFolder(t);
   const disk = join(folder, 'root.qcow2');

@@ -15,7 +15,7 @@ import {
 import { TerminalSession } from '../../support/terminal-session.ts';
 import { runTsvm, TSVM } from '../../support/tsvm-process.ts';
 
-test('two vCPUs, a disk that keeps what is written, AVX in two tasks at once', async (t) => {
+test('two vCPUs, a disk that keeps written data, AVX in two tasks concurrently', async (t) => {
   const hasAvx = processorHas('xsave') && processorHas('avx2');
   if (!hasAvx) t.diagnostic('AVX left out: it needs a processor with XSAVE and AVX2');
   const disk = await rootDisk(t, hasAvx ? avxPrograms(t) : []);

@@ -97,7 +97,7 @@ test('a raw disk that a guest made look like qcow2 is raw, once that is said', a
   assert.match(stdout, /^ok blk-capacity/m, stdout);
 });
 
-test('a read-only disk refuses writes, and its file stays as it is', async (t) => {
+test('a read-only disk refuses writes, and its file does not change', async (t) => {
   const disk = join(temporaryFolder(t), 'disk.img');
   const content = Buffer.alloc(MIB, 'read-only ');
   writeFileSync(disk, content);

@@ -99,14 +99,14 @@ for (const [fault, words] of [
   });
 }
 
-test('what is thrown into a callback of the addon is not dropped', async (t) => {
+test('an exception in a callback from the addon is not lost', async (t) => {
   const { child, output } = await oddMachine(t, 'wake-throws', 'tests=cpuid', /thrown in a wake/);
   const { code } = await ended(child);
   assert.equal(code, 125);
   assert.doesNotMatch(output.text, /DEP0168/);
 });
 
-test('failures of a close are each told, and take the place of code 0 only', async (t) => {
+test('each failure of close is reported, and replaces only exit code 0', async (t) => {
   for (const [words, expected] of [
     ['exit=acpi', 125],
     ['exit=triple', 1],
@@ -118,7 +118,7 @@ test('failures of a close are each told, and take the place of code 0 only', asy
   }
 });
 
-test('timeout(1), which signals twice, still lets the machine end in good order', async () => {
+test('with timeout(1), which signals twice, the machine still shuts down in order', async () => {
   const { code, stdout } = await runShell(
     `timeout 2 "$TSVM" boot --acpi off --kernel "$PAYLOAD" --append tests=serial-echo \\
        --metrics m.json; echo "code $?"; grep -c ended m.json`,

@@ -15,7 +15,7 @@ test('doctor finds a KVM that can be used, and says of which kind', async () => 
   assert.equal(code, 0);
 });
 
-test('doctor says of another device that it is not KVM’s', async () => {
+test('doctor reports a device that is not the KVM device', async () => {
   const { code, stdout } = await runTsvm(['doctor', '--kvm', '/dev/null']);
   assert.match(stdout, /^WRONG \/dev\/null cannot be used \(ENOTTY\): it is not the KVM device/m);
   assert.equal(code, 125);

@@ -67,7 +67,7 @@ const tick = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 /** Of a line of `serial-flood`, its end included. */
 const LINE_BYTES = 64;
 
-test('a paused machine stands still, and goes on where it stood', async () => {
+test('a paused machine makes no progress, and resume continues it', async () => {
   const { machine, vm, output } = await boot({
     ...CONFIG,
     appendCmdline: 'tests=serial-flood count=100000000',
@@ -99,7 +99,7 @@ test('a paused machine stands still, and goes on where it stood', async () => {
   );
 });
 
-test('the vCPUs of a paused machine are read and set, and it goes on where it stood', async () => {
+test('vCPU state of a paused machine can be read and set, and resume continues it', async () => {
   const { machine, vm, output } = await boot({
     ...CONFIG,
     appendCmdline: 'tests=smp,serial-flood cpus=2 count=1500',
@@ -136,7 +136,7 @@ test('two machines at once do not know each other', async () => {
   assert.match(second.output(), /^done passed=1 failed=0/m);
 });
 
-test('what the state does not allow is refused', async () => {
+test('calls that the machine state does not allow are refused', async () => {
   const { machine } = await boot();
   const wrongState = (error: unknown) => error instanceof TsvmError && error.code === 'wrong-state';
   assert.throws(() => machine.resume(), wrongState);
@@ -149,7 +149,7 @@ test('what the state does not allow is refused', async () => {
   await machine.close();
 });
 
-test('a kernel and an initrd that are cut short under a machine are nothing to it', async (context) => {
+test('truncating the kernel and initrd files does not affect a running machine', async (context) => {
   const folder = temporaryFolder(context);
   const kernelPath = join(folder, 'kernel');
   const initrdPath = join(folder, 'initrd');
@@ -173,7 +173,7 @@ test('a kernel and an initrd that are cut short under a machine are nothing to i
   assert.match(output(), /^done passed=1 failed=0/m);
 });
 
-test('a pause with requests in flight: they end, and the guest goes on where it stood', async (context) => {
+test('a pause with requests in flight completes them, and resume continues the guest', async (context) => {
   const { machine, memory, output, chains } = await bootBusy(context, 20_000);
   const digest = () => {
     const hash = createHash('sha256');

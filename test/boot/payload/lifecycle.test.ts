@@ -51,7 +51,7 @@ for (const [signal, number] of [
   });
 }
 
-test('a command line that makes no sense ends with code 2 and says what is wrong', async () => {
+test('an invalid command line ends with code 2 and an error message', async () => {
   for (const [args, message] of [
     [['--cpus', '0'], /from 1 to 32/],
     [['--cpus', '33'], /from 1 to 32/],
@@ -70,7 +70,7 @@ test('a command line that makes no sense ends with code 2 and says what is wrong
   }
 });
 
-test('what tsvm cannot do ends with code 125 and says what to do', async (t) => {
+test('a host error ends with code 125 and a message that says what to do', async (t) => {
   const folder = temporaryFolder(t);
   for (const [args, message] of [
     [['--kernel', join(folder, 'none')], /none/],

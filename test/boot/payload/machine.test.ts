@@ -35,7 +35,7 @@ test('the ACPI tables are found, and a power-off by them ends with code 0', asyn
   assert.equal(code, 0);
 });
 
-test('KVM’s emulator runs on kvm-pvm what the interpreter runs', async (t) => {
+test('on kvm-pvm, KVM’s emulator runs the same guest as the interpreter', async (t) => {
   const metrics = join(temporaryFolder(t), 'metrics.json');
   const options = ['--engine', 'emulator', '--cpus', '2', '--metrics', metrics];
   const words = 'tests=memory,acpi,cpuid,smp,serial-flood cpus=2 count=10';

@@ -7,7 +7,7 @@ const BOOT = '"$TSVM" boot --memory 64M --acpi off --kernel "$PAYLOAD"';
 const RUN = `${BOOT} --append tests=cpuid`;
 const DONE = /^done passed=1 failed=0/m;
 
-test('what a user has set for Node has no power over tsvm', async () => {
+test('the user’s Node environment variables do not affect tsvm', async () => {
   for (const setting of [
     'NODE_OPTIONS="--require /nonexistent.js"',
     'NODE_OPTIONS=--no-such-option',
@@ -38,7 +38,7 @@ test('SIGUSR1 opens no debugger', async () => {
   assert.match(stdout, /code (138|143)/);
 });
 
-test('SIGHUP stays ignored where it was, and ends the machine elsewhere', async () => {
+test('SIGHUP stays ignored if it was, and otherwise ends the machine', async () => {
   const script = (start: string) =>
     `${start} "$TSVM" boot --acpi off --kernel "$PAYLOAD" --append tests=serial-echo >out 2>&1 </dev/zero & vm=$!
      for i in 1 2 3 4 5 6 7 8 9; do grep -q echo: out && break; sleep 0.3; done
@@ -74,7 +74,7 @@ test('the version, spelled in any way', async () => {
 
 const NOBODY = 'setpriv --reuid 54321 --regid 54321 --clear-groups env -u HOME -u XDG_CACHE_HOME';
 
-test('a user without a home or an entry: sentences, no stack', async () => {
+test('a user without a home folder or passwd entry gets messages, not stack traces', async () => {
   const { stdout, stderr } = await runShell(
     `${NOBODY} "$TSVM" doctor; ${NOBODY} ${RUN}; ${NOBODY} HOME= "$TSVM" doctor`,
   );
@@ -117,7 +117,7 @@ test('help and doctor into a pipe that is closed, or a disk that is full', async
   }
 });
 
-test('what is given again adds up, or is refused', async () => {
+test('repeated options accumulate or are refused', async () => {
   const again = await runShell(
     `${BOOT} --append exit=acpi --append "a b" --cpu-mask rdrand --cpu-mask rdseed --log-level debug`,
   );
@@ -129,7 +129,7 @@ test('what is given again adds up, or is refused', async () => {
   }
 });
 
-test('limits of the host are told with what helps', async () => {
+test('errors about limits of the host include advice', async () => {
   const memory = await runShell(`ulimit -v 200000000; ${BOOT} --memory 900G`);
   assert.equal(memory.code, 125);
   assert.match(memory.stderr, /900 GiB of guest memory .*--memory/);
@@ -141,7 +141,7 @@ test('limits of the host are told with what helps', async () => {
   assert.match(files.stderr, /ulimit -n/);
 });
 
-test('a machine that is silent shows a sign of life, within two seconds, with advice', async () => {
+test('a silent machine logs a message with advice within two seconds', async () => {
   const { stderr } = await runShell(
     `cat >k.s <<'S'
 .globl _start

@@ -67,7 +67,7 @@ test('a disk of another size does not take the state', async (t) => {
   assert.throws(() => other.loadDevices(saved), /disk0.*another size/);
 });
 
-test('a pause of a guest that waits for a console which nobody reads', async (t) => {
+test('a pause of a guest that waits for a console that is not read', async (t) => {
   const drained = Promise.withResolvers<void>();
   let text = '';
   let full = true;

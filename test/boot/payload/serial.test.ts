@@ -57,7 +57,7 @@ test('a flood into a reader that has stopped is bounded in memory, and waits for
   );
 });
 
-test('SIGTERM ends a machine whose output nobody reads', async (t) => {
+test('SIGTERM ends a machine whose output is not read', async (t) => {
   const { child, pipe } = await floodNobodyReads(t);
   const closed = once(child, 'close');
   child.kill('SIGTERM');

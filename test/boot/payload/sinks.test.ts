@@ -28,7 +28,7 @@ for (const [sink, redirection] of [
   });
 }
 
-test('a reader of standard output that goes is said, and the guest runs on', async () => {
+test('a closed reader of standard output is reported, and the guest keeps running', async () => {
   const { stdout, stderr } = await runShell(
     `{ ${BOOT} --append "tests=serial-flood count=5000"; echo "code $?" >&2; } | head -1`,
   );
@@ -92,7 +92,7 @@ test('a named pipe’s next reader gets the output from there on', async () => {
   assert.match(stderr, /log can be written again; .* were lost/);
 });
 
-test('output that is not read is said to be waited for, once; SIGTERM ends the machine', async () => {
+test('output that is not read is reported once; SIGTERM ends the machine', async () => {
   const { code, stderr } = await runShell(
     `mkfifo out; : >err; sleep 25 <out &
      ${BOOT} --append "tests=serial-flood count=100000000" >out 2>err & vm=$!
@@ -153,7 +153,7 @@ test('metrics that fail at the end leave the guest’s exit code alone', async (
   }
 });
 
-test('neither the console nor the metrics overwrite what the machine is made of', async () => {
+test('neither the console nor the metrics may overwrite the machine’s files', async () => {
   const { stdout, stderr } = await runShell(
     `echo disk >d.raw; truncate -s 1M d.raw; ln d.raw other; before=$(sha256sum <d.raw)
      ${BOOT} --disk d.raw --console file:other; echo "code $?"

@@ -42,7 +42,7 @@ function belongings(folder: string): readonly string[] {
   return [...threads, ...files, ...mappings, ...locks, ...readdirSync(folder)].sort();
 }
 
-test('each step of boot, attach and close fails in turn, and leaves nothing', async (t) => {
+test('if any step of boot, attach or close fails, no resources are leaked', async (t) => {
   const folder = temporaryFolder(t);
   const temporary = process.env['TMPDIR'];
   process.env['TMPDIR'] = folder;

@@ -27,7 +27,7 @@ async function assertRestored(session: TerminalSession, code: number): Promise<v
   assert.equal(settings[0], settings[1], 'the terminal is as it was');
 }
 
-test('what is typed reaches the guest, Ctrl-C included; its poweroff restores the terminal', async (t) => {
+test('keyboard input, including Ctrl-C, reaches the guest; its poweroff restores the terminal', async (t) => {
   const { session } = await waitingGuest(t);
   session.type('typed\x03 by hand\r');
   await session.waitFor(/echo: typed.? by hand/, TIMEOUT_MS);
@@ -90,7 +90,7 @@ test('SIGTERM ends a machine in the background, which stops for no terminal', as
   await session.end(TIMEOUT_MS);
 });
 
-test('what is typed for the shell does not stop a machine in the background', async (t) => {
+test('input for the shell does not stop a machine in the background', async (t) => {
   const { session, pid } = await stoppedJob(t);
   session.type('bg\r');
   await session.waitFor(/prompt> bg\s+\[1\]/, TIMEOUT_MS);

@@ -50,7 +50,7 @@ const KINDS: readonly NativeCpuState[] = [
   'regs',
 ];
 
-test('what is read of a vCPU can be set, and is the same then', (t) => {
+test('vCPU state that was read can be set, and reads back the same', (t) => {
   const vm = vmWithCpuid(t);
   for (let cpu = 0; cpu < CPUS; cpu++) {
     const state = KINDS.map((kind) => [kind, vm.getState(cpu, kind)] as const);

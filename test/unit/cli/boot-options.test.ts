@@ -29,7 +29,7 @@ test('--disk: a file, then flags; a comma in its name is written twice', () => {
   }
 });
 
-test('--cpus, --memory, --console and --on-reboot refuse what they do not know', () => {
+test('--cpus, --memory, --console and --on-reboot refuse invalid values', () => {
   assert.equal(parseCpus('32'), 32);
   for (const text of ['0', '33', '1.5', 'two', '-1', '']) assert.throws(() => parseCpus(text));
   assert.equal(parseMemory('512'), 512 * 2 ** 20);

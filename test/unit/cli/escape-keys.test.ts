@@ -9,7 +9,7 @@ function typed(...pieces: string[]): { input: string; actions: string[] } {
   return { input: input.join(''), actions };
 }
 
-test('what is typed passes, Ctrl-A x and h are ours', () => {
+test('input passes through, except for Ctrl-A x and Ctrl-A h', () => {
   assert.deepEqual(typed('ls\r'), { input: 'ls\r', actions: [] });
   assert.deepEqual(typed('a\x01xb'), { input: 'ab', actions: ['exit'] });
   assert.deepEqual(typed('\x01h'), { input: '', actions: ['help'] });

@@ -48,7 +48,7 @@ test('open files arrive with the bytes of their message, and are the same files'
   assert.equal(openFiles(), before);
 });
 
-test('a peer that sends too many descriptors gets none of them opened', () => {
+test('if a peer sends too many descriptors, all are closed', () => {
   const [one, other] = socketPair();
   const before = openFiles();
   const fds = Array<number>(DESCRIPTORS_MAX).fill(one);

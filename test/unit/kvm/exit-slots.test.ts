@@ -60,7 +60,7 @@ test('exit slots are read as C writes them', () => {
   assert.deepEqual(kinds, ['read', 'write', 'shutdown', 'failed']);
 });
 
-test('what is answered is where C reads it', () => {
+test('the answer is at the offset where C reads it', () => {
   const memory = new ArrayBuffer(2 * 64);
   const slot = new ExitSlot(memory, 1);
   slot.claim();

@@ -8,7 +8,7 @@ function message(syscall: string, code: string): string {
   return kvmUnavailable('/dev/kvm', cause).message;
 }
 
-test('only the call that asks whether it is KVM’s device says that it is not', () => {
+test('only a failed KVM_GET_API_VERSION means that it is not the KVM device', () => {
   for (const code of ['ENOTTY', 'EINVAL', 'EBADF']) {
     assert.match(message('KVM_GET_API_VERSION', code), /not the KVM device.*--kvm/);
   }

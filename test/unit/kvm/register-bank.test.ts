@@ -138,7 +138,7 @@ function runOnFake(steps: readonly Step[]): string[] {
   });
 }
 
-test('the bank that stands for the native one in tests does what that does', () => {
+test('the fake register bank behaves like the native one', () => {
   const random = new Random(1);
   const steps = Array.from({ length: 20_000 }, (): Step => {
     const kind = random.pick(['r', 'w', 'w', 'w', 'r', 'r', 'w', 'd'] as const);

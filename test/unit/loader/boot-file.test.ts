@@ -25,7 +25,7 @@ test('a range within the file is read', (t) => {
   assert.equal(image.read(10_000, 0, 'field').byteLength, 0);
 });
 
-test('a range that is not within the file names the field', (t) => {
+test('an error about a range outside the file names the field', (t) => {
   const { image } = open(t);
   for (const [offset, length] of [
     [9_999, 2],

@@ -40,7 +40,7 @@ for (const format of FORMATS) {
   });
 }
 
-test('a payload that is an ELF file is taken as it is', () => {
+test('an uncompressed ELF payload is recognized', () => {
   const payload = Buffer.concat([Buffer.from('\x7fELF', 'latin1'), KERNEL]);
   assert.deepEqual(parse(buildBzImage(payload)).payload, {
     format: 'none',
@@ -50,7 +50,7 @@ test('a payload that is an ELF file is taken as it is', () => {
   });
 });
 
-test('the header fields come out', () => {
+test('the header fields are parsed', () => {
   const image = parse(IMAGE);
   assert.equal(image.version, 0x020f);
   assert.equal(image.commandLineMaxBytes, 2047);
@@ -193,7 +193,7 @@ const LIES: readonly (readonly [string, (image: Buffer) => void, RegExp])[] = [
   ],
 ];
 
-test('an error names the field that lies', async (t) => {
+test('an error names the invalid field', async (t) => {
   for (const [what, lie, message] of LIES) {
     await t.test(what, () => {
       assert.throws(() => parse(changed(lie)), tsvmError('invalid-kernel', message));

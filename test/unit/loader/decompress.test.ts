@@ -74,13 +74,13 @@ function packedZeroes(format: CompressionFormat, mebibytes: number): Buffer {
 }
 
 for (const format of FORMATS) {
-  test(`${format}: what the kernel's build packs comes out again`, async (t) => {
+  test(`${format}: a payload compressed as in the kernel's build is unpacked`, async (t) => {
     const { done, output } = unpack(t, format, PACKED[format], KERNEL.length);
     await done;
     assert.ok(output().equals(KERNEL));
   });
 
-  test(`${format}: a decompression bomb is stopped at the size that was told`, async (t) => {
+  test(`${format}: a decompression bomb is stopped at the stated size`, async (t) => {
     const told = 2 ** 20;
     const { done, output } = unpack(t, format, packedZeroes(format, 64), told);
     const message = new RegExp(
@@ -90,7 +90,7 @@ for (const format of FORMATS) {
     assert.ok(output().length <= told);
   });
 
-  test(`${format}: too little coming out is an error`, async (t) => {
+  test(`${format}: a shorter output is an error`, async (t) => {
     const { done } = unpack(t, format, PACKED[format], KERNEL.length + 1);
     const message = new RegExp(`${format} payload: it unpacks to 700000 bytes, not 700001`);
     await assert.rejects(done, tsvmError('invalid-kernel', message));
@@ -115,7 +115,7 @@ for (const format of FORMATS) {
     await assert.rejects(done, tsvmError('invalid-kernel', new RegExp(`${format} payload: `)));
   });
 
-  test(`${format}: a full disk is told from a bad kernel`, async (t) => {
+  test(`${format}: a full disk is distinguished from a damaged kernel`, async (t) => {
     const directory = temporaryDirectory(t);
     const bytes = PACKED[format];
     writeFileSync(join(directory, 'input'), bytes);

@@ -177,7 +177,7 @@ function noteAt(elf: Buffer): number {
   return Number(elf.readBigUInt64LE(phdr(2, PHDR.offset)));
 }
 
-test('an error names the field that lies', async (t) => {
+test('an error names the invalid field', async (t) => {
   const { bytes } = buildElf(temporaryDirectory(t), 4);
   assert.doesNotThrow(() => parseElf(bytesImage(bytes)));
   for (const [what, lie, message] of LIES) {

@@ -27,7 +27,7 @@ function written(t: Parameters<typeof temporaryDirectory>[0], file: string, ...a
   return readFileSync(path);
 }
 
-test('files of tools are named for what they are, with what to do', (t) => {
+test('files of other types are recognized, with advice', (t) => {
   const table: readonly (readonly [Buffer, RegExp])[] = [
     [packed('gzip'), /compressed by gzip; unpack it first \("zcat FILE/],
     [packed('xz'), /compressed by xz/],
@@ -82,14 +82,14 @@ test('files of other kinds are named by the bytes that their formats begin with'
   for (const [bytes, message] of table) assert.match(notAKernel(bytesImage(bytes)), message);
 });
 
-test('a file cut anywhere, or of nothing known, is told in one sentence', () => {
+test('a truncated or unknown file gets a one-sentence error', () => {
   assert.match(notAKernel(bytesImage(new Uint8Array(0))), /is empty/);
   for (let length = 1; length < 80; length++) {
     assert.match(notAKernel(bytesImage(new Uint8Array(length).fill(7))), /nor an ELF file: use/);
   }
 });
 
-test('what can hardly be an initial RAM disk is told from what may be one', (t) => {
+test('files that cannot be an initial RAM disk are recognized', (t) => {
   const kernel = buildElf(temporaryDirectory(t)).bytes;
   const cases: readonly (readonly [Uint8Array, RegExp | undefined])[] = [
     [kernel, /kernel or a program/],

@@ -110,7 +110,7 @@ test('a copy of a kernel is found by its content', async (t) => {
   assert.equal(readdirSync(join(cache, 'by-file')).length, 2);
 });
 
-test('a kernel file that was written to is not taken for what it was', async (t) => {
+test('a changed kernel file is not taken for its old version', async (t) => {
   const { path, cache } = setUp(t);
   await open(path, cache);
   const { atime, mtime } = statSync(path);
@@ -179,7 +179,7 @@ test('an entry that cannot be linked is used all the same, with a warning', asyn
   assert.match(warning ?? '', /cannot be written: EISDIR/);
 });
 
-test('a payload that is no kernel leaves nothing in the cache', async (t) => {
+test('a payload that is not a kernel leaves nothing in the cache', async (t) => {
   const { path, cache } = setUp(t);
   writeFileSync(path, buildBzImage(packPayload('xz', sampleBytes(5000))));
   await assert.rejects(open(path, cache), tsvmError('invalid-kernel', /\(unpacked\): EI_MAG/));

@@ -45,7 +45,7 @@ test('the line is UTF-8 with a NUL at its end', () => {
   assert.deepEqual(Buffer.from(encodeCommandLine('', 0)), Buffer.of(0));
 });
 
-test('a line longer than the kernel takes is refused, counted in bytes', () => {
+test('a command line longer than the kernel’s limit in bytes is refused', () => {
   assert.equal(encodeCommandLine('x'.repeat(2047), 2047).byteLength, 2048);
   assert.throws(
     () => encodeCommandLine('x'.repeat(2048), 2047),

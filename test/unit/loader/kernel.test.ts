@@ -85,7 +85,7 @@ for (const format of FORMATS) {
   });
 }
 
-test('an ELF kernel inside a bzImage that is not packed is entered as it is', async (t) => {
+test('an uncompressed ELF kernel inside a bzImage is loaded directly', async (t) => {
   const directory = temporaryDirectory(t);
   const elf = buildElf(directory);
   writeFileSync(join(directory, 'bzImage'), buildBzImage(elf.bytes));
@@ -159,7 +159,7 @@ test('a kernel in too little memory is an error about memory', async (t) => {
   await assert.rejects(load(t, path, space), tsvmError('invalid-config', /more than 19 MiB/));
 });
 
-test('what is no kernel is refused', async (t) => {
+test('a file that is not a kernel is refused', async (t) => {
   const directory = temporaryDirectory(t);
   const write = (name: string, bytes: Uint8Array | string) => {
     writeFileSync(join(directory, name), bytes);

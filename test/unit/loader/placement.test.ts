@@ -40,7 +40,7 @@ test('a file of the user is copied: it may change while the guest runs', () => {
   ] satisfies PlacementPiece[]);
 });
 
-test('what lies otherwise in the file than in memory is copied', () => {
+test('a segment whose offset in the page differs between file and memory is copied', () => {
   const part = { gpa: 0x1000000, memSizeBytes: 0x9000, fileOffset: 0x200, fileSizeBytes: 0x9000 };
   assert.deepEqual(planPlacement(part, 'cache'), [
     { kind: 'copy', gpa: 0x1000000, lengthBytes: 0x9000, fileOffset: 0x200 },
@@ -77,7 +77,7 @@ test('pieces cover each byte once, and mappings show no byte of another place', 
   }
 });
 
-test('segments may touch but not overlap, in whatever order they come', () => {
+test('segments may be adjacent but not overlap, in any order', () => {
   const touching = [placement(0x1001800, 0x800), placement(0x1000000, 0x1800)];
   checkPlacements('vmlinux', touching, SPACE);
   assert.throws(

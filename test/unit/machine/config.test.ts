@@ -22,7 +22,7 @@ test('a kernel is all that must be named', () => {
   );
 });
 
-test('defaults of disks; what is resolved resolves to itself, also after a trip through JSON', () => {
+test('defaults of disks; resolving is idempotent, also after a JSON round trip', () => {
   const config = resolveConfig({
     kernelPath: 'k',
     disks: [{ path: 'a.img' }, { path: 'b', format: 'qcow2', overlay: true }, { files: ['c'] }],
@@ -37,7 +37,7 @@ test('defaults of disks; what is resolved resolves to itself, also after a trip 
   assert.deepEqual(resolveConfig(JSON.parse(JSON.stringify(config))), config);
 });
 
-test('what is unknown or of another type is refused by name, with what it may be', () => {
+test('unknown keys and wrong types are refused with the valid ones', () => {
   refused({}, /kernelPath/);
   refused(null, /object/);
   refused([], /object/);

@@ -72,7 +72,7 @@ test('only KVM’s emulator gets its parameters, and only without ACPI do device
   assert.match(plain, /virtio_mmio\.device=4K@0xd0001000:5$/);
 });
 
-test('a read-only first disk, an initrd, what is appended, and a whole line of one’s own', () => {
+test('a read-only first disk, an initrd, an appended and a complete command line', () => {
   const readOnly = { ...CONFIG, disks: [{ ...DISK, readOnly: true }], appendCmdline: 'quiet' };
   assert.match(commandLine(readOnly, 'hardware', []), /root=\/dev\/vda ro .*quiet$/);
   const joined = { ...CONFIG, disks: [{ files: ['a', 'b'] }] };
@@ -81,7 +81,7 @@ test('a read-only first disk, an initrd, what is appended, and a whole line of o
   assert.equal(commandLine({ ...CONFIG, cmdline: 'mine' }, 'emulator', []), 'mine');
 });
 
-test('the engine that is asked for is chosen, or refused with what to do', () => {
+test('the requested engine is chosen, or refused with advice', () => {
   const hardware = { emulatesKernelMode: false, interpreterWorks: false };
   const pvm = { emulatesKernelMode: true, interpreterWorks: true };
   const oldPvm = { emulatesKernelMode: true, interpreterWorks: false };

@@ -198,7 +198,7 @@ test('a device that fails in any step of a pause ends the machine, with the reas
   }
 });
 
-test('a paused guest that has panicked has all the time it needs to say why', async (t) => {
+test('a paused guest that has panicked gets enough time to print the reason', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { machine, vm } = setUp(t);
   machine.start();
@@ -215,7 +215,7 @@ test('a paused guest that has panicked has all the time it needs to say why', as
   assert.deepEqual(await machine.ended, { reason: 'panic' });
 });
 
-test('a panic is told from a power-off, a reset and a triple fault after it', async (t) => {
+test('a panic is distinguished from a power-off, reset or triple fault after it', async (t) => {
   for (const end of ['powerOff', 'reset'] as const) {
     const { machine } = setUp(t);
     machine.start();
@@ -231,7 +231,7 @@ test('a panic is told from a power-off, a reset and a triple fault after it', as
   assert.deepEqual(await machine.ended, { reason: 'panic' });
 });
 
-test('every call that the state does not allow is refused, and changes nothing', async (t) => {
+test('every call that the machine state does not allow is refused without effect', async (t) => {
   const { machine, vm } = setUp(t);
   const refuses = async (...names: ('start' | 'pause' | 'resume' | 'saveDevices')[]) => {
     const { state } = machine;
@@ -272,7 +272,7 @@ test('states go by the devices’ ids, to a machine with the same devices only',
   assert.throws(() => setUp(t).machine.loadDevices({ ...saved, c: { version: 1 } }), invalid);
 });
 
-test('a stopped machine serves nothing more', async (t) => {
+test('a stopped machine serves no more accesses', async (t) => {
   const { machine, vm } = setUp(t, 2);
   let writes = 0;
   machine.bus.attach(1, {

@@ -87,7 +87,7 @@ test('a machine whose close fails is not started again, and each failure is said
   assert.match(logged.join('\n'), /no counters.*a lock that stays/s);
 });
 
-test('what goes wrong before the start is thrown, and the machine is closed', async () => {
+test('an error before the start is thrown, and the machine is closed', async () => {
   const { outcome, machines } = supervise({
     onBooted: () => {
       throw new Error('no sign of life');

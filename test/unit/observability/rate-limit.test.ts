@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { createLogger } from '../../../vmm/observability/logger.ts';
 import { RateLimit } from '../../../vmm/observability/rate-limit.ts';
 
-test('a flood of messages is cut, and the next that passes tells how many were', () => {
+test('a flood of messages is limited, and the next message reports how many were suppressed', () => {
   let now = 0;
   const limit = new RateLimit(2, 1000, () => now);
   const lines: string[] = [];
@@ -16,7 +16,7 @@ test('a flood of messages is cut, and the next that passes tells how many were',
   assert.equal(lines[3], 'and again');
 });
 
-test('a level shows itself and what is graver', () => {
+test('a log level includes more severe levels', () => {
   const lines: string[] = [];
   const logger = createLogger('warn', (line) => lines.push(line));
   logger.error('a');

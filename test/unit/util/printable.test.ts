@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { printable } from '../../../vmm/util/printable.ts';
 
-test('text stays as it is, in any script', () => {
+test('text in any script is unchanged', () => {
   assert.equal(printable('disk-1 Größe ディスク 💾'), 'disk-1 Größe ディスク 💾');
 });
 
-test('control characters, escapes and what turns the direction of text are replaced', () => {
+test('control characters, escapes and text direction characters are replaced', () => {
   assert.equal(
     printable('a\u001b[31mb\r\nc\u0000\u009bd'),
     'a\ufffd[31mb\ufffd\ufffdc\ufffd\ufffdd',

@@ -11,7 +11,7 @@ test('sizes are read with their unit, bare numbers in the given one', () => {
   assert.equal(parseSize('4096k', mib), 4 * mib);
 });
 
-test('what is no size, or no whole number of bytes, is none', () => {
+test('an invalid size, or a fractional number of bytes, is undefined', () => {
   for (const text of ['', 'M', '-1M', '1X', '1e3', '0x10', '1.3K', '99999999T', '1 2']) {
     assert.equal(parseSize(text, 1), undefined, text);
   }

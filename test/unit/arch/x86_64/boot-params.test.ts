@@ -56,7 +56,7 @@ test('each field stands where struct boot_params has it', () => {
   assert.equal(page.getUint8(at('sentinel')), 0);
 });
 
-test('what the loader writes replaces what the image has there', () => {
+test('the loader’s fields replace those of the image', () => {
   const setupHeader = new Uint8Array(0x26c - 0x1f1).fill(0xff);
   const page = compose({ ...CONTENT, setupHeader, codeGpa: 0x1000000 });
   assert.equal(page.getUint32(at('hdr.code32_start'), true), 0x1000000);
@@ -79,7 +79,7 @@ test('the memory map stands where struct boot_params has it', () => {
   assert.ok(MAP.some((entry) => entry.type === E820_RESERVED));
 });
 
-test('a setup header is copied, but for what the loader fills', () => {
+test('a setup header is copied, except for the loader’s fields', () => {
   const setupHeader = new Uint8Array(at('edd_mbr_sig_buffer') - at('hdr')).fill(0xa5);
   const page = compose({ ...CONTENT, setupHeader });
   const bytes = new Uint8Array(page.buffer);
@@ -100,7 +100,7 @@ test('a setup header is copied, but for what the loader fills', () => {
   assert.equal(bytes[at('sentinel')], 0);
 });
 
-test('without an initrd or ACPI their fields are 0, whatever the image had there', () => {
+test('without an initrd or ACPI their fields are 0, regardless of the image', () => {
   const setupHeader = new Uint8Array(0x7b).fill(0xa5);
   const page = compose({ memoryMap: MAP, commandLineGpa: 0x10000, setupHeader });
   assert.equal(page.getUint32(at('hdr.ramdisk_image'), true), 0);

@@ -94,7 +94,7 @@ test('without a mask every feature and the paravirtual leaves stay as KVM gives 
   assert.equal(leaf(0xd).ecx, 0x2b00);
 });
 
-test('the guest is told that it has a hypervisor', () => {
+test('the hypervisor bit is set', () => {
   assert.equal(bits(vcpu(AMD).leaf(1).ecx, 31, 31), 1);
 });
 
@@ -163,7 +163,7 @@ test('AMD: core count, id size, cache sharing and the extended APIC id', () => {
   assert.deepEqual([eax, ebx, ecx], [5, 5, 0]);
 });
 
-test('masking avx hides what needs it, and its state and that of AVX-512', () => {
+test('masking avx hides dependent features and the state of AVX and AVX-512', () => {
   const { leaf, find, has } = vcpu(AMD, 0, 1, ['avx']);
   for (const name of ['avx', 'avx2', 'fma', 'f16c', 'vaes', 'avx512f', 'avx512vl', 'avx_vnni']) {
     assert.equal(has(name), false, name);
@@ -174,7 +174,7 @@ test('masking avx hides what needs it, and its state and that of AVX-512', () =>
   assert.equal(leaf(0xd).ecx, 2816 + 8192, 'AMX is still the last');
 });
 
-test('masking avx512f and amx_tile shrinks the XSAVE area to what is left', () => {
+test('masking avx512f and amx_tile shrinks the XSAVE area', () => {
   const { leaf, has } = vcpu(AMD, 0, 1, ['avx512f', 'amx_tile', 'pku']);
   assert.equal(has('avx2'), true);
   assert.equal(leaf(0xd).eax, 0x7);
@@ -243,7 +243,7 @@ describe('against the C headers and this CPU', { skip }, () => {
     assert.deepEqual(Buffer.from(encodeCpuid(entries)), bytes);
   });
 
-  test('what /proc/cpuinfo lists is set where the table says', (t) => {
+  test('each feature in /proc/cpuinfo is set at the table’s bit', (t) => {
     const [, flags = ''] = /^flags\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8')) ?? [];
     /* Linux sets these by itself on some CPUs. */
     const setByLinux = new Set(['arat', '3dnowprefetch', 'topoext']);

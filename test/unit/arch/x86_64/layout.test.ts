@@ -41,7 +41,7 @@ test('the MP table ends with base memory', () => {
   assert.equal(layout.MP_TABLE_GPA + layout.MP_TABLE_AREA_SIZE, layout.BASE_MEMORY_END_GPA);
 });
 
-test('devices are in the hole, and what a kernel reads late is reserved', () => {
+test('devices are in the hole, and tables that a kernel reads late are reserved', () => {
   const map = layout.e820Map(5 * GIB);
   for (const [name, [start, length]] of Object.entries(AREAS)) {
     const lines = map.filter((e) => e.gpa < start + length && start < e.gpa + e.sizeBytes);

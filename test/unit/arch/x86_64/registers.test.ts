@@ -57,7 +57,7 @@ test("the structures are as long as KVM's", () => {
   assert.equal(KVM_SREGS_SIZE, sizes['sizeof(struct kvm_sregs)']);
 });
 
-test('each general register stands where KVM has it', () => {
+test('each general register is at KVM’s offset', () => {
   const at = offsets('kvm_regs', ALL_REGS);
   for (const name of ALL_REGS) {
     const bytes = encodeRegs({ [name]: 2n ** 64n - 1n });
@@ -65,7 +65,7 @@ test('each general register stands where KVM has it', () => {
   }
 });
 
-test('each special register stands where KVM has it, and nothing else changes', () => {
+test('each special register is at KVM’s offset, and nothing else changes', () => {
   const segmentFields = Object.keys(SEGMENT_FIELDS) as (keyof KvmSegment)[];
   const at = offsets('kvm_sregs', [
     ...SEGMENTS.flatMap((segment) => segmentFields.map((field) => `${segment}.${field}`)),
@@ -92,7 +92,7 @@ test('each special register stands where KVM has it, and nothing else changes', 
   for (const name of CONTROLS) check(name, { [name]: 2n ** 64n - 1n }, 64);
 });
 
-test('what is encoded is decoded', () => {
+test('decoding inverts encoding', () => {
   const regs = Object.fromEntries(
     ALL_REGS.map((name, index) => [name, (1n << 63n) + BigInt(index)]),
   ) as KvmRegs;

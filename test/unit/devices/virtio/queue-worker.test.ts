@@ -45,7 +45,7 @@ function holdStops(worker: StubQueueWorker): () => void {
   return resolve;
 }
 
-test('a stopped queue: the worker is stopped, and goes on with the others', async () => {
+test('stopping a queue restarts the worker with the other queues', async () => {
   const { device, worker, activate, starts } = setUp();
   activate(3);
   const release = holdStops(worker);
@@ -61,7 +61,7 @@ test('a stopped queue: the worker is stopped, and goes on with the others', asyn
   assert.deepEqual({ ...worker.starts[1], queues: [] }, { ...worker.starts[0], queues: [] });
 });
 
-test('queues stopped at once by several vCPUs: the worker goes on once, without any of them', async () => {
+test('queues stopped concurrently by several vCPUs: the worker restarts once, without them', async () => {
   const { device, worker, activate, starts } = setUp();
   activate(4);
   const release = holdStops(worker);
@@ -99,7 +99,7 @@ test('a worker that cannot go on: the device needs a reset', async () => {
   assert.deepEqual(reasons, ['no memory']);
 });
 
-test('a quiesced device serves nothing before it is activated again, then what is ready', async () => {
+test('a quiesced device serves nothing until it is activated again', async () => {
   const { device, activate, starts } = setUp();
   await device.quiesce();
   activate(3);

@@ -37,7 +37,7 @@ test('reserved bits and values beyond a byte are illegal', () => {
   assert.equal(statusAction(0, 0x11), undefined);
 });
 
-test('FAILED is set at any time, and the sequence goes on beside it', () => {
+test('FAILED may be set at any time, without affecting the sequence', () => {
   for (const status of [0, 1, 3, 11, 15]) assert.equal(statusAction(status, status | 128), 'none');
   assert.equal(statusAction(3 | 128, 11 | 128), 'negotiate');
   assert.equal(statusAction(3 | 128, 11), undefined, 'a driver cannot clear it');

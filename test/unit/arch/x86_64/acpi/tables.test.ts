@@ -97,14 +97,14 @@ describe('iasl', {
     });
   }
 
-  test('a wrong checksum is told', () => {
+  test('a wrong checksum is reported', () => {
     const table = Buffer.from(readTables().get('APIC') ?? []);
     table.writeUInt8((table.readUInt8(9) + 1) & 0xff, 9);
     const { report, source } = disassemble('corrupt', table);
     assert.match(report + source, /incorrect checksum/i);
   });
 
-  test('the RSDP is what iasl makes of the same fields', () => {
+  test('the RSDP equals the one that iasl compiles from the same fields', () => {
     const rsdp = readTables().get('RSDP');
     assert.ok(rsdp);
     const xsdtGpa = rsdp.readBigUInt64LE(24).toString(16).padStart(16, '0');

@@ -60,7 +60,7 @@ test('the configuration space has the layout of struct virtio_blk_config', () =>
   assert.equal(options.id, 'tsvm-disk0');
 });
 
-test('a writable disk offers what it does, and no RO', () => {
+test('a writable disk offers its features, but not RO', () => {
   const { device } = setUp();
   const bits = [2, 6, 9, 10, 12, 13, 14, 28, 29, 32];
   const expected = bits.reduce((sum, bit) => sum | (1n << BigInt(bit)), 0n);
@@ -79,7 +79,7 @@ test('a queue for each vCPU, up to 16', () => {
   assert.deepEqual([1, 2, 16, 17, 32].map(blockQueueCount), [1, 2, 16, 16, 16]);
 });
 
-test('activation starts the worker with what was negotiated, reset stops it', async () => {
+test('activation starts the worker with the negotiated features, reset stops it', async () => {
   const { device, worker } = setUp();
   const activation = context((1n << 32n) | (1n << 28n) | (1n << 9n));
   device.activate(activation);
