@@ -76,7 +76,7 @@ export class FakeRegisterBank implements RegisterBank {
       const { read, write } = register;
       assert.ok(register.offset + register.width <= this.lengthBytes);
       if (read) this.#checkWords(read.word, read.after?.word);
-      if (write?.kind === 'word' || write?.kind === 'clear-bits') this.#checkWords(write.word);
+      if (write !== undefined && 'word' in write) this.#checkWords(write.word);
       if (write?.kind === 'ring') {
         assert.ok(this.#ringBytes > 0, 'a ring write needs a ring');
         this.#checkWords(write.after?.word);
@@ -129,6 +129,10 @@ export class FakeRegisterBank implements RegisterBank {
         return true;
       case 'clear-bits':
         Atomics.and(this.words, write.word, ~value >>> 0);
+        return true;
+      case 'bits':
+        if ((Atomics.load(this.words, write.word) ^ value) & ~write.mask) return false;
+        Atomics.store(this.words, write.word, value);
         return true;
       case 'stamp':
         this.#stamps.push({ value, timeMs: performance.now() });

@@ -29,6 +29,8 @@ export type FastWrite =
       /** Pulse the bank's interrupt after the write. */
       readonly raise?: boolean;
     }
+  /** Sets the word to a value that differs from it in no bits but these; else a slow exit. */
+  | { readonly kind: 'bits'; readonly word: number; readonly mask: number }
   /** Records the value and the time. */
   | { readonly kind: 'stamp' };
 

@@ -20,6 +20,7 @@ const WRITE_KINDS: Readonly<Record<FastWrite['kind'], number>> = {
   'clear-bits': 3,
   ring: 4,
   stamp: 5,
+  bits: 6,
 };
 const NO_WORD = 0xff;
 
@@ -35,6 +36,7 @@ export function encodeRegisters(registers: readonly FastRegister[]): Uint8Array 
     view.setUint8(at + 4, write === undefined ? WRITE_SCRIPT : WRITE_KINDS[write.kind]);
     view.setUint8(at + 5, read?.word ?? 0);
     view.setUint8(at + 6, write !== undefined && 'word' in write ? write.word : 0);
+    view.setUint8(at + 10, write?.kind === 'bits' ? write.mask : 0);
     const afterWrite = write?.kind === 'ring' ? write.after : undefined;
     setUpdate(view, at + 7, at + 12, read?.after);
     setUpdate(view, at + 8, at + 16, afterWrite);

@@ -18,6 +18,8 @@ enum tsvm_register_write {
     TSVM_WRITE_CLEAR_BITS = 3, /* words[write_word] &= ~value */
     TSVM_WRITE_RING = 4,       /* append the low byte to the ring; slow exit if it is full */
     TSVM_WRITE_STAMP = 5,      /* record (value, time); dropped if there are too many */
+    /* words[write_word] = value if only bits of write_mask change; else a slow exit */
+    TSVM_WRITE_BITS = 6,
 };
 
 /* No word is changed after the access. */
@@ -33,7 +35,8 @@ struct tsvm_register {
     uint8_t after_read_word;  /* set to after_read_value after a read, or TSVM_NO_WORD */
     uint8_t after_write_word; /* set to after_write_value after a write, or TSVM_NO_WORD */
     uint8_t raise;            /* 1: a write pulses the bank's interrupt */
-    uint8_t reserved[2];
+    uint8_t write_mask;       /* of TSVM_WRITE_BITS */
+    uint8_t reserved;
     uint32_t after_read_value;
     uint32_t after_write_value;
 };

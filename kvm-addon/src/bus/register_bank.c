@@ -40,11 +40,12 @@ static bool register_valid(const struct register_bank *bank, const struct tsvm_r
 {
     if (reg->width != 1 && reg->width != 2 && reg->width != 4)
         return false;
-    if (reg->read > TSVM_READ_WORD || reg->write > TSVM_WRITE_STAMP)
+    if (reg->read > TSVM_READ_WORD || reg->write > TSVM_WRITE_BITS)
         return false;
     if (reg->read == TSVM_READ_WORD && !word_exists(bank, reg->read_word))
         return false;
-    if ((reg->write == TSVM_WRITE_WORD || reg->write == TSVM_WRITE_CLEAR_BITS) &&
+    if ((reg->write == TSVM_WRITE_WORD || reg->write == TSVM_WRITE_CLEAR_BITS ||
+         reg->write == TSVM_WRITE_BITS) &&
         !word_exists(bank, reg->write_word))
         return false;
     if (reg->write == TSVM_WRITE_RING && bank->ring_size == 0)
@@ -132,6 +133,16 @@ static void stamp_put(struct register_bank *bank, uint32_t value)
     };
 }
 
+/* The lock is held, and nobody else writes to such a word. */
+static bool change_bits(struct register_bank *bank, const struct tsvm_register *reg, uint32_t value)
+{
+    uint32_t old = __atomic_load_n(&bank->words[reg->write_word], __ATOMIC_ACQUIRE);
+    if ((old ^ value) & ~(uint32_t)reg->write_mask)
+        return false;
+    word_set(bank, reg->write_word, value);
+    return true;
+}
+
 static bool write_apply(struct register_bank *bank, const struct tsvm_register *reg, uint32_t value)
 {
     switch ((enum tsvm_register_write)reg->write) {
@@ -148,6 +159,8 @@ static bool write_apply(struct register_bank *bank, const struct tsvm_register *
         return true;
     case TSVM_WRITE_RING:
         return ring_put(bank, (uint8_t)value);
+    case TSVM_WRITE_BITS:
+        return change_bits(bank, reg, value);
     case TSVM_WRITE_STAMP:
         stamp_put(bank, value);
         return true;

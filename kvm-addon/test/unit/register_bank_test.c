@@ -64,6 +64,24 @@ static void words_are_read_written_and_cleared(void)
     register_bank_destroy(&bank);
 }
 
+static void other_bits_than_those_named_are_a_slow_exit(void)
+{
+    struct register_bank bank;
+    CHECK(register_bank_init(&bank, 8, 2, 0) == 0);
+    struct tsvm_register table[] = {plain(4, 1)};
+    table[0].write = TSVM_WRITE_BITS;
+    table[0].write_word = 1;
+    table[0].write_mask = 8;
+    CHECK(register_bank_set_registers(&bank, table, 1) == 0);
+    bank.words[1] = 5;
+    CHECK(register_bank_write(&bank, 4, 1, 5) && bank.words[1] == 5);
+    CHECK(register_bank_write(&bank, 4, 1, 13) && bank.words[1] == 13);
+    CHECK(!register_bank_write(&bank, 4, 1, 12) && bank.words[1] == 13);
+    table[0].write_word = 2;
+    CHECK(register_bank_set_registers(&bank, table, 1) == -EINVAL);
+    register_bank_destroy(&bank);
+}
+
 static void a_full_ring_is_a_slow_exit_and_loses_nothing(void)
 {
     struct register_bank bank;
@@ -164,6 +182,7 @@ int main(void)
 {
     what_the_table_does_not_name_is_a_slow_exit();
     words_are_read_written_and_cleared();
+    other_bits_than_those_named_are_a_slow_exit();
     a_full_ring_is_a_slow_exit_and_loses_nothing();
     stamps_are_kept_in_order_and_bounded();
     tables_that_make_no_sense_are_refused();

@@ -22,6 +22,8 @@ static const struct tsvm_register registers[] = {
    .after_read_word = TSVM_NO_WORD, .after_write_word = TSVM_NO_WORD},
   {.offset = 1, .width = 1, .write = TSVM_WRITE_WORD, .write_word = 6,
    .after_read_word = TSVM_NO_WORD, .after_write_word = TSVM_NO_WORD},
+  {.offset = 2, .width = 1, .write = TSVM_WRITE_BITS, .write_word = 5, .write_mask = 9,
+   .after_read_word = TSVM_NO_WORD, .after_write_word = TSVM_NO_WORD},
 };
 int main(void) { return fwrite(registers, sizeof registers, 1, stdout) != 1; }
 `;
@@ -38,6 +40,7 @@ test('registers are encoded as C lays out struct tsvm_register', () => {
     { offset: 8, width: 2, write: { kind: 'clear-bits', word: 7 } },
     { offset: 9, width: 1, write: { kind: 'stamp' } },
     { offset: 1, width: 1, write: { kind: 'word', word: 6 } },
+    { offset: 2, width: 1, write: { kind: 'bits', word: 5, mask: 9 } },
   ]);
   assert.deepEqual(Buffer.from(bytes), runC(C_SOURCE));
 });

@@ -392,6 +392,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     if (!this.#delegated) return;
     this.#delegated = false;
     this.#bank.setFastRegisters([]);
+    this.#ier = Atomics.load(this.#words, IER);
     this.#thrPending = (Atomics.load(this.#words, IIR_FCR) & IIR_NO_INT) === 0;
   }
 

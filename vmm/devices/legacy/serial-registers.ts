@@ -86,7 +86,14 @@ export function transmitRegisters(mode: TransmitMode): readonly FastRegister[] {
       read: { word: RBR_THR },
       write: { kind: 'ring', ...(thrInterrupt && { after: thrEmpty, raise: true }) },
     },
-    { offset: IER, width: 1, read: { word: IER } },
+    {
+      offset: IER,
+      width: 1,
+      read: { word: IER },
+      // Linux clears IER before each line of console output and restores it afterwards. No modem
+      // line has changed, so that to enable the interrupt for that does nothing.
+      ...(!thrInterrupt && !watchesPolls && { write: { kind: 'bits', word: IER, mask: IER_MSI } }),
+    },
     // To read IIR takes the transmitter's interrupt.
     { offset: IIR_FCR, width: 1, read: { word: IIR_FCR, after: none } },
     { offset: LCR, width: 1, read: { word: LCR } },

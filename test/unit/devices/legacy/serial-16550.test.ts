@@ -249,14 +249,19 @@ test('console output never wakes JavaScript but for the ring', () => {
   const { bank, serialIn, serialOut, serial, output } = port;
   autoconfig(port);
   startup(port);
-  serialOut(UART.IER, 0);
+  serialOut(UART.IER, 0x08);
   bank.slowAccesses = 0;
+  serialOut(UART.IER, 0);
   for (const char of 'hello\r\n') {
     while ((serialIn(UART.LSR) & LSR_IDLE) !== LSR_IDLE);
     serialOut(UART.TX, char.charCodeAt(0));
   }
+  serialOut(UART.IER, 0x08);
   assert.equal(bank.slowAccesses, 0);
   serial.poll();
+  assert.equal(serialIn(UART.IER), 0x08);
+  serialOut(UART.MCR, 0x03);
+  assert.equal(serialIn(UART.IER), 0x08, 'after the registers were taken back too');
   assert.equal(output.text, 'hello\r\n');
 });
 
