@@ -40,6 +40,8 @@ int code_cache_init(struct cpu *cpu)
     code->copies = reserve(CODE_PAGES_MAX * PAGE_SIZE);
     code->epoch = 1;
     code->user_clock = 1;
+    /* The first flush clears all of the code TLBs. */
+    cpu->code_tlb_fills[false].count = cpu->code_tlb_fills[true].count = FILLS_MAX + 1;
     return code->arena && code->pages && code->copies ? 0 : -ENOMEM;
 }
 
@@ -72,8 +74,13 @@ void code_advance_generation(struct cpu *cpu, bool user)
 
 static void clear_tlb(struct cpu *cpu, bool user)
 {
-    for (unsigned i = 0; i < CODE_TLB_ENTRIES; i++)
-        cpu->code_tlbs[user][i] = (struct code_tlb_entry){.tag = TLB_NO_TAG};
+    struct fills *fills = &cpu->code_tlb_fills[user];
+    bool all = fills->count > FILLS_MAX;
+    unsigned count = all ? CODE_TLB_ENTRIES : fills->count;
+
+    for (unsigned i = 0; i < count; i++)
+        cpu->code_tlbs[user][all ? i : fills->slots[i]].tag = TLB_NO_TAG;
+    fills->count = 0;
     code_advance_generation(cpu, user);
 }
 
@@ -265,6 +272,7 @@ struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip)
         code->supervisor_below = true;
     if (!breakpoints_in_code(cpu, va))
         cpu->code_tlb[code_slot(va)] = (struct code_tlb_entry){.tag = tag, .page = page};
+    fills_note(&cpu->code_tlb_fills[user], code_slot(va));
     return page;
 }
 

@@ -10,22 +10,6 @@
 #include "safepoint.h"
 #include "tlb.h"
 
-/* Those of the status flags that LAHF has; OF is bit 0 of what SETO leaves. */
-#define STATUS_LAHF 0xd5u
-
-uint64_t cpu_rflags(const struct cpu *cpu)
-{
-    uint64_t status = cpu->status;
-    return cpu->rflags | (status >> 8 & STATUS_LAHF) | (status & 1) << 11 | 2;
-}
-
-void cpu_set_rflags(struct cpu *cpu, uint64_t rflags)
-{
-    /* Bit 1 of the flags, 9 of AH:AL, is always set. */
-    cpu->status = (uint16_t)((rflags & STATUS_LAHF) << 8 | 0x200 | (rflags >> 11 & 1));
-    cpu->rflags = (rflags & ~(uint64_t)RFLAGS_STATUS) | 2;
-}
-
 void cpu_choose_tlb(struct cpu *cpu)
 {
     enum tlb_mode mode = TLB_SUPERVISOR;

@@ -46,7 +46,7 @@ enum cpu_segment_base { BASE_NONE, BASE_FS, BASE_GS, CPU_SEGMENT_BASES };
  */
 enum tlb_mode { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_MODES };
 
-#define TLB_ENTRIES 512
+#define TLB_ENTRIES 1024
 #define CODE_TLB_ENTRIES 512
 #define TLB_NO_TAG (~0ull)
 
@@ -63,6 +63,24 @@ struct code_tlb_entry {
     uint64_t tag; /* virtual address of the page */
     struct code_page *page;
 };
+
+/*
+ * The slots of a TLB that were filled since it was last cleared of what is not global, so that a
+ * switch of address spaces need not look at all. `count` over FILLS_MAX: these were not noted.
+ */
+#define FILLS_MAX 127
+struct fills {
+    uint16_t count;
+    uint16_t slots[FILLS_MAX];
+};
+
+static inline void fills_note(struct fills *fills, unsigned slot)
+{
+    if (fills->count < FILLS_MAX)
+        fills->slots[fills->count] = (uint16_t)slot;
+    if (fills->count <= FILLS_MAX)
+        fills->count++;
+}
 
 /* Which large pages the TLBs may hold parts of: by a hash of their address, and whether any is of 1
  * GiB. */
@@ -159,6 +177,8 @@ struct cpu {
     uint32_t generations[2]; /* [cpl == 3] */
     struct tlb_entry tlbs[TLB_MODES][TLB_ENTRIES];
     struct code_tlb_entry code_tlbs[2][CODE_TLB_ENTRIES];
+    struct fills tlb_fills[TLB_MODES]; /* with pages that a change of CR3 drops */
+    struct fills code_tlb_fills[2];
     bool upper_half_nonglobal; /* the TLBs may hold non-global entries of the upper half */
     struct large_pages
         large_pages[2]; /* that they may hold parts of, of the lower and upper half */
@@ -194,8 +214,22 @@ struct cpu {
 /* A register operand by the byte offset that the decoder gave. */
 #define CPU_REG(type, cpu, offset) (*(type *)((uint8_t *)(cpu) + (offset)))
 
-uint64_t cpu_rflags(const struct cpu *cpu);
-void cpu_set_rflags(struct cpu *cpu, uint64_t rflags);
+/* Those of the status flags that LAHF has; OF is bit 0 of what SETO leaves. */
+#define STATUS_LAHF 0xd5u
+
+static inline uint64_t cpu_rflags(const struct cpu *cpu)
+{
+    uint64_t status = cpu->status;
+    return cpu->rflags | (status >> 8 & STATUS_LAHF) | (status & 1) << 11 | 2;
+}
+
+static inline void cpu_set_rflags(struct cpu *cpu, uint64_t rflags)
+{
+    /* Bit 1 of the flags, 9 of AH:AL, is always set. */
+    cpu->status = (uint16_t)((rflags & STATUS_LAHF) << 8 | 0x200 | (rflags >> 11 & 1));
+    cpu->rflags = (rflags & ~(uint64_t)RFLAGS_STATUS) | 2;
+}
+
 /*
  * Sets the CPL, and with it, RFLAGS.AC and CR4.SMAP the TLBs in use. cpu->compat is set before: to
  * be called too when that changed alone.

@@ -22,35 +22,6 @@ struct kvm_segment descriptor_parse(uint16_t selector, uint64_t raw)
     return segment;
 }
 
-struct kvm_segment descriptor_flat_code(uint16_t selector, unsigned dpl, bool is_64_bit)
-{
-    return (struct kvm_segment){
-        .limit = UINT32_MAX,
-        .selector = selector,
-        .type = TYPE_CODE | TYPE_READABLE | TYPE_ACCESSED,
-        .present = 1,
-        .dpl = (uint8_t)dpl,
-        .s = 1,
-        .l = is_64_bit,
-        .db = !is_64_bit,
-        .g = 1,
-    };
-}
-
-struct kvm_segment descriptor_flat_data(uint16_t selector, unsigned dpl)
-{
-    return (struct kvm_segment){
-        .limit = UINT32_MAX,
-        .selector = selector,
-        .type = TYPE_WRITABLE | TYPE_ACCESSED,
-        .present = 1,
-        .dpl = (uint8_t)dpl,
-        .s = 1,
-        .db = 1,
-        .g = 1,
-    };
-}
-
 /* Where the quadword at `offset` behind the descriptor's start lies, or false: not in the table. */
 static bool locate(const struct cpu *cpu, uint16_t selector, unsigned offset, uint64_t *va)
 {

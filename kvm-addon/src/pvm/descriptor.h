@@ -45,8 +45,35 @@ static inline bool descriptor_is_code(const struct kvm_segment *segment)
 }
 
 /* The flat segments that SYSCALL, SYSENTER and their returns load, whatever the GDT says. */
-struct kvm_segment descriptor_flat_code(uint16_t selector, unsigned dpl, bool is_64_bit);
-struct kvm_segment descriptor_flat_data(uint16_t selector, unsigned dpl);
+static inline struct kvm_segment descriptor_flat_code(uint16_t selector, unsigned dpl,
+                                                      bool is_64_bit)
+{
+    return (struct kvm_segment){
+        .limit = UINT32_MAX,
+        .selector = selector,
+        .type = TYPE_CODE | TYPE_READABLE | TYPE_ACCESSED,
+        .present = 1,
+        .dpl = (uint8_t)dpl,
+        .s = 1,
+        .l = is_64_bit,
+        .db = !is_64_bit,
+        .g = 1,
+    };
+}
+
+static inline struct kvm_segment descriptor_flat_data(uint16_t selector, unsigned dpl)
+{
+    return (struct kvm_segment){
+        .limit = UINT32_MAX,
+        .selector = selector,
+        .type = TYPE_WRITABLE | TYPE_ACCESSED,
+        .present = 1,
+        .dpl = (uint8_t)dpl,
+        .s = 1,
+        .db = 1,
+        .g = 1,
+    };
+}
 
 /*
  * Reads the 8 bytes of `selector`'s descriptor from the GDT or LDT. False when it is not in the

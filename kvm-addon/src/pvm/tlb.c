@@ -17,6 +17,12 @@ static void clear_entry(const struct cpu *cpu, struct tlb_entry *entry)
         .read = TLB_NO_TAG, .write = TLB_NO_TAG, .page = cpu->engine->memory->regions[0].hva};
 }
 
+/* Kernels have global pages alone in the upper half, or all is dropped; see below. */
+static bool is_dropped_with_cr3(enum tlb_mode mode, uint64_t tag)
+{
+    return mode == TLB_USER || !(tag >> 63);
+}
+
 /* A write to a frame of which this CPU may be executing decoded code must end the run. */
 static void check_own_code(struct cpu *cpu, struct insn *insn, const struct frame *frame)
 {
@@ -55,6 +61,8 @@ struct access_part access_page(struct cpu *cpu, struct insn *insn, enum tlb_mode
     struct tlb_entry *entry = &cpu->tlbs[mode][va >> 12 & (TLB_ENTRIES - 1)];
     if (entry->read != tag || entry->page != page)
         entry->write = TLB_NO_TAG;
+    if (entry->read != tag && is_dropped_with_cr3(mode, tag))
+        fills_note(&cpu->tlb_fills[mode], (unsigned)(entry - cpu->tlbs[mode]));
     entry->read = tag;
     entry->page = page;
     entry->span = found.span;
@@ -94,9 +102,25 @@ void tlb_flush_all(struct cpu *cpu)
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         for (unsigned i = 0; i < TLB_ENTRIES; i++)
             clear_entry(cpu, &cpu->tlbs[mode][i]);
+    for (unsigned mode = 0; mode < TLB_MODES; mode++)
+        cpu->tlb_fills[mode].count = 0;
     code_flush_translations(cpu, CODE_FLUSH_ALL);
     cpu->upper_half_nonglobal = false;
     memset(cpu->large_pages, 0, sizeof(cpu->large_pages));
+}
+
+static void drop_with_cr3(struct cpu *cpu, enum tlb_mode mode)
+{
+    struct fills *fills = &cpu->tlb_fills[mode];
+    bool all = fills->count > FILLS_MAX;
+    unsigned count = all ? TLB_ENTRIES : fills->count;
+
+    for (unsigned i = 0; i < count; i++) {
+        struct tlb_entry *entry = &cpu->tlbs[mode][all ? i : fills->slots[i]];
+        if (is_dropped_with_cr3(mode, entry->read))
+            clear_entry(cpu, entry);
+    }
+    fills->count = 0;
 }
 
 void tlb_flush_nonglobal(struct cpu *cpu)
@@ -106,13 +130,8 @@ void tlb_flush_nonglobal(struct cpu *cpu)
         tlb_flush_all(cpu);
         return;
     }
-    for (unsigned i = 0; i < TLB_ENTRIES; i++) {
-        clear_entry(cpu, &cpu->tlbs[TLB_USER][i]);
-        if (!(cpu->tlbs[TLB_SUPERVISOR][i].read >> 63))
-            clear_entry(cpu, &cpu->tlbs[TLB_SUPERVISOR][i]);
-        if (!(cpu->tlbs[TLB_SUPERVISOR_AC][i].read >> 63))
-            clear_entry(cpu, &cpu->tlbs[TLB_SUPERVISOR_AC][i]);
-    }
+    for (unsigned mode = 0; mode < TLB_MODES; mode++)
+        drop_with_cr3(cpu, mode);
     code_flush_translations(cpu, CODE_FLUSH_LOWER_HALF);
     memset(&cpu->large_pages[0], 0, sizeof(cpu->large_pages[0]));
 }
