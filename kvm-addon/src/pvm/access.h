@@ -1,12 +1,12 @@
-/* Memory accesses by the way of a page walk: what the slow paths of tlb.h are made of. */
+/* Memory accesses with a page walk: the slow paths of tlb.h. */
 #ifndef TSVM_PVM_ACCESS_H
 #define TSVM_PVM_ACCESS_H
 
 #include "cpu.h"
 
-/* Where the bytes of an access lie that are in one page. */
+/* The part of an access that is within one page. */
 struct access_part {
-    uint8_t *at; /* host address; NULL: a device's */
+    uint8_t *at; /* host address; NULL: a device */
     uint64_t gpa;
     unsigned size;
     bool special; /* code or a page table: written by store_to_special() */
@@ -26,7 +26,7 @@ struct access {
 struct access access_translate(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uint64_t va,
                                unsigned size, bool is_write);
 
-/* The same for all bytes up to the end of the page. */
+/* The same for all bytes to the end of the page. */
 struct access_part access_page(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uint64_t va,
                                bool is_write);
 

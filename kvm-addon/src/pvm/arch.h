@@ -1,4 +1,4 @@
-/* Names of the architecture's bits and numbers (SDM 3A 2.5, 6.3.1; SDM 4), for the whole engine. */
+/* Architectural constants (SDM 3A 2.5, 6.3.1; SDM 4). */
 #ifndef TSVM_PVM_ARCH_H
 #define TSVM_PVM_ARCH_H
 

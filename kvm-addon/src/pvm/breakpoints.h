@@ -9,13 +9,13 @@
 
 #include "cpu.h"
 
-/* To be called when cpu->debug changed. */
+/* Call after changing cpu->debug. */
 void breakpoints_changed(struct cpu *cpu);
 
 /* For the inline functions below. */
 bool breakpoints_in_page(const struct cpu *cpu, uint8_t which, uint64_t va);
 
-/* Whether an instruction, or data, in the page of `va` may hit one. */
+/* Whether an instruction or data access in the page of `va` may hit a breakpoint. */
 static inline bool breakpoints_in_code(const struct cpu *cpu, uint64_t va)
 {
     uint8_t which = cpu->breakpoints.execution;
@@ -28,7 +28,7 @@ static inline bool breakpoints_in_data(const struct cpu *cpu, uint64_t va)
     return __builtin_expect(which, 0) && breakpoints_in_page(cpu, which, va);
 }
 
-/* Those that the instruction at `rip` hits, as bits of DR6. */
+/* The breakpoints that the instruction at `rip` hits, as bits of DR6. */
 unsigned breakpoints_at_instruction(const struct cpu *cpu);
 
 /*

@@ -1,11 +1,11 @@
-/* What the files of the code cache share. */
+/* Declarations shared by the files of the code cache. */
 #ifndef TSVM_PVM_CODE_ARENA_H
 #define TSVM_PVM_CODE_ARENA_H
 
 #include "code_cache.h"
 
 #define CODE_BUCKETS 1024u
-/* Decoded instructions that one lookup adds at most: a run, and what ends it. */
+/* Maximum number of decoded instructions that one lookup adds: a run and its terminator. */
 #define CODE_RUN_INSNS 250u
 #define CODE_RUN_MAX (CODE_RUN_INSNS + 2)
 
@@ -30,10 +30,10 @@ struct code_cache {
  */
 struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip);
 
-/* Decodes from `va` on, which has no decoded instruction. NULL: the cache is full. */
+/* Decodes from `va`, which has no decoded instruction yet. NULL: the cache is full. */
 struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t va);
 
-/* Everything starts anew. No decoded instruction is executing. */
+/* Empties the cache. No decoded instruction may be executing. */
 void code_flush(struct cpu *cpu);
 
 #endif

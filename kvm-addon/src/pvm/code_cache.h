@@ -16,10 +16,10 @@
 struct code_page {
     uint64_t va;
     uint64_t frame;
-    struct insn *base;      /* what `insns` counts from */
-    struct code_page *next; /* others of the same hash chain */
-    uint64_t verified;      /* CPL 3's: when it was last compared with `copy` */
-    uint8_t *copy;          /* CPL 3's: the bytes that were decoded */
+    struct insn *base;      /* `insns` are distances from it */
+    struct code_page *next; /* next page in the hash chain */
+    uint64_t verified;      /* CPL 3: user_clock of the last comparison with `copy` */
+    uint8_t *copy;          /* CPL 3: the decoded bytes */
     const uint8_t *host;    /* the page in guest memory */
     struct insn *crossing;  /* the last instruction decoded that goes on in the next page */
     uint8_t crossing_bytes[16];
@@ -39,7 +39,7 @@ static inline unsigned code_slot(uint64_t va)
     return (va >> 12 ^ va >> 20) & (CODE_TLB_ENTRIES - 1);
 }
 
-/* Decoded code at `va` if it is at hand, else NULL: for the end of handlers. */
+/* Returns the decoded code at `va` if it is in the code TLB, else NULL. For the end of handlers. */
 static inline struct insn *code_find(struct cpu *cpu, uint64_t va)
 {
     const struct code_tlb_entry *entry = &cpu->code_tlb[code_slot(va)];
@@ -69,10 +69,11 @@ struct insn *code_decode_once(struct cpu *cpu, uint64_t va);
  */
 void code_enter_user(struct cpu *cpu);
 
-/* Drops this CPU's decoded code of a frame; of all. */
+/* Drops this CPU's decoded code of a frame; of all frames. */
 void code_invalidate_frame(struct cpu *cpu, uint64_t frame);
 void code_invalidate_all(struct cpu *cpu);
-/* Moves the generation of a mode (cpl == 3) on: chained jumps and return entries lapse. */
+/* Increments the generation of a mode (cpl == 3), which invalidates chained jumps and return
+ * entries. */
 void code_advance_generation(struct cpu *cpu, bool user);
 
 /* For cpu_set_cpl(): takes the code TLB of the CPL, which holds pages of one kind (cpu->compat). */

@@ -1,4 +1,4 @@
-/* What a vCPU counts; summed up for metrics. Written by its thread alone, read at any time. */
+/* A vCPU's counters, summed up for metrics. Written only by its thread, read at any time. */
 #ifndef TSVM_PVM_COUNTERS_H
 #define TSVM_PVM_COUNTERS_H
 
@@ -26,7 +26,7 @@ struct cpu_counters {
     uint64_t chip_accesses;        /* to KVM's interrupt controllers and timer */
     uint64_t steps_by_opcode[512]; /* one-byte opcodes, then those of map 0F */
     uint64_t simd;                 /* vector and x87 instructions executed here */
-    uint64_t fpu_failures;         /* KVM did not give or take FPU state */
+    uint64_t fpu_failures;         /* failed transfers of FPU state from or to KVM */
     uint64_t frame_protections;    /* other vCPUs were asked to drop write entries */
 };
 

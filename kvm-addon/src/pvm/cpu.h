@@ -1,5 +1,4 @@
-/* The state of one vCPU that the engine runs. Owned by its thread but for what is said to be
- * shared. */
+/* The state of a vCPU run by the engine. Owned by its thread, except for fields marked shared. */
 #ifndef TSVM_PVM_CPU_H
 #define TSVM_PVM_CPU_H
 
@@ -14,7 +13,7 @@
 #define PAGE_OFFSET 4095ull
 #define PAGE_BASE (~PAGE_OFFSET)
 
-/* Indices into the register file: the processor's encoding, then two of ours. */
+/* Indices into the register file: the processor's encoding, then two pseudo-registers. */
 enum cpu_register {
     REG_RAX,
     REG_RCX,
@@ -33,7 +32,7 @@ enum cpu_register {
     REG_R14,
     REG_R15,
     REG_ZERO, /* always 0: operands without a base or an index */
-    REG_PAGE, /* virtual address of the page that executes: RIP = r[REG_PAGE] + insn_offset() */
+    REG_PAGE, /* virtual address of the current code page: RIP = r[REG_PAGE] + insn_offset() */
     CPU_REGISTERS,
 };
 
@@ -51,11 +50,10 @@ enum tlb_mode { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_MODES };
 #define TLB_NO_TAG (~0ull)
 
 struct tlb_entry {
-    uint64_t read; /* the page's virtual address if it may be read, else TLB_NO_TAG */
-    uint64_t
-        write;     /* the same for writes: its dirty bit is set, it holds no code and is no table */
-    uint8_t *page; /* host address of the page; always inside guest memory, valid or not */
-    uint64_t span; /* bytes of the guest's page that this is a part of */
+    uint64_t read;  /* the page's virtual address if it may be read, else TLB_NO_TAG */
+    uint64_t write; /* the same for writes: dirty bit set, neither code nor a page table */
+    uint8_t *page;  /* host address of the page; always inside guest memory, valid or not */
+    uint64_t span;  /* bytes of the guest's page that this is a part of */
 };
 
 struct code_page;
@@ -94,9 +92,9 @@ struct code_cache;
 struct engine;
 struct vcpu;
 
-/* A recent call, so that its RET needs no lookup. */
+/* A recent CALL, so that its RET needs no lookup. */
 struct return_entry {
-    uint64_t va;   /* where it returns to */
+    uint64_t va;   /* return address */
     uint64_t page; /* REG_PAGE of the call: not va's where the call ends its page */
     struct insn *insn;
     uint32_t generation;
@@ -112,32 +110,32 @@ struct cpu_breakpoints {
     bool of_programs; /* in the lower half */
 };
 
-/* Why the interpreter came back; see interpret(). */
+/* Why the interpreter returned; see interpret(). */
 enum interpreted {
     INTERPRETED_ATTENTION =
         1, /* cpu.attention is set or the budget is used up; rip is the next instruction */
     INTERPRETED_EXCEPTION, /* cpu.exception is to be delivered */
     INTERPRETED_ONCE,      /* execute the instruction at rip alone, by interpret_once() */
-    INTERPRETED_STEP,      /* the instruction at rip is KVM's to execute */
+    INTERPRETED_STEP,      /* KVM has to execute the instruction at rip */
     INTERPRETED_NATIVE,    /* CPL 3: the instruction at rip, and what follows, runs natively */
-    INTERPRETED_HALT,      /* HLT was executed; rip is behind it */
-    INTERPRETED_STOPPED,   /* a device access was called off by the order to stop; rip is at it */
+    INTERPRETED_HALT,      /* HLT was executed; rip is after it */
+    INTERPRETED_STOPPED,   /* the order to stop aborted a device access; rip is at it */
 };
 
 struct cpu_exception {
     uint8_t vector;
     bool has_error;
-    bool software;  /* INT n, INT3, INTO: rip is behind the instruction, gate DPL is checked */
-    bool is_fault;  /* a #DB that comes before the instruction, not after it */
+    bool software;  /* INT n, INT3, INTO: rip is after the instruction, gate DPL is checked */
+    bool is_fault;  /* a #DB before the instruction, not after it */
     uint8_t length; /* of the instruction, when `software` */
     uint32_t error;
     uint64_t address; /* CR2 of a #PF; DR6 bits of a #DB */
 };
 
-/* cpu.attention: why a vCPU should leave the interpreter. Set by any thread. */
+/* cpu.attention: reasons to leave the interpreter. Set by any thread. */
 enum cpu_attention {
-    ATTENTION_INTERRUPT = 1 << 0, /* look at the interrupt controllers */
-    ATTENTION_REQUESTS = 1 << 1,  /* requests of other vCPUs wait (safepoint.h) */
+    ATTENTION_INTERRUPT = 1 << 0, /* check the interrupt controllers */
+    ATTENTION_REQUESTS = 1 << 1,  /* requests of other vCPUs are pending (safepoint.h) */
     ATTENTION_ORDER = 1 << 2,     /* the order to park or stop was given */
     ATTENTION_RESET = 1 << 3,     /* INIT was sent to this vCPU */
     ATTENTION_ZAPS = 1 << 4,      /* zaps must be executed (tables.h) before anything else */
@@ -171,7 +169,7 @@ struct cpu {
     bool interrupt_waits;
     bool once;        /* interpret_once() runs, or an exception is delivered */
     bool nmi_blocked; /* from the delivery of an NMI to the next IRET */
-    uint32_t spins;   /* PAUSEs executed: a vCPU whose count grew has better things to do */
+    uint32_t spins;   /* PAUSEs executed: if it grows, the vCPU is in a spin loop */
     jmp_buf leave;    /* see cpu_leave() */
 
     uint32_t generations[2]; /* [cpl == 3] */
@@ -189,7 +187,7 @@ struct cpu {
     int fd; /* of the KVM vCPU */
     struct kvm_run *run;
     struct vcpu *vcpu;
-    bool in_kvm; /* KVM has the architectural state, this structure has not (state.h) */
+    bool in_kvm; /* the architectural state is in KVM, not in this structure (state.h) */
     struct cpu_breakpoints breakpoints;
     struct cpu_run *loop;              /* run.h */
     struct cpu_interrupts *interrupts; /* interrupts.h */
@@ -235,7 +233,7 @@ static inline void cpu_set_rflags(struct cpu *cpu, uint64_t rflags)
  * be called too when that changed alone.
  */
 void cpu_set_cpl(struct cpu *cpu, unsigned cpl);
-/* To be called when RFLAGS.AC or CR4.SMAP changed. */
+/* Call after a change of RFLAGS.AC or CR4.SMAP. */
 void cpu_choose_tlb(struct cpu *cpu);
 
 /*
@@ -263,7 +261,7 @@ static inline void cpu_attract(struct cpu *cpu, enum cpu_attention why)
     __atomic_fetch_or(&cpu->attention, (int32_t)((uint32_t)why | 1u << 31), __ATOMIC_SEQ_CST);
 }
 
-/* Those reasons are being dealt with. */
+/* Clears the reasons that are being handled. */
 static inline void cpu_attended(struct cpu *cpu, uint32_t reasons)
 {
     int32_t old = __atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST), rest;

@@ -1,4 +1,4 @@
-/* CPUID as the guest's kernel sees it. CPL 3 sees the processor's own when it runs natively. */
+/* CPUID as seen by the guest's kernel. CPL 3 sees the processor's CPUID when it runs natively. */
 #ifndef TSVM_PVM_CPUID_H
 #define TSVM_PVM_CPUID_H
 
@@ -22,7 +22,7 @@ struct cpu_cpuid {
  */
 int cpuid_supported(const struct cpu *cpu, struct kvm_cpuid_entry2 *entries);
 
-/* Sets what CPL 0 sees, and tells KVM what it has to know. Returns 0 or -errno. */
+/* Sets the CPUID for CPL 0, and the part that KVM needs. Returns 0 or -errno. */
 int cpuid_set(struct cpu *cpu, const struct kvm_cpuid_entry2 *entries, unsigned count);
 
 static inline bool cpuid_is_amd(const struct cpu *cpu)

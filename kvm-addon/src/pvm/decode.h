@@ -1,4 +1,4 @@
-/* What the decoder's parts share; its entry point is in interpret.h. */
+/* Declarations shared by the parts of the decoder; its entry point is in interpret.h. */
 #ifndef TSVM_PVM_DECODE_H
 #define TSVM_PVM_DECODE_H
 
@@ -10,12 +10,12 @@
 #include "interpret.h"
 #include "ops.h"
 
-/* An instruction on the way. */
+/* An instruction that is being decoded. */
 struct decoding {
     const uint8_t *bytes;
-    unsigned at;    /* bytes taken */
-    unsigned limit; /* bytes there are, of the 15 that there may be */
-    bool truncated; /* it goes on behind them */
+    unsigned at;    /* bytes consumed */
+    unsigned limit; /* available bytes, at most 15 */
+    bool truncated; /* it needs more bytes */
     bool too_long;  /* it has more than 15 bytes */
     enum decode_mode mode;
 
@@ -35,12 +35,12 @@ struct decoding {
     bool rip_relative;
     bool unsupported; /* a form that is left to KVM */
     enum addressing addressing;
-    bool ends; /* nothing runs straight on */
+    bool ends; /* execution never continues with the next instruction */
 };
 
 #define INSN_BYTES_MAX 15u
 
-/* What an operand's base may be besides registers; it fits a byte. */
+/* Bases of an operand other than registers; fit in a byte. */
 #define CPU_SEGMENT_BASE_OFFSET offsetof(struct cpu, segment_base)
 _Static_assert(CPU_SEGMENT_BASE_OFFSET + CPU_SEGMENT_BASES * 8 <= UINT8_MAX, "insn.base");
 
@@ -49,15 +49,15 @@ _Static_assert(CPU_SEGMENT_BASE_OFFSET + CPU_SEGMENT_BASES * 8 <= UINT8_MAX, "in
 #define REX_X 2u
 #define REX_B 1u
 
-/* Chooses the handler and fills the fields that it uses; NULL: not known. */
+/* Chooses the handler and fills the fields that it uses; NULL: not supported. */
 typedef insn_handler *opcode_select(struct decoding *d, struct insn *insn);
 
-/* What belongs to an opcode; a set, with one immediate at most. */
+/* Properties of an opcode: a set of flags, with at most one immediate. */
 enum opcode_trait {
     MODRM = 1 << 0,
     BYTE = 1 << 1,     /* 8-bit operands */
     LOCKABLE = 1 << 2, /* LOCK is valid where ModRM names memory */
-    ENDS = 1 << 3,     /* nothing runs straight on from it */
+    ENDS = 1 << 3,     /* execution never continues with the next instruction */
     ONLY_64 = 1 << 4,  /* #UD in compat mode */
     NOT_64 = 1 << 5,   /* #UD in 64-bit mode */
     IMM_8 = 1 << 6,    /* sign-extended */
@@ -81,7 +81,7 @@ insn_handler *decode_0f38(struct decoding *d, struct insn *insn);
 /* `escape` is C4 or C5. */
 insn_handler *decode_vex(struct decoding *d, struct insn *insn, uint8_t escape);
 
-/* Notes that the instruction goes on behind its bytes. Returns 0. */
+/* Records that the instruction needs more bytes. Returns 0. */
 uint8_t decode_no_byte(struct decoding *d);
 
 static inline uint8_t decode_byte(struct decoding *d)
@@ -89,7 +89,7 @@ static inline uint8_t decode_byte(struct decoding *d)
     return __builtin_expect(d->at < d->limit, 1) ? d->bytes[d->at++] : decode_no_byte(d);
 }
 
-/* The next byte, 0 when it is not there; not taken. */
+/* The next byte, 0 if there is none; does not consume it. */
 static inline uint8_t decode_peek(const struct decoding *d)
 {
     return d->at < d->limit ? d->bytes[d->at] : 0;

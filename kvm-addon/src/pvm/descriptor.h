@@ -30,7 +30,7 @@ static inline unsigned selector_rpl(uint16_t selector)
     return selector & SELECTOR_RPL;
 }
 
-/* What an error code names of a selector. */
+/* The part of a selector that an error code contains. */
 static inline uint32_t selector_error(uint16_t selector)
 {
     return selector & ~SELECTOR_RPL;

@@ -1,4 +1,6 @@
-/* Where the engine meets the machine's devices, KVM's in-kernel chips among them. */
+/*
+ * Accesses of the engine to the machine's devices, including KVM's in-kernel interrupt controllers.
+ */
 #ifndef TSVM_PVM_DEVICES_H
 #define TSVM_PVM_DEVICES_H
 

@@ -1,4 +1,4 @@
-/* One VM's engine: what its vCPUs share. */
+/* The engine of a VM: the state shared by its vCPUs. */
 #ifndef TSVM_PVM_ENGINE_H
 #define TSVM_PVM_ENGINE_H
 

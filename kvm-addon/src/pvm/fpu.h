@@ -25,9 +25,9 @@
 int fpu_init(struct cpu *cpu);
 void fpu_destroy(struct cpu *cpu);
 
-/* KVM's state or XCR0 was set by others (a snapshot, a reset): what is held here lapses. */
+/* Discards the cached state after KVM's state or XCR0 was set otherwise (a snapshot, a reset). */
 void fpu_forget(struct cpu *cpu);
-/* Hands changed state to KVM. Before each KVM_RUN that uses it, and before KVM_GET_XSAVE. */
+/* Writes changed state to KVM. Call before each KVM_RUN that uses it, and before KVM_GET_XSAVE. */
 void fpu_release(struct cpu *cpu);
 
 /* Components that XSETBV accepts: those of the host that KVM keeps for a guest. */

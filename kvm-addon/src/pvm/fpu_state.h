@@ -1,4 +1,4 @@
-/* The FPU state of one vCPU as fpu*.c and simd*.c share it. */
+/* The FPU state of a vCPU, shared by fpu*.c and simd*.c. */
 #ifndef TSVM_PVM_FPU_STATE_H
 #define TSVM_PVM_FPU_STATE_H
 
@@ -91,7 +91,7 @@ struct cpu_fpu {
     uint8_t image[XSAVE_IMAGE_BYTES] __attribute__((aligned(64)));
     bool registers_valid;
     bool image_valid;
-    bool dirty; /* KVM's state is older than what is valid here */
+    bool dirty; /* the valid form is newer than KVM's state */
     uint64_t xcr0;
     struct simd_arena *arena;
 };

@@ -1,6 +1,7 @@
 /*
- * What the engine knows of each guest page frame, for all vCPUs of a VM: who has decoded code of
- * it, who may write to it by a TLB entry, whether it is a page table, whether it was written.
+ * The engine's state per guest page frame, shared by all vCPUs of a VM: which vCPUs have decoded
+ * code of it, which may write to it through a TLB entry, whether it is a page table, and whether it
+ * was written.
  *
  * A vCPU first sets its bit in `write_cpus`, then makes sure that the frame is neither code nor a
  * table, then makes a TLB write entry. Who marks a frame as code or table does so first, then asks
@@ -37,7 +38,7 @@ struct frames {
 int frames_init(struct frames *frames, const struct guest_memory *memory);
 void frames_destroy(struct frames *frames);
 
-/* Of an address in RAM. */
+/* The frame of an address in RAM. */
 static inline struct frame *frame_at(const struct frames *frames, uint64_t gpa)
 {
     return &frames->of[gpa >> 12];

@@ -41,7 +41,7 @@ ALWAYS_INLINE uint64_t next_rip(const struct cpu *cpu, const struct insn *insn)
 #define RUN_LENGTH(insn) ((insn)->ordinal + 1u)
 #define COUNT_RUN (cpu->executed += RUN_LENGTH(insn))
 
-/* Back to the run loop behind this instruction: the state of the machine changed. */
+/* Returns to the run loop after this instruction, because machine state has changed. */
 #define STOP                                                                                       \
     do {                                                                                           \
         COUNT_RUN;                                                                                 \
@@ -49,7 +49,7 @@ ALWAYS_INLINE uint64_t next_rip(const struct cpu *cpu, const struct insn *insn)
         return;                                                                                    \
     } while (0)
 
-/* Back to the run loop soon: the budget is used up, or somebody wants this vCPU. */
+/* Returns to the run loop: the budget is used up, or the vCPU has been asked for attention. */
 #define MUST_LEAVE unlikely((cpu->budget | __atomic_load_n(&cpu->attention, __ATOMIC_RELAXED)) < 0)
 
 #define REG(type, offset) CPU_REG(type, cpu, offset)

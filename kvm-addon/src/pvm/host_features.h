@@ -1,4 +1,4 @@
-/* Which instructions that handlers execute the host's processor has. */
+/* Optional instructions of the host's processor that handlers use. */
 #ifndef TSVM_PVM_HOST_FEATURES_H
 #define TSVM_PVM_HOST_FEATURES_H
 
@@ -15,7 +15,7 @@ struct host_features {
     bool adx;
 };
 
-/* Asked of the processor when the program starts. */
+/* Read from CPUID when the program starts. */
 const struct host_features *host_features(void);
 
 #endif

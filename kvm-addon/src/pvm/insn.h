@@ -7,7 +7,7 @@
 struct cpu;
 struct insn;
 
-/* Executes `insn` and, by a tail call, what follows it. Returns with cpu->rip set. */
+/* Executes `insn` and, by a tail call, the following instructions. Returns with cpu->rip set. */
 typedef void insn_handler(struct cpu *cpu, struct insn *insn);
 
 /*

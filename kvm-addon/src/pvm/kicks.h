@@ -1,6 +1,6 @@
 /*
- * Doorbells of devices: addresses at which a write of a value signals an eventfd. KVM's ioeventfds
- * serve CPL 3 that runs natively, these what is interpreted.
+ * Doorbells of devices: addresses at which a write of a value signals an eventfd. They serve
+ * interpreted code; KVM's ioeventfds serve native runs of CPL 3.
  */
 #ifndef TSVM_PVM_KICKS_H
 #define TSVM_PVM_KICKS_H
@@ -33,7 +33,7 @@ void kicks_destroy(struct engine_kicks *kicks);
 int kicks_add(struct engine_kicks *kicks, const struct engine_kick *kick);
 /* False: there is none. */
 bool kicks_remove(struct engine_kicks *kicks, uint64_t gpa, uint32_t size, uint64_t value);
-/* Signals the doorbell that the write rings; false: there is none. */
+/* Signals the doorbell for a write. Returns false if there is none. */
 bool kicks_ring(const struct engine_kicks *kicks, uint64_t gpa, uint32_t size, uint64_t value);
 
 #endif

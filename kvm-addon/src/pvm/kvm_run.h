@@ -7,7 +7,7 @@
 
 #include "cpu.h"
 
-/* What KVM_RUN keeps in the shared page. */
+/* State that KVM_RUN synchronizes with the shared page. */
 #define KVM_RUN_SYNC (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS)
 
 static inline struct kvm_regs *kvm_run_regs(const struct cpu *cpu)
@@ -36,13 +36,13 @@ void kvm_run_put_sregs(struct cpu *cpu);
 /* What one instruction, or the delivery of an event, can have changed of them. */
 void kvm_run_get_sregs(struct cpu *cpu);
 
-/* Our descriptor tables and TSS in their place, for runs on tables of ours. */
+/* The VMM's descriptor tables and TSS instead, for runs with the VMM's page tables. */
 void kvm_run_set_private_tables(struct kvm_sregs *sregs, unsigned cpu);
 /* Whether NMIs are blocked, and whether the next instruction is in the shadow of STI or MOV SS. */
 void kvm_run_put_events(struct cpu *cpu);
 
 enum kvm_entered {
-    KVM_ENTERED,     /* cpu->run->exit_reason says why it came back */
+    KVM_ENTERED,     /* cpu->run->exit_reason is the reason of the exit */
     KVM_INTERRUPTED, /* by a signal, or never entered: attention is needed */
     KVM_RESET,       /* INIT came: KVM has the state now (cpu->in_kvm) */
     KVM_REFUSED,     /* see vcpu->failure */
@@ -60,7 +60,7 @@ enum kvm_entered kvm_run_enter(struct cpu *cpu, enum kvm_enter how);
 /* KVM_GUESTDBG_SINGLESTEP on or off. */
 void kvm_run_set_stepping(struct cpu *cpu, bool on);
 
-/* A sentence for vcpu->failure. */
+/* Formats the message in vcpu->failure. */
 void kvm_run_fail(struct cpu *cpu, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

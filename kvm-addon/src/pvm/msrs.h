@@ -1,4 +1,4 @@
-/* Model-specific registers that are kept here and not in KVM. */
+/* Model-specific registers that the engine keeps instead of KVM. */
 #ifndef TSVM_PVM_MSRS_H
 #define TSVM_PVM_MSRS_H
 
@@ -38,7 +38,7 @@ struct cpu_msrs {
 /* Where an MSR is kept here, or NULL. */
 uint64_t *msrs_kept(struct cpu *cpu, uint32_t number);
 
-/* One MSR by ioctl. False: KVM does not know it, or refuses the value. */
+/* Reads or writes an MSR by ioctl. False: KVM does not support it or rejects the value. */
 bool msrs_kvm_get(struct cpu *cpu, uint32_t number, uint64_t *value);
 bool msrs_kvm_set(struct cpu *cpu, uint32_t number, uint64_t value);
 

@@ -4,15 +4,15 @@
 
 #include "cpu.h"
 
-/* How a run in KVM went on; the loop (run.h) acts on it. */
+/* Result of a run in KVM, for the loop (run.h). */
 enum progress {
-    PROGRESS,          /* the vCPU's state is up to date: go on */
-    PROGRESS_STOPPED,  /* the order to stop came while a device was waited for */
+    PROGRESS,          /* the vCPU's state is up to date: continue */
+    PROGRESS_STOPPED,  /* ordered to stop while waiting for a device */
     PROGRESS_FAILED,   /* see vcpu->failure */
     PROGRESS_SHUTDOWN, /* triple fault */
 };
 
-/* Whether the interpreter knows the instruction at `rip`. */
+/* Whether the interpreter supports the instruction at `rip`. */
 enum user_code { USER_CODE_KNOWN, USER_CODE_UNKNOWN };
 
 /*
@@ -23,7 +23,7 @@ enum user_code { USER_CODE_KNOWN, USER_CODE_UNKNOWN };
  */
 enum progress native_run(struct cpu *cpu, enum user_code next);
 
-/* Delivers, and says so in the loop's words. */
+/* Delivers an exception and returns the result for the loop. */
 enum progress native_deliver(struct cpu *cpu, const struct cpu_exception *exception);
 
 #endif

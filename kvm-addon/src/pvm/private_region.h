@@ -1,13 +1,14 @@
 /*
- * Guest memory of ours, in a hole that the machine's layout keeps free: the code, descriptor tables
- * and stacks that runs in KVM begin and end in, and the page tables that map them.
+ * Guest memory for the engine's own use, in a hole that the machine's layout keeps free: the code,
+ * descriptor tables and stacks with which runs in KVM begin and end, and the page tables that map
+ * them.
  *
- * Native runs use root tables of ours too (tables.h), one page each from the pool here. Their upper
- * half has one entry, private_region_root_entry(), which maps the region at the very end of the
+ * Native runs also use the engine's root tables (tables.h), one page each from the pool here. Their
+ * upper half has one entry, private_region_root_entry(), which maps the region at the end of the
  * address space.
  *
- * The guest's kernel could map these frames and change them, and with them what its own programs
- * run on: nothing here is trusted by the VMM, it only ever becomes the guest's registers.
+ * The guest's kernel could map and change these frames, and thereby affect its own programs. The
+ * VMM trusts nothing in them: their contents only become the guest's registers.
  */
 #ifndef TSVM_PVM_PRIVATE_REGION_H
 #define TSVM_PVM_PRIVATE_REGION_H
@@ -16,7 +17,7 @@
 
 #include "cpu.h"
 
-/* Bytes of guest-physical address space from private_region.gpa, a multiple of it. */
+/* Size in bytes and alignment of the region in guest-physical address space. */
 #define PRIVATE_REGION_SPAN 0x200000u
 
 /* Root tables in the pool. */
@@ -27,15 +28,15 @@
 
 struct private_region {
     uint64_t gpa;
-    uint8_t *memory; /* PRIVATE_REGION_SPAN bytes, touched as they are used */
+    uint8_t *memory; /* PRIVATE_REGION_SPAN bytes, allocated on demand */
     unsigned slot;
 };
 
-/* Makes the region. Returns 0, -EINVAL (`gpa` is no multiple of the span) or -ENOMEM. */
+/* Creates the region. Returns 0, -EINVAL (`gpa` is not a multiple of the span) or -ENOMEM. */
 int private_region_init(struct private_region *region, uint64_t gpa);
 /* Gives it to KVM in memory slots `slot` and the next two. Returns 0 or -errno. */
 int private_region_attach(struct private_region *region, int vm_fd, unsigned slot);
-/* After the VM is closed. */
+/* Call after closing the VM. */
 void private_region_destroy(struct private_region *region);
 
 /* The host's and the guest-physical address of root table `index` of the pool; 512 entries. */

@@ -1,7 +1,7 @@
 /*
- * Short runs at CPL 0 of code of ours (private_region.h), on tables, a stack and an IDT of ours:
- * to take an interrupt, to halt, to have KVM write to a page table. And what arrives at the stubs
- * of that IDT, from these runs and from native ones.
+ * Short runs of the engine's code at CPL 0 (private_region.h), with its own page tables, stack and
+ * IDT: to take an interrupt, to halt, to make KVM write to a page table. Also the events that
+ * arrive at the stubs of that IDT, from these runs and from native runs.
  */
 #ifndef TSVM_PVM_ROUTINES_H
 #define TSVM_PVM_ROUTINES_H
@@ -42,7 +42,7 @@ bool routine_access_port(struct cpu *cpu, uint16_t port, unsigned size, bool is_
 /* Four bytes at `gpa`. */
 bool routine_access_memory(struct cpu *cpu, uint64_t gpa, bool is_write, uint32_t *value);
 
-/* Enters KVM once, for what it does on the way in. */
+/* Enters KVM once, for the side effects of the entry. */
 void routine_touch(struct cpu *cpu);
 
 /*

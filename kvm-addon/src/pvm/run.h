@@ -5,14 +5,14 @@
 #include "cpu.h"
 #include "engine_api.h"
 
-/* What the loop knows besides the architectural state. Owned by the vCPU's thread. */
+/* State of the loop other than the architectural state. Owned by the vCPU's thread. */
 struct cpu_run {
-    int32_t slice;        /* taken jumps until the next look at the clock */
+    int32_t slice;        /* taken jumps until the next check of the clock */
     int32_t user_budget;  /* taken jumps that CPL 3 may still be interpreted */
-    bool user_was_useful; /* CPL 3 accessed a device: there the interpreter is the faster */
+    bool user_was_useful; /* CPL 3 accessed a device, where the interpreter is faster */
     bool stepping;        /* KVM_GUESTDBG_SINGLESTEP is on */
     bool installed;       /* KVM has the SYSCALL shim in its MSRs (state.h) */
-    bool halted;          /* HLT was executed, and nothing has ended it */
+    bool halted;          /* HLT was executed and has not ended yet */
     bool nmi_arrived;     /* taken from KVM, not yet delivered */
     uint64_t legacy_efer; /* bits that KVM does not know, set before long mode */
     bool refused;         /* KVM refused amid an instruction: see vcpu->failure */

@@ -1,7 +1,7 @@
 /*
- * One instruction by KVM's own emulator, for what the interpreter does not know, and for modes that
- * it does not know: KVM has the guest's whole state then, descriptor tables and all, and delivers
- * what the instruction raises as well as interrupts.
+ * Executes one instruction in KVM's emulator, for instructions and modes that the interpreter does
+ * not support. KVM then has the complete state of the guest, including descriptor tables, and
+ * delivers exceptions and interrupts.
  */
 #ifndef TSVM_PVM_STEP_H
 #define TSVM_PVM_STEP_H

@@ -1,17 +1,17 @@
 /*
- * What KVM must learn of the guest's page tables before CPL 3 runs natively again. KVM shadows
- * the tables that CPL 3 has run on, and sees only writes that it executes itself; a write by the
- * interpreter would leave a stale shadow. So the tables reachable from each root are tracked, and
- * an entry that lost a right or moved is *zapped*: KVM's emulator executes a store to it, which
- * makes KVM drop the shadow (an aligned 8-byte store drops the entry's, a 2-byte store the
- * table's).
+ * Keeps KVM's shadow page tables coherent for native runs of CPL 3. KVM shadows the tables that CPL
+ * 3 has run with, but sees only the writes that it executes itself; a write by the interpreter
+ * would leave a stale shadow. Therefore the tables reachable from each root are tracked, and an
+ * entry that loses a permission or changes its address is *zapped*: KVM's emulator executes a store
+ * to it, which makes KVM drop the shadow (an aligned 8-byte store drops that of the entry, a 2-byte
+ * store that of the table).
  *
- * Native runs do not use the guest's root but one of ours: its lower half is copied from the
- * guest's, its upper half holds the private region alone (private_region.h). So the guest's kernel
- * is not even mapped while its programs run, and nothing is put into the guest's own tables.
+ * Native runs do not use the guest's root table but one of the engine. Its lower half is a copy of
+ * the guest's; its upper half maps only the private region (private_region.h). So the guest's
+ * kernel is not mapped while its programs run, and the guest's tables are not modified.
  *
- * A program that can write to its own page tables can make what is tracked here wrong, and with it
- * its own mappings, never more than that: all that a shadow can map is the guest's.
+ * A program that can write to its own page tables can make the tracked state wrong, and thereby
+ * break its own mappings, but no more than that: a shadow can map only guest memory.
  */
 #ifndef TSVM_PVM_TABLES_H
 #define TSVM_PVM_TABLES_H

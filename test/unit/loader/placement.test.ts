@@ -86,17 +86,17 @@ test('segments may be adjacent but not overlap, in any order', () => {
   );
 });
 
-test("a segment over the machine's tables is refused", () => {
+test("a segment that overlaps the boot data is refused", () => {
   checkPlacements('vmlinux', [placement(0x100000, 1)], SPACE);
   for (const gpa of [0, 0x2000, 0xfffff]) {
     assert.throws(
       () => checkPlacements('vmlinux', [placement(gpa, 0x200000)], SPACE),
-      tsvmError('invalid-kernel', /over the machine's tables, below 0x100000/),
+      tsvmError('invalid-kernel', /overlaps the boot data below 0x100000/),
     );
   }
 });
 
-test('a segment over the device hole or beyond is refused', () => {
+test('a segment in or above the device hole is refused', () => {
   for (const gpa of [0xbfffffff, 0xc0000000, 0x100000000, 2 ** 52]) {
     assert.throws(
       () => checkPlacements('vmlinux', [placement(gpa, 2)], SPACE),
