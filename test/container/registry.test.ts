@@ -239,7 +239,7 @@ test('credentials come from a helper, which a name with a path cannot be', async
   writeFileSync(config, JSON.stringify({ credsStore: '../../bin/sh' }));
   const { code, stderr } = await cli.run(['push', `${host}/helped`], { env });
   assert.equal(code, 1);
-  assert.match(stderr, /the credential helper .* is no name/);
+  assert.match(stderr, /invalid name of a credential helper/);
 });
 
 test('a mirror is asked first, and the registry when that fails', async (t) => {

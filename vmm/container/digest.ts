@@ -1,14 +1,14 @@
 import { createHash, type Hash } from 'node:crypto';
 import { TsvmError } from '../errors.ts';
 
-/** `algorithm:hex`, the name of some content by its hash: OCI image-spec, "Digests". */
+/** `algorithm:hex`, a content hash: OCI image-spec, "Digests". */
 export type Digest = string & { readonly brand: 'digest' };
 
-/** The registered algorithms, and how many hexadecimal digits each has. */
+/** The registered algorithms and their number of hexadecimal digits. */
 const HEX_DIGITS: Readonly<Record<string, number>> = { sha256: 64, sha512: 128 };
 
 /**
- * Reads a digest. What it answers is safe as a part of a path: a registered algorithm, a colon and
+ * Parses a digest. The result is safe as part of a path: a registered algorithm, a colon and
  * lower-case hexadecimal digits.
  */
 export function parseDigest(text: unknown): Digest | undefined {

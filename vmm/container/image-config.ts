@@ -8,7 +8,7 @@ export const CONFIG_BYTES_MAX = 8 * 2 ** 20;
 const HISTORY_MAX = 4096;
 const LAYERS_MAX = 512;
 
-/** A step of an image's making. */
+/** A step of an image's build. */
 export interface HistoryEntry {
   readonly createdMs: number;
   readonly createdBy: string;
@@ -19,14 +19,14 @@ export interface HistoryEntry {
 
 export interface ImageConfig {
   readonly platform: Platform;
-  /** When it was built: milliseconds since 1970, 0 when it does not say. */
+  /** Build time in milliseconds since 1970; 0 if unknown. */
   readonly createdMs: number;
-  /** Digests of the layers as plain tar archives, the lowest first. */
+  /** Digests of the uncompressed layers, the lowest first. */
   readonly diffIds: readonly Digest[];
   readonly history: readonly HistoryEntry[];
   /** How its containers are to be run. */
   readonly run: JsonObject;
-  /** All that it says, for those who want to see it. */
+  /** The complete JSON. */
   readonly json: JsonObject;
 }
 
@@ -62,7 +62,7 @@ function historyOf(json: JsonObject): HistoryEntry[] {
   });
 }
 
-/** RFC 3339; 0 for what is no time. */
+/** Parses an RFC 3339 time; 0 if it is invalid. */
 function parseTime(text: unknown): number {
   const ms = typeof text === 'string' ? Date.parse(text) : Number.NaN;
   return Number.isFinite(ms) && ms > 0 ? ms : 0;

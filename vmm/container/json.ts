@@ -1,4 +1,4 @@
-/** JSON from strangers: every step into it is checked. */
+/** Access to untrusted JSON: every step is checked. */
 import { TsvmError } from '../errors.ts';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -6,14 +6,14 @@ export type JsonObject = Readonly<Record<string, unknown>>;
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 /**
- * @param what whose it is, for the message
+ * @param what description for the message
  * @throws TsvmError `invalid-image`
  */
 export function parseJson(bytes: Uint8Array, what: string): unknown {
   try {
     return JSON.parse(utf8.decode(bytes));
   } catch (cause) {
-    throw new TsvmError('invalid-image', `${what} is no JSON`, { cause });
+    throw new TsvmError('invalid-image', `${what} is not JSON`, { cause });
   }
 }
 
@@ -23,23 +23,23 @@ export function isObject(value: unknown): value is JsonObject {
 
 export function objectOf(value: unknown, what: string): JsonObject {
   if (isObject(value)) return value;
-  throw new TsvmError('invalid-image', `${what} is not as it should be: no JSON object`);
+  throw new TsvmError('invalid-image', `${what} is malformed: not a JSON object`);
 }
 
-/** Undefined when it is absent, or no string. */
+/** Undefined if it is absent or not a string. */
 export function stringAt(object: JsonObject, key: string): string | undefined {
   const value = object[key];
   return typeof value === 'string' ? value : undefined;
 }
 
-/** The strings of a list; undefined when there is none. */
+/** The strings of a list; undefined if it is not a list. */
 export function stringsAt(object: JsonObject, key: string): string[] | undefined {
   const value = object[key];
   if (!Array.isArray(value)) return undefined;
   return value.filter((item) => typeof item === 'string');
 }
 
-/** What an object says in strings; undefined when there is none. */
+/** The string properties of an object; undefined if it is not an object. */
 export function stringMapAt(object: JsonObject, key: string): Record<string, string> | undefined {
   const value = object[key];
   if (!isObject(value)) return undefined;
@@ -57,7 +57,7 @@ export function arrayAt(
 ): unknown[] {
   const value = object[key];
   if (!Array.isArray(value)) {
-    throw new TsvmError('invalid-image', `${what} is not as it should be: it has no "${key}"`);
+    throw new TsvmError('invalid-image', `${what} is malformed: "${key}" is missing`);
   }
   if (value.length > lengthMax) {
     throw new TsvmError('invalid-image', `${what} has more than ${lengthMax} "${key}"`);

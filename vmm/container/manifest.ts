@@ -1,6 +1,6 @@
 /**
  * Manifests and image indexes: OCI image-spec, "Image Manifest" and "Image Index"; Docker's image
- * manifest version 2, schema 2. They come from strangers: nothing in them is taken for granted.
+ * manifest version 2, schema 2. They are untrusted input.
  */
 import { TsvmError } from '../errors.ts';
 import { type Digest, digestOf } from './digest.ts';
@@ -19,15 +19,15 @@ const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
 const DOCKER_INDEX = 'application/vnd.docker.distribution.manifest.list.v2+json';
 const DOCKER_CONFIG = 'application/vnd.docker.container.image.v1+json';
 
-/** What a registry is asked for. */
+/** The media types requested from a registry. */
 export const MANIFEST_TYPES = [OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST] as const;
 
 const CONFIG_TYPES: ReadonlySet<string> = new Set([OCI_CONFIG, DOCKER_CONFIG]);
-/** How a layer is compressed is told by its first bytes: media types have been wrong about that. */
+/** The compression is determined by a layer's first bytes, because media types may be wrong. */
 const LAYER_TYPE =
   /^application\/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar(?:\+gzip|\+zstd)?|docker\.image\.rootfs(?:\.foreign)?\.diff\.tar(?:\.gzip|\.zstd)?)$/;
 
-/** What names some content: OCI image-spec, "Content Descriptors". */
+/** A reference to content: OCI image-spec, "Content Descriptors". */
 export interface Descriptor {
   readonly mediaType: string;
   readonly digest: Digest;
@@ -54,7 +54,7 @@ export interface Index {
 }
 
 /**
- * @param mediaType what its sender calls it; what it says itself counts more
+ * @param mediaType type according to the sender; the one in the document takes precedence
  * @throws TsvmError `invalid-image`
  */
 export function parseManifest(bytes: Uint8Array, mediaType?: string): Manifest | Index {
@@ -65,7 +65,7 @@ export function parseManifest(bytes: Uint8Array, mediaType?: string): Manifest |
   if (json['schemaVersion'] !== 2) {
     throw invalid(
       json['schemaVersion'] === 1
-        ? 'its manifest is of schema 1, which is no longer used: have it pushed again'
+        ? 'its manifest has schema version 1, which is obsolete: the image must be pushed again'
         : 'the manifest has no schema version 2',
     );
   }
@@ -82,16 +82,16 @@ export function parseManifest(bytes: Uint8Array, mediaType?: string): Manifest |
   }
 }
 
-/** OCI manifests of old have no media type inside, nor files of an image layout one outside. */
+/** Old OCI manifests contain no media type, and files of an image layout have none outside. */
 function guessType(json: JsonObject): string {
   return 'manifests' in json ? OCI_INDEX : OCI_MANIFEST;
 }
 
 function imageManifest(json: JsonObject, mediaType: string): Manifest {
-  if ('manifests' in json) throw invalid('the manifest says that it is an index as well');
+  if ('manifests' in json) throw invalid('the manifest also claims to be an index');
   const config = descriptorOf(json['config'], 'the configuration');
   if (!CONFIG_TYPES.has(config.mediaType)) {
-    throw invalid(`it is no container image: its configuration is ${shown(config.mediaType)}`);
+    throw invalid(`it is not a container image: its configuration is ${shown(config.mediaType)}`);
   }
   const layers = arrayAt(json, 'layers', LAYERS_MAX, 'the manifest').map((layer, index) => {
     const descriptor = descriptorOf(layer, `layer ${index + 1}`);
@@ -102,7 +102,7 @@ function imageManifest(json: JsonObject, mediaType: string): Manifest {
 }
 
 function imageIndex(json: JsonObject, mediaType: string): Index {
-  if ('layers' in json) throw invalid('the index says that it is a manifest as well');
+  if ('layers' in json) throw invalid('the index also claims to be a manifest');
   const list = arrayAt(json, 'manifests', INDEX_ENTRIES_MAX, 'the index');
   const entries = list.map((entry, index) => {
     const what = `entry ${index + 1} of the index`;

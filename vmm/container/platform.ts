@@ -2,14 +2,14 @@ import { arch } from 'node:os';
 import { TsvmError } from '../errors.ts';
 import { type JsonObject, stringAt } from './json.ts';
 
-/** What an image runs on: OCI image-spec, "Image Index", `platform`. */
+/** The platform of an image: OCI image-spec, "Image Index", `platform`. */
 export interface Platform {
   readonly os: string;
   readonly architecture: string;
   readonly variant: string | undefined;
 }
 
-/** Names that other tools have for Go's architectures. */
+/** Other tools' names of Go's architectures. */
 const ARCHITECTURES: Readonly<Record<string, string>> = {
   x86_64: 'amd64',
   'x86-64': 'amd64',
@@ -50,7 +50,7 @@ export function parsePlatform(text: string): Platform {
   if (parts.length > 3 || !parts.every((part) => /^[\w-]+$/.test(part))) {
     throw new TsvmError(
       'invalid-config',
-      `"${text}": invalid platform: give os/architecture, as in linux/amd64`,
+      `"${text}": invalid platform: use os/architecture, e.g. linux/amd64`,
     );
   }
   if (second !== undefined) return normal(first, second, third);

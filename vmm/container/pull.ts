@@ -1,4 +1,4 @@
-/** Gets an image from a registry, and makes it ready to boot. */
+/** Pulls an image from a registry and prepares it for booting. */
 import { existsSync } from 'node:fs';
 import { TsvmError } from '../errors.ts';
 import { type Digest, digestBytes } from './digest.ts';
@@ -13,7 +13,7 @@ import { rootfsKey } from './rootfs/rootfs-key.ts';
 import type { LayerRecord } from './store/catalog.ts';
 import { hasName, type ImageStore } from './store/image-store.ts';
 
-/** How far a layer is. */
+/** Progress of a layer. */
 export type LayerStep =
   | { readonly step: 'waiting' | 'present' | 'downloaded' | 'complete' }
   | { readonly step: 'downloading'; readonly bytes: number; readonly totalBytes: number };
@@ -39,9 +39,9 @@ export interface PulledImage {
   readonly upToDate: boolean;
 }
 
-/** As many as Docker's default. */
+/** Docker's default. */
 const LAYERS_AT_A_TIME = 3;
-/** An index may name indexes. */
+/** An index may refer to other indexes. */
 const INDEX_DEPTH_MAX = 4;
 const NO_PROGRESS: PullProgress = { layers: () => {}, layer: () => {} };
 
@@ -119,7 +119,7 @@ async function fetchManifest(
     }
     next = entry.digest;
   }
-  throw new TsvmError('invalid-image', 'the image index names indexes without end');
+  throw new TsvmError('invalid-image', 'the image index nests indexes too deeply');
 }
 
 /** Reads a small blob that a manifest names. */
@@ -167,7 +167,7 @@ async function smallBlob(
   }
   throw new TsvmError(
     'invalid-image',
-    'the image configuration is not what its digest and size say',
+    'the image configuration does not match its digest and size',
   );
 }
 
@@ -197,7 +197,7 @@ async function fetchLayers(
   };
   const workers = Array.from({ length: LAYERS_AT_A_TIME }, () =>
     worker().catch((error: unknown) => {
-      // One that fails ends the others; what they say then is of no interest.
+      // A failed layer aborts the others; ignore their errors.
       failing.abort(error);
       throw error;
     }),
@@ -213,7 +213,7 @@ interface FetchLayerOptions {
   readonly signal: AbortSignal;
 }
 
-/** Whoever comes first fetches a layer; others, of this process or another, wait for it. */
+/** Fetches a layer, unless this or another process is already fetching it: then waits for that. */
 async function fetchLayer(
   { content, folders, locks }: ImageStore,
   client: RegistryClient,

@@ -1,4 +1,4 @@
-/** Brings an image to a registry. */
+/** Pushes an image to a registry. */
 import type { Digest } from './digest.ts';
 import type { Descriptor } from './manifest.ts';
 import { parseReference, type Reference } from './reference.ts';

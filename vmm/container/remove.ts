@@ -1,4 +1,4 @@
-/** Takes names off images, and removes images that have none left: as `docker rmi` does. */
+/** Removes names of images, and images without names, like `docker rmi`. */
 import { createHash } from 'node:crypto';
 import { TsvmError } from '../errors.ts';
 import { type Digest, digestHex } from './digest.ts';
@@ -97,7 +97,7 @@ function ownLayers({ layers }: ImageRecord, others: readonly ImageRecord[]): str
   return own.filter((chain) => !used.has(chain)).reverse();
 }
 
-/** Removes images with all their names, and whatever content no image needs. */
+/** Removes images with all their names, and content that no image needs. */
 export async function pruneImages(
   store: ImageStore,
   chosen: readonly ImageRecord[],

@@ -48,7 +48,7 @@ test('unknown media types are refused', () => {
   }
   const helm = 'application/vnd.cncf.helm.config.v1+json';
   assert.throws(manifest({ config: { ...CONFIG, mediaType: helm } }), {
-    message: /no container image/,
+    message: /not a container image/,
   });
   assert.throws(manifest({ mediaType: 'application/x' }), { message: /unknown media type/ });
 });
@@ -63,15 +63,15 @@ test('a manifest that is an index as well is refused, and the reverse', () => {
   assert.throws(
     manifest({ mediaType: 'application/vnd.oci.image.manifest.v1+json', manifests: [] }),
     {
-      message: /an index as well/,
+      message: /also claims to be an index/,
     },
   );
   const index = { mediaType: 'application/vnd.oci.image.index.v1+json', manifests: [] };
-  assert.throws(manifest(index), { message: /a manifest as well/ });
+  assert.throws(manifest(index), { message: /also claims to be a manifest/ });
 });
 
-test('manifests of schema 1, and what is no manifest, are refused', () => {
-  assert.throws(manifest({ schemaVersion: 1 }), { message: /schema 1/ });
+test('manifests of schema 1, and documents that are not manifests, are refused', () => {
+  assert.throws(manifest({ schemaVersion: 1 }), { message: /schema version 1/ });
   for (const text of ['', 'null', '[]', '5', '{', '{}', '[['.repeat(100_000), '"\ud800"', '\xff']) {
     assert.throws(
       () => parseManifest(Buffer.from(text, 'latin1')),

@@ -86,7 +86,7 @@ test('segments may be adjacent but not overlap, in any order', () => {
   );
 });
 
-test("a segment that overlaps the boot data is refused", () => {
+test('a segment that overlaps the boot data is refused', () => {
   checkPlacements('vmlinux', [placement(0x100000, 1)], SPACE);
   for (const gpa of [0, 0x2000, 0xfffff]) {
     assert.throws(

@@ -66,12 +66,12 @@ function apply(config: RunConfig, name: string, value: string, instruction: stri
       config.StopSignal = value;
       return;
     default:
-      throw refused(instruction, 'it is no instruction that can be applied here');
+      throw refused(instruction, 'the instruction is not supported here');
   }
 }
 
 function refused(instruction: string, why: string): TsvmError {
-  return new TsvmError('invalid-config', `the change "${instruction}" makes no sense: ${why}`);
+  return new TsvmError('invalid-config', `invalid change "${instruction}": ${why}`);
 }
 
 /** A list in JSON is run as it is; anything else by a shell. */

@@ -1,6 +1,6 @@
 import type { TsvmError } from '../../errors.ts';
 
-/** What comes of images is told as Docker's clients know it. */
+/** Errors about images in the form of Docker's client. */
 export function errorText({ code, message }: TsvmError): string {
   switch (code) {
     case 'invalid-config':

@@ -37,7 +37,7 @@ Examples:
       .option('--no-human', 'prints sizes in bytes and dates in full')
       .option('--no-trunc', 'does not cut anything short')
       .option('-q, --quiet', 'shows only IDs')
-      .option('--platform <platform>', 'is taken and ignored: an image here has one platform'),
+      .option('--platform <platform>', 'ignored: an image here has one platform'),
   run: async ([name = ''], options) => {
     const store = openStore();
     const { image } = store.find(name);

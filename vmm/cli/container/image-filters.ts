@@ -87,7 +87,7 @@ function parseUntil(value: string): number {
   }
   const ms = /^\d+(?:\.\d+)?$/.test(value) ? Number(value) * 1000 : Date.parse(value);
   if (Number.isFinite(ms)) return ms;
-  throw new TsvmError('invalid-reference', `invalid filter 'until=${value}': it is no time`);
+  throw new TsvmError('invalid-reference', `invalid filter 'until=${value}': not a valid time`);
 }
 
 function hasLabels(

@@ -32,7 +32,7 @@ export const inspectVerb: Verb = {
   addOptions: (command) =>
     command
       .option('-f, --format <format>', 'json or a Go template')
-      .option('-s, --size', 'is taken and ignored: it is of containers')
+      .option('-s, --size', 'ignored: it is of containers')
       .option('--type <type>', 'only things of this type: image'),
   run: async (names, options) => {
     const type = text(options, 'type');
@@ -54,7 +54,7 @@ export const imageInspectVerb: Verb = {
   addOptions: (command) =>
     command
       .option('-f, --format <format>', 'json or a Go template')
-      .option('--platform <platform>', 'is taken and ignored: an image here has one platform'),
+      .option('--platform <platform>', 'ignored: an image here has one platform'),
   run: async (names, options) => inspect(names, text(options, 'format') ?? '', 'image'),
 };
 

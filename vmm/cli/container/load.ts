@@ -22,7 +22,7 @@ Examples:
   addOptions: (command) =>
     command
       .option('-i, --input <file>', 'reads from a file or folder, instead of STDIN')
-      .option('-q, --quiet', 'is taken and ignored: nothing but the names is printed')
+      .option('-q, --quiet', 'ignored: nothing but the names is printed')
       .option('--platform <platform>', 'the platform to load of an image that has several'),
   run: async (_, options) => {
     const input = text(options, 'input');

@@ -23,7 +23,7 @@ Examples:
   addOptions: (command) =>
     command
       .option('-u, --username <name>', 'the name of the user')
-      .option('-p, --password <password>', 'the password or token, for all on this host to see')
+      .option('-p, --password <password>', 'password or token, visible to all users of this host')
       .option('--password-stdin', 'takes the password from STDIN')
       .option('--insecure', 'allows plain HTTP and unknown certificates'),
   run: async ([server], options) => {
@@ -94,7 +94,7 @@ export function domainOf(server = DEFAULT_DOMAIN): string {
   const host = server.replace(/^https?:\/\//, '').split('/')[0] ?? '';
   if (/^(?:index\.|registry-1\.)?docker\.io$/.test(host)) return DEFAULT_DOMAIN;
   if (host !== '') return host;
-  throw new TsvmError('invalid-config', `"${server}" is no registry`);
+  throw new TsvmError('invalid-config', `"${server}" is not a registry`);
 }
 
 async function ask(prompt: string, signal: AbortSignal): Promise<string> {

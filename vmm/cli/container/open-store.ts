@@ -20,7 +20,7 @@ export function openStore(): ImageStore {
   if (data === undefined) {
     throw new TsvmError(
       'store-failed',
-      'there is no folder for images: set HOME, XDG_DATA_HOME or TSVM_DATA_FOLDER',
+      'no folder for images: set HOME, XDG_DATA_HOME or TSVM_DATA_FOLDER',
     );
   }
   return new ImageStore(join(data, 'images'), locks);

@@ -35,7 +35,7 @@ Examples:
   tsvm system prune
   tsvm system prune -a -f`,
   addOptions: (command) =>
-    addPruneOptions(command).option('--volumes', 'is taken and ignored: there are no volumes'),
+    addPruneOptions(command).option('--volumes', 'ignored: there are no volumes'),
   run: (_, options) =>
     prune(options, (all) => `WARNING! This will remove:\n  - ${all ? ALL : DANGLING}\n`),
 };

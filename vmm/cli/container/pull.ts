@@ -37,7 +37,7 @@ Examples:
   addOptions: (command) =>
     command
       .option('-a, --all-tags', 'pulls all tags of the repository')
-      .option('--disable-content-trust', 'is taken and ignored: there is no content trust')
+      .option('--disable-content-trust', 'ignored: there is no content trust')
       .option('--insecure', 'allows plain HTTP and unknown certificates')
       .option('--platform <platform>', 'the platform to pull of an image that has several')
       .option('-q, --quiet', 'prints the name only'),

@@ -28,9 +28,9 @@ Examples:
   addOptions: (command) =>
     command
       .option('-a, --all-tags', 'pushes all tags of the repository')
-      .option('--disable-content-trust', 'is taken and ignored: there is no content trust')
+      .option('--disable-content-trust', 'ignored: there is no content trust')
       .option('--insecure', 'allows plain HTTP and unknown certificates')
-      .option('--platform <platform>', 'is taken and ignored: an image here has one platform')
+      .option('--platform <platform>', 'ignored: an image here has one platform')
       .option('-q, --quiet', 'prints the name only'),
   run: async ([name = ''], options) => {
     const given = userReference(name);

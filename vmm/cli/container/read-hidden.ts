@@ -25,7 +25,7 @@ export async function readHidden(prompt: string): Promise<string> {
         for (const character of text) {
           if (character === '\r' || character === '\n' || character === CONTROL_D) resolve(line);
           else if (character === CONTROL_C) {
-            reject(new TsvmError('invalid-config', 'the login was broken off'));
+            reject(new TsvmError('invalid-config', 'the login was cancelled'));
           } else if (BACKSPACE.test(character)) line = line.slice(0, -1);
           else line += character;
         }

@@ -18,9 +18,9 @@ Examples:
     command
       .option(
         '-f, --force',
-        'removes an image that several repositories have, and bears missing ones',
+        'removes images that several repositories use, and ignores missing ones',
       )
-      .option('--no-prune', 'is taken and ignored: there are no parents without a name'),
+      .option('--no-prune', 'ignored: there are no parents without a name'),
   run: async (names, options) => {
     const store = openStore();
     const force = flag(options, 'force');

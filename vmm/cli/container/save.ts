@@ -32,7 +32,7 @@ Examples:
   addOptions: (command) =>
     command
       .option('-o, --output <file>', 'writes to a file, instead of STDOUT')
-      .option('--platform <platform>', 'is taken and ignored: an image here has one platform'),
+      .option('--platform <platform>', 'ignored: an image here has one platform'),
   run: async (names, options) => {
     const output = text(options, 'output');
     if (output === undefined && isTerminal(STDOUT)) {

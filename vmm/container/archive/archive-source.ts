@@ -1,4 +1,4 @@
-/** Files by name, from a tar archive or a folder: where an image is loaded from. */
+/** The source of a loaded image: files by name, in a tar archive or a folder. */
 import {
   closeSync,
   createReadStream,
@@ -62,12 +62,12 @@ function checkSize(name: string, sizeBytes: number | undefined, bytesMax: number
   throw new TsvmError('invalid-image', `${JSON.stringify(name)} in the archive is too large`);
 }
 
-/** `./a//b` and `a/b` are one name. Names that lead out of the archive are no file's. */
+/** Normalizes a name: `./a//b` is `a/b`. Names outside the archive match no file. */
 function normalName(name: string): string {
   return posix.normalize(`/${name}`).slice(1);
 }
 
-/** A plain tar archive. Nothing is unpacked: its members are read where they are. */
+/** An uncompressed tar archive. Its members are read in place. */
 export class TarSource implements ArchiveSource {
   readonly #fd: number;
   readonly #files = new Map<string, FilePart>();

@@ -1,6 +1,6 @@
 /**
- * Loads images from archives: OCI image layouts (image-spec, "Image Layout") and what `docker save`
- * writes, now and of old.
+ * Loads images from archives: OCI image layouts (image-spec, "Image Layout") and archives of old and
+ * new versions of `docker save`.
  */
 import { TsvmError } from '../../errors.ts';
 import { type Digest, digestBytes, digestHex } from '../digest.ts';
@@ -63,7 +63,7 @@ export async function loadImages(
   if (source.sizeBytes('manifest.json') !== undefined) return await loader.loadDockerArchive();
   throw new TsvmError(
     'invalid-image',
-    'this is no archive of images: it has neither an index.json nor a manifest.json',
+    'this is not an image archive: it has neither an index.json nor a manifest.json',
   );
 }
 
@@ -85,7 +85,7 @@ class Loader {
   async loadLayout(): Promise<LoadedImage[]> {
     const bytes = this.#source.read('index.json', MANIFEST_BYTES_MAX);
     const index = parseManifest(bytes);
-    if (index.kind !== 'index') throw new TsvmError('invalid-image', 'index.json is no index');
+    if (index.kind !== 'index') throw new TsvmError('invalid-image', 'index.json is not an index');
     const tags = this.#dockerTags();
     const images: LoadedImage[] = [];
     for (const entry of index.entries) {
@@ -122,7 +122,7 @@ class Loader {
     depth: number,
   ): Promise<{ manifest: Manifest; digest: Digest } | undefined> {
     if (depth > INDEX_DEPTH_MAX) {
-      throw new TsvmError('invalid-image', 'the index names indexes without end');
+      throw new TsvmError('invalid-image', 'the index nests indexes too deeply');
     }
     if (this.#source.sizeBytes(blobName(descriptor.digest)) === undefined) return undefined;
     const bytes = this.#blob(descriptor, MANIFEST_BYTES_MAX);
@@ -171,7 +171,7 @@ class Loader {
     }
     throw new TsvmError(
       'invalid-image',
-      `a file in the archive is not what its name says: its digest is ${digest}, not ${expected}`,
+      `a file in the archive does not match its name: its digest is ${digest}, not ${expected}`,
     );
   }
 

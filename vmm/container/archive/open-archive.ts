@@ -16,8 +16,8 @@ import { type ArchiveSource, FolderSource, TarSource } from './archive-source.ts
 const ARCHIVE_BYTES_MAX = 2 ** 40;
 
 /**
- * Opens what images are loaded from: a file, plain or compressed, a folder, or a stream. What cannot
- * be read in any order is first written to the store's disk, into a file without a name.
+ * Opens the source of images: a plain or compressed file, a folder, or a stream. Sources without
+ * random access are first written to an unnamed file in the store.
  */
 export async function openArchive(
   input: string | Readable,
@@ -58,7 +58,7 @@ async function spooled(
   folders: StoreFolders,
   signal: AbortSignal | undefined,
 ): Promise<TarSource> {
-  // A pipe from which nothing comes would be waited for, whatever the user wants.
+  // Otherwise the wait for a silent pipe could not be aborted.
   if (signal !== undefined) addAbortSignal(signal, input);
   const spool = await NewContent.create(folders.temporary);
   try {
@@ -78,7 +78,7 @@ async function spooled(
     if (signal?.aborted) throw signal.reason;
     const isDecoders = error instanceof RangeError || (error instanceof Error && 'errno' in error);
     if (isDecoders && !(error instanceof Error && 'syscall' in error)) {
-      throw new TsvmError('invalid-image', 'the archive is no valid compressed stream', {
+      throw new TsvmError('invalid-image', 'the archive is not a valid compressed stream', {
         cause: error,
       });
     }

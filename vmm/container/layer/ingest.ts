@@ -1,6 +1,6 @@
 /**
- * Takes a layer in: as it comes, its bytes are hashed, kept and unpacked, and what was unpacked is
- * hashed and kept. Nothing gets a name before all of it is what its digests say.
+ * Ingests a layer as a stream: hashes, stores and decompresses its bytes, and hashes and stores the
+ * result. Files get their names only after all digests have been verified.
  */
 import type { Hash } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
@@ -14,11 +14,11 @@ import type { StoreFolders } from '../store/folders.ts';
 import { NewContent } from '../store/new-content.ts';
 import { decodeZstd, isZstd } from './zstd-frames.ts';
 
-/** What a layer may come to on this host. */
+/** Limits of a layer on this host. */
 export interface LayerLimits {
   /** Bytes, unpacked. */
   readonly layerBytesMax: number;
-  /** Bytes that are left free on the host's disk. */
+  /** Bytes to leave free on the host's disk. */
   readonly freeBytesMin: number;
 }
 
@@ -164,7 +164,7 @@ function checkBlob({ blob: expected, name }: LayerSource, digest: Digest, sizeBy
   if (digest === expected.digest) return;
   throw new TsvmError(
     'invalid-image',
-    `${name} is not what was asked for: its digest is ${digest}, not ${expected.digest}`,
+    `${name} does not match its descriptor: its digest is ${digest}, not ${expected.digest}`,
   );
 }
 
@@ -175,7 +175,7 @@ function plainDiffId({ diffId, name }: LayerSource, blobDigest: Digest): Digest 
   }
   throw new TsvmError(
     'invalid-image',
-    `${name} is named by digests of two algorithms: this is not supported for plain archives`,
+    `${name} has digests of two algorithms, which is not supported for uncompressed layers`,
   );
 }
 
@@ -218,13 +218,13 @@ async function unpack(
   } catch (error) {
     const isDecoders = error instanceof RangeError || (error instanceof Error && 'errno' in error);
     if (!isDecoders || (error instanceof Error && 'syscall' in error)) throw error;
-    throw new TsvmError('invalid-image', `${name} is no valid ${compression} stream`, {
+    throw new TsvmError('invalid-image', `${name} is not a valid ${compression} stream`, {
       cause: error,
     });
   }
 }
 
-/** Stops what would go on for ever, or take the host's last space. */
+/** Aborts layers that are too large or would fill the host's disk. */
 class SpaceGuard {
   readonly #name: string;
   readonly #limits: LayerLimits;
@@ -242,7 +242,7 @@ class SpaceGuard {
     if (sizeBytes > layerBytesMax) {
       throw new TsvmError(
         'invalid-image',
-        `${this.#name} unpacks to more than ${formatSize(layerBytesMax)}: it is not taken`,
+        `${this.#name} unpacks to more than ${formatSize(layerBytesMax)}, the limit for a layer`,
       );
     }
     if (sizeBytes - this.#checkedBytes < SPACE_CHECK_BYTES) return;
@@ -252,7 +252,7 @@ class SpaceGuard {
     throw new TsvmError(
       'store-failed',
       `${this.#name} would leave less than ${formatSize(freeBytesMin)} free in ` +
-        `${this.#folders.root}: free some ("tsvm system df" shows what images take)`,
+        `${this.#folders.root}: free some space ("tsvm system df" shows the usage of images)`,
     );
   }
 }

@@ -1,6 +1,6 @@
 /**
- * A stream of zstd frames (RFC 8878), one behind the other, with skippable ones between them: Node's
- * decoder ends with the first. So frames are told apart here, by the lengths of their blocks.
+ * Decoding of concatenated zstd frames (RFC 8878), including skippable frames. Node's decoder stops
+ * after the first frame, so this finds the frame boundaries from the block lengths.
  */
 import { pipeline } from 'node:stream/promises';
 import { constants, createZstdDecompress } from 'node:zlib';
@@ -39,7 +39,7 @@ class FrameScanner {
     return this.#step === 'magic' && this.#fieldBytes === 0 && this.#skipBytes === 0;
   }
 
-  /** Scans from `start`. @returns where the frame ends, or -1 when it goes on behind the chunk */
+  /** Scans from `start`. @returns the end of the frame, or -1 if it continues after the chunk */
   scan(chunk: Uint8Array, start: number): number {
     let offset = start;
     for (;;) {
@@ -67,7 +67,7 @@ class FrameScanner {
       case 'magic':
         if (field === MAGIC) this.#step = 'descriptor';
         else if ((field & 0xfffffff0) >>> 0 === SKIPPABLE_MAGIC) this.#step = 'skippable-size';
-        else throw new RangeError('something that is no zstd frame follows one');
+        else throw new RangeError('data after a zstd frame is not a zstd frame');
         return;
       case 'skippable-size':
         this.#end(field);
@@ -85,7 +85,7 @@ class FrameScanner {
       }
       case 'block-header': {
         const type = (field >> 1) & 3;
-        if (type === BLOCK_RESERVED) throw new RangeError('a zstd block is of the reserved type');
+        if (type === BLOCK_RESERVED) throw new RangeError('a zstd block has the reserved type');
         const bytes = type === BLOCK_RLE ? 1 : field >> 3;
         if ((field & 1) === 0) this.#skipBytes = bytes;
         else this.#end(bytes + (this.#hasChecksum ? 4 : 0));
@@ -133,7 +133,7 @@ export async function* decodeZstd(source: AsyncIterable<Uint8Array>): AsyncGener
       }
       const next = await chunks.next();
       if (next.done) {
-        if (!scanner.between) throw new RangeError('the last zstd frame is cut off');
+        if (!scanner.between) throw new RangeError('the last zstd frame is truncated');
         return;
       }
       rest = next.value;

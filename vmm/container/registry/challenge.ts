@@ -1,4 +1,4 @@
-/** What a registry wants to be shown: the header WWW-Authenticate, RFC 9110, section 11.6.1. */
+/** Authentication challenges: the header WWW-Authenticate, RFC 9110, section 11.6.1. */
 export interface Challenge {
   /** In lower case: `basic`, `bearer`, … */
   readonly scheme: string;
@@ -8,7 +8,7 @@ export interface Challenge {
 const SCHEME = /\s*([A-Za-z][\w-]*)(?:\s+|$|(?=,))/y;
 const PARAMETER = /[\s,]*([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))/y;
 
-/** Reads all challenges of a header; what is malformed ends them. */
+/** Parses the challenges of a header, up to the first malformed one. */
 export function parseChallenges(header: string): Challenge[] {
   const challenges: Challenge[] = [];
   let at = 0;

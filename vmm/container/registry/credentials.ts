@@ -1,6 +1,6 @@
 /**
- * Who a user is to a registry: Docker's `config.json`, shared with the tools that use it, and the
- * credential helpers that it names (the protocol of docker-credential-helpers).
+ * A user's registry credentials: Docker's `config.json`, shared with other tools, and the credential
+ * helpers configured in it (the protocol of docker-credential-helpers).
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, realpathSync } from 'node:fs';
@@ -19,7 +19,7 @@ export interface Credentials {
   readonly identityToken: string | undefined;
 }
 
-/** What Docker calls its own registry there. */
+/** Key of Docker's own registry in the file. */
 const DEFAULT_SERVER = 'https://index.docker.io/v1/';
 /** What helpers have as the name of a user who shows a token. */
 const TOKEN_USERNAME = '<token>';
@@ -92,7 +92,7 @@ export class CredentialStore {
       const config: unknown = JSON.parse(text);
       if (isObject(config)) return config;
     } catch {}
-    throw new TsvmError('invalid-config', `${this.path} is no JSON object: mend or remove it`);
+    throw new TsvmError('invalid-config', `${this.path} is not a JSON object: fix or remove it`);
   }
 
   /** Others read it meanwhile: it is replaced as a whole. A link to it stays one. */
@@ -132,7 +132,7 @@ function helperFor(config: JsonObject, domain: string): string | undefined {
   if (/^[\w.-]+$/.test(helper)) return helper;
   throw new TsvmError(
     'invalid-config',
-    `the credential helper ${JSON.stringify(helper)} is no name`,
+    `invalid name of a credential helper: ${JSON.stringify(helper)}`,
   );
 }
 
@@ -158,7 +158,7 @@ function fromHelper(helper: string, server: string): Credentials | undefined {
     json = JSON.parse(answer);
   } catch {}
   if (!isObject(json)) {
-    throw new TsvmError('invalid-config', `docker-credential-${helper} answered no JSON`);
+    throw new TsvmError('invalid-config', `docker-credential-${helper} did not print JSON`);
   }
   const username = stringAt(json, 'Username') ?? '';
   const secret = stringAt(json, 'Secret') ?? '';

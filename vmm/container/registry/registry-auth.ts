@@ -1,4 +1,4 @@
-/** How a client shows a registry who it is: basic, or with the tokens of a token server. */
+/** Authentication to a registry: basic, or with tokens of a token server. */
 import { TsvmError } from '../../errors.ts';
 import { isObject, stringAt } from '../json.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
@@ -62,12 +62,12 @@ export class RegistryAuth {
     const realm = URL.parse(parameters.get('realm') ?? '');
     const { credentials, http, insecure } = this.#options;
     if (realm === null || !/^https?:$/.test(realm.protocol)) {
-      throw new TsvmError('registry-failed', 'the registry names no token server');
+      throw new TsvmError('registry-failed', 'the registry specifies no token server');
     }
     if (realm.protocol === 'http:' && !insecure) {
       throw new TsvmError(
         'registry-failed',
-        `the registry wants a token from ${realm.host} over plain HTTP, which is not safe`,
+        `the registry requires a token from ${realm.host} over plain HTTP, which is not secure`,
       );
     }
     const service = parameters.get('service') ?? '';
@@ -112,7 +112,7 @@ export class RegistryAuth {
     }
     throw new TsvmError(
       'registry-failed',
-      `the token server ${realm.host} gave no token (it answered ${answer.statusCode})`,
+      `the token server ${realm.host} returned no token (status ${answer.statusCode})`,
     );
   }
 }

@@ -22,9 +22,9 @@ import {
 import { PassingFailure, RETRY_POLICY, Retries, type RetryPolicy } from './retry.ts';
 
 const DEFAULT_HOST = 'registry-1.docker.io';
-/** Registries on this host are used as Docker does: their certificate and TLS itself are optional. */
+/** As in Docker, TLS and valid certificates are optional for registries on this host. */
 const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?$/;
-/** A blob that has got on by this much has made progress. */
+/** Bytes of a blob that count as progress. */
 const PROGRESS_BYTES = 64 * 1024;
 
 export interface ClientOptions {
@@ -114,7 +114,7 @@ export class RegistryClient {
       if (expected === undefined || digestBytes(bytes, expected) === expected) continue;
       throw new TsvmError(
         'invalid-image',
-        `the manifest that ${this.host} sent is not what was asked for: its digest is ` +
+        `the manifest from ${this.host} does not match the request: its digest is ` +
           `${digestBytes(bytes, expected)}, not ${expected}`,
       );
     }
@@ -172,14 +172,14 @@ export class RegistryClient {
       signal,
     });
     await expectStatus(answer, offset > 0 ? [200, 206] : [200], url);
-    // A registry that knows no ranges begins anew.
+    // The registry does not support ranges and sends the whole blob.
     if (answer.statusCode === 200) return { answer, url, skipBytes: offset };
     const range = headerText(answer, 'content-range');
     if (range?.startsWith(`bytes ${offset}-`)) return { answer, url, skipBytes: 0 };
     await drain(answer);
     throw new TsvmError(
       'registry-failed',
-      `${url.host} sent another range (${range?.slice(0, 100)}) than bytes ${offset}-`,
+      `${url.host} sent a wrong range (${range?.slice(0, 100)}) instead of bytes ${offset}-`,
     );
   }
 
@@ -193,7 +193,7 @@ export class RegistryClient {
     await drain(answer);
   }
 
-  /** A request that may be done again as it is, until it is answered. */
+  /** Sends an idempotent request, with retries. */
   api(
     path: string,
     request: ApiRequest,
@@ -201,7 +201,7 @@ export class RegistryClient {
     return this.retrying(() => this.once(path, request), request.signal);
   }
 
-  /** Does something again while it fails in ways that may heal by themselves. */
+  /** Retries `work` after transient failures. */
   async retrying<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
     const retries = new Retries(this.#policy);
     for (;;) {

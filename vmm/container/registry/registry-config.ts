@@ -1,6 +1,6 @@
 /**
- * What users say of registries: `registries.json` in `${XDG_CONFIG_HOME:-~/.config}/tsvm` and in
- * `/etc/tsvm`, of which the first that has a registry counts.
+ * The user's configuration of registries: `registries.json` in `${XDG_CONFIG_HOME:-~/.config}/tsvm`
+ * and in `/etc/tsvm`. The first file with an entry for a registry is used.
  *
  * ```json
  * { "docker.io": { "mirrors": ["https://mirror.example"] },
@@ -24,7 +24,7 @@ export interface RegistryConfig {
 
 export const NO_REGISTRY_CONFIG: RegistryConfig = { mirrors: [], ca: undefined, insecure: false };
 
-/** @throws TsvmError `invalid-config` when a file is no JSON */
+/** @throws TsvmError `invalid-config` when a file is not JSON */
 export function readRegistryConfig(
   domain: string,
   env: NodeJS.ProcessEnv = process.env,
@@ -53,6 +53,6 @@ function parseFile(path: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new TsvmError('invalid-config', `${path} is no JSON: mend it`, { cause });
+    throw new TsvmError('invalid-config', `${path} is not valid JSON: fix it`, { cause });
   }
 }

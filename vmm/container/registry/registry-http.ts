@@ -1,4 +1,4 @@
-/** HTTP as registries speak it: time limits, redirects, errors that say who is at fault. */
+/** HTTP for registries: time limits, redirects, and errors that name the failing host. */
 import { readFileSync } from 'node:fs';
 import { Agent, type Dispatcher, request } from 'undici';
 import { TsvmError } from '../../errors.ts';
@@ -34,7 +34,7 @@ export interface HttpOptions {
 
 const REDIRECTS_MAX = 10;
 const REDIRECT_STATUS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
-/** Answers that may be others the next time: RFC 9110, section 15; 429 of RFC 6585. */
+/** Status codes worth a retry: RFC 9110, section 15; 429 of RFC 6585. */
 const PASSING_STATUS: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504]);
 
 export class RegistryHttp {
@@ -75,13 +75,13 @@ export class RegistryHttp {
       const location = headerText(answer, 'location');
       await drain(answer);
       if (location === undefined || redirects === REDIRECTS_MAX) {
-        throw failed(url, location === undefined ? 'redirects to nowhere' : 'redirects in circles');
+        throw failed(url, location === undefined ? 'redirects to nowhere' : 'redirects in a loop');
       }
       const target = resolveUrl(location, url);
       if (target.protocol === 'http:' && url.protocol === 'https:' && !this.#insecure) {
-        throw failed(url, 'redirects to plain HTTP, which is not safe');
+        throw failed(url, 'redirects to plain HTTP, which is not secure');
       }
-      // What was meant for one host is not told to another.
+      // Never send credentials to another host.
       if (target.origin !== url.origin) headers = withoutAuthorization(headers);
       url = target;
     }
@@ -116,7 +116,7 @@ function readCertificates(path: string): string {
   }
 }
 
-/** Certificates do not get better by trying again. */
+/** Certificate errors are not retried. */
 const CERTIFICATE_ERROR = /^(?:ERR_TLS_|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ERR_SSL_)/;
 
 /** What undici and Node say when there is no answer, or its body breaks off. */
@@ -126,7 +126,7 @@ export function connectionFailure(url: URL, error: unknown): Error {
   const code = 'code' in error ? String(error.code) : '';
   const text = `Get "${url.origin}/v2/": ${error.message || code}`;
   if (CERTIFICATE_ERROR.test(code)) {
-    const advice = 'name its CA file in registries.json, or allow it with --insecure';
+    const advice = 'configure its CA file in registries.json, or allow it with --insecure';
     return new TsvmError('registry-failed', `${text} (${advice})`, { cause: error });
   }
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN' || code === 'ECONNREFUSED') {
@@ -142,7 +142,7 @@ function failed(url: URL, what: string): TsvmError {
 export function resolveUrl(location: string, base: URL): URL {
   const url = URL.parse(location, base.href);
   if (url !== null && /^https?:$/.test(url.protocol)) return url;
-  throw failed(base, 'redirects to what is no HTTP address');
+  throw failed(base, 'redirects to an address that is not HTTP');
 }
 
 function withoutAuthorization(

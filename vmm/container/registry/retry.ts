@@ -11,7 +11,7 @@ export interface RetryPolicy {
 
 export const RETRY_POLICY: RetryPolicy = { tries: 6, firstPauseMs: 250, pauseMsMax: 30_000 };
 
-/** A failure that may heal by itself. */
+/** A transient failure. */
 export class PassingFailure extends Error {
   /** What the registry asked for (Retry-After), or undefined. */
   readonly pauseMs: number | undefined;
@@ -32,7 +32,7 @@ export class Retries {
     this.#policy = policy;
   }
 
-  /** There was progress: what went wrong before does not count any more. */
+  /** Call on progress: resets the count of failures. */
   reset(): void {
     this.#failures = 0;
   }

@@ -1,4 +1,4 @@
-/** What tags a repository has: OCI distribution-spec 1.1, "Listing Tags". */
+/** Lists the tags of a repository: OCI distribution-spec 1.1, "Listing Tags". */
 import { TsvmError } from '../../errors.ts';
 import { isObject } from '../json.ts';
 import { isTag } from '../reference.ts';
@@ -7,7 +7,7 @@ import { headerText, readBody, resolveUrl, shortText } from './registry-http.ts'
 
 /** Of a page. */
 const PAGE_BYTES_MAX = 4 * 2 ** 20;
-/** Nobody pulls so many; a registry that lies may have pages without end. */
+/** A limit, because a malicious registry may send pages without end. */
 const TAGS_MAX = 10_000;
 const PAGES_MAX = 1000;
 
@@ -30,7 +30,7 @@ export async function listTags(
     if (tags.size <= TAGS_MAX && pages <= PAGES_MAX) continue;
     throw new TsvmError(
       'registry-failed',
-      `${client.host} lists too many tags of ${repository}: name those to pull`,
+      `${client.host} lists too many tags of ${repository}: pull individual tags`,
     );
   }
   return [...tags];
@@ -57,7 +57,7 @@ async function readPage(
   await expectStatus(answer, [200], url);
   const tags = tagsOf(await readBody(answer, PAGE_BYTES_MAX, url));
   if (tags === undefined) {
-    throw new TsvmError('registry-failed', `${url.host} answers with no list of tags`);
+    throw new TsvmError('registry-failed', `the answer of ${url.host} is not a list of tags`);
   }
   // RFC 8288: `<URL>; rel="next"`.
   const [, link] = /<([^>]*)>\s*;[^,]*\brel="?next"?/.exec(headerText(answer, 'link') ?? '') ?? [];

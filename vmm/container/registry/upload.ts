@@ -22,7 +22,7 @@ export interface BlobUpload {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Brings a blob to a registry, in the cheapest way there is. */
+/** Uploads a blob to a registry, unless it exists there or can be mounted. */
 export async function uploadBlob(
   client: RegistryClient,
   upload: BlobUpload,
@@ -69,7 +69,7 @@ async function startUpload(
 function locationOf(answer: HttpAnswer, url: URL): URL {
   const location = headerText(answer, 'location');
   if (location !== undefined) return resolveUrl(location, url);
-  throw new TsvmError('registry-failed', `${url.host} does not say where to send a blob`);
+  throw new TsvmError('registry-failed', `${url.host} gives no address for the upload of a blob`);
 }
 
 async function sendBlob(
@@ -117,7 +117,7 @@ async function sendBlob(
   await drain(answer);
 }
 
-/** Gives an image, whose blobs are there, its name. */
+/** Uploads the manifest of an image whose blobs have been uploaded. */
 export async function uploadManifest(
   client: RegistryClient,
   repository: string,
@@ -138,6 +138,6 @@ export async function uploadManifest(
   if (stated === undefined || stated === manifest.digest) return;
   throw new TsvmError(
     'registry-failed',
-    `${url.host} has kept the manifest as ${stated}, not as ${manifest.digest}`,
+    `${url.host} stored the manifest as ${stated} instead of ${manifest.digest}`,
   );
 }

@@ -1,7 +1,7 @@
 /**
- * What images a store has: one small file, replaced as a whole. Everything that a list of images
- * shows is in it, so that a list takes one file to read, however many images there are. What else is
- * known of an image is found from here: its manifest names its configuration and layers.
+ * The catalog of a store's images: one small file, replaced atomically. It contains everything that a
+ * list of images shows, so that listing reads a single file. The rest is reached through the manifest
+ * of an image, which refers to its configuration and layers.
  */
 import { readFileSync } from 'node:fs';
 import { TsvmError } from '../../errors.ts';
@@ -109,7 +109,10 @@ export class Catalog {
       );
     }
     if (file.version !== VERSION || !Array.isArray(file.images)) {
-      throw new TsvmError('store-failed', `${path} is of another version of tsvm: use that`);
+      throw new TsvmError(
+        'store-failed',
+        `${path} needs another version of tsvm: use that version`,
+      );
     }
     return file;
   }

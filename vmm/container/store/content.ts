@@ -45,7 +45,7 @@ export class StoreContent {
   readManifest(digest: Digest): Manifest {
     const manifest = this.readManifestOrIndex(digest);
     if (manifest.kind === 'manifest') return manifest;
-    throw damaged(`${digest} is no manifest of an image`);
+    throw damaged(`${digest} is not an image manifest`);
   }
 
   readManifestOrIndex(digest: Digest): Manifest | Index {

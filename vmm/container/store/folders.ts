@@ -1,5 +1,5 @@
 /**
- * Where an image store keeps what:
+ * The layout of an image store:
  *
  * ```
  * images.json                what images there are, and their names; see `catalog.ts`
@@ -9,7 +9,7 @@
  * rootfs/<hex>.erofs         metadata of root file systems; see `../rootfs`
  * tmp/                       what is being written
  * ```
- * Whatever is not in `tmp` is whole: it got its name by rename, after it was on the disk.
+ * Files outside `tmp` are complete: they are synced and then renamed into place.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';

@@ -40,7 +40,7 @@ export class ImageStore {
     this.catalog = new Catalog(this.folders, this.locks);
   }
 
-  /** Does something with content that nobody removes meanwhile, though no image may name it yet. */
+  /** Runs `work` while no content is removed, even content that no image refers to yet. */
   async withContent<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     this.folders.create();
     this.#removeLeftovers();
@@ -75,8 +75,8 @@ export class ImageStore {
   }
 
   /**
-   * Removes content that no image needs, unless somebody is at work: then it stays until the next
-   * time, since it cannot be told from what is just being made.
+   * Removes content that no image needs. While content is in use, does nothing, because unneeded
+   * content cannot be distinguished from content that is just being added.
    */
   removeUnneeded(): Swept {
     const lock = this.locks.tryOwnContent();

@@ -1,11 +1,11 @@
 /**
- * Who may do what to a store at the same time. All locks are open file description locks on one
- * file, so they go with their holder, however that ends, and leave nothing behind:
+ * The locks of a store. All are open file description locks on one file, so they are released when
+ * their holder ends, and leave no files:
  *
- * - *content*: shared by whoever adds content or reads it; exclusive for whoever removes what no
- *   image needs. Content that no image names yet is safe while its maker holds it.
- * - *catalog*: exclusive for the moment in which the list of images is changed.
- * - one *piece* each digest has: whoever makes that content holds it; others wait, and then have it.
+ * - *content*: shared while adding or reading content; exclusive while removing unneeded content.
+ *   Content that no image refers to yet is safe while its creator holds the lock.
+ * - *catalog*: exclusive while the list of images is changed.
+ * - one *piece* per digest: held while that content is created; others wait and then use it.
  */
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';

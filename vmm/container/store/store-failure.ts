@@ -8,8 +8,8 @@ export function storeFailure(folder: string, error: unknown): unknown {
     case 'EDQUOT':
       return new TsvmError(
         'store-failed',
-        `no space left on device in ${folder}: "tsvm image prune -a" removes images that are not ` +
-          'needed, "tsvm system df" shows what they take',
+        `no space left on device in ${folder}: "tsvm image prune -a" removes unused images, ` +
+          '"tsvm system df" shows the usage of images',
         { cause: error },
       );
     case 'EACCES':
@@ -17,7 +17,7 @@ export function storeFailure(folder: string, error: unknown): unknown {
     case 'EROFS':
       return new TsvmError(
         'store-failed',
-        `the image store ${folder} cannot be used: ${error.message}; TSVM_DATA_FOLDER names another`,
+        `the image store ${folder} cannot be used: ${error.message}; set TSVM_DATA_FOLDER to use another`,
         { cause: error },
       );
     case 'EIO':

@@ -1,6 +1,6 @@
 /**
- * Removes what no image needs. What is needed is found by walking from the catalog every time: no
- * count is kept that could be wrong. The caller owns the content.
+ * Removes content that no image needs, by mark and sweep from the catalog, without reference counts
+ * that could be wrong. The caller owns the content.
  */
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -107,7 +107,7 @@ export function* contentFiles(folder: string): Generator<{ digest: string; path:
   }
 }
 
-/** Is there anything that a crash has left behind? */
+/** True if there are leftovers of a crash. */
 export function hasLeftovers(folders: StoreFolders): boolean {
   return namesIn(folders.temporary).length > 0;
 }
