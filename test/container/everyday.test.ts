@@ -268,7 +268,7 @@ test('what goes wrong is told in Docker\u2019s words, with its exit codes', asyn
     ['tsvm push nope', 1, /An image does not exist locally with the tag: nope/],
     ['tsvm load -i /nope', 1, /^open \/nope: no such file or directory\n$/],
     ['tsvm load < /dev/null', 1, /neither an index\.json nor a manifest\.json/],
-    ['tsvm image nope', 1, /there is no "nope"/],
+    ['tsvm image nope', 1, /unknown verb "nope"/],
     [
       `tsvm rmi ${short(id)}`,
       1,
