@@ -1,5 +1,5 @@
 /*
- * Things tried at CPL 0 that may go wrong: whatever exception they raise ends them, and is told.
+ * Attempts at CPL 0 that may raise exceptions: an exception ends the attempt and is reported.
  * For the boot CPU, inside a function of cpl0_call().
  */
 #ifndef PAYLOAD_ATTEMPT_H
@@ -18,15 +18,15 @@ struct attempt {
     uint64_t cpl;
 };
 
-/* Around all attempts: exceptions get a stack of their own, so that RSP may be anything. */
+/* Call around all attempts: exceptions use a separate stack, so that any RSP is possible. */
 void attempts_begin(void);
 void attempts_end(void);
 
 typedef void attempt_function(uint64_t argument);
 
 /*
- * Calls the function. Afterwards control registers, EFER, descriptor tables and segments are as
- * they were, whatever it did to them, if the identity map and the IDT are still found.
+ * Calls the function, then restores control registers, EFER, descriptor tables and segments,
+ * provided that the identity map and the IDT are still accessible.
  */
 struct attempt attempt(attempt_function *function, uint64_t argument);
 
@@ -44,7 +44,7 @@ static inline _Noreturn void cpl0_rest(void)
 /* Told by other CPUs: an NMI ends what is under way, and is ignored at other times. */
 extern volatile bool attempt_under_way;
 
-/* For exception_report(): goes on behind the attempt, if one is under way. */
+/* For exception_report(): continues after the current attempt, if any. */
 struct exception_frame;
 void attempt_caught(const struct exception_frame *frame, uint64_t cr2);
 

@@ -1,11 +1,11 @@
-/* The end of every test of a driver that misbehaves. */
+/* The last step of every test of a misbehaving driver. */
 #ifndef PAYLOAD_BAD_DRIVER_H
 #define PAYLOAD_BAD_DRIVER_H
 
 #include "test.h"
 #include "virtio_blk.h"
 
-/* Resets the device, and reads a sector as a good driver would. */
+/* Resets the device and reads a sector like a correct driver. */
 enum verdict bad_driver_works_again(struct blk *blk);
 /* Waits for DEVICE_NEEDS_RESET and its notification, then as above. With the word "lenient" on the
  * command line, only the latter: for devices that bear more than they must. */

@@ -1,4 +1,4 @@
-/* What the loader told: a copy, for the original may lie anywhere in low memory. */
+/* The loader's information: a copy, because the original may be anywhere in low memory. */
 #ifndef PAYLOAD_BOOT_INFO_H
 #define PAYLOAD_BOOT_INFO_H
 

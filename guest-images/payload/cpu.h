@@ -1,4 +1,4 @@
-/* Instructions that C has no words for. */
+/* Instructions without an equivalent in C. */
 #ifndef PAYLOAD_CPU_H
 #define PAYLOAD_CPU_H
 

@@ -9,10 +9,10 @@
 void device_interrupt_enable(const struct virtio_device *device);
 void device_interrupt_disable(const struct virtio_device *device);
 
-/* Tells the device that its interrupt was seen. */
+/* Acknowledges the interrupt to the device. */
 void device_interrupt_acknowledge(const struct virtio_device *device);
 
-/* Sleeps until device_interrupt_count is other than `seen`. */
+/* Sleeps until device_interrupt_count differs from `seen`. */
 void device_interrupt_wait(uint32_t seen);
 
 #endif

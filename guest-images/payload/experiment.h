@@ -19,7 +19,7 @@
 #define EXPERIMENT 0x10000000000ull
 #define EXPERIMENT_INDEX 2
 
-/* A page of RAM, zeroed, and by itself. */
+/* A zeroed page of RAM, not shared with anything else. */
 uint64_t page_take(void);
 
 /* The entry for an address in the table of this level (1: 4 KiB pages); tables are made. */
@@ -27,7 +27,7 @@ volatile uint64_t *entry_at(uint64_t va, unsigned level);
 /* Sets the entry of a 4 KiB page, and flushes it. */
 volatile uint64_t *page_map(uint64_t va, uint64_t entry);
 
-/* Takes away all that experiments mapped. */
+/* Removes all mappings of experiments. */
 void experiment_end(void);
 
 static inline uint64_t load_word(uint64_t va)

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-/* Ends the payload with a message when the RAM is used up. */
+/* Ends the payload with a message when out of RAM. */
 void *heap_take(size_t size, size_t alignment);
 void *heap_mark(void);
 void heap_rewind(void *mark);

@@ -1,4 +1,4 @@
-/* What the tests of a VMM's handling of CPL 0 share (test_cpl0_*.c). */
+/* Shared by the tests of a VMM's handling of CPL 0 (test_cpl0_*.c). */
 #ifndef PAYLOAD_HOSTILE_H
 #define PAYLOAD_HOSTILE_H
 
@@ -39,7 +39,7 @@ struct attempt try_call(uint64_t va);
 /* Addresses where there is no RAM: the local APIC, and a hole that has nothing. */
 #define DEVICE_GPA 0xfee00000ull
 #define HOLE_GPA 0xd8000000ull
-/* The first address behind the RAM below 4 GiB. */
+/* End (exclusive) of the RAM below 4 GiB. */
 uint64_t ram_end(void);
 
 #endif

@@ -18,7 +18,7 @@ struct interrupt_frame {
     uint64_t rip, cs, rflags, rsp, ss;
 };
 
-/* And what the stubs push besides. */
+/* And what the stubs push in addition. */
 struct exception_frame {
     uint64_t vector, error_code;
     struct interrupt_frame interrupted;

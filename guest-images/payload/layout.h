@@ -10,7 +10,7 @@
 #define CPUS_MAX 32
 #define TSS_SIZE 104
 /* The task state segments open the image, so that the GDT can be complete when assembled. They
- * share the I/O permission bitmap behind the last of them. */
+ * share the I/O permission bitmap after the last of them. */
 #define TSS_BASE IMAGE_BASE
 #define IO_BITMAP_OFFSET (CPUS_MAX * TSS_SIZE)
 #define IO_BITMAP_PORTS 0x1000

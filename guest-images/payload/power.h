@@ -1,4 +1,4 @@
-/* The ways to end a virtual machine from inside. */
+/* Ways for the guest to end the virtual machine. */
 #ifndef PAYLOAD_POWER_H
 #define PAYLOAD_POWER_H
 
@@ -7,7 +7,7 @@ enum power_off_result {
     POWER_OFF_FAILURE,
 };
 
-/* By the way that the command line's exit= names; then, were that not to work, by the others. */
+/* Ends by the method in exit= on the command line; if that does not work, by the others. */
 _Noreturn void power_off(enum power_off_result result);
 
 #endif

@@ -1,4 +1,4 @@
-/* Generators of the same numbers in every run. */
+/* Deterministic random number generators. */
 #ifndef PAYLOAD_RANDOM_H
 #define PAYLOAD_RANDOM_H
 

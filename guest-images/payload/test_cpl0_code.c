@@ -41,7 +41,7 @@ static enum verdict crosses_pages(void)
                 "second absent: vector %lu cr2 %p", result.vector, (void *)result.cr2);
         page_map(EXPERIMENT + PAGE_SIZE, second | PTE_ALL);
     }
-    /* Another frame behind it. */
+    /* Map another frame there. */
     uint64_t third = page_take();
     memcpy((void *)third, (void *)second, PAGE_SIZE);
     uint64_t va = EXPERIMENT + PAGE_SIZE - 2;

@@ -61,7 +61,7 @@ static enum verdict segments(void)
         uint64_t argument;
         uint64_t vector, error;
     } all[] = {
-        {load_ds, 0x1000, VECTOR_GP, 0x1000},   /* behind the GDT */
+        {load_ds, 0x1000, VECTOR_GP, 0x1000},   /* beyond the GDT */
         {load_ds, 0x14, VECTOR_GP, 0x14},       /* no LDT */
         {load_ds, 0x30, VECTOR_GP, 0x30},       /* a TSS */
         {load_tr, 0x10, VECTOR_GP, 0x10},       /* data */
@@ -159,7 +159,7 @@ static enum verdict nested(void)
     restore_gates();
     REQUIRE(result.vector == VECTOR_GP && result.error_code == 0, "null: vector %lu error %lx",
             result.vector, result.error_code);
-    /* Not in the table; INT n of a vector behind its limit. */
+    /* Not in the table; INT n of a vector beyond its limit. */
     result = attempt(breakpoint_through, good);
     restore_gates();
     REQUIRE(result.vector == VECTOR_BP, "vector %lu", result.vector);
@@ -183,7 +183,7 @@ static enum verdict returns(void)
     } all[] = {
         {0x800000000000, 0x8, 2, 0x9000, 0x10, VECTOR_GP}, /* RIP not canonical */
         {0x1000, 0, 2, 0x9000, 0x10, VECTOR_GP},           /* null CS */
-        {0x1000, 0x1000, 2, 0x9000, 0x10, VECTOR_GP},      /* behind the GDT */
+        {0x1000, 0x1000, 2, 0x9000, 0x10, VECTOR_GP},      /* beyond the GDT */
         {0x1000, 0x10, 2, 0x9000, 0x10, VECTOR_GP},        /* data */
         {0x1000, 0x23, 2, 0x9000, 0x10, VECTOR_GP},        /* SS of another level */
         {0x1000, 0x23, 2, 0x9000, 0, VECTOR_GP},           /* null SS at CPL 3 */

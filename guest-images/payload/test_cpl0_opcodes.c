@@ -117,7 +117,7 @@ static bool is_excluded(unsigned map, uint8_t opcode, uint8_t modrm, bool cpl0)
     return false;
 }
 
-/* Bytes of a tail become instructions of their own behind a short one: no ports among them. */
+/* Bytes of a tail after a short instruction are executed too: they must not access ports. */
 static bool is_port_access(uint8_t byte)
 {
     return (byte & 0xf4) == 0xe4 || (byte & 0xfc) == 0x6c;

@@ -1,4 +1,4 @@
-/* Time is in cycles of the TSC: its frequency is the host's to know. */
+/* Time is in TSC cycles; the host knows the frequency. */
 #ifndef PAYLOAD_TIMING_H
 #define PAYLOAD_TIMING_H
 
@@ -6,7 +6,7 @@
 
 #include "cpu.h"
 
-/* Some seconds on any CPU: what answers at all has answered by then. */
+/* Timeout of some seconds on any CPU. */
 #define TIMEOUT_CYCLES 10000000000ull
 
 static inline bool timed_out(uint64_t start)

@@ -22,7 +22,7 @@
 #define BLK_TIMED_OUT 0x100
 #define BLK_NO_ROOM 0x101
 
-/* What the device reads and writes beside the data. */
+/* The request header and status. */
 struct blk_frame {
     struct virtio_blk_outhdr header;
     uint8_t status;

@@ -17,11 +17,11 @@
 struct virtio_device {
     uintptr_t base;
     uint32_t irq, id;
-    /* What was negotiated last. */
+    /* The negotiated features. */
     uint64_t features;
 };
 
-/* Looks at every virtio_mmio.device= of the command line. */
+/* Probes every virtio_mmio.device= on the command line. */
 void virtio_devices_find(void);
 /* The n-th device (from 0) with this VIRTIO_ID_*, or NULL. */
 struct virtio_device *virtio_device_by_id(uint32_t id, unsigned n);

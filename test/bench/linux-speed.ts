@@ -75,7 +75,7 @@ async function runGuest(command: Command): Promise<Figures> {
   return figures;
 }
 
-/** Debian's kernel for clouds, with nothing but the same program behind it. */
+/** Debian's cloud kernel, with only the same program as its initrd. */
 function cloudFiles(files: () => Files): Files {
   const kernel = stockKernel('6.1', 'cloud');
   if ('missing' in kernel) throw new Error(kernel.missing);

@@ -79,7 +79,7 @@ function spoiled(bytes: Buffer, random: Random): Buffer {
   return result;
 }
 
-/** Headers are spoiled under a checksum that is right again, or nothing behind it would be reached. */
+/** The checksum of a damaged header is corrected; otherwise the code after its check would not run. */
 function spoiledTar(random: Random): Buffer {
   const layers = generateLayers(random);
   const sparse = { 'GNU.sparse.size': '5000', 'GNU.sparse.map': '0,10,4000,20' };

@@ -243,7 +243,7 @@ test(`a raw external data file that is a device: random requests, seed ${SEED}`,
   skip,
 }, async (context) => {
   for (const maker of ['QEMU', 'tsvm']) {
-    // Ours: the last cluster is not whole, and nothing can be written behind that. QEMU cannot.
+    // tsvm supports an incomplete last cluster, after which nothing can be written. QEMU does not.
     const bytes = maker === 'QEMU' ? DISK : DISK + 512;
     const device = loopDevice(context, { sizeBytes: bytes });
     const path = newPath();

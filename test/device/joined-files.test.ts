@@ -13,13 +13,13 @@ import { makeTar } from '../support/tar-maker.ts';
 import { temporaryFolder } from '../support/tsvm-process.ts';
 
 for (const { engine, skip } of engines()) {
-  test(`the metadata image and the layers, one behind the other: ${engine}`, {
+  test(`the concatenated metadata image and layers: ${engine}`, {
     skip,
   }, async (t) => {
     const folder = temporaryFolder(t);
     const layers = writeLayers(folder, [
       makeTar([{ name: 'a', data: 'first' }]),
-      // An archive may end anywhere behind its last member.
+      // An archive may end at any point after its last member.
       makeTar([{ name: 'b', data: 'second' }], Buffer.alloc(1024 + 77, 0)),
       makeTar([{ name: 'c', data: 'third' }]),
     ]);

@@ -81,7 +81,7 @@ export function runPayload(
  */
 export async function runShell(script: string, timeoutMs = PATIENCE_MS): Promise<RunResult> {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-shell-'));
-  // A process group of its own, so that what a script leaves behind goes with it.
+  // A separate process group, so that a script's leftover processes are ended too.
   const child = spawn('/bin/sh', ['-c', script], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -88,6 +88,6 @@ void breakpoints_access(struct cpu *cpu, struct insn *insn, uint64_t va, unsigne
     if (insn && !cpu->once)
         cpu_leave(cpu, insn, INTERPRETED_ONCE);
     cpu->breakpoints.hits |= (uint8_t)hits;
-    /* A repeated string instruction stops behind the element. */
+    /* A repeated string instruction stops after the element. */
     cpu->budget = -1;
 }

@@ -125,7 +125,7 @@ static const uint8_t prefixes[256] = {
     [0x40 ... 0x4f] = REX,
 };
 
-/* Takes legacy prefixes and REX; returns the byte behind them. */
+/* Consumes legacy prefixes and REX; returns the byte after them. */
 static uint8_t decode_prefixes(struct decoding *d)
 {
     for (;;) {

@@ -76,7 +76,8 @@ struct opcode {
 
 extern const struct opcode opcodes_one_byte[256];
 extern const struct opcode opcodes_0f[256];
-/* Chooses among the few of maps 0F38 and VEX that are ours; `d->at` is behind the map's bytes. */
+/* Chooses among the few of maps 0F38 and VEX that are supported; `d->at` is after the map's bytes.
+ */
 insn_handler *decode_0f38(struct decoding *d, struct insn *insn);
 /* `escape` is C4 or C5. */
 insn_handler *decode_vex(struct decoding *d, struct insn *insn, uint8_t escape);

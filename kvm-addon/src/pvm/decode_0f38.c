@@ -63,7 +63,7 @@ struct vex {
     unsigned vvvv;
 };
 
-/* Takes the bytes behind C4 or C5, all but the opcode. */
+/* Consumes the bytes after C4 or C5, except for the opcode. */
 static struct vex take_vex(struct decoding *d, uint8_t escape)
 {
     struct vex vex = {.map = 1};

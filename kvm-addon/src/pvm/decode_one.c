@@ -571,7 +571,7 @@ const struct opcode opcodes_one_byte[256] = {
     [0xe5] = {port, IMM_8},
     [0xe6] = {port, BYTE | IMM_8},
     [0xe7] = {port, IMM_8},
-    /* Decoding goes on behind a CALL: that is where it returns to. */
+    /* Decoding continues after a CALL, where it returns to. */
     [0xe8] = {call, NEAR | REL_Z},
     [0xe9] = {jump, NEAR | REL_Z | ENDS},
     [0xea] = {far_immediate, NOT_64 | ENDS},

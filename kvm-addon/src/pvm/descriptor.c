@@ -22,7 +22,7 @@ struct kvm_segment descriptor_parse(uint16_t selector, uint64_t raw)
     return segment;
 }
 
-/* Where the quadword at `offset` behind the descriptor's start lies, or false: not in the table. */
+/* Address of the quadword at `offset` from the descriptor's start; false: not in the table. */
 static bool locate(const struct cpu *cpu, uint16_t selector, unsigned offset, uint64_t *va)
 {
     uint32_t at = (selector & SELECTOR_INDEX) + offset;

@@ -27,10 +27,10 @@ bool interpret_knows_segments(const struct cpu *cpu);
 enum decode_mode { DECODE_64, DECODE_COMPAT32 };
 
 /*
- * Decodes the instruction at page offset `offset`, of whose bytes `available` are there. Returns
- * its length, or 0 when it goes on behind them. `*ends` tells that nothing runs straight on from
- * it. What the interpreter does not know gets a handler that leaves it to KVM. Never reads
- * behind `available`; lengths over 15 decode to #GP(0) (SDM 2A 2.3.11).
+ * Decodes the instruction at page offset `offset`, of which `available` bytes are given. Returns
+ * its length, or 0 if it needs more bytes. `*ends` is set if execution never continues directly
+ * after it. An unsupported instruction gets a handler that leaves it to KVM. Never reads past
+ * `available`; lengths over 15 decode to #GP(0) (SDM 2A 2.3.11).
  */
 unsigned decode(const uint8_t *bytes, unsigned offset, unsigned available, enum decode_mode mode,
                 struct insn *insn, bool *ends);

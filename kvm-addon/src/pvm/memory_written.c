@@ -12,7 +12,7 @@ void engine_memory_written(struct engine *engine, uint64_t gpa, uint64_t length)
         struct frame *frame = &engine->frames.of[number];
         /*
          * Who decodes code or scans a table marks the frame, then reads it; the writer wrote, then
-         * (behind the barrier that a locked operation is) looks at the marks. One sees the other.
+         * (after the barrier of its locked operation) reads the marks. One sees the other.
          */
         uint32_t flags = __atomic_fetch_or(&frame->flags, FRAME_DIRTY, __ATOMIC_SEQ_CST);
         if (flags & FRAME_TABLE)

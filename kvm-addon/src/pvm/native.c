@@ -223,7 +223,7 @@ static enum progress device(struct cpu *cpu)
 
 /*
  * A program accesses the doorbell's page other than by SYSCALL: in its own address space there is
- * nothing. What KVM has begun is completed first, so that RIP may be behind the instruction.
+ * nothing. What KVM has begun is completed first, so that RIP may be after the instruction.
  */
 static enum progress touched_doorbell(struct cpu *cpu)
 {

@@ -47,7 +47,7 @@ uint64_t private_region_root_entry(const struct private_region *region);
 
 /*
  * The rest is for those who run code in KVM. Virtual addresses: of the SYSCALL shim, which KVM's
- * LSTAR points at, of its instruction behind the store to the doorbell, and of the IDT and GDT.
+ * LSTAR points at, of its instruction after the store to the doorbell, and of the IDT and GDT.
  */
 #define PRIVATE_VA 0xffffffffffe00000ull
 #define PRIVATE_SHIM_VA PRIVATE_VA
@@ -65,7 +65,7 @@ uint64_t private_region_doorbell_gpa(const struct private_region *region);
 
 /*
  * Each gate of the IDT leads to a stub of one OUT to this port. private_region_stub_at(): whose
- * stub begins at `rip`, or -1. KVM reports the OUT with RIP PRIVATE_STUB_LENGTH behind it.
+ * stub begins at `rip`, or -1. KVM reports the OUT with RIP PRIVATE_STUB_LENGTH after it.
  */
 #define PRIVATE_STUB_PORT 0xe0u
 #define PRIVATE_STUB_LENGTH 2u

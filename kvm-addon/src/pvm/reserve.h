@@ -1,4 +1,4 @@
-/* Address space of the engine's that is zero, and becomes memory as it is used. */
+/* Reserved, zeroed address space of the engine, allocated on demand. */
 #ifndef TSVM_PVM_RESERVE_H
 #define TSVM_PVM_RESERVE_H
 

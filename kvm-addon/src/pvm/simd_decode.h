@@ -7,7 +7,7 @@
 struct simd_decoder {
     const uint8_t *bytes;
     unsigned at, available;
-    bool over; /* the instruction goes on behind `available` */
+    bool over; /* the instruction needs more bytes than `available` */
     bool compat;
     /* Prefixes. */
     bool operand16, address_override, has_rex;

@@ -1,6 +1,6 @@
 /*
  * What the handlers of system instructions call. Each raises what the processor raises, through
- * cpu_leave(), before it changes anything. `next` is the address behind the instruction. Where it
+ * cpu_leave(), before it changes anything. `next` is the address after the instruction. Where it
  * says "ends the run", cpu->rip is set and the handler returns to the run loop.
  */
 #ifndef TSVM_PVM_SYSTEM_H

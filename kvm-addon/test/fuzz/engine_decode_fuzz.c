@@ -65,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size -= 2;
     if (size > INSN_BYTES_MAX)
         size = INSN_BYTES_MAX;
-    /* Of exactly this size, so that a read behind it is seen. */
+    /* Exactly this size, so that a read past the end is detected. */
     uint8_t *exact = malloc(size ? size : 1);
     REQUIRE(exact);
     memcpy(exact, data, size);

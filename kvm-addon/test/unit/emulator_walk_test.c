@@ -60,7 +60,7 @@ static void test_permissions(void)
     CHECK(fault_of(&user, FAKE_BASE + 0x6000, true) ==
           (EMU_PF_PRESENT | EMU_PF_WRITE | EMU_PF_USER));
     CHECK(fault_of(&user, FAKE_BASE + 0x7000, true) == -1);
-    /* A write that is refused leaves no dirty bit behind. */
+    /* A refused write sets no dirty bit. */
     CHECK(!(*fake_entry(&fake, FAKE_TABLE, 5) & D));
     /* CR0.WP clear: the supervisor writes anywhere. */
     kernel.cr0 = 0;

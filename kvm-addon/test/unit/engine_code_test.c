@@ -82,7 +82,7 @@ static void test_fetch_faults(void)
     CHECK(lookup(cpu, VA) == -INTERPRETED_EXCEPTION && cpu->exception.vector == VECTOR_PF);
     CHECK(cpu->rip == VA && cpu->exception.address == VA && cpu->exception.error == PF_FETCH);
     CHECK(lookup(cpu, 1ull << 50) == -INTERPRETED_EXCEPTION && cpu->exception.vector == VECTOR_GP);
-    /* Device windows, and what lies behind RAM. */
+    /* Device windows, and addresses beyond RAM. */
     fake_map(&fake, FAKE_ROOT, VA, FAKE_DEVICE | P | W | U);
     fake_map(&fake, FAKE_ROOT, VA + PAGE_SIZE, FAKE_MEMORY | P | W);
     CHECK(lookup(cpu, VA) == -INTERPRETED_STEP);

@@ -40,7 +40,7 @@ static void test_segment_loads(void)
         {CS, SELECTOR_CODE0, VECTOR_UD, 0},
         {6, SELECTOR_DATA0, VECTOR_UD, 0},
         {DS, 0xfff8, VECTOR_GP, 0xfff8},
-        {DS, 0x1c, VECTOR_GP, 0x1c}, /* behind the LDT's limit */
+        {DS, 0x1c, VECTOR_GP, 0x1c}, /* beyond the LDT's limit */
         {DS, SELECTOR_TSS, VECTOR_GP, SELECTOR_TSS},
         {DS, SELECTOR_DATA0 | 3, VECTOR_GP, SELECTOR_DATA0},
         {DS, SELECTOR_EXECUTE_ONLY3, VECTOR_GP, SELECTOR_EXECUTE_ONLY3},
@@ -78,7 +78,7 @@ static void test_task_register_and_ldt(void)
     CHECK(cpu->sregs.ldt.base == LDT_VA && cpu->sregs.ldt.limit == 15);
     CHECK(FAKE_TRY(cpu, segment_load_ldt(cpu, NULL, 0)) == 0 && cpu->sregs.ldt.unusable);
     CHECK(RAISES(cpu, VECTOR_GP, SELECTOR_DATA0, segment_load_ldt(cpu, NULL, SELECTOR_DATA0)));
-    /* Half of its descriptor is behind the limit. */
+    /* Half of its descriptor is beyond the limit. */
     cpu->sregs.gdt.limit = SELECTOR_LDT + 7;
     CHECK(RAISES(cpu, VECTOR_GP, SELECTOR_LDT, segment_load_ldt(cpu, NULL, SELECTOR_LDT)));
 }

@@ -137,7 +137,7 @@ static inline void guest_make_tables(struct guest *guest)
     guest_map(guest, GUEST_READ_ONLY, 0x12000, program);
     guest_map(guest, GUEST_NO_EXECUTE, 0x13000, program | ENTRY_WRITABLE | ENTRY_NO_EXECUTE);
     guest_map(guest, GUEST_UPPER, 0x14000, ENTRY_PRESENT | ENTRY_WRITABLE | ENTRY_GLOBAL);
-    /* A large page of devices behind the memory. */
+    /* A large page of devices after the memory. */
     guest_put(guest, 0x5000 + 8 * entry_index(GUEST_DEVICE, 2),
               0xd0000000 | program | ENTRY_WRITABLE | ENTRY_LARGE);
 }

@@ -43,7 +43,7 @@ static bool raises(unsigned vector, uint32_t error, unsigned at)
            (cpu->rip & PAGE_OFFSET) == 0x800 + at;
 }
 
-/* Whether the code runs to the HLT behind it. */
+/* Whether the code runs to the HLT after it. */
 static bool halts(unsigned length)
 {
     return interpret(cpu) == INTERPRETED_HALT && cpu->rip == KERNEL_CODE + length + 1;
@@ -356,7 +356,7 @@ static void test_umip(void)
             set_code(3, false, insns[i], 3);
             cpu->r[REG_RAX] = GUEST_USER + GUEST_DATA;
             cpu->sregs.cr4 |= umip ? CR4_UMIP : 0;
-            /* Without UMIP it goes on to the HLT behind it. */
+            /* Without UMIP it continues to the HLT after it. */
             CHECK(raises(VECTOR_GP, 0, umip ? 0 : 3));
         }
     CODE(0, false, "\x0f\x01\x00");
@@ -381,7 +381,7 @@ static void test_io_permission_map(void)
         CHECK(raises(VECTOR_GP, 0, allowed ? 1 : 0));
         CHECK(!allowed || (cpu->r[REG_RAX] & 0xff) == (port & 0xff));
     }
-    /* The byte behind the last must lie in the TSS as well. */
+    /* The byte after the last one must be in the TSS as well. */
     CODE(3, false, "\xec");
     cpu->sregs.tr.limit = 0x68 + 0xc;
     memcpy(guest.ram + GUEST_TSS + 0x66, "\x68\x00", 2);
@@ -460,7 +460,7 @@ static void test_lar_and_lsl(void)
     cpu->r[REG_RCX] = SELECTOR_USER_DATA;
     CHECK(halts(6));
     CHECK(cpu->r[REG_RAX] == 0xcff300 && cpu->r[REG_RDX] == UINT32_MAX);
-    /* The kernel's is not for programs, nor one behind the table's end. */
+    /* Programs may use neither the kernel's nor one beyond the end of the table. */
     for (unsigned i = 0; i < 2; i++) {
         CODE(3, false, "\x0f\x02\xc1\xf4");
         cpu->r[REG_RAX] = 0x1234;

@@ -189,7 +189,7 @@ static void test_tables_outside_ram(void)
         CHECK(fault_of(VA, WALK_READ, false) == 0);
         cpu->sregs.cr3 = FAKE_ROOT;
     }
-    /* A table in the last page of RAM, and a page behind it. */
+    /* A table in the last page of RAM, and a page beyond it. */
     uint64_t *entry = fake_entry(&fake, FAKE_ROOT, VA + (5ull << 30), 2);
     *entry = (FAKE_MEMORY - PAGE_SIZE) | P | W;
     *fake_word(&fake, FAKE_MEMORY - 8) = FAKE_MEMORY | P | W;

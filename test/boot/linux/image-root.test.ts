@@ -136,7 +136,7 @@ async function runGuest(
   return text;
 }
 
-/** A part of what init has written: behind its heading. */
+/** A section of init's output: the text after its heading. */
 function part(text: string, heading: string): string[] {
   const [, found] =
     new RegExp(`^${heading}\n(.*?)^(?:tree \\w+|script|end)\n`, 'ms').exec(text) ?? [];

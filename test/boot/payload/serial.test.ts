@@ -49,7 +49,7 @@ test('a flood into a reader that has stopped is bounded in memory, and waits for
   reader.destroy();
   assert.equal(code, 128 + 15);
   const numbers = lineNumbers(output);
-  // More than the ring and the stream behind it hold: the guest has gone on.
+  // More than the ring and the stream can buffer, so the guest has continued.
   assert.ok(numbers.length > 1400, `${numbers.length} lines`);
   assert.ok(
     numbers.every((number, index) => number === index),

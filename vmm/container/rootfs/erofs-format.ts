@@ -15,7 +15,7 @@ export const NID_UNIT_BITS = 5;
 export const NID_UNIT_BYTES = 2 ** NID_UNIT_BITS;
 /** An extended inode: it has 32-bit owners, a time and a 64-bit size. */
 export const INODE_BYTES = 64;
-/** An inode and the file names behind it never share these bytes with another's. */
+/** Alignment of an inode and the file names after it; not shared with another inode. */
 export const INODE_ALIGNMENT = 64;
 export const DIRENT_BYTES = 12;
 export const CHUNK_INDEX_BYTES = 4;
@@ -119,7 +119,7 @@ const XATTR_PREFIXES: readonly (readonly [string, number])[] = [
 /** What overlayfs keeps for itself would be an order to the overlayfs that lies over the image. */
 const OVERLAY_XATTR = /^(?:trusted|user)\.overlay\./;
 
-/** Extended attributes as they stand behind an inode; those of no kind that Linux keeps are left out. */
+/** Encodes the extended attributes after an inode; kinds that Linux does not support are left out. */
 export function encodeXattrs(xattrs: ReadonlyMap<string, string>): Buffer {
   const entries: Buffer[] = [];
   for (const [name, value] of xattrs) {

@@ -38,7 +38,7 @@ function text(bytes: Buffer, start: number, length: number): string {
   return end === start ? '' : bytes.toString('latin1', start, end);
 }
 
-/** Octal digits between spaces and NULs, or a big-endian number behind a set high bit. */
+/** Octal digits between spaces and NULs, or a big-endian number if the high bit is set. */
 function number(bytes: Buffer, start: number, length: number, what: string): number {
   const end = start + length;
   let index = start;

@@ -1,6 +1,6 @@
 /**
  * Sparse members: GNU tar's manual, "Storing Sparse Files". The archive has the parts that have
- * data, one behind the other, and a map of where they belong.
+ * data, concatenated, and a map of their offsets.
  */
 import type { ByteWindow } from './byte-window.ts';
 import { malformed, TAR_BLOCK_BYTES } from './header.ts';
@@ -71,7 +71,7 @@ function oldEntries(block: Buffer, start: number, count: number, pairs: number[]
 }
 
 /**
- * "Old GNU Format": the map begins in the header and goes on in blocks behind it.
+ * "Old GNU Format": the map starts in the header and continues in the following blocks.
  * @returns the map and the bytes of those blocks, which the member's size does not count
  */
 export function oldSparseMap(

@@ -108,7 +108,7 @@ test('a whiteout through a link stays in the image', (t) => {
   assert.deepEqual(paths(merge(t, lower, [{ name: 'l/.wh.x' }])), ['/etc', '/l']);
 });
 
-test('whiteouts hide what is below, before or behind what the layer brings', (t) => {
+test('whiteouts hide lower layers, whether they come before or after the layer’s files', (t) => {
   const lower = [{ name: 'd/a' }, { name: 'd/b' }];
   assert.deepEqual(paths(merge(t, lower, [{ name: '.wh.d' }])), []);
   assert.deepEqual(paths(merge(t, lower, [{ name: 'd/a' }, { name: '.wh.d' }])), ['/d', '/d/a']);

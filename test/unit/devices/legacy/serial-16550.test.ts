@@ -185,7 +185,7 @@ test('autoconfig_16550a: no EFR, no NS16550A, no TI16750, no XScale, a FIFO of 1
   serialOut(UART.LCR, 0x80);
   assert.notEqual(serialIn(UART.EFR), 0, 'EFR with DLAB set');
   serialOut(UART.LCR, 0xbf);
-  assert.notEqual(serialIn(UART.EFR), 0, 'EFR behind LCR 0xbf');
+  assert.notEqual(serialIn(UART.EFR), 0, 'EFR with LCR 0xbf');
 
   serialOut(UART.LCR, 0);
   const mcr = serialIn(UART.MCR);

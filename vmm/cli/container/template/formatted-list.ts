@@ -9,7 +9,7 @@ export interface ListKind {
   readonly headings: Readonly<Record<string, string>>;
 }
 
-/** Every column but the last has at least so many characters, and so many spaces behind it. */
+/** Minimum width of all columns but the last, and the spaces after them. */
 const COLUMN_MIN = 10;
 const COLUMN_GAP = 3;
 /** Of UTF-16: from here on a character may take two units. */
