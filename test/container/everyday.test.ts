@@ -308,7 +308,7 @@ test('image prune, and system df', async (t) => {
   assert.equal(sh('tsvm images -q').stdout, '');
 });
 
-test('help names every verb, and each has examples of its own', (t) => {
+test('help lists every verb, and each verb has examples', (t) => {
   const { sh } = shell(t);
   const [all, ofImage, ofSystem] = ['tsvm', 'tsvm image', 'tsvm system'].map((command) => {
     const { code, stdout } = sh(`${command} --help`);

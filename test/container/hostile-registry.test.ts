@@ -178,7 +178,7 @@ test('a layer that breaks off again and again is fetched piece by piece', async 
   assert.ok(outcome.registry.requests.filter(({ headers }) => headers.range).length >= 4);
 });
 
-test('a registry that knows no ranges begins anew, and what came before is not taken twice', async (t) => {
+test('a registry without ranges sends the blob again, and no bytes are used twice', async (t) => {
   const outcome = await pull(t, {
     layer: ({ response, bytes, earlier }) => {
       response.writeHead(200, { 'content-length': bytes.length });

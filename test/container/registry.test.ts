@@ -184,7 +184,7 @@ test('TLS with a CA file, and a login', async (t) => {
   );
 });
 
-test('a certificate that nobody has vouched for is refused', async (t) => {
+test('an untrusted certificate is refused', async (t) => {
   const { host } = await startRegistry(t, { tls: true });
   const cli = containerCli(t);
   // A CA file is named, so even loopback has to show a certificate that it signs.

@@ -281,7 +281,9 @@ test(`an external data file that is a device, not raw: random requests, seed ${S
   await assertHolds(path, content);
 });
 
-test('a device that is too small for the disk is no data file', { skip }, async (context) => {
+test('a device that is too small for the disk is refused as data file', {
+  skip,
+}, async (context) => {
   const device = loopDevice(context, { sizeBytes: DISK });
   const path = newPath();
   const data = newPath();

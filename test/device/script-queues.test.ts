@@ -71,7 +71,7 @@ test('many chains make few wake-ups and interrupts, and keep their order', async
   assert.ok(interrupts < 50, `${interrupts} interrupts`);
 });
 
-test('chains are answered in any order, and their buffers are told', async (context) => {
+test('chains are answered in any order, and their buffers are available', async (context) => {
   const setup = open(context);
   const { driver, device } = setup;
   await driver.start({ queueSize: 8 });
@@ -193,7 +193,7 @@ test('a reset with chains in TypeScript waits for them, and the next driver find
   assert.equal(chain.text(1), 'b');
 });
 
-test('hostile: readable parts beyond the limit are cut, and their length is told', async (context) => {
+test('hostile: readable parts beyond the limit are truncated, and their full length is given', async (context) => {
   const { driver, device } = open(context);
   await driver.start({ queueSize: 8 });
   const length = READABLE_BYTES_MAX + 1000;

@@ -150,7 +150,7 @@ for (const { engine, skip } of engines()) {
       assert.equal(driver.status(waiting), S_IOERR);
     });
 
-    test('flush, discard and write-zeroes go to the script when it says so', async (context) => {
+    test('flush, discard and write-zeroes go to the script if it requests that', async (context) => {
       const { driver, backend, withheld } = await open(context, SCRIPTED);
       driver.disk.pushExtents([backend.extent(0, SIZE)]);
       const cases = [
@@ -227,7 +227,7 @@ for (const { engine, skip } of engines()) {
       assert.equal((await driver.read(0, 512)).status, S_OK);
     });
 
-    test('QueueReady = 0 waits for what is in flight, and the other queue goes on', async (context) => {
+    test('QueueReady = 0 waits for requests in flight, and the other queue continues', async (context) => {
       const { driver, backend, withheld } = await open(context, undefined, 2);
       const read = (sector: number, queue: number) =>
         driver.submit({ type: T_IN, sector, in: [512], queue });

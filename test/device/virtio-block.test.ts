@@ -215,7 +215,7 @@ for (const { engine, skip } of engines()) {
       await driver.until('the wish for a kick', () => driver.ring().availableEvent === 5);
     });
 
-    test('a read-only disk: writes fail, and the file stays as it is', async (context) => {
+    test('a read-only disk: writes fail, and the file does not change', async (context) => {
       const { driver, path } = open(context, { readOnly: true });
       await driver.start();
       assert.notEqual(driver.registers.deviceFeatures() & (1n << 5n), 0n);
@@ -246,7 +246,7 @@ for (const { engine, skip } of engines()) {
       assert.deepEqual(new Uint8Array(driver.memory.slice(data.gpa, 4096)), expected);
     });
 
-    test('a file whose length is no multiple of 512: padded for reads, grown by a write', async (context) => {
+    test('a file whose length is not a multiple of 512: padded for reads, grown by a write', async (context) => {
       const { driver, path } = open(context, { content: pattern(1000, 5) });
       await driver.start();
       const padded = new Uint8Array(1024);

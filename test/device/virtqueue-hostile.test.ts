@@ -233,7 +233,7 @@ test('rings unaligned, outside RAM, across a hole: the device does not start', a
   });
 });
 
-test('rings that overlap harm nobody but their driver', async () => {
+test('overlapping rings harm only their driver', async () => {
   await withDisk(async (driver) => {
     assert.ok(await driver.registers.negotiate());
     const gpa = driver.allocate(4096, 4096);

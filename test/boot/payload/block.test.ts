@@ -87,7 +87,7 @@ test('a backing file outside the image’s folder needs to be allowed', async (t
   assert.match(allowed.stdout, /^ok blk-capacity/m, allowed.stdout);
 });
 
-test('a raw disk that a guest made look like qcow2 is raw, once that is said', async (t) => {
+test('a raw disk that a guest made look like qcow2 is raw with format=raw', async (t) => {
   const disk = join(temporaryFolder(t), 'disk.img');
   await qemuImgOutput('create', '-q', '-f', 'qcow2', disk, `${16 * MIB}`);
   const words = `tests=blk-capacity capacity=${Math.ceil(statSync(disk).size / 512) * 512}`;
@@ -106,7 +106,7 @@ test('a read-only disk refuses writes, and its file does not change', async (t) 
   assert.ok(readFileSync(disk).equals(content));
 });
 
-test('a disk whose length is no multiple of 512 is padded', async (t) => {
+test('a disk whose length is not a multiple of 512 is padded', async (t) => {
   const disk = emptyDisk(t, 5 * 512);
   const fd = openSync(disk, 'r+');
   writeSync(fd, 'tail', 5 * 512);

@@ -31,7 +31,7 @@ async function boot(t: TestContext, config: MachineConfig, console?: SerialEnd) 
   return machine;
 }
 
-test('a machine with the same configuration takes over every device’s state, as it was', async (t) => {
+test('a machine with the same configuration restores every device’s state exactly', async (t) => {
   const config = makeConfig(t);
   const machine = await boot(t, config, new ConsoleOutput());
   machine.start();

@@ -58,7 +58,7 @@ for (const [sink, script] of [
   });
 }
 
-test('--console file: to a named pipe waits for its reader, and says so', async () => {
+test('--console file: a named pipe waits for its reader, with a message', async () => {
   const { code, stdout, stderr } = await runShell(
     `mkfifo log
      ${BOOT} --append tests=cpuid --console file:log 2>err & vm=$!
@@ -165,7 +165,7 @@ test('neither the console nor the metrics may overwrite the machine’s files', 
   assert.match(stderr, /--console would overwrite d\.raw/);
 });
 
-test('a host’s disk that is full is said once, for a raw disk too', async () => {
+test('a full host disk is reported once, also for a raw disk', async () => {
   const { stdout, stderr } = await runShell(
     `truncate -s 16M d.raw; ulimit -f 1024
      ${BOOT} --disk d.raw --append "bench=blk-seqwrite bs=128K count=100"`,

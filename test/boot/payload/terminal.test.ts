@@ -55,7 +55,7 @@ for (const [signal, code] of [
   });
 }
 
-test('the guest’s bytes reach the terminal as they are: a line feed is no carriage return', async (t) => {
+test('the guest’s bytes reach the terminal unchanged: a line feed adds no carriage return', async (t) => {
   const { session } = await waitingGuest(t);
   // The payload ends its lines by LF alone.
   await session.waitFor(/payload: hello\n {14}\S/, TIMEOUT_MS);

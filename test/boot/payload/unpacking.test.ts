@@ -56,7 +56,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGQUIT', 'SIGHUP'] as const) {
   });
 }
 
-test('it is said within two seconds', async (t) => {
+test('a message appears within two seconds', async (t) => {
   const { output } = setUp(t);
   const deadline = performance.now() + 2500;
   while (output.text === '' && performance.now() < deadline) {

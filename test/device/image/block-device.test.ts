@@ -85,7 +85,7 @@ test('create: nothing is written to a device that is too small', { skip }, async
   }
 });
 
-test('create: a raw device is not taken for what it was before', { skip }, async (context) => {
+test('create: a raw device is not mistaken for its previous format', { skip }, async (context) => {
   const { path } = loopDevice(context, { sizeBytes: MIB });
   await folder.tsvmOutput('create', '-q', '-f', 'qcow2', path, '1M');
   await folder.tsvmOutput('create', '-q', '-f', 'raw', path, '1M');

@@ -105,7 +105,7 @@ test('commit: into the backing image, which empties the image', async () => {
   assert.ok(map.every(({ depth, present }: never) => depth > 0 || !present));
 });
 
-test('commit: with -d the image stays as it is, with -b another image is written', async () => {
+test('commit: with -d the image does not change, with -b another image is written', async () => {
   const before = statSync(folder.file('top.qcow2')).mtimeMs;
   await folder.tsvmOutput('commit', '-d', '-q', '%top.qcow2');
   await folder.assertSame('top.raw', 'middle.qcow2');

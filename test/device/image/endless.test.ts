@@ -120,7 +120,7 @@ test('a hostile, practically endless image: each verb ends within seconds of a s
   );
 });
 
-test('map ends when nobody reads its output', async () => {
+test('map ends when its output is closed', async () => {
   const { execFileSync } = await import('node:child_process');
   const { TSVM } = await import('../../support/tsvm-process.ts');
   const startMs = performance.now();

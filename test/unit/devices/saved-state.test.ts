@@ -120,7 +120,7 @@ test('serial: a quiesced port holds input back, and gives it to the guest afterw
   assert.equal(bank.guestRead(0), 0x78);
 });
 
-test('rtc: the guest’s own time and its RAM; the clock goes on while the machine is saved', () => {
+test('rtc: the guest’s own time and its RAM; the clock keeps running while the machine is saved', () => {
   const first = makeRtc(Date.parse('2024-01-01T00:00:00Z'));
   const write = (register: number, value: number) => {
     first.bank.guestWrite(0, register);

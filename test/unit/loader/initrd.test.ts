@@ -87,7 +87,7 @@ test('an initrd is copied: its file may change while the guest runs', (t) => {
   ]);
 });
 
-test('an initrd that is no file with bytes in it is refused', (t) => {
+test('an initrd that is empty or not a regular file is refused', (t) => {
   const directory = temporaryDirectory(t);
   const empty = join(directory, 'empty');
   writeFileSync(empty, '');

@@ -149,7 +149,7 @@ for (const [what, damage] of DAMAGE) {
   });
 }
 
-test('a cache that cannot be made is no error, but a warning', async (t) => {
+test('a cache that cannot be created is only a warning', async (t) => {
   const { directory, path } = setUp(t);
   const file = join(directory, 'file');
   writeFileSync(file, '');

@@ -145,7 +145,7 @@ test('a vCPU in a slow exit has not parked: it is answered first', async (t) => 
   assert.equal(machine.state, 'paused');
 });
 
-test('a guest that ends while it is to pause: the pause says so, and the end stands', async (t) => {
+test('a guest that ends during a pause: the pause reports it, and the end stays', async (t) => {
   for (const end of ['power off', 'shutdown', 'failed', 'stop'] as const) {
     const { machine, vm } = setUp(t);
     machine.bus.attach(1, { read: () => 0, write: () => machine.powerOff() });

@@ -71,7 +71,7 @@ test('a signal during the close after a reset: no other machine is started', asy
   assert.equal(machines.length, 1);
 });
 
-test('a machine whose close fails is not started again, and each failure is said', async () => {
+test('a machine whose close fails is not restarted, and each failure is reported', async () => {
   const { outcome, machine, machines, logged } = supervise({
     onBooted: () =>
       machines[0]?.own(() => {

@@ -100,7 +100,7 @@ test('--repair takes a word only if that says what to repair', () => {
   assert.deepEqual(withRepairMode(['--repair=leaks', 'a']), ['--repair=leaks', 'a']);
 });
 
-test('a size that is taken away is no option', () => {
+test('a size with a minus sign is not an option', () => {
   assert.deepEqual(withSizeLast(['a.img', '-1G']), ['a.img', '--', '-1G']);
   assert.deepEqual(withSizeLast(['a.img', '--', '-1G']), ['a.img', '--', '-1G']);
   assert.deepEqual(withSizeLast(['a.img', '+1G']), ['a.img', '+1G']);

@@ -55,7 +55,7 @@ test('absolute names begin at the image\u2019s root', (t) => {
   assert.deepEqual(paths(merge(t, [{ name: '/etc/passwd' }])), ['/etc', '/etc/passwd']);
 });
 
-test('symbolic links do not lead out of the image, whatever they point to', (t) => {
+test('symbolic links never lead out of the image', (t) => {
   for (const linkName of ['/etc', '../../../etc', '/../../etc', '../etc']) {
     const link = { name: 'link', type: '2', linkName };
     const tree = merge(t, [{ name: 'etc/', type: '5' }, link], [{ name: 'link/evil', data: 'x' }]);

@@ -59,7 +59,7 @@ function setTime({ read, write }: Rtc, time: string): void {
   write(0x0a, frequency);
 }
 
-test('the host clock is read in BCD, 24 hours, and goes on', () => {
+test('the host clock is read in BCD, 24 hours, and keeps running', () => {
   const rtc = makeRtc();
   assert.equal(getTime(rtc), '2024-02-29T23:59:58');
   assert.equal(rtc.read(6), 5, 'a Thursday: Sunday is 1');
@@ -124,7 +124,7 @@ test('the status registers: divider running, no interrupt flags, battery good', 
   assert.equal(read(0x0d), 0x80);
 });
 
-test('the NMI mask is no part of the index, and RAM keeps what is written', () => {
+test('the NMI mask is not part of the index, and RAM keeps written values', () => {
   const { bank, read, write } = makeRtc();
   write(0x0f, 0x0a);
   assert.equal(read(0x8f), 0x0a);

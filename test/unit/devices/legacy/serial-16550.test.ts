@@ -214,7 +214,7 @@ test('autoconfig_16550a: no EFR, no NS16550A, no TI16750, no XScale, a FIFO of 1
   assert.equal(port.output.text, '', 'loopback sends nothing');
 });
 
-test('without the FIFO the chip is a 16450: IIR says so and loopback holds one byte', () => {
+test('without the FIFO the chip is a 16450: IIR shows it, and loopback holds one byte', () => {
   const port = makeSerial();
   const { serialIn, serialOut } = port;
   assert.equal(serialIn(UART.IIR), IIR_NO_INT);

@@ -15,7 +15,7 @@ test('a name that tells no other format is a raw disk', () => {
   }
 });
 
-test('qcow2 is told by the name, whatever its case', () => {
+test('qcow2 is recognized by the name, case-insensitively', () => {
   for (const path of ['a.qcow2', 'A.QCOW2', '/x.img/b.Qcow2']) {
     assert.equal(diskFormat(path, undefined), 'qcow2', path);
   }

@@ -217,7 +217,7 @@ test('names of files in the forms that QEMU has for them', async () => {
   }
 });
 
-test('a file outside the folder is not opened, in whatever form it is named', async () => {
+test('a file outside the folder is not opened, for any form of its name', async () => {
   writeFileSync(join(here, 'outside.img'), content);
   const top = await overlay('top.qcow2', 'base.img');
   for (const name of [
@@ -271,7 +271,7 @@ test('a missing backing file is named together with the image that wants it', as
   refused(top, { code: 'file-unreadable', message });
 });
 
-test('a device or a folder is no backing file', async () => {
+test('a device or a folder is refused as backing file', async () => {
   for (const name of ['/dev/null', here]) {
     const top = await overlay('top.qcow2', name);
     refused(top, { code: 'invalid-disk' }, { backing: 'allow' });

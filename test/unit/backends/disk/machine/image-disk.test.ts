@@ -185,7 +185,7 @@ test('an image that wants a flush gets it before it changes', async () => {
   assert.deepEqual(events.slice(0, 2), ['flush', 'prepare 0 512']);
 });
 
-test('a failure is the request’s, with its errno; the next request goes on', async () => {
+test('a failure affects only its request, with its errno; the next request succeeds', async () => {
   const { image, disk, serve } = setUp(['zero', 'zero']);
   const cause = Object.assign(new Error('no space'), { errno: -constants.errno.ENOSPC });
   image.failure = new TsvmError('disk-io', 'the host’s disk is full', { cause });
@@ -318,7 +318,7 @@ test('the stock is refilled with twice as many clusters when half are used', asy
   assert.deepEqual(events.splice(0), ['claim 15+1', 'reserve 48', 'stock 97+48']);
 });
 
-test('a claim that the image refuses fails what comes next, and is told again', async () => {
+test('a claim that the image refuses fails later requests and is reported again', async () => {
   const { image, disk, events, serve, claim } = setUpClaiming(['zero', 'zero']);
   await serve(scriptRequest(1, 'write', 0, K4));
   claim({ offset: 0, length: K4, fdOffset: 3 * K4 });

@@ -62,7 +62,7 @@ test('the file is not inherited by programs that are started', () => {
   raw.close();
 });
 
-test('read-only: opened so, and its extent says so', () => {
+test('read-only: the file is opened read-only, and its extent is read-only', () => {
   const path = image('ro.img', new Uint8Array(512));
   chmodSync(path, 0o400);
   const disk = new FakeDisk();

@@ -26,7 +26,7 @@ function open(t: TestContext): { disk: FakeDisk; backend: RawOverlayDisk; path: 
   return { disk, backend, path };
 }
 
-test('the base is read as it is, and no write reaches it', (t) => {
+test('the base is read unchanged and never written', (t) => {
   const { disk, backend } = open(t);
   assert.equal(backend.readOnly, false);
   assert.equal(backend.sizeBytes, 2 * CHUNK + 1024);

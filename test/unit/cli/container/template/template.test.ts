@@ -114,7 +114,7 @@ test('tables have columns of at least ten characters with three between them', (
   );
 });
 
-test('a field that a list does not have is told as Docker tells it', () => {
+test('an unknown field of a list is reported like Docker does', () => {
   assert.throws(() => formatList('{{.Nope}}', ROWS, LIST), {
     message:
       'template parsing error: template: :1:2: executing "" at <.Nope>: can\'t evaluate field Nope in type *formatter.imageContext',

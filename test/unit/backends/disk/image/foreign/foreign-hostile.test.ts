@@ -241,7 +241,7 @@ test('a stream whose footer says where the directory is, as VMware writes it', (
   image.close();
 });
 
-test('a compressed grain that is no grain: too long, broken, or larger when inflated', () => {
+test('an invalid compressed grain: too long, broken, or larger when inflated', () => {
   const stream = readFileSync(join(folder, 'stream'));
   const gd = Number(stream.readBigUInt64LE(56)) * 512;
   const grain = stream.readUInt32LE(stream.readUInt32LE(gd) * 512) * 512;

@@ -101,7 +101,7 @@ test('a compressed cluster past the end, or in the header', () => {
   }
 });
 
-test('a compressed cluster that is none', async () => {
+test('an invalid compressed cluster', async () => {
   patch(L2, 0x4000_0000, DATA);
   const image = open();
   assert.throws(() => image.readSync(0, new Uint8Array(1)), { code: 'invalid-disk' });

@@ -48,7 +48,7 @@ test('a commit leaves what a larger base has past the image’s end', async () =
   assert.ok(contentOf(base).equals(expected));
 });
 
-test('an image that is not below is no base', async () => {
+test('an image that is not in the chain is refused as base', async () => {
   const { top } = chain();
   await assert.rejects(commitImage(top, qcow2InMemory(512), { parallel: 1 }), {
     code: 'invalid-config',

@@ -17,7 +17,7 @@ test('content counts, not how it is stored', async () => {
   assert.equal(await compareImages(raw, raw, STRICT), undefined);
 });
 
-test('the first sector that differs is told, wherever it is', async () => {
+test('the first sector that differs is reported, at any position', async () => {
   const one = rawInMemory(4 * MIB, [[0, 4 * MIB, 1]]);
   for (const at of [0, 511, 512, MIB - 1, MIB, 3 * MIB + 700, 4 * MIB - 1]) {
     const other = rawInMemory(4 * MIB, [

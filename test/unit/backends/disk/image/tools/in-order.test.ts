@@ -27,7 +27,7 @@ test('results come in the order of the items, and no more than asked for are sta
   assert.deepEqual(await collect(inOrder([], 3, work)), []);
 });
 
-test('an error comes in its turn, when nothing that was started goes on', async () => {
+test('an error is reported in order, after all started work has ended', async () => {
   let running = 0;
   const work = async (item: number) => {
     running++;

@@ -60,7 +60,7 @@ test('the guest clusters are counted, the last one also when it is not whole', a
   assert.equal(checkImage(loadImage(path)).totalClusters, 2);
 });
 
-test('a file that is no qcow2 image is refused', () => {
+test('a file that is not a qcow2 image is refused', () => {
   assert.throws(() => checkImage(new MemoryImageFile(new Uint8Array(4096))), {
     code: 'invalid-disk',
   });

@@ -178,7 +178,7 @@ test('refused: preallocation over a backing file', async () => {
   await assert.rejects(create(options, 'full'), { code: 'invalid-config', message: /hide/ });
 });
 
-test('a file is no image until all of it is durable', () => {
+test('a file is not an image until all of it is durable', () => {
   const file = new MemoryImageFile();
   const plainWrite = file.writeSync.bind(file);
   let syncsBeforeHeader = 0;

@@ -254,7 +254,7 @@ test('what was patched is what makes the difference', () => {
   assert.equal(parsePatched([]).sizeBytes, 2 ** 30);
 });
 
-test('a file that ends inside the header, or is empty, is no image', () => {
+test('a file that is empty or ends inside the header is not an image', () => {
   for (const length of [0, 4, 71]) {
     copyFileSync(good, path);
     truncateSync(path, length);
@@ -271,7 +271,7 @@ test('autoclear bits that cannot be true are as if they were not set', () => {
   assert.equal(header.unknownAutoclear, 0n);
 });
 
-test('a backing name that is no UTF-8 keeps its bytes', () => {
+test('a backing name that is not UTF-8 keeps its bytes', () => {
   const name = Uint8Array.of(0xc3, 0x28, 0x2e, 0xe9);
   const header = parsePatched([
     [Field.backing_file_offset, 0x400n],
@@ -281,7 +281,7 @@ test('a backing name that is no UTF-8 keeps its bytes', () => {
   assert.deepEqual(new Uint8Array(encodeBytes(header.backingName ?? '')), name);
 });
 
-test('a size that is no multiple of 512 is rounded down, as QEMU does it', () => {
+test('a size that is not a multiple of 512 is rounded down, like QEMU', () => {
   assert.equal(parsePatched([[Field.size, 0x100003ffn]]).sizeBytes, 0x10000200);
 });
 

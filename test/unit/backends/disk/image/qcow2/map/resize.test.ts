@@ -59,7 +59,7 @@ test('what is new does not show a backing image that is larger', async () => {
   }
 });
 
-test('the tail of the last cluster is zero after it grows, whatever it had', async () => {
+test('the tail of the last cluster is zero after it grows, regardless of its content', async () => {
   const { file, image } = await opened(65_536);
   image.writeSync(0, new Uint8Array(65_536).fill(9));
   image.resizeSync(1024);
