@@ -50,9 +50,8 @@ function reserve(create: () => NativeMemory, regions: readonly { sizeBytes: numb
 }
 
 /**
- * What host memory guest memory is made of: this process's own; memfds, one a region, which another
- * process can map (vhost-user); or a private map of a file from the given offset of each region on:
- * what the guest writes is copied, and the file stays as it is.
+ * Host memory of the guest: anonymous; one memfd per region, which other processes can map
+ * (vhost-user); or a private (copy-on-write) mapping of a file, at one offset per region.
  */
 export type MemoryBacking =
   | 'anonymous'
@@ -62,7 +61,7 @@ export type MemoryBacking =
 /** Guest memory that a KVM virtual machine and queue workers can use. */
 export class KvmMemory extends GuestMemory {
   readonly native: NativeMemory;
-  /** Other processes may map it: nothing can be mapped over it. */
+  /** True for memfds: other processes may map the memory, and no file can be mapped over it. */
   readonly shared: boolean;
 
   /**
@@ -97,14 +96,14 @@ export class KvmMemory extends GuestMemory {
   }
 
   /**
-   * Gives the host memory of whole pages back. They read as zeroes afterwards, or as the file that is
-   * mapped there privately.
+   * Releases the host memory of whole pages. They then read as zeroes, or as the file that is
+   * privately mapped there.
    */
   discard(gpa: number, lengthBytes: number): void {
     withKvmErrors('discarding guest memory', () => this.native.discard(gpa, lengthBytes));
   }
 
-  /** The memfd of each region, whose start is the region's; empty unless {@link shared}. */
+  /** The memfd of each region, starting at offset 0; empty unless {@link shared}. */
   fds(): readonly number[] {
     return this.native.fds();
   }

@@ -40,7 +40,7 @@ export interface InterruptMessage {
   readonly data: number;
 }
 
-/** An interrupt with a vector of its own, which the guest's driver chooses. */
+/** An interrupt with its own vector, chosen by the guest's driver. */
 export interface KvmMessageInterrupt extends KvmInterruptLine {
   /**
    * What each pulse sends from now on; undefined: nothing. May take some milliseconds, in which
@@ -187,16 +187,16 @@ export class Vm {
   }
 
   /**
-   * Begins or ends to log which pages of guest memory are written, by whatever: vCPUs, data planes,
-   * `KvmMemory.write`. Writes to a view of memory (`slice`, `view`) are not seen.
+   * Starts or stops logging which pages of guest memory are written by vCPUs, data planes and
+   * `KvmMemory.write`. Writes to a view of memory (`slice`, `view`) are not logged.
    */
   setDirtyLog(logs: boolean): void {
     withKvmErrors('logging the writes to guest memory', () => this.#native.setDirtyLog(logs));
   }
 
   /**
-   * The pages written since the last call, or since the log began. What is written while this runs
-   * may be told now or next time: read the memory afterwards.
+   * The pages written since the last call or since logging started. A page written during the call
+   * may be reported now or next time, so read the memory after the call.
    */
   takeDirtyPages(): DirtyPages {
     const bitmaps = withKvmErrors('reading the log of writes', () => this.#native.takeDirtyPages());
