@@ -44,14 +44,21 @@ async function attachDisk(
   const failures = new RateLimit(1, 60_000);
   const tell = (problem: string) =>
     failures.log(logger.warn, `${path}: ${problem}; the guest is told of an I/O error`);
-  const serve = () => {
+  const tellFailure = () => {
     const failure = disk.takeFailure();
     if (failure !== undefined) tell(failureText(failure));
+  };
+  const serve = () => {
+    tellFailure();
     const onError = (error: unknown) => tell(error instanceof Error ? error.message : `${error}`);
     resolveScriptRequests(disk, backend, onError, (error) => machine.fail(error));
   };
   const disk = attachNativeDisk(backend, () => machine.contain(serve));
-  machine.own(() => closeDisk(disk, backend));
+  machine.own(() => {
+    // A guest that switches itself off at once may do so before the failure's wake-up is served.
+    tellFailure();
+    closeDisk(disk, backend);
+  });
   const queueCount = blockQueueCount(assembly.config.cpus);
   attachVirtio(assembly, placement, queueCount, (host) => {
     return new BlockDevice({
