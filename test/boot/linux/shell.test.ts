@@ -53,7 +53,7 @@ test('two vCPUs, a disk that keeps written data, AVX in two tasks concurrently',
 test('a pipe’s input reaches the shell whole, however fast it comes; poweroff ends it', async () => {
   // Several times what the guest's terminal buffers, ended by Ctrl-D. Not a here-document: those go
   // through the shell's line editor, whose system calls for each byte take minutes here.
-  const text = Array.from({ length: 300 }, (_, line) => `${line} ${'y'.repeat(70)}\n`).join('');
+  const text = Array.from({ length: 180 }, (_, line) => `${line} ${'y'.repeat(70)}\n`).join('');
   const { code, stdout } = await runTsvm(['boot'], {
     input: `cat > /tmp/in\n${text}\x04md5sum /tmp/in\nuname -a\npoweroff\n`,
     timeoutMs: BOOT_TIMEOUT_MS,
