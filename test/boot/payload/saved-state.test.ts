@@ -75,7 +75,7 @@ test('a pause of a guest that waits for a console that is not read', async (t) =
     t,
     {
       kernelPath: PAYLOAD,
-      appendCmdline: 'tests=serial-flood count=2000',
+      appendCmdline: 'tests=serial-flood count=4000',
       memoryBytes: 64 * 2 ** 20,
       acpi: false,
     },
