@@ -107,20 +107,6 @@ cache_folder() {
     'process.stdout.write((await import("./vmm/host/folders.ts")).cacheFolder() ?? "")'
 }
 
-# Root's cache used to be in its home folder. Move it, because a kernel takes minutes to build.
-adopt_old_cache() {
-  old=${HOME:-/root}/.cache/tsvm
-  [ "$(id -u)" = 0 ] && [ -d "$old" ] && [ -O "$old" ] || return 0
-  folder=$(cache_folder)
-  for part in guests emulated-host; do
-    [ -d "$old/$part" ] && [ ! -e "$folder/$part" ] || continue
-    mkdir -p "$folder"
-    draft=$folder/$part.$$
-    cp -al "$old/$part" "$draft" 2>/dev/null || { rm -rf "$draft" && cp -a "$old/$part" "$draft"; }
-    mv -T "$draft" "$folder/$part" 2>/dev/null || rm -rf "$draft"
-  done
-}
-
 # Unpacks the kernel of the emulated hosts (test/hardware) into the cache.
 fetch_host_kernel() {
   folder=$(cache_folder)/emulated-host
@@ -238,7 +224,6 @@ flock --nonblock 9 || { say 'waiting for another set-up to finish'; flock 9; }
 install_packages "$sets"
 install_node_modules
 build_addon
-adopt_old_cache
 bundle_cli
 build_library
 [ "${1-}" != --package ] || exit 0
