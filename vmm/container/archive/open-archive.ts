@@ -6,7 +6,7 @@ import { TsvmError } from '../../errors.ts';
 import { fsPath } from '../../util/byte-names.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { formatSize } from '../../util/size.ts';
-import { decodeZstd, isZstd } from '../layer/zstd-frames.ts';
+import { decodeZstd, isZstd } from '../layer/decode-zstd.ts';
 import type { StoreFolders } from '../store/folders.ts';
 import { NewContent } from '../store/new-content.ts';
 import { storeFailure } from '../store/store-failure.ts';

@@ -12,7 +12,7 @@ import { type Digest, digestAlgorithm, digestHash, finishDigest } from '../diges
 import type { Descriptor } from '../manifest.ts';
 import type { StoreFolders } from '../store/folders.ts';
 import { NewContent } from '../store/new-content.ts';
-import { decodeZstd, isZstd } from './zstd-frames.ts';
+import { decodeZstd, isZstd } from './decode-zstd.ts';
 
 /** Limits of a layer on this host. */
 export interface LayerLimits {
