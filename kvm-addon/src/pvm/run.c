@@ -168,11 +168,12 @@ static enum progress trap(struct cpu *cpu, uint64_t causes, bool is_fault)
 static enum progress continue_natively(struct cpu *cpu, enum user_code next)
 {
     struct cpu_run *loop = cpu->loop;
+    bool is_doubted = loop->has_doubted && loop->doubted_rip == cpu->rip;
 
-    if (loop->has_doubted && loop->doubted_rip == cpu->rip) {
-        loop->has_doubted = false;
+    /* Only the interpreter, by not knowing the instruction, confirms what KVM said of it. */
+    loop->has_doubted = false;
+    if (is_doubted && next == USER_CODE_UNKNOWN)
         return native_deliver(cpu, &loop->doubted);
-    }
     /* The upper half is not mapped in native runs. */
     if (cpu->rip >> 63 || cpu->breakpoints.of_programs || !interpret_knows_segments(cpu))
         return step_run(cpu);
@@ -278,6 +279,9 @@ static enum progress go_on(struct cpu *cpu)
         return attend(cpu);
     if (cpu->in_kvm)
         return step_legacy(cpu);
+    /* An interrupt came first: the kernel may go on with another program at the same address. */
+    if (cpu->cpl != 3)
+        loop->has_doubted = false;
     if (loop->nmi_arrived && !cpu->nmi_blocked && !cpu->interrupt_shadow) {
         loop->nmi_arrived = false;
         return deliver_interrupt(cpu, VECTOR_NMI);

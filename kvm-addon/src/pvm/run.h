@@ -19,7 +19,7 @@ struct cpu_run {
     uint32_t spins;       /* cpu.spins when last looked at */
     uint32_t spun_slices; /* that were spent spinning, up to now */
 
-    /* A fault of a native run that the interpreter has its say on before it is delivered. */
+    /* A fault of a native run, delivered only if the interpreter does not know the instruction. */
     struct cpu_exception doubted;
     uint64_t doubted_rip;
     bool has_doubted;

@@ -1,5 +1,6 @@
 /* Processes that begin and end, pipes between them, and programs that run 32-bit code. */
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -109,6 +110,36 @@ static uint32_t call_32(uint8_t *code, void *stack_top, uint32_t *values, uint32
     return result;
 }
 
+static bool calls_end;
+
+/* Changes of a page's protection interrupt the other CPUs that run this process. */
+static void *interrupt_others(void *page)
+{
+    while (!__atomic_load_n(&calls_end, __ATOMIC_RELAXED)) {
+        CHECK(mprotect(page, PAGE, PROT_READ) == 0);
+        CHECK(mprotect(page, PAGE, PROT_READ | PROT_WRITE) == 0);
+        *(volatile uint8_t *)page = 1;
+    }
+    return NULL;
+}
+
+/* Interrupts come between the call, which natively may be refused, and its execution. */
+static void call_amid_interrupts(uint8_t *code, void *stack_top, uint32_t *values)
+{
+    uint8_t *page = soak_pages(1, PROT_READ | PROT_WRITE);
+    pthread_t thread;
+
+    calls_end = false;
+    CHECK(!pthread_create(&thread, NULL, interrupt_others, page));
+    for (unsigned i = 0; i < 2000; i++) {
+        values[0] = i;
+        CHECK(call_32(code, stack_top, values, 1) == 3 * i);
+    }
+    __atomic_store_n(&calls_end, true, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    munmap(page, PAGE);
+}
+
 void soak_compat(void)
 {
     /* Code, stack and data below 4 GiB. */
@@ -130,5 +161,6 @@ void soak_compat(void)
         CHECK(result == expected);
         CHECK(values[0] == 2 * first && values[3] == (count > 3 ? 2 * (first + 3) : values[3]));
     }
+    call_amid_interrupts(low, low + 4 * PAGE - 64, values);
     munmap(low, 4 * PAGE);
 }
