@@ -49,6 +49,10 @@ test docker-registry      a registry for tests
 test erofs-utils          checks root file systems; the yardstick for making them
 test apache2-utils        htpasswd, for a registry that wants a login
 test openssl              certificates for it
+test passt                networks for guests (--net user)
+test iproute2             tap devices and network namespaces
+test iperf3               measures networks
+test curl                 talks to published ports
 test attr                 setfattr, to make and read extended attributes
 host linux-image-6.12-cloud-amd64   the emulated hosts' kernel: fetched, not installed
 LIST

@@ -88,6 +88,8 @@ export async function stageRootFiles(
     await mkdir(join(root, path));
     await chmod(join(root, path), mode);
   }
+  // Written by the DHCP client; the root file system may be read-only.
+  await symlink('/run/resolv.conf', join(root, 'etc/resolv.conf'));
   await stageBusybox(root);
   await mkdir(join(root, 'sbin'), { recursive: true });
   await run('gcc', [

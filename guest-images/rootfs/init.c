@@ -5,12 +5,14 @@
 // most expensive thing a guest does on kvm-pvm (about a second each): from the kernel to the
 // prompt there are two execs, this one and the shell's, and a shutdown needs none.
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/rtc.h>
 #include <mntent.h>
 #include <net/if.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,15 +90,54 @@ static void set_clock(void)
     close(fd);
 }
 
-// Programs expect 127.0.0.1 to answer; the kernel leaves the interface down.
-static void raise_loopback(void)
+// True if the interface was down and is up now.
+static bool raise_interface(int fd, const char *name)
 {
-    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    struct ifreq request = {0};
+    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
+    if (ioctl(fd, SIOCGIFFLAGS, &request) == 0 && request.ifr_flags & IFF_UP)
+        return false;
+    request.ifr_flags |= IFF_UP;
+    if (ioctl(fd, SIOCSIFFLAGS, &request) == 0)
+        return true;
+    warn("cannot raise", name);
+    return false;
+}
+
+// Asks for an address in the background: a network without a DHCP server delays nothing.
+static void start_dhcp_client(const char *interface, const sigset_t *handled)
+{
+    pid_t pid = fork();
+    if (pid != 0) {
+        if (pid < 0)
+            warn("cannot fork for", interface);
+        return;
+    }
+    sigprocmask(SIG_UNBLOCK, handled, NULL);
+    setsid();
+    int null = open("/dev/null", O_RDWR);
+    for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
+        dup2(null, fd);
+    execl("/bin/busybox", "udhcpc", "-f", "-i", interface, "-s", "/etc/udhcpc.script",
+          (char *)NULL);
+    _exit(127);
+}
+
+// Raises all interfaces, of which the kernel raises none by itself. Programs expect 127.0.0.1 to
+// answer; Ethernet interfaces get their address by DHCP, unless `ip=` on the kernel's command line
+// has configured them, and so raised them.
+static void start_network(const sigset_t *handled)
+{
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return;
-    if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
-        warn("cannot raise", "lo");
+    raise_interface(fd, "lo");
+    DIR *interfaces = opendir("/sys/class/net");
+    for (struct dirent *entry; interfaces && (entry = readdir(interfaces));)
+        if (strncmp(entry->d_name, "eth", 3) == 0 && raise_interface(fd, entry->d_name))
+            start_dhcp_client(entry->d_name, handled);
+    if (interfaces)
+        closedir(interfaces);
     close(fd);
 }
 
@@ -242,8 +283,8 @@ int main(void)
     mount_kernel_file_systems();
     set_clock();
     sethostname("tsvm", 4);
-    raise_loopback();
     set_environment();
+    start_network(&handled);
 
     pid_t shell = start_shell(&handled);
     for (;;) {
