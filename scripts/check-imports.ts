@@ -12,6 +12,7 @@ const PATTERNS = [
   'kvm-addon/index.d.ts',
   'kvm-addon/{include,src,test}/**/*.{c,cc,h}',
   'guest-images/**/*.{c,h}',
+  'test/vectors/*.h',
 ];
 
 /** The checker's own test quotes imports. */

@@ -105,8 +105,10 @@ export const C_RULES: Readonly<Record<string, readonly string[]>> = {
     'kvm-addon/src/vcpu',
   ],
   'kvm-addon/src/napi': ['kvm-addon/include', 'kvm-addon/src'],
-  'kvm-addon/test': ['kvm-addon/include', 'kvm-addon/src'],
-  'guest-images/payload': [],
+  // Tables of test cases that several kinds of test share.
+  'test/vectors': [],
+  'kvm-addon/test': ['kvm-addon/include', 'kvm-addon/src', 'test/vectors'],
+  'guest-images/payload': ['test/vectors'],
 };
 
 /**

@@ -4,7 +4,7 @@
 #include "heap.h"
 #include "timing.h"
 
-/* Well above a device's way to notice, well below a person's patience with 30 tests. */
+/* Much longer than a device takes, and short enough for dozens of tests that fail. */
 #define NEEDS_RESET_CYCLES (TIMEOUT_CYCLES / 8)
 
 enum verdict bad_driver_works_again(struct blk *blk)
@@ -36,4 +36,20 @@ enum verdict bad_driver_gets_answer(struct blk *blk)
     for (uint64_t start = rdtsc(); *used == 0 && !virtio_needs_reset(blk->device);)
         REQUIRE(rdtsc() - start < NEEDS_RESET_CYCLES, "the chain is kept");
     return bad_driver_works_again(blk);
+}
+
+enum verdict bad_driver_misplaces(struct blk *blk, uint32_t size, const uint64_t parts[3])
+{
+    const struct virtio_device *device = blk->device;
+    REQUIRE(virtio_device_negotiate(blk->device, BLK_FEATURES), "it refuses to start");
+    virtio_write(device, VIRTIO_MMIO_QUEUE_SEL, 0);
+    virtio_write(device, VIRTIO_MMIO_QUEUE_NUM, size);
+    virtio_write64(device, VIRTIO_MMIO_QUEUE_DESC_LOW, parts[0]);
+    virtio_write64(device, VIRTIO_MMIO_QUEUE_AVAIL_LOW, parts[1]);
+    virtio_write64(device, VIRTIO_MMIO_QUEUE_USED_LOW, parts[2]);
+    virtio_write(device, VIRTIO_MMIO_QUEUE_READY, 1);
+    bool ready = virtio_read(device, VIRTIO_MMIO_QUEUE_READY) == 1;
+    virtio_device_ready(device);
+    virtqueue_notify(&blk->queues[0]);
+    return ready ? bad_driver_needs_reset(blk) : bad_driver_works_again(blk);
 }

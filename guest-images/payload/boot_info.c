@@ -68,3 +68,15 @@ void boot_info_read(uint64_t address, uint32_t protocol)
     else
         boot_params_read((const struct boot_params *)address);
 }
+
+uint64_t ram_end(void)
+{
+    uint64_t end = 0;
+
+    for (unsigned i = 0; i < boot_info.ram_count; i++) {
+        uint64_t last = boot_info.ram[i].base + boot_info.ram[i].size;
+        if (last <= FOUR_GIB && last > end)
+            end = last;
+    }
+    return end;
+}

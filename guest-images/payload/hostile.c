@@ -1,9 +1,6 @@
 #include "hostile.h"
 
-#include "boot_info.h"
 #include "interrupts.h"
-
-#define FOUR_GIB (1ull << 32)
 
 volatile uint64_t loaded_word;
 
@@ -58,16 +55,4 @@ static void call(uint64_t va)
 struct attempt try_call(uint64_t va)
 {
     return attempt(call, va);
-}
-
-uint64_t ram_end(void)
-{
-    uint64_t end = 0;
-
-    for (unsigned i = 0; i < boot_info.ram_count; i++) {
-        uint64_t last = boot_info.ram[i].base + boot_info.ram[i].size;
-        if (last <= FOUR_GIB && last > end)
-            end = last;
-    }
-    return end;
 }

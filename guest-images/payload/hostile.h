@@ -39,7 +39,5 @@ struct attempt try_call(uint64_t va);
 /* Addresses where there is no RAM: the local APIC, and a hole that has nothing. */
 #define DEVICE_GPA 0xfee00000ull
 #define HOLE_GPA 0xd8000000ull
-/* End (exclusive) of the RAM below 4 GiB. */
-uint64_t ram_end(void);
 
 #endif

@@ -3,6 +3,7 @@
  * until the machine is dead or has had enough: `chaos` with seed= and rounds=. There is nothing
  * that it must do, but not to disturb anyone outside.
  */
+#include "boot_info.h"
 #include "cmdline.h"
 #include "hostile.h"
 #include "interrupts.h"

@@ -1,4 +1,5 @@
 /* Code where no kernel has it, and that changes while it runs. */
+#include "boot_info.h"
 #include "cpu.h"
 #include "hostile.h"
 #include "interrupts.h"

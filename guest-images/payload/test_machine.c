@@ -8,7 +8,6 @@
 #include "string.h"
 #include "test.h"
 
-#define FOUR_GIB (1ull << 32)
 #define PAGE_SIZE 4096
 /* Memory touched on the way through a range: every so often, and at both ends. */
 #define TOUCH_STRIDE (128ull << 20)

@@ -24,9 +24,9 @@ static void limits_read(struct blk *blk)
         blk->queue_count = BLK_QUEUES_MAX;
 }
 
-bool blk_restart(struct blk *blk, bool interrupts)
+bool blk_start(struct blk *blk, uint64_t features, bool interrupts)
 {
-    if (!virtio_device_negotiate(blk->device, BLK_FEATURES))
+    if (!virtio_device_negotiate(blk->device, features))
         return false;
     limits_read(blk);
     for (unsigned i = 0; i < blk->queue_count; i++)
@@ -35,6 +35,11 @@ bool blk_restart(struct blk *blk, bool interrupts)
     blk->form = blk->queues[0].indirect ? CHAIN_INDIRECT : CHAIN_DIRECT;
     virtio_device_ready(blk->device);
     return true;
+}
+
+bool blk_restart(struct blk *blk, bool interrupts)
+{
+    return blk_start(blk, BLK_FEATURES, interrupts);
 }
 
 bool blk_open(struct blk *blk)

@@ -44,7 +44,9 @@ struct blk {
 /* Takes the memory for and starts the disk that the command line's disk= numbers (default 0);
  * false: there is none, or it refuses to start. */
 bool blk_open(struct blk *blk);
-/* Reset and negotiation from the start. */
+/* Resets the device, negotiates these features and starts all queues. */
+bool blk_start(struct blk *blk, uint64_t features, bool interrupts);
+/* The same with all features that the device offers and this driver has. */
 bool blk_restart(struct blk *blk, bool interrupts);
 bool blk_has(const struct blk *blk, unsigned feature_bit);
 

@@ -36,6 +36,14 @@ static inline void virtio_write(const struct virtio_device *device, uint32_t off
     mmio_write32(device->base + offset, value);
 }
 
+/* Writes a pair of registers, the lower half first. */
+static inline void virtio_write64(const struct virtio_device *device, uint32_t offset,
+                                  uint64_t value)
+{
+    virtio_write(device, offset, (uint32_t)value);
+    virtio_write(device, offset + 4, (uint32_t)(value >> 32));
+}
+
 uint64_t virtio_offered_features(const struct virtio_device *device);
 void virtio_features_write(const struct virtio_device *device, uint64_t features);
 /* A field of 8 bytes in the device's configuration space. */

@@ -46,12 +46,6 @@ static void interrupts_request(struct virtqueue *queue)
         queue->available->flags = queue->interrupts ? 0 : VRING_AVAIL_F_NO_INTERRUPT;
 }
 
-static void address_write(const struct virtio_device *device, uint32_t offset, const void *address)
-{
-    virtio_write(device, offset, (uint32_t)(uintptr_t)address);
-    virtio_write(device, offset + 4, (uint32_t)((uintptr_t)address >> 32));
-}
-
 bool virtqueue_start(struct virtqueue *queue, bool interrupts)
 {
     const struct virtio_device *device = queue->device;
@@ -66,9 +60,9 @@ bool virtqueue_start(struct virtqueue *queue, bool interrupts)
     rings_empty(queue);
     interrupts_request(queue);
     virtio_write(device, VIRTIO_MMIO_QUEUE_NUM, queue->size);
-    address_write(device, VIRTIO_MMIO_QUEUE_DESC_LOW, queue->descriptors);
-    address_write(device, VIRTIO_MMIO_QUEUE_AVAIL_LOW, queue->available);
-    address_write(device, VIRTIO_MMIO_QUEUE_USED_LOW, queue->used);
+    virtio_write64(device, VIRTIO_MMIO_QUEUE_DESC_LOW, (uintptr_t)queue->descriptors);
+    virtio_write64(device, VIRTIO_MMIO_QUEUE_AVAIL_LOW, (uintptr_t)queue->available);
+    virtio_write64(device, VIRTIO_MMIO_QUEUE_USED_LOW, (uintptr_t)queue->used);
     virtio_write(device, VIRTIO_MMIO_QUEUE_READY, 1);
     return true;
 }

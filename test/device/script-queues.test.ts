@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { scriptQueues } from '../../vmm/kvm/queue-workers.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
+import { testHostileRings } from '../support/hostile-rings.ts';
 import { INT_VRING, REG, S_NEEDS_RESET } from '../support/mmio-driver.ts';
 import {
   ECHO_QUEUE,
@@ -270,4 +271,15 @@ test('hostile: as many chains as the queue is long, again and again, with messag
     for (const { head } of chains) assert.equal((await driver.nextUsed(ECHO_QUEUE)).id, head);
   }
   assert.equal(device.statistics()['scriptChains'], 1600);
+});
+
+testHostileRings('script queues', [ECHO_QUEUE, MESSAGE_QUEUE], (context) => {
+  const { driver, device } = open(context);
+  const works = async () => {
+    const chain = offer(driver, ECHO_QUEUE, 'HAL', 4);
+    driver.kick(ECHO_QUEUE);
+    assert.equal((await driver.nextUsed(ECHO_QUEUE)).id, chain.head);
+    assert.equal(chain.text(3), 'IBM');
+  };
+  return { driver, provoke: () => device.send(Buffer.from('a message')), works };
 });

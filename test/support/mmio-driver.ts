@@ -56,9 +56,9 @@ export interface GuestBus {
 
 export interface RingAddresses {
   readonly size: number;
-  readonly descriptorGpa: number;
-  readonly availableGpa: number;
-  readonly usedGpa: number;
+  readonly descriptorGpa: number | bigint;
+  readonly availableGpa: number | bigint;
+  readonly usedGpa: number | bigint;
 }
 
 export class MmioDriver {
@@ -127,8 +127,8 @@ export class MmioDriver {
     this.addStatus(S_DRIVER_OK);
   }
 
-  #writeAddress(low: number, gpa: number): void {
-    this.write(low, gpa % 2 ** 32);
-    this.write(low + 4, Math.floor(gpa / 2 ** 32));
+  #writeAddress(low: number, gpa: number | bigint): void {
+    this.write(low, Number(BigInt(gpa) & 0xffff_ffffn));
+    this.write(low + 4, Number(BigInt(gpa) >> 32n));
   }
 }
