@@ -135,6 +135,13 @@ export function writeNow(fd: number, bytes: Uint8Array): number;
 
 /** socketpair(2): two connected stream sockets with O_CLOEXEC. */
 export function socketPair(): [number, number];
+/**
+ * A listening stream socket with a new name in the file system (unix(7)), open with O_CLOEXEC and
+ * O_NONBLOCK. Throws EADDRINUSE when the file exists, ENAMETOOLONG, …
+ */
+export function listenUnix(path: string): number;
+/** Connects to a listening socket, without blocking. Throws EAGAIN, ECONNREFUSED, ENOENT, … */
+export function connectUnix(path: string): number;
 /** Non-blocking sendmsg(2) with SCM_RIGHTS. @returns the number of bytes sent, 0 if it would block */
 export function sendDescriptors(fd: number, bytes: Uint8Array, fds: readonly number[]): number;
 /**
@@ -397,6 +404,49 @@ export interface NativeScriptOptions {
   queues: NativeScriptQueues;
 }
 
+/** A connection of the guest to a port of {@link NativeVsock.listen}. */
+export interface NativeVsockConnection {
+  /** Port of this process. */
+  port: number;
+  guestPort: number;
+  /** A connected stream socket with O_CLOEXEC and O_NONBLOCK. The receiver closes it. */
+  fd: number;
+}
+
+/** The connections of a socket device; see `src/virtio/vsock.h`. */
+export class NativeVsock {
+  constructor(options: {
+    guestCid: number;
+    /** Path of the socket files, at most 96 bytes; empty for none. */
+    path: string;
+    /** The socket listening at `path`, or null. Close it after {@link close}. */
+    listener: number | null;
+    /** Called on the JavaScript thread, once per batch, when connections were accepted. */
+    onAccepted: () => void;
+  });
+  /**
+   * A new socket that is served like a connection to the socket file. The caller closes it.
+   */
+  connect(): number;
+  /** Accepts the guest's connections to a port. Throws EADDRINUSE. */
+  listen(port: number): void;
+  unlisten(port: number): void;
+  takeAccepted(): NativeVsockConnection[];
+  /**
+   * Closes all connections; `tellGuest`: with an event for the driver (5.10.6.7). Throws EBUSY while
+   * a worker runs.
+   */
+  reset(tellGuest: boolean): void;
+  /** Throws EBUSY while a worker runs. Idempotent. */
+  close(): void;
+}
+
+/** A socket device (virtio 1.2, section 5.10). */
+export interface NativeSocketOptions {
+  device: 'socket';
+  vsock: NativeVsock;
+}
+
 /**
  * The thread that serves the queues of one device. `start` continues from the index in each used
  * ring: 0 after a device reset, or where a pause left it.
@@ -407,6 +457,7 @@ export class NativeQueueWorker {
       | NativeBlockOptions
       | NativeEntropyOptions
       | NativeScriptOptions
+      | NativeSocketOptions
     ),
   );
   /**

@@ -30,6 +30,8 @@ export type TsvmErrorCode =
   | 'invalid-state'
   /** A guest resource (address range, interrupt line) is in use or exhausted. */
   | 'resource-exhausted'
+  /** Nobody in the guest accepts the connection. */
+  | 'connection-refused'
   /** An image reference is malformed. */
   | 'invalid-reference'
   /** No local image has that name or ID. */

@@ -1,4 +1,5 @@
 /** The public API of tsvm. */
+export type { OnVsockConnection, VsockPorts } from './backends/vsock/vsock-ports.ts';
 export { TsvmError, type TsvmErrorCode } from './errors.ts';
 export type { SerialEnd } from './machine/assembly.ts';
 export { type BootContext, bootMachine } from './machine/boot-machine.ts';
@@ -8,6 +9,7 @@ export type {
   ImageDiskConfig,
   JoinedDiskConfig,
   MachineConfig,
+  VsockConfig,
 } from './machine/config.ts';
 export type { MachineHandle as Machine, MachineState } from './machine/machine.ts';
 export type { MachineEnd } from './machine/machine-end.ts';

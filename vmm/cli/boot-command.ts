@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { TsvmError } from '../errors.ts';
-import type { ImageDiskConfig, MachineConfig } from '../machine/config.ts';
+import type { ImageDiskConfig, MachineConfig, VsockConfig } from '../machine/config.ts';
 import type { Engine } from '../machine/kernel-mode.ts';
 import type { LogLevel } from '../observability/logger.ts';
 import {
@@ -17,6 +17,7 @@ import {
   parseMemory,
   parseOnOff,
   parseOnReboot,
+  parseVsock,
 } from './boot-options.ts';
 import type { ConsoleKind } from './host-console.ts';
 import { runBoot } from './run-boot.ts';
@@ -30,6 +31,7 @@ interface BootOptions {
   readonly cpus: number;
   readonly memory: number;
   readonly cpuMask: readonly string[];
+  readonly vsock?: VsockConfig;
   readonly acpi: 'on' | 'off';
   readonly console?: ConsoleKind;
   readonly onReboot: 'exit' | 'restart';
@@ -87,6 +89,11 @@ export function bootCommand(): Command {
       'tty, stdio, file:PATH or none (default: tty in a terminal, else stdio)',
       parseConsole,
     )
+    .option(
+      '--vsock <socket[,cid=N]>',
+      'virtio-vsock device, reached through a new socket file: connect to it and send "CONNECT PORT"; the guest reaches listeners of SOCKET_PORT',
+      parseVsock,
+    )
     .option('--on-reboot <action>', 'exit or restart when the guest resets', parseOnReboot, 'exit')
     .option('--log-level <level>', 'error, warn, info or debug', parseLogLevel, 'info')
     .option('--metrics <file>', 'write counters and boot times to this file, as JSON', onlyOnce)
@@ -140,6 +147,7 @@ function machineConfig(options: BootOptions): MachineConfig {
     memoryBytes: options.memory,
     acpi: options.acpi === 'on',
     cpuMask: options.cpuMask,
+    vsock: options.vsock,
     devicePath: options.kvm,
     engine: options.engine,
   };

@@ -1,5 +1,11 @@
 import { InvalidArgumentError } from 'commander';
-import { CPUS_MAX, type ImageDiskConfig } from '../machine/config.ts';
+import {
+  CPUS_MAX,
+  GUEST_CID_MAX,
+  GUEST_CID_MIN,
+  type ImageDiskConfig,
+  type VsockConfig,
+} from '../machine/config.ts';
 import { ENGINES } from '../machine/kernel-mode.ts';
 import { LOG_LEVELS } from '../observability/logger.ts';
 import { parseSize } from '../util/size.ts';
@@ -34,15 +40,21 @@ const DISK_FLAGS: Readonly<Record<string, Partial<ImageDiskConfig>>> = {
   'backing=allow': { backing: 'allow' },
 };
 
+/** Splits `FILE[,flag]…`. A comma in the file name must be doubled. */
+function splitFlags(text: string): [file: string, ...flags: string[]] {
+  const [file = '', ...flags] = text
+    .split(/(?<!,),(?!,)/)
+    .map((part) => part.replaceAll(',,', ','));
+  if (file === '') throw new InvalidArgumentError('The file name is missing.');
+  return [file, ...flags];
+}
+
 /**
  * `--disk FILE[,ro][,overlay][,format=raw|qcow2][,backing=allow]`. A comma in the file name must be
  * doubled.
  */
 export function parseDisk(text: string): ImageDiskConfig {
-  const [path = '', ...flags] = text
-    .split(/(?<!,),(?!,)/)
-    .map((part) => part.replaceAll(',,', ','));
-  if (path === '') throw new InvalidArgumentError('The file name is missing.');
+  const [path, ...flags] = splitFlags(text);
   let disk: ImageDiskConfig = {
     path,
     readOnly: false,
@@ -59,6 +71,22 @@ export function parseDisk(text: string): ImageDiskConfig {
     disk = { ...disk, ...setting };
   }
   return disk;
+}
+
+/** `--vsock SOCKET[,cid=N]`. A comma in the path must be doubled. */
+export function parseVsock(text: string): VsockConfig {
+  const [socketPath, ...flags] = splitFlags(text);
+  let vsock: VsockConfig = { socketPath };
+  for (const flag of flags) {
+    const guestCid = Number(/^cid=(\d+)$/.exec(flag)?.[1]);
+    if (!(guestCid >= GUEST_CID_MIN && guestCid <= GUEST_CID_MAX)) {
+      throw new InvalidArgumentError(
+        `Unknown flag '${flag}'. The flag is cid=N, from ${GUEST_CID_MIN} to ${GUEST_CID_MAX}.`,
+      );
+    }
+    vsock = { socketPath, guestCid };
+  }
+  return vsock;
 }
 
 /** `--console`. */

@@ -1,4 +1,9 @@
-import type { NativeDisk, NativeEventFd, NativeQueueHost } from '../../kvm-addon/index.d.ts';
+import type {
+  NativeDisk,
+  NativeEventFd,
+  NativeQueueHost,
+  NativeVsock,
+} from '../../kvm-addon/index.d.ts';
 import type { BlockWorkerOptions } from '../devices/virtio/block/block-device.ts';
 import type { QueueWorker } from '../devices/virtio/queue-worker.ts';
 import type { CreateScriptQueues } from '../devices/virtio/script-queues.ts';
@@ -60,6 +65,17 @@ export function rngWorker(host: QueueHost): (onBroken: OnBroken) => QueueWorker 
   return (onBroken) => {
     const { NativeQueueWorker } = loadAddon();
     return new NativeQueueWorker({ device: 'entropy', host: nativeHost(host, onBroken) });
+  };
+}
+
+/** Returns a factory for the worker of a socket device. */
+export function vsockWorker(
+  host: QueueHost,
+  vsock: NativeVsock,
+): (onBroken: OnBroken) => QueueWorker {
+  return (onBroken) => {
+    const { NativeQueueWorker } = loadAddon();
+    return new NativeQueueWorker({ device: 'socket', vsock, host: nativeHost(host, onBroken) });
   };
 }
 

@@ -21,6 +21,18 @@ export interface JoinedDiskConfig {
 
 export type DiskConfig = ImageDiskConfig | JoinedDiskConfig;
 
+/** A socket device (virtio-vsock). What is left out is as {@link VSOCK_DEFAULTS} says. */
+export interface VsockConfig {
+  /**
+   * A new socket file, where programs of the host send `CONNECT <port>` to reach a port of the
+   * guest; the guest reaches the listener of `<socketPath>_<port>`. Without it, only this process
+   * can connect and listen, by `Machine.vsock`.
+   */
+  readonly socketPath?: string | undefined;
+  /** The guest's context identifier, 3 to 2^32 - 2; the host's is 2. */
+  readonly guestCid?: number | undefined;
+}
+
 /**
  * A machine as its user describes it: plain JSON. What is left out is as {@link CONFIG_DEFAULTS}
  * says. Paths are relative to the process's working folder.
@@ -42,6 +54,8 @@ export interface MachineConfig {
   readonly acpi?: boolean | undefined;
   /** CPU features to hide, as /proc/cpuinfo names them. */
   readonly cpuMask?: readonly string[] | undefined;
+  /** Default: none. */
+  readonly vsock?: VsockConfig | undefined;
   /** KVM's device. */
   readonly devicePath?: string | undefined;
   /** What executes guest kernel code where there is no hardware virtualization. */
@@ -50,11 +64,16 @@ export interface MachineConfig {
 
 export const CPUS_MAX = 32;
 const MIB = 2 ** 20;
+export const GUEST_CID_MIN = 3;
+/** VMADDR_CID_ANY is 2^32 - 1. */
+export const GUEST_CID_MAX = 2 ** 32 - 2;
 export const MEMORY_MIN_MIB = 16;
 /** Guest addresses stay well below what every x86-64 CPU can address. */
 export const MEMORY_MAX_MIB = 2 ** 20;
 
 export const DISK_DEFAULTS = { readOnly: false, overlay: false, backing: 'same-folder' } as const;
+
+export const VSOCK_DEFAULTS = { guestCid: GUEST_CID_MIN } as const;
 
 export const CONFIG_DEFAULTS = {
   disks: [],
@@ -71,10 +90,15 @@ type ResolvedImageDisk = ImageDiskConfig &
 /** A disk with nothing left out that has a default. */
 export type ResolvedDisk = ResolvedImageDisk | JoinedDiskConfig;
 
+export type ResolvedVsock = VsockConfig & { readonly guestCid: number };
+
 /** A valid configuration with nothing left out that has a default. */
-export type ResolvedConfig = Omit<MachineConfig, keyof typeof CONFIG_DEFAULTS> & {
+export type ResolvedConfig = Omit<MachineConfig, keyof typeof CONFIG_DEFAULTS | 'vsock'> & {
   readonly [K in Exclude<keyof typeof CONFIG_DEFAULTS, 'disks'>]: NonNullable<MachineConfig[K]>;
-} & { readonly disks: readonly ResolvedDisk[] };
+} & {
+  readonly disks: readonly ResolvedDisk[];
+  readonly vsock?: ResolvedVsock | undefined;
+};
 
 function invalid(message: string): never {
   throw new TsvmError('invalid-config', message);
@@ -92,6 +116,7 @@ const TEXT: Kind = { words: 'a string', accepts: isString };
 const TEXTS: Kind = { words: 'a list of strings', accepts: isStrings };
 const NUMBER: Kind = { words: 'a number', accepts: (value) => typeof value === 'number' };
 const BOOLEAN: Kind = { words: 'true or false', accepts: (value) => typeof value === 'boolean' };
+const RECORD: Kind = { words: 'an object', accepts: (value) => typeof value === 'object' };
 const LIST: Kind = { words: 'a list', accepts: Array.isArray };
 function oneOf(words: readonly string[]): Kind {
   return {
@@ -110,6 +135,7 @@ const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
   memoryBytes: NUMBER,
   acpi: BOOLEAN,
   cpuMask: TEXTS,
+  vsock: RECORD,
   devicePath: TEXT,
   engine: oneOf(ENGINES),
 };
@@ -119,6 +145,10 @@ const IMAGE_DISK_FIELDS: Readonly<Record<keyof ImageDiskConfig, Kind>> = {
   format: oneOf(DISK_FORMATS),
   overlay: BOOLEAN,
   backing: oneOf(['same-folder', 'allow']),
+};
+const VSOCK_FIELDS: Readonly<Record<keyof VsockConfig, Kind>> = {
+  socketPath: TEXT,
+  guestCid: NUMBER,
 };
 const JOINED_DISK_FIELDS: Readonly<Record<keyof JoinedDiskConfig, Kind>> = { files: TEXTS };
 
@@ -161,6 +191,17 @@ function resolveDisk(disk: DiskConfig): ResolvedDisk {
   return resolved;
 }
 
+function resolveVsock(vsock: VsockConfig): ResolvedVsock {
+  checkFields('the vsock device', vsock, VSOCK_FIELDS);
+  const resolved = withDefaults(VSOCK_DEFAULTS, vsock) as ResolvedVsock;
+  const { guestCid, socketPath } = resolved;
+  if (!Number.isInteger(guestCid) || guestCid < GUEST_CID_MIN || guestCid > GUEST_CID_MAX) {
+    invalid(`CID ${guestCid}: give a number from ${GUEST_CID_MIN} to ${GUEST_CID_MAX}`);
+  }
+  if (socketPath === '') invalid('the vsock socket has an empty path');
+  return resolved;
+}
+
 /**
  * Fills in the defaults and checks all of it, types too: `config` may come from a JSON file.
  * @throws TsvmError `invalid-config` that names the setting, what it is and what it may be
@@ -189,5 +230,6 @@ export function resolveConfig(config: MachineConfig): ResolvedConfig {
     if (paths.has(disk.path)) invalid(`the disk ${disk.path} is given twice`);
     paths.add(disk.path);
   }
-  return { ...filled, disks } as ResolvedConfig;
+  const vsock = filled.vsock === undefined ? {} : { vsock: resolveVsock(filled.vsock) };
+  return { ...filled, disks, ...vsock } as ResolvedConfig;
 }

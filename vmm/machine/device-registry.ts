@@ -9,6 +9,7 @@ import {
 import { attachDisks } from './devices/disks.ts';
 import { attachRng } from './devices/rng.ts';
 import { attachSerial } from './devices/serial.ts';
+import { attachVsock } from './devices/vsock.ts';
 
 /** Attaches the devices of one kind that the configuration asks for. */
 export type AttachDevices = (assembly: Assembly) => void | Promise<void>;
@@ -26,4 +27,5 @@ export const DEVICE_KINDS: readonly AttachDevices[] = [
   attachBootProgress,
   attachDisks,
   attachRng,
+  attachVsock,
 ];

@@ -1,3 +1,4 @@
+import type { VsockPorts } from '../backends/vsock/vsock-ports.ts';
 import { Bus } from '../bus/bus.ts';
 import type { DeviceState } from '../devices/device-state.ts';
 import type { Counters, MachineDevice } from '../devices/machine-device.ts';
@@ -46,7 +47,7 @@ export interface MachineOptions {
 /** A machine for whoever runs it; the rest of {@link Machine} is for its devices. */
 export type MachineHandle = Pick<
   Machine,
-  'state' | 'ended' | 'start' | 'pause' | 'resume' | 'stop' | 'statistics' | 'close'
+  'state' | 'ended' | 'vsock' | 'start' | 'pause' | 'resume' | 'stop' | 'statistics' | 'close'
 >;
 
 /** A sentence where the error is one, else the stack of what is ours to mend. */
@@ -59,6 +60,8 @@ function failureText(error: unknown): string {
 export class Machine {
   /** Fulfilled when the machine has stopped by itself or by {@link stop}. */
   readonly ended: Promise<MachineEnd>;
+  /** Connections to and from the guest by virtio-vsock; undefined without the device. */
+  vsock: VsockPorts | undefined;
   /** Where slow exits go. */
   readonly bus = new Bus();
   readonly #vm: MachineVm;

@@ -10,6 +10,7 @@
 #include "script_queues.h"
 #include "sockets.h"
 #include "vm.h"
+#include "vsock.h"
 
 static Napi::Object init(Napi::Env env, Napi::Object exports)
 {
@@ -24,6 +25,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
     classes->register_bank = add("NativeRegisterBank", NativeRegisterBank::define(env));
     classes->disk = add("NativeDisk", NativeDisk::define(env));
     classes->script_queues = add("NativeScriptQueues", NativeScriptQueues::define(env));
+    classes->vsock = add("NativeVsock", NativeVsock::define(env));
     exports.Set("NativeQueueWorker", NativeQueueWorker::define(env));
     exports.Set("NativeVm", NativeVm::define(env));
     define_host_functions(env, exports);

@@ -12,6 +12,7 @@ struct Classes {
     Napi::FunctionReference register_bank;
     Napi::FunctionReference disk;
     Napi::FunctionReference script_queues;
+    Napi::FunctionReference vsock;
 };
 
 // The native object of `value`, or nullptr with a TypeError pending.

@@ -8,6 +8,7 @@
 #include "disk.h"
 #include "error.h"
 #include "script_queues.h"
+#include "vsock.h"
 
 extern "C" {
 #include "../virtio/blk.h"
@@ -170,6 +171,61 @@ class ScriptDevice : public QueueDevice
     Napi::ObjectReference kept_;
 };
 
+class SocketDevice : public QueueDevice
+{
+  public:
+    bool parse(Napi::Value value)
+    {
+        Napi::Value vsock = value.As<Napi::Object>().Get("vsock");
+        vsock_ = NativeVsock::from(vsock);
+        if (!vsock_)
+            return false;
+        kept_ = Napi::Persistent(vsock.As<Napi::Object>());
+        return true;
+    }
+
+    struct queue_handler *handler() override
+    {
+        return &vsock_->vsock()->handler;
+    }
+
+    bool prepare(Napi::Value start) override
+    {
+        if (vsock_->vsock())
+            return true;
+        throw_errno(start.Env(), EBADF, "start");
+        return false;
+    }
+
+    void hold(const struct guest_memory *) override
+    {
+        vsock_->hold();
+    }
+
+    void release() override
+    {
+        vsock_->release();
+    }
+
+    void read_counters(const AddCounter &add) const override
+    {
+        const struct vsock_statistics &statistics = vsock_->statistics();
+        add("connections", statistics.connections);
+        add("refused", statistics.refused);
+        add("resets", statistics.resets);
+        add("txPackets", statistics.tx_packets);
+        add("txBytes", statistics.tx_bytes);
+        add("rxPackets", statistics.rx_packets);
+        add("rxBytes", statistics.rx_bytes);
+        add("malformed", statistics.malformed);
+        add("creditLies", statistics.credit_lies);
+    }
+
+  private:
+    NativeVsock *vsock_ = nullptr;
+    Napi::ObjectReference kept_;
+};
+
 template <typename Device> std::unique_ptr<QueueDevice> create(Napi::Value options)
 {
     auto device = std::make_unique<Device>();
@@ -185,6 +241,7 @@ const struct {
     {"block", create<BlockDevice>},
     {"entropy", create<EntropyDevice>},
     {"script", create<ScriptDevice>},
+    {"socket", create<SocketDevice>},
 };
 
 } // namespace

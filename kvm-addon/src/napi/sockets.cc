@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <string>
 #include <vector>
 
 #include "arguments.h"
@@ -10,6 +11,7 @@
 
 extern "C" {
 #include "../util/fd_passing.h"
+#include "../util/unix_socket.h"
 }
 
 static Napi::Array to_array(Napi::Env env, const int *fds, size_t count)
@@ -76,9 +78,29 @@ static Napi::Value receive_descriptors(const Napi::CallbackInfo &info)
     return message;
 }
 
+static Napi::Value listen_unix(const Napi::CallbackInfo &info)
+{
+    std::string path;
+    if (!to_string(info[0], &path))
+        return Napi::Value();
+    int fd = unix_socket_listen(path.c_str());
+    return fd < 0 ? throw_errno(info.Env(), fd, "listen") : Napi::Number::New(info.Env(), fd);
+}
+
+static Napi::Value connect_unix(const Napi::CallbackInfo &info)
+{
+    std::string path;
+    if (!to_string(info[0], &path))
+        return Napi::Value();
+    int fd = unix_socket_connect(path.c_str());
+    return fd < 0 ? throw_errno(info.Env(), fd, "connect") : Napi::Number::New(info.Env(), fd);
+}
+
 void define_socket_functions(Napi::Env env, Napi::Object exports)
 {
     exports.Set("socketPair", Napi::Function::New(env, socket_pair, "socketPair"));
+    exports.Set("listenUnix", Napi::Function::New(env, listen_unix, "listenUnix"));
+    exports.Set("connectUnix", Napi::Function::New(env, connect_unix, "connectUnix"));
     exports.Set("sendDescriptors", Napi::Function::New(env, send_descriptors, "sendDescriptors"));
     exports.Set("receiveDescriptors",
                 Napi::Function::New(env, receive_descriptors, "receiveDescriptors"));

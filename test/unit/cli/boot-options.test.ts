@@ -7,6 +7,7 @@ import {
   parseDisk,
   parseMemory,
   parseOnReboot,
+  parseVsock,
 } from '../../../vmm/cli/boot-options.ts';
 
 test('--disk: a file, then flags; a comma in its name is written twice', () => {
@@ -43,4 +44,12 @@ test('--cpus, --memory, --console and --on-reboot refuse invalid values', () => 
 test('options that may be given again keep their order', () => {
   const add = collect((text) => text.toUpperCase());
   assert.deepEqual(add('b', add('a')), ['A', 'B']);
+});
+
+test('--vsock takes a path and a CID', () => {
+  assert.deepEqual(parseVsock('v.sock'), { socketPath: 'v.sock' });
+  assert.deepEqual(parseVsock('a,,b,cid=42'), { socketPath: 'a,b', guestCid: 42 });
+  for (const bad of ['', ',cid=3', 'v,cid=2', 'v,cid=4294967295', 'v,cid=x', 'v,ro']) {
+    assert.throws(() => parseVsock(bad), { code: 'commander.invalidArgument' }, bad);
+  }
 });

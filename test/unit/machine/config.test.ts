@@ -37,6 +37,19 @@ test('defaults of disks; resolving is idempotent, also after a JSON round trip',
   assert.deepEqual(resolveConfig(JSON.parse(JSON.stringify(config))), config);
 });
 
+test('a vsock device has a CID that is not the host’s, and needs no socket file', () => {
+  const vsock = (value: unknown) =>
+    resolveConfig({ kernelPath: 'k', vsock: value } as Parameters<typeof resolveConfig>[0]).vsock;
+  assert.deepEqual(vsock({}), { guestCid: 3 });
+  assert.deepEqual(vsock({ socketPath: 'v', guestCid: 7 }), { socketPath: 'v', guestCid: 7 });
+  for (const guestCid of [0, 1, 2, 3.5, 2 ** 32 - 1, 2 ** 32]) {
+    refused({ kernelPath: 'k', vsock: { guestCid } }, /from 3 to 4294967294/);
+  }
+  refused({ kernelPath: 'k', vsock: { socketPath: '' } }, /empty path/);
+  refused({ kernelPath: 'k', vsock: { cid: 3 } }, /socketPath, guestCid/);
+  refused({ kernelPath: 'k', vsock: 'v.sock' }, /give an object/);
+});
+
 test('unknown keys and wrong types are refused with the valid ones', () => {
   refused({}, /kernelPath/);
   refused(null, /object/);

@@ -1,3 +1,4 @@
+import type { StateReader, StateValue } from '../device-state.ts';
 import type { ConfigSpace } from './config-space.ts';
 import type { QueueConfig } from './queue.ts';
 
@@ -47,4 +48,11 @@ export interface VirtioDevice {
   /** Ends what {@link activate} began: resolves when nothing of it touches guest memory any more. */
   reset(): Promise<void>;
   statistics(): Readonly<Record<string, number>>;
+  /** The device's own state, besides what its transport saves. It is quiesced. */
+  save?(): StateValue;
+  /**
+   * Takes over what {@link save} gave, before the first {@link activate}.
+   * @throws TsvmError `invalid-state`
+   */
+  load?(state: StateReader): void;
 }

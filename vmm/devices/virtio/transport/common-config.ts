@@ -179,6 +179,7 @@ export class CommonConfig {
       },
       queues: this.#queues.map(saveQueue),
       config: this.#device.config.save(),
+      ...(this.#device.save && { device: this.#device.save() }),
     };
   }
 
@@ -193,6 +194,7 @@ export class CommonConfig {
     if ((status & FEATURES_OK) !== 0 && refusal !== undefined) state.fail(refusal);
     const queues = state.list('queues', this.#device.queueSizes.length).map(loadQueue);
     this.#device.config.load(state.part('config'));
+    this.#device.load?.(state.part('device'));
     this.#status = status;
     this.#driverFeatures = features;
     this.#queues = queues;
