@@ -29,11 +29,13 @@ static const struct test_suite *const test_suites[] = {
     &test_suite_cpl0_opcodes,
     &test_suite_cpl0_interrupts,
     &test_suite_chaos,
+    &test_suite_vsock,
 };
 
 static const struct test_suite *const bench_suites[] = {
     &bench_suite_blk,
     &bench_suite_exits,
+    &bench_suite_vsock,
 };
 
 static void detail_set(const char *format, va_list arguments)

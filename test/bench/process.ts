@@ -78,7 +78,7 @@ export async function runNoting(command: Command, text: string): Promise<NotedRu
 export async function runUntil<T>(
   command: Command,
   text: string,
-  look: (pid: number) => T,
+  look: (pid: number) => T | Promise<T>,
 ): Promise<T> {
   const { child, output } = start(command);
   const closed = once(child, 'close');
@@ -89,7 +89,7 @@ export async function runUntil<T>(
       });
       closed.then(() => reject(failure(command, 'ended early', output)), reject);
     });
-    return look(child.pid ?? 0);
+    return await look(child.pid ?? 0);
   } finally {
     child.kill('SIGKILL');
     await closed;

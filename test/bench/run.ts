@@ -15,6 +15,7 @@ import { promiseMissed, reportText } from './report.ts';
 import { residentMemoryBenchmark } from './resident-memory.ts';
 import { sparseBenchmarks } from './sparse.ts';
 import { startUpBenchmark } from './start-up.ts';
+import { vsockBenchmarks } from './vsock.ts';
 import { openWorkbench, type Workbench } from './workbench.ts';
 
 const USAGE = `usage: node test/bench/run.ts [--json FILE] [--repeat N] [--check] [WORD...]
@@ -33,6 +34,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     ...convertBenchmarks(workbench),
     ...sparseBenchmarks(workbench),
     ...imageBenchmarks(workbench),
+    ...vsockBenchmarks(workbench),
     residentMemoryBenchmark(workbench),
     kernelBootBenchmark(workbench),
     ...linuxSpeedBenchmarks(workbench),

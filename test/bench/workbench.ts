@@ -11,6 +11,7 @@ export interface Workbench {
   readonly root: string;
   readonly payload: string;
   readonly bareKvmRun: string;
+  readonly streamPeer: string;
   readonly tsvm: string;
   /** The Node that tsvm runs on. */
   readonly node: string;
@@ -37,9 +38,14 @@ export async function openWorkbench(root: string): Promise<Workbench> {
   const payloadFolder = join(root, 'build', 'payload');
   const payload = join(payloadFolder, 'payload.elf');
   await runProcess([join(root, 'guest-images', 'payload', 'build.sh'), payloadFolder]);
-  const bareKvmRun = join(folder, 'bare-kvm-run');
-  const source = join(root, 'test', 'bench', 'bare-kvm-run.c');
-  await runProcess(['cc', '-std=gnu11', '-O2', '-Wall', '-Wextra', '-o', bareKvmRun, source]);
+  const compile = async (name: string): Promise<string> => {
+    const [program, source] = [join(folder, name), join(root, 'test', 'bench', `${name}.c`)];
+    const options = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-pthread'];
+    await runProcess(['cc', ...options, '-o', program, source]);
+    return program;
+  };
+  const bareKvmRun = await compile('bare-kvm-run');
+  const streamPeer = await compile('stream-peer');
   const disk = join(folder, 'disk.img');
   if (!existsSync(disk)) makeDisk(disk);
   await runProcess(['cksum', disk]);
@@ -48,6 +54,7 @@ export async function openWorkbench(root: string): Promise<Workbench> {
     root,
     payload,
     bareKvmRun,
+    streamPeer,
     tsvm: join(root, 'bin', 'tsvm'),
     node: join(root, 'node_modules', 'node', 'bin', 'node'),
     disk,

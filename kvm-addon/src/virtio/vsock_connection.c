@@ -60,6 +60,19 @@ uint32_t vsock_free_host_port(struct vsock *vsock, uint32_t guest_port)
     return vsock->next_host_port;
 }
 
+/* What to promise a new connection. */
+static uint32_t buffer_bytes(const struct vsock *vsock)
+{
+    uint64_t left = vsock->promised_bytes < VSOCK_PROMISED_BYTES_MAX
+                        ? VSOCK_PROMISED_BYTES_MAX - vsock->promised_bytes
+                        : 0;
+    uint64_t share = left / VSOCK_PROMISED_SHARE;
+
+    if (share > VSOCK_BUFFER_BYTES)
+        return VSOCK_BUFFER_BYTES;
+    return share < VSOCK_BUFFER_BYTES_MIN ? VSOCK_BUFFER_BYTES_MIN : (uint32_t)share;
+}
+
 struct vsock_connection *vsock_connection_create(struct vsock *vsock, int fd)
 {
     struct vsock_connection *connection = calloc(1, sizeof *connection);
@@ -69,9 +82,7 @@ struct vsock_connection *vsock_connection_create(struct vsock *vsock, int fd)
     connection->vsock = vsock;
     connection->source.fd = fd;
     connection->read_chains = 1;
-    connection->buffer_bytes = vsock->promised_bytes + VSOCK_BUFFER_BYTES > VSOCK_PROMISED_BYTES_MAX
-                                   ? VSOCK_BUFFER_BYTES_MIN
-                                   : VSOCK_BUFFER_BYTES;
+    connection->buffer_bytes = buffer_bytes(vsock);
     vsock->promised_bytes += connection->buffer_bytes;
     vsock->connection_count++;
     list_append(&vsock->connections, &connection->all);
