@@ -272,16 +272,6 @@ export class NativeVm {
 }
 
 /** The data plane of a disk, shared by the queue workers of one device. */
-export interface NativeDisk extends Disk {
-  /** Requests beyond the size fail. Withdraw the extents beyond it before shrinking. */
-  setSize(sizeBytes: number): void;
-  /**
-   * Stops syncing a file on flush. Call it before closing a writable file, after withdrawing its
-   * extents and syncing it. Throws EBUSY while it has writable extents.
-   */
-  forgetFile(fd: number): void;
-}
-
 export const NativeDisk: new (options: {
   sizeBytes: number;
   readOnly: boolean;
@@ -289,7 +279,7 @@ export const NativeDisk: new (options: {
   scripted: ScriptedOperations;
   /** Called on the JavaScript thread, once per batch of requests, or when the stock is low. */
   onScriptRequests: () => void;
-}) => NativeDisk;
+}) => Disk;
 
 /** A virtqueue as configured by the driver. `start` validates it. */
 export interface NativeQueueConfig {
@@ -330,7 +320,7 @@ export interface NativeQueueHost {
 /** A block device (virtio 1.2, section 5.2). */
 export interface NativeBlockOptions {
   device: 'block';
-  disk: NativeDisk;
+  disk: Disk;
   engine: 'io_uring' | 'threads';
   /** At most 20 bytes of ASCII. */
   id: string;

@@ -37,6 +37,7 @@ const TRAININGS: Readonly<Record<Program['name'], readonly string[]>> = {
   ],
   machine: [
     'boot --kernel kernel --disk disk.raw',
+    'boot --kernel kernel --acpi off',
     // Together the bytecode takes 0.5 ms longer to load than that of the first command alone.
     'boot --kernel kernel --disk disk.qcow2,format=qcow2',
   ],
@@ -68,7 +69,8 @@ const options: BuildOptions = {
   format: 'cjs',
   target: 'node24',
   define: { 'import.meta.dirname': '__dirname' },
-  minifySyntax: true,
+  // V8 loads the bytecode of a program with short names a millisecond faster.
+  minify: true,
   legalComments: 'none',
 };
 async function bundleProgram({ name, entry }: Program): Promise<void> {

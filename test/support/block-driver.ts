@@ -1,7 +1,7 @@
 /** Requests of virtio-blk (virtio 1.2, section 5.2.6), laid out in guest memory by a driver. */
-import type { NativeDisk } from '../../kvm-addon/index.d.ts';
 import {
   closeDisk,
+  type Disk,
   type DiskBackend,
   resolveScriptRequests,
 } from '../../vmm/backends/disk/machine/disk.ts';
@@ -52,7 +52,7 @@ export interface BlockAnswer {
 }
 
 export class BlockDriver extends FakeDriver {
-  readonly disk: NativeDisk;
+  readonly disk: Disk;
   readonly #backend: DiskBackend;
   /** Failures of script requests. */
   readonly scriptErrors: unknown[];
@@ -65,7 +65,7 @@ export class BlockDriver extends FakeDriver {
   }) {
     const { backend, engine, queueCount = 1, serialId = 'test-disk' } = options;
     const scriptErrors: unknown[] = [];
-    const disk: NativeDisk = attachNativeDisk(backend, () =>
+    const disk: Disk = attachNativeDisk(backend, () =>
       resolveScriptRequests(disk, backend, (error) => scriptErrors.push(error)),
     );
     super(

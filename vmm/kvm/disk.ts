@@ -1,5 +1,4 @@
-import type { NativeDisk } from '../../kvm-addon/index.d.ts';
-import type { DiskBackend } from '../backends/disk/machine/disk.ts';
+import type { Disk, DiskBackend } from '../backends/disk/machine/disk.ts';
 import { loadAddon } from '../host/addon.ts';
 
 /**
@@ -7,7 +6,7 @@ import { loadAddon } from '../host/addon.ts';
  * `closeDisk` closes it.
  * @param onScriptRequests called on the JavaScript thread, once per batch
  */
-export function attachNativeDisk(backend: DiskBackend, onScriptRequests: () => void): NativeDisk {
+export function attachNativeDisk(backend: DiskBackend, onScriptRequests: () => void): Disk {
   const { NativeDisk } = loadAddon();
   const { sizeBytes, readOnly, scripted } = backend;
   const disk = new NativeDisk({ sizeBytes, readOnly, scripted, onScriptRequests });

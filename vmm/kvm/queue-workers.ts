@@ -1,9 +1,5 @@
-import type {
-  NativeDisk,
-  NativeEventFd,
-  NativeQueueHost,
-  NativeVsock,
-} from '../../kvm-addon/index.d.ts';
+import type { NativeEventFd, NativeQueueHost, NativeVsock } from '../../kvm-addon/index.d.ts';
+import type { Disk } from '../backends/disk/machine/disk.ts';
 import type { BlockWorkerOptions } from '../devices/virtio/block/block-device.ts';
 import type { QueueWorker } from '../devices/virtio/queue-worker.ts';
 import type { CreateScriptQueues } from '../devices/virtio/script-queues.ts';
@@ -45,7 +41,7 @@ function nativeHost(host: QueueHost, onBroken: OnBroken): NativeQueueHost {
 /** Returns a factory for the worker of a block device. */
 export function blockWorker(
   host: QueueHost,
-  disk: NativeDisk,
+  disk: Disk,
   engine: DiskEngine,
 ): (options: BlockWorkerOptions, onBroken: OnBroken) => QueueWorker {
   return (options, onBroken) => {

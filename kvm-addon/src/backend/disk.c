@@ -22,11 +22,6 @@ void disk_destroy(struct disk *disk)
     pthread_mutex_destroy(&disk->lock);
 }
 
-void disk_set_size(struct disk *disk, uint64_t size)
-{
-    __atomic_store_n(&disk->size, size, __ATOMIC_RELAXED);
-}
-
 void disk_session_init(struct disk_session *session, struct disk *disk, struct io_engine *engine,
                        struct event_loop *loop)
 {

@@ -17,12 +17,10 @@ void disk_init(struct disk *disk, uint64_t size, bool read_only, unsigned script
 /* No session may exist. */
 void disk_destroy(struct disk *disk);
 
-void disk_set_size(struct disk *disk, uint64_t size);
-
 /* Bytes. */
 static inline uint64_t disk_size(const struct disk *disk)
 {
-    return __atomic_load_n(&disk->size, __ATOMIC_RELAXED);
+    return disk->size;
 }
 
 /* The session's counters continue across init: zero them before the first one. */

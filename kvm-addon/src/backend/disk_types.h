@@ -90,7 +90,7 @@ struct disk_request_list {
 
 struct disk {
     struct extent_map extents;
-    uint64_t size; /* bytes; atomic */
+    uint64_t size; /* bytes */
     bool read_only;
     unsigned scripted; /* enum disk_scripted; atomic */
     struct wake wake;  /* on script requests, a low stock, or a failed host call */

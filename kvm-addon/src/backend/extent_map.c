@@ -248,19 +248,6 @@ bool extent_map_is_quiet(struct extent_map *map, uint64_t ticket)
     return quiet;
 }
 
-int extent_map_forget_file(struct extent_map *map, int fd)
-{
-    int error = 0;
-    pthread_mutex_lock(&map->lock);
-    struct extent_file *file = file_find(map, fd);
-    if (file && file->extents > 0)
-        error = -EBUSY;
-    else if (file)
-        file_remove(map, file);
-    pthread_mutex_unlock(&map->lock);
-    return error;
-}
-
 static void use_begin(struct extent_map *map, struct extent_use *use)
 {
     use->generation = map->generation;

@@ -92,9 +92,6 @@ uint64_t extent_map_withdraw(struct extent_map *map, uint64_t offset, uint64_t l
 /* Whether all uses of the withdrawn extents have ended. */
 bool extent_map_is_quiet(struct extent_map *map, uint64_t ticket);
 
-/* Stops syncing a file on flush. Returns 0 or -EBUSY: it has writable extents. */
-int extent_map_forget_file(struct extent_map *map, int fd);
-
 /*
  * Finds up to `max` contiguous extents from `offset`, up to the first gap or offset + length, in
  * order and trimmed to the range. Returns their number. If it is not 0, the use has begun.

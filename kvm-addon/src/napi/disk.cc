@@ -63,10 +63,8 @@ Napi::Function NativeDisk::define(Napi::Env env)
     return DefineClass(env, "NativeDisk",
                        {
                            InstanceMethod<&NativeDisk::set_scripted>("setScripted"),
-                           InstanceMethod<&NativeDisk::set_size>("setSize"),
                            InstanceMethod<&NativeDisk::push_extents>("pushExtents"),
                            InstanceMethod<&NativeDisk::withdraw_extents>("withdrawExtents"),
-                           InstanceMethod<&NativeDisk::forget_file>("forgetFile"),
                            InstanceMethod<&NativeDisk::add_stock>("addStock"),
                            InstanceMethod<&NativeDisk::set_claiming>("setClaiming"),
                            InstanceMethod<&NativeDisk::take_claims>("takeClaims"),
@@ -141,14 +139,6 @@ Napi::Value NativeDisk::set_scripted(const Napi::CallbackInfo &info)
     return info.Env().Undefined();
 }
 
-Napi::Value NativeDisk::set_size(const Napi::CallbackInfo &info)
-{
-    uint64_t size;
-    if (check_open(info.Env()) && to_u64(info[0], &size))
-        disk_set_size(&disk_, size);
-    return info.Env().Undefined();
-}
-
 Napi::Value NativeDisk::push_extents(const Napi::CallbackInfo &info)
 {
     Napi::Env env = info.Env();
@@ -189,16 +179,6 @@ void NativeDisk::resolve_withdrawals(Napi::Env env)
         else
             withdrawals_.push_back(withdrawal);
     }
-}
-
-Napi::Value NativeDisk::forget_file(const Napi::CallbackInfo &info)
-{
-    Napi::Env env = info.Env();
-    int fd;
-    if (!check_open(env) || !to_fd(info[0], &fd))
-        return Napi::Value();
-    int error = extent_map_forget_file(&disk_.extents, fd);
-    return error < 0 ? throw_errno(env, error, "forgetFile") : env.Undefined();
 }
 
 Napi::Value NativeDisk::add_stock(const Napi::CallbackInfo &info)

@@ -29,10 +29,8 @@ class NativeDisk : public Napi::ObjectWrap<NativeDisk>
 
   private:
     Napi::Value set_scripted(const Napi::CallbackInfo &info);
-    Napi::Value set_size(const Napi::CallbackInfo &info);
     Napi::Value push_extents(const Napi::CallbackInfo &info);
     Napi::Value withdraw_extents(const Napi::CallbackInfo &info);
-    Napi::Value forget_file(const Napi::CallbackInfo &info);
     Napi::Value add_stock(const Napi::CallbackInfo &info);
     Napi::Value set_claiming(const Napi::CallbackInfo &info);
     Napi::Value take_claims(const Napi::CallbackInfo &info);

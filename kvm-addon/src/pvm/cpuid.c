@@ -147,7 +147,7 @@ static int add_xsave(const struct cpu *cpu, struct kvm_cpuid_entry2 *entries, in
     return count;
 }
 
-int cpuid_supported(const struct cpu *cpu, struct kvm_cpuid_entry2 *entries)
+static int list_supported(const struct cpu *cpu, struct kvm_cpuid_entry2 *entries)
 {
     struct {
         struct kvm_cpuid2 header;
@@ -170,6 +170,21 @@ int cpuid_supported(const struct cpu *cpu, struct kvm_cpuid_entry2 *entries)
         entries[count++] = entry;
     }
     return add_xsave(cpu, entries, count);
+}
+
+int cpuid_supported(const struct cpu *cpu, struct kvm_cpuid_entry2 *entries)
+{
+    struct engine *engine = cpu->engine;
+
+    if (engine->supported_cpuid_count == 0) {
+        int count = list_supported(cpu, engine->supported_cpuid);
+        if (count < 0)
+            return count;
+        engine->supported_cpuid_count = count;
+    }
+    memcpy(entries, engine->supported_cpuid,
+           (unsigned)engine->supported_cpuid_count * sizeof *entries);
+    return engine->supported_cpuid_count;
 }
 
 static const struct kvm_cpuid_entry2 *find(const struct kvm_cpuid_entry2 *entries, unsigned count,

@@ -4,6 +4,7 @@
 
 #include "../memory/guest_memory.h"
 #include "cpu.h"
+#include "cpuid.h"
 #include "engine_api.h"
 #include "frames.h"
 #include "kicks.h"
@@ -29,6 +30,9 @@ struct engine {
     uint64_t reserved_bits; /* of page-table entries: those above the guest's MAXPHYADDR */
     int32_t user_budget;    /* jumps of CPL 3 that are interpreted before it runs natively */
     bool leaves_stale_shadows;
+    /* Of the host, once asked for: KVM takes a quarter of a millisecond to list it. */
+    struct kvm_cpuid_entry2 supported_cpuid[CPUID_LEAVES_MAX];
+    int supported_cpuid_count;
 };
 
 /* Makes a vCPU leave the interpreter or KVM for the reason. From any thread. */

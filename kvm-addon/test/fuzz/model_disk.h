@@ -248,14 +248,10 @@ static inline void model_step(struct model_disk *model, struct fuzz_input *input
     unsigned count = input_u8(input) % (SECTORS + 1 - first);
     switch (kind & 7) {
     case 0:
+    case 1:
         model_withdraw(model, first, count);
         break;
-    case 1:
-        extent_map_forget_file(&model->disk.extents, FD_BASE + (int)(first % FILES));
-        break;
     case 2:
-        disk_set_size(&model->disk, (first + 1) * SECTOR);
-        break;
     case 3:
         disk_set_scripted(&model->disk, first & 7);
         break;

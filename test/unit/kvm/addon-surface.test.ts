@@ -23,21 +23,15 @@ function memberNames(body: string): string[] {
   return names.filter((name) => name !== 'constructor');
 }
 
-/** The members of an interface, with those of the one that it extends, in whatever file. */
+/** The members of an interface that a file declares or imports. */
 function interfaceMembers(path: string, name: string): string[] {
   const text = readFileSync(path, 'utf8');
-  const found = new RegExp(
-    `^export interface ${name}(?: extends (\\w+))? \\{\\n(.*?)^\\}`,
-    'ms',
-  ).exec(text);
+  const importing = new RegExp(`^import type \\{[^}]*\\b${name}\\b[^}]*\\} from '(.*)'`, 'm');
+  const from = importing.exec(text)?.[1];
+  if (from !== undefined) return interfaceMembers(join(dirname(path), from), name);
+  const found = new RegExp(`^export interface ${name} \\{\\n(.*?)^\\}`, 'ms').exec(text);
   assert.ok(found, `${path} declares ${name}`);
-  const [, base, body = ''] = found;
-  if (base === undefined) return memberNames(body);
-  const from = new RegExp(`^import type \\{[^}]*\\b${base}\\b[^}]*\\} from '(.*)'`, 'm').exec(
-    text,
-  )?.[1];
-  const inherited = interfaceMembers(from ? join(dirname(path), from) : path, base);
-  return [...memberNames(body), ...inherited];
+  return memberNames(found[1] ?? '');
 }
 
 /** The file has the formatter's form: declarations at the margin, members two columns in. */
@@ -54,8 +48,9 @@ function declaredSurface(): Surface {
     addClass(name, memberNames(body));
   }
   // A class whose instances have the form of an interface of vmm/.
-  for (const [, name = ''] of text.matchAll(/^export const (\w+): new /gm)) {
-    addClass(name, interfaceMembers(DECLARATIONS, name));
+  const constructors = /^export const (\w+): new \(.*?^\}\) => (\w+);/gms;
+  for (const [, name = '', type = ''] of text.matchAll(constructors)) {
+    addClass(name, interfaceMembers(DECLARATIONS, type));
   }
   surface.functions.sort();
   return surface;

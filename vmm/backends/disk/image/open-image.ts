@@ -10,6 +10,7 @@ import type { DiskImage } from './image.ts';
 import { repairImage } from './qcow2/check/repair.ts';
 import { parseHeader } from './qcow2/header/header.ts';
 import type { Header } from './qcow2/header/header-fields.ts';
+import { InflatedBudget } from './qcow2/map/inflated-clusters.ts';
 import { Qcow2Image } from './qcow2/qcow2-image.ts';
 import { RawImage } from './raw-image.ts';
 
@@ -68,6 +69,7 @@ class ChainOpening {
   readonly #allowedFolder: string | undefined;
   /** Identities of the open files. */
   readonly #identities = new Set<string>();
+  readonly #inflated = new InflatedBudget();
   #tableBytes = 0;
 
   constructor(path: string, options: OpenImageOptions) {
@@ -117,7 +119,8 @@ class ChainOpening {
       dataFile = this.#openDataFile(file, header);
       const { readOnly } = file;
       const { cacheBytes } = this.#options;
-      return Qcow2Image.open(file, { readOnly, header, backing, dataFile, cacheBytes });
+      const inflated = this.#inflated;
+      return Qcow2Image.open(file, { readOnly, header, backing, dataFile, cacheBytes, inflated });
     } catch (error) {
       dataFile?.close();
       if (backing !== undefined) closeImage(backing);

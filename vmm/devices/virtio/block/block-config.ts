@@ -28,8 +28,4 @@ export class BlockConfig extends ConfigSpace {
       this.set(field, values[name as keyof typeof FIELDS]);
     }
   }
-
-  setCapacity(sectors: number): void {
-    this.set(FIELDS.capacity, sectors);
-  }
 }

@@ -108,12 +108,6 @@ export class BlockDevice extends QueueWorkerDevice implements VirtioDevice {
       write_zeroes_may_unmap: 1,
     });
   }
-
-  /** The disk has grown or shrunk to `sizeBytes`: tells the driver so. */
-  setSize(sizeBytes: number): void {
-    this.config.setCapacity(sizeBytes / SECTOR_BYTES);
-    this.configChanged();
-  }
 }
 
 function checkedSerial(serialId: string): string {

@@ -109,19 +109,6 @@ test('a broken queue needs a reset, once the device is in service and until it i
   assert.deepEqual(activation.calls, ['a loop']);
 });
 
-test('a new size changes capacity and generation, and tells a driver', () => {
-  const { device } = setUp();
-  const before = device.config.generation;
-  device.setSize(1024);
-  assert.equal(device.config.read(0, 4), 2);
-  assert.equal(device.config.read(4, 4), 0);
-  assert.notEqual(device.config.generation, before);
-  const activation = context(1n << 32n);
-  device.activate(activation);
-  device.setSize(2048);
-  assert.deepEqual(activation.calls, ['config']);
-});
-
 test('a serial that GET_ID cannot give is refused', () => {
   for (const serialId of ['x'.repeat(21), 'é', 'a\n', '\0']) {
     assert.throws(() => setUp({ serialId }), { code: 'invalid-config' }, serialId);

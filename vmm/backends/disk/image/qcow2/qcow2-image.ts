@@ -8,6 +8,7 @@ import type { Header } from './header/header-fields.ts';
 import { ImageMetadata } from './image-metadata.ts';
 import { ClusterWriter } from './map/cluster-writer.ts';
 import { allDone, ImageReader } from './map/image-reader.ts';
+import { InflatedBudget } from './map/inflated-clusters.ts';
 import { mapRun } from './map/mapping.ts';
 import { resizeImage } from './map/resize.ts';
 import { Zeroing } from './map/zeroing.ts';
@@ -28,6 +29,8 @@ export interface Qcow2Options {
   readonly dataFile?: ImageFile | undefined;
   /** Memory for L2 tables; by default enough for the whole disk, up to 32 MiB. */
   readonly cacheBytes?: number | undefined;
+  /** Memory for inflated clusters, shared with the other images of the chain. */
+  readonly inflated?: InflatedBudget | undefined;
 }
 
 /**
@@ -90,7 +93,11 @@ export class Qcow2Image implements DiskImage {
       l2CacheBytes: options.cacheBytes ?? defaultCacheBytes(header),
       refcountCacheBytes: REFCOUNT_CACHE_BYTES,
     });
-    this.#reader = new ImageReader(this.metadata, options.backing);
+    this.#reader = new ImageReader(
+      this.metadata,
+      options.backing,
+      options.inflated ?? new InflatedBudget(),
+    );
     this.#writer = new ClusterWriter(this.metadata, this.#reader);
     const hasBacking = options.backing !== undefined;
     this.#flushes = new FlushDriver(this.metadata);

@@ -2,7 +2,7 @@ import { TsvmError } from '../../../../../errors.ts';
 import type { DiskImage } from '../../image.ts';
 import type { ImageMetadata } from '../image-metadata.ts';
 import { inflateCluster, inflateClusterSync } from './compression.ts';
-import { InflatedClusters } from './inflated-clusters.ts';
+import { type InflatedBudget, InflatedClusters } from './inflated-clusters.ts';
 import { type CompressedSpan, compressedSpan } from './l2-entry.ts';
 import { mapRun } from './mapping.ts';
 
@@ -12,10 +12,10 @@ export class ImageReader {
   readonly #backing: DiskImage | undefined;
   readonly #inflated: InflatedClusters;
 
-  constructor(metadata: ImageMetadata, backing: DiskImage | undefined) {
+  constructor(metadata: ImageMetadata, backing: DiskImage | undefined, inflated: InflatedBudget) {
     this.#metadata = metadata;
     this.#backing = backing;
-    this.#inflated = new InflatedClusters(metadata.geometry.clusterBytes);
+    this.#inflated = new InflatedClusters(metadata.geometry.clusterBytes, inflated);
   }
 
   get #sizeBytes(): number {

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { InflatedClusters } from '../../../../../../../vmm/backends/disk/image/qcow2/map/inflated-clusters.ts';
+import {
+  InflatedBudget,
+  InflatedClusters,
+} from '../../../../../../../vmm/backends/disk/image/qcow2/map/inflated-clusters.ts';
 
 /** Counts inflations; the content is a number that tells them apart. */
 function counter() {
@@ -10,7 +13,7 @@ function counter() {
 }
 
 test('a cluster is inflated once, for synchronous and asynchronous reads alike', async () => {
-  const clusters = new InflatedClusters(65_536);
+  const clusters = new InflatedClusters(65_536, new InflatedBudget());
   const { inflate, inflateLater, count } = counter();
   const together = await Promise.all([
     clusters.get(512, inflateLater),
@@ -24,7 +27,7 @@ test('a cluster is inflated once, for synchronous and asynchronous reads alike',
 });
 
 test('after host clusters became free everything is inflated again', async () => {
-  const clusters = new InflatedClusters(65_536);
+  const clusters = new InflatedClusters(65_536, new InflatedBudget());
   const { inflate, inflateLater, count } = counter();
   const { promise, resolve } = Promise.withResolvers<Uint8Array>();
   const early = clusters.get(0, () => promise);
@@ -38,14 +41,14 @@ test('after host clusters became free everything is inflated again', async () =>
 });
 
 test('a failure is not kept', async () => {
-  const clusters = new InflatedClusters(65_536);
+  const clusters = new InflatedClusters(65_536, new InflatedBudget());
   const { inflateLater } = counter();
   await assert.rejects(async () => clusters.get(0, () => Promise.reject(new Error('broken'))));
   assert.deepEqual(await clusters.get(0, inflateLater), Uint8Array.of(1));
 });
 
 test('memory is bounded; the least recently used cluster goes first', () => {
-  const clusters = new InflatedClusters(2 ** 21);
+  const clusters = new InflatedClusters(2 ** 21, new InflatedBudget());
   const { inflate, count } = counter();
   for (const offset of [0, 1, 0, 2]) clusters.getSync(offset, inflate);
   assert.equal(count(), 3);
@@ -53,4 +56,29 @@ test('memory is bounded; the least recently used cluster goes first', () => {
   assert.equal(count(), 3);
   clusters.getSync(1, inflate);
   assert.equal(count(), 4);
+});
+
+test('the images of a chain share the bound; one image’s clear leaves the others’ clusters', () => {
+  const budget = new InflatedBudget();
+  const [top, base] = [
+    new InflatedClusters(2 ** 21, budget),
+    new InflatedClusters(2 ** 20, budget),
+  ] as const;
+  const { inflate, count } = counter();
+  top.getSync(0, inflate);
+  base.getSync(0, inflate);
+  base.getSync(1, inflate);
+  top.getSync(0, inflate);
+  base.getSync(0, inflate);
+  assert.equal(count(), 3);
+  // One more than fits: the least recently used one goes, which is another image's.
+  base.getSync(2, inflate);
+  top.getSync(0, inflate);
+  base.getSync(0, inflate);
+  assert.equal(count(), 4);
+  base.getSync(1, inflate);
+  assert.equal(count(), 5);
+  top.clear();
+  base.getSync(1, inflate);
+  assert.equal(count(), 5);
 });
