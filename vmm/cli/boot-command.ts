@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { TsvmError } from '../errors.ts';
 import type { ImageDiskConfig, MachineConfig, VsockConfig } from '../machine/config.ts';
@@ -19,6 +19,7 @@ import {
   parseOnReboot,
   parseVsock,
 } from './boot-options.ts';
+import { exitCodeLines } from './exit-codes.ts';
 import type { ConsoleKind } from './host-console.ts';
 import { runBoot } from './run-boot.ts';
 
@@ -43,11 +44,7 @@ interface BootOptions {
 
 const HELP = `
 Exit codes:
-  0    the guest powered off, or reset with --on-reboot exit
-  1    the guest's kernel panicked, or a vCPU had a triple fault
-  2    invalid command line
-  125  tsvm itself failed: no KVM, an unreadable file, a failed system call
-  128+N  signal N ended tsvm; Ctrl-A x counts as SIGTERM
+${exitCodeLines()}
 
 In the terminal, Ctrl-A x ends the machine and Ctrl-A h shows the keys.
 
@@ -71,7 +68,11 @@ export function bootCommand(): Command {
     .option('--cmdline <str>', 'complete kernel command line, replacing tsvm’s', onlyOnce)
     .option('--append <str>', 'append to the kernel command line; repeatable', appendWords)
     .option('--cpus <n>', 'number of vCPUs, 1 to 32', parseCpus, 1)
-    .option('--memory <size>', 'guest memory, e.g. 512M or 2G', parseMemory, 256 * 2 ** 20)
+    .addOption(
+      new Option('--memory <size>', 'guest memory, e.g. 512M or 2G')
+        .argParser(parseMemory)
+        .default(256 * 2 ** 20, '256M'),
+    )
     .option(
       '--cpu-mask <flags>',
       'CPU features to hide, by /proc/cpuinfo name, e.g. avx2,rdrand; repeatable',

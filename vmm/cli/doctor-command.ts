@@ -155,7 +155,7 @@ export function doctorCommand(): Command {
     .option('--kvm <device>', 'KVM device', '/dev/kvm')
     .addHelpText(
       'after',
-      '\nExit codes: 0, or 125 when this host cannot run guests.\n\nExample:\n  tsvm doctor',
+      `\nExit codes: 0, or ${EXIT_OUR_FAILURE} when this host cannot run guests.\n\nExample:\n  tsvm doctor`,
     )
     .allowExcessArguments(false)
     .action((options: { readonly kvm: string }) => {

@@ -1,5 +1,5 @@
 /** The program that runs machines. It also prints the help of `tsvm`; see `programs.ts`. */
-import { Command } from 'commander';
+import { Command, type Option } from 'commander';
 import { commandLine } from '../util/byte-names.ts';
 import { bootCommand } from './boot-command.ts';
 import { verbLines } from './container/verb-list.ts';
@@ -47,8 +47,16 @@ function columns(fd: number, stream: () => NodeJS.WriteStream): number {
   return (isTerminal(fd) ? stream().columns : undefined) ?? 80;
 }
 
+/** The help text of an option, with its default as one enters it; lists are empty by default. */
+function optionDescription({ description, defaultValue, defaultValueDescription }: Option): string {
+  const isPlain = typeof defaultValue === 'string' || typeof defaultValue === 'number';
+  const text = defaultValueDescription ?? (isPlain ? `${defaultValue}` : undefined);
+  return text === undefined ? description : `${description} (default: ${text})`;
+}
+
 /** Makes a command and its subcommands throw instead of exiting, and use tsvm's output functions. */
 function adopt(command: Command): Command {
+  command.configureHelp({ ...command.configureHelp(), optionDescription });
   command.exitOverride().configureOutput({
     writeOut: print,
     writeErr: printMessage,
