@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/input.h>
 #include <linux/rtc.h>
 #include <mntent.h>
 #include <net/if.h>
@@ -180,6 +181,27 @@ static void open_terminal(void)
         close(terminal);
 }
 
+// Asks for SIGIO when the power button is pressed: the machine's only input device.
+static int watch_power_button(void)
+{
+    int button = open("/dev/input/event0", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (button < 0)
+        return -1; // without ACPI, or a kernel without its driver
+    if (fcntl(button, F_SETOWN, getpid()) < 0 ||
+        fcntl(button, F_SETFL, O_RDONLY | O_NONBLOCK | O_ASYNC) < 0)
+        warn("cannot watch", "the power button");
+    return button;
+}
+
+static bool power_button_pressed(int button)
+{
+    struct input_event event;
+    bool pressed = false;
+    while (read(button, &event, sizeof event) == sizeof event)
+        pressed |= event.type == EV_KEY && event.code == KEY_POWER && event.value == 1;
+    return pressed;
+}
+
 static pid_t start_shell(const sigset_t *handled)
 {
     pid_t pid = fork();
@@ -278,6 +300,7 @@ int main(void)
     sigaddset(&handled, SIGTERM);
     sigaddset(&handled, SIGINT);
     sigaddset(&handled, SIGCHLD);
+    sigaddset(&handled, SIGIO);
     sigprocmask(SIG_BLOCK, &handled, NULL);
 
     mount_kernel_file_systems();
@@ -286,6 +309,7 @@ int main(void)
     set_environment();
     start_network(&handled);
 
+    int button = watch_power_button();
     pid_t shell = start_shell(&handled);
     for (;;) {
         int signal =
@@ -297,6 +321,10 @@ int main(void)
         case SIGTERM:
         case SIGINT:
             shut_down(RB_AUTOBOOT);
+        case SIGIO:
+            if (power_button_pressed(button))
+                shut_down(RB_POWER_OFF);
+            break;
         case SIGCHLD:
             for (pid_t pid; (pid = waitpid(-1, NULL, WNOHANG)) > 0;)
                 if (pid == shell)

@@ -104,6 +104,8 @@ export const IOAPIC_PINS = 24;
  */
 export const COM1_PORT = 0x3f8;
 export const COM1_GSI = 4;
+/** The power button's interrupt: ISA's for COM2, which this machine does not have. */
+export const POWER_BUTTON_GSI = 3;
 export const I8042_DATA_PORT = 0x60;
 export const I8042_COMMAND_PORT = 0x64;
 export const CMOS_PORT = 0x70;

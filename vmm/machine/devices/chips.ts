@@ -6,6 +6,7 @@ import {
   I8042_COMMAND_PORT,
   I8042_DATA_PORT,
   lowMemoryEnd,
+  POWER_BUTTON_GSI,
   PVPANIC_PORT,
 } from '../../arch/x86_64/layout.ts';
 import { ACPI_POWER_BANK, AcpiPower } from '../../devices/legacy/acpi-power.ts';
@@ -43,6 +44,10 @@ export function attachPower(assembly: Assembly): void {
   const power = new AcpiPower(bank, () => assembly.machine.powerOff());
   assembly.attach('pio', ACPI_SLEEP_CONTROL_PORT, bank, power);
   assembly.machine.addDevice(power);
+  // The DSDT describes the button; it keeps no state.
+  if (!assembly.config.acpi) return;
+  const button = assembly.vm.interruptLine(POWER_BUTTON_GSI);
+  assembly.machine.controls.pressPowerButton = () => button.pulse();
 }
 
 export function attachPvpanic(assembly: Assembly): void {

@@ -1,5 +1,5 @@
 /**
- * The subset of ACPI Machine Language that a DSDT without methods needs: ACPI 6.5, section 20.2 for
+ * The subset of ACPI Machine Language that our DSDT needs: ACPI 6.5, section 20.2 for
  * the encoding, 6.4 for resource descriptors. Every function encodes one term.
  */
 type Bytes = Uint8Array;
@@ -13,9 +13,11 @@ const DWORD_PREFIX = 0x0c;
 const STRING_PREFIX = 0x0d;
 const SCOPE_OP = 0x10;
 const BUFFER_OP = 0x11;
+const METHOD_OP = 0x14;
 const PACKAGE_OP = 0x12;
 const EXT_OP_PREFIX = 0x5b;
 const DEVICE_OP = 0x82;
+const NOTIFY_OP = 0x86;
 
 /** An unsigned 32-bit integer in its shortest encoding. */
 export function integer(value: number): Bytes {
@@ -63,6 +65,18 @@ export function device(path: string, ...terms: Bytes[]): Bytes {
     Uint8Array.of(EXT_OP_PREFIX, DEVICE_OP),
     sized(nameString(path), ...terms),
   ]);
+}
+
+/** `Method (path, argumentCount, Serialized) { terms }`. */
+export function serializedMethod(path: string, argumentCount: number, ...terms: Bytes[]): Bytes {
+  const serialized = 1 << 3;
+  const flags = Uint8Array.of(serialized | argumentCount);
+  return Buffer.concat([Uint8Array.of(METHOD_OP), sized(nameString(path), flags, ...terms)]);
+}
+
+/** `Notify (object, value)`: tells the operating system of an event of a device. */
+export function notify(path: string, value: number): Bytes {
+  return Buffer.concat([Uint8Array.of(NOTIFY_OP), nameString(path), integer(value)]);
 }
 
 /** `ResourceTemplate () { descriptors }`. The end tag's checksum 0 means "treat as valid". */

@@ -1,8 +1,9 @@
 /**
  * Differentiated System Description Table: the devices that a guest cannot discover otherwise. It
- * has no methods, which the guest would have to interpret, on a CPU that may itself be emulated.
+ * has no methods that run during a boot: a guest would have to interpret them, on a CPU that may
+ * itself be emulated.
  */
-import { CMOS_PORT, COM1_GSI, COM1_PORT, PVPANIC_PORT } from '../layout.ts';
+import { CMOS_PORT, COM1_GSI, COM1_PORT, POWER_BUTTON_GSI, PVPANIC_PORT } from '../layout.ts';
 import * as aml from './aml.ts';
 import { composeTable } from './table.ts';
 
@@ -30,6 +31,8 @@ export function composeDsdt(
       serialPort(),
       realTimeClock(),
       pvpanic(),
+      powerButton(),
+      eventDevice(),
       ...virtioMmio.map((place, index) => virtioDevice(place, index)),
     ),
     aml.name('\\_S5', aml.packageOf(aml.integer(sleepTypeS5))),
@@ -59,6 +62,28 @@ function pvpanic(): Uint8Array {
     'PEVT',
     aml.name('_HID', aml.string('QEMU0001')),
     aml.name('_CRS', aml.resourceTemplate(aml.ioPorts(PVPANIC_PORT, 1))),
+  );
+}
+
+const POWER_BUTTON = 'PWRB';
+/** Notification value of a button: it was pressed (ACPI 6.5, table 5.175). */
+const BUTTON_PRESSED = 0x80;
+
+/** A control method power button: ACPI 6.5, section 4.8.2.2.1.2. */
+function powerButton(): Uint8Array {
+  return aml.device(POWER_BUTTON, aml.name('_HID', aml.eisaId('PNP0C0C')));
+}
+
+/**
+ * The generic event device, by which hardware-reduced ACPI raises events: ACPI 6.5, section 5.6.9.
+ * Its one interrupt means that the power button was pressed, so `_EVT` need not look at its number.
+ */
+function eventDevice(): Uint8Array {
+  return aml.device(
+    'GED0',
+    aml.name('_HID', aml.string('ACPI0013')),
+    aml.name('_CRS', aml.resourceTemplate(aml.edgeInterrupt(POWER_BUTTON_GSI))),
+    aml.serializedMethod('_EVT', 1, aml.notify(POWER_BUTTON, BUTTON_PRESSED)),
   );
 }
 

@@ -50,3 +50,8 @@ test('resource descriptors', () => {
   assert.equal(hex(aml.edgeInterrupt(5)), '890600030105000000');
   assert.equal(hex(aml.resourceTemplate(aml.edgeInterrupt(5))), '110e0a0b8906000301050000007900');
 });
+
+test('a method with a notification', () => {
+  const method = aml.serializedMethod('_EVT', 1, aml.notify('PWRB', 0x80));
+  assert.equal(hex(method), `140d${hex(Buffer.from('_EVT'))}0986${hex(Buffer.from('PWRB'))}0a80`);
+});

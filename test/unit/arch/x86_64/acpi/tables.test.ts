@@ -156,7 +156,7 @@ describe('iasl', {
     assert.match(source, /Interrupt Input LINT : 01/);
   });
 
-  test('DSDT: each device with its resources, and S5', () => {
+  test('DSDT: each device with its resources, the power button, and S5', () => {
     const { source } = disassemble('dsdt', readTables().get('DSDT') ?? Buffer.of());
     const device = (name: string) => {
       const [, text] = new RegExp(`Device \\(${name}\\)(.*?)\\n        }`, 's').exec(source) ?? [];
@@ -175,6 +175,12 @@ describe('iasl', {
       /LNRO0005.*_UID, One.*0xD0002000,.*0x00001000,.*Edge, ActiveHigh.*0x00000017/s,
     );
     assert.match(source, /Name \(\\_S5, Package \(0x01\).*0x05/s);
-    assert.doesNotMatch(source, /Method/);
+    assert.match(device('PWRB'), /PNP0C0C/);
+    assert.match(
+      device('GED0'),
+      /ACPI0013.*Edge, ActiveHigh, Exclusive.*0x00000003.*Method \(_EVT, 1, Serialized\).*Notify \(PWRB, 0x80\)/s,
+    );
+    // A guest would interpret any other method while it boots.
+    assert.equal(source.match(/Method \(/g)?.length, 1);
   });
 });
