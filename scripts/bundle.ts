@@ -30,6 +30,7 @@ const dist = join(root, 'dist');
  */
 const TRAININGS: Readonly<Record<Program['name'], readonly string[]>> = {
   container: ['images'],
+  control: ['list'],
   image: [
     'image create -f qcow2 disk.qcow2 1M',
     'image convert -O qcow2 disk.raw copy.qcow2',
@@ -46,7 +47,7 @@ const TRAININGS: Readonly<Record<Program['name'], readonly string[]>> = {
 const TRAINING_TIMEOUT_MS = 30_000;
 
 /** Node modules that take 0.5 to 4 ms to load and that a boot does not need. */
-const HEAVY_MODULES = /^node:(child_process|crypto|net|os|stream|tty|zlib)$/;
+const HEAVY_MODULES = /^node:(child_process|crypto|http|net|os|stream|tty|zlib)$/;
 
 /** Loads a heavy module on first use instead of on import. */
 const loadHeavyModulesLate: Plugin = {
@@ -102,7 +103,11 @@ function train({ name }: Program, folder: string): void {
     const words = [join(root, 'scripts/train.ts'), bundle, target, ...command.split(' ')];
     const training = spawnSync(process.execPath, words, {
       cwd: folder,
-      env: { ...process.env, TSVM_DATA_FOLDER: join(folder, 'data') },
+      env: {
+        ...process.env,
+        TSVM_DATA_FOLDER: join(folder, 'data'),
+        TSVM_RUNTIME_FOLDER: join(folder, 'run'),
+      },
       input: '',
       timeout: TRAINING_TIMEOUT_MS,
     });

@@ -32,6 +32,12 @@ export type TsvmErrorCode =
   | 'resource-exhausted'
   /** Nobody in the guest accepts the connection. */
   | 'connection-refused'
+  /** A running machine has that name. */
+  | 'machine-exists'
+  /** No running machine has that name. */
+  | 'machine-not-found'
+  /** A running machine does not answer on its control socket. */
+  | 'machine-unreachable'
   /** An image reference is malformed. */
   | 'invalid-reference'
   /** No local image has that name or ID. */

@@ -21,7 +21,11 @@ export const HOST_PLANS: readonly HostPlan[] = [
   {
     name: 'AMD-V: Linux guests',
     cpu: WITH_AMD_V,
-    files: ['test/boot/linux/shell.test.ts', 'test/boot/linux/qcow2.test.ts'],
+    files: [
+      'test/boot/linux/shell.test.ts',
+      'test/boot/linux/qcow2.test.ts',
+      'test/boot/linux/control.test.ts',
+    ],
   },
   {
     name: 'AMD-V: disks and the library',

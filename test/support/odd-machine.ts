@@ -51,6 +51,13 @@ runToExit(() =>
       memoryBytes: 64 * 2 ** 20,
       acpi: false,
     },
-    { console: undefined, onReboot: 'exit', logLevel: 'info', metricsPath: undefined },
+    {
+      name: undefined,
+      detached: undefined,
+      console: undefined,
+      onReboot: 'exit',
+      logLevel: 'info',
+      metricsPath: undefined,
+    },
   ),
 );

@@ -15,10 +15,12 @@ import {
   parseEngine,
   parseLogLevel,
   parseMemory,
+  parseName,
   parseOnOff,
   parseOnReboot,
   parseVsock,
 } from './boot-options.ts';
+import { detachedProcess, startDetached } from './detach.ts';
 import { exitCodeLines } from './exit-codes.ts';
 import type { ConsoleKind } from './host-console.ts';
 import { runBoot } from './run-boot.ts';
@@ -34,6 +36,8 @@ interface BootOptions {
   readonly cpuMask: readonly string[];
   readonly vsock?: VsockConfig;
   readonly acpi: 'on' | 'off';
+  readonly name?: string;
+  readonly detach?: boolean;
   readonly console?: ConsoleKind;
   readonly onReboot: 'exit' | 'restart';
   readonly logLevel: LogLevel;
@@ -52,7 +56,8 @@ Examples:
   tsvm boot                                    the default guest, in this terminal
   tsvm boot --cpus 2 --memory 1G --disk root.img   the default kernel, this disk as its root
   tsvm boot --kernel vmlinuz --initrd initrd.img --append "root=/dev/vda1" --disk debian.raw
-  printf 'uname -a\\npoweroff\\n' | tsvm boot   input from a pipe`;
+  printf 'uname -a\\npoweroff\\n' | tsvm boot   input from a pipe
+  tsvm boot --detach --name web                in the background; "tsvm console web" attaches`;
 
 export function bootCommand(): Command {
   return new Command('boot')
@@ -95,6 +100,11 @@ export function bootCommand(): Command {
       'virtio-vsock device, reached through a new socket file: connect to it and send "CONNECT PORT"; the guest reaches listeners of SOCKET_PORT',
       parseVsock,
     )
+    .option('--name <name>', 'name for "tsvm list" and other commands (default: vm-PID)', parseName)
+    .option(
+      '-d, --detach',
+      'run in the background: print the name once the machine runs; see "tsvm console"',
+    )
     .option('--on-reboot <action>', 'exit or restart when the guest resets', parseOnReboot, 'exit')
     .option('--log-level <level>', 'error, warn, info or debug', parseLogLevel, 'info')
     .option('--metrics <file>', 'write counters and boot times to this file, as JSON', onlyOnce)
@@ -108,13 +118,30 @@ export function bootCommand(): Command {
     .addHelpText('after', HELP)
     .allowExcessArguments(false)
     .action(async (options: BootOptions) => {
+      const detached = detachedProcess();
+      if (options.detach === true && detached === undefined) {
+        checkDetachable(options);
+        process.exitCode = await startDetached();
+        return;
+      }
       process.exitCode = await runBoot(machineConfig(options), {
+        name: options.name,
+        detached,
         console: options.console,
         onReboot: options.onReboot,
         logLevel: options.logLevel,
         metricsPath: options.metrics,
       });
     });
+}
+
+/** @throws TsvmError `invalid-config` for options that need a terminal */
+function checkDetachable({ console }: BootOptions): void {
+  if (console?.kind !== 'tty' && console?.kind !== 'stdio') return;
+  throw new TsvmError(
+    'invalid-config',
+    `--detach and --console ${console.kind} contradict each other: attach later with "tsvm console"`,
+  );
 }
 
 function machineConfig(options: BootOptions): MachineConfig {

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import { isMachineName } from '../api/machines/machine-name.ts';
 import {
   CPUS_MAX,
   GUEST_CID_MAX,
@@ -29,6 +30,16 @@ export function parseCpus(text: string): number {
     throw new InvalidArgumentError(`Use a number from 1 to ${CPUS_MAX}.`);
   }
   return cpus;
+}
+
+/** `--name`. */
+export function parseName(text: string): string {
+  if (!isMachineName(text)) {
+    throw new InvalidArgumentError(
+      'Use up to 64 letters, digits, "_", "." and "-", beginning with a letter or a digit.',
+    );
+  }
+  return text;
 }
 
 /** Flags that may follow the file name in `--disk`. */

@@ -4,7 +4,7 @@ import type { Logger } from '../observability/logger.ts';
 import { RateLimit } from '../observability/rate-limit.ts';
 import { formatSize } from '../util/size.ts';
 import { openConsoleFile, writeProblem } from './console-file.ts';
-import { ESCAPE_HELP, EscapeKeys } from './escape-keys.ts';
+import { type EscapeKey, EscapeKeys, escapeHelp } from './escape-keys.ts';
 import { Output } from './output.ts';
 import { errnoCode, isTerminal, OutputDescriptor } from './output-descriptor.ts';
 import { RawTerminal } from './raw-terminal.ts';
@@ -21,8 +21,8 @@ export interface HostConsole {
   /** Accepts all bytes. False: write no more until {@link onceDrained} resolves. Never throws. */
   write(bytes: Uint8Array): boolean;
   onceDrained(): Promise<void>;
-  /** Starts passing input to `receive`, which returns false to pause it. */
-  startInput(receive: (bytes: Uint8Array) => boolean): void;
+  /** Starts passing input to `receive`, which returns false to pause it. `onEnd`: there is no more. */
+  startInput(receive: (bytes: Uint8Array) => boolean, onEnd?: () => void): void;
   resumeInput(): void;
   /** Discards buffered and further output, so that {@link close} need not wait for the reader. */
   abandonOutput(): void;
@@ -36,8 +36,8 @@ export interface ConsoleOptions {
   readonly logger: Logger;
   /** Aborts waiting for the reader of a named pipe. */
   readonly signal: AbortSignal;
-  /** The user pressed the keys that end the machine. */
-  readonly onExit: () => void;
+  /** Keys of a terminal that are not for the guest. */
+  readonly keys: readonly EscapeKey[];
   /** Called when the terminal has been put in raw mode. */
   readonly onRaw: (terminal: RawTerminal) => void;
 }
@@ -75,13 +75,14 @@ class StdioConsole implements HostConsole {
   readonly #terminal: RawTerminal | undefined;
   readonly #keys: EscapeKeys | undefined;
   #receive: ((bytes: Uint8Array) => boolean) | undefined;
+  #onEnd = () => {};
   #reading = false;
   /** The guest's input buffer is full. */
   #full = false;
   /** This process is in the background of its terminal. */
   #background = false;
 
-  constructor(output: Output, terminal: RawTerminal | undefined, onExit: () => void) {
+  constructor(output: Output, terminal?: RawTerminal, keys: readonly EscapeKey[] = []) {
     this.#output = output;
     this.#terminal = terminal;
     if (terminal !== undefined) {
@@ -90,9 +91,7 @@ class StdioConsole implements HostConsole {
         this.#flow();
       };
     }
-    this.#keys = terminal
-      ? new EscapeKeys((action) => (action === 'exit' ? onExit() : this.#showHelp()))
-      : undefined;
+    this.#keys = terminal ? new EscapeKeys(keys, () => this.#showHelp(keys)) : undefined;
   }
 
   write(bytes: Uint8Array): boolean {
@@ -107,8 +106,9 @@ class StdioConsole implements HostConsole {
     this.#output.abandon();
   }
 
-  startInput(receive: (bytes: Uint8Array) => boolean): void {
+  startInput(receive: (bytes: Uint8Array) => boolean, onEnd: () => void = () => {}): void {
     this.#receive = receive;
+    this.#onEnd = onEnd;
     setTimeout(() => this.#openInput(), INPUT_DELAY_MS);
   }
 
@@ -121,6 +121,7 @@ class StdioConsole implements HostConsole {
         this.#full = bytes.byteLength > 0 && this.#receive?.(bytes) === false;
         this.#flow();
       });
+      process.stdin.on('end', () => this.#onEnd());
       // When the terminal hangs up, SIGHUP ends the process.
       process.stdin.on('error', () => {});
     }
@@ -152,8 +153,8 @@ class StdioConsole implements HostConsole {
     this.restore();
   }
 
-  #showHelp(): void {
-    this.write(Buffer.from(`\r\n${ESCAPE_HELP.join('\r\n')}\r\n`));
+  #showHelp(keys: readonly EscapeKey[]): void {
+    this.write(Buffer.from(`\r\n${escapeHelp(keys).join('\r\n')}\r\n`));
   }
 }
 
@@ -212,7 +213,7 @@ const NO_CONSOLE: HostConsole = {
  */
 export async function openHostConsole(
   console: ConsoleKind,
-  { logger, signal, onExit, onRaw }: ConsoleOptions,
+  { logger, signal, keys, onRaw }: ConsoleOptions,
 ): Promise<HostConsole> {
   switch (console.kind) {
     case 'none':
@@ -222,7 +223,7 @@ export async function openHostConsole(
       return new FileConsole(fd, openOutput(fd, console.path, logger));
     }
     case 'stdio':
-      return new StdioConsole(openOutput(STDOUT, 'standard output', logger), undefined, onExit);
+      return new StdioConsole(openOutput(STDOUT, 'standard output', logger));
     case 'tty': {
       if (!isTerminal(STDIN)) {
         throw new TsvmError(
@@ -232,7 +233,7 @@ export async function openHostConsole(
       }
       const terminal = await RawTerminal.open(STDIN);
       onRaw(terminal);
-      return new StdioConsole(openOutput(STDOUT, 'standard output', logger), terminal, onExit);
+      return new StdioConsole(openOutput(STDOUT, 'standard output', logger), terminal, keys);
     }
   }
 }

@@ -1,24 +1,33 @@
 /** The program that runs machines. It also prints the help of `tsvm`; see `programs.ts`. */
-import { Command, type Option } from 'commander';
+import { Command } from 'commander';
 import { commandLine } from '../util/byte-names.ts';
+import { adoptCommand } from './adopt-command.ts';
 import { bootCommand } from './boot-command.ts';
 import { verbLines } from './container/verb-list.ts';
 import { doctorCommand } from './doctor-command.ts';
-import { isTerminal } from './output-descriptor.ts';
-import { findProgram } from './programs.ts';
+import { CONTROL_SUMMARIES, findProgram } from './programs.ts';
 import { runToExit } from './run-to-exit.ts';
-import { print, printMessage } from './standard-streams.ts';
+import { print } from './standard-streams.ts';
 import { versionText } from './version.ts';
 
 const VERSION_WORDS = ['--version', '-v', '-V', 'version'];
 
+const controlLines = Object.entries(CONTROL_SUMMARIES)
+  .map(([name, summary]) => `  ${name.padEnd(13)}${summary}`)
+  .join('\n');
+
 const EXAMPLES = `
+Running machines:
+${controlLines}
+
 Container images, with Docker's options and output:
 ${verbLines()}
 
 Examples:
   tsvm boot                                       the default guest; Ctrl-A x ends it
   tsvm boot --cpus 2 --memory 1G --disk root.img
+  tsvm boot --detach --name web
+  tsvm console web
   tsvm image create data.qcow2 100G
   tsvm pull busybox
   tsvm images
@@ -42,31 +51,6 @@ function program(): Command {
     .showHelpAfterError('(see tsvm --help)');
 }
 
-/** Terminal width of a descriptor in columns; 80 if it is not a terminal. */
-function columns(fd: number, stream: () => NodeJS.WriteStream): number {
-  return (isTerminal(fd) ? stream().columns : undefined) ?? 80;
-}
-
-/** The help text of an option, with its default as one enters it; lists are empty by default. */
-function optionDescription({ description, defaultValue, defaultValueDescription }: Option): string {
-  const isPlain = typeof defaultValue === 'string' || typeof defaultValue === 'number';
-  const text = defaultValueDescription ?? (isPlain ? `${defaultValue}` : undefined);
-  return text === undefined ? description : `${description} (default: ${text})`;
-}
-
-/** Makes a command and its subcommands throw instead of exiting, and use tsvm's output functions. */
-function adopt(command: Command): Command {
-  command.configureHelp({ ...command.configureHelp(), optionDescription });
-  command.exitOverride().configureOutput({
-    writeOut: print,
-    writeErr: printMessage,
-    getOutHelpWidth: () => columns(1, () => process.stdout),
-    getErrHelpWidth: () => columns(2, () => process.stderr),
-  });
-  for (const sub of command.commands) adopt(sub);
-  return command;
-}
-
 runToExit(async () => {
   const words = commandLine().slice(2);
   if (words.length === 1 && VERSION_WORDS.includes(words[0] ?? '')) {
@@ -78,6 +62,6 @@ runToExit(async () => {
     print(`See "tsvm ${command.join(' ')} --help".\n`);
     return 0;
   }
-  await adopt(program()).parseAsync(words, { from: 'user' });
+  await adoptCommand(program()).parseAsync(words, { from: 'user' });
   return Number(process.exitCode ?? 0);
 });

@@ -4,7 +4,7 @@
  */
 export interface Program {
   /** Names the files of the bundle: `dist/NAME.js` and `dist/NAME.bytecode`. */
-  readonly name: 'container' | 'image' | 'machine' | 'registry';
+  readonly name: 'container' | 'control' | 'image' | 'machine' | 'registry';
   /** Its main module in this folder. */
   readonly entry: string;
   /** Its commands; two words for the verbs of a group. */
@@ -50,6 +50,23 @@ export const REGISTRY_COMMANDS = [
   'push',
 ] as const;
 
+/** Commands for running machines, and what each does. */
+export const CONTROL_SUMMARIES = {
+  console: 'Attach to the console of a running machine',
+  kill: 'End a machine at once, like a power failure',
+  list: 'List running machines',
+  pause: 'Pause a machine',
+  resume: 'Let a paused machine go on',
+  status: 'Show what is known of a machine',
+  stop: 'Ask a guest to shut down, and wait for it',
+} as const;
+export type ControlCommand = keyof typeof CONTROL_SUMMARIES;
+
+const CONTROL: Program = {
+  name: 'control',
+  entry: 'control-main.ts',
+  commands: Object.keys(CONTROL_SUMMARIES),
+};
 const CONTAINER: Program = {
   name: 'container',
   entry: 'container-main.ts',
@@ -68,7 +85,7 @@ const MACHINE: Program = {
   commands: ['boot', 'doctor'],
 };
 
-export const PROGRAMS: readonly Program[] = [REGISTRY, CONTAINER, IMAGE, MACHINE];
+export const PROGRAMS: readonly Program[] = [REGISTRY, CONTAINER, CONTROL, IMAGE, MACHINE];
 
 /** Commands that are followed by a verb. */
 const GROUPS = ['image', 'system'];

@@ -3,24 +3,33 @@ import type { SerialEnd } from '../machine/assembly.ts';
 import { bootMachine } from '../machine/boot-machine.ts';
 import { BootMetrics } from '../machine/boot-metrics.ts';
 import { type MachineConfig, type ResolvedConfig, resolveConfig } from '../machine/config.ts';
+import { ConsoleHub, type LocalInput } from '../machine/console-hub.ts';
 import { hostProfile } from '../machine/host-profile.ts';
 import { chooseKernelMode } from '../machine/kernel-mode.ts';
+import type { MachineHandle } from '../machine/machine.ts';
 import type { MachineEnd } from '../machine/machine-end.ts';
 import { superviseMachine } from '../machine/supervisor.ts';
 import { createLogger, type Logger, type LogLevel } from '../observability/logger.ts';
 import { refuseInput } from './console-file.ts';
+import type { Detached } from './detach.ts';
 import { Ending } from './ending.ts';
+import { endKey } from './escape-keys.ts';
 import { EXIT_GUEST_CRASHED, EXIT_OUR_FAILURE, EXIT_POWEROFF } from './exit-codes.ts';
-import { type ConsoleKind, type HostConsole, openHostConsole } from './host-console.ts';
+import { type ConsoleKind, openHostConsole } from './host-console.ts';
+import { MachinePresence } from './machine-presence.ts';
 import { checkMetricsFile, writeMetricsFile } from './metrics-file.ts';
 import { isTerminal } from './output-descriptor.ts';
 import type { RawTerminal } from './raw-terminal.ts';
 import { handleFaults } from './run-to-exit.ts';
 import { SignOfLife } from './sign-of-life.ts';
 import { printMessage } from './standard-streams.ts';
+import { versionNumber } from './version.ts';
 
 /** Options of `tsvm boot` that do not configure the machine. */
 export interface RunOptions {
+  readonly name: string | undefined;
+  /** Set in a background process. */
+  readonly detached: Detached | undefined;
   readonly console: ConsoleKind | undefined;
   readonly onReboot: 'exit' | 'restart';
   readonly logLevel: LogLevel;
@@ -29,6 +38,9 @@ export interface RunOptions {
 
 /** Time for the reader of the console to take the remaining output when the machine must end. */
 const OUTPUT_GRACE_MS = 500;
+
+/** Loading the sockets' module takes milliseconds, which must not delay the guest's first output. */
+const LISTEN_DELAY_MS = 20;
 
 const STDIN = 0;
 const STDOUT = 1;
@@ -54,16 +66,17 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
   // Runs however the process ends, even on an uncaught error.
   process.once('exit', () => terminal?.restore());
 
-  const console = options.console ?? {
-    kind: isTerminal(STDIN) && isTerminal(STDOUT) ? 'tty' : 'stdio',
-  };
+  const console = options.console ?? { kind: defaultConsole(options) };
   checkTargets(config, console, options.metricsPath);
-  const run = { config, options, logger, metrics, ending };
+  const run: Omit<Run, 'hub'> = {
+    ...{ config, options, logger, metrics, ending },
+    presence: await openNamedPresence(options, logger),
+  };
   try {
     const hostConsole = await openHostConsole(console, {
       logger,
       signal: ending.signal,
-      onExit: () => ending.request(),
+      keys: [endKey(() => ending.request())],
       onRaw: (opened) => {
         terminal = opened;
       },
@@ -71,9 +84,11 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
     ending.signal.addEventListener('abort', () =>
       setTimeout(() => hostConsole.abandonOutput(), OUTPUT_GRACE_MS).unref(),
     );
+    const hub = new ConsoleHub(hostConsole, LOCAL_INPUTS[console.kind]);
     try {
-      return await runUntilDone({ ...run, hostConsole });
+      return await runUntilDone(Object.assign(run, { hub }));
     } finally {
+      hub.end();
       await hostConsole.close();
     }
   } catch (error) {
@@ -81,10 +96,31 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
     if (ending.code === undefined) throw error;
     return ending.code;
   } finally {
+    run.presence?.close();
     if (options.metricsPath !== undefined) {
       writeMetricsFile(options.metricsPath, metrics.toJson(), logger);
     }
   }
+}
+
+const LOCAL_INPUTS: Readonly<Record<ConsoleKind['kind'], LocalInput>> = {
+  tty: 'terminal',
+  stdio: 'stream',
+  file: 'none',
+  none: 'none',
+};
+
+function defaultConsole({ detached }: RunOptions): 'tty' | 'stdio' | 'none' {
+  if (detached !== undefined) return 'none';
+  return isTerminal(STDIN) && isTerminal(STDOUT) ? 'tty' : 'stdio';
+}
+
+/** Takes the name that was asked for. A machine without one gets it once it runs. */
+async function openNamedPresence({ name, detached }: RunOptions, logger: Logger) {
+  // A background process that nobody can find would be of no use.
+  const own = name ?? (detached && `vm-${process.pid}`);
+  if (own === undefined) return undefined;
+  return await MachinePresence.open(own, logger, detached?.logPath(own));
 }
 
 /** Checks the output files before anything is written. */
@@ -104,7 +140,9 @@ function checkTargets(
 interface Run {
   readonly config: ResolvedConfig;
   readonly options: RunOptions;
-  readonly hostConsole: HostConsole;
+  readonly hub: ConsoleHub;
+  /** Opened late for a machine without a name. */
+  presence: MachinePresence | undefined;
   readonly logger: Logger;
   readonly metrics: BootMetrics;
   readonly ending: Ending;
@@ -112,9 +150,11 @@ interface Run {
 
 /** Runs the machine until it ends for good. */
 async function runUntilDone(run: Run): Promise<number> {
-  const { config, options, hostConsole, logger, metrics, ending } = run;
+  const { config, options, hub, logger, metrics, ending } = run;
   const { signal } = ending;
   let signOfLife: SignOfLife | undefined;
+  let current: MachineHandle | undefined;
+  const listen = () => startControl(run, () => current);
   try {
     const { end, closed } = await superviseMachine({
       boot: () => {
@@ -124,24 +164,52 @@ async function runUntilDone(run: Run): Promise<number> {
           () => 'preparing the kernel; it is unpacked once and cached',
         );
         signOfLife = sign;
-        const console = watched(hostConsole, () => sign.stop());
+        const console = watched(hub, () => sign.stop());
         return bootMachine(config, { console, logger, metrics, signal });
       },
       restartsOnReset: options.onReboot === 'restart',
       logger,
       signal,
-      onBooted: () => {
+      onBooted: (machine) => {
+        current = machine;
+        if (options.detached === undefined) setTimeout(listen, LISTEN_DELAY_MS).unref();
+        else listen();
         signOfLife?.turnTo(() => bootingText(config));
         if (options.console?.kind === 'none') signOfLife?.stop();
       },
-      onEnded: (machine) => metrics.addMachine(machine),
+      onEnded: (machine) => {
+        current = undefined;
+        metrics.addMachine(machine);
+      },
     });
-    if (ending.code !== undefined) return ending.code;
+    if (ending.code !== undefined) {
+      if (options.detached) logger.info('the machine was ended by "tsvm kill" or a signal');
+      return ending.code;
+    }
     const code = exitCode(end, logger);
+    if (options.detached) logger.info(`the machine has ended (${end.reason})`);
     return code === EXIT_POWEROFF && !closed ? EXIT_OUR_FAILURE : code;
   } finally {
     signOfLife?.stop();
   }
+}
+
+/** Lets other processes control the machine. */
+async function startControl(run: Run, current: () => MachineHandle | undefined): Promise<void> {
+  const { config, options, hub, logger, ending } = run;
+  run.presence ??= await MachinePresence.open(undefined, logger);
+  const { presence } = run;
+  if (presence === undefined) return;
+  const { name, startedMs } = presence;
+  const { detached } = options;
+  const kill = () => ending.request();
+  const version = versionNumber();
+  const logPath = detached?.logPath(name);
+  const target = { name, version, startedMs, logPath, config, console: hub, current, kill };
+  const listens = await presence.listen(target, logger);
+  if (detached === undefined) return;
+  if (listens) detached.ready(name);
+  else ending.fail(EXIT_OUR_FAILURE, () => {});
 }
 
 function bootingText({ devicePath, engine }: ResolvedConfig): string {
@@ -151,7 +219,7 @@ function bootingText({ devicePath, engine }: ResolvedConfig): string {
 }
 
 /** Wraps a console and reports the guest's first output. */
-function watched(console: HostConsole, onFirstOutput: () => void): SerialEnd {
+function watched(console: SerialEnd, onFirstOutput: () => void): SerialEnd {
   let heard = false;
   return {
     write: (bytes) => {
@@ -160,7 +228,7 @@ function watched(console: HostConsole, onFirstOutput: () => void): SerialEnd {
       return console.write(bytes);
     },
     onceDrained: () => console.onceDrained(),
-    startInput: (receive) => console.startInput(receive),
+    startInput: (receive, onEnd) => console.startInput(receive, onEnd),
     resumeInput: () => console.resumeInput(),
   };
 }

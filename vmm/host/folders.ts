@@ -35,6 +35,12 @@ const STATE: FolderRule = {
   home: '.local/state',
   rootHeedsXdg: false,
 };
+const LOG: FolderRule = {
+  fhs: '/var/log/tsvm',
+  xdg: 'XDG_STATE_HOME',
+  home: '.local/state',
+  rootHeedsXdg: false,
+};
 const RUNTIME: FolderRule = { fhs: '/run/tsvm', xdg: 'XDG_RUNTIME_DIR', rootHeedsXdg: false };
 
 /** Files that can be made again: unpacked kernels, what was found out about the host. */
@@ -53,9 +59,17 @@ export function stateFolder(env: NodeJS.ProcessEnv = process.env): string | unde
   return folder(STATE, env);
 }
 
-/** Sockets and locks of running machines; emptied when the host starts. */
+/**
+ * Sockets and locks of running machines; emptied when the host starts. `TSVM_RUNTIME_FOLDER` names
+ * another folder.
+ */
 export function runtimeFolder(env: NodeJS.ProcessEnv = process.env): string | undefined {
-  return folder(RUNTIME, env);
+  return absolute(env['TSVM_RUNTIME_FOLDER']) ?? folder(RUNTIME, env);
+}
+
+/** Messages of machines without a terminal. `TSVM_LOG_FOLDER` names another folder. */
+export function logFolder(env: NodeJS.ProcessEnv = process.env): string | undefined {
+  return absolute(env['TSVM_LOG_FOLDER']) ?? folder(LOG, env);
 }
 
 /** Folders of configuration files: the user's own, root's too, then the host's. */

@@ -12,8 +12,11 @@ import { PlacementAllocator } from './placement.ts';
 
 /** The host's end of the serial console. */
 export interface SerialEnd extends ConsoleOutput {
-  /** Starts to hand input to `receive`, which answers false to pause it. */
-  startInput(receive: (bytes: Uint8Array) => boolean): void;
+  /**
+   * Starts to hand input to `receive`, which answers false to pause it. `onEnd` is called when there
+   * will be no more input.
+   */
+  startInput(receive: (bytes: Uint8Array) => boolean, onEnd?: () => void): void;
   /** Input is welcome again. */
   resumeInput(): void;
 }

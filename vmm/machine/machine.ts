@@ -7,6 +7,7 @@ import type { ExitSlot } from '../kvm/exit-slots.ts';
 import type { Logger } from '../observability/logger.ts';
 import { unwind } from '../util/unwind.ts';
 import { withAdvice } from './failure-advice.ts';
+import type { MachineControls } from './machine-controls.ts';
 import type { MachineEnd } from './machine-end.ts';
 
 /** Legal transitions. A machine never leaves `stopped`: a reboot is a new machine. */
@@ -47,7 +48,16 @@ export interface MachineOptions {
 /** A machine for whoever runs it; the rest of {@link Machine} is for its devices. */
 export type MachineHandle = Pick<
   Machine,
-  'state' | 'ended' | 'vsock' | 'start' | 'pause' | 'resume' | 'stop' | 'statistics' | 'close'
+  | 'state'
+  | 'ended'
+  | 'controls'
+  | 'vsock'
+  | 'start'
+  | 'pause'
+  | 'resume'
+  | 'stop'
+  | 'statistics'
+  | 'close'
 >;
 
 /** A sentence where the error is one, else the stack of what is ours to mend. */
@@ -64,6 +74,8 @@ export class Machine {
   vsock: VsockPorts | undefined;
   /** Where slow exits go. */
   readonly bus = new Bus();
+  /** What the host may ask of its devices while it runs. */
+  readonly controls: MachineControls = {};
   readonly #vm: MachineVm;
   readonly #logger: Logger;
   readonly #devices = new Map<string, MachineDevice>();
@@ -151,6 +163,9 @@ export class Machine {
    * @throws TsvmError `wrong-state` unless the machine is running, or when it ends before it pauses
    */
   async pause(): Promise<void> {
+    if (this.#state !== 'running') {
+      throw new TsvmError('wrong-state', `a ${this.#state} machine cannot be paused`);
+    }
     this.#enter('pausing');
     clearTimeout(this.#panicTimer);
     this.contain(() => {

@@ -4,7 +4,9 @@ import { EscapeKeys } from '../../../vmm/cli/escape-keys.ts';
 
 function typed(...pieces: string[]): { input: string; actions: string[] } {
   const actions: string[] = [];
-  const keys = new EscapeKeys((action) => actions.push(action));
+  const keys = new EscapeKeys([{ key: 'x', help: 'end', action: () => actions.push('exit') }], () =>
+    actions.push('help'),
+  );
   const input = pieces.map((piece) => Buffer.from(keys.filter(Buffer.from(piece))).toString());
   return { input: input.join(''), actions };
 }

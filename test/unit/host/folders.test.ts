@@ -4,6 +4,7 @@ import {
   cacheFolder,
   configFolders,
   dataFolder,
+  logFolder,
   runtimeFolder,
   stateFolder,
 } from '../../../vmm/host/folders.ts';
@@ -24,6 +25,7 @@ const all = (env: NodeJS.ProcessEnv) => ({
   data: dataFolder(env),
   state: stateFolder(env),
   runtime: runtimeFolder(env),
+  log: logFolder(env),
   config: configFolders(env),
 });
 
@@ -34,6 +36,7 @@ test('a user has the folders of the XDG Base Directory Specification', () => {
       data: '/h/.local/share/tsvm',
       state: '/h/.local/state/tsvm',
       runtime: undefined,
+      log: '/h/.local/state/tsvm',
       config: ['/h/.config/tsvm', '/etc/tsvm'],
     });
     const env = {
@@ -49,6 +52,7 @@ test('a user has the folders of the XDG Base Directory Specification', () => {
       data: '/d/tsvm',
       state: '/s/tsvm',
       runtime: '/run/user/1000/tsvm',
+      log: '/s/tsvm',
       config: ['/o/tsvm', '/etc/tsvm'],
     });
   });
@@ -62,6 +66,7 @@ test('root has the folders of the FHS, whoever it logged in as', () => {
       data: '/var/lib/tsvm',
       state: '/var/lib/tsvm',
       runtime: '/run/tsvm',
+      log: '/var/log/tsvm',
       config: ['/root/.config/tsvm', '/etc/tsvm'],
     });
     assert.equal(cacheFolder({ ...env, XDG_CACHE_HOME: '/elsewhere' }), '/elsewhere/tsvm');
@@ -78,8 +83,12 @@ test('relative paths are ignored, as if the variable were not set', () => {
   });
 });
 
-test('TSVM_DATA_FOLDER names the folder for data, for every user', () => {
+test('variables of tsvm name folders for every user', () => {
   for (const uid of [0, 1000]) {
-    asUser(uid, () => assert.equal(dataFolder({ TSVM_DATA_FOLDER: '/own' }), '/own'));
+    asUser(uid, () => {
+      assert.equal(dataFolder({ TSVM_DATA_FOLDER: '/own' }), '/own');
+      assert.equal(runtimeFolder({ TSVM_RUNTIME_FOLDER: '/own' }), '/own');
+      assert.equal(logFolder({ TSVM_LOG_FOLDER: '/own' }), '/own');
+    });
   }
 });

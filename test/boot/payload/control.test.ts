@@ -1,0 +1,252 @@
+/** Machines in the background, and the commands that control them. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { runningMachinesOf } from '../../support/running-machines.ts';
+import { TerminalSession } from '../../support/terminal-session.ts';
+import { PAYLOAD, TSVM } from '../../support/tsvm-process.ts';
+
+const TIMEOUT_MS = 30_000;
+/** A guest that waits for a line and echoes it. */
+const WAITING = 'tests=serial-echo';
+/** A guest that prints numbered lines without end. */
+const FLOOD = 'tests=serial-flood count=100000000';
+
+interface Listed {
+  readonly Name: string;
+  readonly State: string;
+  readonly PID: number;
+}
+
+const parse = (stdout: string) =>
+  stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Listed);
+
+test('a machine in the background is listed, paused, resumed, and killed', async (context) => {
+  const { run, bootPayload, folder, logFolder } = runningMachinesOf(context);
+  assert.deepEqual(await run('list'), {
+    stdout: 'NAME      STATUS    CPUS      MEMORY    PID\n',
+    stderr: '',
+    code: 0,
+  });
+  assert.deepEqual(await bootPayload('web', FLOOD, '--memory 64M'), {
+    stdout: 'web\n',
+    stderr: '',
+    code: 0,
+  });
+  const [listed] = parse((await run('list --format json')).stdout);
+  assert.ok(listed);
+  assert.equal(listed.Name, 'web');
+  assert.equal(listed.State, 'running');
+  process.kill(listed.PID, 0);
+  assert.match((await run('list')).stdout, /^web +Up .* 1 +64 MiB +\d+$/m);
+
+  assert.deepEqual(await run('pause web'), { stdout: 'web\n', stderr: '', code: 0 });
+  assert.match((await run('list')).stdout, /^web +Up .*\(paused\)/m);
+  const again = await run('pause web');
+  assert.equal(again.code, 1);
+  assert.match(again.stderr, /^tsvm: a paused machine cannot be paused\n$/);
+  const status = JSON.parse((await run('status --format json web')).stdout);
+  assert.equal(status.state, 'paused');
+  assert.equal(status.logPath, join(logFolder, 'web.log'));
+  assert.match((await run('status web')).stdout, /^State: +paused$/m);
+  assert.equal((await run('resume web')).code, 0);
+
+  assert.deepEqual(await run('kill web'), { stdout: 'web\n', stderr: '', code: 0 });
+  assert.equal((await run('list --quiet')).stdout, '');
+  assert.deepEqual(readdirSync(folder), []);
+  assert.match(
+    readFileSync(join(logFolder, 'web.log'), 'utf8'),
+    /^tsvm: the machine was ended by "tsvm kill"/m,
+  );
+  const gone = await run('status web');
+  assert.equal(gone.code, 1);
+  assert.match(gone.stderr, /no machine web is running/);
+});
+
+test('failures of a machine in the background are reported, with its exit code', async (context) => {
+  const { run, bootPayload, logFolder } = runningMachinesOf(context);
+  const missing = await run('boot --detach --name web --kernel /nonexistent');
+  assert.equal(missing.code, 125);
+  assert.match(missing.stderr, /\/nonexistent/);
+  const disk = await bootPayload('web', WAITING, '--disk /nonexistent');
+  assert.equal(disk.code, 125);
+  assert.match(disk.stderr, /\/nonexistent/);
+  for (const args of ['--name ../x', '--console tty', '--console stdio', '--name a --cpus 99']) {
+    assert.equal((await run(`boot --detach ${args}`)).code, 2, args);
+  }
+  assert.equal((await run('list --quiet')).stdout, '');
+  assert.deepEqual(readdirSync(logFolder), []);
+
+  assert.equal((await bootPayload('web', WAITING)).code, 0);
+  const second = await bootPayload('web', WAITING);
+  assert.equal(second.code, 125);
+  assert.match(second.stderr, /a running machine has the name web/);
+  assert.equal((await run('list --quiet')).stdout, 'web\n');
+});
+
+test('a machine in the foreground is listed too, by its process ID unless it has a name', async (context) => {
+  const { run, env } = runningMachinesOf(context);
+  const start = async (...args: string[]): Promise<ChildProcess> => {
+    const child = spawn(
+      TSVM,
+      ['boot', '--kernel', PAYLOAD, '--acpi', 'off', '--append', WAITING, ...args],
+      { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'inherit'] },
+    );
+    context.after(() => child.kill('SIGKILL'));
+    await once(child.stdout as NodeJS.ReadableStream, 'data');
+    return child;
+  };
+  const [first, second] = [await start(), await start('--name', 'own')];
+  const names = (await run('list --quiet')).stdout.split('\n');
+  assert.deepEqual(names, ['own', `vm-${first.pid}`, '']);
+  const ended = [once(first, 'exit'), once(second, 'exit')];
+  assert.equal((await run('kill own')).code, 0);
+  assert.equal((await run(`kill vm-${first.pid}`)).code, 0);
+  // As by Ctrl-A x.
+  for (const [code] of await Promise.all(ended)) assert.equal(code, 128 + 15);
+});
+
+test('a machine whose process was killed is gone, and the next command removes what it left', async (context) => {
+  const { run, bootPayload, folder } = runningMachinesOf(context);
+  await bootPayload('web', WAITING);
+  const [listed] = parse((await run('list --format json')).stdout);
+  process.kill(listed?.PID ?? 0, 'SIGKILL');
+  while (existsSync(`/proc/${listed?.PID}/exe`))
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.ok(existsSync(join(folder, 'web', 'control.sock')));
+  assert.equal((await run('pause web')).code, 1);
+  assert.deepEqual(readdirSync(folder), []);
+  assert.equal((await bootPayload('web', WAITING)).code, 0);
+});
+
+test('a machine that does not answer is listed as such, and can be killed', async (context) => {
+  const { run, bootPayload } = runningMachinesOf(context);
+  await bootPayload('web', WAITING);
+  const [listed] = parse((await run('list --format json')).stdout);
+  const pid = listed?.PID ?? 0;
+  process.kill(pid, 'SIGSTOP');
+  context.after(() => {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {}
+  });
+  assert.match((await run('list')).stdout, /^web +Does not answer/m);
+  assert.equal((await run('kill web')).code, 0);
+  assert.equal((await run('list --quiet')).stdout, '');
+});
+
+test('a guest without a power button is told of, and killed only by force', async (context) => {
+  const { run, bootPayload } = runningMachinesOf(context);
+  await bootPayload('web', WAITING);
+  const refused = await run('stop web');
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /no power button/);
+  assert.equal((await run('stop --force web')).code, 0);
+  assert.equal((await run('list --quiet')).stdout, '');
+});
+
+test('a guest that ignores its power button is killed after the time-out, by force', async (context) => {
+  const { run } = runningMachinesOf(context);
+  const boot = `boot -d --name web --kernel ${PAYLOAD} --append ${WAITING}`;
+  assert.equal((await run(boot)).code, 0);
+  const refused = await run('stop --timeout 1 web');
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /has not shut down in 1 s.*--force/);
+  assert.equal((await run('stop --timeout 0 --force web')).code, 0);
+});
+
+test('a console gets all output of a guest, and sends it input from a pipe', async (context) => {
+  const { run, bootPayload } = runningMachinesOf(context);
+  await bootPayload('web', WAITING);
+  const first = await run('console web', { input: 'by pipe\n' });
+  assert.equal(first.code, 0, first.stderr);
+  assert.match(first.stdout, /^payload: hello/m);
+  assert.match(first.stdout, /echo: by pipe/);
+  assert.match(first.stdout, /^done passed=1 failed=0/m);
+});
+
+test('a console attaches, detaches and attaches again; the terminal is as it was each time', async (context) => {
+  const { bootPayload, env, run } = runningMachinesOf(context);
+  await bootPayload('web', WAITING);
+  const set = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  const attach = `${set.join(' ')} ${TSVM} console web`;
+  const session = new TerminalSession(
+    context,
+    `stty -g; ${attach}; echo "code $?"; stty -g; ${attach}; echo "code $?"; stty -g`,
+  );
+  await session.waitFor(/echo:/, TIMEOUT_MS);
+  session.type('\x01h');
+  await session.waitFor(/Ctrl-A d\s+detach/, TIMEOUT_MS);
+  session.type('typed \x01d');
+  await session.waitFor(/code 0/, TIMEOUT_MS);
+  assert.equal((await run('list --quiet')).stdout, 'web\n');
+  await session.waitFor(/attached.*\n(.*\n)*.*attached/, TIMEOUT_MS);
+  session.type('later\r');
+  await session.waitFor(/echo: typed later/, TIMEOUT_MS);
+  await session.end(TIMEOUT_MS);
+  const settings = session.screen().match(/(?<=^ *)[0-9a-f:]{30,}$/gm);
+  assert.equal(settings?.length, 3, session.screen());
+  assert.equal(new Set(settings).size, 1, session.screen());
+  assert.equal(session.screen().match(/^code 0$/gm)?.length, 2);
+});
+
+test('a second console only shows, unless it takes the input; Ctrl-A x of the writer ends the machine', async (context) => {
+  const { bootPayload, env, run } = runningMachinesOf(context);
+  await bootPayload('web', WAITING);
+  const set = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  const attach = (flags: string) =>
+    new TerminalSession(context, `${set.join(' ')} ${TSVM} console ${flags} web; echo "code $?"`);
+  const first = attach('');
+  await first.waitFor(/echo:/, TIMEOUT_MS);
+  const second = attach('');
+  await second.waitFor(/another console has the input/, TIMEOUT_MS);
+  second.type('no\x01x');
+  const third = attach('--force');
+  await first.waitFor(/another console has taken the input/, TIMEOUT_MS);
+  await third.waitFor(/echo:/, TIMEOUT_MS);
+  assert.match((await run('status web')).stdout, /3 attached, input: attached/);
+  third.type('\x01x');
+  for (const session of [first, second, third]) await session.waitFor(/code 0/, TIMEOUT_MS);
+  assert.equal((await run('list --quiet')).stdout, '');
+});
+
+test('a console that is killed leaves the terminal as it was, and the machine alone', async (context) => {
+  const { bootPayload, env, run } = runningMachinesOf(context);
+  await bootPayload('web', WAITING);
+  const set = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  for (const signal of ['TERM', 'HUP', 'KILL']) {
+    const session = new TerminalSession(
+      context,
+      `stty -g; sh -c 'echo "pid $$"; export ${set.join(' ')}; exec ${TSVM} console web'; sleep 0.5; stty -g`,
+    );
+    await session.waitFor(/echo:/, TIMEOUT_MS);
+    const [, pid] = await session.waitFor(/pid (\d+)/, TIMEOUT_MS);
+    process.kill(Number(pid), `SIG${signal}`);
+    await session.end(TIMEOUT_MS);
+    const settings = session.screen().match(/(?<=^ *)[0-9a-f:]{30,}$/gm);
+    assert.equal(settings?.length, 2, session.screen());
+    assert.equal(settings[0], settings[1], signal);
+  }
+  assert.equal((await run('list --quiet')).stdout, 'web\n');
+});
+
+test('a runtime folder that cannot be used matters only to machines that need it', async (context) => {
+  const { run, env } = runningMachinesOf(context);
+  const blocked = `${env['TSVM_RUNTIME_FOLDER']}/file`;
+  writeFileSync(blocked, '');
+  const options = { env: { TSVM_RUNTIME_FOLDER: `${blocked}/x` } };
+  const boot = `boot --kernel ${PAYLOAD} --acpi off --append tests=cpuid`;
+  const unnamed = await run(boot, options);
+  assert.equal(unnamed.code, 0, unnamed.stderr);
+  assert.equal(unnamed.stderr, '');
+  const named = await run(`${boot} --name web`, options);
+  assert.equal(named.code, 125);
+  assert.match(named.stderr, /cannot be created/);
+  mkdirSync(`${env['TSVM_RUNTIME_FOLDER']}/machines`, { recursive: true, mode: 0o777 });
+});

@@ -1,0 +1,52 @@
+/** Machines in the background, in folders of the test. */
+
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import {
+  PAYLOAD,
+  type RunOptions,
+  type RunResult,
+  runTsvm,
+  temporaryFolder,
+} from './tsvm-process.ts';
+
+export interface RunningMachines {
+  /** Folder of the running machines. */
+  readonly folder: string;
+  readonly logFolder: string;
+  /** The environment that names both. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Runs `tsvm ARGS...`. */
+  run(args: string, options?: RunOptions): Promise<RunResult>;
+  /** Boots the payload in the background. */
+  bootPayload(name: string, words: string, args?: string): Promise<RunResult>;
+}
+
+/** What still runs when the test ends is killed. */
+export function runningMachinesOf(context: TestContext): RunningMachines {
+  const folder = temporaryFolder(context);
+  const logFolder = join(folder, 'log');
+  const env = { TSVM_RUNTIME_FOLDER: folder, TSVM_LOG_FOLDER: logFolder };
+  const run = (args: string, options: RunOptions = {}) =>
+    runTsvm(args.split(' '), { ...options, env: { ...env, ...options.env } });
+  context.after(async () => {
+    const { stdout } = await run('list --quiet');
+    for (const name of stdout.split('\n').filter((line) => line !== '')) await run(`kill ${name}`);
+  });
+  return {
+    folder: join(folder, 'machines'),
+    logFolder,
+    env,
+    run,
+    bootPayload: (name, words, args = '') =>
+      runTsvm(
+        [
+          ...`boot --detach --name ${name} --kernel ${PAYLOAD} --acpi off`.split(' '),
+          ...args.split(' ').filter((word) => word !== ''),
+          '--append',
+          words,
+        ],
+        { env },
+      ),
+  };
+}

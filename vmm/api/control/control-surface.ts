@@ -1,0 +1,123 @@
+import type { ResolvedConfig, ResolvedDisk } from '../../machine/config.ts';
+import type { ConsoleHub } from '../../machine/console-hub.ts';
+import type { MachineHandle } from '../../machine/machine.ts';
+import { ApiError, type Result } from '../http/operation.ts';
+import { OperationsSurface, type UpgradedConnection } from '../http/operations-surface.ts';
+import type { Surface } from '../http/surface.ts';
+import {
+  CONSOLE_INPUT_HEADER,
+  CONTROL_API,
+  CONTROL_OPERATIONS,
+  type ControlOperations,
+} from './operations.ts';
+
+/** A machine under control of the API. */
+export interface ControlledMachine {
+  readonly name: string;
+  readonly version: string;
+  readonly startedMs: number;
+  readonly logPath?: string | undefined;
+  readonly config: ResolvedConfig;
+  readonly console: ConsoleHub;
+  /** The machine; undefined while it is made. */
+  current(): MachineHandle | undefined;
+  /** Ends the machine and the process. */
+  kill(): void;
+}
+
+type MachineStatus = Result<ControlOperations['getMachine']>;
+
+/** Time to send the answer before the process ends. */
+const KILL_DELAY_MS = 10;
+
+export function controlSurface(target: ControlledMachine): Surface {
+  return new OperationsSurface(CONTROL_API, CONTROL_OPERATIONS, {
+    getMachine: () => status(target),
+    pauseMachine: async () => {
+      await running(target).pause();
+      return status(target);
+    },
+    resumeMachine: () => {
+      running(target).resume();
+      return status(target);
+    },
+    pressPowerButton: () => pressPowerButton(running(target)),
+    killMachine: () => {
+      setTimeout(() => target.kill(), KILL_DELAY_MS);
+      return undefined;
+    },
+    attachConsole: (
+      { query: { input = 'if-free', replay = Number.MAX_SAFE_INTEGER } },
+      connection,
+    ) => attachConsole(target.console, connection, input, replay),
+  });
+}
+
+/** @throws ApiError `wrong-state` */
+function running(target: ControlledMachine): MachineHandle {
+  const machine = target.current();
+  if (machine !== undefined) return machine;
+  throw new ApiError('wrong-state', 'the machine is still booting: try again');
+}
+
+function status(target: ControlledMachine): MachineStatus {
+  const { config, console, name, version, startedMs, logPath } = target;
+  const machine = target.current();
+  const state = machine?.state ?? 'created';
+  return {
+    name,
+    pid: process.pid,
+    version,
+    state: state === 'created' ? 'booting' : state,
+    startedAt: new Date(startedMs).toISOString(),
+    cpus: config.cpus,
+    memoryBytes: config.memoryBytes,
+    kernelPath: config.kernelPath,
+    disks: config.disks.map(describeDisk),
+    hasPowerButton: config.acpi,
+    console: { viewers: console.viewerCount, input: console.writer },
+    ...(logPath !== undefined && { logPath }),
+  };
+}
+
+function describeDisk(disk: ResolvedDisk, index: number): MachineStatus['disks'][number] {
+  const id = `disk${index}`;
+  if ('files' in disk) return { id, path: disk.files[0] ?? '', readOnly: true };
+  return { id, path: disk.path, readOnly: disk.readOnly };
+}
+
+function pressPowerButton({ controls, state }: MachineHandle): undefined {
+  if (controls.pressPowerButton === undefined) {
+    throw new ApiError('not-supported', 'the machine has no power button (--acpi off): kill it');
+  }
+  if (state !== 'running') {
+    throw new ApiError('wrong-state', `the machine is ${state}: resume it first`);
+  }
+  controls.pressPowerButton();
+  return undefined;
+}
+
+function attachConsole(
+  hub: ConsoleHub,
+  { socket, head, accept }: UpgradedConnection,
+  input: 'if-free' | 'take' | 'none',
+  replayBytes: number,
+): void {
+  const viewer = {
+    write: (bytes: Uint8Array) => socket.write(bytes),
+    resumeInput: () => socket.resume(),
+    end: () => socket.end(),
+  };
+  const attachment = hub.attach(viewer, input, replayBytes);
+  accept({ [CONSOLE_INPUT_HEADER]: attachment.hasInput ? 'yes' : 'no' });
+  const pass = (bytes: Uint8Array) => {
+    if (!attachment.input(bytes)) socket.pause();
+  };
+  if (head.byteLength > 0) pass(head);
+  socket.on('data', pass);
+  socket.on('drain', () => attachment.resumeOutput());
+  socket.on('error', () => attachment.detach());
+  socket.on('close', () => attachment.detach());
+  socket.on('end', () => socket.end());
+  attachment.resumeOutput();
+}

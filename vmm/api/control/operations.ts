@@ -1,0 +1,152 @@
+/** tsvm's own API of a running machine, version 1. Within a version, fields are only added. */
+import type { ApiInfo } from '../http/openapi.ts';
+import type { Operations } from '../http/operation.ts';
+import type { ObjectSchema } from '../http/schema.ts';
+
+export const CONTROL_API: ApiInfo = {
+  title: 'tsvm machine control',
+  description: 'Observes and controls one running virtual machine.',
+  version: '1.0.0',
+  basePath: '/v1',
+};
+
+const MACHINE = {
+  type: 'object',
+  description: 'A running machine.',
+  properties: {
+    name: { type: 'string', description: 'Unique among the running machines of a user.' },
+    pid: { type: 'integer', minimum: 1, description: 'Process ID.' },
+    version: { type: 'string', description: 'Version of tsvm that runs it.' },
+    state: {
+      type: 'string',
+      enum: ['booting', 'running', 'pausing', 'paused', 'stopped'],
+      description: 'booting: it is made, or made anew after a reset.',
+    },
+    startedAt: { type: 'string', format: 'date-time', description: 'Start of the process.' },
+    cpus: { type: 'integer', minimum: 1, description: 'Number of vCPUs.' },
+    memoryBytes: { type: 'integer', minimum: 0, description: 'Guest memory in bytes.' },
+    kernelPath: { type: 'string', description: 'File of the kernel.' },
+    disks: {
+      type: 'array',
+      items: {
+        type: 'object',
+        properties: {
+          id: { type: 'string' },
+          path: { type: 'string' },
+          readOnly: { type: 'boolean' },
+        },
+        required: ['id', 'path', 'readOnly'],
+        additionalProperties: false,
+      },
+    },
+    hasPowerButton: {
+      type: 'boolean',
+      description: 'False without ACPI: the guest cannot be asked to shut down.',
+    },
+    console: {
+      type: 'object',
+      properties: {
+        viewers: { type: 'integer', minimum: 0, description: 'Number of attached consoles.' },
+        input: {
+          type: 'string',
+          enum: ['local', 'attached', 'nobody'],
+          description:
+            'Who types: the terminal or pipe of the process, an attached console, nobody.',
+        },
+      },
+      required: ['viewers', 'input'],
+      additionalProperties: false,
+    },
+    logPath: {
+      type: 'string',
+      description: 'File with its messages, if it runs in the background.',
+    },
+  },
+  required: [
+    'name',
+    'pid',
+    'version',
+    'state',
+    'startedAt',
+    'cpus',
+    'memoryBytes',
+    'kernelPath',
+    'disks',
+    'hasPowerButton',
+    'console',
+  ],
+  additionalProperties: false,
+} as const satisfies ObjectSchema;
+
+const machine = { kind: 'json', schema: MACHINE } as const;
+const nothing = { kind: 'nothing' } as const;
+
+export const CONTROL_OPERATIONS = {
+  getMachine: {
+    method: 'GET',
+    path: '/machine',
+    summary: 'Tells what and how the machine is.',
+    answer: machine,
+  },
+  pauseMachine: {
+    method: 'POST',
+    path: '/machine/pause',
+    summary: 'Pauses a running machine.',
+    description: 'Answers when no vCPU and no device changes anything any more.',
+    answer: machine,
+    errors: ['wrong-state'],
+  },
+  resumeMachine: {
+    method: 'POST',
+    path: '/machine/resume',
+    summary: 'Lets a paused machine go on.',
+    answer: machine,
+    errors: ['wrong-state'],
+  },
+  pressPowerButton: {
+    method: 'POST',
+    path: '/machine/power-button',
+    summary: 'Presses the ACPI power button, which asks the guest to shut down.',
+    description: 'Answers at once; the guest may take its time, or ignore it.',
+    answer: nothing,
+    errors: ['wrong-state', 'not-supported'],
+  },
+  killMachine: {
+    method: 'POST',
+    path: '/machine/kill',
+    summary: 'Ends the machine at once, like a power failure, and its process.',
+    answer: nothing,
+  },
+  attachConsole: {
+    method: 'POST',
+    path: '/console',
+    summary: 'Attaches to the serial console.',
+    description:
+      'The stream carries the output of the guest one way and its input the other. It begins with the ' +
+      'latest output. The header "Tsvm-Input" of the answer is "yes" when this console has the input.',
+    query: {
+      type: 'object',
+      properties: {
+        input: {
+          type: 'string',
+          enum: ['if-free', 'take', 'none'],
+          description:
+            'Who gets the input: this console if it is free, this console, not this console.',
+        },
+        replay: {
+          type: 'integer',
+          minimum: 0,
+          description: 'Number of bytes of the latest output to begin with, at most what was kept.',
+        },
+      },
+      required: [],
+      additionalProperties: false,
+    },
+    answer: { kind: 'upgrade', protocol: 'tsvm-console' },
+  },
+} as const satisfies Operations;
+
+export type ControlOperations = typeof CONTROL_OPERATIONS;
+
+/** Header of the answer to `attachConsole`. */
+export const CONSOLE_INPUT_HEADER = 'Tsvm-Input';

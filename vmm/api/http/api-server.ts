@@ -1,0 +1,90 @@
+import { chmodSync, closeSync, constants, openSync, rmSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { basename, dirname } from 'node:path';
+import { fsPath } from '../../util/byte-names.ts';
+import type { HttpConnections } from './http-connections.ts';
+import type { Surface } from './surface.ts';
+
+/** Connections at a time; further ones are closed at once. */
+const CONNECTIONS_MAX = 64;
+const REQUEST_MS = 10_000;
+/** Length of `sun_path`, see unix(7), with its NUL. */
+const SOCKET_PATH_MAX = 108;
+
+/**
+ * Serves APIs by HTTP/1.1 on a unix socket. `node:http` is loaded at the first connection: machines
+ * that nobody asks anything have neither its memory nor its start-up time.
+ */
+export class ApiServer {
+  readonly #server: Server;
+  readonly #surfaces: () => Promise<readonly Surface[]>;
+  readonly #requestMs: number;
+  #connections: Promise<HttpConnections> | undefined;
+  #path = '';
+
+  /**
+   * @param surfaces called at the first connection
+   * @param requestMs time for a client to send its request
+   */
+  constructor(surfaces: () => Promise<readonly Surface[]>, requestMs = REQUEST_MS) {
+    this.#surfaces = surfaces;
+    this.#requestMs = requestMs;
+    this.#server = createServer({ pauseOnConnect: true }, (socket) => {
+      socket.on('error', () => {});
+      this.#serve(socket).catch(() => socket.destroy());
+    });
+    this.#server.maxConnections = CONNECTIONS_MAX;
+  }
+
+  /**
+   * Starts to listen; the socket is for this user only. Does not keep the process alive.
+   * @throws Error of node:net
+   */
+  async listen(path: string): Promise<void> {
+    await withShortPath(path, async (short) => {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      this.#server.once('error', reject);
+      this.#server.listen(short, resolve);
+      await promise;
+      this.#server.off('error', reject);
+    });
+    this.#path = path;
+    chmodSync(fsPath(path), 0o600);
+    this.#server.on('error', () => {});
+    this.#server.unref();
+  }
+
+  /** Stops to listen and removes the socket. Open connections stay open. */
+  close(): void {
+    this.#server.close();
+    if (this.#path !== '') rmSync(fsPath(this.#path), { force: true });
+  }
+
+  async #serve(socket: Socket): Promise<void> {
+    this.#connections ??= this.#load();
+    const connections = await this.#connections;
+    connections.serve(socket);
+  }
+
+  async #load(): Promise<HttpConnections> {
+    const [{ HttpConnections }, surfaces] = await Promise.all([
+      import('./http-connections.ts'),
+      this.#surfaces(),
+    ]);
+    return new HttpConnections(surfaces, this.#requestMs);
+  }
+}
+
+/** Calls `use` with a path of a socket that fits into its address. */
+export async function withShortPath<T>(
+  path: string,
+  use: (path: string) => Promise<T>,
+): Promise<T> {
+  if (Buffer.byteLength(path) < SOCKET_PATH_MAX) return await use(path);
+  const fd = openSync(fsPath(dirname(path)), constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    return await use(`/proc/self/fd/${fd}/${basename(path)}`);
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,230 @@
+/**
+ * The folder of a running machine, NAME in the folder of all machines:
+ *
+ * ```
+ * lock           locked by the machine's process as long as it lives, however it ends
+ * machine.json   a MachineRecord
+ * control.sock   the API of the machine
+ * ```
+ *
+ * The lock alone proves that a machine runs: a record or a socket may be left over. Whoever removes a
+ * folder holds its lock and removes the lock file last, so a file that was locked under its name is
+ * not removed by another process.
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { TsvmError } from '../../errors.ts';
+import { type FileLocks, tryLockFile } from '../../host/file-locks.ts';
+import { runtimeFolder, stateFolder } from '../../host/folders.ts';
+import { hostFiles } from '../../host/host-files.ts';
+import { ensurePrivateFolder } from '../../host/private-folder.ts';
+import { fsPath } from '../../util/byte-names.ts';
+import { hasCode } from '../../util/error-code.ts';
+import { checkMachineName } from './machine-name.ts';
+
+const LOCK = 'lock';
+const RECORD = 'machine.json';
+const SOCKET = 'control.sock';
+
+const RECORD_VERSION = 1;
+const RECORD_MAX_BYTES = 64 * 1024;
+
+/** A command that removes a dead machine's folder holds its lock for less than this. */
+const REMOVAL_MS = 20;
+const CLAIM_ATTEMPTS = 10;
+
+/** What is known of a machine without asking it. */
+export interface MachineRecord {
+  readonly version: typeof RECORD_VERSION;
+  readonly name: string;
+  readonly pid: number;
+  /** Start of the process in ms since 1970. */
+  readonly startedMs: number;
+  /** The file with its messages, if it runs in the background. */
+  readonly logPath?: string;
+}
+
+/** Folder of all running machines; undefined for a user without any folder of their own. */
+export function machinesFolder(): string | undefined {
+  const runtime = runtimeFolder();
+  if (runtime !== undefined) return join(runtime, 'machines');
+  // No login session, so no XDG_RUNTIME_DIR.
+  const state = stateFolder();
+  return state === undefined ? undefined : join(state, 'run', 'machines');
+}
+
+export function lockPath(folder: string): string {
+  return join(folder, LOCK);
+}
+
+export function socketPath(folder: string): string {
+  return join(folder, SOCKET);
+}
+
+/** True while the process of the machine lives. */
+export function isMachineAlive(folder: string, locks: FileLocks = hostFiles()): boolean {
+  let fd: number;
+  try {
+    fd = openSync(fsPath(lockPath(folder)), constants.O_RDONLY | constants.O_NOFOLLOW);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return false;
+    throw error;
+  }
+  try {
+    return locks.isFileLocked(fd, true, 0, 1);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Undefined when there is none yet, or it is damaged. */
+export function readMachineRecord(folder: string): MachineRecord | undefined {
+  try {
+    const path = fsPath(join(folder, RECORD));
+    if (statSync(path).size > RECORD_MAX_BYTES) return undefined;
+    const record: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    return isMachineRecord(record) ? record : undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError || hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw error;
+  }
+}
+
+function isMachineRecord(value: unknown): value is MachineRecord {
+  if (typeof value !== 'object' || value === null) return false;
+  const { version, name, pid, startedMs, logPath } = value as Record<string, unknown>;
+  return (
+    version === RECORD_VERSION &&
+    typeof name === 'string' &&
+    Number.isSafeInteger(pid) &&
+    Number(pid) > 0 &&
+    typeof startedMs === 'number' &&
+    (logPath === undefined || typeof logPath === 'string')
+  );
+}
+
+/** Removes the folder of a machine whose process has ended. Does nothing if a process has its lock. */
+export function removeDeadMachine(folder: string): void {
+  const fd = tryLockFolder(folder);
+  if (typeof fd === 'number') removeLocked(folder, fd);
+}
+
+/**
+ * Locks a folder, and creates its lock file if there is none.
+ * @returns the locked file; `locked` when another process has the lock, `gone` when another process
+ * removed the folder at the same time
+ */
+function tryLockFolder(folder: string): number | 'locked' | 'gone' {
+  const path = fsPath(lockPath(folder));
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return 'gone';
+    throw error;
+  }
+  let result: number | 'locked' | 'gone' = fd;
+  try {
+    if (!tryLockFile(hostFiles(), fd, true, 0, 1)) result = 'locked';
+    else if (statSync(path, { throwIfNoEntry: false })?.ino !== fstatSync(fd).ino) result = 'gone';
+    return result;
+  } catch (error) {
+    result = 'gone';
+    throw error;
+  } finally {
+    if (typeof result !== 'number') closeSync(fd);
+  }
+}
+
+/** @param fd the locked lock file; closed */
+function removeLocked(folder: string, fd: number): void {
+  try {
+    for (const name of readdirSync(fsPath(folder))) {
+      if (name !== LOCK) rmSync(fsPath(join(folder, name)), { recursive: true, force: true });
+    }
+    unlinkSync(fsPath(lockPath(folder)));
+    rmdirSync(fsPath(folder));
+  } catch (error) {
+    // Another machine may have taken the name since the lock file was removed.
+    if (!hasCode(error, 'ENOTEMPTY', 'ENOENT')) throw error;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The folder of a machine that this process runs. */
+export class MachineFolder implements Disposable {
+  readonly name: string;
+  readonly path: string;
+  readonly #lockFd: number;
+  #removed = false;
+
+  private constructor(name: string, path: string, lockFd: number) {
+    this.name = name;
+    this.path = path;
+    this.#lockFd = lockFd;
+  }
+
+  /**
+   * Takes a name for a machine of this process. What a dead machine of that name left is removed.
+   * @throws TsvmError `invalid-config` for an invalid name, `machine-exists`, `file-unreadable` when
+   * the folder cannot be created or is not safe
+   */
+  static async claim(name: string, root = machinesFolder()): Promise<MachineFolder> {
+    checkMachineName(name);
+    if (root === undefined) {
+      throw new TsvmError(
+        'file-unreadable',
+        'there is no folder for running machines: set XDG_RUNTIME_DIR, HOME or TSVM_RUNTIME_FOLDER',
+      );
+    }
+    ensurePrivateFolder(root);
+    const path = join(root, name);
+    for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
+      if (attempt > 0) await sleep(REMOVAL_MS);
+      ensurePrivateFolder(path);
+      const fd = tryLockFolder(path);
+      if (typeof fd !== 'number') continue;
+      for (const left of [RECORD, SOCKET]) rmSync(fsPath(join(path, left)), { force: true });
+      return new MachineFolder(name, path, fd);
+    }
+    throw new TsvmError(
+      'machine-exists',
+      `a running machine has the name ${name}: choose another, or stop that one ("tsvm stop ${name}")`,
+    );
+  }
+
+  /** Where the API of this machine listens. */
+  get socketPath(): string {
+    return socketPath(this.path);
+  }
+
+  writeRecord(record: Omit<MachineRecord, 'version' | 'name'>): void {
+    const content: MachineRecord = { version: RECORD_VERSION, name: this.name, ...record };
+    // The lock excludes other writers, so the draft needs no name of its own.
+    const draft = fsPath(join(this.path, `${RECORD}.new`));
+    writeFileSync(draft, `${JSON.stringify(content)}\n`, { mode: 0o600 });
+    renameSync(draft, fsPath(join(this.path, RECORD)));
+  }
+
+  /** Removes the folder and gives the name up. Idempotent. */
+  [Symbol.dispose](): void {
+    if (this.#removed) return;
+    this.#removed = true;
+    removeLocked(this.path, this.#lockFd);
+  }
+}

@@ -1,0 +1,6 @@
+/** The program that controls running machines: `tsvm list`, `tsvm stop`, … */
+import { commandLine } from '../util/byte-names.ts';
+import { runControl } from './control/run-control.ts';
+import { runToExit } from './run-to-exit.ts';
+
+runToExit(() => runControl(commandLine().slice(2)));

@@ -1,0 +1,65 @@
+import { readdirSync, statSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ControlClient } from '../../api/control/client.ts';
+import { isMachineAlive, lockPath } from '../../api/machines/machine-folder.ts';
+import { type RunningMachine, runningMachines } from '../../api/machines/running-machines.ts';
+import { TsvmError } from '../../errors.ts';
+import { fsPath } from '../../util/byte-names.ts';
+
+const POLL_MS = 20;
+/** A process that was told to end has two seconds, see README.md. */
+const END_MS = 2_500;
+const ANSWER_MS = 1_000;
+
+/** Waits until a machine's process has ended. @returns false if it has not after `timeoutMs` */
+export async function whenGone({ folder }: RunningMachine, timeoutMs: number): Promise<boolean> {
+  const endMs = performance.now() + timeoutMs;
+  while (isMachineAlive(folder)) {
+    if (performance.now() >= endMs) return false;
+    await sleep(POLL_MS);
+  }
+  // Removes what it may have left.
+  runningMachines();
+  return true;
+}
+
+/**
+ * Ends a machine by its API, or its process if that does not answer.
+ * @throws TsvmError `machine-unreachable` if it does not end
+ */
+export async function killMachine(machine: RunningMachine): Promise<void> {
+  try {
+    await new ControlClient(machine, ANSWER_MS).call('killMachine');
+    if (await whenGone(machine, END_MS)) return;
+  } catch (error) {
+    if (!(error instanceof TsvmError)) throw error;
+  }
+  killProcess(machine);
+  if (await whenGone(machine, END_MS)) return;
+  throw new TsvmError(
+    'machine-unreachable',
+    `the machine ${machine.name} does not end: its process is ${machine.record?.pid ?? 'unknown'}`,
+  );
+}
+
+/** Kills the process that holds the machine's lock: the record alone could name another one. */
+function killProcess({ folder, record }: RunningMachine): void {
+  if (record === undefined || !hasOpen(record.pid, lockPath(folder))) return;
+  try {
+    process.kill(record.pid, 'SIGKILL');
+  } catch {
+    // It has just ended.
+  }
+}
+
+function hasOpen(pid: number, path: string): boolean {
+  try {
+    const { dev, ino } = statSync(fsPath(path));
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => {
+      const file = statSync(`/proc/${pid}/fd/${fd}`, { throwIfNoEntry: false });
+      return file?.dev === dev && file.ino === ino;
+    });
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,74 @@
+import type { ControlledMachine } from '../api/control/control-surface.ts';
+import { ApiServer } from '../api/http/api-server.ts';
+import { MachineFolder } from '../api/machines/machine-folder.ts';
+import { errorText } from '../errors.ts';
+import type { Logger } from '../observability/logger.ts';
+
+/** How other processes find the machine of this one, and control it. */
+export class MachinePresence {
+  readonly name: string;
+  readonly startedMs = Date.now() - Math.round(process.uptime() * 1000);
+  readonly #folder: MachineFolder;
+  #server: ApiServer | undefined;
+
+  private constructor(folder: MachineFolder) {
+    this.name = folder.name;
+    this.#folder = folder;
+    // However the process ends. What remains after SIGKILL is removed by the next command.
+    process.once('exit', () => this.close());
+  }
+
+  /**
+   * Takes the name of a machine.
+   * @param name default: `vm-PID`. Then a failure is no error: the machine runs, but unseen.
+   * @throws TsvmError as {@link MachineFolder.claim}
+   */
+  static async open(
+    name: string | undefined,
+    logger: Logger,
+    logPath?: string,
+  ): Promise<MachinePresence | undefined> {
+    try {
+      const folder = await MachineFolder.claim(name ?? `vm-${process.pid}`);
+      const presence = new MachinePresence(folder);
+      const { startedMs } = presence;
+      folder.writeRecord({
+        pid: process.pid,
+        startedMs,
+        ...(logPath !== undefined && { logPath }),
+      });
+      return presence;
+    } catch (error) {
+      if (name !== undefined) throw error;
+      logger.debug(`"tsvm list" will not show this machine: ${errorText(error)}`);
+      return undefined;
+    }
+  }
+
+  /** Serves the control API. A failure is logged. @returns whether it succeeded */
+  async listen(target: ControlledMachine, logger: Logger): Promise<boolean> {
+    if (this.#server !== undefined) return true;
+    const server = new ApiServer(async () => {
+      const { controlSurface } = await import('../api/control/control-surface.ts');
+      return [controlSurface(target)];
+    });
+    this.#server = server;
+    try {
+      await server.listen(this.#folder.socketPath);
+      return true;
+    } catch (error) {
+      logger.warn(`the machine cannot be controlled by other processes: ${errorText(error)}`);
+      return false;
+    }
+  }
+
+  /** Gives up the name. Idempotent. */
+  close(): void {
+    this.#server?.close();
+    try {
+      this.#folder[Symbol.dispose]();
+    } catch {
+      // It is removed by the next command.
+    }
+  }
+}
