@@ -3,21 +3,15 @@
  * there are no baud rates, parity errors or breaks: a byte written is sent at once and the
  * transmitter is always empty.
  *
- * **Who serves the registers.** While only the transmitter is at work, the vCPU threads serve all
- * that a driver does then (`transmitRegisters`). Any other access, and input, first takes the
- * registers back: from there to {@link Serial16550.#delegate} the state is this object's alone.
+ * **Who serves the registers.** While only the transmitter is in use, the vCPU threads serve the
+ * accesses of its driver (`transmitRegisters`). Any other access, and input, first takes the registers
+ * back: from then until {@link Serial16550.#delegate} only this object changes the state.
  *
- * **No input is lost.** A driver clears the FIFO and reads RBR "to be sure" while it sets the chip
- * up; on a real line that eats what was typed too early. Here the bytes stay, unseen, until the
- * driver listens: it enables the receive interrupt, or it polls LSR ({@link POLLS_MEAN_LISTENING}).
- * While it listens by interrupt it can hold the input up by RTS, as a modem's driver does when its
- * buffers are full (`console=ttyS0,115200n8r` makes Linux do so).
- *
- * **No edge is lost.** The chip drives a level, and a PC's interrupt controller sees its rising
- * edges. A handler may leave as soon as IIR reads "none", or after the one cause that it looked for.
+ * **No edge is lost.** The chip drives a level, but a PC's interrupt controller sees only its rising
+ * edges. A handler may return as soon as IIR reads "none", or after the one cause that it looked for.
  * So the line is pulsed whenever a cause of an interrupt arises, and again whenever one was taken
- * while another is still there. An edge that arrives while the handler runs is kept by the local
- * APIC and runs it once more: at worst a handler finds nothing to do.
+ * while another remains. The local APIC keeps an edge that arrives while the handler runs, and runs it
+ * again: at worst a handler finds nothing to do.
  */
 import type { InterruptLine } from '../../bus/interrupt-line.ts';
 import type { RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
@@ -25,10 +19,10 @@ import { type DeviceState, StateReader } from '../device-state.ts';
 import type { MachineDevice } from '../machine-device.ts';
 import { type ConsoleOutput, ConsoleOutputPump } from './console-output.ts';
 import { MODEM_READY, ModemLines } from './serial-modem.ts';
+import { SerialReceiver } from './serial-receiver.ts';
 import {
   FCR_CLEAR_RCVR,
   FCR_ENABLE_FIFO,
-  FIFO_SIZE,
   IER,
   IER_MSI,
   IER_RDI,
@@ -62,15 +56,9 @@ const CAUSE_RECEIVE = 1;
 const CAUSE_TRANSMIT = 2;
 const CAUSE_MODEM = 4;
 
-/**
- * This many reads of LSR with no output between them mean a driver that waits for input. Linux reads
- * it a handful of times in a row while it opens the port.
- */
-const POLLS_MEAN_LISTENING = 32;
-
 const LSR_IDLE = LSR_THRE | LSR_TEMT;
 
-/** More than can wait on either side of the chip. */
+/** More than can wait for the console. */
 const SAVED_BYTES_MAX = 2 ** 24;
 
 /** What a 16550A is wired to. */
@@ -101,17 +89,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   #divisor = 0;
   /** The transmitter's interrupt is pending; while the vCPU threads serve, their IIR says so. */
   #thrPending = false;
-  /** Bytes from the line, and bytes that the guest sent itself in loopback. */
-  #fifo: number[] = [];
-  #loopbackFifo: number[] = [];
-  /** Input that the FIFO has no room for. */
-  #line: Uint8Array = new Uint8Array(0);
-  /** The driver is known to want input. */
-  #listening = false;
-  /** The driver has set RTS: from then on, RTS off means that it wants no input. */
-  #rtsUsed = false;
-
-  #polls = 0;
+  readonly #receiver = new SerialReceiver(this.#modem);
   #quiesced = true;
   /** The vCPU threads serve the fast registers. */
   #delegated = false;
@@ -132,14 +110,14 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
    * @returns whether more is welcome; after false, `onReceiveSpace` tells when it is
    */
   receive(bytes: Uint8Array): boolean {
-    this.#line = Buffer.concat([this.#line, bytes]);
+    this.#receiver.append(bytes);
     if (!this.#quiesced) this.#access(() => this.#fillFifo());
-    return this.#line.length === 0;
+    return !this.#receiver.isFull;
   }
 
   /** Passes on what the guest has written; see {@link ConsoleOutputPump.drain}. */
   poll(): void {
-    if (this.#output.drain() > 0) this.#polls = 0;
+    if (this.#output.drain() > 0) this.#receiver.resetPolls();
   }
 
   completeAccesses(): void {
@@ -154,11 +132,11 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   resume(): void {
     this.#quiesced = false;
     this.#output.release();
-    const waited = this.#line.length > 0;
+    const waited = this.#receiver.isFull;
     this.#access(() => this.#fillFifo());
     // An edge that was under way when the state was saved is not part of it.
     if (this.#causes() !== 0) this.#interrupt.pulse();
-    if (waited && this.#line.length === 0) this.#onReceiveSpace();
+    if (waited && !this.#receiver.isFull) this.#onReceiveSpace();
   }
 
   save(): DeviceState {
@@ -173,12 +151,8 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
       divisor: this.#divisor,
       modemDeltas: this.#modem.deltas,
       thrPending: this.#thrPending,
-      fifo: Uint8Array.from(this.#fifo),
-      loopbackFifo: Uint8Array.from(this.#loopbackFifo),
-      line: new Uint8Array(this.#line),
       output: new Uint8Array(this.#output.held),
-      listening: this.#listening,
-      rtsUsed: this.#rtsUsed,
+      ...this.#receiver.save(),
     };
     this.#delegate();
     return state;
@@ -197,12 +171,8 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     this.#scr = reader.number('scr', 0xff);
     this.#divisor = reader.number('divisor', 0xffff);
     this.#thrPending = reader.boolean('thrPending');
-    this.#fifo = [...reader.bytes('fifo', FIFO_SIZE)];
-    this.#loopbackFifo = [...reader.bytes('loopbackFifo', FIFO_SIZE)];
-    this.#line = Buffer.concat([reader.bytes('line', SAVED_BYTES_MAX), this.#line]);
     this.#output.restore(reader.bytes('output', SAVED_BYTES_MAX));
-    this.#listening = reader.boolean('listening');
-    this.#rtsUsed = reader.boolean('rtsUsed');
+    this.#receiver.load(reader);
     this.#delegate();
   }
 
@@ -219,7 +189,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   }
 
   write(offset: number, width: number, value: number): void | Promise<void> {
-    this.#polls = 0;
+    this.#receiver.resetPolls();
     const write = (i: number) =>
       this.#access(() => this.#writeByte(offset + i, (value >>> (8 * i)) & 0xff));
     const done = write(0);
@@ -230,9 +200,9 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   #readByte(offset: number): number {
     // A driver that polls reads nothing else: the fast registers stay as they are.
     if (offset === LSR) return this.#readLineStatus();
-    const waited = this.#line.length > 0;
+    const waited = this.#receiver.isFull;
     const value = this.#access(() => this.#readRegister(offset));
-    if (waited && this.#line.length === 0) this.#onReceiveSpace();
+    if (waited && !this.#receiver.isFull) this.#onReceiveSpace();
     return value;
   }
 
@@ -281,19 +251,12 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   }
 
   #readReceiveBuffer(): number {
-    const received = this.#received();
-    const byte = received.shift() ?? 0;
-    if (received === this.#fifo) this.#fillFifo();
     this.#edgeDue = true;
-    return byte;
+    return this.#receiver.take();
   }
 
-  /** Moves input from the line into the FIFO. */
   #fillFifo(): void {
-    const bytes = this.#line.subarray(0, FIFO_SIZE - this.#fifo.length);
-    this.#line = this.#line.subarray(bytes.length);
-    this.#fifo.push(...bytes);
-    if (bytes.length > 0) this.#edgeDue = true;
+    if (this.#receiver.fillFifo()) this.#edgeDue = true;
   }
 
   /** Reading IIR takes the transmitter's interrupt when it is the one that is shown. */
@@ -302,7 +265,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     const fifoBits = this.#fifoBits();
     if (causes & CAUSE_RECEIVE) {
       const level = fifoBits ? (RX_TRIGGER_LEVELS[this.#fcr >> 6] ?? 1) : 1;
-      const reached = this.#received().length >= level;
+      const reached = this.#receiver.available >= level;
       return (reached ? IIR_RDI : IIR_RX_TIMEOUT) | fifoBits;
     }
     if (causes & CAUSE_TRANSMIT) {
@@ -315,15 +278,10 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
 
   #readLineStatus(): number {
     this.poll();
-    if (!this.#listening && this.#fifo.length > 0 && !this.#output.blocked) {
-      this.#polls += 1;
-      if (this.#polls >= POLLS_MEAN_LISTENING) {
-        this.#access(() => {
-          this.#listening = true;
-        });
-      }
+    if (this.#receiver.watchesPolls && !this.#output.blocked && this.#receiver.countPoll()) {
+      this.#access(() => this.#receiver.listen());
     }
-    return LSR_IDLE | (this.#received().length > 0 ? LSR_DR : 0);
+    return LSR_IDLE | (this.#receiver.available > 0 ? LSR_DR : 0);
   }
 
   #readModemStatus(): number {
@@ -335,29 +293,24 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     /* The transmitter is empty: to enable its interrupt is to have it. */
     if ((this.#ier ^ value) & IER_THRI) this.#thrPending = (value & IER_THRI) !== 0;
     this.#ier = value;
-    if (value & IER_RDI) this.#listening = true;
+    if (value & IER_RDI) this.#receiver.listen();
   }
 
   #writeFifoControl(value: number): void {
     const modeChanges = ((value ^ this.#fcr) & FCR_ENABLE_FIFO) !== 0;
     this.#fcr = value & FCR_ENABLE_FIFO ? value : 0;
     if (modeChanges || this.#fcr & FCR_CLEAR_RCVR) {
-      this.#loopbackFifo = [];
-      this.#listening = (this.#ier & IER_RDI) !== 0;
+      this.#receiver.clear((this.#ier & IER_RDI) !== 0);
     }
   }
 
   #writeModemControl(value: number): void {
-    const modem = this.#modem;
-    modem.writeControl(value);
-    if (!modem.loops) this.#loopbackFifo = [];
-    if (modem.requestsToSend && !modem.loops) this.#rtsUsed = true;
+    this.#modem.writeControl(value);
+    this.#receiver.modemChanged();
   }
 
-  /** Without the FIFO a byte that is not read in time is replaced, with it the new one is lost. */
   #loopBack(byte: number): void {
-    if (!this.#fifoBits()) this.#loopbackFifo = [];
-    if (this.#loopbackFifo.length < FIFO_SIZE) this.#loopbackFifo.push(byte);
+    this.#receiver.loopBack(byte, this.#fifoBits() !== 0);
     this.#edgeDue = true;
     this.#transmitted();
   }
@@ -396,12 +349,12 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     this.#thrPending = (Atomics.load(this.#words, IIR_FCR) & IIR_NO_INT) === 0;
   }
 
-  /** Leaves the registers to the vCPU threads, if only the transmitter is at work. */
+  /** Leaves the registers to the vCPU threads, if only the transmitter is in use. */
   #delegate(): void {
     if (
       this.#divisorLatch() ||
       this.#modem.loops ||
-      this.#received().length > 0 ||
+      this.#receiver.available > 0 ||
       this.#modem.deltas !== 0
     ) {
       return;
@@ -423,27 +376,17 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
       transmitRegisters({
         thrInterrupt: (this.#ier & IER_THRI) !== 0,
         fifoBits,
-        watchesPolls: !this.#listening && this.#fifo.length > 0,
+        watchesPolls: this.#receiver.watchesPolls,
       }),
     );
   }
 
   #causes(): number {
     return (
-      (this.#ier & IER_RDI && this.#received().length > 0 ? CAUSE_RECEIVE : 0) |
+      (this.#ier & IER_RDI && this.#receiver.available > 0 ? CAUSE_RECEIVE : 0) |
       (this.#ier & IER_THRI && this.#thrPending ? CAUSE_TRANSMIT : 0) |
       (this.#ier & IER_MSI && this.#modem.deltas ? CAUSE_MODEM : 0)
     );
-  }
-
-  /** The bytes that RBR gives. */
-  #received(): number[] {
-    if (this.#modem.loops) return this.#loopbackFifo;
-    return this.#listening && !this.#heldUp() ? this.#fifo : [];
-  }
-
-  #heldUp(): boolean {
-    return this.#rtsUsed && !this.#modem.requestsToSend;
   }
 
   #divisorLatch(): boolean {
