@@ -1,12 +1,10 @@
-import { SECTOR_BYTES } from '../file/sector.ts';
-import { visitChain } from '../image/chain-run.ts';
 import { BoundedReader } from './bounded-reader.ts';
 import { ClusterStock } from './cluster-stock.ts';
 import type { Disk, DiskBackend, ScriptedOperations, ScriptRequest } from './disk.ts';
 import { type DiskRange, ExtentPusher } from './extent-pusher.ts';
 import type { MachineImage } from './machine-image.ts';
 import { type PendingRequest, RequestQueue } from './request-queue.ts';
-import { WriteAhead } from './write-ahead.ts';
+import { WritePreparation } from './write-preparation.ts';
 
 export interface ImageDiskOptions {
   /** Writes do not outlive the machine: a flush has nothing to do. */
@@ -41,7 +39,6 @@ export class ImageDisk implements DiskBackend {
   readonly #image: MachineImage;
   readonly #options: ImageDiskOptions;
   readonly #reader: BoundedReader;
-  readonly #ahead = new WriteAhead();
   readonly #queue = new RequestQueue({
     read: (group) => this.#serveReads(group),
     write: (group) => this.#serveWrites(group),
@@ -72,7 +69,7 @@ export class ImageDisk implements DiskBackend {
     const stock = new ClusterStock(this.#image, disk, (file, end) =>
       extents.reach(file, end, true),
     );
-    this.#attached = { disk, extents, stock };
+    this.#attached = { disk, extents, stock, writes: new WritePreparation(this.#image, extents) };
   }
 
   detach(): void {
@@ -105,6 +102,10 @@ export class ImageDisk implements DiskBackend {
 
   get #extents(): ExtentPusher {
     return this.#parts.extents;
+  }
+
+  get #writes(): WritePreparation {
+    return this.#parts.writes;
   }
 
   get #stock(): ClusterStock {
@@ -173,8 +174,8 @@ export class ImageDisk implements DiskBackend {
   }
 
   #serveWrites(group: readonly PendingRequest[]): Promise<void> | undefined {
-    const ranges = group.map(({ request }) => this.#clusters(rest(request)));
-    const places = ranges.filter((range) => this.#losesPlace(range));
+    const ranges = group.map(({ request }) => this.#writes.clusters(rest(request)));
+    const places = ranges.filter((range) => this.#writes.losesPlace(range));
     if (places.length > 0 || this.#image.flushWanted) {
       return this.#whenFree(places, group, (ready) => this.#write(ready));
     }
@@ -188,9 +189,9 @@ export class ImageDisk implements DiskBackend {
     for (const pending of group) {
       attempt(pending, () => {
         const range = rest(pending.request);
-        claimable += this.#prepareUnclaimable(range);
+        claimable += this.#writes.prepareUnclaimable(range);
         if (claimable > 0) this.#stock.refill(Math.min(claimable, PREPARED_BYTES_MAX));
-        prepared.push([pending, this.#image.canReserve ? range : this.#prepareAhead(range)]);
+        prepared.push([pending, this.#image.canReserve ? range : this.#writes.prepareAhead(range)]);
       });
     }
     this.#noteChange();
@@ -198,69 +199,12 @@ export class ImageDisk implements DiskBackend {
     for (const [pending, range] of prepared) {
       attempt(pending, () => {
         this.#extents.findSpan(range.offset);
-        this.#extents.find(this.#clusters(range));
-        this.#checkWritable(rest(pending.request));
+        this.#extents.find(this.#writes.clusters(range));
+        this.#writes.checkWritable(rest(pending.request));
         mapped.push(pending);
       });
     }
     return this.#push(mapped);
-  }
-
-  /**
-   * Makes the clusters of a range writable, except zeroes that the data plane will claim space for.
-   * @returns how many bytes it will claim, in whole clusters
-   */
-  #prepareUnclaimable(range: DiskRange): number {
-    let claimable = 0;
-    const { offset, end } = this.#clusters(range);
-    for (let at = offset; at < end; ) {
-      const claimableEnd = this.#claimableEnd(at, end);
-      claimable += claimableEnd - at;
-      let next = claimableEnd;
-      while (next < end && this.#claimableEnd(next, next + 1) === next) {
-        next += this.#image.clusterBytes;
-      }
-      const from = Math.max(claimableEnd, range.offset);
-      const to = Math.min(next, range.end);
-      if (to > from) this.#image.prepareWriteSync(from, to - from);
-      at = next;
-    }
-    return claimable;
-  }
-
-  /** End of the claimable whole clusters that begin at `offset`. */
-  #claimableEnd(offset: number, end: number): number {
-    const { clusterBytes } = this.#image;
-    const wholeEnd = Math.min(Math.ceil(end / clusterBytes) * clusterBytes, this.sizeBytes);
-    let claimableEnd = offset;
-    visitChain(this.#image, offset, wholeEnd, (run) => {
-      if (!this.#extents.isClaimable(run)) return false;
-      claimableEnd = run.offset + run.length;
-      return true;
-    });
-    return claimableEnd - ((claimableEnd - offset) % clusterBytes);
-  }
-
-  /** Prepares clusters after a prepared range, for the writes to come; returns the larger range. */
-  #prepareAhead({ offset, end }: DiskRange): DiskRange {
-    try {
-      const aheadEnd = this.#zeroesEnd(end, this.#ahead.next(offset, end));
-      if (aheadEnd > end) this.#image.prepareWriteSync(end, aheadEnd - end);
-      return { offset, end: aheadEnd };
-    } catch {
-      // There is no room for more than was asked for.
-      return { offset, end };
-    }
-  }
-
-  /** End of the zeroes that begin at `offset`; preparing them copies nothing. */
-  #zeroesEnd(offset: number, most: number): number {
-    let zeroesEnd = offset;
-    visitChain(this.#image, offset, Math.min(most, this.sizeBytes), (run) => {
-      if (run.kind === 'zero') zeroesEnd = run.offset + run.length;
-      return run.kind === 'zero';
-    });
-    return zeroesEnd;
   }
 
   /** Other requests need not wait: an image may change while it flushes. */
@@ -284,7 +228,7 @@ export class ImageDisk implements DiskBackend {
   }
 
   #serveClears(group: readonly PendingRequest[]): Promise<void> {
-    const places = group.map(({ request }) => this.#clusters(rest(request)));
+    const places = group.map(({ request }) => this.#writes.clusters(rest(request)));
     return this.#whenFree(places, group, (ready) => this.#clear(ready));
   }
 
@@ -298,7 +242,7 @@ export class ImageDisk implements DiskBackend {
     );
     this.#noteChange();
     const mapped = cleared.filter((pending) =>
-      attempt(pending, () => this.#extents.findAgain(this.#clusters(rest(pending.request)))),
+      attempt(pending, () => this.#extents.findAgain(this.#writes.clusters(rest(pending.request)))),
     );
     this.#finish(this.#push(mapped));
     return [];
@@ -320,41 +264,6 @@ export class ImageDisk implements DiskBackend {
       return;
     }
     this.#withoutClaims(group, serve);
-  }
-
-  /** Whether something in the range is shared and has to be written elsewhere. */
-  #losesPlace({ offset, end }: DiskRange): boolean {
-    try {
-      for (let at = offset; at < end; ) {
-        const run = this.#image.mapSync(at, end - at);
-        if (run.kind === 'data' && !run.writable) return true;
-        at += run.length;
-      }
-    } catch {
-      // Broken metadata fails the write itself.
-    }
-    return false;
-  }
-
-  /** A write that still cannot be served after all this would be retried for ever: fail it. */
-  #checkWritable({ offset, end }: DiskRange): void {
-    for (let at = offset; at < end; ) {
-      const run = this.#image.mapSync(at, end - at);
-      const hasNoPlace = run.kind === 'zero' || run.kind === 'unallocated';
-      const isClaimable = hasNoPlace && run.file === undefined;
-      if (!run.writable && !(isClaimable && this.#image.canReserve))
-        throw new Error(`the image has no place for what is written at ${at}`);
-      at += run.length;
-    }
-  }
-
-  /** The range extended to whole clusters, or to sectors where those are larger. */
-  #clusters({ offset, end }: DiskRange): DiskRange {
-    const unit = Math.max(this.#image.clusterBytes, SECTOR_BYTES);
-    return {
-      offset: offset - (offset % unit),
-      end: Math.min(Math.ceil(end / unit) * unit, this.sizeBytes),
-    };
   }
 
   /** Follows every change, before the guest is told of its completion. */
@@ -397,6 +306,7 @@ interface Attached {
   readonly disk: Disk;
   readonly extents: ExtentPusher;
   readonly stock: ClusterStock;
+  readonly writes: WritePreparation;
 }
 
 /** The unfinished part of a request, cut to what is done at once. */
