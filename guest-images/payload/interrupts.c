@@ -1,9 +1,5 @@
 #include "interrupts.h"
 
-#include "attempt.h"
-#include "power.h"
-#include "serial.h"
-
 #define RFLAGS_IF 0x200
 #define GATE_INTERRUPT 0x8e
 
@@ -71,14 +67,4 @@ _Noreturn void cpu_halt(void)
 {
     cpl0_call(cpl0_halt, 0);
     __builtin_unreachable();
-}
-
-/* Called by the exception stubs, at CPL 0. */
-_Noreturn void exception_report(const struct exception_frame *frame, uint64_t cr2)
-{
-    attempt_caught(frame, cr2);
-    print("\nfatal vector=%lu rip=%p error=%lx cr2=%p cpl=%lu\n", frame->vector,
-          (void *)frame->interrupted.rip, frame->error_code, (void *)cr2,
-          frame->interrupted.cs & 3);
-    power_off(POWER_OFF_FAILURE);
 }
