@@ -340,6 +340,43 @@ export interface NativeEntropyOptions {
   device: 'entropy';
 }
 
+/**
+ * Opens a queue of an existing tap device, with virtio-net headers. Each call on a device of several
+ * queues opens another one. Throws ENODEV, EBUSY, EPERM, EOPNOTSUPP (no tap devices on this host),
+ * EINVAL (not a tap device, or created with another setting of multi_queue).
+ */
+export function openTap(name: string, multiQueue: boolean): number;
+
+/** The host's end of a network link; see `src/backend/net_port.h`. */
+export class NativeNetPort {
+  constructor(options: {
+    /** A queue of a tap device, or a stream socket with a length before each frame. */
+    kind: 'tap' | 'stream';
+    /** Non-blocking for a tap device. The port's from now on. */
+    fd: number;
+    /**
+     * The port serves no more. EPIPE: the other end has closed the connection; EPROTO: it sent what
+     * is no frame; EBADFD: the tap device was deleted.
+     */
+    onFailure: (code: 'EPIPE' | 'EPROTO' | 'EBADFD') => void;
+  });
+  /** Frames are dropped, both ways, while the link is down. Initially up. */
+  setLink(up: boolean): void;
+  /** For a tap device of several queues: whether the host passes frames to this one. */
+  setQueue(attached: boolean): void;
+  /** Closes the descriptor. Throws EBUSY while a worker runs. Idempotent. */
+  close(): void;
+}
+
+/**
+ * A pair of queues of a network device (virtio 1.2, section 5.1): those of the worker, of which one
+ * with an even index receives and one with an odd index transmits.
+ */
+export interface NativeNetOptions {
+  device: 'net';
+  port: NativeNetPort;
+}
+
 /** A descriptor chain to be served by TypeScript, at any time and in any order. */
 export interface NativeChain {
   id: number;
@@ -446,6 +483,7 @@ export class NativeQueueWorker {
     options: { host: NativeQueueHost } & (
       | NativeBlockOptions
       | NativeEntropyOptions
+      | NativeNetOptions
       | NativeScriptOptions
       | NativeSocketOptions
     ),

@@ -24,6 +24,8 @@ export type TsvmErrorCode =
   | 'kvm-unavailable'
   /** A KVM or memory system call failed. */
   | 'kvm-failed'
+  /** A tap device, passt or one of its ports is missing, in use or not permitted. */
+  | 'network-unavailable'
   /** The machine's current state does not allow the operation. */
   | 'wrong-state'
   /** A saved state is damaged, or belongs to another version or machine configuration. */

@@ -13,4 +13,5 @@ export type {
 } from './machine/config.ts';
 export type { MachineHandle as Machine, MachineState } from './machine/machine.ts';
 export type { MachineEnd } from './machine/machine-end.ts';
+export type { NetConfig, TapNetConfig, UserNetConfig } from './machine/net-config.ts';
 export { createLogger, type Logger, type LogLevel } from './observability/logger.ts';

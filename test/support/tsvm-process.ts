@@ -30,14 +30,17 @@ export interface RunOptions {
   /** Called with all of standard output so far whenever there is more. */
   readonly onStdout?: (text: string, child: ChildProcess) => void;
   readonly env?: Readonly<Record<string, string>>;
+  /** A command line that runs the process, such as one that enters a namespace. */
+  readonly through?: readonly string[];
 }
 
 /** Runs `tsvm ARGS...` to its end. */
 export async function runTsvm(
   args: readonly string[],
-  { input = '', timeoutMs = PATIENCE_MS, onStart, onStdout, env }: RunOptions = {},
+  { input = '', timeoutMs = PATIENCE_MS, onStart, onStdout, env, through = [] }: RunOptions = {},
 ): Promise<RunResult> {
-  const child = spawn(TSVM, args, {
+  const [program = TSVM, ...words] = [...through, TSVM, ...args];
+  const child = spawn(program, words, {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: { ...process.env, ...env },
   });

@@ -3,6 +3,7 @@ import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { TsvmError } from '../errors.ts';
 import type { ImageDiskConfig, MachineConfig, VsockConfig } from '../machine/config.ts';
 import type { Engine } from '../machine/kernel-mode.ts';
+import type { NetConfig } from '../machine/net-config.ts';
 import type { LogLevel } from '../observability/logger.ts';
 import {
   addFlags,
@@ -23,12 +24,14 @@ import {
 import { detachedProcess, startDetached } from './detach.ts';
 import { exitCodeLines } from './exit-codes.ts';
 import type { ConsoleKind } from './host-console.ts';
+import { parseNet } from './net-option.ts';
 import { runBoot } from './run-boot.ts';
 
 interface BootOptions {
   readonly kernel?: string;
   readonly initrd?: string;
   readonly disk: readonly ImageDiskConfig[];
+  readonly net: readonly (NetConfig | undefined)[];
   readonly cmdline?: string;
   readonly append?: string;
   readonly cpus: number;
@@ -50,12 +53,19 @@ const HELP = `
 Exit codes:
 ${exitCodeLines()}
 
+Networks:
+  --net user    the host's addresses by DHCP, without privileges; needs the program passt
+      hostfwd=[tcp:|udp:][ADDRESS:]PORT:GUESTPORT  forwards a port of the host, of 127.0.0.1 unless
+      an address is given ([::1] for IPv6); repeatable
+  --net tap=NAME  a tap device that you have created: ip tuntap add NAME mode tap user $USER
+
 In the terminal, Ctrl-A x ends the machine and Ctrl-A h shows the keys.
 
 Examples:
   tsvm boot                                    the default guest, in this terminal
   tsvm boot --cpus 2 --memory 1G --disk root.img   the default kernel, this disk as its root
   tsvm boot --kernel vmlinuz --initrd initrd.img --append "root=/dev/vda1" --disk debian.raw
+  tsvm boot --net user,hostfwd=8080:80         port 8080 of 127.0.0.1 leads to the guest's port 80
   printf 'uname -a\\npoweroff\\n' | tsvm boot   input from a pipe
   tsvm boot --detach --name web                in the background; "tsvm console web" attaches`;
 
@@ -68,6 +78,12 @@ export function bootCommand(): Command {
       '--disk <file[,ro][,overlay][,format=raw|qcow2][,backing=allow]>',
       'disk to use instead of the default guest’s; repeatable; the first is /dev/vda',
       collect(parseDisk),
+      [],
+    )
+    .option(
+      '--net <user[,hostfwd=...]|tap=name[,queues=N]|none>',
+      'network; repeatable; more settings for each: mac=, mtu= (default: none)',
+      collect(parseNet),
       [],
     )
     .option('--cmdline <str>', 'complete kernel command line, replacing tsvm’s', onlyOnce)
@@ -169,6 +185,7 @@ function machineConfig(options: BootOptions): MachineConfig {
     kernelPath,
     initrdPath: options.initrd,
     disks: [...defaultDisk, ...options.disk],
+    nets: options.net.filter((net) => net !== undefined),
     cmdline: options.cmdline,
     appendCmdline: options.append,
     cpus: options.cpus,

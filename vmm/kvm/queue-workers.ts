@@ -1,4 +1,9 @@
-import type { NativeEventFd, NativeQueueHost, NativeVsock } from '../../kvm-addon/index.d.ts';
+import type {
+  NativeEventFd,
+  NativeNetPort,
+  NativeQueueHost,
+  NativeVsock,
+} from '../../kvm-addon/index.d.ts';
 import type { Disk } from '../backends/disk/machine/disk.ts';
 import type { BlockWorkerOptions } from '../devices/virtio/block/block-device.ts';
 import type { QueueWorker } from '../devices/virtio/queue-worker.ts';
@@ -72,6 +77,19 @@ export function vsockWorker(
   return (onBroken) => {
     const { NativeQueueWorker } = loadAddon();
     return new NativeQueueWorker({ device: 'socket', vsock, host: nativeHost(host, onBroken) });
+  };
+}
+
+/** Returns a factory for the workers of a network device. */
+export function netWorker(
+  host: QueueHost,
+  ports: readonly NativeNetPort[],
+): (pair: number, onBroken: OnBroken) => QueueWorker {
+  return (pair, onBroken) => {
+    const { NativeQueueWorker } = loadAddon();
+    const port = ports[pair];
+    if (port === undefined) throw new RangeError(`there is no port for pair ${pair}`);
+    return new NativeQueueWorker({ device: 'net', host: nativeHost(host, onBroken), port });
   };
 }
 

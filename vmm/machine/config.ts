@@ -1,6 +1,18 @@
 import { DISK_FORMATS, type DiskFormat } from '../backends/disk/image/format.ts';
-import { TsvmError } from '../errors.ts';
+import {
+  BOOLEAN,
+  checkFields,
+  invalid,
+  type Kind,
+  LIST,
+  NUMBER,
+  oneOf,
+  RECORD,
+  TEXT,
+  TEXTS,
+} from './config-fields.ts';
 import { ENGINES, type Engine } from './kernel-mode.ts';
+import { type NetConfig, type ResolvedNet, resolveNet } from './net-config.ts';
 
 /** How a disk image is attached. What is left out is as {@link DISK_DEFAULTS} says. */
 export interface ImageDiskConfig {
@@ -42,6 +54,7 @@ export interface MachineConfig {
   readonly kernelPath: string;
   readonly initrdPath?: string | undefined;
   readonly disks?: readonly DiskConfig[] | undefined;
+  readonly nets?: readonly NetConfig[] | undefined;
   /** Replaces the command line that would be composed. */
   readonly cmdline?: string | undefined;
   /** Goes after the command line that is composed. */
@@ -77,6 +90,7 @@ export const VSOCK_DEFAULTS = { guestCid: GUEST_CID_MIN } as const;
 
 export const CONFIG_DEFAULTS = {
   disks: [],
+  nets: [],
   cpus: 1,
   memoryBytes: 256 * MIB,
   acpi: true,
@@ -94,41 +108,20 @@ export type ResolvedVsock = VsockConfig & { readonly guestCid: number };
 
 /** A valid configuration with nothing left out that has a default. */
 export type ResolvedConfig = Omit<MachineConfig, keyof typeof CONFIG_DEFAULTS | 'vsock'> & {
-  readonly [K in Exclude<keyof typeof CONFIG_DEFAULTS, 'disks'>]: NonNullable<MachineConfig[K]>;
+  readonly [K in Exclude<keyof typeof CONFIG_DEFAULTS, 'disks' | 'nets'>]: NonNullable<
+    MachineConfig[K]
+  >;
 } & {
   readonly disks: readonly ResolvedDisk[];
+  readonly nets: readonly ResolvedNet[];
   readonly vsock?: ResolvedVsock | undefined;
 };
-
-function invalid(message: string): never {
-  throw new TsvmError('invalid-config', message);
-}
-
-/** What a value of plain JSON must be, in words, and whether it is. */
-interface Kind {
-  readonly words: string;
-  readonly accepts: (value: unknown) => boolean;
-}
-
-const isString = (value: unknown): value is string => typeof value === 'string';
-const isStrings = (value: unknown) => Array.isArray(value) && value.every(isString);
-const TEXT: Kind = { words: 'a string', accepts: isString };
-const TEXTS: Kind = { words: 'a list of strings', accepts: isStrings };
-const NUMBER: Kind = { words: 'a number', accepts: (value) => typeof value === 'number' };
-const BOOLEAN: Kind = { words: 'true or false', accepts: (value) => typeof value === 'boolean' };
-const RECORD: Kind = { words: 'an object', accepts: (value) => typeof value === 'object' };
-const LIST: Kind = { words: 'a list', accepts: Array.isArray };
-function oneOf(words: readonly string[]): Kind {
-  return {
-    words: words.map((word) => `"${word}"`).join(' or '),
-    accepts: (value) => isString(value) && words.includes(value),
-  };
-}
 
 const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
   kernelPath: TEXT,
   initrdPath: TEXT,
   disks: LIST,
+  nets: LIST,
   cmdline: TEXT,
   appendCmdline: TEXT,
   cpus: NUMBER,
@@ -151,22 +144,6 @@ const VSOCK_FIELDS: Readonly<Record<keyof VsockConfig, Kind>> = {
   guestCid: NUMBER,
 };
 const JOINED_DISK_FIELDS: Readonly<Record<keyof JoinedDiskConfig, Kind>> = { files: TEXTS };
-
-/** Refuses what is no record, or has a field that is unknown or of another type. */
-function checkFields(what: string, record: unknown, kinds: Readonly<Record<string, Kind>>): void {
-  if (typeof record !== 'object' || record === null || Array.isArray(record)) {
-    invalid(`${what}: give an object`);
-  }
-  for (const [name, value] of Object.entries(record)) {
-    const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
-    if (kind === undefined) {
-      invalid(`${what} has no "${name}": there are ${Object.keys(kinds).join(', ')}`);
-    }
-    if (value !== undefined && !kind.accepts(value)) {
-      invalid(`"${name}" of ${what}: give ${kind.words}`);
-    }
-  }
-}
 
 /** `record` without its undefined fields, on top of `defaults`. */
 function withDefaults<D extends object, R extends object>(defaults: D, record: R): D & R {
@@ -230,6 +207,7 @@ export function resolveConfig(config: MachineConfig): ResolvedConfig {
     if (paths.has(disk.path)) invalid(`the disk ${disk.path} is given twice`);
     paths.add(disk.path);
   }
+  const nets = (filled.nets as readonly NetConfig[]).map(resolveNet);
   const vsock = filled.vsock === undefined ? {} : { vsock: resolveVsock(filled.vsock) };
-  return { ...filled, disks, ...vsock } as ResolvedConfig;
+  return { ...filled, disks, nets, ...vsock } as ResolvedConfig;
 }

@@ -7,6 +7,7 @@ import {
   attachRtc,
 } from './devices/chips.ts';
 import { attachDisks } from './devices/disks.ts';
+import { attachNets } from './devices/nets.ts';
 import { attachRng } from './devices/rng.ts';
 import { attachSerial } from './devices/serial.ts';
 import { attachVsock } from './devices/vsock.ts';
@@ -26,6 +27,7 @@ export const DEVICE_KINDS: readonly AttachDevices[] = [
   attachPvpanic,
   attachBootProgress,
   attachDisks,
+  attachNets,
   attachRng,
   attachVsock,
 ];

@@ -50,7 +50,7 @@ export class PlacementAllocator {
     if (gsi === undefined || count >= VIRTIO_MMIO_DEVICES_MAX) {
       throw new TsvmError(
         'resource-exhausted',
-        `no interrupt line is left for another device (${this.#gsis.length} at most): remove a disk`,
+        `no interrupt line is left for another device (${this.#gsis.length} at most): remove a disk or a network`,
       );
     }
     const gpa = VIRTIO_MMIO_GPA + count * VIRTIO_MMIO_DEVICE_SIZE;

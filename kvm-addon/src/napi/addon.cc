@@ -5,6 +5,7 @@
 #include "host.h"
 #include "instance.h"
 #include "memory.h"
+#include "net_port.h"
 #include "queue_worker.h"
 #include "register_bank.h"
 #include "script_queues.h"
@@ -26,10 +27,12 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
     classes->disk = add("NativeDisk", NativeDisk::define(env));
     classes->script_queues = add("NativeScriptQueues", NativeScriptQueues::define(env));
     classes->vsock = add("NativeVsock", NativeVsock::define(env));
+    classes->net_port = add("NativeNetPort", NativeNetPort::define(env));
     exports.Set("NativeQueueWorker", NativeQueueWorker::define(env));
     exports.Set("NativeVm", NativeVm::define(env));
     define_host_functions(env, exports);
     define_socket_functions(env, exports);
+    define_net_functions(env, exports);
     return exports;
 }
 

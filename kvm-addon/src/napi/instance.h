@@ -13,6 +13,7 @@ struct Classes {
     Napi::FunctionReference disk;
     Napi::FunctionReference script_queues;
     Napi::FunctionReference vsock;
+    Napi::FunctionReference net_port;
 };
 
 // The native object of `value`, or nullptr with a TypeError pending.

@@ -7,11 +7,13 @@
 #include "arguments.h"
 #include "disk.h"
 #include "error.h"
+#include "net_port.h"
 #include "script_queues.h"
 #include "vsock.h"
 
 extern "C" {
 #include "../virtio/blk.h"
+#include "../virtio/net.h"
 #include "../virtio/rng.h"
 }
 
@@ -123,6 +125,59 @@ class EntropyDevice : public QueueDevice
 
   private:
     struct rng rng_ = {};
+};
+
+class NetDevice : public QueueDevice
+{
+  public:
+    bool parse(Napi::Value value)
+    {
+        Napi::Value port = value.As<Napi::Object>().Get("port");
+        port_ = NativeNetPort::from(port);
+        if (!port_)
+            return false;
+        kept_ = Napi::Persistent(port.As<Napi::Object>());
+        net_init(&net_, port_->port());
+        return true;
+    }
+
+    struct queue_handler *handler() override
+    {
+        return &net_.handler;
+    }
+
+    bool prepare(Napi::Value start) override
+    {
+        if (port_->port())
+            return get_option(start, "features", to_u32, &net_.features);
+        throw_errno(start.Env(), EBADF, "start");
+        return false;
+    }
+
+    void hold(const struct guest_memory *) override
+    {
+        port_->hold();
+    }
+
+    void release() override
+    {
+        port_->release();
+    }
+
+    void read_counters(const AddCounter &add) const override
+    {
+        add("receivedFrames", net_.received.frames);
+        add("receivedBytes", net_.received.bytes);
+        add("receiveDrops", net_.received.dropped);
+        add("sentFrames", net_.transmitted.frames);
+        add("sentBytes", net_.transmitted.bytes);
+        add("sendDrops", net_.transmitted.dropped);
+    }
+
+  private:
+    NativeNetPort *port_ = nullptr;
+    Napi::ObjectReference kept_;
+    struct net net_ = {};
 };
 
 class ScriptDevice : public QueueDevice
@@ -238,9 +293,8 @@ const struct {
     const char *name;
     std::unique_ptr<QueueDevice> (*create)(Napi::Value options);
 } DEVICES[] = {
-    {"block", create<BlockDevice>},
-    {"entropy", create<EntropyDevice>},
-    {"script", create<ScriptDevice>},
+    {"block", create<BlockDevice>},   {"entropy", create<EntropyDevice>},
+    {"net", create<NetDevice>},       {"script", create<ScriptDevice>},
     {"socket", create<SocketDevice>},
 };
 

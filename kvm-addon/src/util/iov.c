@@ -57,15 +57,26 @@ unsigned iov_span_slice(const struct iov_span *span, uint64_t offset, uint64_t b
     return count;
 }
 
-size_t iov_copy_to(const struct iov_span *span, const void *data, size_t bytes)
+size_t iov_copy_to_at(const struct iov_span *span, uint64_t offset, const void *data, size_t bytes)
 {
     size_t done = 0;
     for (unsigned i = 0; i < span->count && done < bytes; i++) {
-        size_t part = smaller(bytes - done, span->iov[i].iov_len);
-        memcpy(span->iov[i].iov_base, (const uint8_t *)data + done, part);
+        const struct iovec *entry = &span->iov[i];
+        if (offset >= entry->iov_len) {
+            offset -= entry->iov_len;
+            continue;
+        }
+        size_t part = smaller(bytes - done, entry->iov_len - offset);
+        memcpy((uint8_t *)entry->iov_base + offset, (const uint8_t *)data + done, part);
         done += part;
+        offset = 0;
     }
     return done;
+}
+
+size_t iov_copy_to(const struct iov_span *span, const void *data, size_t bytes)
+{
+    return iov_copy_to_at(span, 0, data, bytes);
 }
 
 size_t iov_copy_from(const struct iov_span *span, void *data, size_t bytes)

@@ -31,6 +31,8 @@ unsigned iov_span_slice(const struct iov_span *span, uint64_t offset, uint64_t b
 /* Copy between the start of the buffers and `data`, up to the smaller size. Return that size. */
 size_t iov_copy_to(const struct iov_span *span, const void *data, size_t bytes);
 size_t iov_copy_from(const struct iov_span *span, void *data, size_t bytes);
+/* As iov_copy_to, from `offset` on. */
+size_t iov_copy_to_at(const struct iov_span *span, uint64_t offset, const void *data, size_t bytes);
 
 /* Zeroes the first `bytes`. */
 void iov_zero(const struct iov_span *span, uint64_t bytes);

@@ -228,6 +228,13 @@ static unsigned worker_turn(struct queue_worker *worker, bool stopping)
     return done;
 }
 
+static void handler_stop(struct queue_worker *worker)
+{
+    struct queue_handler *handler = worker->options.handler;
+    if (handler->stop)
+        handler->stop(handler);
+}
+
 static void *worker_main(void *argument)
 {
     struct queue_worker *worker = argument;
@@ -239,7 +246,10 @@ static void *worker_main(void *argument)
     kicks_disable(worker);
     for (bool stopping = false;;) {
         unsigned done = worker_turn(worker, stopping);
-        stopping = stopping || stop_requested(worker) || queue_worker_broken(worker);
+        if (!stopping && (stop_requested(worker) || queue_worker_broken(worker))) {
+            stopping = true;
+            handler_stop(worker);
+        }
         if (stopping && !chains_in_flight(worker))
             break;
         if (done == 0)

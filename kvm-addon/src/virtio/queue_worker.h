@@ -51,6 +51,11 @@ struct queue_handler {
      * wakes the event loop. NULL: always.
      */
     bool (*wants)(struct queue_handler *handler, const struct virtqueue *queue);
+    /*
+     * No more chains are to be taken: gives back those that would wait for the host, such as the
+     * buffers for reception. Called once. NULL: there are none.
+     */
+    void (*stop)(struct queue_handler *handler);
     /* The rest NULL when only the I/O engine completes requests. */
     /* Hands requests to other threads and goes on with their answers. Returns how many. */
     unsigned (*exchange)(struct queue_handler *handler);

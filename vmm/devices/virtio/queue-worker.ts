@@ -28,8 +28,11 @@ export interface QueueWorker {
   statistics(): Readonly<Record<string, number>>;
 }
 
-/** Makes a worker. `onBroken`: the guest broke a queue, and the worker serves nothing more. */
-export type CreateQueueWorker = (onBroken: (reason: string) => void) => QueueWorker;
+/**
+ * Makes a worker. `onBroken`: the guest broke a queue, and the worker serves nothing more. `worker`
+ * is its number in the device's {@link WorkerDivision}.
+ */
+export type CreateQueueWorker = (onBroken: (reason: string) => void, worker: number) => QueueWorker;
 
 /** How a device's queues are divided among worker threads. */
 export interface WorkerDivision {
@@ -55,8 +58,8 @@ export abstract class QueueWorkerDevice {
 
   constructor(createWorker: CreateQueueWorker, division = ONE_WORKER) {
     this.#division = division;
-    this.#served = Array.from({ length: division.workers }, () => ({
-      worker: createWorker((reason) => this.#activation?.needsReset(reason)),
+    this.#served = Array.from({ length: division.workers }, (_, worker) => ({
+      worker: createWorker((reason) => this.#activation?.needsReset(reason), worker),
       queues: [],
     }));
   }

@@ -76,8 +76,8 @@ export abstract class ScriptQueueDevice extends QueueWorkerDevice {
       ...options,
       onChains: () => calls.serveArrived(),
     });
-    super((onBroken) => {
-      const worker = createWorker(onBroken);
+    super((onBroken, number) => {
+      const worker = createWorker(onBroken, number);
       return {
         start: (start) => {
           calls.start();

@@ -1,0 +1,119 @@
+#include "net.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+#include "net_header.h"
+
+static struct net *net_of(struct queue_handler *handler)
+{
+    return (struct net *)((uint8_t *)handler - offsetof(struct net, handler));
+}
+
+static bool is_receive_queue(const struct virtqueue *queue)
+{
+    return queue->index % 2 == 0;
+}
+
+/* The descriptor is watched for room only while something waits for it. */
+static void writable_watch(struct net *net, bool watched)
+{
+    event_loop_change(net->loop, &net->source,
+                      EPOLLIN | EPOLLET | (watched ? (uint32_t)EPOLLOUT : 0));
+}
+
+static void source_ready(struct event_source *source, uint32_t events)
+{
+    struct net *net = (struct net *)((uint8_t *)source - offsetof(struct net, source));
+    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+        net->receiver.readable = true;
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR) && net->port->blocked) {
+        net->port->ops->send(net->port, NULL, 0);
+        if (!net->port->blocked)
+            writable_watch(net, false);
+    }
+}
+
+static bool net_wants(struct queue_handler *handler, const struct virtqueue *queue)
+{
+    const struct net *net = net_of(handler);
+    return is_receive_queue(queue) ? net_receiver_wants(&net->receiver) : !net->port->blocked;
+}
+
+static unsigned net_serve(struct queue_handler *handler, struct virtqueue *queue, unsigned max)
+{
+    struct net *net = net_of(handler);
+    if (is_receive_queue(queue))
+        return net_receiver_serve(&net->receiver, max);
+    unsigned done = net_transmitter_serve(&net->transmitter, queue, max);
+    if (net->port->blocked)
+        writable_watch(net, true);
+    return done;
+}
+
+static void net_stop(struct queue_handler *handler)
+{
+    net_receiver_stop(&net_of(handler)->receiver);
+}
+
+static void net_free(struct queue_handler *handler)
+{
+    struct net *net = net_of(handler);
+    net_receiver_free(&net->receiver);
+    net_transmitter_free(&net->transmitter);
+}
+
+static struct virtqueue *receive_queue(struct queue_worker *worker)
+{
+    for (unsigned i = 0; i < worker->options.queue_count; i++) {
+        if (is_receive_queue(&worker->queues[i]))
+            return &worker->queues[i];
+    }
+    return NULL;
+}
+
+static unsigned largest_queue(const struct queue_worker *worker)
+{
+    unsigned size = 0;
+    for (unsigned i = 0; i < worker->options.queue_count; i++)
+        size = worker->queues[i].size > size ? worker->queues[i].size : size;
+    return size;
+}
+
+static int net_start(struct queue_handler *handler, struct queue_worker *worker)
+{
+    struct net *net = net_of(handler);
+    struct net_port *port = net->port;
+    bool mergeable = net_has_feature(net->features, VIRTIO_NET_F_MRG_RXBUF);
+    int error = port->ops->start(port, net->features);
+    if (error < 0)
+        return error;
+    net->loop = &worker->loop;
+    net->source = (struct event_source){.fd = port->fd, .ready = source_ready};
+    error = event_loop_add(net->loop, &net->source,
+                           EPOLLIN | EPOLLET | (port->blocked ? (uint32_t)EPOLLOUT : 0));
+    if (error < 0)
+        return error;
+    error = net_receiver_init(&net->receiver, port, net->loop, receive_queue(worker), mergeable,
+                              &net->received);
+    if (error < 0)
+        return error;
+    error = net_transmitter_init(&net->transmitter, port, net->features, largest_queue(worker),
+                                 &net->transmitted);
+    if (error < 0)
+        net_receiver_free(&net->receiver);
+    return error;
+}
+
+void net_init(struct net *net, struct net_port *port)
+{
+    *net = (struct net){
+        .handler = {.name = "tsvm-net",
+                    .start = net_start,
+                    .free = net_free,
+                    .serve = net_serve,
+                    .wants = net_wants,
+                    .stop = net_stop},
+        .port = port,
+    };
+}

@@ -1,0 +1,32 @@
+/*
+ * The data plane of virtio-net (virtio 1.2, section 5.1): the queue handler of one pair of queues,
+ * between the driver and a port of the host. Queues with an even index receive, those with an odd
+ * index transmit.
+ */
+#ifndef TSVM_NET_H
+#define TSVM_NET_H
+
+#include "../backend/net_port.h"
+#include "../util/counter.h"
+#include "net_receiver.h"
+#include "net_transmitter.h"
+#include "queue_worker.h"
+
+struct net {
+    struct queue_handler handler;
+    struct net_port *port;
+    uint32_t features; /* the low 32 negotiated feature bits; set before each start */
+
+    /* While the worker runs. */
+    struct event_loop *loop;
+    struct event_source source; /* the port's descriptor */
+    struct net_receiver receiver;
+    struct net_transmitter transmitter;
+
+    struct net_receiver_statistics received;
+    struct net_transmitter_statistics transmitted;
+};
+
+void net_init(struct net *net, struct net_port *port);
+
+#endif

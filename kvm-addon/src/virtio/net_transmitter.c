@@ -1,0 +1,127 @@
+#include "net_transmitter.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "../backend/net_frame.h"
+#include "../util/iov.h"
+#include "net_header.h"
+
+/* Entries for the buffers of a batch of frames; the last one may need more. */
+#define BATCH_IOVS 512u
+
+int net_transmitter_init(struct net_transmitter *transmitter, struct net_port *port,
+                         uint32_t features, unsigned size,
+                         struct net_transmitter_statistics *statistics)
+{
+    /* Each chain follows an entry that is the port's. */
+    *transmitter = (struct net_transmitter){.port = port,
+                                            .features = features,
+                                            .statistics = statistics,
+                                            .iov_max = BATCH_IOVS + size + 1};
+    transmitter->iov = calloc(transmitter->iov_max, sizeof *transmitter->iov);
+    return transmitter->iov ? 0 : -ENOMEM;
+}
+
+void net_transmitter_free(struct net_transmitter *transmitter)
+{
+    free(transmitter->iov);
+    transmitter->iov = NULL;
+}
+
+/* Frames taken from a queue, in its order. */
+struct batch {
+    struct net_frame frames[NET_TRANSMIT_BATCH]; /* those that can be sent */
+    uint16_t heads[NET_TRANSMIT_BATCH];          /* of all chains */
+    bool valid[NET_TRANSMIT_BATCH];
+    unsigned frame_count;
+    unsigned chain_count;
+};
+
+/* Turns a chain into a frame. False when it is none. */
+static bool frame_parse(const struct net_transmitter *transmitter, struct net_frame *frame,
+                        struct iovec *iov, const struct virtqueue_chain *chain)
+{
+    struct iov_span data = {.iov = iov, .count = chain->readable_count};
+    if (!iov_span_take(&data, &frame->header, sizeof frame->header))
+        return false;
+    frame->iov = data.iov;
+    frame->count = data.count;
+    frame->bytes = chain->readable_bytes - NET_HEADER_BYTES;
+    frame->dropped = false;
+    return frame->bytes >= NET_FRAME_BYTES_MIN && frame->bytes <= NET_FRAME_BYTES_MAX &&
+           frame->count <= NET_FRAME_IOVS_MAX &&
+           net_header_check(&frame->header, frame->bytes, transmitter->features);
+}
+
+static void batch_take(struct net_transmitter *transmitter, struct batch *batch,
+                       struct virtqueue *queue, unsigned max)
+{
+    unsigned used = 0;
+    batch->frame_count = batch->chain_count = 0;
+    while (batch->chain_count < max && used < BATCH_IOVS) {
+        struct virtqueue_chain chain;
+        struct iovec *iov = transmitter->iov + used + 1;
+        if (virtqueue_pop(queue, iov, &chain) <= 0)
+            return;
+        used += 1 + chain.readable_count;
+        unsigned i = batch->chain_count++;
+        batch->heads[i] = chain.head;
+        batch->valid[i] = frame_parse(transmitter, &batch->frames[batch->frame_count], iov, &chain);
+        if (batch->valid[i])
+            batch->frame_count++;
+    }
+}
+
+/* Returns to the driver the chains of the first `sent` frames and of what cannot be sent. */
+static unsigned batch_finish(struct net_transmitter *transmitter, struct batch *batch,
+                             struct virtqueue *queue, unsigned sent)
+{
+    struct net_transmitter_statistics *statistics = transmitter->statistics;
+    uint64_t frames = 0, bytes = 0, dropped = 0;
+    unsigned frame = 0, done = 0;
+    for (; done < batch->chain_count; done++) {
+        if (batch->valid[done]) {
+            if (frame == sent)
+                break;
+            const struct net_frame *current = &batch->frames[frame++];
+            frames += current->dropped ? 0 : 1;
+            bytes += current->dropped ? 0 : current->bytes;
+            dropped += current->dropped ? 1 : 0;
+        } else {
+            dropped++;
+        }
+        virtqueue_push(queue, batch->heads[done], 0);
+    }
+    for (unsigned i = batch->chain_count; i > done; i--)
+        virtqueue_unpop(queue);
+    counter_add(&statistics->frames, frames);
+    counter_add(&statistics->bytes, bytes);
+    counter_add(&statistics->dropped, dropped);
+    return done;
+}
+
+/* Frames that the port took, those that it dropped included. */
+static unsigned frames_send(struct net_transmitter *transmitter, struct net_frame *frames,
+                            unsigned count)
+{
+    struct net_port *port = transmitter->port;
+    int sent = net_port_is_up(port) ? port->ops->send(port, frames, count) : -EPIPE;
+    if (sent >= 0)
+        return (unsigned)sent;
+    for (unsigned i = 0; i < count; i++)
+        frames[i].dropped = true;
+    return count;
+}
+
+unsigned net_transmitter_serve(struct net_transmitter *transmitter, struct virtqueue *queue,
+                               unsigned max)
+{
+    struct batch batch;
+    batch_take(transmitter, &batch, queue, max < NET_TRANSMIT_BATCH ? max : NET_TRANSMIT_BATCH);
+    if (batch.chain_count == 0)
+        return 0;
+    unsigned sent =
+        batch.frame_count == 0 ? 0 : frames_send(transmitter, batch.frames, batch.frame_count);
+    return batch_finish(transmitter, &batch, queue, sent);
+}

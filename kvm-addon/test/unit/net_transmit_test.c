@@ -1,0 +1,260 @@
+/* Transmission of virtio-net through a queue worker. */
+#include "../net_setup.h"
+
+#define HEADER_GPA BUFFERS_GPA
+#define FRAME_GPA (BUFFERS_GPA + 0x1000)
+#define MERGEABLE FEATURE(VIRTIO_NET_F_MRG_RXBUF)
+
+static void frame_fill(struct setup *s, uint64_t gpa, uint32_t bytes, uint8_t first)
+{
+    for (uint32_t i = 0; i < bytes; i++)
+        at(s, gpa)[i] = (uint8_t)(first + i);
+}
+
+static struct virtio_net_hdr_v1 *header(struct setup *s)
+{
+    return (struct virtio_net_hdr_v1 *)at(s, HEADER_GPA);
+}
+
+/* Offers a frame in two descriptors, after a header. */
+static void frame_offer(struct setup *s, uint32_t bytes, uint8_t first)
+{
+    frame_fill(s, FRAME_GPA, bytes, first);
+    describe(s, 0, HEADER_GPA, NET_HEADER_BYTES, NEXT, 1);
+    describe(s, 1, FRAME_GPA, bytes, 0, 0);
+    offer(s, 0);
+}
+
+/* What the other end of the stream has received: a frame as frame_offer() made it. */
+static bool frame_arrives(struct setup *s, uint32_t bytes, uint8_t first)
+{
+    static uint8_t data[4 + NET_FRAME_BYTES_MAX];
+    uint32_t prefix;
+    if (!peer_read(s, data, 4 + bytes))
+        return false;
+    memcpy(&prefix, data, sizeof prefix);
+    return ntohl(prefix) == bytes && bytes_are(data + 4, bytes, first);
+}
+
+static bool is_dropped(struct setup *s, uint64_t dropped)
+{
+    struct vring_used_elem element = await_used(s);
+    return element.id == 0 && element.len == 0 &&
+           counter_await(&s->net.transmitted.dropped, dropped) && peer_is_silent(s);
+}
+
+static void frames_are_sent_with_their_length(void)
+{
+    struct setup s;
+    setup_open(&s, SOCK_STREAM, TRANSMIT, MERGEABLE);
+    frame_offer(&s, 60, 1);
+    CHECK(frame_arrives(&s, 60, 1));
+    CHECK(await_used(&s).id == 0);
+    frame_offer(&s, NET_FRAME_BYTES_MAX, 2);
+    CHECK(frame_arrives(&s, NET_FRAME_BYTES_MAX, 2));
+    CHECK(await_used(&s).len == 0);
+    CHECK(counter_await(&s.net.transmitted.bytes, 60 + NET_FRAME_BYTES_MAX));
+    setup_close(&s);
+}
+
+static void header_may_be_in_one_byte_per_descriptor(void)
+{
+    struct setup s;
+    setup_open(&s, SOCK_STREAM, TRANSMIT, MERGEABLE);
+    frame_fill(&s, FRAME_GPA, 60, 3);
+    for (uint16_t i = 0; i < NET_HEADER_BYTES; i++)
+        describe(&s, i, HEADER_GPA + i, 1, NEXT, (uint16_t)(i + 1));
+    describe(&s, NET_HEADER_BYTES, FRAME_GPA, 60, 0, 0);
+    offer(&s, 0);
+    CHECK(frame_arrives(&s, 60, 3));
+    setup_close(&s);
+}
+
+static void frames_of_bad_lengths_are_dropped(void)
+{
+    struct setup s;
+    setup_open(&s, SOCK_STREAM, TRANSMIT, MERGEABLE);
+    describe(&s, 0, HEADER_GPA, NET_HEADER_BYTES - 1, 0, 0);
+    offer(&s, 0);
+    CHECK(is_dropped(&s, 1));
+    describe(&s, 0, HEADER_GPA, NET_HEADER_BYTES, 0, 0);
+    offer(&s, 0);
+    CHECK(is_dropped(&s, 2));
+    frame_offer(&s, NET_FRAME_BYTES_MIN - 1, 0);
+    CHECK(is_dropped(&s, 3));
+    frame_offer(&s, NET_FRAME_BYTES_MAX + 1, 0);
+    CHECK(is_dropped(&s, 4));
+    /* Only device-writable buffers: there is nothing to send. */
+    describe(&s, 0, FRAME_GPA, 100, WRITE, 0);
+    offer(&s, 0);
+    CHECK(is_dropped(&s, 5));
+    frame_offer(&s, NET_FRAME_BYTES_MIN, 7);
+    CHECK(frame_arrives(&s, NET_FRAME_BYTES_MIN, 7));
+    setup_close(&s);
+}
+
+static const uint32_t OFFLOADS = MERGEABLE | FEATURE(VIRTIO_NET_F_CSUM) |
+                                 FEATURE(VIRTIO_NET_F_HOST_TSO4) | FEATURE(VIRTIO_NET_F_HOST_TSO6);
+
+/* Headers that no driver may send, with frames of 100 bytes. */
+static const struct {
+    struct virtio_net_hdr_v1 header;
+    uint32_t features;
+} LIES[] = {
+    /* Checksums beyond the frame, or wrapping around. */
+    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 99}, OFFLOADS},
+    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 98, .csum_offset = 1}, OFFLOADS},
+    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 0xffff, .csum_offset = 0xffff}, OFFLOADS},
+    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_offset = 0xffff}, OFFLOADS},
+    /* Segments without a size, without a checksum, of unknown kinds. */
+    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4}, OFFLOADS},
+    {{.gso_type = VIRTIO_NET_HDR_GSO_TCPV4, .gso_size = 50}, OFFLOADS},
+    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = 2, .gso_size = 50}, OFFLOADS},
+    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = 0x7f, .gso_size = 50}, OFFLOADS},
+    {{.gso_type = VIRTIO_NET_HDR_GSO_ECN, .gso_size = 50}, OFFLOADS},
+    /* What was not negotiated. */
+    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 16}, MERGEABLE},
+    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4, .gso_size = 50},
+     MERGEABLE | FEATURE(VIRTIO_NET_F_CSUM)},
+    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+      .gso_type = VIRTIO_NET_HDR_GSO_TCPV4 | VIRTIO_NET_HDR_GSO_ECN,
+      .gso_size = 50},
+     OFFLOADS},
+    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = VIRTIO_NET_HDR_GSO_UDP, .gso_size = 50},
+     OFFLOADS},
+};
+
+static void headers_that_lie_are_dropped(void)
+{
+    for (size_t i = 0; i < sizeof LIES / sizeof LIES[0]; i++) {
+        struct setup s;
+        setup_open(&s, SOCK_STREAM, TRANSMIT, LIES[i].features);
+        *header(&s) = LIES[i].header;
+        frame_offer(&s, 100, 0);
+        if (!CHECK(is_dropped(&s, 1)))
+            fprintf(stderr, "lie %zu\n", i);
+        setup_close(&s);
+    }
+}
+
+/* The port that reads as a tap device does gets the header in front of the frame. */
+static void checked_header_precedes_the_frame(void)
+{
+    struct setup s;
+    uint8_t data[NET_HEADER_BYTES + 100];
+    struct virtio_net_hdr_v1 sent;
+    setup_open(&s, SOCK_SEQPACKET, TRANSMIT, OFFLOADS);
+    /* An unknown flag and num_buffers are ignored, a header's length is at most the frame's. */
+    *header(&s) = (struct virtio_net_hdr_v1){.flags = 0x80 | VIRTIO_NET_HDR_F_NEEDS_CSUM,
+                                             .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+                                             .hdr_len = 0xffff,
+                                             .gso_size = 50,
+                                             .csum_start = 34,
+                                             .csum_offset = 16,
+                                             .num_buffers = 77};
+    frame_offer(&s, 100, 9);
+    CHECK(peer_read(&s, data, sizeof data));
+    memcpy(&sent, data, sizeof sent);
+    CHECK(sent.flags == VIRTIO_NET_HDR_F_NEEDS_CSUM && sent.num_buffers == 0);
+    CHECK(sent.gso_type == VIRTIO_NET_HDR_GSO_TCPV4 && sent.gso_size == 50);
+    CHECK(sent.hdr_len == 100 && sent.csum_start == 34 && sent.csum_offset == 16);
+    CHECK(bytes_are(data + NET_HEADER_BYTES, 100, 9));
+    setup_close(&s);
+}
+
+#define MANY 8
+#define LARGE 60000u
+
+/* Offers MANY large frames, more than the socket takes: chains 0, 2, ... */
+static void flood(struct setup *s)
+{
+    for (uint16_t i = 0; i < MANY; i++) {
+        uint64_t gpa = FRAME_GPA + i * 0x10000u;
+        frame_fill(s, gpa, LARGE, (uint8_t)i);
+        describe(s, (uint16_t)(2 * i), HEADER_GPA, NET_HEADER_BYTES, NEXT, (uint16_t)(2 * i + 1));
+        describe(s, (uint16_t)(2 * i + 1), gpa, LARGE, 0, 0);
+        offer(s, (uint16_t)(2 * i));
+    }
+}
+
+static void socket_make_small(struct setup *s)
+{
+    int bytes = 4 * (int)LARGE / 3;
+    setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
+static void full_socket_delays_frames_and_loses_none(void)
+{
+    struct setup s;
+    setup_open(&s, SOCK_STREAM, TRANSMIT, MERGEABLE);
+    socket_make_small(&s);
+    flood(&s);
+    for (uint8_t i = 0; i < MANY; i++)
+        CHECK(frame_arrives(&s, LARGE, i));
+    for (unsigned i = 0; i < MANY; i++)
+        CHECK(await_used(&s).id == 2 * i);
+    CHECK(counter_await(&s.net.transmitted.frames, MANY));
+    CHECK(counter_read(&s.net.transmitted.dropped) == 0);
+    setup_close(&s);
+}
+
+/* The worker stops with half a frame sent: the next run sends the other half first. */
+static void stop_amid_a_frame_keeps_the_stream_whole(void)
+{
+    struct setup s;
+    setup_open(&s, SOCK_STREAM, TRANSMIT, MERGEABLE);
+    socket_make_small(&s);
+    flood(&s);
+    struct pollfd readable = {.fd = s.peer, .events = POLLIN};
+    CHECK(poll(&readable, 1, AWAIT_MS) == 1);
+    CHECK(device_stop(&s.device));
+    CHECK(s.device.driver.used->idx < MANY);
+    start(&s);
+    for (uint8_t i = 0; i < MANY; i++)
+        CHECK(frame_arrives(&s, LARGE, i));
+    CHECK(counter_await(&s.net.transmitted.frames, MANY));
+    setup_close(&s);
+}
+
+static void frames_are_dropped_while_the_link_is_down(void)
+{
+    struct setup s;
+    setup_open(&s, SOCK_STREAM, TRANSMIT, MERGEABLE);
+    net_port_set_link(s.port, false);
+    frame_offer(&s, 60, 1);
+    CHECK(is_dropped(&s, 1));
+    net_port_set_link(s.port, true);
+    frame_offer(&s, 60, 2);
+    CHECK(frame_arrives(&s, 60, 2));
+    setup_close(&s);
+}
+
+static void peer_that_is_gone_is_reported_and_frames_are_dropped(void)
+{
+    struct setup s;
+    setup_open(&s, SOCK_STREAM, TRANSMIT, MERGEABLE);
+    close(s.peer);
+    frame_offer(&s, 60, 1);
+    CHECK(event_wait(s.failed, AWAIT_MS));
+    CHECK(s.port->failure == -EPIPE);
+    CHECK(await_used(&s).id == 0);
+    frame_offer(&s, 60, 1);
+    CHECK(await_used(&s).id == 0);
+    CHECK(counter_await(&s.net.transmitted.dropped, 2));
+    s.peer = dup(s.fd);
+    setup_close(&s);
+}
+
+int main(void)
+{
+    frames_are_sent_with_their_length();
+    header_may_be_in_one_byte_per_descriptor();
+    frames_of_bad_lengths_are_dropped();
+    headers_that_lie_are_dropped();
+    checked_header_precedes_the_frame();
+    full_socket_delays_frames_and_loses_none();
+    stop_amid_a_frame_keeps_the_stream_whole();
+    frames_are_dropped_while_the_link_is_down();
+    peer_that_is_gone_is_reported_and_frames_are_dropped();
+    return check_finish();
+}

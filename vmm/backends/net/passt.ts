@@ -1,0 +1,153 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { TsvmError } from '../../errors.ts';
+import { socketPair } from '../../host/descriptors.ts';
+import { hasCode } from '../../util/error-code.ts';
+import { printable } from '../../util/printable.ts';
+import { guestNameServers, hostNameServers, type NameServers } from './name-servers.ts';
+
+/** A port of the host that leads to one of the guest. */
+export interface PortForward {
+  readonly protocol: 'tcp' | 'udp';
+  /** An address of the host, IPv4 or IPv6. */
+  readonly address: string;
+  readonly hostPort: number;
+  readonly guestPort: number;
+}
+
+export interface PasstOptions {
+  readonly forwards: readonly PortForward[];
+  /** Bytes. */
+  readonly mtu: number;
+}
+
+/** A running passt: the guest's network without privileges (passt(1)). */
+export interface Passt {
+  /** The guest's end: a stream socket, the receiver's to close. */
+  readonly fd: number;
+  /** What the user should know, or undefined. */
+  readonly warning: string | undefined;
+  /** Call it once `fd` is closed: passt then ends. Resolves when its ports are free. */
+  stop(): Promise<void>;
+}
+
+const PASST = 'passt';
+/** Descriptor of the socket in the child. */
+const SOCKET_FD = 3;
+/** What passt prints once its ports are bound. */
+const READY = /^(MAC|DHCP|NDP)\b/m;
+/** A passt that prints something else is not waited for any longer. */
+const READY_TIMEOUT_MS = 1_000;
+/** It ends by itself when the socket is closed. */
+const END_TIMEOUT_MS = 2_000;
+const OUTPUT_CHARACTERS_MAX = 4_096;
+
+/**
+ * Starts passt on a socket pair, so that nothing of it remains when this process ends, however it
+ * ends.
+ * @throws TsvmError `network-unavailable`
+ */
+export async function startPasst(options: PasstOptions): Promise<Passt> {
+  const names = guestNameServers(hostNameServers());
+  const [ours, theirs] = socketPair();
+  let child: ChildProcess;
+  try {
+    child = spawn(PASST, passtArguments(options, names), {
+      stdio: ['ignore', 'ignore', 'pipe', theirs],
+      // A Ctrl-C in the terminal is for tsvm alone.
+      detached: true,
+    });
+  } catch (error) {
+    closeSync(ours);
+    throw error;
+  } finally {
+    closeSync(theirs);
+  }
+  const ended = new Promise<void>((resolve) => {
+    child.once('error', () => resolve());
+    child.once('close', () => resolve());
+  });
+  try {
+    await ready(child);
+  } catch (error) {
+    closeSync(ours);
+    throw error;
+  }
+  child.unref();
+  return { fd: ours, warning: warningOf(options, names), stop: () => stop(child, ended) };
+}
+
+async function stop(child: ChildProcess, ended: Promise<void>): Promise<void> {
+  child.ref();
+  const kill = setTimeout(() => child.kill('SIGKILL'), END_TIMEOUT_MS);
+  await ended;
+  clearTimeout(kill);
+}
+
+/** Resolves when passt serves. */
+async function ready(child: ChildProcess): Promise<void> {
+  let output = '';
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, READY_TIMEOUT_MS);
+  const collect = (chunk: Buffer) => {
+    output = `${output}${chunk}`.slice(0, OUTPUT_CHARACTERS_MAX);
+    if (READY.test(output)) resolve();
+  };
+  child.stderr?.on('data', collect);
+  child.once('error', (cause) => reject(notStarted(cause)));
+  child.once('close', (code) => reject(notServing(output, code)));
+  try {
+    await promise;
+  } finally {
+    clearTimeout(timer);
+    // What it prints later is of no use, but must not block it.
+    child.stderr?.removeListener('data', collect).resume();
+    (child.stderr as Socket | null)?.unref();
+  }
+}
+
+function notStarted(cause: Error): TsvmError {
+  const message = hasCode(cause, 'ENOENT')
+    ? 'passt is not installed, which --net user needs. As root: apt-get install passt'
+    : `passt cannot be started: ${cause.message}`;
+  return new TsvmError('network-unavailable', message, { cause });
+}
+
+function notServing(output: string, code: number | null): TsvmError {
+  // Its own complaint is the last line that is not about the system logger.
+  const lines = output.split('\n').filter((line) => line !== '' && !line.includes('syslog'));
+  const reason = printable(lines.at(-1) ?? `exit code ${code}`);
+  const advice = /bind/i.test(reason) ? '; choose another host port with hostfwd=' : '';
+  return new TsvmError('network-unavailable', `passt does not start: ${reason}${advice}`);
+}
+
+function warningOf({ forwards }: PasstOptions, { mapsGateway }: NameServers): string | undefined {
+  const reason = mapsGateway
+    ? 'the host’s name server listens on loopback'
+    : 'UDP ports are forwarded';
+  return mapsGateway || answersLoopback(forwards)
+    ? `${reason}: the guest reaches it, and other services on the host’s loopback, by the address of its gateway`
+    : undefined;
+}
+
+function passtArguments(options: PasstOptions, { servers, mapsGateway }: NameServers): string[] {
+  const { forwards, mtu } = options;
+  return [
+    ...['--foreground', '--stderr', '--fd', String(SOCKET_FD), '--mtu', String(mtu)],
+    ...(mapsGateway || answersLoopback(forwards) ? [] : ['--no-map-gw']),
+    ...servers.flatMap((server) => ['--dns', server]),
+    ...forwards.flatMap(({ protocol, address, hostPort, guestPort }) => [
+      protocol === 'tcp' ? '--tcp-ports' : '--udp-ports',
+      `${address}/${hostPort}:${guestPort}`,
+    ]),
+  ];
+}
+
+/**
+ * With passt before 2024-07, a guest's answers to UDP datagrams from loopback need the gateway's
+ * address to stand for the host.
+ */
+function answersLoopback(forwards: readonly PortForward[]): boolean {
+  return forwards.some(({ protocol }) => protocol === 'udp');
+}

@@ -1,0 +1,83 @@
+import { InvalidArgumentError } from 'commander';
+import type { PortForward } from '../backends/net/passt.ts';
+import type { NetConfig } from '../machine/net-config.ts';
+
+const LOOPBACK = '127.0.0.1';
+
+const FORWARD = /^(?:(tcp|udp):)?(?:(\[[^\]]*\]|[^:[\]]*):)?(\d+):(\d+)$/;
+
+/** `hostfwd=[tcp:|udp:][ADDRESS:]PORT:GUESTPORT`. */
+function parseForward(text: string): PortForward {
+  const match = FORWARD.exec(text);
+  if (match === null) {
+    throw new InvalidArgumentError(
+      `'hostfwd=${text}': use hostfwd=[tcp:|udp:][ADDRESS:]PORT:GUESTPORT, such as 8080:80.`,
+    );
+  }
+  const [, protocol = 'tcp', address = '', hostPort, guestPort] = match;
+  return {
+    protocol: protocol === 'udp' ? 'udp' : 'tcp',
+    address: address.replace(/^\[|\]$/g, '') || LOOPBACK,
+    hostPort: Number(hostPort),
+    guestPort: Number(guestPort),
+  };
+}
+
+function parseNumber(name: string, text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError(`'${name}=${text}': use a number.`);
+  return Number(text);
+}
+
+/** The settings of both kinds of networks, by name. */
+const SETTINGS: Readonly<Record<string, (text: string) => object>> = {
+  mac: (text) => ({ mac: text }),
+  mtu: (text) => ({ mtu: parseNumber('mtu', text) }),
+};
+const TAP_SETTINGS: typeof SETTINGS = {
+  ...SETTINGS,
+  queues: (text) => ({ queues: parseNumber('queues', text) }),
+};
+
+/** Applies `name=value` settings; a name that is not in `known` goes to `other`. */
+function parseSettings(
+  settings: readonly string[],
+  known: typeof SETTINGS,
+  other: (name: string, value: string) => boolean = () => false,
+): object {
+  let result = {};
+  for (const setting of settings) {
+    const [, name = '', value] = /^([^=]*)(?:=(.*))?$/s.exec(setting) ?? [];
+    if (value !== undefined && Object.hasOwn(known, name)) {
+      result = { ...result, ...known[name]?.(value) };
+    } else if (value === undefined || !other(name, value)) {
+      const names = [...Object.keys(known), ...(known === SETTINGS ? ['hostfwd'] : [])];
+      throw new InvalidArgumentError(
+        `Unknown setting '${setting}'. The settings are ${names.map((one) => `${one}=`).join(', ')}.`,
+      );
+    }
+  }
+  return result;
+}
+
+/**
+ * `--net user[,hostfwd=...]...`, `--net tap=NAME[,queues=N]` and `--net none`, the first two with
+ * `mac=` and `mtu=`. Undefined for none.
+ */
+export function parseNet(text: string): NetConfig | undefined {
+  const [kind = '', ...settings] = text.split(',');
+  if (kind === 'none' && settings.length === 0) return undefined;
+  if (kind === 'user') {
+    const forwards: PortForward[] = [];
+    const parsed = parseSettings(settings, SETTINGS, (name, value) => {
+      if (name !== 'hostfwd') return false;
+      forwards.push(parseForward(value));
+      return true;
+    });
+    return { kind: 'user', forwards, ...parsed };
+  }
+  const name = /^tap=(.+)$/.exec(kind)?.[1];
+  if (name === undefined) {
+    throw new InvalidArgumentError('Use user, tap=NAME or none, with settings after commas.');
+  }
+  return { kind: 'tap', name, ...parseSettings(settings, TAP_SETTINGS) };
+}

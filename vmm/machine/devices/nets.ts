@@ -1,0 +1,56 @@
+import { startPasst } from '../../backends/net/passt.ts';
+import { openTap } from '../../backends/net/tap.ts';
+import { NetDevice, netQueueCount } from '../../devices/virtio/net/net-device.ts';
+import { KvmNetLink, type LinkFailure } from '../../kvm/net-link.ts';
+import { netWorker, scriptQueues } from '../../kvm/queue-workers.ts';
+import { parseMacAddress } from '../../util/mac-address.ts';
+import type { Assembly } from '../assembly.ts';
+import type { ResolvedNet } from '../net-config.ts';
+import { attachVirtio } from './virtio.ts';
+
+export async function attachNets(assembly: Assembly): Promise<void> {
+  for (const [index, net] of assembly.config.nets.entries()) {
+    await attachNet(assembly, `net${index}`, net);
+  }
+}
+
+async function attachNet(assembly: Assembly, id: string, config: ResolvedNet): Promise<void> {
+  const placement = assembly.placements.allocateMmio();
+  const queuePairs = config.kind === 'tap' ? config.queues : 1;
+  const link = await openLink(assembly, id, config);
+  attachVirtio(assembly, placement, netQueueCount(queuePairs), (host) => {
+    return new NetDevice({
+      id,
+      mac: parseMacAddress(config.mac) ?? new Uint8Array(),
+      mtu: config.mtu,
+      link,
+      queuePairs,
+      createWorker: netWorker(host, link.ports),
+      createQueues: scriptQueues(host),
+    });
+  });
+}
+
+async function openLink(assembly: Assembly, id: string, config: ResolvedNet): Promise<KvmNetLink> {
+  const { machine, host } = assembly;
+  const onFailure = (code: LinkFailure) =>
+    host.logger.error(`${id}: ${failureText(config, code)}; the guest has lost this network`);
+  if (config.kind === 'tap') {
+    const fds = openTap(config.name, config.queues);
+    const link = new KvmNetLink({ kind: 'tap', fds, onFailure });
+    machine.own(() => link.close());
+    return link;
+  }
+  const { forwards, mtu } = config;
+  const passt = await startPasst({ forwards, mtu });
+  if (passt.warning !== undefined) host.logger.warn(`${id}: ${passt.warning}`);
+  machine.own(() => passt.stop());
+  const link = new KvmNetLink({ kind: 'stream', fds: [passt.fd], onFailure });
+  machine.own(() => link.close());
+  return link;
+}
+
+function failureText(config: ResolvedNet, code: LinkFailure): string {
+  if (config.kind === 'tap') return `the tap device ${config.name} was deleted`;
+  return code === 'EPROTO' ? 'passt sent what is no Ethernet frame' : 'passt has ended';
+}
