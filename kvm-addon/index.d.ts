@@ -225,10 +225,15 @@ export class NativeVm {
   unbindKick(event: NativeEventFd, gpa: number, lengthBytes: number, value: number): void;
   /**
    * For tests of the kernel-mode engine, before {@link start}: `userBudget` is the number of taken
-   * jumps it interprets before a guest program runs natively; `leavesStaleShadows` skips the
-   * invalidation of shadow page tables, which breaks guests.
+   * jumps it interprets before a guest program runs natively; `translateAfter` (0 to 255) is the
+   * number of jumps to an instruction after which it is translated, 0: never;
+   * `leavesStaleShadows` skips the invalidation of shadow page tables, which breaks guests.
    */
-  tuneEngine(tuning: { userBudget: number; leavesStaleShadows: boolean }): void;
+  tuneEngine(tuning: {
+    userBudget: number;
+    translateAfter: number;
+    leavesStaleShadows: boolean;
+  }): void;
   /** Attaches a bank to the I/O port or memory bus, before {@link start}. @returns its number */
   attachBank(space: 'pio' | 'mmio', base: number, bank: NativeRegisterBank): number;
 

@@ -25,6 +25,8 @@ export interface VmOptions {
 export interface EngineTuning {
   /** Number of taken jumps that are interpreted before a guest program runs natively. */
   readonly userBudget: number;
+  /** Number of jumps to an instruction after which it is translated, at most 255; 0: never. */
+  readonly translateAfter: number;
   /** Leaves shadow page tables stale, which breaks guests. */
   readonly leavesStaleShadows: boolean;
 }

@@ -294,14 +294,16 @@ Napi::Value NativeVm::kick_event(const Napi::CallbackInfo &info)
 Napi::Value NativeVm::tune_engine(const Napi::CallbackInfo &info)
 {
     Napi::Env env = info.Env();
-    uint32_t user_budget;
+    uint32_t user_budget, translate_after;
     bool leaves_stale_shadows;
     if (!check_open(env) || !get_option(info[0], "userBudget", to_u32, &user_budget) ||
+        !get_option(info[0], "translateAfter", to_u32, &translate_after) ||
         !get_option(info[0], "leavesStaleShadows", to_bool, &leaves_stale_shadows))
         return Napi::Value();
-    if (!engine_ || group_.started || user_budget > INT32_MAX)
+    if (!engine_ || group_.started || user_budget > INT32_MAX || translate_after > UINT8_MAX)
         return throw_errno(env, EINVAL, "tuneEngine");
-    struct engine_tuning tuning = {static_cast<int32_t>(user_budget), leaves_stale_shadows};
+    struct engine_tuning tuning = {static_cast<int32_t>(user_budget),
+                                   static_cast<uint8_t>(translate_after), leaves_stale_shadows};
     engine_set_tuning(engine_, &tuning);
     return env.Undefined();
 }

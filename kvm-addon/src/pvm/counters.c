@@ -9,6 +9,7 @@
 #include "reserve.h"
 #include "simd.h"
 #include "tables.h"
+#include "translator.h"
 
 static const struct {
     const char *name;
@@ -19,6 +20,8 @@ static const struct {
     {"decoded", offsetof(struct cpu_counters, decoded)},
     {"codeFlushes", offsetof(struct cpu_counters, code_flushes)},
     {"codeInvalidations", offsetof(struct cpu_counters, code_invalidations)},
+    {"translations", offsetof(struct cpu_counters, translations)},
+    {"translated", offsetof(struct cpu_counters, translated)},
     {"pageWalks", offsetof(struct cpu_counters, walks)},
     {"tableWrites", offsetof(struct cpu_counters, table_writes)},
     {"zappedEntries", offsetof(struct cpu_counters, zapped_entries)},
@@ -53,7 +56,8 @@ static uint64_t shared_resident(const struct engine *engine)
 
 static uint64_t resident(const struct cpu *cpu)
 {
-    uint64_t own = sizeof(*cpu) + code_cache_resident(cpu) + simd_arena_size();
+    uint64_t own =
+        sizeof(*cpu) + code_cache_resident(cpu) + simd_arena_size() + translator_resident(cpu);
     return cpu->index == 0 ? own + shared_resident(cpu->engine) : own;
 }
 

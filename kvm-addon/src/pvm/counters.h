@@ -9,6 +9,8 @@ struct cpu_counters {
     uint64_t decoded;        /* instructions decoded */
     uint64_t code_flushes;   /* the code cache was full */
     uint64_t code_invalidations;
+    uint64_t translations;
+    uint64_t translated; /* instructions in them */
     uint64_t walks;
     uint64_t table_writes; /* writes to tracked page tables */
     uint64_t zapped_entries;

@@ -9,6 +9,7 @@
 #include "engine.h"
 #include "safepoint.h"
 #include "tlb.h"
+#include "translator.h"
 
 void cpu_choose_tlb(struct cpu *cpu)
 {
@@ -36,6 +37,7 @@ int cpu_init(struct cpu *cpu, struct engine *engine, unsigned index)
     cpu->counters = calloc(1, sizeof(*cpu->counters));
     if (!cpu->counters || safepoint_init(cpu) != 0 || code_cache_init(cpu) != 0)
         return -ENOMEM;
+    translator_init(cpu);
     tlb_flush_all(cpu);
     cpu_set_rflags(cpu, 2);
     cpu_set_cpl(cpu, 0);
@@ -47,6 +49,7 @@ int cpu_init(struct cpu *cpu, struct engine *engine, unsigned index)
 
 void cpu_destroy(struct cpu *cpu)
 {
+    translator_destroy(cpu);
     code_cache_destroy(cpu);
     safepoint_destroy(cpu);
     free(cpu->counters);

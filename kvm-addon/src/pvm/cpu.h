@@ -47,10 +47,15 @@ enum tlb_mode { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_MODES };
 
 #define TLB_ENTRIES 1024
 #define CODE_TLB_ENTRIES 512
+/*
+ * Tags of an entry that holds nothing. No page that belongs into the entry's slot has its upper 52
+ * bits, which is all that translated code looks at: use tlb_no_tag(). Tags are page addresses, and
+ * have no low bits.
+ */
 #define TLB_NO_TAG (~0ull)
 
 struct tlb_entry {
-    uint64_t read;  /* the page's virtual address if it may be read, else TLB_NO_TAG */
+    uint64_t read;  /* the page's virtual address if it may be read, else tlb_no_tag() */
     uint64_t write; /* the same for writes: dirty bit set, neither code nor a page table */
     uint8_t *page;  /* host address of the page; always inside guest memory, valid or not */
     uint64_t span;  /* bytes of the guest's page that this is a part of */
@@ -100,6 +105,9 @@ struct return_entry {
     uint32_t generation;
 };
 #define RETURN_STACK_ENTRIES 16
+
+/* Counters of the jumps that lead to an instruction, by a hash of its address (heat.h). */
+#define HEAT_SLOTS 4096u
 
 /* Which of DR0 to DR3 are set for what (breakpoints.h), and those hit by the current instruction.
  */
@@ -181,6 +189,10 @@ struct cpu {
     struct large_pages
         large_pages[2]; /* that they may hold parts of, of the lower and upper half */
     struct code_cache *code;
+    struct translator *translator; /* translator.h; NULL: nothing is translated */
+    const uint8_t *translated;     /* its code */
+    uint8_t heat[HEAT_SLOTS];
+    bool hot; /* the interpreter was left because the instruction at rip is to be translated */
 
     unsigned index;
     struct engine *engine;

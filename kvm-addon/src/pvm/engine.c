@@ -15,9 +15,12 @@
 #include "private_region.h"
 #include "run.h"
 #include "tables.h"
+#include "translator.h"
 
 /* Taken jumps that cost less to interpret than a native run costs to begin and end (some 30 us). */
 #define USER_BUDGET 250
+/* A translation costs some 10 us: as much as to interpret what it has some 100 times. */
+#define TRANSLATE_AFTER 24
 
 static bool has_capabilities(int vm_fd)
 {
@@ -68,6 +71,7 @@ struct engine *engine_create(const struct vm *vm, const struct guest_memory *mem
         engine->vm_fd = vm->fd;
         engine->memory = memory;
         engine->user_budget = USER_BUDGET;
+        engine->translate_after = TRANSLATE_AFTER;
         error = init_parts(engine, slot, gpa);
     }
     if (error == 0)
@@ -94,6 +98,11 @@ void engine_set_tuning(struct engine *engine, const struct engine_tuning *tuning
 {
     engine->user_budget = tuning->user_budget;
     engine->leaves_stale_shadows = tuning->leaves_stale_shadows;
+    engine->translate_after = tuning->translate_after;
+    for (unsigned i = 0; i < engine->cpu_count; i++) {
+        translator_destroy(engine->cpus[i]);
+        translator_init(engine->cpus[i]);
+    }
 }
 
 int engine_add_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t value, int fd)

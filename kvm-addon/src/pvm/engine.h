@@ -29,6 +29,8 @@ struct engine {
         native_running; /* atomic: vCPUs at CPL 3 in KVM right now: user code may change unseen */
     uint64_t reserved_bits; /* of page-table entries: those above the guest's MAXPHYADDR */
     int32_t user_budget;    /* jumps of CPL 3 that are interpreted before it runs natively */
+    /* jumps to an instruction after which it is translated; 0: nothing is */
+    uint8_t translate_after;
     bool leaves_stale_shadows;
     /* Of the host, once asked for: KVM takes a quarter of a millisecond to list it. */
     struct kvm_cpuid_entry2 supported_cpuid[CPUID_LEAVES_MAX];

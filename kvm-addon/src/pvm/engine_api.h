@@ -29,7 +29,8 @@ void engine_destroy(struct engine *engine);
 
 /* For tests. Before the vCPUs run. */
 struct engine_tuning {
-    int32_t user_budget; /* taken jumps of CPL 3 that are interpreted before it runs natively */
+    int32_t user_budget;     /* taken jumps of CPL 3 that are interpreted before it runs natively */
+    uint8_t translate_after; /* jumps to an instruction before it is translated; 0: nothing is */
     bool leaves_stale_shadows; /* breaks guests: shows that a test would notice */
 };
 void engine_set_tuning(struct engine *engine, const struct engine_tuning *tuning);

@@ -1,8 +1,12 @@
 /* The loop round the handlers. */
 #include "interpret.h"
 
+#include <stddef.h>
+
 #include "arch.h"
-#include "code_cache.h"
+#include "code_arena.h"
+#include "heat.h"
+#include "translator.h"
 
 /*
  * Handlers know the segments of programs of today: CS, DS, ES and SS from 0 to 4 GiB. Code in
@@ -52,11 +56,50 @@ static bool must_leave(const struct cpu *cpu)
            (cpu->interrupt_waits && cpu->rflags & RFLAGS_IF) || !(cpu->sregs.cr0 & CR0_PG);
 }
 
+/* Calls the instruction's handler. Translated code keeps no registers for its caller. */
+void interpret_enter(struct cpu *cpu, struct insn *insn);
+asm(".pushsection .text\n"
+    ".hidden interpret_enter\n"
+    ".globl interpret_enter\n"
+    ".type interpret_enter, @function\n"
+    "interpret_enter:\n"
+    "    push %rbx\n"
+    "    push %rbp\n"
+    "    push %r12\n"
+    "    push %r13\n"
+    "    push %r14\n"
+    "    push %r15\n"
+    "    sub $8, %rsp\n"
+    "    call *(%rsi)\n"
+    "    add $8, %rsp\n"
+    "    pop %r15\n"
+    "    pop %r14\n"
+    "    pop %r13\n"
+    "    pop %r12\n"
+    "    pop %rbp\n"
+    "    pop %rbx\n"
+    "    ret\n"
+    ".size interpret_enter, .-interpret_enter\n"
+    ".popsection\n");
+_Static_assert(offsetof(struct insn, handler) == 0, "interpret_enter()");
+
 static void run(struct cpu *cpu, struct insn *insn)
 {
     cpu->r[REG_PAGE] = cpu->rip & PAGE_BASE;
     cpu->executed -= insn->ordinal;
-    insn->handler(cpu, insn);
+    interpret_enter(cpu, insn);
+}
+
+/* The decoded instruction at cpu->rip, translated if it is executed often. */
+static struct insn *find(struct cpu *cpu)
+{
+    struct insn *insn = code_lookup(cpu, cpu->rip);
+    bool hot = heat_count(cpu, insn) || cpu->hot;
+    cpu->hot = false;
+    if (!hot || translate(cpu, insn))
+        return insn;
+    code_flush(cpu);
+    return code_lookup(cpu, cpu->rip);
 }
 
 /* What the end of an instruction clears; a fault in the first sets RF in the image it pushes. */
@@ -82,7 +125,7 @@ enum interpreted interpret(struct cpu *cpu)
             return not_ours(cpu);
         /* As a jump: a SYSCALL may lead to itself. */
         cpu->budget--;
-        run(cpu, code_lookup(cpu, cpu->rip));
+        run(cpu, find(cpu));
     } while (cpu->cpl == cpl && cpu->compat == compat && !must_leave(cpu));
     return INTERPRETED_ATTENTION;
 }

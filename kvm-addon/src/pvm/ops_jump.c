@@ -56,7 +56,7 @@ insn_handler *const jump_conditional[2][16] = {{CONDITIONS(NAME_JCC, wide)},
             cpu->budget--;                                                                         \
             if (MUST_LEAVE)                                                                        \
                 LEAVE_FOR(RUN_LENGTH(insn), target);                                               \
-            ENTER(RUN_LENGTH(insn), entry->insn, entry->page);                                     \
+            ENTER(RUN_LENGTH(insn), entry->insn, entry->page, target);                             \
         }                                                                                          \
         check_target(cpu, insn, target);                                                           \
         DROP(form);                                                                                \
@@ -146,7 +146,7 @@ HANDLER(page_end_)
     struct insn *found = code_find(cpu, next);
     if (unlikely(!found))
         LEAVE_FOR(insn->ordinal, next);
-    ENTER(insn->ordinal, found, next);
+    ENTER_AT(insn->ordinal, found, next);
 }
 
 insn_handler *const insn_goto = goto_;

@@ -3,19 +3,8 @@
 #define TSVM_PVM_OPS_JUMP_H
 
 #include "handlers.h"
+#include "heat.h"
 #include "walk.h"
-
-/*
- * Goes on at `found`. `count` of the decoded run that is left were executed, those before `found`
- * in its own run were not: one addition, as each would wait for the store of the one before.
- */
-#define ENTER(count, found, va)                                                                    \
-    do {                                                                                           \
-        struct insn *found_ = (found);                                                             \
-        cpu->executed += (uint64_t)(count)-found_->ordinal;                                        \
-        cpu->r[REG_PAGE] = (va)&PAGE_BASE;                                                         \
-        CONTINUE_AT(found_);                                                                       \
-    } while (0)
 
 /* Out of the handlers; the run loop looks the target up. */
 #define LEAVE_FOR(count, va)                                                                       \
@@ -24,6 +13,22 @@
         cpu->rip = (va);                                                                           \
         return;                                                                                    \
     } while (0)
+
+/*
+ * Goes on at `found`, which is at `va`, in the page of decoded code at `page`. `count` of the
+ * decoded run that is left were executed, those before `found` in its own run were not: one
+ * addition, as each would wait for the store of the one before.
+ */
+#define ENTER(count, found, page, va)                                                              \
+    do {                                                                                           \
+        struct insn *found_ = (found);                                                             \
+        if (unlikely(heat_count(cpu, found_)))                                                     \
+            LEAVE_FOR(count, va);                                                                  \
+        cpu->executed += (uint64_t)(count)-found_->ordinal;                                        \
+        cpu->r[REG_PAGE] = (page);                                                                 \
+        CONTINUE_AT(found_);                                                                       \
+    } while (0)
+#define ENTER_AT(count, found, va) ENTER(count, found, (va)&PAGE_BASE, va)
 
 #define JUMP_INDIRECT(target)                                                                      \
     do {                                                                                           \
@@ -34,7 +39,7 @@
         struct insn *next_ = code_find(cpu, target_);                                              \
         if (unlikely(!next_))                                                                      \
             LEAVE_FOR(RUN_LENGTH(insn), target_);                                                  \
-        ENTER(RUN_LENGTH(insn), next_, target_);                                                   \
+        ENTER_AT(RUN_LENGTH(insn), next_, target_);                                                \
     } while (0)
 
 /* A jump whose target is in its code remembers where that is decoded, for one generation. */
@@ -51,7 +56,7 @@
             (jump)->target = next_;                                                                \
             (jump)->generation = cpu->generation;                                                  \
         }                                                                                          \
-        ENTER(RUN_LENGTH(jump), (jump)->target, target_);                                          \
+        ENTER_AT(RUN_LENGTH(jump), (jump)->target, target_);                                       \
     } while (0)
 
 #define JUMP_RELATIVE(jump, width)                                                                 \

@@ -1,13 +1,11 @@
 /*
- * Stubs of one vCPU. Their code is written through one mapping and executed through another, so
- * that no page is writable and executable. Both the code and the number of stubs are bounded; when
- * either is full all are dropped and made again as they are used.
+ * Stubs of one vCPU. Both their code and their number are bounded; when either is full all are
+ * dropped and made again as they are used.
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
+#include "executable.h"
 #include "fpu_state.h"
 #include "simd.h"
 
@@ -15,52 +13,20 @@
 #define STUBS 2048u /* a power of two */
 #define PROBES 16u
 #define CODE_ALIGNMENT 16u
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x10u
-#endif
 
 struct simd_arena {
-    uint8_t *writable;
-    uint8_t *executable;
+    struct executable code;
     uint32_t used; /* bytes of code */
     uint64_t flushes;
     struct simd_stub stubs[STUBS];
 };
 
-static void *map_code(int fd, int protection)
-{
-    void *address = mmap(NULL, CODE_BYTES, protection, MAP_SHARED, fd, 0);
-    return address == MAP_FAILED ? NULL : address;
-}
-
-/* Hosts may forbid executable memory files, or ask for the flag that wants one. */
-static int open_code(void)
-{
-    int fd = memfd_create("tsvm-simd", MFD_CLOEXEC | MFD_EXEC);
-
-    if (fd < 0)
-        fd = memfd_create("tsvm-simd", MFD_CLOEXEC);
-    if (fd >= 0 && ftruncate(fd, CODE_BYTES)) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
 struct simd_arena *simd_arena_create(void)
 {
     struct simd_arena *arena = calloc(1, sizeof *arena);
-    if (!arena)
-        return NULL;
-    int fd = open_code();
-    if (fd >= 0) {
-        arena->writable = map_code(fd, PROT_READ | PROT_WRITE);
-        arena->executable = map_code(fd, PROT_READ | PROT_EXEC);
-        close(fd);
-    }
-    if (arena->writable && arena->executable)
+    if (arena && executable_map(&arena->code, "tsvm-simd", CODE_BYTES) == 0)
         return arena;
-    simd_arena_destroy(arena);
+    free(arena);
     return NULL;
 }
 
@@ -68,10 +34,7 @@ void simd_arena_destroy(struct simd_arena *arena)
 {
     if (!arena)
         return;
-    if (arena->writable)
-        munmap(arena->writable, CODE_BYTES);
-    if (arena->executable)
-        munmap(arena->executable, CODE_BYTES);
+    executable_unmap(&arena->code);
     free(arena);
 }
 
@@ -103,37 +66,12 @@ static struct simd_stub *find_place(struct simd_arena *arena, union simd_key key
     return NULL;
 }
 
-/*
- * Code that was written by another address than it is executed at needs a serializing instruction
- * between (SDM 3A 9.1.3). IRET is the one that no hypervisor intercepts.
- */
-static void serialize(void)
-{
-    uint64_t scratch;
-
-    __asm__ volatile("sub $128, %%rsp\n\t" /* not into the red zone */
-                     "mov %%ss, %k0\n\t"
-                     "push %0\n\t"
-                     "lea 8(%%rsp), %0\n\t"
-                     "push %0\n\t"
-                     "pushf\n\t"
-                     "mov %%cs, %k0\n\t"
-                     "push %0\n\t"
-                     "lea 1f(%%rip), %0\n\t"
-                     "push %0\n\t"
-                     "iretq\n"
-                     "1:\tadd $128, %%rsp"
-                     : "=&r"(scratch)
-                     :
-                     : "memory", "cc");
-}
-
 static void fill(struct simd_arena *arena, struct simd_stub *stub, union simd_key key)
 {
-    uint32_t length = simd_emit(key, arena->writable + arena->used);
+    uint32_t length = simd_emit(key, arena->code.writable + arena->used);
 
-    serialize();
-    stub->code = (simd_code *)(uintptr_t)(arena->executable + arena->used);
+    executable_serialize();
+    stub->code = (simd_code *)(uintptr_t)(arena->code.executable + arena->used);
     simd_describe(key, &stub->form);
     stub->key = key;
     arena->used += (length + CODE_ALIGNMENT - 1) & ~(CODE_ALIGNMENT - 1);

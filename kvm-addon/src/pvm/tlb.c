@@ -13,8 +13,9 @@
 
 static void clear_entry(const struct cpu *cpu, struct tlb_entry *entry)
 {
+    uint64_t none = tlb_no_tag(cpu, entry);
     *entry = (struct tlb_entry){
-        .read = TLB_NO_TAG, .write = TLB_NO_TAG, .page = cpu->engine->memory->regions[0].hva};
+        .read = none, .write = none, .page = cpu->engine->memory->regions[0].hva};
 }
 
 /* Kernels have global pages alone in the upper half, or all is dropped; see below. */
@@ -60,7 +61,7 @@ struct access_part access_page(struct cpu *cpu, struct insn *insn, enum tlb_mode
     }
     struct tlb_entry *entry = &cpu->tlbs[mode][va >> 12 & (TLB_ENTRIES - 1)];
     if (entry->read != tag || entry->page != page)
-        entry->write = TLB_NO_TAG;
+        entry->write = tlb_no_tag(cpu, entry);
     if (entry->read != tag && is_dropped_with_cr3(mode, tag))
         fills_note(&cpu->tlb_fills[mode], (unsigned)(entry - cpu->tlbs[mode]));
     entry->read = tag;
@@ -168,11 +169,16 @@ void tlb_flush_page(struct cpu *cpu, uint64_t va)
         /* A large page goes as a whole, of which any part may be here. */
         for (unsigned i = 0; large && i < TLB_ENTRIES; i++) {
             struct tlb_entry *entry = &cpu->tlbs[mode][i];
-            if (entry->read != TLB_NO_TAG && (entry->read ^ va) < entry->span)
+            if (!(entry->read & PAGE_OFFSET) && (entry->read ^ va) < entry->span)
                 clear_entry(cpu, entry);
         }
     }
     code_flush_page(cpu, va);
+}
+
+static void drop_write(const struct cpu *cpu, struct tlb_entry *entry)
+{
+    entry->write = tlb_no_tag(cpu, entry);
 }
 
 void tlb_drop_frame_writes(struct cpu *cpu, uint64_t frame)
@@ -181,7 +187,7 @@ void tlb_drop_frame_writes(struct cpu *cpu, uint64_t frame)
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         for (unsigned i = 0; i < TLB_ENTRIES; i++)
             if (cpu->tlbs[mode][i].page == page)
-                cpu->tlbs[mode][i].write = TLB_NO_TAG;
+                drop_write(cpu, &cpu->tlbs[mode][i]);
     __atomic_fetch_and(&cpu->engine->frames.of[frame].write_cpus, ~(1u << cpu->index),
                        __ATOMIC_SEQ_CST);
 }
@@ -190,5 +196,5 @@ void tlb_drop_writes(struct cpu *cpu)
 {
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         for (unsigned i = 0; i < TLB_ENTRIES; i++)
-            cpu->tlbs[mode][i].write = TLB_NO_TAG;
+            drop_write(cpu, &cpu->tlbs[mode][i]);
 }

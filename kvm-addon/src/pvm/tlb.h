@@ -9,6 +9,13 @@ static inline struct tlb_entry *tlb_slot(struct cpu *cpu, uint64_t va)
     return &cpu->tlb[va >> 12 & (TLB_ENTRIES - 1)];
 }
 
+/* What an entry that holds nothing has in place of its tags. */
+static inline uint64_t tlb_no_tag(const struct cpu *cpu, const struct tlb_entry *entry)
+{
+    uint64_t slot = (uint64_t)(entry - &cpu->tlbs[0][0]);
+    return TLB_NO_TAG ^ (slot & 1) << 12;
+}
+
 /* Not NULL: the compiler is told, so that the test of a hit is the only one. */
 static inline void *tlb_place(const struct tlb_entry *entry, uint64_t va)
 {

@@ -1,6 +1,7 @@
 /*
  * The interpreter against the processor: random programs of a few instructions run in both, and
- * registers, the status flags that are defined, memory and faults must come out alike.
+ * registers, the status flags that are defined, memory and faults must come out alike. The engine
+ * runs each once interpreted and once translated.
  *
  *   differential_test [INSTRUCTIONS [SEED [64|32]]]
  */
@@ -10,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "../../src/pvm/arch.h"
+#include "../../src/pvm/counters.h"
 #include "../../src/pvm/interpret.h"
 #include "../../src/pvm/tlb.h"
 #include "forms.h"
@@ -34,28 +36,31 @@ static void write_code(const struct program *program)
     memcpy(native, program->bytes, program->length);
     unsigned length = program->length + native_end(native + program->length, program->compat);
     memcpy(machine.code + offset, native, length);
-    machine_code_written(&machine);
 }
 
-static enum interpreted interpret_program(struct cpu *cpu, bool in_steps)
+/* How the engine runs a program. */
+enum way { INTERPRETED, IN_STEPS, TRANSLATED };
+
+static enum interpreted run_program(struct cpu *cpu, enum way way)
 {
     enum interpreted why = INTERPRETED_ATTENTION;
     for (unsigned i = 0; i < JUMPS_MAX && why == INTERPRETED_ATTENTION; i++) {
         cpu->budget = JUMPS_MAX;
-        why = in_steps ? interpret_once(cpu) : interpret(cpu);
+        why = way == IN_STEPS ? interpret_once(cpu) : interpret(cpu);
     }
     return why;
 }
 
 /* False: it left for another reason than an exception, which `why` tells. */
-static bool interpret_state(struct state *state, bool compat, bool in_steps, enum interpreted *why)
+static bool run_state(struct state *state, bool compat, enum way way, enum interpreted *why)
 {
     struct cpu *cpu = machine.cpu;
     memcpy(cpu->r, state->r, sizeof(state->r));
     cpu_set_rflags(cpu, state->rflags);
     cpu->rip = state->rip;
     machine_set_mode(&machine, compat);
-    *why = interpret_program(cpu, in_steps);
+    machine_translate(&machine, way == TRANSLATED);
+    *why = run_program(cpu, way);
     memcpy(state->r, cpu->r, sizeof(state->r));
     state->rflags = cpu_rflags(cpu);
     state->rip = cpu->rip;
@@ -157,41 +162,83 @@ static void refresh_data(void)
     }
 }
 
+/* False: what the program does is not compared, and memory is as it was. */
+static bool run_ours(const struct program *program, enum way way, struct state *ours,
+                     const char **what)
+{
+    static char left[32];
+    enum interpreted why;
+    *ours = program->start;
+    *what = NULL;
+    if (!run_state(ours, program->compat, way, &why)) {
+        /* A bit offset that reaches the code: what a changed program would do is not compared. */
+        if (why == INTERPRETED_ONCE)
+            return false;
+        snprintf(left, sizeof(left), "reason %d to leave", why);
+        *what = left;
+    }
+    return !(ours->faulted && ours->vector == VECTOR_PF && is_our_own(ours->address));
+}
+
+static void compare(const struct program *program, enum way way, const struct state *ours,
+                    const struct state *native, const char *what)
+{
+    if (!what)
+        what = difference(program, ours, native);
+    if (!what)
+        return;
+    printf("%s: ", way == TRANSLATED ? "translated" : "interpreted");
+    print_difference(program, what, ours, native);
+    differences++;
+}
+
+/* What programs change, the code included. */
+struct image {
+    uint8_t data[DATA_SIZE];
+    uint8_t code[CODE_PAGES * PAGE];
+};
+
+static void save_image(struct image *image)
+{
+    memcpy(image->data, machine.data, sizeof(image->data));
+    memcpy(image->code, machine.code, sizeof(image->code));
+}
+
+static void restore_image(const struct image *image)
+{
+    memcpy(machine.data, image->data, sizeof(image->data));
+    memcpy(machine.code, image->code, sizeof(image->code));
+}
+
+/* Interpreted, and then translated, from the same memory; natively last, where it can be compared.
+ */
 static void try_program(bool compat)
 {
+    static struct image before, interpreted;
     struct program program;
     program_generate(&program, compat);
     write_code(&program);
     refresh_data();
     if (one_in(4))
         tlb_flush_all(machine.cpu);
-    struct state ours = program.start, native = program.start;
-    enum interpreted why;
-    const char *what = NULL;
-    char left[32];
-    if (!interpret_state(&ours, compat, one_in(8), &why)) {
-        /* A bit offset that reaches the code: what a changed program would do is not compared. */
-        if (why == INTERPRETED_ONCE) {
-            memcpy(machine.data, native_data, DATA_SIZE);
-            return;
-        }
-        snprintf(left, sizeof(left), "reason %d to leave", why);
-        what = left;
-    }
-    if (ours.faulted && ours.vector == VECTOR_PF && is_our_own(ours.address)) {
-        memcpy(machine.data, native_data, DATA_SIZE);
+    enum way way = one_in(8) ? IN_STEPS : INTERPRETED;
+    struct state ours, translated, native = program.start;
+    const char *what, *what_translated;
+    save_image(&before);
+    bool is_compared = run_ours(&program, way, &ours, &what);
+    save_image(&interpreted);
+    restore_image(&before);
+    if (!is_compared || !run_ours(&program, TRANSLATED, &translated, &what_translated)) {
+        restore_image(&before);
         return;
     }
     native_run(&native, compat);
-    if (!what)
-        what = difference(&program, &ours, &native);
+    compare(&program, TRANSLATED, &translated, &native, what_translated);
+    restore_image(&interpreted);
+    compare(&program, way, &ours, &native, what);
     programs++;
     insns += program.insns;
     faults += native.faulted;
-    if (!what)
-        return;
-    print_difference(&program, what, &ours, &native);
-    differences++;
     memcpy(machine.data, native_data, DATA_SIZE);
 }
 
@@ -205,10 +252,17 @@ int main(int argc, char **argv)
     random_seed(seed);
     while (insns < count && differences < DIFFERENCES_MAX)
         try_program(mode == 32 || (mode == 0 && one_in(3)));
-    printf(
-        "seed %llu: %llu instructions in %llu programs, %llu ended by a fault; %llu differences\n",
-        (unsigned long long)seed, (unsigned long long)insns, (unsigned long long)programs,
-        (unsigned long long)faults, (unsigned long long)differences);
+    printf("seed %llu: %llu instructions in %llu programs, %llu ended by a fault; %llu "
+           "differences; %llu translations of %llu instructions\n",
+           (unsigned long long)seed, (unsigned long long)insns, (unsigned long long)programs,
+           (unsigned long long)faults, (unsigned long long)differences,
+           (unsigned long long)machine.cpu->counters->translations,
+           (unsigned long long)machine.cpu->counters->translated);
+    /* A program whose first instruction cannot be translated may still be for the most part. */
+    bool translated = machine.cpu->counters->translations > programs / 2;
+    if (!translated)
+        printf("only %llu translations were made\n",
+               (unsigned long long)machine.cpu->counters->translations);
     machine_free(&machine);
-    return differences != 0;
+    return differences != 0 || !translated;
 }

@@ -259,6 +259,7 @@ bool machine_init(struct machine *machine)
     machine->engine.memory = &machine->memory;
     machine->engine.private_region = &region;
     machine->engine.reserved_bits = 0x000fff0000000000ull;
+    machine->engine.translate_after = 1;
     if (frames_init(&machine->engine.frames, &machine->memory) != 0 ||
         tables_init(&machine->engine) != 0 || cpu_init(machine->cpu, &machine->engine, 0) != 0)
         return false;
@@ -299,6 +300,16 @@ void machine_set_mode(struct machine *machine, bool compat)
     cpu->sregs.ss = cpu->sregs.ds = cpu->sregs.es = data;
     cpu->compat = compat;
     cpu_set_cpl(cpu, 3);
+}
+
+void machine_translate(struct machine *machine, bool on)
+{
+    static struct translator *translator;
+    if (machine->cpu->translator)
+        translator = machine->cpu->translator;
+    machine->cpu->translator = on ? translator : NULL;
+    memset(machine->cpu->heat, 1, sizeof(machine->cpu->heat));
+    machine_code_written(machine);
 }
 
 void machine_code_written(struct machine *machine)

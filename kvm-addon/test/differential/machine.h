@@ -25,6 +25,9 @@ void machine_free(struct machine *machine);
 /* Chooses 64-bit or 32-bit code at CPL 3. */
 void machine_set_mode(struct machine *machine, bool compat);
 
+/* Whether code is translated, and then before it first runs; drops what is decoded. */
+void machine_translate(struct machine *machine, bool on);
+
 /* The code pages were changed. */
 void machine_code_written(struct machine *machine);
 

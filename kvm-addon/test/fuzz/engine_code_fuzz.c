@@ -128,6 +128,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t mode = input_u8(&input);
     unsigned cpl = mode & 1 ? 3 : 0;
     bool compat = mode & 2, once = mode & 4;
+    guest.translates = mode & 8;
     guest_reset(&guest, cpl, compat);
     set_registers(cpu, &input, compat);
     set_controls(cpu, &input);

@@ -187,6 +187,9 @@ int main(void)
     REQUIRE(guest_init(&guest));
     test_programs(false);
     test_programs(true);
+    guest.translates = true;
+    test_programs(false);
+    test_programs(true);
     guest_free(&guest);
     return check_finish();
 }

@@ -63,6 +63,7 @@ struct guest {
     struct cpu_cpuid cpuid;
     struct cpu_interrupts interrupts;
     struct cpu_run loop;
+    bool translates; /* code is translated before it first runs */
     uint8_t *ram;
     uint8_t *image; /* of the memory at the start */
 };
@@ -206,6 +207,7 @@ static inline bool guest_init(struct guest *guest)
     guest->engine.memory = &guest->memory;
     guest->engine.private_region = &guest->region;
     guest->engine.reserved_bits = 0x000fff0000000000ull;
+    guest->engine.translate_after = 1;
     guest->cpuid.physical_bits = 40;
     guest->cpuid.cr4_allowed = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE |
                                CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE |
@@ -286,6 +288,7 @@ static inline void guest_reset(struct guest *guest, unsigned cpl, bool compat)
     guest_set_mode(guest, cpl, compat);
     tlb_flush_all(cpu);
     code_invalidate_all(cpu);
+    memset(cpu->heat, guest->translates ? 1 : 0, sizeof(cpu->heat));
     for (uint64_t frame = 0; frame < GUEST_BYTES >> 12; frame++)
         guest->engine.frames.of[frame] = (struct frame){0};
     fpu_forget(cpu);

@@ -279,6 +279,22 @@ static void test_attention_ends_a_loop(void)
 
 /* ---- flags and privilege ---- */
 
+/* A loop of code that is translated and a CLD, whose handler goes on in it. */
+static void test_attention_ends_a_loop_with_a_handler(void)
+{
+    CODE(0, false, "\xfc\x48\xff\xc0\x48\xff\xc3\xeb\xf7"); /* 1: cld; inc; inc; jmp 1b */
+    cpu->r[REG_RAX] = cpu->r[REG_RBX] = 0;
+    cpu->budget = 1000;
+    while (cpu->budget >= 0)
+        CHECK(interpret(cpu) == INTERPRETED_ATTENTION);
+    CHECK(cpu->r[REG_RAX] > 900 && cpu->r[REG_RAX] <= 1001);
+    CHECK(cpu->r[REG_RBX] == cpu->r[REG_RAX]);
+    cpu->budget = INT32_MAX;
+    cpu_attract(cpu, ATTENTION_ORDER);
+    CHECK(interpret(cpu) == INTERPRETED_ATTENTION);
+    CHECK(cpu->budget > INT32_MAX - 5);
+}
+
 static void test_interrupt_shadow_of_sti(void)
 {
     CODE(0, false, "\xfb\x90");
@@ -490,10 +506,9 @@ static void test_popa_skips_the_stack_pointer(void)
         CHECK(cpu->r[i] == (i == REG_RSP ? GUEST_USER + GUEST_DATA + 32 : i));
 }
 
-int main(void)
+static void test_all(bool translates)
 {
-    if (!guest_init(&guest))
-        return 1;
+    guest.translates = translates;
     test_lengths();
     test_rex_counts_before_the_opcode_only();
     test_lock_prefix();
@@ -512,6 +527,7 @@ int main(void)
     test_syscall_to_itself_uses_up_the_budget();
     test_code_without_jumps_uses_up_the_budget();
     test_attention_ends_a_loop();
+    test_attention_ends_a_loop_with_a_handler();
     test_interrupt_shadow_of_sti();
     test_popf_by_privilege();
     test_trap_flag_ends_the_run();
@@ -526,6 +542,15 @@ int main(void)
     test_lar_and_lsl();
     test_verr_and_verw();
     test_popa_skips_the_stack_pointer();
+}
+
+int main(void)
+{
+    if (!guest_init(&guest))
+        return 1;
+    test_all(false);
+    test_all(true);
+    CHECK(cpu->counters->translations > 0);
     guest_free(&guest);
     return check_finish();
 }

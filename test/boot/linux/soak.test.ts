@@ -9,7 +9,8 @@ import { chooseKernelMode } from '../../../vmm/machine/kernel-mode.ts';
 import { defaultGuest } from '../../support/linux-guest.ts';
 import { runSoak, type SoakOptions, type SoakRun, soakInitrd } from '../../support/soak.ts';
 
-const DEFAULT_BUDGET = 250;
+/** As the engine has it. */
+const DEFAULT_TUNING = { userBudget: 250, translateAfter: 24, leavesStaleShadows: false };
 
 const PARTS = [
   ...['copy-on-write', 'mappings', 'protection', 'files', 'code', 'code-of-others', 'vectors'],
@@ -57,15 +58,27 @@ for (const cpus of [1, 2, 4]) {
 
 for (const cpus of [1, 2]) {
   test(`${cpus} vCPUs, all of programs native`, isEngine, async (t) => {
-    const tuning = { userBudget: 0, leavesStaleShadows: false };
+    const tuning = { ...DEFAULT_TUNING, userBudget: 0 };
     const run = await soak(t, { cpus, tuning });
     assertPassed(run);
     assert.ok((run.statistics['nativeRuns'] ?? 0) > 10_000, 'programs ran natively');
   });
 }
 
+test('2 vCPUs, code translated before it first runs', isEngine, async (t) => {
+  const run = await soak(t, { cpus: 2, tuning: { ...DEFAULT_TUNING, translateAfter: 1 } });
+  assertPassed(run);
+  assert.ok((run.statistics['translations'] ?? 0) > 10_000, 'it was');
+});
+
+test('2 vCPUs, nothing translated', isEngine, async (t) => {
+  const run = await soak(t, { cpus: 2, tuning: { ...DEFAULT_TUNING, translateAfter: 0 } });
+  assertPassed(run);
+  assert.equal(run.statistics['translations'] ?? 0, 0);
+});
+
 test('without zaps of shadow page tables it fails: it can', isEngine, async (t) => {
-  const tuning = { userBudget: DEFAULT_BUDGET, leavesStaleShadows: true };
+  const tuning = { ...DEFAULT_TUNING, leavesStaleShadows: true };
   const parts = ['mappings'];
   const { failures, output } = await soak(t, { cpus: 1, tuning, parts });
   // Or the program itself is broken, and does not come to its end.

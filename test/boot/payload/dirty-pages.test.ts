@@ -70,7 +70,9 @@ function startGuest(t: TestContext, kernelMode: KernelMode, backing: MemoryBacki
     memory.close();
   });
   // Programs run natively from their first instruction on.
-  if (kernelMode === 'interpreter') vm.tuneEngine({ userBudget: 0, leavesStaleShadows: false });
+  if (kernelMode === 'interpreter') {
+    vm.tuneEngine({ userBudget: 0, translateAfter: 24, leavesStaleShadows: false });
+  }
   const tables = composeIdentityMap(PAGE_TABLES_GPA);
   for (let at = 0; at < tables.length; at += 8) {
     if ((tables[at] ?? 0) & 1) tables[at] = (tables[at] ?? 0) | PTE_USER;

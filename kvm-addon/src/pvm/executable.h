@@ -1,0 +1,26 @@
+/*
+ * Memory for generated code: written through one mapping and executed through another, so that no
+ * page is writable and executable.
+ */
+#ifndef TSVM_PVM_EXECUTABLE_H
+#define TSVM_PVM_EXECUTABLE_H
+
+#include <stdint.h>
+
+struct executable {
+    uint8_t *writable;
+    uint8_t *executable; /* the same bytes */
+    uint64_t bytes;
+};
+
+/* `name` is for /proc. Returns 0, or -ENOMEM with nothing mapped. */
+int executable_map(struct executable *memory, const char *name, uint64_t bytes);
+/* Also of one that is zeroed. */
+void executable_unmap(struct executable *memory);
+/* Bytes that are resident. From any thread. */
+uint64_t executable_resident(const struct executable *memory);
+
+/* To be called by the thread that wrote code, before it executes it. */
+void executable_serialize(void);
+
+#endif

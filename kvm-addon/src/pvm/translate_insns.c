@@ -1,0 +1,141 @@
+/* The instructions of a trace, one by one. */
+#include "arch.h"
+#include "ops_jump.h"
+#include "translate.h"
+
+#define NOT_EQUAL 5
+
+struct operand trace_place(unsigned operand)
+{
+    enum host reg = pinned_register(operand);
+    return reg == HOST_NONE ? in_memory(HOST_RDI, (int32_t)operand) : in_register(reg);
+}
+
+enum host trace_load(struct trace *trace, unsigned operand, enum host temporary)
+{
+    enum host reg = pinned_register(operand);
+    if (reg != HOST_NONE)
+        return reg;
+    host_load(&trace->w, SIZE_64, temporary, in_memory(HOST_RDI, (int32_t)operand));
+    return temporary;
+}
+
+void trace_keep(struct trace *trace, unsigned operand, enum host reg)
+{
+    if (pinned_register(operand) == HOST_NONE)
+        host_store(&trace->w, SIZE_64, in_memory(HOST_RDI, (int32_t)operand), reg);
+}
+
+static uint64_t jump_target(const struct trace *trace, const struct trace_item *item)
+{
+    uint64_t target = trace->page->va + (uint64_t)(int64_t)item->decoded.relative;
+    return trace->page->compat ? (uint32_t)target : target;
+}
+
+/* The trace goes on in another run of decoded instructions. */
+static void count_run(struct trace *trace, int32_t executed)
+{
+    if (executed == 0)
+        return;
+    host_alu_number(&trace->w, SIZE_64, ALU_ADD, CPU_AT(executed), executed);
+    trace->host_flags = false;
+}
+
+static void jump(struct trace *trace, unsigned index)
+{
+    const struct trace_item *item = &trace->items[index];
+    unsigned executed = RUN_LENGTH(&item->decoded);
+    bool is_last = index + 1 == trace->count;
+    if (is_last && trace->end == TRACE_ENDS_ITSELF) {
+        trace_link(trace, jump_target(trace, item), executed);
+        return;
+    }
+    const struct insn *next = is_last ? trace->next : trace->items[index + 1].insn;
+    count_run(trace, (int32_t)executed - next->ordinal);
+}
+
+/* Privileges are checked by the handler, where they are not those of a kernel. */
+static void exit_if_unprivileged(struct trace *trace, const struct trace_item *item)
+{
+    host_alu_number(&trace->w, SIZE_8, ALU_CMP, CPU_AT(cpl), 0);
+    trace_exit_if(trace, item, NOT_EQUAL);
+    trace->host_flags = false;
+}
+
+/* As cpu_choose_tlb() does at CPL 0. */
+static void allow_access(struct trace *trace, const struct trace_item *item, bool allow)
+{
+    struct code_writer *w = &trace->w;
+    exit_if_unprivileged(trace, item);
+    host_alu_number(w, SIZE_32, allow ? ALU_OR : ALU_AND, CPU_AT(rflags),
+                    allow ? (int32_t)RFLAGS_AC : ~(int32_t)RFLAGS_AC);
+    host_lea(w, SIZE_64, HOST_RAX, CPU_AT(tlbs[TLB_SUPERVISOR]));
+    if (allow) {
+        host_lea(w, SIZE_64, HOST_RSI, CPU_AT(tlbs[TLB_SUPERVISOR_AC]));
+        host_emit(w, SIZE_32, 0xf7, 0, CPU_AT(sregs.cr4)); /* TEST */
+        write_number(w, CR4_SMAP, 4);
+        host_emit(w, SIZE_64, 0x0f40 + NOT_EQUAL, HOST_RAX, in_register(HOST_RSI)); /* CMOV */
+    }
+    host_store(w, SIZE_64, CPU_AT(tlb), HOST_RAX);
+}
+
+/* What waits for STI, the handler takes. */
+static void allow_interrupts(struct trace *trace, const struct trace_item *item, bool allow)
+{
+    exit_if_unprivileged(trace, item);
+    if (allow) {
+        host_alu_number(&trace->w, SIZE_8, ALU_CMP, CPU_AT(interrupt_waits), 0);
+        trace_exit_if(trace, item, NOT_EQUAL);
+    }
+    host_alu_number(&trace->w, SIZE_32, allow ? ALU_OR : ALU_AND, CPU_AT(rflags),
+                    allow ? (int32_t)RFLAGS_IF : ~(int32_t)RFLAGS_IF);
+}
+
+static void control_flow(struct trace *trace, unsigned index)
+{
+    const struct trace_item *item = &trace->items[index];
+    switch (item->does.kind) {
+    case OPERATION_JUMP_IF: {
+        unsigned condition = trace_prepare_condition(trace, item->does.number);
+        trace_link_if(trace, condition, jump_target(trace, item), RUN_LENGTH(&item->decoded));
+        return;
+    }
+    case OPERATION_JUMP:
+        jump(trace, index);
+        return;
+    case OPERATION_GOTO:
+        count_run(trace, (int32_t)item->decoded.ordinal - item->decoded.target->ordinal);
+        return;
+    case OPERATION_PAGE_END:
+        trace_link(trace, jump_target(trace, item), item->decoded.ordinal);
+        return;
+    case OPERATION_CALL:
+        trace_call(trace, item);
+        return;
+    case OPERATION_RETURN:
+        trace_return(trace, item);
+        return;
+    case OPERATION_STAC:
+    case OPERATION_CLAC:
+        allow_access(trace, item, item->does.kind == OPERATION_STAC);
+        return;
+    case OPERATION_CLI:
+    case OPERATION_STI:
+        allow_interrupts(trace, item, item->does.kind == OPERATION_STI);
+        return;
+    default:
+        return;
+    }
+}
+
+unsigned trace_emit(struct trace *trace, unsigned index)
+{
+    const struct trace_item *item = &trace->items[index];
+    if (item->does.kind == OPERATION_PUSH_R)
+        return trace_push_run(trace, index);
+    if (item->does.kind == OPERATION_POP_R)
+        return trace_pop_run(trace, index);
+    if (!trace_arithmetic(trace, item) && !trace_move(trace, item))
+        control_flow(trace, index);
+    return 1;
+}

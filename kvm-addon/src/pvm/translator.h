@@ -1,0 +1,61 @@
+/*
+ * Translation of hot code to code of the host (README.md, "Translation"). A vCPU's translations,
+ * and the memory that they are in. Both it and the number of links are bounded; when either is
+ * full, all decoded code of the vCPU goes, and with it all translations.
+ */
+#ifndef TSVM_PVM_TRANSLATOR_H
+#define TSVM_PVM_TRANSLATOR_H
+
+#include <stdbool.h>
+
+#include "cpu.h"
+#include "executable.h"
+
+#define TRANSLATED_BYTES (2u << 20)
+#define TRANSLATED_LINKS 24576u
+
+/* A place where a translation goes on at another instruction, by a jump. */
+struct translated_link {
+    const uint8_t *code; /* where to, while `generation` is the CPU's */
+    struct insn *target; /* the same as decoded code */
+    uint64_t va;         /* of the target */
+    int64_t counted; /* instructions to count: `count` less those before the target in its run */
+    uint32_t generation;
+    uint32_t count; /* instructions of the decoded run that is left that were executed */
+};
+
+/* Code that all translations share. */
+struct translated_common {
+    const uint8_t *side_exit;  /* to the handler in RAX, of the instruction in RSI */
+    const uint8_t *bind;       /* of the link in RSI, whose generation is not the CPU's */
+    const uint8_t *leave_link; /* out of the interpreter, at the target of the link in RSI */
+    const uint8_t *enter_link; /* to the target of the link in RSI, which was not translated */
+    const uint8_t *enter;      /* to the instruction in RSI, which is not translated */
+    const uint8_t *leave;      /* out of the interpreter, at the address in RSI */
+};
+
+struct translator {
+    struct executable code;
+    uint32_t used; /* bytes of it */
+    struct translated_link *links;
+    uint32_t link_count;
+    uint64_t flushes; /* of the code cache, when the first of these translations was made */
+    struct translated_common common;
+};
+
+/*
+ * Gives the CPU a translator, if its engine wants one; sets its counters. Without memory for it,
+ * the CPU interprets. translator_destroy() also of one that has none.
+ */
+void translator_init(struct cpu *cpu);
+void translator_destroy(struct cpu *cpu);
+/* From any thread. */
+uint64_t translator_resident(const struct cpu *cpu);
+
+/*
+ * Makes a translation the handler of the instruction at cpu->rip, which the code cache has decoded
+ * at `insn`, if it can be translated. False: the memory is full, and the code cache to be emptied.
+ */
+bool translate(struct cpu *cpu, struct insn *insn);
+
+#endif
