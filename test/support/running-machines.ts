@@ -1,14 +1,10 @@
 /** Machines in the background, in folders of the test. */
 
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import {
-  PAYLOAD,
-  type RunOptions,
-  type RunResult,
-  runTsvm,
-  temporaryFolder,
-} from './tsvm-process.ts';
+import { PAYLOAD, type RunOptions, type RunResult, runTsvm } from './tsvm-process.ts';
 
 export interface RunningMachines {
   /** Folder of the running machines. */
@@ -24,7 +20,8 @@ export interface RunningMachines {
 
 /** What still runs when the test ends is killed. */
 export function runningMachinesOf(context: TestContext): RunningMachines {
-  const folder = temporaryFolder(context);
+  // Not of `temporaryFolder`, whose hook would remove it before the machines are found.
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
   const logFolder = join(folder, 'log');
   const env = { TSVM_RUNTIME_FOLDER: folder, TSVM_LOG_FOLDER: logFolder };
   const run = (args: string, options: RunOptions = {}) =>
@@ -32,6 +29,7 @@ export function runningMachinesOf(context: TestContext): RunningMachines {
   context.after(async () => {
     const { stdout } = await run('list --quiet');
     for (const name of stdout.split('\n').filter((line) => line !== '')) await run(`kill ${name}`);
+    rmSync(folder, { recursive: true });
   });
   return {
     folder: join(folder, 'machines'),
