@@ -11,6 +11,12 @@ import { ConsoleOutput } from '../../support/console-output.ts';
 import { PAYLOAD, temporaryFolder } from '../../support/tsvm-process.ts';
 
 const READS = 1_000_000;
+
+/** Of 64 bytes: more than fits into the ring of 16 KiB. */
+const LINES = 600;
+
+/** Readings of the counters without a change, 50 ms apart, that tell that the guest waits. */
+const STILL_READINGS = 4;
 const tick = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 function makeConfig(t: TestContext): MachineConfig {
@@ -75,7 +81,7 @@ test('a pause of a guest that waits for a console that is not read', async (t) =
     t,
     {
       kernelPath: PAYLOAD,
-      appendCmdline: 'tests=serial-flood count=4000',
+      appendCmdline: `tests=serial-flood count=${LINES}`,
       memoryBytes: 64 * 2 ** 20,
       acpi: false,
     },
@@ -92,9 +98,9 @@ test('a pause of a guest that waits for a console that is not read', async (t) =
   machine.start();
   // Full with what it was given first: then the ring fills, and the guest waits.
   const counters = () => machine.statistics()['vcpus'];
-  for (let before: unknown; ; await tick(50)) {
+  for (let still = 0, before = ''; still < STILL_READINGS; await tick(50)) {
     const now = JSON.stringify(counters());
-    if (text.length > 0 && now === before) break;
+    still = text.length > 0 && now === before ? still + 1 : 0;
     before = now;
   }
   const before = text;
@@ -111,6 +117,29 @@ test('a pause of a guest that waits for a console that is not read', async (t) =
   const numbers = [...text.matchAll(/^(\d{8}) [a-z]{54}$/gm)].map(([, number]) => Number(number));
   assert.deepEqual(
     numbers,
-    Array.from({ length: 4000 }, (_, index) => index),
+    Array.from({ length: LINES }, (_, index) => index),
   );
+});
+
+test('a machine whose console is full and never read is closed', async (t) => {
+  let text = '';
+  const machine = await boot(
+    t,
+    { kernelPath: PAYLOAD, appendCmdline: 'tests=serial-flood count=100000', acpi: false },
+    {
+      write: (bytes) => {
+        text += Buffer.from(bytes).toString('latin1');
+        return false;
+      },
+      onceDrained: () => new Promise(() => {}),
+      startInput: () => {},
+      resumeInput: () => {},
+    },
+  );
+  machine.start();
+  while (text.length === 0) await tick(1);
+  await tick(50);
+  const before = text.length;
+  await machine.close();
+  assert.ok(text.length > before, 'what was in the ring is with the console');
 });

@@ -11,8 +11,11 @@ function send(message: HostMessage): void {
 /** Tests in these files that no KVM has a part in. They run on the host outside. */
 const WITHOUT_KVM = [/^the verdict /, /^an invalid command line /];
 
+/** Ends a test that hangs, so that it is known which; none needs half of it on a loaded machine. */
+const TIMEOUT_MS = 240_000;
+
 const files = process.argv.slice(2);
-const events = run({ files, concurrency: 1, testSkipPatterns: WITHOUT_KVM });
+const events = run({ files, concurrency: 1, timeout: TIMEOUT_MS, testSkipPatterns: WITHOUT_KVM });
 for await (const { type, data } of events) {
   if (type === 'test:stderr' || type === 'test:stdout') process.stderr.write(data.message);
   // Unlike "test:pass" and "test:fail", this comes when a test ends, not when its file's turn comes.

@@ -104,13 +104,17 @@ export class ConsoleOutputPump {
     this.drain();
   }
 
-  /** Resolves when all that was written so far is with a sink that has room. */
-  async flush(): Promise<void> {
+  /**
+   * Hands over all that was written, to a full sink as well: it takes what it is given, and a sink
+   * that nobody reads must not keep a machine from closing. That is no more than the ring holds and
+   * what {@link hold} has kept.
+   */
+  finish(): void {
     this.release();
     for (;;) {
-      this.drain();
-      if (this.#room === undefined) return;
-      await this.#room;
+      const bytes = this.#held.shift() ?? this.#bank.drainRing();
+      if (bytes.length === 0) return;
+      this.#output.write(bytes);
     }
   }
 

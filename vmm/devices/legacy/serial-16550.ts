@@ -176,9 +176,9 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     this.#delegate();
   }
 
-  /** Resolves when all that the guest has written is with the console. */
-  close(): Promise<void> {
-    return this.#output.flush();
+  /** All that the guest has written is with the console, whether it is read or not. */
+  async close(): Promise<void> {
+    this.#output.finish();
   }
 
   /** A wide access reaches this 8-bit chip as one access a byte, as on an ISA bus. */
