@@ -502,4 +502,6 @@ export class NativeQueueWorker {
   stop(): Promise<void>;
   /** Counters since the worker was created. */
   statistics(): Record<string, number>;
+  /** Counters of each queue by its index, of those that this worker serves. */
+  queueStatistics(): { chains: number; notifications: number }[];
 }

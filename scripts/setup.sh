@@ -48,6 +48,7 @@ test podman               the yardstick for pull and load
 test docker-registry      a registry for tests
 test erofs-utils          checks root file systems; the yardstick for making them
 test apache2-utils        htpasswd, for a registry that wants a login
+test python3-prometheus-client   parses Prometheus' text format
 test openssl              certificates for it
 test passt                networks for guests (--net user)
 test iproute2             tap devices and network namespaces

@@ -123,7 +123,11 @@ export function bootCommand(): Command {
     )
     .option('--on-reboot <action>', 'exit or restart when the guest resets', parseOnReboot, 'exit')
     .option('--log-level <level>', 'error, warn, info or debug', parseLogLevel, 'info')
-    .option('--metrics <file>', 'write counters and boot times to this file, as JSON', onlyOnce)
+    .option(
+      '--metrics <file>',
+      'write counters and boot times to this file, as JSON, or for Prometheus if it ends with .prom',
+      onlyOnce,
+    )
     .option('--kvm <device>', 'KVM device', '/dev/kvm')
     .option(
       '--engine <which>',

@@ -20,26 +20,21 @@ export class MachinePresence {
 
   /**
    * Takes the name of a machine.
-   * @param name default: `vm-PID`. Then a failure is no error: the machine runs, but unseen.
    * @throws TsvmError as {@link MachineFolder.claim}
    */
-  static async open(
-    name: string | undefined,
-    logger: Logger,
-    logPath?: string,
-  ): Promise<MachinePresence | undefined> {
+  static async open(name: string, logPath?: string): Promise<MachinePresence> {
+    const folder = await MachineFolder.claim(name);
+    const presence = new MachinePresence(folder);
+    const { startedMs } = presence;
+    folder.writeRecord({ pid: process.pid, startedMs, ...(logPath !== undefined && { logPath }) });
+    return presence;
+  }
+
+  /** As {@link open}, for a machine that nobody named: after a failure it runs, but unseen. */
+  static async tryOpen(name: string, logger: Logger): Promise<MachinePresence | undefined> {
     try {
-      const folder = await MachineFolder.claim(name ?? `vm-${process.pid}`);
-      const presence = new MachinePresence(folder);
-      const { startedMs } = presence;
-      folder.writeRecord({
-        pid: process.pid,
-        startedMs,
-        ...(logPath !== undefined && { logPath }),
-      });
-      return presence;
+      return await MachinePresence.open(name);
     } catch (error) {
-      if (name !== undefined) throw error;
       logger.debug(`"tsvm list" will not show this machine: ${errorText(error)}`);
       return undefined;
     }

@@ -1,5 +1,7 @@
 import { closeSync, constants, openSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { TsvmError } from '../errors.ts';
+import type { BootMetrics } from '../machine/boot-metrics.ts';
+import { prometheusText } from '../machine/prometheus-text.ts';
 import type { Logger } from '../observability/logger.ts';
 import { fsPath } from '../util/byte-names.ts';
 import { writeProblem } from './console-file.ts';
@@ -39,14 +41,26 @@ function tryToWrite(path: string): void {
   }
 }
 
-/** Writes the metrics after a run. A failure is logged and does not change the exit code. */
-export function writeMetricsFile(path: string, metrics: unknown, logger: Logger): void {
+/**
+ * Writes the metrics after a run, as JSON, or in Prometheus' text format to a file that ends with
+ * `.prom`, as its node exporter reads them. A failure is logged and does not change the exit code.
+ * @param name of the machine
+ */
+export function writeMetricsFile(
+  path: string,
+  name: string,
+  metrics: BootMetrics,
+  logger: Logger,
+): void {
+  const text = path.endsWith('.prom')
+    ? prometheusText(name, metrics.machine)
+    : `${JSON.stringify(metrics.toJson(), null, 2)}\n`;
   try {
     // A named pipe without a reader must not block the exit.
     const create = constants.O_CREAT | constants.O_TRUNC;
     const fd = openSync(fsPath(path), FLAGS | (isNamedPipe(path) ? 0 : create), 0o644);
     try {
-      writeFileSync(fd, `${JSON.stringify(metrics, null, 2)}\n`);
+      writeFileSync(fd, text);
     } finally {
       closeSync(fd);
     }

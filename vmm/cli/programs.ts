@@ -55,6 +55,7 @@ export const CONTROL_SUMMARIES = {
   console: 'Attach to the console of a running machine',
   kill: 'End a machine at once, like a power failure',
   list: 'List running machines',
+  metrics: 'Show what a machine has counted',
   pause: 'Pause a machine',
   resume: 'Let a paused machine go on',
   status: 'Show what is known of a machine',

@@ -70,7 +70,7 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
   checkTargets(config, console, options.metricsPath);
   const run: Omit<Run, 'hub'> = {
     ...{ config, options, logger, metrics, ending },
-    presence: await openNamedPresence(options, logger),
+    presence: await openNamedPresence(options),
   };
   try {
     const hostConsole = await openHostConsole(console, {
@@ -98,7 +98,7 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
   } finally {
     run.presence?.close();
     if (options.metricsPath !== undefined) {
-      writeMetricsFile(options.metricsPath, metrics.toJson(), logger);
+      writeMetricsFile(options.metricsPath, machineName(options), metrics, logger);
     }
   }
 }
@@ -115,12 +115,17 @@ function defaultConsole({ detached }: RunOptions): 'tty' | 'stdio' | 'none' {
   return isTerminal(STDIN) && isTerminal(STDOUT) ? 'tty' : 'stdio';
 }
 
+function machineName({ name }: RunOptions): string {
+  return name ?? `vm-${process.pid}`;
+}
+
 /** Takes the name that was asked for. A machine without one gets it once it runs. */
-async function openNamedPresence({ name, detached }: RunOptions, logger: Logger) {
+async function openNamedPresence(options: RunOptions) {
+  const { detached } = options;
   // A background process that nobody can find would be of no use.
-  const own = name ?? (detached && `vm-${process.pid}`);
-  if (own === undefined) return undefined;
-  return await MachinePresence.open(own, logger, detached?.logPath(own));
+  if (options.name === undefined && detached === undefined) return undefined;
+  const name = machineName(options);
+  return await MachinePresence.open(name, detached?.logPath(name));
 }
 
 /** Checks the output files before anything is written. */
@@ -197,7 +202,7 @@ async function runUntilDone(run: Run): Promise<number> {
 /** Lets other processes control the machine. */
 async function startControl(run: Run, current: () => MachineHandle | undefined): Promise<void> {
   const { config, options, hub, logger, ending } = run;
-  run.presence ??= await MachinePresence.open(undefined, logger);
+  run.presence ??= await MachinePresence.tryOpen(machineName(options), logger);
   const { presence } = run;
   if (presence === undefined) return;
   const { name, startedMs } = presence;

@@ -5,6 +5,9 @@ import { type DeviceState, StateReader } from './device-state.ts';
 /** Counters by name; each only grows. */
 export type Counters = Readonly<Record<string, number>>;
 
+/** Values by name that go up and down. */
+export type Gauges = Readonly<Record<string, number>>;
+
 /**
  * A device as its machine holds it. It is made quiesced; {@link resume} starts it, before the vCPUs
  * run. A pause is: {@link completeAccesses}, then the vCPUs park, then {@link quiesce}.
@@ -35,6 +38,9 @@ export interface MachineDevice {
    */
   load(state: DeviceState): void;
   statistics?(): Counters;
+  /** Counters of each virtqueue, by its index. */
+  queueStatistics?(): readonly Counters[];
+  gauges?(): Gauges;
   /** Ends its I/O, quiesced or not; resolves when nothing of it touches guest memory any more. */
   close(): Promise<void>;
 }

@@ -1,5 +1,6 @@
 import type { KernelMode } from '../kvm/host.ts';
 import type { MachineHandle } from './machine.ts';
+import type { MachineMetrics } from './machine-metrics.ts';
 
 /** A value that the guest wrote to the progress port, and when. */
 export interface ProgressStamp {
@@ -18,7 +19,7 @@ export class BootMetrics {
   readonly #stages: { stage: string; atMs: number }[] = [];
   readonly #stamps: ProgressStamp[] = [];
   #kernelMode: KernelMode | undefined;
-  #counters: Record<string, Readonly<Record<string, number>>> = {};
+  #machine: MachineMetrics = { vcpus: {}, devices: {} };
 
   /** What executes guest kernel code is known. */
   hostProbed(kernelMode: KernelMode): void {
@@ -40,15 +41,27 @@ export class BootMetrics {
   /** Takes a machine's counters before it is closed; of several, the last one's stay. */
   addMachine(machine: MachineHandle): void {
     this.stage('ended');
-    this.#counters = machine.statistics();
+    this.#machine = machine.metrics();
+  }
+
+  /** The last machine's. */
+  get machine(): MachineMetrics {
+    return this.#machine;
   }
 
   toJson(): unknown {
+    const { vcpus, devices } = this.#machine;
+    const ofDevices = Object.entries(devices);
+    const counters = ofDevices.map(([id, device]) => [id, device.counters]);
+    const queues = ofDevices
+      .filter(([, device]) => device.queues.length > 0)
+      .map(([id, device]) => [id, device.queues]);
     return {
       kernelMode: this.#kernelMode,
       stages: this.#stages,
       progress: this.#stamps,
-      counters: this.#counters,
+      counters: { vcpus, ...Object.fromEntries(counters) },
+      queues: Object.fromEntries(queues),
     };
   }
 }

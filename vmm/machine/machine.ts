@@ -9,6 +9,7 @@ import { unwind } from '../util/unwind.ts';
 import { withAdvice } from './failure-advice.ts';
 import type { MachineControls } from './machine-controls.ts';
 import type { MachineEnd } from './machine-end.ts';
+import type { DeviceMetrics, MachineMetrics } from './machine-metrics.ts';
 
 /** Legal transitions. A machine never leaves `stopped`: a reboot is a new machine. */
 const TRANSITIONS = {
@@ -56,6 +57,7 @@ export type MachineHandle = Pick<
   | 'pause'
   | 'resume'
   | 'stop'
+  | 'metrics'
   | 'statistics'
   | 'close'
 >;
@@ -254,6 +256,21 @@ export class Machine {
       if (statistics !== undefined) all[id] = statistics;
     }
     return all;
+  }
+
+  /** As {@link statistics}, with the counters of each queue and values that go up and down. */
+  metrics(): MachineMetrics {
+    const devices: Record<string, DeviceMetrics> = {};
+    for (const [id, device] of this.#devices) {
+      const counters = device.statistics?.();
+      if (counters === undefined) continue;
+      devices[id] = {
+        counters,
+        gauges: device.gauges?.() ?? {},
+        queues: device.queueStatistics?.() ?? [],
+      };
+    }
+    return { vcpus: this.#vm.statistics(), devices };
   }
 
   /**

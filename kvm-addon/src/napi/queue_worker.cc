@@ -15,6 +15,7 @@ Napi::Function NativeQueueWorker::define(Napi::Env env)
                            InstanceMethod<&NativeQueueWorker::start>("start"),
                            InstanceMethod<&NativeQueueWorker::stop>("stop"),
                            InstanceMethod<&NativeQueueWorker::statistics>("statistics"),
+                           InstanceMethod<&NativeQueueWorker::queue_statistics>("queueStatistics"),
                        });
 }
 
@@ -216,5 +217,19 @@ Napi::Value NativeQueueWorker::statistics(const Napi::CallbackInfo &info)
     add("sleeps", worker_.statistics.sleeps);
     add("pollHits", worker_.statistics.poll_hits);
     device_->read_counters(add);
+    return result;
+}
+
+Napi::Value NativeQueueWorker::queue_statistics(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    Napi::Array result = Napi::Array::New(env, host_kicks_.size());
+    for (uint32_t i = 0; i < host_kicks_.size() && i < QUEUE_WORKER_QUEUES_MAX; i++) {
+        const struct queue_statistics *statistics = &worker_.statistics.queues[i];
+        Napi::Object queue = Napi::Object::New(env);
+        queue.Set("chains", static_cast<double>(counter_read(&statistics->chains)));
+        queue.Set("notifications", static_cast<double>(counter_read(&statistics->notifications)));
+        result.Set(i, queue);
+    }
     return result;
 }

@@ -21,6 +21,7 @@ class NativeQueueWorker : public Napi::ObjectWrap<NativeQueueWorker>
     Napi::Value start(const Napi::CallbackInfo &info);
     Napi::Value stop(const Napi::CallbackInfo &info);
     Napi::Value statistics(const Napi::CallbackInfo &info);
+    Napi::Value queue_statistics(const Napi::CallbackInfo &info);
 
     // These return false with an error pending.
     bool set_host(Napi::Value host);

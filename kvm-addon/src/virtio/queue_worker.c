@@ -78,8 +78,12 @@ static unsigned queues_serve(struct queue_worker *worker)
     struct queue_handler *handler = worker->options.handler;
     unsigned taken = 0;
     for (unsigned i = 0; i < worker->options.queue_count; i++) {
-        if (is_wanted(worker, &worker->queues[i]))
-            taken += handler->serve(handler, &worker->queues[i], TURN_CHAINS);
+        struct virtqueue *queue = &worker->queues[i];
+        if (!is_wanted(worker, queue))
+            continue;
+        unsigned chains = handler->serve(handler, queue, TURN_CHAINS);
+        counter_add(&worker->statistics.queues[queue->index].chains, chains);
+        taken += chains;
     }
     counter_add(&worker->statistics.chains, taken);
     return taken;
@@ -91,8 +95,10 @@ static void queues_publish(struct queue_worker *worker)
     uint64_t raised = 0; /* a bit for each interrupt */
     for (unsigned i = 0; i < options->queue_count; i++) {
         struct virtqueue *queue = &worker->queues[i];
-        if (virtqueue_publish(queue) && queue->interrupt >= 0)
-            raised |= 1ull << queue->interrupt;
+        if (!virtqueue_publish(queue) || queue->interrupt < 0)
+            continue;
+        raised |= 1ull << queue->interrupt;
+        counter_add(&worker->statistics.queues[queue->index].notifications, 1);
     }
     if (raised == 0)
         return;
@@ -277,7 +283,8 @@ static int queue_init(struct queue_worker *worker, unsigned i)
 {
     const struct queue_worker_options *options = &worker->options;
     const struct virtqueue_config *config = &options->queues[i];
-    if (config->interrupt >= (int)options->interrupt_count)
+    if (config->interrupt >= (int)options->interrupt_count ||
+        config->index >= QUEUE_WORKER_QUEUES_MAX)
         return -EINVAL;
     int error = virtqueue_init(&worker->queues[i], options->memory, config);
     return error < 0 ? error : source_add(worker, &worker->kicks[i], options->kicks[i]);

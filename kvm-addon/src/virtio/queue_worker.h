@@ -78,11 +78,17 @@ struct queue_worker_options {
     struct wake wake;         /* told once, when the thread has ended or is about to */
 };
 
+struct queue_statistics {
+    counter chains;        /* taken */
+    counter notifications; /* used-buffer notifications that the driver wanted */
+};
+
 struct queue_worker_statistics {
     counter chains;     /* taken */
     counter interrupts; /* sent */
     counter sleeps;     /* waits for a kick or a completion */
     counter poll_hits;  /* sleeps that polling made unnecessary */
+    struct queue_statistics queues[QUEUE_WORKER_QUEUES_MAX]; /* by queue index */
 };
 
 struct queue_worker {
@@ -102,7 +108,7 @@ struct queue_worker {
 /*
  * Checks the rings and starts the thread. The worker is zeroed before its first start; its
  * statistics go on from one start to the next. Returns 0, -EINVAL (a ring is unaligned, outside
- * memory or of a bad size; too many queues; no such interrupt) or another -errno.
+ * memory or of a bad size; too many queues; no such queue or interrupt) or another -errno.
  */
 int queue_worker_start(struct queue_worker *worker, const struct queue_worker_options *options);
 

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { parsePrometheus } from '../../support/prometheus.ts';
 import { PAYLOAD, runPayload, runTsvm, temporaryFolder } from '../../support/tsvm-process.ts';
 
 test('a guest that powers off by ACPI ends with code 0', async () => {
@@ -113,6 +114,15 @@ test('--cmdline replaces the whole command line', async () => {
   const { code, stderr } = await runTsvm(args);
   assert.match(stderr, /kernel command line: exit=acpi$/m);
   assert.equal(code, 0);
+});
+
+test('--metrics FILE.prom writes counters for Prometheus', async (t) => {
+  const path = join(temporaryFolder(t), 'metrics.prom');
+  const { code } = await runPayload('tests=cpuid', ['--metrics', path, '--name', 'own-name']);
+  assert.equal(code, 0);
+  const samples = parsePrometheus(readFileSync(path, 'utf8'));
+  const exits = samples.find(({ name }) => name === 'tsvm_vcpu_exits_total');
+  assert.equal(exits?.labels['machine'], 'own-name');
 });
 
 test('--metrics writes stages, progress stamps and counters as JSON', async (t) => {

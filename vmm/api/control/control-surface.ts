@@ -1,6 +1,7 @@
 import type { ResolvedConfig, ResolvedDisk } from '../../machine/config.ts';
 import type { ConsoleHub } from '../../machine/console-hub.ts';
 import type { MachineHandle } from '../../machine/machine.ts';
+import { prometheusText } from '../../machine/prometheus-text.ts';
 import { ApiError, type Result } from '../http/operation.ts';
 import { OperationsSurface, type UpgradedConnection } from '../http/operations-surface.ts';
 import type { Surface } from '../http/surface.ts';
@@ -46,6 +47,8 @@ export function controlSurface(target: ControlledMachine): Surface {
       setTimeout(() => target.kill(), KILL_DELAY_MS);
       return undefined;
     },
+    getMetrics: () => ({ machine: target.name, ...running(target).metrics() }),
+    getPrometheusMetrics: () => prometheusText(target.name, running(target).metrics()),
     attachConsole: (
       { query: { input = 'if-free', replay = Number.MAX_SAFE_INTEGER } },
       connection,

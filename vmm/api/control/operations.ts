@@ -1,4 +1,5 @@
 /** tsvm's own API of a running machine, version 1. Within a version, fields are only added. */
+import { PROMETHEUS_CONTENT_TYPE } from '../../machine/prometheus-text.ts';
 import type { ApiInfo } from '../http/openapi.ts';
 import type { Operations } from '../http/operation.ts';
 import type { ObjectSchema } from '../http/schema.ts';
@@ -78,6 +79,43 @@ const MACHINE = {
   additionalProperties: false,
 } as const satisfies ObjectSchema;
 
+const COUNTERS = {
+  type: 'object',
+  properties: {},
+  required: [],
+  additionalProperties: { type: 'number' },
+} as const satisfies ObjectSchema;
+
+const METRICS = {
+  type: 'object',
+  properties: {
+    machine: { type: 'string', description: 'Name of the machine.' },
+    vcpus: { ...COUNTERS, description: 'Counters of all vCPUs together.' },
+    devices: {
+      type: 'object',
+      description: 'By the device: disk0, disk1, …, rng, …',
+      properties: {},
+      required: [],
+      additionalProperties: {
+        type: 'object',
+        properties: {
+          counters: { ...COUNTERS, description: 'Values that only grow.' },
+          gauges: { ...COUNTERS, description: 'Values that go up and down.' },
+          queues: {
+            type: 'array',
+            description: 'Counters of each virtqueue, by its index.',
+            items: COUNTERS,
+          },
+        },
+        required: ['counters', 'gauges', 'queues'],
+        additionalProperties: false,
+      },
+    },
+  },
+  required: ['machine', 'vcpus', 'devices'],
+  additionalProperties: false,
+} as const satisfies ObjectSchema;
+
 const machine = { kind: 'json', schema: MACHINE } as const;
 const nothing = { kind: 'nothing' } as const;
 
@@ -116,6 +154,21 @@ export const CONTROL_OPERATIONS = {
     path: '/machine/kill',
     summary: 'Ends the machine at once, like a power failure, and its process.',
     answer: nothing,
+  },
+  getMetrics: {
+    method: 'GET',
+    path: '/metrics',
+    summary: 'Tells what vCPUs, devices and queues have counted since the machine was made.',
+    description: 'See /metrics/prometheus for what each counter means.',
+    answer: { kind: 'json', schema: METRICS },
+    errors: ['wrong-state'],
+  },
+  getPrometheusMetrics: {
+    method: 'GET',
+    path: '/metrics/prometheus',
+    summary: "The same in Prometheus' text format, with a description of each counter.",
+    answer: { kind: 'text', contentType: PROMETHEUS_CONTENT_TYPE },
+    errors: ['wrong-state'],
   },
   attachConsole: {
     method: 'POST',

@@ -6,6 +6,7 @@ import { printMessage } from '../standard-streams.ts';
 import { addConsole } from './console.ts';
 import { addKill } from './kill.ts';
 import { addList } from './list.ts';
+import { addMetrics } from './metrics.ts';
 import { addPause, addResume } from './pause.ts';
 import { addStatus } from './status.ts';
 import { addStop } from './stop.ts';
@@ -32,6 +33,7 @@ const COMMANDS: Readonly<Record<ControlCommand, AddCommand>> = {
   console: addConsole,
   kill: addKill,
   list: addList,
+  metrics: addMetrics,
   pause: addPause,
   resume: addResume,
   status: addStatus,

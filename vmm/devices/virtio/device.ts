@@ -48,6 +48,10 @@ export interface VirtioDevice {
   /** Ends what {@link activate} began: resolves when nothing of it touches guest memory any more. */
   reset(): Promise<void>;
   statistics(): Readonly<Record<string, number>>;
+  /** Counters of each queue, by its index. */
+  queueStatistics?(): readonly Readonly<Record<string, number>>[];
+  /** Values that go up and down. */
+  gauges?(): Readonly<Record<string, number>>;
   /** The device's own state, besides what its transport saves. It is quiesced. */
   save?(): StateValue;
   /**

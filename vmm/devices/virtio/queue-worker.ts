@@ -26,6 +26,8 @@ export interface QueueWorker {
   /** Takes no more requests; resolves when none is in flight. A worker not started is stopped. */
   stop(): Promise<void>;
   statistics(): Readonly<Record<string, number>>;
+  /** Counters of each queue by its index; those of other workers' queues are 0. */
+  queueStatistics?(): readonly Readonly<Record<string, number>>[];
 }
 
 /**
@@ -99,13 +101,18 @@ export abstract class QueueWorkerDevice {
 
   /** Counters by name, summed over the workers. */
   statistics(): Readonly<Record<string, number>> {
-    const sums: Record<string, number> = {};
+    return this.#served.map(({ worker }) => worker.statistics()).reduce(sumOf, {});
+  }
+
+  /** Counters of each queue, by its index. */
+  queueStatistics(): readonly Readonly<Record<string, number>>[] {
+    const queues: Record<string, number>[] = [];
     for (const { worker } of this.#served) {
-      for (const [name, value] of Object.entries(worker.statistics())) {
-        sums[name] = (sums[name] ?? 0) + value;
+      for (const [index, counters] of (worker.queueStatistics?.() ?? []).entries()) {
+        queues[index] = sumOf(queues[index] ?? {}, counters);
       }
     }
-    return sums;
+    return queues;
   }
 
   /** Tells the driver, if there is one, that the configuration space has changed. */
@@ -138,4 +145,13 @@ export abstract class QueueWorkerDevice {
       activation.needsReset(error instanceof Error ? error.message : String(error));
     }
   }
+}
+
+function sumOf(
+  a: Readonly<Record<string, number>>,
+  b: Readonly<Record<string, number>>,
+): Record<string, number> {
+  const sums: Record<string, number> = { ...a };
+  for (const [name, value] of Object.entries(b)) sums[name] = (sums[name] ?? 0) + value;
+  return sums;
 }

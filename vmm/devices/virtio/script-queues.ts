@@ -88,6 +88,7 @@ export abstract class ScriptQueueDevice extends QueueWorkerDevice {
           return worker.stop();
         },
         statistics: () => worker.statistics(),
+        queueStatistics: () => worker.queueStatistics?.() ?? [],
       };
     });
     this.#queues = queues;

@@ -7,7 +7,7 @@ import type {
   RegisterHandler,
 } from '../../../bus/register-bank.ts';
 import { type DeviceState, StateReader } from '../../device-state.ts';
-import type { Counters, MachineDevice } from '../../machine-device.ts';
+import type { Counters, Gauges, MachineDevice } from '../../machine-device.ts';
 import type { VirtioDevice } from '../device.ts';
 import type { QueueRegisters } from '../queue.ts';
 import { CommonConfig } from './common-config.ts';
@@ -135,6 +135,14 @@ export class MmioTransport implements RegisterHandler, MachineDevice {
       ignoredWrites: this.#ignoredWrites,
       strayNotifies: this.#strayNotifies,
     };
+  }
+
+  queueStatistics(): readonly Counters[] {
+    return this.#device.queueStatistics?.() ?? [];
+  }
+
+  gauges(): Gauges {
+    return this.#device.gauges?.() ?? {};
   }
 
   /** What names no readable register reads 0. */

@@ -1,0 +1,104 @@
+import type { Counters, Gauges } from '../devices/machine-device.ts';
+
+/** What a device has counted since the machine was made. */
+export interface DeviceMetrics {
+  readonly counters: Counters;
+  readonly gauges: Gauges;
+  /** By queue index; empty for a device without virtqueues. */
+  readonly queues: readonly Counters[];
+}
+
+export interface MachineMetrics {
+  /** Summed over all vCPUs. */
+  readonly vcpus: Counters;
+  /** By the device's id. */
+  readonly devices: Readonly<Record<string, DeviceMetrics>>;
+}
+
+/** What each counter of vCPUs counts. */
+export const VCPU_COUNTERS = {
+  exits: 'VM exits to tsvm.',
+  fastAccesses: 'Register accesses that a vCPU thread served by itself.',
+  slowAccesses: 'Register accesses that JavaScript served.',
+  unassignedAccesses: 'Accesses to addresses and ports without a device.',
+  interruptedRuns: 'Runs of a vCPU that a signal ended.',
+  interpretedKernel: 'Instructions of guest kernels that were interpreted.',
+  interpretedUser: 'Instructions of guest programs that were interpreted.',
+  decoded: 'Instructions that were decoded for the interpreter.',
+  codeFlushes: 'Times that all decoded code was dropped.',
+  codeInvalidations: 'Times that decoded code of a page was dropped.',
+  translations: 'Pieces of guest code that were translated to host code.',
+  translated: 'Instructions in translated pieces of code.',
+  pageWalks: 'Walks of guest page tables.',
+  tableWrites: 'Guest writes to page tables that were intercepted.',
+  zappedEntries: 'Entries of shadow page tables that were dropped.',
+  zappedTables: 'Shadow page tables that were dropped.',
+  zappedAll: 'Times that all shadow page tables were dropped.',
+  nativeRuns: 'Times that guest programs were run natively.',
+  nativeSystemCalls: 'System calls that ended native runs.',
+  nativeFaults: 'Faults that ended native runs.',
+  interrupts: 'Interrupts that the interpreter delivered.',
+  interruptPolls: 'Times that the interpreter looked for interrupts.',
+  halts: 'Times that a vCPU halted.',
+  steps: "Instructions that KVM's emulator executed one at a time.",
+  legacySteps: "Instructions outside of long mode that KVM's emulator executed.",
+  chipAccesses: 'Accesses of the interpreter to interrupt controllers.',
+  simd: 'SIMD instructions that were interpreted.',
+  frameProtections: 'Page frames that were write-protected.',
+} as const satisfies Readonly<Record<string, string>>;
+
+/** Values of vCPUs that go up and down. */
+export const VCPU_GAUGES = {
+  engineResidentBytes: 'Host memory of the interpreter in bytes.',
+} as const satisfies Readonly<Record<string, string>>;
+
+/** Prefixes of counters whose names end with an exception's vector or an instruction. */
+export const VCPU_EVENT_PREFIXES = ['exception-', 'step-', 'emulator-'] as const;
+export const VCPU_EVENTS_HELP = 'Exceptions and instructions that tsvm handled, by kind.';
+
+/** What each counter of devices counts. A name means the same in every device that has it. */
+export const DEVICE_COUNTERS = {
+  chains: 'Descriptor chains that were taken from virtqueues.',
+  interrupts: 'Interrupts that were sent for used buffers.',
+  sleeps: 'Waits of queue workers for kicks and completions.',
+  pollHits: 'Waits that polling made unnecessary.',
+  ignoredReads: 'Invalid reads of registers, which were answered with 0.',
+  ignoredWrites: 'Invalid writes to registers, which were ignored.',
+  strayNotifies: 'Kicks of queues that are not in service.',
+  scriptChains: 'Descriptor chains that JavaScript served.',
+  reads: 'Read requests.',
+  readBytes: 'Bytes that the guest read.',
+  writes: 'Write requests.',
+  writtenBytes: 'Bytes that the guest wrote.',
+  flushes: 'Flush requests.',
+  discards: 'Discard and write-zeroes requests.',
+  errors: 'Requests that failed.',
+  scriptRequests: 'Requests that JavaScript had to resolve.',
+  requests: 'Requests for entropy.',
+  bytes: 'Bytes of entropy that the guest got.',
+  receivedFrames: 'Frames to the guest.',
+  receivedBytes: 'Bytes of frames to the guest.',
+  receiveDrops: 'Frames to the guest that were dropped: too long for its buffers, or without link.',
+  sentFrames: 'Frames from the guest.',
+  sentBytes: 'Bytes of frames from the guest.',
+  sendDrops:
+    'Frames from the guest that were dropped: invalid, refused by the host, or without link.',
+  connections: 'Connections that were established.',
+  refused: 'Connections that were refused.',
+  resets: 'Connections that were reset.',
+  txPackets: 'Packets from the guest.',
+  txBytes: 'Bytes of payload from the guest.',
+  rxPackets: 'Packets to the guest.',
+  rxBytes: 'Bytes of payload to the guest.',
+  malformed: 'Packets from the guest that were invalid.',
+  creditLies: 'Packets that exceeded the credit of their sender.',
+} as const satisfies Readonly<Record<string, string>>;
+
+/** What each counter of a virtqueue counts. */
+export const QUEUE_COUNTERS = {
+  chains: 'Descriptor chains that were taken from the virtqueue.',
+  notifications: 'Used-buffer notifications that the driver wanted.',
+} as const satisfies Readonly<Record<string, string>>;
+
+/** Values of devices that go up and down. */
+export const DEVICE_GAUGES: Readonly<Record<string, string>> = {};
