@@ -1,6 +1,6 @@
 import { TsvmError } from '../errors.ts';
 
-/** Plain data: JSON's types but null, and byte arrays. */
+/** Plain data: JSON's types except null, and byte arrays. */
 export type StateValue =
   | string
   | number
@@ -10,11 +10,11 @@ export type StateValue =
   | { readonly [name: string]: StateValue };
 
 /**
- * All that a device keeps between two accesses of the guest and that its configuration does not
- * tell. Read it back with a {@link StateReader}.
+ * The state of a device between two accesses of the guest, without its configuration. Read it with a
+ * {@link StateReader}.
  */
 export interface DeviceState {
-  /** Of the layout of the other fields; each device counts its own, from 1. */
+  /** Version of the layout of the other fields; each device has its own, from 1. */
   readonly version: number;
   readonly [field: string]: StateValue;
 }
@@ -25,8 +25,8 @@ export class StateReader {
   readonly #fields: { readonly [name: string]: StateValue };
 
   /**
-   * @param name whose state it is, for messages
-   * @param version the one that is understood; a part of a state has none
+   * @param name the device, for messages
+   * @param version the supported version; a nested record has none
    * @throws TsvmError `invalid-state`, as do all methods
    */
   constructor(name: string, state: StateValue | undefined, version?: number) {

@@ -2,38 +2,38 @@
 
 import { type DeviceState, StateReader } from './device-state.ts';
 
-/** Counters by name; each only grows. */
+/** Counters by name, which never decrease. */
 export type Counters = Readonly<Record<string, number>>;
 
 /** Values by name that go up and down. */
 export type Gauges = Readonly<Record<string, number>>;
 
 /**
- * A device as its machine holds it. It is made quiesced; {@link resume} starts it, before the vCPUs
- * run. A pause is: {@link completeAccesses}, then the vCPUs park, then {@link quiesce}.
+ * A device of a machine. It is created quiesced; {@link resume} starts it before the vCPUs run. To
+ * pause, the machine calls {@link completeAccesses}, parks the vCPUs and calls {@link quiesce}.
  */
 export interface MachineDevice {
-  /** Stable and unique in its machine, such as `disk0` or `serial`: names the device's state. */
+  /** Stable and unique in the machine, such as `disk0` or `serial`: the key of the device's state. */
   readonly id: string;
-  /** Looks at what vCPU threads left for the device; called on each wake of the machine. */
+  /** Handles what vCPU threads have left for the device. Called on each wake of the machine. */
   poll?(): void;
   /**
-   * A pause begins: completes the guest's accesses that wait for something that may never happen,
-   * such as a reader of the console, and lets none wait before {@link resume}. vCPUs still run.
+   * Called when a pause begins, while vCPUs still run. Completes the guest's accesses that wait for an
+   * event that may never happen, such as a reader of the console; none may wait until {@link resume}.
    */
   completeAccesses?(): void;
   /**
    * Stops the device; no vCPU runs. Once it resolves, the device changes neither guest memory nor
-   * interrupts nor itself, and holds back what the host sends it. Idempotent.
+   * interrupts nor its own state, and keeps input from the host waiting. Idempotent.
    */
   quiesce(): void | Promise<void>;
-  /** Goes on from where {@link quiesce} or {@link load} left the device. No vCPU runs yet. */
+  /** Continues after {@link quiesce} or {@link load}. No vCPU runs yet. */
   resume(): void;
-  /** The device's state; it is quiesced. */
+  /** Returns the state of the quiesced device. */
   save(): DeviceState;
   /**
-   * Takes over the state of a device with the same configuration. Called on a device that has never
-   * run; {@link resume} follows.
+   * Restores the state of a device with the same configuration. Called on a device that has never
+   * run, before {@link resume}.
    * @throws TsvmError `invalid-state`, for a state that no device of this configuration can have
    */
   load(state: DeviceState): void;
@@ -41,11 +41,11 @@ export interface MachineDevice {
   /** Counters of each virtqueue, by its index. */
   queueStatistics?(): readonly Counters[];
   gauges?(): Gauges;
-  /** Ends its I/O, quiesced or not; resolves when nothing of it touches guest memory any more. */
+  /** Ends all I/O, whether quiesced or not. Resolves when the device no longer accesses guest memory. */
   close(): Promise<void>;
 }
 
-/** A chip whose registers never change: there is nothing to stop, to save or to close. */
+/** A chip without state: there is nothing to stop, save or close. */
 export abstract class StatelessDevice implements MachineDevice {
   abstract readonly id: string;
 

@@ -6,8 +6,8 @@ import type { ResolvedConfig } from './config.ts';
 import { DEVICE_KINDS } from './device-registry.ts';
 
 /**
- * Makes a machine with all its devices and nothing in its memory.
- * @throws TsvmError for whatever the host or the user has to mend; nothing is left behind then
+ * Creates a machine with all its devices and empty memory.
+ * @throws TsvmError for problems that the user can fix; everything has been released then
  */
 export async function assembleMachine(
   config: ResolvedConfig,
@@ -26,7 +26,7 @@ export async function assembleMachine(
   }
 }
 
-/** Undoes what was done before a failure. That is what is told; what goes wrong now is said besides. */
+/** Releases what was opened before a failure. Further failures are only logged. */
 export async function unwindAfter(undo: AsyncDisposableStack, logger: Logger): Promise<void> {
   await unwind(undo).catch((failure: unknown) => logger.error(String(failure)));
 }

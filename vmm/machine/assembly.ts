@@ -21,18 +21,18 @@ export interface SerialEnd extends ConsoleOutput {
   resumeInput(): void;
 }
 
-/** What a machine needs of its host besides KVM. */
+/** What a machine needs from its host besides KVM. */
 export interface MachineHost {
   readonly console: SerialEnd;
   readonly logger: Logger;
   /**
-   * The guest has written a byte to the progress port.
-   * @param timeMs when, in CLOCK_MONOTONIC
+   * Called when the guest has written a byte to the progress port.
+   * @param timeMs time of the write, in CLOCK_MONOTONIC
    */
   readonly onProgress: (value: number, timeMs: number) => void;
 }
 
-/** A machine with its VM and memory, and where devices are attached to it. Nothing runs yet. */
+/** A machine under construction, with its VM and memory, to which devices are attached. */
 export class Assembly {
   readonly config: ResolvedConfig;
   readonly kernelMode: KernelMode;
@@ -60,7 +60,7 @@ export class Assembly {
     this.placements = new PlacementAllocator(config.acpi);
   }
 
-  /** Puts a device's registers on a bus: accesses that the bank does not serve go to `handler`. */
+  /** Attaches a device's registers to a bus. `handler` gets the accesses that the bank does not serve. */
   attach(
     space: 'pio' | 'mmio',
     base: number,

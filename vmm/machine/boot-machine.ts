@@ -37,14 +37,14 @@ import { hostProfile } from './host-profile.ts';
 import { checkCpuMask, chooseKernelMode } from './kernel-mode.ts';
 import type { MachineHandle } from './machine.ts';
 
-/** What a boot needs besides the configuration. */
+/** The environment of a boot. */
 export interface BootContext {
-  /** Default: output goes nowhere, and there is no input. */
+  /** Default: output is discarded, and there is no input. */
   readonly console?: SerialEnd;
-  /** Default: nobody is told. */
+  /** Default: messages are discarded. */
   readonly logger?: Logger;
   readonly metrics?: BootMetrics;
-  /** Breaks the boot off: it rejects with the signal's reason, and nothing is left behind. */
+  /** Aborts the boot: it rejects with the signal's reason after everything has been released. */
   readonly signal?: AbortSignal;
 }
 
@@ -57,8 +57,8 @@ const NO_CONSOLE: SerialEnd = {
 const NO_LOGGER = createLogger('error', () => {});
 
 /**
- * Makes a machine that is ready to start.
- * @throws TsvmError for whatever the host or the user has to mend; nothing is left behind then
+ * Creates a machine that is ready to start.
+ * @throws TsvmError for problems that the user can fix; everything has been released then
  */
 export async function bootMachine(
   config: MachineConfig,
@@ -67,7 +67,7 @@ export async function bootMachine(
   return (await bootAssembly(config, context)).machine;
 }
 
-/** The whole boot, top to bottom: as {@link bootMachine}, for those who need the parts too. */
+/** The whole boot from top to bottom. Like {@link bootMachine}, but returns all parts. */
 export async function bootAssembly(
   config: MachineConfig,
   { console = NO_CONSOLE, logger = NO_LOGGER, metrics, signal }: BootContext,
@@ -99,7 +99,7 @@ export async function bootAssembly(
   }
 }
 
-/** What is loaded into a machine's memory, from files that are open. */
+/** The open files to load into a machine's memory. */
 interface BootImages {
   readonly kernel: LoadedKernel;
   readonly initrd: LoadedInitrd | undefined;
@@ -114,7 +114,7 @@ async function openImages(
 ): Promise<BootImages> {
   const { initrdPath, memoryBytes } = config;
   const space: LoadSpace = {
-    // A kernel may be linked as low as 1 MiB; below are the tables that we leave for it.
+    // A kernel may be linked as low as 1 MiB. Below that are the boot tables.
     startGpa: Math.max(BOOT_DATA_END_GPA, HIGH_MEMORY_GPA),
     endGpa: lowMemoryEnd(memoryBytes),
     endGpaMax: PCI_HOLE_GPA,
@@ -140,7 +140,7 @@ async function openImages(
   return { kernel, initrd, close: () => files.dispose() };
 }
 
-/** Loads what a machine boots, and makes its vCPUs ready to run it. */
+/** Loads the boot images and prepares the vCPUs to run them. */
 function loadBoot(assembly: Assembly, { kernel, initrd }: BootImages): void {
   const { config, kernelMode, memory, placements, host } = assembly;
   const commandLineText = commandLine(config, kernelMode, placements.placements);
@@ -148,7 +148,7 @@ function loadBoot(assembly: Assembly, { kernel, initrd }: BootImages): void {
   const mapper = memory.shared ? undefined : memory;
   placePieces(kernel.pieces, kernel.image, memory, mapper);
   if (initrd !== undefined) placePieces(initrd.pieces, initrd.image, memory, mapper);
-  // However much the kernel says that it takes, no more has a place.
+  // The kernel may accept a longer line than there is room for.
   const lineMaxBytes = Math.min(kernel.commandLineMaxBytes, COMMAND_LINE_AREA_SIZE - 1);
   memory.write(COMMAND_LINE_GPA, encodeCommandLine(commandLineText, lineMaxBytes));
   const rsdpGpa = describeHardware(memory, config, placements.placements);
@@ -156,7 +156,7 @@ function loadBoot(assembly: Assembly, { kernel, initrd }: BootImages): void {
   setUpVcpus(assembly, kernel);
 }
 
-/** Writes what the kernel is handed at its entry, as its protocol wants it. */
+/** Writes the data that the kernel gets at its entry point, according to its boot protocol. */
 function writeBootData(
   { memory, config }: Assembly,
   { entry }: LoadedKernel,
@@ -183,7 +183,7 @@ function writeBootData(
   memory.write(PAGE_TABLES_GPA, composeIdentityMap(PAGE_TABLES_GPA));
 }
 
-/** The features of every vCPU, and the boot vCPU's registers; the others wait for INIT and SIPI. */
+/** Sets all vCPUs' features and the boot vCPU's registers; the others wait for INIT and SIPI. */
 function setUpVcpus({ vm, memory, config }: Assembly, { entry }: LoadedKernel): void {
   const supported = vm.supportedCpuid();
   const tscDeadlineTimer = checkKvmExtension(config.devicePath, KVM_CAP_TSC_DEADLINE_TIMER) > 0;

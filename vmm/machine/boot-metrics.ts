@@ -2,14 +2,14 @@ import type { KernelMode } from '../kvm/host.ts';
 import type { MachineHandle } from './machine.ts';
 import type { MachineMetrics } from './machine-metrics.ts';
 
-/** A value that the guest wrote to the progress port, and when. */
+/** A value that the guest wrote to the progress port, with the time. */
 export interface ProgressStamp {
   readonly value: number;
   /** Milliseconds since the process started. */
   readonly atMs: number;
 }
 
-/** As `performance.now()`, but that would be the only use of a module that takes a millisecond to load. */
+/** Like `performance.now()`, but without `node:perf_hooks`, which takes a millisecond to load. */
 function sinceStartMs(): number {
   return process.uptime() * 1000;
 }
@@ -21,24 +21,24 @@ export class BootMetrics {
   #kernelMode: KernelMode | undefined;
   #machine: MachineMetrics = { vcpus: {}, devices: {} };
 
-  /** What executes guest kernel code is known. */
+  /** Records what executes guest kernel code. */
   hostProbed(kernelMode: KernelMode): void {
     this.#kernelMode = kernelMode;
     this.stage('host-probed');
   }
 
-  /** A step of the boot is done. */
+  /** Records that a step of the boot is complete. */
   stage(stage: string): void {
     this.#stages.push({ stage, atMs: sinceStartMs() });
   }
 
-  /** @param timeMs CLOCK_MONOTONIC, which `process.hrtime` reads too */
+  /** @param timeMs CLOCK_MONOTONIC, like `process.hrtime` */
   stamp(value: number, timeMs: number): void {
     const sinceMs = Number(process.hrtime.bigint()) / 1e6 - timeMs;
     this.#stamps.push({ value, atMs: sinceStartMs() - sinceMs });
   }
 
-  /** Takes a machine's counters before it is closed; of several, the last one's stay. */
+  /** Records a machine's counters before it is closed. Those of the last machine are kept. */
   addMachine(machine: MachineHandle): void {
     this.stage('ended');
     this.#machine = machine.metrics();

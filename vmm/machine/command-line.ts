@@ -5,9 +5,9 @@ import type { ResolvedConfig } from './config.ts';
 import type { DevicePlacement } from './placement.ts';
 
 /**
- * Features that a kernel must leave alone where KVM's emulator runs it: XSAVE's variants, which
- * the detours do not know, SMAP, which would cost one in every copy from user space, and what the
- * emulator has no notion of. CPUID cannot be changed on such a host, so the kernel is told.
+ * CPU features that a kernel must not use when KVM's emulator runs it: variants of XSAVE, which the
+ * detours do not support; SMAP, which would need a detour in every copy from user space; and features
+ * unknown to the emulator. CPUID cannot be changed on such a host, so the command line disables them.
  */
 const UNEMULATED_FEATURES = ['xsavec', 'xsaveopt', 'xsaves', 'smap', 'smep', 'umip', 'fsgsbase'];
 
@@ -17,18 +17,18 @@ function emulatorParameters(cpuMask: readonly string[]): string[] {
     // The SYSCALL detour needs the kernel's page tables in place at CPL 3.
     'nopti',
     `clearcpuid=${clearCpuidWords([...UNEMULATED_FEATURES, ...cpuMask]).join(',')}`,
-    // Each of these would otherwise measure, for seconds, what is known here.
+    // Each of these avoids a measurement that would take seconds.
     'no_timer_check',
     'tsc=reliable',
     '8250.nr_uarts=1',
-    // With one CPU a kernel takes the lock prefixes out of its code: 3 s of emulation.
+    // With one CPU a kernel removes the lock prefixes from its code, which takes 3 s of emulation.
     'noreplace-smp',
   ];
 }
 
 /**
- * The kernel command line: the user's own, or a good default for this machine and host, with what
- * the user appends.
+ * The kernel command line: the user's, or a default for this machine and host, followed by the
+ * user's additions.
  */
 export function commandLine(
   config: ResolvedConfig,
@@ -38,16 +38,16 @@ export function commandLine(
   if (config.cmdline !== undefined) return config.cmdline;
   const [firstDisk] = config.disks;
   return composeCommandLine({
-    // With "r" the guest's driver holds input up by RTS when its buffers are full: none is lost.
+    // With "r" the guest's driver stops input by RTS when its buffers are full, so none is lost.
     console: 'ttyS0,115200n8r',
     ...(firstDisk !== undefined &&
       config.initrdPath === undefined && {
         root: { device: '/dev/vda', readOnly: 'files' in firstDisk || firstDisk.readOnly },
       }),
-    // At once: the machine ends, and its exit code tells of the panic.
+    // Reboot immediately: the machine then ends, with an exit code that reports the panic.
     panicSeconds: -1,
     host: kernelMode === 'emulator' ? emulatorParameters(config.cpuMask) : [],
-    // ACPI describes the devices where there is ACPI.
+    // With ACPI, its tables describe the devices.
     virtioMmio: config.acpi ? [] : placements,
     ...(config.appendCmdline !== undefined && { append: config.appendCmdline }),
   });

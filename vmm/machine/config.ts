@@ -14,26 +14,26 @@ import {
 import { ENGINES, type Engine } from './kernel-mode.ts';
 import { type NetConfig, type ResolvedNet, resolveNet } from './net-config.ts';
 
-/** How a disk image is attached. What is left out is as {@link DISK_DEFAULTS} says. */
+/** How a disk image is attached. {@link DISK_DEFAULTS} has the defaults. */
 export interface ImageDiskConfig {
   readonly path: string;
   readonly readOnly?: boolean | undefined;
-  /** Taken from the file's name when it is left out, never from its content. */
+  /** Determined by the file's name if omitted, never by its content. */
   readonly format?: DiskFormat | undefined;
-  /** Writes go to a nameless temporary file; the named file stays as it is. */
+  /** Writes go to an unnamed temporary file; the image is not changed. */
   readonly overlay?: boolean | undefined;
-  /** Backing images of an image: in its folder or below it only, or anywhere. */
+  /** Where backing images may be: only in the image's folder or below it, or anywhere. */
   readonly backing?: 'same-folder' | 'allow' | undefined;
 }
 
-/** Files that are one read-only disk, each starting at a sector of its own; see `JoinedFilesDisk`. */
+/** Files that together form a read-only disk, each aligned to a sector; see `JoinedFilesDisk`. */
 export interface JoinedDiskConfig {
   readonly files: readonly string[];
 }
 
 export type DiskConfig = ImageDiskConfig | JoinedDiskConfig;
 
-/** A socket device (virtio-vsock). What is left out is as {@link VSOCK_DEFAULTS} says. */
+/** A socket device (virtio-vsock). {@link VSOCK_DEFAULTS} has the defaults. */
 export interface VsockConfig {
   /**
    * A new socket file, where programs of the host send `CONNECT <port>` to reach a port of the
@@ -46,8 +46,8 @@ export interface VsockConfig {
 }
 
 /**
- * A machine as its user describes it: plain JSON. What is left out is as {@link CONFIG_DEFAULTS}
- * says. Paths are relative to the process's working folder.
+ * The configuration of a machine, as plain JSON. {@link CONFIG_DEFAULTS} has the defaults. Paths are
+ * relative to the process's working directory.
  */
 export interface MachineConfig {
   /** A bzImage or an ELF kernel. */
@@ -55,15 +55,15 @@ export interface MachineConfig {
   readonly initrdPath?: string | undefined;
   readonly disks?: readonly DiskConfig[] | undefined;
   readonly nets?: readonly NetConfig[] | undefined;
-  /** Replaces the command line that would be composed. */
+  /** Replaces the default kernel command line. */
   readonly cmdline?: string | undefined;
-  /** Goes after the command line that is composed. */
+  /** Appended to the default kernel command line. */
   readonly appendCmdline?: string | undefined;
   /** Number of vCPUs, 1 to 32. */
   readonly cpus?: number | undefined;
   /** Guest memory in bytes, whole MiB. */
   readonly memoryBytes?: number | undefined;
-  /** How the guest learns its hardware: ACPI tables, or an MP table and the command line. */
+  /** Describe the hardware by ACPI tables; otherwise by an MP table and the command line. */
   readonly acpi?: boolean | undefined;
   /** CPU features to hide, as /proc/cpuinfo names them. */
   readonly cpuMask?: readonly string[] | undefined;
@@ -81,7 +81,7 @@ export const GUEST_CID_MIN = 3;
 /** VMADDR_CID_ANY is 2^32 - 1. */
 export const GUEST_CID_MAX = 2 ** 32 - 2;
 export const MEMORY_MIN_MIB = 16;
-/** Guest addresses stay well below what every x86-64 CPU can address. */
+/** Keeps guest addresses well below the limit of any x86-64 CPU. */
 export const MEMORY_MAX_MIB = 2 ** 20;
 
 export const DISK_DEFAULTS = { readOnly: false, overlay: false, backing: 'same-folder' } as const;
@@ -101,12 +101,12 @@ export const CONFIG_DEFAULTS = {
 
 type ResolvedImageDisk = ImageDiskConfig &
   Required<{ [K in keyof typeof DISK_DEFAULTS]: NonNullable<ImageDiskConfig[K]> }>;
-/** A disk with nothing left out that has a default. */
+/** A disk with all defaults filled in. */
 export type ResolvedDisk = ResolvedImageDisk | JoinedDiskConfig;
 
 export type ResolvedVsock = VsockConfig & { readonly guestCid: number };
 
-/** A valid configuration with nothing left out that has a default. */
+/** A valid configuration with all defaults filled in. */
 export type ResolvedConfig = Omit<MachineConfig, keyof typeof CONFIG_DEFAULTS | 'vsock'> & {
   readonly [K in Exclude<keyof typeof CONFIG_DEFAULTS, 'disks' | 'nets'>]: NonNullable<
     MachineConfig[K]
@@ -145,7 +145,7 @@ const VSOCK_FIELDS: Readonly<Record<keyof VsockConfig, Kind>> = {
 };
 const JOINED_DISK_FIELDS: Readonly<Record<keyof JoinedDiskConfig, Kind>> = { files: TEXTS };
 
-/** `record` without its undefined fields, on top of `defaults`. */
+/** `defaults` overridden by the fields of `record` that are not undefined. */
 function withDefaults<D extends object, R extends object>(defaults: D, record: R): D & R {
   const given = Object.entries(record).filter(([, value]) => value !== undefined);
   return { ...defaults, ...Object.fromEntries(given) } as D & R;
@@ -180,8 +180,8 @@ function resolveVsock(vsock: VsockConfig): ResolvedVsock {
 }
 
 /**
- * Fills in the defaults and checks all of it, types too: `config` may come from a JSON file.
- * @throws TsvmError `invalid-config` that names the setting, what it is and what it may be
+ * Fills in the defaults and checks everything, including types: `config` may come from a JSON file.
+ * @throws TsvmError `invalid-config` with the setting, its value and what is allowed
  */
 export function resolveConfig(config: MachineConfig): ResolvedConfig {
   checkFields('the machine', config, MACHINE_FIELDS);

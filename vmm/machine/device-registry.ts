@@ -16,8 +16,8 @@ import { attachVsock } from './devices/vsock.ts';
 export type AttachDevices = (assembly: Assembly) => void | Promise<void>;
 
 /**
- * Every kind of device. They are attached in this order, which is that of the placements that a
- * kernel finds them in: disks first, so that the first one is /dev/vda. They are closed in reverse.
+ * All kinds of devices, in the order in which they are attached and in which kernels find them: disks
+ * first, so that the first one is /dev/vda. They are closed in reverse order.
  */
 export const DEVICE_KINDS: readonly AttachDevices[] = [
   attachSerial,

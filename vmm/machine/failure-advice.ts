@@ -1,4 +1,4 @@
-/** What can be done about a vCPU that KVM cannot go on with. */
+/** Advice for vCPUs that KVM cannot continue. */
 const ADVICE: readonly (readonly [RegExp, string])[] = [
   [
     /\bemulat/,
@@ -16,7 +16,7 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
   ],
 ];
 
-/** Why a vCPU stopped for good, with what to do about it where that is known. */
+/** Why a vCPU has failed, with advice if there is any. */
 export function withAdvice(failure: string): string {
   const advice = ADVICE.find(([pattern]) => pattern.test(failure))?.[1];
   return advice === undefined ? failure : `${failure}: ${advice}`;

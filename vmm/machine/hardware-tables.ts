@@ -7,8 +7,8 @@ import type { ResolvedConfig } from './config.ts';
 import type { DevicePlacement } from './placement.ts';
 
 /**
- * Writes the tables by which a kernel finds CPUs, interrupt controllers and devices.
- * @returns the address of the RSDP; undefined where an MP table stands in for ACPI
+ * Writes the tables that describe CPUs, interrupt controllers and devices to the kernel.
+ * @returns the address of the RSDP; undefined with an MP table instead of ACPI
  */
 export function describeHardware(
   memory: GuestMemory,

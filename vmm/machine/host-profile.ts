@@ -5,8 +5,8 @@ import { cacheFolder } from '../host/folders.ts';
 import { type KvmHost, probeKvm } from '../kvm/host.ts';
 
 /**
- * Identifies this boot of the host: another boot may come with another KVM module. Undefined where
- * /proc does not show it, as in some sandboxes.
+ * Identifies this boot of the host: the next one may have another KVM module. Undefined if /proc does
+ * not have it, as in some sandboxes.
  */
 function bootId(): string | undefined {
   try {
@@ -16,7 +16,7 @@ function bootId(): string | undefined {
   }
 }
 
-/** What is remembered, and for which boot and device it holds. */
+/** The cached result, with the boot and the device that it is valid for. */
 interface KnownHost {
   readonly bootId: string;
   readonly devicePath: string;
@@ -43,8 +43,8 @@ function readKnown(file: string): KnownHost | undefined {
 }
 
 /**
- * Which kind of KVM this host has. Probed once a boot of the host and remembered in the user's
- * cache; where the boot has no id or the cache cannot be written, each start probes again.
+ * The kind of KVM of this host. It is probed once per boot of the host and cached in the user's cache
+ * folder. Without a boot id or a writable cache, each start probes again.
  * @throws TsvmError `kvm-unavailable`
  */
 export function hostProfile(devicePath: string): KvmHost {
@@ -61,7 +61,7 @@ export function hostProfile(devicePath: string): KvmHost {
     const knownHost: KnownHost = { bootId: boot, devicePath, host };
     replaceFile(file, JSON.stringify(knownHost));
   } catch {
-    // A read-only home folder, a full disk: the next start probes again.
+    // A read-only home folder or a full disk: the next start probes again.
   }
   return host;
 }

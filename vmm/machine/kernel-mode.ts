@@ -2,13 +2,13 @@ import { hiddenRegisterFeatures } from '../arch/x86_64/cpuid.ts';
 import { TsvmError } from '../errors.ts';
 import type { KernelMode, KvmHost } from '../kvm/host.ts';
 
-/** What executes guest kernel code where KVM has neither VT-x nor AMD-V: `--engine`. */
+/** What executes guest kernel code on hosts without VT-x and AMD-V; see `--engine`. */
 export const ENGINES = ['auto', 'interpreter', 'emulator'] as const;
 export type Engine = (typeof ENGINES)[number];
 
 /**
- * How this host is to execute guest kernel code.
- * @throws TsvmError `invalid-config` when it cannot do so as asked for
+ * Chooses how this host executes guest kernel code.
+ * @throws TsvmError `invalid-config` if the host does not support the requested engine
  */
 export function chooseKernelMode(host: KvmHost, engine: Engine): KernelMode {
   if (!host.emulatesKernelMode) {
@@ -28,11 +28,11 @@ export function chooseKernelMode(host: KvmHost, engine: Engine): KernelMode {
 }
 
 /**
- * On kvm-pvm programs see the processor's own CPUID, and use what a kernel was not told of.
+ * On kvm-pvm, guest programs see the processor's own CPUID and may use features hidden from the kernel.
  * @throws TsvmError `invalid-config` when the mask hides registers that the kernel must save for them
  */
 export function checkCpuMask(kernelMode: KernelMode, mask: readonly string[]): void {
-  // The emulator's way has no other means to keep a kernel from instructions that it does not know.
+  // With the emulator there is no other way to keep kernels from using unsupported instructions.
   if (kernelMode !== 'interpreter') return;
   const [feature] = hiddenRegisterFeatures(mask);
   if (feature === undefined) return;

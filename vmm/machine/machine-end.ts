@@ -5,9 +5,9 @@ export type MachineEnd =
   | { readonly reason: 'reset' }
   /** The guest's kernel reported a panic. */
   | { readonly reason: 'panic' }
-  /** A vCPU could not even deliver its double fault. */
+  /** A vCPU could not deliver a double fault. */
   | { readonly reason: 'triple-fault' }
   /** The host stopped it. */
   | { readonly reason: 'stopped' }
-  /** A vCPU cannot go on, or a device or its host side failed: tsvm's fault or the host's. */
+  /** A vCPU, a device or its host side failed, because of tsvm or the host. */
   | { readonly reason: 'failed'; readonly message: string };

@@ -21,10 +21,10 @@ const TRANSITIONS = {
 } as const satisfies Record<string, readonly string[]>;
 export type MachineState = keyof typeof TRANSITIONS;
 
-/** After a panic the guest prints and resets; when it does not, this ends it. */
+/** Time for the guest to print messages and reset after a panic, before it is stopped. */
 const PANIC_GRACE_MS = 5_000;
 
-/** What a machine asks of its virtual machine: `Vm`, or a fake in tests. */
+/** The methods of `Vm` that a machine uses; tests have a fake. */
 export interface MachineVm {
   readonly slots: readonly ExitSlot[];
   readonly parked: boolean;
@@ -40,13 +40,13 @@ export interface MachineVm {
 
 export interface MachineOptions {
   readonly logger: Logger;
-  /** The machine's from now on; it calls {@link Machine.wake}. */
+  /** Owned by the machine; it calls {@link Machine.wake}. */
   readonly vm: MachineVm;
-  /** The guest's, closed after the virtual machine. */
+  /** Guest memory, closed after the virtual machine. */
   readonly memory: { close(): void };
 }
 
-/** A machine for whoever runs it; the rest of {@link Machine} is for its devices. */
+/** The interface of a machine for its users; the rest of {@link Machine} is for devices. */
 export type MachineHandle = Pick<
   Machine,
   | 'state'
@@ -62,19 +62,19 @@ export type MachineHandle = Pick<
   | 'close'
 >;
 
-/** A sentence where the error is one, else the stack of what is ours to mend. */
+/** The message of an error that users can fix, or the stack of an internal error. */
 function failureText(error: unknown): string {
   const text = errorText(error);
   return error instanceof TsvmError ? text : `a device failed: ${text}`;
 }
 
-/** A virtual machine: its vCPUs and devices, and the one place where its end is decided. */
+/** A virtual machine with its vCPUs and devices. Only this class decides when it ends. */
 export class Machine {
   /** Fulfilled when the machine has stopped by itself or by {@link stop}. */
   readonly ended: Promise<MachineEnd>;
   /** Connections to and from the guest by virtio-vsock; undefined without the device. */
   vsock: VsockPorts | undefined;
-  /** Where slow exits go. */
+  /** Dispatches slow exits. */
   readonly bus = new Bus();
   /** What the host may ask of its devices while it runs. */
   readonly controls: MachineControls = {};
@@ -88,7 +88,7 @@ export class Machine {
   #closing: Promise<void> | undefined;
   /** Called once the vCPUs have parked. */
   readonly #onParked: (() => void)[] = [];
-  /** What the machine has opened, to be released in reverse. */
+  /** Open resources, to be released in reverse order. */
   readonly #resources = new AsyncDisposableStack();
 
   constructor({ logger, memory, vm }: MachineOptions) {
@@ -105,23 +105,23 @@ export class Machine {
     return this.#state;
   }
 
-  /** Adds a device, which is closed before those that were added earlier. */
+  /** Adds a device. Devices are closed in reverse order. */
   addDevice(device: MachineDevice): void {
     this.#devices.set(device.id, device);
     this.own(() => device.close());
   }
 
   /**
-   * Takes over a resource as soon as it is opened: `release` is called when the machine is closed,
-   * the last resource first, whatever fails before.
+   * Registers an open resource. `release` is called when the machine is closed, in reverse order,
+   * even if other releases fail.
    */
   own(release: () => void | Promise<void>): void {
     this.#resources.defer(async () => release());
   }
 
   /**
-   * Runs what a thread, a timer or a sink has called. What it throws ends the machine, with the
-   * reason: otherwise nobody would be told, and a vCPU would wait for ever.
+   * Runs a callback from a thread, a timer or a sink. An exception ends the machine with the reason;
+   * otherwise it would be lost and a vCPU would wait for ever.
    */
   contain<T>(action: () => T): T | undefined {
     try {
@@ -132,17 +132,17 @@ export class Machine {
     }
   }
 
-  /** Ends the machine: a part of it does not work any more. Once it has ended, that is only said. */
+  /** Ends the machine because a part of it has failed. If it has already ended, only logs the error. */
   fail(error: unknown): void {
     const message = failureText(error);
     if (this.#state === 'stopped') this.#logger.error(message);
     else this.#end({ reason: 'failed', message });
   }
 
-  /** A vCPU or a register ring wants attention: serves whatever the threads have left. */
+  /** Handles everything that vCPU threads and register rings have left for this thread. */
   wake(): void {
     for (const slot of this.#vm.slots) {
-      // The vCPUs of a stopped machine wait for nothing any more, and nothing may begin for them.
+      // The vCPUs of a stopped machine no longer wait for anything, and no new work may begin.
       if (this.#state !== 'stopped' && slot.pending) this.contain(() => this.#serve(slot));
     }
     for (const device of this.#devices.values()) this.contain(() => device.poll?.());
@@ -193,31 +193,31 @@ export class Machine {
     this.#vm.resume();
   }
 
-  /** Ends the machine as by pulling its plug. */
+  /** Stops the machine immediately, like pulling its plug. */
   stop(): void {
     this.#end({ reason: 'stopped' });
   }
 
-  /** The guest switched itself off. */
+  /** The guest has powered off. */
   powerOff(): void {
     this.#end(this.#panicked ? { reason: 'panic' } : { reason: 'poweroff' });
   }
 
-  /** The guest asked for a reset. After a panic that is how the panic ends. */
+  /** The guest has requested a reset. After a panic, the end is still reported as a panic. */
   reset(): void {
     this.#end(this.#panicked ? { reason: 'panic' } : { reason: 'reset' });
   }
 
-  /** The guest's kernel reported that it panicked. It may still print why, and reset. */
+  /** The guest's kernel has reported a panic. It may still print messages and reset. */
   panic(): void {
     if (this.#panicked) return;
     this.#panicked = true;
-    // Otherwise the machine is pausing: a paused guest has all the time it needs.
+    // Otherwise the machine is pausing, and the time limit does not apply.
     if (this.#state === 'running') this.#awaitPanic();
   }
 
   /**
-   * The state of every device, by its id: plain data, see {@link MachineDevice.save}.
+   * The state of each device by its id, as plain data; see {@link MachineDevice.save}.
    * @throws TsvmError `wrong-state` unless the machine is paused
    */
   saveDevices(): Readonly<Record<string, DeviceState>> {
@@ -228,9 +228,9 @@ export class Machine {
   }
 
   /**
-   * Gives each device the state that a machine with the same configuration saved.
-   * @throws TsvmError `wrong-state` unless the machine was never started, `invalid-state`; the
-   * machine is of no use then
+   * Restores the devices' states of a machine with the same configuration.
+   * @throws TsvmError `wrong-state` if the machine was started before, `invalid-state`; the machine
+   * must be closed then
    */
   loadDevices(states: Readonly<Record<string, DeviceState>>): void {
     if (this.#state !== 'created') {
@@ -274,8 +274,8 @@ export class Machine {
   }
 
   /**
-   * Ends the machine if it has not, waits for its I/O and frees all it has, whatever fails on the
-   * way. Idempotent. Rejects with the failure, or with an AggregateError of several.
+   * Stops the machine if necessary, waits for its I/O and releases all resources, even if some of that
+   * fails. Idempotent. Rejects with the failure, or with an AggregateError.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -284,7 +284,7 @@ export class Machine {
 
   async #close(): Promise<void> {
     this.stop();
-    // Before all else, so that no device gets new work while it ends the old.
+    // First, so that no device gets new work while it completes the old.
     this.own(() => {
       // Once more: it may be what failed.
       this.#vm.stop();
@@ -301,7 +301,7 @@ export class Machine {
     this.#state = state;
   }
 
-  /** Asks anew: a call may have ended the machine, which TypeScript does not expect. */
+  /** Reads the state again: a call may have changed it, which TypeScript's narrowing ignores. */
   #isIn(state: MachineState): boolean {
     return this.#state === state;
   }
@@ -310,9 +310,9 @@ export class Machine {
     if (this.#state === 'stopped') return;
     clearTimeout(this.#panicTimer);
     this.#enter('stopped');
-    // `stopped` is final: should this fail too, the first reason is the one that counts.
+    // `stopped` is final: if this fails too, the first reason is reported.
     this.contain(() => this.#vm.stop());
-    // What the guest wrote last is in the rings still.
+    // The guest's last output is still in the rings.
     let reason = end;
     for (const device of this.#devices.values()) {
       try {
@@ -333,7 +333,7 @@ export class Machine {
     for (const device of this.#devices.values()) this.contain(() => device.resume());
   }
 
-  /** What a device fails to do ends the machine. */
+  /** A failure of a device ends the machine. */
   async #quiesceDevices(): Promise<void> {
     const quiesce = async (device: MachineDevice) => device.quiesce();
     for (const outcome of await Promise.allSettled([...this.#devices.values()].map(quiesce))) {
@@ -341,7 +341,7 @@ export class Machine {
     }
   }
 
-  /** Resolves when no vCPU runs any more, after the order to park or to stop. */
+  /** Resolves when no vCPU runs any more, after they were told to park or to stop. */
   #parked(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#onParked.push(resolve);
@@ -351,7 +351,7 @@ export class Machine {
 
   #checkParked(): void {
     if (this.#onParked.length === 0 || !this.#vm.parked) return;
-    // A vCPU that has ended by itself tells why in its slot, for which a wake is under way.
+    // A vCPU that has ended by itself has left the reason in its slot, and a wake is pending.
     if (this.#state !== 'stopped' && this.#vm.slots.some((slot) => slot.pending)) return;
     for (const onParked of this.#onParked.splice(0)) onParked();
   }

@@ -14,16 +14,16 @@ export interface MmioPlacement {
   readonly gsi: number;
 }
 
-/** Where a device stands in the guest, by the transport that reaches it. There is one yet. */
+/** Where a device is in the guest, by transport. There is only one so far. */
 export type DevicePlacement = MmioPlacement;
 
-/** Lines that a PC gives to chips of its own: timer, keyboard, cascade, COM1, RTC, FPU. */
+/** Interrupt lines of a PC's own chips: timer, keyboard, cascade, COM1, RTC, FPU. */
 const TAKEN_GSIS: ReadonlySet<number> = new Set([0, 1, 2, 4, 8, 13]);
 const FIRST_GSI = 5;
-/** An MP table tells a kernel of the 16 ISA lines only. */
+/** An MP table describes only the 16 ISA lines. */
 const GSIS_WITH_MP_TABLE = 16;
 
-/** Gives each device a place of its own, in the order in which a kernel is to find them. */
+/** Assigns a placement to each device, in the order in which kernels find them. */
 export class PlacementAllocator {
   readonly #gsis: number[] = [];
   readonly #placements: DevicePlacement[] = [];
@@ -35,7 +35,7 @@ export class PlacementAllocator {
     }
   }
 
-  /** What was given so far. */
+  /** The assigned placements. */
   get placements(): readonly DevicePlacement[] {
     return this.#placements;
   }

@@ -6,27 +6,27 @@ import type { MachineEnd } from './machine-end.ts';
 export interface SuperviseOptions {
   /** Boots the machine, and again for each restart. */
   readonly boot: () => Promise<MachineHandle>;
-  /** A guest that resets is started again. */
+  /** Start a new machine when the guest resets. */
   readonly restartsOnReset: boolean;
   readonly logger: Logger;
-  /** Stops the machine that runs; no other is started. */
+  /** Stops the running machine for good. */
   readonly signal?: AbortSignal;
-  /** A machine is ready to start. */
+  /** Called when a machine is ready to start. */
   readonly onBooted?: (machine: MachineHandle) => void;
-  /** A machine has ended and is about to be closed. */
+  /** Called when a machine has ended and is about to be closed. */
   readonly onEnded?: (machine: MachineHandle) => void;
 }
 
-/** How a machine has ended for good. */
+/** How a supervised machine has ended. */
 export interface MachineOutcome {
   readonly end: MachineEnd;
-  /** False when something failed while it was closed, which the log tells. */
+  /** False if closing it failed; the error is in the log. */
   readonly closed: boolean;
 }
 
 /**
- * Boots and runs a machine until it ends for good, and closes it.
- * @throws what `boot` rejects with
+ * Boots and runs a machine until it ends, restarts it if required, and closes it.
+ * Rejects with the error of `boot`.
  */
 export async function superviseMachine(options: SuperviseOptions): Promise<MachineOutcome> {
   for (;;) {

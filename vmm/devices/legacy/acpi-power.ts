@@ -1,6 +1,6 @@
 /**
  * The sleep control and sleep status registers of hardware-reduced ACPI (ACPI 6.5, sections 4.8.3.7
- * and 4.8.3.8). The one sleep state is S5, soft off.
+ * and 4.8.3.8). The only sleep state is S5, soft off.
  */
 import type { BankSpec, RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
 import { StatelessDevice } from '../machine-device.ts';
@@ -14,18 +14,18 @@ const SLP_EN = 1 << 5;
 const SLP_TYP_SHIFT = 2;
 const SLP_TYP_MASK = 7;
 
-/** What the DSDT's `\_S5` object must tell the guest to write as SLP_TYP. */
+/** The SLP_TYP value that the DSDT's `\_S5` object gives the guest. */
 export const SLP_TYP_S5 = 5;
 
 export class AcpiPower extends StatelessDevice implements RegisterHandler {
   readonly id = 'power';
   readonly #onPowerOff: () => void;
 
-  /** @param onPowerOff the guest wants to be off; it waits for that in a loop */
+  /** @param onPowerOff called when the guest powers off; the guest then loops until it is stopped */
   constructor(bank: RegisterBank, onPowerOff: () => void) {
     super();
     this.#onPowerOff = onPowerOff;
-    /* Nothing ever wakes, so both registers read 0; WAK_STS may be cleared as often as one likes. */
+    /* The machine never wakes up, so both registers read 0; clearing WAK_STS has no effect. */
     bank.setFastRegisters([
       { offset: SLEEP_CONTROL, width: 1, read: { word: 0 } },
       { offset: SLEEP_STATUS, width: 1, read: { word: 0 }, write: { kind: 'ignore' } },

@@ -1,7 +1,7 @@
 /**
- * I/O port 0x80, a PC's diagnostic port: each byte written is kept with its time by the vCPU thread
- * (`RegisterBank.takeStamps`), and no exit reaches JavaScript. Linux also writes to it as a
- * delay, so stamps mean something only where a guest agrees to them.
+ * I/O port 0x80, a PC's diagnostic port. The vCPU thread records each byte written with its time
+ * (`RegisterBank.takeStamps`), without an exit to JavaScript. Linux also writes to this port as a
+ * delay, so the stamps mean something only for guests that use it on purpose.
  */
 import type { BankSpec, RegisterBank, RegisterHandler, Stamp } from '../../bus/register-bank.ts';
 import { StatelessDevice } from '../machine-device.ts';

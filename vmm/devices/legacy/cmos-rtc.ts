@@ -2,8 +2,8 @@
  * The MC146818 real-time clock and its CMOS RAM (Motorola MC146818A data sheet). The guest reads the
  * host's time in UTC; when it sets the clock, the difference is kept for as long as the device lives.
  *
- * Alarms, periodic and update interrupts do not happen: no interrupt line is wired to the chip, and
- * ACPI gives it none, so that drivers know. The bits in register B that enable them are only kept.
+ * There are no alarm, periodic or update interrupts: the chip has no interrupt line, and its ACPI
+ * device lists none, so drivers do not expect any. Register B keeps its enable bits without effect.
  */
 import type { BankSpec, RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
 import { type DeviceState, StateReader } from '../device-state.ts';
@@ -17,7 +17,7 @@ export const CMOS_CENTURY = 0x32;
 
 const INDEX = 0;
 const DATA = 1;
-/** Bit 7 of the index masks the NMI on a PC and is no part of the register's number. */
+/** Bit 7 of the index masks the NMI on a PC and is not part of the register number. */
 const INDEX_MASK = 0x7f;
 const RAM_BYTES = 128;
 /** The registers count to the year 25,755, which is 8.2e14 ms from now. */
@@ -46,9 +46,9 @@ const TIME_REGISTERS: ReadonlySet<number> = new Set([
   CMOS_CENTURY,
 ]);
 
-/** An update takes no time here, so "update in progress" never shows. */
+/** Updates take no time here, so "update in progress" is never set. */
 const A_UIP = 0x80;
-/** 32.768 kHz time base and 1024 Hz: what a PC's firmware leaves. */
+/** 32.768 kHz time base and 1024 Hz, as set by PC firmware. */
 const A_RESET = 0x26;
 const B_SET = 0x80;
 const B_BINARY = 0x04;
@@ -64,9 +64,9 @@ export interface CmosRtcOptions {
   readonly bank: RegisterBank;
   /** The time in milliseconds since 1970, e.g. `Date.now`. */
   readonly now: () => number;
-  /** First address past the RAM below 4 GiB. */
+  /** End (exclusive) of the RAM below 4 GiB. */
   readonly lowMemoryEnd: number;
-  /** RAM from 4 GiB on, in bytes. */
+  /** Size in bytes of the RAM above 4 GiB. */
   readonly highMemoryBytes: number;
 }
 
@@ -90,12 +90,12 @@ export class CmosRtc implements RegisterHandler, MachineDevice {
     ]);
   }
 
-  /** Nothing of it happens by itself: the time is computed when it is read. */
+  /** Nothing to stop: the time is computed when it is read. */
   quiesce(): void {}
 
   resume(): void {}
 
-  /** The clock goes on while a machine is saved: what is kept is how far it is off the host's. */
+  /** The clock continues while a machine is saved: only its difference from the host's is kept. */
   save(): DeviceState {
     return {
       version: 1,
@@ -161,7 +161,7 @@ export class CmosRtc implements RegisterHandler, MachineDevice {
     if (sets) this.#adoptTime();
   }
 
-  /** While SET is 1 the time registers stand still for the guest to write; then the clock goes on. */
+  /** While SET is 1 the guest may write the time registers; when it is cleared, the clock continues. */
   #writeControl(value: number): void {
     const wasStopped = this.#stopped();
     if (!wasStopped) this.#latchTime();
@@ -177,7 +177,7 @@ export class CmosRtc implements RegisterHandler, MachineDevice {
     return this.#ram[REGISTER_B] ?? 0;
   }
 
-  /** Puts the present time into the registers. */
+  /** Updates the registers to the current time. */
   #latchTime(): void {
     const time = new Date(this.#now() + this.#offsetMs);
     const year = time.getUTCFullYear();
@@ -191,7 +191,7 @@ export class CmosRtc implements RegisterHandler, MachineDevice {
     this.#encode(CMOS_CENTURY, Math.floor(year / 100));
   }
 
-  /** Takes the registers' time for the present one. Whatever they hold is some date. */
+  /** Sets the clock to the registers' time. Any register values form a valid date. */
   #adoptTime(): void {
     const year = this.#decode(CMOS_CENTURY) * 100 + this.#decode(YEAR);
     const time = new Date(0);
@@ -229,7 +229,7 @@ export class CmosRtc implements RegisterHandler, MachineDevice {
     return (this.#decodeByte(byte & ~HOURS_PM) % 12) + afternoon;
   }
 
-  /** How a PC's firmware leaves the sizes of memory: in KiB up to 64 MiB, then in units of 64 KiB. */
+  /** Memory sizes as PC firmware stores them: in KiB up to 64 MiB, then in units of 64 KiB. */
   #describeMemory(lowEnd: number, highBytes: number): void {
     const units = (bytes: number, unit: number) =>
       Math.min(Math.max(Math.floor(bytes / unit), 0), 0xffff);

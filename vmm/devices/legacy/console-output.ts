@@ -1,18 +1,18 @@
-/** Where a console's output goes, and how the guest's pace is fitted to it. */
+/** A console's output, with flow control of the guest. */
 import type { RegisterBank } from '../../bus/register-bank.ts';
 
-/** A terminal, a file, nothing. Never throws, never rejects. */
+/** The sink of a console's output. Its methods never throw or reject. */
 export interface ConsoleOutput {
-  /** Takes all of `bytes`, which it may keep. False asks for no more before {@link onceDrained}. */
+  /** Accepts all of `bytes` and may keep the array. False: write no more until {@link onceDrained}. */
   write(bytes: Uint8Array): boolean;
   /** Resolves when there is room again. */
   onceDrained(): Promise<void>;
 }
 
 /**
- * Passes the bytes that vCPU threads leave in a bank's ring, and those that did not fit into it, to
- * a sink in the order in which they were written. While the sink is full nothing is taken from the
- * ring: a guest that goes on writing fills it and then waits, so a flood costs no memory.
+ * Passes the bytes in a bank's ring, and those that did not fit into it, to a sink in the order in
+ * which the guest wrote them. While the sink is full, nothing is taken from the ring: a guest that
+ * continues to write fills it and then waits, so a flood takes no memory.
  */
 export class ConsoleOutputPump {
   readonly #bank: RegisterBank;
@@ -20,13 +20,13 @@ export class ConsoleOutputPump {
   readonly #onFailure: (error: unknown) => void;
   /** Set while the sink is full. */
   #room: Promise<void> | undefined;
-  /** Set while nothing is sent; resolved at once, for those who wait for room. */
+  /** Set by {@link hold}, which also resolves the promise: nobody waits for room any longer. */
   #holding = false;
   #onceHolding = Promise.withResolvers<void>();
-  /** What was written while nothing was sent. It is older than what is in the ring. */
+  /** Output written during {@link hold}; older than what is in the ring. */
   #held: Uint8Array[] = [];
 
-  /** @param onFailure the sink broke its promise and failed, while it was waited for */
+  /** @param onFailure called when {@link ConsoleOutput.onceDrained} rejects after all */
   constructor(bank: RegisterBank, output: ConsoleOutput, onFailure: (error: unknown) => void) {
     this.#bank = bank;
     this.#output = output;
@@ -38,18 +38,18 @@ export class ConsoleOutputPump {
     return this.#room !== undefined;
   }
 
-  /** What {@link hold} has kept from the sink, oldest first. */
+  /** Output kept by {@link hold}, oldest first. */
   get held(): Uint8Array {
     return Buffer.concat(this.#held);
   }
 
-  /** Takes over what another pump has held, before anything is written. */
+  /** Takes over the held output of a saved machine, before anything is written. */
   restore(held: Uint8Array): void {
     this.#held = held.length > 0 ? [held] : [];
   }
 
   /**
-   * Empties the ring, unless the sink is full: then that happens by itself as soon as it has room.
+   * Empties the ring, or schedules that for when the sink has room.
    * @returns the number of bytes taken
    */
   drain(): number {
@@ -65,8 +65,8 @@ export class ConsoleOutputPump {
   }
 
   /**
-   * Passes on a byte that found the ring full.
-   * @returns a promise while the sink is full, for the guest to wait for
+   * Writes a byte for which the ring had no room.
+   * @returns a promise while the sink is full; the guest's instruction waits for it
    */
   put(byte: number): void | Promise<void> {
     this.drain();
@@ -81,15 +81,15 @@ export class ConsoleOutputPump {
   }
 
   /**
-   * Sends nothing more, and keeps what is written instead: {@link put} does not wait any longer. For
-   * the short time until the vCPUs park, so that little comes together.
+   * Keeps further output instead of sending it, so that {@link put} does not wait. Used for the short
+   * time until the vCPUs are parked, so little accumulates.
    */
   hold(): void {
     this.#holding = true;
     this.#onceHolding.resolve();
   }
 
-  /** Sends what the sink takes now, and holds the rest of what was written. */
+  /** Sends what the sink accepts now and holds the rest. */
   drainAndHold(): void {
     this.#holding = false;
     this.drain();
@@ -105,8 +105,8 @@ export class ConsoleOutputPump {
   }
 
   /**
-   * Hands over all that was written, to a full sink as well: it takes what it is given, and a sink
-   * that nobody reads must not keep a machine from closing. That is no more than the ring holds and
+   * Passes the rest of the output to the sink even if it is full: a sink accepts everything, and one
+   * that nobody reads must not keep a machine from closing. That is at most the content of the ring and
    * what {@link hold} has kept.
    */
   finish(): void {

@@ -1,10 +1,10 @@
 /**
- * As much of the i8042 keyboard controller as a reset needs. There is no keyboard.
+ * The part of the i8042 keyboard controller that resets the machine. There is no keyboard.
  *
- * Status always reads "output buffer full, input buffer empty". So a driver's flush of the output
- * buffer never ends and it gives up after 17 reads with "no controller", where an empty buffer would
- * make it wait half a second for the answer to a self-test; and a reboot, which waits for the input
- * buffer, goes on at once. Linux: `i8042_flush`, `kb_wait`.
+ * Status always reads "output buffer full, input buffer empty". A driver that flushes the output buffer
+ * then gives up after 17 reads with "no controller"; with an empty buffer it would wait half a second
+ * for the result of a self-test. A reboot, which waits until the input buffer is empty, does not wait.
+ * Linux: `i8042_flush`, `kb_wait`.
  */
 import type { BankSpec, RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
 import { StatelessDevice } from '../machine-device.ts';
@@ -13,7 +13,7 @@ import { StatelessDevice } from '../machine-device.ts';
 export const I8042_BANK: BankSpec = { lengthBytes: 1, wordCount: 1 };
 
 const STATUS_OUTPUT_FULL = 0x01;
-/** What a bus gives where nobody answers. */
+/** The value read from an unassigned port. */
 const DATA_NONE = 0xff;
 
 /** Commands 0xf0..0xff pulse the output lines whose bits are 0; bit 0 is the CPU's reset. */
@@ -25,13 +25,13 @@ export interface I8042Options {
   readonly dataBank: RegisterBank;
   /** Port 0x64. */
   readonly commandBank: RegisterBank;
-  /** The guest asks for a reset; it may ask again before one happens. */
+  /** The guest requests a reset; it may do so again before the reset happens. */
   readonly onReset: () => void;
 }
 
 export class I8042 extends StatelessDevice {
   readonly id = 'i8042';
-  /** For the command bank's slow accesses; the data bank has none that matter. */
+  /** Handles the command bank's slow accesses; those of the data bank have no effect. */
   readonly commandHandler: RegisterHandler;
   readonly dataHandler: RegisterHandler = { read: () => DATA_NONE, write: () => {} };
 

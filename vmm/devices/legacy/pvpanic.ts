@@ -1,7 +1,6 @@
 /**
- * pvpanic: the guest's kernel tells that it has panicked (QEMU, docs/specs/pvpanic), so that a panic
- * can be told from a reboot. A read gives the events that the machine understands, a write is a
- * set of events.
+ * pvpanic: the guest's kernel reports a panic (QEMU, docs/specs/pvpanic), so that it can be
+ * distinguished from a reboot. Reads return the supported events, writes report events.
  */
 import type { BankSpec, RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
 import { StatelessDevice } from '../machine-device.ts';
@@ -12,7 +11,7 @@ export const PVPANIC_BANK: BankSpec = { lengthBytes: 1, wordCount: 1 };
 export const PVPANIC_PANICKED = 1 << 0;
 /** The kernel panicked and is about to run its crash kernel. */
 export const PVPANIC_CRASH_LOADED = 1 << 1;
-/** The guest is about to shut down in order. */
+/** The guest is about to shut down normally. */
 export const PVPANIC_SHUTDOWN = 1 << 2;
 
 const SUPPORTED = PVPANIC_PANICKED | PVPANIC_CRASH_LOADED | PVPANIC_SHUTDOWN;
@@ -21,7 +20,7 @@ export class Pvpanic extends StatelessDevice implements RegisterHandler {
   readonly id = 'pvpanic';
   readonly #onEvents: (events: number) => void;
 
-  /** @param onEvents is given the supported events of one write, at least one */
+  /** @param onEvents called with the supported events of a write, if there are any */
   constructor(bank: RegisterBank, onEvents: (events: number) => void) {
     super();
     this.#onEvents = onEvents;

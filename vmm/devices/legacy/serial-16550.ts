@@ -1,6 +1,6 @@
 /**
  * A 16550A UART with 16-byte FIFOs (National PC16550D data sheet). Its line is a byte stream, so
- * there are no baud rates, parity errors or breaks: a byte written is sent at once and the
+ * there are no baud rates, parity errors or breaks: a written byte is sent immediately and the
  * transmitter is always empty.
  *
  * **Who serves the registers.** While only the transmitter is in use, the vCPU threads serve the
@@ -58,18 +58,18 @@ const CAUSE_MODEM = 4;
 
 const LSR_IDLE = LSR_THRE | LSR_TEMT;
 
-/** More than can wait for the console. */
+/** Bound of the output in a saved state; more than can wait for the console. */
 const SAVED_BYTES_MAX = 2 ** 24;
 
-/** What a 16550A is wired to. */
+/** Connections of a 16550A. */
 export interface Serial16550Options {
-  /** Made with `SERIAL_BANK`; its interrupt is `interrupt`. */
+  /** Created with `SERIAL_BANK`; its interrupt is `interrupt`. */
   readonly bank: RegisterBank;
   readonly interrupt: InterruptLine;
   readonly output: ConsoleOutput;
-  /** {@link Serial16550.receive} has answered false; now more input is welcome. */
+  /** Called when there is room for input again after {@link Serial16550.receive} has returned false. */
   readonly onReceiveSpace: () => void;
-  /** The output failed while nothing waited for it. */
+  /** Called when the output fails. */
   readonly onOutputFailure: (error: unknown) => void;
 }
 
@@ -87,13 +87,13 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   readonly #modem = new ModemLines();
   #scr = 0;
   #divisor = 0;
-  /** The transmitter's interrupt is pending; while the vCPU threads serve, their IIR says so. */
+  /** The transmitter's interrupt is pending. While the vCPU threads serve, the IIR word holds this. */
   #thrPending = false;
   readonly #receiver = new SerialReceiver(this.#modem);
   #quiesced = true;
   /** The vCPU threads serve the fast registers. */
   #delegated = false;
-  /** In this access a cause was taken, or arose again: what is left needs an edge. */
+  /** A cause was taken or arose again during this access: the remaining causes need another edge. */
   #edgeDue = false;
 
   constructor(options: Serial16550Options) {
@@ -106,8 +106,8 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   }
 
   /**
-   * Takes input from the host, all of it.
-   * @returns whether more is welcome; after false, `onReceiveSpace` tells when it is
+   * Accepts all input from the host.
+   * @returns whether there is room for more; after false, `onReceiveSpace` is called when there is
    */
   receive(bytes: Uint8Array): boolean {
     this.#receiver.append(bytes);
@@ -115,7 +115,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     return !this.#receiver.isFull;
   }
 
-  /** Passes on what the guest has written; see {@link ConsoleOutputPump.drain}. */
+  /** Passes on the guest's output; see {@link ConsoleOutputPump.drain}. */
   poll(): void {
     if (this.#output.drain() > 0) this.#receiver.resetPolls();
   }
@@ -134,7 +134,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     this.#output.release();
     const waited = this.#receiver.isFull;
     this.#access(() => this.#fillFifo());
-    // An edge that was under way when the state was saved is not part of it.
+    // The saved state does not include an edge that was being delivered.
     if (this.#causes() !== 0) this.#interrupt.pulse();
     if (waited && !this.#receiver.isFull) this.#onReceiveSpace();
   }
@@ -176,12 +176,12 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     this.#delegate();
   }
 
-  /** All that the guest has written is with the console, whether it is read or not. */
+  /** Passes the rest of the guest's output to the console, even if nobody reads it. */
   async close(): Promise<void> {
     this.#output.finish();
   }
 
-  /** A wide access reaches this 8-bit chip as one access a byte, as on an ISA bus. */
+  /** A wide access is one access per byte, as on an ISA bus with this 8-bit chip. */
   read(offset: number, width: number): number {
     let value = 0;
     for (let i = 0; i < width; i++) value |= this.#readByte(offset + i) << (8 * i);
@@ -198,7 +198,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   }
 
   #readByte(offset: number): number {
-    // A driver that polls reads nothing else: the fast registers stay as they are.
+    // A polling driver reads only this register, so the fast registers are left as they are.
     if (offset === LSR) return this.#readLineStatus();
     const waited = this.#receiver.isFull;
     const value = this.#access(() => this.#readRegister(offset));
@@ -259,7 +259,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     if (this.#receiver.fillFifo()) this.#edgeDue = true;
   }
 
-  /** Reading IIR takes the transmitter's interrupt when it is the one that is shown. */
+  /** Reading IIR clears the transmitter's interrupt if IIR shows that one. */
   #readInterruptId(): number {
     const causes = this.#causes();
     const fifoBits = this.#fifoBits();
@@ -290,7 +290,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   }
 
   #writeInterruptEnable(value: number): void {
-    /* The transmitter is empty: to enable its interrupt is to have it. */
+    /* The transmitter is always empty, so enabling its interrupt raises it. */
     if ((this.#ier ^ value) & IER_THRI) this.#thrPending = (value & IER_THRI) !== 0;
     this.#ier = value;
     if (value & IER_RDI) this.#receiver.listen();
@@ -315,7 +315,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     this.#transmitted();
   }
 
-  /** Reached when the ring is full, or when the vCPU threads do not serve. */
+  /** Called when the ring is full, or when the vCPU threads do not serve the registers. */
   #transmit(byte: number): void | Promise<void> {
     const sent = this.#output.put(byte);
     if (sent === undefined) return this.#transmitted();
@@ -328,7 +328,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     this.#edgeDue = true;
   }
 
-  /** Does something with the chip's state, and raises what interrupt that calls for. */
+  /** Changes the chip's state and raises an interrupt if the change requires one. */
   #access<T>(action: () => T): T {
     this.#takeBack();
     const before = this.#causes();

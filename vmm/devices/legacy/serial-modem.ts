@@ -13,7 +13,7 @@ import {
   MSR_TERI,
 } from './serial-registers.ts';
 
-/** MSR of a chip whose cable's other end is always there and ready. */
+/** MSR of a chip that is always connected to a ready peer. */
 export const MODEM_READY = MSR_DCD | MSR_DSR | MSR_CTS;
 
 /** The modem control and status registers (data sheet, sections 8.6.6 and 8.6.7). */
@@ -35,7 +35,7 @@ export class ModemLines {
     return (this.#control & MCR_LOOP) !== 0;
   }
 
-  /** Request to send: the driver takes input. */
+  /** Request to send: the driver accepts input. */
   get requestsToSend(): boolean {
     return (this.#control & MCR_RTS) !== 0;
   }
@@ -44,11 +44,11 @@ export class ModemLines {
     const before = this.#lines();
     this.#control = value & MCR_WRITABLE;
     const lines = this.#lines();
-    /* The ring indicator counts when it ends, the others whenever they change. */
+    /* The ring indicator's delta is set when it ends, the others whenever they change. */
     this.#deltas |= ((before ^ lines) >> 4) & ~(lines & MSR_RI ? MSR_TERI : 0);
   }
 
-  /** A read of MSR takes the deltas. */
+  /** Reading MSR clears the deltas. */
   readStatus(): number {
     const status = this.#lines() | this.#deltas;
     this.#deltas = 0;

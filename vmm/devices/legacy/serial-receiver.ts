@@ -3,12 +3,12 @@ import type { ModemLines } from './serial-modem.ts';
 import { FIFO_SIZE } from './serial-registers.ts';
 
 /**
- * This many reads of LSR with no output between them mean a driver that waits for input. Linux reads
- * it a handful of times in a row while it opens the port.
+ * Number of LSR reads without output in between after which the driver is assumed to wait for input.
+ * Linux reads LSR only a few times in a row while it opens the port.
  */
 const POLLS_MEAN_LISTENING = 32;
 
-/** More than can wait for the guest. */
+/** Bound of the input in a saved state; more than can wait for the guest. */
 const SAVED_BYTES_MAX = 2 ** 24;
 
 /**
@@ -72,7 +72,7 @@ export class SerialReceiver {
     return byte;
   }
 
-  /** Without the FIFO a byte that is not read in time is replaced, with it the new one is lost. */
+  /** Without the FIFO, a new byte replaces an unread one; with it, the new one is lost. */
   loopBack(byte: number, fifoEnabled: boolean): void {
     if (!fifoEnabled) this.#loopbackFifo = [];
     if (this.#loopbackFifo.length < FIFO_SIZE) this.#loopbackFifo.push(byte);
@@ -89,12 +89,12 @@ export class SerialReceiver {
     return this.#polls >= POLLS_MEAN_LISTENING;
   }
 
-  /** The driver has done something else than to poll. */
+  /** The driver has done something other than polling. */
   resetPolls(): void {
     this.#polls = 0;
   }
 
-  /** The driver clears the FIFO: input stays, but it may not want any. */
+  /** The driver clears the FIFO. Input stays, until the driver listens again. */
   clear(listening: boolean): void {
     this.#loopbackFifo = [];
     this.#listening = listening;
@@ -116,7 +116,7 @@ export class SerialReceiver {
     };
   }
 
-  /** Input that has arrived already comes after the saved one. */
+  /** Input that has already arrived follows the saved input. */
   load(reader: StateReader): void {
     this.#fifo = [...reader.bytes('fifo', FIFO_SIZE)];
     this.#loopbackFifo = [...reader.bytes('loopbackFifo', FIFO_SIZE)];

@@ -1,10 +1,10 @@
 /**
- * Registers of the 16550A (National PC16550D data sheet, section 8), and those of them that the vCPU
- * thread serves by itself while only the transmitter is at work.
+ * Registers of the 16550A (National PC16550D data sheet, section 8), and those that the vCPU thread
+ * serves while only the transmitter is in use.
  */
 import type { BankSpec, FastRegister } from '../../bus/register-bank.ts';
 
-/** Offsets. RBR, THR and IER give way to the divisor latch while LCR.DLAB is set. */
+/** Offsets. While LCR.DLAB is set, RBR, THR and IER are replaced by the divisor latch. */
 export const RBR_THR = 0;
 export const IER = 1;
 export const IIR_FCR = 2;
@@ -56,14 +56,14 @@ export const MSR_RI = 0x40;
 export const MSR_DCD = 0x80;
 
 /**
- * What a serial port needs. The word for a register is the register's offset; RBR's reads 0. Four
- * pages of text fit into the ring.
+ * Bank of a serial port. The word of a register has the register's offset; that of RBR reads 0. The
+ * ring holds four pages of text.
  */
 export const SERIAL_BANK: BankSpec = { lengthBytes: 8, wordCount: 8, ringBytes: 16384 };
 
-/** What the table of fast registers depends on. */
+/** The state that the table of fast registers depends on. */
 export interface TransmitMode {
-  /** IER.THRI: each byte written is an interrupt. */
+  /** IER.THRI: each byte written raises an interrupt. */
   readonly thrInterrupt: boolean;
   /** {@link IIR_FIFO_ENABLED} or 0. */
   readonly fifoBits: number;
@@ -73,7 +73,7 @@ export interface TransmitMode {
 
 /**
  * The fast registers of a chip that has received nothing, with neither LCR.DLAB nor MCR.LOOP set and
- * no modem line changed: what is left out here, the writes that configure it, is done in TypeScript.
+ * no modem line changed. TypeScript handles all other accesses, such as writes that configure it.
  */
 export function transmitRegisters(mode: TransmitMode): readonly FastRegister[] {
   const { thrInterrupt, fifoBits, watchesPolls } = mode;
@@ -91,10 +91,10 @@ export function transmitRegisters(mode: TransmitMode): readonly FastRegister[] {
       width: 1,
       read: { word: IER },
       // Linux clears IER before each line of console output and restores it afterwards. No modem
-      // line has changed, so that to enable the interrupt for that does nothing.
+      // line has changed, so enabling that interrupt does not raise it.
       ...(!thrInterrupt && !watchesPolls && { write: { kind: 'bits', word: IER, mask: IER_MSI } }),
     },
-    // To read IIR takes the transmitter's interrupt.
+    // Reading IIR clears the transmitter's interrupt.
     { offset: IIR_FCR, width: 1, read: { word: IIR_FCR, after: none } },
     { offset: LCR, width: 1, read: { word: LCR } },
     { offset: MCR, width: 1, read: { word: MCR } },

@@ -1,13 +1,13 @@
 /**
- * Feature bits (virtio 1.2, sections 2.2 and 6) are one 64-bit `bigint`: they are touched only while
- * a driver starts, and transports show them to it as two 32-bit words.
+ * Feature bits (virtio 1.2, sections 2.2 and 6) as one 64-bit `bigint`: they are used only while a
+ * driver starts. Transports present them as two 32-bit words.
  */
 export const VIRTIO_F_INDIRECT_DESC = 1n << 28n;
 /** Called VIRTIO_RING_F_EVENT_IDX by Linux. */
 export const VIRTIO_F_EVENT_IDX = 1n << 29n;
 export const VIRTIO_F_VERSION_1 = 1n << 32n;
 
-/** What the one virtqueue implementation does for every device. */
+/** Features of the virtqueue implementation, the same for every device. */
 export const QUEUE_FEATURES = VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX;
 
 /** Bits `select * 32` to `select * 32 + 31`; there are none beyond bit 63. */
@@ -22,7 +22,7 @@ export function replaceFeaturesWord(features: bigint, select: 0 | 1, word: numbe
   return (features & ~(0xffffffffn << shift)) | (BigInt(word) << shift);
 }
 
-/** Why `accepted` is refused, for a person; undefined when it is not. */
+/** Why `accepted` is refused, as text for users; undefined if it is valid. */
 export function featuresRefusal(offered: bigint, accepted: bigint): string | undefined {
   const unoffered = accepted & ~offered;
   // "The driver MUST NOT accept a feature which the device did not offer" (2.2.1).

@@ -2,28 +2,27 @@ import type { ActivationContext } from './device.ts';
 import { featuresWord, VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC } from './features.ts';
 import type { QueueConfig } from './queue.ts';
 
-/** What a queue worker is told of an activation. */
+/** The activation parameters of a queue worker. */
 export interface QueueStart {
   readonly queues: readonly QueueConfig[];
   /** VIRTIO_F_EVENT_IDX was negotiated. */
   readonly eventIdx: boolean;
   /** VIRTIO_F_INDIRECT_DESC was negotiated. */
   readonly indirect: boolean;
-  /** The low 32 negotiated feature bits: those that are the device's own. */
+  /** The low 32 negotiated feature bits, which are those of the device type. */
   readonly features: number;
 }
 
 /**
- * A thread that serves queues of one device: the data plane. The machine makes it and gives it
- * guest memory, kicks and the interrupt; a device starts and stops it.
+ * A thread that serves queues of one device: the data plane. The machine creates it with guest
+ * memory, kicks and the interrupt; a device starts and stops it.
  */
 export interface QueueWorker {
   /**
-   * Serves the queues from where their used rings stand: the start, or where they were when the
-   * worker was stopped. Throws when a ring is not in guest memory.
+   * Serves the queues from their current used indexes. Throws if a ring is not in guest memory.
    */
   start(start: QueueStart): void;
-  /** Takes no more requests; resolves when none is in flight. A worker not started is stopped. */
+  /** Accepts no more requests; resolves when none is in flight. No-op for a stopped worker. */
   stop(): Promise<void>;
   statistics(): Readonly<Record<string, number>>;
   /** Counters of each queue by its index; those of other workers' queues are 0. */
@@ -39,16 +38,16 @@ export type CreateQueueWorker = (onBroken: (reason: string) => void, worker: num
 /** How a device's queues are divided among worker threads. */
 export interface WorkerDivision {
   readonly workers: number;
-  /** The worker, from 0, of the queue with this index. */
+  /** The worker number, from 0, for a queue index. */
   workerOf(queue: number): number;
 }
 
 const ONE_WORKER: WorkerDivision = { workers: 1, workerOf: () => 0 };
 
-/** A worker and those of its queues that are in service. */
+/** A worker with those of its queues that are in service. */
 interface Served {
   readonly worker: QueueWorker;
-  /** A new list stands for each decision about which they are. */
+  /** Replaced by a new array whenever it changes. */
   queues: readonly QueueConfig[];
 }
 
@@ -76,7 +75,7 @@ export abstract class QueueWorkerDevice {
     this.#startAll(context);
   }
 
-  /** The queue's worker stops, and goes on without it. */
+  /** Restarts the queue's worker without the queue. */
   async stopQueue(index: number): Promise<void> {
     const served = this.#served[this.#division.workerOf(index)];
     const activation = this.#activation;
@@ -84,7 +83,7 @@ export abstract class QueueWorkerDevice {
     const queues = served.queues.filter((queue) => queue.index !== index);
     served.queues = queues;
     await served.worker.stop();
-    // A reset may have come meanwhile, or the stop of another queue: what is in service is theirs.
+    // A reset or the stop of another queue may have happened meanwhile and changed the list.
     if (activation === undefined || served.queues !== queues) return;
     this.#orNeedReset(activation, () => this.#start(activation, served));
   }
@@ -115,7 +114,7 @@ export abstract class QueueWorkerDevice {
     return queues;
   }
 
-  /** Tells the driver, if there is one, that the configuration space has changed. */
+  /** Notifies the driver, if there is one, that the configuration space has changed. */
   protected configChanged(): void {
     this.#activation?.configChanged();
   }

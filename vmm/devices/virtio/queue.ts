@@ -11,7 +11,7 @@ export interface QueueConfig {
   readonly availableGpa: number;
   /** Used ring: the "device area". */
   readonly usedGpa: number;
-  /** Which of the device's interrupts tells of used buffers; absent: the first; null: none. */
+  /** Index of the interrupt for used buffers; absent: the first one; null: none. */
   readonly interrupt?: number | null;
 }
 
@@ -21,7 +21,7 @@ export interface SplitAddress {
   high: number;
 }
 
-/** The registers by which a driver configures one queue. */
+/** The registers with which a driver configures one queue. */
 export interface QueueRegisters {
   ready: boolean;
   size: number;
@@ -30,7 +30,7 @@ export interface QueueRegisters {
   readonly used: SplitAddress;
 }
 
-/** A queue after a reset; a driver that writes no size gets the largest. */
+/** A queue after a reset; the default size is the maximum. */
 export function resetQueue(sizeMax: number): QueueRegisters {
   return {
     ready: false,
@@ -52,7 +52,7 @@ export function saveQueue(registers: QueueRegisters): StateValue {
   };
 }
 
-/** Whether a queue can be served with them is checked when it is put into service, as ever. */
+/** Whether the queue can be served is checked when it is put into service. */
 export function loadQueue(state: StateReader): QueueRegisters {
   const address = (name: string): SplitAddress => {
     const halves = state.part(name);
@@ -73,8 +73,8 @@ const AVAILABLE_ALIGN = 2;
 const USED_ALIGN = 4;
 
 /**
- * The configuration that the registers hold, or, for a person, why there is none. Whether the rings
- * lie in guest memory is checked where the queue is served, in C.
+ * The configuration in the registers, or a text that says why it is invalid. The C code that serves
+ * the queue checks whether the rings are in guest memory.
  */
 export function queueConfig(
   index: number,
@@ -94,7 +94,7 @@ export function queueConfig(
   return { index, size, descriptorGpa, availableGpa, usedGpa };
 }
 
-/** No guest memory lies where a `number` cannot count bytes. */
+/** Guest memory is always below 2^53, where a `number` is exact. */
 function joinAddress({ low, high }: SplitAddress, align: number): number | undefined {
   const address = high * 2 ** 32 + low;
   if (!Number.isSafeInteger(address) || address % align !== 0) return undefined;

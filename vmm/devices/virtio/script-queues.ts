@@ -6,13 +6,12 @@ export interface Chain {
   /** Index of the queue. */
   readonly queue: number;
   /**
-   * A copy of what the driver lets the device read, cut at the device's `readableBytesMax`: the guest
-   * cannot change it any more.
+   * A copy of the device-readable part, truncated to `readableBytesMax`. The guest cannot change it.
    */
   readonly readable: Uint8Array;
-  /** Bytes that the driver lets the device read in all, below 4 GiB. */
+  /** Full length of the device-readable part in bytes, below 4 GiB. */
   readonly readableBytes: number;
-  /** Bytes that the driver lets the device write. */
+  /** Length of the device-writable part in bytes. */
   readonly writableBytes: number;
 }
 
@@ -26,11 +25,11 @@ export interface ChainBuffer {
 
 export interface ChainAnswer {
   readonly id: number;
-  /** What the device writes, from the start of the chain's writable part. */
+  /** Data for the chain's writable part, from its start. */
   readonly data?: Uint8Array;
 }
 
-/** The chains of a device's queues, as a worker's thread brings and takes them in batches. */
+/** The chains of a device's queues, exchanged with a worker thread in batches. */
 export interface ScriptQueues {
   /** Takes the chains that have arrived. */
   takeChains(): Chain[];
@@ -49,28 +48,28 @@ export interface ScriptQueuesOptions {
   readonly onChains: () => void;
 }
 
-/** Makes the queues, and how to make their worker. */
+/** Creates the queues and a function that creates their worker. */
 export type CreateScriptQueues = (options: ScriptQueuesOptions) => {
   readonly queues: ScriptQueues;
   readonly createWorker: CreateQueueWorker;
 };
 
 /**
- * A device with little traffic, served here instead of by a data plane in C. Each chain that comes
- * to {@link serve} is answered once, then or later, by {@link finish} or {@link giveBack}; a reset or
- * a pause waits for the answers.
+ * A device with little traffic that is implemented in TypeScript, without a data plane in C. Each chain
+ * passed to {@link serve} is completed once, immediately or later, by {@link finish} or
+ * {@link giveBack}. A reset or a pause waits for that.
  */
 export abstract class ScriptQueueDevice extends QueueWorkerDevice {
   readonly #queues: ScriptQueues;
   #stopping = false;
-  /** The answers of the batch that is being served. */
+  /** The completions of the current batch. */
   #batch: ChainAnswer[] | undefined;
 
   constructor(
     createQueues: CreateScriptQueues,
     options: { readonly threadName: string; readonly readableBytesMax: number },
   ) {
-    // What the queues and the worker call, once this object is there.
+    // Callbacks of the queues and the worker; they come after this object has been constructed.
     const calls = { serveArrived: () => {}, start: () => {}, stop: () => {} };
     const { queues, createWorker } = createQueues({
       ...options,
@@ -103,10 +102,10 @@ export abstract class ScriptQueueDevice extends QueueWorkerDevice {
     };
   }
 
-  /** Serves one chain. What a guest can put into it must not make this throw. */
+  /** Serves one chain. Must not throw, whatever the guest has put into it. */
   protected abstract serve(chain: Chain): void;
 
-  /** The queues stop: a chain that waits for something that may never come has to be answered. */
+  /** Called when the queues stop: complete all chains that wait for an event. */
   protected onStop(): void {}
 
   /** Returns a chain to the driver. @param data at most `chain.writableBytes` */
@@ -117,21 +116,21 @@ export abstract class ScriptQueueDevice extends QueueWorkerDevice {
   }
 
   /**
-   * Leaves a chain with the driver, unused. It comes again when a chain of its queue is wanted; one
-   * that is older than a finished chain of its queue goes back to the driver, empty.
+   * Puts an unused chain back into the queue, to be taken again when a chain is wanted. If a newer
+   * chain of the queue was already finished, it is returned to the driver empty.
    */
   protected giveBack(chain: Chain): void {
     this.#queues.giveBack(chain.id);
   }
 
-  /** The chain's buffers in guest memory, where a copy of their content does not do. */
+  /** The chain's buffers in guest memory, for devices that need more than a copy. */
   protected buffers(chain: Chain): readonly ChainBuffer[] {
     return this.#queues.buffers(chain.id);
   }
 
   /**
-   * How many more chains of a queue there is a use for: of one whose buffers the device fills when it
-   * has something to say, none at first. Every other queue has no limit (Infinity).
+   * Limits how many more chains of a queue are taken, for queues whose buffers the device fills when
+   * it has data. The default is no limit (Infinity).
    */
   protected want(queue: number, chains: number): void {
     this.#queues.want(queue, chains);
@@ -140,7 +139,7 @@ export abstract class ScriptQueueDevice extends QueueWorkerDevice {
   #serveArrived(): void {
     const chains = this.#queues.takeChains();
     if (this.#stopping) {
-      // The newest first: each is then the one that the queue can take back.
+      // The newest first, because a queue can only take back its newest chain.
       for (const chain of chains.toReversed()) this.#queues.giveBack(chain.id);
       return;
     }

@@ -1,17 +1,17 @@
 /**
- * The device status (virtio 1.2, section 2.1) as a table of the steps that a driver may take. Every
- * other write is refused and changes nothing.
+ * The device status (virtio 1.2, section 2.1) as a table of legal transitions. All other writes are
+ * refused and change nothing.
  */
 export const ACKNOWLEDGE = 1;
 export const DRIVER = 2;
 export const DRIVER_OK = 4;
 export const FEATURES_OK = 8;
-/** Set by the device alone: it has met an error and serves nothing until it is reset. */
+/** Set only by the device: after an error it serves nothing until it is reset. */
 export const DEVICE_NEEDS_RESET = 64;
 /** Set by the driver at any time: it has given up on the device (section 2.1). */
 export const FAILED = 128;
 
-/** What the device has to do for a step to happen. */
+/** The action of the device in a transition. */
 export type StatusAction = 'none' | 'negotiate' | 'activate';
 
 interface StatusStep {
@@ -21,9 +21,9 @@ interface StatusStep {
 }
 
 /**
- * The initialisation sequence, section 3.1.1. A driver may acknowledge the device and say that it
- * can drive it in one write (some boot firmware does); the device tells its answer to FEATURES_OK
- * by the bit, so that DRIVER_OK always is a write of its own.
+ * The initialisation sequence, section 3.1.1. A driver may set ACKNOWLEDGE and DRIVER in one write, as
+ * some boot firmware does. DRIVER_OK is always a separate write, because the driver first has to read
+ * back whether the device accepted FEATURES_OK.
  */
 const STEPS: readonly StatusStep[] = [
   { from: 0, to: ACKNOWLEDGE, action: 'none' },
@@ -46,12 +46,12 @@ export function isReachable(status: number): boolean {
 }
 
 /**
- * The action of a write of `value`, which is not 0 (a reset), to a status that reads `current`;
- * undefined when the write is illegal.
+ * The action when `value` is written to a status of `current`; undefined if the write is illegal. 0,
+ * a reset, is handled elsewhere.
  *
- * FAILED stands beside the sequence: a driver sets it in any state, and one that resumes from
- * suspend initialises a device anew with the bit set. DEVICE_NEEDS_RESET is the device's own: a
- * driver writes back what it read.
+ * FAILED is independent of the sequence: a driver may set it in any state, and a driver that resumes
+ * from suspend initialises the device again with the bit set. A driver that writes back what it read
+ * may include DEVICE_NEEDS_RESET, which has no effect.
  */
 export function statusAction(current: number, value: number): StatusAction | undefined {
   const lost = current & ~value & ~DEVICE_NEEDS_RESET;

@@ -1,4 +1,4 @@
-/** The chips of a PC that a kernel cannot do without; the timers are KVM's own. */
+/** The chips of a PC that kernels require. KVM provides the timers. */
 import {
   ACPI_SLEEP_CONTROL_PORT,
   BOOT_PROGRESS_PORT,

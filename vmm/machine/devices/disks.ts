@@ -55,7 +55,7 @@ async function attachDisk(
   };
   const disk = attachNativeDisk(backend, () => machine.contain(serve));
   machine.own(() => {
-    // A guest that switches itself off at once may do so before the failure's wake-up is served.
+    // A guest may power off before the wake-up for a failure has been handled.
     tellFailure();
     closeDisk(disk, backend);
   });

@@ -14,10 +14,10 @@ import type { DevicePlacement } from '../placement.ts';
 /** QueueNotify is written 32 bits wide. */
 const NOTIFY_BYTES = 4;
 
-/** Makes a device once its place in the guest and what its queue worker needs are known. */
+/** Creates a device, given its placement and the resources for its queue worker. */
 export type CreateDevice = (host: QueueHost) => VirtioDevice;
 
-/** Puts a device at its place: registers, one kick a queue, one interrupt. */
+/** Attaches a device at its placement: registers, a kick per queue, an interrupt. */
 export function attachVirtio(
   assembly: Assembly,
   placement: DevicePlacement,

@@ -22,20 +22,20 @@ export const SERIAL_ID_BYTES = 20;
 const QUEUE_SIZE = 256;
 /** Every request has a descriptor for its header and one for its status. */
 const SEG_MAX = QUEUE_SIZE - 2;
-/** One thread serves all queues: more of them than this would only cost memory. */
+/** One thread serves all queues, so more queues would only take memory. */
 const QUEUES_MAX = 16;
-/** The block size of most host file systems, 4 KiB, which a guest aligns its partitions to. */
+/** 4 KiB, the block size of most host file systems. Guests align their partitions to it. */
 const PHYSICAL_BLOCK_EXP = 3;
-/** 1 GiB: a hole of it is punched in one call. */
+/** 1 GiB. A hole of this size is punched in one call. */
 const DISCARD_SECTORS_MAX = 2 ** 21;
-/** 16 MiB: where the host cannot make zeroes they are written out, and others wait for that. */
+/** 16 MiB. Where the host cannot allocate zeroes, they are written, and other requests wait for that. */
 const WRITE_ZEROES_SECTORS_MAX = 2 ** 15;
 /** Ranges in one discard or write-zeroes request. */
 const RANGES_MAX = 1;
 
-/** What the queue worker enforces of what the device promises. */
+/** The properties of the device that the queue worker implements. */
 export interface BlockWorkerOptions {
-  /** Answer of GET_ID, ASCII, at most {@link SERIAL_ID_BYTES}. */
+  /** Result of GET_ID, ASCII, at most {@link SERIAL_ID_BYTES}. */
   readonly id: string;
   readonly segMax: number;
   readonly maxDiscardSectors: number;
@@ -57,12 +57,12 @@ export interface BlockDeviceOptions {
   ) => QueueWorker;
 }
 
-/** A queue for each vCPU, so that none waits for another's lock in the guest. */
+/** One queue per vCPU, so that the guest's vCPUs do not compete for a queue's lock. */
 export function blockQueueCount(cpus: number): number {
   return Math.min(cpus, QUEUES_MAX);
 }
 
-/** A disk (virtio 1.2, section 5.2). What its requests do is the queue worker's affair. */
+/** A disk (virtio 1.2, section 5.2). The queue worker implements its requests. */
 export class BlockDevice extends QueueWorkerDevice implements VirtioDevice {
   readonly id: string;
   readonly deviceId = 2;
@@ -70,7 +70,7 @@ export class BlockDevice extends QueueWorkerDevice implements VirtioDevice {
   readonly queueSizes: readonly number[];
   readonly config: BlockConfig;
 
-  /** @throws TsvmError `invalid-config` for a serial that GET_ID cannot give */
+  /** @throws TsvmError `invalid-config` for a serial that GET_ID cannot return */
   constructor(options: BlockDeviceOptions) {
     super((onBroken) =>
       options.createWorker(

@@ -6,7 +6,7 @@ import { type CreateQueueWorker, QueueWorkerDevice } from '../queue-worker.ts';
 /** A driver keeps one or two buffers in the queue. */
 const QUEUE_SIZE = 8;
 
-/** A source of entropy (virtio 1.2, section 5.4): one queue of buffers to fill. */
+/** An entropy device (virtio 1.2, section 5.4): one queue of buffers to fill. */
 export class RngDevice extends QueueWorkerDevice implements VirtioDevice {
   readonly id: string;
   readonly deviceId = 4;

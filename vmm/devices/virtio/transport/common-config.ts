@@ -25,14 +25,14 @@ export interface CommonConfigOptions {
   readonly notifyConfigChange: () => void;
   /** Clears the transport's own registers, before the status reads 0. */
   readonly onReset: () => void;
-  /** A mistake of the guest, for a log. The receiver limits the rate. */
+  /** Reports a guest error, for the log. The callee limits the rate. */
   readonly onGuestError: (reason: string) => void;
 }
 
 /**
- * What all transports have in common: the device status, the features, the queues' configuration,
- * activation and reset (virtio 1.2, sections 2.1, 2.2, 2.4 and 3.1). The transport turns its
- * registers into calls; a call that comes at the wrong time changes nothing and answers false.
+ * The part that all transports have in common: device status, features, queue configuration,
+ * activation and reset (virtio 1.2, sections 2.1, 2.2, 2.4 and 3.1). The transport translates register
+ * accesses into calls. An illegal call changes nothing and returns false.
  */
 export class CommonConfig {
   readonly #device: VirtioDevice;
@@ -69,11 +69,11 @@ export class CommonConfig {
       this.#driverFeatures = replaceFeaturesWord(this.#driverFeatures, select, word);
       return true;
     }
-    // A driver may say that it accepts none of the bits beyond 63.
+    // A driver may write 0 for the bits beyond 63.
     return word === 0;
   }
 
-  /** The largest size of a queue; 0 when there is no such queue. */
+  /** The maximum size of a queue; 0 if there is no such queue. */
   queueSizeMax(index: number): number {
     return this.#device.queueSizes[index] ?? 0;
   }
@@ -83,10 +83,10 @@ export class CommonConfig {
   }
 
   /**
-   * Makes a queue ready or not, before DRIVER_OK. A queue in service can be stopped, and then is of
-   * no use until a reset: "To stop using the queue the driver MUST write zero (0x0) to this
+   * Sets whether a queue is ready, before DRIVER_OK. A queue in service can be stopped; it then stays
+   * stopped until a reset: "To stop using the queue the driver MUST write zero (0x0) to this
    * QueueReady and MUST read the value back to ensure synchronization" (4.2.2.2). A promise resolves
-   * when nothing of the device touches the queue any more; until then the queue stays ready.
+   * when the device no longer accesses the queue; until then the queue stays ready.
    */
   setQueueReady(index: number, ready: boolean): boolean | Promise<void> {
     const queue = this.#configurableQueue(index);
@@ -101,7 +101,7 @@ export class CommonConfig {
     const stop = () => {
       queue.ready = false;
     };
-    // A device that needs a reset has stopped already.
+    // A device that needs a reset has already stopped.
     if ((this.#status & DEVICE_NEEDS_RESET) === 0) return this.#device.stopQueue(index).then(stop);
     stop();
     return true;
@@ -121,7 +121,7 @@ export class CommonConfig {
     return this.#queues[index];
   }
 
-  /** A driver's write of a `value` that is not 0. */
+  /** Handles the driver's write of a non-zero `value`. */
   setStatus(value: number): boolean {
     const action = statusAction(this.#status, value);
     if (action === undefined || this.#resetting !== undefined) return false;
@@ -140,9 +140,9 @@ export class CommonConfig {
   }
 
   /**
-   * Resets the device, as a driver's write of 0 to the status does. A promise, if there is one,
-   * resolves when nothing of the device touches guest memory any more; until then the status stays
-   * as it was, and a second reset joins the first.
+   * Resets the device, as when the driver writes 0 to the status. If a promise is returned, it
+   * resolves when the device no longer accesses guest memory; until then the status is unchanged, and
+   * a second reset waits for the first.
    */
   reset(): void | Promise<void> {
     if (this.#resetting !== undefined) return this.#resetting;
@@ -150,7 +150,7 @@ export class CommonConfig {
       this.#clear();
       return undefined;
     }
-    // From here on no report of this activation counts.
+    // Reports of this activation are ignored from here on.
     this.#activation = undefined;
     this.#resetting = this.#device.reset().then(() => {
       this.#resetting = undefined;
@@ -159,13 +159,13 @@ export class CommonConfig {
     return this.#resetting;
   }
 
-  /** Resolves when nothing of the device touches guest memory any more. No vCPU runs. */
+  /** Resolves when the device no longer accesses guest memory. No vCPU runs. */
   async quiesce(): Promise<void> {
     await this.#resetting;
     if (this.#activation !== undefined) await this.#device.quiesce();
   }
 
-  /** Puts a device that was quiesced, or whose state was loaded, into service again. */
+  /** Continues after {@link quiesce} or {@link load}. */
   resume(): void {
     if ((this.#status & (DRIVER_OK | DEVICE_NEEDS_RESET)) === DRIVER_OK) this.#activate();
   }
@@ -251,7 +251,7 @@ export class CommonConfig {
 
   /**
    * "If DRIVER_OK is set, after it sets DEVICE_NEEDS_RESET, the device MUST send a device
-   * configuration change notification to the driver" (2.1.2). It is set while an activation lasts.
+   * configuration change notification to the driver" (2.1.2). DRIVER_OK is set during an activation.
    */
   #needReset(reason: string): void {
     this.#onGuestError(reason);

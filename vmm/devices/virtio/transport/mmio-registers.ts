@@ -29,14 +29,14 @@ export const MmioRegister = {
   SHMBaseHigh: 0x0bc,
   QueueReset: 0x0c0,
   ConfigGeneration: 0x0fc,
-  /** The device's configuration space begins here and goes on to the end of the window. */
+  /** Start of the device's configuration space, which extends to the end of the window. */
   Config: 0x100,
 } as const;
 
 /** "virt" in little-endian ASCII. */
 export const MMIO_MAGIC = 0x74726976;
 export const MMIO_VERSION = 2;
-/** "tsvm" in little-endian ASCII: a driver has no use for it. */
+/** "tsvm" in little-endian ASCII. Drivers ignore it. */
 export const MMIO_VENDOR_ID = 0x6d767374;
 
 /** Bits of InterruptStatus and InterruptACK. */

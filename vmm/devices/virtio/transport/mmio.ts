@@ -20,12 +20,12 @@ import {
   MmioRegister,
 } from './mmio-registers.ts';
 
-/** A page, so that no two devices share one. */
+/** A page, so that devices do not share one. */
 export const MMIO_BANK: BankSpec = { lengthBytes: 0x1000, wordCount: 1 };
-/** The word that is InterruptStatus: the queue worker sets MMIO_INTERRUPT_USED_BUFFER in it. */
+/** The word of InterruptStatus, in which the queue worker sets MMIO_INTERRUPT_USED_BUFFER. */
 export const MMIO_INTERRUPT_STATUS_WORD = 0;
 
-/** The two registers of the interrupt path. Everything else is used only while a driver starts. */
+/** The two registers used at interrupts. The others are used only while a driver starts. */
 const FAST_REGISTERS: readonly FastRegister[] = [
   {
     offset: MmioRegister.InterruptStatus,
@@ -42,15 +42,15 @@ const FAST_REGISTERS: readonly FastRegister[] = [
 
 export interface MmioTransportOptions {
   readonly device: VirtioDevice;
-  /** Made with {@link MMIO_BANK}. */
+  /** Created with {@link MMIO_BANK}. */
   readonly bank: RegisterBank;
   readonly interrupt: InterruptLine;
-  /** A mistake of the guest, for a log. The receiver limits the rate. */
+  /** Reports a guest error, for the log. The callee limits the rate. */
   readonly onGuestError: (reason: string) => void;
 }
 
 /**
- * The slow registers of a device. Kicks do not come here: the machine puts an ioeventfd on
+ * The slow registers of a device. Kicks do not get here: the machine registers an ioeventfd on
  * QueueNotify for each queue.
  */
 export class MmioTransport implements RegisterHandler, MachineDevice {
@@ -62,10 +62,10 @@ export class MmioTransport implements RegisterHandler, MachineDevice {
   #deviceFeaturesSel = 0;
   #driverFeaturesSel = 0;
   #queueSel = 0;
-  /** Accesses that the specification forbids, or that name nothing. */
+  /** Accesses that the specification forbids, or to offsets without a register. */
   #ignoredReads = 0;
   #ignoredWrites = 0;
-  /** Writes to QueueNotify with a value that is no queue's. */
+  /** Writes to QueueNotify with a value that is not a queue index. */
   #strayNotifies = 0;
 
   constructor(options: MmioTransportOptions) {
@@ -86,7 +86,7 @@ export class MmioTransport implements RegisterHandler, MachineDevice {
     bank.setFastRegisters(FAST_REGISTERS);
   }
 
-  /** Resets the device, as its driver can. A promise resolves when it touches nothing any more. */
+  /** Resets the device, as its driver can. A promise resolves when it no longer accesses the guest. */
   reset(): void | Promise<void> {
     return this.#common.reset();
   }
@@ -97,7 +97,7 @@ export class MmioTransport implements RegisterHandler, MachineDevice {
 
   resume(): void {
     this.#common.resume();
-    // An edge that was under way when the state was saved is not part of it.
+    // The saved state does not include an edge that was being delivered.
     if (Atomics.load(this.#bank.words, MMIO_INTERRUPT_STATUS_WORD) !== 0) this.#interrupt.pulse();
   }
 
@@ -145,7 +145,7 @@ export class MmioTransport implements RegisterHandler, MachineDevice {
     return this.#device.gauges?.() ?? {};
   }
 
-  /** What names no readable register reads 0. */
+  /** Offsets without a readable register read 0. */
   read(offset: number, width: number): number {
     const value =
       offset >= MmioRegister.Config
@@ -190,17 +190,17 @@ export class MmioTransport implements RegisterHandler, MachineDevice {
       case MmioRegister.SHMLenHigh:
       case MmioRegister.SHMBaseLow:
       case MmioRegister.SHMBaseHigh:
-        // No device has a shared memory region: the length and the address of one read -1.
+        // No device has a shared memory region: length and address read -1.
         return 0xffffffff;
       case MmioRegister.ConfigGeneration:
         return this.#device.config.generation;
       default:
-        // QueueReset among them: VIRTIO_F_RING_RESET is not offered.
+        // Including QueueReset: VIRTIO_F_RING_RESET is not offered.
         return undefined;
     }
   }
 
-  /** Answers whether the write was legal; a promise when it was and takes its time. */
+  /** @returns whether the write was legal, or a promise if it was and is not yet complete */
   #writeRegister(offset: number, width: number, value: number): boolean | Promise<void> {
     if (width !== 4) return false;
     switch (offset) {
