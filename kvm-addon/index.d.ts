@@ -327,6 +327,7 @@ export interface NativeBlockOptions {
   device: 'block';
   disk: Disk;
   engine: 'io_uring' | 'threads';
+  rateLimiter?: NativeRateLimiter;
   /** At most 20 bytes of ASCII. */
   id: string;
   /**
@@ -351,6 +352,17 @@ export interface NativeEntropyOptions {
  * EINVAL (not a tap device, or created with another setting of multi_queue).
  */
 export function openTap(name: string, multiQueue: boolean): number;
+
+/** Limits how much passes on average and at once; see `src/util/rate_limiter.h`. */
+export class NativeRateLimiter {
+  /** 0: no limit; for a burst: that of a tenth of a second. The limits count at once. */
+  set(limits: {
+    bytesPerSecond: number;
+    burstBytes: number;
+    operationsPerSecond: number;
+    burstOperations: number;
+  }): void;
+}
 
 /** The host's end of a network link; see `src/backend/net_port.h`. */
 export class NativeNetPort {
@@ -380,6 +392,8 @@ export class NativeNetPort {
 export interface NativeNetOptions {
   device: 'net';
   port: NativeNetPort;
+  receiveLimiter?: NativeRateLimiter;
+  transmitLimiter?: NativeRateLimiter;
 }
 
 /** A descriptor chain to be served by TypeScript, at any time and in any order. */

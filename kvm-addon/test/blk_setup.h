@@ -49,7 +49,7 @@ static inline void setup_open(struct setup *s, bool read_only)
                                 .max_discard_sectors = 64,
                                 .max_write_zeroes_sectors = 32,
                                 .features = FEATURES};
-    blk_init(&s->blk, &s->disk, &limits);
+    blk_init(&s->blk, &s->disk, &limits, NULL);
 }
 
 static inline void setup_start(struct setup *s, bool mapped, int (*create)(struct io_engine **))

@@ -23,7 +23,8 @@ struct setup {
     struct device_setup device;
     struct net net;
     struct net_port *port;
-    struct net_port_ops ops; /* the port's, with a start that needs no tap device */
+    struct net_port_ops ops;     /* the port's, with a start that needs no tap device */
+    struct rate_limiter limiter; /* of both directions; without limits */
     int fd;
     int peer; /* the other end of the link */
     int failed;
@@ -57,7 +58,8 @@ static inline void setup_open(struct setup *s, int type, uint16_t queue, uint32_
     s->ops = *s->port->ops;
     s->ops.start = start_anything;
     s->port->ops = &s->ops;
-    net_init(&s->net, s->port);
+    rate_limiter_init(&s->limiter);
+    net_init(&s->net, s->port, &s->limiter, &s->limiter);
     s->net.features = features;
     start(s);
 }
@@ -66,6 +68,7 @@ static inline void setup_close(struct setup *s)
 {
     CHECK(device_stop(&s->device));
     net_port_free(s->port);
+    rate_limiter_destroy(&s->limiter);
     device_free(&s->device);
     close(s->fd);
     close(s->peer);

@@ -8,6 +8,7 @@ import {
 import { BlockDevice } from '../../vmm/devices/virtio/block/block-device.ts';
 import { attachNativeDisk } from '../../vmm/kvm/disk.ts';
 import { blockWorker, type DiskEngine } from '../../vmm/kvm/queue-workers.ts';
+import { KvmRateLimiter } from '../../vmm/kvm/rate-limiter.ts';
 import { FakeDriver } from './fake-driver.ts';
 import type { Buffer } from './split-ring.ts';
 
@@ -77,7 +78,7 @@ export class BlockDriver extends FakeDriver {
           readOnly: backend.readOnly,
           queueCount,
           serialId,
-          createWorker: blockWorker(host, disk, engine),
+          createWorker: blockWorker(host, disk, engine, new KvmRateLimiter({})),
         }),
     );
     this.disk = disk;

@@ -59,6 +59,10 @@ Networks:
       an address is given ([::1] for IPv6); repeatable
   --net tap=NAME  a tap device that you have created: ip tuntap add NAME mode tap user $USER
 
+Rate limits of --disk and of each direction of --net:
+  bps=SIZE, iops=N (--net: pps=N)  bytes and requests (frames) per second
+  bps_max=SIZE, iops_max=N (pps_max=N)  how much may pass at once; default: a tenth of a second's
+
 In the terminal, Ctrl-A x ends the machine and Ctrl-A h shows the keys.
 
 Examples:
@@ -76,13 +80,13 @@ export function bootCommand(): Command {
     .option('--initrd <file>', 'initial RAM disk', onlyOnce)
     .option(
       '--disk <file[,ro][,overlay][,format=raw|qcow2][,backing=allow]>',
-      'disk to use instead of the default guest’s; repeatable; the first is /dev/vda',
+      'disk to use instead of the default guest’s; repeatable; the first is /dev/vda; also with rate limits',
       collect(parseDisk),
       [],
     )
     .option(
       '--net <user[,hostfwd=...]|tap=name[,queues=N]|none>',
-      'network; repeatable; more settings for each: mac=, mtu= (default: none)',
+      'network; repeatable; also with mac=, mtu= and rate limits (default: none)',
       collect(parseNet),
       [],
     )

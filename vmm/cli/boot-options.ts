@@ -11,6 +11,7 @@ import { ENGINES } from '../machine/kernel-mode.ts';
 import { LOG_LEVELS } from '../observability/logger.ts';
 import { parseSize } from '../util/size.ts';
 import type { ConsoleKind } from './host-console.ts';
+import { limitSettings } from './limit-settings.ts';
 
 const MIB = 2 ** 20;
 
@@ -51,6 +52,8 @@ const DISK_FLAGS: Readonly<Record<string, Partial<ImageDiskConfig>>> = {
   'backing=allow': { backing: 'allow' },
 };
 
+const DISK_LIMITS = limitSettings('iops');
+
 /** Splits `FILE[,flag]…`. A comma in the file name must be doubled. */
 function splitFlags(text: string): [file: string, ...flags: string[]] {
   const [file = '', ...flags] = text
@@ -61,8 +64,8 @@ function splitFlags(text: string): [file: string, ...flags: string[]] {
 }
 
 /**
- * `--disk FILE[,ro][,overlay][,format=raw|qcow2][,backing=allow]`. A comma in the file name must be
- * doubled.
+ * `--disk FILE[,ro][,overlay][,format=raw|qcow2][,backing=allow][,bps=N][,iops=N]`. A comma in the
+ * file name must be doubled.
  */
 export function parseDisk(text: string): ImageDiskConfig {
   const [path, ...flags] = splitFlags(text);
@@ -74,9 +77,15 @@ export function parseDisk(text: string): ImageDiskConfig {
     backing: 'same-folder',
   };
   for (const flag of flags) {
+    const [, name = '', value = ''] = /^(\w+)=(.+)$/.exec(flag) ?? [];
+    if (Object.hasOwn(DISK_LIMITS, name)) {
+      disk = { ...disk, limits: { ...disk.limits, ...DISK_LIMITS[name]?.(value) } };
+      continue;
+    }
     const setting = Object.hasOwn(DISK_FLAGS, flag) ? DISK_FLAGS[flag] : undefined;
     if (setting === undefined) {
-      const known = Object.keys(DISK_FLAGS).join(', ');
+      const limits = Object.keys(DISK_LIMITS).map((limit) => `${limit}=`);
+      const known = [...Object.keys(DISK_FLAGS), ...limits].join(', ');
       throw new InvalidArgumentError(`Unknown flag '${flag}'. The flags are ${known}.`);
     }
     disk = { ...disk, ...setting };

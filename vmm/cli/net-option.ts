@@ -1,6 +1,8 @@
 import { InvalidArgumentError } from 'commander';
 import type { PortForward } from '../backends/net/passt.ts';
 import type { NetConfig } from '../machine/net-config.ts';
+import type { RateLimits } from '../machine/rate-limits.ts';
+import { limitSettings } from './limit-settings.ts';
 
 const LOOPBACK = '127.0.0.1';
 
@@ -38,6 +40,8 @@ const TAP_SETTINGS: typeof SETTINGS = {
   queues: (text) => ({ queues: parseNumber('queues', text) }),
 };
 
+const LIMITS = limitSettings('pps');
+
 /** Applies `name=value` settings; a name that is not in `known` goes to `other`. */
 function parseSettings(
   settings: readonly string[],
@@ -45,23 +49,27 @@ function parseSettings(
   other: (name: string, value: string) => boolean = () => false,
 ): object {
   let result = {};
+  let limits: RateLimits | undefined;
   for (const setting of settings) {
     const [, name = '', value] = /^([^=]*)(?:=(.*))?$/s.exec(setting) ?? [];
-    if (value !== undefined && Object.hasOwn(known, name)) {
+    if (value !== undefined && Object.hasOwn(LIMITS, name)) {
+      limits = { ...limits, ...LIMITS[name]?.(value) };
+    } else if (value !== undefined && Object.hasOwn(known, name)) {
       result = { ...result, ...known[name]?.(value) };
     } else if (value === undefined || !other(name, value)) {
-      const names = [...Object.keys(known), ...(known === SETTINGS ? ['hostfwd'] : [])];
+      const own = known === SETTINGS ? ['hostfwd'] : [];
+      const names = [...own, ...Object.keys(known), ...Object.keys(LIMITS)];
       throw new InvalidArgumentError(
         `Unknown setting '${setting}'. The settings are ${names.map((one) => `${one}=`).join(', ')}.`,
       );
     }
   }
-  return result;
+  return limits === undefined ? result : { ...result, limits };
 }
 
 /**
  * `--net user[,hostfwd=...]...`, `--net tap=NAME[,queues=N]` and `--net none`, the first two with
- * `mac=` and `mtu=`. Undefined for none.
+ * `mac=`, `mtu=`, `bps=` and `pps=`. Undefined for none.
  */
 export function parseNet(text: string): NetConfig | undefined {
   const [kind = '', ...settings] = text.split(',');

@@ -10,6 +10,7 @@ import type { QueueWorker } from '../devices/virtio/queue-worker.ts';
 import type { CreateScriptQueues } from '../devices/virtio/script-queues.ts';
 import { loadAddon } from '../host/addon.ts';
 import type { KvmMemory } from './memory.ts';
+import type { KvmRateLimiter } from './rate-limiter.ts';
 import type { KvmRegisterBank } from './register-bank.ts';
 
 /** The machine's resources for a queue worker. */
@@ -48,6 +49,7 @@ export function blockWorker(
   host: QueueHost,
   disk: Disk,
   engine: DiskEngine,
+  limiter: KvmRateLimiter,
 ): (options: BlockWorkerOptions, onBroken: OnBroken) => QueueWorker {
   return (options, onBroken) => {
     const { NativeQueueWorker } = loadAddon();
@@ -56,6 +58,7 @@ export function blockWorker(
       host: nativeHost(host, onBroken),
       disk,
       engine,
+      rateLimiter: limiter.native,
       ...options,
     });
   };
@@ -84,12 +87,19 @@ export function vsockWorker(
 export function netWorker(
   host: QueueHost,
   ports: readonly NativeNetPort[],
+  limiters: { readonly receive: KvmRateLimiter; readonly transmit: KvmRateLimiter },
 ): (pair: number, onBroken: OnBroken) => QueueWorker {
   return (pair, onBroken) => {
     const { NativeQueueWorker } = loadAddon();
     const port = ports[pair];
     if (port === undefined) throw new RangeError(`there is no port for pair ${pair}`);
-    return new NativeQueueWorker({ device: 'net', host: nativeHost(host, onBroken), port });
+    return new NativeQueueWorker({
+      device: 'net',
+      host: nativeHost(host, onBroken),
+      port,
+      receiveLimiter: limiters.receive.native,
+      transmitLimiter: limiters.transmit.native,
+    });
   };
 }
 

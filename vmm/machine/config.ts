@@ -13,6 +13,7 @@ import {
 } from './config-fields.ts';
 import { ENGINES, type Engine } from './kernel-mode.ts';
 import { type NetConfig, type ResolvedNet, resolveNet } from './net-config.ts';
+import { checkRateLimits, type RateLimits } from './rate-limits.ts';
 
 /** How a disk image is attached. {@link DISK_DEFAULTS} has the defaults. */
 export interface ImageDiskConfig {
@@ -24,6 +25,7 @@ export interface ImageDiskConfig {
   readonly overlay?: boolean | undefined;
   /** Where backing images may be: only in the image's folder or below it, or anywhere. */
   readonly backing?: 'same-folder' | 'allow' | undefined;
+  readonly limits?: RateLimits | undefined;
 }
 
 /** Files that together form a read-only disk, each aligned to a sector; see `JoinedFilesDisk`. */
@@ -138,6 +140,7 @@ const IMAGE_DISK_FIELDS: Readonly<Record<keyof ImageDiskConfig, Kind>> = {
   format: oneOf(DISK_FORMATS),
   overlay: BOOLEAN,
   backing: oneOf(['same-folder', 'allow']),
+  limits: RECORD,
 };
 const VSOCK_FIELDS: Readonly<Record<keyof VsockConfig, Kind>> = {
   socketPath: TEXT,
@@ -160,6 +163,7 @@ function resolveDisk(disk: DiskConfig): ResolvedDisk {
   checkFields('the disk', disk, IMAGE_DISK_FIELDS);
   if (disk.path === undefined) invalid('a disk has no "path"');
   const resolved = withDefaults(DISK_DEFAULTS, disk) as ResolvedImageDisk;
+  if (resolved.limits !== undefined) checkRateLimits(resolved.limits);
   if (resolved.readOnly && resolved.overlay) {
     invalid(
       `the disk ${disk.path} is read-only: it needs no overlay for writes; say one of the two`,

@@ -1,3 +1,19 @@
+import type { RateLimits } from './rate-limits.ts';
+
+/** A disk of a running machine. */
+export interface DiskControls {
+  /** @throws TsvmError `invalid-config` */
+  setRateLimits(limits: RateLimits): void;
+}
+
+/** A network of a running machine. */
+export interface NetControls {
+  /** Whether its cable is plugged in. The guest is told; frames are dropped while it is not. */
+  setLink(up: boolean): void;
+  /** Of each direction. @throws TsvmError `invalid-config` */
+  setRateLimits(limits: RateLimits): void;
+}
+
 /**
  * What the host may ask of a machine's devices while the machine runs. A device that takes requests
  * adds them when it is attached; a machine without it lacks them.
@@ -5,4 +21,8 @@
 export interface MachineControls {
   /** Presses the ACPI power button, which asks the guest to shut down. */
   pressPowerButton?: () => void;
+  /** By the id of the device: `disk0`, `disk1`, … */
+  readonly disks: Map<string, DiskControls>;
+  /** By the id of the device: `net0`, `net1`, … */
+  readonly nets: Map<string, NetControls>;
 }

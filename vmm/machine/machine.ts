@@ -77,7 +77,7 @@ export class Machine {
   /** Dispatches slow exits. */
   readonly bus = new Bus();
   /** What the host may ask of its devices while it runs. */
-  readonly controls: MachineControls = {};
+  readonly controls: MachineControls = { disks: new Map(), nets: new Map() };
   readonly #vm: MachineVm;
   readonly #logger: Logger;
   readonly #devices = new Map<string, MachineDevice>();

@@ -1,7 +1,17 @@
 import { isIP } from 'node:net';
 import type { PortForward } from '../backends/net/passt.ts';
 import { parseMacAddress, randomMacAddress } from '../util/mac-address.ts';
-import { checkFields, invalid, type Kind, LIST, NUMBER, oneOf, TEXT } from './config-fields.ts';
+import {
+  checkFields,
+  invalid,
+  type Kind,
+  LIST,
+  NUMBER,
+  oneOf,
+  RECORD,
+  TEXT,
+} from './config-fields.ts';
+import { checkRateLimits, type RateLimits } from './rate-limits.ts';
 
 interface NetSettings {
   /** The guest's MAC address, such as `52:54:00:12:34:56`. Random if it is left out. */
@@ -11,6 +21,8 @@ interface NetSettings {
    * 65520 on a user network.
    */
   readonly mtu?: number | undefined;
+  /** Of each direction. */
+  readonly limits?: RateLimits | undefined;
 }
 
 /** A network without privileges, by passt: the guest has the host's addresses. */
@@ -48,7 +60,11 @@ const PORT_MAX = 65_535;
 /** IFNAMSIZ without the NUL. */
 const INTERFACE_NAME_MAX = 15;
 
-const SETTINGS_FIELDS: Readonly<Record<keyof NetSettings, Kind>> = { mac: TEXT, mtu: NUMBER };
+const SETTINGS_FIELDS: Readonly<Record<keyof NetSettings, Kind>> = {
+  mac: TEXT,
+  mtu: NUMBER,
+  limits: RECORD,
+};
 const USER_FIELDS: Readonly<Record<keyof UserNetConfig, Kind>> = {
   kind: TEXT,
   forwards: LIST,
@@ -79,6 +95,7 @@ export function resolveNet(net: NetConfig): ResolvedNet {
   if (net.mtu !== undefined && !isWhole(net.mtu, MTU_MIN, MTU_MAX)) {
     invalid(`an MTU of ${net.mtu}: give a number from ${MTU_MIN} to ${MTU_MAX}`);
   }
+  if (net.limits !== undefined) checkRateLimits(net.limits);
   return net.kind === 'user' ? resolveUser(net, mac) : resolveTap(net, mac);
 }
 

@@ -7,6 +7,7 @@
 #include "memory.h"
 #include "net_port.h"
 #include "queue_worker.h"
+#include "rate_limiter.h"
 #include "register_bank.h"
 #include "script_queues.h"
 #include "sockets.h"
@@ -27,6 +28,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
     classes->disk = add("NativeDisk", NativeDisk::define(env));
     classes->script_queues = add("NativeScriptQueues", NativeScriptQueues::define(env));
     classes->vsock = add("NativeVsock", NativeVsock::define(env));
+    classes->rate_limiter = add("NativeRateLimiter", NativeRateLimiter::define(env));
     classes->net_port = add("NativeNetPort", NativeNetPort::define(env));
     exports.Set("NativeQueueWorker", NativeQueueWorker::define(env));
     exports.Set("NativeVm", NativeVm::define(env));

@@ -14,6 +14,7 @@ struct Classes {
     Napi::FunctionReference script_queues;
     Napi::FunctionReference vsock;
     Napi::FunctionReference net_port;
+    Napi::FunctionReference rate_limiter;
 };
 
 // The native object of `value`, or nullptr with a TypeError pending.

@@ -8,6 +8,7 @@
 #include "disk.h"
 #include "error.h"
 #include "net_port.h"
+#include "rate_limiter.h"
 #include "script_queues.h"
 #include "vsock.h"
 
@@ -19,6 +20,22 @@ extern "C" {
 
 namespace
 {
+
+// A rate limiter, or nullptr for undefined, which stays alive with the device.
+bool get_limiter(Napi::Value options, const char *name, Napi::ObjectReference *kept,
+                 struct rate_limiter **limiter)
+{
+    Napi::Value value = options.As<Napi::Object>().Get(name);
+    *limiter = nullptr;
+    if (value.IsUndefined())
+        return true;
+    NativeRateLimiter *native = NativeRateLimiter::from(value);
+    if (!native)
+        return false;
+    *kept = Napi::Persistent(value.As<Napi::Object>());
+    *limiter = native->limiter();
+    return true;
+}
 
 class BlockDevice : public QueueDevice
 {
@@ -34,6 +51,9 @@ class BlockDevice : public QueueDevice
             !get_option(value, "maxDiscardSectors", to_u32, &limits.max_discard_sectors) ||
             !get_option(value, "maxWriteZeroesSectors", to_u32, &limits.max_write_zeroes_sectors))
             return false;
+        struct rate_limiter *limiter;
+        if (!get_limiter(value, "rateLimiter", &kept_limiter_, &limiter))
+            return false;
         Napi::Value disk = value.As<Napi::Object>().Get("disk");
         disk_ = NativeDisk::from(disk);
         if (!disk_)
@@ -45,7 +65,7 @@ class BlockDevice : public QueueDevice
         kept_ = Napi::Persistent(disk.As<Napi::Object>());
         memcpy(limits.id, id.data(), id.size());
         create_files_ = engine == "io_uring" ? io_engine_create_io_uring : io_engine_create_threads;
-        blk_init(&blk_, disk_->disk(), &limits);
+        blk_init(&blk_, disk_->disk(), &limits, limiter);
         return true;
     }
 
@@ -94,11 +114,13 @@ class BlockDevice : public QueueDevice
         add("discards", blk_.statistics.discards);
         add("errors", blk_.statistics.errors);
         add("scriptRequests", blk_.session.script_requests);
+        add("rateDelays", blk_.gate.delays);
     }
 
   private:
     NativeDisk *disk_ = nullptr;
     Napi::ObjectReference kept_;
+    Napi::ObjectReference kept_limiter_;
     int (*create_files_)(struct io_engine **) = nullptr;
     struct blk blk_ = {};
 };
@@ -136,8 +158,12 @@ class NetDevice : public QueueDevice
         port_ = NativeNetPort::from(port);
         if (!port_)
             return false;
+        struct rate_limiter *receive, *transmit;
+        if (!get_limiter(value, "receiveLimiter", &kept_receive_, &receive) ||
+            !get_limiter(value, "transmitLimiter", &kept_transmit_, &transmit))
+            return false;
         kept_ = Napi::Persistent(port.As<Napi::Object>());
-        net_init(&net_, port_->port());
+        net_init(&net_, port_->port(), receive, transmit);
         return true;
     }
 
@@ -172,11 +198,15 @@ class NetDevice : public QueueDevice
         add("sentFrames", net_.transmitted.frames);
         add("sentBytes", net_.transmitted.bytes);
         add("sendDrops", net_.transmitted.dropped);
+        add("receiveRateDelays", net_.receive_gate.delays);
+        add("sendRateDelays", net_.transmit_gate.delays);
     }
 
   private:
     NativeNetPort *port_ = nullptr;
     Napi::ObjectReference kept_;
+    Napi::ObjectReference kept_receive_;
+    Napi::ObjectReference kept_transmit_;
     struct net net_ = {};
 };
 

@@ -67,11 +67,21 @@ static void disk_request_done(struct disk_request *disk, int error)
     request_complete(request, error == 0 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
 }
 
+static bool blk_wants(struct queue_handler *handler, const struct virtqueue *virtqueue)
+{
+    (void)virtqueue;
+    return !blk_of(handler)->gate.closed;
+}
+
 static unsigned blk_serve(struct queue_handler *handler, struct virtqueue *virtqueue, unsigned max)
 {
     struct blk *blk = blk_of(handler);
     struct blk_queue *queue = &blk->queues[virtqueue - blk->first_queue];
     unsigned taken = 0;
+    uint64_t bytes = 0;
+    if (!virtqueue_has_available(virtqueue))
+        return 0;
+    max = rate_gate_allow(&blk->gate, max);
     while (taken < max && virtqueue_has_available(virtqueue)) {
         /* There is one, or the queue has as many chains in flight as it may: pop then says so. */
         struct blk_request *request = queue->free;
@@ -81,11 +91,14 @@ static unsigned blk_serve(struct queue_handler *handler, struct virtqueue *virtq
         queue->free = request->next_free;
         taken++;
         int status = blk_request_parse(request, &chain, &blk->limits);
-        if (status == BLK_REQUEST_TO_DISK)
-            disk_submit(&blk->session, &request->disk);
-        else
+        if (status != BLK_REQUEST_TO_DISK) {
             request_complete(request, (uint8_t)status);
+            continue;
+        }
+        bytes += iov_span_bytes(&request->disk.buffers);
+        disk_submit(&blk->session, &request->disk);
     }
+    rate_gate_charge(&blk->gate, taken, bytes);
     return taken;
 }
 
@@ -135,6 +148,7 @@ static int blk_start(struct queue_handler *handler, struct queue_worker *worker)
     struct blk *blk = blk_of(handler);
     unsigned count = worker->options.queue_count;
     disk_session_init(&blk->session, blk->disk, worker->options.engine, &worker->loop);
+    rate_gate_start(&blk->gate, blk->limiter, &worker->loop);
     blk->first_queue = worker->queues;
     blk->queue_count = count;
     blk->queues = calloc(count, sizeof *blk->queues);
@@ -150,17 +164,20 @@ static int blk_start(struct queue_handler *handler, struct queue_worker *worker)
     return error;
 }
 
-void blk_init(struct blk *blk, struct disk *disk, const struct blk_limits *limits)
+void blk_init(struct blk *blk, struct disk *disk, const struct blk_limits *limits,
+              struct rate_limiter *limiter)
 {
     *blk = (struct blk){
         .handler = {.name = "tsvm-blk",
                     .start = blk_start,
                     .free = blk_free,
                     .serve = blk_serve,
+                    .wants = blk_wants,
                     .exchange = blk_exchange,
                     .has_answers = blk_has_answers,
                     .waits = blk_waits},
         .disk = disk,
         .limits = *limits,
+        .limiter = limiter,
     };
 }

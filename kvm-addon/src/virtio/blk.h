@@ -6,6 +6,7 @@
 #include "../util/counter.h"
 #include "blk_request.h"
 #include "queue_worker.h"
+#include "rate_gate.h"
 
 struct blk_queue;
 
@@ -24,6 +25,8 @@ struct blk {
     struct disk *disk;
     struct blk_limits limits;
     struct disk_session session;
+    struct rate_limiter *limiter; /* or NULL */
+    struct rate_gate gate;
     struct blk_queue *queues; /* as many as the worker's, while it runs */
     unsigned queue_count;
     struct virtqueue *first_queue;
@@ -31,6 +34,7 @@ struct blk {
 };
 
 /* `features` are set with blk->limits.features before each start of the worker. */
-void blk_init(struct blk *blk, struct disk *disk, const struct blk_limits *limits);
+void blk_init(struct blk *blk, struct disk *disk, const struct blk_limits *limits,
+              struct rate_limiter *limiter);
 
 #endif

@@ -37,18 +37,46 @@ static void source_ready(struct event_source *source, uint32_t events)
 static bool net_wants(struct queue_handler *handler, const struct virtqueue *queue)
 {
     const struct net *net = net_of(handler);
-    return is_receive_queue(queue) ? net_receiver_wants(&net->receiver) : !net->port->blocked;
+    if (is_receive_queue(queue))
+        return net_receiver_wants(&net->receiver) && !net->receive_gate.closed;
+    return !net->port->blocked && !net->transmit_gate.closed;
+}
+
+/* What a gate is charged for: the frames and bytes that the counters have grown by. */
+struct passed {
+    uint64_t frames;
+    uint64_t bytes;
+};
+
+static unsigned receive_serve(struct net *net, unsigned max)
+{
+    const struct net_receiver_statistics *counters = &net->received;
+    struct passed before = {counters->frames, counters->bytes};
+    unsigned done = net_receiver_serve(&net->receiver, rate_gate_allow(&net->receive_gate, max));
+    rate_gate_charge(&net->receive_gate, counters->frames - before.frames,
+                     counters->bytes - before.bytes);
+    return done;
+}
+
+static unsigned transmit_serve(struct net *net, struct virtqueue *queue, unsigned max)
+{
+    const struct net_transmitter_statistics *counters = &net->transmitted;
+    struct passed before = {counters->frames, counters->bytes};
+    unsigned done =
+        net_transmitter_serve(&net->transmitter, queue, rate_gate_allow(&net->transmit_gate, max));
+    rate_gate_charge(&net->transmit_gate, counters->frames - before.frames,
+                     counters->bytes - before.bytes);
+    if (net->port->blocked)
+        writable_watch(net, true);
+    return done;
 }
 
 static unsigned net_serve(struct queue_handler *handler, struct virtqueue *queue, unsigned max)
 {
     struct net *net = net_of(handler);
-    if (is_receive_queue(queue))
-        return net_receiver_serve(&net->receiver, max);
-    unsigned done = net_transmitter_serve(&net->transmitter, queue, max);
-    if (net->port->blocked)
-        writable_watch(net, true);
-    return done;
+    if (!virtqueue_has_available(queue) && !is_receive_queue(queue))
+        return 0;
+    return is_receive_queue(queue) ? receive_serve(net, max) : transmit_serve(net, queue, max);
 }
 
 static void net_stop(struct queue_handler *handler)
@@ -89,6 +117,8 @@ static int net_start(struct queue_handler *handler, struct queue_worker *worker)
     if (error < 0)
         return error;
     net->loop = &worker->loop;
+    rate_gate_start(&net->receive_gate, net->receive_limiter, net->loop);
+    rate_gate_start(&net->transmit_gate, net->transmit_limiter, net->loop);
     net->source = (struct event_source){.fd = port->fd, .ready = source_ready};
     error = event_loop_add(net->loop, &net->source,
                            EPOLLIN | EPOLLET | (port->blocked ? (uint32_t)EPOLLOUT : 0));
@@ -105,7 +135,8 @@ static int net_start(struct queue_handler *handler, struct queue_worker *worker)
     return error;
 }
 
-void net_init(struct net *net, struct net_port *port)
+void net_init(struct net *net, struct net_port *port, struct rate_limiter *receive_limiter,
+              struct rate_limiter *transmit_limiter)
 {
     *net = (struct net){
         .handler = {.name = "tsvm-net",
@@ -115,5 +146,7 @@ void net_init(struct net *net, struct net_port *port)
                     .wants = net_wants,
                     .stop = net_stop},
         .port = port,
+        .receive_limiter = receive_limiter,
+        .transmit_limiter = transmit_limiter,
     };
 }

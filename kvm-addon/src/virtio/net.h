@@ -11,10 +11,13 @@
 #include "net_receiver.h"
 #include "net_transmitter.h"
 #include "queue_worker.h"
+#include "rate_gate.h"
 
 struct net {
     struct queue_handler handler;
     struct net_port *port;
+    struct rate_limiter *receive_limiter; /* or NULL, as the next */
+    struct rate_limiter *transmit_limiter;
     uint32_t features; /* the low 32 negotiated feature bits; set before each start */
 
     /* While the worker runs. */
@@ -22,11 +25,14 @@ struct net {
     struct event_source source; /* the port's descriptor */
     struct net_receiver receiver;
     struct net_transmitter transmitter;
+    struct rate_gate receive_gate;
+    struct rate_gate transmit_gate;
 
     struct net_receiver_statistics received;
     struct net_transmitter_statistics transmitted;
 };
 
-void net_init(struct net *net, struct net_port *port);
+void net_init(struct net *net, struct net_port *port, struct rate_limiter *receive_limiter,
+              struct rate_limiter *transmit_limiter);
 
 #endif

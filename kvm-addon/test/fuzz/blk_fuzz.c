@@ -214,7 +214,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     uint8_t kind = input_u8(&input);
     model_init(&device.model, (kind & 7) == 7, driver_owns);
-    blk_init(&device.blk, &device.model.disk, &LIMITS);
+    blk_init(&device.blk, &device.model.disk, &LIMITS, NULL);
     /* FLUSH not negotiated: every write is followed by one. */
     device.blk.limits.features = 1u << VIRTIO_BLK_F_DISCARD | 1u << VIRTIO_BLK_F_WRITE_ZEROES |
                                  (kind & 16 ? 1u << VIRTIO_BLK_F_FLUSH : 0);

@@ -224,7 +224,7 @@ static void stress(int (*create)(struct io_engine **), bool event_idx, bool slee
                                 .max_write_zeroes_sectors = 1000,
                                 .features =
                                     1u << VIRTIO_BLK_F_FLUSH | 1u << VIRTIO_BLK_F_WRITE_ZEROES};
-    blk_init(&s->blk, &s->disk, &limits);
+    blk_init(&s->blk, &s->disk, &limits, NULL);
     CHECK(device_start(&s->device, &s->blk.handler, create) == 0);
     pthread_t thread;
     pthread_create(&thread, NULL, script_main, &s->script);

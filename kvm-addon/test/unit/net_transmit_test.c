@@ -245,8 +245,36 @@ static void peer_that_is_gone_is_reported_and_frames_are_dropped(void)
     setup_close(&s);
 }
 
+/* Ten frames at 100 per second, one at a time: nine waits of 10 ms. */
+static void frames_wait_for_the_rate_limiter(void)
+{
+    struct setup s;
+    struct timespec begin, end;
+    setup_open(&s, SOCK_STREAM, TRANSMIT, MERGEABLE);
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    rate_limiter_set(&s.limiter,
+                     &(struct rate_limits){.operations_per_second = 100, .burst_operations = 1},
+                     (uint64_t)begin.tv_sec * 1000000000u + (uint64_t)begin.tv_nsec);
+    for (uint8_t i = 0; i < 10; i++) {
+        frame_offer(&s, 60, i);
+        CHECK(frame_arrives(&s, 60, i));
+        CHECK(await_used(&s).id == 0);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    int64_t passed_ms =
+        (end.tv_sec - begin.tv_sec) * 1000 + (end.tv_nsec - begin.tv_nsec) / 1000000;
+    CHECK(passed_ms >= 89);
+    CHECK(counter_read(&s.net.transmit_gate.delays) >= 9);
+    /* Without a limit, all is as before. */
+    rate_limiter_set(&s.limiter, &(struct rate_limits){0}, 0);
+    frame_offer(&s, 60, 77);
+    CHECK(frame_arrives(&s, 60, 77));
+    setup_close(&s);
+}
+
 int main(void)
 {
+    frames_wait_for_the_rate_limiter();
     frames_are_sent_with_their_length();
     header_may_be_in_one_byte_per_descriptor();
     frames_of_bad_lengths_are_dropped();

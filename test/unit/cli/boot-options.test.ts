@@ -30,6 +30,18 @@ test('--disk: a file, then flags; a comma in its name is written twice', () => {
   }
 });
 
+test('--disk: rate limits', () => {
+  assert.deepEqual(parseDisk('a.img,iops=100,ro,bps=1M,iops_max=200').limits, {
+    operationsPerSecond: 100,
+    bytesPerSecond: 2 ** 20,
+    burstOperations: 200,
+  });
+  assert.equal(parseDisk('a.img').limits, undefined);
+  for (const text of ['a.img,iops=', 'a.img,iops=0', 'a.img,bps=fast', 'a.img,pps=1']) {
+    assert.throws(() => parseDisk(text), { code: 'commander.invalidArgument' }, text);
+  }
+});
+
 test('--cpus, --memory, --console and --on-reboot refuse invalid values', () => {
   assert.equal(parseCpus('32'), 32);
   for (const text of ['0', '33', '1.5', 'two', '-1', '']) assert.throws(() => parseCpus(text));

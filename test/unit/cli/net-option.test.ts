@@ -31,6 +31,15 @@ test('--net user,hostfwd=: loopback and TCP unless it says otherwise', () => {
   assert.equal(two?.kind === 'user' && two.forwards?.length, 2);
 });
 
+test('--net: rate limits of each direction', () => {
+  assert.deepEqual(parseNet('tap=tap0,bps=10M,bps_max=1M,pps=1000,pps_max=10')?.limits, {
+    bytesPerSecond: 10 * 2 ** 20,
+    burstBytes: 2 ** 20,
+    operationsPerSecond: 1000,
+    burstOperations: 10,
+  });
+});
+
 test('--net refuses what it does not know, with what it knows', () => {
   for (const text of [
     '',
@@ -42,6 +51,9 @@ test('--net refuses what it does not know, with what it knows', () => {
     'user,hostfwd=::1:80:80',
     'user,hostfwd=tcp:80:http',
     'user,mtu=big',
+    'user,pps=0',
+    'user,iops=5',
+    'user,bps=fast',
     'tap=tap0,hostfwd=80:80',
     'user,queues=2',
     'user,mac',

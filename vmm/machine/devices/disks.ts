@@ -13,9 +13,11 @@ import { hostFiles } from '../../host/host-files.ts';
 import { hasIoUring } from '../../host/io-uring.ts';
 import { attachNativeDisk } from '../../kvm/disk.ts';
 import { blockWorker } from '../../kvm/queue-workers.ts';
+import { KvmRateLimiter } from '../../kvm/rate-limiter.ts';
 import { RateLimit } from '../../observability/rate-limit.ts';
 import type { Assembly } from '../assembly.ts';
 import type { ResolvedDisk } from '../config.ts';
+import { checkRateLimits } from '../rate-limits.ts';
 import { attachVirtio } from './virtio.ts';
 
 type DiskEngine = 'io_uring' | 'threads';
@@ -59,6 +61,14 @@ async function attachDisk(
     tellFailure();
     closeDisk(disk, backend);
   });
+  const limits = 'files' in config ? {} : (config.limits ?? {});
+  const limiter = new KvmRateLimiter(limits);
+  machine.controls.disks.set(id, {
+    setRateLimits: (changed) => {
+      checkRateLimits(changed);
+      limiter.set(changed);
+    },
+  });
   const queueCount = blockQueueCount(assembly.config.cpus);
   attachVirtio(assembly, placement, queueCount, (host) => {
     return new BlockDevice({
@@ -67,7 +77,7 @@ async function attachDisk(
       readOnly: backend.readOnly,
       queueCount,
       serialId: id,
-      createWorker: blockWorker(host, disk, engine),
+      createWorker: blockWorker(host, disk, engine, limiter),
     });
   });
 }
@@ -77,7 +87,7 @@ async function openBackend(
   warn: (message: string) => void,
 ): Promise<DiskBackend> {
   if ('files' in config) return new JoinedFilesDisk(config.files, hostFiles());
-  const { path, format, ...options } = config;
+  const { path, format, limits: _, ...options } = config;
   return await openDisk(resolve(path), {
     ...options,
     format: diskFormat(path, format),

@@ -3,9 +3,11 @@ import { openTap } from '../../backends/net/tap.ts';
 import { NetDevice, netQueueCount } from '../../devices/virtio/net/net-device.ts';
 import { KvmNetLink, type LinkFailure } from '../../kvm/net-link.ts';
 import { netWorker, scriptQueues } from '../../kvm/queue-workers.ts';
+import { KvmRateLimiter } from '../../kvm/rate-limiter.ts';
 import { parseMacAddress } from '../../util/mac-address.ts';
 import type { Assembly } from '../assembly.ts';
 import type { ResolvedNet } from '../net-config.ts';
+import { checkRateLimits } from '../rate-limits.ts';
 import { attachVirtio } from './virtio.ts';
 
 export async function attachNets(assembly: Assembly): Promise<void> {
@@ -18,16 +20,27 @@ async function attachNet(assembly: Assembly, id: string, config: ResolvedNet): P
   const placement = assembly.placements.allocateMmio();
   const queuePairs = config.kind === 'tap' ? config.queues : 1;
   const link = await openLink(assembly, id, config);
+  const { limits = {} } = config;
+  const limiters = { receive: new KvmRateLimiter(limits), transmit: new KvmRateLimiter(limits) };
   attachVirtio(assembly, placement, netQueueCount(queuePairs), (host) => {
-    return new NetDevice({
+    const device = new NetDevice({
       id,
       mac: parseMacAddress(config.mac) ?? new Uint8Array(),
       mtu: config.mtu,
       link,
       queuePairs,
-      createWorker: netWorker(host, link.ports),
+      createWorker: netWorker(host, link.ports, limiters),
       createQueues: scriptQueues(host),
     });
+    assembly.machine.controls.nets.set(id, {
+      setLink: (up) => device.setLink(up),
+      setRateLimits: (changed) => {
+        checkRateLimits(changed);
+        limiters.receive.set(changed);
+        limiters.transmit.set(changed);
+      },
+    });
+    return device;
   });
 }
 
