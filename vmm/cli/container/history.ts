@@ -33,11 +33,11 @@ Examples:
   addOptions: (command) =>
     command
       .option('--format <format>', 'table, "table TEMPLATE", json or a Go template', 'table')
-      .option('-H, --human', 'prints sizes and dates for people, which is the default')
-      .option('--no-human', 'prints sizes in bytes and dates in full')
-      .option('--no-trunc', 'does not cut anything short')
-      .option('-q, --quiet', 'shows only IDs')
-      .option('--platform <platform>', 'ignored: an image here has one platform'),
+      .option('-H, --human', 'print sizes and dates in human-readable form (default)')
+      .option('--no-human', 'print sizes in bytes and dates in full')
+      .option('--no-trunc', 'do not truncate output')
+      .option('-q, --quiet', 'only show IDs')
+      .option('--platform <platform>', 'ignored: stored images have one platform'),
   run: async ([name = ''], options) => {
     const store = openStore();
     const { image } = store.find(name);

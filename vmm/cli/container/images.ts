@@ -40,17 +40,17 @@ Examples:
   tsvm images 'fridge*'`,
   addOptions: (command) =>
     command
-      .option('-a, --all', 'shows all images; there are no intermediate ones')
-      .option('--digests', 'shows digests')
+      .option('-a, --all', 'show all images (there are no intermediate ones)')
+      .option('--digests', 'show digests')
       .option(
         '-f, --filter <filter>',
-        'shows only these: dangling=true|false, label=KEY[=VALUE], reference=PATTERN, ' +
+        'only show these: dangling=true|false, label=KEY[=VALUE], reference=PATTERN, ' +
           'before=IMAGE, since=IMAGE, until=TIME',
         collect,
       )
       .option('--format <format>', 'table, "table TEMPLATE", json or a Go template', 'table')
-      .option('--no-trunc', 'does not cut IDs short')
-      .option('-q, --quiet', 'shows only IDs'),
+      .option('--no-trunc', 'do not truncate IDs')
+      .option('-q, --quiet', 'only show IDs'),
   run: async ([pattern], options) => {
     const given = texts(options, 'filter');
     const wanted = pattern === undefined ? given : [...given, `reference=${pattern}`];

@@ -25,12 +25,12 @@ Examples:
     command
       .option(
         '-c, --change <instruction>',
-        'applies a Dockerfile instruction: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, ' +
+        'apply a Dockerfile instruction: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, ' +
           'VOLUME or WORKDIR',
         collect,
       )
-      .option('-m, --message <text>', 'says what was imported')
-      .option('--platform <platform>', 'the platform that it is for'),
+      .option('-m, --message <text>', 'commit message for the image')
+      .option('--platform <platform>', 'platform of the image'),
   run: async ([source = '', name], options) => {
     const reference = name === undefined ? undefined : withDefaultTag(userReference(name));
     const run = applyChanges(texts(options, 'change'));

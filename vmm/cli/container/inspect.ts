@@ -32,8 +32,8 @@ export const inspectVerb: Verb = {
   addOptions: (command) =>
     command
       .option('-f, --format <format>', 'json or a Go template')
-      .option('-s, --size', 'ignored: it is of containers')
-      .option('--type <type>', 'only things of this type: image'),
+      .option('-s, --size', 'ignored: only applies to containers')
+      .option('--type <type>', 'only objects of this type: image'),
   run: async (names, options) => {
     const type = text(options, 'type');
     if (type !== undefined && !TYPES.includes(type)) {
@@ -54,7 +54,7 @@ export const imageInspectVerb: Verb = {
   addOptions: (command) =>
     command
       .option('-f, --format <format>', 'json or a Go template')
-      .option('--platform <platform>', 'ignored: an image here has one platform'),
+      .option('--platform <platform>', 'ignored: stored images have one platform'),
   run: async (names, options) => inspect(names, text(options, 'format') ?? '', 'image'),
 };
 

@@ -13,17 +13,17 @@ export const loadVerb: Verb = {
   argumentsMin: 0,
   argumentsMax: 0,
   help: `
-What "docker save" and "podman save" write, and OCI image layouts: as a tar archive, plain or packed with
-gzip or zstd, or as a folder.
+Loads the output of "docker save" and "podman save", and OCI image layouts: folders, or tar archives that
+may be compressed with gzip or zstd.
 
 Examples:
   tsvm load -i fridge.tar
   curl -s https://example.com/fridge.tar.zst | tsvm load`,
   addOptions: (command) =>
     command
-      .option('-i, --input <file>', 'reads from a file or folder, instead of STDIN')
-      .option('-q, --quiet', 'ignored: nothing but the names is printed')
-      .option('--platform <platform>', 'the platform to load of an image that has several'),
+      .option('-i, --input <file>', 'read from a file or folder instead of STDIN')
+      .option('-q, --quiet', 'ignored: only the names are printed')
+      .option('--platform <platform>', 'platform to load from a multi-platform image'),
   run: async (_, options) => {
     const input = text(options, 'input');
     if (input === undefined && process.stdin.isTTY) {

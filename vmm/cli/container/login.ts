@@ -14,18 +14,18 @@ export const loginVerb: Verb = {
   argumentsMin: 0,
   argumentsMax: 1,
   help: `
-What it learns goes to ~/.docker/config.json, or to the credential helper that this names: docker, podman
-and skopeo know it then as well.
+Credentials are stored in ~/.docker/config.json, or in the credential helper configured there. docker,
+podman and skopeo share them.
 
 Examples:
   tsvm login registry.example
   tsvm login -u me --password-stdin localhost:5000 < password`,
   addOptions: (command) =>
     command
-      .option('-u, --username <name>', 'the name of the user')
+      .option('-u, --username <name>', 'user name')
       .option('-p, --password <password>', 'password or token, visible to all users of this host')
-      .option('--password-stdin', 'takes the password from STDIN')
-      .option('--insecure', 'allows plain HTTP and unknown certificates'),
+      .option('--password-stdin', 'read the password from STDIN')
+      .option('--insecure', 'allow plain HTTP and unknown certificates'),
   run: async ([server], options) => {
     const domain = domainOf(server);
     const username = text(options, 'username');

@@ -16,7 +16,7 @@ export const pruneVerb: Verb = {
   argumentsMin: 0,
   argumentsMax: 0,
   help: `
-Disk images (tsvm image create, info, ...) are files of yours, wherever they are: they are never pruned.
+Disk images (tsvm image create, info, ...) are your own files and are never pruned.
 
 Examples:
   tsvm image prune
@@ -42,9 +42,9 @@ Examples:
 
 function addPruneOptions(command: Command): Command {
   return command
-    .option('-a, --all', 'removes all unused images, not just dangling ones')
-    .option('--filter <filter>', 'removes only these: until=TIME, label=KEY[=VALUE]', collect)
-    .option('-f, --force', 'does not ask');
+    .option('-a, --all', 'remove all unused images, not just dangling ones')
+    .option('--filter <filter>', 'only remove these: until=TIME, label=KEY[=VALUE]', collect)
+    .option('-f, --force', 'do not ask for confirmation');
 }
 
 async function prune(

@@ -26,8 +26,8 @@ export const pullVerb: Verb = {
   argumentsMin: 1,
   argumentsMax: 1,
   help: `
-Registries on this host may speak plain HTTP; others when --insecure, or registries.json in
-~/.config/tsvm or /etc/tsvm, allows it: {"HOST": {"mirrors": [URL], "ca": FILE, "insecure": true}}.
+Plain HTTP is allowed for registries on this host, with --insecure, or by registries.json in
+~/.config/tsvm or /etc/tsvm: {"HOST": {"mirrors": [URL], "ca": FILE, "insecure": true}}.
 
 Examples:
   tsvm pull busybox
@@ -36,11 +36,11 @@ Examples:
   tsvm pull localhost:5000/tools/fridge@sha256:...`,
   addOptions: (command) =>
     command
-      .option('-a, --all-tags', 'pulls all tags of the repository')
+      .option('-a, --all-tags', 'pull all tags of the repository')
       .option('--disable-content-trust', 'ignored: there is no content trust')
-      .option('--insecure', 'allows plain HTTP and unknown certificates')
-      .option('--platform <platform>', 'the platform to pull of an image that has several')
-      .option('-q, --quiet', 'prints the name only'),
+      .option('--insecure', 'allow plain HTTP and unknown certificates')
+      .option('--platform <platform>', 'platform to pull from a multi-platform image')
+      .option('-q, --quiet', 'only print the name'),
   run: async ([name = ''], options) => {
     const quiet = flag(options, 'quiet');
     const all = flag(options, 'allTags');

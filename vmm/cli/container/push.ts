@@ -27,11 +27,11 @@ Examples:
   tsvm push localhost:5000/fridge`,
   addOptions: (command) =>
     command
-      .option('-a, --all-tags', 'pushes all tags of the repository')
+      .option('-a, --all-tags', 'push all tags of the repository')
       .option('--disable-content-trust', 'ignored: there is no content trust')
-      .option('--insecure', 'allows plain HTTP and unknown certificates')
-      .option('--platform <platform>', 'ignored: an image here has one platform')
-      .option('-q, --quiet', 'prints the name only'),
+      .option('--insecure', 'allow plain HTTP and unknown certificates')
+      .option('--platform <platform>', 'ignored: stored images have one platform')
+      .option('-q, --quiet', 'only print the name'),
   run: async ([name = ''], options) => {
     const given = userReference(name);
     const quiet = flag(options, 'quiet');

@@ -16,11 +16,8 @@ Examples:
   tsvm rmi $(tsvm images -q)`,
   addOptions: (command) =>
     command
-      .option(
-        '-f, --force',
-        'removes images that several repositories use, and ignores missing ones',
-      )
-      .option('--no-prune', 'ignored: there are no parents without a name'),
+      .option('-f, --force', 'remove images that several repositories use, and ignore missing ones')
+      .option('--no-prune', 'ignored: there are no unnamed parent images'),
   run: async (names, options) => {
     const store = openStore();
     const force = flag(options, 'force');

@@ -23,16 +23,16 @@ export const saveVerb: Verb = {
   argumentsMin: 1,
   argumentsMax: Number.POSITIVE_INFINITY,
   help: `
-The archive is an OCI image layout and a Docker archive at once: "docker load", "podman load", skopeo and
-others read it. Layers, and so all digests, are what they were when the image came.
+The archive is both an OCI image layout and a Docker archive, for "docker load", "podman load", skopeo and
+others. Layers are stored as they were downloaded, so digests do not change.
 
 Examples:
   tsvm save -o fridge.tar fridge
   tsvm save fridge busybox | zstd > images.tar.zst`,
   addOptions: (command) =>
     command
-      .option('-o, --output <file>', 'writes to a file, instead of STDOUT')
-      .option('--platform <platform>', 'ignored: an image here has one platform'),
+      .option('-o, --output <file>', 'write to a file instead of STDOUT')
+      .option('--platform <platform>', 'ignored: stored images have one platform'),
   run: async (names, options) => {
     const output = text(options, 'output');
     if (output === undefined && isTerminal(STDOUT)) {

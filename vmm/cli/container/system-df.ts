@@ -27,8 +27,8 @@ export const systemDfVerb: Verb = {
   argumentsMin: 0,
   argumentsMax: 0,
   help: `
-Sizes are those on this host's disk: an image takes its layers as they came and, once for all images that
-have them, unpacked. The last line is what pulls that were broken off have left.
+Sizes are those on this host's disk: the layers as downloaded, and their uncompressed form, which images
+share. The last line is the remains of interrupted pulls.
 
 Examples:
   tsvm system df
@@ -36,7 +36,7 @@ Examples:
   addOptions: (command) =>
     command
       .option('--format <format>', 'table, json or a Go template', 'table')
-      .option('-v, --verbose', 'shows each image'),
+      .option('-v, --verbose', 'show each image'),
   run: async (_, options) => {
     const store = openStore();
     const usage = storeUsage(store);

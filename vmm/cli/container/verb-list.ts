@@ -29,7 +29,7 @@ export const SUMMARIES: Readonly<Record<VerbName, string>> = {
   push: 'Upload an image to a registry',
   rmi: 'Remove one or more images',
   save: 'Save one or more images to a tar archive (streamed to STDOUT by default)',
-  'system df': 'Show what tsvm takes on the disk',
+  'system df': 'Show disk usage',
   'system prune': 'Remove unused data',
   tag: 'Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE',
 };

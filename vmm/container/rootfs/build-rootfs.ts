@@ -9,9 +9,9 @@ import { type LayerArchive, type MetadataImage, writeMetadataImage } from './met
 import { rootfsKey } from './rootfs-key.ts';
 
 /**
- * Makes the metadata image of these layers, the lowest first, which the store has. It takes the
- * place of one that is there.
- * @returns what is in the layers
+ * Creates the metadata image for layers in the store, given from the lowest to the highest. It replaces
+ * an existing one.
+ * @returns statistics of the layers
  * @throws TsvmError `invalid-image` when a layer is malformed, `store-failed`
  */
 export async function buildRootfs(
@@ -32,7 +32,7 @@ export async function buildRootfs(
 
 /**
  * Merges layers and writes their metadata image.
- * @param paths plain tar archives, the lowest first
+ * @param paths uncompressed tar archives, from the lowest to the highest
  * @param fd open for writing and empty
  * @param data as in {@link writeMetadataImage}
  */

@@ -1,10 +1,10 @@
 import { DIRENT_BYTES, entryType, writeUInt64 } from './erofs-format.ts';
 import type { OrderedDirectory } from './inode-order.ts';
 
-/** Longer names are written by the runtime: a call out of JavaScript then takes less. */
+/** Names longer than this are written by the runtime, for which the call is worth its cost. */
 const SHORT_NAME = 48;
 
-/** How many of the names from `from` on a block holds, and what they take there. */
+/** How many names, starting at `from`, fit into a block, and how many bytes they take. */
 export function blockOf(
   names: readonly string[],
   from: number,
@@ -20,7 +20,7 @@ export function blockOf(
   return { end, bytes };
 }
 
-/** A directory's size in bytes: all its blocks are full but the last, which ends with its last name. */
+/** A directory's size in bytes. All blocks are full except the last, which ends with its last name. */
 export function directoryBytes({ names }: OrderedDirectory, blockBytes: number): number {
   let size = 0;
   for (let from = 0; from < names.length; ) {
@@ -32,8 +32,8 @@ export function directoryBytes({ names }: OrderedDirectory, blockBytes: number):
 }
 
 /**
- * Writes a directory's blocks to `target`, which is zero and has its size. A block is an array of
- * entries (`struct erofs_dirent`), then their names.
+ * Writes a directory's blocks to `target`, a zeroed array of its size. A block has an array of entries
+ * (`struct erofs_dirent`), then their names.
  */
 export function encodeDirectory(
   target: Buffer,

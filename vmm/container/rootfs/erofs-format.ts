@@ -13,13 +13,13 @@ const FEATURE_INCOMPAT_CHUNKED_FILE = 0x4;
 /** Inodes are numbered by their place, in units of this many bytes. */
 export const NID_UNIT_BITS = 5;
 export const NID_UNIT_BYTES = 2 ** NID_UNIT_BITS;
-/** An extended inode: it has 32-bit owners, a time and a 64-bit size. */
+/** An extended inode: with 32-bit owners, a time and a 64-bit size. */
 export const INODE_BYTES = 64;
 /** Alignment of an inode and the file names after it; not shared with another inode. */
 export const INODE_ALIGNMENT = 64;
 export const DIRENT_BYTES = 12;
 export const CHUNK_INDEX_BYTES = 4;
-/** `EROFS_NULL_ADDR`: a hole. Also one more than the last block that can be addressed. */
+/** `EROFS_NULL_ADDR`: a hole. Blocks up to the one before it can be addressed. */
 export const NULL_BLOCK = 0xffffffff;
 
 /** "Data layouts", bits 1 to 3 of `i_format`; bit 0 says that the inode is extended. */
@@ -63,7 +63,7 @@ export function encodeSuperblock(superblock: Superblock): Buffer {
   return bytes;
 }
 
-/** What an inode says of its data. */
+/** The fields of an inode that describe its data. */
 export interface InodeData {
   readonly layout: DataLayout;
   /** Bytes. */
@@ -71,7 +71,7 @@ export interface InodeData {
   /** `i_u`: first block, format of the chunks, or device number. */
   readonly union: number;
   readonly xattrBytes: number;
-  /** `i_ino`: what stat(2) tells where inode numbers have 32 bits. */
+  /** `i_ino`: the inode number for 32-bit stat(2). */
   readonly number: number;
 }
 
@@ -91,7 +91,7 @@ export function encodeInode(view: DataView, at: number, inode: Inode, data: Inod
   view.setUint32(at + 44, inode.links, true);
 }
 
-/** A safe integer, in two's complement when it is negative. */
+/** Writes a safe integer in two's complement. */
 export function writeUInt64(view: DataView, value: number, at: number): void {
   view.setUint32(at, value >>> 0, true);
   view.setInt32(at + 4, Math.floor(value / 2 ** 32), true);
@@ -108,7 +108,7 @@ const XATTR_ENTRY_BYTES = 4;
 const XATTR_NAME_BYTES_MAX = 255;
 const XATTR_VALUE_BYTES_MAX = 0xffff;
 const XATTR_WORDS_MAX = 0xffff;
-/** `EROFS_XATTR_INDEX_*`. A prefix with no dot at its end is a whole name. */
+/** `EROFS_XATTR_INDEX_*`. A prefix that does not end with a dot is a whole name. */
 const XATTR_PREFIXES: readonly (readonly [string, number])[] = [
   ['user.', 1],
   ['system.posix_acl_access', 2],
@@ -116,10 +116,10 @@ const XATTR_PREFIXES: readonly (readonly [string, number])[] = [
   ['trusted.', 4],
   ['security.', 6],
 ];
-/** What overlayfs keeps for itself would be an order to the overlayfs that lies over the image. */
+/** Attributes reserved for overlayfs: an overlayfs on top of the image would interpret them. */
 const OVERLAY_XATTR = /^(?:trusted|user)\.overlay\./;
 
-/** Encodes the extended attributes after an inode; kinds that Linux does not support are left out. */
+/** Encodes the extended attributes after an inode, without kinds that Linux does not support. */
 export function encodeXattrs(xattrs: ReadonlyMap<string, string>): Buffer {
   const entries: Buffer[] = [];
   for (const [name, value] of xattrs) {

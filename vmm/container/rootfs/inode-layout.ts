@@ -17,27 +17,27 @@ import type { Inode } from './inode.ts';
 import type { OrderedDirectory } from './inode-order.ts';
 
 /**
- * Far beyond what real images have: 2 million files take 128 MiB. A small hostile layer of sparse files,
- * each with a list of chunks, would fill the host's disk. Offsets are 32-bit integers, which V8 is fast
- * with.
+ * Bound of the inodes, far beyond real images: 2 million files take 128 MiB. Without it, a small hostile
+ * layer of sparse files, each with a list of chunks, could fill the host's disk. Offsets fit into 31
+ * bits, for which V8 is fast.
  */
 const INODES_BYTES_MAX = 2 ** 30;
-/** Of sparse files: larger chunks keep the list of them short. */
+/** Chunk size of sparse files; large chunks keep the list of chunks short. */
 const CHUNKS_MAX = 2 ** 16;
 const CHUNK_BITS_MIN = 12;
 
-/** What an inode and its data take, wherever they go. */
+/** The sizes of an inode and its data, independent of their place. */
 export interface InodeShape {
   readonly layout: DataLayout;
   readonly xattrs: Buffer | undefined;
-  /** What follows the inode and its attributes: the end of its data, or a list of chunks. */
+  /** Bytes after the inode and its attributes: the end of its data, or a list of chunks. */
   readonly tailBytes: number;
-  /** Of the data that is in the metadata image itself. */
+  /** Size of the data that is in the metadata image itself. */
   readonly dataBlocks: number;
   readonly chunks: ChunkPlan | undefined;
 }
 
-/** Most inodes: files whose data is in a layer. */
+/** The layout of most inodes: files whose data is in a layer. */
 const BARE: InodeShape = {
   layout: 'plain',
   xattrs: undefined,
@@ -46,10 +46,10 @@ const BARE: InodeShape = {
   chunks: undefined,
 };
 
-/** A sparse file in chunks of one size; only those that have data have a place. */
+/** A sparse file in chunks of equal size. Chunks without data have no place. */
 export interface ChunkPlan {
   readonly chunkBits: number;
-  /** Of each chunk: the first block, counted from the file's own, or NULL_BLOCK. */
+  /** The first block of each chunk, relative to the file's first block, or NULL_BLOCK. */
   readonly blocks: Uint32Array;
   readonly dataBlocks: number;
 }
@@ -60,7 +60,7 @@ export class InodeShapes {
   readonly #copiesData: boolean;
   readonly #directories: ReadonlyMap<Inode, OrderedDirectory>;
 
-  /** @param copiesData files' data goes into the image as well */
+  /** @param copiesData true to store files' data in the image as well */
   constructor(
     blockBits: number,
     copiesData: boolean,
@@ -80,7 +80,7 @@ export class InodeShapes {
     return directory === undefined ? 0 : directoryBytes(directory, this.#blockBytes);
   }
 
-  /** @throws TsvmError `invalid-image` when it has more than fits */
+  /** @throws TsvmError `invalid-image` if there are more than fit */
   of(inode: Inode): InodeShape {
     const { kind, sparse } = inode;
     const xattrs = inode.xattrs && encodeXattrs(inode.xattrs);
@@ -97,13 +97,13 @@ export class InodeShapes {
     return { ...BARE, xattrs, dataBlocks: Math.ceil(inode.sizeBytes / this.#blockBytes) };
   }
 
-  /** Of data that is nowhere but in the image: its end follows the inode where it fits. */
+  /** The layout of data that is only in the image: its end follows the inode if it fits there. */
   #ownData(
     size: number,
     xattrBytes: number,
   ): Pick<InodeShape, 'layout' | 'tailBytes' | 'dataBlocks'> {
     const rest = size % this.#blockBytes;
-    // The end of the data has to be in the block that its inode is in.
+    // The end of the data has to be in the same block as its inode.
     if (rest > 0 && INODE_BYTES + xattrBytes + rest <= this.#blockBytes) {
       const dataBlocks = Math.floor(size / this.#blockBytes);
       return { layout: 'inline', tailBytes: rest, dataBlocks };
@@ -112,7 +112,7 @@ export class InodeShapes {
   }
 }
 
-/** Gives inodes their places, one after the other. */
+/** Assigns places to inodes, one after the other. */
 export class InodePlaces {
   readonly #blockBytes: number;
   #offset = SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES;

@@ -3,17 +3,17 @@ import { type Directory, type Inode, isDirectory } from './inode.ts';
 const SELF = '.';
 const PARENT = '..';
 
-/** What is known of a directory once the tree is complete. */
+/** A directory of a complete tree. */
 export interface OrderedDirectory {
-  /** In the order of their bytes, with `.` and `..`. */
+  /** Sorted by their bytes, including `.` and `..`. */
   readonly names: readonly string[];
-  /** What each of the names stands for. */
+  /** The inode of each name. */
   readonly inodes: readonly Inode[];
 }
 
 /**
- * All inodes of a tree, the root first, each once: a directory's follow one another, so that to list
- * it with its attributes reads few blocks. Counts their links on the way.
+ * All inodes of a tree, each once, starting with the root. The inodes of a directory are adjacent, so
+ * that listing it with attributes reads few blocks. Also counts their links.
  */
 export class InodeOrder {
   readonly inodes: Inode[] = [];
@@ -45,7 +45,7 @@ export class InodeOrder {
   }
 }
 
-/** Archives often have their names in order already: to find that out takes less than to sort. */
+/** Archives are often sorted already, and checking that is faster than sorting. */
 function sortedNames({ entries }: Directory): string[] {
   const names = [SELF, PARENT, ...entries.keys()];
   return names.sort();

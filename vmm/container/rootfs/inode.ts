@@ -1,7 +1,7 @@
 import type { TarKind } from '../tar/reader.ts';
 import type { SparseMap } from '../tar/sparse.ts';
 
-/** What a name in the merged tree stands for; several names may stand for one. */
+/** A file, directory or other object of the merged tree. Several names may refer to it. */
 export interface Inode {
   readonly kind: Exclude<TarKind, 'hard-link'>;
   /** Permissions, with setuid, setgid and sticky: 0 to 0o7777. */
@@ -11,24 +11,24 @@ export interface Inode {
   mtimeSeconds: number;
   mtimeNanoseconds: number;
   xattrs: ReadonlyMap<string, string> | undefined;
-  /** Of a file. */
+  /** Size of a file in bytes. */
   readonly sizeBytes: number;
-  /** The layer that a file's data is in, from 0, the lowest; and where in its archive. */
+  /** The layer with a file's data (0 is the lowest), and the offset in its archive. */
   readonly layer: number;
   readonly dataOffset: number;
   readonly sparse: SparseMap | undefined;
-  /** Of a symbolic link; bytes, as latin1. */
+  /** Target of a symbolic link; bytes as latin1. */
   readonly target: string;
   /** Of a device. */
   readonly deviceMajor: number;
   readonly deviceMinor: number;
-  /** Of a directory. Names are bytes, as latin1. */
+  /** Entries of a directory. Names are bytes as latin1. */
   readonly entries: Map<string, Inode> | undefined;
-  /** Of a directory: names that the layer that is being applied has set, or gone through. */
+  /** For a directory: names that the current layer has set or passed through. */
   touched: Set<string> | undefined;
-  /** Names that it has, set when the tree is complete; of a directory, those in directories. */
+  /** Number of links, set when the tree is complete. */
   links: number;
-  /** Where its inode lies in the metadata image, in units of 32 bytes; 0 while it has no place. */
+  /** Place of the inode in the metadata image, in units of 32 bytes; 0 if it has none yet. */
   nid: number;
 }
 
@@ -38,7 +38,7 @@ export function isDirectory(inode: Inode): inode is Directory {
   return inode.entries !== undefined;
 }
 
-/** A directory that no layer describes: as `mkdir -p` would make it, at the beginning of time. */
+/** A directory that no layer describes: as created by `mkdir -p`, with time 0. */
 export function impliedDirectory(): Directory {
   return {
     kind: 'directory',

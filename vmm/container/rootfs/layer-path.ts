@@ -4,16 +4,16 @@ import { TsvmError } from '../../errors.ts';
 export const NAME_BYTES_MAX = 255;
 export const PATH_BYTES_MAX = 4095;
 
-/** A member of a layer that no file system could have. */
+/** The error for a layer member that cannot exist in a file system. */
 export function badMember(name: string, what: string): TsvmError {
   const shown = JSON.stringify(Buffer.from(name.slice(0, 200), 'latin1').toString('utf8'));
   return new TsvmError('invalid-image', `the layer is malformed: ${shown} ${what}`);
 }
 
 /**
- * The parts of a member's name, from the root on: absolute names are relative to the image's root,
- * and `.` and `..` are resolved by the name alone, as Docker does.
- * @throws TsvmError `invalid-image` for a name that leads out of the image, or is too long
+ * Splits a member's name into its parts, starting at the root. Absolute names are relative to the
+ * image's root. `.` and `..` are resolved lexically, as Docker does.
+ * @throws TsvmError `invalid-image` for a name that leaves the image or is too long
  */
 export function splitLayerPath(name: string): string[] {
   const parts: string[] = [];

@@ -1,10 +1,10 @@
 /**
- * The tree that an image's layers come to, one applied over the other: OCI image-spec, "Image Layer
- * Filesystem Changeset". It lives in memory, so that nothing in a layer can lead out of it: `..`,
- * absolute names and links all end at its root.
+ * The file tree that results from applying an image's layers in order: OCI image-spec, "Image Layer
+ * Filesystem Changeset". It exists only in memory, so nothing in a layer can escape from it: `..`,
+ * absolute names and links end at its root.
  *
- * What the specification leaves open is as containerd and umoci have it: a name that leads through a
- * symbolic link of the image goes where the link leads.
+ * Where the specification is silent, this follows containerd and umoci: names are resolved through
+ * symbolic links of the image.
  */
 import { TsvmError } from '../../errors.ts';
 import { formatSize } from '../../util/size.ts';
@@ -13,16 +13,16 @@ import { type Directory, type Inode, impliedDirectory, isDirectory } from './ino
 import { badMember, NAME_BYTES_MAX, PATH_BYTES_MAX, splitLayerPath } from './layer-path.ts';
 
 const WHITEOUT_PREFIX = '.wh.';
-/** What AUFS had for itself; only the mark of an opaque directory has a meaning. */
+/** Prefix of AUFS's own files; only the mark of an opaque directory has a meaning. */
 const WHITEOUT_META_PREFIX = '.wh..wh.';
 const OPAQUE_MARK = '.wh..wh..opq';
-/** As many as Linux follows (path_resolution(7)). */
+/** The same limit as Linux's (path_resolution(7)). */
 const SYMLINKS_MAX = 40;
 const DEVICE_MAJOR_MAX = 0xfff;
 const DEVICE_MINOR_MAX = 0xfffff;
-/** What each member takes in memory is bounded by this. */
+/** Bounds the memory for members. */
 const MEMBERS_MAX = 2 ** 21;
-/** And what their names, links' targets, attributes and sparse maps take, by this. */
+/** Bounds the memory for their names, link targets, attributes and sparse maps. */
 const TEXT_BYTES_MAX = 2 ** 28;
 const SPARSE_PART_BYTES = 64;
 
@@ -31,19 +31,19 @@ export class MergedTree {
   #touched: Directory[] = [];
   #members = 0;
   #textBytes = 0;
-  /** Nothing is below the layer that is being applied: whiteouts hide nothing in it. */
+  /** True for the lowest layer, in which whiteouts have no effect. */
   #isLowest = true;
   /**
-   * Where the last member went: the path up to its last slash, and the directory. Archives have the
-   * files of a folder together, so the next one mostly goes there too. Empty when it may be another now.
+   * The folder of the last member: the path up to its last slash, and the directory. Archives keep the
+   * files of a folder together, so the next one is mostly there too. Empty if it may be stale.
    */
   #lastFolder = '';
   #lastParent: Directory = this.root;
 
   /**
    * Applies a layer.
-   * @param layer its number, from 0, the lowest
-   * @returns bytes of the files in it
+   * @param layer its number; 0 is the lowest
+   * @returns total size of its files in bytes
    * @throws TsvmError `invalid-image`
    */
   apply(members: Iterable<TarMember>, layer: number): number {
@@ -90,13 +90,13 @@ export class MergedTree {
     }
     const parent = this.#enter(parts, member.name, true);
     const end = member.name.lastIndexOf('/') + 1;
-    // "a/b/" is in "a", and "a/b/." too: only a plain name follows its folder.
+    // Both "a/b/" and "a/b/." are in "a": the shortcut is only for plain names.
     this.#lastFolder = member.name.slice(end) === name ? member.name.slice(0, end) : '';
     this.#lastParent = parent;
     this.#put(parent, name, member, layer);
   }
 
-  /** The name in the folder that the last member went to; empty unless it is a plain name there. */
+  /** The plain name if the path is in the last member's folder, otherwise empty. */
   #nameInLastFolder(path: string): string {
     const at = path.lastIndexOf('/') + 1;
     if (at === 0 || at !== this.#lastFolder.length || path.length > PATH_BYTES_MAX) return '';
@@ -110,7 +110,7 @@ export class MergedTree {
     if (member.kind === 'directory' && present !== undefined && isDirectory(present)) {
       setAttributes(present, member);
     } else {
-      // Paths that lead through it lead elsewhere from now on.
+      // Paths through it now lead elsewhere.
       if (present?.kind === 'directory' || present?.kind === 'symlink') this.#lastFolder = '';
       const isLink = member.kind === 'hard-link';
       const inode = isLink ? this.#linked(member) : newInode(member, layer);
@@ -144,7 +144,7 @@ export class MergedTree {
     return inode;
   }
 
-  /** The directory that a path leads to; what is missing on the way is made. */
+  /** The directory at a path. Missing directories are created. */
   #enter(parts: readonly string[], name: string, make: true): Directory;
   #enter(parts: readonly string[], name: string, make: false): Directory | undefined;
   #enter(parts: readonly string[], name: string, make: boolean): Directory | undefined {

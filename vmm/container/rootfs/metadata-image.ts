@@ -1,7 +1,7 @@
 /**
- * Writes the metadata image of a root file system: a small EROFS whose files' data lies behind it on
- * the disk, in the layers' tar archives. Their members begin at multiples of 512 bytes, so blocks
- * have 512 bytes.
+ * Writes the metadata image of a root file system: a small EROFS whose file data follows on the same
+ * disk, in the layers' tar archives. Members of tar archives are aligned to 512 bytes, so the block
+ * size is 512 bytes.
  *
  * ```
  * superblock | inodes, each with its attributes and the end of its data | data of directories,
@@ -27,7 +27,7 @@ import { type ChunkPlan, InodePlaces, type InodeShape, InodeShapes } from './ino
 import { InodeOrder } from './inode-order.ts';
 import { RegionWriter } from './region-writer.ts';
 
-/** A layer's plain tar archive. */
+/** A layer's uncompressed tar archive. */
 export interface LayerArchive {
   readonly fd: number;
   readonly sizeBytes: number;
@@ -44,7 +44,7 @@ export interface MetadataOptions {
 }
 
 export interface MetadataImage {
-  /** Bytes of the image itself, a multiple of 512. */
+  /** Size of the image itself in bytes, a multiple of 512. */
   readonly sizeBytes: number;
   readonly inodes: number;
 }
@@ -55,7 +55,7 @@ const COPY_BYTES = 128 * 1024;
 
 /**
  * @param fd open for writing and empty
- * @throws TsvmError `invalid-image` when it does not fit into 2^32 blocks
+ * @throws TsvmError `invalid-image` if it does not fit into 2^32 blocks
  */
 export function writeMetadataImage(
   root: Directory,
@@ -127,7 +127,7 @@ class MetadataWriter {
     return { sizeBytes: metadataBlocks * this.#blockBytes, inodes: inodes.length };
   }
 
-  /** @returns the blocks of the whole disk */
+  /** @returns the number of blocks of the whole disk */
   #placeLayers(metadataBlocks: number): number {
     let block = metadataBlocks;
     this.#layerBlocks = this.#layers.map(({ sizeBytes }) => {
@@ -140,8 +140,8 @@ class MetadataWriter {
   }
 
   /**
-   * @param dataBlock the first for data of its own
-   * @returns how many it has taken of those
+   * @param dataBlock the first free block for data in the image
+   * @returns the number of blocks used
    */
   #writeInode(inode: Inode, dataBlock: number, number: number): number {
     const shape = this.#shapes.of(inode);
@@ -168,7 +168,7 @@ class MetadataWriter {
     return dataBlocks;
   }
 
-  /** The field whose meaning depends on what the inode is. */
+  /** The value of `i_u`, whose meaning depends on the type of the inode. */
   #union(inode: Inode, { chunks, dataBlocks }: InodeShape, dataBlock: number): number {
     if (chunks !== undefined) return chunks.chunkBits - this.#blockBits;
     if (inode.kind === 'character-device' || inode.kind === 'block-device') {
@@ -179,7 +179,7 @@ class MetadataWriter {
     return (this.#layerBlocks[inode.layer] ?? 0) + inode.dataOffset / TAR_BLOCK_BYTES;
   }
 
-  /** What is no file's data. */
+  /** Data other than that of files. */
   #ownData(inode: Inode, size: number): Buffer {
     const directory = this.#order.directories.get(inode);
     if (directory === undefined) return Buffer.from(inode.target, 'latin1');

@@ -2,9 +2,9 @@ import { writeSync } from 'node:fs';
 
 const BUFFER_BYTES = 256 * 1024;
 
-/** Writes pieces of a file that mostly follow one another; what is between them stays a hole. */
+/** Writes mostly adjacent pieces of a file. Gaps between them stay holes. */
 export class RegionWriter {
-  /** What {@link reserve} answers places in. */
+  /** The buffer that {@link reserve} returns offsets in. */
   readonly bytes = Buffer.from(new ArrayBuffer(BUFFER_BYTES));
   readonly view = new DataView(this.bytes.buffer);
   readonly #fd: number;
@@ -16,9 +16,9 @@ export class RegionWriter {
   }
 
   /**
-   * Makes room for `length` bytes at `position` of the file, after all before it.
+   * Reserves `length` bytes at `position` of the file, which must not be before earlier ones.
    * @param length up to 256 KiB
-   * @returns where in {@link bytes} it is: zeroes, to be filled before the next call
+   * @returns their offset in {@link bytes}: zeroes, to be filled before the next call
    */
   reserve(position: number, length: number): number {
     const gap = position - this.#start - this.#used;

@@ -1,14 +1,14 @@
 import { fstatSync, readSync } from 'node:fs';
 
-/** Enough for a header and a small file's content at a time; it stays in a processor's cache. */
+/** Enough for a header and a small file, and small enough for the processor's cache. */
 const WINDOW_BYTES = 128 * 1024;
-/** Where the window begins is a multiple of this, so that numbers in a tar header are aligned. */
+/** Alignment of the window's start, so that numbers in a tar header are aligned. */
 const ALIGNMENT = 512;
 
-/** A file that is read from the front to the back, with gaps. */
+/** A file that is read forwards, with gaps. */
 export class ByteWindow {
   readonly sizeBytes: number;
-  /** What {@link locate} answers places in. */
+  /** The buffer that {@link locate} returns offsets in. */
   readonly bytes: Buffer;
   /** The same memory, four bytes each, little-endian. */
   readonly words: Int32Array;
@@ -16,7 +16,7 @@ export class ByteWindow {
   #start = 0;
   #end = 0;
 
-  /** @param fd stays its opener's */
+  /** @param fd not closed by this object */
   constructor(fd: number) {
     this.#fd = fd;
     this.sizeBytes = fstatSync(fd).size;
@@ -26,7 +26,8 @@ export class ByteWindow {
   }
 
   /**
-   * Where in {@link bytes} those from `offset` are, until the next call; -1 when the file ends before.
+   * @returns the place in {@link bytes} of the data at `offset`, valid until the next call; -1 if the
+   * file ends before
    * @param length up to 128 KiB
    */
   locate(offset: number, length: number): number {
@@ -36,7 +37,7 @@ export class ByteWindow {
   }
 
   /**
-   * The bytes from `offset`: fewer than `length` where the file ends. Good until the next call.
+   * The bytes at `offset`, valid until the next call; fewer than `length` at the end of the file.
    * @param length up to 128 KiB
    */
   view(offset: number, length: number): Buffer {
@@ -45,7 +46,7 @@ export class ByteWindow {
     return this.bytes.subarray(Math.max(at, 0), at < 0 ? 0 : at + available);
   }
 
-  /** A copy of the bytes from `offset`, however many. */
+  /** A copy of the bytes at `offset`, of any length. */
   copy(offset: number, length: number): Buffer {
     const bytes = Buffer.allocUnsafe(Math.min(length, Math.max(0, this.sizeBytes - offset)));
     for (let done = 0; done < bytes.length; ) {

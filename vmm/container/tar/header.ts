@@ -6,7 +6,7 @@ import { TsvmError } from '../../errors.ts';
 
 export const TAR_BLOCK_BYTES = 512;
 
-/** What a header says of a member, before extended headers change it. Names are bytes, as latin1. */
+/** A member as described by its header alone, without extended headers. Names are bytes as latin1. */
 export interface TarHeader {
   readonly name: string;
   readonly linkName: string;
@@ -21,7 +21,7 @@ export interface TarHeader {
 const SPACE = 0x20;
 const DIGIT_0 = 0x30;
 const DIGIT_7 = 0x37;
-/** The magic: `ustar`, and a NUL of POSIX's or a space of GNU tar's. */
+/** The magic: `ustar`, followed by a NUL (POSIX) or a space (GNU tar). */
 const USTA = 0x61747375;
 const LETTER_R = 0x72;
 const CHECKSUM_START = 148;
@@ -31,7 +31,7 @@ export function malformed(what: string): TsvmError {
   return new TsvmError('invalid-image', `the tar archive is malformed: ${what}`);
 }
 
-/** Bytes up to the first NUL. Most fields are empty or short: a call out of JavaScript takes longer. */
+/** Bytes up to the first NUL. Most fields are short, for which a native call would be slower. */
 function text(bytes: Buffer, start: number, length: number): string {
   let end = start;
   while (end < start + length && bytes[end] !== 0) end++;
@@ -64,14 +64,14 @@ function binaryNumber(block: Buffer, start: number, length: number, what: string
   return value;
 }
 
-/** Is the block from `at` on all zeroes? */
+/** Whether the block at `at` is all zeroes. */
 export function isZeroBlock(words: Int32Array, at: number): boolean {
   const end = (at + TAR_BLOCK_BYTES) / 4;
   for (let index = at / 4; index < end; index++) if (words[index] !== 0) return false;
   return true;
 }
 
-/** Compares the sum of a header's bytes, with spaces where the checksum is, four bytes at a time. */
+/** Checks the sum of a header's bytes, with spaces in place of the checksum, four bytes at a time. */
 function checkSum(bytes: Buffer, words: Int32Array, at: number): void {
   // Two sums of 16 bits each: 256 bytes do not overflow one.
   let sums = 0;
@@ -90,7 +90,7 @@ function checkSum(bytes: Buffer, words: Int32Array, at: number): void {
   }
 }
 
-/** Old archives have the sum of signed bytes. */
+/** Old archives use the sum of signed bytes. */
 function negativeBytes(bytes: Buffer, at: number): number {
   let count = 0;
   bytes.subarray(at, at + TAR_BLOCK_BYTES).forEach((byte, index) => {
@@ -99,17 +99,17 @@ function negativeBytes(bytes: Buffer, at: number): number {
   return count;
 }
 
-/** What tells which kind of header it is, and where the next one is. */
+/** The type of a header, and what is needed to find the next one. */
 export interface HeaderKind {
   /** The code of a letter. */
   readonly type: number;
-  /** Of the data that follows. */
+  /** Size of the data that follows. */
   readonly sizeBytes: number;
 }
 
 /**
- * Checks the header block from `at` on, a multiple of 4.
- * @param words the memory of `bytes`
+ * Checks the header block at `at`, a multiple of 4.
+ * @param words the same memory as `bytes`
  * @throws TsvmError `invalid-image`
  */
 export function checkTarHeader(bytes: Buffer, words: Int32Array, at: number): HeaderKind {
@@ -120,7 +120,7 @@ export function checkTarHeader(bytes: Buffer, words: Int32Array, at: number): He
 }
 
 /**
- * Parses what else is in a header that has been checked.
+ * Parses the remaining fields of a checked header.
  * @throws TsvmError `invalid-image`
  */
 export function parseTarHeader(bytes: Buffer, at: number): TarHeader {

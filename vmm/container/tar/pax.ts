@@ -8,7 +8,7 @@ const EQUALS = 0x3d;
 const DIGIT_0 = 0x30;
 const LETTER_A = 0x61;
 const LETTER_C = 0x63;
-/** The first letters of `mtime`; no other key has them. */
+/** The first letters of `mtime`, which no other key starts with. */
 const MTIM = 0x6d69746d;
 const MTIME_LENGTH = 5;
 const NANOSECOND_DIGITS = 9;
@@ -16,7 +16,7 @@ const SECOND_DIGITS_MAX = 15;
 const XATTR_PREFIX = 'SCHILY.xattr.';
 const SPARSE_PREFIX = 'GNU.sparse.';
 
-/** What an extended header says of the next member. Names and values are bytes, as latin1. */
+/** The fields that an extended header sets for the next member. Names and values are bytes as latin1. */
 export interface PaxValues {
   path: string | undefined;
   linkPath: string | undefined;
@@ -26,7 +26,7 @@ export interface PaxValues {
   mtimeSeconds: number | undefined;
   mtimeNanoseconds: number;
   xattrs: Map<string, string> | undefined;
-  /** Records of a sparse file, in their order. */
+  /** The records of a sparse file, in order. */
   sparse: [string, string][] | undefined;
 }
 
@@ -47,15 +47,14 @@ function emptyValues(): PaxValues {
 }
 
 /**
- * Parses `length key=value\n` records, one after the other, from `start` to `limit`. Keys that begin
- * with an `a` or a `c`, times and comments that no one keeps, are in every header of GNU tar's: they
- * are skipped.
+ * Parses `length key=value\n` records from `start` to `limit`. Keys that begin with `a` or `c` are
+ * skipped: they are times and comments, which are not needed and are in every header of GNU tar.
  * @throws TsvmError `invalid-image`
  */
 export function parsePaxRecords(bytes: Buffer, start: number, limit: number): PaxValues {
   const values = emptyValues();
   for (let record = start; record < limit; ) {
-    // Some writers fill the rest with NULs.
+    // Some writers pad with NULs.
     if (bytes[record] === 0) break;
     let length = 0;
     let at = record;
@@ -91,7 +90,7 @@ function digitAt(bytes: Buffer, at: number): number {
   return digit <= 9 ? digit : -1;
 }
 
-/** An empty value is as good as none. */
+/** An empty value means that the field is not set. */
 function setValue(values: PaxValues, key: string, value: string): void {
   if (value === '') return;
   if (key.startsWith(XATTR_PREFIX)) {
@@ -115,7 +114,7 @@ function setValue(values: PaxValues, key: string, value: string): void {
 }
 
 /**
- * Most headers have one value, a time: a string of it would be the only one made.
+ * Most headers have one value, a time, which is parsed without creating a string.
  * @returns false for anything but a plain number
  */
 function setPlainTime(values: PaxValues, bytes: Buffer, start: number, end: number): boolean {

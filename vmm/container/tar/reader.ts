@@ -1,8 +1,8 @@
 /**
- * Reads tar archives as layers and image archives are: names and values as bytes, and where the data
- * of each member is, which no reader of npm's tells. All of ustar, pax and GNU tar's own formats.
+ * Reads tar archives in ustar, pax and GNU tar's formats. It returns the place of each member's data,
+ * which no npm package does.
  *
- * Names, link names and the values of extended attributes are latin1 strings: a character a byte.
+ * Names, link names and the values of extended attributes are bytes as latin1 strings.
  */
 import { ByteWindow } from './byte-window.ts';
 import {
@@ -29,7 +29,7 @@ export type TarKind =
 export interface TarMember {
   readonly kind: TarKind;
   readonly name: string;
-  /** Of a link: its target. */
+  /** Target of a link. */
   readonly linkName: string;
   /** Permissions, with setuid, setgid and sticky: 0 to 0o7777. */
   readonly mode: number;
@@ -37,9 +37,9 @@ export interface TarMember {
   readonly gid: number;
   readonly mtimeSeconds: number;
   readonly mtimeNanoseconds: number;
-  /** Bytes of a file, without those that a sparse file has no data for. */
+  /** Size of a file's data in bytes; for a sparse file without its holes. */
   readonly sizeBytes: number;
-  /** Where a file's data begins in the archive: a multiple of 512 unless it is sparse. */
+  /** Offset of a file's data in the archive, a multiple of 512 unless it is sparse. */
   readonly dataOffset: number;
   readonly sparse: SparseMap | undefined;
   readonly deviceMajor: number;
@@ -69,13 +69,13 @@ const KINDS: readonly (TarKind | 'skipped' | undefined)[] = (() => {
   for (const letter of 'VMD') kinds[code(letter)] = 'skipped';
   return kinds;
 })();
-/** Longer headers than this are no one's: Go's reader has the same limit. */
+/** Bound of a header's length; Go's reader has the same limit. */
 const EXTENDED_BYTES_MAX = 2 ** 20;
 /** Most are in the window already. */
 const VIEW_BYTES_MAX = 16_384;
 const ID_MAX = 2 ** 32 - 1;
 
-/** What the headers before a member's own say about it. */
+/** The fields that the headers before a member's own header set. */
 interface Extensions {
   longName: string | undefined;
   longLink: string | undefined;
@@ -83,8 +83,8 @@ interface Extensions {
 }
 
 /**
- * The members of an archive. What follows its end is not looked at.
- * @param fd open for reading; stays its opener's
+ * The members of an archive. Data after its end is ignored.
+ * @param fd open for reading; not closed
  * @throws TsvmError `invalid-image`
  */
 export function* readTar(fd: number): Generator<TarMember> {

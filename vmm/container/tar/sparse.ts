@@ -1,17 +1,17 @@
 /**
- * Sparse members: GNU tar's manual, "Storing Sparse Files". The archive has the parts that have
- * data, concatenated, and a map of their offsets.
+ * Sparse members: GNU tar's manual, "Storing Sparse Files". The archive contains the parts with data,
+ * concatenated, and a map of their offsets.
  */
 import type { ByteWindow } from './byte-window.ts';
 import { malformed, TAR_BLOCK_BYTES } from './header.ts';
 import { paxInteger } from './pax.ts';
 
-/** A part of a sparse file that has data. All in bytes. */
+/** A part of a sparse file with data. All values are in bytes. */
 export interface SparsePart {
-  /** In the file. */
+  /** Offset in the file. */
   readonly offset: number;
   readonly length: number;
-  /** In the archive. */
+  /** Offset in the archive. */
   readonly dataOffset: number;
 }
 
@@ -72,7 +72,7 @@ function oldEntries(block: Buffer, start: number, count: number, pairs: number[]
 
 /**
  * "Old GNU Format": the map starts in the header and continues in the following blocks.
- * @returns the map and the bytes of those blocks, which the member's size does not count
+ * @returns the map, and the bytes of those blocks, which the member's size does not include
  */
 export function oldSparseMap(
   header: Buffer,
@@ -95,7 +95,7 @@ export function oldSparseMap(
   return { map: sparseMap(pairs, sizeBytes, behind), extraBytes };
 }
 
-/** The map that the extended header's records say, or say is before the data; if they do. */
+/** The map in the extended header's records, or before the data if they say so; undefined without. */
 export function paxSparseMap(
   records: readonly (readonly [string, string])[],
   data: MemberData,

@@ -2,15 +2,15 @@
 import { TAR_BLOCK_BYTES } from './header.ts';
 
 export interface NewMember {
-  /** At most 100 bytes; a directory's ends in a slash. */
+  /** At most 100 bytes; the name of a directory ends with a slash. */
   readonly name: string;
   readonly sizeBytes: number;
 }
 
-/** Above it a size is written as a binary number, as GNU tar does. */
+/** Larger sizes are written as binary numbers, as GNU tar does. */
 const OCTAL_SIZE_MAX = 0o77777777777;
 
-/** A file or directory of root, made in 1970: the same bytes each time. */
+/** A file or directory owned by root, with time 0, so that the bytes are reproducible. */
 export function tarHeader({ name, sizeBytes }: NewMember): Buffer {
   if (name.length > 100) throw new RangeError(`the name ${name} is too long for a tar header`);
   const isDirectory = name.endsWith('/');
@@ -32,12 +32,12 @@ export function tarHeader({ name, sizeBytes }: NewMember): Buffer {
   return block;
 }
 
-/** Zeroes that fill a member's last block. */
+/** Zero padding of a member's last block. */
 export function tarPadding(sizeBytes: number): Buffer {
   return Buffer.alloc((TAR_BLOCK_BYTES - (sizeBytes % TAR_BLOCK_BYTES)) % TAR_BLOCK_BYTES);
 }
 
-/** What an archive ends with. */
+/** The end of an archive. */
 export function tarEnd(): Buffer {
   return Buffer.alloc(2 * TAR_BLOCK_BYTES);
 }
