@@ -120,6 +120,25 @@ static void start_programs(void)
     start(python);
 }
 
+/*
+ * Reads the metadata of an image ahead: Linux reads that of an EROFS with blocks of 512 bytes in
+ * requests of 512 bytes, eight for a page. The kernel's command line tells how long it is.
+ */
+static void read_metadata_ahead(const char *device)
+{
+    const char *bytes = getenv("metadata_bytes");
+    int fd;
+
+    if (strcmp(device, "/dev/vda") != 0 || bytes == NULL) {
+        return;
+    }
+    fd = open(device, O_RDONLY);
+    if (fd < 0 || readahead(fd, 0, strtoul(bytes, NULL, 10)) != 0) {
+        fail(device);
+    }
+    close(fd);
+}
+
 static void measure(const char *device)
 {
     double begin;
@@ -129,6 +148,7 @@ static void measure(const char *device)
     }
     write_file("/proc/sys/vm/drop_caches", "3");
     begin = now();
+    read_metadata_ahead(device);
     if (chdir("/mnt") != 0) {
         fail("/mnt");
     }
@@ -142,6 +162,7 @@ static void measure(const char *device)
     }
     write_file("/proc/sys/vm/drop_caches", "3");
     begin = now();
+    read_metadata_ahead(device);
     start_programs();
     printf("speed start %s %.6f\n", device, now() - begin);
     begin = now();

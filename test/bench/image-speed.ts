@@ -1,6 +1,6 @@
 /** The root file system of an image in a guest, against the same tree in an EROFS of 4 KiB blocks. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import {
@@ -76,7 +76,7 @@ async function runGuest({ image, initrd, rival }: Files): Promise<ReadonlyMap<st
     initrdPath: initrd,
     disks,
     cmdline: undefined,
-    appendCmdline: 'quiet',
+    appendCmdline: `quiet metadata_bytes=${statSync(image[0] ?? '').size}`,
     cpus: 1,
     memoryBytes: MEMORY_BYTES,
     acpi: true,

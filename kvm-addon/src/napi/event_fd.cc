@@ -30,12 +30,14 @@ NativeEventFd::NativeEventFd(const Napi::CallbackInfo &info) : Napi::ObjectWrap<
     if (fd_ < 0)
         throw_errno(info.Env(), errno, "eventfd");
     interrupt_line_init(&line_, fd_);
+    doorbell_init(&bell_, fd_);
 }
 
 NativeEventFd::~NativeEventFd()
 {
     close_fd();
     interrupt_line_destroy(&line_);
+    doorbell_destroy(&bell_);
 }
 
 void NativeEventFd::close_fd()

@@ -3,6 +3,7 @@
 #include <napi.h>
 
 extern "C" {
+#include "../util/doorbell.h"
 #include "../util/interrupt_line.h"
 }
 
@@ -26,6 +27,11 @@ class NativeEventFd : public Napi::ObjectWrap<NativeEventFd>
     {
         return &line_;
     }
+    // The doorbell that vCPUs of the kernel-mode engine ring. Valid as long as the object.
+    struct doorbell *bell()
+    {
+        return &bell_;
+    }
     // Closes the descriptor, which must not be in use. Idempotent.
     void close_fd();
 
@@ -37,4 +43,5 @@ class NativeEventFd : public Napi::ObjectWrap<NativeEventFd>
 
     int fd_ = -1;
     struct interrupt_line line_;
+    struct doorbell bell_;
 };

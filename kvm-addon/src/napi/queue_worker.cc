@@ -66,7 +66,7 @@ bool NativeQueueWorker::set_events(Napi::Value value)
 {
     Napi::Object host = value.As<Napi::Object>();
     return take_events(host.Get("kicks"), &kept_,
-                       [&](NativeEventFd *event) { host_kicks_.push_back(event->fd()); }) &&
+                       [&](NativeEventFd *event) { host_kicks_.push_back(event); }) &&
            take_events(host.Get("interrupts"), &kept_,
                        [&](NativeEventFd *event) { interrupts_.push_back(event->line()); });
 }
@@ -127,12 +127,14 @@ bool NativeQueueWorker::to_queues(Napi::Value start)
     }
     queues_.clear();
     kicks_.clear();
+    kicking_.clear();
     for (uint32_t i = 0; i < list.As<Napi::Array>().Length(); i++) {
         struct virtqueue_config config = common;
         if (!to_queue(list.As<Napi::Array>().Get(i), &config))
             return false;
         queues_.push_back(config);
-        kicks_.push_back(host_kicks_[config.index]);
+        kicking_.push_back(host_kicks_[config.index]);
+        kicks_.push_back(kicking_.back()->fd());
     }
     return true;
 }
@@ -167,6 +169,8 @@ Napi::Value NativeQueueWorker::start(const Napi::CallbackInfo &info)
     running_ = true;
     memory_->hold();
     device_->hold(memory_->memory());
+    for (NativeEventFd *kick : kicking_)
+        doorbell_set_answer(kick->bell(), queue_worker_serve_kick, &worker_);
     // Prevents garbage collection while the thread runs.
     Ref();
     return env.Undefined();
@@ -190,6 +194,8 @@ void NativeQueueWorker::on_wake(Napi::Env env)
     if (!running_ || !queue_worker_has_ended(&worker_))
         return;
     const char *broken = queue_worker_broken(&worker_);
+    for (NativeEventFd *kick : kicking_)
+        doorbell_set_answer(kick->bell(), nullptr, nullptr);
     queue_worker_free(&worker_);
     running_ = false;
     memory_->release();
@@ -216,6 +222,7 @@ Napi::Value NativeQueueWorker::statistics(const Napi::CallbackInfo &info)
     add("interrupts", worker_.statistics.interrupts);
     add("sleeps", worker_.statistics.sleeps);
     add("pollHits", worker_.statistics.poll_hits);
+    add("atOnce", worker_.statistics.at_once);
     device_->read_counters(add);
     return result;
 }

@@ -9,6 +9,7 @@
 #include "queue_device.h"
 #include "wake.h"
 
+class NativeEventFd;
 class NativeMemory;
 
 class NativeQueueWorker : public Napi::ObjectWrap<NativeQueueWorker>
@@ -34,7 +35,7 @@ class NativeQueueWorker : public Napi::ObjectWrap<NativeQueueWorker>
 
     std::unique_ptr<QueueDevice> device_;
     NativeMemory *memory_ = nullptr;
-    std::vector<int> host_kicks_;
+    std::vector<NativeEventFd *> host_kicks_;
     std::vector<struct interrupt_line *> interrupts_;
     uint32_t *interrupt_status_ = nullptr;
     Napi::FunctionReference on_broken_;
@@ -42,7 +43,8 @@ class NativeQueueWorker : public Napi::ObjectWrap<NativeQueueWorker>
 
     // From the last start().
     std::vector<struct virtqueue_config> queues_;
-    std::vector<int> kicks_;
+    std::vector<NativeEventFd *> kicking_;
+    std::vector<int> kicks_; // their descriptors
     struct queue_worker worker_ = {};
     bool running_ = false;
     std::unique_ptr<Wake> wake_;

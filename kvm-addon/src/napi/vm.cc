@@ -282,9 +282,10 @@ Napi::Value NativeVm::kick_event(const Napi::CallbackInfo &info)
     Napi::Object event = new_event_fd(env);
     if (env.IsExceptionPending())
         return Napi::Value();
-    int error = vm_bind_kick(&vm_, NativeEventFd::Unwrap(event)->fd(), gpa, length, value);
+    NativeEventFd *kick = NativeEventFd::Unwrap(event);
+    int error = vm_bind_kick(&vm_, kick->fd(), gpa, length, value);
     if (error == 0 && engine_)
-        error = engine_add_kick(engine_, gpa, length, value, NativeEventFd::Unwrap(event)->fd());
+        error = engine_add_kick(engine_, gpa, length, value, kick->bell());
     if (error < 0)
         return throw_errno(env, error, "KVM_IOEVENTFD");
     kicks_.push_back(Napi::Persistent(event));

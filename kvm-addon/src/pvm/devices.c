@@ -68,6 +68,17 @@ static uint64_t bus_access(struct cpu *cpu, const struct insn *insn, enum bus_sp
     return value;
 }
 
+/* Rings a doorbell outside: who answers it writes to guest memory and raises interrupts. */
+static void ring(struct cpu *cpu, const struct insn *insn, struct doorbell *bell)
+{
+    cpu->loop->user_was_useful = true;
+    if (insn)
+        cpu->rip = cpu->r[REG_PAGE] + insn_offset(insn);
+    safepoint_exit(cpu);
+    doorbell_ring(bell);
+    safepoint_enter(cpu);
+}
+
 /* Back to the run loop, before the instruction: what KVM answered is to be looked at first. */
 static _Noreturn void leave_for_loop(struct cpu *cpu, const struct insn *insn)
 {
@@ -112,13 +123,17 @@ void device_write(struct cpu *cpu, const struct insn *insn, uint64_t gpa, unsign
         interrupts_lapic_writing(cpu, gpa & PAGE_OFFSET, value);
         chip_write(cpu, insn, gpa, size, value);
         interrupts_lapic_written(cpu, gpa & PAGE_OFFSET, value, false);
-    } else if (is_ioapic(gpa)) {
-        chip_write(cpu, insn, gpa, size, value);
-    } else if (kicks_ring(&cpu->engine->kicks, gpa, size, value)) {
-        cpu->loop->user_was_useful = true;
-    } else {
-        bus_access(cpu, insn, BUS_MMIO, gpa, size, true, value);
+        return;
     }
+    if (is_ioapic(gpa)) {
+        chip_write(cpu, insn, gpa, size, value);
+        return;
+    }
+    struct doorbell *bell = kicks_find(&cpu->engine->kicks, gpa, size, value);
+    if (bell)
+        ring(cpu, insn, bell);
+    else
+        bus_access(cpu, insn, BUS_MMIO, gpa, size, true, value);
 }
 
 static uint32_t port_access(struct cpu *cpu, const struct insn *insn, uint16_t port, unsigned size,

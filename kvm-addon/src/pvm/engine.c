@@ -105,9 +105,10 @@ void engine_set_tuning(struct engine *engine, const struct engine_tuning *tuning
     }
 }
 
-int engine_add_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t value, int fd)
+int engine_add_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t value,
+                    struct doorbell *bell)
 {
-    struct engine_kick kick = {.gpa = gpa, .value = value, .size = size, .fd = fd};
+    struct engine_kick kick = {.gpa = gpa, .value = value, .size = size, .bell = bell};
     return kicks_add(&engine->kicks, &kick);
 }
 

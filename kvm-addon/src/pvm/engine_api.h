@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct cpu;
+struct doorbell;
 struct engine;
 struct guest_memory;
 struct vcpu;
@@ -35,10 +36,11 @@ struct engine_tuning {
 };
 void engine_set_tuning(struct engine *engine, const struct engine_tuning *tuning);
 
-/* A write of `value`, `size` bytes wide, at `gpa` signals the eventfd. Returns 0 or -ENOSPC. */
-int engine_add_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t value, int fd);
+/* A write of `value`, `size` bytes wide, at `gpa` rings the doorbell. Returns 0 or -ENOSPC. */
+int engine_add_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t value,
+                    struct doorbell *bell);
 
-/* Undoes engine_add_kick(), whose eventfd stays open as long as the vCPUs run. False: there is
+/* Undoes engine_add_kick(), whose doorbell stays as long as the vCPUs run. False: there is
  * none. */
 bool engine_remove_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t value);
 

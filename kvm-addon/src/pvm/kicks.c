@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 
 int kicks_init(struct engine_kicks *kicks)
 {
@@ -26,7 +25,7 @@ int kicks_add(struct engine_kicks *kicks, const struct engine_kick *kick)
     struct engine_kick *entry = &kicks->list[free];
     entry->gpa = kick->gpa;
     entry->value = kick->value;
-    entry->fd = kick->fd;
+    entry->bell = kick->bell;
     __atomic_store_n(&entry->size, kick->size, __ATOMIC_RELEASE);
     if (free == kicks->count)
         __atomic_store_n(&kicks->count, free + 1, __ATOMIC_RELEASE);
@@ -57,11 +56,10 @@ bool kicks_remove(struct engine_kicks *kicks, uint64_t gpa, uint32_t size, uint6
     return true;
 }
 
-bool kicks_ring(const struct engine_kicks *kicks, uint64_t gpa, uint32_t size, uint64_t value)
+struct doorbell *kicks_find(const struct engine_kicks *kicks, uint64_t gpa, uint32_t size,
+                            uint64_t value)
 {
     const struct engine_kick *kick = find(kicks, gpa, size, value);
 
-    if (kick)
-        eventfd_write(kick->fd, 1);
-    return kick != NULL;
+    return kick ? kick->bell : NULL;
 }

@@ -1,6 +1,6 @@
 /*
- * Doorbells of devices: addresses at which a write of a value signals an eventfd. They serve
- * interpreted code; KVM's ioeventfds serve native runs of CPL 3.
+ * Doorbells of devices: addresses at which a write of a value rings one. They serve interpreted
+ * code; KVM's ioeventfds serve native runs of CPL 3.
  */
 #ifndef TSVM_PVM_KICKS_H
 #define TSVM_PVM_KICKS_H
@@ -8,13 +8,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../util/doorbell.h"
+
 #define ENGINE_KICKS_MAX 1024
 
 struct engine_kick {
     uint64_t gpa;
     uint64_t value;
     uint32_t size; /* bytes, atomic */
-    int fd;
+    struct doorbell *bell;
 };
 
 /*
@@ -29,11 +31,12 @@ struct engine_kicks {
 /* Returns 0 or -ENOMEM. */
 int kicks_init(struct engine_kicks *kicks);
 void kicks_destroy(struct engine_kicks *kicks);
-/* Returns 0 or -ENOSPC. `fd` stays open as long as the vCPUs run. */
+/* Returns 0 or -ENOSPC. The doorbell stays as long as the vCPUs run. */
 int kicks_add(struct engine_kicks *kicks, const struct engine_kick *kick);
 /* False: there is none. */
 bool kicks_remove(struct engine_kicks *kicks, uint64_t gpa, uint32_t size, uint64_t value);
-/* Signals the doorbell for a write. Returns false if there is none. */
-bool kicks_ring(const struct engine_kicks *kicks, uint64_t gpa, uint32_t size, uint64_t value);
+/* The doorbell for a write, or NULL. */
+struct doorbell *kicks_find(const struct engine_kicks *kicks, uint64_t gpa, uint32_t size,
+                            uint64_t value);
 
 #endif

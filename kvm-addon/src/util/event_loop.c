@@ -166,11 +166,11 @@ void event_loop_cancel_timer(struct event_loop *loop, struct event_timer *timer)
     clock_arm(loop);
 }
 
-static unsigned events_deliver(struct event_loop *loop, int timeout_ms)
+unsigned event_loop_deliver(struct event_loop *loop, int count)
 {
     unsigned delivered = 0;
 
-    loop->batch_count = epoll_wait(loop->epoll_fd, loop->batch, EVENT_LOOP_BATCH, timeout_ms);
+    loop->batch_count = count;
     for (int i = 0; i < loop->batch_count; i++) {
         struct event_source *source = loop->batch[i].data.ptr;
         if (!source)
@@ -185,10 +185,10 @@ static unsigned events_deliver(struct event_loop *loop, int timeout_ms)
 
 unsigned event_loop_poll(struct event_loop *loop)
 {
-    return events_deliver(loop, 0);
+    return event_loop_deliver(loop, epoll_wait(loop->epoll_fd, loop->batch, EVENT_LOOP_BATCH, 0));
 }
 
-void event_loop_wait(struct event_loop *loop)
+int event_loop_sleep(struct event_loop *loop)
 {
-    events_deliver(loop, -1);
+    return epoll_wait(loop->epoll_fd, loop->batch, EVENT_LOOP_BATCH, -1);
 }

@@ -18,8 +18,8 @@
 struct event_source {
     int fd;
     /*
-     * Called by event_loop_poll() and event_loop_wait() with the events that came. It may add and
-     * remove any source. NULL: the event only ends the sleep.
+     * Called by event_loop_poll() and event_loop_deliver() with the events that came. It may add
+     * and remove any source. NULL: the event only ends the sleep.
      */
     void (*ready)(struct event_source *source, uint32_t events);
 };
@@ -79,7 +79,19 @@ static inline bool event_loop_has_callbacks(const struct event_loop *loop)
 /* Delivers the events that have come, without waiting. Returns their number. */
 unsigned event_loop_poll(struct event_loop *loop);
 
-/* Sleeps until there is an event, and delivers all that have come. A signal ends it as well. */
-void event_loop_wait(struct event_loop *loop);
+/*
+ * Sleeps until there is an event, or a signal. Meanwhile another thread may use the loop as far as
+ * it removes no source. Returns what event_loop_deliver() takes.
+ */
+int event_loop_sleep(struct event_loop *loop);
+
+/* Delivers the events of event_loop_sleep(). Returns their number. */
+unsigned event_loop_deliver(struct event_loop *loop, int count);
+
+/* Both. */
+static inline unsigned event_loop_wait(struct event_loop *loop)
+{
+    return event_loop_deliver(loop, event_loop_sleep(loop));
+}
 
 #endif

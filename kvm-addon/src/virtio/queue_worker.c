@@ -9,6 +9,10 @@
  * works on them, while we do the next.
  */
 #define TURN_CHAINS 16
+/*
+ * A kick for more than this is left to the worker, which does them while the driver goes on.
+ */
+#define AT_ONCE_CHAINS 2
 
 /*
  * Upper bound of busy polling. A sleep costs the guest an exit for the kick, and us a wake-up: on a
@@ -71,6 +75,15 @@ static bool chains_in_flight(const struct queue_worker *worker)
             return true;
     }
     return false;
+}
+
+/* Chains that the driver has made available and nobody has taken. */
+static unsigned chains_waiting(const struct queue_worker *worker)
+{
+    unsigned waiting = 0;
+    for (unsigned i = 0; i < worker->options.queue_count; i++)
+        waiting += virtqueue_available(&worker->queues[i]);
+    return waiting;
 }
 
 static unsigned queues_serve(struct queue_worker *worker)
@@ -193,6 +206,19 @@ static bool handler_waits(const struct queue_worker *worker)
     return handler->waits && handler->waits(handler);
 }
 
+/* While the worker's thread sleeps, others may have their turns. */
+static void turn_yield(struct queue_worker *worker)
+{
+    worker->sleeping = true;
+    pthread_mutex_unlock(&worker->turn);
+}
+
+static void turn_take(struct queue_worker *worker)
+{
+    pthread_mutex_lock(&worker->turn);
+    worker->sleeping = false;
+}
+
 /* There is nothing to do: polls, then sleeps, until there is. */
 static void worker_rest(struct queue_worker *worker, bool stopping)
 {
@@ -212,7 +238,10 @@ static void worker_rest(struct queue_worker *worker, bool stopping)
         return;
     }
     counter_add(&worker->statistics.sleeps, 1);
-    event_loop_wait(&worker->loop);
+    turn_yield(worker);
+    int events = event_loop_sleep(&worker->loop);
+    turn_take(worker);
+    event_loop_deliver(&worker->loop, events);
     events_disable(worker);
     if (!waits)
         poll_adapt(worker, now_ns() - start);
@@ -241,11 +270,36 @@ static void handler_stop(struct queue_worker *worker)
         handler->stop(handler);
 }
 
+/* A turn on the thread that kicks. False: there is more to do, which the worker has to. */
+static bool turn_at_once(struct queue_worker *worker)
+{
+    if (chains_in_flight(worker) || chains_waiting(worker) > AT_ONCE_CHAINS)
+        return false;
+    counter_add(&worker->statistics.at_once, 1);
+    io_engine_cached_set_at_once(&worker->cached, true);
+    worker_turn(worker, false);
+    io_engine_cached_set_at_once(&worker->cached, false);
+    /* For the next kick: the ring says which that is. */
+    kicks_enable(worker);
+    return !has_work(worker, false) && !queue_worker_broken(worker);
+}
+
+bool queue_worker_serve_kick(void *context)
+{
+    struct queue_worker *worker = context;
+    if (!worker->options.handler->serves_kicks || pthread_mutex_trylock(&worker->turn) != 0)
+        return false;
+    bool served = worker->sleeping && !stop_requested(worker) && turn_at_once(worker);
+    pthread_mutex_unlock(&worker->turn);
+    return served;
+}
+
 static void *worker_main(void *argument)
 {
     struct queue_worker *worker = argument;
     struct io_engine *engine = worker->options.engine;
     pthread_setname_np(pthread_self(), worker->options.handler->name);
+    turn_take(worker);
     if (engine)
         io_engine_attach(engine);
     worker->kicks_on = true;
@@ -267,6 +321,7 @@ static void *worker_main(void *argument)
     if (engine)
         io_engine_destroy(engine);
     struct wake wake = worker->options.wake;
+    pthread_mutex_unlock(&worker->turn);
     __atomic_store_n(&worker->ended, true, __ATOMIC_RELEASE);
     wake_notify(&wake);
     return NULL;
@@ -327,6 +382,11 @@ int queue_worker_start(struct queue_worker *worker, const struct queue_worker_op
     struct queue_handler *handler = options->handler;
     *worker = (struct queue_worker){
         .options = *options, .poll_ns = POLL_NS_MAX, .statistics = worker->statistics};
+    pthread_mutex_init(&worker->turn, NULL);
+    if (options->engine) {
+        io_engine_cached_init(&worker->cached, options->engine);
+        worker->options.engine = &worker->cached.base;
+    }
     int error = worker_init(worker);
     if (error == 0) {
         error = thread_start(worker);
@@ -335,8 +395,11 @@ int queue_worker_start(struct queue_worker *worker, const struct queue_worker_op
             event_loop_destroy(&worker->loop);
         }
     }
-    if (error < 0 && options->engine)
-        io_engine_destroy(options->engine);
+    if (error < 0) {
+        pthread_mutex_destroy(&worker->turn);
+        if (options->engine)
+            io_engine_destroy(options->engine);
+    }
     return error;
 }
 
@@ -356,4 +419,5 @@ void queue_worker_free(struct queue_worker *worker)
     pthread_join(worker->thread, NULL);
     worker->options.handler->free(worker->options.handler);
     event_loop_destroy(&worker->loop);
+    pthread_mutex_destroy(&worker->turn);
 }

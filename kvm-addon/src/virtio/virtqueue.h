@@ -101,6 +101,13 @@ void virtqueue_disable_kicks(struct virtqueue *queue);
  */
 void virtqueue_enable_kicks(struct virtqueue *queue);
 
+/* How many chains the driver says are available: more than the queue's size if it lies. */
+static inline unsigned virtqueue_available(const struct virtqueue *queue)
+{
+    return (uint16_t)(__atomic_load_n(&queue->available->idx, __ATOMIC_RELAXED) -
+                      queue->next_available);
+}
+
 /* Whether a chain may be available; costs one load. A broken queue has none. */
 static inline bool virtqueue_has_available(const struct virtqueue *queue)
 {

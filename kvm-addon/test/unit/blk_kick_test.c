@@ -1,0 +1,186 @@
+/* Kicks of a block device that come from a thread of this process and find its worker asleep. */
+#include "../blk_setup.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+
+#include "../../src/util/doorbell.h"
+
+static const uint64_t *at_once(const struct setup *s)
+{
+    return &s->device.worker.statistics.at_once;
+}
+
+/* The worker polls for a while after a request before it sleeps. */
+static bool await_sleep(struct setup *s)
+{
+    time_t end = time(NULL) + 10;
+    bool sleeps = false;
+    while (!sleeps && time(NULL) < end) {
+        pthread_mutex_lock(&s->device.worker.turn);
+        sleeps = s->device.worker.sleeping;
+        pthread_mutex_unlock(&s->device.worker.turn);
+        sched_yield();
+    }
+    return sleeps;
+}
+
+/* Chain `head / 3` of a read whose data and status are its own. */
+static void describe_read(struct setup *s, uint16_t head, uint64_t sector)
+{
+    uint64_t header = HEADER_GPA + head * 0x10u;
+    *(struct virtio_blk_outhdr *)at(s, header) =
+        (struct virtio_blk_outhdr){.type = VIRTIO_BLK_T_IN, .sector = sector};
+    *at(s, STATUS_GPA + head) = NO_STATUS;
+    describe(s, head, header, 16, NEXT);
+    describe(s, head + 1, DATA_GPA + head * 0x1000u, 512, NEXT | WRITE);
+    describe(s, head + 2, STATUS_GPA + head, 1, WRITE);
+    driver_offer(&s->device.driver, head);
+}
+
+static bool is_done(struct setup *s, uint16_t head, uint64_t sector)
+{
+    struct vring_used_elem element;
+    return driver_take_used(&s->device.driver, &element) && element.id == head &&
+           *at(s, STATUS_GPA + head) == VIRTIO_BLK_S_OK &&
+           file_is(s, sector * 512, at(s, DATA_GPA + head * 0x1000u), 512);
+}
+
+static void cached_read_is_served_by_the_thread_that_kicks(bool event_idx)
+{
+    struct setup s;
+    setup_open(&s, false);
+    s.device.driver.config.event_idx = event_idx;
+    setup_start(&s, true, io_engine_create_threads);
+    CHECK(await_sleep(&s));
+    for (uint64_t sector = 0; sector < 40; sector++) {
+        uint16_t before = s.device.driver.next_available;
+        describe_read(&s, 0, sector);
+        CHECK(driver_must_kick(&s.device.driver, before));
+        CHECK(queue_worker_serve_kick(&s.device.worker));
+        CHECK(is_done(&s, 0, sector));
+        CHECK(s.device.interrupt_status == 1);
+    }
+    CHECK(counter_read(at_once(&s)) == 40);
+    CHECK(counter_read(&s.device.worker.statistics.chains) == 40);
+    CHECK(s.blk.statistics.reads == 40);
+    CHECK(counter_read(&s.device.worker.statistics.sleeps) == 1);
+    setup_free(&s);
+}
+
+/* What has to be waited for, and what is much, is the worker's. */
+static void the_rest_is_left_to_the_worker(void)
+{
+    struct setup s;
+    setup_init(&s);
+    CHECK(await_sleep(&s));
+    set_header(&s, VIRTIO_BLK_T_OUT, 0);
+    describe(&s, 0, HEADER_GPA, 16, NEXT);
+    describe(&s, 1, DATA_GPA, 512, NEXT);
+    describe(&s, 2, STATUS_GPA, 1, WRITE);
+    driver_offer(&s.device.driver, 0);
+    CHECK(!queue_worker_serve_kick(&s.device.worker));
+    CHECK(*at(&s, STATUS_GPA) == NO_STATUS);
+    eventfd_write(s.device.kick, 1);
+    CHECK(device_await_used(&s.device).id == 0 && *at(&s, STATUS_GPA) == VIRTIO_BLK_S_OK);
+
+    CHECK(await_sleep(&s));
+    uint64_t before = counter_read(at_once(&s));
+    for (uint16_t head = 0; head < 12; head += 3)
+        describe_read(&s, head, head);
+    CHECK(!queue_worker_serve_kick(&s.device.worker));
+    CHECK(counter_read(at_once(&s)) == before);
+    eventfd_write(s.device.kick, 1);
+    for (uint16_t i = 0; i < 4; i++)
+        CHECK(device_await_used(&s.device).id < 12);
+    setup_free(&s);
+}
+
+static void uncached_read_is_left_to_the_worker(void)
+{
+    struct setup s;
+    setup_init(&s);
+    CHECK(await_sleep(&s));
+    CHECK(fdatasync(s.fd) == 0);
+    CHECK(posix_fadvise(s.fd, 0, 0, POSIX_FADV_DONTNEED) == 0);
+    describe_read(&s, 0, 7);
+    /* A file system in memory keeps it all the same. */
+    if (!queue_worker_serve_kick(&s.device.worker)) {
+        eventfd_write(s.device.kick, 1);
+        time_t end = time(NULL) + 10;
+        while (*at(&s, STATUS_GPA) == NO_STATUS && time(NULL) < end)
+            sched_yield();
+    }
+    CHECK(is_done(&s, 0, 7));
+    setup_free(&s);
+}
+
+static void broken_ring_ends_the_worker(void)
+{
+    struct setup s;
+    setup_init(&s);
+    CHECK(await_sleep(&s));
+    driver_offer(&s.device.driver, 999);
+    CHECK(!queue_worker_serve_kick(&s.device.worker));
+    eventfd_write(s.device.kick, 1);
+    CHECK(device_await_end(&s.device));
+    CHECK(queue_worker_broken(&s.device.worker));
+    CHECK(!queue_worker_serve_kick(&s.device.worker));
+    queue_worker_free(&s.device.worker);
+    setup_close(&s);
+}
+
+struct kicker {
+    struct doorbell *bell;
+    bool stop; /* atomic */
+};
+
+static void *kick_on_and_on(void *argument)
+{
+    struct kicker *kicker = argument;
+    while (!__atomic_load_n(&kicker->stop, __ATOMIC_RELAXED)) {
+        doorbell_ring(kicker->bell);
+        sched_yield();
+    }
+    return NULL;
+}
+
+/* As a pause and the end of a machine do while another vCPU rings. */
+static void stop_amid_kicks(void)
+{
+    struct setup s;
+    struct doorbell bell;
+    struct kicker kicker = {.bell = &bell};
+    pthread_t thread;
+    setup_open(&s, false);
+    doorbell_init(&bell, s.device.kick);
+    CHECK(pthread_create(&thread, NULL, kick_on_and_on, &kicker) == 0);
+    for (unsigned round = 0; round < 20; round++) {
+        setup_start(&s, round == 0, io_engine_create_threads);
+        doorbell_set_answer(&bell, queue_worker_serve_kick, &s.device.worker);
+        for (uint64_t sector = 0; sector < 20; sector++) {
+            describe_read(&s, 0, sector);
+            CHECK(device_await_used(&s.device).id == 0);
+        }
+        queue_worker_stop(&s.device.worker);
+        CHECK(device_await_end(&s.device));
+        doorbell_set_answer(&bell, NULL, NULL);
+        queue_worker_free(&s.device.worker);
+    }
+    __atomic_store_n(&kicker.stop, true, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    CHECK(counter_read(&s.device.worker.statistics.chains) == 400);
+    doorbell_destroy(&bell);
+    setup_close(&s);
+}
+
+int main(void)
+{
+    cached_read_is_served_by_the_thread_that_kicks(false);
+    cached_read_is_served_by_the_thread_that_kicks(true);
+    the_rest_is_left_to_the_worker();
+    uncached_read_is_left_to_the_worker();
+    broken_ring_ends_the_worker();
+    stop_amid_kicks();
+    return check_finish();
+}
