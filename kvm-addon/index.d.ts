@@ -493,6 +493,47 @@ export interface NativeSocketOptions {
   vsock: NativeVsock;
 }
 
+/** A shadow ring, by its addresses for the backend, and its eventfds. */
+export interface NativeVhostRing {
+  descriptorAddress: number;
+  availableAddress: number;
+  usedAddress: number;
+  /** The backend waits for it. */
+  kickFd: number;
+  /** The backend signals it. */
+  callFd: number;
+}
+
+/** Queues that another process serves; see `src/virtio/vhost_queues.h`. */
+export class NativeVhostQueues {
+  constructor(options: {
+    /** Name of the worker's thread, at most 15 bytes. */
+    threadName: string;
+    /** 1 to 8. */
+    queueCount: number;
+    /** A power of two, up to 1024. */
+    queueSize: number;
+    /** Where the shadow rings are for the backend; guest memory is at guest-physical addresses. */
+    ringsAddress: number;
+  });
+  /** The memory of the shadow rings: a memfd, which stays this object's. */
+  shared(): { fd: number; bytes: number };
+  /** The shadow ring of each queue. */
+  rings(): NativeVhostRing[];
+  /** The backend is gone and touches nothing any more: the worker ends, with a broken queue. */
+  fail(): void;
+  /** Empties the rings for a new backend. Throws EBUSY while the worker runs. */
+  reset(): void;
+  /** Throws EBUSY while the worker runs. Idempotent. */
+  close(): void;
+}
+
+/** A device that another process serves (vhost-user). */
+export interface NativeVhostOptions {
+  device: 'vhost';
+  queues: NativeVhostQueues;
+}
+
 /**
  * The thread that serves the queues of one device. `start` continues from the index in each used
  * ring: 0 after a device reset, or where a pause left it.
@@ -505,6 +546,7 @@ export class NativeQueueWorker {
       | NativeNetOptions
       | NativeScriptOptions
       | NativeSocketOptions
+      | NativeVhostOptions
     ),
   );
   /**

@@ -40,6 +40,8 @@ export type TsvmErrorCode =
   | 'machine-not-found'
   /** A running machine does not answer on its control socket. */
   | 'machine-unreachable'
+  /** A helper process that serves a device is missing, refused or failed. */
+  | 'backend-failed'
   /** An image reference is malformed. */
   | 'invalid-reference'
   /** No local image has that name or ID. */

@@ -16,4 +16,5 @@ export type { DiskControls, MachineControls, NetControls } from './machine/machi
 export type { MachineEnd } from './machine/machine-end.ts';
 export type { NetConfig, TapNetConfig, UserNetConfig } from './machine/net-config.ts';
 export type { RateLimits } from './machine/rate-limits.ts';
+export type { ShareConfig } from './machine/share-config.ts';
 export { createLogger, type Logger, type LogLevel } from './observability/logger.ts';

@@ -4,6 +4,7 @@ import { TsvmError } from '../errors.ts';
 import type { ImageDiskConfig, MachineConfig, VsockConfig } from '../machine/config.ts';
 import type { Engine } from '../machine/kernel-mode.ts';
 import type { NetConfig } from '../machine/net-config.ts';
+import type { ShareConfig } from '../machine/share-config.ts';
 import type { LogLevel } from '../observability/logger.ts';
 import {
   addFlags,
@@ -19,6 +20,7 @@ import {
   parseName,
   parseOnOff,
   parseOnReboot,
+  parseShare,
   parseVsock,
 } from './boot-options.ts';
 import { detachedProcess, startDetached } from './detach.ts';
@@ -37,6 +39,7 @@ interface BootOptions {
   readonly cpus: number;
   readonly memory: number;
   readonly cpuMask: readonly string[];
+  readonly share: readonly ShareConfig[];
   readonly vsock?: VsockConfig;
   readonly acpi: 'on' | 'off';
   readonly name?: string;
@@ -114,6 +117,12 @@ export function bootCommand(): Command {
       '--console <where>',
       'tty, stdio, file:PATH or none (default: tty in a terminal, else stdio)',
       parseConsole,
+    )
+    .option(
+      '--share <dir:tag[,ro]>',
+      'share a folder with the guest, which mounts it with "mount -t virtiofs TAG FOLDER"; repeatable',
+      collect(parseShare),
+      [],
     )
     .option(
       '--vsock <socket[,cid=N]>',
@@ -200,6 +209,7 @@ function machineConfig(options: BootOptions): MachineConfig {
     memoryBytes: options.memory,
     acpi: options.acpi === 'on',
     cpuMask: options.cpuMask,
+    shares: options.share,
     vsock: options.vsock,
     devicePath: options.kvm,
     engine: options.engine,

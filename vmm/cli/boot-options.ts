@@ -8,6 +8,7 @@ import {
   type VsockConfig,
 } from '../machine/config.ts';
 import { ENGINES } from '../machine/kernel-mode.ts';
+import type { ShareConfig } from '../machine/share-config.ts';
 import { LOG_LEVELS } from '../observability/logger.ts';
 import { parseSize } from '../util/size.ts';
 import type { ConsoleKind } from './host-console.ts';
@@ -91,6 +92,19 @@ export function parseDisk(text: string): ImageDiskConfig {
     disk = { ...disk, ...setting };
   }
   return disk;
+}
+
+/** `--share DIR:TAG[,ro]`. The tag follows the last colon; a comma in the path must be doubled. */
+export function parseShare(text: string): ShareConfig {
+  const [folder, ...flags] = splitFlags(text);
+  const [, path, tag] = /^(.+):([^:]+)$/s.exec(folder) ?? [];
+  if (path === undefined || tag === undefined) {
+    throw new InvalidArgumentError('Use DIR:TAG, e.g. src:src; the guest mounts it by its tag.');
+  }
+  for (const flag of flags) {
+    if (flag !== 'ro') throw new InvalidArgumentError(`Unknown flag '${flag}'. The flag is ro.`);
+  }
+  return { path, tag, readOnly: flags.length > 0 };
 }
 
 /** `--vsock SOCKET[,cid=N]`. A comma in the path must be doubled. */

@@ -2,6 +2,7 @@ import type {
   NativeEventFd,
   NativeNetPort,
   NativeQueueHost,
+  NativeVhostQueues,
   NativeVsock,
 } from '../../kvm-addon/index.d.ts';
 import type { Disk } from '../backends/disk/machine/disk.ts';
@@ -100,6 +101,17 @@ export function netWorker(
       receiveLimiter: limiters.receive.native,
       transmitLimiter: limiters.transmit.native,
     });
+  };
+}
+
+/** Returns a factory for the worker of a device that another process serves. */
+export function vhostWorker(
+  host: QueueHost,
+  queues: NativeVhostQueues,
+): (onBroken: OnBroken) => QueueWorker {
+  return (onBroken) => {
+    const { NativeQueueWorker } = loadAddon();
+    return new NativeQueueWorker({ device: 'vhost', queues, host: nativeHost(host, onBroken) });
   };
 }
 

@@ -44,7 +44,9 @@ export class Assembly {
 
   constructor(config: ResolvedConfig, kernelMode: KernelMode, host: MachineHost) {
     const { devicePath, cpus } = config;
-    const memory = new KvmMemory(memoryRegions(config.memoryBytes));
+    // Other processes serve shared folders: they map the memory.
+    const backing = config.shares.length > 0 ? 'memfd' : 'anonymous';
+    const memory = new KvmMemory(memoryRegions(config.memoryBytes), backing);
     const onWake = () => this.machine.wake();
     try {
       this.vm = new Vm({ devicePath, cpus, memory, kernelMode, pvmGpa: PVM_REGION_GPA, onWake });

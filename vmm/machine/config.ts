@@ -14,6 +14,7 @@ import {
 import { ENGINES, type Engine } from './kernel-mode.ts';
 import { type NetConfig, type ResolvedNet, resolveNet } from './net-config.ts';
 import { checkRateLimits, type RateLimits } from './rate-limits.ts';
+import { type ResolvedShare, resolveShares, type ShareConfig } from './share-config.ts';
 
 /** How a disk image is attached. {@link DISK_DEFAULTS} has the defaults. */
 export interface ImageDiskConfig {
@@ -69,6 +70,7 @@ export interface MachineConfig {
   readonly acpi?: boolean | undefined;
   /** CPU features to hide, as /proc/cpuinfo names them. */
   readonly cpuMask?: readonly string[] | undefined;
+  readonly shares?: readonly ShareConfig[] | undefined;
   /** Default: none. */
   readonly vsock?: VsockConfig | undefined;
   /** KVM's device. */
@@ -93,6 +95,7 @@ export const VSOCK_DEFAULTS = { guestCid: GUEST_CID_MIN } as const;
 export const CONFIG_DEFAULTS = {
   disks: [],
   nets: [],
+  shares: [],
   cpus: 1,
   memoryBytes: 256 * MIB,
   acpi: true,
@@ -110,12 +113,13 @@ export type ResolvedVsock = VsockConfig & { readonly guestCid: number };
 
 /** A valid configuration with all defaults filled in. */
 export type ResolvedConfig = Omit<MachineConfig, keyof typeof CONFIG_DEFAULTS | 'vsock'> & {
-  readonly [K in Exclude<keyof typeof CONFIG_DEFAULTS, 'disks' | 'nets'>]: NonNullable<
+  readonly [K in Exclude<keyof typeof CONFIG_DEFAULTS, 'disks' | 'nets' | 'shares'>]: NonNullable<
     MachineConfig[K]
   >;
 } & {
   readonly disks: readonly ResolvedDisk[];
   readonly nets: readonly ResolvedNet[];
+  readonly shares: readonly ResolvedShare[];
   readonly vsock?: ResolvedVsock | undefined;
 };
 
@@ -130,6 +134,7 @@ const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
   memoryBytes: NUMBER,
   acpi: BOOLEAN,
   cpuMask: TEXTS,
+  shares: LIST,
   vsock: RECORD,
   devicePath: TEXT,
   engine: oneOf(ENGINES),
@@ -212,6 +217,7 @@ export function resolveConfig(config: MachineConfig): ResolvedConfig {
     paths.add(disk.path);
   }
   const nets = (filled.nets as readonly NetConfig[]).map(resolveNet);
+  const shares = resolveShares(filled.shares);
   const vsock = filled.vsock === undefined ? {} : { vsock: resolveVsock(filled.vsock) };
-  return { ...filled, disks, nets, ...vsock } as ResolvedConfig;
+  return { ...filled, disks, nets, shares, ...vsock } as ResolvedConfig;
 }

@@ -10,6 +10,7 @@ import { attachDisks } from './devices/disks.ts';
 import { attachNets } from './devices/nets.ts';
 import { attachRng } from './devices/rng.ts';
 import { attachSerial } from './devices/serial.ts';
+import { attachShares } from './devices/shares.ts';
 import { attachVsock } from './devices/vsock.ts';
 
 /** Attaches the devices of one kind that the configuration asks for. */
@@ -30,4 +31,5 @@ export const DEVICE_KINDS: readonly AttachDevices[] = [
   attachNets,
   attachRng,
   attachVsock,
+  attachShares,
 ];

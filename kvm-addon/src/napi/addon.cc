@@ -11,6 +11,7 @@
 #include "register_bank.h"
 #include "script_queues.h"
 #include "sockets.h"
+#include "vhost.h"
 #include "vm.h"
 #include "vsock.h"
 
@@ -27,6 +28,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
     classes->register_bank = add("NativeRegisterBank", NativeRegisterBank::define(env));
     classes->disk = add("NativeDisk", NativeDisk::define(env));
     classes->script_queues = add("NativeScriptQueues", NativeScriptQueues::define(env));
+    classes->vhost_queues = add("NativeVhostQueues", NativeVhostQueues::define(env));
     classes->vsock = add("NativeVsock", NativeVsock::define(env));
     classes->rate_limiter = add("NativeRateLimiter", NativeRateLimiter::define(env));
     classes->net_port = add("NativeNetPort", NativeNetPort::define(env));

@@ -12,6 +12,7 @@ struct Classes {
     Napi::FunctionReference register_bank;
     Napi::FunctionReference disk;
     Napi::FunctionReference script_queues;
+    Napi::FunctionReference vhost_queues;
     Napi::FunctionReference vsock;
     Napi::FunctionReference net_port;
     Napi::FunctionReference rate_limiter;

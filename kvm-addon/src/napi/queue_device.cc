@@ -10,6 +10,7 @@
 #include "net_port.h"
 #include "rate_limiter.h"
 #include "script_queues.h"
+#include "vhost.h"
 #include "vsock.h"
 
 extern "C" {
@@ -311,6 +312,53 @@ class SocketDevice : public QueueDevice
     Napi::ObjectReference kept_;
 };
 
+class VhostDevice : public QueueDevice
+{
+  public:
+    bool parse(Napi::Value value)
+    {
+        Napi::Value queues = value.As<Napi::Object>().Get("queues");
+        queues_ = NativeVhostQueues::from(queues);
+        if (!queues_)
+            return false;
+        kept_ = Napi::Persistent(queues.As<Napi::Object>());
+        return true;
+    }
+
+    struct queue_handler *handler() override
+    {
+        return &queues_->queues()->handler;
+    }
+
+    bool prepare(Napi::Value start) override
+    {
+        if (queues_->queues())
+            return true;
+        throw_errno(start.Env(), EBADF, "start");
+        return false;
+    }
+
+    void hold(const struct guest_memory *) override
+    {
+        queues_->hold();
+    }
+
+    void release() override
+    {
+        queues_->release();
+    }
+
+    void read_counters(const AddCounter &add) const override
+    {
+        add("requests", queues_->statistics().requests);
+        add("backendKicks", queues_->statistics().kicks);
+    }
+
+  private:
+    NativeVhostQueues *queues_ = nullptr;
+    Napi::ObjectReference kept_;
+};
+
 template <typename Device> std::unique_ptr<QueueDevice> create(Napi::Value options)
 {
     auto device = std::make_unique<Device>();
@@ -325,7 +373,7 @@ const struct {
 } DEVICES[] = {
     {"block", create<BlockDevice>},   {"entropy", create<EntropyDevice>},
     {"net", create<NetDevice>},       {"script", create<ScriptDevice>},
-    {"socket", create<SocketDevice>},
+    {"socket", create<SocketDevice>}, {"vhost", create<VhostDevice>},
 };
 
 } // namespace

@@ -7,6 +7,7 @@ import {
   parseDisk,
   parseMemory,
   parseOnReboot,
+  parseShare,
   parseVsock,
 } from '../../../vmm/cli/boot-options.ts';
 
@@ -63,5 +64,13 @@ test('--vsock takes a path and a CID', () => {
   assert.deepEqual(parseVsock('a,,b,cid=42'), { socketPath: 'a,b', guestCid: 42 });
   for (const bad of ['', ',cid=3', 'v,cid=2', 'v,cid=4294967295', 'v,cid=x', 'v,ro']) {
     assert.throws(() => parseVsock(bad), { code: 'commander.invalidArgument' }, bad);
+  }
+});
+
+test('--share takes a folder, a tag after the last colon, and ro', () => {
+  assert.deepEqual(parseShare('src:s'), { path: 'src', tag: 's', readOnly: false });
+  assert.deepEqual(parseShare('a:b,,c:t,ro'), { path: 'a:b,c', tag: 't', readOnly: true });
+  for (const bad of ['', 'src', ':t', 'src:', 'src:t,rw']) {
+    assert.throws(() => parseShare(bad), { code: 'commander.invalidArgument' }, bad);
   }
 });

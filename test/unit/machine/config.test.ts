@@ -50,6 +50,24 @@ test('a vsock device has a CID that is not the host’s, and needs no socket fil
   refused({ kernelPath: 'k', vsock: 'v.sock' }, /give an object/);
 });
 
+test('shares have a folder and a tag of their own', () => {
+  const shares = [
+    { path: 'src', tag: 'src' },
+    { path: 'src', tag: 'é'.repeat(18), readOnly: true },
+  ];
+  assert.deepEqual(resolveConfig({ kernelPath: 'k', shares }).shares, [
+    { path: 'src', tag: 'src', readOnly: false },
+    shares[1],
+  ]);
+  const share = (value: unknown) => ({ kernelPath: 'k', shares: [value] });
+  refused(share({ tag: 't' }), /name the folder/);
+  for (const tag of [undefined, '', 'x'.repeat(37), 'é'.repeat(19), 'a\0b']) {
+    refused(share({ path: 'p', tag }), /a tag of 1 to 36 bytes/);
+  }
+  refused(share({ path: 'p', tag: 't', ro: true }), /path, tag, readOnly/);
+  refused({ kernelPath: 'k', shares: [...shares, shares[0]] }, /two shares have the tag src/);
+});
+
 test('unknown keys and wrong types are refused with the valid ones', () => {
   refused({}, /kernelPath/);
   refused(null, /object/);
