@@ -18,7 +18,7 @@
 #include "translator.h"
 
 /* Taken jumps that cost less to interpret than a native run costs to begin and end (some 30 us). */
-#define USER_BUDGET 250
+#define USER_BUDGET 2000
 /* A translation costs some 10 us: as much as to interpret what it has some 100 times. */
 #define TRANSLATE_AFTER 24
 

@@ -19,6 +19,8 @@
 #define MXCSR_EARLY_FLAGS 7u
 #define MXCSR_MASK_SHIFT 7
 #define CODE_SELECTOR_BITS 0x7ffu
+/* Of a program's budget: a stub takes the time of so many jumps and what is between them. */
+#define JUMPS_WORTH 4
 
 /* Another way than a stub: the processor itself, or KVM's emulator. */
 static _Noreturn void leave_to_kvm(struct cpu *cpu, struct insn *insn)
@@ -83,6 +85,9 @@ static inline void prepare(struct cpu *cpu, struct insn *insn, const struct simd
     struct cpu_fpu *fpu = cpu->fpu;
 
     cpu->counters->simd++;
+    /* The processor itself does as much of these in no time. */
+    if (cpu->cpl == 3)
+        cpu->budget -= JUMPS_WORTH;
     uint64_t missing = (cpu->sregs.cr0 & form->cr0_clear) | (~cpu->sregs.cr4 & form->cr4_set) |
                        (~fpu->xcr0 & form->xcr0_set);
     if (unlikely(missing))

@@ -25,7 +25,8 @@ struct trace_item {
     struct insn *insn;     /* as decoded, for exits */
     struct insn decoded;   /* the same, not fused with others */
     struct operation does; /* what it does */
-    bool flags_needed;     /* what it leaves in the flags may be seen */
+    bool flags_needed;     /* what it leaves in the flags may be seen in cpu->status */
+    bool flags_read;       /* or the host's flags are used */
 };
 
 /* A jump out of the main line of a translation, to what is written behind it. */
@@ -107,6 +108,10 @@ void trace_link_if(struct trace *trace, unsigned condition, uint64_t va, unsigne
 void trace_to_handler(struct trace *trace, const struct insn *insn);
 void trace_return(struct trace *trace, const struct trace_item *item);
 void trace_call(struct trace *trace, const struct trace_item *item);
+/* JMP and CALL by a register or memory. */
+void trace_jump_indirect(struct trace *trace, const struct trace_item *item);
+/* To the instruction in RSI. `count`: as of a link. Uses RAX. */
+void translate_enter_insn(struct code_writer *w, unsigned count, const uint8_t *interpreted);
 /* Writes what the jumps to exits lead to. */
 void trace_finish_exits(struct trace *trace);
 

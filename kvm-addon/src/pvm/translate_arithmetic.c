@@ -120,8 +120,10 @@ static void emit_unary(struct trace *trace, const struct trace_item *item, struc
 /* INC and DEC keep CF, which the host has then to have. NOT keeps all. */
 static void begin_unary(struct trace *trace, const struct trace_item *item)
 {
-    if (item->flags_needed && item->does.number <= DEC)
+    if (item->flags_read && item->does.number <= DEC) {
         trace_restore_carry(trace);
+        trace->host_flags = true;
+    }
 }
 
 static void end_unary(struct trace *trace, const struct trace_item *item)
@@ -129,7 +131,7 @@ static void end_unary(struct trace *trace, const struct trace_item *item)
     if (item->does.number == NOT)
         return;
     trace_save_flags(trace, item);
-    trace->host_flags = item->flags_needed || item->does.number == NEG;
+    trace->host_flags |= item->does.number == NEG;
 }
 
 static void unary(struct trace *trace, const struct trace_item *item)

@@ -6,12 +6,14 @@
 #define ABOVE_OR_EQUAL 3
 #define EQUAL 4
 #define BELOW 2
+#define NOT_EQUAL 5
+#define NEGATIVE 8
 
 #define LINK_AT(field) in_memory(HOST_RSI, (int32_t)offsetof(struct translated_link, field))
 #define INSN_AT(field) in_memory(HOST_RSI, (int32_t)offsetof(struct insn, field))
 
-_Static_assert(sizeof(struct insn) == 32, "heat_of() by a shift");
-#define HEAT_SHIFT 5
+_Static_assert(sizeof(struct insn) == 32, "a shift");
+#define INSN_SHIFT 5
 
 static void each_pinned(struct code_writer *w, bool store)
 {
@@ -136,7 +138,7 @@ static void emit_enter(struct code_writer *w)
     uint8_t *between = host_jump_if(w, BELOW);
     host_store(w, SIZE_32, in_register(HOST_RAX), HOST_RSI);
     host_emit(w, SIZE_32, 0xc1, 5, in_register(HOST_RAX)); /* SHR */
-    write_byte(w, HEAT_SHIFT);
+    write_byte(w, INSN_SHIFT);
     host_alu_number(w, SIZE_32, ALU_AND, in_register(HOST_RAX), HEAT_SLOTS - 1);
     host_emit(w, SIZE_8, 0xfe, 1, heat); /* DEC */
     uint8_t *hot = host_jump_if(w, EQUAL);
@@ -172,6 +174,75 @@ static void emit_enter_link(struct code_writer *w, const uint8_t *enter)
     host_set_target(host_jump(w), enter);
 }
 
+/* Its own run counts anew. `interpreted`: where to if it is not translated. */
+void translate_enter_insn(struct code_writer *w, unsigned count, const uint8_t *interpreted)
+{
+    host_emit(w, SIZE_32, 0x0fb6, HOST_RAX, INSN_AT(ordinal)); /* MOVZX */
+    host_alu_number(w, SIZE_64, ALU_SUB, in_register(HOST_RAX), (int32_t)count);
+    host_emit(w, SIZE_64, 0x29, HOST_RAX, CPU_AT(executed)); /* SUB */
+    host_load(w, SIZE_64, HOST_RAX, INSN_AT(handler));
+    host_emit(w, SIZE_64, 0x2b, HOST_RAX, CPU_AT(translated)); /* SUB */
+    host_alu_number(w, SIZE_64, ALU_CMP, in_register(HOST_RAX), TRANSLATED_BYTES);
+    uint8_t *jump = host_jump_if(w, ABOVE_OR_EQUAL);
+    if (!w->full)
+        host_set_target(jump, interpreted);
+    host_emit(w, SIZE_64, 0x03, HOST_RAX, CPU_AT(translated)); /* ADD */
+    host_alu_number(w, SIZE_64, ALU_ADD, in_register(HOST_RAX), PROLOGUE_BYTES);
+    jump_through(w, in_register(HOST_RAX));
+}
+
+/* As code_find() does. RCX is the guest's. */
+static void emit_find(struct code_writer *w, const uint8_t *enter, const uint8_t *leave)
+{
+    struct operand rax = in_register(HOST_RAX), rcx = in_register(HOST_RCX);
+    struct operand distance = {.base = HOST_RAX,
+                               .index = HOST_RCX,
+                               .scale = 1,
+                               .memory = true,
+                               .displacement = (int32_t)offsetof(struct code_page, insns)};
+    _Static_assert(sizeof(struct code_tlb_entry) == 16, "the shift below");
+    host_load(w, SIZE_32, HOST_RAX, CPU_AT(budget));
+    host_alu_number(w, SIZE_32, ALU_SUB, rax, 1);
+    host_store(w, SIZE_32, CPU_AT(budget), HOST_RAX);
+    host_emit(w, SIZE_32, 0x0b, HOST_RAX, CPU_AT(attention)); /* OR */
+    host_set_target(host_jump_if(w, NEGATIVE), leave);
+    write_byte(w, 0x51); /* PUSH RCX */
+    host_load(w, SIZE_64, HOST_RAX, in_register(HOST_RSI));
+    host_emit(w, SIZE_64, 0xc1, 5, rax); /* SHR */
+    write_byte(w, 12);
+    host_load(w, SIZE_64, HOST_RCX, rax);
+    host_emit(w, SIZE_64, 0xc1, 5, rcx); /* SHR */
+    write_byte(w, 8);
+    host_emit(w, SIZE_32, 0x31, HOST_RCX, rax); /* XOR */
+    host_alu_number(w, SIZE_32, ALU_AND, rax, CODE_TLB_ENTRIES - 1);
+    host_emit(w, SIZE_32, 0xc1, 4, rax); /* SHL */
+    write_byte(w, 4);
+    host_emit(w, SIZE_64, 0x03, HOST_RAX, CPU_AT(code_tlb)); /* ADD */
+    host_load(w, SIZE_64, HOST_RCX, in_register(HOST_RSI));
+    host_alu_number(w, SIZE_64, ALU_AND, rcx, (int32_t)PAGE_BASE);
+    host_emit(w, SIZE_64, 0x3b, HOST_RCX,
+              in_memory(HOST_RAX, offsetof(struct code_tlb_entry, tag))); /* CMP */
+    uint8_t *missed = host_jump_if(w, NOT_EQUAL);
+    host_store(w, SIZE_64, CPU_AT(r[REG_PAGE]), HOST_RCX);
+    host_load(w, SIZE_64, HOST_RAX, in_memory(HOST_RAX, offsetof(struct code_tlb_entry, page)));
+    host_load(w, SIZE_32, HOST_RCX, in_register(HOST_RSI));
+    host_alu_number(w, SIZE_32, ALU_AND, rcx, PAGE_OFFSET);
+    host_emit(w, SIZE_32, 0x0fb7, HOST_RCX, distance); /* MOVZX */
+    host_emit(w, SIZE_32, 0x85, HOST_RCX, rcx);        /* TEST */
+    uint8_t *unknown = host_jump_if(w, EQUAL);
+    host_emit(w, SIZE_64, 0xc1, 4, rcx); /* SHL */
+    write_byte(w, INSN_SHIFT);
+    host_emit(w, SIZE_64, 0x03, HOST_RCX,
+              in_memory(HOST_RAX, offsetof(struct code_page, base))); /* ADD */
+    host_load(w, SIZE_64, HOST_RSI, rcx);
+    write_byte(w, 0x59); /* POP RCX */
+    translate_enter_insn(w, 0, enter);
+    host_set_target(missed, w->at);
+    host_set_target(unknown, w->at);
+    write_byte(w, 0x59); /* POP RCX */
+    host_set_target(host_jump(w), leave);
+}
+
 static void emit_leave(struct code_writer *w)
 {
     host_store(w, SIZE_64, CPU_AT(rip), HOST_RSI);
@@ -195,8 +266,11 @@ void translate_common(struct translator *translator)
     emit_enter(&w);
     common->enter_link = EXECUTABLE;
     emit_enter_link(&w, enter);
+    const uint8_t *leave = w.at;
     common->leave = EXECUTABLE;
     emit_leave(&w);
+    common->find = EXECUTABLE;
+    emit_find(&w, enter, leave);
 #undef EXECUTABLE
     translator->used = COMMON_BYTES;
 }

@@ -6,7 +6,6 @@
 #define ALWAYS 16u
 #define NOT_EQUAL 5
 #define NEGATIVE 8
-#define ABOVE_OR_EQUAL 3
 
 _Static_assert(sizeof(struct return_entry) == 32, "the shift below");
 #define RETURN_SHIFT 5
@@ -126,20 +125,22 @@ static void store_number(struct trace *trace, struct operand to, uint64_t number
     host_store(&trace->w, SIZE_64, to, HOST_RSI);
 }
 
-void trace_call(struct trace *trace, const struct trace_item *item)
+static unsigned stack_size(const struct trace *trace)
+{
+    return trace->page->compat ? SIZE_32 : SIZE_64;
+}
+
+/* Pushes the return address of a CALL, and remembers it. */
+static void push_return(struct trace *trace, const struct trace_item *item)
 {
     struct code_writer *w = &trace->w;
     const struct insn *insn = &item->decoded;
-    bool compat = trace->page->compat;
-    unsigned size = compat ? SIZE_32 : SIZE_64;
+    unsigned size = stack_size(trace);
     enum host sp = pinned_register(REG_RSP * 8);
-    struct operand below = in_memory(sp, compat ? -4 : -8);
+    struct operand below = in_memory(sp, -(1 << size));
     uint64_t return_to = trace->page->va + insn_offset(insn) + insn_length(insn);
-    uint64_t target = trace->page->va + (uint64_t)(int64_t)insn->relative;
-    if (compat) {
+    if (trace->page->compat)
         return_to = (uint32_t)return_to;
-        target = (uint32_t)target;
-    }
     host_lea(w, size, HOST_RSI, below);
     trace_access(trace, item, 1u << size, ACCESS_WRITE);
     host_load_number(w, HOST_RAX, return_to);
@@ -155,23 +156,52 @@ void trace_call(struct trace *trace, const struct trace_item *item)
     store_number(trace, RETURN_AT(insn), (uintptr_t)(item->insn + 1));
     host_load(w, SIZE_32, HOST_RSI, CPU_AT(generation));
     host_store(w, SIZE_32, RETURN_AT(generation), HOST_RSI);
-    trace_link(trace, target, RUN_LENGTH(insn));
 }
 
-/* To the instruction in RSI, whose own run counts anew. */
-static void enter_insn(struct trace *trace, unsigned count)
+void trace_call(struct trace *trace, const struct trace_item *item)
+{
+    uint64_t target = trace->page->va + (uint64_t)(int64_t)item->decoded.relative;
+    push_return(trace, item);
+    trace_link(trace, trace->page->compat ? (uint32_t)target : target, RUN_LENGTH(&item->decoded));
+}
+
+/* What the handler raises #GP for, or knows to be an address of other tables. */
+static void exit_if_noncanonical(struct trace *trace, const struct trace_item *item)
 {
     struct code_writer *w = &trace->w;
-    host_emit(w, SIZE_32, 0x0fb6, HOST_RAX, INSN_AT(ordinal)); /* MOVZX */
-    host_alu_number(w, SIZE_64, ALU_SUB, in_register(HOST_RAX), (int32_t)count);
-    host_emit(w, SIZE_64, 0x29, HOST_RAX, CPU_AT(executed)); /* SUB */
-    host_load(w, SIZE_64, HOST_RAX, INSN_AT(handler));
-    host_emit(w, SIZE_64, 0x2b, HOST_RAX, CPU_AT(translated)); /* SUB */
-    host_alu_number(w, SIZE_64, ALU_CMP, in_register(HOST_RAX), TRANSLATED_BYTES);
-    jump_to_common_if(trace, ABOVE_OR_EQUAL, trace->translator->common.enter);
-    host_emit(w, SIZE_64, 0x03, HOST_RAX, CPU_AT(translated)); /* ADD */
-    host_alu_number(w, SIZE_64, ALU_ADD, in_register(HOST_RAX), PROLOGUE_BYTES);
-    host_emit(w, SIZE_32, 0xff, 4, in_register(HOST_RAX)); /* JMP */
+    if (trace->page->compat)
+        return;
+    host_load(w, SIZE_64, HOST_RAX, in_register(HOST_RSI));
+    host_emit(w, SIZE_64, 0xc1, 4, in_register(HOST_RAX)); /* SHL */
+    write_byte(w, 16);
+    host_emit(w, SIZE_64, 0xc1, 7, in_register(HOST_RAX)); /* SAR */
+    write_byte(w, 16);
+    host_emit(w, SIZE_64, 0x39, HOST_RSI, in_register(HOST_RAX)); /* CMP */
+    trace_exit_if(trace, item, NOT_EQUAL);
+}
+
+void trace_jump_indirect(struct trace *trace, const struct trace_item *item)
+{
+    struct code_writer *w = &trace->w;
+    unsigned size = stack_size(trace), kind = item->does.kind;
+    bool by_memory = kind == OPERATION_JUMP_M || kind == OPERATION_CALL_M;
+    bool is_call = kind == OPERATION_CALL_R || kind == OPERATION_CALL_M;
+    trace->host_flags = false;
+    if (by_memory) {
+        trace_address(trace, item, HOST_RSI, SIZE_64, true);
+        trace_access(trace, item, 1u << size, ACCESS_READ);
+    }
+    host_load(w, size, HOST_RSI,
+              by_memory ? in_memory(HOST_RSI, 0) : trace_place(item->decoded.rm));
+    exit_if_noncanonical(trace, item);
+    if (is_call) {
+        /* Nobody else uses it meanwhile. */
+        host_store(w, SIZE_64, CPU_AT(rip), HOST_RSI);
+        push_return(trace, item);
+        host_load(w, SIZE_64, HOST_RSI, CPU_AT(rip));
+    }
+    host_alu_number(w, SIZE_64, ALU_ADD, CPU_AT(executed), (int32_t)RUN_LENGTH(&item->decoded));
+    jump_to_common(trace, trace->translator->common.find);
 }
 
 /* By the entry that the call left; without one, the handler looks the address up. */
@@ -205,7 +235,8 @@ void trace_return(struct trace *trace, const struct trace_item *item)
     host_load(w, SIZE_64, HOST_RSI, RETURN_AT(page));
     host_store(w, SIZE_64, CPU_AT(r[REG_PAGE]), HOST_RSI);
     host_load(w, SIZE_64, HOST_RSI, RETURN_AT(insn));
-    enter_insn(trace, RUN_LENGTH(&item->decoded));
+    translate_enter_insn(w, RUN_LENGTH(&item->decoded),
+                         writable(trace, trace->translator->common.enter));
 }
 
 /* A RET that was executed, to the address in the entry at RAX. */

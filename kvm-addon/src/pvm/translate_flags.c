@@ -9,6 +9,7 @@
 #define STATUS_AT (int32_t) offsetof(struct cpu, status)
 #define LAHF_AT (STATUS_AT + 1)
 
+#define DEC 1 /* after INC */
 #define NOT 2
 #define NEG 3
 #define ROTATIONS 4u /* ROL, ROR, RCL, RCR come first */
@@ -81,14 +82,60 @@ bool trace_may_exit(const struct trace_item *item)
     }
 }
 
+/* INC and DEC of registers: they refine the host's flags, and save them themselves. */
+static bool steps_register(const struct trace_item *item)
+{
+    return item->does.kind == OPERATION_UNARY_R && item->does.number <= DEC;
+}
+
+/* Its code changes no flags of the host, and uses them where they are the guest's. */
+static bool keeps_host_flags(const struct trace_item *item)
+{
+    switch (item->does.kind) {
+    case OPERATION_MOVE_RR:
+    case OPERATION_MOVE_RI:
+    case OPERATION_EXCHANGE_RR:
+    case OPERATION_EXTEND_RR:
+    case OPERATION_LEA:
+    case OPERATION_CMOV_RR:
+    case OPERATION_SET_R:
+    case OPERATION_SWAP_R:
+    case OPERATION_CONVERT:
+    case OPERATION_SPREAD:
+    case OPERATION_NOP:
+        return true;
+    default:
+        return item->does.kind == OPERATION_UNARY_R && item->does.number == NOT;
+    }
+}
+
+/*
+ * Whether someone looks into cpu->status, or may, before the flags are defined again, behind an
+ * instruction that leaves all of them in the host's.
+ */
+static bool status_is_seen(const struct trace *trace, unsigned index)
+{
+    for (unsigned i = index + 1; i < trace->count; i++) {
+        const struct trace_item *item = &trace->items[i];
+        if (steps_register(item))
+            return false;
+        if (keeps_host_flags(item))
+            continue;
+        return trace_may_exit(item) || reads_flags(item) || !defines_all(item);
+    }
+    return true;
+}
+
 /* Backwards: whether someone looks before all flags are defined again. */
 void trace_find_flags(struct trace *trace)
 {
-    bool needed = true;
+    bool read = true;
     for (unsigned i = trace->count; i-- > 0;) {
         struct trace_item *item = &trace->items[i];
-        item->flags_needed = needed;
-        needed = trace_may_exit(item) || reads_flags(item) || (needed && !defines_all(item));
+        bool leaves_all = defines_all(item) || steps_register(item);
+        item->flags_read = read;
+        item->flags_needed = read && (!leaves_all || status_is_seen(trace, i));
+        read = trace_may_exit(item) || reads_flags(item) || (read && !defines_all(item));
     }
 }
 

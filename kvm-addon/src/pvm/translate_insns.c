@@ -91,6 +91,30 @@ static void allow_interrupts(struct trace *trace, const struct trace_item *item,
                     allow ? (int32_t)RFLAGS_IF : ~(int32_t)RFLAGS_IF);
 }
 
+/* CLD, STD, CLC, STC, CMC */
+static void change_flag(struct trace *trace, const struct trace_item *item)
+{
+    struct operand lahf = in_memory(HOST_RDI, (int32_t)offsetof(struct cpu, status) + 1);
+    const int32_t direction = RFLAGS_DF;
+    trace->host_flags = false;
+    switch (item->does.kind) {
+    case OPERATION_CLD:
+        host_alu_number(&trace->w, SIZE_32, ALU_AND, CPU_AT(rflags), ~direction);
+        return;
+    case OPERATION_STD:
+        host_alu_number(&trace->w, SIZE_32, ALU_OR, CPU_AT(rflags), direction);
+        return;
+    case OPERATION_CLC:
+        host_alu_number(&trace->w, SIZE_8, ALU_AND, lahf, 0xfe);
+        return;
+    case OPERATION_STC:
+        host_alu_number(&trace->w, SIZE_8, ALU_OR, lahf, 1);
+        return;
+    default:
+        host_alu_number(&trace->w, SIZE_8, ALU_XOR, lahf, 1);
+    }
+}
+
 static void control_flow(struct trace *trace, unsigned index)
 {
     const struct trace_item *item = &trace->items[index];
@@ -111,6 +135,15 @@ static void control_flow(struct trace *trace, unsigned index)
         return;
     case OPERATION_CALL:
         trace_call(trace, item);
+        return;
+    case OPERATION_JUMP_R:
+    case OPERATION_JUMP_M:
+    case OPERATION_CALL_R:
+    case OPERATION_CALL_M:
+        trace_jump_indirect(trace, item);
+        return;
+    case OPERATION_CLD ... OPERATION_CMC:
+        change_flag(trace, item);
         return;
     case OPERATION_RETURN:
         trace_return(trace, item);

@@ -70,9 +70,18 @@ enum operation_kind {
     OPERATION_CLAC,
     OPERATION_CLI,
     OPERATION_STI,
+    OPERATION_CLD,
+    OPERATION_STD,
+    OPERATION_CLC,
+    OPERATION_STC,
+    OPERATION_CMC,
     OPERATION_JUMP_IF,
     OPERATION_JUMP,
+    OPERATION_JUMP_R,
+    OPERATION_JUMP_M,
     OPERATION_CALL,
+    OPERATION_CALL_R,
+    OPERATION_CALL_M,
     OPERATION_RETURN,
     OPERATION_GOTO,     /* between decoded runs: to insn->target */
     OPERATION_PAGE_END, /* the same, by a lookup */

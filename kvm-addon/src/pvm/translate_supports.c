@@ -97,6 +97,8 @@ bool trace_supports(const struct trace *trace, const struct trace_item *item)
     /* The instruction after STI has to be in the trace: no interrupt comes before its end. */
     case OPERATION_STI:
         return !trace->page->user && trace->count < TRACE_MAX - 2;
+    case OPERATION_CALL_R:
+        return item->decoded.rm != REG_RSP * 8;
     case OPERATION_STAC:
     case OPERATION_CLAC:
     case OPERATION_CLI:

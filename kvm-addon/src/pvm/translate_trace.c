@@ -86,8 +86,7 @@ static struct insn *follow(const struct trace *trace, const struct trace_item *i
         struct insn *next = decoded_at(trace->page, target);
         return target > from && next && !contains(trace, next) ? next : NULL;
     }
-    case OPERATION_CALL:
-    case OPERATION_RETURN:
+    case OPERATION_JUMP_R ... OPERATION_RETURN:
     case OPERATION_PAGE_END:
         return NULL;
     default:

@@ -11,8 +11,8 @@
 #include "cpu.h"
 #include "executable.h"
 
-#define TRANSLATED_BYTES (2u << 20)
-#define TRANSLATED_LINKS 24576u
+#define TRANSLATED_BYTES (4u << 20)
+#define TRANSLATED_LINKS 49152u
 
 /* A place where a translation goes on at another instruction, by a jump. */
 struct translated_link {
@@ -31,6 +31,7 @@ struct translated_common {
     const uint8_t *leave_link; /* out of the interpreter, at the target of the link in RSI */
     const uint8_t *enter_link; /* to the target of the link in RSI, which was not translated */
     const uint8_t *enter;      /* to the instruction in RSI, which is not translated */
+    const uint8_t *find;       /* to the address in RSI, by a jump that was counted */
     const uint8_t *leave;      /* out of the interpreter, at the address in RSI */
 };
 

@@ -10,7 +10,7 @@ import { defaultGuest } from '../../support/linux-guest.ts';
 import { runSoak, type SoakOptions, type SoakRun, soakInitrd } from '../../support/soak.ts';
 
 /** As the engine has it. */
-const DEFAULT_TUNING = { userBudget: 250, translateAfter: 24, leavesStaleShadows: false };
+const DEFAULT_TUNING = { userBudget: 2000, translateAfter: 24, leavesStaleShadows: false };
 
 const PARTS = [
   ...['copy-on-write', 'mappings', 'protection', 'files', 'code', 'code-of-others', 'vectors'],
