@@ -12,7 +12,7 @@ import { kernelBootBenchmark } from './kernel-boot.ts';
 import { linuxSpeedBenchmarks } from './linux-speed.ts';
 import { qcow2Benchmarks } from './qcow2.ts';
 import { promiseMissed, reportText } from './report.ts';
-import { residentMemoryBenchmark } from './resident-memory.ts';
+import { residentMemoryBenchmarks } from './resident-memory.ts';
 import { sparseBenchmarks } from './sparse.ts';
 import { startUpBenchmark } from './start-up.ts';
 import { vsockBenchmarks } from './vsock.ts';
@@ -35,7 +35,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     ...sparseBenchmarks(workbench),
     ...imageBenchmarks(workbench),
     ...vsockBenchmarks(workbench),
-    residentMemoryBenchmark(workbench),
+    ...residentMemoryBenchmarks(workbench),
     kernelBootBenchmark(workbench),
     ...linuxSpeedBenchmarks(workbench),
   ];
