@@ -2,19 +2,7 @@
 #ifndef TSVM_TEST_GENERATE_H
 #define TSVM_TEST_GENERATE_H
 
-#include "native.h"
-
-#define PROGRAM_BYTES_MAX 512u
-#define PROGRAM_INSNS_MAX 12u
-
-struct program {
-    bool compat;
-    uint8_t bytes[PROGRAM_BYTES_MAX]; /* without the end */
-    unsigned length;
-    unsigned insns;
-    struct state start; /* its rip is where the program lies in the code pages */
-    uint64_t undefined; /* status flags that are so at the end */
-};
+#include "program.h"
 
 void program_generate(struct program *program, bool compat);
 

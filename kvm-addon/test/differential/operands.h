@@ -1,4 +1,4 @@
-/* Shared by generate.c and operands.c: a program that is being generated. */
+/* A program that is being generated, and random operands for its instructions. */
 #ifndef TSVM_TEST_OPERANDS_H
 #define TSVM_TEST_OPERANDS_H
 
@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "forms.h"
-#include "generate.h"
+#include "program.h"
 
 /* Where jumps go that are not resolved yet. */
 struct label {
