@@ -42,6 +42,7 @@ interface BootOptions {
   readonly share: readonly ShareConfig[];
   readonly vsock?: VsockConfig;
   readonly acpi: 'on' | 'off';
+  readonly balloon: boolean;
   readonly name?: string;
   readonly detach?: boolean;
   readonly console?: ConsoleKind;
@@ -129,6 +130,7 @@ export function bootCommand(): Command {
       'virtio-vsock device, reached through a new socket file: connect to it and send "CONNECT PORT"; the guest reaches listeners of SOCKET_PORT',
       parseVsock,
     )
+    .option('--balloon', 'memory balloon; see "tsvm balloon --help"', false)
     .option('--name <name>', 'name for "tsvm list" and other commands (default: vm-PID)', parseName)
     .option(
       '-d, --detach',
@@ -210,6 +212,7 @@ function machineConfig(options: BootOptions): MachineConfig {
     acpi: options.acpi === 'on',
     cpuMask: options.cpuMask,
     shares: options.share,
+    balloon: options.balloon,
     vsock: options.vsock,
     devicePath: options.kvm,
     engine: options.engine,

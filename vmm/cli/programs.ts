@@ -52,6 +52,7 @@ export const REGISTRY_COMMANDS = [
 
 /** Commands for running machines, and what each does. */
 export const CONTROL_SUMMARIES = {
+  balloon: 'Show or set how much memory a guest has left',
   console: 'Attach to the console of a running machine',
   kill: 'End a machine at once, like a power failure',
   list: 'List running machines',

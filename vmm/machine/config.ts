@@ -71,6 +71,8 @@ export interface MachineConfig {
   /** CPU features to hide, as /proc/cpuinfo names them. */
   readonly cpuMask?: readonly string[] | undefined;
   readonly shares?: readonly ShareConfig[] | undefined;
+  /** A memory balloon (virtio-balloon), to take memory from the guest while it runs. */
+  readonly balloon?: boolean | undefined;
   /** Default: none. */
   readonly vsock?: VsockConfig | undefined;
   /** KVM's device. */
@@ -99,6 +101,7 @@ export const CONFIG_DEFAULTS = {
   cpus: 1,
   memoryBytes: 256 * MIB,
   acpi: true,
+  balloon: false,
   cpuMask: [],
   devicePath: '/dev/kvm',
   engine: 'auto',
@@ -133,6 +136,7 @@ const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
   cpus: NUMBER,
   memoryBytes: NUMBER,
   acpi: BOOLEAN,
+  balloon: BOOLEAN,
   cpuMask: TEXTS,
   shares: LIST,
   vsock: RECORD,

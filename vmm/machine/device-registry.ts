@@ -1,4 +1,5 @@
 import type { Assembly } from './assembly.ts';
+import { attachBalloon } from './devices/balloon.ts';
 import {
   attachBootProgress,
   attachI8042,
@@ -32,4 +33,5 @@ export const DEVICE_KINDS: readonly AttachDevices[] = [
   attachRng,
   attachVsock,
   attachShares,
+  attachBalloon,
 ];

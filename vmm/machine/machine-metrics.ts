@@ -74,6 +74,7 @@ export const DEVICE_COUNTERS = {
   flushes: 'Flush requests.',
   discards: 'Discard and write-zeroes requests.',
   errors: 'Requests that failed.',
+  rateDelays: 'Times that a rate limit held requests or frames back.',
   scriptRequests: 'Requests that JavaScript had to resolve.',
   requests: 'Requests for entropy.',
   bytes: 'Bytes of entropy that the guest got.',
@@ -84,6 +85,10 @@ export const DEVICE_COUNTERS = {
   sentBytes: 'Bytes of frames from the guest.',
   sendDrops:
     'Frames from the guest that were dropped: invalid, refused by the host, or without link.',
+  inflatedBytes: 'Bytes that went from the guest to its balloon.',
+  reportedBytes: 'Bytes of free memory that the guest reported, and the host took back.',
+  refusedPages: 'Pages outside of memory that the guest wanted to give away.',
+  discardFailures: 'Ranges of pages that the host could not take back.',
   connections: 'Connections that were established.',
   refused: 'Connections that were refused.',
   resets: 'Connections that were reset.',
@@ -102,4 +107,7 @@ export const QUEUE_COUNTERS = {
 } as const satisfies Readonly<Record<string, string>>;
 
 /** Values of devices that go up and down. */
-export const DEVICE_GAUGES: Readonly<Record<string, string>> = {};
+export const DEVICE_GAUGES = {
+  targetBytes: 'Bytes that the balloon is to hold.',
+  actualBytes: 'Bytes that the balloon holds, as the guest says.',
+} as const satisfies Readonly<Record<string, string>>;

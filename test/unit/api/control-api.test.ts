@@ -181,6 +181,45 @@ test('the power button is pressed where there is one', async (context) => {
   await assert.rejects(client.call('pressPowerButton'), /no power button/);
 });
 
+test('the balloon is set within the memory of a running machine that has one', async (context) => {
+  const { client, machine, socketPath } = await serve(context);
+  await assert.rejects(client.call('getBalloon'), /boot it with --balloon/);
+  const balloon = {
+    targetBytes: 0,
+    actualBytes: 4096,
+    statistics: { freeBytes: 7 },
+    setTarget: (bytes: number) => {
+      balloon.targetBytes = bytes;
+    },
+    refreshStatistics: () => Promise.resolve(),
+  };
+  machine.controls.balloon = balloon;
+  const put = (body: string) => send(socketPath, 'PUT', '/v1/balloon', { body });
+  assert.equal((await put('{"targetBytes":0}')).status, 409);
+  machine.start();
+  const { status, body } = await put('{"targetBytes":8192}');
+  assert.equal(status, 200);
+  const ajv = new Ajv2020();
+  assert.ok(ajv.validate(CONTROL_OPERATIONS.setBalloon.answer.schema, body), ajv.errorsText());
+  assert.equal(balloon.targetBytes, 8192);
+  assert.deepEqual((await client.call('getBalloon')).statistics, { freeBytes: 7 });
+  for (const bad of [
+    '{"targetBytes":-1}',
+    '{"targetBytes":1.5}',
+    '{"targetBytes":1e15}',
+    '{"targetBytes":"1"}',
+    '{"targetBytes":1,"x":1}',
+    '{}',
+    '[]',
+    'null',
+    '{',
+    '',
+  ]) {
+    assert.equal((await put(bad)).status, 400, bad);
+  }
+  assert.equal(balloon.targetBytes, 8192);
+});
+
 test('kill answers before the machine ends', async (context) => {
   const { client, target } = await serve(context);
   await client.call('killMachine');

@@ -1,6 +1,7 @@
 import type { ResolvedConfig, ResolvedDisk } from '../../machine/config.ts';
 import type { ConsoleHub } from '../../machine/console-hub.ts';
 import type { MachineHandle } from '../../machine/machine.ts';
+import type { BalloonControls } from '../../machine/machine-controls.ts';
 import { prometheusText } from '../../machine/prometheus-text.ts';
 import { ApiError, type Result } from '../http/operation.ts';
 import { OperationsSurface, type UpgradedConnection } from '../http/operations-surface.ts';
@@ -26,6 +27,7 @@ export interface ControlledMachine {
   kill(): void;
 }
 
+type BalloonStatus = Result<ControlOperations['getBalloon']>;
 type MachineStatus = Result<ControlOperations['getMachine']>;
 
 /** Time to send the answer before the process ends. */
@@ -49,6 +51,21 @@ export function controlSurface(target: ControlledMachine): Surface {
     },
     getMetrics: () => ({ machine: target.name, ...running(target).metrics() }),
     getPrometheusMetrics: () => prometheusText(target.name, running(target).metrics()),
+    getBalloon: async () => {
+      const balloon = balloonOf(target);
+      if (running(target).state === 'running') await balloon.refreshStatistics();
+      return balloonStatus(target, balloon);
+    },
+    setBalloon: ({ body: { targetBytes } }) => {
+      const balloon = balloonOf(target);
+      const { memoryBytes } = target.config;
+      if (targetBytes > memoryBytes) {
+        throw new ApiError('invalid-request', `the guest has ${memoryBytes} bytes of memory`);
+      }
+      requireRunning(running(target));
+      balloon.setTarget(targetBytes);
+      return balloonStatus(target, balloon);
+    },
     attachConsole: (
       { query: { input = 'if-free', replay = Number.MAX_SAFE_INTEGER } },
       connection,
@@ -89,13 +106,31 @@ function describeDisk(disk: ResolvedDisk, index: number): MachineStatus['disks']
   return { id, path: disk.path, readOnly: disk.readOnly };
 }
 
-function pressPowerButton({ controls, state }: MachineHandle): undefined {
-  if (controls.pressPowerButton === undefined) {
-    throw new ApiError('not-supported', 'the machine has no power button (--acpi off): kill it');
-  }
+/** @throws ApiError `not-supported` */
+function balloonOf(target: ControlledMachine): BalloonControls {
+  const { balloon } = running(target).controls;
+  if (balloon !== undefined) return balloon;
+  throw new ApiError('not-supported', 'the machine has no balloon: boot it with --balloon');
+}
+
+function balloonStatus({ config }: ControlledMachine, balloon: BalloonControls): BalloonStatus {
+  const { targetBytes, actualBytes, statistics } = balloon;
+  return { memoryBytes: config.memoryBytes, targetBytes, actualBytes, statistics };
+}
+
+/** @throws ApiError `wrong-state` */
+function requireRunning({ state }: MachineHandle): void {
   if (state !== 'running') {
     throw new ApiError('wrong-state', `the machine is ${state}: resume it first`);
   }
+}
+
+function pressPowerButton(machine: MachineHandle): undefined {
+  const { controls } = machine;
+  if (controls.pressPowerButton === undefined) {
+    throw new ApiError('not-supported', 'the machine has no power button (--acpi off): kill it');
+  }
+  requireRunning(machine);
   controls.pressPowerButton();
   return undefined;
 }

@@ -116,6 +116,25 @@ const METRICS = {
   additionalProperties: false,
 } as const satisfies ObjectSchema;
 
+const BALLOON = {
+  type: 'object',
+  description: 'Memory of the guest that its balloon lends to the host.',
+  properties: {
+    memoryBytes: { type: 'integer', minimum: 0, description: 'Guest memory without the balloon.' },
+    targetBytes: { type: 'integer', minimum: 0, description: 'What the balloon is to hold.' },
+    actualBytes: { type: 'integer', minimum: 0, description: 'What it holds, as the guest says.' },
+    statistics: {
+      ...COUNTERS,
+      description:
+        "The guest's memory statistics, as far as it tells them: freeBytes, availableBytes, totalBytes, " +
+        'cacheBytes, swapInBytes, swapOutBytes, majorFaults, minorFaults, oomKills, …',
+    },
+  },
+  required: ['memoryBytes', 'targetBytes', 'actualBytes', 'statistics'],
+  additionalProperties: false,
+} as const satisfies ObjectSchema;
+const balloon = { kind: 'json', schema: BALLOON } as const;
+
 const machine = { kind: 'json', schema: MACHINE } as const;
 const nothing = { kind: 'nothing' } as const;
 
@@ -169,6 +188,34 @@ export const CONTROL_OPERATIONS = {
     summary: "The same in Prometheus' text format, with a description of each counter.",
     answer: { kind: 'text', contentType: PROMETHEUS_CONTENT_TYPE },
     errors: ['wrong-state'],
+  },
+  getBalloon: {
+    method: 'GET',
+    path: '/balloon',
+    summary: 'Tells the size of the memory balloon, with fresh statistics of the guest.',
+    answer: balloon,
+    errors: ['wrong-state', 'not-supported'],
+  },
+  setBalloon: {
+    method: 'PUT',
+    path: '/balloon',
+    summary: 'Sets how much memory the balloon is to hold.',
+    description:
+      'Answers at once; the guest takes its time. It gets memory back when it would run out.',
+    body: {
+      type: 'object',
+      properties: {
+        targetBytes: {
+          type: 'integer',
+          minimum: 0,
+          description: 'At most the memory of the guest; rounded down to 4096 bytes.',
+        },
+      },
+      required: ['targetBytes'],
+      additionalProperties: false,
+    },
+    answer: balloon,
+    errors: ['wrong-state', 'not-supported'],
   },
   attachConsole: {
     method: 'POST',

@@ -3,6 +3,7 @@ import { TsvmError, type TsvmErrorCode } from '../../errors.ts';
 import { adoptCommand } from '../adopt-command.ts';
 import { CONTROL_SUMMARIES, type ControlCommand } from '../programs.ts';
 import { printMessage } from '../standard-streams.ts';
+import { addBalloon } from './balloon.ts';
 import { addConsole } from './console.ts';
 import { addKill } from './kill.ts';
 import { addList } from './list.ts';
@@ -30,6 +31,7 @@ Exit codes:
 type AddCommand = (command: Command) => void;
 
 const COMMANDS: Readonly<Record<ControlCommand, AddCommand>> = {
+  balloon: addBalloon,
   console: addConsole,
   kill: addKill,
   list: addList,

@@ -7,7 +7,10 @@ import { clientOf, MACHINE_ARGUMENT } from './machine-argument.ts';
 
 type MachineStatus = Result<ControlOperations['getMachine']>;
 
-function parseFormat(text: string): string {
+export type StatusFormat = 'text' | 'json';
+
+/** `--format`. */
+export function parseStatusFormat(text: string): StatusFormat {
   if (text === 'text' || text === 'json') return text;
   throw new InvalidArgumentError('Use text or json.');
 }
@@ -20,9 +23,9 @@ Examples:
 export function addStatus(command: Command): void {
   command
     .argument(...MACHINE_ARGUMENT)
-    .option('--format <format>', 'text or json', parseFormat, 'text')
+    .option('--format <format>', 'text or json', parseStatusFormat, 'text')
     .addHelpText('after', HELP)
-    .action(async (name: string, { format }: { readonly format: string }) => {
+    .action(async (name: string, { format }: { readonly format: StatusFormat }) => {
       const status = await clientOf(name).call('getMachine');
       if (format === 'json') print(`${JSON.stringify(status, null, 2)}\n`);
       else for (const [label, value] of statusLines(status)) print(`${label.padEnd(14)}${value}\n`);

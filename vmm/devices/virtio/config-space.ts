@@ -14,10 +14,13 @@ export interface ConfigField {
  */
 export class ConfigSpace {
   readonly #view: DataView;
+  readonly #variable: boolean;
   #generation = 0;
 
-  constructor(sizeBytes: number) {
+  /** @param variable the content changes while the machine runs: a saved state restores it */
+  constructor(sizeBytes: number, { variable = false } = {}) {
     this.#view = new DataView(new ArrayBuffer(sizeBytes));
+    this.#variable = variable;
   }
 
   /**
@@ -38,14 +41,20 @@ export class ConfigSpace {
     this.#generation = (this.#generation + 1) >>> 0;
   }
 
+  /** The value of a field of at most 32 bits. */
+  get({ offset, width }: ConfigField): number {
+    return this.read(offset, width) ?? 0;
+  }
+
   save(): StateValue {
     return { generation: this.#generation, bytes: this.#bytes().slice() };
   }
 
-  /** Of the same fields: they tell of the host's side, which is configured and not restored. */
+  /** Of the same fields. Those that do not vary tell of the host's side, which is configured. */
   load(state: StateReader): void {
     const bytes = state.bytes('bytes', this.#view.byteLength, this.#view.byteLength);
-    if (Buffer.compare(bytes, this.#bytes()) !== 0) {
+    if (this.#variable) this.#bytes().set(bytes);
+    else if (Buffer.compare(bytes, this.#bytes()) !== 0) {
       state.fail(
         'it is that of a device with another size or other limits: configure it as it was',
       );
