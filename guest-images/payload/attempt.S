@@ -40,7 +40,7 @@ attempt_call_cpl3:
     mov %rdx, %rdi
     iretq
 
-/* Where both end, by a return or by an exception: nothing is relied on but the identity map. */
+/* Both end here, by a return or by an exception. Relies only on the identity map. */
     .global attempt_return
 attempt_return:
     cli
@@ -63,7 +63,7 @@ attempt_return:
     mov $SELECTOR_DATA3, %eax
     mov %eax, %ds
     mov %eax, %es
-    /* By IRET, which lets NMIs come again after one. */
+    /* By IRET, which unblocks NMIs. */
     mov %rsp, %rax
     push $SELECTOR_DATA0
     push %rax

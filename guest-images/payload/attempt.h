@@ -33,15 +33,14 @@ struct attempt attempt(attempt_function *function, uint64_t argument);
 /* Executes code at CPL 3 with this stack, until an exception. Maskable interrupts are off. */
 struct attempt attempt_cpl3(uint64_t rip, uint64_t rsp, uint64_t rdi);
 
-/* For other CPUs, which have no stack for exceptions while there are attempts: the end of their
- * work. */
+/* Ends the work of other CPUs, which have no exception stack while there are attempts. */
 static inline _Noreturn void cpl0_rest(void)
 {
     for (;;)
         __asm__ volatile("cli\n hlt");
 }
 
-/* Told by other CPUs: an NMI ends what is under way, and is ignored at other times. */
+/* While it is set, an NMI from another CPU ends the attempt. At other times NMIs are ignored. */
 extern volatile bool attempt_under_way;
 
 /* For exception_report(): continues after the current attempt, if any. */

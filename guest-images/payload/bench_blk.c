@@ -20,7 +20,7 @@ struct workload {
     bool sleeps;
 };
 
-/* The block of the n-th request. */
+/* The block number of the n-th request. */
 static uint64_t block_choose(const struct workload *workload, uint64_t n, uint64_t *random)
 {
     return (workload->random ? random_next(random) : n) % workload->blocks;
@@ -30,7 +30,7 @@ static enum verdict workload_run(struct blk *blk, const struct workload *workloa
 {
     struct virtqueue *queue = &blk->queues[0];
     struct blk_frame *frames = heap_take(VIRTQUEUE_SIZE_MAX * sizeof(*frames), 64);
-    /* A buffer belongs to a slot; a slot is found again by the head of its chain. */
+    /* Each slot has a buffer. The head of a chain identifies its slot. */
     uint8_t *buffers = heap_take((size_t)workload->depth * workload->block_size, 4096);
     unsigned slot_of_head[VIRTQUEUE_SIZE_MAX], free_slots[DEPTH_MAX], free_count = 0;
     uint64_t random = RANDOM_SEED, submitted = 0, completed = 0;
@@ -38,7 +38,7 @@ static enum verdict workload_run(struct blk *blk, const struct workload *workloa
         free_slots[free_count] = free_count;
         free_count++;
     }
-    /* The first touch of a page costs a fault in the host: not what is measured. */
+    /* The first access to a page is a fault in the host, which must not be measured. */
     for (size_t i = 0; i < (size_t)workload->depth * workload->block_size; i += 4096)
         buffers[i] = 1;
     uint16_t direction = workload->type == VIRTIO_BLK_T_IN ? VRING_DESC_F_WRITE : 0;
@@ -61,7 +61,7 @@ static enum verdict workload_run(struct blk *blk, const struct workload *workloa
         }
         if (added != 0)
             virtqueue_kick(queue);
-        /* What the device has published must be seen, or it interrupts for it. */
+        /* Either the new used index is seen here, or the device interrupts. */
         if (workload->sleeps)
             __atomic_thread_fence(__ATOMIC_SEQ_CST);
         struct completion completion;

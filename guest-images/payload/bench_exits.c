@@ -1,4 +1,4 @@
-/* What one VM exit costs: count= of the same access in a loop. */
+/* The cost of a VM exit: count= equal accesses in a loop. */
 #include "cmdline.h"
 #include "cpu.h"
 #include "test.h"
@@ -38,7 +38,7 @@ static enum verdict bench_mmio(void)
     return test_passed("address=%p count=%lu cycles=%lu", (void *)address, count, rdtsc() - start);
 }
 
-/* Notifications of a queue with nothing new in it. */
+/* Notifications of a queue without new buffers. */
 static enum verdict bench_kick(void)
 {
     struct blk blk;

@@ -1,4 +1,4 @@
-/* The loader's information: a copy, because the original may be anywhere in low memory. */
+/* A copy of the loader's information, because the original may be anywhere in low memory. */
 #ifndef PAYLOAD_BOOT_INFO_H
 #define PAYLOAD_BOOT_INFO_H
 

@@ -5,7 +5,7 @@
 #include "interrupts.h"
 #include "virtio_mmio.h"
 
-/* From here on each interrupt of the device counts in device_interrupt_count. */
+/* From now on, each interrupt of the device increments device_interrupt_count. */
 void device_interrupt_enable(const struct virtio_device *device);
 void device_interrupt_disable(const struct virtio_device *device);
 

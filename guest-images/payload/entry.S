@@ -34,7 +34,7 @@ task_state_segments:
     .word IO_BITMAP_OFFSET - TSS_SIZE * cpu
     .set cpu, cpu + 1
     .endr
-/* Every port is CPL 3's. IOPL 3 says so already, but kvm-pvm does not keep the IOPL. */
+/* CPL 3 may access all ports. IOPL 3 would suffice, but kvm-pvm does not keep the IOPL. */
     .fill IO_BITMAP_SIZE - 1, 1, 0
     .byte 0xff
 
@@ -88,7 +88,7 @@ idt_pointer:
     .word 256 * 16 - 1
     .quad interrupt_descriptor_table
 
-/* The number that the next application processor takes; the boot processor is 0. */
+/* The number of the next application processor; the boot processor is 0. */
     .balign 4
     .global next_cpu
 next_cpu:

@@ -15,14 +15,14 @@
 #define PTE_ALL (PTE_PRESENT | PTE_WRITABLE | PTE_USER)
 #define PTE_ADDRESS 0x000ffffffffff000ull
 
-/* Where experiments are: the whole of one entry of the top table, which is theirs to break. */
+/* Address range of experiments: one entry of the top-level table, which nothing else uses. */
 #define EXPERIMENT 0x10000000000ull
 #define EXPERIMENT_INDEX 2
 
 /* A zeroed page of RAM, not shared with anything else. */
 uint64_t page_take(void);
 
-/* The entry for an address in the table of this level (1: 4 KiB pages); tables are made. */
+/* The entry for an address in the table of a level (1: 4 KiB pages). Creates missing tables. */
 volatile uint64_t *entry_at(uint64_t va, unsigned level);
 /* Sets the entry of a 4 KiB page, and flushes it. */
 volatile uint64_t *page_map(uint64_t va, uint64_t entry);

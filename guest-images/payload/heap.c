@@ -10,7 +10,7 @@ extern char image_end[];
 
 static uintptr_t next = (uintptr_t)image_end;
 
-/* The end of the RAM that the image lies in, within the identity map. */
+/* The end of the RAM range that contains the image, within the identity map. */
 static uintptr_t heap_end(void)
 {
     for (unsigned i = 0; i < boot_info.ram_count; i++) {

@@ -1,5 +1,5 @@
-/* Memory for rings and buffers, taken from the RAM after the image and never given back, except
- * as a whole by heap_rewind. It is not zeroed. */
+/* Memory for rings and buffers from the RAM after the image. It is not zeroed, and only freed by
+ * heap_rewind. */
 #ifndef PAYLOAD_HEAP_H
 #define PAYLOAD_HEAP_H
 

@@ -27,7 +27,7 @@ enum vector {
 #define PF_RESERVED 8u
 #define PF_FETCH 16u
 
-/* Runs the body of a test at CPL 0, attempts being possible; takes its experiments away. */
+/* Runs the body of a test at CPL 0, where it may use attempts; removes its experiments. */
 enum verdict run_at_cpl0(enum verdict (*body)(void));
 
 /* An attempt to load a word; it is in loaded_word. */
@@ -36,7 +36,7 @@ struct attempt try_load(uint64_t va);
 struct attempt try_store(uint64_t va, uint64_t value);
 struct attempt try_call(uint64_t va);
 
-/* Addresses where there is no RAM: the local APIC, and a hole that has nothing. */
+/* Addresses without RAM: the local APIC, and a hole without any device. */
 #define DEVICE_GPA 0xfee00000ull
 #define HOLE_GPA 0xd8000000ull
 

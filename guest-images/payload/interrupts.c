@@ -41,7 +41,7 @@ void exceptions_use_ist(uint8_t ist)
         interrupt_descriptor_table[vector].ist = ist;
 }
 
-/* STI and CLI would do with IOPL 3, but kvm-pvm does not keep the IOPL. */
+/* With IOPL 3, STI and CLI would suffice, but kvm-pvm does not keep the IOPL. */
 static void cpl0_interrupts_enable(uint64_t enabled, struct interrupt_frame *frame)
 {
     if (enabled)

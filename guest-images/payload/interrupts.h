@@ -26,7 +26,7 @@ struct exception_frame {
 
 /* Lets exceptions use a stack of the interrupt stack table; 0: none. */
 void exceptions_use_ist(uint8_t ist);
-/* Handles a vector by code of a test's. */
+/* Sets a test's own handler for a vector. */
 void interrupt_gate_set(unsigned vector, const void *handler);
 
 typedef void cpl0_function(uint64_t argument, struct interrupt_frame *frame);
@@ -34,10 +34,10 @@ typedef void cpl0_function(uint64_t argument, struct interrupt_frame *frame);
 /* Runs a function at CPL 0, on any CPU and at any CPL. */
 void cpl0_call(cpl0_function *function, uint64_t argument);
 
-/* Lets CPL 3 be interrupted, or not. */
+/* Enables or disables interrupts of CPL 3. */
 void interrupts_enable(bool enabled);
 
-/* Ends the CPU's part in the run; callable at CPL 3. */
+/* Halts the CPU for the rest of the run; callable at CPL 3. */
 _Noreturn void cpu_halt(void);
 
 #endif

@@ -14,7 +14,7 @@
 #define TSS_BASE IMAGE_BASE
 #define IO_BITMAP_OFFSET (CPUS_MAX * TSS_SIZE)
 #define IO_BITMAP_PORTS 0x1000
-/* The CPU reads two bytes at a time, so one of ones follows. */
+/* The CPU reads two bytes at a time, so a byte of ones has to follow. */
 #define IO_BITMAP_SIZE (IO_BITMAP_PORTS / 8 + 1)
 
 #define SELECTOR_CODE0 0x08

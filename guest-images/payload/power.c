@@ -25,7 +25,7 @@ struct idt_pointer {
     uint64_t base;
 } __attribute__((packed));
 
-/* With no interrupt descriptors, the exception, the double fault and then the CPU all fail. */
+/* Without interrupt descriptors, an exception becomes a double fault and then a triple fault. */
 static void cpl0_triple_fault(uint64_t unused, struct interrupt_frame *frame)
 {
     (void)unused;
@@ -82,7 +82,7 @@ static const struct {
 
 #define WAY_COUNT (sizeof(ways) / sizeof(ways[0]))
 
-/* A VMM may stop the CPU a little after the write that asked for it. */
+/* A VMM may stop the CPU shortly after the write. */
 static void try_way(end_function *end, enum power_off_result result)
 {
     end(result);

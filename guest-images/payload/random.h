@@ -17,7 +17,7 @@ static inline uint64_t random_next(uint64_t *state)
     return *state = x;
 }
 
-/* The splitmix32 sequence; any state will do, so it can be a number that something has. */
+/* The splitmix32 sequence. Any state is valid, so it can be the number of an object. */
 static inline uint32_t random_next32(uint32_t *state)
 {
     uint32_t x = *state += 0x9e3779b9;

@@ -41,7 +41,7 @@ void ap_main(uint64_t cpu)
     cpu_halt();
 }
 
-/* For all that there could be: a CPU too many must not run without a stack. */
+/* For the maximum number of CPUs, so that unexpected ones have a stack too. */
 static void stacks_prepare(void)
 {
     for (unsigned i = 1; i < CPUS_MAX; i++) {

@@ -8,11 +8,11 @@
 #define INIT_CYCLES 50000000
 
 /*
- * Starts all others by INIT-SIPI-SIPI, once in a boot: each does the work, at CPL 3, and halts.
- * Numbers of CPUs are those of their arrival, from 1.
+ * Starts all other CPUs by INIT-SIPI-SIPI, once per boot. Each does the work at CPL 3 and halts.
+ * They are numbered from 1 in the order in which they arrive.
  */
 void smp_start(void (*work)(uint64_t cpu));
-/* How many have come. */
+/* How many have arrived. */
 uint32_t smp_arrived(void);
 
 #endif

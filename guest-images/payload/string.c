@@ -1,4 +1,4 @@
-/* The functions that gcc calls even in freestanding code, and a few of their kin. */
+/* The functions that gcc calls even in freestanding code, and a few similar ones. */
 #include "string.h"
 
 void *memcpy(void *restrict to, const void *restrict from, size_t count)

@@ -51,8 +51,8 @@ enum verdict test_skipped(const char *format, ...) __attribute__((format(printf,
             return verdict;                                                                        \
     } while (0)
 
-/* Runs what tests= and bench= name; a name with no test stands for all that begin with it and a
- * hyphen. Returns the number of failures. */
+/* Runs the tests and benchmarks listed in tests= and bench=. A name also selects all tests that
+ * begin with it and a hyphen. Returns the number of failures. */
 unsigned tests_run(void);
 
 #endif

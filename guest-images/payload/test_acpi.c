@@ -1,11 +1,11 @@
-/* The ACPI tables that the loader points at: whole, and linked as they should be (ACPI 6.5, 5.2).
+/* The loader's ACPI tables: complete and correctly linked (ACPI 6.5, 5.2).
  */
 #include "boot_info.h"
 #include "string.h"
 #include "test.h"
 
 #define TABLES_MAX 16
-/* The first version of the RSDP ends here, and has a checksum of its own. */
+/* The first version of the RSDP ends here and has its own checksum. */
 #define RSDP_V1_LENGTH 20
 
 struct rsdp {

@@ -1,4 +1,4 @@
-/* A driver that writes nonsense to the registers, or to the right ones at the wrong time. */
+/* A driver that writes invalid values to registers, or valid ones at the wrong time. */
 #include "bad_driver.h"
 #include "heap.h"
 #include "string.h"
@@ -7,7 +7,7 @@
 #define REGISTERS_END 0x200
 #define RING_OUTSIDE (1ull << 45)
 
-/* Every register, at every offset, by every width, and across its end. */
+/* Accesses of each width at each offset, also across the ends of registers. */
 static enum verdict widths(void)
 {
     struct blk blk;
@@ -36,7 +36,7 @@ static enum verdict garbage(void)
     return bad_driver_works_again(&blk);
 }
 
-/* DRIVER_OK at once, without FEATURES_OK, and a kick. */
+/* DRIVER_OK without FEATURES_OK, then a kick. */
 static enum verdict status_skip(void)
 {
     struct blk blk;
@@ -63,7 +63,7 @@ static enum verdict unoffered_features(void)
     return bad_driver_works_again(&blk);
 }
 
-/* New places for a queue in use: the device keeps to the old ones, or needs a reset. */
+/* New addresses for a queue in use: the device continues with the old ones, or needs a reset. */
 static enum verdict late_queue(void)
 {
     struct blk blk;
@@ -96,8 +96,7 @@ static enum verdict queue_range(void)
     return bad_driver_works_again(&blk);
 }
 
-/* "Once reset has completed the device does not touch" the rings or buffers: a reset with reads in
- * flight, and none of them may land after it. */
+/* A reset while reads are in flight: after it, the device must not write to rings or buffers. */
 static enum verdict reset_in_flight(void)
 {
     enum { ROUNDS = 20, DEPTH = 32, LENGTH = 4096, QUIET_CYCLES = 10000000 };

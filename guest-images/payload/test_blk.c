@@ -1,5 +1,4 @@
-/* What a virtio-blk device does for a driver that behaves. The writing tests destroy the disk's
- * contents. */
+/* virtio-blk with a correct driver. The writing tests destroy the disk's content. */
 #include "cmdline.h"
 #include "heap.h"
 #include "interrupts.h"
@@ -75,7 +74,7 @@ static enum verdict blk_pattern(void)
     return VERDICT_PASSED;
 }
 
-/* One request of segments whose lengths have nothing to do with sectors. */
+/* A request with segments that are not multiples of a sector. */
 static enum verdict odd_segments(struct blk *blk, enum chain_form form)
 {
     static const uint32_t lengths[] = {1, 511, 512, 3, 4093, 1000, 24};

@@ -1,4 +1,4 @@
-/* What a virtio-blk device refuses, by a status byte and no worse. */
+/* Requests that a virtio-blk device refuses with a status byte. */
 #include "heap.h"
 #include "string.h"
 #include "test.h"
@@ -10,7 +10,7 @@
 static enum verdict refused(struct blk *blk, const char *what, unsigned status, unsigned expected)
 {
     REQUIRE(status == expected, "%s: status %x, not %x", what, status, expected);
-    /* And the device goes on. */
+    /* The device continues to work. */
     static uint8_t buffer[SECTOR_SIZE];
     status = blk_read(blk, 0, buffer, SECTOR_SIZE);
     REQUIRE(status == VIRTIO_BLK_S_OK, "a read after %s: status %x", what, status);

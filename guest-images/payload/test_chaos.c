@@ -1,7 +1,7 @@
 /*
- * Random bytes at CPL 0, with registers that point at code, page tables, descriptors and devices,
- * until the machine is dead or has had enough: `chaos` with seed= and rounds=. There is nothing
- * that it must do, but not to disturb anyone outside.
+ * Random code at CPL 0, with registers that point to code, page tables, descriptors and devices:
+ * `chaos` with seed= and rounds=. It usually ends in a triple fault. It passes as long as nothing
+ * outside the guest is affected.
  */
 #include "boot_info.h"
 #include "cmdline.h"
@@ -22,7 +22,7 @@ extern uint64_t interrupt_descriptor_table[];
 static uint64_t random_state;
 static uint8_t *code;
 
-/* Opcodes that do more than most: system instructions, strings, control transfers, SIMD. */
+/* Opcodes with more effects than most: system instructions, strings, control transfers, SIMD. */
 static const uint8_t likely[] = {
     0x0f, 0x0f, 0x0f, 0x0f, 0x01, 0x00, 0x20, 0x22, 0x30, 0x32, 0xa4, 0xa5, 0xaa, 0xab,
     0xf3, 0xf2, 0xf0, 0x66, 0x67, 0x48, 0x4c, 0xcf, 0xcb, 0xc3, 0xe8, 0xff, 0xcd, 0xcc,
@@ -90,7 +90,7 @@ static enum verdict chaos(void)
 
     random_state = cmdline_number("seed", 1) * RANDOM_SEED;
     code = (uint8_t *)page_take();
-    for (unsigned i = 0; i < CODE_PAGES; i++) /* the same one behind itself */
+    for (unsigned i = 0; i < CODE_PAGES; i++) /* the same page again */
         page_map(CODE_VA + i * PAGE_SIZE, (uintptr_t)code | PTE_ALL);
     for (unsigned i = 0; i < DATA_PAGES; i++)
         page_map(DATA_VA + i * PAGE_SIZE, page_take() | PTE_ALL);

@@ -1,5 +1,5 @@
-/* Writes to a disk, and says what of it is flushed. It reads nothing: it is killed with its
- * machine, and whoever did that knows from the seed what the disk has to hold.
+/* Writes to a disk and reports what has been flushed. The test kills the machine and knows from the
+ * seed what the disk has to contain.
  *
  * Step N writes a place, or makes it zero, and follows from seed= and N alone. Steps that overlap
  * are done in their order, others qd= at a time. Every per-flush= steps there is a flush, beside
@@ -42,17 +42,17 @@ struct slot {
 struct load {
     struct blk blk;
     uint32_t seed, first, count, depth, steps_per_flush;
-    /* The part of the disk, from its start, that is written to. */
+    /* Size of the part of the disk that is written, from its start. */
     uint32_t sectors;
     /* Step N has slot N % depth. */
     struct slot slots[DEPTH_MAX];
-    /* Its step is the last one that the flush covers. */
+    /* Its step is the last one covered by the flush. */
     struct slot flush;
-    /* Whose request has this head. */
+    /* The slot whose request has this head. */
     struct slot *owners[BLK_QUEUES_MAX][VIRTQUEUE_SIZE_MAX];
-    /* Requests, to be dealt to the queues in turn. */
+    /* The number of requests, which are distributed to the queues in turn. */
     unsigned submitted;
-    /* When something was last submitted or completed. */
+    /* Time of the last submission or completion. */
     uint64_t progress;
 };
 
@@ -69,7 +69,7 @@ static struct step step_choose(const struct load *load, uint32_t number)
         sectors -= sectors % PAGE_SECTORS;
     }
     if (kind <= 1)
-        /* As large as a device's unit may be, for less than that may stay as it is. */
+        /* As large as a device's discard unit may be, since smaller ranges may be ignored. */
         return (struct step){number, VIRTIO_BLK_T_DISCARD, sector - sector % PLACE_SECTORS_MAX,
                              PLACE_SECTORS_MAX, 0};
     if (kind <= 3)
@@ -78,7 +78,7 @@ static struct step step_choose(const struct load *load, uint32_t number)
     return (struct step){number, VIRTIO_BLK_T_OUT, sector, sectors, 0};
 }
 
-/* Every word of a sector says which step wrote it and where, so that none can be of another. */
+/* Every word of a sector identifies the step and the sector, so that mix-ups are detected. */
 static void data_stamp(uint32_t *data, const struct step *step)
 {
     for (uint32_t sector = step->sector; sector < step->sector + step->sectors; sector++) {
@@ -155,7 +155,7 @@ static bool overlaps_busy(const struct load *load, const struct step *step)
     return false;
 }
 
-/* The last step before which, and with which, all have ended. */
+/* The last step up to which all steps are complete. */
 static uint32_t last_ended(const struct load *load, uint32_t submitted)
 {
     uint32_t last = submitted;
@@ -165,7 +165,7 @@ static uint32_t last_ended(const struct load *load, uint32_t submitted)
     return last;
 }
 
-/* One at a time, so that the lines come in order. */
+/* One at a time, so that the lines are in order. */
 static enum verdict flush_submit(struct load *load, uint32_t submitted)
 {
     while (load->flush.busy)

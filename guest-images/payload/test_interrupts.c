@@ -1,4 +1,4 @@
-/* Interrupts of a device by the I/O APIC. */
+/* Interrupts of a device through the I/O APIC. */
 #include "cpu.h"
 #include "device_interrupt.h"
 #include "heap.h"
@@ -6,7 +6,7 @@
 #include "timing.h"
 #include "virtio_blk.h"
 
-/* Time for an interrupt too many to come. */
+/* Time in which an unexpected interrupt would arrive. */
 #define SETTLE_CYCLES 1000000
 
 static bool interrupts_reach(uint32_t count)
@@ -17,7 +17,7 @@ static bool interrupts_reach(uint32_t count)
     return true;
 }
 
-/* Each request interrupts once, and no more after it is acknowledged. */
+/* Each request causes one interrupt, and none after the acknowledgement. */
 static enum verdict blk_interrupt(void)
 {
     enum { REQUESTS = 10 };

@@ -1,4 +1,4 @@
-/* What the machine itself promises: memory, CPU identification, the serial port. */
+/* The machine itself: memory, CPU identification, the serial port. */
 #include "boot_info.h"
 #include "cmdline.h"
 #include "cpu.h"
@@ -9,7 +9,7 @@
 #include "test.h"
 
 #define PAGE_SIZE 4096
-/* Memory touched on the way through a range: every so often, and at both ends. */
+/* Accesses memory in a range: at regular distances and at both ends. */
 #define TOUCH_STRIDE (128ull << 20)
 
 #define CPUID_LONG_MODE (1u << 29)
@@ -17,7 +17,7 @@
 
 static bool page_in_use(uint64_t page)
 {
-    /* Low memory may still be the firmware's, the image is ours. */
+    /* Low memory may belong to the firmware, and the image must not be overwritten. */
     return page < (uint64_t)(uintptr_t)heap_mark();
 }
 
@@ -47,7 +47,7 @@ static bool ranges_overlap(const struct ram_range *a, const struct ram_range *b)
     return a->base < b->base + b->size && b->base < a->base + a->size;
 }
 
-/* memory=BYTES is what the RAM must add up to, give or take the first MiB's holes. */
+/* memory=BYTES is the expected size of the RAM, apart from holes in the first MiB. */
 static enum verdict memory(void)
 {
     uint64_t total = 0, top = 0;
@@ -91,7 +91,7 @@ static enum verdict cpuid_test(void)
                        features.ebx >> 24, topology.ebx & 0xffff);
 }
 
-/* count= lines of 64 characters, numbered, so that a lost one is found. */
+/* count= numbered lines of 64 characters, so that lost ones are detected. */
 static enum verdict serial_flood(void)
 {
     uint64_t count = cmdline_number("count", 1000);
@@ -108,7 +108,7 @@ static enum verdict serial_flood(void)
     return test_passed("lines=%lu", count);
 }
 
-/* Gives a line of input back. */
+/* Echoes a line of input. */
 static enum verdict serial_echo(void)
 {
     unsigned length = 0;

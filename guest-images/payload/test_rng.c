@@ -1,4 +1,4 @@
-/* What a virtio-rng device does. */
+/* virtio-rng. */
 #include <linux/virtio_ids.h>
 
 #include "heap.h"
