@@ -213,7 +213,7 @@ test('inspect', async (t) => {
   assert.equal(sh("tsvm inspect -f '{{.Nope' fridge").code, 64);
 });
 
-test('what goes wrong is told in Docker\u2019s words, with its exit codes', async (t) => {
+test('errors have Docker\u2019s messages and exit codes', async (t) => {
   const { sh, make } = shell(t);
   const id = await make('one/a:x');
   await make('one/b');
@@ -329,7 +329,7 @@ test('help lists every verb, and each verb has examples', (t) => {
   assert.equal(sh('tsvm help pull').stdout, 'See "tsvm pull --help".\n');
 });
 
-test('lists that cannot be written are failures, and a reader that goes is none', async (t) => {
+test('failing to write a list is an error, a reader that leaves is not', async (t) => {
   const { sh, make } = shell(t);
   await make('fridge');
   for (const command of ['images', 'history fridge', 'inspect fridge', 'system df']) {

@@ -17,7 +17,7 @@ test('an honest registry', async (t) => {
   assertHealed(await pull(t, {}));
 });
 
-test('a layer that is not what its digest says is refused', async (t) => {
+test('a layer that does not match its digest is refused', async (t) => {
   const outcome = await pull(t, {
     layer: ({ response, bytes }) => {
       const other = Buffer.from(bytes);
@@ -46,7 +46,7 @@ test('a plain layer with one bit changed is refused', async (t) => {
   assertRefused(outcome, /does not match its descriptor: its digest is/);
 });
 
-test('a layer with more bytes than its manifest says is refused', async (t) => {
+test('a layer larger than stated in its manifest is refused', async (t) => {
   const outcome = await pull(t, {
     layer: ({ response, bytes }) => {
       response.end(Buffer.concat([bytes, Buffer.from('more')]));
@@ -56,12 +56,12 @@ test('a layer with more bytes than its manifest says is refused', async (t) => {
   assertRefused(outcome, /has more bytes than the \d+ that its manifest says/);
 });
 
-test('a manifest that is not what was asked for by digest is refused', async (t) => {
+test('a manifest that does not match the requested digest is refused', async (t) => {
   const outcome = await pull(t, {}, IMAGE, { tag: `@sha256:${'0'.repeat(64)}` });
   assertRefused(outcome, /the manifest from .* does not match the request/);
 });
 
-test('a manifest that is not what its own header says is refused', async (t) => {
+test('a manifest that does not match its own header is refused', async (t) => {
   const outcome = await pull(t, {
     manifest: ({ response, bytes }) => {
       response.setHeader('docker-content-digest', `sha256:${'1'.repeat(64)}`);
@@ -109,7 +109,7 @@ test('manifests that nest: a few levels are followed, many are refused', async (
   assertRefused(outcome, /nests indexes too deeply/);
 });
 
-test('manifests that loop: one that names itself is not what its digest says', async (t) => {
+test('a manifest that refers to itself does not match its digest', async (t) => {
   // No bytes hold their own digest: the registry has to lie about one of them.
   const [digest = '', bytes = Buffer.alloc(0)] = [...nestedIndexes(1)][0] ?? [];
   const looping = Buffer.from(bytes.toString().replace(IMAGE.manifest, digest));
@@ -145,7 +145,7 @@ test('archives whose indexes nest: a few levels are followed, many are refused',
   }
 });
 
-test('a configuration that is not what its digest says is refused', async (t) => {
+test('a configuration that does not match its digest is refused', async (t) => {
   const outcome = await pull(t, {
     config: ({ response, bytes }) => {
       response.end(Buffer.alloc(bytes.length, '{'));
@@ -183,7 +183,7 @@ test('layers that inflate without end are broken off', async (t) => {
   }
 });
 
-test('a layer that unpacks to something else than the configuration says is refused', async (t) => {
+test('a layer whose content differs from the configuration is refused', async (t) => {
   const one = makeTar([{ name: 'a', data: 'a' }]);
   const image = makeImage({ layers: [one] });
   const config = JSON.parse(image.blobs.get(image.config)?.toString() ?? '');

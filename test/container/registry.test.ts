@@ -41,7 +41,7 @@ function seed(host: string, name: string, recipe: ImageRecipe, folder: string): 
 }
 
 for (const packing of ['none', 'gzip', 'zstd'] as const) {
-  test(`what skopeo has pushed with ${packing} layers is pulled, and pushed with the same digest`, async (t) => {
+  test(`an image that skopeo pushed with ${packing} layers is pulled and pushed with the same digest`, async (t) => {
     const { host } = await startRegistry(t);
     const cli = containerCli(t);
     const digest = seed(host, 'from/skopeo:1', { layers: layersOf(3), packing }, cli.folder);
@@ -286,7 +286,7 @@ test('a layer larger than a piece of an upload is pushed in several', async (t) 
   assert.equal(copy.status, 0, `${copy.stderr}`);
 });
 
-test('podman and skopeo read what is saved, and tsvm what they save', async (t) => {
+test('podman and skopeo read archives of tsvm, and vice versa', async (t) => {
   const cli = containerCli(t);
   const layout = join(cli.folder, 'layout');
   mkdirSync(layout);

@@ -22,7 +22,7 @@ import { checkSeed, umociUnpack } from './umoci-trees.ts';
 
 const SEEDS = Number(process.env['TSVM_ROOTFS_SEEDS'] ?? 200);
 
-test(`${SEEDS} generated images are what umoci makes of them`, () => {
+test(`${SEEDS} generated images equal what umoci unpacks`, () => {
   for (let seed = 1; seed <= SEEDS; seed++) {
     const differences = checkSeed(seed);
     assert.deepEqual(differences, [], `node test/container/umoci-trees.ts 1 ${seed}`);
@@ -47,7 +47,7 @@ function compareWithUmoci(
   });
 }
 
-test('what real images have: packages of Debian, unpacked over one another', (t) => {
+test('content of real images: Debian packages unpacked over one another', (t) => {
   const folder = temporaryFolder(t);
   const layers = ['dash', 'libc6', 'python3-minimal', 'nginx-light'].map((name) => {
     const tree = join(folder, name);

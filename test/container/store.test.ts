@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { ownStore } from '../support/own-store.ts';
 
-test('what a crash has left behind goes with the next start, but not while anybody writes', async (t) => {
+test('the remains of a crash are removed at the next start, but not while somebody writes', async (t) => {
   const store = ownStore(t);
   store.folders.create();
   const temporary = join(store.folders.temporary, 'x');
@@ -73,7 +73,7 @@ test('changes of the catalog at once all count', async (t) => {
   assert.equal(store.catalog.read().length, 20);
 });
 
-test('a catalog that is damaged, or of a newer tsvm, is an error that says what to do', (t) => {
+test('a catalog that is damaged or of a newer tsvm is an error with advice', (t) => {
   const store = ownStore(t);
   store.folders.create();
   writeFileSync(store.folders.catalog, '{');

@@ -146,7 +146,7 @@ test(`compressed clusters: random requests, seed ${SEED}`, { skip }, async (cont
 });
 
 for (const clusterBytes of [512, CLUSTER]) {
-  test(`what the device had before never shows: clusters of ${clusterBytes}`, {
+  test(`previous content of the device is never visible: clusters of ${clusterBytes}`, {
     skip,
   }, async (context) => {
     const { path } = loopDevice(context, { sizeBytes: DEVICE });

@@ -82,7 +82,7 @@ test('QEMU reads: our reader shares, our writer does not come in', { skip: noQem
   await once(holder, 'exit');
 });
 
-test('we hold it: QEMU may only read beside a reader', { skip: noQemu }, () => {
+test('locked by tsvm: QEMU may read only if tsvm only reads', { skip: noQemu }, () => {
   const qemuOpens = (readOnly: boolean) => {
     const mode = readOnly ? ['-r'] : [];
     const run = spawnSync('qemu-io', ['-f', 'raw', ...mode, '-c', 'read 0 512', path]);

@@ -156,7 +156,7 @@ for (const [name, make] of Object.entries({ snapshot: withSnapshot, compressed: 
 }
 
 for (const format of ['raw', 'qcow2'] as const) {
-  test(`an overlay takes the writes of a ${format} disk, which stays as it is`, async (context) => {
+  test(`an overlay takes the writes of a ${format} disk, which does not change`, async (context) => {
     const raw = rawFile(SIZE - 300, 3);
     const path = format === 'raw' ? raw : (await convert(raw, 'compat=1.1', '-c')).path;
     const before = readFileSync(path);
@@ -179,7 +179,7 @@ for (const format of ['raw', 'qcow2'] as const) {
   });
 }
 
-test('what was flushed is in the file, with what finds it', async (context) => {
+test('flushed data and its metadata are in the file', async (context) => {
   const { path } = await create('compat=1.1');
   const { driver } = await attachDisk(context, openQcow2(path));
   const content = new Uint8Array(SIZE);
@@ -212,7 +212,7 @@ test('a flush is the data plane’s own when no metadata is dirty', async (conte
   assert.equal(asked(), 3);
 });
 
-test('what is in few runs is found for many requests at once', async (context) => {
+test('a few runs are found for many requests at once', async (context) => {
   // Of 1024 clusters each, 8 spans: the whole disk.
   const { path } = await create('cluster_size=512');
   const { driver } = await attachDisk(context, openQcow2(path));
@@ -224,7 +224,7 @@ test('what is in few runs is found for many requests at once', async (context) =
 
 const CLUSTER = 65_536;
 
-test('the file ends where it did, or where what was written ends', async (context) => {
+test('the file ends where it did, or after the last written data', async (context) => {
   for (const tailBytes of [0, 8 * MIB]) {
     const { path } = await create('compat=1.1');
     const sizeBefore = statSync(path).size + tailBytes;
@@ -244,7 +244,7 @@ test('the file ends where it did, or where what was written ends', async (contex
   }
 });
 
-test('a table entry that lies fails the requests that need it, and no others', async (context) => {
+test('an invalid table entry fails only the requests that need it', async (context) => {
   const { path, content } = await convert(rawFile(SIZE, 4), 'compat=1.1');
   const map = JSON.parse(await qemuImgOutput('map', '-f', 'qcow2', '--output=json', path));
   assert.equal(map[0].start, 0);
@@ -266,7 +266,7 @@ test('a table entry that lies fails the requests that need it, and no others', a
   assert.deepEqual(data, content.slice(65_536, 65_536 + 4096));
 });
 
-test('bitmaps that a guest’s write makes invalid: said once; reading and a throw-away overlay keep them', async (context) => {
+test('bitmaps invalidated by a guest’s write are reported once; reads and temporary overlays keep them', async (context) => {
   const { path } = await create('compat=1.1');
   await qemuImgOutput('bitmap', '--add', path, 'monday');
   for (const { overlay, write, said } of [

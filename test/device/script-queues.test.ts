@@ -51,7 +51,7 @@ function untilHeld({ driver, device }: Setup, count: number): Promise<void> {
   return driver.until(`${count} held chains`, () => device.held.length === count);
 }
 
-test('chains come to TypeScript with a copy of what they hold, and go back with its answer', async (context) => {
+test('chains are passed to TypeScript with a copy of their data, and return with its answer', async (context) => {
   const { driver } = open(context);
   await driver.start({ queueSize: 8 });
   const chain = offer(driver, ECHO_QUEUE, 'HAL', 16);

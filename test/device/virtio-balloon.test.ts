@@ -74,7 +74,7 @@ test('pages in the balloon go back to the host, and no others', async (context) 
   driver.memory.write(gpa + PAGE, Uint8Array.of(1));
 });
 
-test('pages outside of memory are refused, whatever is asked for beside them', async (context) => {
+test('pages outside of memory are refused, even among valid ones', async (context) => {
   const { driver, balloon } = open(context);
   await driver.start({ queueSize: 16 });
   const gpa = pages(driver, 1);
@@ -175,7 +175,7 @@ test('statistics are asked for by returning their buffer; nonsense in them is le
   assert.deepEqual(balloon.lastStatistics, { freeBytes: 2000, oomKills: 3 });
 });
 
-test('a guest that answers no request for statistics holds nobody up for long', async (context) => {
+test('a guest that does not answer requests for statistics delays nobody for long', async (context) => {
   const { driver, balloon } = open(context);
   await balloon.refreshStatistics();
   await driver.start({ queueSize: 16 });
@@ -190,7 +190,7 @@ test('a guest that answers no request for statistics holds nobody up for long', 
   assert.equal(balloon.lastStatistics.freeBytes, 3);
 });
 
-test('a new size is told by an interrupt; the driver tells how far it is, and nothing else', async (context) => {
+test('a new size raises an interrupt; the driver can only report its progress', async (context) => {
   const { driver, balloon } = open(context);
   await driver.start({ queueSize: 16 });
   balloon.setTarget(10 * PAGE + 1);

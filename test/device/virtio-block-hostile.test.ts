@@ -161,7 +161,7 @@ for (const { engine, skip } of engines()) {
       });
     });
 
-    test('a missing status byte, a missing header, nothing at all: the head comes back', async () => {
+    test('a missing status byte, a missing header or an empty chain: the head is returned', async () => {
       await withDisk(async (driver) => {
         const ring = driver.ring();
         const chains = [

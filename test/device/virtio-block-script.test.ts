@@ -100,7 +100,7 @@ for (const { engine, skip } of engines()) {
       assert.deepEqual(answer.data, pattern(1024, 7));
     });
 
-    test('a write gives its data to the script', async (context) => {
+    test('a write passes its data to the script', async (context) => {
       const { driver, backend, withheld } = await open(context);
       const data = pattern(1536, 3);
       const out = [data.subarray(0, 1000), data.subarray(1000)];

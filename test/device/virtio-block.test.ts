@@ -55,7 +55,7 @@ for (const { engine, skip } of engines()) {
       return { path, driver };
     }
 
-    test('reads give what the file holds, in one buffer and in pieces', async (context) => {
+    test('reads return the file’s content, in one buffer and in pieces', async (context) => {
       const { driver, path } = open(context);
       await driver.start();
       const file = readFileSync(path);
@@ -92,7 +92,7 @@ for (const { engine, skip } of engines()) {
       assert.equal(statSync(path).size, SIZE);
     });
 
-    test('GET_ID gives the serial, padded with zeroes', async (context) => {
+    test('GET_ID returns the serial, padded with zeroes', async (context) => {
       const { driver } = open(context);
       await driver.start();
       const { status, data } = await driver.request({ type: T_GET_ID, in: [20] });

@@ -130,7 +130,7 @@ test('the configuration space has the MAC address, the link and the MTU', async 
   assert.deepEqual(Buffer.from(bytes).toString('hex'), '525400123456010001' + '00dc05');
 });
 
-test('a link that goes down is told to the driver; frames are dropped until it is up', async (context) => {
+test('the driver is notified when the link goes down; frames are dropped until it is up', async (context) => {
   const opened = open(context);
   const { driver, device } = opened;
   await driver.start();
@@ -193,7 +193,7 @@ async function command(driver: FakeDriver, queue: number, bytes: number[]): Prom
   return driver.memory.slice(gpa + bytes.length, 1)[0] ?? -1;
 }
 
-test('the driver says how many pairs of queues it uses; a reset leaves one', async (context) => {
+test('the driver sets the number of queue pairs; a reset leaves one', async (context) => {
   const { driver, pairs } = open(context, 2);
   await driver.start();
   assert.deepEqual(pairs, [1]);
@@ -223,7 +223,7 @@ test('without multiqueue the control queue is the third', async (context) => {
   assert.equal(await command(driver, 2, [...PAIRS_SET, 1, 0]), 0);
 });
 
-test('a saved device goes on in another one, with its link down and its pairs', async (context) => {
+test('a saved device continues in another one, with its link state and queue pairs', async (context) => {
   const first = open(context, 2);
   await first.driver.start();
   assert.equal(await command(first.driver, 4, [...PAIRS_SET, 2, 0]), 0);

@@ -32,7 +32,7 @@ test('buffers are filled with bytes that differ', async (context) => {
   assert.equal(await driver.interrupted(), INT_VRING);
 });
 
-test('requests are capped, and the used length says by how much', async (context) => {
+test('requests are truncated, and the used length shows it', async (context) => {
   const driver = open(context);
   await driver.start({ queueSize: 8 });
   const length = 16 * 2 ** 20;

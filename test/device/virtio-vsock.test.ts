@@ -110,7 +110,7 @@ test('a signal ends the wait for a guest that does not answer', async (context) 
   assert.equal((await receive(driver)).op, OP_RST);
 });
 
-test('a guest that was restored is told that its connections are gone', async (context) => {
+test('a restored guest is notified that its connections are gone', async (context) => {
   const saving = open(context).driver;
   await saving.start({ queueSize: 16 });
   await saving.transport.quiesce();

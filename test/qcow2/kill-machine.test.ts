@@ -19,7 +19,7 @@ import { expectFlushed } from './machine-verdict.ts';
 import { Mismatch } from './mismatch.ts';
 import { machineKillPlan } from './run-plans.ts';
 
-test('a machine that is killed under load leaves what it has flushed, and lost space at most', async (t) => {
+test('a machine that is killed under load keeps flushed data; at most space is lost', async (t) => {
   const plan = machineKillPlan(process.env);
   // The moment of a kill does not follow from the seed: the images of a failure are kept.
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-kill-machine-'));
@@ -77,7 +77,7 @@ for (const [fault, { sabotage, message }] of Object.entries(FAULTS)) {
   });
 }
 
-test('the verdict takes what was flushed or is later, and nothing else', () => {
+test('the verdict accepts flushed or later data, and nothing else', () => {
   const load = { seed: 7, first: 31, count: 30, stepsPerFlush: 1, depth: 1 };
   const flushed = 50;
   const before = new Int32Array(16384);

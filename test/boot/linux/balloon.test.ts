@@ -19,7 +19,7 @@ interface Balloon {
   readonly statistics: Readonly<Record<string, number>>;
 }
 
-test('free memory goes back to the host; so does what the balloon takes, unless the guest runs out', async (context) => {
+test('free memory and memory in the balloon are returned to the host, unless the guest runs out of memory', async (context) => {
   const { run, env } = runningMachinesOf(context);
   assert.equal((await run(`boot -d --name web --balloon --memory ${MEMORY_MIB}M`)).stdout, 'web\n');
   const pid = (await run('list --format {{.PID}}')).stdout.trim();

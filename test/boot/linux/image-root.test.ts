@@ -152,7 +152,7 @@ function initMembers({ listTree }: Fixture): MadeMember[] {
   ];
 }
 
-test(`${GENERATED} generated images, mounted by the guest, are what umoci unpacks`, async (t) => {
+test(`${GENERATED} generated images, mounted by the guest, equal what umoci unpacks`, async (t) => {
   const own = fixture(t);
   const { folder } = own;
   const root = await loadImage(own, 'root', [makeTar(initMembers(own))]);

@@ -61,7 +61,7 @@ function md5(data: string | Uint8Array): string {
   return createHash('md5').update(data).digest('hex');
 }
 
-test('tap devices: iperf3 both ways, what is sent arrives whole; several queues', async (t) => {
+test('tap devices: iperf3 in both directions, all data arrives intact; multiple queues', async (t) => {
   const namespace = await NetworkNamespace.create(t, { setup: TAP });
   const server = namespace.start(t, 'iperf3', '-s', '--forceflush');
   await once(server.stdout ?? server, 'data');

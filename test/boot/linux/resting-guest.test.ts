@@ -37,7 +37,7 @@ async function measureShare(pid: number): Promise<number> {
   return least;
 }
 
-test('an idle guest of two vCPUs takes less than half a percent of a core', async (t) => {
+test('an idle guest with two vCPUs uses less than half a percent of a core', async (t) => {
   let measured: Promise<number> | undefined;
   await runTsvm(['boot', '--cpus', '2'], {
     input: 'echo rest""ing; sleep 600\n',
@@ -53,7 +53,7 @@ test('an idle guest of two vCPUs takes less than half a percent of a core', asyn
   assert.ok(percent < 100 * IDLE_SHARE_MAX, `${percent} %`);
 });
 
-test('the engine takes less than 24 MiB for the default guest and its shell', async (t) => {
+test('the engine uses less than 24 MiB for the default guest and its shell', async (t) => {
   const metrics = join(temporaryFolder(t), 'metrics.json');
   const { code, stdout } = await runTsvm(['boot', '--metrics', metrics], {
     input: 'ls -l /bin; poweroff\n',

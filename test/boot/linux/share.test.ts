@@ -101,7 +101,7 @@ test('a read-only share cannot be written, whatever the guest mounts', async (t)
   writeFileSync(join(share, 'host'), 'the host still writes');
 });
 
-test('virtiofsd dies: its device fails, the machine goes on', async (t) => {
+test('virtiofsd dies: its device fails, the machine continues', async (t) => {
   const { share, args } = makePlace(t, '', 'only=backend-dies');
   let killed = false;
   const { code, stdout, stderr } = await runTsvm(args, {

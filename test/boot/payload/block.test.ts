@@ -36,7 +36,7 @@ for (const without of [
   'without=indirect',
   'without=event_idx,indirect,mq',
 ]) {
-  test(`a disk does what virtio-blk says ${without}`, async (t) => {
+  test(`a disk conforms to virtio-blk ${without}`, async (t) => {
     const disk = emptyDisk(t, 64 * MIB);
     const words = `tests=blk capacity=${64 * MIB} ${without}`;
     const { code, stdout } = await runPayload(words, ['--disk', disk, '--cpus', '2']);
@@ -46,7 +46,7 @@ for (const without of [
 }
 
 for (const options of ['compat=1.1', 'compat=0.10', 'extended_l2=on', 'preallocation=metadata']) {
-  test(`a qcow2 disk does what virtio-blk says: ${options}`, async (t) => {
+  test(`a qcow2 disk conforms to virtio-blk: ${options}`, async (t) => {
     const disk = join(temporaryFolder(t), 'disk.qcow2');
     await qemuImgOutput('create', '-q', '-f', 'qcow2', '-o', options, disk, `${64 * MIB}`);
     const words = `tests=blk capacity=${64 * MIB}`;

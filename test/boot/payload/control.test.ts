@@ -112,7 +112,7 @@ test('a machine in the foreground is listed too, by its process ID unless it has
   for (const [code] of await Promise.all(ended)) assert.equal(code, 128 + 15);
 });
 
-test('a machine whose process was killed is gone, and the next command removes what it left', async (context) => {
+test('a machine whose process was killed is gone, and the next command removes its files', async (context) => {
   const { run, bootPayload, folder } = runningMachinesOf(context);
   await bootPayload('web', WAITING);
   const [listed] = parse((await run('list --format json')).stdout);
@@ -141,7 +141,7 @@ test('a machine that does not answer is listed as such, and can be killed', asyn
   assert.equal((await run('list --quiet')).stdout, '');
 });
 
-test('a guest without a power button is told of, and killed only by force', async (context) => {
+test('a guest without a power button is reported, and killed only by force', async (context) => {
   const { run, bootPayload } = runningMachinesOf(context);
   await bootPayload('web', WAITING);
   const refused = await run('stop web');
@@ -196,7 +196,7 @@ test('a console attaches, detaches and attaches again; the terminal is as it was
   assert.equal(session.screen().match(/^code 0$/gm)?.length, 2);
 });
 
-test('a second console only shows, unless it takes the input; Ctrl-A x of the writer ends the machine', async (context) => {
+test('a second console is read-only unless it takes the input; Ctrl-A x of the writer ends the machine', async (context) => {
   const { bootPayload, env, run } = runningMachinesOf(context);
   await bootPayload('web', WAITING);
   const set = Object.entries(env).map(([name, value]) => `${name}=${value}`);

@@ -145,12 +145,12 @@ async function logsEveryWriter(guest: Guest): Promise<void> {
 const MODE = chooseKernelMode(probeKvm(DEVICE), 'auto');
 
 for (const backing of ['anonymous', 'memfd'] as const) {
-  test(`the log tells of every page that is written: ${backing} memory`, async (t) => {
+  test(`the log contains every page that is written: ${backing} memory`, async (t) => {
     await logsEveryWriter(startGuest(t, MODE, backing));
   });
 }
 
-test('the log tells of every page that is written: KVM’s emulator runs the kernel', async (t) => {
+test('the log contains every page that is written: KVM’s emulator runs the kernel', async (t) => {
   if (MODE === 'hardware') {
     t.diagnostic('a host with hardware virtualization has no such mode');
     return;

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { PAYLOAD, runTsvm, TSVM, temporaryFolder } from '../../support/tsvm-process.ts';
 
-test('doctor finds a KVM that can be used, and says of which kind', async () => {
+test('doctor finds a usable KVM and prints its kind', async () => {
   const { code, stdout } = await runTsvm(['doctor']);
   assert.match(stdout, /^ok {4}\/dev\/kvm can be used$/m);
   assert.match(stdout, /^(ok {4}|note {2})(kvm-pvm|hardware virtualization)/m);

@@ -30,7 +30,7 @@ const ON_ONE_CPU = [
 ];
 const ON_TWO_CPUS = ['race-tables', 'race-code', 'opcodes-cpl0', 'opcodes-cpl3'];
 
-test('page tables, code, descriptors, exceptions in exceptions: as the manual says', async () => {
+test('page tables, code, descriptors and nested exceptions conform to the manual', async () => {
   const { code, stdout, stderr } = await runPayload(`tests=${ON_ONE_CPU.join(',')}`, [
     ...['--memory', '64M'],
   ]);
@@ -88,7 +88,7 @@ async function runChaos(seed: number): Promise<MachineEnd> {
   }
 }
 
-test('random code ends no one but its guest, and a neighbour does not notice', async () => {
+test('random code affects only its own guest, not a neighbour', async () => {
   const neighbour = runPayload('tests=memory,smp,serial-flood cpus=2 count=2000', ['--cpus', '2'], {
     timeoutMs: 120_000,
   });

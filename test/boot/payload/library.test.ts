@@ -191,7 +191,7 @@ test('a pause with requests in flight completes them, and resume continues the g
   assert.match(output(), /^bench blk-randread bs=4096 qd=32 requests=20000 /m);
 });
 
-test('a close with requests in flight waits for them, and gives the disk back', async (context) => {
+test('closing with requests in flight waits for them and releases the disk', async (context) => {
   const { machine, config } = await bootBusy(context, 2 ** 30);
   await machine.close();
   const next = await boot({ ...config, appendCmdline: 'tests=blk-pattern' });

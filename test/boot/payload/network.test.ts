@@ -61,7 +61,7 @@ test('tap devices that are missing, in use or of another kind are refused with a
   assert.match(stderr, /the tap device tap1 is in use/);
 });
 
-test('--net refuses what it does not know, as a mistake of the command line', async () => {
+test('--net refuses unknown values as command line errors', async () => {
   for (const net of ['bridge', 'user,hostfwd=80', 'user,mtu=1', 'user,mac=1']) {
     const { stderr, code } = await runTsvm(['boot', '--kernel', PAYLOAD, '--net', net]);
     assert.equal(code, 2, stderr);
@@ -84,7 +84,7 @@ test('passt ends with the machine, its port is free at once; also after a SIGKIL
   }
 });
 
-test('passt that dies takes the network with it, and not the machine', async (t) => {
+test('when passt dies, the network fails but the machine continues', async (t) => {
   const namespace = await NetworkNamespace.create(t);
   const { stdout, stderr } = await runShell(
     `set -- ${namespace.enter.join(' ')}

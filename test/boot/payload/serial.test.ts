@@ -22,7 +22,7 @@ test('input from a pipe that was there before the guest reaches it whole', async
   assert.ok(stdout.includes(line), stdout.slice(0, 500));
 });
 
-test('a flood of output arrives whole and in order', async () => {
+test('a flood of output arrives completely and in order', async () => {
   const lines = 1000;
   const { code, stdout } = await runPayload(`tests=serial-flood count=${lines}`);
   assert.equal(code, 0);

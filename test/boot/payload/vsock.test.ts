@@ -9,7 +9,7 @@ import { PAYLOAD } from '../../support/tsvm-process.ts';
 const ECHO_PORT = 77;
 const TESTS = ['vsock-hostile', 'vsock-credit-lies', 'vsock-flood'];
 
-test('hostile packets, credit that lies and floods reset only their own connections', async () => {
+test('hostile packets, invalid credit and floods reset only their own connections', async () => {
   const console = new ConsoleOutput();
   const machine = await bootMachine(
     {

@@ -61,7 +61,7 @@ test('create: the same image as by qemu-img', { skip }, async (context) => {
   }
 });
 
-test('create: what is preallocated reads as zeroes', { skip }, async (context) => {
+test('create: preallocated space reads as zeroes', { skip }, async (context) => {
   for (const preallocation of ['metadata', 'falloc', 'full']) {
     const { path } = loopDevice(context, { sizeBytes: 8 * MIB });
     const args = ['create', '-q', '-f', 'qcow2', '-o', `preallocation=${preallocation}`, path];

@@ -94,7 +94,7 @@ test('several images, concatenated', async () => {
   assert.ok(joined.equals(Buffer.concat([odd, readFileSync(folder.file('top.raw')), odd])));
 });
 
-test('-n writes into an existing image, says so, and clears what is not zero', async () => {
+test('-n writes into an existing image with a message, and clears what is not zero', async () => {
   await folder.qemuOutput('create', '-q', '-f', 'qcow2', '%there.qcow2', '32M');
   folder.write('there.qcow2', 'write -P 99 0 32M');
   const { code, stderr } = await folder.tsvm(['convert', '-n', '%top.qcow2', '%there.qcow2']);

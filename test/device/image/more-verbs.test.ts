@@ -122,7 +122,7 @@ test('dd: the same part of an image', async () => {
   assert.ok(readFileSync(folder.file('top.raw')).equals(kept));
 });
 
-test('amend: changes what can be changed, and refuses the rest', async () => {
+test('amend changes what can be changed and refuses the rest', async () => {
   await folder.qemuOutput('create', '-q', '-f', 'qcow2', '-o', 'compat=0.10', '%old.qcow2', '8M');
   folder.write('old.qcow2', 'write -P 9 1M 1M');
   copyFileSync(folder.file('old.qcow2'), folder.file('theirs.qcow2'));

@@ -81,7 +81,7 @@ test('sizes and percentages for people', async () => {
   }
 });
 
-test('exit codes of what fails', async () => {
+test('exit codes of failures', async () => {
   await folder.qemuOutput('create', '-q', '-f', 'raw', '%flat.raw', '8M');
   const lost = ['-u', '-b', 'nothere.qcow2', '-F', 'qcow2', '%lost.qcow2', '8M'];
   await folder.qemuOutput('create', '-q', '-f', 'qcow2', ...lost);

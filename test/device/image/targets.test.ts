@@ -170,7 +170,7 @@ test('names of up to 255 bytes', async () => {
   rmSync(folder.file(wide));
 });
 
-test('what cannot be created is refused with a message and code 1', () => {
+test('images that cannot be created are refused with a message and code 1', () => {
   symlinkSync('two', folder.file('one'));
   symlinkSync('one', folder.file('two'));
   mkdirSync(folder.file('folder.qcow2'));

@@ -149,7 +149,7 @@ test('the description is valid OpenAPI 3.1, and describes every operation', asyn
   assert.deepEqual(described.sort(), operations.sort());
 });
 
-test('what the machine is told matches its schema', async (context) => {
+test('requests to the machine match the schema', async (context) => {
   const { client, socketPath } = await serve(context);
   const { body } = await send(socketPath, 'GET', '/v1/machine');
   const ajv = new Ajv2020({ formats: { 'date-time': true } });
@@ -226,7 +226,7 @@ test('kill answers before the machine ends', async (context) => {
   while (!target.killed) await new Promise((resolve) => setTimeout(resolve, 1));
 });
 
-test('a machine that boots, or boots again, is told and not controlled', async (context) => {
+test('a booting machine is reported but not controlled', async (context) => {
   const { client, target } = await serve(context);
   target.machine = undefined;
   assert.equal((await client.call('getMachine')).state, 'booting');
@@ -235,7 +235,7 @@ test('a machine that boots, or boots again, is told and not controlled', async (
   }
 });
 
-test('requests that no operation takes are refused, each with its status', async (context) => {
+test('requests without an operation are refused, each with its status', async (context) => {
   const { socketPath } = await serve(context);
   const status = async (...request: [string, string, object?]) =>
     (await send(socketPath, ...request)).status;
@@ -316,7 +316,7 @@ test('a flood of connections costs at most 64 at a time, and ends when they do',
   assert.equal((await client.call('getMachine')).name, 'web');
 });
 
-test('a console stream carries output and input, and what was sent with the request', async (context) => {
+test('a console stream carries output, input and data sent with the request', async (context) => {
   const { client, hub, input, socketPath } = await serve(context);
   hub.write(Buffer.from('before '));
   const { socket, hasInput } = await client.attachConsole();

@@ -16,7 +16,7 @@ import { temporaryFolder } from '../../support/tsvm-process.ts';
 const root = (context: TestContext) => join(temporaryFolder(context), 'machines');
 const names = (folder: string) => runningMachines(folder).map(({ name }) => name);
 
-test('a machine is listed from its claim until it gives its name up', async (context) => {
+test('a machine is listed from its claim until it releases its name', async (context) => {
   const folder = root(context);
   assert.deepEqual(names(folder), []);
   const machine = await MachineFolder.claim('web', folder);
@@ -98,7 +98,7 @@ test('of several starters of one name exactly one gets it, also after the last w
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('what a dead machine left is removed, sockets and unknown files too', async (context) => {
+test('the remains of a dead machine are removed, including sockets and unknown files', async (context) => {
   const folder = root(context);
   mkdirSync(join(folder, 'dead'), { recursive: true, mode: 0o700 });
   for (const name of ['lock', 'machine.json', 'control.sock', 'x']) {

@@ -41,7 +41,7 @@ function compose(content: Parameters<typeof composeZeroPage>[0]): DataView {
   return new DataView(composeZeroPage(content).buffer);
 }
 
-test('each field stands where struct boot_params has it', () => {
+test('each field has its offset in struct boot_params', () => {
   const page = compose(CONTENT);
   assert.equal(page.byteLength, C[PAGE]);
   assert.equal(page.getBigUint64(at('acpi_rsdp_addr'), true), 0xe0000n);
@@ -66,7 +66,7 @@ test('the loader’s fields replace those of the image', () => {
   assert.equal(page.getUint8(at('hdr.loadflags')), 0xff & ~2);
 });
 
-test('the memory map stands where struct boot_params has it', () => {
+test('the memory map has its offset in struct boot_params', () => {
   const page = compose(CONTENT);
   assert.equal(page.getUint8(at('e820_entries')), MAP.length);
   MAP.forEach((entry, index) => {
@@ -108,7 +108,7 @@ test('without an initrd or ACPI their fields are 0, regardless of the image', ()
   assert.equal(page.getBigUint64(at('acpi_rsdp_addr'), true), 0n);
 });
 
-test('what does not fit is refused', () => {
+test('data that does not fit is refused', () => {
   const setupHeader = new Uint8Array(at('edd_mbr_sig_buffer') - at('hdr') + 1);
   assert.throws(() => composeZeroPage({ ...CONTENT, setupHeader }), RangeError);
   const entry = { gpa: 0, sizeBytes: 1, type: E820_RAM } as const;

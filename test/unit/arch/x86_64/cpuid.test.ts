@@ -84,7 +84,7 @@ function vcpu(supported: Uint8Array, cpu = 0, cpus = 1, mask: string[] = []) {
 const bits = (value: number, high: number, low: number) =>
   Math.floor(value / 2 ** low) % 2 ** (high - low + 1);
 
-test('without a mask every feature and the paravirtual leaves stay as KVM gives them', () => {
+test('without a mask all features and the paravirtual leaves stay as KVM reports them', () => {
   const { leaf, has } = vcpu(INTEL);
   const missing = featureNames().filter((name) => !has(name));
   assert.deepEqual(missing, ['clzero', 'xsaveerptr', 'rdpru', 'wbnoinvd'], 'AMD only');

@@ -67,7 +67,7 @@ for (const [name, state] of [
   ['64-bit', linux64State(0)],
   ['PVH', pvhState(0)],
 ] as const) {
-  test(`${name}: the GDT gives what the segment registers hold`, () => {
+  test(`${name}: the GDT matches the segment registers`, () => {
     const { sregs, gdt } = state;
     assert.deepEqual(sregs.gdt, { base: BigInt(BOOT_GDT_GPA), limit: gdt.byteLength - 1 });
     for (const register of ['cs', 'ds', 'es', 'fs', 'gs', 'ss', 'tr'] as const) {

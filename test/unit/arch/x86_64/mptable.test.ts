@@ -36,7 +36,7 @@ function readTable(cpus: number) {
   return { gpa, memory, table, ofType: (type: number) => entries.filter((e) => e[0] === type) };
 }
 
-test('it lies where a system looks for it and fits, for 1 to 32 vCPUs', () => {
+test('it is where a system searches for it and fits, for 1 to 32 vCPUs', () => {
   for (let cpus = 1; cpus <= 32; cpus++) {
     const { gpa, memory } = readTable(cpus);
     assert.equal(gpa, MP_TABLE_GPA);

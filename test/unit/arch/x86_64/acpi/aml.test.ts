@@ -5,7 +5,7 @@ import * as aml from '../../../../../vmm/arch/x86_64/acpi/aml.ts';
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
-test('an integer takes its shortest form', () => {
+test('an integer is encoded in its shortest form', () => {
   assert.equal(hex(aml.integer(0)), '00');
   assert.equal(hex(aml.integer(1)), '01');
   assert.equal(hex(aml.integer(2)), '0a02');

@@ -62,7 +62,7 @@ test('bytes are written and read where they belong, synchronously and not', asyn
   file.close();
 });
 
-test('what is past the end of the file reads as zeroes', async () => {
+test('data past the end of the file reads as zeroes', async () => {
   const file = newFile();
   file.writeSync(0, data.subarray(0, 100));
   const expected = new Uint8Array(300);
@@ -108,7 +108,7 @@ const ZEROING: Readonly<Record<string, HostFiles>> = {
   }),
 };
 
-test('a discard gives space back, and writes nothing where that cannot be done', () => {
+test('a discard frees space, and writes nothing where it cannot', () => {
   const holes = newFile(host());
   holes.writeSync(0, data);
   holes.discardSync(64 * KIB, 64 * KIB);
@@ -142,7 +142,7 @@ for (const [name, files] of Object.entries(ZEROING)) {
   }
 }
 
-test('deallocation gives space back, and without it the space stays', () => {
+test('deallocation frees space; without it the space stays allocated', () => {
   const file = newFile();
   file.writeSync(0, data);
   file.writeZeroesSync(0, 128 * KIB, false);
@@ -164,7 +164,7 @@ test('space is reserved and reads as before', () => {
   file.close();
 });
 
-test('a failure names the file and the place, and what can be done about a full disk', async () => {
+test('a failure names the file and the offset, and what to do about a full disk', async () => {
   const file = newFile(host({ allocateFile: failing('ENOSPC') }));
   assert.throws(() => file.allocateSync(4096, 512), {
     code: 'disk-io',
@@ -178,7 +178,7 @@ test('a failure names the file and the place, and what can be done about a full 
   reader.close();
 });
 
-test('a file that is there is not made anew, and one that is made is locked', () => {
+test('an existing file is not created again, and a new one is locked', () => {
   const file = newFile();
   assert.throws(() => createHostFile(file.path, host()), { code: 'file-unreadable' });
   const open = () => openHostFile(file.path, host(), { readOnly: true });

@@ -36,7 +36,7 @@ test('a writer locks the whole file, however long it grows', () => {
   assert.deepEqual(calls, [['lock', true, 0, 0]]);
 });
 
-test('a reader first says that it bears no writer, then looks for one', () => {
+test('a reader first excludes writers, then checks for one', () => {
   const { calls, locks } = stubLocks();
   lockDisk(locks, 0, path, true);
   assert.deepEqual(calls, [

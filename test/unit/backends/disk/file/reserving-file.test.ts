@@ -55,7 +55,9 @@ test('long writes ask for exactly their space, short ones do not', { skip: notEx
 });
 
 for (const code of ['EOPNOTSUPP', 'ENOSPC']) {
-  test(`what cannot be reserved, ${code}, is written all the same`, { skip: notExt4 }, async () => {
+  test(`space that cannot be reserved, ${code}, is written all the same`, {
+    skip: notExt4,
+  }, async () => {
     const { asked, file, path } = newFile(`${code}.img`, code);
     const data = pattern(300 * KIB, 6);
     file.writeSync(10, data);

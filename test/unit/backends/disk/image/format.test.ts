@@ -9,7 +9,7 @@ import {
   namedFormat,
 } from '../../../../../vmm/backends/disk/image/format.ts';
 
-test('a name that tells no other format is a raw disk', () => {
+test('a name without another known extension is a raw disk', () => {
   for (const path of ['disk.img', 'disk.raw', 'disk', '/dev/vdb', 'a.qcow2/disk', 'qcow2']) {
     assert.equal(diskFormat(path, undefined), 'raw', path);
   }
@@ -47,7 +47,7 @@ test('a raw name and the content of another format: the user has to say which', 
   rmSync(folder, { recursive: true });
 });
 
-test('what the user says goes before the name', () => {
+test('the user’s choice takes precedence over the name', () => {
   assert.equal(diskFormat('a.qcow2', 'raw'), 'raw');
   assert.equal(diskFormat('disk.img', 'qcow2'), 'qcow2');
   assert.equal(diskFormat('b.vmdk', 'raw'), 'raw');

@@ -96,7 +96,7 @@ function nameBacking(path: string, backingName: string, backingFormat: string | 
   file.close();
 }
 
-test('a chain is read through, with names relative to the image that says them', async () => {
+test('a chain is opened with names relative to the image that contains them', async () => {
   mkdirSync(inside('lower'));
   writeFileSync(inside('lower/base.img'), content);
   const lower = join('lower', 'middle.qcow2');
@@ -113,7 +113,7 @@ test('a chain is read through, with names relative to the image that says them',
   assert.equal(openFiles(), before);
 });
 
-test('writes go to the top; what is below is opened for reading', async () => {
+test('writes go to the top image; the others are opened for reading', async () => {
   const top = await overlay('top.qcow2', 'base.img');
   const image = open(top, { readOnly: false });
   assert.deepEqual([image.readOnly, image.backing?.readOnly], [false, true]);
@@ -133,7 +133,7 @@ test('for a commit the backing image can be written, and only that', async () =>
   closeImage(image);
 });
 
-test('without its backing image, an image is as if it had none', async () => {
+test('an image opened without backing images behaves as if it had none', async () => {
   const top = await overlay('top.qcow2', 'base.img');
   const image = open(top, { backing: 'none' });
   assert.equal(image.backing, undefined);
@@ -165,7 +165,7 @@ test('a chain that loops is refused: to itself, over another, by another name', 
   refused(linked, expected);
 });
 
-test('a backing format that is not said is not guessed', async () => {
+test('an unspecified backing format is not guessed', async () => {
   const top = await overlay('top.qcow2', 'base.img');
   nameBacking(top, 'base.img', undefined);
   refused(top, { code: 'invalid-disk', message: /rebase -u -F FORMAT -b base\.img/ });
@@ -173,7 +173,7 @@ test('a backing format that is not said is not guessed', async () => {
   refused(top, { code: 'invalid-disk', message: /vmdk, which is not supported/ });
 });
 
-test('a raw backing file stays raw though a guest made it look like an image', async () => {
+test('a raw backing file stays raw even if a guest made it look like an image', async () => {
   const top = await overlay('top.qcow2', 'base.img');
   const evil = await overlay('evil.qcow2', '/etc/passwd');
   copyFileSync(evil, inside('base.img'));

@@ -78,7 +78,7 @@ test('a hole before an end inside a sector is zero to the end', () => {
   odd.close();
 });
 
-test('zeroes and discards read as zeroes; what is discarded takes no space', () => {
+test('zeroes and discards read as zeroes; discarded space is freed', () => {
   const content = pattern(256 * KIB, 5);
   const image = open('zero.img', content);
   image.writeZeroesSync(0, 64 * KIB, false);

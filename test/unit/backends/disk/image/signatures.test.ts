@@ -15,7 +15,7 @@ test('a file that is too short for a signature, or empty, has none', () => {
   }
 });
 
-test('what cannot be read, and what is no file, has none; a pipe is not waited for', () => {
+test('unreadable files and other objects have none; a pipe is not waited for', () => {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-signatures-'));
   execFileSync('mkfifo', [join(folder, 'pipe')]);
   writeFileSync(join(folder, 'image'), 'QFI\xfb\0\0\0\x03', 'latin1');

@@ -210,7 +210,7 @@ for (const [what, [name, patches, message]] of Object.entries(REFUSED)) {
   });
 }
 
-test('what was patched is what makes the difference', () => {
+test('the patched bytes make the difference', () => {
   for (const [name, [format]] of Object.entries(IMAGES)) {
     patched(name, []);
     readAll(format);
@@ -229,7 +229,7 @@ test('blocks that lie past the end of the file are refused, not read as zeroes',
   assert.throws(() => readAll('vpc'), { code: 'invalid-disk', message: /block 0 lies at/ });
 });
 
-test('a stream whose footer says where the directory is, as VMware writes it', () => {
+test('a stream with the directory’s offset in its footer, as written by VMware', () => {
   const stream = readFileSync(join(folder, 'stream'));
   const header = Buffer.from(stream.subarray(0, 512));
   stream.writeBigUInt64LE(0xffff_ffff_ffff_ffffn, 56);

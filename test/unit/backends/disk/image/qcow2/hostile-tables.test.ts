@@ -36,7 +36,7 @@ function isCorrupt(): boolean {
   return Qcow2Image.open(file, { readOnly: true, backing: undefined }).header.corrupt;
 }
 
-test('the layout is what these tests take it for', () => {
+test('the layout is as these tests assume', () => {
   const image = open();
   assert.equal(image.header.refcountTableOffset, REFCOUNT_TABLE);
   assert.equal(image.metadata.refcounts.blockOffset(0), REFCOUNT_BLOCK);
@@ -84,7 +84,7 @@ test('an L2 entry that points into the header', () => {
   assert.throws(() => open().mapSync(0, 512), { code: 'invalid-disk' });
 });
 
-test('a good run ends before an entry that lies', () => {
+test('a valid run ends before an invalid entry', () => {
   patch(L2 + 8, 0x8000_0000, 0x7fff_0000);
   assert.equal(open().mapSync(0, 2 * CLUSTER).length, CLUSTER);
 });
@@ -114,7 +114,7 @@ for (const [name, offset] of [
   ['the L1 table', L1],
   ['an L2 table', L2],
 ] as const) {
-  test(`a guest cluster that lies over ${name} is not written`, () => {
+  test(`a guest cluster that overlaps ${name} is not written`, () => {
     patch(L2 + 8, 0x8000_0000, offset);
     const before = file.content().slice(CLUSTER, DATA);
     const image = open();
@@ -169,7 +169,7 @@ test('a sub-cluster bitmap that contradicts itself', async () => {
   assert.throws(() => open().mapSync(0, 512), { code: 'invalid-disk', message: /bitmap/ });
 });
 
-test('an asynchronous read of a broken compressed cluster, and then of an entry that lies', async (t) => {
+test('an asynchronous read of a broken compressed cluster, then of an invalid entry', async (t) => {
   const compressed = 0x4000_0000;
   patch(L2, compressed, DATA);
   patch(L2 + 8, 0x8000_0000, 0x7fff_0000);

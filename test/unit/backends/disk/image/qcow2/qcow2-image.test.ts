@@ -44,7 +44,7 @@ const VARIANTS: readonly (readonly [clusterBytes: number, options: readonly stri
 ];
 
 for (const [clusterBytes, options] of VARIANTS) {
-  test(`QEMU reads what is written: clusters of ${clusterBytes}, ${options}`, async () => {
+  test(`QEMU reads the written data: clusters of ${clusterBytes}, ${options}`, async () => {
     const sizeBytes = clusterBytes * 40 + 1536;
     const file = await images.create(sizeBytes, `cluster_size=${clusterBytes}`, ...options);
     const image = open(file);
@@ -67,7 +67,7 @@ for (const [clusterBytes, options] of VARIANTS) {
   });
 }
 
-test('what QEMU wrote is read, compressed clusters of both kinds too', async () => {
+test('images of QEMU are read, including compressed clusters of both kinds', async () => {
   for (const type of ['zlib', 'zstd']) {
     await images.create(2 ** 20, `compression_type=${type}`);
     const file = images.qemuIo(
@@ -106,7 +106,7 @@ test('compressed clusters share host clusters, and give them back when the last 
   await images.assertSound(file, expected);
 });
 
-test('a 1-bit refcount lets no compressed clusters share', async () => {
+test('with a 1-bit refcount, compressed clusters do not share a cluster', async () => {
   const file = await images.create(2 ** 20, 'refcount_bits=1');
   const image = open(file);
   const plain = new Uint8Array(65_536).fill(5);
@@ -117,7 +117,7 @@ test('a 1-bit refcount lets no compressed clusters share', async () => {
   await images.assertSound(file, new Uint8Array(2 ** 20).fill(5, 0, 131_072));
 });
 
-test('a write over a backing image keeps what is around it', async () => {
+test('a write over a backing image keeps the data around it', async () => {
   await images.create(300_000 - (300_000 % 512));
   const backing = open(images.qemuIo('write -P 3 0 200000'), { readOnly: true });
   const file = await images.create(2 ** 20);

@@ -38,7 +38,7 @@ for (const into of ['middle', 'base'] as const) {
   });
 }
 
-test('a commit leaves what a larger base has past the image’s end', async () => {
+test('a commit keeps the data of a larger base past the image’s end', async () => {
   const base = qcow2InMemory(256 * KIB);
   base.writeSync(0, Buffer.alloc(256 * KIB, 1));
   const top = qcow2InMemory(100 * KIB, {}, base);

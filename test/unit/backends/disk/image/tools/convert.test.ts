@@ -50,7 +50,7 @@ for (const clusterBytes of [512, 65_536, 2 * MIB]) {
   });
 }
 
-test('a target that is not zero is made so where the source is', async () => {
+test('a target that is not zero is cleared where the source is zero', async () => {
   const source = mixedSource();
   for (const target of [
     rawInMemory(8 * MIB, [[0, 8 * MIB, 9]]),
@@ -69,7 +69,7 @@ test('with nothing looked for and no holes, everything is written', async () => 
   assert.equal(target.mapSync(0, target.sizeBytes).kind, 'data');
 });
 
-test('only what the source itself has goes into a target with its backing image’s content', async () => {
+test('only the source’s own data is copied to a target with the backing image’s content', async () => {
   const base = rawInMemory(2 * MIB, [[0, 2 * MIB, 7]]);
   const source = qcow2InMemory(2 * MIB, {}, base);
   source.writeSync(64 * KIB, Buffer.alloc(64 * KIB, 8));

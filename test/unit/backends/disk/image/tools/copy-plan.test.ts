@@ -22,7 +22,7 @@ function plan(sources: readonly DiskImage[], options: Partial<CopyPlanOptions> =
   );
 }
 
-test('what is copied covers whole units, and chunks divide it', () => {
+test('copied ranges cover whole units and are divided by chunks', () => {
   const image = rawInMemory(4096 * KIB, [
     [100 * KIB, 8 * KIB, 1],
     [1000 * KIB, 1500 * KIB, 2],
@@ -68,7 +68,7 @@ test('many short pieces in one unit are copied once', () => {
   assert.deepEqual(plan([rawInMemory(128 * KIB, parts)]), ['copy 0-64', 'zero 64-128']);
 });
 
-test('what no layer above the base has is left; zeroes above it are not', () => {
+test('data only in the base is skipped; zeroes above it are not', () => {
   const base = rawInMemory(512 * KIB, [[0, 512 * KIB, 1]]);
   const middle = qcow2InMemory(256 * KIB, {}, base);
   const top = qcow2InMemory(512 * KIB, {}, middle);

@@ -52,7 +52,7 @@ test('holes of reserved clusters are not copied, and not read to be compared', a
   assert.equal(read, 64 * KIB);
 });
 
-test('what lies past the end of a file is a hole, and a sector that is cut is data', () => {
+test('ranges past the end of a file are holes, and an incomplete sector is data', () => {
   const image = preallocated();
   const run = chainRunAt(image, 64 * KIB, 64 * KIB);
   image.file.truncateSync(run.fileOffset + 1000);

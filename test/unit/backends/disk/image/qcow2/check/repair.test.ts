@@ -116,7 +116,7 @@ for (const bits of [1, 2, 4, 8, 16, 32, 64]) {
   });
 }
 
-test('the corrupt bit goes when nothing is wrong any more, and not before', async () => {
+test('the corrupt bit is cleared when nothing is wrong any more, not before', async () => {
   const path = await writtenImage('cluster_size=64k');
   const file = new MemoryImageFile(readFileSync(path), path);
   const header = parseHeader(file);

@@ -73,7 +73,7 @@ const CASES: readonly Options[] = [
 ];
 
 for (const options of CASES) {
-  test(`${JSON.stringify(options)}: sound, and what was asked for`, async () => {
+  test(`${JSON.stringify(options)}: valid, and as requested`, async () => {
     await create(options, 'off');
     const check = await qemuCheck(path);
     assert.deepEqual([check.corruptions, check.leaks, check.checkErrors], [0, 0, 0], check.text);

@@ -250,7 +250,7 @@ for (const [name, [patches, message]] of Object.entries(REFUSED)) {
   });
 }
 
-test('what was patched is what makes the difference', () => {
+test('the patched bytes make the difference', () => {
   assert.equal(parsePatched([]).sizeBytes, 2 ** 30);
 });
 
@@ -264,7 +264,7 @@ test('a file that is empty or ends inside the header is not an image', () => {
   assert.throws(parse, { code: 'invalid-disk' });
 });
 
-test('autoclear bits that cannot be true are as if they were not set', () => {
+test('autoclear bits that cannot be true are ignored', () => {
   const header = parsePatched([[Field.autoclear_features, 3n]]);
   assert.equal(header.bitmapsConsistent, false);
   assert.equal(header.rawExternalData, false);

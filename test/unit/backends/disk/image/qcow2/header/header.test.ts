@@ -82,7 +82,7 @@ const OPTIONS = [
 ];
 
 for (const options of OPTIONS) {
-  test(`qemu-img create -o ${options}: each field as qemu-img info tells it`, async () => {
+  test(`qemu-img create -o ${options}: each field as in qemu-img info`, async () => {
     const path = await qemuImage(options);
     const header = readHeader(path);
     const info = await qemuInfo(path);
@@ -157,7 +157,7 @@ test('unknown compatible and autoclear bits, fields and extensions stay as they 
   assert.equal(Buffer.from(fileBytes(path, 108, 4)).readUInt32BE(), 0xdecade);
 });
 
-test('a longer version 3 header keeps what follows the known fields', async () => {
+test('a longer version 3 header keeps its unknown fields', async () => {
   const path = await qemuImage('');
   const header = readHeader(path);
   const unknownFields = new Uint8Array(header.unknownFields.length + 24).fill(0x5a, 16);

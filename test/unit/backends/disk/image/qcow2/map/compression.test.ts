@@ -35,7 +35,7 @@ for (const kind of KINDS) {
     assert.deepEqual(new Uint8Array(await inflateCluster(kind, small, CLUSTER)), plain);
   });
 
-  test(`${kind}: what follows the stream in its last sector is not looked at`, async () => {
+  test(`${kind}: data after the stream in its last sector is ignored`, async () => {
     const small = deflated(kind, plain);
     const another = deflated(kind, new Uint8Array(CLUSTER));
     for (const tail of [new Uint8Array(511), randomBytes(300), another]) {
@@ -45,12 +45,12 @@ for (const kind of KINDS) {
     }
   });
 
-  test(`${kind}: what does not get smaller is not deflated`, async () => {
+  test(`${kind}: data that does not get smaller is not deflated`, async () => {
     assert.equal(deflateClusterSync(kind, randomBytes(CLUSTER)), undefined);
     assert.equal(await deflateCluster(kind, randomBytes(CLUSTER)), undefined);
   });
 
-  test(`${kind}: a cluster that inflates to more is refused, and to much more takes no memory`, async () => {
+  test(`${kind}: a cluster that inflates to too much is refused, without taking memory`, async () => {
     const bomb = deflated(kind, new Uint8Array(256 * 2 ** 20));
     const before = process.memoryUsage().rss;
     for (const stream of [deflated(kind, new Uint8Array(CLUSTER + 1)), bomb]) {
@@ -84,7 +84,7 @@ test('zlib: nothing is looked back for over more than 4096 bytes, as QEMU inflat
   assert.equal(deflateClusterSync('zlib', twice), undefined);
 });
 
-test('zstd: the end of a frame, of frames that another program made', { skip: noZstd }, () => {
+test('zstd: the end of frames created by another program', { skip: noZstd }, () => {
   const inputs = [new Uint8Array(0), plain, randomBytes(300_000), new Uint8Array(2 ** 20)];
   for (const options of [[], ['--no-check'], ['-19'], ['--no-content-size'], ['--fast=5']]) {
     for (const input of inputs) {
@@ -95,7 +95,7 @@ test('zstd: the end of a frame, of frames that another program made', { skip: no
   }
 });
 
-test('zstd: no frame, a reserved block type and a frame without end are told apart from frames', () => {
+test('zstd: missing, reserved and endless frames are distinguished from valid ones', () => {
   assert.throws(() => zstdFrameBytes(Uint8Array.of(1, 2, 3, 4, 5)), /not a zstd frame/);
   const start = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x00];
   assert.throws(() => zstdFrameBytes(Uint8Array.of(...start, 0x07, 0, 0)), /reserved type/);

@@ -59,11 +59,11 @@ test('only with an external data file a cluster can lie at offset 0', () => {
   assert.equal(entryKind(0x8000_0000, 0, geometry({ externalData: true })), EntryKind.STANDARD);
 });
 
-test('bit 0 says nothing with extended L2 entries', () => {
+test('bit 0 is ignored with extended L2 entries', () => {
   assert.equal(entryKind(0, 1, geometry({ extendedL2: true })), EntryKind.UNALLOCATED);
 });
 
-test('a compressed descriptor holds offset and sectors, for each cluster size', () => {
+test('a compressed descriptor has offset and sectors, for each cluster size', () => {
   for (let clusterBits = 9; clusterBits <= 21; clusterBits++) {
     const sized = geometry({ clusterBits, clusterBytes: 2 ** clusterBits });
     for (const offset of [2 ** 21 + 5, 2 ** 40 + 511, 2 ** 48 + 512]) {

@@ -17,7 +17,7 @@ async function opened(size: number, ...options: string[]) {
 }
 
 for (const options of [['cluster_size=512'], ['compat=0.10'], ['extended_l2=on']]) {
-  test(`an image grows, its L1 table as well, and what is new is zero: ${options}`, async () => {
+  test(`an image and its L1 table grow, and new space reads as zeroes: ${options}`, async () => {
     const { file, image } = await opened(MIB + 512, ...options);
     image.writeSync(MIB, new Uint8Array(512).fill(1));
     image.resizeSync(40 * MIB);
@@ -43,7 +43,7 @@ for (const options of [['cluster_size=512'], ['compat=0.10'], ['extended_l2=on']
   });
 }
 
-test('what is new does not show a backing image that is larger', async () => {
+test('new space hides a larger backing image', async () => {
   await images.create(2 * MIB);
   const backing = Qcow2Image.open(images.qemuIo('write -P 7 0 2M'), {
     readOnly: true,

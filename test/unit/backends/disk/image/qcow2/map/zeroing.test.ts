@@ -101,7 +101,7 @@ for (const options of VARIANTS) {
   });
 }
 
-test('version 2 has no zero clusters: what is given back becomes unallocated', async () => {
+test('version 2 has no zero clusters: discarded clusters become unallocated', async () => {
   const file = await images.create(SIZE, 'compat=0.10');
   const image = Qcow2Image.open(file, { readOnly: false, backing: undefined });
   image.writeSync(0, new Uint8Array(4 * 65_536).fill(1));

@@ -122,7 +122,7 @@ for (const [index, options] of OPTIONS.entries()) {
   });
 }
 
-test('the list says what the snapshot table says', async () => {
+test('the list equals the snapshot table', async () => {
   const path = await emptyImage('cluster_size=4k');
   const date = new Date('2024-02-29T12:34:56.789Z');
   change(path, (image) => {
@@ -173,7 +173,7 @@ test("apply brings back the disk's size, too, larger and smaller", async () => {
   await assertSound(path);
 });
 
-test('deleting the last snapshot leaves nothing behind, and all is writable in place again', async () => {
+test('deleting the last snapshot frees everything, and all data is writable in place again', async () => {
   const path = await emptyImage('cluster_size=4k');
   change(path, (image) => image.writeSync(0, pattern(64 * CLUSTER, 1)));
   const before = readFileSync(path);
@@ -194,7 +194,7 @@ test('deleting the last snapshot leaves nothing behind, and all is writable in p
   assert.ok(readFileSync(path).length >= before.length);
 });
 
-test('what is found by id, and what by name, when one is the other of another snapshot', async () => {
+test('lookups by id and by name when the id of one snapshot is the name of another', async () => {
   const path = await emptyImage('cluster_size=4k');
   change(path, (image) => {
     image.writeSync(0, pattern(512, 1));
@@ -241,7 +241,7 @@ test('refcounts too narrow for one more snapshot are found before anything chang
   await assertSound(path);
 });
 
-test('a snapshot whose L1 table lies is not applied, and not deleted', async () => {
+test('a snapshot with an invalid L1 table is neither applied nor deleted', async () => {
   const lies: [string, number, Buffer][] = [
     ['unaligned', 0, Buffer.from([0, 0, 0, 0, 0, 0, 2, 0])],
     ['past the end', 0, Buffer.from([0, 0, 0xff, 0, 0, 0, 0, 0])],
@@ -338,7 +338,7 @@ test('in version 3, a snapshot that does not say its size is completed by a repa
 });
 
 for (const options of ['cluster_size=4k', 'compat=0.10,cluster_size=4k']) {
-  test(`a crash at any moment: there whole or not at all, nothing is lost: ${options}`, async () => {
+  test(`a crash at any moment leaves a snapshot complete or absent, and loses nothing: ${options}`, async () => {
     const random = new Random(77);
     const path = await emptyImage(options);
     change(path, (image) => {

@@ -125,7 +125,7 @@ test('a flush waits for the writes before it, and nothing waits for a flush', as
   await images.assertSound(file, expected);
 });
 
-test('a synchronous flush overtakes one that waits', async () => {
+test('a synchronous flush overtakes a waiting one', async () => {
   const { file, image } = await opened();
   image.writeSync(0, new Uint8Array(512).fill(1));
   const flush = image.flush();
@@ -175,7 +175,7 @@ test('the refcount table moves while a flush waits', async () => {
 
 for (const failing of ['failSyncs', 'failWrites'] as const) {
   for (let nth = 1; nth <= 3; nth++) {
-    test(`what a flush could not write the next one writes: ${failing}, ${nth}`, async () => {
+    test(`data that a flush failed to write is written by the next one: ${failing}, ${nth}`, async () => {
       const { file, image } = await opened('cluster_size=4096');
       const expected = new Uint8Array(2 ** 24);
       const write = (offset: number, value: number) => {
@@ -202,7 +202,7 @@ for (const failing of ['failSyncs', 'failWrites'] as const) {
   }
 }
 
-test('a write that fails leaves what was there', async () => {
+test('a failed write leaves the old data', async () => {
   const { file, image } = await opened();
   image.writeSync(0, new Uint8Array(512).fill(1));
   file.failWrites = 1;
@@ -212,7 +212,7 @@ test('a write that fails leaves what was there', async () => {
   await images.assertSound(file, new Uint8Array(2 ** 24).fill(1, 0, 512));
 });
 
-test('closing writes what is outstanding', async () => {
+test('closing writes outstanding data', async () => {
   const { file, image } = await opened();
   image.writeSync(5, Uint8Array.of(1));
   image.close();
@@ -222,7 +222,7 @@ test('closing writes what is outstanding', async () => {
   await images.assertSound(file, expected);
 });
 
-test('a flush cuts nothing off a file that another thread lets grow meanwhile', () => {
+test('a flush does not truncate a file that another thread extends meanwhile', () => {
   const behind = 16 * CLUSTER;
   class SharedFile extends MemoryImageFile {
     isGrowing = false;

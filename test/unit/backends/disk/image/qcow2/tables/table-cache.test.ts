@@ -62,7 +62,7 @@ test('a table that a flush is about to write stays, and one that nothing refers 
   assert.equal(cache.get(1), fresh);
 });
 
-test('only what has changed is written', () => {
+test('only changed data is written', () => {
   const cache = cacheOf(4);
   const table = cache.add(0, 1_000_000, new Uint8Array(65_536), true);
   table.view.setUint32(8192 + 16, 7);
