@@ -35,6 +35,7 @@ static const struct test_suite *const test_suites[] = {
 static const struct test_suite *const bench_suites[] = {
     &bench_suite_blk,
     &bench_suite_exits,
+    &bench_suite_net,
     &bench_suite_vsock,
 };
 

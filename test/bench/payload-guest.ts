@@ -20,10 +20,15 @@ export function rawDisk(path: string): GuestDisk {
   return { path, format: 'raw', readOnly: true };
 }
 
+/** The tap device of a guest with a network. */
+export const GUEST_NETWORK = 'tap0';
+
 export interface PayloadGuest {
   /** Words for the payload, without how to end. */
   readonly cmdline: string;
   readonly disk?: GuestDisk;
+  /** It is on {@link GUEST_NETWORK}. */
+  readonly network?: boolean;
   /** Halt at the end instead of ending the VMM. */
   readonly halt?: boolean;
 }
@@ -31,7 +36,7 @@ export interface PayloadGuest {
 export function tsvmVmm({ tsvm, payload }: Workbench): Vmm {
   return {
     name: 'tsvm',
-    command: ({ cmdline, disk, halt }) => [
+    command: ({ cmdline, disk, network, halt }) => [
       ...([tsvm, 'boot', '--kernel', payload, '--console', 'stdio'] as const),
       ...['--memory', `${GUEST_MEMORY_MIB}M`],
       // Without ACPI the command line tells of the devices, which is all that the payload reads.
@@ -39,6 +44,7 @@ export function tsvmVmm({ tsvm, payload }: Workbench): Vmm {
       ...(disk === undefined
         ? []
         : ['--disk', `${disk.path},format=${disk.format}${disk.readOnly ? ',ro' : ''}`]),
+      ...(network ? ['--net', `tap=${GUEST_NETWORK}`] : []),
     ],
   };
 }
@@ -48,13 +54,19 @@ export function qemuVmm({ payload }: Workbench, cache: 'writeback' | 'none' = 'w
   const direct = cache === 'none' ? 'on' : 'off';
   return {
     name: cache === 'writeback' ? 'qemu' : `qemu cache=${cache}`,
-    command: ({ cmdline, disk, halt }) => [
+    command: ({ cmdline, disk, network, halt }) => [
       'qemu-system-x86_64',
       ...['-M', 'microvm,acpi=off,pit=off,pic=off,rtc=off,x-option-roms=off'],
       ...['-accel', 'kvm', '-cpu', 'host,-arch-capabilities', '-m', `${GUEST_MEMORY_MIB}`],
       ...['-no-user-config', '-nodefaults', '-display', 'none', '-serial', 'stdio', '-no-reboot'],
       ...['-global', 'virtio-mmio.force-legacy=false', '-kernel', payload],
       ...['-append', `${cmdline} exit=${halt ? 'hlt' : 'triple'}`],
+      ...(network
+        ? [
+            ...['-netdev', `tap,id=net,ifname=${GUEST_NETWORK},script=no,downscript=no`],
+            ...['-device', 'virtio-net-device,netdev=net'],
+          ]
+        : []),
       ...(disk === undefined
         ? []
         : [

@@ -10,6 +10,7 @@ import { hostText, measuredHost } from './host.ts';
 import { imageBenchmarks } from './images.ts';
 import { kernelBootBenchmark } from './kernel-boot.ts';
 import { linuxSpeedBenchmarks } from './linux-speed.ts';
+import { netBenchmarks } from './net.ts';
 import { qcow2Benchmarks } from './qcow2.ts';
 import { promiseMissed, reportText } from './report.ts';
 import { residentMemoryBenchmarks } from './resident-memory.ts';
@@ -34,6 +35,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     ...convertBenchmarks(workbench),
     ...sparseBenchmarks(workbench),
     ...imageBenchmarks(workbench),
+    ...netBenchmarks(workbench),
     ...vsockBenchmarks(workbench),
     ...residentMemoryBenchmarks(workbench),
     kernelBootBenchmark(workbench),

@@ -12,6 +12,7 @@ export interface Workbench {
   readonly payload: string;
   readonly bareKvmRun: string;
   readonly streamPeer: string;
+  readonly netSender: string;
   readonly tsvm: string;
   /** The Node that tsvm runs on. */
   readonly node: string;
@@ -46,6 +47,7 @@ export async function openWorkbench(root: string): Promise<Workbench> {
   };
   const bareKvmRun = await compile('bare-kvm-run');
   const streamPeer = await compile('stream-peer');
+  const netSender = await compile('net-sender');
   const disk = join(folder, 'disk.img');
   if (!existsSync(disk)) makeDisk(disk);
   await runProcess(['cksum', disk]);
@@ -55,6 +57,7 @@ export async function openWorkbench(root: string): Promise<Workbench> {
     payload,
     bareKvmRun,
     streamPeer,
+    netSender,
     tsvm: join(root, 'bin', 'tsvm'),
     node: join(root, 'node_modules', 'node', 'bin', 'node'),
     disk,
