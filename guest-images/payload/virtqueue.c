@@ -46,6 +46,15 @@ static void interrupts_request(struct virtqueue *queue)
         queue->available->flags = queue->interrupts ? 0 : VRING_AVAIL_F_NO_INTERRUPT;
 }
 
+void virtqueue_want_interrupts(struct virtqueue *queue, bool wanted)
+{
+    queue->interrupts = wanted;
+    interrupts_request(queue);
+    /* The device publishes, then looks at our wish; we publish the wish, then look for completions:
+     * one of the two sees the other. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
 bool virtqueue_start(struct virtqueue *queue, bool interrupts)
 {
     const struct virtio_device *device = queue->device;

@@ -53,6 +53,14 @@ int virtqueue_add(struct virtqueue *queue, const struct segment *segments, unsig
 /* Publishes what was added and notifies the device if it wants to be. */
 void virtqueue_kick(struct virtqueue *queue);
 void virtqueue_notify(const struct virtqueue *queue);
+/* Wants interrupts from now on, or none. After the first, completions may be there already: look
+ * for them before sleeping. */
+void virtqueue_want_interrupts(struct virtqueue *queue, bool wanted);
+static inline bool virtqueue_has_completions(const struct virtqueue *queue)
+{
+    return __atomic_load_n(&queue->used->idx, __ATOMIC_ACQUIRE) != queue->next_used;
+}
+
 bool virtqueue_reap(struct virtqueue *queue, struct completion *completion);
 
 #endif

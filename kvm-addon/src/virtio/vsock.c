@@ -71,6 +71,15 @@ static unsigned vsock_exchange(struct queue_handler *handler)
     return vsock_host_take_connecting(vsock_of(handler));
 }
 
+/*
+ * What comes next is a host program's to do as often as the guest's: polling would take the core
+ * that it needs.
+ */
+static bool vsock_waits(struct queue_handler *handler)
+{
+    return vsock_of(handler)->connection_count > 0;
+}
+
 static void loop_set(struct vsock *vsock, struct event_loop *loop)
 {
     pthread_mutex_lock(&vsock->lock);
@@ -119,7 +128,8 @@ int vsock_init(struct vsock *vsock, uint64_t guest_cid, const char *path, int li
                     .serve = vsock_serve,
                     .wants = vsock_wants,
                     .exchange = vsock_exchange,
-                    .has_answers = vsock_has_answers},
+                    .has_answers = vsock_has_answers,
+                    .waits = vsock_waits},
         .guest_cid = guest_cid,
         .listener = {.fd = listener},
         .wake = wake,

@@ -11,6 +11,9 @@
 #define HOST_PORT_MIN (1u << 30)
 #define HOST_PORT_MASK (HOST_PORT_MIN - 1)
 
+/* The kernel doubles it, and limits it to twice net.core.wmem_max. */
+#define HOST_BUFFER_BYTES (1 << 20)
+
 static struct vsock_connection **bucket_of(struct vsock *vsock, uint32_t guest_port,
                                            uint32_t host_port)
 {
@@ -79,6 +82,10 @@ struct vsock_connection *vsock_connection_create(struct vsock *vsock, int fd)
 
     if (!connection)
         return NULL;
+    /* The more a socket takes, the fewer times do its reader and this thread wait for each other.
+     */
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){HOST_BUFFER_BYTES}, sizeof(int));
     connection->vsock = vsock;
     connection->source.fd = fd;
     connection->read_chains = 1;
@@ -217,10 +224,11 @@ static void host_refuses_data(struct vsock_connection *connection)
 void vsock_connection_flush(struct vsock_connection *connection)
 {
     struct byte_queue *buffer = &connection->buffer;
+    struct iovec front[2];
 
     while (buffer->length > 0) {
-        ssize_t sent = send(connection->source.fd, byte_queue_front(buffer), buffer->length,
-                            MSG_DONTWAIT | MSG_NOSIGNAL);
+        struct msghdr message = {.msg_iov = front, .msg_iovlen = byte_queue_front(buffer, front)};
+        ssize_t sent = sendmsg(connection->source.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0 && errno != EAGAIN) {
@@ -232,6 +240,8 @@ void vsock_connection_flush(struct vsock_connection *connection)
         byte_queue_remove(buffer, (size_t)sent);
         connection->forwarded += (uint32_t)sent;
     }
+    if (buffer->length == 0 && connection->vsock->connection_count > VSOCK_KEPT_BUFFERS)
+        byte_queue_free(buffer);
     if (buffer->length == 0 && connection->state == VSOCK_LINGERING) {
         vsock_connection_free(connection);
         return;
@@ -269,15 +279,12 @@ void vsock_connection_forward(struct vsock_connection *connection, const struct 
         connection->forwarded += (uint32_t)sent;
     }
     if (sent < length) {
-        size_t rest = length - sent;
-        uint8_t *room = byte_queue_reserve(&connection->buffer, rest);
-        if (!room) {
+        struct iov_span left = *span;
+        iov_span_advance(&left, sent);
+        if (byte_queue_append(&connection->buffer, &left, length - sent) < 0) {
             vsock_connection_reset(connection);
             return;
         }
-        struct iov_span left = *span;
-        iov_span_advance(&left, sent);
-        byte_queue_commit(&connection->buffer, iov_copy_from(&left, room, rest));
     }
     vsock_connection_update(connection);
 }

@@ -29,12 +29,15 @@
 /*
  * What a guest may send before the host program has read it, for each connection. A connection gets
  * a part of what the others have left of VSOCK_PROMISED_BYTES_MAX, within these limits: the first
- * hundred get all that they can use, and a guest cannot make this process keep more than 200 MiB.
+ * hundred get as much as Linux's own sockets have, or more, and a guest cannot make this process
+ * keep more than 200 MiB.
  */
-#define VSOCK_BUFFER_BYTES (256u << 10)
+#define VSOCK_BUFFER_BYTES (512u << 10)
 #define VSOCK_BUFFER_BYTES_MIN (16u << 10)
 #define VSOCK_PROMISED_BYTES_MAX (64u << 20)
 #define VSOCK_PROMISED_SHARE 128u
+/* With more connections than this, a buffer is freed whenever it is empty. */
+#define VSOCK_KEPT_BUFFERS 64u
 
 /* Answers to packets of no connection that wait for an rx buffer. */
 #define VSOCK_REPLIES_MAX 256u

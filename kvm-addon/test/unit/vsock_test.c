@@ -271,7 +271,7 @@ static void credit_is_given_back_as_the_host_reads(void)
     uint32_t port, sent = 0;
     static uint8_t bytes[60000];
     int fd = connect_to_guest(s, &port, 1u << 20);
-    for (; sent < 180000; sent += sizeof bytes)
+    for (; sent < VSOCK_BUFFER_BYTES / 4 * 3; sent += sizeof bytes)
         guest_writes(s, port, bytes, sizeof bytes);
     struct vsock_packet packet = guest_receive(s);
     CHECK(packet.header.op == VIRTIO_VSOCK_OP_CREDIT_UPDATE && packet.header.fwd_cnt > 0 &&
