@@ -47,7 +47,7 @@ const STDOUT = 1;
 const STDERR = 2;
 
 /**
- * Runs a machine until it ends for good.
+ * Runs a machine until it ends, with restarts.
  * @returns the exit code
  */
 export async function runBoot(machine: MachineConfig, options: RunOptions): Promise<number> {

@@ -19,7 +19,7 @@ const ARCHITECTURES: Readonly<Record<string, string>> = {
   i686: '386',
   ia32: '386',
 };
-/** What goes without saying. */
+/** Variants that are the default. */
 const DEFAULT_VARIANTS: Readonly<Record<string, string>> = { arm64: 'v8', arm: 'v7', amd64: 'v1' };
 
 function normal(os: string, architecture: string, variant: string | undefined): Platform {
@@ -34,7 +34,7 @@ export function hostPlatform(): Platform {
   return normal('linux', arch(), undefined);
 }
 
-/** What an index, or a configuration, says. */
+/** The platform in an index or a configuration. */
 export function platformOf(object: JsonObject): Platform {
   const os = stringAt(object, 'os') ?? '';
   return normal(os, stringAt(object, 'architecture') ?? '', stringAt(object, 'variant'));

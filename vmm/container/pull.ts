@@ -32,7 +32,7 @@ export interface PullOptions {
 }
 
 export interface PulledImage {
-  /** What the name stands for: a manifest, or the index that it was chosen from. */
+  /** The digest that the name refers to: of a manifest, or of the index that it was chosen from. */
   readonly digest: Digest;
   readonly id: Digest;
   /** The store had this image by this name before. */

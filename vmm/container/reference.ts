@@ -79,7 +79,7 @@ function splitSuffixes(text: string): [string, string | undefined, string | unde
   return [named.slice(0, colon), named.slice(colon + 1), digest];
 }
 
-/** What has a dot, a colon or an upper-case letter before the first slash is a host. */
+/** A first part with a dot, a colon or an upper-case letter is a host. */
 function splitDomain(name: string): { domain: string; path: string } {
   const slash = name.indexOf('/');
   const first = name.slice(0, slash);
@@ -98,12 +98,12 @@ export function withDefaultTag(reference: Reference): Reference {
   return { ...reference, tag: DEFAULT_TAG };
 }
 
-/** Domain and path: what the tags of a repository have in common. */
+/** Domain and path, which all tags of a repository share. */
 export function repositoryName({ domain, path }: Reference): string {
   return `${domain}/${path}`;
 }
 
-/** Reads what {@link referenceText} has written: nothing of it is checked again. */
+/** Parses the result of {@link referenceText} without checks. */
 export function storedReference(text: string): Reference {
   const slash = text.indexOf('/');
   const at = text.indexOf('@', slash);
@@ -122,7 +122,7 @@ export function referenceText(reference: Reference): string {
   return repositoryName(reference) + suffix(reference);
 }
 
-/** The repository as people write it: without what is filled in. */
+/** The repository in its short form, without defaults. */
 export function familiarName({ domain, path }: Reference): string {
   if (domain !== DEFAULT_DOMAIN) return `${domain}/${path}`;
   const short = path.startsWith(OFFICIAL_PREFIX) ? path.slice(OFFICIAL_PREFIX.length) : path;

@@ -19,7 +19,7 @@ const HISTORY_LIST: ListKind = {
 };
 const CREATED_BY_MAX = 45;
 const TEXT_MAX = 65_536;
-/** What says that it was made before this was made without a date. */
+/** Images with an earlier date were built without one. */
 const FIRST_BELIEVABLE_MS = Date.UTC(2000, 0, 1);
 
 export const historyVerb: Verb = {

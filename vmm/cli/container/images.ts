@@ -105,7 +105,7 @@ function nameRows(image: ImageRecord, digests: boolean, needsDigest: boolean): R
   return rows.length > 0 ? rows : [{ repository: NONE, tag: NONE, digest: NONE }];
 }
 
-/** Bytes of all files in an image's layers: what Docker calls its size. */
+/** Total size of the files in an image's layers, which Docker calls its size. */
 export function imageBytes({ layers }: ImageRecord): number {
   return layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }

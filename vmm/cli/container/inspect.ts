@@ -101,7 +101,7 @@ function inspectError(error: TsvmError, name: string, type: string | undefined):
     : `Error response from daemon: No such ${type}: ${name}`;
 }
 
-/** What `docker inspect` tells of an image, as far as there is such a thing here. */
+/** The fields of `docker inspect` for an image that exist here. */
 export function imageDetails(store: ImageStore, image: ImageRecord): object {
   const config = store.content.readConfig(image.id);
   const { json, run, platform } = config;

@@ -24,7 +24,7 @@ export class LayerLines {
     this.#isTerminal = isTerminal(STDOUT);
   }
 
-  /** A line of its own, above those of the layers. */
+  /** Prints a line above those of the layers. */
   print(line: string): void {
     if (!this.#quiet) print(`${line}\n`);
   }
@@ -49,7 +49,7 @@ export class LayerLines {
     if (performance.now() - this.#drawnMs >= INTERVAL_MS) this.#draw();
   }
 
-  /** The last state is on the screen; what follows stands below it. */
+  /** Leaves the final state on the screen; further output is printed below it. */
   end(): void {
     if (this.#isTerminal && this.#drawnLines > 0) this.#draw();
     this.#drawnLines = 0;

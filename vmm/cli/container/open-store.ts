@@ -9,7 +9,7 @@ import { hostFiles } from '../../host/host-files.ts';
  * @throws TsvmError `store-failed` for a user without a home folder
  */
 export function openStore(): ImageStore {
-  // The addon, which has the locks, is loaded when one is wanted: a list of images wants none.
+  // The addon, which implements locks, is loaded on first use: listing images needs no lock.
   const locks = {
     lockFile: (...args: Parameters<ReturnType<typeof hostFiles>['lockFile']>) =>
       hostFiles().lockFile(...args),

@@ -93,7 +93,7 @@ Examples:
   },
 };
 
-/** Mirrors come first; the last is the registry itself, and what it says is told. */
+/** Tries mirrors first and the registry itself last, whose error is the one reported. */
 async function firstThatHas<T>(
   clients: readonly RegistryClient[],
   work: (client: RegistryClient) => Promise<T>,
@@ -113,7 +113,7 @@ async function firstThatHas<T>(
   return await work(last);
 }
 
-/** What Docker's engine says when a registry does not let it in. */
+/** The message of Docker's engine when a registry denies access. */
 export function explained(error: unknown, reference: Reference): unknown {
   if (!(error instanceof Error)) return error;
   if (error.name === 'PassingFailure') {

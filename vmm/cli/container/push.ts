@@ -99,7 +99,7 @@ async function push(
     else writeLine(`${reference.tag}: digest: ${digest} size: ${sizeBytes}`);
   } catch (error) {
     lines.end();
-    // Docker says of a push only what the registry says.
+    // For a push, Docker prints only the registry's message.
     const told = explained(error, reference);
     throw told instanceof TsvmError && told.code === 'registry-denied' ? error : told;
   }

@@ -9,7 +9,7 @@ import type { LoadVerb } from './verbs.ts';
 
 const EXIT_DONE = 0;
 const EXIT_FAILED = 1;
-/** Docker's, for an option that it does not know. */
+/** Docker's exit code for an unknown option. */
 const EXIT_BAD_OPTION = 125;
 const HELP_COLUMNS = 100;
 
@@ -69,7 +69,7 @@ function createCommand({ name, summary, verb }: FoundVerb): Command {
   return verb.addOptions(command);
 }
 
-/** Docker takes `--quiet=true` as well; a flag that is turned off is left out. */
+/** Docker also accepts `--quiet=true`; a flag that is set to false is removed. */
 function plainFlags(command: Command, args: readonly string[]): string[] {
   const end = args.indexOf('--');
   const options = end < 0 ? args : args.slice(0, end);
@@ -127,7 +127,7 @@ function report(error: unknown, { name, verb }: FoundVerb, args: readonly string
   return EXIT_FAILED;
 }
 
-/** What Docker says of an option. */
+/** Docker's message about an option. */
 function optionProblem({ code, message }: CommanderError, args: readonly string[]): string {
   const flags = /'([^']*)'/.exec(message)?.[1] ?? '';
   if (code === 'commander.unknownOption') {

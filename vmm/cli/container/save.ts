@@ -67,7 +67,7 @@ function checkOutput(path: string): void {
   if (stat?.isDirectory()) throw refused('cannot write to a directory');
 }
 
-/** @returns the exit code: as of a program that a broken pipe has ended, when nobody reads any more */
+/** @returns the exit code; if the reader has closed the pipe, that of a program ended by SIGPIPE */
 async function writeToStdout(
   pieces: AsyncIterable<Uint8Array>,
   signal: AbortSignal,

@@ -3,7 +3,7 @@ import type { CONTAINER_COMMANDS, REGISTRY_COMMANDS } from '../programs.ts';
 type Command = (typeof CONTAINER_COMMANDS)[number] | (typeof REGISTRY_COMMANDS)[number];
 type VerbName = Exclude<Command, 'system'>;
 
-/** What each verb does, as Docker says it. */
+/** Docker's descriptions of the verbs. */
 export const SUMMARIES: Readonly<Record<VerbName, string>> = {
   history: 'Show the history of an image',
   'image history': 'Show the history of an image',

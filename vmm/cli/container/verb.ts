@@ -5,7 +5,7 @@ import { print } from '../standard-streams.ts';
 export interface Verb {
   /** As Docker shows it, without the program's name: `rmi [OPTIONS] IMAGE [IMAGE...]`. */
   readonly usage: string;
-  /** What `--help` says besides. */
+  /** Additional text for `--help`. */
   readonly help: string;
   readonly argumentsMin: number;
   readonly argumentsMax: number;
@@ -14,7 +14,7 @@ export interface Verb {
   run(args: readonly string[], options: Readonly<Record<string, unknown>>): Promise<number>;
 }
 
-/** The command line makes no sense: Docker's sentence, and its exit code. */
+/** An invalid command line, with Docker's message and exit code. */
 export class UsageError extends Error {
   readonly exitCode: number;
 

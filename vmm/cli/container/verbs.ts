@@ -1,4 +1,4 @@
-/** The verbs that Docker has for images, under the names that it gives them. */
+/** Docker's verbs for images, under all their names. */
 import type { CONTAINER_COMMANDS } from '../programs.ts';
 import type { Verb } from './verb.ts';
 

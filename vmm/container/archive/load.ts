@@ -31,7 +31,7 @@ import { blobName } from './layout.ts';
 
 export interface LoadedImage {
   readonly id: Digest;
-  /** Names that it has got; empty when the archive gives none. */
+  /** Names of the image; empty if the archive has none. */
   readonly references: readonly Reference[];
 }
 
@@ -105,7 +105,7 @@ class Loader {
     );
   }
 
-  /** The names that the file for Docker, beside the index, gives; by configuration. */
+  /** The names in Docker's manifest.json, by configuration digest. */
   #dockerTags(): Map<Digest, Reference[]> {
     const tags = new Map<Digest, Reference[]>();
     if (this.#source.sizeBytes('manifest.json') === undefined) return tags;
@@ -277,7 +277,7 @@ function checkCount({ diffIds }: ImageConfig, layers: number): void {
   );
 }
 
-/** What containerd and Docker write; a bare tag, as skopeo does, names nothing here. */
+/** The annotations of containerd and Docker. A bare tag, as written by skopeo, is not a name. */
 function annotatedNames(annotations: object): Reference[] {
   const texts = stringMapAt({ annotations }, 'annotations') ?? {};
   const name = texts['io.containerd.image.name'] ?? texts['org.opencontainers.image.ref.name'];

@@ -52,7 +52,7 @@ function compressionOf(start: Uint8Array): 'gzip' | 'zstd' | 'none' {
   return isZstd(start) ? 'zstd' : 'none';
 }
 
-/** Writes a stream to a file that has no name any more, unpacked. */
+/** Decompresses a stream into an unlinked file. */
 async function spooled(
   input: Readable,
   folders: StoreFolders,

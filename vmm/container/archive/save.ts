@@ -66,7 +66,7 @@ function imagesOfRepository(
     .filter(({ tags }) => tags.length > 0);
 }
 
-/** What Docker says of a tag that is not there differs from what it says of other names. */
+/** Docker's message for a missing tag differs from that for other missing names. */
 function findOne(store: ImageStore, name: string, images: readonly ImageRecord[]): FoundImage {
   try {
     return store.find(name, images);

@@ -115,7 +115,7 @@ const FIELD_MASK: Readonly<Record<Step, number>> = {
 
 /**
  * What the frames of a stream hold.
- * @throws from the iteration: RangeError, and zlib's errors, for what is not zstd
+ * @throws during iteration: RangeError and zlib's errors for invalid data
  */
 export async function* decodeZstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
   const chunks = source[Symbol.asyncIterator]();

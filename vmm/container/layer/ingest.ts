@@ -25,14 +25,14 @@ export interface LayerLimits {
 export const LAYER_LIMITS: LayerLimits = { layerBytesMax: 2 ** 37, freeBytesMin: 2 ** 28 };
 
 const INFLATED_BYTES = 512 * 1024;
-/** How often the host's disk is asked for its free space. */
+/** How often the free space of the host's disk is checked. */
 const SPACE_CHECK_BYTES = 2 ** 26;
 
 export interface LayerSource {
   readonly bytes: AsyncIterable<Uint8Array>;
-  /** The blob as it comes; undefined when nothing is known of it but what it unpacks to. */
+  /** The blob's descriptor; undefined if only its uncompressed digest is known. */
   readonly blob: Pick<Descriptor, 'digest' | 'size'> | undefined;
-  /** What it has to unpack to; undefined when whatever it is will do. */
+  /** The required digest of the uncompressed layer; undefined to accept any. */
   readonly diffId: Digest | undefined;
   /** How a message calls it. */
   readonly name: string;
@@ -49,7 +49,7 @@ export interface IngestedLayer {
 }
 
 /**
- * Takes in one layer. The caller keeps others from removing what no image names yet.
+ * Adds a layer to the store. The caller prevents others from removing content that no image uses yet.
  * @param onProgress called with the bytes of the blob that have come, in all
  * @throws TsvmError `invalid-image` when it is not what its digests and size say, or no layer;
  * `store-failed`; and what the source throws

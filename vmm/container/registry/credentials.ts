@@ -15,13 +15,13 @@ import { DEFAULT_DOMAIN } from '../reference.ts';
 export interface Credentials {
   readonly username: string;
   readonly password: string;
-  /** What to get tokens with instead of a password. */
+  /** An identity token to use instead of a password. */
   readonly identityToken: string | undefined;
 }
 
 /** Key of Docker's own registry in the file. */
 const DEFAULT_SERVER = 'https://index.docker.io/v1/';
-/** What helpers have as the name of a user who shows a token. */
+/** The user name that helpers return with a token. */
 const TOKEN_USERNAME = '<token>';
 const HELPER_TIMEOUT_MS = 60_000;
 
@@ -48,7 +48,7 @@ export class CredentialStore {
     return isObject(entry) ? fromEntry(entry) : undefined;
   }
 
-  /** @returns true when they are in the file, where whoever may read it can read them */
+  /** @returns true if they are stored unencrypted in the file */
   set(domain: string, { username, password, identityToken }: Credentials): boolean {
     const config = this.#read();
     const helper = helperFor(config, domain);

@@ -16,7 +16,7 @@ export interface AuthOptions {
 
 export class RegistryAuth {
   readonly #options: AuthOptions;
-  /** What was good for a scope. */
+  /** The last accepted authorization, by scope. */
   readonly #headers = new Map<string, string>();
 
   constructor(options: AuthOptions) {
@@ -29,7 +29,7 @@ export class RegistryAuth {
   }
 
   /**
-   * Does what the registry asked for.
+   * Answers the registry's authentication challenge.
    * @param challenge the header WWW-Authenticate
    * @returns the header to try again with; undefined when there is nothing to show
    */

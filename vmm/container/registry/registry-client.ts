@@ -44,7 +44,7 @@ export interface FetchedManifest {
 
 type ApiRequest = Omit<HttpRequest, 'url'> & { readonly scope: string };
 
-/** What a request may do in a repository: the distribution project's "Token Scope Documentation". */
+/** Access to a repository: the distribution project's "Token Scope Documentation". */
 export function pullScope(repository: string): string {
   return `repository:${repository}:pull`;
 }
@@ -213,7 +213,7 @@ export class RegistryClient {
     }
   }
 
-  /** One request, shown who asks when the registry wants to know. */
+  /** Sends a request, with authentication if the registry requires it. */
   async once(
     path: string,
     { scope, ...request }: ApiRequest,
@@ -264,7 +264,7 @@ function denied(said: string): TsvmError {
   return new TsvmError('registry-denied', said || 'unauthorized: authentication required');
 }
 
-/** @throws TsvmError for any other status, with what the registry says */
+/** @throws TsvmError for any other status, with the registry's message */
 export async function expectStatus(
   answer: HttpAnswer,
   statuses: readonly number[],

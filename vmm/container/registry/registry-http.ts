@@ -57,7 +57,7 @@ export class RegistryHttp {
     });
   }
 
-  /** Ends all connections, whatever is on them. */
+  /** Ends all connections, even if they are in use. */
   close(): Promise<void> {
     return this.#agent.destroy();
   }
@@ -65,7 +65,7 @@ export class RegistryHttp {
   /**
    * One request, with the redirects that it takes.
    * @throws PassingFailure when there is no answer, or one that may be another the next time
-   * @throws TsvmError `registry-failed` for what will not get better
+   * @throws TsvmError `registry-failed` for permanent errors
    */
   async send(wanted: HttpRequest): Promise<HttpAnswer> {
     let { url, headers } = wanted;
@@ -119,7 +119,7 @@ function readCertificates(path: string): string {
 /** Certificate errors are not retried. */
 const CERTIFICATE_ERROR = /^(?:ERR_TLS_|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ERR_SSL_)/;
 
-/** What undici and Node say when there is no answer, or its body breaks off. */
+/** Error codes of undici and Node for a missing or truncated response. */
 export function connectionFailure(url: URL, error: unknown): Error {
   if (!(error instanceof Error)) return new Error(String(error));
   if (error instanceof TsvmError || error instanceof PassingFailure) return error;
@@ -191,7 +191,7 @@ export async function readBody(answer: HttpAnswer, bytesMax: number, url: URL): 
 
 const ERROR_BYTES_MAX = 16_384;
 
-/** What an error's body says, in a line. */
+/** The message in an error response, as one line. */
 export async function shortText(answer: HttpAnswer): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;

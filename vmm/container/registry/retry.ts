@@ -13,7 +13,7 @@ export const RETRY_POLICY: RetryPolicy = { tries: 6, firstPauseMs: 250, pauseMsM
 
 /** A transient failure. */
 export class PassingFailure extends Error {
-  /** What the registry asked for (Retry-After), or undefined. */
+  /** The registry's Retry-After, or undefined. */
   readonly pauseMs: number | undefined;
 
   constructor(message: string, options: { cause?: unknown; pauseMs?: number | undefined } = {}) {

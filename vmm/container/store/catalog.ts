@@ -16,12 +16,12 @@ import { storeFailure } from './store-failure.ts';
 export interface LayerRecord {
   /** The digest of the plain tar archive. */
   readonly diffId: Digest;
-  /** Bytes of the files in it: what Docker calls its size. */
+  /** Total size of its files in bytes, which Docker calls its size. */
   readonly sizeBytes: number;
 }
 
 export interface ImageRecord {
-  /** The digest of the configuration: what users know as the image's ID. */
+  /** The digest of the configuration, which is the image ID that users see. */
   readonly id: Digest;
   /** The manifest it came with last; `save` and `push` give it back. */
   readonly manifest: Digest;
@@ -71,7 +71,7 @@ export class Catalog {
     );
   }
 
-  /** Changes the list: `change` answers what it is to be, and something for the caller. */
+  /** Changes the list. `change` returns the new list and a result for the caller. */
   async update<T>(
     change: (images: ImageRecord[]) => {
       readonly images: readonly ImageRecord[];

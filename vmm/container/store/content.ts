@@ -29,7 +29,7 @@ export class StoreContent {
   }
 
   /**
-   * Reads a small blob, and checks that it is what its name says.
+   * Reads a small blob and checks its digest.
    * @throws TsvmError `store-failed` when it is missing or damaged
    */
   readBlob(digest: Digest): Buffer {

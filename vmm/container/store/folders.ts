@@ -2,12 +2,12 @@
  * The layout of an image store:
  *
  * ```
- * images.json                what images there are, and their names; see `catalog.ts`
+ * images.json                the images and their names; see `catalog.ts`
  * lock                       empty; see `locks.ts`
  * blobs/<algorithm>/<hex>    manifests, configurations and layers as they came
  * layers/<algorithm>/<hex>   layers as plain tar archives, by the hash of that: their DiffID
  * rootfs/<hex>.erofs         metadata of root file systems; see `../rootfs`
- * tmp/                       what is being written
+ * tmp/                       files being written
  * ```
  * Files outside `tmp` are complete: they are synced and then renamed into place.
  */

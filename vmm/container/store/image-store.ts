@@ -15,14 +15,14 @@ import { StoreFolders } from './folders.ts';
 import { StoreLocks } from './locks.ts';
 import { hasLeftovers, neededBy, type Swept, sweep, sweepTemporary } from './sweep.ts';
 
-/** An image as it was found by what a user wrote. */
+/** An image found by a user's name or ID. */
 export interface FoundImage {
   readonly image: ImageRecord;
   /** The name it was found by; undefined when it was found by its ID. */
   readonly reference: Reference | undefined;
 }
 
-/** What `add` needs to know of a new image. */
+/** A new image for `add`. */
 export type NewImage = Omit<ImageRecord, 'tags' | 'digests' | 'taggedMs'>;
 
 /** A user's images: their content, and the list of them. */
@@ -106,7 +106,7 @@ export class ImageStore {
    * Gives an image another name, if it is still there: whoever does not use content may find that it
    * has just been removed.
    * @param find of the images that there are then
-   * @throws what `find` throws
+   * @throws like `find`
    */
   addName(
     find: (images: readonly ImageRecord[]) => ImageRecord | undefined,
@@ -156,7 +156,7 @@ export function hasName(image: ImageRecord, reference: Reference): boolean {
   );
 }
 
-/** The list with an image in it that has these names besides those that it had. */
+/** The list with the given names added to an image. */
 function withNames(
   images: readonly ImageRecord[],
   image: NewImage,

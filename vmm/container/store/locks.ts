@@ -105,7 +105,7 @@ export class StoreLocks {
     return undefined;
   }
 
-  /** The kernel could wait as well, but only on a thread of its own, which nothing could interrupt. */
+  /** The kernel could wait instead, but only on a separate thread, which could not be interrupted. */
   async #wait(byte: number, exclusive: boolean, signal?: AbortSignal): Promise<HeldLock> {
     const lock = this.#open(byte);
     try {

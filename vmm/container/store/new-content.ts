@@ -8,7 +8,7 @@ import { storeFailure } from './store-failure.ts';
 /** Small pieces are written together: a system call each would take longer than they do. */
 const WRITE_BYTES = 256 * 1024;
 
-/** A file of the store that nobody finds before it is whole. */
+/** A new file of the store, which is not visible before it is complete. */
 export class NewContent {
   readonly path: string;
   readonly #handle: FileHandle;
@@ -50,7 +50,7 @@ export class NewContent {
     if (this.#waitingBytes >= WRITE_BYTES) await this.flush();
   }
 
-  /** What was appended can be read from the file afterwards. */
+  /** The appended data can be read from the file afterwards. */
   async flush(): Promise<void> {
     const waiting = this.#waiting;
     const position = this.#sizeBytes - this.#waitingBytes;

@@ -1,6 +1,6 @@
 import { TsvmError } from '../../errors.ts';
 
-/** Errors of the file system that say what to do about them; others are passed on as they are. */
+/** Adds advice to errors of the file system; other errors are passed on unchanged. */
 export function storeFailure(folder: string, error: unknown): unknown {
   if (!(error instanceof Error) || !('code' in error)) return error;
   switch (error.code) {

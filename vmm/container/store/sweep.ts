@@ -43,7 +43,7 @@ export function neededBy(images: readonly ImageRecord[], content: StoreContent):
   return { blobs, layers: new Set(diffIds), rootfs: new Set(keys) };
 }
 
-/** Of an index only what images are made of is here: its entries are not followed. */
+/** Only the manifests that images use are stored, so an index's entries are not followed. */
 function addManifest(digest: Digest, content: StoreContent, blobs: Set<string>): void {
   blobs.add(digest);
   if (!content.hasBlob(digest)) return;
@@ -52,7 +52,7 @@ function addManifest(digest: Digest, content: StoreContent, blobs: Set<string>):
     if (manifest.kind === 'index') return;
     for (const { digest: part } of [manifest.config, ...manifest.layers]) blobs.add(part);
   } catch (error) {
-    // A damaged one names nothing any more.
+    // A damaged one refers to nothing.
     if (!(error instanceof TsvmError)) throw error;
   }
 }
@@ -82,7 +82,7 @@ export function sweep(folders: StoreFolders, needed: Needed): Swept {
 }
 
 /**
- * Nobody writes while the content and the catalog are owned: what is there was left behind by a crash.
+ * Nobody writes while content and catalog are locked exclusively, so partial files are from a crash.
  */
 export function sweepTemporary(folders: StoreFolders): void {
   for (const name of namesIn(folders.temporary)) {

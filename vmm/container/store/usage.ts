@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { ImageStore } from './image-store.ts';
 import { contentFiles, namesIn, neededBy } from './sweep.ts';
 
-/** What a store takes on the host's disk, in bytes. */
+/** Disk usage of a store in bytes. */
 export interface StoreUsage {
   readonly imageBytes: number;
   /** Of content that no image needs, and of temporary files. */

@@ -1,4 +1,4 @@
-/** Lists of things as Docker writes them: a table, or what `--format` says. */
+/** Prints lists as Docker does: as a table, or as specified by `--format`. */
 import { HEADER_FUNCTIONS } from './functions.ts';
 import { Template } from './template.ts';
 

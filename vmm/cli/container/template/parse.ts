@@ -3,7 +3,7 @@ import { position, type Token, templateError, tokenize } from './tokens.ts';
 /** A value in a template. */
 export type Operand =
   | { readonly kind: 'literal'; readonly value: string | number | boolean | null }
-  /** Fields of the dot (`base` undefined), of a variable, or of what is in parentheses. */
+  /** Fields of the dot (`base` undefined), of a variable, or of a parenthesized expression. */
   | { readonly kind: 'path'; readonly base: Operand | undefined; readonly fields: readonly Field[] }
   | { readonly kind: 'variable'; readonly name: string }
   | { readonly kind: 'call'; readonly name: string; readonly args: readonly Operand[] }
@@ -11,12 +11,12 @@ export type Operand =
 
 export interface Field {
   readonly name: string;
-  /** `line:column`, and what the whole path looks like, for messages. */
+  /** `line:column` and the text of the whole path, for messages. */
   readonly where: string;
   readonly shown: string;
 }
 
-/** Commands, each of which gets what the one before it gives as its last argument. */
+/** Commands, each of which gets the result of the previous one as its last argument. */
 export interface Pipeline {
   readonly declares: readonly string[];
   /** `=`, not `:=`: it changes a variable that is there. */
@@ -109,7 +109,7 @@ class Parser {
     return { kind, pipeline, then, otherwise };
   }
 
-  /** Takes what ends it as well. */
+  /** Also consumes the end token. */
   #pipeline(end: '}}' | ')'): Pipeline {
     const { declares, assigns } = this.#declaration();
     const commands: Operand[] = [];

@@ -24,7 +24,7 @@ export function showValue(value: unknown): string {
   return String(value);
 }
 
-/** As Go's encoding/json writes it; what may be absent is null. */
+/** Formats a value like Go's encoding/json; missing optional values are null. */
 export function showJson(value: unknown): string {
   return JSON.stringify(value ?? null);
 }
