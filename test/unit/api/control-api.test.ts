@@ -21,6 +21,7 @@ import { findMachine } from '../../../vmm/api/machines/running-machines.ts';
 import { resolveConfig } from '../../../vmm/machine/config.ts';
 import { ConsoleHub } from '../../../vmm/machine/console-hub.ts';
 import { Machine } from '../../../vmm/machine/machine.ts';
+import { checkRateLimits, type RateLimits } from '../../../vmm/machine/rate-limits.ts';
 import { createLogger } from '../../../vmm/observability/logger.ts';
 import { FakeVm } from '../../support/fake-vm.ts';
 import { temporaryFolder } from '../../support/tsvm-process.ts';
@@ -218,6 +219,36 @@ test('the balloon is set within the memory of a running machine that has one', a
     assert.equal((await put(bad)).status, 400, bad);
   }
   assert.equal(balloon.targetBytes, 8192);
+});
+
+test('link and rate limits of a network, rate limits of a disk', async (context) => {
+  const { client, machine, socketPath } = await serve(context);
+  const calls: unknown[] = [];
+  const setRateLimits = (limits: RateLimits) => {
+    checkRateLimits(limits);
+    calls.push(limits);
+  };
+  machine.controls.disks.set('disk0', { setRateLimits });
+  machine.controls.nets.set('net0', { setRateLimits, setLink: (up) => calls.push(up) });
+  await client.call('setNetwork', { body: { id: 'net0', linkUp: false } });
+  await client.call('setNetwork', { body: { id: 'net0', limits: { bytesPerSecond: 5 } } });
+  await client.call('setDisk', { body: { id: 'disk0', limits: {} } });
+  assert.deepEqual(calls, [false, { bytesPerSecond: 5 }, {}]);
+  const put = (path: string, body: object) =>
+    send(socketPath, 'PUT', `/v1/${path}`, { body: JSON.stringify(body) });
+  for (const [path, body, status] of [
+    ['network', { id: 'net1', linkUp: true }, 409],
+    ['disk', { id: 'net0', limits: {} }, 409],
+    ['disk', { id: 'constructor', limits: {} }, 409],
+    ['disk', { id: 'disk0' }, 400],
+    ['disk', { id: 'disk0', limits: { burstBytes: 1 } }, 400],
+    ['disk', { id: 'disk0', limits: { bytesPerSecond: 0 } }, 400],
+    ['network', { id: 'net0', linkUp: 'yes' }, 400],
+    ['network', { linkUp: true }, 400],
+  ] as const) {
+    assert.equal((await put(path, body)).status, status, JSON.stringify(body));
+  }
+  assert.equal(calls.length, 3, 'what is refused changes nothing');
 });
 
 test('kill answers before the machine ends', async (context) => {

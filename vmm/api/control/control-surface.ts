@@ -1,8 +1,10 @@
+import { TsvmError } from '../../errors.ts';
 import type { ResolvedConfig, ResolvedDisk } from '../../machine/config.ts';
 import type { ConsoleHub } from '../../machine/console-hub.ts';
 import type { MachineHandle } from '../../machine/machine.ts';
-import type { BalloonControls } from '../../machine/machine-controls.ts';
+import type { BalloonControls, DiskControls } from '../../machine/machine-controls.ts';
 import { prometheusText } from '../../machine/prometheus-text.ts';
+import type { RateLimits } from '../../machine/rate-limits.ts';
 import { ApiError, type Result } from '../http/operation.ts';
 import { OperationsSurface, type UpgradedConnection } from '../http/operations-surface.ts';
 import type { Surface } from '../http/surface.ts';
@@ -66,6 +68,16 @@ export function controlSurface(target: ControlledMachine): Surface {
       balloon.setTarget(targetBytes);
       return balloonStatus(target, balloon);
     },
+    setDisk: ({ body: { id, limits } }) => {
+      setLimits(controlOf('disk', id, running(target).controls.disks), limits);
+      return undefined;
+    },
+    setNetwork: ({ body: { id, linkUp, limits } }) => {
+      const network = controlOf('network', id, running(target).controls.nets);
+      if (limits !== undefined) setLimits(network, limits);
+      if (linkUp !== undefined) network.setLink(linkUp);
+      return undefined;
+    },
     attachConsole: (
       { query: { input = 'if-free', replay = Number.MAX_SAFE_INTEGER } },
       connection,
@@ -104,6 +116,24 @@ function describeDisk(disk: ResolvedDisk, index: number): MachineStatus['disks']
   const id = `disk${index}`;
   if ('files' in disk) return { id, path: disk.files[0] ?? '', readOnly: true };
   return { id, path: disk.path, readOnly: disk.readOnly };
+}
+
+/** @throws ApiError `not-supported` */
+function controlOf<T>(kind: string, id: string, controls: ReadonlyMap<string, T>): T {
+  const control = controls.get(id);
+  if (control !== undefined) return control;
+  const known = [...controls.keys()].join(', ') || 'none';
+  throw new ApiError('not-supported', `the machine has no ${kind} ${id}; it has ${known}`);
+}
+
+/** @throws ApiError `invalid-request` */
+function setLimits(control: DiskControls, limits: RateLimits): void {
+  try {
+    control.setRateLimits(limits);
+  } catch (error) {
+    if (error instanceof TsvmError) throw new ApiError('invalid-request', error.message);
+    throw error;
+  }
 }
 
 /** @throws ApiError `not-supported` */

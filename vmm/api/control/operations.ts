@@ -135,6 +135,31 @@ const BALLOON = {
 } as const satisfies ObjectSchema;
 const balloon = { kind: 'json', schema: BALLOON } as const;
 
+const LIMITS = {
+  type: 'object',
+  description: 'Rate limits, which replace the present ones. What is left out is not limited.',
+  properties: {
+    bytesPerSecond: { type: 'integer', minimum: 1, description: 'Bytes per second.' },
+    burstBytes: {
+      type: 'integer',
+      minimum: 1,
+      description: "Bytes that may pass at once; default: a tenth of a second's.",
+    },
+    operationsPerSecond: {
+      type: 'integer',
+      minimum: 1,
+      description: 'Requests of a disk, frames of a network in each direction, per second.',
+    },
+    burstOperations: {
+      type: 'integer',
+      minimum: 1,
+      description: "Requests or frames that may pass at once; default: a tenth of a second's.",
+    },
+  },
+  required: [],
+  additionalProperties: false,
+} as const satisfies ObjectSchema;
+
 const machine = { kind: 'json', schema: MACHINE } as const;
 const nothing = { kind: 'nothing' } as const;
 
@@ -215,6 +240,42 @@ export const CONTROL_OPERATIONS = {
       additionalProperties: false,
     },
     answer: balloon,
+    errors: ['wrong-state', 'not-supported'],
+  },
+  setDisk: {
+    method: 'PUT',
+    path: '/disk',
+    summary: 'Sets the rate limits of a disk.',
+    body: {
+      type: 'object',
+      properties: {
+        id: { type: 'string', description: 'disk0, disk1, …' },
+        limits: LIMITS,
+      },
+      required: ['id', 'limits'],
+      additionalProperties: false,
+    },
+    answer: nothing,
+    errors: ['wrong-state', 'not-supported'],
+  },
+  setNetwork: {
+    method: 'PUT',
+    path: '/network',
+    summary: 'Plugs or unplugs the cable of a network, and sets its rate limits.',
+    body: {
+      type: 'object',
+      properties: {
+        id: { type: 'string', description: 'net0, net1, …' },
+        linkUp: {
+          type: 'boolean',
+          description: 'Whether the cable is plugged in. Frames are dropped while it is not.',
+        },
+        limits: LIMITS,
+      },
+      required: ['id'],
+      additionalProperties: false,
+    },
+    answer: nothing,
     errors: ['wrong-state', 'not-supported'],
   },
   attachConsole: {
