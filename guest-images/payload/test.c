@@ -30,6 +30,7 @@ static const struct test_suite *const test_suites[] = {
     &test_suite_cpl0_interrupts,
     &test_suite_chaos,
     &test_suite_vsock,
+    &test_suite_fs,
 };
 
 static const struct test_suite *const bench_suites[] = {
