@@ -1,10 +1,11 @@
 #!/bin/sh
-# Fuzzes the C core under AddressSanitizer and UndefinedBehaviorSanitizer, each fuzzer in turn.
+# Fuzzes the C core under AddressSanitizer and UndefinedBehaviorSanitizer, with one fuzzer per core at a
+# time.
 #
-#   scripts/fuzz.sh [SECONDS [SEED]]   seconds for each fuzzer, 180 unless told
+#   scripts/fuzz.sh [SECONDS [SEED]]   seconds for each fuzzer (180)
 #
-# Inputs that reach new code are kept in build/fuzz/<fuzzer>/ for the next run. A crash ends the script;
-# its input is kept there too.
+# Inputs that reach new code are kept in build/fuzz/<fuzzer>/ for the next run, and so are inputs that
+# crash a fuzzer. After a crash no other fuzzer is started.
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:-180}
@@ -16,22 +17,32 @@ build() {
     cmake --build build/c-fuzz --parallel "$(nproc)"
 }
 
-mkdir -p build
-build >build/c-fuzz.log 2>&1 || {
-  cat build/c-fuzz.log
-  exit 1
-}
-for fuzzer in build/c-fuzz/test/*_fuzz; do
+# Runs one fuzzer and prints its result.
+run() {
+  fuzzer=$1
   name=$(basename "$fuzzer")
   corpus=build/fuzz/$name
   mkdir -p "$corpus"
-  printf '%s: %s s, seed %s\n' "$name" "$seconds" "$seed"
   "$fuzzer" -max_total_time="$seconds" -seed="$seed" -timeout=10 -print_final_stats=1 \
     -verbosity=0 -artifact_prefix="$corpus-" "$corpus" >"$corpus.log" 2>&1 || {
     cat "$corpus.log"
     printf '%s crashed; to see it again: %s %s\n' "$name" "$fuzzer" \
       "$(ls -t "$corpus"-* | head -n 1)"
-    exit 1
+    exit 255 # xargs(1) starts no more
   }
-  sed -n 's/^stat::number_of_executed_units: */  inputs tried: /p' "$corpus.log"
-done
+  tried=$(sed -n 's/^stat::number_of_executed_units: *//p' "$corpus.log")
+  printf '%s: %s s, seed %s, %s inputs tried\n' "$name" "$seconds" "$seed" "$tried"
+}
+
+if [ -n "${3-}" ]; then
+  run "$3"
+  exit
+fi
+mkdir -p build
+build >build/c-fuzz.log 2>&1 || {
+  cat build/c-fuzz.log
+  exit 1
+}
+# This script runs itself for each of them, with its name as the third argument.
+printf '%s\n' build/c-fuzz/test/*_fuzz |
+  xargs -P "$(nproc)" -n 1 scripts/fuzz.sh "$seconds" "$seed"
