@@ -31,6 +31,7 @@ static const struct test_suite *const test_suites[] = {
     &test_suite_chaos,
     &test_suite_vsock,
     &test_suite_fs,
+    &test_suite_net,
 };
 
 static const struct test_suite *const bench_suites[] = {

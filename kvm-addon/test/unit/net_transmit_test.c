@@ -1,4 +1,5 @@
 /* Transmission of virtio-net through a queue worker. */
+#include "../../../test/vectors/net_headers.h"
 #include "../net_setup.h"
 
 #define HEADER_GPA BUFFERS_GPA
@@ -96,43 +97,20 @@ static void frames_of_bad_lengths_are_dropped(void)
 static const uint32_t OFFLOADS = MERGEABLE | FEATURE(VIRTIO_NET_F_CSUM) |
                                  FEATURE(VIRTIO_NET_F_HOST_TSO4) | FEATURE(VIRTIO_NET_F_HOST_TSO6);
 
-/* Headers that no driver may send, with frames of 100 bytes. */
-static const struct {
-    struct virtio_net_hdr_v1 header;
-    uint32_t features;
-} LIES[] = {
-    /* Checksums beyond the frame, or wrapping around. */
-    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 99}, OFFLOADS},
-    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 98, .csum_offset = 1}, OFFLOADS},
-    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 0xffff, .csum_offset = 0xffff}, OFFLOADS},
-    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_offset = 0xffff}, OFFLOADS},
-    /* Segments without a size, without a checksum, of unknown kinds. */
-    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4}, OFFLOADS},
-    {{.gso_type = VIRTIO_NET_HDR_GSO_TCPV4, .gso_size = 50}, OFFLOADS},
-    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = 2, .gso_size = 50}, OFFLOADS},
-    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = 0x7f, .gso_size = 50}, OFFLOADS},
-    {{.gso_type = VIRTIO_NET_HDR_GSO_ECN, .gso_size = 50}, OFFLOADS},
-    /* What was not negotiated. */
-    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 16}, MERGEABLE},
-    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4, .gso_size = 50},
-     MERGEABLE | FEATURE(VIRTIO_NET_F_CSUM)},
-    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-      .gso_type = VIRTIO_NET_HDR_GSO_TCPV4 | VIRTIO_NET_HDR_GSO_ECN,
-      .gso_size = 50},
-     OFFLOADS},
-    {{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = VIRTIO_NET_HDR_GSO_UDP, .gso_size = 50},
-     OFFLOADS},
-};
-
 static void headers_that_lie_are_dropped(void)
 {
-    for (size_t i = 0; i < sizeof LIES / sizeof LIES[0]; i++) {
+    for (size_t i = 0; i < NET_LIE_COUNT; i++) {
+        const struct net_lie *lie = &net_lies[i];
         struct setup s;
-        setup_open(&s, SOCK_STREAM, TRANSMIT, LIES[i].features);
-        *header(&s) = LIES[i].header;
-        frame_offer(&s, 100, 0);
+        setup_open(&s, SOCK_STREAM, TRANSMIT, MERGEABLE | lie->features);
+        *header(&s) = (struct virtio_net_hdr_v1){.flags = lie->flags,
+                                                 .gso_type = lie->gso_type,
+                                                 .gso_size = lie->gso_size,
+                                                 .csum_start = lie->csum_start,
+                                                 .csum_offset = lie->csum_offset};
+        frame_offer(&s, NET_LIE_FRAME_BYTES, 0);
         if (!CHECK(is_dropped(&s, 1)))
-            fprintf(stderr, "lie %zu\n", i);
+            fprintf(stderr, "%s\n", lie->name);
         setup_close(&s);
     }
 }

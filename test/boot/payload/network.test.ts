@@ -18,6 +18,22 @@ test('network devices are at their places, in the order of the options', async (
   assert.equal(stdout.match(/^device id=1 /gm)?.length, 2, stdout + stderr);
 });
 
+for (const without of ['', 'without=event_idx']) {
+  test(`a tap device: frames both ways, wrong frames and rings do no harm ${without}`, async (t) => {
+    // Without IPv6 the host sends nothing but what it is asked for.
+    const setup = `ip tuntap add tap0 mode tap; echo 1 >/proc/sys/net/ipv6/conf/tap0/disable_ipv6
+      ip address add 10.9.0.1/24 dev tap0; ip link set tap0 up`;
+    const { enter } = await NetworkNamespace.create(t, { setup });
+    const { stdout, stderr, code } = await runPayload(
+      `tests=net ${without}`,
+      ['--net', 'tap=tap0', '--memory', '64M'],
+      { through: enter },
+    );
+    assert.match(stdout, /^done passed=4 failed=0 skipped=0/m, stdout + stderr);
+    assert.equal(code, 0);
+  });
+}
+
 test('without passt, --net user says how to get it', async () => {
   const { stderr, code } = await runPayload('tests=memory', ['--net', 'user'], {
     env: { PATH: '/nonexistent' },
