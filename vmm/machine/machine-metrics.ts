@@ -100,6 +100,8 @@ export const DEVICE_COUNTERS = {
   rxBytes: 'Bytes of payload to the guest.',
   malformed: 'Packets from the guest that were invalid.',
   creditLies: 'Packets that exceeded the credit of their sender.',
+  backendRequests: 'Requests that were passed to the process that serves the device.',
+  backendKicks: 'Kicks of the process that serves the device.',
 } as const satisfies Readonly<Record<string, string>>;
 
 /** What each counter of a virtqueue counts. */

@@ -350,7 +350,7 @@ class VhostDevice : public QueueDevice
 
     void read_counters(const AddCounter &add) const override
     {
-        add("requests", queues_->statistics().requests);
+        add("backendRequests", queues_->statistics().requests);
         add("backendKicks", queues_->statistics().kicks);
     }
 

@@ -1,7 +1,7 @@
 /** Metrics of a machine while it runs. */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import {
   DEVICE_COUNTERS,
@@ -33,7 +33,7 @@ test('every counter of every device is described, and Prometheus gets the same v
   const disk = join(temporaryFolder(context), 'disk.img');
   writeFileSync(disk, new Uint8Array(2 ** 20));
   const socket = join(temporaryFolder(context), 'vsock');
-  const args = `--disk ${disk} --cpus 2 --vsock ${socket} --balloon --net user`;
+  const args = `--disk ${disk} --cpus 2 --vsock ${socket} --share ${dirname(disk)}:s --balloon --net user`;
   assert.equal((await bootPayload('web', 'tests=blk-pattern,rng,serial-echo', args)).code, 0);
   // The guest waits for input once it has used its devices.
   let metrics: Metrics | undefined;
