@@ -8,9 +8,8 @@ import { temporaryFolder } from './tsvm-process.ts';
 /** An address of the namespace, as of a host on a network. */
 export const HOST_ADDRESS = '198.51.100.2';
 
-/** A loopback that is up, and an interface with a default route that leads nowhere. */
-const INTERFACES = `
-ip link set lo up
+/** An interface with a default route that leads nowhere. */
+const UPLINK = `
 ip link add uplink type veth peer name router
 ip link set router up
 ip link set uplink up
@@ -21,6 +20,8 @@ ip route add default via 198.51.100.1
 export interface NetworkNamespaceOptions {
   /** Shell commands after the interfaces are there. */
   readonly setup?: string;
+  /** Without the interface with the default route. */
+  readonly isolated?: boolean;
   /** The name server in /etc/resolv.conf. */
   readonly nameServer?: string;
 }
@@ -39,11 +40,11 @@ export class NetworkNamespace {
 
   static async create(
     test: TestContext,
-    { setup = '', nameServer = '198.51.100.53' }: NetworkNamespaceOptions = {},
+    { setup = '', isolated = false, nameServer = '198.51.100.53' }: NetworkNamespaceOptions = {},
   ): Promise<NetworkNamespace> {
     const resolvConf = join(temporaryFolder(test), 'resolv.conf');
     writeFileSync(resolvConf, `nameserver ${nameServer}\n`);
-    const script = `set -e; ${INTERFACES} ${setup}
+    const script = `set -e; ip link set lo up; ${isolated ? '' : UPLINK} ${setup}
       mount --bind ${resolvConf} /etc/resolv.conf; echo ready; exec cat >/dev/null`;
     // It ends when its input is closed, also by the end of this process.
     const holder = spawn('unshare', ['-n', '-m', 'sh', '-c', script], {

@@ -132,3 +132,21 @@ echo serv""ing; wait $!`,
   assert.match(seen.elsewhere, /127\.0\.0\.1:8080/);
   assert.doesNotMatch(seen.elsewhere, /(0\.0\.0\.0|\*|\[::\]):8080/);
 });
+
+test('a user network on a host without a route: published ports work', async (t) => {
+  const namespace = await NetworkNamespace.create(t, { isolated: true });
+  let answer = '';
+  const { stdout } = await runGuest(t, {
+    namespace,
+    args: ['--net', 'user,hostfwd=tcp:127.0.0.1:8080:80'],
+    script: `
+until ip route | grep -q ^default; do sleep 0.1; done; ip -4 address show eth0
+nc -l -p 80 -e md5sum </dev/null & until netstat -ltn | grep -q ':80 '; do sleep 0.1; done
+echo serv""ing; wait $!`,
+    onServing: async () => {
+      answer = await namespace.run(['busybox', 'nc', '127.0.0.1', '8080'], 'to the guest');
+    },
+  });
+  assert.match(stdout, /inet 10\.0\.2\.15/);
+  assert.equal(answer, `${md5('to the guest')}  -\n`);
+});

@@ -5,7 +5,17 @@ import { TsvmError } from '../../errors.ts';
 import { socketPair } from '../../host/descriptors.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { printable } from '../../util/printable.ts';
+import { hasDefaultRoute } from './default-route.ts';
 import { guestNameServers, hostNameServers, type NameServers } from './name-servers.ts';
+
+/**
+ * passt gives the guest the addresses of the interface with the default route. On a host that has
+ * none, published ports work with these, QEMU's usual ones.
+ */
+const WITHOUT_ROUTE = [
+  ...['--ipv4-only', '--interface', 'lo', '--mac-addr', '52:55:0a:00:02:02'],
+  ...['--address', '10.0.2.15', '--netmask', '255.255.255.0', '--gateway', '10.0.2.2'],
+];
 
 /** A port of the host that leads to one of the guest. */
 export interface PortForward {
@@ -135,6 +145,7 @@ function passtArguments(options: PasstOptions, { servers, mapsGateway }: NameSer
   const { forwards, mtu } = options;
   return [
     ...['--foreground', '--stderr', '--fd', String(SOCKET_FD), '--mtu', String(mtu)],
+    ...(hasDefaultRoute() ? [] : WITHOUT_ROUTE),
     ...(mapsGateway || answersLoopback(forwards) ? [] : ['--no-map-gw']),
     ...servers.flatMap((server) => ['--dns', server]),
     ...forwards.flatMap(({ protocol, address, hostPort, guestPort }) => [
