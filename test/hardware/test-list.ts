@@ -26,6 +26,7 @@ export const HOST_PLANS: readonly HostPlan[] = [
       'test/boot/linux/qcow2.test.ts',
       'test/boot/linux/control.test.ts',
       'test/boot/linux/balloon.test.ts',
+      'test/boot/linux/virtio-console.test.ts',
     ],
   },
   {

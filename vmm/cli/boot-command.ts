@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { TsvmError } from '../errors.ts';
 import type { ImageDiskConfig, MachineConfig, VsockConfig } from '../machine/config.ts';
+import type { PortConfig } from '../machine/console-config.ts';
 import type { Engine } from '../machine/kernel-mode.ts';
 import type { NetConfig } from '../machine/net-config.ts';
 import type { ShareConfig } from '../machine/share-config.ts';
@@ -9,9 +10,10 @@ import type { LogLevel } from '../observability/logger.ts';
 import {
   addFlags,
   appendWords,
+  type ConsoleOption,
   collect,
   onlyOnce,
-  parseConsole,
+  parseConsoleOption,
   parseCpus,
   parseDisk,
   parseEngine,
@@ -20,12 +22,12 @@ import {
   parseName,
   parseOnOff,
   parseOnReboot,
+  parsePort,
   parseShare,
   parseVsock,
 } from './boot-options.ts';
 import { detachedProcess, startDetached } from './detach.ts';
 import { exitCodeLines } from './exit-codes.ts';
-import type { ConsoleKind } from './host-console.ts';
 import { parseNet } from './net-option.ts';
 import { runBoot } from './run-boot.ts';
 
@@ -45,7 +47,8 @@ interface BootOptions {
   readonly balloon: boolean;
   readonly name?: string;
   readonly detach?: boolean;
-  readonly console?: ConsoleKind;
+  readonly console?: ConsoleOption;
+  readonly port: readonly PortConfig[];
   readonly onReboot: 'exit' | 'restart';
   readonly logLevel: LogLevel;
   readonly metrics?: string;
@@ -115,9 +118,15 @@ export function bootCommand(): Command {
       'on',
     )
     .option(
-      '--console <where>',
-      'tty, stdio, file:PATH or none (default: tty in a terminal, else stdio)',
-      parseConsole,
+      '--console <[virtio,]where>',
+      'tty, stdio, file:PATH or none (default: tty in a terminal, else stdio); virtio: hvc0, not a serial port',
+      parseConsoleOption,
+    )
+    .option(
+      '--port <name=socket>',
+      'named port of a virtio console, reached through a new socket file; repeatable',
+      collect(parsePort),
+      [],
     )
     .option(
       '--share <dir:tag[,ro]>',
@@ -162,7 +171,7 @@ export function bootCommand(): Command {
       process.exitCode = await runBoot(machineConfig(options), {
         name: options.name,
         detached,
-        console: options.console,
+        console: options.console?.where,
         onReboot: options.onReboot,
         logLevel: options.logLevel,
         metricsPath: options.metrics,
@@ -172,10 +181,11 @@ export function bootCommand(): Command {
 
 /** @throws TsvmError `invalid-config` for options that need a terminal */
 function checkDetachable({ console }: BootOptions): void {
-  if (console?.kind !== 'tty' && console?.kind !== 'stdio') return;
+  const where = console?.where;
+  if (where?.kind !== 'tty' && where?.kind !== 'stdio') return;
   throw new TsvmError(
     'invalid-config',
-    `--detach and --console ${console.kind} contradict each other: attach later with "tsvm console"`,
+    `--detach and --console ${where.kind} contradict each other: attach later with "tsvm console"`,
   );
 }
 
@@ -213,6 +223,8 @@ function machineConfig(options: BootOptions): MachineConfig {
     cpuMask: options.cpuMask,
     shares: options.share,
     balloon: options.balloon,
+    console: options.console?.device,
+    ports: options.port,
     vsock: options.vsock,
     devicePath: options.kvm,
     engine: options.engine,

@@ -7,6 +7,7 @@ import {
   type ImageDiskConfig,
   type VsockConfig,
 } from '../machine/config.ts';
+import type { ConsoleDeviceKind, PortConfig } from '../machine/console-config.ts';
 import { ENGINES } from '../machine/kernel-mode.ts';
 import type { ShareConfig } from '../machine/share-config.ts';
 import { LOG_LEVELS } from '../observability/logger.ts';
@@ -127,8 +128,37 @@ export function parseVsock(text: string): VsockConfig {
 export function parseConsole(text: string): ConsoleKind {
   if (text === 'tty' || text === 'stdio' || text === 'none') return { kind: text };
   const path = text.startsWith('file:') ? text.slice('file:'.length) : '';
-  if (path === '') throw new InvalidArgumentError('Use tty, stdio, file:PATH or none.');
+  if (path === '') {
+    throw new InvalidArgumentError(
+      'Use tty, stdio, file:PATH or none, with virtio, before it or not.',
+    );
+  }
   return { kind: 'file', path };
+}
+
+/** What the guest's console is, and where it leads to on the host. */
+export interface ConsoleOption {
+  readonly device: ConsoleDeviceKind;
+  /** Default: depends on whether there is a terminal. */
+  readonly where: ConsoleKind | undefined;
+}
+
+/** `--console [virtio,]WHERE`, or `virtio` alone. */
+export function parseConsoleOption(text: string): ConsoleOption {
+  if (text === 'virtio') return { device: 'virtio', where: undefined };
+  const isVirtio = text.startsWith('virtio,');
+  return isVirtio
+    ? { device: 'virtio', where: parseConsole(text.slice('virtio,'.length)) }
+    : { device: 'serial', where: parseConsole(text) };
+}
+
+/** `--port NAME=SOCKET`. */
+export function parsePort(text: string): PortConfig {
+  const [, name, socketPath] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
+  if (name === undefined || socketPath === undefined) {
+    throw new InvalidArgumentError('Use NAME=SOCKET, e.g. agent=agent.sock.');
+  }
+  return { name, socketPath };
 }
 
 function oneOf<T extends string>(words: readonly T[]): (text: string) => T {

@@ -24,6 +24,7 @@ import { handleFaults } from './run-to-exit.ts';
 import { SignOfLife } from './sign-of-life.ts';
 import { printMessage } from './standard-streams.ts';
 import { versionNumber } from './version.ts';
+import { onWindowSize } from './window-size.ts';
 
 /** Options of `tsvm boot` that do not configure the machine. */
 export interface RunOptions {
@@ -157,6 +158,7 @@ interface Run {
 async function runUntilDone(run: Run): Promise<number> {
   const { config, options, hub, logger, metrics, ending } = run;
   const { signal } = ending;
+  const hasTerminal = config.console === 'virtio' && isTerminal(STDIN) && isTerminal(STDOUT);
   let signOfLife: SignOfLife | undefined;
   let current: MachineHandle | undefined;
   const listen = () => startControl(run, () => current);
@@ -179,6 +181,8 @@ async function runUntilDone(run: Run): Promise<number> {
         current = machine;
         if (options.detached === undefined) setTimeout(listen, LISTEN_DELAY_MS).unref();
         else listen();
+        if (hasTerminal)
+          onWindowSize((columns, rows) => current?.controls.resizeConsole?.(columns, rows));
         signOfLife?.turnTo(() => bootingText(config));
         if (options.console?.kind === 'none') signOfLife?.stop();
       },

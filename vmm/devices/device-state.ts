@@ -82,6 +82,16 @@ export class StateReader {
     );
   }
 
+  /** Copies of at most `maxCount` byte arrays of at most `maxBytes` each. */
+  byteArrays(name: string, maxCount: number, maxBytes: number): Uint8Array[] {
+    const value = this.#field(name);
+    const fits = (each: StateValue) => each instanceof Uint8Array && each.length <= maxBytes;
+    if (!Array.isArray(value) || value.length > maxCount || !value.every(fits)) {
+      return this.fail(`${name} is no list of at most ${maxCount} byte arrays`);
+    }
+    return value.map((each: Uint8Array) => new Uint8Array(each));
+  }
+
   /** A record in the state. */
   part(name: string): StateReader {
     return new StateReader(`${this.#name}.${name}`, this.#field(name));

@@ -1,6 +1,6 @@
 import { memoryRegions, PVM_REGION_GPA } from '../arch/x86_64/layout.ts';
 import type { RegisterHandler } from '../bus/register-bank.ts';
-import type { ConsoleOutput } from '../devices/legacy/console-output.ts';
+import type { ConsoleOutput } from '../devices/console-output.ts';
 import type { KernelMode } from '../kvm/host.ts';
 import { KvmMemory } from '../kvm/memory.ts';
 import type { KvmRegisterBank } from '../kvm/register-bank.ts';

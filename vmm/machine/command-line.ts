@@ -39,7 +39,7 @@ export function commandLine(
   const [firstDisk] = config.disks;
   return composeCommandLine({
     // With "r" the guest's driver stops input by RTS when its buffers are full, so none is lost.
-    console: 'ttyS0,115200n8r',
+    console: config.console === 'serial' ? 'ttyS0,115200n8r' : 'hvc0',
     ...(firstDisk !== undefined &&
       config.initrdPath === undefined && {
         root: { device: '/dev/vda', readOnly: 'files' in firstDisk || firstDisk.readOnly },

@@ -11,6 +11,12 @@ import {
   TEXT,
   TEXTS,
 } from './config-fields.ts';
+import {
+  CONSOLE_DEVICES,
+  type ConsoleDeviceKind,
+  type PortConfig,
+  resolvePorts,
+} from './console-config.ts';
 import { ENGINES, type Engine } from './kernel-mode.ts';
 import { type NetConfig, type ResolvedNet, resolveNet } from './net-config.ts';
 import { checkRateLimits, type RateLimits } from './rate-limits.ts';
@@ -71,6 +77,10 @@ export interface MachineConfig {
   /** CPU features to hide, as /proc/cpuinfo names them. */
   readonly cpuMask?: readonly string[] | undefined;
   readonly shares?: readonly ShareConfig[] | undefined;
+  /** What the kernel's console is: a serial port, or a virtio device (`hvc0`). */
+  readonly console?: ConsoleDeviceKind | undefined;
+  /** Named ports of a virtio console (`/dev/virtio-ports/NAME` by udev); at most 16. */
+  readonly ports?: readonly PortConfig[] | undefined;
   /** A memory balloon (virtio-balloon), to take memory from the guest while it runs. */
   readonly balloon?: boolean | undefined;
   /** Default: none. */
@@ -102,6 +112,8 @@ export const CONFIG_DEFAULTS = {
   memoryBytes: 256 * MIB,
   acpi: true,
   balloon: false,
+  console: 'serial',
+  ports: [],
   cpuMask: [],
   devicePath: '/dev/kvm',
   engine: 'auto',
@@ -137,6 +149,8 @@ const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
   memoryBytes: NUMBER,
   acpi: BOOLEAN,
   balloon: BOOLEAN,
+  console: oneOf(CONSOLE_DEVICES),
+  ports: LIST,
   cpuMask: TEXTS,
   shares: LIST,
   vsock: RECORD,
@@ -222,6 +236,7 @@ export function resolveConfig(config: MachineConfig): ResolvedConfig {
   }
   const nets = (filled.nets as readonly NetConfig[]).map(resolveNet);
   const shares = resolveShares(filled.shares);
+  resolvePorts(filled.ports);
   const vsock = filled.vsock === undefined ? {} : { vsock: resolveVsock(filled.vsock) };
   return { ...filled, disks, nets, shares, ...vsock } as ResolvedConfig;
 }

@@ -7,6 +7,7 @@ import {
   attachPvpanic,
   attachRtc,
 } from './devices/chips.ts';
+import { attachConsole } from './devices/console.ts';
 import { attachDisks } from './devices/disks.ts';
 import { attachNets } from './devices/nets.ts';
 import { attachRng } from './devices/rng.ts';
@@ -34,4 +35,5 @@ export const DEVICE_KINDS: readonly AttachDevices[] = [
   attachVsock,
   attachShares,
   attachBalloon,
+  attachConsole,
 ];

@@ -38,6 +38,8 @@ export interface MachineControls {
   balloon?: BalloonControls;
   /** Presses the ACPI power button, which asks the guest to shut down. */
   pressPowerButton?: () => void;
+  /** Tells the guest how large the window of its console is, in characters. */
+  resizeConsole?: (columns: number, rows: number) => void;
   /** By the id of the device: `disk0`, `disk1`, … */
   readonly disks: Map<string, DiskControls>;
   /** By the id of the device: `net0`, `net1`, … */

@@ -87,6 +87,12 @@ export const DEVICE_COUNTERS = {
   sentBytes: 'Bytes of frames from the guest.',
   sendDrops:
     'Frames from the guest that were dropped: invalid, refused by the host, or without link.',
+  outputBytes: 'Bytes that the guest wrote to its console and ports.',
+  inputBytes: 'Bytes that the guest read from its console and ports.',
+  cutBytes: 'Bytes of output that were dropped from writes that were too long.',
+  droppedBytes: 'Bytes of output that were dropped because nobody on the host had the port open.',
+  ignoredControls: 'Control messages of the guest that were invalid, or of no use.',
+  lostControls: 'Control messages that the guest did not take in time.',
   inflatedBytes: 'Bytes that went from the guest to its balloon.',
   reportedBytes: 'Bytes of free memory that the guest reported, and the host took back.',
   refusedPages: 'Pages outside of memory that the guest wanted to give away.',

@@ -251,6 +251,18 @@ test('link and rate limits of a network, rate limits of a disk', async (context)
   assert.equal(calls.length, 3, 'what is refused changes nothing');
 });
 
+test('the window size goes to a console that has one', async (context) => {
+  const { client, machine } = await serve(context);
+  const size = { body: { columns: 80, rows: 24 } };
+  await assert.rejects(client.call('setConsoleSize', size), /a serial console has no size/);
+  const sizes: number[][] = [];
+  machine.controls.resizeConsole = (columns, rows) => sizes.push([columns, rows]);
+  await client.call('setConsoleSize', size);
+  const zero = { body: { columns: 0, rows: 24 } };
+  await assert.rejects(client.call('setConsoleSize', zero), /columns must be at least 1/);
+  assert.deepEqual(sizes, [[80, 24]]);
+});
+
 test('kill answers before the machine ends', async (context) => {
   const { client, target } = await serve(context);
   await client.call('killMachine');

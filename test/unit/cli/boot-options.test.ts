@@ -3,10 +3,12 @@ import { test } from 'node:test';
 import {
   collect,
   parseConsole,
+  parseConsoleOption,
   parseCpus,
   parseDisk,
   parseMemory,
   parseOnReboot,
+  parsePort,
   parseShare,
   parseVsock,
 } from '../../../vmm/cli/boot-options.ts';
@@ -73,4 +75,19 @@ test('--share takes a folder, a tag after the last colon, and ro', () => {
   for (const bad of ['', 'src', ':t', 'src:', 'src:t,rw']) {
     assert.throws(() => parseShare(bad), { code: 'commander.invalidArgument' }, bad);
   }
+});
+
+test('--console: virtio alone, or before where it leads to', () => {
+  assert.deepEqual(parseConsoleOption('virtio'), { device: 'virtio', where: undefined });
+  const where = { kind: 'file', path: 'virtio,x' };
+  assert.deepEqual(parseConsoleOption('virtio,file:virtio,x'), { device: 'virtio', where });
+  assert.deepEqual(parseConsoleOption('stdio'), { device: 'serial', where: { kind: 'stdio' } });
+  for (const text of ['', 'virtio,', 'virtio,virtio', 'serial']) {
+    assert.throws(() => parseConsoleOption(text), text);
+  }
+});
+
+test('--port: a name and a socket, whose path may have any characters', () => {
+  assert.deepEqual(parsePort('a=b=c,d'), { name: 'a', socketPath: 'b=c,d' });
+  for (const text of ['', 'a', 'a=', '=b']) assert.throws(() => parsePort(text), text);
 });

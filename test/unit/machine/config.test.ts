@@ -89,3 +89,20 @@ test('unknown keys and wrong types are refused with the valid ones', () => {
   refused({ kernelPath: 'k', disks: [{ files: [] }] }, /has none/);
   refused({ kernelPath: 'k', disks: [{ files: 'a' }] }, /list of strings/);
 });
+
+test('ports have names that differ and are safe as file names, and a socket', () => {
+  const withPorts = (...ports: unknown[]) => ({ kernelPath: 'k', ports });
+  const port = { name: 'a', socketPath: 's' };
+  assert.deepEqual(resolveConfig({ kernelPath: 'k', ports: [port] }).ports, [port]);
+  refused(withPorts(port, port), /two ports have the name a/);
+  for (const name of [undefined, '', '.', '..', 'a/b', 'a\n', 'a\0', ' ', 'x'.repeat(65)]) {
+    refused(withPorts({ ...port, name }), /give a name/);
+  }
+  refused(withPorts({ name: 'a' }), /no "socketPath"/);
+  refused(withPorts({ ...port, x: 1 }), /has no "x"/);
+  refused(
+    withPorts(...Array.from({ length: 17 }, (_, i) => ({ ...port, name: `p${i}` }))),
+    /16 at most/,
+  );
+  refused({ kernelPath: 'k', console: 'vga' }, /"serial" or "virtio"/);
+});

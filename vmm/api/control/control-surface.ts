@@ -82,6 +82,15 @@ export function controlSurface(target: ControlledMachine): Surface {
       { query: { input = 'if-free', replay = Number.MAX_SAFE_INTEGER } },
       connection,
     ) => attachConsole(target.console, connection, input, replay),
+    setConsoleSize: ({ body: { columns, rows } }) => {
+      const { controls, state } = running(target);
+      if (controls.resizeConsole === undefined) {
+        throw new ApiError('not-supported', 'a serial console has no size (see --console virtio)');
+      }
+      // A machine that is paused is told when it goes on.
+      if (state !== 'stopped') controls.resizeConsole(columns, rows);
+      return undefined;
+    },
   });
 }
 

@@ -305,6 +305,22 @@ export const CONTROL_OPERATIONS = {
     },
     answer: { kind: 'upgrade', protocol: 'tsvm-console' },
   },
+  setConsoleSize: {
+    method: 'PUT',
+    path: '/console/size',
+    summary: 'Tells the guest how large the window of its console is.',
+    body: {
+      type: 'object',
+      properties: {
+        columns: { type: 'integer', minimum: 1, maximum: 65_535 },
+        rows: { type: 'integer', minimum: 1, maximum: 65_535 },
+      },
+      required: ['columns', 'rows'],
+      additionalProperties: false,
+    },
+    answer: nothing,
+    errors: ['wrong-state', 'not-supported'],
+  },
 } as const satisfies Operations;
 
 export type ControlOperations = typeof CONTROL_OPERATIONS;

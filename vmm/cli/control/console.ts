@@ -10,6 +10,7 @@ import { type HostConsole, openHostConsole } from '../host-console.ts';
 import { isTerminal } from '../output-descriptor.ts';
 import type { RawTerminal } from '../raw-terminal.ts';
 import { printMessage } from '../standard-streams.ts';
+import { onWindowSize } from '../window-size.ts';
 import { killMachine } from './ending-machine.ts';
 import { MACHINE_ARGUMENT } from './machine-argument.ts';
 
@@ -20,6 +21,7 @@ interface ConsoleOptions {
 }
 
 const STDIN = 0;
+const STDOUT = 1;
 
 function parseBytes(text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
@@ -57,7 +59,8 @@ export function addConsole(command: Command): void {
 /** @returns the exit code */
 async function attach(name: string, { force, view, replay }: ConsoleOptions): Promise<number> {
   const machine = findMachine(name);
-  const { socket, hasInput } = await new ControlClient(machine).attachConsole({
+  const client = new ControlClient(machine);
+  const { socket, hasInput } = await client.attachConsole({
     input: view ? 'none' : force ? 'take' : 'if-free',
     ...(replay !== undefined && { replay }),
   });
@@ -96,6 +99,12 @@ async function attach(name: string, { force, view, replay }: ConsoleOptions): Pr
   }
   if (!hasInput && !view)
     tell('another console has the input: this one only shows the output (see --force)');
+  if (terminal !== undefined && hasInput && isTerminal(STDOUT)) {
+    // A serial console has no size, which is no error.
+    onWindowSize((columns, rows) => {
+      client.call('setConsoleSize', { body: { columns, rows } }).catch(() => {});
+    });
+  }
   try {
     connect(console, socket, () => leave(0));
     return await left;

@@ -1,13 +1,6 @@
 /** A console's output, with flow control of the guest. */
 import type { RegisterBank } from '../../bus/register-bank.ts';
-
-/** The sink of a console's output. Its methods never throw or reject. */
-export interface ConsoleOutput {
-  /** Accepts all of `bytes` and may keep the array. False: write no more until {@link onceDrained}. */
-  write(bytes: Uint8Array): boolean;
-  /** Resolves when there is room again. */
-  onceDrained(): Promise<void>;
-}
+import type { ConsoleOutput } from '../console-output.ts';
 
 /**
  * Passes the bytes in a bank's ring, and those that did not fit into it, to a sink in the order in

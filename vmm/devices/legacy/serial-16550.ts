@@ -15,9 +15,10 @@
  */
 import type { InterruptLine } from '../../bus/interrupt-line.ts';
 import type { RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
+import type { ConsoleOutput } from '../console-output.ts';
 import { type DeviceState, StateReader } from '../device-state.ts';
 import type { MachineDevice } from '../machine-device.ts';
-import { type ConsoleOutput, ConsoleOutputPump } from './console-output.ts';
+import { ConsoleOutputPump } from './console-output.ts';
 import { MODEM_READY, ModemLines } from './serial-modem.ts';
 import { SerialReceiver } from './serial-receiver.ts';
 import {

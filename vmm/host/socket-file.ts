@@ -1,17 +1,19 @@
 import { closeSync, lstatSync, unlinkSync } from 'node:fs';
-import { TsvmError } from '../../errors.ts';
-import { connectUnix, listenUnix } from '../../host/unix-sockets.ts';
+import { TsvmError } from '../errors.ts';
+import { connectUnix, listenUnix } from './unix-sockets.ts';
 
-/** Longest path in bytes: `_` and a port are appended for connections of the guest. */
-export const VSOCK_PATH_BYTES_MAX = 96;
+/** Longest path in bytes: `sun_path` of unix(7), without its NUL. */
+export const SOCKET_PATH_BYTES_MAX = 107;
 
-/** The socket file that programs of the host connect to. */
-export interface VsockSocketFile {
+/** A socket file that programs of the host connect to. */
+export interface SocketFile {
   readonly path: string;
   /** The listening socket. */
   readonly fd: number;
   /** Closes the socket and removes the file, unless another one has its name now. */
   close(): void;
+  /** As {@link close}, for a socket that is closed elsewhere. */
+  remove(): void;
 }
 
 function fail(message: string, cause?: unknown): never {
@@ -44,12 +46,17 @@ function listen(path: string): number {
 }
 
 /**
- * Creates the socket file of a socket device. A file that a dead VM has left is replaced.
+ * Creates a socket file. One that a dead VM has left is replaced.
+ * @param what names it in messages
  * @throws TsvmError `invalid-config` that says what is wrong with the path
  */
-export function openVsockSocket(path: string): VsockSocketFile {
-  if (Buffer.byteLength(path) > VSOCK_PATH_BYTES_MAX) {
-    fail(`the vsock socket ${path}: the path is longer than ${VSOCK_PATH_BYTES_MAX} bytes`);
+export function openSocketFile(
+  what: string,
+  path: string,
+  pathBytesMax = SOCKET_PATH_BYTES_MAX,
+): SocketFile {
+  if (Buffer.byteLength(path) > pathBytesMax) {
+    fail(`${what} ${path}: the path is longer than ${pathBytesMax} bytes`);
   }
   let fd: number;
   try {
@@ -57,21 +64,25 @@ export function openVsockSocket(path: string): VsockSocketFile {
   } catch (error) {
     if (codeOf(error) === 'EADDRINUSE') {
       fail(
-        `the vsock socket ${path} exists: another VM may use it, or it is another kind of file; ` +
+        `${what} ${path} exists: another VM may use it, or it is another kind of file; ` +
           'choose another path or remove it',
         error,
       );
     }
-    fail(`the vsock socket ${path} cannot be created: ${codeOf(error)}`, error);
+    fail(`${what} ${path} cannot be created: ${codeOf(error)}`, error);
   }
   const { dev, ino } = lstatSync(path);
+  const remove = () => {
+    const now = lstatSync(path, { throwIfNoEntry: false });
+    if (now?.dev === dev && now.ino === ino) unlinkSync(path);
+  };
   return {
     path,
     fd,
+    remove,
     close: () => {
       closeSync(fd);
-      const now = lstatSync(path, { throwIfNoEntry: false });
-      if (now?.dev === dev && now.ino === ino) unlinkSync(path);
+      remove();
     },
   };
 }

@@ -1,15 +1,15 @@
-/** The socket file of a vsock device: never taken from another VM, never left behind. */
+/** Socket files: never taken from another VM, never left behind. */
 import assert from 'node:assert/strict';
 import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { openVsockSocket } from '../../../../vmm/backends/vsock/socket-file.ts';
-import { TsvmError } from '../../../../vmm/errors.ts';
-import { temporaryFolder } from '../../../support/tsvm-process.ts';
+import { TsvmError } from '../../../vmm/errors.ts';
+import { openSocketFile } from '../../../vmm/host/socket-file.ts';
+import { temporaryFolder } from '../../support/tsvm-process.ts';
 
 function refused(path: string, message: RegExp): void {
   assert.throws(
-    () => openVsockSocket(path),
+    () => openSocketFile('the vsock socket', path),
     (error) =>
       error instanceof TsvmError && error.code === 'invalid-config' && message.test(error.message),
   );
@@ -17,7 +17,7 @@ function refused(path: string, message: RegExp): void {
 
 test('the file is there while it is open', (t) => {
   const path = join(temporaryFolder(t), 'v');
-  const file = openVsockSocket(path);
+  const file = openSocketFile('the vsock socket', path);
   assert.ok(existsSync(path));
   refused(path, /exists: another VM may use it/);
   assert.ok(existsSync(path));
@@ -27,11 +27,11 @@ test('the file is there while it is open', (t) => {
 
 test('a file that a dead VM has left is replaced', (t) => {
   const path = join(temporaryFolder(t), 'v');
-  const dead = openVsockSocket(`${path}-dead`);
+  const dead = openSocketFile('the vsock socket', `${path}-dead`);
   renameSync(`${path}-dead`, path);
   dead.close();
   assert.ok(existsSync(path), 'nobody listens on it');
-  openVsockSocket(path).close();
+  openSocketFile('the vsock socket', path).close();
   assert.ok(!existsSync(path));
 });
 
@@ -40,7 +40,7 @@ test('a file of another kind, and one that took its name later, stay', (t) => {
   writeFileSync(path, 'precious');
   refused(path, /exists/);
   assert.ok(existsSync(path));
-  const own = openVsockSocket(`${path}2`);
+  const own = openSocketFile('the vsock socket', `${path}2`);
   renameSync(path, `${path}2`);
   own.close();
   assert.ok(existsSync(`${path}2`));
@@ -48,5 +48,5 @@ test('a file of another kind, and one that took its name later, stay', (t) => {
 
 test('paths that cannot be', (t) => {
   refused(join(temporaryFolder(t), 'missing/v'), /cannot be created: ENOENT/);
-  refused(`/tmp/${'x'.repeat(92)}`, /longer than 96 bytes/);
+  refused(`/tmp/${'x'.repeat(103)}`, /longer than 107 bytes/);
 });
