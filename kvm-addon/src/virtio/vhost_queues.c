@@ -1,6 +1,7 @@
 #include "vhost_queues.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -288,12 +289,17 @@ int vhost_queues_init(struct vhost_queues *queues, const char *name, unsigned co
                     .waits = vhost_waits},
         .size = size,
         .rings_address = rings_address,
-        .memory_fd = memfd_create("tsvm-vhost", MFD_CLOEXEC),
+        .memory_fd = memfd_create("tsvm-vhost", MFD_CLOEXEC | MFD_ALLOW_SEALING),
         .shared_bytes = count * stride,
     };
     int error = queues->memory_fd < 0 ? -errno : 0;
-    /* Its pages are allocated when they are used. */
-    if (error == 0 && ftruncate(queues->memory_fd, (off_t)queues->shared_bytes) < 0)
+    /*
+     * Its pages are allocated when they are used. Sealed against resizing: a backend that truncated
+     * it would cause SIGBUS here.
+     */
+    if (error == 0 &&
+        (ftruncate(queues->memory_fd, (off_t)queues->shared_bytes) < 0 ||
+         fcntl(queues->memory_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0))
         error = -errno;
     if (error == 0) {
         void *shared = mmap(NULL, queues->shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,

@@ -176,6 +176,15 @@ static void guests_hostile_chain_does_not_reach_the_backend(void)
     device_free(&s.device);
 }
 
+static void backend_cannot_resize_the_rings(void)
+{
+    struct vhost_queues queues;
+    CHECK(vhost_queues_init(&queues, "t", 1, SIZE, 0) == 0);
+    CHECK(ftruncate(queues.memory_fd, 0) < 0 && errno == EPERM);
+    CHECK(ftruncate(queues.memory_fd, 1 << 30) < 0 && errno == EPERM);
+    vhost_queues_destroy(&queues);
+}
+
 static void bad_sizes_are_refused(void)
 {
     struct vhost_queues queues;
@@ -194,6 +203,7 @@ int main(void)
     nonsense_of_the_backend_breaks_the_queue();
     dead_backend_drops_its_chains_and_another_one_begins_anew();
     guests_hostile_chain_does_not_reach_the_backend();
+    backend_cannot_resize_the_rings();
     bad_sizes_are_refused();
     return check_finish();
 }
