@@ -1,6 +1,7 @@
 /** Builds the default guest, if it is not in the cache: `node guest-images/build.ts`. */
+
+import { StreamProgress } from './build-progress.ts';
 import { ensureDefaultGuest } from './ensure-default-guest.ts';
-import { StreamProgress } from './progress.ts';
 
 try {
   await ensureDefaultGuest(new StreamProgress(process.stderr));

@@ -6,7 +6,7 @@ import { chmod, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { cacheFolder } from '../vmm/host/folders.ts';
-import type { Progress } from './progress.ts';
+import type { BuildProgress } from './build-progress.ts';
 
 /** The folder of the user's guest images, shared by all clones of the repository. */
 export function guestCacheFolder(): string {
@@ -31,7 +31,7 @@ export interface CacheEntry {
   readonly kind: 'kernel' | 'rootfs';
   readonly key: string;
   /** Builds the entry's files in `folder`. `scratch` is a temporary folder, deleted afterwards. */
-  build(folder: string, scratch: string, progress: Progress): Promise<void>;
+  build(folder: string, scratch: string, progress: BuildProgress): Promise<void>;
 }
 
 /** The folder of an entry. It exists only if the entry is complete. */
@@ -44,7 +44,7 @@ export function entryFolder(entry: Pick<CacheEntry, 'kind' | 'key'>): string {
  * which is renamed when complete, so that an aborted build is never used. A lock prevents two clones
  * from building the same entry at once.
  */
-export async function ensureEntry(entry: CacheEntry, progress: Progress): Promise<string> {
+export async function ensureEntry(entry: CacheEntry, progress: BuildProgress): Promise<string> {
   const folder = entryFolder(entry);
   if (existsSync(folder)) {
     return folder;
@@ -66,7 +66,7 @@ async function buildEntry(
   entry: CacheEntry,
   cache: string,
   folder: string,
-  progress: Progress,
+  progress: BuildProgress,
 ): Promise<void> {
   // The lock is held, so folders with this prefix are left over from killed builds.
   const names = await readdir(cache);
@@ -98,7 +98,7 @@ async function buildEntry(
  * it. Node has no flock(2), so a child process, flock(1), holds the lock until its standard input is
  * closed, which also happens when this process dies.
  */
-async function lock(path: string, progress: Progress): Promise<() => void> {
+async function lock(path: string, progress: BuildProgress): Promise<() => void> {
   const waiting = setTimeout(() => progress.note('Waiting for another build to finish ...'), 1000);
   const holder = spawn('flock', [path, 'sh', '-c', 'echo locked; exec cat'], {
     stdio: ['pipe', 'pipe', 'inherit'],

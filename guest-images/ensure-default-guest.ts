@@ -1,10 +1,10 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { replaceFile } from '../vmm/host/atomic-file.ts';
+import type { BuildProgress } from './build-progress.ts';
 import { ensureEntry } from './cache.ts';
 import { type DefaultGuest, defaultGuestPointerPath } from './default-guest.ts';
 import { kernelEntry } from './kernel/build-kernel.ts';
-import type { Progress } from './progress.ts';
 import { rootDiskEntry } from './rootfs/root-disk-entry.ts';
 
 /**
@@ -12,7 +12,7 @@ import { rootDiskEntry } from './rootfs/root-disk-entry.ts';
  * `locateDefaultGuest`. The kernel takes minutes to build, the disk a second.
  * @throws Error that says what failed and where to look
  */
-export async function ensureDefaultGuest(progress: Progress): Promise<DefaultGuest> {
+export async function ensureDefaultGuest(progress: BuildProgress): Promise<DefaultGuest> {
   const kernel = await ensureEntry(await kernelEntry(), progress);
   const rootfs = await ensureEntry(await rootDiskEntry(), progress);
   const guest: DefaultGuest = {

@@ -8,9 +8,9 @@ import { createInterface } from 'node:readline';
 import { finished } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import type { BuildProgress } from '../build-progress.ts';
 import { type CacheEntry, cacheKey, guestCacheFolder } from '../cache.ts';
 import { packageVersion } from '../debian.ts';
-import type { Progress } from '../progress.ts';
 import { checkConfig } from './check-config.ts';
 
 const run = promisify(execFile);
@@ -75,7 +75,7 @@ async function buildKernel(
   folder: string,
   source: string,
   version: string,
-  progress: Progress,
+  progress: BuildProgress,
 ): Promise<void> {
   progress.begin(`Unpacking Debian's Linux ${version}`);
   await unpackSource(source);
@@ -111,7 +111,7 @@ async function unpackSource(folder: string): Promise<void> {
   ]);
 }
 
-async function compile(source: string, progress: Progress): Promise<void> {
+async function compile(source: string, progress: BuildProgress): Promise<void> {
   const compiler = (await isInstalled('ccache')) ? ['CC=ccache gcc'] : [];
   const make = spawn(
     'make',

@@ -1,3 +1,4 @@
+import { MEMORY_MIN_BYTES } from '../arch/x86_64/layout.ts';
 import { DISK_FORMATS, type DiskFormat } from '../backends/disk/image/format.ts';
 import {
   BOOLEAN,
@@ -96,7 +97,7 @@ const MIB = 2 ** 20;
 export const GUEST_CID_MIN = 3;
 /** VMADDR_CID_ANY is 2^32 - 1. */
 export const GUEST_CID_MAX = 2 ** 32 - 2;
-export const MEMORY_MIN_MIB = 16;
+export const MEMORY_MIN_MIB = MEMORY_MIN_BYTES / MIB;
 /** Keeps guest addresses well below the limit of any x86-64 CPU. */
 export const MEMORY_MAX_MIB = 2 ** 20;
 

@@ -1,5 +1,5 @@
 /** Receives the progress of a build. */
-export interface Progress {
+export interface BuildProgress {
   /** Begins a step, for example `Compiling the kernel`. */
   begin(title: string): void;
   /** Reports the completed fraction of the current step, 0 to 1; never decreases. */
@@ -17,7 +17,7 @@ const BAR_INTERVAL_MS = 200;
 const BAR_WIDTH = 30;
 
 /** Shows progress on a stream: a bar on a terminal, otherwise occasional lines. */
-export class StreamProgress implements Progress {
+export class StreamProgress implements BuildProgress {
   readonly #stream: NodeJS.WriteStream;
   #title = '';
   #startedMs = 0;
@@ -64,11 +64,3 @@ export class StreamProgress implements Progress {
     return `${((performance.now() - this.#startedMs) / 1000).toFixed(1)} s`;
   }
 }
-
-/** Shows nothing. */
-export const silentProgress: Progress = {
-  begin() {},
-  advance() {},
-  end() {},
-  note() {},
-};
