@@ -20,14 +20,16 @@ export interface HostImage {
 }
 
 /** Modules of the host's kernel that its init loads; what they depend on comes with them. */
-const MODULES: readonly string[] = ['kvm-amd'];
+const MODULES: readonly string[] = ['kvm-amd', 'tun'];
 
 /** Programs that the tests run there, with their libraries. Anything else is busybox's. */
 const PROGRAMS: readonly string[] = [
   'cp',
   'debugfs',
   'e2fsck',
+  'ip',
   'mke2fs',
+  'nsenter',
   'qemu-img',
   'qemu-io',
   'script',

@@ -17,6 +17,11 @@ ip address add ${HOST_ADDRESS}/24 dev uplink
 ip route add default via 198.51.100.1
 `;
 
+/** Options of tests that make one. */
+export const NEEDS_ROOT = {
+  skip: process.getuid?.() === 0 ? false : 'network namespaces and tap devices are for root',
+};
+
 export interface NetworkNamespaceOptions {
   /** Shell commands after the interfaces are there. */
   readonly setup?: string;
@@ -45,7 +50,7 @@ export class NetworkNamespace {
     const resolvConf = join(temporaryFolder(test), 'resolv.conf');
     writeFileSync(resolvConf, `nameserver ${nameServer}\n`);
     const script = `set -e; ip link set lo up; ${isolated ? '' : UPLINK} ${setup}
-      mount --bind ${resolvConf} /etc/resolv.conf; echo ready; exec cat >/dev/null`;
+      [ ! -e /etc/resolv.conf ] || mount --bind ${resolvConf} /etc/resolv.conf; echo ready; exec cat >/dev/null`;
     // It ends when its input is closed, also by the end of this process.
     const holder = spawn('unshare', ['-n', '-m', 'sh', '-c', script], {
       stdio: ['pipe', 'pipe', 'inherit'],

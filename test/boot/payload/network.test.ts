@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { NetworkNamespace } from '../../support/network-namespace.ts';
+import { NEEDS_ROOT, NetworkNamespace } from '../../support/network-namespace.ts';
 import { PAYLOAD, runPayload, runShell, runTsvm } from '../../support/tsvm-process.ts';
 
 const NETWORK = ['--net', 'user,hostfwd=8080:80'];
 
-test('network devices are at their places, in the order of the options', async (t) => {
+test('network devices are at their places, in the order of the options', NEEDS_ROOT, async (t) => {
   const setup = 'ip tuntap add tap0 mode tap; ip link set tap0 up';
   const { enter } = await NetworkNamespace.create(t, { setup });
   const { stdout, stderr } = await runPayload(
@@ -17,22 +17,6 @@ test('network devices are at their places, in the order of the options', async (
   );
   assert.equal(stdout.match(/^device id=1 /gm)?.length, 2, stdout + stderr);
 });
-
-for (const without of ['', 'without=event_idx']) {
-  test(`a tap device: frames both ways, wrong frames and rings do no harm ${without}`, async (t) => {
-    // Without IPv6 the host sends nothing but what it is asked for.
-    const setup = `ip tuntap add tap0 mode tap; echo 1 >/proc/sys/net/ipv6/conf/tap0/disable_ipv6
-      ip address add 10.9.0.1/24 dev tap0; ip link set tap0 up`;
-    const { enter } = await NetworkNamespace.create(t, { setup });
-    const { stdout, stderr, code } = await runPayload(
-      `tests=net ${without}`,
-      ['--net', 'tap=tap0', '--memory', '64M'],
-      { through: enter },
-    );
-    assert.match(stdout, /^done passed=4 failed=0 skipped=0/m, stdout + stderr);
-    assert.equal(code, 0);
-  });
-}
 
 test('without passt, --net user says how to get it', async () => {
   const { stderr, code } = await runPayload('tests=memory', ['--net', 'user'], {
@@ -44,7 +28,7 @@ test('without passt, --net user says how to get it', async () => {
   assert.equal(code, 125);
 });
 
-test('a port that is in use is refused by name', async (t) => {
+test('a port that is in use is refused by name', NEEDS_ROOT, async (t) => {
   const namespace = await NetworkNamespace.create(t);
   const server = namespace.start(
     t,
@@ -58,24 +42,32 @@ test('a port that is in use is refused by name', async (t) => {
   assert.equal(code, 125);
 });
 
-test('tap devices that are missing, in use or of another kind are refused with advice', async (t) => {
-  const setup = 'ip tuntap add tap1 mode tap; ip tuntap add tap2 mode tap multi_queue';
-  const { enter } = await NetworkNamespace.create(t, { setup });
-  for (const [net, message] of [
-    ['tap=none', /there is no network interface none\. As root: ip tuntap add none mode tap /],
-    ['tap=lo', /lo is no tap device/],
-    ['tap=tap2', /use queues=N/],
-    ['tap=tap1,queues=2', /no tap device of several queues.*multi_queue/],
-  ] as const) {
-    const { stderr, code } = await runPayload('tests=memory', ['--net', net], { through: enter });
-    assert.match(stderr, message);
-    assert.equal(code, 125, net);
-  }
-  const { stderr } = await runPayload('tests=memory', ['--net', 'tap=tap1', '--net', 'tap=tap1'], {
-    through: enter,
-  });
-  assert.match(stderr, /the tap device tap1 is in use/);
-});
+test(
+  'tap devices that are missing, in use or of another kind are refused with advice',
+  NEEDS_ROOT,
+  async (t) => {
+    const setup = 'ip tuntap add tap1 mode tap; ip tuntap add tap2 mode tap multi_queue';
+    const { enter } = await NetworkNamespace.create(t, { setup });
+    for (const [net, message] of [
+      ['tap=none', /there is no network interface none\. As root: ip tuntap add none mode tap /],
+      ['tap=lo', /lo is no tap device/],
+      ['tap=tap2', /use queues=N/],
+      ['tap=tap1,queues=2', /no tap device of several queues.*multi_queue/],
+    ] as const) {
+      const { stderr, code } = await runPayload('tests=memory', ['--net', net], { through: enter });
+      assert.match(stderr, message);
+      assert.equal(code, 125, net);
+    }
+    const { stderr } = await runPayload(
+      'tests=memory',
+      ['--net', 'tap=tap1', '--net', 'tap=tap1'],
+      {
+        through: enter,
+      },
+    );
+    assert.match(stderr, /the tap device tap1 is in use/);
+  },
+);
 
 test('--net refuses unknown values as command line errors', async () => {
   for (const net of ['bridge', 'user,hostfwd=80', 'user,mtu=1', 'user,mac=1']) {
@@ -84,23 +76,27 @@ test('--net refuses unknown values as command line errors', async () => {
   }
 });
 
-test('passt ends with the machine, its port is free at once; also after a SIGKILL', async (t) => {
-  const namespace = await NetworkNamespace.create(t);
-  for (const signal of ['TERM', 'KILL']) {
-    const { stdout } = await runShell(
-      `set -- ${namespace.enter.join(' ')}
+test(
+  'passt ends with the machine, its port is free at once; also after a SIGKILL',
+  NEEDS_ROOT,
+  async (t) => {
+    const namespace = await NetworkNamespace.create(t);
+    for (const signal of ['TERM', 'KILL']) {
+      const { stdout } = await runShell(
+        `set -- ${namespace.enter.join(' ')}
       "$@" "$TSVM" boot --acpi off --kernel "$PAYLOAD" --append tests=serial-echo ${NETWORK.join(' ')} >out </dev/zero & vm=$!
       until grep -q echo out; do sleep 0.05; done
       "$@" ss -Hltn | grep -c 127.0.0.1:8080
       kill -${signal} $vm; wait $vm; echo "code $?"
       ${signal === 'KILL' ? 'for i in 1 2 3 4 5 6 7 8 9; do "$@" ss -Hltn | grep -q :8080 || break; sleep 0.1; done' : ''}
       "$@" ss -Hltn | grep -c :8080`,
-    );
-    assert.equal(stdout, `1\ncode ${signal === 'TERM' ? 143 : 137}\n0\n`, signal);
-  }
-});
+      );
+      assert.equal(stdout, `1\ncode ${signal === 'TERM' ? 143 : 137}\n0\n`, signal);
+    }
+  },
+);
 
-test('when passt dies, the network fails but the machine continues', async (t) => {
+test('when passt dies, the network fails but the machine continues', NEEDS_ROOT, async (t) => {
   const namespace = await NetworkNamespace.create(t);
   const { stdout, stderr } = await runShell(
     `set -- ${namespace.enter.join(' ')}
