@@ -77,6 +77,7 @@ Examples:
   tsvm boot --cpus 2 --memory 1G --disk root.img   the default kernel, this disk as its root
   tsvm boot --kernel vmlinuz --initrd initrd.img --append "root=/dev/vda1" --disk debian.raw
   tsvm boot --net user,hostfwd=8080:80         port 8080 of 127.0.0.1 leads to the guest's port 80
+  tsvm boot --share src:src --vsock vm.sock    a shared folder, and connections to programs of the host
   printf 'uname -a\\npoweroff\\n' | tsvm boot   input from a pipe
   tsvm boot --detach --name web                in the background; "tsvm console web" attaches`;
 

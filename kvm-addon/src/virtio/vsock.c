@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -116,6 +117,16 @@ static int vsock_start(struct queue_handler *handler, struct queue_worker *worke
     return error;
 }
 
+static unsigned connections_max(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+        limit.rlim_cur / VSOCK_DESCRIPTORS_SHARE > VSOCK_CONNECTIONS_MAX)
+        return VSOCK_CONNECTIONS_MAX;
+    return (unsigned)(limit.rlim_cur / VSOCK_DESCRIPTORS_SHARE);
+}
+
 int vsock_init(struct vsock *vsock, uint64_t guest_cid, const char *path, int listener,
                struct wake wake)
 {
@@ -133,6 +144,7 @@ int vsock_init(struct vsock *vsock, uint64_t guest_cid, const char *path, int li
         .guest_cid = guest_cid,
         .listener = {.fd = listener},
         .wake = wake,
+        .connections_max = connections_max(),
     };
     strcpy(vsock->path, path);
     /* After a restore, ports that the guest still knows from before are unlikely to be used. */

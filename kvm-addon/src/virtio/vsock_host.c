@@ -171,8 +171,9 @@ static void listener_retry(struct event_timer *timer)
 
 static void connection_accept(struct vsock *vsock, int fd)
 {
-    struct vsock_connection *connection =
-        vsock->connection_count < VSOCK_CONNECTIONS_MAX ? vsock_connection_create(vsock, fd) : NULL;
+    struct vsock_connection *connection = vsock->connection_count < vsock->connections_max
+                                              ? vsock_connection_create(vsock, fd)
+                                              : NULL;
     if (!connection) {
         counter_add(&vsock->statistics.refused, 1);
         close(fd);
@@ -282,7 +283,7 @@ void vsock_host_request(struct vsock *vsock, const struct virtio_vsock_hdr *requ
     uint32_t guest_port = request->src_port, host_port = request->dst_port;
     int fd = -EMFILE;
 
-    if (vsock->connection_count < VSOCK_CONNECTIONS_MAX) {
+    if (vsock->connection_count < vsock->connections_max) {
         fd = connect_inside(vsock, host_port, guest_port);
         if (fd == -ECONNREFUSED)
             fd = connect_path(vsock, host_port);

@@ -24,6 +24,12 @@
 #define VSOCK_HOST_CID 2u
 
 #define VSOCK_CONNECTIONS_MAX 8192u
+/*
+ * A connection takes a descriptor, or two with an end in this process. This part of the process's
+ * limit is the most connections, so that a guest cannot take the descriptors that other devices and
+ * machines need.
+ */
+#define VSOCK_DESCRIPTORS_SHARE 4u
 #define VSOCK_BUCKETS 4096u /* a power of two */
 
 /*
@@ -145,6 +151,7 @@ struct vsock {
 
     struct list connections; /* all */
     unsigned connection_count;
+    unsigned connections_max;
     uint64_t promised_bytes;
     struct vsock_connection **buckets; /* VSOCK_BUCKETS, by both ports */
     uint32_t hash_seed;

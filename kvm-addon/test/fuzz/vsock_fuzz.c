@@ -178,7 +178,7 @@ static void bounds_check(const struct vsock *vsock)
         promised += connection->buffer_bytes;
         count++;
     }
-    REQUIRE(count == vsock->connection_count && count <= VSOCK_CONNECTIONS_MAX);
+    REQUIRE(count == vsock->connection_count && count <= vsock->connections_max);
     REQUIRE(promised == vsock->promised_bytes);
     REQUIRE(vsock->reply_count <= VSOCK_REPLIES_MAX);
 }
