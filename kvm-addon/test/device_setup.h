@@ -102,7 +102,7 @@ static inline void device_offer(struct device_setup *setup, uint16_t head)
         eventfd_write(setup->kick, 1);
 }
 
-/* Waits for a used entry; its id is UINT32_MAX when none comes for some seconds. */
+/* Waits for a used entry; its id is UINT32_MAX if none arrives within some seconds. */
 static inline struct vring_used_elem device_await_used(struct device_setup *setup)
 {
     struct vring_used_elem element = {.id = UINT32_MAX};

@@ -1,4 +1,4 @@
-/* The driver's side of a virtqueue, in ordinary memory: what a guest's kernel does, or worse. */
+/* The driver's side of a virtqueue in ordinary memory, for correct and hostile drivers. */
 #ifndef TSVM_TEST_FAKE_DRIVER_H
 #define TSVM_TEST_FAKE_DRIVER_H
 
@@ -19,7 +19,7 @@
 #define HIGH_GPA 0x8000000u
 #define HIGH_SIZE 0x100000u
 
-/* Where the parts of the queue are, and what is left for buffers. */
+/* Addresses of the parts of the queue, and of the space for buffers. */
 #define DESCRIPTORS_GPA LOW_GPA
 #define AVAILABLE_GPA (LOW_GPA + 0x4000)
 #define USED_GPA (LOW_GPA + 0x5000)
@@ -102,7 +102,7 @@ static inline bool driver_must_kick(struct fake_driver *driver, uint16_t before)
     return vring_need_event(event, driver->next_available, before);
 }
 
-/* Takes the next used entry; false when there is none. */
+/* Takes the next used entry; false if there is none. */
 static inline bool driver_take_used(struct fake_driver *driver, struct vring_used_elem *element)
 {
     if (__atomic_load_n(&driver->used->idx, __ATOMIC_ACQUIRE) == driver->next_used)

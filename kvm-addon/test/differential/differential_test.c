@@ -51,7 +51,7 @@ static enum interpreted run_program(struct cpu *cpu, enum way way)
     return why;
 }
 
-/* False: it left for another reason than an exception, which `why` tells. */
+/* False: it left for a reason other than an exception, given in `why`. */
 static bool run_state(struct state *state, bool compat, enum way way, enum interpreted *why)
 {
     struct cpu *cpu = machine.cpu;
@@ -162,7 +162,7 @@ static void refresh_data(void)
     }
 }
 
-/* False: what the program does is not compared, and memory is as it was. */
+/* False: the program is not compared, and memory is unchanged. */
 static bool run_ours(const struct program *program, enum way way, struct state *ours,
                      const char **what)
 {
@@ -171,7 +171,7 @@ static bool run_ours(const struct program *program, enum way way, struct state *
     *ours = program->start;
     *what = NULL;
     if (!run_state(ours, program->compat, way, &why)) {
-        /* A bit offset that reaches the code: what a changed program would do is not compared. */
+        /* A bit offset that reaches the code: self-modifying programs are not compared. */
         if (why == INTERPRETED_ONCE)
             return false;
         snprintf(left, sizeof(left), "reason %d to leave", why);
@@ -192,7 +192,7 @@ static void compare(const struct program *program, enum way way, const struct st
     differences++;
 }
 
-/* What programs change, the code included. */
+/* Memory that programs change, including the code. */
 struct image {
     uint8_t data[DATA_SIZE];
     uint8_t code[CODE_PAGES * PAGE];

@@ -8,7 +8,7 @@
 
 uint64_t random_state = 1;
 
-/* What a register holds at the start; see `kinds`. */
+/* The initial content of a register; see `kinds`. */
 enum register_kind { POINTER, SMALL, EDGE, RANDOM, FS_POINTER };
 
 /* ---- registers at the start ---- */
@@ -75,7 +75,7 @@ static void put_random(struct builder *b, unsigned length)
 
 static void put_prefixes(struct builder *b, const struct encoding *e, bool lock)
 {
-    /* In 64-bit mode a DS override is none. */
+    /* In 64-bit mode a DS override has no effect. */
     if (!b->program->compat && one_in(64))
         put_byte(b, 0x3e);
     if (e->operand16)
@@ -103,7 +103,7 @@ static void put_vex(struct builder *b, struct encoding *e)
 static void put_opcode(struct builder *b, struct encoding *e)
 {
     unsigned start = 0;
-    /* A mandatory prefix stands before REX. */
+    /* A mandatory prefix comes before REX. */
     if (e->opcode[0] == 0xf2 || e->opcode[0] == 0xf3 ||
         (e->opcode[0] == 0x66 && e->opcode_length > 1))
         put_byte(b, e->opcode[start++]);
@@ -161,7 +161,7 @@ static void resolve_labels(struct builder *b, bool all)
     }
 }
 
-/* ---- what goes before an instruction ---- */
+/* ---- preparing an instruction ---- */
 
 /* CMP defines all status flags. */
 static void define_flags(struct builder *b)
@@ -182,7 +182,7 @@ static void push_code_address(struct builder *b)
     add_label(b, b->program->length - 4, 0);
 }
 
-/* The stack holds what POPF may take: neither TF nor AC, which make traps of their own. */
+/* The value for POPF has neither TF nor AC, which would cause traps. */
 static void push_flags(struct builder *b)
 {
     push_word(b, (uint32_t)random_word() & (STATUS_FLAGS | 0x400 | 0x3200 | 0x200000));

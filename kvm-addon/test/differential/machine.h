@@ -25,7 +25,7 @@ void machine_free(struct machine *machine);
 /* Chooses 64-bit or 32-bit code at CPL 3. */
 void machine_set_mode(struct machine *machine, bool compat);
 
-/* Whether code is translated, and then before it first runs; drops what is decoded. */
+/* Sets whether code is translated before it first runs; drops decoded code. */
 void machine_translate(struct machine *machine, bool on);
 
 /* The code pages were changed. */

@@ -12,7 +12,7 @@ struct program {
     uint8_t bytes[PROGRAM_BYTES_MAX]; /* without the end */
     unsigned length;
     unsigned insns;
-    struct state start; /* its rip is where the program lies in the code pages */
+    struct state start; /* its rip is the program's address in the code pages */
     uint64_t undefined; /* status flags that are so at the end */
 };
 

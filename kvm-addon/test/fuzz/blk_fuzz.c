@@ -84,7 +84,7 @@ static void driver_request(struct hostile_driver *driver, struct fuzz_input *inp
     driver_offer(driver, (uint16_t)head);
 }
 
-/* Takes what is new to the script. */
+/* Takes new script requests. */
 static void script_take(struct device *device)
 {
     struct disk_script_request asked;
@@ -173,7 +173,7 @@ static void device_step(struct device *device, struct fuzz_input *input)
     }
 }
 
-/* What a worker does when it is asked to stop: no more chains, and the end of those in flight. */
+/* Stops like a worker: takes no more chains and waits for those in flight. */
 static void device_drain(struct device *device)
 {
     struct queue_handler *handler = &device->blk.handler;

@@ -17,7 +17,7 @@ static bool is_register(uint8_t offset)
     return offset % 8 == 0 && offset < REGISTERS_END;
 }
 
-/* The base of a segment takes the place of a register where there is none. */
+/* Without a register, the base of the segment takes its place. */
 static bool is_base(uint8_t offset)
 {
     return offset % 8 == 0 && offset < SEGMENT_BASES_END;

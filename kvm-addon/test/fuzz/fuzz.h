@@ -1,4 +1,4 @@
-/* What the fuzzers share: their input, read as a program of steps, and their one check. */
+/* Shared by the fuzzers: the input, read as a program of steps, and the check. */
 #ifndef TSVM_FUZZ_H
 #define TSVM_FUZZ_H
 

@@ -1,6 +1,6 @@
 /*
- * Guest memory, a virtqueue in it, and a driver that does what the fuzzer's input says. Most of
- * what it does is right, so that the rest meets a device in the middle of its work.
+ * Guest memory with a virtqueue, and a driver controlled by the fuzzer's input. Most of its steps
+ * are correct, so that the wrong ones hit a device that is at work.
  */
 #ifndef TSVM_FUZZ_HOSTILE_DRIVER_H
 #define TSVM_FUZZ_HOSTILE_DRIVER_H
@@ -34,7 +34,7 @@ static inline const struct guest_memory *driver_memory(void)
     return &memory;
 }
 
-/* Whether a buffer lies in one region: what the device must never be wrong about. */
+/* Whether a buffer is within one region, which the device must always check correctly. */
 static inline bool driver_owns(const struct iovec *buffer)
 {
     const struct guest_memory *memory = driver_memory();

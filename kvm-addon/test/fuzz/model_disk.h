@@ -18,7 +18,7 @@
 /* Sector s of the disk is sector s + FILE_SHIFT * f of file f: each has its place. */
 #define FILE_SHIFT 5u
 #define FD_BASE 1000 /* of no file that is open */
-/* The file that stock lies in, each sector of it laid in once. */
+/* The file of the stock, each of whose sectors is added once. */
 #define STOCK_FILE FILES
 #define STOCK_SECTORS 1024u
 #define STOCK_UNIT 2u /* sectors */
@@ -26,7 +26,7 @@
 
 #define OPS_MAX 2048u
 
-/* What a sector of a file is to the disk. */
+/* How the disk uses a sector of a file. */
 struct file_sector {
     bool mapped;
     uint64_t leaving; /* the ticket of its withdrawal, until that is quiet; or 0 */
@@ -120,7 +120,7 @@ static inline void model_submit(struct io_engine *engine, struct io_op *op)
     model->ops[model->count++] = op;
 }
 
-/* What the host says to an operation: 0 is success, all else a way to fail or to be slow. */
+/* The host's result of an operation: 0 is success, other values are failures or delays. */
 static inline int op_result(const struct io_op *op, uint8_t outcome)
 {
     bool transfers = op->kind == IO_READ || op->kind == IO_WRITE;
@@ -162,7 +162,7 @@ static inline void model_run(struct model_disk *model, uint8_t which, uint8_t ou
     op->done(op, op->result);
 }
 
-/* Withdrawals that have become quiet: nothing in flight may use what they took out. */
+/* Withdrawals that have become quiet: nothing in flight may use the withdrawn extents. */
 static inline void model_settle(struct model_disk *model)
 {
     for (unsigned i = 0; i < FILES * SECTORS; i++) {
@@ -179,7 +179,7 @@ static inline void model_settle(struct model_disk *model)
         op_check(model, model->ops[i]);
 }
 
-/* Sectors that are no longer mapped by the ticket's withdrawal, or by what was pushed before. */
+/* Sectors unmapped by the ticket's withdrawal, or by a push before it. */
 static inline void sectors_leave(struct model_disk *model, unsigned first, unsigned count,
                                  uint64_t ticket)
 {
@@ -220,7 +220,7 @@ static inline void model_push(struct model_disk *model, unsigned first, unsigned
     model_take_claims(model);
     int error = extent_map_push(map, &extent, 1);
     REQUIRE(count > 0 ? error == 0 || error == -ENOMEM : error == -EINVAL);
-    /* What it replaces may be in use still; a withdrawal of nothing tells until when. */
+    /* Replaced extents may still be in use; an empty withdrawal shows until when. */
     sectors_leave(model, first, count, extent_map_withdraw(map, 0, 0));
     for (unsigned i = 0; i < count && !zero; i++)
         model->sectors[file][first + i].mapped = true;

@@ -1,5 +1,5 @@
 /*
- * The virtqueue against a hostile driver: whatever it yields lies in guest memory, and it never
+ * The virtqueue against a hostile driver: all buffers it returns are in guest memory, and it never
  * loses count.
  */
 #include "hostile_driver.h"
@@ -72,7 +72,7 @@ static void device_step(struct device *device, struct hostile_driver *driver,
     case 7:
         virtqueue_disable_kicks(&device->queue);
         break;
-    case 8: /* a device that was stopped goes on */
+    case 8: /* a stopped device continues */
         if (device->count == 0)
             REQUIRE(virtqueue_init(&device->queue, driver_memory(), &driver->config) == 0);
         break;

@@ -131,7 +131,7 @@ static void discard_segments_out_of_range(void)
     setup_free(&s);
 }
 
-/* The guest rewrites all of a request that a script holds: what was taken is what is done. */
+/* The guest rewrites a request that a script is handling: the original request is performed. */
 static void request_changes_after_it_was_taken(void)
 {
     struct setup s;

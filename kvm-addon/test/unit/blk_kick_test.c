@@ -68,7 +68,7 @@ static void cached_read_is_served_by_the_thread_that_kicks(bool event_idx)
     setup_free(&s);
 }
 
-/* What has to be waited for, and what is much, is the worker's. */
+/* Requests that have to wait, or are large, are left to the worker. */
 static void the_rest_is_left_to_the_worker(void)
 {
     struct setup s;

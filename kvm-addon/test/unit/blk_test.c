@@ -131,7 +131,7 @@ static void stop_waits_for_requests_in_flight(void)
     CHECK(*at(&s, STATUS_GPA) == VIRTIO_BLK_S_OK && memcmp(at(&s, DATA_GPA), data, 512) == 0);
     CHECK(s.device.driver.used->idx == 1);
 
-    /* A new start goes on with what was left: this is how a pause ends. */
+    /* A new start continues with the remaining chains, as after a pause. */
     setup_start(&s, true, io_engine_create_threads);
     device_await_used(&s.device);
     CHECK(device_await_used(&s.device).id == 0);

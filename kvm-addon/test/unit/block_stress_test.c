@@ -14,7 +14,7 @@
 #define SLOTS 8u /* requests in flight; each has a part of the disk to itself */
 #define SLOT_BYTES (128u * 1024)
 #define DISK_BYTES (SLOTS * SLOT_BYTES)
-#define CHUNK_BYTES (16u * 1024) /* what the script maps and moves */
+#define CHUNK_BYTES (16u * 1024) /* unit in which the script maps and moves data */
 #define CHUNKS (DISK_BYTES / CHUNK_BYTES)
 #define LENGTH_MAX 40000u
 #define REQUESTS 1500u

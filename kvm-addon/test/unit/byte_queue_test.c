@@ -20,7 +20,7 @@ static void bytes_come_out_as_they_went_in(void)
         if (queue.length + length <= LENGTH_MAX) {
             for (size_t i = 0; i < length; i++)
                 model[end + i] = (uint8_t)rand();
-            /* In three parts, of which one may be beyond what is appended. */
+            /* In three parts, one of which may be beyond the appended data. */
             struct iovec parts[3] = {{model + end, length / 3},
                                      {model + end + length / 3, length - length / 3},
                                      {model, 10}};

@@ -1,4 +1,4 @@
-/* The stock: what writes to zeroes claim from it, and what the owner is told. */
+/* The stock: claims by writes to zeroes, and what is reported to the owner. */
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
@@ -52,7 +52,7 @@ static void a_write_to_zeroes_gets_whole_units(void)
     CHECK(found[1].fd_offset == 100 * UNIT && found[1].length == 2 * UNIT);
     CHECK(found[2].flags == EXTENT_ZERO && found[2].offset == 5 * UNIT);
 
-    /* What has a place keeps it; what adjoins on the disk and in the file is one claim. */
+    /* Mapped ranges keep their place; ranges adjacent on the disk and in the file are one claim. */
     CHECK(find(&map, EXTENT_FOR_WRITE, 4 * UNIT, 2 * UNIT, found) == 2);
     CHECK(find(&map, EXTENT_FOR_WRITE, 20 * UNIT, 512, found) == 1);
     CHECK(extent_map_has_claims(&map));

@@ -1,4 +1,4 @@
-/* Disk requests step by step: what goes to the engine, and what to the script. */
+/* Disk requests step by step: which go to the engine, and which to the script. */
 #include "../disk_setup.h"
 #include "../host_file.h"
 

@@ -142,7 +142,7 @@ static void test_prefixes(void)
     CHECK(DECODE("\x48\xf3\x0f\xb8\xc1").operand_size == 4);
     CHECK(!DECODE("\x48\xf3\x0f\xb8\xc1").has_rex);
     CHECK(DECODE("\x41\x48\xf3\x44\x0f\xb8\xc1").reg == 8);
-    /* Fifteen bytes are an instruction, sixteen are none. */
+    /* An instruction has at most fifteen bytes. */
     CHECK(DECODE("\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\xf3\x0f\xb8\xc1").length == 15);
     CHECK(DECODE("\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\xf3\x0f\xb8\xc1").kind ==
           EMU_INSN_UNKNOWN);
@@ -190,7 +190,7 @@ static void test_addresses(void)
     CHECK(DECODE("\x67\x0f\xae\x25\x10\x00\x00\x00").address == 0x81000018);
 }
 
-/* Anything at all: no answer but a kind, and never a length beyond what was given. */
+/* Random bytes: the result is a valid kind, and the length is within the input. */
 static void test_random_bytes(void)
 {
     uint8_t bytes[EMU_INSN_LENGTH_MAX + 1];

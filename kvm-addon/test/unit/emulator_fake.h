@@ -175,7 +175,7 @@ static inline void fake_free(struct emu_fake *fake)
     guest_memory_free(&fake->memory);
 }
 
-/* The memory behind an address that fake_init() has mapped. */
+/* The memory at an address mapped by fake_init(). */
 static inline uint8_t *fake_at(struct emu_fake *fake, uint64_t address)
 {
     return fake_ram(fake, address - FAKE_BASE + 16 * FAKE_PAGE);

@@ -172,7 +172,7 @@ static bool is_wrong_in_qemu(enum emu_insn_kind kind)
 
 static void test_subject(struct emu_fake *fake, const struct subject *subject)
 {
-    /* Each round is new code, which costs a translator a thousand times what it costs a CPU. */
+    /* Each round is new code, which is a thousand times slower on a translator than on a CPU. */
     unsigned rounds = emulated ? 1000 : 20000;
     unsigned wrong = 0, compared = 0;
 

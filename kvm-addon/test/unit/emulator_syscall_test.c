@@ -84,7 +84,7 @@ static void test_msrs(void)
     CHECK(kvm_msr(EMU_MSR_EFER) == 0x500);
     fake_sregs(&fake)->efer = 0x500;
     CHECK(rdmsr(EMU_MSR_EFER) == 0x501);
-    /* What KVM refuses is the guest's #GP and changes nothing. */
+    /* Values that KVM refuses raise #GP in the guest and change nothing. */
     fake.msr_refused = EMU_MSR_EFER;
     CHECK(wrmsr(EMU_MSR_EFER, 0xffff0000) == EMU_HANDLED && fake.run.msr.error == 1);
     CHECK(rdmsr(EMU_MSR_EFER) == 0x501);

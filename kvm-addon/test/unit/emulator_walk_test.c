@@ -72,7 +72,7 @@ static void test_permissions(void)
     CHECK(fault_of(&kernel, FAKE_BASE + 0x7000, false) == EMU_PF_PRESENT);
     kernel.allow_access = true;
     CHECK(fault_of(&kernel, FAKE_BASE + 0x7000, false) == -1);
-    /* An upper level can take away what the leaf gives. */
+    /* An upper level can deny rights that the leaf grants. */
     *fake_entry(&fake, FAKE_DIRECTORY, 0) &= ~W;
     user = kernel_mmu();
     CHECK(fault_of(&user, FAKE_BASE + 0x7000, true) == (EMU_PF_PRESENT | EMU_PF_WRITE));

@@ -1,6 +1,6 @@
 /*
- * The oracle is the CPU: a random state is loaded natively, and what XSAVE, XSAVEC and XRSTOR do
- * with it natively is compared with what is done here.
+ * The oracle is the CPU: a random state is loaded natively, and the native results of XSAVE, XSAVEC
+ * and XRSTOR are compared with the emulator's.
  */
 #include <stdlib.h>
 
@@ -14,7 +14,7 @@
 #define CR0_TS 8u
 #define CR4_OSXSAVE 0x40000ull
 #define HEADER EMU_XSAVE_XSTATE_BV
-/* What this test may change natively: the components that ordinary code may use. */
+/* The components that this test may change natively, which ordinary code may use. */
 #define TESTED 0xe7ull
 
 struct area {
@@ -136,7 +136,7 @@ static bool completed(unsigned length)
 #define XRSTOR64 "\x48\x0f\xae\x29"
 #define XSAVEC64 "\x48\x0f\xc7\x21"
 
-/* Guest memory at AREA is contiguous behind its mapping (fake_init). */
+/* Guest memory at AREA is contiguous (fake_init). */
 static uint8_t *area(void)
 {
     return fake_at(&fake, AREA);
@@ -220,7 +220,7 @@ static bool saves_alike(bool compact)
     return result == EMU_HANDLED && completed(4) && memcmp(area(), &native, sizeof native) == 0;
 }
 
-/* The values of the registers alone: what is in its initial configuration is written out. */
+/* Only the values of the registers: components in their initial configuration are written out. */
 static void expand(const uint8_t *image, struct area *out)
 {
     const struct emu_xsave_layout *layout = &fake.vm.xsave;
@@ -389,7 +389,7 @@ static void test_hostile_area(void)
     put64(area() + HEADER, 3);
     put64(area() + EMU_XSAVE_MXCSR, 0x80001f80);
     CHECK(restore_raises() == EMU_VECTOR_GP);
-    /* KVM refuses what passed here: the guest's fault all the same. */
+    /* KVM refuses a state that was accepted here, which is still a fault of the guest. */
     fresh_area();
     fake.set_xsave_result = -EINVAL;
     CHECK(restore_raises() == EMU_VECTOR_GP);
