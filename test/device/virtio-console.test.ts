@@ -152,6 +152,51 @@ test('buffers wait in the queue until there is input, and input waits until the 
   assert.equal(Buffer.from(driver.memory.slice(gpa, 5)).toString(), 'early');
 });
 
+test('a flood of input arrives whole and in order, and no buffer comes back empty', async (context) => {
+  const { driver, device, console } = open(context);
+  await start(driver);
+  const total = 400_000;
+  let sent = 0;
+  const byteAt = (position: number) => (position * 31 + (position >> 8)) & 0xff;
+  const feed = () => {
+    for (let hasRoom = true; hasRoom && sent < total; ) {
+      const chunk = Uint8Array.from({ length: Math.min(1 + (sent % 5000), total - sent) }, (_, i) =>
+        byteAt(sent + i),
+      );
+      sent += chunk.length;
+      hasRoom = device.receive(0, chunk);
+      paused = !hasRoom;
+    }
+  };
+  // A host may send more at once, or pause after it was asked to.
+  let paused = false;
+  console.resumeInput = () => {
+    paused = false;
+    if (sent % 2 === 0) feed();
+    else setImmediate(() => !paused && feed());
+  };
+  const buffers = Array.from({ length: 32 }, () => ({ gpa: driver.allocate(1000), head: -1 }));
+  const offerAgain = (buffer: { gpa: number; head: number }) => {
+    buffer.head = driver
+      .ring(RECEIVE)
+      .addChain([{ gpa: buffer.gpa, length: 1000, writable: true }]);
+  };
+  for (const buffer of buffers) offerAgain(buffer);
+  driver.kick(RECEIVE);
+  feed();
+  for (let received = 0; received < total; ) {
+    const used = await driver.nextUsed(RECEIVE);
+    const buffer = buffers.find(({ head }) => head === used.id);
+    assert.ok(buffer && used.length > 0, `${used.length} bytes after ${received}`);
+    const bytes = driver.memory.slice(buffer.gpa, used.length);
+    const wrong = bytes.findIndex((byte, i) => byte !== byteAt(received + i));
+    assert.equal(wrong, -1, `after ${received}`);
+    received += used.length;
+    offerAgain(buffer);
+    driver.kick(RECEIVE);
+  }
+});
+
 test('a host that is full holds the guest back; a guest that does not read holds the host back', async (context) => {
   const { driver, device, console } = open(context);
   await start(driver);

@@ -22,9 +22,6 @@ const CONTROL_TRANSMIT = 3;
 const QUEUE_SIZE = 64;
 /** Linux writes 32 KiB at most. */
 const OUTPUT_MAX_BYTES = 32 * 1024;
-/** Receive buffers that are asked for at a time; Linux's are a page each. */
-const RECEIVE_CHAINS_MAX = 16;
-const RECEIVE_CHAIN_BYTES = 4096;
 
 export const CONSOLE_PORTS_MAX = 16;
 
@@ -54,6 +51,11 @@ export class ConsoleDevice extends ScriptQueueDevice implements VirtioDevice {
   readonly #ports = new Map<number, ConsolePort>();
   readonly #controlMax: number;
   #multiport = false;
+  /**
+   * The driver's empty buffers by queue, oldest first. They are filled in this order, so none is
+   * returned empty, which a guest's program would read as an end of file.
+   */
+  readonly #buffers = new Map<number, Chain[]>();
   /** Messages that wait for the driver. */
   #control: Uint8Array[] = [];
   readonly #counters = {
@@ -76,19 +78,15 @@ export class ConsoleDevice extends ScriptQueueDevice implements VirtioDevice {
     // An orderly driver gets at most these at a time.
     this.#controlMax = 8 * (ports.length + 1);
     this.config.set(MAX_PORTS, ports.length + 1);
-    this.#wantControl();
-    for (const number of [0, ...ports.keys().map((index) => index + 1)]) {
-      this.want(receiveQueue(number), 0);
-    }
   }
 
   /** Input of the host for a port, which waits until the guest takes it. @returns false to pause */
   receive(number: number, bytes: Uint8Array): boolean {
     const port = this.#ports.get(number);
     if (port === undefined) return true;
-    const hasRoom = port.receive(bytes);
-    this.#wantInput(number, port);
-    return hasRoom;
+    port.receive(bytes);
+    this.#sendInput(number, port);
+    return port.hasRoom;
   }
 
   /** The host opens or closes a named port. */
@@ -114,8 +112,6 @@ export class ConsoleDevice extends ScriptQueueDevice implements VirtioDevice {
     // Without control messages, the console is always there.
     if (!this.#multiport && console !== undefined) console.guestOpen = true;
     super.activate(context);
-    for (const [number, port] of this.#ports) this.#wantInput(number, port);
-    this.#wantControl();
   }
 
   override async reset(): Promise<void> {
@@ -123,8 +119,6 @@ export class ConsoleDevice extends ScriptQueueDevice implements VirtioDevice {
     this.#control = [];
     this.#multiport = false;
     for (const port of this.#ports.values()) port.reset();
-    this.#wantControl();
-    for (const [number, port] of this.#ports) this.#wantInput(number, port);
   }
 
   override statistics(): Readonly<Record<string, number>> {
@@ -148,22 +142,46 @@ export class ConsoleDevice extends ScriptQueueDevice implements VirtioDevice {
   }
 
   protected override serve(chain: Chain): void {
-    if (chain.queue === CONTROL_RECEIVE) this.#sendControl(chain);
-    else if (chain.queue === CONTROL_TRANSMIT) this.#takeControl(chain);
-    else if (chain.queue % 2 === 0) this.#sendInput(chain);
-    else this.#takeOutput(chain);
+    const { queue } = chain;
+    if (queue === CONTROL_TRANSMIT) this.#takeControl(chain);
+    else if (queue % 2 === 1) this.#takeOutput(chain);
+    else this.#takeBuffer(chain);
   }
 
-  #sendInput(chain: Chain): void {
-    const number = portOf(chain.queue);
+  protected override onStop(): void {
+    // The newest first: each is then the one that the queue can take back.
+    for (const chains of this.#buffers.values()) {
+      for (const chain of chains.splice(0).toReversed()) this.giveBack(chain);
+    }
+  }
+
+  /** Takes a buffer that the device fills. */
+  #takeBuffer(chain: Chain): void {
+    const { queue, writableBytes } = chain;
+    if (writableBytes === 0) {
+      this.finish(chain);
+      return;
+    }
+    const chains = this.#buffers.get(queue);
+    if (chains === undefined) this.#buffers.set(queue, [chain]);
+    else chains.push(chain);
+    const number = portOf(queue);
     const port = this.#ports.get(number);
-    const mayTake = port?.guestOpen === true && chain.writableBytes > 0;
-    const bytes = mayTake ? port.takeInput(chain.writableBytes) : new Uint8Array();
-    this.#counters.inputBytes += bytes.byteLength;
-    // A chain without room would come again at once.
-    if (bytes.byteLength > 0 || chain.writableBytes === 0) this.finish(chain, bytes);
-    else this.giveBack(chain);
-    if (port !== undefined) this.#wantInput(number, port);
+    if (queue === CONTROL_RECEIVE) this.#sendControl();
+    else if (port !== undefined) this.#sendInput(number, port);
+  }
+
+  /** Fills buffers of the guest with input, if a program of it has the port open. */
+  #sendInput(number: number, port: ConsolePort): void {
+    const chains = this.#buffers.get(receiveQueue(number)) ?? [];
+    while (port.guestOpen && port.inputBytes > 0) {
+      const chain = chains.shift();
+      if (chain === undefined) return;
+      const bytes = port.takeInput(chain.writableBytes);
+      this.#counters.inputBytes += bytes.byteLength;
+      this.finish(chain, bytes);
+      port.announceRoom();
+    }
   }
 
   #takeOutput(chain: Chain): void {
@@ -190,21 +208,14 @@ export class ConsoleDevice extends ScriptQueueDevice implements VirtioDevice {
     });
   }
 
-  #wantInput(number: number, port: ConsolePort): void {
-    const chains = port.guestOpen ? Math.ceil(port.inputBytes / RECEIVE_CHAIN_BYTES) : 0;
-    this.want(receiveQueue(number), Math.min(chains, RECEIVE_CHAINS_MAX));
-  }
-
-  #sendControl(chain: Chain): void {
-    const message = this.#control[0];
-    if (message === undefined) {
-      this.giveBack(chain);
-    } else {
-      // A buffer that is too small gets what fits: the driver breaks itself only.
-      this.#control.shift();
-      this.finish(chain, message.subarray(0, chain.writableBytes));
+  #sendControl(): void {
+    const chains = this.#buffers.get(CONTROL_RECEIVE) ?? [];
+    while (this.#control.length > 0) {
+      const chain = chains.shift();
+      if (chain === undefined) return;
+      // A buffer that is too small gets what fits: its driver is at fault.
+      this.finish(chain, this.#control.shift()?.subarray(0, chain.writableBytes));
     }
-    this.#wantControl();
   }
 
   #takeControl(chain: Chain): void {
@@ -218,7 +229,7 @@ export class ConsoleDevice extends ScriptQueueDevice implements VirtioDevice {
       this.#introduce(message.port, port);
     } else if (message?.event === ControlEvent.PORT_OPEN && port) {
       port.guestOpen = message.value !== 0;
-      this.#wantInput(message.port, port);
+      this.#sendInput(message.port, port);
     } else {
       this.#counters.ignoredControls += 1;
     }
@@ -246,11 +257,7 @@ export class ConsoleDevice extends ScriptQueueDevice implements VirtioDevice {
     // A driver that asks again and again and takes no answer.
     if (this.#control.length >= this.#controlMax) this.#counters.lostControls += 1;
     else this.#control.push(encodeControl({ port, event, value }, data));
-    this.#wantControl();
-  }
-
-  #wantControl(): void {
-    this.want(CONTROL_RECEIVE, this.#control.length);
+    this.#sendControl();
   }
 }
 

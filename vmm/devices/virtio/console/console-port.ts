@@ -3,7 +3,7 @@ import type { StateReader, StateValue } from '../../device-state.ts';
 
 /** The host's side of a port. */
 export interface PortHost extends ConsoleOutput {
-  /** There is room for input again, after {@link ConsolePort.receive} returned false. */
+  /** There is room for input again, after {@link ConsolePort.hasRoom} was false. */
   resumeInput(): void;
 }
 
@@ -27,6 +27,8 @@ export class ConsolePort {
   blocked = false;
   #input: Uint8Array[] = [];
   #inputBytes = 0;
+  /** The host was asked to pause. */
+  #isFull = false;
 
   constructor(name: string | undefined, host: PortHost) {
     this.name = name;
@@ -38,16 +40,20 @@ export class ConsolePort {
     return this.#inputBytes;
   }
 
-  /** Takes input of the host. @returns false to pause it */
-  receive(bytes: Uint8Array): boolean {
+  /** False when the host is to pause until {@link PortHost.resumeInput}. */
+  get hasRoom(): boolean {
+    return !this.#isFull;
+  }
+
+  /** Takes input of the host. */
+  receive(bytes: Uint8Array): void {
     if (bytes.byteLength > 0) this.#input.push(bytes);
     this.#inputBytes += bytes.byteLength;
-    return this.#inputBytes < INPUT_MAX_BYTES;
+    this.#isFull = this.#inputBytes >= INPUT_MAX_BYTES;
   }
 
   /** Removes and returns up to `maxBytes` of input, oldest first. */
   takeInput(maxBytes: number): Uint8Array {
-    const wasFull = this.#inputBytes >= INPUT_MAX_BYTES;
     const taken: Uint8Array[] = [];
     let room = maxBytes;
     for (let first = this.#input[0]; first !== undefined && room > 0; first = this.#input[0]) {
@@ -59,12 +65,19 @@ export class ConsolePort {
     }
     const bytes = Buffer.concat(taken);
     this.#inputBytes -= bytes.byteLength;
-    if (wasFull && this.#inputBytes < INPUT_MAX_BYTES) this.host.resumeInput();
     return bytes;
+  }
+
+  /** Tells the host if there is room for input again. It may send more before this returns. */
+  announceRoom(): void {
+    if (!this.#isFull || this.#inputBytes >= INPUT_MAX_BYTES) return;
+    this.#isFull = false;
+    this.host.resumeInput();
   }
 
   dropInput(): void {
     this.takeInput(this.#inputBytes);
+    this.announceRoom();
   }
 
   /** The driver has gone. */
