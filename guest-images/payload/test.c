@@ -19,6 +19,8 @@ static const struct test_suite *const test_suites[] = {
     &test_suite_interrupts,
     &test_suite_rng,
     &test_suite_bad_rings,
+    &test_suite_bad_placements,
+    &test_suite_bad_requests,
     &test_suite_bad_registers,
     &test_suite_flush_load,
     &test_suite_cpl0_tables,
@@ -83,13 +85,13 @@ static unsigned selected_run(struct text selection, const struct test_suite *sui
 {
     unsigned count = 0;
     for (size_t i = 0; i < suite->count; i++) {
-        const struct test *test = &suite->tests[i];
-        if (!name_selected(test->name, selection))
+        const char *name = suite->tests ? suite->tests[i].name : suite->name_of(i);
+        if (!name_selected(name, selection))
             continue;
         void *mark = heap_mark();
         detail[0] = '\0';
-        enum verdict verdict = test->run();
-        result_print(passed_word, test->name, verdict);
+        enum verdict verdict = suite->tests ? suite->tests[i].run() : suite->run_entry(i);
+        result_print(passed_word, name, verdict);
         heap_rewind(mark);
         count++;
     }

@@ -18,19 +18,22 @@ struct test {
 struct test_suite {
     const struct test *tests;
     size_t count;
+    /* In place of `tests`: a test for each entry of a table. */
+    const char *(*name_of)(size_t index);
+    enum verdict (*run_entry)(size_t index);
 };
 
 #define TEST_SUITE(array)                                                                          \
     {                                                                                              \
-        (array), sizeof(array) / sizeof((array)[0])                                                \
+        .tests = (array), .count = sizeof(array) / sizeof((array)[0])                              \
     }
 
 extern const struct test_suite test_suite_machine, test_suite_acpi, test_suite_smp, test_suite_blk,
     test_suite_blk_limits, test_suite_interrupts, test_suite_rng, test_suite_bad_rings,
-    test_suite_bad_registers, test_suite_flush_load, test_suite_cpl0_tables, test_suite_cpl0_code,
-    test_suite_cpl0_exceptions, test_suite_cpl0_breakpoints, test_suite_cpl0_endless,
-    test_suite_cpl0_opcodes, test_suite_cpl0_interrupts, test_suite_chaos, test_suite_vsock,
-    test_suite_fs, test_suite_net;
+    test_suite_bad_placements, test_suite_bad_requests, test_suite_bad_registers,
+    test_suite_flush_load, test_suite_cpl0_tables, test_suite_cpl0_code, test_suite_cpl0_exceptions,
+    test_suite_cpl0_breakpoints, test_suite_cpl0_endless, test_suite_cpl0_opcodes,
+    test_suite_cpl0_interrupts, test_suite_chaos, test_suite_vsock, test_suite_fs, test_suite_net;
 extern const struct test_suite bench_suite_blk, bench_suite_exits, bench_suite_net,
     bench_suite_vsock;
 

@@ -19,8 +19,15 @@ static struct hostile_layout layout_make(const struct blk *blk)
     };
 }
 
-static enum verdict hostile_ring_run(const struct hostile_ring *ring)
+static const char *ring_name(size_t index)
 {
+    return hostile_rings[index].id;
+}
+
+/* The device needs a reset, and works again after one. */
+static enum verdict ring_run(size_t index)
+{
+    const struct hostile_ring *ring = &hostile_rings[index];
     struct blk blk;
     REQUIRE(blk_open(&blk), "no disk, or it does not start");
     if (ring->without_indirect)
@@ -34,23 +41,8 @@ static enum verdict hostile_ring_run(const struct hostile_ring *ring)
     return bad_driver_needs_reset(&blk);
 }
 
-/* Each vector on a device that was reset; the first one that fails is named. */
-static enum verdict hostile_rings_run(void)
-{
-    for (unsigned i = 0; i < HOSTILE_RING_COUNT; i++) {
-        void *mark = heap_mark();
-        enum verdict verdict = hostile_ring_run(&hostile_rings[i]);
-        heap_rewind(mark);
-        if (verdict != VERDICT_PASSED) {
-            print("hostile ring: %s\n", hostile_rings[i].name);
-            return verdict;
-        }
-    }
-    return test_passed("rings=%u", (unsigned)HOSTILE_RING_COUNT);
-}
-
 /* The queue does not become ready, or the device needs a reset. */
-static enum verdict placement_run(const struct hostile_placement *placement)
+static enum verdict placement_run(size_t index)
 {
     struct blk blk;
     REQUIRE(blk_open(&blk), "no disk, or it does not start");
@@ -58,22 +50,13 @@ static enum verdict placement_run(const struct hostile_placement *placement)
     struct hostile_layout layout = layout_make(&blk);
     uint64_t parts[] = {(uintptr_t)queue->descriptors, (uintptr_t)queue->available,
                         (uintptr_t)queue->used};
-    hostile_placement_apply(placement, &layout, parts);
+    hostile_placement_apply(&hostile_placements[index], &layout, parts);
     return bad_driver_misplaces(&blk, queue->size, parts);
 }
 
-static enum verdict placements_run(void)
+static const char *placement_name(size_t index)
 {
-    for (unsigned i = 0; i < HOSTILE_PLACEMENT_COUNT; i++) {
-        void *mark = heap_mark();
-        enum verdict verdict = placement_run(&hostile_placements[i]);
-        heap_rewind(mark);
-        if (verdict != VERDICT_PASSED) {
-            print("placement: %s\n", hostile_placements[i].name);
-            return verdict;
-        }
-    }
-    return test_passed("placements=%u", (unsigned)HOSTILE_PLACEMENT_COUNT);
+    return hostile_placements[index].id;
 }
 
 static enum verdict size_run(uint32_t size)
@@ -86,12 +69,24 @@ static enum verdict size_run(uint32_t size)
     return bad_driver_misplaces(&blk, size, parts);
 }
 
-static enum verdict sizes_run(void)
+static enum verdict size_zero(void)
 {
-    static const uint32_t sizes[] = {0, 3, 0x8000, 0xffff0004};
-    for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
-        REQUIRE_PASSED(size_run(sizes[i]));
-    return VERDICT_PASSED;
+    return size_run(0);
+}
+
+static enum verdict size_odd(void)
+{
+    return size_run(3);
+}
+
+static enum verdict size_large(void)
+{
+    return size_run(0x8000);
+}
+
+static enum verdict size_huge(void)
+{
+    return size_run(0xffff0004);
 }
 
 /* A read of one sector as a chain from descriptor 0 on, with one mistake. */
@@ -147,9 +142,14 @@ static enum verdict empty_data(void)
 }
 
 static const struct test tests[] = {
-    {"bad-rings", hostile_rings_run},   {"bad-placements", placements_run},
-    {"bad-sizes", sizes_run},           {"bad-no-status", no_status},
-    {"bad-short-header", short_header}, {"bad-empty-data", empty_data},
+    {"bad-size-zero", size_zero},    {"bad-size-odd", size_odd},
+    {"bad-size-large", size_large},  {"bad-size-huge", size_huge},
+    {"bad-no-status", no_status},    {"bad-short-header", short_header},
+    {"bad-zero-length", empty_data},
 };
 
-const struct test_suite test_suite_bad_rings = TEST_SUITE(tests);
+const struct test_suite test_suite_bad_rings = {
+    .count = HOSTILE_RING_COUNT, .name_of = ring_name, .run_entry = ring_run};
+const struct test_suite test_suite_bad_placements = {
+    .count = HOSTILE_PLACEMENT_COUNT, .name_of = placement_name, .run_entry = placement_run};
+const struct test_suite test_suite_bad_requests = TEST_SUITE(tests);
