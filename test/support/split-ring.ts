@@ -27,6 +27,10 @@ export function ringBytes(size: number): number {
   return pages(size * 16) + pages(size * 2 + 6) + pages(size * 8 + 6);
 }
 
+function words({ buffer, byteOffset, byteLength }: DataView): Uint16Array {
+  return new Uint16Array(buffer, byteOffset, byteLength / 2);
+}
+
 function pages(bytes: number): number {
   return Math.ceil(bytes / 4096) * 4096;
 }
@@ -37,7 +41,9 @@ export class SplitRing implements RingAddresses {
   readonly availableGpa: number;
   readonly usedGpa: number;
   readonly #descriptors: DataView;
-  readonly #available: DataView;
+  /** The rings in words. A DataView may store a word as two bytes, between which the device looks. */
+  readonly #available: Uint16Array;
+  readonly #usedWords: Uint16Array;
   readonly #used: DataView;
   readonly #free: number[];
   readonly #chains = new Map<number, number[]>();
@@ -50,8 +56,9 @@ export class SplitRing implements RingAddresses {
     this.availableGpa = gpa + pages(size * 16);
     this.usedGpa = this.availableGpa + pages(size * 2 + 6);
     this.#descriptors = memory.view(this.descriptorGpa, size * 16);
-    this.#available = memory.view(this.availableGpa, size * 2 + 6);
+    this.#available = words(memory.view(this.availableGpa, size * 2 + 6));
     this.#used = memory.view(this.usedGpa, size * 8 + 6);
+    this.#usedWords = words(this.#used);
     this.#free = Array.from({ length: size }, (_, index) => index);
     memory.slice(gpa, ringBytes(size)).fill(0);
   }
@@ -64,34 +71,34 @@ export class SplitRing implements RingAddresses {
   /** Makes a head available, whatever it is; the device sees it after {@link setAvailableIdx}. */
   offerHead(head: number): void {
     const index = this.availableIdx;
-    this.#available.setUint16(4 + (index % this.size) * 2, head, true);
+    Atomics.store(this.#available, 2 + (index % this.size), head);
     this.setAvailableIdx(index + 1);
   }
 
   get availableIdx(): number {
-    return this.#available.getUint16(2, true);
+    return Atomics.load(this.#available, 1);
   }
 
   setAvailableIdx(index: number): void {
-    this.#available.setUint16(2, index & 0xffff, true);
+    Atomics.store(this.#available, 1, index & 0xffff);
   }
 
   /** VRING_AVAIL_F_NO_INTERRUPT and, with EVENT_IDX, when the next interrupt is wanted. */
   setNoInterrupt(flag: boolean): void {
-    this.#available.setUint16(0, flag ? 1 : 0, true);
+    Atomics.store(this.#available, 0, flag ? 1 : 0);
   }
 
   setUsedEvent(index: number): void {
-    this.#available.setUint16(4 + this.size * 2, index & 0xffff, true);
+    Atomics.store(this.#available, 2 + this.size, index & 0xffff);
   }
 
   /** With EVENT_IDX: the device wants a kick when this index becomes available. */
   get availableEvent(): number {
-    return this.#used.getUint16(4 + this.size * 8, true);
+    return Atomics.load(this.#usedWords, 2 + this.size * 4);
   }
 
   get usedIdx(): number {
-    return this.#used.getUint16(2, true);
+    return Atomics.load(this.#usedWords, 1);
   }
 
   /** Adds a chain and makes it available; answers its head. Throws when descriptors are short. */
