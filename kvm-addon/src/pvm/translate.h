@@ -78,6 +78,8 @@ bool trace_may_exit(const struct trace_item *item);
 /* Sets flags_needed of all. */
 void trace_find_flags(struct trace *trace);
 void trace_save_flags(struct trace *trace, const struct trace_item *item);
+/* The same, where the host's flags are the guest's. */
+void trace_end_flags(struct trace *trace, const struct trace_item *item);
 void trace_restore_flags(struct trace *trace);
 /* Makes the host's CF the guest's. */
 void trace_restore_carry(struct trace *trace);
@@ -128,13 +130,14 @@ void translate_common(struct translator *translator);
 /* Whether the instruction can be translated. */
 bool trace_supports(const struct trace *trace, const struct trace_item *item);
 
-/* ---- translate_insns.c, translate_arithmetic.c, translate_moves.c ---- */
+/* ---- translate_insns.c, translate_arithmetic.c, translate_bits.c, translate_moves.c ---- */
 
 /* Where a register operand is, and what it becomes when `reg` has its new value. */
 struct operand trace_place(unsigned operand);
 void trace_keep(struct trace *trace, unsigned operand, enum host reg);
 /* False: it is none of these. */
 bool trace_arithmetic(struct trace *trace, const struct trace_item *item);
+bool trace_bits(struct trace *trace, const struct trace_item *item);
 bool trace_move(struct trace *trace, const struct trace_item *item);
 /* PUSHes or POPs of registers from `first` on; return how many. */
 unsigned trace_push_run(struct trace *trace, unsigned first);

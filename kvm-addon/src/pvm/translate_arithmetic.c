@@ -5,9 +5,6 @@
 #define CL_COUNT 0xd3
 #define NUMBER_COUNT 0xc1
 #define LOCK 0xf0
-#define REP 0xf3
-#define EQUAL 4
-#define NOT_EQUAL 5
 
 /* ADD to CMP by an opcode's middle bits, with the register operand as the source or the target. */
 static unsigned alu_opcode(const struct operation *does, bool to_register)
@@ -27,12 +24,6 @@ static void begin_alu(struct trace *trace, const struct operation *does)
         trace_restore_carry(trace);
 }
 
-static void end_flags(struct trace *trace, const struct trace_item *item)
-{
-    trace_save_flags(trace, item);
-    trace->host_flags = true;
-}
-
 static int32_t number_of(const struct trace_item *item)
 {
     return (int32_t)item->decoded.immediate;
@@ -50,7 +41,7 @@ static void alu_registers(struct trace *trace, const struct trace_item *item)
         host_alu_number(&trace->w, does->size, does->number, in_register(to), number_of(item));
     if (has_result(does))
         trace_keep(trace, insn->rm, to);
-    end_flags(trace, item);
+    trace_end_flags(trace, item);
 }
 
 static void alu_load(struct trace *trace, const struct trace_item *item)
@@ -62,7 +53,7 @@ static void alu_load(struct trace *trace, const struct trace_item *item)
     host_emit(&trace->w, does->size, alu_opcode(does, true), to, MEMORY);
     if (has_result(does))
         trace_keep(trace, item->decoded.reg, to);
-    end_flags(trace, item);
+    trace_end_flags(trace, item);
 }
 
 static void alu_memory(struct trace *trace, const struct trace_item *item, bool locked)
@@ -79,7 +70,7 @@ static void alu_memory(struct trace *trace, const struct trace_item *item, bool 
         host_emit(&trace->w, does->size, alu_opcode(does, false), from, MEMORY);
     else
         host_alu_number(&trace->w, does->size, does->number, MEMORY, number_of(item));
-    end_flags(trace, item);
+    trace_end_flags(trace, item);
 }
 
 static void test(struct trace *trace, const struct trace_item *item)
@@ -98,7 +89,7 @@ static void test(struct trace *trace, const struct trace_item *item)
         host_emit(&trace->w, does->size, opcode_of_size(0xf7, does->size), 0, rm);
         write_immediate(&trace->w, does->size, insn->immediate);
     }
-    end_flags(trace, item);
+    trace_end_flags(trace, item);
 }
 
 /* ---- INC, DEC, NOT, NEG ---- */
@@ -201,7 +192,7 @@ static void double_shift(struct trace *trace, const struct trace_item *item)
               in_register(to));
     write_byte(&trace->w, item->decoded.immediate & 0xff);
     trace_keep(trace, item->decoded.rm, to);
-    end_flags(trace, item);
+    trace_end_flags(trace, item);
 }
 
 /* ---- multiplications ---- */
@@ -219,7 +210,7 @@ static void multiply(struct trace *trace, const struct trace_item *item)
     if (with_number)
         write_immediate(&trace->w, does->size, item->decoded.immediate);
     trace_keep(trace, item->decoded.reg, to);
-    end_flags(trace, item);
+    trace_end_flags(trace, item);
 }
 
 /* RDX is in RDX. */
@@ -233,92 +224,7 @@ static void multiply_wide(struct trace *trace, const struct trace_item *item)
     host_load(&trace->w, SIZE_64, HOST_RAX, in_register(rax));
     host_emit(&trace->w, item->does.size, 0xf7, 4u + item->does.number, from);
     host_load(&trace->w, SIZE_64, rax, in_register(HOST_RAX));
-    end_flags(trace, item);
-}
-
-/* ---- bits ---- */
-
-/* These change CF alone, and processors differ in what they do with the others. */
-static void save_carry(struct trace *trace, const struct trace_item *item)
-{
-    int32_t lahf = (int32_t)offsetof(struct cpu, status) + 1;
-    trace->host_flags = false;
-    if (!item->flags_needed)
-        return;
-    host_emit(&trace->w, SIZE_8, 0x0f92, 0, in_register(HOST_RAX)); /* SETC */
-    host_alu_number(&trace->w, SIZE_8, ALU_AND, in_memory(HOST_RDI, lahf), 0xfe);
-    host_emit(&trace->w, SIZE_8, 0x08, HOST_RAX, in_memory(HOST_RDI, lahf)); /* OR */
-}
-
-#define BIT_TEST 0
-
-static void bit(struct trace *trace, const struct trace_item *item)
-{
-    const struct operation *does = &item->does;
-    bool in_memory_ = does->kind == OPERATION_BIT_MI || does->kind == OPERATION_BIT_LOCK_MI;
-    bool locked = does->kind == OPERATION_BIT_LOCK_MI;
-    if (in_memory_) {
-        unsigned how = does->number == BIT_TEST ? ACCESS_READ : ACCESS_WRITE;
-        trace_operand(trace, item, locked ? ACCESS_LOCKED : how);
-    }
-    enum host to = in_memory_ ? HOST_NONE : trace_load(trace, item->decoded.rm, HOST_RAX);
-    if (locked)
-        write_byte(&trace->w, LOCK);
-    if (does->kind == OPERATION_BIT_RR) {
-        enum host by = trace_load(trace, item->decoded.reg, HOST_RSI);
-        host_emit(&trace->w, does->size, 0x0fa3 + 8u * does->number, by, in_register(to));
-    } else {
-        host_emit(&trace->w, does->size, 0x0fba, 4u + does->number,
-                  in_memory_ ? MEMORY : in_register(to));
-        write_byte(&trace->w, item->decoded.immediate & 0xff);
-    }
-    if (!in_memory_ && does->number != BIT_TEST)
-        trace_keep(trace, item->decoded.rm, to);
-    save_carry(trace, item);
-}
-
-static void scan(struct trace *trace, const struct trace_item *item)
-{
-    /* BSF, BSR, TZCNT, LZCNT, POPCNT */
-    static const struct {
-        uint8_t prefix;
-        uint16_t opcode;
-    } scans[] = {{0, 0x0fbc}, {0, 0x0fbd}, {REP, 0x0fbc}, {REP, 0x0fbd}, {REP, 0x0fb8}};
-    enum host to = trace_load(trace, item->decoded.reg, HOST_RAX);
-    host_emit_prefixed(&trace->w, scans[item->does.number].prefix, item->does.size,
-                       scans[item->does.number].opcode, to, trace_place(item->decoded.rm));
-    trace_keep(trace, item->decoded.reg, to);
-    end_flags(trace, item);
-}
-
-/* ---- atomic operations ---- */
-
-static void compare_exchange(struct trace *trace, const struct trace_item *item)
-{
-    struct code_writer *w = &trace->w;
-    unsigned size = item->does.size;
-    enum host rax = pinned_register(REG_RAX * 8);
-    trace_operand(trace, item, ACCESS_LOCKED);
-    host_load(w, SIZE_64, HOST_RAX, in_register(rax));
-    write_byte(w, LOCK);
-    host_emit(w, size, opcode_of_size(0x0fb1, size), pinned_register(item->decoded.reg), MEMORY);
-    /* Equal, it leaves the accumulator alone, its upper half included. */
-    uint8_t *equal = host_jump_if(w, EQUAL);
-    host_load(w, size, rax, in_register(HOST_RAX));
-    if (!w->full)
-        host_set_target(equal, w->at);
-    end_flags(trace, item);
-}
-
-static void add_exchange(struct trace *trace, const struct trace_item *item)
-{
-    unsigned size = item->does.size;
-    trace_operand(trace, item, ACCESS_LOCKED);
-    enum host reg = trace_load(trace, item->decoded.reg, HOST_RAX);
-    write_byte(&trace->w, LOCK);
-    host_emit(&trace->w, size, opcode_of_size(0x0fc1, size), reg, MEMORY);
-    trace_keep(trace, item->decoded.reg, reg);
-    end_flags(trace, item);
+    trace_end_flags(trace, item);
 }
 
 bool trace_arithmetic(struct trace *trace, const struct trace_item *item)
@@ -357,18 +263,6 @@ bool trace_arithmetic(struct trace *trace, const struct trace_item *item)
     case OPERATION_MUL_R:
     case OPERATION_MUL_M:
         multiply_wide(trace, item);
-        return true;
-    case OPERATION_BIT_RR ... OPERATION_BIT_LOCK_MI:
-        bit(trace, item);
-        return true;
-    case OPERATION_SCAN_RR:
-        scan(trace, item);
-        return true;
-    case OPERATION_COMPARE_EXCHANGE_LOCK_MR:
-        compare_exchange(trace, item);
-        return true;
-    case OPERATION_ADD_EXCHANGE_LOCK_MR:
-        add_exchange(trace, item);
         return true;
     default:
         return false;

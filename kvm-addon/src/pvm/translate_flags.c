@@ -24,8 +24,7 @@ static bool defines_all(const struct trace_item *item)
     case OPERATION_DOUBLE_RI:
     case OPERATION_IMUL_RR ... OPERATION_MUL_M:
     case OPERATION_SCAN_RR:
-    case OPERATION_COMPARE_EXCHANGE_LOCK_MR:
-    case OPERATION_ADD_EXCHANGE_LOCK_MR:
+    case OPERATION_COMPARE_EXCHANGE_MR ... OPERATION_ADD_EXCHANGE_LOCK_MR:
         return true;
     case OPERATION_UNARY_R:
     case OPERATION_UNARY_M:
@@ -73,9 +72,8 @@ bool trace_may_exit(const struct trace_item *item)
     case OPERATION_CMOV_RM:
     case OPERATION_SET_M:
     case OPERATION_PUSH_R ... OPERATION_LEAVE:
-    case OPERATION_BIT_MI:
-    case OPERATION_BIT_LOCK_MI:
-    case OPERATION_COMPARE_EXCHANGE_LOCK_MR ... OPERATION_PAGE_END:
+    case OPERATION_BIT_MR ... OPERATION_BIT_LOCK_MI:
+    case OPERATION_COMPARE_EXCHANGE_MR ... OPERATION_PAGE_END:
         return true;
     default:
         return false;
@@ -146,6 +144,12 @@ void trace_save_flags(struct trace *trace, const struct trace_item *item)
     write_byte(&trace->w, 0x9f);                                    /* LAHF */
     host_emit(&trace->w, SIZE_8, 0x0f90, 0, in_register(HOST_RAX)); /* SETO */
     host_store(&trace->w, SIZE_16, CPU_AT(status), HOST_RAX);
+}
+
+void trace_end_flags(struct trace *trace, const struct trace_item *item)
+{
+    trace_save_flags(trace, item);
+    trace->host_flags = true;
 }
 
 void trace_restore_flags(struct trace *trace)

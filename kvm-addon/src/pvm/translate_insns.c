@@ -168,7 +168,7 @@ unsigned trace_emit(struct trace *trace, unsigned index)
         return trace_push_run(trace, index);
     if (item->does.kind == OPERATION_POP_R)
         return trace_pop_run(trace, index);
-    if (!trace_arithmetic(trace, item) && !trace_move(trace, item))
+    if (!trace_arithmetic(trace, item) && !trace_bits(trace, item) && !trace_move(trace, item))
         control_flow(trace, index);
     return 1;
 }

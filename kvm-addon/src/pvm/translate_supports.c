@@ -28,8 +28,7 @@ static unsigned fields_of(const struct operation *does)
     case OPERATION_MOVE_RM:
     case OPERATION_MOVE_MR:
     case OPERATION_EXCHANGE_MR:
-    case OPERATION_COMPARE_EXCHANGE_LOCK_MR:
-    case OPERATION_ADD_EXCHANGE_LOCK_MR:
+    case OPERATION_COMPARE_EXCHANGE_MR ... OPERATION_ADD_EXCHANGE_LOCK_MR:
         return USES_REG;
     case OPERATION_EXTEND_RR:
         return does->number == ZERO_EXTEND_8 || does->number == SIGN_EXTEND_8 ? USES_RM : USES_NONE;
@@ -86,12 +85,17 @@ bool trace_supports(const struct trace *trace, const struct trace_item *item)
     case OPERATION_BIT_LOCK_MI:
     case OPERATION_SCAN_RR:
         return item->does.size >= SIZE_32;
+    /* The sum with the number's distance would have to wrap. */
+    case OPERATION_BIT_MR:
+    case OPERATION_BIT_LOCK_MR:
+        return item->does.size >= SIZE_32 && item->does.addressing != ADDRESSING_NARROW;
     case OPERATION_PUSH_R:
     case OPERATION_PUSH_I:
     case OPERATION_POP_R:
     case OPERATION_LEAVE:
         return is_plain_stack(item);
     /* RAX and RSI are in use. */
+    case OPERATION_COMPARE_EXCHANGE_MR:
     case OPERATION_COMPARE_EXCHANGE_LOCK_MR:
         return pinned_register(item->decoded.reg) != HOST_NONE;
     /* The instruction after STI has to be in the trace: no interrupt comes before its end. */
