@@ -169,4 +169,7 @@ test('a lock file that is a link proves nothing and is not followed', async (con
   using other = await MachineFolder.claim('other', folder);
   symlinkSync(join(other.path, 'lock'), join(folder, 'web', 'lock'));
   assert.equal(isMachineAlive(join(folder, 'web')), false);
+  assert.deepEqual(names(folder), ['other']);
+  using own = await MachineFolder.claim('web', folder);
+  assert.deepEqual(names(folder), ['other', own.name]);
 });

@@ -135,7 +135,10 @@ function tryLockFolder(folder: string): number | 'locked' | 'gone' {
     fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return 'gone';
-    throw error;
+    if (!hasCode(error, 'ELOOP')) throw error;
+    // A link is not ours, and proves nothing.
+    unlinkSync(path);
+    return 'gone';
   }
   let result: number | 'locked' | 'gone' = fd;
   try {
