@@ -1,10 +1,12 @@
 /** The control API over a real socket, with a machine whose vCPUs the test plays. Ajv is the oracle of its description. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect } from 'node:net';
-import { join } from 'node:path';
+import { constants } from 'node:os';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { Ajv2020 } from 'ajv/dist/2020.js';
@@ -411,6 +413,29 @@ test('the socket is for its user alone, has any length of path, and goes with th
   assert.equal((await client.call('getMachine')).name, 'web');
   server.close();
   assert.equal(statSync(socketPath, { throwIfNoEntry: false }), undefined);
+});
+
+const CONNECT = `
+import socket, sys
+try:
+    socket.socket(socket.AF_UNIX).connect(sys.argv[1])
+    print("connected")
+except OSError as error:
+    print(error.errno)
+`;
+const NOBODY = 65_534;
+
+test('other users cannot connect: neither into the folder, nor to the socket in it', {
+  skip: process.geteuid?.() !== 0 && 'only root can act as another user',
+}, async (context) => {
+  const { root, socketPath } = await serve(context);
+  const connectAs = (uid: number) =>
+    spawnSync('/usr/bin/python3', ['-c', CONNECT, socketPath], { uid, encoding: 'utf8' }).stdout;
+  chmodSync(dirname(root), 0o755);
+  assert.equal(connectAs(0), 'connected\n');
+  assert.equal(connectAs(NOBODY), `${constants.errno.EACCES}\n`);
+  for (const folder of [root, dirname(socketPath)]) chmodSync(folder, 0o755);
+  assert.equal(connectAs(NOBODY), `${constants.errno.EACCES}\n`);
 });
 
 test('a socket that is a link, or no socket, is not used', async (context) => {
