@@ -170,7 +170,8 @@ async function attack(subject: HostileSubject, queue: number, name: string): Pro
   driver.memory.write(ring.descriptorGpa, Buffer.from(vector.descriptors, 'hex'));
   driver.memory.write(TABLE_GPA, Buffer.from(vector.table, 'hex'));
   const used = ring.usedIdx;
-  ring.offerHead(vector.head);
+  // At once: a device that polls would serve a valid index before the invalid one.
+  ring.writeHead(vector.head);
   ring.setAvailableIdx(vector.available);
   driver.kick(queue);
   await subject.provoke?.(queue);

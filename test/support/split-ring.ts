@@ -68,11 +68,15 @@ export class SplitRing implements RingAddresses {
     putDescriptor(this.#descriptors, index, gpa, length, flags, next);
   }
 
-  /** Makes a head available, whatever it is; the device sees it after {@link setAvailableIdx}. */
+  /** Writes the entry that becomes available next, with {@link setAvailableIdx}. */
+  writeHead(head: number): void {
+    Atomics.store(this.#available, 2 + (this.availableIdx % this.size), head);
+  }
+
+  /** Makes a head available, whatever it is. */
   offerHead(head: number): void {
-    const index = this.availableIdx;
-    Atomics.store(this.#available, 2 + (index % this.size), head);
-    this.setAvailableIdx(index + 1);
+    this.writeHead(head);
+    this.setAvailableIdx(this.availableIdx + 1);
   }
 
   get availableIdx(): number {
