@@ -23,6 +23,8 @@ static struct vhost_queues *queues_of(struct queue_handler *handler)
 /* Drops the backend's chains; the driver's queues take no more. */
 static void queues_break(struct vhost_queues *queues, const char *reason)
 {
+    __atomic_store_n(&queues->failed, true, __ATOMIC_RELEASE);
+    queues->dropped = true;
     for (unsigned i = 0; i < queues->count; i++) {
         struct vhost_ring *ring = &queues->rings[i];
         if (!ring->virtqueue)
@@ -70,9 +72,11 @@ static unsigned vhost_serve(struct queue_handler *handler, struct virtqueue *que
     struct virtqueue_chain chain;
     unsigned taken = 0, passed = 0;
 
-    /* There are as many descriptors as the driver has, each of which is a chain at most. */
-    for (; taken < max && ring->free_count > 0 && virtqueue_pop(queue, queues->iov, &chain) > 0;
-         taken++) {
+    /*
+     * A shadow ring is at least as long as the driver's: with all of its descriptors in use,
+     * virtqueue_pop() finds the driver's queue broken.
+     */
+    for (; taken < max && virtqueue_pop(queue, queues->iov, &chain) > 0; taken++) {
         if (chain.readable_count + chain.writable_count == 0) {
             virtqueue_push(queue, chain.head, 0);
             continue;
@@ -112,23 +116,21 @@ static const char *chain_return(struct vhost_queues *queues, struct vhost_ring *
     return NULL;
 }
 
+/* Also for a queue that the driver has broken: its chains in flight are waited for. */
 static bool has_used(const struct vhost_ring *ring)
 {
-    return ring->virtqueue && !ring->virtqueue->broken &&
+    return ring->virtqueue &&
            __atomic_load_n(&ring->used->idx, __ATOMIC_RELAXED) != ring->next_used;
 }
 
 static bool vhost_has_answers(struct queue_handler *handler)
 {
     struct vhost_queues *queues = queues_of(handler);
-    bool found = false;
+    bool found = __atomic_load_n(&queues->failed, __ATOMIC_RELAXED);
 
-    for (unsigned i = 0; i < queues->count && !found; i++) {
-        struct vhost_ring *ring = &queues->rings[i];
-        found = has_used(ring) || (ring->virtqueue && !ring->virtqueue->broken &&
-                                   __atomic_load_n(&queues->failed, __ATOMIC_RELAXED));
-    }
-    return found;
+    for (unsigned i = 0; i < queues->count && !found; i++)
+        found = has_used(&queues->rings[i]);
+    return found && !queues->dropped;
 }
 
 static unsigned ring_exchange(struct vhost_queues *queues, struct vhost_ring *ring)
@@ -150,11 +152,11 @@ static unsigned vhost_exchange(struct queue_handler *handler)
     struct vhost_queues *queues = queues_of(handler);
     unsigned done = 0;
 
-    for (unsigned i = 0; i < queues->count; i++) {
+    for (unsigned i = 0; i < queues->count && !queues->dropped; i++) {
         if (has_used(&queues->rings[i]))
             done += ring_exchange(queues, &queues->rings[i]);
     }
-    if (__atomic_load_n(&queues->failed, __ATOMIC_ACQUIRE))
+    if (!queues->dropped && __atomic_load_n(&queues->failed, __ATOMIC_ACQUIRE))
         queues_break(queues, BACKEND_GONE);
     return done;
 }
@@ -268,6 +270,7 @@ void vhost_queues_reset(struct vhost_queues *queues)
             ring->free_heads[ring->free_count] = ring->free_count;
         eventfd_read(ring->kick, &ignored);
     }
+    queues->dropped = false;
     __atomic_store_n(&queues->failed, false, __ATOMIC_RELEASE);
 }
 

@@ -59,7 +59,8 @@ struct vhost_queues {
     struct iovec *iov;
     pthread_mutex_t lock;
     struct event_loop *loop; /* NULL while the worker does not run. Under the lock */
-    bool failed;             /* atomic: the backend is gone */
+    bool failed;             /* atomic: the backend is gone, or talks nonsense */
+    bool dropped;            /* its chains were dropped, and its rings are not read any more */
     struct vhost_statistics statistics;
 };
 

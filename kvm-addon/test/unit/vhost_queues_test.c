@@ -185,6 +185,25 @@ static void backend_cannot_resize_the_rings(void)
     vhost_queues_destroy(&queues);
 }
 
+/* Each chain in flight has at least a descriptor: there is one more only if the driver lies. */
+static void more_chains_than_descriptors_break_the_queue(void)
+{
+    struct setup s;
+    setup_init(&s);
+    for (unsigned i = 0; i <= SIZE; i++) {
+        driver_describe(&s.device.driver, i % SIZE, BUFFERS_GPA, 100, 0, 0);
+        device_offer(&s.device, i % SIZE);
+        CHECK(i == SIZE || event_wait(s.queues.rings[1].kick, 10000));
+    }
+    /* What the backend has is waited for, and not shown to the driver. */
+    CHECK(!event_wait(s.device.ended_event, 50));
+    for (unsigned i = 0; i < SIZE; i++)
+        give_back(&s, s.queues.rings[1].available->ring[i], 0, 1);
+    expect_failure(&s, "more chains are available");
+    vhost_queues_destroy(&s.queues);
+    device_free(&s.device);
+}
+
 static void bad_sizes_are_refused(void)
 {
     struct vhost_queues queues;
@@ -204,6 +223,7 @@ int main(void)
     dead_backend_drops_its_chains_and_another_one_begins_anew();
     guests_hostile_chain_does_not_reach_the_backend();
     backend_cannot_resize_the_rings();
+    more_chains_than_descriptors_break_the_queue();
     bad_sizes_are_refused();
     return check_finish();
 }
