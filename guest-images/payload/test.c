@@ -34,6 +34,7 @@ static const struct test_suite *const test_suites[] = {
     &test_suite_vsock,
     &test_suite_fs,
     &test_suite_net,
+    &test_suite_hosted,
 };
 
 static const struct test_suite *const bench_suites[] = {

@@ -25,8 +25,6 @@ export const HOST_PLANS: readonly HostPlan[] = [
       'test/boot/linux/shell.test.ts',
       'test/boot/linux/qcow2.test.ts',
       'test/boot/linux/control.test.ts',
-      'test/boot/linux/balloon.test.ts',
-      'test/boot/linux/virtio-console.test.ts',
     ],
   },
   {
@@ -36,6 +34,7 @@ export const HOST_PLANS: readonly HostPlan[] = [
       'test/boot/payload/host.test.ts',
       'test/boot/payload/vcpu-state.test.ts',
       'test/boot/payload/block.test.ts',
+      'test/boot/payload/hosted-devices.test.ts',
       'test/boot/payload/dirty-pages.test.ts',
       'test/boot/payload/library.test.ts',
       'test/boot/payload/saved-state.test.ts',
