@@ -88,8 +88,11 @@ static void connection_request(struct vsock_connection *connection, uint32_t por
         event_loop_set_timer(vsock->loop, &vsock->request_timer, VSOCK_CONNECT_TIMEOUT_NS);
 }
 
-/* Reads the line that says which port a host program wants; what follows it is for the guest. */
-static void greeting_read(struct vsock_connection *connection)
+/*
+ * Reads the line that says which port a host program wants; what follows it is for the guest.
+ * `ended`: no more will come.
+ */
+static void greeting_read(struct vsock_connection *connection, bool ended)
 {
     char line[GREETING_BYTES_MAX + 1];
     uint32_t port;
@@ -99,7 +102,7 @@ static void greeting_read(struct vsock_connection *connection)
     if (length < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     char *end = length > 0 ? memchr(line, '\n', (size_t)length) : NULL;
-    if (!end && length > 0 && length < (ssize_t)GREETING_BYTES_MAX)
+    if (!end && !ended && length > 0 && length < (ssize_t)GREETING_BYTES_MAX)
         return;
     if (!end || recv(fd, line, (size_t)(end - line) + 1, MSG_DONTWAIT) != end - line + 1) {
         greeting_refuse(connection);
@@ -122,7 +125,7 @@ static void host_ready(struct event_source *source, uint32_t events)
     connection->hung_up = connection->hung_up || hung_up;
     switch (connection->state) {
     case VSOCK_GREETING:
-        greeting_read(connection);
+        greeting_read(connection, hung_up || events & EPOLLRDHUP);
         return;
     case VSOCK_REQUESTED:
         if (hung_up)

@@ -386,13 +386,44 @@ static void refused_and_impolite_programs_see_the_end(void)
         CHECK(ended(fd));
         close(fd);
     }
+    /* Those that leave within their line. */
+    for (unsigned i = 0; i < 2; i++) {
+        int leaving = vsock_connect(&s->vsock);
+        CHECK(send(leaving, "CONN", 4, 0) == 4);
+        vsock_turn(s);
+        CHECK(s->vsock.connection_count == 1);
+        CHECK(i == 0 ? close(leaving) == 0 : shutdown(leaving, SHUT_WR) == 0);
+        vsock_turn(s);
+        CHECK(s->vsock.connection_count == 0);
+        if (i == 1)
+            close(leaving);
+    }
     int fd = vsock_connect(&s->vsock);
     CHECK(send(fd, "CONNECT 1234\r\n", 14, 0) == 14);
     struct vsock_packet packet = guest_receive(s);
     CHECK(packet.header.op == VIRTIO_VSOCK_OP_REQUEST);
     guest_say(s, VIRTIO_VSOCK_OP_RST, PORT, packet.header.src_port);
     CHECK(ended(fd) && s->vsock.connection_count == 0);
-    CHECK(s->vsock.statistics.refused == 1 + sizeof LINES / sizeof *LINES);
+    CHECK(s->vsock.statistics.refused == 3 + sizeof LINES / sizeof *LINES);
+    close(fd);
+    setup_destroy(s);
+}
+
+static void guest_that_does_not_answer_refuses(void)
+{
+    struct vsock_setup *s = setup_create();
+    int fd = vsock_connect(&s->vsock);
+    CHECK(dprintf(fd, "CONNECT %u\n", PORT) > 0);
+    CHECK(guest_receive(s).header.op == VIRTIO_VSOCK_OP_REQUEST);
+    CHECK(s->vsock.request_timer.set);
+    struct vsock_connection *connection =
+        LIST_ELEMENT(s->vsock.requested.next, struct vsock_connection, waiting);
+    s->vsock.request_timer.expired(&s->vsock.request_timer);
+    CHECK(!ended(fd) && s->vsock.request_timer.set);
+    connection->deadline_ns = 1;
+    s->vsock.request_timer.expired(&s->vsock.request_timer);
+    CHECK(ended(fd) && list_is_empty(&s->vsock.requested));
+    CHECK(guest_receive(s).header.op == VIRTIO_VSOCK_OP_RST && s->vsock.connection_count == 0);
     close(fd);
     setup_destroy(s);
 }
@@ -414,5 +445,6 @@ int main(void)
     connections_survive_a_pause_and_not_a_reset();
     restored_guest_is_told_that_its_connections_are_gone();
     refused_and_impolite_programs_see_the_end();
+    guest_that_does_not_answer_refuses();
     return check_finish();
 }
