@@ -1,6 +1,6 @@
 /* One connection to a peer on the host, vsock-port= (90), which test/bench/stream-peer.c is: the
- * first byte says what it does. count= bytes in all, or round trips of one byte. The driver sleeps
- * where it has to wait, as Linux's does. */
+ * first byte says what it does. count= bytes in all, or round trips of one byte; credit= bytes of
+ * the driver's buffer. The driver sleeps where it has to wait, as Linux's does. */
 #include "cmdline.h"
 #include "device_interrupt.h"
 #include "heap.h"
@@ -33,7 +33,7 @@ static uint32_t packet_take(struct vsock_driver *vsock)
         vsock->received += received.header.len;
         vsock_release(vsock, &received);
         /* As Linux does: a message when less than half of the credit is left. */
-        if (vsock->received - vsock->forwarded_told > VSOCK_CREDIT / 2) {
+        if (vsock->received - vsock->forwarded_told > vsock->credit / 2) {
             struct virtio_vsock_hdr header = vsock_header(vsock, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
             vsock_send(vsock, &header, NULL, 0);
         }
@@ -75,6 +75,7 @@ static enum verdict bench_open(struct vsock_driver *vsock, uint8_t what, uint64_
 {
     static struct order order;
     REQUIRE(vsock_open(vsock, false), "no vsock device");
+    vsock->credit = (uint32_t)cmdline_number("credit", VSOCK_CREDIT_DEFAULT);
     REQUIRE(vsock_connect(vsock, (uint32_t)cmdline_number("vsock-port", PORT_DEFAULT)),
             "no connection");
     device_interrupt_enable(vsock->device);

@@ -20,7 +20,8 @@ bool vsock_open(struct vsock_driver *vsock, bool interrupts)
     struct virtio_device *device = virtio_device_by_id(VIRTIO_ID_VSOCK, 0);
     if (!device)
         return false;
-    *vsock = (struct vsock_driver){.device = device, .guest_port = FIRST_PORT};
+    *vsock = (struct vsock_driver){
+        .device = device, .guest_port = FIRST_PORT, .credit = VSOCK_CREDIT_DEFAULT};
     virtqueue_create(&vsock->rx, device, 0);
     virtqueue_create(&vsock->tx, device, 1);
     vsock->rx_buffers = heap_take(VSOCK_RX_BUFFERS * VSOCK_RX_BYTES, 4096);
@@ -45,7 +46,7 @@ struct virtio_vsock_hdr vsock_header(const struct vsock_driver *vsock, uint16_t 
         .dst_port = vsock->host_port,
         .type = VIRTIO_VSOCK_TYPE_STREAM,
         .op = op,
-        .buf_alloc = VSOCK_CREDIT,
+        .buf_alloc = vsock->credit,
         .fwd_cnt = vsock->received,
     };
 }

@@ -10,13 +10,14 @@
 /* As Linux's buffers: a page each. */
 #define VSOCK_RX_BYTES 4096u
 #define VSOCK_TX_BYTES 65536u
-/* What the peer may send before it is told that the driver has read. */
-#define VSOCK_CREDIT (256u << 10)
+/* Linux's default for what the peer may send before it is told that the driver has read. */
+#define VSOCK_CREDIT_DEFAULT (256u << 10)
 
 struct vsock_driver {
     struct virtio_device *device;
     struct virtqueue rx, tx;
     uint64_t cid;
+    uint32_t credit; /* bytes; at most what the rx buffers hold is of use */
     uint8_t *rx_buffers;
     uint16_t slot_of_head[VIRTQUEUE_SIZE_MAX];
     struct virtio_vsock_hdr *tx_headers; /* one for each descriptor */
