@@ -1,5 +1,6 @@
 /* The interpreter: what was wrong once, and what a comparison with the processor cannot show. */
 #include "../../src/pvm/interpret.h"
+#include "../../src/pvm/translator.h"
 #include "../check.h"
 #include "engine_guest.h"
 
@@ -295,6 +296,31 @@ static void test_attention_ends_a_loop_with_a_handler(void)
     CHECK(cpu->budget > INT32_MAX - 5);
 }
 
+/* Each round changes the code: what was translated is not used again, and takes memory. */
+static void test_translations_without_end(void)
+{
+    enum { LOADS = 60, ROUNDS = 3000 };
+    uint64_t flushes = cpu->counters->code_flushes;
+    CODE(0, false, "\xf4");
+    put_word(GUEST_DATA, 3);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        uint8_t *code = guest.ram + KERNEL_CODE;
+        for (unsigned i = 0; i < LOADS; i++)
+            memcpy(code + 2 * i, "\x03\x03", 2); /* add (%rbx), %eax */
+        code[2 * LOADS] = 0xf4;
+        code_invalidate_all(cpu);
+        memset(cpu->heat, guest.translates ? 1 : 0, sizeof(cpu->heat));
+        cpu->r[REG_RAX] = 0;
+        cpu->r[REG_RBX] = GUEST_DATA;
+        cpu->rip = KERNEL_CODE;
+        cpu->budget = 100;
+        if (!CHECK(interpret(cpu) == INTERPRETED_HALT && cpu->r[REG_RAX] == 3 * LOADS))
+            return;
+        CHECK(cpu->translator->used <= TRANSLATED_BYTES);
+    }
+    CHECK(cpu->counters->code_flushes >= flushes + (guest.translates ? 2 : 1));
+}
+
 static void test_interrupt_shadow_of_sti(void)
 {
     CODE(0, false, "\xfb\x90");
@@ -528,6 +554,7 @@ static void test_all(bool translates)
     test_code_without_jumps_uses_up_the_budget();
     test_attention_ends_a_loop();
     test_attention_ends_a_loop_with_a_handler();
+    test_translations_without_end();
     test_interrupt_shadow_of_sti();
     test_popf_by_privilege();
     test_trap_flag_ends_the_run();
