@@ -14,7 +14,13 @@ const FOLDER = join(packageRoot(), 'build/c-tests/test');
  */
 const ENGINE = /^(engine|differential)_/;
 
-const names = readdirSync(FOLDER).filter((file) => file.endsWith('_test') && !ENGINE.test(file));
+/** Tests of the data planes, which no processor changes. They run on the host outside. */
+const DATA_PLANES =
+  /^(blk|block|disk|event_loop|extent|io_engine|net|queue|rate|script|vhost|virtqueue|vsock)_/;
+
+const names = readdirSync(FOLDER).filter(
+  (file) => file.endsWith('_test') && !ENGINE.test(file) && !DATA_PLANES.test(file),
+);
 for (const name of names) {
   test(name, () => {
     const { status, stdout, stderr } = spawnSync(join(FOLDER, name), { encoding: 'utf8' });
