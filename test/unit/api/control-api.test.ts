@@ -103,7 +103,7 @@ interface RawAnswer {
   readonly body: unknown;
 }
 
-/** A request as any HTTP client sends it. */
+/** Sends a request without the client of the CLI. */
 async function send(
   socketPath: string,
   method: string,
@@ -406,7 +406,7 @@ test('a console that never reads costs the guest nothing', async (context) => {
   socket.destroy();
 });
 
-test('the socket is for its user alone, has any length of path, and goes with the server', async (context) => {
+test('only its user can connect to the socket, its path may be long, and it is removed with the server', async (context) => {
   const { socketPath, client, server } = await serve(context, { folder: 'x'.repeat(150) });
   assert.ok(socketPath.length > 150);
   assert.equal(statSync(socketPath).mode & 0o777, 0o600);
