@@ -1,0 +1,26 @@
+import type { MachineConfig } from '../../machine/config.ts';
+import type { MachineHandle } from '../../machine/machine.ts';
+import type { ContainerInterface, ContainerMount } from '../agent/agent.ts';
+
+type Nets = NonNullable<MachineConfig['nets']>;
+type Shares = NonNullable<MachineConfig['shares']>;
+
+/**
+ * What volumes or networks add to the machine of a container. Made anew for each start, in the
+ * supervisor's process, before the machine.
+ */
+export interface MachinePart {
+  readonly shares?: Shares;
+  readonly nets?: Nets;
+  readonly mounts?: readonly ContainerMount[];
+  readonly interfaces?: readonly ContainerInterface[];
+  /** Content of /etc/hosts and /etc/resolv.conf; the networks' part gives both. */
+  readonly hosts?: string;
+  readonly resolvConf?: string;
+  /** What `inspect` shows of this run, as JSON: addresses, the ports that were chosen. */
+  readonly facts?: Readonly<Record<string, unknown>>;
+  /** The machine runs; the agent has not been asked to assemble anything yet. */
+  started?(machine: MachineHandle): void;
+  /** Gives back everything that was prepared. Called once, also after a failed start. */
+  release?(): Promise<void>;
+}
