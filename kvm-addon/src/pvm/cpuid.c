@@ -289,10 +289,17 @@ int cpuid_set(struct cpu *cpu, const struct kvm_cpuid_entry2 *entries, unsigned 
     return tell_kvm(cpu);
 }
 
-void cpuid_execute(struct cpu *cpu)
+static void set_registers(struct cpu *cpu, const uint32_t registers[4])
 {
-    uint32_t function = (uint32_t)cpu->r[REG_RAX];
-    uint32_t index = (uint32_t)cpu->r[REG_RCX];
+    cpu->r[REG_RAX] = registers[EAX];
+    cpu->r[REG_RBX] = registers[EBX];
+    cpu->r[REG_RCX] = registers[ECX];
+    cpu->r[REG_RDX] = registers[EDX];
+}
+
+/* What the machine's owner has set. */
+static void execute_in_kernel(struct cpu *cpu, uint32_t function, uint32_t index)
+{
     const struct cpu_cpuid *cpuid = cpu->cpuid;
     const struct kvm_cpuid_entry2 *entry = find(cpuid->entries, cpuid->count, function, index);
     uint32_t registers[4] = {0};
@@ -311,8 +318,45 @@ void cpuid_execute(struct cpu *cpu)
         fpu_cpuid_xsave(cpu, index, current);
         registers[EBX] = current[EBX];
     }
-    cpu->r[REG_RAX] = registers[EAX];
-    cpu->r[REG_RBX] = registers[EBX];
-    cpu->r[REG_RCX] = registers[ECX];
-    cpu->r[REG_RDX] = registers[EDX];
+    set_registers(cpu, registers);
+}
+
+/* Of leaves without subleaves, programs leave anything in ECX. */
+static bool may_have_subleaves(uint32_t function)
+{
+    return function > 2 && (function < 0x80000000 || function > 0x80000008);
+}
+
+static const struct cpuid_answer *answer_of_processor(struct cpu_cpuid *cpuid, uint32_t function,
+                                                      uint32_t index)
+{
+    for (unsigned i = 0; i < cpuid->answered && i < CPUID_ANSWERS; i++) {
+        const struct cpuid_answer *answer = &cpuid->answers[i];
+        if (answer->function == function && answer->index == index)
+            return answer;
+    }
+    struct cpuid_answer *answer = &cpuid->answers[cpuid->answered++ % CPUID_ANSWERS];
+    uint32_t *registers = answer->registers;
+    answer->function = function;
+    answer->index = index;
+    __cpuid_count(function, index, registers[EAX], registers[EBX], registers[ECX], registers[EDX]);
+    return answer;
+}
+
+/* What a native run would see: the host's XCR0 and CR4 do not change either. */
+static void execute_in_program(struct cpu *cpu, uint32_t function, uint32_t index)
+{
+    unsigned subleaf = may_have_subleaves(function) ? index : 0;
+    set_registers(cpu, answer_of_processor(cpu->cpuid, function, subleaf)->registers);
+}
+
+void cpuid_execute(struct cpu *cpu)
+{
+    uint32_t function = (uint32_t)cpu->r[REG_RAX];
+    uint32_t index = (uint32_t)cpu->r[REG_RCX];
+
+    if (cpu->cpl == 3)
+        execute_in_program(cpu, function, index);
+    else
+        execute_in_kernel(cpu, function, index);
 }

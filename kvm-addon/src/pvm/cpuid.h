@@ -1,10 +1,21 @@
-/* CPUID as seen by the guest's kernel. CPL 3 sees the processor's CPUID when it runs natively. */
+/* CPUID. CPL 0 sees what the machine's owner has set, CPL 3 the processor's, as in native runs. */
 #ifndef TSVM_PVM_CPUID_H
 #define TSVM_PVM_CPUID_H
 
 #include "cpu.h"
 
 #define CPUID_LEAVES_MAX 256
+
+/*
+ * Answers of the processor to programs. Where the host is a virtual machine itself, each CPUID
+ * costs an exit of several microseconds, and a C library's start executes dozens.
+ */
+#define CPUID_ANSWERS 64u
+struct cpuid_answer {
+    uint32_t function;
+    uint32_t index;
+    uint32_t registers[4]; /* EAX, EBX, ECX, EDX */
+};
 
 struct cpu_cpuid {
     struct kvm_cpuid_entry2 entries[CPUID_LEAVES_MAX];
@@ -14,6 +25,8 @@ struct cpu_cpuid {
     uint64_t cr4_allowed;
     uint64_t efer_allowed;
     unsigned physical_bits;
+    struct cpuid_answer answers[CPUID_ANSWERS]; /* the latest */
+    uint64_t answered;
 };
 
 /*

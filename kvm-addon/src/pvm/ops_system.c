@@ -112,11 +112,8 @@ HANDLER(rdpid_)
     NEXT;
 }
 
-/* Programs see the processor's own. */
 HANDLER(cpuid_)
 {
-    if (cpu->cpl != 0)
-        cpu_leave(cpu, insn, INTERPRETED_NATIVE);
     cpuid_execute(cpu);
     NEXT;
 }

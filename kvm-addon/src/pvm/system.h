@@ -21,7 +21,7 @@ void control_invpcid(struct cpu *cpu, const struct insn *insn, uint64_t type, ui
 uint64_t msr_read(struct cpu *cpu, const struct insn *insn, uint32_t number);
 void msr_write(struct cpu *cpu, const struct insn *insn, uint32_t number, uint64_t value);
 
-/* cpuid.c: CPUID at CPL 0, from RAX and RCX into RAX, RBX, RCX, RDX. */
+/* cpuid.c: CPUID, from RAX and RCX into RAX, RBX, RCX, RDX. */
 void cpuid_execute(struct cpu *cpu);
 
 /* segments.c: kvm's numbering of segment registers as in ModRM.reg: ES CS SS DS FS GS. */
