@@ -4,7 +4,7 @@
  *
  * A failed system call is thrown as a {@link NativeError}. Wrong argument types throw `TypeError`.
  */
-import type { Disk, ScriptedOperations } from '../vmm/backends/disk/machine/disk.ts';
+import type { Disk, DiskProperties } from '../vmm/backends/disk/machine/disk.ts';
 
 export interface NativeError extends Error {
   /** Errno name, e.g. `ENOENT`. */
@@ -276,15 +276,13 @@ export class NativeVm {
   close(): void;
 }
 
-/** The data plane of a disk, shared by the queue workers of one device. */
-export const NativeDisk: new (options: {
-  sizeBytes: number;
-  readOnly: boolean;
-  /** The initial value of `setScripted`. */
-  scripted: ScriptedOperations;
+export interface NativeDiskOptions extends DiskProperties {
   /** Called on the JavaScript thread, once per batch of requests, or when the stock is low. */
   onScriptRequests: () => void;
-}) => Disk;
+}
+
+/** The data plane of a disk, shared by the queue workers of one device. */
+export const NativeDisk: new (options: NativeDiskOptions) => Disk;
 
 /** A virtqueue as configured by the driver. `start` validates it. */
 export interface NativeQueueConfig {

@@ -1,14 +1,9 @@
 /** Requests of virtio-blk (virtio 1.2, section 5.2.6), laid out in guest memory by a driver. */
-import {
-  closeDisk,
-  type Disk,
-  type DiskBackend,
-  resolveScriptRequests,
-} from '../../vmm/backends/disk/machine/disk.ts';
+import { closeDisk, type Disk, type DiskBackend } from '../../vmm/backends/disk/machine/disk.ts';
 import { BlockDevice } from '../../vmm/devices/virtio/block/block-device.ts';
-import { attachNativeDisk } from '../../vmm/kvm/disk.ts';
 import { blockWorker, type DiskEngine } from '../../vmm/kvm/queue-workers.ts';
 import { KvmRateLimiter } from '../../vmm/kvm/rate-limiter.ts';
+import { DiskSlot } from '../../vmm/machine/devices/disk-slot.ts';
 import { FakeDriver } from './fake-driver.ts';
 import type { Buffer } from './split-ring.ts';
 
@@ -54,8 +49,9 @@ export interface BlockAnswer {
 
 export class BlockDriver extends FakeDriver {
   readonly disk: Disk;
-  readonly #backend: DiskBackend;
-  /** Failures of script requests. */
+  readonly slot: DiskSlot;
+  declare readonly device: BlockDevice;
+  /** Failures of requests. */
   readonly scriptErrors: unknown[];
 
   constructor(options: {
@@ -66,9 +62,15 @@ export class BlockDriver extends FakeDriver {
   }) {
     const { backend, engine, queueCount = 1, serialId = 'test-disk' } = options;
     const scriptErrors: unknown[] = [];
-    const disk: Disk = attachNativeDisk(backend, () =>
-      resolveScriptRequests(disk, backend, (error) => scriptErrors.push(error)),
-    );
+    const slot = new DiskSlot({
+      backend,
+      contain: (action) => action(),
+      onFailure: (failure) => scriptErrors.push(failure),
+      onFatal: (error) => {
+        throw error;
+      },
+    });
+    const { disk } = slot;
     super(
       queueCount,
       (host) =>
@@ -82,7 +84,7 @@ export class BlockDriver extends FakeDriver {
         }),
     );
     this.disk = disk;
-    this.#backend = backend;
+    this.slot = slot;
     this.scriptErrors = scriptErrors;
   }
 
@@ -154,9 +156,17 @@ export class BlockDriver extends FakeDriver {
     return this.request({ type: T_OUT, sector, out: [data] });
   }
 
+  /** Puts another backend in place of the present one, as a machine does. */
+  replace(backend: DiskBackend): Promise<void> {
+    return this.device.replaceDisk(async () => {
+      await this.slot.replace(backend);
+      return backend.sizeBytes;
+    });
+  }
+
   override async close(): Promise<void> {
     await this.transport.reset();
-    closeDisk(this.disk, this.#backend);
+    closeDisk(this.disk, this.slot.backend);
     await super.close();
   }
 }

@@ -30,6 +30,8 @@ export class FakeDisk implements Disk {
   requests: ScriptRequest[] = [];
   scripted: ScriptedOperations | undefined;
 
+  replace(): void {}
+
   setScripted(scripted: ScriptedOperations): void {
     this.scripted = scripted;
   }

@@ -65,6 +65,7 @@ Networks:
       hostfwd=[tcp:|udp:][ADDRESS:]PORT:GUESTPORT  forwards a port of the host, of 127.0.0.1 unless
       an address is given ([::1] for IPv6); repeatable
   --net tap=NAME  a tap device that you have created: ip tuntap add NAME mode tap user $USER
+  mac=MAC, mtu=BYTES and link=down may follow both; "tsvm link" plugs the cable in later
 
 Rate limits of --disk and of each direction of --net:
   bps=SIZE, iops=N (--net: pps=N)  bytes and requests (frames) per second

@@ -2,6 +2,9 @@ import { InvalidArgumentError } from 'commander';
 import type { RateLimits } from '../machine/rate-limits.ts';
 import { parseSize } from '../util/size.ts';
 
+/** Limits that were given. */
+export type GivenLimits = { readonly [K in keyof RateLimits]?: number };
+
 /**
  * The settings of `--disk` and `--net` that limit rates: `bps=` and `bps_max=` in bytes, and
  * `iops=`/`pps=` with its burst, as QEMU calls them.
@@ -9,7 +12,7 @@ import { parseSize } from '../util/size.ts';
  */
 export function limitSettings(
   operations: 'iops' | 'pps',
-): Readonly<Record<string, (text: string) => RateLimits>> {
+): Readonly<Record<string, (text: string) => GivenLimits>> {
   const names: readonly (readonly [string, keyof RateLimits])[] = [
     ['bps', 'bytesPerSecond'],
     ['bps_max', 'burstBytes'],
@@ -27,4 +30,19 @@ function parseAmount(name: string, text: string): number {
     throw new InvalidArgumentError(`'${name}=${text}': use a number such as 1000 or 10M.`);
   }
   return amount;
+}
+
+/** Limits as the command line writes them, such as `bps=10485760 iops=500`. */
+export function limitText(operations: 'iops' | 'pps', limits: RateLimits): string {
+  const { bytesPerSecond, burstBytes, operationsPerSecond, burstOperations } = limits;
+  const parts = [
+    ['bps', bytesPerSecond],
+    ['bps_max', burstBytes],
+    [operations, operationsPerSecond],
+    [`${operations}_max`, burstOperations],
+  ];
+  return parts
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(' ');
 }

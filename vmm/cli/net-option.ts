@@ -30,10 +30,16 @@ function parseNumber(name: string, text: string): number {
   return Number(text);
 }
 
+function parseLink(text: string): boolean {
+  if (text === 'up' || text === 'down') return text === 'up';
+  throw new InvalidArgumentError(`'link=${text}': use up or down.`);
+}
+
 /** The settings of both kinds of networks, by name. */
 const SETTINGS: Readonly<Record<string, (text: string) => object>> = {
   mac: (text) => ({ mac: text }),
   mtu: (text) => ({ mtu: parseNumber('mtu', text) }),
+  link: (text) => ({ linkUp: parseLink(text) }),
 };
 const TAP_SETTINGS: typeof SETTINGS = {
   ...SETTINGS,

@@ -55,12 +55,15 @@ export const CONTROL_SUMMARIES = {
   balloon: 'Show or set how much memory a guest has left',
   console: 'Attach to the console of a running machine',
   kill: 'End a machine at once, like a power failure',
+  limit: 'Limit the rate of a disk or a network',
+  link: 'Plug or unplug the cable of a network',
   list: 'List running machines',
   metrics: 'Show what a machine has counted',
   pause: 'Pause a machine',
   resume: 'Let a paused machine go on',
   status: 'Show what is known of a machine',
   stop: 'Ask a guest to shut down, and wait for it',
+  'swap-disk': 'Give a disk of a running machine another image',
 } as const;
 export type ControlCommand = keyof typeof CONTROL_SUMMARIES;
 

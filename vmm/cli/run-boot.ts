@@ -7,6 +7,7 @@ import { ConsoleHub, type LocalInput } from '../machine/console-hub.ts';
 import { hostProfile } from '../machine/host-profile.ts';
 import { chooseKernelMode } from '../machine/kernel-mode.ts';
 import type { MachineHandle } from '../machine/machine.ts';
+import { presentConfig } from '../machine/machine-controls.ts';
 import type { MachineEnd } from '../machine/machine-end.ts';
 import { superviseMachine } from '../machine/supervisor.ts';
 import { createLogger, type Logger, type LogLevel } from '../observability/logger.ts';
@@ -144,7 +145,8 @@ function checkTargets(
 }
 
 interface Run {
-  readonly config: ResolvedConfig;
+  /** With what the user has changed while the machine ran. */
+  config: ResolvedConfig;
   readonly options: RunOptions;
   readonly hub: ConsoleHub;
   /** Opened late for a machine without a name. */
@@ -156,11 +158,13 @@ interface Run {
 
 /** Runs the machine until it ends for good. */
 async function runUntilDone(run: Run): Promise<number> {
-  const { config, options, hub, logger, metrics, ending } = run;
+  const { options, hub, logger, metrics, ending } = run;
+  const { config } = run;
   const { signal } = ending;
   const hasTerminal = config.console === 'virtio' && isTerminal(STDIN) && isTerminal(STDOUT);
   let signOfLife: SignOfLife | undefined;
   let current: MachineHandle | undefined;
+  let listens = false;
   const listen = () => startControl(run, () => current);
   try {
     const { end, closed } = await superviseMachine({
@@ -172,15 +176,19 @@ async function runUntilDone(run: Run): Promise<number> {
         );
         signOfLife = sign;
         const console = watched(hub, () => sign.stop());
-        return bootMachine(config, { console, logger, metrics, signal });
+        return bootMachine(run.config, { console, logger, metrics, signal });
       },
       restartsOnReset: options.onReboot === 'restart',
       logger,
       signal,
       onBooted: (machine) => {
         current = machine;
-        if (options.detached === undefined) setTimeout(listen, LISTEN_DELAY_MS).unref();
-        else listen();
+        // Not after a restart: the control socket is there already.
+        if (!listens) {
+          listens = true;
+          if (options.detached === undefined) setTimeout(listen, LISTEN_DELAY_MS).unref();
+          else listen();
+        }
         if (hasTerminal)
           onWindowSize((columns, rows) => current?.controls.resizeConsole?.(columns, rows));
         signOfLife?.turnTo(() => bootingText(config));
@@ -188,6 +196,7 @@ async function runUntilDone(run: Run): Promise<number> {
       },
       onEnded: (machine) => {
         current = undefined;
+        run.config = presentConfig(run.config, machine.controls);
         metrics.addMachine(machine);
       },
     });
@@ -205,7 +214,7 @@ async function runUntilDone(run: Run): Promise<number> {
 
 /** Lets other processes control the machine. */
 async function startControl(run: Run, current: () => MachineHandle | undefined): Promise<void> {
-  const { config, options, hub, logger, ending } = run;
+  const { options, hub, logger, ending } = run;
   run.presence ??= await MachinePresence.tryOpen(machineName(options), logger);
   const { presence } = run;
   if (presence === undefined) return;
@@ -214,7 +223,12 @@ async function startControl(run: Run, current: () => MachineHandle | undefined):
   const kill = () => ending.request();
   const version = versionNumber();
   const logPath = detached?.logPath(name);
-  const target = { name, version, startedMs, logPath, config, console: hub, current, kill };
+  const target = {
+    ...{ name, version, startedMs, logPath, console: hub, current, kill },
+    get config() {
+      return run.config;
+    },
+  };
   const listens = await presence.listen(target, logger);
   if (detached === undefined) return;
   if (listens) detached.ready(name);

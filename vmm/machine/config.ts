@@ -120,7 +120,7 @@ export const CONFIG_DEFAULTS = {
   engine: 'auto',
 } as const satisfies Partial<MachineConfig>;
 
-type ResolvedImageDisk = ImageDiskConfig &
+export type ResolvedImageDisk = ImageDiskConfig &
   Required<{ [K in keyof typeof DISK_DEFAULTS]: NonNullable<ImageDiskConfig[K]> }>;
 /** A disk with all defaults filled in. */
 export type ResolvedDisk = ResolvedImageDisk | JoinedDiskConfig;
@@ -178,7 +178,8 @@ function withDefaults<D extends object, R extends object>(defaults: D, record: R
   return { ...defaults, ...Object.fromEntries(given) } as D & R;
 }
 
-function resolveDisk(disk: DiskConfig): ResolvedDisk {
+/** @throws TsvmError `invalid-config` */
+export function resolveDisk(disk: DiskConfig): ResolvedDisk {
   if (typeof disk === 'object' && disk !== null && 'files' in disk) {
     checkFields('the disk', disk, JOINED_DISK_FIELDS);
     if (disk.files.length === 0) invalid('a disk of several files has none');

@@ -1,14 +1,28 @@
 import type { BalloonStatistics } from '../devices/virtio/balloon/balloon-statistics.ts';
+import type { ImageDiskConfig, ResolvedConfig, ResolvedDisk } from './config.ts';
+import type { ResolvedNet } from './net-config.ts';
 import type { RateLimits } from './rate-limits.ts';
 
 /** A disk of a running machine. */
 export interface DiskControls {
+  /** As it is now. */
+  readonly config: ResolvedDisk;
   /** @throws TsvmError `invalid-config` */
   setRateLimits(limits: RateLimits): void;
+  /**
+   * Puts another image in place of the present one, which is flushed and closed. Requests in flight
+   * are completed first, and the guest is told of the new capacity. Whether the disk is read-only
+   * does not change; the limits stay unless `image` has others.
+   * @throws TsvmError `invalid-config`, `wrong-state` if the machine has ended or the disk is being
+   * replaced, and as a boot does for an image that cannot be opened; the disk stays as it was then
+   */
+  replaceImage(image: ImageDiskConfig): Promise<void>;
 }
 
 /** A network of a running machine. */
 export interface NetControls {
+  /** As it is now. */
+  readonly config: ResolvedNet;
   /** Whether its cable is plugged in. The guest is told; frames are dropped while it is not. */
   setLink(up: boolean): void;
   /** Of each direction. @throws TsvmError `invalid-config` */
@@ -44,4 +58,14 @@ export interface MachineControls {
   readonly disks: Map<string, DiskControls>;
   /** By the id of the device: `net0`, `net1`, … */
   readonly nets: Map<string, NetControls>;
+}
+
+/** `config` with what was changed while the machine ran: that of the next machine after a reset. */
+export function presentConfig(config: ResolvedConfig, controls: MachineControls): ResolvedConfig {
+  const { disks, nets } = controls;
+  return {
+    ...config,
+    disks: config.disks.map((disk, index) => disks.get(`disk${index}`)?.config ?? disk),
+    nets: config.nets.map((net, index) => nets.get(`net${index}`)?.config ?? net),
+  };
 }

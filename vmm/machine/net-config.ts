@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import type { PortForward } from '../backends/net/passt.ts';
 import { parseMacAddress, randomMacAddress } from '../util/mac-address.ts';
 import {
+  BOOLEAN,
   checkFields,
   invalid,
   type Kind,
@@ -21,6 +22,8 @@ interface NetSettings {
    * 65520 on a user network.
    */
   readonly mtu?: number | undefined;
+  /** Whether the cable is plugged in when the guest starts. */
+  readonly linkUp?: boolean | undefined;
   /** Of each direction. */
   readonly limits?: RateLimits | undefined;
 }
@@ -46,9 +49,10 @@ export type ResolvedNet =
   | (UserNetConfig & {
       readonly mac: string;
       readonly mtu: number;
+      readonly linkUp: boolean;
       readonly forwards: readonly PortForward[];
     })
-  | (TapNetConfig & { readonly mac: string; readonly queues: number });
+  | (TapNetConfig & { readonly mac: string; readonly linkUp: boolean; readonly queues: number });
 
 /** What passt(1) announces unless it is told another. */
 const USER_MTU = 65_520;
@@ -63,6 +67,7 @@ const INTERFACE_NAME_MAX = 15;
 const SETTINGS_FIELDS: Readonly<Record<keyof NetSettings, Kind>> = {
   mac: TEXT,
   mtu: NUMBER,
+  linkUp: BOOLEAN,
   limits: RECORD,
 };
 const USER_FIELDS: Readonly<Record<keyof UserNetConfig, Kind>> = {
@@ -96,10 +101,13 @@ export function resolveNet(net: NetConfig): ResolvedNet {
     invalid(`an MTU of ${net.mtu}: give a number from ${MTU_MIN} to ${MTU_MAX}`);
   }
   if (net.limits !== undefined) checkRateLimits(net.limits);
-  return net.kind === 'user' ? resolveUser(net, mac) : resolveTap(net, mac);
+  const linkUp = net.linkUp ?? true;
+  return net.kind === 'user'
+    ? { ...resolveUser(net, mac), linkUp }
+    : { ...resolveTap(net, mac), linkUp };
 }
 
-function resolveUser(net: UserNetConfig, mac: string): ResolvedNet {
+function resolveUser(net: UserNetConfig, mac: string) {
   const { mtu = USER_MTU, forwards = [] } = net;
   const taken = new Set<string>();
   for (const forward of forwards) {
@@ -118,7 +126,7 @@ function resolveUser(net: UserNetConfig, mac: string): ResolvedNet {
   return { ...net, mac, mtu, forwards };
 }
 
-function resolveTap(net: TapNetConfig, mac: string): ResolvedNet {
+function resolveTap(net: TapNetConfig, mac: string) {
   const { name, queues = 1 } = net;
   if (name === undefined || name === '' || name.length > INTERFACE_NAME_MAX) {
     invalid(

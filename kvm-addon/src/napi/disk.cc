@@ -62,6 +62,7 @@ Napi::Function NativeDisk::define(Napi::Env env)
 {
     return DefineClass(env, "NativeDisk",
                        {
+                           InstanceMethod<&NativeDisk::replace>("replace"),
                            InstanceMethod<&NativeDisk::set_scripted>("setScripted"),
                            InstanceMethod<&NativeDisk::push_extents>("pushExtents"),
                            InstanceMethod<&NativeDisk::withdraw_extents>("withdrawExtents"),
@@ -85,20 +86,28 @@ NativeDisk *NativeDisk::from(Napi::Value value)
 NativeDisk::NativeDisk(const Napi::CallbackInfo &info) : Napi::ObjectWrap<NativeDisk>(info)
 {
     Napi::Env env = info.Env();
-    uint64_t size;
-    bool read_only;
-    unsigned scripted;
     Napi::Function on_requests;
-    if (!get_option(info[0], "sizeBytes", to_u64, &size) ||
-        !get_option(info[0], "readOnly", to_bool, &read_only) ||
-        !get_option(info[0], "scripted", to_scripted, &scripted) ||
-        !get_option(info[0], "onScriptRequests", to_function, &on_requests))
+    if (!get_option(info[0], "onScriptRequests", to_function, &on_requests))
         return;
     auto quiet = [this](const Napi::CallbackInfo &call) { resolve_withdrawals(call.Env()); };
     requests_ = std::make_unique<Wake>(env, on_requests, "tsvm-disk", false);
     quiet_ = std::make_unique<Wake>(env, Napi::Function::New(env, quiet), "tsvm-disk-quiet", false);
+    open_ = init(info[0]);
+}
+
+bool NativeDisk::init(Napi::Value options)
+{
+    uint64_t size;
+    bool read_only;
+    unsigned scripted;
+    if (!get_option(options, "sizeBytes", to_u64, &size) ||
+        !get_option(options, "readOnly", to_bool, &read_only) ||
+        !get_option(options, "scripted", to_scripted, &scripted))
+        return false;
+    if (open_)
+        disk_destroy(&disk_);
     disk_init(&disk_, size, read_only, scripted, requests_->core(), quiet_->core());
-    open_ = true;
+    return true;
 }
 
 NativeDisk::~NativeDisk()
@@ -129,6 +138,20 @@ bool NativeDisk::check_open(Napi::Env env)
     if (!open_)
         throw_errno(env, EBADF, "NativeDisk");
     return open_;
+}
+
+Napi::Value NativeDisk::replace(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    if (!check_open(env))
+        return Napi::Value();
+    if (holds_ > 0)
+        return throw_errno(env, EBUSY, "replace");
+    if (!init(info[0]))
+        return Napi::Value();
+    // No worker uses what was to be withdrawn.
+    resolve_withdrawals(env);
+    return env.Undefined();
 }
 
 Napi::Value NativeDisk::set_scripted(const Napi::CallbackInfo &info)

@@ -28,6 +28,7 @@ class NativeDisk : public Napi::ObjectWrap<NativeDisk>
     void release();
 
   private:
+    Napi::Value replace(const Napi::CallbackInfo &info);
     Napi::Value set_scripted(const Napi::CallbackInfo &info);
     Napi::Value push_extents(const Napi::CallbackInfo &info);
     Napi::Value withdraw_extents(const Napi::CallbackInfo &info);
@@ -41,6 +42,8 @@ class NativeDisk : public Napi::ObjectWrap<NativeDisk>
     Napi::Value copy_write_data(const Napi::CallbackInfo &info);
     Napi::Value close(const Napi::CallbackInfo &info);
 
+    // Creates disk_ with the properties of `options`. Returns false with an error pending.
+    bool init(Napi::Value options);
     bool check_open(Napi::Env env);
     void resolve_withdrawals(Napi::Env env);
 

@@ -250,3 +250,64 @@ test('a runtime folder that cannot be used matters only to machines that need it
   assert.match(named.stderr, /cannot be created/);
   mkdirSync(`${env['TSVM_RUNTIME_FOLDER']}/machines`, { recursive: true, mode: 0o777 });
 });
+
+test('status, limits and the image of a disk, and the cable of a network, while it runs', async (context) => {
+  const { run, bootPayload, folder } = runningMachinesOf(context);
+  const files = join(folder, '..');
+  for (const name of ['a.img', 'b.img', 'c.img'])
+    writeFileSync(join(files, name), name.repeat(2048));
+  await run('image create -q -f qcow2 d.qcow2 4M', { through: ['env', '-C', files] });
+  const disks = `--disk ${files}/a.img,bps=5M --disk ${files}/c.img,ro`;
+  assert.equal(
+    (await bootPayload('web', WAITING, `${disks} --net user,mac=52:54:00:00:00:07`)).code,
+    0,
+  );
+  const lines = async () =>
+    (await run('status web')).stdout.split('\n').filter((line) => /^(disk|net)\d/.test(line));
+  assert.deepEqual(await lines(), [
+    `disk0:        ${files}/a.img bps=5242880`,
+    `disk1:        ${files}/c.img (read-only)`,
+    'net0:         user 52:54:00:00:00:07',
+  ]);
+
+  const done = (stdout: string) => ({ stdout, stderr: '', code: 0 });
+  assert.deepEqual(await run('limit web disk0 iops=100 iops_max=7'), done('disk0\n'));
+  assert.deepEqual(await run('limit web net0 bps=1M'), done('net0\n'));
+  assert.deepEqual(await run('link web net0 down'), done('net0\n'));
+  assert.deepEqual(
+    await run('swap-disk web disk0 b.img', { through: ['env', '-C', files] }),
+    done('disk0\n'),
+  );
+  const changed = [
+    `disk0:        ${files}/b.img iops=100 iops_max=7`,
+    `disk1:        ${files}/c.img (read-only)`,
+    'net0:         user 52:54:00:00:00:07 (link down) bps=1048576',
+  ];
+  assert.deepEqual(await lines(), changed);
+
+  for (const [args, code, message] of [
+    [`swap-disk web disk0 ${files}/c.img`, 1, /c\.img is the file of disk1/],
+    [`swap-disk web disk0 ${files}/missing.img`, 1, /missing\.img/],
+    [`swap-disk web disk0 ${files}/b.img`, 1, /b\.img is in use/],
+    [`swap-disk web disk0 ${files}/a.img,ro`, 2, /read-only/],
+    [`swap-disk web disk2 ${files}/a.img`, 1, /no disk disk2 \(it has: disk0, disk1\).*PCI/],
+    ['limit web net1 pps=1', 1, /no network net1 \(it has: net0\)/],
+    ['limit web disk0 pps=1', 2, /bps=, bps_max=, iops=, iops_max=, or none/],
+    ['limit web disk0 bps=0', 2, /bps=0/],
+    ['limit web disk0 bps_max=1', 1, /bytesPerSecond/],
+    ['limit web sda bps=1', 2, /disk0/],
+    ['link web net0 off', 2, /up or down/],
+  ] as const) {
+    const refused = await run(args);
+    assert.equal(refused.code, code, args + refused.stderr);
+    assert.match(refused.stderr, message);
+  }
+  assert.deepEqual(await lines(), changed, 'what is refused changes nothing');
+
+  assert.deepEqual(await run('limit web disk0 none'), done('disk0\n'));
+  assert.deepEqual(await run('pause web'), done('web\n'));
+  assert.deepEqual(await run(`swap-disk web disk0 ${files}/d.qcow2`), done('disk0\n'));
+  assert.deepEqual(await run('link web net0 up'), done('net0\n'));
+  assert.deepEqual(await run('resume web'), done('web\n'));
+  assert.deepEqual((await lines()).slice(0, 1), [`disk0:        ${files}/d.qcow2`]);
+});

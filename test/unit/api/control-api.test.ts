@@ -20,9 +20,11 @@ import { ApiServer } from '../../../vmm/api/http/api-server.ts';
 import { ERROR_SCHEMA } from '../../../vmm/api/http/operation.ts';
 import { MachineFolder } from '../../../vmm/api/machines/machine-folder.ts';
 import { findMachine } from '../../../vmm/api/machines/running-machines.ts';
-import { resolveConfig } from '../../../vmm/machine/config.ts';
+import { TsvmError } from '../../../vmm/errors.ts';
+import { type ImageDiskConfig, resolveConfig } from '../../../vmm/machine/config.ts';
 import { ConsoleHub } from '../../../vmm/machine/console-hub.ts';
 import { Machine } from '../../../vmm/machine/machine.ts';
+import { resolveNet } from '../../../vmm/machine/net-config.ts';
 import { checkRateLimits, type RateLimits } from '../../../vmm/machine/rate-limits.ts';
 import { createLogger } from '../../../vmm/observability/logger.ts';
 import { FakeVm } from '../../support/fake-vm.ts';
@@ -223,15 +225,24 @@ test('the balloon is set within the memory of a running machine that has one', a
   assert.equal(balloon.targetBytes, 8192);
 });
 
-test('link and rate limits of a network, rate limits of a disk', async (context) => {
-  const { client, machine, socketPath } = await serve(context);
+test('link and rate limits of a network, rate limits and image of a disk', async (context) => {
+  const { client, machine, socketPath, target } = await serve(context);
   const calls: unknown[] = [];
   const setRateLimits = (limits: RateLimits) => {
     checkRateLimits(limits);
     calls.push(limits);
   };
-  machine.controls.disks.set('disk0', { setRateLimits });
-  machine.controls.nets.set('net0', { setRateLimits, setLink: (up) => calls.push(up) });
+  const [disk] = target.config.disks;
+  assert.ok(disk);
+  const replaceImage = async (image: ImageDiskConfig) => {
+    calls.push(image);
+    if (image.path === '/locked') throw new TsvmError('disk-locked', '/locked is in use');
+    if (image.path === '/busy') throw new TsvmError('wrong-state', 'wait');
+  };
+  machine.controls.disks.set('disk0', { config: disk, setRateLimits, replaceImage });
+  const config = resolveNet({ kind: 'user' });
+  const setLink = (up: boolean) => calls.push(up);
+  machine.controls.nets.set('net0', { config, setRateLimits, setLink });
   await client.call('setNetwork', { body: { id: 'net0', linkUp: false } });
   await client.call('setNetwork', { body: { id: 'net0', limits: { bytesPerSecond: 5 } } });
   await client.call('setDisk', { body: { id: 'disk0', limits: {} } });
@@ -242,7 +253,9 @@ test('link and rate limits of a network, rate limits of a disk', async (context)
     ['network', { id: 'net1', linkUp: true }, 409],
     ['disk', { id: 'net0', limits: {} }, 409],
     ['disk', { id: 'constructor', limits: {} }, 409],
-    ['disk', { id: 'disk0' }, 400],
+    ['disk', { id: 'disk0', image: { path: 'relative' } }, 400],
+    ['disk', { id: 'disk0', image: { path: '/f', readOnly: true } }, 400],
+    ['disk', { id: 'disk0', image: {} }, 400],
     ['disk', { id: 'disk0', limits: { burstBytes: 1 } }, 400],
     ['disk', { id: 'disk0', limits: { bytesPerSecond: 0 } }, 400],
     ['network', { id: 'net0', linkUp: 'yes' }, 400],
@@ -251,6 +264,67 @@ test('link and rate limits of a network, rate limits of a disk', async (context)
     assert.equal((await put(path, body)).status, status, JSON.stringify(body));
   }
   assert.equal(calls.length, 3, 'what is refused changes nothing');
+
+  const image = { path: '/new', overlay: true };
+  await client.call('setDisk', { body: { id: 'disk0', image, limits: { bytesPerSecond: 6 } } });
+  assert.deepEqual(calls.slice(3), [{ ...image, limits: { bytesPerSecond: 6 } }]);
+  const answer = await put('disk', { id: 'disk0', image: { path: '/locked' } });
+  assert.deepEqual(
+    [answer.status, answer.body],
+    [400, { code: 'invalid-request', message: '/locked is in use' }],
+  );
+  assert.equal((await put('disk', { id: 'disk0', image: { path: '/busy' } })).status, 409);
+  const added = await put('disk', { id: 'disk1', image: { path: '/new' } });
+  assert.match(JSON.stringify(added.body), /needs PCI/);
+});
+
+test('the status tells of disks, networks and other devices as they are now', async (context) => {
+  const { client, machine, target } = await serve(context);
+  target.config = resolveConfig({
+    kernelPath: '/k',
+    disks: [{ path: '/d', limits: { bytesPerSecond: 5 } }, { files: ['/a', '/b'] }],
+    nets: [
+      {
+        kind: 'user',
+        mac: '52:54:00:00:00:01',
+        forwards: [{ protocol: 'tcp', address: '::1', hostPort: 8080, guestPort: 80 }],
+      },
+      { kind: 'tap', name: 'tap7', mac: '52:54:00:00:00:02', linkUp: false },
+    ],
+    shares: [{ path: '/src', tag: 'src', readOnly: true }],
+    console: 'virtio',
+    ports: [{ name: 'agent', socketPath: '/run/agent' }],
+    vsock: { socketPath: '/run/vsock' },
+    balloon: true,
+  });
+  const [first, second] = target.config.disks;
+  assert.ok(first && second);
+  const control = { setRateLimits: () => {}, replaceImage: async () => {} };
+  const changed = { ...first, path: '/new', limits: { operationsPerSecond: 7 } };
+  machine.controls.disks.set('disk0', { ...control, config: changed });
+  machine.controls.disks.set('disk1', { ...control, config: second });
+  const { disks, nets, shares, ports, vsock, hasBalloon } = await client.call('getMachine');
+  assert.deepEqual(disks, [
+    { id: 'disk0', path: '/new', readOnly: false, limits: { operationsPerSecond: 7 } },
+    { id: 'disk1', path: '/a', readOnly: true },
+  ]);
+  assert.deepEqual(nets, [
+    {
+      id: 'net0',
+      kind: 'user',
+      mac: '52:54:00:00:00:01',
+      linkUp: true,
+      forwards: [{ protocol: 'tcp', address: '::1', hostPort: 8080, guestPort: 80 }],
+    },
+    {
+      ...{ id: 'net1', kind: 'tap', tapName: 'tap7', mac: '52:54:00:00:00:02' },
+      ...{ linkUp: false, forwards: [] },
+    },
+  ]);
+  assert.deepEqual(shares, [{ tag: 'src', path: '/src', readOnly: true }]);
+  assert.deepEqual(ports, [{ name: 'agent', socketPath: '/run/agent' }]);
+  assert.deepEqual(vsock, { guestCid: 3, socketPath: '/run/vsock' });
+  assert.equal(hasBalloon, true);
 });
 
 test('the window size goes to a console that has one', async (context) => {

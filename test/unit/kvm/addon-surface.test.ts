@@ -48,7 +48,7 @@ function declaredSurface(): Surface {
     addClass(name, memberNames(body));
   }
   // A class whose instances have the form of an interface of vmm/.
-  const constructors = /^export const (\w+): new \(.*?^\}\) => (\w+);/gms;
+  const constructors = /^export const (\w+): new \((?:[^\n]*|.*?^\})\) => (\w+);/gms;
   for (const [, name = '', type = ''] of text.matchAll(constructors)) {
     addClass(name, interfaceMembers(DECLARATIONS, type));
   }

@@ -1,13 +1,18 @@
+import { isAbsolute } from 'node:path';
 import { TsvmError } from '../../errors.ts';
-import type { ResolvedConfig, ResolvedDisk } from '../../machine/config.ts';
+import type { ResolvedConfig } from '../../machine/config.ts';
 import type { ConsoleHub } from '../../machine/console-hub.ts';
 import type { MachineHandle } from '../../machine/machine.ts';
-import type { BalloonControls, DiskControls } from '../../machine/machine-controls.ts';
+import {
+  type BalloonControls,
+  type MachineControls,
+  presentConfig,
+} from '../../machine/machine-controls.ts';
 import { prometheusText } from '../../machine/prometheus-text.ts';
-import type { RateLimits } from '../../machine/rate-limits.ts';
 import { ApiError, type Result } from '../http/operation.ts';
 import { OperationsSurface, type UpgradedConnection } from '../http/operations-surface.ts';
 import type { Surface } from '../http/surface.ts';
+import { describeDevices } from './machine-status.ts';
 import {
   CONSOLE_INPUT_HEADER,
   CONTROL_API,
@@ -68,14 +73,23 @@ export function controlSurface(target: ControlledMachine): Surface {
       balloon.setTarget(targetBytes);
       return balloonStatus(target, balloon);
     },
-    setDisk: ({ body: { id, limits } }) => {
-      setLimits(controlOf('disk', id, running(target).controls.disks), limits);
+    setDisk: async ({ body: { id, image, limits } }) => {
+      const disk = controlOf('disks', id, running(target).controls);
+      if (image !== undefined && !isAbsolute(image.path)) {
+        throw new ApiError('invalid-request', `${image.path}: give an absolute path`);
+      }
+      await asApiError(async () => {
+        if (image !== undefined) await disk.replaceImage({ ...image, limits });
+        else if (limits !== undefined) disk.setRateLimits(limits);
+      });
       return undefined;
     },
-    setNetwork: ({ body: { id, linkUp, limits } }) => {
-      const network = controlOf('network', id, running(target).controls.nets);
-      if (limits !== undefined) setLimits(network, limits);
-      if (linkUp !== undefined) network.setLink(linkUp);
+    setNetwork: async ({ body: { id, linkUp, limits } }) => {
+      const network = controlOf('nets', id, running(target).controls);
+      await asApiError(() => {
+        if (limits !== undefined) network.setRateLimits(limits);
+        if (linkUp !== undefined) network.setLink(linkUp);
+      });
       return undefined;
     },
     attachConsole: (
@@ -114,34 +128,42 @@ function status(target: ControlledMachine): MachineStatus {
     cpus: config.cpus,
     memoryBytes: config.memoryBytes,
     kernelPath: config.kernelPath,
-    disks: config.disks.map(describeDisk),
+    ...describeDevices(machine ? presentConfig(config, machine.controls) : config),
     hasPowerButton: config.acpi,
     console: { viewers: console.viewerCount, input: console.writer },
     ...(logPath !== undefined && { logPath }),
   };
 }
 
-function describeDisk(disk: ResolvedDisk, index: number): MachineStatus['disks'][number] {
-  const id = `disk${index}`;
-  if ('files' in disk) return { id, path: disk.files[0] ?? '', readOnly: true };
-  return { id, path: disk.path, readOnly: disk.readOnly };
-}
+const KIND_NAMES = { disks: 'disk', nets: 'network' } as const;
 
 /** @throws ApiError `not-supported` */
-function controlOf<T>(kind: string, id: string, controls: ReadonlyMap<string, T>): T {
-  const control = controls.get(id);
-  if (control !== undefined) return control;
-  const known = [...controls.keys()].join(', ') || 'none';
-  throw new ApiError('not-supported', `the machine has no ${kind} ${id}; it has ${known}`);
+function controlOf<K extends keyof typeof KIND_NAMES>(
+  kind: K,
+  id: string,
+  controls: MachineControls,
+): MapValue<MachineControls[K]> {
+  const all: ReadonlyMap<string, unknown> = controls[kind];
+  const control = all.get(id);
+  if (control !== undefined) return control as MapValue<MachineControls[K]>;
+  const known = [...all.keys()].join(', ') || 'none';
+  throw new ApiError(
+    'not-supported',
+    `the machine has no ${KIND_NAMES[kind]} ${id} (it has: ${known}); disks and networks are chosen ` +
+      'at the boot, because adding them to a running machine needs PCI, which tsvm does not have yet',
+  );
 }
 
-/** @throws ApiError `invalid-request` */
-function setLimits(control: DiskControls, limits: RateLimits): void {
+type MapValue<M> = M extends ReadonlyMap<string, infer V> ? V : never;
+
+/** @throws ApiError for what the user can fix */
+async function asApiError(action: () => void | Promise<void>): Promise<void> {
   try {
-    control.setRateLimits(limits);
+    await action();
   } catch (error) {
-    if (error instanceof TsvmError) throw new ApiError('invalid-request', error.message);
-    throw error;
+    if (!(error instanceof TsvmError)) throw error;
+    const code = error.code === 'wrong-state' ? 'wrong-state' : 'invalid-request';
+    throw new ApiError(code, error.message);
   }
 }
 

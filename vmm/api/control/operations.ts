@@ -3,6 +3,7 @@ import { PROMETHEUS_CONTENT_TYPE } from '../../machine/prometheus-text.ts';
 import type { ApiInfo } from '../http/openapi.ts';
 import type { Operations } from '../http/operation.ts';
 import type { ObjectSchema } from '../http/schema.ts';
+import { DISK_IMAGE, LIMITS, MACHINE } from './machine-schema.ts';
 
 export const CONTROL_API: ApiInfo = {
   title: 'tsvm machine control',
@@ -10,74 +11,6 @@ export const CONTROL_API: ApiInfo = {
   version: '1.0.0',
   basePath: '/v1',
 };
-
-const MACHINE = {
-  type: 'object',
-  description: 'A running machine.',
-  properties: {
-    name: { type: 'string', description: 'Unique among the running machines of a user.' },
-    pid: { type: 'integer', minimum: 1, description: 'Process ID.' },
-    version: { type: 'string', description: 'Version of tsvm that runs it.' },
-    state: {
-      type: 'string',
-      enum: ['booting', 'running', 'pausing', 'paused', 'stopped'],
-      description: 'booting: it is made, or made anew after a reset.',
-    },
-    startedAt: { type: 'string', format: 'date-time', description: 'Start of the process.' },
-    cpus: { type: 'integer', minimum: 1, description: 'Number of vCPUs.' },
-    memoryBytes: { type: 'integer', minimum: 0, description: 'Guest memory in bytes.' },
-    kernelPath: { type: 'string', description: 'File of the kernel.' },
-    disks: {
-      type: 'array',
-      items: {
-        type: 'object',
-        properties: {
-          id: { type: 'string' },
-          path: { type: 'string' },
-          readOnly: { type: 'boolean' },
-        },
-        required: ['id', 'path', 'readOnly'],
-        additionalProperties: false,
-      },
-    },
-    hasPowerButton: {
-      type: 'boolean',
-      description: 'False without ACPI: the guest cannot be asked to shut down.',
-    },
-    console: {
-      type: 'object',
-      properties: {
-        viewers: { type: 'integer', minimum: 0, description: 'Number of attached consoles.' },
-        input: {
-          type: 'string',
-          enum: ['local', 'attached', 'nobody'],
-          description:
-            'Who types: the terminal or pipe of the process, an attached console, nobody.',
-        },
-      },
-      required: ['viewers', 'input'],
-      additionalProperties: false,
-    },
-    logPath: {
-      type: 'string',
-      description: 'File with its messages, if it runs in the background.',
-    },
-  },
-  required: [
-    'name',
-    'pid',
-    'version',
-    'state',
-    'startedAt',
-    'cpus',
-    'memoryBytes',
-    'kernelPath',
-    'disks',
-    'hasPowerButton',
-    'console',
-  ],
-  additionalProperties: false,
-} as const satisfies ObjectSchema;
 
 const COUNTERS = {
   type: 'object',
@@ -134,31 +67,6 @@ const BALLOON = {
   additionalProperties: false,
 } as const satisfies ObjectSchema;
 const balloon = { kind: 'json', schema: BALLOON } as const;
-
-const LIMITS = {
-  type: 'object',
-  description: 'Rate limits, which replace the present ones. What is left out is not limited.',
-  properties: {
-    bytesPerSecond: { type: 'integer', minimum: 1, description: 'Bytes per second.' },
-    burstBytes: {
-      type: 'integer',
-      minimum: 1,
-      description: "Bytes that may pass at once; default: a tenth of a second's.",
-    },
-    operationsPerSecond: {
-      type: 'integer',
-      minimum: 1,
-      description: 'Requests of a disk, frames of a network in each direction, per second.',
-    },
-    burstOperations: {
-      type: 'integer',
-      minimum: 1,
-      description: "Requests or frames that may pass at once; default: a tenth of a second's.",
-    },
-  },
-  required: [],
-  additionalProperties: false,
-} as const satisfies ObjectSchema;
 
 const machine = { kind: 'json', schema: MACHINE } as const;
 const nothing = { kind: 'nothing' } as const;
@@ -245,14 +153,18 @@ export const CONTROL_OPERATIONS = {
   setDisk: {
     method: 'PUT',
     path: '/disk',
-    summary: 'Sets the rate limits of a disk.',
+    summary: 'Sets the rate limits of a disk, and replaces its image.',
+    description:
+      'A present image is flushed and closed, and the guest is told of the new capacity. Answers when ' +
+      'that is done.',
     body: {
       type: 'object',
       properties: {
         id: { type: 'string', description: 'disk0, disk1, …' },
+        image: DISK_IMAGE,
         limits: LIMITS,
       },
-      required: ['id', 'limits'],
+      required: ['id'],
       additionalProperties: false,
     },
     answer: nothing,

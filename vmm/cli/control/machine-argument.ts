@@ -3,7 +3,10 @@ import { findMachine } from '../../api/machines/running-machines.ts';
 
 export const MACHINE_ARGUMENT = ['<machine>', 'its name, as "tsvm list" shows it'] as const;
 
-/** @throws TsvmError `machine-not-found` */
-export function clientOf(name: string): ControlClient {
-  return new ControlClient(findMachine(name));
+/**
+ * @param answerMs how long to wait for an answer
+ * @throws TsvmError `machine-not-found`
+ */
+export function clientOf(name: string, answerMs?: number): ControlClient {
+  return new ControlClient(findMachine(name), answerMs);
 }

@@ -6,11 +6,14 @@ import { printMessage } from '../standard-streams.ts';
 import { addBalloon } from './balloon.ts';
 import { addConsole } from './console.ts';
 import { addKill } from './kill.ts';
+import { addLimit } from './limit.ts';
+import { addLink } from './link.ts';
 import { addList } from './list.ts';
 import { addMetrics } from './metrics.ts';
 import { addPause, addResume } from './pause.ts';
 import { addStatus } from './status.ts';
 import { addStop } from './stop.ts';
+import { addSwapDisk } from './swap-disk.ts';
 
 /** The machine is not there, or does not do what it is asked. */
 const EXIT_REFUSED = 1;
@@ -34,12 +37,15 @@ const COMMANDS: Readonly<Record<ControlCommand, AddCommand>> = {
   balloon: addBalloon,
   console: addConsole,
   kill: addKill,
+  limit: addLimit,
+  link: addLink,
   list: addList,
   metrics: addMetrics,
   pause: addPause,
   resume: addResume,
   status: addStatus,
   stop: addStop,
+  'swap-disk': addSwapDisk,
 };
 
 /** Runs `tsvm ARGS...`. @returns the exit code */

@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { ControlOperations } from '../../api/control/operations.ts';
 import type { Result } from '../../api/http/operation.ts';
 import { formatSize } from '../../util/size.ts';
+import { limitText } from '../limit-settings.ts';
 import { print } from '../standard-streams.ts';
 import { clientOf, MACHINE_ARGUMENT } from './machine-argument.ts';
 
@@ -33,7 +34,7 @@ export function addStatus(command: Command): void {
 }
 
 function statusLines(status: MachineStatus): [string, string | number][] {
-  const { console, disks } = status;
+  const { console, nets = [], shares = [], ports = [], vsock } = status;
   const viewers = `${console.viewers} attached, input: ${console.input}`;
   return [
     ['Name:', status.name],
@@ -44,12 +45,48 @@ function statusLines(status: MachineStatus): [string, string | number][] {
     ['CPUs:', status.cpus],
     ['Memory:', formatSize(status.memoryBytes)],
     ['Kernel:', status.kernelPath],
-    ...disks.map(({ id, path, readOnly }): [string, string] => [
-      `${id}:`,
-      readOnly ? `${path} (read-only)` : path,
+    ...status.disks.map((disk): [string, string] => [`${disk.id}:`, diskText(disk)]),
+    ...nets.map((net): [string, string] => [`${net.id}:`, netText(net)]),
+    ...shares.map((share): [string, string] => [
+      'Share:',
+      `${share.tag} is ${share.path}${share.readOnly ? ' (read-only)' : ''}`,
     ]),
+    ...ports.map(({ name, socketPath }): [string, string] => ['Port:', `${name} is ${socketPath}`]),
+    ...(vsock === undefined ? [] : [['Vsock:', vsockText(vsock)] as [string, string]]),
+    ...(status.hasBalloon ? [['Balloon:', 'yes'] as [string, string]] : []),
     ['Power button:', status.hasPowerButton ? 'yes' : 'no'],
     ['Console:', viewers],
     ...(status.logPath === undefined ? [] : [['Log:', status.logPath] as [string, string]]),
   ];
+}
+
+function diskText({ path, readOnly, limits = {} }: MachineStatus['disks'][number]): string {
+  return joined([path, readOnly ? '(read-only)' : '', limitText('iops', limits)]);
+}
+
+function netText(net: NonNullable<MachineStatus['nets']>[number]): string {
+  const { kind, tapName, mac, linkUp, forwards, limits = {} } = net;
+  return joined([
+    kind === 'tap' ? `tap ${tapName}` : kind,
+    mac,
+    linkUp ? '' : '(link down)',
+    ...forwards.map(forwardText),
+    limitText('pps', limits),
+  ]);
+}
+
+function forwardText(
+  forward: NonNullable<MachineStatus['nets']>[number]['forwards'][number],
+): string {
+  const { protocol, address, hostPort, guestPort } = forward;
+  const host = address.includes(':') ? `[${address}]` : address;
+  return `${protocol}:${host}:${hostPort}:${guestPort}`;
+}
+
+function vsockText({ guestCid, socketPath }: NonNullable<MachineStatus['vsock']>): string {
+  return joined([`CID ${guestCid}`, socketPath ?? '']);
+}
+
+function joined(parts: readonly string[]): string {
+  return parts.filter((part) => part !== '').join(' ');
 }

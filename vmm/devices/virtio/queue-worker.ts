@@ -56,11 +56,17 @@ export abstract class QueueWorkerDevice {
   readonly #served: readonly Served[];
   readonly #division: WorkerDivision;
   #activation: ActivationContext | undefined;
+  /** The workers are to run, except while {@link #held}. */
+  #serving = false;
+  /** The configuration space has changed since the quiesce. */
+  #hasNews = false;
+  /** Resolves at the end of {@link whileStopped}. */
+  #held: Promise<void> | undefined;
 
   constructor(createWorker: CreateQueueWorker, division = ONE_WORKER) {
     this.#division = division;
     this.#served = Array.from({ length: division.workers }, (_, worker) => ({
-      worker: createWorker((reason) => this.#activation?.needsReset(reason), worker),
+      worker: createWorker((reason) => this.#needReset(reason), worker),
       queues: [],
     }));
   }
@@ -72,30 +78,34 @@ export abstract class QueueWorkerDevice {
         ({ index }) => this.#division.workerOf(index) === worker,
       );
     }
-    this.#startAll(context);
+    if (this.#held === undefined) this.#startAll(context);
+    this.#serving = true;
+    if (this.#hasNews) this.configChanged();
   }
 
   /** Restarts the queue's worker without the queue. */
   async stopQueue(index: number): Promise<void> {
     const served = this.#served[this.#division.workerOf(index)];
-    const activation = this.#activation;
     if (served === undefined) return;
     const queues = served.queues.filter((queue) => queue.index !== index);
     served.queues = queues;
     await served.worker.stop();
     // A reset or the stop of another queue may have happened meanwhile and changed the list.
-    if (activation === undefined || served.queues !== queues) return;
-    this.#orNeedReset(activation, () => this.#start(activation, served));
+    if (served.queues !== queues) return;
+    this.#restart((activation) => this.#start(activation, served));
   }
 
-  quiesce(): Promise<void> {
-    return this.#stopAll();
+  async quiesce(): Promise<void> {
+    this.#serving = false;
+    if (this.#held !== undefined) await this.#held;
+    await this.#stopAll();
   }
 
   async reset(): Promise<void> {
     this.#activation = undefined;
+    this.#hasNews = false;
     for (const served of this.#served) served.queues = [];
-    await this.#stopAll();
+    await this.quiesce();
   }
 
   /** Counters by name, summed over the workers. */
@@ -114,9 +124,31 @@ export abstract class QueueWorkerDevice {
     return queues;
   }
 
-  /** Notifies the driver, if there is one, that the configuration space has changed. */
+  /**
+   * Notifies the driver, if there is one, that the configuration space has changed; that of a quiesced
+   * device once it goes on.
+   */
   protected configChanged(): void {
-    this.#activation?.configChanged();
+    this.#hasNews = !this.#serving && this.#activation !== undefined;
+    if (this.#serving) this.#activation?.configChanged();
+  }
+
+  /**
+   * Runs `action` while no chain is in flight and none is taken; chains that the driver makes
+   * available meanwhile are served afterwards. One such action at a time.
+   */
+  protected async whileStopped(action: () => Promise<void>): Promise<void> {
+    if (this.#held !== undefined) throw new Error('the queues are stopped already');
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#held = promise;
+    try {
+      await this.#stopAll();
+      await action();
+    } finally {
+      this.#held = undefined;
+      this.#restart((activation) => this.#startAll(activation));
+      resolve();
+    }
   }
 
   async #stopAll(): Promise<void> {
@@ -137,12 +169,19 @@ export abstract class QueueWorkerDevice {
     });
   }
 
-  #orNeedReset(activation: ActivationContext, action: () => void): void {
+  /** Starts workers again, if they are to run. */
+  #restart(start: (activation: ActivationContext) => void): void {
+    if (this.#activation === undefined || !this.#serving || this.#held !== undefined) return;
     try {
-      action();
+      start(this.#activation);
     } catch (error) {
-      activation.needsReset(error instanceof Error ? error.message : String(error));
+      this.#needReset(error instanceof Error ? error.message : String(error));
     }
+  }
+
+  #needReset(reason: string): void {
+    this.#serving = false;
+    this.#activation?.needsReset(reason);
   }
 }
 

@@ -28,16 +28,25 @@ async function attachNet(assembly: Assembly, id: string, config: ResolvedNet): P
       mac: parseMacAddress(config.mac) ?? new Uint8Array(),
       mtu: config.mtu,
       link,
+      linkUp: config.linkUp,
       queuePairs,
       createWorker: netWorker(host, link.ports, limiters),
       createQueues: scriptQueues(host),
     });
+    let present = config;
     assembly.machine.controls.nets.set(id, {
-      setLink: (up) => device.setLink(up),
+      get config() {
+        return present;
+      },
+      setLink: (up) => {
+        device.setLink(up);
+        present = { ...present, linkUp: up };
+      },
       setRateLimits: (changed) => {
         checkRateLimits(changed);
         limiters.receive.set(changed);
         limiters.transmit.set(changed);
+        present = { ...present, limits: changed };
       },
     });
     return device;

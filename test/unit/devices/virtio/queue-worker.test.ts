@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import {
   QueueWorkerDevice,
   type WorkerDivision,
@@ -8,7 +8,18 @@ import { StubQueueWorker } from '../../../support/stub-virtio-device.ts';
 
 const EVENT_IDX = 1n << 29n;
 
-class Device extends QueueWorkerDevice {}
+class Device extends QueueWorkerDevice {
+  hold(action: () => Promise<void>): Promise<void> {
+    return this.whileStopped(action);
+  }
+
+  announce(): void {
+    this.configChanged();
+  }
+}
+
+/** Lets pending promises be handled. */
+const immediately = () => new Promise((next) => setImmediate(next));
 
 function setUp(division?: WorkerDivision) {
   const workers: StubQueueWorker[] = [];
@@ -20,6 +31,7 @@ function setUp(division?: WorkerDivision) {
   const [worker] = workers;
   assert.ok(worker);
   const reasons: string[] = [];
+  const changes = { count: 0 };
   const activate = (count: number) =>
     device.activate({
       features: EVENT_IDX | 5n,
@@ -30,12 +42,14 @@ function setUp(division?: WorkerDivision) {
         availableGpa: 0x1000 * index + 0x400,
         usedGpa: 0x1000 * index + 0x800,
       })),
-      configChanged: () => {},
+      configChanged: () => {
+        changes.count += 1;
+      },
       needsReset: (reason) => reasons.push(reason),
     });
   /** The queues of a worker's starts, by index. */
   const starts = (of = worker) => of.starts.map(({ queues }) => queues.map(({ index }) => index));
-  return { device, worker, workers, reasons, activate, starts };
+  return { device, worker, workers, reasons, changes, activate, starts };
 }
 
 /** Makes the worker's stops wait; answers how to let them end. */
@@ -50,7 +64,7 @@ test('stopping a queue restarts the worker with the other queues', async () => {
   activate(3);
   const release = holdStops(worker);
   const stop = device.stopQueue(1);
-  await new Promise((next) => setImmediate(next));
+  await immediately();
   assert.deepEqual(starts(), [[0, 1, 2]], 'not before nothing is in flight');
   release();
   await stop;
@@ -129,4 +143,92 @@ test('several workers: each has its queues, and stops alone', async () => {
   assert.deepEqual(device.statistics(), { requests: 3 });
   await device.reset();
   assert.deepEqual([first.stops, second.stops], [2, 2]);
+});
+
+describe('an action while the workers are stopped', () => {
+  test('nothing is in flight meanwhile, and the same queues go on afterwards', async () => {
+    const { device, worker, activate, starts } = setUp();
+    activate(2);
+    const release = holdStops(worker);
+    let began = false;
+    const action = Promise.withResolvers<void>();
+    const done = device.hold(() => {
+      began = true;
+      return action.promise;
+    });
+    await immediately();
+    assert.equal(began, false, 'not before nothing is in flight');
+    release();
+    await immediately();
+    assert.equal(began, true);
+    assert.equal(starts().length, 1);
+    await assert.rejects(
+      device.hold(async () => {}),
+      /stopped already/,
+    );
+    action.resolve();
+    await done;
+    assert.deepEqual(starts(), [
+      [0, 1],
+      [0, 1],
+    ]);
+  });
+
+  test('a failed action is reported, and the queues go on', async () => {
+    const { device, activate, starts } = setUp();
+    activate(1);
+    await assert.rejects(
+      device.hold(() => Promise.reject(new Error('no'))),
+      /no/,
+    );
+    assert.equal(starts().length, 2);
+  });
+
+  test('a driver that starts meanwhile is served afterwards, with a queue less if it stops one', async () => {
+    const { device, activate, starts } = setUp();
+    const action = Promise.withResolvers<void>();
+    const done = device.hold(() => action.promise);
+    await immediately();
+    activate(2);
+    await device.stopQueue(0);
+    assert.deepEqual(starts(), []);
+    action.resolve();
+    await done;
+    assert.deepEqual(starts(), [[1]]);
+  });
+
+  test('a reset and a pause wait for it, and nothing starts before the next activation', async () => {
+    for (const end of ['reset', 'quiesce'] as const) {
+      const { device, activate, starts, changes } = setUp();
+      activate(1);
+      const action = Promise.withResolvers<void>();
+      const done = device.hold(async () => {
+        await action.promise;
+        device.announce();
+      });
+      await immediately();
+      let ended = false;
+      const ending = device[end]().then(() => {
+        ended = true;
+      });
+      await immediately();
+      assert.equal(ended, false, end);
+      action.resolve();
+      await Promise.all([done, ending]);
+      assert.equal(starts().length, 1, end);
+      assert.equal(changes.count, 0, 'a quiesced device sends no interrupt');
+      activate(1);
+      assert.equal(starts().length, 2, end);
+      assert.equal(changes.count, end === 'quiesce' ? 1 : 0, 'a new driver reads what is new');
+    }
+  });
+
+  test('a device whose queue is broken stays stopped', async () => {
+    const { device, worker, activate, starts, reasons } = setUp();
+    activate(1);
+    worker.breakQueue('a loop');
+    await device.hold(async () => {});
+    assert.equal(starts().length, 1);
+    assert.deepEqual(reasons, ['a loop']);
+  });
 });

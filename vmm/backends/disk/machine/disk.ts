@@ -30,6 +30,15 @@ export interface ScriptedOperations {
   readonly writeZeroes: boolean;
 }
 
+/** What a data plane knows of its disk. */
+export interface DiskProperties {
+  /** A multiple of 512. */
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  /** The initial value of {@link Disk.setScripted}. */
+  readonly scripted: ScriptedOperations;
+}
+
 /** A request that the data plane cannot serve by itself. */
 export interface ScriptRequest {
   readonly id: number;
@@ -70,6 +79,11 @@ export interface DiskFailure {
  * or had when it was written, a writable extent.
  */
 export interface Disk {
+  /**
+   * Forgets all extents and the stock, and begins anew with another disk's properties.
+   * @throws NativeError `EBUSY` while a queue worker uses the disk
+   */
+  replace(properties: DiskProperties): void;
   setScripted(scripted: ScriptedOperations): void;
   /**
    * Adds extents; each replaces what it overlaps. Requests in flight continue with the extents they
@@ -111,14 +125,15 @@ export interface Disk {
   close(): void;
 }
 
-/** An open image as a machine's disk. */
-export interface DiskBackend {
-  /** What the guest sees, a multiple of 512. */
-  readonly sizeBytes: number;
-  readonly readOnly: boolean;
-  readonly scripted: ScriptedOperations;
+/** An open image as a machine's disk; `sizeBytes` is what the guest sees. */
+export interface DiskBackend extends DiskProperties {
   /** Pushes the extents that are known from the start. */
   attach(disk: Disk): void;
+  /**
+   * Makes durable what the guest has written. No request is in flight. Without it, nothing outlives
+   * the machine.
+   */
+  flush?(): Promise<void>;
   /** Undoes `attach`: reclaims unused stock. The data plane has stopped. */
   detach?(): void;
   /** Refills the stock; called when the script was woken, before requests are resolved. */

@@ -72,6 +72,12 @@ export class ImageDisk implements DiskBackend {
     this.#attached = { disk, extents, stock, writes: new WritePreparation(this.#image, extents) };
   }
 
+  async flush(): Promise<void> {
+    if (this.#options.temporary || this.readOnly) return;
+    this.#applyClaims();
+    await this.#image.flush();
+  }
+
   detach(): void {
     if (!this.#options.temporary) this.#stock.release();
   }

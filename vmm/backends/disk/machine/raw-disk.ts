@@ -68,6 +68,10 @@ export class RawDisk implements DiskBackend {
     disk.retry(id);
   }
 
+  flush(): Promise<void> {
+    return this.#image.flush();
+  }
+
   close(): void {
     this.#image.close();
   }

@@ -28,4 +28,9 @@ export class BlockConfig extends ConfigSpace {
       this.set(field, values[name as keyof typeof FIELDS]);
     }
   }
+
+  /** Sectors of 512 bytes. */
+  set capacity(sectors: number) {
+    this.set(FIELDS.capacity, sectors);
+  }
 }

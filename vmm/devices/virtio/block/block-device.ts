@@ -108,6 +108,18 @@ export class BlockDevice extends QueueWorkerDevice implements VirtioDevice {
       write_zeroes_may_unmap: 1,
     });
   }
+
+  /**
+   * Lets `replace` put another disk in place of the present one while no request is in flight, and
+   * tells the driver of the new capacity. Rejects, with nothing changed, if `replace` does.
+   * @param replace returns the size of the new disk, in bytes
+   */
+  replaceDisk(replace: () => Promise<number>): Promise<void> {
+    return this.whileStopped(async () => {
+      this.config.capacity = (await replace()) / SECTOR_BYTES;
+      this.configChanged();
+    });
+  }
 }
 
 function checkedSerial(serialId: string): string {

@@ -58,6 +58,8 @@ export interface NetDeviceOptions {
   /** Bytes; undefined: the driver chooses. */
   readonly mtu: number | undefined;
   readonly link: NetLink;
+  /** Whether the cable is plugged in at first; default true. */
+  readonly linkUp?: boolean;
   /** Pairs of queues, at least 1. */
   readonly queuePairs: number;
   /** Makes the worker of a pair. */
@@ -114,6 +116,7 @@ export class NetDevice extends QueueWorkerDevice implements VirtioDevice {
       (link.offloads ? OFFLOADS : 0n) |
       (control === undefined ? 0n : VIRTIO_NET_F_CTRL_VQ | VIRTIO_NET_F_MQ);
     this.config = new NetConfig({ mac: options.mac, queuePairs, mtu: options.mtu ?? 0 });
+    this.config.linkUp = options.linkUp ?? true;
     link.setPairs(1);
   }
 
