@@ -9,6 +9,8 @@ export interface DefaultGuest {
   readonly vmlinuxPath: string;
   /** A raw ext4 image with busybox. */
   readonly rootDiskPath: string;
+  /** An initrd whose first program is the agent that runs containers. */
+  readonly agentInitrdPath: string;
 }
 
 /**
@@ -35,7 +37,7 @@ export function locateDefaultGuest(): DefaultGuest | undefined {
 }
 
 function isDefaultGuest(value: unknown): value is DefaultGuest {
-  const keys = ['kernelPath', 'vmlinuxPath', 'rootDiskPath'] as const;
+  const keys = ['kernelPath', 'vmlinuxPath', 'rootDiskPath', 'agentInitrdPath'] as const;
   return (
     typeof value === 'object' &&
     value !== null &&

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { replaceFile } from '../vmm/host/atomic-file.ts';
+import { agentEntry } from './agent/build-agent.ts';
 import type { BuildProgress } from './build-progress.ts';
 import { ensureEntry } from './cache.ts';
 import { type DefaultGuest, defaultGuestPointerPath } from './default-guest.ts';
@@ -9,16 +10,18 @@ import { rootDiskEntry } from './rootfs/root-disk-entry.ts';
 
 /**
  * Returns the default guest after building the parts that are not cached, and records its paths for
- * `locateDefaultGuest`. The kernel takes minutes to build, the disk a second.
+ * `locateDefaultGuest`. The kernel takes minutes to build, the others a second each.
  * @throws Error that says what failed and where to look
  */
 export async function ensureDefaultGuest(progress: BuildProgress): Promise<DefaultGuest> {
   const kernel = await ensureEntry(await kernelEntry(), progress);
   const rootfs = await ensureEntry(await rootDiskEntry(), progress);
+  const agent = await ensureEntry(await agentEntry(), progress);
   const guest: DefaultGuest = {
     kernelPath: join(kernel, 'bzImage'),
     vmlinuxPath: join(kernel, 'vmlinux'),
     rootDiskPath: join(rootfs, 'rootfs.ext4'),
+    agentInitrdPath: join(agent, 'initrd'),
   };
   const pointer = defaultGuestPointerPath();
   await mkdir(dirname(pointer), { recursive: true });

@@ -28,6 +28,7 @@ run  bison                Kconfig's parser
 run  bc                   computes constants of the kernel's timers
 run  libelf-dev           objtool, which checks the kernel's object files
 run  busybox-static       user space of the default guest
+run  musl-tools           compiles the guest agent, statically and small
 run  e2fsprogs            makes its root disk; checks disks in tests
 test qemu-system-x86      the yardstick of the benchmarks; emulates hosts with AMD-V for tests
 test qemu-utils           makes and checks disk images
@@ -186,8 +187,9 @@ bundle_cli() {
 build_guest() {
   pointer=dist/default-guest.json
   upgrades=/var/lib/dpkg/info
-  if ! outdated $pointer guest-images/*.ts guest-images/kernel guest-images/rootfs \
-    $upgrades/linux-source-6.12.list $upgrades/busybox-static.list; then
+  if ! outdated $pointer guest-images/*.ts guest-images/agent guest-images/kernel \
+    guest-images/rootfs $upgrades/linux-source-6.12.list $upgrades/busybox-static.list \
+    $upgrades/musl-tools.list; then
     sed -n 's/^ *"[a-zA-Z]*Path": "\(.*\)",\{0,1\}$/\1/p' $pointer | (
       while read -r file; do [ -f "$file" ] || exit 1; done
     ) && return 0

@@ -1,0 +1,111 @@
+#include "cgroup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "container.h"
+#include "protocol.h"
+
+#define ROOT_GROUP "/cgroup"
+#define GROUP ROOT_GROUP "/container"
+#define CPU_PERIOD_MICROS 100000
+#define MICROS_PER_SECOND 1000000
+
+int limits_parse(struct bytes fields, struct limits *limits, struct failure *failure)
+{
+    struct field field;
+    int more;
+    *limits = (struct limits){.cpuset = ""};
+    while ((more = fields_next(&fields, &field)) > 0) {
+        int result;
+        switch (field.tag) {
+        case LIMITS_MEMORY_BYTES:
+            result = field_number(&field, &limits->memory_bytes, failure);
+            break;
+        case LIMITS_CPU_MICROS:
+            result = field_number_max(&field, UINT32_MAX, &limits->cpu_micros, failure);
+            break;
+        case LIMITS_CPU_WEIGHT:
+            result = field_number(&field, &limits->cpu_weight, failure);
+            break;
+        case LIMITS_CPUSET:
+            result = field_text(&field, &limits->cpuset, failure);
+            break;
+        case LIMITS_PIDS:
+            result = field_number(&field, &limits->pids, failure);
+            break;
+        default:
+            result = field_unknown(&field, "limits", failure);
+        }
+        if (result < 0)
+            return -1;
+    }
+    return more < 0 ? fields_broken(failure) : 0;
+}
+
+static int write_file(int folder_fd, const char *name, const char *text)
+{
+    int fd = openat(folder_fd, name, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int result = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+    close(fd);
+    return result;
+}
+
+int cgroup_open(void)
+{
+    mkdir(ROOT_GROUP, 0755);
+    if (mount("cgroup2", ROOT_GROUP, "cgroup2", 0, NULL) < 0)
+        return -errno;
+    int result = write_file(AT_FDCWD, ROOT_GROUP "/cgroup.subtree_control",
+                            "+cpu +cpuset +io +memory +pids");
+    if (result < 0)
+        return result;
+    if (mkdir(GROUP, 0755) < 0)
+        return -errno;
+    container.cgroup_fd = open(GROUP, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return container.cgroup_fd < 0 ? -errno : 0;
+}
+
+static int set_limit(const char *name, const char *value, struct failure *failure)
+{
+    int result = write_file(container.cgroup_fd, name, value);
+    if (result == 0)
+        return 0;
+    errno = -result;
+    return fail_call(failure, "cannot set %s to %s", name, value);
+}
+
+static int set_number(const char *name, uint64_t value, struct failure *failure)
+{
+    char text[24] = "max";
+    if (value != 0)
+        snprintf(text, sizeof text, "%" PRIu64, value);
+    return set_limit(name, text, failure);
+}
+
+static int set_cpus(uint64_t micros, struct failure *failure)
+{
+    char text[48] = "max";
+    if (micros != 0)
+        snprintf(text, sizeof text, "%" PRIu64 " %d",
+                 micros * CPU_PERIOD_MICROS / MICROS_PER_SECOND, CPU_PERIOD_MICROS);
+    return set_limit("cpu.max", text, failure);
+}
+
+int cgroup_set_limits(const struct limits *limits, struct failure *failure)
+{
+    uint64_t weight = limits->cpu_weight != 0 ? limits->cpu_weight : 100;
+    if (set_number("memory.max", limits->memory_bytes, failure) < 0 ||
+        set_number("pids.max", limits->pids, failure) < 0 ||
+        set_cpus(limits->cpu_micros, failure) < 0 || set_number("cpu.weight", weight, failure) < 0)
+        return -1;
+    return set_limit("cpuset.cpus", limits->cpuset, failure);
+}

@@ -1,0 +1,4 @@
+// Connections from the host, until their first frame says what they are for.
+#pragma once
+
+int incoming_open(void);

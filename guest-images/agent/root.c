@@ -1,0 +1,177 @@
+#include "root.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "container.h"
+#include "mounts.h"
+#include "network.h"
+#include "protocol.h"
+#include "root_spec.h"
+
+#define IMAGE "/image"
+#define WRITABLE "/writable"
+#define UPPER WRITABLE "/upper"
+#define WORK WRITABLE "/work"
+#define KERNEL_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+struct container container = {.init_fd = -1, .pid_namespace_fd = -1, .cgroup_fd = -1};
+
+// Linux reads an EROFS of 512-byte blocks block by block unless its metadata is in the page cache.
+static void read_metadata_ahead(uint64_t bytes)
+{
+    int fd = open("/dev/vda", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    readahead(fd, 0, bytes);
+    close(fd);
+}
+
+static int mount_image(uint64_t metadata_bytes, struct failure *failure)
+{
+    read_metadata_ahead(metadata_bytes);
+    if (mount("/dev/vda", IMAGE, "erofs", MS_RDONLY, NULL) < 0)
+        return fail_call(failure, "cannot mount the image");
+    return 0;
+}
+
+// The root of the overlay has its owner and mode from the upper folder.
+static int make_upper(struct failure *failure)
+{
+    struct stat root;
+    if (mkdir(WORK, 0700) < 0 && errno != EEXIST)
+        return fail_call(failure, "cannot make the overlay's work folder");
+    if (mkdir(UPPER, 0755) < 0)
+        return errno == EEXIST ? 0 : fail_call(failure, "cannot make the overlay's upper folder");
+    if (stat(IMAGE, &root) < 0 || chown(UPPER, root.st_uid, root.st_gid) < 0 ||
+        chmod(UPPER, root.st_mode & 07777) < 0)
+        return fail_call(failure, "cannot copy the root folder's owner");
+    return 0;
+}
+
+static int mount_root(const struct root_spec *spec, struct failure *failure)
+{
+    static const char *const options = "lowerdir=" IMAGE ",upperdir=" UPPER ",workdir=" WORK
+                                       ",redirect_dir=off,metacopy=off,index=off";
+    if (mount_image(spec->metadata_bytes, failure) < 0)
+        return -1;
+    if (spec->writable_memory ? mount("tmpfs", WRITABLE, "tmpfs", 0, "mode=700") < 0
+                              : mount("/dev/vdb", WRITABLE, "ext4", 0, "discard") < 0)
+        return fail_call(failure, "cannot mount the writable layer");
+    if (make_upper(failure) < 0)
+        return -1;
+    if (mount("overlay", CONTAINER_ROOT, "overlay", 0, options) < 0)
+        return fail_call(failure, "cannot join the image and the writable layer");
+    return 0;
+}
+
+static const struct node {
+    const char *path;
+    unsigned minor;
+    unsigned major;
+} nodes[] = {
+    {CONTAINER_ROOT "/dev/null", 3, 1},    {CONTAINER_ROOT "/dev/zero", 5, 1},
+    {CONTAINER_ROOT "/dev/full", 7, 1},    {CONTAINER_ROOT "/dev/random", 8, 1},
+    {CONTAINER_ROOT "/dev/urandom", 9, 1}, {CONTAINER_ROOT "/dev/tty", 0, 5},
+};
+static const char *const links[][2] = {
+    {"/proc/self/fd", CONTAINER_ROOT "/dev/fd"},
+    {"/proc/self/fd/0", CONTAINER_ROOT "/dev/stdin"},
+    {"/proc/self/fd/1", CONTAINER_ROOT "/dev/stdout"},
+    {"/proc/self/fd/2", CONTAINER_ROOT "/dev/stderr"},
+    {"/proc/kcore", CONTAINER_ROOT "/dev/core"},
+    {"pts/ptmx", CONTAINER_ROOT "/dev/ptmx"},
+};
+static const char *const folders[] = {
+    CONTAINER_ROOT "/dev/pts",
+    CONTAINER_ROOT "/dev/shm",
+    CONTAINER_ROOT "/dev/mqueue",
+};
+
+static int make_devices(struct failure *failure)
+{
+    if (mount("tmpfs", CONTAINER_ROOT "/dev", "tmpfs", MS_NOSUID | MS_STRICTATIME,
+              "mode=755,size=65536k") < 0)
+        return fail_call(failure, "cannot mount /dev");
+    for (size_t i = 0; i < sizeof nodes / sizeof nodes[0]; i++) {
+        if (mknod(nodes[i].path, S_IFCHR | 0666, makedev(nodes[i].major, nodes[i].minor)) < 0)
+            return fail_call(failure, "cannot make %s", nodes[i].path);
+    }
+    return 0;
+}
+
+static int mount_devices(const struct root_spec *spec, struct failure *failure)
+{
+    char shm_options[64];
+    if (!container.privileged) {
+        if (make_devices(failure) < 0)
+            return -1;
+    } else if (mount("devtmpfs", CONTAINER_ROOT "/dev", "devtmpfs", MS_NOSUID, NULL) < 0) {
+        return fail_call(failure, "cannot mount /dev");
+    }
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
+        mkdir(folders[i], 0755);
+    for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
+        unlink(links[i][1]);
+        if (symlink(links[i][0], links[i][1]) < 0)
+            return fail_call(failure, "cannot make %s", links[i][1]);
+    }
+    snprintf(shm_options, sizeof shm_options, "mode=1777,size=%llu",
+             (unsigned long long)spec->shm_bytes);
+    if (mount("devpts", CONTAINER_ROOT "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+              "newinstance,ptmxmode=0666,mode=0620,gid=5") < 0 ||
+        mount("shm", CONTAINER_ROOT "/dev/shm", "tmpfs", KERNEL_FLAGS, shm_options) < 0)
+        return fail_call(failure, "cannot mount a file system of /dev");
+    return 0;
+}
+
+// The image may lack the folders, or have something else in their place.
+static int make_mount_points(struct failure *failure)
+{
+    static const char *const points[] = {CONTAINER_ROOT "/proc", CONTAINER_ROOT "/sys",
+                                         CONTAINER_ROOT "/dev"};
+    for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
+        struct stat status;
+        if (lstat(points[i], &status) < 0 && mkdir(points[i], 0755) < 0)
+            return fail_call(failure, "cannot make %s", points[i]);
+        if (lstat(points[i], &status) < 0 || !S_ISDIR(status.st_mode))
+            return fail(failure, ERROR_GUEST_FAILED, ENOTDIR, "the image's %s is not a folder",
+                        points[i] + strlen(CONTAINER_ROOT));
+    }
+    return 0;
+}
+
+static int mount_kernel_file_systems(const struct root_spec *spec, struct failure *failure)
+{
+    unsigned long flags = KERNEL_FLAGS | (container.privileged ? 0 : MS_RDONLY);
+    if (make_mount_points(failure) < 0)
+        return -1;
+    if (mount("sysfs", CONTAINER_ROOT "/sys", "sysfs", flags, NULL) < 0)
+        return fail_call(failure, "cannot mount /sys");
+    return mount_devices(spec, failure);
+}
+
+int root_assemble(struct bytes request, struct message *reply, struct failure *failure)
+{
+    static bool attempted;
+    struct root_spec spec;
+    (void)reply;
+    if (attempted)
+        return fail(failure, ERROR_WRONG_STATE, 0, "the root is assembled once per machine");
+    attempted = true;
+    if (root_spec_parse(request, &spec, failure) < 0)
+        return -1;
+    if (network_configure(spec.interfaces, spec.interface_count, failure) < 0 ||
+        mount_root(&spec, failure) < 0 || mount_kernel_file_systems(&spec, failure) < 0 ||
+        mounts_apply(&spec, failure) < 0 || cgroup_set_limits(&spec.limits, failure) < 0)
+        return -1;
+    container.assembled = true;
+    return 0;
+}

@@ -1,0 +1,87 @@
+#include "root_spec.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "container.h"
+#include "protocol.h"
+
+#define SHM_BYTES (64u << 20)
+
+static int keep_name(char *name, size_t size, const struct field *field, struct failure *failure)
+{
+    const char *text;
+    if (field_text(field, &text, failure) < 0)
+        return -1;
+    if ((size_t)snprintf(name, size, "%s", text) >= size)
+        return fail(failure, ERROR_INVALID_REQUEST, 0, "a host name is too long: %s", text);
+    return 0;
+}
+
+static int keep_sysctl(const struct field *field, struct failure *failure)
+{
+    const char *text;
+    if (field_text(field, &text, failure) < 0)
+        return -1;
+    const char *copy = strdup(text);
+    if (copy == NULL)
+        return fail(failure, ERROR_GUEST_FAILED, 0, "out of memory");
+    return text_list_add(&container.sysctls, copy, failure);
+}
+
+static int add_nested(struct bytes *list, size_t *count, size_t max, const struct field *field,
+                      struct failure *failure)
+{
+    if (*count == max)
+        return fail(failure, ERROR_INVALID_REQUEST, 0, "more than %zu fields %d", max, field->tag);
+    list[(*count)++] = field->value;
+    return 0;
+}
+
+static int parse_field(const struct field *field, struct root_spec *spec, struct failure *failure)
+{
+    switch (field->tag) {
+    case ROOT_METADATA_BYTES:
+        return field_number(field, &spec->metadata_bytes, failure);
+    case ROOT_WRITABLE_MEMORY:
+        return field_flag(field, &spec->writable_memory, failure);
+    case ROOT_READ_ONLY:
+        return field_flag(field, &container.read_only, failure);
+    case ROOT_HOSTNAME:
+        return keep_name(container.hostname, sizeof container.hostname, field, failure);
+    case ROOT_DOMAINNAME:
+        return keep_name(container.domainname, sizeof container.domainname, field, failure);
+    case ROOT_HOSTS:
+        return field_text(field, &spec->hosts, failure);
+    case ROOT_RESOLV_CONF:
+        return field_text(field, &spec->resolv_conf, failure);
+    case ROOT_MOUNT:
+        return add_nested(spec->mounts, &spec->mount_count, MOUNTS_MAX, field, failure);
+    case ROOT_INTERFACE:
+        return add_nested(spec->interfaces, &spec->interface_count, INTERFACES_MAX, field, failure);
+    case ROOT_SYSCTL:
+        return keep_sysctl(field, failure);
+    case ROOT_LIMITS:
+        return limits_parse(field->value, &spec->limits, failure);
+    case ROOT_SHM_BYTES:
+        return field_number(field, &spec->shm_bytes, failure);
+    case ROOT_PRIVILEGED:
+        return field_flag(field, &container.privileged, failure);
+    case ROOT_INIT:
+        return field_flag(field, &container.has_init, failure);
+    default:
+        return field_unknown(field, "assemble", failure);
+    }
+}
+
+int root_spec_parse(struct bytes request, struct root_spec *spec, struct failure *failure)
+{
+    struct field field;
+    int more;
+    *spec = (struct root_spec){.hosts = "", .resolv_conf = "", .shm_bytes = SHM_BYTES};
+    while ((more = fields_next(&request, &field)) > 0) {
+        if (parse_field(&field, spec, failure) < 0)
+            return -1;
+    }
+    return more < 0 ? fields_broken(failure) : 0;
+}

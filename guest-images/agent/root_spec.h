@@ -1,0 +1,26 @@
+// The fields of FRAME_ASSEMBLE, besides those that are kept in `container`.
+#pragma once
+
+#include <stdbool.h>
+
+#include "cgroup.h"
+#include "fields.h"
+
+#define MOUNTS_MAX 128
+#define INTERFACES_MAX 16
+
+struct root_spec {
+    uint64_t metadata_bytes;
+    bool writable_memory;
+    const char *hosts;
+    const char *resolv_conf;
+    uint64_t shm_bytes;
+    struct limits limits;
+    struct bytes mounts[MOUNTS_MAX];
+    size_t mount_count;
+    struct bytes interfaces[INTERFACES_MAX];
+    size_t interface_count;
+};
+
+// Texts are the request's; what is kept in `container` is copied.
+int root_spec_parse(struct bytes request, struct root_spec *spec, struct failure *failure);

@@ -1,0 +1,136 @@
+/** A machine with the guest agent and a small image: busybox, with its programs as links. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import type { TestContext } from 'node:test';
+import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
+import type {
+  Agent,
+  ContainerRoot,
+  ProcessEnd,
+  ProcessSpec,
+} from '../../vmm/container/agent/agent.ts';
+import { connectAgent } from '../../vmm/container/agent/connect-agent.ts';
+import { bootMachine, type Machine, type MachineConfig } from '../../vmm/index.ts';
+import { ConsoleOutput } from './console-output.ts';
+import { writeLayers, writeMetadata } from './mounted-rootfs.ts';
+import { type MadeMember, makeTar } from './tar-maker.ts';
+import { temporaryFolder } from './tsvm-process.ts';
+
+const PATH = 'PATH=/usr/sbin:/usr/bin:/sbin:/bin';
+const WRITABLE_BYTES = 256 * 2 ** 20;
+
+export interface AgentGuest {
+  readonly machine: Machine;
+  readonly agent: Agent;
+  readonly console: ConsoleOutput;
+  /** What `assemble` needs, with the image's size filled in. */
+  readonly root: ContainerRoot;
+  /** Runs a process to its end, with all of `input`. */
+  run(args: readonly string[], spec?: Partial<ProcessSpec>, input?: string): Promise<RunResult>;
+}
+
+export interface RunResult {
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly end: ProcessEnd;
+}
+
+/** Busybox, passwd and group, and what a test adds. */
+export function busyboxMembers(extra: readonly MadeMember[] = []): MadeMember[] {
+  const applets = execFileSync('/bin/busybox', ['--list'], { encoding: 'utf8' }).trim().split('\n');
+  const folder = (name: string, mode = 0o755): MadeMember => ({ name, type: '5', mode });
+  return [
+    folder('bin'),
+    folder('etc'),
+    folder('root', 0o700),
+    folder('tmp', 0o1777),
+    folder('home'),
+    { name: 'bin/busybox', mode: 0o755, data: readFileSync('/bin/busybox') },
+    ...applets
+      .filter((name) => name !== 'busybox')
+      .map((name): MadeMember => ({ name: `bin/${name}`, type: '2', linkName: 'busybox' })),
+    {
+      name: 'etc/passwd',
+      data: 'root:x:0:0:root:/root:/bin/sh\nann:x:1000:1001:Ann:/home/ann:/bin/sh\n',
+    },
+    { name: 'etc/group', data: 'root:x:0:\nstaff:x:50:ann,root\nann:x:1001:\naudio:x:63:ann\n' },
+    { name: 'home/ann', type: '5', uid: 1000, gid: 1001 },
+    ...extra,
+  ];
+}
+
+/** A new ext4 for what the container writes. */
+export function writableDisk(folder: string): string {
+  const path = join(folder, 'writable.img');
+  writeFileSync(path, '');
+  truncateSync(path, WRITABLE_BYTES);
+  execFileSync('mke2fs', ['-q', '-t', 'ext4', '-m', '0', path]);
+  return path;
+}
+
+/** Boots a machine with the agent and waits for its hello. The root is not assembled yet. */
+export async function bootAgentGuest(
+  test: TestContext,
+  options: {
+    readonly members?: readonly MadeMember[];
+    readonly machine?: Partial<MachineConfig>;
+    readonly writablePath?: string;
+  } = {},
+): Promise<AgentGuest> {
+  const folder = temporaryFolder(test);
+  const layers = writeLayers(folder, [makeTar(options.members ?? busyboxMembers())]);
+  const metadata = writeMetadata(folder, layers);
+  const guest = locateDefaultGuest();
+  if (guest === undefined) throw new Error('the default guest is not built: npm run setup');
+  const console = new ConsoleOutput();
+  const machine = await bootMachine(
+    {
+      kernelPath: guest.kernelPath,
+      initrdPath: guest.agentInitrdPath,
+      appendCmdline: 'quiet',
+      cpus: 2,
+      memoryBytes: 512 * 2 ** 20,
+      vsock: {},
+      disks: [
+        { files: [metadata, ...layers] },
+        { path: options.writablePath ?? writableDisk(folder), format: 'raw' },
+      ],
+      ...options.machine,
+    },
+    { console },
+  );
+  test.after(() => machine.close());
+  if (machine.vsock === undefined) throw new Error('the machine has no vsock device');
+  const aborter = new AbortController();
+  machine.ended.then((end) => {
+    aborter.abort(new Error(`the guest ended: ${JSON.stringify(end)}\n${console.text}`));
+  });
+  const connected = connectAgent(machine.vsock, { signal: aborter.signal });
+  machine.start();
+  const agent = await connected;
+  const root: ContainerRoot = {
+    metadataBytes: statSync(metadata).size,
+    writable: 'disk',
+    hostname: 'box',
+    hosts: '127.0.0.1\tlocalhost\n',
+    resolvConf: 'nameserver 192.0.2.1\n',
+  };
+  const run: AgentGuest['run'] = async (args, spec, input) => {
+    const process = await agent.startProcess({
+      args,
+      env: [PATH],
+      stdin: input !== undefined,
+      ...spec,
+    });
+    process.stdin?.end(input);
+    const [stdout, stderr, end] = await Promise.all([
+      buffer(process.stdout),
+      process.stderr === undefined ? Buffer.alloc(0) : buffer(process.stderr),
+      process.ended,
+    ]);
+    return { stdout: stdout.toString(), stderr: stderr.toString(), end };
+  };
+  return { machine, agent, console, root, run };
+}

@@ -1,0 +1,172 @@
+import type { Duplex, Readable } from 'node:stream';
+import type { VsockPorts } from '../../backends/vsock/vsock-ports.ts';
+import {
+  AGENT_PORT,
+  type Agent,
+  AgentError,
+  type AgentEvent,
+  type ContainerLimits,
+  type ContainerRoot,
+  type ContainerStats,
+  type GuestProcess,
+  type PathChange,
+  type PathStat,
+  type ProcessRow,
+  type ProcessSpec,
+  type TerminalSize,
+  type WriteArchiveOptions,
+} from './agent.ts';
+import { ControlConnection } from './control-connection.ts';
+import { Fields } from './frame-writer.ts';
+import { lost } from './guest-connection.ts';
+import { startOn } from './process-connection.ts';
+import { FRAME, RESIZE, SIGNAL } from './protocol.ts';
+import { limitsFields, processFields, rootFields } from './requests.ts';
+
+/** How long the agent may take for an answer. Minutes, because emulated hosts are slow. */
+const ANSWER_TIMEOUT_MS = 120_000;
+
+export interface ConnectAgentOptions {
+  /** Aborts the wait for the agent's hello. */
+  readonly signal?: AbortSignal | undefined;
+  /** How long the agent may take for an answer, in ms. */
+  readonly answerTimeoutMs?: number | undefined;
+}
+
+/**
+ * Waits for the agent of a machine whose initrd it is. Call this before the machine starts, and abort
+ * when the machine ends: only then is it known that the agent will not come.
+ * @throws AgentError `agent-lost` if what connects is no agent of this version
+ */
+export async function connectAgent(
+  vsock: VsockPorts,
+  options: ConnectAgentOptions = {},
+): Promise<Agent> {
+  const { signal, answerTimeoutMs = ANSWER_TIMEOUT_MS } = options;
+  signal?.throwIfAborted();
+  const arrived = Promise.withResolvers<Duplex>();
+  const unlisten = vsock.listen(AGENT_PORT, arrived.resolve);
+  const abort = () => arrived.reject(signal?.reason);
+  signal?.addEventListener('abort', abort);
+  try {
+    const stream = await arrived.promise;
+    // Only the first program of the guest can be the first to connect.
+    unlisten();
+    const agent = new VsockAgent(vsock, stream, answerTimeoutMs);
+    await agent.greeted;
+    return agent;
+  } finally {
+    unlisten();
+    signal?.removeEventListener('abort', abort);
+  }
+}
+
+class VsockAgent implements Agent {
+  readonly greeted: Promise<unknown>;
+  readonly #vsock: VsockPorts;
+  readonly #control: ControlConnection;
+  readonly #timeoutMs: number;
+  readonly #listeners = new Set<(event: AgentEvent) => void>();
+
+  constructor(vsock: VsockPorts, stream: Duplex, timeoutMs: number) {
+    this.#vsock = vsock;
+    this.#timeoutMs = timeoutMs;
+    this.#control = new ControlConnection(stream, timeoutMs, (event) => {
+      for (const listener of this.#listeners) listener(event);
+    });
+    this.greeted = this.#control.hello.promise;
+  }
+
+  async assemble(root: ContainerRoot): Promise<void> {
+    await this.#control.request(FRAME.ASSEMBLE, rootFields(root));
+  }
+
+  async startProcess(spec: ProcessSpec): Promise<GuestProcess> {
+    const request = processFields(spec);
+    return startOn(await this.#connect(), request, {
+      stdin: spec.stdin === true,
+      terminal: spec.terminal !== undefined,
+      timeoutMs: this.#timeoutMs,
+    });
+  }
+
+  async signal(process: GuestProcess, signal: number): Promise<void> {
+    const fields = new Fields().number(SIGNAL.PROCESS, process.id).number(SIGNAL.NUMBER, signal);
+    await this.#control.request(FRAME.SIGNAL, fields);
+  }
+
+  async resize(process: GuestProcess, { columns, rows }: TerminalSize): Promise<void> {
+    const fields = new Fields()
+      .number(RESIZE.PROCESS, process.id)
+      .number(RESIZE.COLUMNS, columns)
+      .number(RESIZE.ROWS, rows);
+    await this.#control.request(FRAME.RESIZE, fields);
+  }
+
+  processes(): Promise<ProcessRow[]> {
+    return notYet();
+  }
+
+  stats(): Promise<ContainerStats> {
+    return notYet();
+  }
+
+  readArchive(_path: string): Promise<Readable> {
+    return notYet();
+  }
+
+  writeArchive(_path: string, _archive: Readable, _options?: WriteArchiveOptions): Promise<void> {
+    return notYet();
+  }
+
+  pathStat(_path: string): Promise<PathStat> {
+    return notYet();
+  }
+
+  changes(): Promise<PathChange[]> {
+    return notYet();
+  }
+
+  upperArchive(): Promise<Readable> {
+    return notYet();
+  }
+
+  rootArchive(): Promise<Readable> {
+    return notYet();
+  }
+
+  async updateLimits(limits: ContainerLimits): Promise<void> {
+    await this.#control.request(FRAME.LIMITS, limitsFields(limits));
+  }
+
+  setClock(): Promise<void> {
+    return notYet();
+  }
+
+  trim(): Promise<void> {
+    return notYet();
+  }
+
+  onEvent(listener: (event: AgentEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async shutdown(): Promise<void> {
+    this.#control.expectEnd();
+    await this.#control.request(FRAME.SHUTDOWN);
+  }
+
+  async #connect(): Promise<Duplex> {
+    const signal = AbortSignal.timeout(this.#timeoutMs);
+    try {
+      return await this.#vsock.connect(AGENT_PORT, { signal });
+    } catch (error) {
+      throw lost(`cannot connect to the guest agent: ${(error as Error).message}`);
+    }
+  }
+}
+
+function notYet(): never {
+  throw new AgentError('invalid-request', 'the guest agent does not support this yet');
+}
