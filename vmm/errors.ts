@@ -55,7 +55,17 @@ export type TsvmErrorCode =
   /** A registry requires a login or denies the operation. */
   | 'registry-denied'
   /** The image store cannot be read or written. */
-  | 'store-failed';
+  | 'store-failed'
+  /** What is asked of a container, volume or network is contradictory or not supported. */
+  | 'invalid-container'
+  /** No volume has that name. */
+  | 'volume-not-found'
+  /** A volume is in use, or exists with other settings. */
+  | 'volume-conflict'
+  /** No network has that name or ID. */
+  | 'network-not-found'
+  /** A network is in use, its name is taken, or its addresses overlap with others. */
+  | 'network-conflict';
 
 /** An error caused by the host or the user. Guest errors are never thrown. */
 export class TsvmError extends Error {

@@ -21,7 +21,12 @@ import {
 import { ENGINES, type Engine } from './kernel-mode.ts';
 import { type NetConfig, type ResolvedNet, resolveNet } from './net-config.ts';
 import { checkRateLimits, type RateLimits } from './rate-limits.ts';
-import { type ResolvedShare, resolveShares, type ShareConfig } from './share-config.ts';
+import {
+  type ResolvedShare,
+  resolveShares,
+  type ShareConfig,
+  type ShareTreeConfig,
+} from './share-config.ts';
 
 /** How a disk image is attached. {@link DISK_DEFAULTS} has the defaults. */
 export interface ImageDiskConfig {
@@ -77,7 +82,7 @@ export interface MachineConfig {
   readonly acpi?: boolean | undefined;
   /** CPU features to hide, as /proc/cpuinfo names them. */
   readonly cpuMask?: readonly string[] | undefined;
-  readonly shares?: readonly ShareConfig[] | undefined;
+  readonly shares?: readonly (ShareConfig | ShareTreeConfig)[] | undefined;
   /** What the kernel's console is: a serial port, or a virtio device (`hvc0`). */
   readonly console?: ConsoleDeviceKind | undefined;
   /** Named ports of a virtio console (`/dev/virtio-ports/NAME` by udev); at most 16. */

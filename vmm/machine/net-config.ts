@@ -1,5 +1,5 @@
-import { isIP } from 'node:net';
-import type { PortForward } from '../backends/net/passt.ts';
+import { isIP, isIPv4 } from 'node:net';
+import type { GuestAddresses, PortForward } from '../backends/net/passt.ts';
 import { parseMacAddress, randomMacAddress } from '../util/mac-address.ts';
 import {
   BOOLEAN,
@@ -28,10 +28,17 @@ interface NetSettings {
   readonly limits?: RateLimits | undefined;
 }
 
-/** A network without privileges, by passt: the guest has the host's addresses. */
+/** A network without privileges, by passt. */
 export interface UserNetConfig extends NetSettings {
   readonly kind: 'user';
   readonly forwards?: readonly PortForward[] | undefined;
+  /** The guest's addresses, IPv4 only. Default: those of the host, IPv4 and IPv6. */
+  readonly addresses?: GuestAddresses | undefined;
+  /**
+   * Whether the gateway's address stands for the host's loopback. Default: only if the guest needs
+   * that to reach a name server.
+   */
+  readonly gatewayIsHost?: boolean | undefined;
 }
 
 /** A tap device of the host, which its user has created. */
@@ -73,6 +80,8 @@ const SETTINGS_FIELDS: Readonly<Record<keyof NetSettings, Kind>> = {
 const USER_FIELDS: Readonly<Record<keyof UserNetConfig, Kind>> = {
   kind: TEXT,
   forwards: LIST,
+  addresses: RECORD,
+  gatewayIsHost: BOOLEAN,
   ...SETTINGS_FIELDS,
 };
 const TAP_FIELDS: Readonly<Record<keyof TapNetConfig, Kind>> = {
@@ -80,6 +89,11 @@ const TAP_FIELDS: Readonly<Record<keyof TapNetConfig, Kind>> = {
   name: TEXT,
   queues: NUMBER,
   ...SETTINGS_FIELDS,
+};
+const ADDRESSES_FIELDS: Readonly<Record<keyof GuestAddresses, Kind>> = {
+  address: TEXT,
+  netmask: TEXT,
+  gateway: TEXT,
 };
 const FORWARD_FIELDS: Readonly<Record<keyof PortForward, Kind>> = {
   protocol: oneOf(['tcp', 'udp']),
@@ -108,7 +122,15 @@ export function resolveNet(net: NetConfig): ResolvedNet {
 }
 
 function resolveUser(net: UserNetConfig, mac: string) {
-  const { mtu = USER_MTU, forwards = [] } = net;
+  const { addresses, mtu = USER_MTU, forwards = [] } = net;
+  if (addresses !== undefined) {
+    checkFields('the addresses of the network', addresses, ADDRESSES_FIELDS);
+    for (const name of ['address', 'netmask', 'gateway'] as const) {
+      if (!isIPv4(addresses[name] ?? '')) {
+        invalid(`the ${name} "${addresses[name]}" of a network: give an IPv4 address`);
+      }
+    }
+  }
   const taken = new Set<string>();
   for (const forward of forwards) {
     checkFields('the forwarded port', forward, FORWARD_FIELDS);

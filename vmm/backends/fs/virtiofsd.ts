@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { TsvmError } from '../../errors.ts';
 import { connectUnix, listenUnix } from '../../host/unix-sockets.ts';
+import { userNamespace } from '../../host/user-namespace.ts';
 import { printable } from '../../util/printable.ts';
 import type { VhostUserProcess } from '../vhost-user/backend.ts';
 
@@ -21,6 +22,23 @@ export interface SharedFolder {
   /** Absolute. */
   readonly path: string;
   readonly readOnly: boolean;
+}
+
+/** A file or folder in a {@link SharedTree}. */
+export interface SharedEntry {
+  /** A single name. */
+  readonly name: string;
+  /** Absolute; a link is followed. Mounts below it are shared as well. */
+  readonly path: string;
+  readonly kind: 'file' | 'folder';
+  readonly readOnly: boolean;
+}
+
+/** A read-only folder that exists only for the guest, with files and folders of the host in it. */
+export interface SharedTree {
+  readonly entries: readonly SharedEntry[];
+  /** An empty folder: in virtiofsd's mount namespace, the tree is there. No entry is below it. */
+  readonly mountPoint: string;
 }
 
 function isExecutable(path: string): boolean {
@@ -58,8 +76,17 @@ const LISTENER_FD = 3;
 
 const FLAVOUR_ARGUMENTS: Readonly<Record<Flavour, (path: string) => string[]>> = {
   // A comma would end the path.
-  c: (path) => ['-f', '-o', `source=${path}`, '-o', 'cache=auto,xattr,log_level=err'],
-  rust: (path) => ['--shared-dir', path, '--xattr', '--log-level', 'error'],
+  c: (path) => [
+    '-f',
+    '-o',
+    `source=${path}`,
+    '-o',
+    'cache=auto,xattr,announce_submounts,log_level=err',
+  ],
+  rust: (path) => [
+    ...['--shared-dir', path, '--xattr', '--announce-submounts'],
+    ...['--log-level', 'error'],
+  ],
 };
 
 /** Makes the folder read-only for the program, whatever that can do itself. $0 is the folder. */
@@ -67,18 +94,79 @@ const READ_ONLY_SCRIPT =
   'mount --bind -- "$0" "$0" && mount -o remount,bind,ro -- "$0" && exec "$@"';
 
 /**
+ * Makes a {@link SharedTree} at $0 of name, kind, access and path of each entry, for the program after
+ * `--`. A file system in memory has the names; it is read-only, so that the guest cannot fill it.
+ * A mount in a user namespace keeps restrictions such as nosuid, which have to be repeated.
+ */
+const TREE_SCRIPT = `
+set -e
+read_only() {
+  for more in '' ,nosuid ,nosuid,nodev ,nosuid,nodev,noexec; do
+    if mount -o "remount,bind,ro$more" -- "$1" 2>/dev/null; then return; fi
+  done
+  echo "$1 cannot be made read-only" >&2
+  exit 1
+}
+mount -t tmpfs -o mode=755,size=1m tsvm "$0"
+while [ "$1" != -- ]; do
+  target=$0/$1
+  if [ "$2" = file ]; then : >"$target"; else mkdir -- "$target"; fi
+  mount --rbind -- "$4" "$target"
+  if [ "$3" = ro ]; then
+    count=0
+    while read -r _ _ _ _ point _; do
+      case $point in
+      "$target" | "$target"/*)
+        read_only "$(printf %b "$point")"
+        count=$((count + 1))
+        ;;
+      esac
+    done </proc/self/mountinfo
+    [ $count -gt 0 ]
+  fi
+  shift 4
+done
+shift
+read_only "$0"
+exec "$@"
+`;
+
+/** What is shared, for virtiofsd: the folder it is at, and how that comes to be. */
+interface ShareSource {
+  readonly path: string;
+  /** Options of unshare(1). */
+  readonly namespaces: readonly string[];
+  /** The words before virtiofsd's command. */
+  readonly preparation: readonly string[];
+}
+
+function sourceOf(share: SharedFolder | SharedTree): ShareSource {
+  if ('path' in share) {
+    const { path, readOnly } = share;
+    if (!readOnly) return { path, namespaces: [], preparation: [] };
+    return { path, namespaces: ['--mount'], preparation: ['sh', '-c', READ_ONLY_SCRIPT, path] };
+  }
+  const entries = share.entries.flatMap(({ kind, name, path, readOnly }) => {
+    return [name, kind, readOnly ? 'ro' : 'rw', path];
+  });
+  return {
+    path: share.mountPoint,
+    namespaces: ['--mount'],
+    preparation: ['sh', '-c', TREE_SCRIPT, share.mountPoint, ...entries, '--'],
+  };
+}
+
+/**
  * The command that shares a folder. virtiofsd confines itself to the folder in mount, pid and network
  * namespaces; other users than root need a user namespace for that, in which they are root.
  */
-function command(program: string, flavour: Flavour, folder: SharedFolder): string[] {
-  const own = [program, `--fd=${LISTENER_FD}`, ...FLAVOUR_ARGUMENTS[flavour](folder.path)];
+function command(program: string, flavour: Flavour, share: SharedFolder | SharedTree): string[] {
+  const { namespaces, path, preparation } = sourceOf(share);
+  const own = [program, `--fd=${LISTENER_FD}`, ...FLAVOUR_ARGUMENTS[flavour](path)];
   const isRoot = process.geteuid?.() === 0;
-  const namespaces = [
-    ...(isRoot ? [] : ['--map-root-user']),
-    ...(folder.readOnly ? ['--mount'] : []),
-  ];
-  const inside = folder.readOnly ? ['sh', '-c', READ_ONLY_SCRIPT, folder.path, ...own] : own;
-  return namespaces.length === 0 ? inside : ['unshare', ...namespaces, '--', ...inside];
+  const all = [...(isRoot ? [] : userNamespace()), ...namespaces];
+  const inside = [...preparation, ...own];
+  return all.length === 0 ? inside : ['unshare', ...all, '--', ...inside];
 }
 
 /** A listening socket with one connection to it, and no file. */
@@ -100,9 +188,9 @@ function listenerAndConnection(): { listener: number; connection: number } {
   }
 }
 
-/** A virtiofsd for one folder, which can be started again and again. */
+/** A virtiofsd for one folder or tree, which can be started again and again. */
 export class Virtiofsd {
-  readonly #folder: SharedFolder;
+  readonly #share: SharedFolder | SharedTree;
   readonly #program: string;
   readonly #flavour: Flavour;
   readonly #onLine: (line: string) => void;
@@ -111,22 +199,23 @@ export class Virtiofsd {
    * @param onLine is given what the process writes to stderr
    * @throws TsvmError `backend-failed` when it is not installed
    */
-  constructor(folder: SharedFolder, onLine: (line: string) => void) {
-    this.#folder = folder;
+  constructor(share: SharedFolder | SharedTree, onLine: (line: string) => void) {
+    this.#share = share;
     this.#program = findVirtiofsd();
     this.#flavour = flavourOf(this.#program);
     this.#onLine = onLine;
-    if (this.#flavour === 'c' && folder.path.includes(',')) {
+    const { path } = sourceOf(share);
+    if (this.#flavour === 'c' && path.includes(',')) {
       throw new TsvmError(
         'backend-failed',
-        `${this.#program} cannot share ${folder.path}, because of the comma in the path`,
+        `${this.#program} cannot share ${path}, because of the comma in the path`,
       );
     }
   }
 
   launch(): VhostUserProcess {
     const { listener, connection } = listenerAndConnection();
-    const [program = '', ...programArguments] = command(this.#program, this.#flavour, this.#folder);
+    const [program = '', ...programArguments] = command(this.#program, this.#flavour, this.#share);
     // A process group of its own: a Ctrl-C in the terminal is for tsvm.
     const child = spawn(program, programArguments, {
       stdio: ['ignore', 'ignore', 'pipe', listener],

@@ -9,6 +9,11 @@ export function hasDefaultRoute(): boolean {
   return listsDefaultRoute(readTable(ROUTES), readTable(ROUTES_IPV6));
 }
 
+/** Whether this host has a default route for IPv4. */
+export function hasIpv4DefaultRoute(): boolean {
+  return listsDefaultRoute(readTable(ROUTES), '');
+}
+
 /** @param routes, routesIpv6 the contents of {@link ROUTES} and {@link ROUTES_IPV6} */
 export function listsDefaultRoute(routes: string, routesIpv6: string): boolean {
   // Interface, destination, gateway, …; the mask is the eighth.

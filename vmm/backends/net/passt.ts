@@ -5,17 +5,27 @@ import { TsvmError } from '../../errors.ts';
 import { socketPair } from '../../host/descriptors.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { printable } from '../../util/printable.ts';
-import { hasDefaultRoute } from './default-route.ts';
+import { hasDefaultRoute, hasIpv4DefaultRoute } from './default-route.ts';
 import { guestNameServers, hostNameServers, type NameServers } from './name-servers.ts';
+
+/** The IPv4 addresses of a guest that does not have the host's. */
+export interface GuestAddresses {
+  readonly address: string;
+  readonly netmask: string;
+  readonly gateway: string;
+}
 
 /**
  * passt gives the guest the addresses of the interface with the default route. On a host that has
  * none, published ports work with these, QEMU's usual ones.
  */
-const WITHOUT_ROUTE = [
-  ...['--ipv4-only', '--interface', 'lo', '--mac-addr', '52:55:0a:00:02:02'],
-  ...['--address', '10.0.2.15', '--netmask', '255.255.255.0', '--gateway', '10.0.2.2'],
-];
+export const OWN_ADDRESSES: GuestAddresses = {
+  address: '10.0.2.15',
+  netmask: '255.255.255.0',
+  gateway: '10.0.2.2',
+};
+/** Without a default route, passt needs an interface, and the gateway a MAC address. */
+const WITHOUT_ROUTE = ['--interface', 'lo', '--mac-addr', '52:55:0a:00:02:02'];
 
 /** A port of the host that leads to one of the guest. */
 export interface PortForward {
@@ -30,6 +40,13 @@ export interface PasstOptions {
   readonly forwards: readonly PortForward[];
   /** Bytes. */
   readonly mtu: number;
+  /** Default: those of the host. */
+  readonly addresses?: GuestAddresses | undefined;
+  /**
+   * Whether the gateway's address stands for the host's loopback. Default: only if the guest needs
+   * that to reach a name server.
+   */
+  readonly gatewayIsHost?: boolean | undefined;
 }
 
 /** A running passt: the guest's network without privileges (passt(1)). */
@@ -132,26 +149,40 @@ function notServing(output: string, code: number | null): TsvmError {
   return new TsvmError('network-unavailable', `passt does not start: ${reason}${advice}`);
 }
 
-function warningOf({ forwards }: PasstOptions, { mapsGateway }: NameServers): string | undefined {
-  const reason = mapsGateway
+function warningOf(options: PasstOptions, { mapsGateway }: NameServers): string | undefined {
+  const { forwards, gatewayIsHost } = options;
+  if (gatewayIsHost === true) return undefined;
+  const isNeeded = mapsGateway && gatewayIsHost === undefined;
+  const reason = isNeeded
     ? 'the host’s name server listens on loopback'
     : 'UDP ports are forwarded';
-  return mapsGateway || answersLoopback(forwards)
+  return isNeeded || answersLoopback(forwards)
     ? `${reason}: the guest reaches it, and other services on the host’s loopback, by the address of its gateway`
     : undefined;
 }
 
 function passtArguments(options: PasstOptions, { servers, mapsGateway }: NameServers): string[] {
-  const { forwards, mtu } = options;
+  const { addresses, forwards, gatewayIsHost = mapsGateway, mtu } = options;
   return [
     ...['--foreground', '--stderr', '--fd', String(SOCKET_FD), '--mtu', String(mtu)],
-    ...(hasDefaultRoute() ? [] : WITHOUT_ROUTE),
-    ...(mapsGateway || answersLoopback(forwards) ? [] : ['--no-map-gw']),
+    ...(addresses === undefined ? hostAddressArguments() : addressArguments(addresses)),
+    ...(gatewayIsHost || answersLoopback(forwards) ? [] : ['--no-map-gw']),
     ...servers.flatMap((server) => ['--dns', server]),
     ...forwards.flatMap(({ protocol, address, hostPort, guestPort }) => [
       protocol === 'tcp' ? '--tcp-ports' : '--udp-ports',
       `${address}/${hostPort}:${guestPort}`,
     ]),
+  ];
+}
+
+function hostAddressArguments(): string[] {
+  return hasDefaultRoute() ? [] : addressArguments(OWN_ADDRESSES);
+}
+
+function addressArguments({ address, gateway, netmask }: GuestAddresses): string[] {
+  return [
+    ...['--ipv4-only', '--address', address, '--netmask', netmask, '--gateway', gateway],
+    ...(hasIpv4DefaultRoute() ? [] : WITHOUT_ROUTE),
   ];
 }
 

@@ -21,6 +21,8 @@ export interface MachinePart {
   readonly facts?: Readonly<Record<string, unknown>>;
   /** The machine runs; the agent has not been asked to assemble anything yet. */
   started?(machine: MachineHandle): void;
+  /** The agent has assembled the container; nothing of it runs yet. */
+  assembled?(): void;
   /** Gives back everything that was prepared. Called once, also after a failed start. */
   release?(): Promise<void>;
 }

@@ -63,8 +63,8 @@ async function openLink(assembly: Assembly, id: string, config: ResolvedNet): Pr
     machine.own(() => link.close());
     return link;
   }
-  const { forwards, mtu } = config;
-  const passt = await startPasst({ forwards, mtu });
+  const { addresses, forwards, gatewayIsHost, mtu } = config;
+  const passt = await startPasst({ addresses, forwards, gatewayIsHost, mtu });
   if (passt.warning !== undefined) host.logger.warn(`${id}: ${passt.warning}`);
   machine.own(() => passt.stop());
   const link = new KvmNetLink({ kind: 'stream', fds: [passt.fd], onFailure });

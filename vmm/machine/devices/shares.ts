@@ -1,7 +1,10 @@
-import { resolve } from 'node:path';
-import { Virtiofsd } from '../../backends/fs/virtiofsd.ts';
+import { realpathSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { type SharedFolder, type SharedTree, Virtiofsd } from '../../backends/fs/virtiofsd.ts';
 import { FS_QUEUE_COUNT, fsConfig, VIRTIO_ID_FS } from '../../devices/virtio/fs/fs-config.ts';
 import { errorText, TsvmError } from '../../errors.ts';
+import { runtimeFolder } from '../../host/folders.ts';
+import { ensurePrivateFolder } from '../../host/private-folder.ts';
 import { RateLimit } from '../../observability/rate-limit.ts';
 import type { Assembly } from '../assembly.ts';
 import type { ResolvedShare } from '../share-config.ts';
@@ -21,15 +24,16 @@ export async function attachShares(assembly: Assembly): Promise<void> {
 
 async function attachShare(assembly: Assembly, id: string, share: ResolvedShare): Promise<void> {
   const { logger } = assembly.host;
-  const path = resolve(share.path);
+  const name =
+    'path' in share ? `the folder ${share.path}` : share.entries.map(({ path }) => path).join(', ');
   const limit = new RateLimit();
   const said: string[] = [];
   let attached = false;
-  const virtiofsd = new Virtiofsd({ path, readOnly: share.readOnly }, (line) => {
-    if (attached) limit.log(logger.warn, `${share.path}: virtiofsd: ${line}`);
-    else said.push(line);
-  });
   try {
+    const virtiofsd = new Virtiofsd(whatIsShared(share), (line) => {
+      if (attached) limit.log(logger.warn, `${name}: virtiofsd: ${line}`);
+      else said.push(line);
+    });
     await attachVhostUser(assembly, {
       id,
       deviceId: VIRTIO_ID_FS,
@@ -41,9 +45,25 @@ async function attachShare(assembly: Assembly, id: string, share: ResolvedShare)
     });
   } catch (cause) {
     const text = said.length > 0 ? said.join('; ') : errorText(cause);
-    throw new TsvmError('backend-failed', `the folder ${share.path} cannot be shared: ${text}`, {
-      cause,
-    });
+    throw new TsvmError('backend-failed', `${name} cannot be shared: ${text}`, { cause });
   }
   attached = true;
+}
+
+function whatIsShared(share: ResolvedShare): SharedFolder | SharedTree {
+  if ('path' in share) return { path: resolve(share.path), readOnly: share.readOnly };
+  const runtime = runtimeFolder();
+  if (runtime === undefined) {
+    throw new TsvmError('backend-failed', 'no folder for it: set XDG_RUNTIME_DIR');
+  }
+  // Always empty; each virtiofsd has its tree there in its own mount namespace.
+  const mountPoint = join(runtime, 'share');
+  ensurePrivateFolder(mountPoint);
+  return {
+    mountPoint: realpathSync(mountPoint),
+    entries: share.entries.map(({ name, path, readOnly = false }) => {
+      const kind = statSync(path).isDirectory() ? 'folder' : 'file';
+      return { name, path: resolve(path), kind, readOnly };
+    }),
+  };
 }

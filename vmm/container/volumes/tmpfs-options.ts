@@ -1,0 +1,61 @@
+/** Options of `--tmpfs`, as Docker checks them; their meaning is that of mount(8) and tmpfs(5). */
+import { TsvmError } from '../../errors.ts';
+import { parseSize } from '../../util/size.ts';
+import type { TmpfsMount } from '../agent/agent.ts';
+
+type AgentOption = NonNullable<TmpfsMount['options']>[number];
+
+const AGENT_OPTIONS: readonly string[] = ['exec', 'suid', 'dev', 'noexec', 'nosuid', 'nodev'];
+/** Flags that change nothing here. */
+const IGNORED = [
+  ...['rw', 'defaults', 'relatime', 'norelatime', 'atime', 'noatime', 'diratime', 'nodiratime'],
+  ...['strictatime', 'nostrictatime', 'async', 'sync', 'dirsync', 'mand', 'nomand'],
+];
+/** Docker passes these on; the agent has no use for them yet. */
+const UNSUPPORTED = ['uid', 'gid', 'nr_inodes', 'nr_blocks', 'mpol'];
+
+/** What the agent mounts. */
+export interface TmpfsSettings {
+  readonly readOnly: boolean;
+  readonly sizeBytes: number | undefined;
+  readonly mode: number | undefined;
+  readonly options: readonly AgentOption[];
+}
+
+/** @throws TsvmError `invalid-container` */
+export function parseTmpfsOptions(text: string): TmpfsSettings {
+  let sizeBytes: number | undefined;
+  let mode: number | undefined;
+  let readOnly = false;
+  const options: AgentOption[] = [];
+  for (const option of text.split(',').filter((word) => word !== '')) {
+    const [name = '', value] = option.split(/=(.*)/s);
+    if (value === undefined) {
+      if (option === 'ro') readOnly = true;
+      else if (AGENT_OPTIONS.includes(option)) options.push(option as AgentOption);
+      else if (!IGNORED.includes(option)) throw refused(option.split('='));
+    } else if (name === 'size') {
+      sizeBytes = parseSize(value, 1);
+      if (sizeBytes === undefined)
+        throw unsupported(option, 'give bytes, or a number with k, m or g');
+    } else if (name === 'mode') {
+      mode = /^[0-7]{1,4}$/.test(value) ? Number.parseInt(value, 8) : undefined;
+      if (mode === undefined) throw unsupported(option, 'give an octal number such as 1777');
+    } else if (UNSUPPORTED.includes(name)) {
+      throw unsupported(option, 'it is not supported');
+    } else {
+      throw refused([name, value]);
+    }
+  }
+  return { readOnly, sizeBytes, mode, options };
+}
+
+/** Docker's message, with the list as Go prints it. */
+function refused(words: readonly string[]): TsvmError {
+  const list = words.map((word) => JSON.stringify(word)).join(' ');
+  return new TsvmError('invalid-container', `Invalid tmpfs option [${list}]`);
+}
+
+function unsupported(option: string, why: string): TsvmError {
+  return new TsvmError('invalid-container', `tmpfs option "${option}": ${why}`);
+}
