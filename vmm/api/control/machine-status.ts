@@ -1,5 +1,6 @@
 import type { ResolvedConfig, ResolvedDisk } from '../../machine/config.ts';
 import type { ResolvedNet } from '../../machine/net-config.ts';
+import type { ResolvedShare } from '../../machine/share-config.ts';
 import type { FromSchema } from '../http/schema.ts';
 import type { MACHINE } from './machine-schema.ts';
 
@@ -12,11 +13,18 @@ export function describeDevices(config: ResolvedConfig): Devices {
   return {
     disks: config.disks.map(describeDisk),
     nets: config.nets.map(describeNet),
-    shares: shares.map(({ tag, path, readOnly }) => ({ tag, path, readOnly })),
+    shares: shares.flatMap(describeShare),
     ports: ports.map(({ name, socketPath }) => ({ name, socketPath })),
     ...(vsock && { vsock: withoutUndefined(vsock) }),
     hasBalloon: balloon,
   };
+}
+
+/** Each file and folder of a share that has several. */
+function describeShare(share: ResolvedShare): NonNullable<MachineStatus['shares']> {
+  const { tag } = share;
+  const entries = 'path' in share ? [share] : share.entries;
+  return entries.map(({ path, readOnly = false }) => ({ tag, path, readOnly }));
 }
 
 function describeDisk(disk: ResolvedDisk, index: number): MachineStatus['disks'][number] {
