@@ -26,6 +26,11 @@ class NativeDisk : public Napi::ObjectWrap<NativeDisk>
     // While a worker holds the disk, close() throws EBUSY.
     void hold();
     void release();
+    // How often JavaScript was called.
+    uint64_t wakes() const
+    {
+        return requests_->calls() + quiet_->calls();
+    }
 
   private:
     Napi::Value replace(const Napi::CallbackInfo &info);

@@ -29,6 +29,11 @@ class NativeNetPort : public Napi::ObjectWrap<NativeNetPort>
     // Called around each run of the worker.
     void hold();
     void release();
+    // How often JavaScript was called.
+    uint64_t wakes() const
+    {
+        return failed_->calls();
+    }
 
   private:
     Napi::Value set_link(const Napi::CallbackInfo &info);

@@ -118,6 +118,11 @@ class BlockDevice : public QueueDevice
         add("rateDelays", blk_.gate.delays);
     }
 
+    uint64_t script_wakes() const override
+    {
+        return disk_->wakes();
+    }
+
   private:
     NativeDisk *disk_ = nullptr;
     Napi::ObjectReference kept_;
@@ -203,6 +208,11 @@ class NetDevice : public QueueDevice
         add("sendRateDelays", net_.transmit_gate.delays);
     }
 
+    uint64_t script_wakes() const override
+    {
+        return port_->wakes();
+    }
+
   private:
     NativeNetPort *port_ = nullptr;
     Napi::ObjectReference kept_;
@@ -250,6 +260,11 @@ class ScriptDevice : public QueueDevice
     void read_counters(const AddCounter &add) const override
     {
         add("scriptChains", queues_->script()->chains);
+    }
+
+    uint64_t script_wakes() const override
+    {
+        return queues_->wakes();
     }
 
   private:
@@ -305,6 +320,11 @@ class SocketDevice : public QueueDevice
         add("rxBytes", statistics.rx_bytes);
         add("malformed", statistics.malformed);
         add("creditLies", statistics.credit_lies);
+    }
+
+    uint64_t script_wakes() const override
+    {
+        return vsock_->wakes();
     }
 
   private:

@@ -37,6 +37,11 @@ class QueueDevice
     // Calls `add` for each device-specific counter.
     using AddCounter = std::function<void(const char *name, const counter &value)>;
     virtual void read_counters(const AddCounter &add) const = 0;
+    // How often the device has called JavaScript.
+    virtual uint64_t script_wakes() const
+    {
+        return 0;
+    }
 };
 
 // Creates the device named by options.device; returns nullptr with an error pending.

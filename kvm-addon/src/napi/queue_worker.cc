@@ -198,6 +198,7 @@ void NativeQueueWorker::on_wake(Napi::Env env)
         doorbell_set_answer(kick->bell(), nullptr, nullptr);
     queue_worker_free(&worker_);
     running_ = false;
+    ends_++;
     memory_->release();
     device_->release();
     wake_.reset();
@@ -224,6 +225,7 @@ Napi::Value NativeQueueWorker::statistics(const Napi::CallbackInfo &info)
     add("pollHits", worker_.statistics.poll_hits);
     add("atOnce", worker_.statistics.at_once);
     device_->read_counters(add);
+    result.Set("scriptWakes", static_cast<double>(ends_ + device_->script_wakes()));
     return result;
 }
 

@@ -48,5 +48,6 @@ class NativeQueueWorker : public Napi::ObjectWrap<NativeQueueWorker>
     struct queue_worker worker_ = {};
     bool running_ = false;
     std::unique_ptr<Wake> wake_;
+    uint64_t ends_ = 0; // of the thread, each of which wakes JavaScript
     std::vector<Napi::Promise::Deferred> stopping_;
 };

@@ -29,6 +29,11 @@ class NativeScriptQueues : public Napi::ObjectWrap<NativeScriptQueues>
     // Called around each run of the worker; the chains are in `memory`.
     void hold(const struct guest_memory *memory);
     void release();
+    // How often JavaScript was called.
+    uint64_t wakes() const
+    {
+        return chains_->calls();
+    }
 
   private:
     Napi::Value take_chains(const Napi::CallbackInfo &info);

@@ -169,6 +169,7 @@ Napi::Value NativeVm::statistics(const Napi::CallbackInfo &info)
             add(name.c_str(), vcpu->emulator->counters[counter]);
         }
     }
+    add("scriptWakes", wake_->calls());
     return result;
 }
 

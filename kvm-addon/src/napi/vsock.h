@@ -33,6 +33,11 @@ class NativeVsock : public Napi::ObjectWrap<NativeVsock>
     // Called around each run of the worker.
     void hold();
     void release();
+    // How often JavaScript was called.
+    uint64_t wakes() const
+    {
+        return accepted_->calls();
+    }
 
   private:
     Napi::Value connect(const Napi::CallbackInfo &info);

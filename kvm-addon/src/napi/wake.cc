@@ -50,5 +50,6 @@ void Wake::call(Napi::Env env, Napi::Function callback, Link *, Wake *wake)
         return;
     // Cleared before the callback, so that a notification during the callback causes another call.
     wake->pending_.store(false);
+    wake->calls_++;
     callback.Call({});
 }

@@ -24,6 +24,11 @@ class Wake
     void notify();
     // Call when no thread notifies any more. Idempotent.
     void close();
+    // How often the function was called. On the JavaScript thread.
+    uint64_t calls() const
+    {
+        return calls_;
+    }
 
   private:
     // Links this object and the thread-safe function. At process exit Node frees the function
@@ -38,4 +43,5 @@ class Wake
     Link *link_ = nullptr;
     std::atomic<bool> pending_{false};
     bool closed_ = false;
+    uint64_t calls_ = 0;
 };

@@ -79,7 +79,10 @@ async function untilNoServer(share: string): Promise<void> {
 
 test('10,000 files, renames, links, locks, mappings, programs, and no way out', async (t) => {
   const { share, args } = makePlace(t);
-  const { code, stdout, stderr } = await runTsvm(args, { timeoutMs: BOOT_TIMEOUT_MS });
+  const metrics = join(temporaryFolder(t), 'metrics.json');
+  const { code, stdout, stderr } = await runTsvm([...args, '--metrics', metrics], {
+    timeoutMs: BOOT_TIMEOUT_MS,
+  });
   for (const name of NAMES)
     assert.match(stdout, new RegExp(`^ok ${name}\\b`, 'm'), stdout + stderr);
   assert.equal(code, 0, stderr);
@@ -90,6 +93,9 @@ test('10,000 files, renames, links, locks, mappings, programs, and no way out', 
   const mapped = readFileSync(join(share, 'mapped'));
   assert.ok(mapped.every((byte, i) => byte === ((i * 7 + (i >> 8)) & 0xff)));
   await untilNoServer(share);
+  const { chains, scriptWakes } = JSON.parse(readFileSync(metrics, 'utf8')).counters.share0;
+  assert.ok(chains > 20_000, `${chains} requests`);
+  assert.ok(scriptWakes <= 1, `JavaScript was woken ${scriptWakes} times for requests`);
 });
 
 test('a read-only share cannot be written, whatever the guest mounts', async (t) => {
