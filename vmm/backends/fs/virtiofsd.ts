@@ -1,10 +1,18 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { accessSync, closeSync, constants, mkdtempSync, rmdirSync, unlinkSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  mkdtempSync,
+  readFileSync,
+  rmdirSync,
+  unlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { basename, delimiter, dirname, join } from 'node:path';
 import { TsvmError } from '../../errors.ts';
 import { connectUnix, listenUnix } from '../../host/unix-sockets.ts';
-import { userNamespace } from '../../host/user-namespace.ts';
+import { hasSubordinateIds, userNamespace } from '../../host/user-namespace.ts';
 import { printable } from '../../util/printable.ts';
 import type { VhostUserProcess } from '../vhost-user/backend.ts';
 
@@ -67,8 +75,26 @@ export function findVirtiofsd(): string {
 type Flavour = 'c' | 'rust';
 
 function flavourOf(program: string): Flavour {
+  // The one in C cannot be asked by users with supplementary groups, which it drops first of all.
+  if (basename(dirname(program)) === 'qemu') return 'c';
   const text = execFileSync(program, ['--version'], { encoding: 'utf8', timeout: 10_000 });
   return text.includes('Bellard') ? 'c' : 'rust';
+}
+
+/**
+ * The one in C drops supplementary groups, which needs a user namespace with several groups.
+ * @throws TsvmError `backend-failed`
+ */
+function checkGroups(flavour: Flavour): void {
+  const isRoot = process.geteuid?.() === 0;
+  if (flavour === 'rust' || isRoot || hasSubordinateIds()) return;
+  // Node's own list has the group of the process as well.
+  if (/^Groups:\s*$/m.test(readFileSync('/proc/self/status', 'utf8'))) return;
+  throw new TsvmError(
+    'backend-failed',
+    'sharing files needs subordinate users and groups, as this user is in groups. As root: ' +
+      'apt-get install uidmap && usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER',
+  );
 }
 
 /** Descriptor of the listening socket in the process. */
@@ -203,6 +229,7 @@ export class Virtiofsd {
     this.#share = share;
     this.#program = findVirtiofsd();
     this.#flavour = flavourOf(this.#program);
+    checkGroups(this.#flavour);
     this.#onLine = onLine;
     const { path } = sourceOf(share);
     if (this.#flavour === 'c' && path.includes(',')) {
