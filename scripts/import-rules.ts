@@ -41,7 +41,9 @@ export const TYPESCRIPT_RULES: Readonly<Record<string, readonly string[]>> = {
     'vmm/devices',
     'vmm/kvm',
   ],
-  'vmm/container': [...BASE, 'vmm/host', 'vmm/machine', 'vmm/backends'],
+  'vmm/container': [...BASE, 'vmm/host', 'vmm/machine', 'vmm/backends', 'vmm/api/machines'],
+  // Where processes find each other; machines and containers both do it this way.
+  'vmm/api/machines': [...BASE, 'vmm/host'],
   'vmm/api': [...BASE, 'vmm/host', 'vmm/machine', 'vmm/container'],
   'vmm/cli': [
     ...BASE,

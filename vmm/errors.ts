@@ -65,7 +65,13 @@ export type TsvmErrorCode =
   /** No network has that name or ID. */
   | 'network-not-found'
   /** A network is in use, its name is taken, or its addresses overlap with others. */
-  | 'network-conflict';
+  | 'network-conflict'
+  /** No container has that name or ID. */
+  | 'container-not-found'
+  /** A container's name is taken, or its state does not allow the operation. */
+  | 'container-conflict'
+  /** A container could not be started, or its machine failed. */
+  | 'container-failed';
 
 /** An error caused by the host or the user. Guest errors are never thrown. */
 export class TsvmError extends Error {

@@ -1,15 +1,13 @@
-import { chmodSync, closeSync, constants, openSync, rmSync } from 'node:fs';
+import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import { basename, dirname } from 'node:path';
 import { fsPath } from '../../util/byte-names.ts';
 import type { HttpConnections } from './http-connections.ts';
+import { withShortPath } from './short-path.ts';
 import type { Surface } from './surface.ts';
 
 /** Connections at a time; further ones are closed at once. */
 const CONNECTIONS_MAX = 64;
 const REQUEST_MS = 10_000;
-/** Length of `sun_path`, see unix(7), with its NUL. */
-const SOCKET_PATH_MAX = 108;
 
 /**
  * Serves APIs by HTTP/1.1 on a unix socket. `node:http` is loaded at the first connection: machines
@@ -72,19 +70,5 @@ export class ApiServer {
       this.#surfaces(),
     ]);
     return new HttpConnections(surfaces, this.#requestMs);
-  }
-}
-
-/** Calls `use` with a path of a socket that fits into its address. */
-export async function withShortPath<T>(
-  path: string,
-  use: (path: string) => Promise<T>,
-): Promise<T> {
-  if (Buffer.byteLength(path) < SOCKET_PATH_MAX) return await use(path);
-  const fd = openSync(fsPath(dirname(path)), constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    return await use(`/proc/self/fd/${fd}/${basename(path)}`);
-  } finally {
-    closeSync(fd);
   }
 }

@@ -152,7 +152,10 @@ function describeError(error: unknown): {
     return { code: error.code, message: error.message, headers: { Allow: error.allow } };
   }
   if (error instanceof ApiError) return { code: error.code, message: error.message };
-  if (error instanceof TsvmError && error.code === 'wrong-state') {
+  if (
+    error instanceof TsvmError &&
+    (error.code === 'wrong-state' || error.code === 'container-conflict')
+  ) {
     return { code: 'wrong-state', message: error.message };
   }
   return { code: 'failed', message: errorText(error) };

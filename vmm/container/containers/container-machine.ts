@@ -1,0 +1,21 @@
+import type { MachineEnd } from '../../machine/machine-end.ts';
+import type { Agent } from '../agent/agent.ts';
+import type { ContainerConfig } from './container-config.ts';
+
+/** A machine that has a container's root and runs no process of it yet. */
+export interface ContainerMachine {
+  readonly agent: Agent;
+  /** What volumes and networks tell of this run. */
+  readonly facts: Readonly<Record<string, unknown>>;
+  readonly ended: Promise<MachineEnd>;
+  pause(): Promise<void>;
+  resume(): void;
+  /**
+   * Ends the machine and gives back everything it had. Idempotent.
+   * @param keep whether what the container wrote is still wanted
+   */
+  close(keep: boolean): Promise<void>;
+}
+
+/** @throws TsvmError, AgentError; nothing is left then */
+export type StartMachine = (config: ContainerConfig) => Promise<ContainerMachine>;

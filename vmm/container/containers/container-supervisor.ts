@@ -1,0 +1,375 @@
+/**
+ * Runs a container until it ends for good: the process that holds the container's lock has one. All
+ * changes of the container's state are made here.
+ *
+ * At an end: the output is drained, the exit code is stored, the machine's ports and files are given
+ * back, whoever waits is told, and then the container is removed, if it was to be.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errorText, TsvmError } from '../../errors.ts';
+import type { Logger } from '../../observability/logger.ts';
+import type { TerminalSize } from '../agent/agent.ts';
+import { type AttachedClient, type AttachOptions, terminalSize } from './attached-client.ts';
+import { type ContainerConfig, processArgs } from './container-config.ts';
+import type { ContainerMachine, StartMachine } from './container-machine.ts';
+import { ContainerRun, type RunEnd } from './container-run.ts';
+import type { ContainerState } from './container-state.ts';
+import type { ContainerStore } from './container-store.ts';
+import { ProcessStreams } from './container-streams.ts';
+import { recordEvent } from './event-log.ts';
+import { HealthMonitor } from './health-monitor.ts';
+import { LogWriter } from './log-writer.ts';
+import { restartDelayMs, restarts } from './restart-policy.ts';
+import { parseSignal } from './signals.ts';
+import { type StartFailure, startFailure } from './start-failure.ts';
+
+export interface SupervisorOptions {
+  readonly store: ContainerStore;
+  readonly startMachine: StartMachine;
+  readonly logger: Logger;
+}
+
+/** How a container's life under a supervisor went. */
+export type Outcome =
+  | { readonly kind: 'failed'; readonly failure: StartFailure }
+  | { readonly kind: 'exited'; readonly exitCode: number };
+
+const STOP_TIMEOUT_S = 10;
+const SIGKILL = 9;
+/** Docker's, for a terminal of which nothing is known yet. */
+const DEFAULT_SIZE: TerminalSize = { columns: 80, rows: 24 };
+
+export class ContainerSupervisor {
+  readonly #store: ContainerStore;
+  readonly #startMachine: StartMachine;
+  readonly #logger: Logger;
+  readonly #clients = new Set<AttachedClient>();
+  readonly #exitWaiters: ((exitCode: number) => void)[] = [];
+  readonly #removal = Promise.withResolvers<number>();
+  readonly #stopping = new AbortController();
+  #config: ContainerConfig;
+  #state: ContainerState;
+  #streams: ProcessStreams;
+  #log: LogWriter;
+  #run: ContainerRun | undefined;
+  #health: HealthMonitor | undefined;
+  #size = DEFAULT_SIZE;
+
+  /** @param id of a container whose lock this process holds */
+  constructor(id: string, { logger, startMachine, store }: SupervisorOptions) {
+    const container = store.read(id);
+    if (container === undefined) {
+      throw new TsvmError('container-not-found', `No such container: ${id}`);
+    }
+    this.#store = store;
+    this.#startMachine = startMachine;
+    this.#logger = logger;
+    this.#config = container.config;
+    this.#state = container.state;
+    this.#log = this.#openLog();
+    this.#streams = new ProcessStreams(this.#log);
+  }
+
+  get config(): ContainerConfig {
+    return this.#config;
+  }
+
+  get state(): ContainerState {
+    return this.#state;
+  }
+
+  /** Of the container's process, for those who attach. */
+  get streams(): ProcessStreams {
+    return this.#streams;
+  }
+
+  /**
+   * Runs the container to its end, with restarts.
+   * @param onStarted its process has been started, for the first time
+   */
+  async run(onStarted: () => void): Promise<Outcome> {
+    let outcome: Outcome = { kind: 'exited', exitCode: 0 };
+    let delayMs = 0;
+    for (let first = true; ; first = false) {
+      const startMs = Date.now();
+      let end: RunEnd;
+      try {
+        end = await this.#runOnce(startMs, first ? onStarted : () => {});
+        outcome = { kind: 'exited', exitCode: end.exitCode };
+      } catch (error) {
+        const failure = startFailure(error, processArgs(this.#config)[0] ?? '');
+        // Before the first start succeeds, nobody wants it to be tried for ever.
+        if (first) {
+          await this.#failed(failure);
+          return { kind: 'failed', failure };
+        }
+        end = { exitCode: failure.exitCode, oomKilled: false, error: failure.message };
+      }
+      delayMs = restartDelayMs(delayMs, Date.now() - startMs);
+      if (!(await this.#restartsAfter(end, delayMs))) return outcome;
+    }
+  }
+
+  /** Connects a client to the container's streams. */
+  attach(client: AttachedClient, options: Omit<AttachOptions, 'endsInput'>): void {
+    const { attach, openStdin } = this.#config;
+    const endsInput = openStdin && attach.includes('stdin');
+    this.#clients.add(client);
+    client.attach(this.#streams, { ...options, endsInput });
+  }
+
+  detach(client: AttachedClient): void {
+    this.#clients.delete(client);
+  }
+
+  /** A message of an attached client. */
+  message(message: Readonly<Record<string, unknown>>): void {
+    const { signal, type } = message;
+    const ignore = () => {};
+    if (type === 'resize') {
+      const size = terminalSize(message);
+      if (size !== undefined) this.resize(size).catch(ignore);
+    } else if (type === 'signal' && typeof signal === 'string') {
+      this.kill(signal).catch(ignore);
+    }
+  }
+
+  /** @throws TsvmError, AgentError */
+  async resize(size: TerminalSize): Promise<void> {
+    this.#size = size;
+    if (this.#run !== undefined && this.#config.tty) {
+      await this.#run.machine.agent.resize(this.#run.process, size);
+    }
+  }
+
+  /** The machine of the running container. @throws TsvmError `container-conflict` */
+  get machine(): ContainerMachine {
+    return this.#running().machine;
+  }
+
+  /** @throws TsvmError `container-conflict` unless another process can be started */
+  assertTakesExec(): void {
+    const { id } = this.#config;
+    if (this.#state.status === 'paused') {
+      throw new TsvmError(
+        'container-conflict',
+        `Container ${id} is paused, unpause the container before exec`,
+      );
+    }
+    this.#running();
+  }
+
+  /** Records an event of this container. */
+  tell(action: string, attributes: Readonly<Record<string, string>> = {}): void {
+    recordEvent(this.#store.folders, this.#config, action, attributes);
+  }
+
+  /** Sends a signal to the container's process. @throws TsvmError for an unknown one */
+  async kill(signal: string): Promise<void> {
+    const number = parseSignal(signal);
+    const run = this.#running();
+    if (number === SIGKILL || number === parseSignal(this.#config.stopSignal)) this.#userStops();
+    if (this.#state.status === 'paused' && number === SIGKILL) await this.unpause();
+    this.tell('kill', { signal: String(number) });
+    await run.signal(number);
+  }
+
+  /** Asks the process to end, and makes it. Resolves when the container has ended. */
+  async stop(
+    timeoutS = this.#config.stopTimeoutS ?? STOP_TIMEOUT_S,
+    signal?: string,
+  ): Promise<void> {
+    this.#userStops();
+    const run = this.#run;
+    if (run === undefined) return;
+    const ended = this.nextExit();
+    if (this.#state.status === 'paused') await this.unpause();
+    const number = parseSignal(signal ?? this.#config.stopSignal);
+    this.tell('kill', { signal: String(number) });
+    await run.signal(number);
+    const timer = new AbortController();
+    const inTime =
+      timeoutS < 0 ? ended : Promise.race([ended, sleep(timeoutS * 1000, 'late', timer)]);
+    if ((await inTime) === 'late') {
+      this.tell('kill', { signal: String(SIGKILL) });
+      await run.signal(SIGKILL);
+      await ended;
+    }
+    timer.abort();
+    this.tell('stop');
+  }
+
+  async pause(): Promise<void> {
+    const run = this.#running();
+    if (this.#state.status === 'paused') {
+      throw new TsvmError('container-conflict', `Container ${this.#config.id} is already paused`);
+    }
+    await run.machine.pause();
+    this.#change({ status: 'paused' });
+    this.tell('pause');
+  }
+
+  async unpause(): Promise<void> {
+    const run = this.#running();
+    if (this.#state.status !== 'paused') {
+      throw new TsvmError('container-conflict', `Container ${this.#config.id} is not paused`);
+    }
+    run.machine.resume();
+    this.#change({ status: 'running' });
+    await run.machine.agent.setClock();
+    this.tell('unpause');
+  }
+
+  /** Another command has changed the container's settings. */
+  async reload(): Promise<void> {
+    this.#config = this.#store.read(this.#config.id)?.config ?? this.#config;
+    await this.#run?.machine.agent.updateLimits(this.#config.limits);
+  }
+
+  /** Resolves with the exit code at the next end of the container's process. */
+  nextExit(): Promise<number> {
+    return new Promise((resolve) => this.#exitWaiters.push(resolve));
+  }
+
+  /** Resolves with the exit code when the container has been removed; never if it is not to be. */
+  get removed(): Promise<number> {
+    return this.#removal.promise;
+  }
+
+  async #runOnce(startMs: number, onStarted: () => void): Promise<RunEnd> {
+    this.#change({ status: 'starting', pid: process.pid, startedMs: startMs });
+    const machine = await this.#startMachine(this.#config);
+    let end: RunEnd;
+    try {
+      const run = await ContainerRun.start(this.#config, machine, this.#streams, this.#size);
+      this.#run = run;
+      this.#change({
+        status: 'running',
+        guestPid: run.process.id,
+        startedMs: Date.now(),
+        finishedMs: 0,
+        exitCode: 0,
+        error: '',
+        oomKilled: false,
+        stoppedByUser: this.#stopping.signal.aborted,
+        facts: machine.facts,
+      });
+      this.tell('start');
+      onStarted();
+      this.#watchHealth(machine);
+      // It was stopped while it started.
+      if (this.#stopping.signal.aborted) await run.signal(SIGKILL);
+      end = await run.ended;
+    } finally {
+      this.#health?.stop();
+      this.#run = undefined;
+      await machine.close(!this.#config.autoRemove).catch((error: unknown) => {
+        this.#logger.error(errorText(error));
+      });
+    }
+    return end;
+  }
+
+  /** Stores and tells the end of a run. @returns whether there is another */
+  async #restartsAfter(end: RunEnd, delayMs: number): Promise<boolean> {
+    const { exitCode } = end;
+    this.#log.end();
+    const { stoppedByUser, restartCount } = this.#state;
+    const again = restarts(this.#config.restart, { exitCode, restartCount, stoppedByUser });
+    this.#change({
+      ...end,
+      status: again ? 'restarting' : 'exited',
+      guestPid: 0,
+      finishedMs: Date.now(),
+      ...(again ? { restartCount: restartCount + 1 } : { pid: 0, facts: {} }),
+    });
+    this.#store.recordExit(this.#config.id, this.#state);
+    this.tell('die', { exitCode: String(exitCode) });
+    this.#tellExit(exitCode);
+    if (!again) {
+      await this.#finish(exitCode);
+      return false;
+    }
+    this.#streams = new ProcessStreams(this.#log);
+    await sleep(delayMs, undefined, { signal: this.#stopping.signal }).catch(() => {});
+    if (!this.#stopping.signal.aborted) return true;
+    this.#change({ status: 'exited', pid: 0, facts: {} });
+    await this.#finish(exitCode);
+    return false;
+  }
+
+  async #failed({ exitCode, message }: StartFailure): Promise<void> {
+    this.#change({
+      status: this.#state.startedMs > 0 && this.#state.finishedMs > 0 ? 'exited' : 'created',
+      pid: 0,
+      guestPid: 0,
+      startedMs: 0,
+      exitCode,
+      error: message,
+      facts: {},
+    });
+    this.#store.recordExit(this.#config.id, { ...this.#state, finishedMs: Date.now() });
+    for (const client of this.#clients) client.send({ type: 'failed', exitCode, message });
+    for (const resolve of this.#exitWaiters.splice(0)) resolve(exitCode);
+    await this.#finish(exitCode);
+  }
+
+  #tellExit(exitCode: number): void {
+    for (const client of this.#clients) client.send({ type: 'exited', exitCode });
+    for (const resolve of this.#exitWaiters.splice(0)) resolve(exitCode);
+    if (this.#config.autoRemove) return;
+    for (const client of this.#clients) client.end();
+    this.#clients.clear();
+  }
+
+  /** The container has ended for good. */
+  async #finish(exitCode: number): Promise<void> {
+    this.#log.close();
+    if (this.#config.autoRemove) {
+      try {
+        await this.#store.remove(this.#config.id);
+        this.tell('destroy');
+      } catch (error) {
+        // The next command completes it.
+        this.#logger.error(errorText(error));
+      }
+      for (const client of this.#clients) client.send({ type: 'removed', exitCode });
+      this.#removal.resolve(exitCode);
+    }
+    for (const client of this.#clients) client.end();
+    this.#clients.clear();
+  }
+
+  #userStops(): void {
+    this.#stopping.abort();
+    if (this.#state.status !== 'exited') this.#change({ stoppedByUser: true });
+  }
+
+  #watchHealth({ agent }: ContainerMachine): void {
+    const { healthCheck } = this.#config;
+    if (healthCheck === undefined) return;
+    this.#health = new HealthMonitor(agent, this.#config, healthCheck, (health) => {
+      const before = this.#state.health?.status;
+      this.#change({ health });
+      if (health.status !== before) this.tell(`health_status: ${health.status}`);
+    });
+    this.#change({ health: this.#health.state });
+    this.#health.start();
+  }
+
+  #openLog(): LogWriter {
+    return new LogWriter(this.#store.folders.log(this.#config.id), this.#config.log, (error) =>
+      this.#logger.error(`its output is lost: ${errorText(error)}`),
+    );
+  }
+
+  #running(): ContainerRun {
+    if (this.#run !== undefined) return this.#run;
+    throw new TsvmError('container-conflict', `container ${this.#config.id} is not running`);
+  }
+
+  #change(change: Partial<ContainerState>): void {
+    this.#state = { ...this.#state, ...change };
+    this.#store.writeState(this.#config.id, this.#state);
+  }
+}
