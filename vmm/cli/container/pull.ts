@@ -1,3 +1,4 @@
+import { Option } from 'commander';
 import { pullImage } from '../../container/pull.ts';
 import {
   DEFAULT_TAG,
@@ -40,7 +41,9 @@ Examples:
       .option('--disable-content-trust', 'ignored: there is no content trust')
       .option('--insecure', 'allow plain HTTP and unknown certificates')
       .option('--platform <platform>', 'platform to pull from a multi-platform image')
-      .option('-q, --quiet', 'only print the name'),
+      .option('-q, --quiet', 'only print the name')
+      // For a pull on behalf of another verb.
+      .addOption(new Option('--no-name', 'do not print the name').hideHelp()),
   run: async ([name = ''], options) => {
     const quiet = flag(options, 'quiet');
     const all = flag(options, 'allTags');
@@ -49,7 +52,8 @@ Examples:
       throw new TsvmError('invalid-config', "tag can't be used with --all-tags/-a");
     }
     const reference = all ? given : withDefaultTag(given);
-    if (given !== reference && !quiet) writeLine(`Using default tag: ${DEFAULT_TAG}`);
+    const named = options['name'] !== false;
+    if (given !== reference && !quiet && named) writeLine(`Using default tag: ${DEFAULT_TAG}`);
     const platform = platformOption(options);
     const store = openStore();
     const insecure = flag(options, 'insecure');
@@ -82,7 +86,7 @@ Examples:
           const status = upToDate ? 'Image is up to date' : 'Downloaded newer image';
           writeLine(`Status: ${status} for ${familiarText(reference)}`);
         }
-        writeLine(referenceText(reference));
+        if (named) writeLine(referenceText(reference));
         return 0;
       } catch (error) {
         throw explained(error, reference);

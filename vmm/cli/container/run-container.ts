@@ -35,7 +35,7 @@ export async function runContainer(args: readonly string[], loaders: VerbLoaders
   const found: FoundVerb = { name: `tsvm ${key}`, summary, verb };
   const command = createCommand(found);
   try {
-    command.parse(plainFlags(command, args.slice(words.length)), { from: 'user' });
+    command.parse(plainFlags(command, args.slice(words.length), verb.optionsFirst === true), { from: 'user' });
     const given = command.args;
     const problem = argumentsProblem(found, given.length);
     if (problem !== undefined) throw new UsageError(problem);
@@ -66,27 +66,51 @@ function createCommand({ name, summary, verb }: FoundVerb): Command {
     .configureHelp({ visibleArguments: () => [] })
     .configureOutput({ writeOut: print, writeErr: () => {}, getOutHelpWidth: () => HELP_COLUMNS })
     .exitOverride();
+  // Docker's -h is the host name there.
+  if (verb.optionsFirst === true) command.passThroughOptions().helpOption('--help');
   return verb.addOptions(command);
 }
 
-/** Docker also accepts `--quiet=true`; a flag that is set to false is removed. */
-function plainFlags(command: Command, args: readonly string[]): string[] {
-  const end = args.indexOf('--');
-  const options = end < 0 ? args : args.slice(0, end);
-  const plain = options.flatMap((word) => {
-    const [, name, value = ''] = /^(--?[\w-]+)=(.*)$/s.exec(word) ?? [];
-    if (name === undefined) return [word];
-    const option = command.options.find(({ long, short }) => name === long || name === short);
-    if (option === undefined || option.required || option.optional) return [word];
-    if (/^(?:1|t|true)$/i.test(value)) return [name];
-    if (/^(?:0|f|false)$/i.test(value)) return [];
-    const names = [option.short, option.long].filter((one) => one !== undefined).join(', ');
-    throw new UsageError(
-      `invalid argument "${value}" for "${names}" flag: strconv.ParseBool: parsing "${value}": invalid syntax`,
-      EXIT_BAD_OPTION,
-    );
-  });
-  return end < 0 ? plain : [...plain, ...args.slice(end)];
+/** Docker also accepts `--quiet=true`; a flag that is set to false is removed, or negated. */
+function plainFlags(command: Command, args: readonly string[], optionsFirst: boolean): string[] {
+  const plain: string[] = [];
+  for (let at = 0; at < args.length; at++) {
+    const word = args[at] ?? '';
+    if (word === '--' || (optionsFirst && !/^-./.test(word))) return [...plain, ...args.slice(at)];
+    plain.push(...plainFlag(command, word));
+    if (!takesNext(command, word)) continue;
+    at++;
+    plain.push(...args.slice(at, at + 1));
+  }
+  return plain;
+}
+
+/** Whether the next word is the value of an option of this one. */
+function takesNext({ options }: Command, word: string): boolean {
+  if (word.startsWith('--')) return options.some(({ long, required }) => required && long === word);
+  if (!/^-\w/.test(word)) return false;
+  for (let at = 1; at < word.length; at++) {
+    const option = options.find(({ short }) => short === `-${word[at]}`);
+    if (option?.required === true) return at === word.length - 1;
+  }
+  return false;
+}
+
+function plainFlag(command: Command, word: string): string[] {
+  const [, name, value = ''] = /^(--?[\w-]+)=(.*)$/s.exec(word) ?? [];
+  if (name === undefined) return [word];
+  const option = command.options.find(({ long, short }) => name === long || name === short);
+  if (option === undefined || option.required || option.optional) return [word];
+  if (/^(?:1|t|true)$/i.test(value)) return [name];
+  const negated = `--no-${option.long?.slice(2)}`;
+  if (/^(?:0|f|false)$/i.test(value)) {
+    return command.options.some(({ long }) => long === negated) ? [negated] : [];
+  }
+  const names = [option.short, option.long].filter((one) => one !== undefined).join(', ');
+  throw new UsageError(
+    `invalid argument "${value}" for "${names}" flag: strconv.ParseBool: parsing "${value}": invalid syntax`,
+    EXIT_BAD_OPTION,
+  );
 }
 
 function argumentsProblem({ name: words, verb }: FoundVerb, count: number): string | undefined {

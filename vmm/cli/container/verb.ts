@@ -9,6 +9,8 @@ export interface Verb {
   readonly help: string;
   readonly argumentsMin: number;
   readonly argumentsMax: number;
+  /** What follows the first argument belongs to it, even if it looks like an option. */
+  readonly optionsFirst?: boolean;
   addOptions(command: Command): Command;
   /** @returns the exit code */
   run(args: readonly string[], options: Readonly<Record<string, unknown>>): Promise<number>;

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText, TsvmError } from '../../errors.ts';
 import type { Logger } from '../../observability/logger.ts';
 import type { TerminalSize } from '../agent/agent.ts';
+import { removeAnonymousVolumes } from '../volumes/container-volumes.ts';
 import { type AttachedClient, type AttachOptions, terminalSize } from './attached-client.ts';
 import { type ContainerConfig, processArgs } from './container-config.ts';
 import type { ContainerMachine, StartMachine } from './container-machine.ts';
@@ -199,6 +200,14 @@ export class ContainerSupervisor {
     this.tell('stop');
   }
 
+  /** The host ends: the container is stopped, and its restart policy starts it again some day. */
+  async end(): Promise<void> {
+    const { stoppedByUser } = this.#state;
+    const stopped = this.stop();
+    if (!stoppedByUser) this.#change({ stoppedByUser: false });
+    await stopped;
+  }
+
   async pause(): Promise<void> {
     const run = this.#running();
     if (this.#state.status === 'paused') {
@@ -274,7 +283,8 @@ export class ContainerSupervisor {
   async #restartsAfter(end: RunEnd, delayMs: number): Promise<boolean> {
     const { exitCode } = end;
     this.#log.end();
-    const { stoppedByUser, restartCount } = this.#state;
+    const { restartCount } = this.#state;
+    const stoppedByUser = this.#stopping.signal.aborted;
     const again = restarts(this.#config.restart, { exitCode, restartCount, stoppedByUser });
     this.#change({
       ...end,
@@ -328,6 +338,7 @@ export class ContainerSupervisor {
     if (this.#config.autoRemove) {
       try {
         await this.#store.remove(this.#config.id);
+        await removeAnonymousVolumes(this.#config);
         this.tell('destroy');
       } catch (error) {
         // The next command completes it.

@@ -1,0 +1,113 @@
+/** The options that `run` and `create` share. */
+import { type Command, Option } from 'commander';
+import { collect } from '../verb.ts';
+
+/** Each: flags, description; lists are collected. */
+const LISTS: readonly (readonly [flags: string, description: string])[] = [
+  ['-a, --attach <stream>', 'attach to STDIN, STDOUT or STDERR'],
+  ['--add-host <host:ip>', 'add a host name to /etc/hosts; host-gateway stands for this host'],
+  ['--cap-add <capability>', 'add a Linux capability'],
+  ['--cap-drop <capability>', 'drop a Linux capability'],
+  ['--dns <address>', 'set a DNS server'],
+  ['--dns-option <option>', 'set an option of the resolver'],
+  ['--dns-search <domain>', 'set a domain that names are looked up in'],
+  ['-e, --env <name[=value]>', 'set an environment variable'],
+  ['--env-file <file>', 'read environment variables from a file'],
+  ['--expose <port>', 'expose a port or a range of ports'],
+  ['--group-add <group>', 'add another group to the process'],
+  ['-l, --label <key[=value]>', 'set a label'],
+  ['--label-file <file>', 'read labels from a file'],
+  ['--log-opt <name=value>', 'max-size=SIZE, max-file=COUNT'],
+  ['--mount <spec>', 'attach a mount: type=bind|volume|tmpfs,source=...,target=...'],
+  ['--network <network>', 'connect to a network'],
+  ['--network-alias <name>', 'add a name of the container in its network'],
+  ['-p, --publish <[ip:][host:]port[/proto]>', "publish a container's port"],
+  ['--security-opt <option>', 'no-new-privileges, seccomp=unconfined'],
+  ['--storage-opt <option>', 'size=SIZE: how much the container may write (default: 10G)'],
+  ['--sysctl <name=value>', "set a kernel parameter of the container's machine"],
+  ['--tmpfs <path[:options]>', 'mount a tmpfs'],
+  ['--ulimit <name=soft[:hard]>', 'limit a resource of processes'],
+  ['-v, --volume <[source:]path[:options]>', 'mount a folder, a file or a volume'],
+  ['--volumes-from <container[:ro]>', "mount another container's volumes"],
+];
+const SINGLES: readonly (readonly [flags: string, description: string])[] = [
+  ['--cidfile <file>', 'write the ID to a file'],
+  ['-c, --cpu-shares <number>', 'relative weight among processes of the machine'],
+  ['--cpus <number>', 'number of CPUs (default: all of this host)'],
+  ['--cpuset-cpus <list>', 'CPUs of the machine that may be used: 0-1,3'],
+  ['--detach-keys <keys>', 'keys that detach from the container (default: ctrl-p,ctrl-q)'],
+  ['--domainname <name>', 'domain name of the container'],
+  ['--entrypoint <program>', "replace the image's entry point"],
+  ['--health-cmd <line>', 'shell command that checks the health'],
+  ['--health-interval <duration>', 'time between checks (default: 30s)'],
+  ['--health-retries <count>', 'failures in a row until it counts as unhealthy (default: 3)'],
+  ['--health-start-interval <duration>', 'time between checks at first (default: 5s)'],
+  ['--health-start-period <duration>', 'time to start before failures count'],
+  ['--health-timeout <duration>', 'longest time of a check (default: 30s)'],
+  ['-h, --hostname <name>', 'host name of the container (default: its ID)'],
+  ['--ip <address>', 'IPv4 address in its network'],
+  ['--ip6 <address>', 'IPv6 address in its network'],
+  ['--log-driver <driver>', 'json-file or none'],
+  ['--mac-address <address>', 'MAC address'],
+  ['-m, --memory <bytes>', 'limit of memory'],
+  ['--memory-reservation <bytes>', 'ignored: memory that a container frees goes back to the host'],
+  ['--memory-swap <bytes>', 'ignored: machines have no swap'],
+  ['--memory-swappiness <percent>', 'ignored: machines have no swap'],
+  ['--name <name>', 'name of the container'],
+  ['--oom-score-adj <number>', 'how readily the kernel kills its processes, -1000 to 1000'],
+  ['--pids-limit <number>', 'limit of processes and threads; -1: none'],
+  ['--platform <platform>', 'platform of the image'],
+  ['--restart <policy>', 'no, always, unless-stopped or on-failure[:COUNT]'],
+  ['--runtime <name>', 'ignored: containers run in machines of their own'],
+  ['--shm-size <bytes>', 'size of /dev/shm (default: 64m)'],
+  ['--stop-signal <signal>', 'signal that asks it to end'],
+  ['--stop-timeout <seconds>', 'time until it is killed then (default: 10)'],
+  ['-u, --user <name|uid[:group|gid]>', 'user and group of the process'],
+  ['-w, --workdir <folder>', 'working directory'],
+];
+const FLAGS: readonly (readonly [flags: string, description: string])[] = [
+  ['--disable-content-trust', 'ignored: there is no content trust'],
+  ['--init', 'run a small init as PID 1 that forwards signals and reaps processes'],
+  ['-i, --interactive', 'keep standard input open, even if not attached'],
+  ['--no-healthcheck', "disable the image's health check"],
+  ['--oom-kill-disable', 'ignored: its machine has its own memory'],
+  ['--privileged', 'all capabilities and devices of its machine'],
+  ['-P, --publish-all', 'publish all exposed ports on random ports'],
+  ['-q, --quiet', 'no progress of a pull'],
+  ['--read-only', 'mount the root file system read-only'],
+  ['--rm', 'remove the container when it ends'],
+  ['-t, --tty', 'give it a terminal'],
+];
+/** Old names. */
+const HIDDEN: readonly (readonly [flags: string, kind: 'list' | 'single'])[] = [
+  ['--dns-opt <option>', 'list'],
+  ['--net <network>', 'list'],
+  ['--net-alias <name>', 'list'],
+];
+/** Options of Docker that mean nothing here; each with what to do instead. */
+export const REFUSED: Readonly<Record<string, string>> = {
+  cgroupParent: 'a container is a machine of its own, in the control group of "tsvm run"',
+  device: 'devices of the host cannot be given to a machine',
+  gpus: 'devices of the host cannot be given to a machine',
+  ipc: 'containers share no kernel: connect them by a network or a volume',
+  link: 'use "tsvm network create" and --network',
+  pid: 'containers share no kernel: use "tsvm exec" to run a process in a container',
+  userns: 'users of a container exist only in its machine',
+  uts: 'containers share no kernel: use --hostname',
+};
+
+export function addCreateFlags(command: Command): Command {
+  for (const [flags, description] of LISTS) command.option(flags, description, collect);
+  for (const [flags, description] of SINGLES) command.option(flags, description);
+  for (const [flags, description] of FLAGS) command.option(flags, description);
+  command.option('--pull <policy>', 'pull the image: missing, always or never', 'missing');
+  for (const [flags, kind] of HIDDEN) {
+    const option = new Option(flags).hideHelp();
+    command.addOption(kind === 'list' ? option.argParser(collect) : option);
+  }
+  for (const name of Object.keys(REFUSED)) {
+    const long = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    command.addOption(new Option(`--${long} <value>`).hideHelp());
+  }
+  return command;
+}

@@ -1,0 +1,144 @@
+import { newContainerId } from '../../container/containers/container-name.ts';
+import { NEW_STATE } from '../../container/containers/container-state.ts';
+import { TsvmError } from '../../errors.ts';
+import { printMessage } from '../standard-streams.ts';
+import { checkTerminal, ownTerminalSize, Session, type SessionEnd } from './attach/session.ts';
+import { type SpawnedSupervisor, spawnSupervisor } from './attach/supervisor-channel.ts';
+import { chooseImage, PullFailed } from './choose-image.ts';
+import { openContainers } from './containers.ts';
+import { attachedStreams, checkOptions, createContainer } from './create/create-container.ts';
+import { addCreateFlags } from './create/create-flags.ts';
+import { errorText } from './error-text.ts';
+import { openStore } from './open-store.ts';
+import { flag, text, texts } from './option-values.ts';
+import { UsageError, type Verb, writeLine } from './verb.ts';
+
+/** Docker's exit code when a container could not be made or started. */
+const EXIT_NOT_RUN = 125;
+/** As by SIGKILL. */
+const EXIT_LOST = 137;
+
+export const runVerb: Verb = {
+  usage: 'run [OPTIONS] IMAGE [COMMAND] [ARG...]',
+  argumentsMin: 1,
+  argumentsMax: Number.POSITIVE_INFINITY,
+  optionsFirst: true,
+  help: `
+The exit code is that of the container's process, 128+N if signal N ended it; 125 if the container could
+not be run, 126 if its program could not be executed, 127 if it was not found.
+
+Examples:
+  tsvm run --rm busybox echo hello
+  tsvm run -it --rm debian bash                    Ctrl-P Ctrl-Q leaves it running
+  tsvm run -d --name web -p 8080:80 nginx
+  tsvm run --rm -v "$PWD":/work -w /work gcc make`,
+  addOptions: (command) =>
+    addCreateFlags(command)
+      .option('-d, --detach', 'run in the background and print the ID')
+      .option('--sig-proxy', 'pass signals on to the process (default)')
+      .option('--no-sig-proxy', 'do not pass signals on'),
+  run: async ([name = '', ...words], options) => {
+    try {
+      return await run(name, words, options);
+    } catch (error) {
+      return reportFailure(error, 'run');
+    }
+  },
+};
+
+async function run(
+  imageName: string,
+  words: readonly string[],
+  options: Readonly<Record<string, unknown>>,
+): Promise<number> {
+  checkOptions(options);
+  const detached = flag(options, 'detach');
+  if (detached && texts(options, 'attach').length > 0) {
+    throw new UsageError('Conflicting options: -a and -d', EXIT_NOT_RUN);
+  }
+  const attach = detached ? [] : attachedStreams(options);
+  const tty = flag(options, 'tty');
+  if (!detached) checkTerminal({ stdin: attach.includes('stdin'), tty });
+  const images = openStore();
+  const image = await chooseImage(images, imageName, options);
+  const id = newContainerId();
+  const supervisor = spawnSupervisor(id);
+  const store = openContainers();
+  try {
+    const state = { ...NEW_STATE, status: 'starting', startedMs: Date.now() } as const;
+    await createContainer(store, { id, image, words, options, attach }, state);
+  } catch (error) {
+    supervisor.abandon();
+    throw error;
+  }
+  const end = await startAttached(supervisor, {
+    streams: attach,
+    tty,
+    detachKeys: text(options, 'detachKeys'),
+    proxiesSignals: options['sigProxy'] !== false,
+    untilStarted: detached,
+  });
+  if (detached && end.kind === 'detached') writeLine(id);
+  return exitCodeOf(end, 'run');
+}
+
+export interface StartOptions {
+  readonly streams: readonly string[];
+  readonly tty: boolean;
+  readonly detachKeys: string | undefined;
+  readonly proxiesSignals: boolean;
+  /** Leaves the container as soon as it runs. */
+  readonly untilStarted: boolean;
+}
+
+/** Tells a supervisor to start its container, and stays connected to its streams. */
+export async function startAttached(
+  { socket }: SpawnedSupervisor,
+  { detachKeys, proxiesSignals, streams, tty, untilStarted }: StartOptions,
+): Promise<SessionEnd> {
+  const session = new Session(socket, {
+    stdin: streams.includes('stdin'),
+    stdout: streams.includes('stdout'),
+    stderr: streams.includes('stderr'),
+    tty,
+    detachKeys,
+    proxiesSignals: proxiesSignals && !untilStarted,
+    onStarted: () => {
+      if (untilStarted) session.detach();
+    },
+  });
+  session.send({ type: 'start', streams, ...(tty && ownTerminalSize()) });
+  return await session.run();
+}
+
+/** The exit code of a foreground command whose session has ended so. */
+export function exitCodeOf(end: SessionEnd, verb: string): number {
+  switch (end.kind) {
+    case 'exited':
+      return end.exitCode;
+    case 'detached':
+      return 0;
+    case 'failed':
+      printMessage(failureText(`Error response from daemon: ${end.message}`, verb));
+      return end.exitCode;
+    case 'lost':
+      printMessage('tsvm: the process that ran the container was killed\n');
+      return EXIT_LOST;
+  }
+}
+
+/** An error before there is a session. @returns the exit code */
+export function reportFailure(error: unknown, verb: string): number {
+  // It has printed why.
+  if (error instanceof PullFailed) return EXIT_NOT_RUN;
+  if (error instanceof UsageError) throw new UsageError(`tsvm: ${error.message}`, EXIT_NOT_RUN);
+  if (error instanceof TsvmError) {
+    printMessage(failureText(errorText(error), verb));
+    return EXIT_NOT_RUN;
+  }
+  throw error;
+}
+
+function failureText(message: string, verb: string): string {
+  return `tsvm: ${message}\n\nRun 'tsvm ${verb} --help' for more information\n`;
+}

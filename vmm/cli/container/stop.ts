@@ -1,0 +1,71 @@
+import { isActive } from '../../container/containers/container-state.ts';
+import type { ContainerStore } from '../../container/containers/container-store.ts';
+import { parseCount } from './create/option-kinds.ts';
+import { clientOf, forEachContainer, openContainers } from './containers.ts';
+import { text } from './option-values.ts';
+import { startContainer } from './start.ts';
+import type { Verb } from './verb.ts';
+
+type Options = Readonly<Record<string, unknown>>;
+
+/** Longer than a container's time-out: the supervisor answers when the container has ended. */
+const ANSWER_MS = Number.POSITIVE_INFINITY;
+
+export const stopVerb: Verb = {
+  usage: 'stop [OPTIONS] CONTAINER [CONTAINER...]',
+  argumentsMin: 1,
+  argumentsMax: Number.POSITIVE_INFINITY,
+  help: `
+Sends the container's stop signal to its process, and SIGKILL after the time-out. The name of a machine
+of "tsvm boot" presses its power button; then the options are --force and --timeout.
+
+Examples:
+  tsvm stop web
+  tsvm stop -t 2 $(tsvm ps -q)`,
+  addOptions: (command) =>
+    command
+      .option('-s, --signal <signal>', "signal to send instead of the container's")
+      .option('-t, --time <seconds>', 'time until SIGKILL; -1: never')
+      .option('--timeout <seconds>', 'the same'),
+  run: async (names, options) => {
+    const store = openContainers();
+    return await forEachContainer(names, (name) => stopContainer(store, name, options));
+  },
+};
+
+export const restartVerb: Verb = {
+  usage: 'restart [OPTIONS] CONTAINER [CONTAINER...]',
+  argumentsMin: 1,
+  argumentsMax: Number.POSITIVE_INFINITY,
+  help: `
+Examples:
+  tsvm restart web
+  tsvm restart -t 0 web`,
+  addOptions: stopVerb.addOptions,
+  run: async (names, options) => {
+    const store = openContainers();
+    return await forEachContainer(names, async (name) => {
+      await stopContainer(store, name, options);
+      await startContainer(store, name);
+    });
+  },
+};
+
+/** Stops a container; one that does not run is left alone. @throws TsvmError */
+async function stopContainer(store: ContainerStore, name: string, options: Options): Promise<void> {
+  const container = await store.find(name);
+  if (!isActive(container.state)) return;
+  const given = text(options, 'timeout') ?? text(options, 'time');
+  const seconds = given === undefined ? undefined : parseCount(given, '-t, --time');
+  await clientOf(store, container).call(
+    'stop',
+    {
+      query: {
+        ...(text(options, 'signal') !== undefined && { signal: text(options, 'signal') ?? '' }),
+        ...(seconds !== undefined && seconds >= 0 && { timeout: seconds }),
+        ...(seconds !== undefined && seconds < 0 && { forever: 'yes' as const }),
+      },
+    },
+    ANSWER_MS,
+  );
+}
