@@ -1,7 +1,13 @@
-/** The program for local container images: `tsvm images`, `tsvm save`, … */
+/** The program for containers and their local images: `tsvm run`, `tsvm images`, … */
 import { commandLine } from '../util/byte-names.ts';
+import { isForMachine } from './container/machine-names.ts';
 import { runContainer } from './container/run-container.ts';
 import { CONTAINER_VERB_LOADERS } from './container/verbs.ts';
 import { runToExit } from './run-to-exit.ts';
 
-runToExit(() => runContainer(commandLine().slice(2), CONTAINER_VERB_LOADERS));
+runToExit(async () => {
+  const args = commandLine().slice(2);
+  if (!isForMachine(args)) return await runContainer(args, CONTAINER_VERB_LOADERS);
+  const { runControl } = await import('./control/run-control.ts');
+  return await runControl(args);
+});

@@ -4,12 +4,35 @@
  */
 export interface Program {
   /** Names the files of the bundle: `dist/NAME.js` and `dist/NAME.bytecode`. */
-  readonly name: 'container' | 'control' | 'image' | 'machine' | 'registry';
+  readonly name: 'container' | 'control' | 'image' | 'machine' | 'registry' | 'supervisor';
   /** Its main module in this folder. */
   readonly entry: string;
   /** Its commands; two words for the verbs of a group. */
   readonly commands: readonly string[];
 }
+
+/** The hidden command of the process that runs a container. */
+export const SUPERVISOR_COMMAND = 'container-supervisor';
+
+/**
+ * Docker's verbs for containers. `kill`, `pause` and `stop` are also commands for running machines: the
+ * container program hands them on, by the name.
+ */
+export const CONTAINER_VERBS = [
+  'attach',
+  'create',
+  'exec',
+  'kill',
+  'pause',
+  'rename',
+  'restart',
+  'rm',
+  'run',
+  'start',
+  'stop',
+  'unpause',
+  'wait',
+] as const;
 
 /**
  * Docker's verbs that need no server. `tsvm image` combines verbs of three programs without a name
@@ -75,7 +98,12 @@ const CONTROL: Program = {
 const CONTAINER: Program = {
   name: 'container',
   entry: 'container-main.ts',
-  commands: CONTAINER_COMMANDS,
+  commands: [...CONTAINER_VERBS, ...CONTAINER_COMMANDS],
+};
+const SUPERVISOR: Program = {
+  name: 'supervisor',
+  entry: 'supervisor-main.ts',
+  commands: [SUPERVISOR_COMMAND],
 };
 const REGISTRY: Program = {
   name: 'registry',
@@ -90,7 +118,14 @@ const MACHINE: Program = {
   commands: ['boot', 'doctor'],
 };
 
-export const PROGRAMS: readonly Program[] = [REGISTRY, CONTAINER, CONTROL, IMAGE, MACHINE];
+export const PROGRAMS: readonly Program[] = [
+  REGISTRY,
+  CONTAINER,
+  CONTROL,
+  IMAGE,
+  MACHINE,
+  SUPERVISOR,
+];
 
 /** Commands that are followed by a verb. */
 const GROUPS = ['image', 'system'];

@@ -1,8 +1,8 @@
 /** What verbs for containers share. */
 import { ContainerClient } from '../../api/containers/container-client.ts';
 import { ContainerFolders } from '../../container/containers/container-folders.ts';
-import { type Container, ContainerStore } from '../../container/containers/container-store.ts';
 import { isRunning } from '../../container/containers/container-state.ts';
+import { type Container, ContainerStore } from '../../container/containers/container-store.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../host/host-files.ts';
 import { printMessage } from '../standard-streams.ts';

@@ -1,7 +1,7 @@
+import { TsvmError } from '../../errors.ts';
 import { clientOf, forEachContainer, openContainers, runningContainer } from './containers.ts';
 import { text } from './option-values.ts';
 import type { Verb } from './verb.ts';
-import { TsvmError } from '../../errors.ts';
 
 export const killVerb: Verb = {
   usage: 'kill [OPTIONS] CONTAINER [CONTAINER...]',

@@ -84,7 +84,11 @@ export async function removeContainer(
 
 async function kill(store: ContainerStore, container: Container): Promise<void> {
   try {
-    await clientOf(store, container).call('stop', { query: { timeout: 0, signal: 'KILL' } }, END_MS);
+    await clientOf(store, container).call(
+      'stop',
+      { query: { timeout: 0, signal: 'KILL' } },
+      END_MS,
+    );
   } catch (error) {
     // It has ended meanwhile, or hangs.
     if (!(error instanceof TsvmError)) throw error;

@@ -35,7 +35,9 @@ export async function runContainer(args: readonly string[], loaders: VerbLoaders
   const found: FoundVerb = { name: `tsvm ${key}`, summary, verb };
   const command = createCommand(found);
   try {
-    command.parse(plainFlags(command, args.slice(words.length), verb.optionsFirst === true), { from: 'user' });
+    command.parse(plainFlags(command, args.slice(words.length), verb.optionsFirst === true), {
+      from: 'user',
+    });
     const given = command.args;
     const problem = argumentsProblem(found, given.length);
     if (problem !== undefined) throw new UsageError(problem);

@@ -1,7 +1,7 @@
 import { isActive } from '../../container/containers/container-state.ts';
 import type { ContainerStore } from '../../container/containers/container-store.ts';
-import { parseCount } from './create/option-kinds.ts';
 import { clientOf, forEachContainer, openContainers } from './containers.ts';
+import { parseCount } from './create/option-kinds.ts';
 import { text } from './option-values.ts';
 import { startContainer } from './start.ts';
 import type { Verb } from './verb.ts';

@@ -1,10 +1,16 @@
-import type { CONTAINER_COMMANDS, REGISTRY_COMMANDS } from '../programs.ts';
+import type { CONTAINER_COMMANDS, CONTAINER_VERBS, REGISTRY_COMMANDS } from '../programs.ts';
 
-type Command = (typeof CONTAINER_COMMANDS)[number] | (typeof REGISTRY_COMMANDS)[number];
+type Command =
+  | (typeof CONTAINER_VERBS)[number]
+  | (typeof CONTAINER_COMMANDS)[number]
+  | (typeof REGISTRY_COMMANDS)[number];
 type VerbName = Exclude<Command, 'system'>;
 
 /** Docker's descriptions of the verbs. */
 export const SUMMARIES: Readonly<Record<VerbName, string>> = {
+  attach: 'Attach to a running container',
+  create: 'Create a container without starting it',
+  exec: 'Run a program in a running container',
   history: 'Show the history of an image',
   'image history': 'Show the history of an image',
   'image import': 'Import the contents from a tarball to create a filesystem image',
@@ -22,16 +28,26 @@ export const SUMMARIES: Readonly<Record<VerbName, string>> = {
   images: 'List images',
   import: 'Import the contents from a tarball to create a filesystem image',
   inspect: 'Return low-level information on images',
+  kill: 'Kill containers or machines',
   load: 'Load an image from a tar archive or STDIN',
   login: 'Authenticate to a registry',
   logout: 'Log out from a registry',
+  pause: 'Pause containers or a machine',
   pull: 'Download an image from a registry',
   push: 'Upload an image to a registry',
+  rename: 'Rename a container',
+  restart: 'Stop and start containers',
+  rm: 'Remove containers',
   rmi: 'Remove one or more images',
+  run: 'Create and run a container from an image',
   save: 'Save one or more images to a tar archive (streamed to STDOUT by default)',
+  start: 'Start stopped containers',
+  stop: 'Stop containers or a machine',
   'system df': 'Show disk usage',
   'system prune': 'Remove unused data',
   tag: 'Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE',
+  unpause: 'Let paused containers go on',
+  wait: 'Wait until containers end, then print their exit codes',
 };
 
 /** Other names of verbs that the list shows. */

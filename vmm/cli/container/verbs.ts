@@ -1,5 +1,5 @@
 /** Docker's verbs for images, under all their names. */
-import type { CONTAINER_COMMANDS } from '../programs.ts';
+import type { CONTAINER_COMMANDS, CONTAINER_VERBS } from '../programs.ts';
 import type { Verb } from './verb.ts';
 
 /** Only the verb that is run is loaded. */
@@ -12,9 +12,24 @@ const rmi: LoadVerb = async () => (await import('./rmi.ts')).rmiVerb;
 const save: LoadVerb = async () => (await import('./save.ts')).saveVerb;
 const tag: LoadVerb = async () => (await import('./tag.ts')).tagVerb;
 
-type Command = Exclude<(typeof CONTAINER_COMMANDS)[number], 'system'>;
+type Command =
+  | (typeof CONTAINER_VERBS)[number]
+  | Exclude<(typeof CONTAINER_COMMANDS)[number], 'system'>;
 
 export const CONTAINER_VERB_LOADERS: Readonly<Record<Command, LoadVerb>> = {
+  attach: async () => (await import('./attach.ts')).attachVerb,
+  create: async () => (await import('./create.ts')).createVerb,
+  exec: async () => (await import('./exec.ts')).execVerb,
+  kill: async () => (await import('./kill.ts')).killVerb,
+  pause: async () => (await import('./pause-container.ts')).pauseVerb,
+  rename: async () => (await import('./rename.ts')).renameVerb,
+  restart: async () => (await import('./stop.ts')).restartVerb,
+  rm: async () => (await import('./rm.ts')).rmVerb,
+  run: async () => (await import('./run.ts')).runVerb,
+  start: async () => (await import('./start.ts')).startVerb,
+  stop: async () => (await import('./stop.ts')).stopVerb,
+  unpause: async () => (await import('./pause-container.ts')).unpauseVerb,
+  wait: async () => (await import('./wait.ts')).waitVerb,
   history,
   'image history': history,
   'image inspect': async () => (await import('./inspect.ts')).imageInspectVerb,

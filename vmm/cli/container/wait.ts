@@ -1,6 +1,6 @@
-import { readExitRecord } from '../../container/containers/exit-records.ts';
 import { isActive } from '../../container/containers/container-state.ts';
 import type { ContainerStore } from '../../container/containers/container-store.ts';
+import { readExitRecord } from '../../container/containers/exit-records.ts';
 import { TsvmError } from '../../errors.ts';
 import { printMessage } from '../standard-streams.ts';
 import { clientOf, openContainers } from './containers.ts';

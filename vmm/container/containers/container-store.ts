@@ -88,6 +88,17 @@ export class ContainerStore {
     throw new TsvmError('container-conflict', `Multiple IDs found with provided prefix: ${text}`);
   }
 
+  /** Whether {@link find} would find a container. */
+  has(text: string): boolean {
+    try {
+      this.resolve(text);
+      return true;
+    } catch (error) {
+      if (error instanceof TsvmError) return false;
+      throw error;
+    }
+  }
+
   /** Undefined when it was removed, or is half made. */
   read(id: string): Container | undefined {
     const config = readJson<ContainerConfig>(this.folders.config(id), CONFIG_VERSION);

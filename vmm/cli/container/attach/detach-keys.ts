@@ -14,7 +14,10 @@ export function parseDetachKeys(text: string): Uint8Array {
     if (key.length === 1) return key.charCodeAt(0);
     const [, letter] = /^ctrl-([a-z@[\\\]^_])$/.exec(key) ?? [];
     if (letter !== undefined) return letter.toUpperCase().charCodeAt(0) & CONTROL_CODES;
-    throw new TsvmError('invalid-config', `invalid detach keys provided: unknown character: '${key}'`);
+    throw new TsvmError(
+      'invalid-config',
+      `invalid detach keys provided: unknown character: '${key}'`,
+    );
   });
   return Uint8Array.from(bytes);
 }

@@ -68,9 +68,7 @@ export class Session {
     this.#options = options;
     this.#frames = new FrameWriter(socket);
     const keys = parseDetachKeys(options.detachKeys ?? DEFAULT_DETACH_KEYS);
-    this.#keys = new DetachKeys(options.tty ? keys : new Uint8Array(), () =>
-      this.detach(),
-    );
+    this.#keys = new DetachKeys(options.tty ? keys : new Uint8Array(), () => this.detach());
     if (options.stdout) this.#outputs.stdout = new Output(new OutputDescriptor(STDOUT));
     if (options.stderr) this.#outputs.stderr = new Output(new OutputDescriptor(STDERR));
     const reader = new FrameReader({
