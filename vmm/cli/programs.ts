@@ -90,10 +90,14 @@ export const CONTROL_SUMMARIES = {
 } as const;
 export type ControlCommand = keyof typeof CONTROL_SUMMARIES;
 
+function isContainerVerb(name: string): boolean {
+  return CONTAINER_VERBS.some((verb) => verb === name);
+}
+
 const CONTROL: Program = {
   name: 'control',
   entry: 'control-main.ts',
-  commands: Object.keys(CONTROL_SUMMARIES),
+  commands: Object.keys(CONTROL_SUMMARIES).filter((name) => !isContainerVerb(name)),
 };
 const CONTAINER: Program = {
   name: 'container',

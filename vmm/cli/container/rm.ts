@@ -78,7 +78,7 @@ export async function removeContainer(
   }
   await untilReleased(store, id);
   await store.remove(id);
-  if (volumes) await removeAnonymousVolumes(config);
+  if (volumes) removeAnonymousVolumes(config.mounts);
   recordEvent(store.folders, config, 'destroy');
 }
 

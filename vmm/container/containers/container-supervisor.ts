@@ -338,7 +338,7 @@ export class ContainerSupervisor {
     if (this.#config.autoRemove) {
       try {
         await this.#store.remove(this.#config.id);
-        await removeAnonymousVolumes(this.#config);
+        removeAnonymousVolumes(this.#config.mounts);
         this.tell('destroy');
       } catch (error) {
         // The next command completes it.

@@ -200,6 +200,3 @@ async function lockEmptyVolume(
   closeSync(fd);
   return undefined;
 }
-
-/** Removes the volumes that were made for this container alone: `rm -v`, and the end of `run --rm`. */
-export async function removeAnonymousVolumes(_config: ContainerConfig): Promise<void> {}
