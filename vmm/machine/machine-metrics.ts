@@ -40,6 +40,7 @@ export const VCPU_COUNTERS = {
   nativeFaults: 'Faults that ended native runs.',
   interrupts: 'Interrupts that the interpreter delivered.',
   interruptPolls: 'Times that the interpreter looked for interrupts.',
+  interruptsHeld: 'Interrupts of devices that were raised later, for several requests at once.',
   halts: 'Times that a vCPU halted.',
   steps: "Instructions that KVM's emulator executed one at a time.",
   legacySteps: "Instructions outside of long mode that KVM's emulator executed.",

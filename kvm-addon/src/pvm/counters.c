@@ -32,6 +32,7 @@ static const struct {
     {"nativeFaults", offsetof(struct cpu_counters, native_faults)},
     {"interrupts", offsetof(struct cpu_counters, interrupts)},
     {"interruptPolls", offsetof(struct cpu_counters, interrupt_polls)},
+    {"interruptsHeld", offsetof(struct cpu_counters, interrupts_held)},
     {"halts", offsetof(struct cpu_counters, halts)},
     {"steps", offsetof(struct cpu_counters, steps)},
     {"legacySteps", offsetof(struct cpu_counters, legacy_steps)},

@@ -21,6 +21,7 @@ struct cpu_counters {
     uint64_t native_faults;
     uint64_t interrupts;
     uint64_t interrupt_polls;
+    uint64_t interrupts_held; /* by moderation.h */
     uint64_t halts;
     uint64_t exceptions[32];
     uint64_t steps;

@@ -75,7 +75,9 @@ static void ring(struct cpu *cpu, const struct insn *insn, struct doorbell *bell
     if (insn)
         cpu->rip = cpu->r[REG_PAGE] + insn_offset(insn);
     safepoint_exit(cpu);
+    moderation_begin_kick(cpu);
     doorbell_ring(bell);
+    moderation_end_kick(cpu);
     safepoint_enter(cpu);
 }
 

@@ -176,10 +176,6 @@ void engine_kick(struct cpu *cpu, enum cpu_attention why)
 
 void engine_raise_line(struct engine *engine, uint32_t gsi)
 {
-    struct kvm_irq_level line = {.irq = gsi, .level = 1};
-
-    ioctl(engine->vm_fd, KVM_IRQ_LINE, &line);
-    line.level = 0;
-    ioctl(engine->vm_fd, KVM_IRQ_LINE, &line);
-    interrupts_raise_all(engine);
+    if (!moderation_holds(engine, gsi))
+        interrupts_pulse(engine, gsi);
 }

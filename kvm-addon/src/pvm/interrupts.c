@@ -67,6 +67,16 @@ void interrupts_raise_all(struct engine *engine)
         interrupts_raise(engine->cpus[i]);
 }
 
+void interrupts_pulse(struct engine *engine, uint32_t gsi)
+{
+    struct kvm_irq_level line = {.irq = gsi, .level = 1};
+
+    ioctl(engine->vm_fd, KVM_IRQ_LINE, &line);
+    line.level = 0;
+    ioctl(engine->vm_fd, KVM_IRQ_LINE, &line);
+    interrupts_raise_all(engine);
+}
+
 static uint32_t raised(const struct cpu *cpu)
 {
     return __atomic_load_n(&cpu->interrupts->raised, __ATOMIC_SEQ_CST);
@@ -219,6 +229,7 @@ void interrupts_check_clock(struct cpu *cpu)
     struct cpu_interrupts *interrupts = cpu->interrupts;
     uint64_t now = __rdtsc();
 
+    moderation_check_clock(cpu, now);
     if (now >= interrupts->expires) {
         interrupts->expires = interrupts->period ? now + interrupts->period : NEVER;
         interrupts_raise(cpu);

@@ -13,6 +13,7 @@
 #define TSVM_PVM_INTERRUPTS_H
 
 #include "cpu.h"
+#include "moderation.h"
 
 /* Offsets of the local APIC's registers; x2APIC has them as MSRs from 0x800 on, 16 bytes to one. */
 #define LAPIC_TPR 0x80u
@@ -38,6 +39,7 @@ struct cpu_interrupts {
     uint32_t lvt_timer;
     uint32_t divide;
     uint32_t icr_high;
+    struct moderation moderation; /* moderation.h */
 };
 
 void interrupts_init(struct cpu *cpu);
@@ -47,6 +49,8 @@ void interrupts_restored(struct cpu *cpu, const struct kvm_lapic_state *lapic);
 /* An interrupt may wait for the vCPU. From any thread. */
 void interrupts_raise(struct cpu *cpu);
 void interrupts_raise_all(struct engine *engine);
+/* One edge of a GSI, in KVM's controllers. From any thread. */
+void interrupts_pulse(struct engine *engine, uint32_t gsi);
 
 /* The guest writes a register of its local APIC: before KVM carries it out, and after. */
 void interrupts_lapic_writing(struct cpu *cpu, uint32_t offset, uint64_t value);

@@ -290,6 +290,7 @@ static enum progress without_root(struct cpu *cpu, enum user_code next)
 
 enum progress native_run(struct cpu *cpu, enum user_code next)
 {
+    moderation_release(cpu);
     uint32_t raised = __atomic_load_n(&cpu->interrupts->raised, __ATOMIC_SEQ_CST);
 
     kvm_run_set_stepping(cpu, false);

@@ -101,6 +101,7 @@ static enum progress take_interrupt(struct cpu *cpu)
 /* HLT: sleeps in KVM until an interrupt comes. */
 static enum progress halt(struct cpu *cpu)
 {
+    moderation_release(cpu);
     uint32_t raised = __atomic_load_n(&cpu->interrupts->raised, __ATOMIC_SEQ_CST);
     struct arrivals arrivals;
 
@@ -135,6 +136,8 @@ static enum progress attend(struct cpu *cpu)
 
     if (attention & ATTENTION_REQUESTS)
         safepoint_serve(cpu);
+    if (attention & (ATTENTION_ORDER | ATTENTION_RESET))
+        moderation_release(cpu);
     if (attention & ATTENTION_ORDER) {
         safepoint_exit(cpu);
         bool run = vcpu_obey_order(cpu->vcpu);
@@ -318,6 +321,7 @@ enum run_end engine_run_vcpu(struct cpu *cpu)
     safepoint_enter(cpu);
     while (progress == PROGRESS)
         progress = go_on(cpu);
+    moderation_release(cpu);
     safepoint_exit(cpu);
     switch (progress) {
     case PROGRESS:
