@@ -171,6 +171,12 @@ export function restoreTerminal(fd: number, saved: Uint8Array): void;
  */
 export function setEndDeadline(signals: readonly number[], graceMs: number): void;
 
+/**
+ * Sets an option of V8 in the running process, as `setFlagsFromString` of `node:v8` does, which takes
+ * milliseconds to load. Returns false if this Node does not export V8's function.
+ */
+export function setV8Option(option: string): boolean;
+
 export interface NativeVmOptions {
   devicePath: string;
   memory: NativeMemory;

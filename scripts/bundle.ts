@@ -1,24 +1,27 @@
 /**
- * Bundles the command line programs with their bytecode. A start then opens three files instead of a
+ * Bundles the command line programs with their bytecode. A start then opens a few files instead of a
  * hundred and need not compile most functions.
  *
  * ```
- * dist/tsvm.cjs        start.ts
- * dist/NAME.js         a program of vmm/cli/programs.ts and all that it imports, as a function of
- *                      (require, __dirname)
- * dist/NAME.bytecode   V8's code cache of it, for the Node that runs this script
+ * dist/tsvm.cjs            start.ts
+ * dist/PROGRAM.js          a program of vmm/cli/programs.ts: its main module and all that it needs
+ * dist/PROGRAM.PART.js     a module that the program imports by `import()`
+ * dist/*.bytecode          V8's code cache of each, for the Node that runs this script
  * ```
+ *
+ * So `import()` decides what is loaded when: use it for whatever most starts do not need.
  */
 import { spawnSync } from 'node:child_process';
-import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, globSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
-import { Script } from 'node:vm';
-import { type BuildOptions, build, type Plugin } from 'esbuild';
+import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild';
+import { loadScript } from '../vmm/cli/bundle.ts';
 import { PROGRAMS, type Program } from '../vmm/cli/programs.ts';
 import { packageRoot } from '../vmm/util/package-root.ts';
+import { type BundlePlan, type ModuleGraph, planBundle } from './bundle-plan.ts';
 import { kernelImage } from './training-kernel.ts';
 
 const root = packageRoot();
@@ -39,17 +42,17 @@ const TRAININGS: Readonly<Record<Program['name'], readonly string[]>> = {
   machine: [
     'boot --kernel kernel --disk disk.raw',
     'boot --kernel kernel --acpi off',
-    // Together the bytecode takes 0.5 ms longer to load than that of the first command alone.
     'boot --kernel kernel --disk disk.qcow2,format=qcow2',
   ],
   registry: ['import layer.tar training:latest'],
-  // It needs an image, and a client: all of it is compiled.
+  // It needs an image and a client: all of it is compiled.
   supervisor: [],
 };
 const TRAINING_TIMEOUT_MS = 30_000;
 
-/** Node modules that take 0.5 to 4 ms to load and that a boot does not need. */
-const HEAVY_MODULES = /^node:(child_process|crypto|http|net|os|stream|tty|zlib)$/;
+/** Node modules that take 0.3 to 4 ms to load and that a boot does not need. */
+const HEAVY_MODULES =
+  /^node:(child_process|crypto|http|net|os|process|stream|timers\/promises|tty|vm|zlib)$/;
 
 /** Loads a heavy module on first use instead of on import. */
 const loadHeavyModulesLate: Plugin = {
@@ -59,6 +62,8 @@ const loadHeavyModulesLate: Plugin = {
       namespace === 'late' ? { path, external: true } : { path, namespace: 'late' },
     );
     onLoad({ filter: /./, namespace: 'late' }, ({ path }) => {
+      // It is a global as well.
+      if (path === 'node:process') return { contents: 'module.exports = process;' };
       const names = Object.keys(createRequire(import.meta.filename)(path));
       const getters = names.map((name) => `get ${name}() { return require('${path}').${name}; }`);
       return { contents: `module.exports = { ${getters.join(', ')} };` };
@@ -76,51 +81,125 @@ const options: BuildOptions = {
   minify: true,
   legalComments: 'none',
 };
-async function bundleProgram({ name, entry }: Program): Promise<void> {
-  await build({
-    ...options,
-    entryPoints: [join(root, 'vmm/cli', entry)],
-    outfile: join(dist, `${name}.js`),
-    banner: { js: '(function (require, __dirname) {' },
-    footer: { js: '})' },
-    // A script of `node:vm` has no `import()`; this makes it `require()`.
-    supported: { 'dynamic-import': false },
-    plugins: [loadHeavyModulesLate],
-  });
+/** For the files of a program; see `vmm/cli/bundle.ts`, which runs them. */
+const programOptions: BuildOptions = {
+  ...options,
+  banner: { js: '(function (require, __dirname, module) {' },
+  footer: { js: '})' },
+  // A script of `node:vm` has no `import()`; this makes it `require()`.
+  supported: { 'dynamic-import': false },
+};
+
+function moduleGraph({ inputs }: Metafile): ModuleGraph {
+  const targets = (path: string, isDynamic: boolean) =>
+    (inputs[path]?.imports ?? [])
+      .filter((edge) => edge.external !== true && isDynamic === (edge.kind === 'dynamic-import'))
+      .map((edge) => join(root, edge.path));
+  return new Map(
+    Object.keys(inputs).map((path) => [
+      join(root, path),
+      { static: targets(path, false), dynamic: targets(path, true) },
+    ]),
+  );
 }
 
-/** Bytecode of all functions, when it is unknown which ones a start needs. */
-function compileAll(filename: string): Buffer {
-  setFlagsFromString('--no-lazy');
-  const script = new Script(readFileSync(filename, 'latin1'), { filename });
-  // A code cache is valid only for the V8 flags that it was created with.
-  setFlagsFromString('--lazy');
-  return script.createCachedData();
+/** Which modules of the core are exported to the parts, and as what. */
+class CoreExports {
+  readonly #names = new Map<string, string>();
+
+  nameOf(module: string): string {
+    const name = this.#names.get(module) ?? `m${this.#names.size}`;
+    this.#names.set(module, name);
+    return name;
+  }
+
+  /** Statements for the main module. */
+  statements(): string {
+    return Array.from(
+      this.#names,
+      ([module, name]) => `export * as ${name} from './${relative(root, module)}';\n`,
+    ).join('');
+  }
+}
+
+/** Leaves out what other files of the program have. */
+function divide({ core, parts }: BundlePlan, file: 'core' | 'part', exports: CoreExports): Plugin {
+  return {
+    name: 'divide',
+    setup({ onResolve, resolve }) {
+      onResolve({ filter: /^[^:]+$/ }, async ({ path, pluginData, ...args }) => {
+        if (args.kind === 'entry-point' || pluginData === 'resolved') return undefined;
+        const isDynamic = args.kind === 'dynamic-import';
+        if (file === 'core' && !isDynamic) return undefined;
+        const resolved = await resolve(path, { ...args, pluginData: 'resolved' });
+        const part = parts.get(resolved.path);
+        if (part !== undefined) return { path: `part:${part}`, external: true };
+        if (!core.has(resolved.path)) return undefined;
+        return { path: `core:${exports.nameOf(resolved.path)}`, external: true };
+      });
+    },
+  };
+}
+
+async function bundleProgram({ name, entry }: Program): Promise<void> {
+  const main = join(root, 'vmm/cli', entry);
+  const analysis = await build({ ...options, entryPoints: [main], write: false, metafile: true });
+  const plan = planBundle(moduleGraph(analysis.metafile), main);
+  const exports = new CoreExports();
+  for (const [module, part] of plan.parts) {
+    await build({
+      ...programOptions,
+      entryPoints: [module],
+      outfile: join(dist, `${name}.${part}.js`),
+      plugins: [divide(plan, 'part', exports), loadHeavyModulesLate],
+    });
+  }
+  const buildCore = (write: boolean) =>
+    build({
+      ...programOptions,
+      stdin: {
+        contents: `${exports.statements()}import './${relative(root, main)}';`,
+        resolveDir: root,
+      },
+      outfile: join(dist, `${name}.js`),
+      write,
+      plugins: [divide(plan, 'core', exports), loadHeavyModulesLate],
+    });
+  // The core may itself import one of its modules by `import()`.
+  await buildCore(false);
+  await buildCore(true);
 }
 
 function train({ name }: Program, folder: string): void {
-  const bundle = join(dist, `${name}.js`);
-  const target = join(dist, `${name}.bytecode`);
-  if (TRAININGS[name].length === 0) writeFileSync(target, compileAll(bundle));
   for (const command of TRAININGS[name]) {
-    const words = [join(root, 'scripts/train.ts'), bundle, target, ...command.split(' ')];
-    const training = spawnSync(process.execPath, words, {
+    const words = [join(root, 'scripts/train.ts'), dist, name, ...command.split(' ')];
+    const { status, stderr } = spawnSync(process.execPath, words, {
       cwd: folder,
       env: {
         ...process.env,
         TSVM_DATA_FOLDER: join(folder, 'data'),
         TSVM_RUNTIME_FOLDER: join(folder, 'run'),
       },
+      encoding: 'utf8',
       input: '',
       timeout: TRAINING_TIMEOUT_MS,
     });
-    if (training.status === 0) continue;
-    // Perhaps this host cannot run VMs yet. Twice the bytecode takes 2 ms longer to load.
-    writeFileSync(target, compileAll(bundle));
-    process.stderr.write(
-      `"tsvm ${command}" fails here, so it will start slower: ${training.stderr}`,
-    );
-    return;
+    if (status === 0) continue;
+    // Perhaps this host cannot run VMs yet.
+    process.stderr.write(`"tsvm ${command}" fails here, so it will start slower: ${stderr}`);
+  }
+}
+
+/** Writes the bytecode of all functions of those files that no training has loaded. */
+function compileUntrained(): void {
+  for (const file of globSync('*.js', { cwd: dist })) {
+    const path = join(dist, basename(file, '.js'));
+    if (existsSync(`${path}.bytecode`)) continue;
+    setFlagsFromString('--no-lazy');
+    const script = loadScript(path);
+    // Bytecode is valid only for the V8 flags that it was created with.
+    setFlagsFromString('--lazy');
+    writeFileSync(`${path}.bytecode`, script.createCachedData());
   }
 }
 
@@ -131,6 +210,7 @@ await build({
   ...options,
   entryPoints: [join(root, 'vmm/cli/start.ts')],
   outfile: join(dist, 'tsvm.cjs'),
+  plugins: [loadHeavyModulesLate],
 });
 const folder = mkdtempSync(join(tmpdir(), 'tsvm-train-'));
 try {
@@ -140,6 +220,7 @@ try {
   writeFileSync(join(folder, 'layer.tar'), new Uint8Array(1024));
   // The training of the image program creates the `disk.qcow2` of the machine program.
   for (const program of PROGRAMS) train(program, folder);
+  compileUntrained();
 } finally {
   rmSync(folder, { recursive: true });
 }

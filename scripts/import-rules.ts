@@ -60,7 +60,7 @@ export const TYPESCRIPT_RULES: Readonly<Record<string, readonly string[]>> = {
   // The addon's types refer to the interfaces it implements.
   'kvm-addon': ['vmm/backends/disk/machine/disk.ts'],
   'guest-images': ['vmm/util', 'vmm/host'],
-  scripts: ['vmm/util', 'vmm/cli/programs.ts', 'vmm/cli/bundle-script.ts'],
+  scripts: ['vmm/util', 'vmm/cli/programs.ts', 'vmm/cli/bundle.ts'],
   examples: ['vmm/index.ts'],
   test: ['vmm', 'guest-images', 'scripts', 'kvm-addon'],
 };

@@ -176,8 +176,8 @@ build_library() {
 }
 
 bundle_cli() {
-  outdated dist/tsvm.cjs vmm guest-images/default-guest.ts scripts/bundle.ts scripts/train.ts \
-    scripts/training-kernel.ts node_modules/.package-lock.json || return 0
+  outdated dist/tsvm.cjs vmm guest-images/default-guest.ts scripts/bundle*.ts scripts/train*.ts \
+    node_modules/.package-lock.json || return 0
   say 'bundling the command line program (esbuild)'
   node_modules/node/bin/node scripts/bundle.ts ||
     fail 'esbuild could not bundle vmm/ (see above); fix the source that it names.'

@@ -26,7 +26,7 @@ import {
   parseShare,
   parseVsock,
 } from './boot-options.ts';
-import { detachedProcess, startDetached } from './detach.ts';
+import { detachedProcess } from './detached-process.ts';
 import { exitCodeLines } from './exit-codes.ts';
 import { parseNet } from './net-option.ts';
 import { runBoot } from './run-boot.ts';
@@ -167,6 +167,7 @@ export function bootCommand(): Command {
       const detached = detachedProcess();
       if (options.detach === true && detached === undefined) {
         checkDetachable(options);
+        const { startDetached } = await import('./detach.ts');
         process.exitCode = await startDetached();
         return;
       }

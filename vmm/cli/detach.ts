@@ -1,22 +1,18 @@
-/** Running a machine in the background: `tsvm boot --detach`. */
+/** The foreground process of `tsvm boot --detach`. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { TsvmError } from '../errors.ts';
 import { draftName, removeAbandonedDrafts } from '../host/drafts.ts';
 import { logFolder } from '../host/folders.ts';
 import { ensurePrivateFolder } from '../host/private-folder.ts';
 import { commandLine, fsPath } from '../util/byte-names.ts';
+import { LOG_VARIABLE, READY_FD } from './detached-process.ts';
 import { EXIT_OUR_FAILURE, exitCodeOfSignal } from './exit-codes.ts';
 import { print, printMessage } from './standard-streams.ts';
-
-/** Tells the background process that it is one: the path of its log, which has no name yet. */
-const LOG_VARIABLE = 'TSVM_DETACHED_LOG';
-/** Where the background process tells that its machine runs: its name. */
-const READY_FD = 3;
 
 /**
  * Starts this command line again in the background and waits until its machine runs, or fails.
@@ -68,29 +64,4 @@ function readLog(path: string): string {
   } finally {
     rmSync(fsPath(path), { force: true });
   }
-}
-
-/** The background process's side. */
-export interface Detached {
-  /** Path that the log of a machine has once it is {@link ready}. */
-  logPath(name: string): string;
-  /** The machine runs: the command in the foreground ends. */
-  ready(name: string): void;
-}
-
-/** Undefined unless {@link startDetached} started this process. Call it once. */
-export function detachedProcess(): Detached | undefined {
-  const draftPath = process.env[LOG_VARIABLE];
-  if (draftPath === undefined) return undefined;
-  // Not for the programs that this process starts.
-  delete process.env[LOG_VARIABLE];
-  const logPath = (name: string) => join(dirname(draftPath), `${name}.log`);
-  return {
-    logPath,
-    ready: (name) => {
-      renameSync(fsPath(draftPath), fsPath(logPath(name)));
-      writeSync(READY_FD, `${name}\n`);
-      closeSync(READY_FD);
-    },
-  };
 }

@@ -1,6 +1,5 @@
-import { constants } from 'node:os';
 import { setEndDeadline } from '../host/end-deadline.ts';
-import { endingSignals } from './ending-signals.ts';
+import { endingSignals, numberOfSignal } from './ending-signals.ts';
 import { exitCodeOfSignal } from './exit-codes.ts';
 
 /** Time from the signal for an orderly shutdown of the machine's parts. */
@@ -21,12 +20,9 @@ export class Ending {
   constructor(onLate: () => void) {
     const signals = endingSignals();
     for (const signal of signals) {
-      process.on(signal, () => this.#end(exitCodeOfSignal(constants.signals[signal]), onLate));
+      process.on(signal, () => this.#end(exitCodeOfSignal(numberOfSignal(signal)), onLate));
     }
-    setEndDeadline(
-      signals.map((signal) => constants.signals[signal]),
-      DEADLINE_MS,
-    );
+    setEndDeadline(signals.map(numberOfSignal), DEADLINE_MS);
   }
 
   /** Aborted when the machine must end. */

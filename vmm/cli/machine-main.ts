@@ -12,11 +12,11 @@ import { versionText } from './version.ts';
 
 const VERSION_WORDS = ['--version', '-v', '-V', 'version'];
 
-const controlLines = Object.entries(CONTROL_SUMMARIES)
-  .map(([name, summary]) => `  ${name.padEnd(13)}${summary}`)
-  .join('\n');
-
-const EXAMPLES = `
+function helpText(): string {
+  const controlLines = Object.entries(CONTROL_SUMMARIES)
+    .map(([name, summary]) => `  ${name.padEnd(13)}${summary}`)
+    .join('\n');
+  return `
 Running machines:
 ${controlLines}
 
@@ -34,6 +34,7 @@ Examples:
   tsvm save -o busybox.tar busybox
 
 "tsvm COMMAND --help" shows details and examples.`;
+}
 
 function program(): Command {
   return new Command('tsvm')
@@ -46,7 +47,7 @@ function program(): Command {
     .addCommand(
       new Command('image').description('Creates and manages disk images and container images.'),
     )
-    .addHelpText('after', EXAMPLES)
+    .addHelpText('after', helpText)
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(see tsvm --help)');
 }

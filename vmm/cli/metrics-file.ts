@@ -1,7 +1,6 @@
 import { closeSync, constants, openSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { TsvmError } from '../errors.ts';
 import type { BootMetrics } from '../machine/boot-metrics.ts';
-import { prometheusText } from '../machine/prometheus-text.ts';
 import type { Logger } from '../observability/logger.ts';
 import { fsPath } from '../util/byte-names.ts';
 import { writeProblem } from './console-file.ts';
@@ -46,15 +45,13 @@ function tryToWrite(path: string): void {
  * `.prom`, as its node exporter reads them. A failure is logged and does not change the exit code.
  * @param name of the machine
  */
-export function writeMetricsFile(
+export async function writeMetricsFile(
   path: string,
   name: string,
   metrics: BootMetrics,
   logger: Logger,
-): void {
-  const text = path.endsWith('.prom')
-    ? prometheusText(name, metrics.machine)
-    : `${JSON.stringify(metrics.toJson(), null, 2)}\n`;
+): Promise<void> {
+  const text = await metricsText(path, name, metrics);
   try {
     // A named pipe without a reader must not block the exit.
     const create = constants.O_CREAT | constants.O_TRUNC;
@@ -67,4 +64,10 @@ export function writeMetricsFile(
   } catch (cause) {
     logger.warn(`the metrics cannot be written to ${path} (${writeProblem(cause)})`);
   }
+}
+
+async function metricsText(path: string, name: string, metrics: BootMetrics): Promise<string> {
+  if (!path.endsWith('.prom')) return `${JSON.stringify(metrics.toJson(), null, 2)}\n`;
+  const { prometheusText } = await import('../machine/prometheus-text.ts');
+  return prometheusText(name, metrics.machine);
 }

@@ -3,7 +3,7 @@
  * save time. `start.ts`, `main.ts` and `scripts/bundle.ts` use this table.
  */
 export interface Program {
-  /** Names the files of the bundle: `dist/NAME.js` and `dist/NAME.bytecode`. */
+  /** Names the files of the bundle: `dist/NAME.js`, `dist/NAME.PART.js`. */
   readonly name: 'container' | 'control' | 'image' | 'machine' | 'registry' | 'supervisor';
   /** Its main module in this folder. */
   readonly entry: string;

@@ -12,13 +12,12 @@ import type { MachineEnd } from '../machine/machine-end.ts';
 import { superviseMachine } from '../machine/supervisor.ts';
 import { createLogger, type Logger, type LogLevel } from '../observability/logger.ts';
 import { refuseInput } from './console-file.ts';
-import type { Detached } from './detach.ts';
+import type { Detached } from './detached-process.ts';
 import { Ending } from './ending.ts';
 import { endKey } from './escape-keys.ts';
 import { EXIT_GUEST_CRASHED, EXIT_OUR_FAILURE, EXIT_POWEROFF } from './exit-codes.ts';
 import { type ConsoleKind, openHostConsole } from './host-console.ts';
-import { MachinePresence } from './machine-presence.ts';
-import { checkMetricsFile, writeMetricsFile } from './metrics-file.ts';
+import type { MachinePresence } from './machine-presence.ts';
 import { isTerminal } from './output-descriptor.ts';
 import type { RawTerminal } from './raw-terminal.ts';
 import { handleFaults } from './run-to-exit.ts';
@@ -69,7 +68,7 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
   process.once('exit', () => terminal?.restore());
 
   const console = options.console ?? { kind: defaultConsole(options) };
-  checkTargets(config, console, options.metricsPath);
+  await checkTargets(config, console, options.metricsPath);
   const run: Omit<Run, 'hub'> = {
     ...{ config, options, logger, metrics, ending },
     presence: await openNamedPresence(options),
@@ -100,7 +99,8 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
   } finally {
     run.presence?.close();
     if (options.metricsPath !== undefined) {
-      writeMetricsFile(options.metricsPath, machineName(options), metrics, logger);
+      const { writeMetricsFile } = await import('./metrics-file.ts');
+      await writeMetricsFile(options.metricsPath, machineName(options), metrics, logger);
     }
   }
 }
@@ -127,21 +127,24 @@ async function openNamedPresence(options: RunOptions) {
   // A background process that nobody can find would be of no use.
   if (options.name === undefined && detached === undefined) return undefined;
   const name = machineName(options);
+  const { MachinePresence } = await import('./machine-presence.ts');
   return await MachinePresence.open(name, detached?.logPath(name));
 }
 
 /** Checks the output files before anything is written. */
-function checkTargets(
+async function checkTargets(
   { kernelPath, initrdPath, disks }: ResolvedConfig,
   console: ConsoleKind,
   metricsPath: string | undefined,
-): void {
+): Promise<void> {
   const diskFiles = disks.flatMap((disk) => ('files' in disk ? disk.files : [disk.path]));
   const inputs = [kernelPath, initrdPath, ...diskFiles];
   const consolePath = console.kind === 'file' ? console.path : undefined;
   refuseInput('--console', consolePath, inputs);
   refuseInput('--metrics', metricsPath, [...inputs, consolePath]);
-  if (metricsPath !== undefined) checkMetricsFile(metricsPath);
+  if (metricsPath === undefined) return;
+  const { checkMetricsFile } = await import('./metrics-file.ts');
+  checkMetricsFile(metricsPath);
 }
 
 interface Run {
@@ -215,7 +218,10 @@ async function runUntilDone(run: Run): Promise<number> {
 /** Lets other processes control the machine. */
 async function startControl(run: Run, current: () => MachineHandle | undefined): Promise<void> {
   const { options, hub, logger, ending } = run;
-  run.presence ??= await MachinePresence.tryOpen(machineName(options), logger);
+  if (run.presence === undefined) {
+    const { MachinePresence } = await import('./machine-presence.ts');
+    run.presence = await MachinePresence.tryOpen(machineName(options), logger);
+  }
   const { presence } = run;
   if (presence === undefined) return;
   const { name, startedMs } = presence;

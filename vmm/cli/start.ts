@@ -1,19 +1,25 @@
-/**
- * Entry point of the bundle: runs a bundled program with its bytecode.
- *
- * Node's compile cache contains only the bytecode of a module's top level. The functions called
- * before a guest runs, about 400, would be compiled at each start, which takes 7 ms.
- */
-import { join } from 'node:path';
-import { bundleScript, runBundle } from './bundle-script.ts';
+/** Entry point of the bundle: runs a bundled program. */
+import { loadAddon } from '../host/addon.ts';
+import { Bundle } from './bundle.ts';
 import { EXIT_OUR_FAILURE } from './exit-codes.ts';
 import { findProgram } from './programs.ts';
 
-const { name } = findProgram(process.argv.slice(2));
-const filename = join(import.meta.dirname, `${name}.js`);
-const bytecode = join(import.meta.dirname, `${name}.bytecode`);
+/**
+ * Ends the effect of the option that `bin/tsvm` starts a boot with: V8 accepts bytecode, Node's own
+ * too, only under the options that it was made with.
+ */
+function restoreV8Options(): void {
+  if (!process.execArgv.includes('--no-rehash-snapshot')) return;
+  try {
+    loadAddon().setV8Option('--rehash-snapshot');
+  } catch {
+    // The program needs the addon too, and reports why it cannot be loaded.
+  }
+}
+
 try {
-  runBundle(bundleScript(filename, bytecode), filename);
+  restoreV8Options();
+  new Bundle(import.meta.dirname, findProgram(process.argv.slice(2)).name, require).run();
 } catch (error) {
   // Node's own exit code would be 1, which means that the guest crashed.
   process.stderr.write(`tsvm: the installation is incomplete: run "npm run setup" (${error})\n`);

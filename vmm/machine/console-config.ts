@@ -1,5 +1,7 @@
-import { CONSOLE_PORTS_MAX } from '../devices/virtio/console/console-device.ts';
 import { checkFields, invalid, type Kind, TEXT } from './config-fields.ts';
+
+/** Most named ports of a machine. */
+const PORTS_MAX = 16;
 
 /** What the kernel's console is: a serial port, or a virtio device (`hvc0`). */
 export const CONSOLE_DEVICES = ['serial', 'virtio'] as const;
@@ -19,8 +21,7 @@ const PORT_NAME = /^[a-zA-Z0-9][\w.-]{0,63}$/;
 
 /** @throws TsvmError `invalid-config` */
 export function resolvePorts(ports: readonly PortConfig[]): readonly PortConfig[] {
-  if (ports.length > CONSOLE_PORTS_MAX)
-    invalid(`${ports.length} ports: ${CONSOLE_PORTS_MAX} at most`);
+  if (ports.length > PORTS_MAX) invalid(`${ports.length} ports: ${PORTS_MAX} at most`);
   const names = new Set<string>();
   for (const port of ports) {
     checkFields('the port', port, PORT_FIELDS);

@@ -1,5 +1,5 @@
 import type { Assembly } from './assembly.ts';
-import { attachBalloon } from './devices/balloon.ts';
+import type { ResolvedConfig } from './config.ts';
 import {
   attachBootProgress,
   attachI8042,
@@ -7,16 +7,24 @@ import {
   attachPvpanic,
   attachRtc,
 } from './devices/chips.ts';
-import { attachConsole } from './devices/console.ts';
 import { attachDisks } from './devices/disks.ts';
-import { attachNets } from './devices/nets.ts';
 import { attachRng } from './devices/rng.ts';
 import { attachSerial } from './devices/serial.ts';
-import { attachShares } from './devices/shares.ts';
-import { attachVsock } from './devices/vsock.ts';
 
 /** Attaches the devices of one kind that the configuration asks for. */
 export type AttachDevices = (assembly: Assembly) => void | Promise<void>;
+
+/** A kind of device whose code is loaded only for a machine that has such devices. */
+function optional(
+  isWanted: (config: ResolvedConfig) => boolean,
+  load: () => Promise<AttachDevices>,
+): AttachDevices {
+  return async (assembly) => {
+    if (!isWanted(assembly.config)) return;
+    const attach = await load();
+    await attach(assembly);
+  };
+}
 
 /**
  * All kinds of devices, in the order in which they are attached and in which kernels find them: disks
@@ -30,10 +38,25 @@ export const DEVICE_KINDS: readonly AttachDevices[] = [
   attachPvpanic,
   attachBootProgress,
   attachDisks,
-  attachNets,
+  optional(
+    ({ nets }) => nets.length > 0,
+    async () => (await import('./devices/nets.ts')).attachNets,
+  ),
   attachRng,
-  attachVsock,
-  attachShares,
-  attachBalloon,
-  attachConsole,
+  optional(
+    ({ vsock }) => vsock !== undefined,
+    async () => (await import('./devices/vsock.ts')).attachVsock,
+  ),
+  optional(
+    ({ shares }) => shares.length > 0,
+    async () => (await import('./devices/shares.ts')).attachShares,
+  ),
+  optional(
+    ({ balloon }) => balloon,
+    async () => (await import('./devices/balloon.ts')).attachBalloon,
+  ),
+  optional(
+    ({ console, ports }) => console === 'virtio' || ports.length > 0,
+    async () => (await import('./devices/console.ts')).attachConsole,
+  ),
 ];

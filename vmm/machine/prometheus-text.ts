@@ -13,8 +13,6 @@ import {
   VCPU_GAUGES,
 } from './machine-metrics.ts';
 
-export const PROMETHEUS_CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
-
 type Labels = Readonly<Record<string, string>>;
 type Values = Readonly<Record<string, number>>;
 type Help = Readonly<Record<string, string>>;

@@ -1,5 +1,6 @@
 #include "host.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
@@ -222,6 +223,19 @@ static Napi::Value set_end_deadline(const Napi::CallbackInfo &info)
     return env.Undefined();
 }
 
+/* Node-API has no function for this; Node's executable exports V8's. */
+static Napi::Value set_v8_option(const Napi::CallbackInfo &info)
+{
+    std::string text;
+    if (!to_string(info[0], &text))
+        return Napi::Value();
+    const char *name = "_ZN2v82V818SetFlagsFromStringEPKc"; /* v8::V8::SetFlagsFromString */
+    auto set_flags = (void (*)(const char *))dlsym(RTLD_DEFAULT, name);
+    if (set_flags != NULL)
+        set_flags(text.c_str());
+    return Napi::Boolean::New(info.Env(), set_flags != NULL);
+}
+
 void define_host_functions(Napi::Env env, Napi::Object exports)
 {
     exports.Set("probeHost", Napi::Function::New(env, probe_host, "probeHost"));
@@ -238,4 +252,5 @@ void define_host_functions(Napi::Env env, Napi::Object exports)
     exports.Set("isTerminalOurs", Napi::Function::New(env, is_terminal_ours, "isTerminalOurs"));
     exports.Set("restoreTerminal", Napi::Function::New(env, restore_terminal, "restoreTerminal"));
     exports.Set("setEndDeadline", Napi::Function::New(env, set_end_deadline, "setEndDeadline"));
+    exports.Set("setV8Option", Napi::Function::New(env, set_v8_option, "setV8Option"));
 }

@@ -8,7 +8,6 @@ import {
   type MachineControls,
   presentConfig,
 } from '../../machine/machine-controls.ts';
-import { prometheusText } from '../../machine/prometheus-text.ts';
 import { ApiError, type Result } from '../http/operation.ts';
 import { OperationsSurface, type UpgradedConnection } from '../http/operations-surface.ts';
 import type { Surface } from '../http/surface.ts';
@@ -57,7 +56,10 @@ export function controlSurface(target: ControlledMachine): Surface {
       return undefined;
     },
     getMetrics: () => ({ machine: target.name, ...running(target).metrics() }),
-    getPrometheusMetrics: () => prometheusText(target.name, running(target).metrics()),
+    getPrometheusMetrics: async () => {
+      const { prometheusText } = await import('../../machine/prometheus-text.ts');
+      return prometheusText(target.name, running(target).metrics());
+    },
     getBalloon: async () => {
       const balloon = balloonOf(target);
       if (running(target).state === 'running') await balloon.refreshStatistics();

@@ -1,5 +1,4 @@
 /** tsvm's own API of a running machine, version 1. Within a version, fields are only added. */
-import { PROMETHEUS_CONTENT_TYPE } from '../../machine/prometheus-text.ts';
 import type { ApiInfo } from '../http/openapi.ts';
 import type { Operations } from '../http/operation.ts';
 import type { ObjectSchema } from '../http/schema.ts';
@@ -119,7 +118,7 @@ export const CONTROL_OPERATIONS = {
     method: 'GET',
     path: '/metrics/prometheus',
     summary: "The same in Prometheus' text format, with a description of each counter.",
-    answer: { kind: 'text', contentType: PROMETHEUS_CONTENT_TYPE },
+    answer: { kind: 'text', contentType: 'text/plain; version=0.0.4; charset=utf-8' },
     errors: ['wrong-state'],
   },
   getBalloon: {

@@ -4,8 +4,7 @@ import type { Assembly } from '../assembly.ts';
 import { attachVirtio } from './virtio.ts';
 
 export function attachBalloon(assembly: Assembly): void {
-  const { machine, memory, config } = assembly;
-  if (!config.balloon) return;
+  const { machine, memory } = assembly;
   const placement = assembly.placements.allocateMmio();
   attachVirtio(assembly, placement, BALLOON_QUEUES, (host) => {
     const balloon = new BalloonDevice({ id: 'balloon', memory, createQueues: scriptQueues(host) });

@@ -9,7 +9,6 @@ import { attachVirtio } from './virtio.ts';
 export function attachConsole(assembly: Assembly): void {
   const { machine, config, host } = assembly;
   const hasConsole = config.console === 'virtio';
-  if (!hasConsole && config.ports.length === 0) return;
   const sockets = config.ports.map(({ name, socketPath }, index) => {
     const socket = new PortSocket(resolve(socketPath), {
       onOpen: (open) => machine.contain(() => device.setHostOpen(index + 1, open)),

@@ -23,8 +23,6 @@ const QUEUE_SIZE = 64;
 /** Linux writes 32 KiB at most. */
 const OUTPUT_MAX_BYTES = 32 * 1024;
 
-export const CONSOLE_PORTS_MAX = 16;
-
 /** Number of queues of a device with this many named ports. */
 export function consoleQueueCount(namedPorts: number): number {
   return 4 + 2 * namedPorts;
@@ -35,7 +33,7 @@ export interface ConsoleDeviceOptions {
   readonly createQueues: CreateScriptQueues;
   /** The host's side of the console, port 0; undefined: no console. */
   readonly console: PortHost | undefined;
-  /** Ports 1, 2, …: at most {@link CONSOLE_PORTS_MAX}. */
+  /** Ports 1, 2, … */
   readonly ports: readonly { readonly name: string; readonly host: PortHost }[];
 }
 

@@ -1,0 +1,51 @@
+import { basename } from 'node:path';
+
+/** Imports of a module: the modules it needs at once, and those that it imports by `import()`. */
+export interface ModuleImports {
+  readonly static: readonly string[];
+  readonly dynamic: readonly string[];
+}
+
+/** Modules by path, with their imports. */
+export type ModuleGraph = ReadonlyMap<string, ModuleImports>;
+
+/** How a program is divided into files. */
+export interface BundlePlan {
+  /** The modules that are loaded at the start. */
+  readonly core: ReadonlySet<string>;
+  /** Main modules of the parts, and the parts' names. */
+  readonly parts: ReadonlyMap<string, string>;
+}
+
+function staticClosure(graph: ModuleGraph, entry: string): Set<string> {
+  const closure = new Set([entry]);
+  for (const module of closure) {
+    for (const target of graph.get(module)?.static ?? []) closure.add(target);
+  }
+  return closure;
+}
+
+/**
+ * Divides a program at its calls of `import()`: the target of each is the main module of a part.
+ * What the start needs, and what several parts share, is the core.
+ */
+export function planBundle(graph: ModuleGraph, entry: string): BundlePlan {
+  const core = staticClosure(graph, entry);
+  const dynamic = [...graph.values()].flatMap((imports) => imports.dynamic);
+  const targets = [...new Set(dynamic)];
+  const seen = new Set<string>();
+  for (const target of targets) {
+    for (const module of staticClosure(graph, target)) {
+      if (seen.has(module)) core.add(module);
+      else seen.add(module);
+    }
+  }
+  const parts = new Map<string, string>();
+  for (const target of targets) {
+    if (core.has(target)) continue;
+    const name = basename(target, '.ts');
+    if ([...parts.values()].includes(name)) throw new Error(`two parts are called ${name}: rename`);
+    parts.set(target, name);
+  }
+  return { core, parts };
+}

@@ -1,0 +1,86 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Script } from 'node:vm';
+
+/** What a bundled file calls with `part:NAME` and `core:NAME`, besides Node's modules. */
+type Require = (id: string) => unknown;
+
+/** A bundled file: a function, because a script of `node:vm` has no `require`, `module` or `__dirname`. */
+type BundleFunction = (require: Require, dirname: string, module: { exports: object }) => void;
+
+/**
+ * A bundled program: `PROGRAM.js`, which is loaded at the start, and `PROGRAM.PART.js` for each
+ * module that the program imports by `import()`, loaded by that call. See `scripts/bundle.ts`.
+ *
+ * Each file has its bytecode beside it. Node's own compile cache would contain only the bytecode of a
+ * module's top level: the functions called before a guest runs, about 400, would be compiled at each
+ * start, which takes 7 ms.
+ */
+export class Bundle {
+  readonly #folder: string;
+  readonly #program: string;
+  readonly #require: Require;
+  readonly #scripts = new Map<string, Script>();
+  readonly #parts = new Map<string, object>();
+  /** Modules of `PROGRAM.js` that parts use. */
+  #core: Readonly<Record<string, unknown>> = {};
+
+  /** @param require for Node's modules */
+  constructor(folder: string, program: string, require: Require) {
+    this.#folder = folder;
+    this.#program = program;
+    this.#require = require;
+  }
+
+  /** The scripts that have been loaded, by the name of their file without its suffix. */
+  get scripts(): ReadonlyMap<string, Script> {
+    return this.#scripts;
+  }
+
+  /** Runs the program, whose main module begins with its import. */
+  run(): void {
+    this.#load(this.#program, (exports) => {
+      this.#core = exports as Readonly<Record<string, unknown>>;
+    });
+  }
+
+  #load(name: string, onExports: (exports: object) => void): void {
+    const script = loadScript(join(this.#folder, name));
+    this.#scripts.set(name, script);
+    const module = {
+      /** A file sets its exports before it runs its modules. */
+      set exports(exports: object) {
+        onExports(exports);
+      },
+    };
+    const run = script.runInThisContext() as BundleFunction;
+    run((id) => this.#resolve(id), this.#folder, module);
+  }
+
+  #resolve(id: string): unknown {
+    const [scheme = '', name = ''] = id.split(':');
+    if (scheme === 'core') return this.#core[name];
+    return scheme === 'part' ? this.#part(name) : this.#require(id);
+  }
+
+  #part(name: string): object | undefined {
+    if (!this.#parts.has(name)) {
+      this.#load(`${this.#program}.${name}`, (exports) => this.#parts.set(name, exports));
+    }
+    return this.#parts.get(name);
+  }
+}
+
+/**
+ * Loads a bundled file.
+ * @param path without the suffixes `.js` and `.bytecode`. Functions that the bytecode lacks are
+ * compiled on first call. V8 ignores bytecode of another Node version or for other V8 options.
+ */
+export function loadScript(path: string): Script {
+  const filename = `${path}.js`;
+  const bytecode = `${path}.bytecode`;
+  return new Script(readFileSync(filename, 'latin1'), {
+    filename,
+    ...(existsSync(bytecode) && { cachedData: readFileSync(bytecode) }),
+  });
+}

@@ -1,0 +1,150 @@
+import { accessSync, constants, lstatSync, statfsSync, statSync } from 'node:fs';
+import { freemem } from 'node:os';
+import { dirname } from 'node:path';
+import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
+import { TsvmError } from '../errors.ts';
+import { cacheFolder } from '../host/folders.ts';
+import { hasIoUring } from '../host/io-uring.ts';
+import { KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS, neededCapabilities } from '../kvm/capabilities.ts';
+import { checkKvmExtension, type KvmHost, probeKvm } from '../kvm/host.ts';
+import { chooseKernelMode } from '../machine/kernel-mode.ts';
+import { formatSize } from '../util/size.ts';
+import { EXIT_OUR_FAILURE } from './exit-codes.ts';
+import { print } from './standard-streams.ts';
+
+/** The result of one check. */
+interface Finding {
+  readonly state: 'ok' | 'note' | 'wrong';
+  readonly what: string;
+  /** What to do about it. */
+  readonly advice?: string;
+}
+
+const MEMORY_COMFORTABLE_BYTES = 512 * 2 ** 20;
+/** Enough for two unpacked distribution kernels of about 60 MB each. */
+const CACHE_COMFORTABLE_BYTES = 128 * 2 ** 20;
+
+function checkKvm(device: string): Finding[] {
+  try {
+    const host = probeKvm(device);
+    const usable: Finding = { state: 'ok', what: `${device} can be used` };
+    return [usable, describeHost(host), ...limits(device, host.emulatesKernelMode)];
+  } catch (error) {
+    if (!(error instanceof TsvmError)) throw error;
+    return [{ state: 'wrong', what: error.message }];
+  }
+}
+
+function describeHost(host: KvmHost): Finding {
+  switch (chooseKernelMode(host, 'auto')) {
+    case 'hardware':
+      return { state: 'ok', what: 'hardware virtualization (VT-x or AMD-V)' };
+    case 'interpreter':
+      return {
+        state: 'ok',
+        what: 'kvm-pvm (no VT-x or AMD-V): tsvm interprets guest kernels, the processor runs guest programs',
+      };
+    case 'emulator':
+      return {
+        state: 'note',
+        what: 'kvm-pvm (no VT-x or AMD-V) in a version that tsvm’s interpreter does not support: KVM’s emulator runs guest kernels, about a hundred times slower',
+        advice: 'use a host with VT-x or AMD-V (bare metal, or nested), or a newer kvm-pvm',
+      };
+  }
+}
+
+/** Capabilities and limits of a device that {@link probeKvm} accepted. */
+function limits(device: string, pvm: boolean): Finding[] {
+  const vcpus = checkKvmExtension(device, KVM_CAP_NR_VCPUS);
+  const most = checkKvmExtension(device, KVM_CAP_MAX_VCPUS);
+  return [
+    { state: 'ok', what: `all ${neededCapabilities(pvm).length} capabilities that tsvm uses` },
+    { state: 'ok', what: `vCPUs: ${vcpus} recommended, ${most} at most` },
+  ];
+}
+
+function checkIoUring(): Finding {
+  return hasIoUring()
+    ? { state: 'ok', what: 'io_uring' }
+    : {
+        state: 'note',
+        what: 'io_uring is not available: disks use threads, which is slower',
+        advice:
+          'run "sysctl kernel.io_uring_disabled=0"; in a container, allow io_uring in its seccomp profile',
+      };
+}
+
+function checkMemory(): Finding {
+  const free = freemem();
+  const what = `${formatSize(free)} of memory available`;
+  return free >= MEMORY_COMFORTABLE_BYTES
+    ? { state: 'ok', what }
+    : { state: 'note', what, advice: 'end other programs, or give guests less with --memory' };
+}
+
+/** The longest prefix of a path that exists, possibly as a dangling link. */
+function existingPart(path: string): string {
+  const exists = lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  return exists || path === dirname(path) ? path : existingPart(dirname(path));
+}
+
+function checkCache(): Finding {
+  const folder = cacheFolder();
+  if (folder === undefined) {
+    return {
+      state: 'note',
+      what: 'no home folder to cache unpacked kernels in: they are unpacked at each boot',
+      advice: 'set HOME or XDG_CACHE_HOME',
+    };
+  }
+  let existing = folder;
+  try {
+    existing = existingPart(folder);
+    if (!statSync(existing).isDirectory()) throw new Error('not a folder');
+    accessSync(existing, constants.W_OK | constants.X_OK);
+  } catch {
+    const made = existing === folder ? 'written' : `created, as ${existing} cannot be written`;
+    return {
+      state: 'note',
+      what: `${folder} cannot be ${made}: kernels are unpacked at each boot`,
+      advice: `get write access ("ls -ld ${existing}" shows who has it), or set XDG_CACHE_HOME`,
+    };
+  }
+  const { bavail, bsize } = statfsSync(existing);
+  const free = bavail * bsize;
+  if (free < CACHE_COMFORTABLE_BYTES) {
+    return {
+      state: 'note',
+      what: `${folder}: only ${formatSize(free)} free for unpacked kernels`,
+      advice: 'free some space, or set XDG_CACHE_HOME to a folder on another disk',
+    };
+  }
+  return existing === folder
+    ? { state: 'ok', what: `cache of unpacked kernels: ${folder}` }
+    : { state: 'ok', what: `cache of unpacked kernels: ${folder}, created on first use` };
+}
+
+function checkDefaultGuest(): Finding {
+  const guest = locateDefaultGuest();
+  return guest === undefined
+    ? { state: 'note', what: 'the default guest is not built', advice: 'run "npm run setup"' }
+    : { state: 'ok', what: `default guest: ${guest.kernelPath}` };
+}
+
+const MARKS = { ok: 'ok   ', note: 'note ', wrong: 'WRONG' } as const;
+
+/** Prints what was found. @returns the exit code */
+export function runDoctor(device: string): number {
+  const findings = [
+    ...checkKvm(device),
+    checkIoUring(),
+    checkMemory(),
+    checkCache(),
+    checkDefaultGuest(),
+  ];
+  for (const { state, what, advice } of findings) {
+    print(`${MARKS[state]} ${what}\n`);
+    if (advice !== undefined) print(`      ${advice}\n`);
+  }
+  return findings.some(({ state }) => state === 'wrong') ? EXIT_OUR_FAILURE : 0;
+}
