@@ -29,11 +29,11 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static int enter_world(enum child_kind kind, struct failure *failure)
+static int enter_world(enum child_kind kind, int terminal_fd, struct failure *failure)
 {
     switch (kind) {
     case CHILD_FIRST:
-        return world_create(failure);
+        return world_create(terminal_fd, failure);
     case CHILD_EXEC:
         if (setns(container.init_fd, NAMESPACES_OF_EXEC) < 0)
             return fail_call(failure, "cannot enter the container");
@@ -132,8 +132,10 @@ static int become(enum child_kind kind, const struct process_spec *spec,
                   const struct child_streams *streams, struct failure *failure)
 {
     struct identity identity;
-    if (enter_world(kind, failure) < 0 || connect_streams(spec, streams, failure) < 0 ||
-        set_resource_limits(spec, failure) < 0 || set_oom_score(spec, failure) < 0 ||
+    int terminal_fd = spec->has_terminal ? streams->input_fd : -1;
+    if (enter_world(kind, terminal_fd, failure) < 0 ||
+        connect_streams(spec, streams, failure) < 0 || set_resource_limits(spec, failure) < 0 ||
+        set_oom_score(spec, failure) < 0 ||
         identity_find(spec->user, &spec->groups, &identity, failure) < 0 ||
         enter_directory(kind, spec, failure) < 0)
         return -1;

@@ -5,12 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "container.h"
+#include "copy_up.h"
 #include "mount_spec.h"
 #include "protocol.h"
+#include "relay.h"
 #include "rooted.h"
 
 #define SHARES "/shares"
@@ -80,6 +84,22 @@ static int open_share(const char *tag, struct failure *failure)
     return fd < 0 ? fail_call(failure, "cannot open the share %s", tag) : fd;
 }
 
+// Copies to an empty volume what the image has in its place, if that is a folder.
+static int fill_volume(int root_fd, const struct mount_spec *spec, int share_fd,
+                       struct failure *failure)
+{
+    int image_fd = rooted_open(root_fd, spec->destination, O_RDONLY | O_DIRECTORY);
+    if (image_fd < 0)
+        return 0;
+    int volume_fd = openat(share_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int result = volume_fd < 0 ? fail_call(failure, "cannot open the share %s", spec->share_tag)
+                               : copy_up(image_fd, volume_fd, failure);
+    if (volume_fd >= 0)
+        close(volume_fd);
+    close(image_fd);
+    return result;
+}
+
 static int mount_share(int root_fd, const struct mount_spec *spec, struct failure *failure)
 {
     char source[FD_PATH_BYTES];
@@ -97,11 +117,36 @@ static int mount_share(int root_fd, const struct mount_spec *spec, struct failur
     int result = fstat(fd, &status);
     if (result < 0)
         fail_call(failure, "cannot look at the share %s", spec->share_tag);
-    else
+    else if (spec->copy_up && S_ISDIR(status.st_mode))
+        result = fill_volume(root_fd, spec, fd, failure);
+    if (result == 0)
         result = bind_at(root_fd, source, spec->destination, S_ISDIR(status.st_mode),
                          spec->read_only, failure);
     close(fd);
     return result;
+}
+
+// The socket is made where the container does not see it, and appears at its place like a file.
+static int mount_socket(int root_fd, const struct mount_spec *spec, struct failure *failure)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, FILES "/socket-%llu",
+             (unsigned long long)spec->port);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+        chmod(address.sun_path, (mode_t)spec->mode) < 0 ||
+        chown(address.sun_path, (uid_t)spec->user_id, (gid_t)spec->group_id) < 0 ||
+        listen(fd, SOMAXCONN) < 0) {
+        fail_call(failure, "cannot make the socket %s", spec->destination);
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    int result = relay_listen(fd, (uint32_t)spec->port);
+    if (result < 0)
+        return fail(failure, ERROR_GUEST_FAILED, -result, "cannot serve the socket %s",
+                    spec->destination);
+    return bind_at(root_fd, address.sun_path, spec->destination, false, false, failure);
 }
 
 static int apply(int root_fd, struct bytes fields, struct failure *failure)
@@ -114,6 +159,8 @@ static int apply(int root_fd, struct bytes fields, struct failure *failure)
         return mount_share(root_fd, &spec, failure);
     case MOUNT_TMPFS:
         return mount_tmpfs(root_fd, &spec, failure);
+    case MOUNT_SOCKET:
+        return mount_socket(root_fd, &spec, failure);
     default:
         return fail(failure, ERROR_INVALID_REQUEST, 0, "unknown kind of mount");
     }

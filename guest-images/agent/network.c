@@ -1,26 +1,229 @@
 #include "network.h"
 
+#include <errno.h>
 #include <net/if.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-static int bring_up_loopback(struct failure *failure)
+#include "dhcp.h"
+#include "netlink.h"
+#include "protocol.h"
+
+#define ADDRESSES_MAX 16
+// Interfaces that the machine may have: those that are not asked for keep their names.
+#define INDEX_MAX 64
+
+struct interface_spec {
+    uint8_t mac[6];
+    const char *name;
+    bool dhcp;
+    uint64_t mtu; // 0: what it has
+    struct address addresses[ADDRESSES_MAX];
+    uint8_t prefixes[ADDRESSES_MAX];
+    size_t address_count;
+    struct address gateways[ADDRESSES_MAX];
+    size_t gateway_count;
+};
+
+// What an interface is set up with.
+struct tools {
+    int control_fd; // for ioctl(2)
+    int netlink_fd;
+};
+
+static int take_address(struct bytes value, struct address *address, size_t *count,
+                        struct failure *failure)
 {
-    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    int result = fd < 0 ? -1 : ioctl(fd, SIOCSIFFLAGS, &request);
+    if ((value.length != 4 && value.length != 16) || *count == ADDRESSES_MAX)
+        return fail(failure, ERROR_INVALID_REQUEST, 0, "wrong or too many addresses");
+    memcpy(address->bytes, value.data, value.length);
+    address->length = (uint8_t)value.length;
+    ++*count;
+    return 0;
+}
+
+static int take_network(struct bytes value, struct interface_spec *spec, struct failure *failure)
+{
+    size_t index = spec->address_count;
+    if (value.length == 0)
+        return fail(failure, ERROR_INVALID_REQUEST, 0, "an empty address");
+    if (take_address((struct bytes){value.data, value.length - 1}, &spec->addresses[index],
+                     &spec->address_count, failure) < 0)
+        return -1;
+    spec->prefixes[index] = value.data[value.length - 1];
+    return 0;
+}
+
+static int parse_field(const struct field *field, struct interface_spec *spec,
+                       struct failure *failure)
+{
+    switch (field->tag) {
+    case INTERFACE_MAC:
+        if (field->value.length != sizeof spec->mac)
+            return fail(failure, ERROR_INVALID_REQUEST, 0, "a MAC address has 6 bytes");
+        memcpy(spec->mac, field->value.data, sizeof spec->mac);
+        return 0;
+    case INTERFACE_NAME:
+        return field_text(field, &spec->name, failure);
+    case INTERFACE_DHCP:
+        return field_flag(field, &spec->dhcp, failure);
+    case INTERFACE_ADDRESS:
+        return take_network(field->value, spec, failure);
+    case INTERFACE_GATEWAY:
+        return take_address(field->value, &spec->gateways[spec->gateway_count],
+                            &spec->gateway_count, failure);
+    case INTERFACE_MTU:
+        return field_number_max(field, UINT16_MAX, &spec->mtu, failure);
+    default:
+        return field_unknown(field, "an interface", failure);
+    }
+}
+
+static int parse(struct bytes fields, struct interface_spec *spec, struct failure *failure)
+{
+    struct field field;
+    int more;
+    *spec = (struct interface_spec){.name = ""};
+    while ((more = fields_next(&fields, &field)) > 0) {
+        if (parse_field(&field, spec, failure) < 0)
+            return -1;
+    }
+    if (more < 0)
+        return fields_broken(failure);
+    if (spec->name[0] == 0 || strlen(spec->name) >= IFNAMSIZ)
+        return fail(failure, ERROR_INVALID_REQUEST, 0, "no name for an interface: %s", spec->name);
+    return 0;
+}
+
+static int set_flags(const struct tools *tools, const char *name, short flags)
+{
+    struct ifreq request = {.ifr_flags = flags};
+    strcpy(request.ifr_name, name);
+    return ioctl(tools->control_fd, SIOCSIFFLAGS, &request);
+}
+
+// The index of the interface with this address, and its name; 0: none.
+static unsigned find_interface(const struct tools *tools, const uint8_t mac[6], char name[IFNAMSIZ])
+{
+    for (int index = 1; index < INDEX_MAX; index++) {
+        struct ifreq request = {.ifr_ifindex = index};
+        if (ioctl(tools->control_fd, SIOCGIFNAME, &request) < 0)
+            continue;
+        memcpy(name, request.ifr_name, IFNAMSIZ);
+        if (ioctl(tools->control_fd, SIOCGIFHWADDR, &request) == 0 &&
+            memcmp(request.ifr_hwaddr.sa_data, mac, 6) == 0)
+            return (unsigned)index;
+    }
+    return 0;
+}
+
+static int rename_interface(const struct tools *tools, const char *from, const char *to)
+{
+    struct ifreq request = {0};
+    strcpy(request.ifr_name, from);
+    strcpy(request.ifr_newname, to);
+    return ioctl(tools->control_fd, SIOCSIFNAME, &request);
+}
+
+// Another interface may have the wanted name: that one gets a temporary name.
+static int give_name(const struct tools *tools, unsigned index, const char *current,
+                     const char *wanted)
+{
+    char spare[IFNAMSIZ];
+    if (strcmp(current, wanted) == 0)
+        return 0;
+    if (rename_interface(tools, current, wanted) == 0)
+        return 0;
+    snprintf(spare, sizeof spare, "spare%u", index);
+    if (errno != EEXIST || rename_interface(tools, wanted, spare) < 0)
+        return -1;
+    return rename_interface(tools, current, wanted);
+}
+
+static int set_mtu(const struct tools *tools, const char *name, uint64_t mtu)
+{
+    struct ifreq request = {.ifr_mtu = (int)mtu};
+    strcpy(request.ifr_name, name);
+    return mtu == 0 ? 0 : ioctl(tools->control_fd, SIOCSIFMTU, &request);
+}
+
+static int fail_netlink(int result, const char *what, const char *name, struct failure *failure)
+{
+    errno = -result;
+    return fail_call(failure, "cannot %s of %s", what, name);
+}
+
+static int add_addresses(const struct tools *tools, unsigned index,
+                         const struct interface_spec *spec, struct failure *failure)
+{
+    for (size_t i = 0; i < spec->address_count; i++) {
+        int result =
+            netlink_add_address(tools->netlink_fd, index, &spec->addresses[i], spec->prefixes[i]);
+        if (result < 0)
+            return fail_netlink(result, "set an address", spec->name, failure);
+    }
+    for (size_t i = 0; i < spec->gateway_count; i++) {
+        int result = netlink_add_default_route(tools->netlink_fd, index, &spec->gateways[i]);
+        if (result < 0)
+            return fail_netlink(result, "set the route", spec->name, failure);
+    }
+    return 0;
+}
+
+static int take_lease(const struct tools *tools, unsigned index, struct interface_spec *spec,
+                      struct failure *failure)
+{
+    struct lease lease;
+    int result = dhcp_ask(index, spec->mac, &lease);
     if (result < 0)
-        fail_call(failure, "cannot bring up the loopback interface");
-    if (fd >= 0)
-        close(fd);
-    return result;
+        return fail_netlink(result, "get an address by DHCP", spec->name, failure);
+    if (spec->mtu == 0 && lease.mtu != 0 && set_mtu(tools, spec->name, lease.mtu) < 0)
+        return fail_call(failure, "cannot set the MTU of %s", spec->name);
+    if (spec->address_count < ADDRESSES_MAX) {
+        spec->addresses[spec->address_count] = lease.address;
+        spec->prefixes[spec->address_count++] = lease.prefix;
+    }
+    if (lease.gateway.length != 0 && spec->gateway_count < ADDRESSES_MAX)
+        spec->gateways[spec->gateway_count++] = lease.gateway;
+    return 0;
+}
+
+static int configure(const struct tools *tools, struct bytes fields, struct failure *failure)
+{
+    struct interface_spec spec;
+    char name[IFNAMSIZ];
+    if (parse(fields, &spec, failure) < 0)
+        return -1;
+    unsigned index = find_interface(tools, spec.mac, name);
+    if (index == 0)
+        return fail(failure, ERROR_GUEST_FAILED, ENODEV, "no device has the MAC address of %s",
+                    spec.name);
+    if (give_name(tools, index, name, spec.name) < 0)
+        return fail_call(failure, "cannot rename %s to %s", name, spec.name);
+    if (set_mtu(tools, spec.name, spec.mtu) < 0 || set_flags(tools, spec.name, IFF_UP) < 0)
+        return fail_call(failure, "cannot bring up %s", spec.name);
+    if (spec.dhcp && take_lease(tools, index, &spec, failure) < 0)
+        return -1;
+    return add_addresses(tools, index, &spec, failure);
 }
 
 int network_configure(const struct bytes *interfaces, size_t count, struct failure *failure)
 {
-    (void)interfaces;
-    (void)count;
-    return bring_up_loopback(failure);
+    struct tools tools = {
+        .control_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0),
+        .netlink_fd = count > 0 ? netlink_open() : -1,
+    };
+    int result = tools.control_fd < 0 ? -1 : set_flags(&tools, "lo", IFF_UP);
+    if (result < 0)
+        fail_call(failure, "cannot bring up the loopback interface");
+    for (size_t i = 0; i < count && result == 0; i++)
+        result = configure(&tools, interfaces[i], failure);
+    close(tools.control_fd);
+    if (tools.netlink_fd >= 0)
+        close(tools.netlink_fd);
+    return result;
 }

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "container.h"
@@ -129,10 +131,29 @@ static int set_names(struct failure *failure)
     return 0;
 }
 
-int world_create(struct failure *failure)
+// The terminal of the container's first process is its console as well.
+static int bind_console(int terminal_fd, struct failure *failure)
 {
-    if (set_names(failure) < 0 || mount_of_namespaces(failure) < 0 || change_root(failure) < 0 ||
-        set_sysctls(failure) < 0)
+    char terminal[64];
+    struct stat status;
+    if (terminal_fd < 0)
+        return 0;
+    // By its path in this mount namespace: the descriptor is of the agent's.
+    if (fstat(terminal_fd, &status) < 0)
+        return fail_call(failure, "cannot look at the terminal");
+    snprintf(terminal, sizeof terminal, CONTAINER_ROOT "/dev/pts/%u", minor(status.st_rdev));
+    int fd = open(CONTAINER_ROOT "/dev/console", O_CREAT | O_WRONLY | O_CLOEXEC | O_NOCTTY, 0600);
+    if (fd >= 0)
+        close(fd);
+    if (fd < 0 || mount(terminal, CONTAINER_ROOT "/dev/console", NULL, MS_BIND, NULL) < 0)
+        return fail_call(failure, "cannot make /dev/console");
+    return 0;
+}
+
+int world_create(int terminal_fd, struct failure *failure)
+{
+    if (set_names(failure) < 0 || bind_console(terminal_fd, failure) < 0 ||
+        mount_of_namespaces(failure) < 0 || change_root(failure) < 0 || set_sysctls(failure) < 0)
         return -1;
     if (!container.privileged && restrict_paths(failure) < 0)
         return -1;
@@ -145,9 +166,11 @@ int world_of_guest(struct failure *failure)
 {
     if (unshare(CLONE_NEWNS) < 0)
         return fail_call(failure, "cannot make a mount namespace");
-    if (mount_kernel("proc", CONTAINER_ROOT "/proc", 0, failure) < 0 ||
-        mount_kernel("sysfs", CONTAINER_ROOT "/sys", 0, failure) < 0)
+    if (mount_kernel("proc", CONTAINER_ROOT "/proc", 0, failure) < 0)
         return -1;
+    // The same file system cannot be mounted on itself.
+    if (mount(NULL, CONTAINER_ROOT "/sys", NULL, MS_BIND | MS_REMOUNT | KERNEL_FLAGS, NULL) < 0)
+        return fail_call(failure, "cannot make /sys writable");
     if (mount("/dev", CONTAINER_ROOT "/dev", NULL, MS_BIND | MS_REC, NULL) < 0)
         return fail_call(failure, "cannot mount /dev");
     if (chdir(CONTAINER_ROOT) < 0 || chroot(".") < 0)
