@@ -28,7 +28,7 @@ export function cacheKey(inputs: readonly (string | Uint8Array)[]): string {
 
 /** A cache entry: the folder `<kind>-<key>` and how to build its content. */
 export interface CacheEntry {
-  readonly kind: 'agent' | 'kernel' | 'rootfs';
+  readonly kind: 'agent' | 'kernel' | 'prebuilt' | 'rootfs';
   readonly key: string;
   /** Builds the entry's files in `folder`. `scratch` is a temporary folder, deleted afterwards. */
   build(folder: string, scratch: string, progress: BuildProgress): Promise<void>;

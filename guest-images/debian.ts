@@ -24,3 +24,11 @@ export async function packageVersion(name: string): Promise<string> {
 function notInstalled(name: string, cause?: unknown): Error {
   return new Error(`The package ${name} is not installed; run scripts/setup.sh.`, { cause });
 }
+
+/** Whether a Debian package is installed. */
+export async function isInstalled(name: string): Promise<boolean> {
+  return packageVersion(name).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,12 +1,18 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** The files of the default guest. All are read-only; boot a copy of the disk. */
-export interface DefaultGuest {
-  /** The kernel as a bzImage. */
+/** The kernel of guests that bring none, as fields of a machine's configuration. */
+export interface DefaultKernel {
+  /** A bzImage. */
   readonly kernelPath: string;
-  /** The same kernel as an ELF file, without symbols. */
-  readonly vmlinuxPath: string;
+  /** The drivers of a kernel that Debian built; the tuned kernel has its own built in. */
+  readonly modulesPath?: string;
+}
+
+/** The files of the default guest. All are read-only; boot a copy of the disk. */
+export interface DefaultGuest extends DefaultKernel {
+  /** The tuned kernel as an ELF file, without symbols. */
+  readonly vmlinuxPath?: string;
   /** A raw ext4 image with busybox. */
   readonly rootDiskPath: string;
   /** An initrd whose first program is the agent that runs containers. */
@@ -37,10 +43,11 @@ export function locateDefaultGuest(): DefaultGuest | undefined {
 }
 
 function isDefaultGuest(value: unknown): value is DefaultGuest {
-  const keys = ['kernelPath', 'vmlinuxPath', 'rootDiskPath', 'agentInitrdPath'] as const;
+  if (typeof value !== 'object' || value === null) return false;
+  const paths: Readonly<Record<string, unknown>> = { ...value };
+  const required = ['kernelPath', 'rootDiskPath', 'agentInitrdPath'];
   return (
-    typeof value === 'object' &&
-    value !== null &&
-    keys.every((key) => typeof (value as Record<string, unknown>)[key] === 'string')
+    required.every((key) => paths[key] !== undefined) &&
+    Object.values(paths).every((path) => typeof path === 'string')
   );
 }

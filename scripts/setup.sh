@@ -2,8 +2,9 @@
 # Makes this checkout ready to run: Debian packages, node_modules, the native addon, the bundled CLI
 # and the default guest. Skips finished steps; takes about 0.1 s when there is nothing to do.
 #
-#   scripts/setup.sh          what `npm start` needs
-#   scripts/setup.sh --test   also what tests and benchmarks need
+#   scripts/setup.sh             what `npm start` needs
+#   scripts/setup.sh --kernel    also the tuned kernel, which takes minutes to compile
+#   scripts/setup.sh --test      also what tests and benchmarks need
 #   scripts/setup.sh --package   what `npm pack` puts into the package: no default guest
 #
 # Writes only to standard error and reads no input, so that a guest started afterwards has the caller's
@@ -15,18 +16,14 @@ exec </dev/null >&2
 # All Debian packages in use, with their set and purpose.
 packages() {
   cat <<'LIST'
-run  gcc                  compiles the addon, the guest's kernel and its init
+run  gcc                  compiles the addon and programs for guests
 run  g++                  compiles the addon's Node-API layer
-run  make                 drives the kernel's build and the addon's
+run  make                 drives the addon's build
 run  cmake                configures the addon's build, for cmake-js
 run  pkg-config           finds liburing for cmake
 run  liburing-dev         io_uring for the addon's block data plane
-run  linux-source-6.12    source of the default guest's kernel
-run  xz-utils             unpacks it
-run  flex                 Kconfig's scanner
-run  bison                Kconfig's parser
-run  bc                   computes constants of the kernel's timers
-run  libelf-dev           objtool, which checks the kernel's object files
+run  kmod                 depmod, for the modules of the default guest's kernel
+run  xz-utils             unpacks them
 run  busybox-static       user space of the default guest
 run  musl-tools           compiles the guest agent, statically and small
 run  e2fsprogs            makes its root disk; checks disks in tests
@@ -56,7 +53,12 @@ test iproute2             tap devices and network namespaces
 test iperf3               measures networks
 test curl                 talks to published ports
 test attr                 setfattr, to make and read extended attributes
-host linux-image-6.12-cloud-amd64   the emulated hosts' kernel: fetched, not installed
+tune linux-source-6.12    source of the tuned kernel
+tune flex                 Kconfig's scanner
+tune bison                Kconfig's parser
+tune bc                   computes constants of the kernel's timers
+tune libelf-dev           objtool, which checks the kernel's object files
+boot linux-image-6.12-cloud-amd64   the kernel of the default guest and of emulated hosts: not installed
 LIST
 }
 
@@ -113,12 +115,12 @@ cache_folder() {
     'process.stdout.write((await import("./vmm/host/folders.ts")).cacheFolder() ?? "")'
 }
 
-# Unpacks the kernel of the emulated hosts (test/hardware) into the cache.
-fetch_host_kernel() {
-  folder=$(cache_folder)/emulated-host
+# Unpacks Debian's kernel package, with its modules, into the cache.
+fetch_cloud_kernel() {
+  folder=$(cache_folder)/cloud-kernel
   [ ! -d "$folder" ] || return 0
-  package=$(packages | sed -n 's/^host \([^ ]*\).*/\1/p')
-  say "fetching the emulated hosts' kernel ($package)"
+  package=$(packages | sed -n 's/^boot \([^ ]*\).*/\1/p')
+  say "fetching Debian's kernel ($package)"
   draft=$folder.$$
   mkdir -p "$draft"
   trap 'rm -rf "$draft"' EXIT
@@ -187,19 +189,24 @@ bundle_cli() {
 build_guest() {
   pointer=dist/default-guest.json
   upgrades=/var/lib/dpkg/info
-  if ! outdated $pointer guest-images/*.ts guest-images/agent guest-images/kernel \
-    guest-images/rootfs $upgrades/linux-source-6.12.list $upgrades/busybox-static.list \
-    $upgrades/musl-tools.list; then
+  inputs="guest-images/*.ts guest-images/agent guest-images/kernel guest-images/modules"
+  inputs="$inputs guest-images/rootfs"
+  for package in linux-source-6.12 busybox-static musl-tools; do
+    [ ! -e $upgrades/$package.list ] || inputs="$inputs $upgrades/$package.list"
+  done
+  # shellcheck disable=SC2086
+  if [ $# = 0 ] && ! outdated $pointer $inputs; then
     sed -n 's/^ *"[a-zA-Z]*Path": "\(.*\)",\{0,1\}$/\1/p' $pointer | (
       while read -r file; do [ -f "$file" ] || exit 1; done
     ) && return 0
   fi
   say 'preparing the default guest'
-  node_modules/node/bin/node guest-images/build.ts ||
+  [ $# != 0 ] || fetch_cloud_kernel
+  node_modules/node/bin/node guest-images/build.ts "$@" ||
     fail 'The default guest was not built (see above). Fix the problem, then try again.'
 }
 
-# Checks /dev/kvm before compiling for a quarter of an hour. "tsvm doctor" checks the rest.
+# Checks /dev/kvm before downloads and builds. "tsvm doctor" checks the rest.
 look_at_kvm() {
   [ -e /dev/kvm ] ||
     fail '/dev/kvm is missing. Load the module ("modprobe kvm_intel" or "modprobe kvm_amd"); in a' \
@@ -218,9 +225,10 @@ look_at_kvm() {
 sets=run
 case "${1-}" in
 '') look_at_kvm ;;
+--kernel) sets='run tune' ;;
 --test) sets='run test' ;;
 --package) ;;
-*) fail "unknown argument $1; use --test or --package" ;;
+*) fail "unknown argument $1; use --kernel, --test or --package" ;;
 esac
 
 # Only one set-up per checkout at a time: `npm start` and `npm test` may run concurrently.
@@ -234,5 +242,8 @@ build_addon
 bundle_cli
 build_library
 [ "${1-}" != --package ] || exit 0
-build_guest
-case $sets in *test*) fetch_host_kernel ;; esac
+case $sets in
+*tune*) build_guest --tuned-kernel ;;
+*) build_guest ;;
+esac
+case $sets in *test*) fetch_cloud_kernel ;; esac

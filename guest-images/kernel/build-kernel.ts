@@ -15,7 +15,7 @@ import { checkConfig } from './check-config.ts';
 
 const run = promisify(execFile);
 
-const SOURCE_PACKAGE = 'linux-source-6.12';
+export const SOURCE_PACKAGE = 'linux-source-6.12';
 const SOURCE_ARCHIVE = `/usr/src/${SOURCE_PACKAGE}.tar.xz`;
 const CONFIG = fileURLToPath(new URL('tsvm.config', import.meta.url));
 
@@ -112,7 +112,7 @@ async function unpackSource(folder: string): Promise<void> {
 }
 
 async function compile(source: string, progress: BuildProgress): Promise<void> {
-  const compiler = (await isInstalled('ccache')) ? ['CC=ccache gcc'] : [];
+  const compiler = (await isRunnable('ccache')) ? ['CC=ccache gcc'] : [];
   const make = spawn(
     'make',
     [`-j${availableParallelism()}`, ...REPRODUCIBLE, ...compiler, 'bzImage'],
@@ -140,7 +140,7 @@ async function compile(source: string, progress: BuildProgress): Promise<void> {
   }
 }
 
-async function isInstalled(program: string): Promise<boolean> {
+async function isRunnable(program: string): Promise<boolean> {
   return run(program, ['--version']).then(
     () => true,
     () => false,

@@ -28,6 +28,9 @@ const DEFAULT_SIZE_MIB = 64;
 /** Empty folders on the disk: mount points and folders for the user's files. */
 const EMPTY_FOLDERS = [
   { path: 'dev', mode: 0o755 },
+  // Where the modules of a prebuilt kernel are offered.
+  { path: 'lib', mode: 0o755 },
+  { path: 'lib/modules', mode: 0o755 },
   { path: 'mnt', mode: 0o755 },
   { path: 'proc', mode: 0o555 },
   { path: 'root', mode: 0o700 },

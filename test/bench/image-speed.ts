@@ -2,7 +2,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import {
   BootMetrics,
   bootMachine,
@@ -14,6 +13,7 @@ import { once } from '../../vmm/util/once.ts';
 import { ConsoleOutput } from '../support/console-output.ts';
 import { unpackDebianPackage } from '../support/debian-packages.ts';
 import { compileGuestProgram, initrdOf } from '../support/initrd.ts';
+import { defaultKernel } from '../support/linux-guest.ts';
 import { writeMetadata } from '../support/mounted-rootfs.ts';
 import type { Benchmark, Contestant } from './benchmark.ts';
 import type { Workbench } from './workbench.ts';
@@ -65,14 +65,12 @@ function makeFiles({ root }: Workbench): Files {
 
 /** Seconds by kind and file system: the best of the guest's rounds, in turn, so that load counts least. */
 async function runGuest({ image, initrd, rival }: Files): Promise<ReadonlyMap<string, number>> {
-  const kernelPath = locateDefaultGuest()?.kernelPath;
-  if (kernelPath === undefined || !existsSync('/dev/kvm'))
-    throw new Error('npm run setup, and KVM');
+  if (!existsSync('/dev/kvm')) throw new Error('there is no /dev/kvm');
   // What is compared is what the guest does: the host has all of it in its page cache.
   for (const path of [...image, rival]) readFileSync(path);
   const disks: DiskConfig[] = [{ files: image }, { files: [rival] }];
   const config: MachineConfig = {
-    kernelPath,
+    ...defaultKernel(),
     initrdPath: initrd,
     disks,
     cmdline: undefined,

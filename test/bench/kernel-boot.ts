@@ -1,11 +1,11 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { commandLine } from '../../vmm/machine/command-line.ts';
 import { resolveConfig } from '../../vmm/machine/config.ts';
 import { hostProfile } from '../../vmm/machine/host-profile.ts';
 import { once } from '../../vmm/util/once.ts';
 import { initrdOf } from '../support/initrd.ts';
+import { tunedKernel } from '../support/linux-guest.ts';
 import type { Benchmark, Contestant } from './benchmark.ts';
 import { type Command, runProcess, runUntil } from './process.ts';
 import type { Workbench } from './workbench.ts';
@@ -25,8 +25,8 @@ interface BootFiles {
 }
 
 async function makeBootFiles({ root }: Workbench): Promise<BootFiles> {
-  const guest = locateDefaultGuest();
-  if (guest === undefined) throw new Error('the default guest is not built: npm run setup');
+  const guest = tunedKernel();
+  if ('missing' in guest) throw new Error(guest.missing);
   const source = (name: string) => join(root, 'test', 'bench', name);
   const product = (name: string) => join(root, 'build', 'bench', name);
   const program = product('first-program');

@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { once } from '../../vmm/util/once.ts';
 import { compileGuestProgram, initrdOf } from '../support/initrd.ts';
+import { tunedKernel } from '../support/linux-guest.ts';
 import { stockKernel } from '../support/stock-kernels.ts';
 import type { Benchmark, Contestant } from './benchmark.ts';
 import { type Command, runNoting, runUntil } from './process.ts';
@@ -21,8 +21,8 @@ interface Files {
 }
 
 function makeFiles({ root }: Workbench): Files {
-  const guest = locateDefaultGuest();
-  if (guest === undefined) throw new Error('the default guest is not built: npm run setup');
+  const guest = tunedKernel();
+  if ('missing' in guest) throw new Error(guest.missing);
   const program = join(root, 'build', 'bench', 'linux-speed');
   compileGuestProgram(program, [join(root, 'test', 'bench', 'linux-speed.c')]);
   const initrd = `${program}.cpio`;

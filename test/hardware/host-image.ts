@@ -61,7 +61,7 @@ const INIT = join(import.meta.dirname, 'inside/init.sh');
 function kernelPackage(): string {
   const cache = cacheFolder();
   if (cache === undefined) throw new Error('there is no cache folder: set HOME');
-  return join(cache, 'emulated-host');
+  return join(cache, 'cloud-kernel');
 }
 
 /** The only entry of a folder whose name matches. */

@@ -88,6 +88,7 @@ export async function bootAgentGuest(
   const machine = await bootMachine(
     {
       kernelPath: guest.kernelPath,
+      modulesPath: guest.modulesPath,
       initrdPath: guest.agentInitrdPath,
       appendCmdline: 'quiet',
       cpus: 2,

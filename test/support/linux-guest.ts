@@ -3,7 +3,11 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { type DefaultGuest, locateDefaultGuest } from '../../guest-images/default-guest.ts';
+import {
+  type DefaultGuest,
+  type DefaultKernel,
+  locateDefaultGuest,
+} from '../../guest-images/default-guest.ts';
 import { buildRootDisk, type ExtraFile } from '../../guest-images/rootfs/build-root-disk.ts';
 import { packageRoot } from '../../vmm/util/package-root.ts';
 import { temporaryFolder } from './tsvm-process.ts';
@@ -23,6 +27,24 @@ export function defaultGuest(): DefaultGuest {
   const guest = locateDefaultGuest();
   if (guest === undefined) throw new Error('the default guest is not built: npm run setup');
   return guest;
+}
+
+/** The default guest's kernel, as fields of a machine's configuration. */
+export function defaultKernel(): DefaultKernel {
+  const { kernelPath, modulesPath } = defaultGuest();
+  return { kernelPath, ...(modulesPath !== undefined && { modulesPath }) };
+}
+
+/**
+ * The kernel that `tsvm kernel build` compiles, for what Debian's cannot do; or why there is none.
+ */
+export function tunedKernel():
+  | { readonly kernelPath: string; readonly vmlinuxPath: string }
+  | { readonly missing: string } {
+  const { kernelPath, vmlinuxPath } = defaultGuest();
+  return vmlinuxPath === undefined
+    ? { missing: 'the tuned kernel is not built: tsvm kernel build' }
+    : { kernelPath, vmlinuxPath };
 }
 
 /** The default guest's root disk, with more files, as a file that the test may change. */

@@ -2,6 +2,7 @@
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import type { DefaultKernel } from '../../guest-images/default-guest.ts';
 import type { MachineEnd } from '../../vmm/index.ts';
 import type { EngineTuning } from '../../vmm/kvm/vm.ts';
 import { bootAssembly } from '../../vmm/machine/boot-machine.ts';
@@ -25,8 +26,7 @@ export function soakInitrd(test: TestContext): string {
   return initrd;
 }
 
-export interface SoakOptions {
-  readonly kernelPath: string;
+export interface SoakOptions extends DefaultKernel {
   readonly initrdPath: string;
   readonly cpus: number;
   readonly rounds?: number;
@@ -53,6 +53,7 @@ export async function runSoak(options: SoakOptions): Promise<SoakRun> {
   const words = [`soak_rounds=${rounds}`, `soak_only=${parts.join(',')}`, append];
   const config = {
     kernelPath: options.kernelPath,
+    modulesPath: options.modulesPath,
     initrdPath: options.initrdPath,
     appendCmdline: words.join(' '),
     cpus: options.cpus,

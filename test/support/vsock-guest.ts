@@ -8,7 +8,7 @@ import { bootMachine, type Machine, type MachineConfig } from '../../vmm/index.t
 import { packageRoot } from '../../vmm/util/package-root.ts';
 import { ConsoleOutput } from './console-output.ts';
 import { compileGuestProgram, initrdOf } from './initrd.ts';
-import { defaultGuest } from './linux-guest.ts';
+import { defaultKernel } from './linux-guest.ts';
 import { temporaryFolder } from './tsvm-process.ts';
 
 export const ECHO_PORT = 1000;
@@ -41,7 +41,7 @@ export async function bootVsockGuest(
   const console = new ConsoleOutput();
   const machine = await bootMachine(
     {
-      kernelPath: defaultGuest().kernelPath,
+      ...defaultKernel(),
       initrdPath,
       cpus: 2,
       memoryBytes: 512 * 2 ** 20,

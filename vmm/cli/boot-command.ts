@@ -201,6 +201,13 @@ function machineConfig(options: BootOptions): MachineConfig {
       'the default guest is not built: run "npm run setup", or pass a kernel with --kernel',
     );
   }
+  if (guest?.modulesPath !== undefined && options.acpi === 'off') {
+    throw new TsvmError(
+      'invalid-config',
+      "--acpi off and Debian's kernel contradict each other, because it finds virtio devices only " +
+        'by ACPI: build the tuned kernel with "tsvm kernel build", or pass a kernel with --kernel',
+    );
+  }
   const ownDisks = options.disk.length > 0 || options.initrd !== undefined || guest === undefined;
   const defaultDisk: ImageDiskConfig[] = ownDisks
     ? []
@@ -215,6 +222,7 @@ function machineConfig(options: BootOptions): MachineConfig {
       ];
   return {
     kernelPath,
+    modulesPath: guest?.modulesPath,
     initrdPath: options.initrd,
     disks: [...defaultDisk, ...options.disk],
     nets: options.net.filter((net) => net !== undefined),

@@ -128,7 +128,13 @@ function checkDefaultGuest(): Finding {
   const guest = locateDefaultGuest();
   return guest === undefined
     ? { state: 'note', what: 'the default guest is not built', advice: 'run "npm run setup"' }
-    : { state: 'ok', what: `default guest: ${guest.kernelPath}` };
+    : guest.modulesPath === undefined
+      ? { state: 'ok', what: `default guest: ${guest.kernelPath}` }
+      : {
+          state: 'ok',
+          what: `default guest: ${guest.kernelPath}`,
+          advice: '"tsvm kernel build" compiles a kernel that boots several times as fast',
+        };
 }
 
 const MARKS = { ok: 'ok   ', note: 'note ', wrong: 'WRONG' } as const;

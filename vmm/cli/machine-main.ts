@@ -5,6 +5,7 @@ import { adoptCommand } from './adopt-command.ts';
 import { bootCommand } from './boot-command.ts';
 import { verbLines } from './container/verb-list.ts';
 import { doctorCommand } from './doctor-command.ts';
+import { kernelCommand } from './kernel-command.ts';
 import { CONTROL_SUMMARIES, findProgram } from './programs.ts';
 import { runToExit } from './run-to-exit.ts';
 import { print } from './standard-streams.ts';
@@ -44,6 +45,7 @@ function program(): Command {
     .option('-v, --version', 'print version information for bug reports')
     .addCommand(bootCommand())
     .addCommand(doctorCommand())
+    .addCommand(kernelCommand())
     .addCommand(
       new Command('image').description('Creates and manages disk images and container images.'),
     )

@@ -119,7 +119,7 @@ const IMAGE: Program = { name: 'image', entry: 'image-main.ts', commands: ['imag
 const MACHINE: Program = {
   name: 'machine',
   entry: 'machine-main.ts',
-  commands: ['boot', 'doctor'],
+  commands: ['boot', 'doctor', 'kernel'],
 };
 
 export const PROGRAMS: readonly Program[] = [

@@ -133,12 +133,12 @@ async function openNamedPresence(options: RunOptions) {
 
 /** Checks the output files before anything is written. */
 async function checkTargets(
-  { kernelPath, initrdPath, disks }: ResolvedConfig,
+  { kernelPath, modulesPath, initrdPath, disks }: ResolvedConfig,
   console: ConsoleKind,
   metricsPath: string | undefined,
 ): Promise<void> {
   const diskFiles = disks.flatMap((disk) => ('files' in disk ? disk.files : [disk.path]));
-  const inputs = [kernelPath, initrdPath, ...diskFiles];
+  const inputs = [kernelPath, modulesPath, initrdPath, ...diskFiles];
   const consolePath = console.kind === 'file' ? console.path : undefined;
   refuseInput('--console', consolePath, inputs);
   refuseInput('--metrics', metricsPath, [...inputs, consolePath]);

@@ -17,12 +17,16 @@ export interface InitrdLimits {
 }
 
 export interface LoadedInitrd {
-  readonly image: BootFile;
   readonly gpa: number;
   readonly sizeBytes: number;
-  readonly pieces: readonly PlacementPiece[];
-  /** A log message, when the file does not look like an initrd. */
-  readonly warning?: string;
+  readonly parts: readonly {
+    readonly image: BootFile;
+    readonly pieces: readonly PlacementPiece[];
+  }[];
+  /** Log messages about files that do not look like an initrd. */
+  readonly warnings: readonly string[];
+  /** Closes the images. Idempotent. */
+  close(): void;
 }
 
 /** The highest page-aligned address in the first gap that is large enough. */
@@ -72,28 +76,49 @@ export function placeInitrd(sizeBytes: number, limits: InitrdLimits, space: Load
   );
 }
 
+/** The next multiple of {@link PAGE_SIZE}. */
+function pageAlign(bytes: number): number {
+  return Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;
+}
+
 /**
- * Opens an initrd and plans its placement. The caller closes `image`.
+ * Opens the files that form an initrd and plans their placement. Linux unpacks archives one after the
+ * other and skips zeroes between them, so each file starts at a page.
  * @throws TsvmError `file-unreadable`, `invalid-config` (empty) or `initrd-does-not-fit`
  */
-export function loadInitrd(path: string, limits: InitrdLimits, space: LoadSpace): LoadedInitrd {
-  const image = new BootFile(path);
-  const { sizeBytes } = image;
-  try {
-    if (sizeBytes === 0) throw new TsvmError('invalid-config', `the initrd ${path} is empty`);
-    const gpa = placeInitrd(sizeBytes, limits, space);
-    const placement = {
-      gpa,
-      memSizeBytes: sizeBytes,
-      fileOffset: 0,
-      fileSizeBytes: sizeBytes,
-    };
-    const pieces = planPlacement(placement, 'user');
-    const problem = notAnInitrd(image);
-    const warning = `${path} does not look like an initrd (${problem}): the kernel may not find an init`;
-    return { image, gpa, sizeBytes, pieces, ...(problem !== undefined && { warning }) };
-  } catch (error) {
-    image.close();
-    throw error;
+export function loadInitrd(
+  paths: readonly string[],
+  limits: InitrdLimits,
+  space: LoadSpace,
+): LoadedInitrd {
+  using opened = new DisposableStack();
+  const images = paths.map((path) => opened.adopt(new BootFile(path), (image) => image.close()));
+  const empty = images.find(({ sizeBytes }) => sizeBytes === 0);
+  if (empty) throw new TsvmError('invalid-config', `the initrd ${empty.name} is empty`);
+  const starts: number[] = [];
+  let sizeBytes = 0;
+  for (const image of images) {
+    starts.push(pageAlign(sizeBytes));
+    sizeBytes = pageAlign(sizeBytes) + image.sizeBytes;
   }
+  const gpa = placeInitrd(sizeBytes, limits, space);
+  const parts = images.map((image, index) => {
+    const placement = {
+      gpa: gpa + (starts[index] ?? 0),
+      memSizeBytes: image.sizeBytes,
+      fileOffset: 0,
+      fileSizeBytes: image.sizeBytes,
+    };
+    return { image, pieces: planPlacement(placement, 'user') };
+  });
+  const warnings = images.flatMap((image) => {
+    const problem = notAnInitrd(image);
+    return problem === undefined
+      ? []
+      : [
+          `${image.name} does not look like an initrd (${problem}): the kernel may not find an init`,
+        ];
+  });
+  const files = opened.move();
+  return { gpa, sizeBytes, parts, warnings, close: () => files.dispose() };
 }

@@ -16,6 +16,8 @@ export interface CommandLineParts {
   /** Device for `console=`, such as `ttyS0`. */
   readonly console?: string;
   readonly root?: { readonly device: string; readonly readOnly: boolean };
+  /** `rdinit=`: the program in the initrd that runs first, if it is not `/init`. */
+  readonly initrdInit?: string;
   /** `panic=`: seconds from a panic to the reboot; negative: immediately, 0: never. */
   readonly panicSeconds?: number;
   /** `reboot=`: reset method of the kernel, such as `k` for the keyboard controller. */
@@ -40,11 +42,13 @@ export function virtioMmioParameter(device: VirtioMmioParameter): string {
 
 /** Joins the parts into a command line. {@link encodeCommandLine} checks it. */
 export function composeCommandLine(parts: CommandLineParts): string {
-  const { console, root, panicSeconds, reboot, host = [], virtioMmio = [], append } = parts;
+  const { console, root, initrdInit, panicSeconds, reboot } = parts;
+  const { host = [], virtioMmio = [], append } = parts;
   const words = [
     console !== undefined && `console=${console}`,
     root && `root=${root.device}`,
     root && (root.readOnly ? 'ro' : 'rw'),
+    initrdInit !== undefined && `rdinit=${initrdInit}`,
     panicSeconds !== undefined && `panic=${panicSeconds}`,
     reboot !== undefined && `reboot=${reboot}`,
     ...host,

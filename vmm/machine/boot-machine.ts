@@ -13,12 +13,14 @@ import {
   PAGE_TABLES_GPA,
   PCI_HOLE_GPA,
   PVH_START_INFO_GPA,
+  RESET_VECTOR_GPA,
   ZERO_PAGE_GPA,
 } from '../arch/x86_64/layout.ts';
 import { BOOT_MSRS } from '../arch/x86_64/msrs.ts';
 import { composeIdentityMap } from '../arch/x86_64/page-tables.ts';
 import { composePvhStartInfo } from '../arch/x86_64/pvh-start-info.ts';
 import { encodeRegs, patchSregs } from '../arch/x86_64/registers.ts';
+import { RESET_VECTOR_CODE } from '../arch/x86_64/reset-vector.ts';
 import { cacheFolder } from '../host/folders.ts';
 import { KVM_CAP_TSC_DEADLINE_TIMER } from '../kvm/capabilities.ts';
 import { checkKvmExtension } from '../kvm/host.ts';
@@ -112,7 +114,7 @@ async function openImages(
   logger: Logger,
   signal: AbortSignal | undefined,
 ): Promise<BootImages> {
-  const { initrdPath, memoryBytes } = config;
+  const { modulesPath, initrdPath, memoryBytes } = config;
   const space: LoadSpace = {
     // A kernel may be linked as low as 1 MiB. Below that are the boot tables.
     startGpa: Math.max(BOOT_DATA_END_GPA, HIGH_MEMORY_GPA),
@@ -129,12 +131,12 @@ async function openImages(
   using opened = new DisposableStack();
   opened.defer(() => kernel.image.close());
   for (const warning of kernel.warnings) logger.warn(warning);
+  const initrdPaths = [modulesPath, initrdPath].filter((path) => path !== undefined);
   let initrd: LoadedInitrd | undefined;
-  if (initrdPath !== undefined) {
-    const loaded = loadInitrd(initrdPath, kernel, space);
-    opened.defer(() => loaded.image.close());
-    if (loaded.warning !== undefined) logger.warn(loaded.warning);
-    initrd = loaded;
+  if (initrdPaths.length > 0) {
+    initrd = loadInitrd(initrdPaths, kernel, space);
+    opened.defer(initrd.close);
+    for (const warning of initrd.warnings) logger.warn(warning);
   }
   const files = opened.move();
   return { kernel, initrd, close: () => files.dispose() };
@@ -147,10 +149,11 @@ function loadBoot(assembly: Assembly, { kernel, initrd }: BootImages): void {
   host.logger.debug(`kernel command line: ${commandLineText}`);
   const mapper = memory.shared ? undefined : memory;
   placePieces(kernel.pieces, kernel.image, memory, mapper);
-  if (initrd !== undefined) placePieces(initrd.pieces, initrd.image, memory, mapper);
+  for (const { pieces, image } of initrd?.parts ?? []) placePieces(pieces, image, memory, mapper);
   // The kernel may accept a longer line than there is room for.
   const lineMaxBytes = Math.min(kernel.commandLineMaxBytes, COMMAND_LINE_AREA_SIZE - 1);
   memory.write(COMMAND_LINE_GPA, encodeCommandLine(commandLineText, lineMaxBytes));
+  memory.write(RESET_VECTOR_GPA, RESET_VECTOR_CODE);
   const rsdpGpa = describeHardware(memory, config, placements.placements);
   writeBootData(assembly, kernel, initrd, rsdpGpa);
   setUpVcpus(assembly, kernel);

@@ -44,6 +44,7 @@ export function commandLine(
       config.initrdPath === undefined && {
         root: { device: '/dev/vda', readOnly: 'files' in firstDisk || firstDisk.readOnly },
       }),
+    ...(config.modulesPath !== undefined && { initrdInit: '/load-modules' }),
     // Reboot immediately: the machine then ends, with an exit code that reports the panic.
     panicSeconds: -1,
     host: kernelMode === 'emulator' ? emulatorParameters(config.cpuMask) : [],

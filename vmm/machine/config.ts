@@ -67,6 +67,12 @@ export interface VsockConfig {
 export interface MachineConfig {
   /** A bzImage or an ELF kernel. */
   readonly kernelPath: string;
+  /**
+   * A cpio archive of kernel modules, for kernels that have the drivers of virtio as modules. Its
+   * `/load-modules` runs first: it loads the drivers of the devices that it finds and goes on with the
+   * root that the command line names, or else with the initrd. See guest-images/modules.
+   */
+  readonly modulesPath?: string | undefined;
   readonly initrdPath?: string | undefined;
   readonly disks?: readonly DiskConfig[] | undefined;
   readonly nets?: readonly NetConfig[] | undefined;
@@ -146,6 +152,7 @@ export type ResolvedConfig = Omit<MachineConfig, keyof typeof CONFIG_DEFAULTS | 
 
 const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
   kernelPath: TEXT,
+  modulesPath: TEXT,
   initrdPath: TEXT,
   disks: LIST,
   nets: LIST,

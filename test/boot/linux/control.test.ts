@@ -4,12 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import {
-  BOOT_TIMEOUT_MS,
-  COMMAND_TIMEOUT_MS,
-  defaultGuest,
-  rootDisk,
-} from '../../support/linux-guest.ts';
+import { BOOT_TIMEOUT_MS, COMMAND_TIMEOUT_MS, rootDisk } from '../../support/linux-guest.ts';
 import { runningMachinesOf } from '../../support/running-machines.ts';
 import { TerminalSession } from '../../support/terminal-session.ts';
 import { TSVM } from '../../support/tsvm-process.ts';
@@ -17,7 +12,7 @@ import { TSVM } from '../../support/tsvm-process.ts';
 test('a console attaches, detaches and attaches again; stop shuts the guest down in order', async (context) => {
   const { run, env } = runningMachinesOf(context);
   const disk = await rootDisk(context);
-  const boot = `boot --detach --name web --kernel ${defaultGuest().kernelPath} --disk ${disk}`;
+  const boot = `boot --detach --name web --disk ${disk}`;
   assert.equal((await run(boot)).stdout, 'web\n');
   const set = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   const attach = () =>
@@ -49,7 +44,7 @@ test('a disk gets another image and a network loses its link while Linux runs; b
   const files = join(folder, '..');
   writeFileSync(join(files, 'a.img'), 'first'.padEnd(2 ** 20, '.'));
   writeFileSync(join(files, 'b.img'), 'other'.padEnd(2 ** 21, '.'));
-  const boot = `boot --detach --name web --kernel ${defaultGuest().kernelPath} --disk ${root}`;
+  const boot = `boot --detach --name web --disk ${root}`;
   const devices = `--disk ${files}/a.img --net user --on-reboot restart`;
   assert.equal((await run(`${boot} ${devices}`)).stdout, 'web\n');
   const set = Object.entries(env).map(([name, value]) => `${name}=${value}`);

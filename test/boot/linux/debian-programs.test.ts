@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { debianProgramsDisk } from '../../support/debian-programs.ts';
-import { BOOT_TIMEOUT_MS, defaultGuest } from '../../support/linux-guest.ts';
+import { BOOT_TIMEOUT_MS } from '../../support/linux-guest.ts';
 import { runTsvm } from '../../support/tsvm-process.ts';
 
 /** stress-ng's stressors run in groups of six, each with this many workers for this long. */
@@ -18,9 +18,7 @@ const GROUPS = ['cpu', 'memory', 'processes', 'signals', 'caches'];
 test('perl, python3, gcc, Node and stress-ng, 2 vCPUs; the kernel has no complaint', async () => {
   const disk = await debianProgramsDisk();
   const { stdout, stderr } = await runTsvm(
-    ['boot', '--kernel', defaultGuest().kernelPath, '--disk', `${disk},ro`].concat([
-      ...['--cpus', '2', '--memory', '1G'],
-    ]),
+    ['boot', '--disk', `${disk},ro`].concat([...['--cpus', '2', '--memory', '1G']]),
     {
       input: `sh /usr/lib/debian-programs/programs.sh ${WORKERS} ${SECONDS}; dmesg; poweroff\n`,
       timeoutMs: BOOT_TIMEOUT_MS,

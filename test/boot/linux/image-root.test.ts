@@ -25,7 +25,7 @@ import { type ContainerCli, containerCli } from '../../support/container-cli.ts'
 import { unpackDebianPackage } from '../../support/debian-packages.ts';
 import { makeImage, writeLayout } from '../../support/image-maker.ts';
 import { compileGuestProgram } from '../../support/initrd.ts';
-import { BOOT_TIMEOUT_MS, defaultGuest } from '../../support/linux-guest.ts';
+import { BOOT_TIMEOUT_MS, defaultKernel } from '../../support/linux-guest.ts';
 import { Random } from '../../support/random.ts';
 import { type MadeMember, makeTar } from '../../support/tar-maker.ts';
 
@@ -107,7 +107,7 @@ async function runGuest(
   const console = new ConsoleOutput();
   const machine = await bootMachine(
     {
-      kernelPath: defaultGuest().kernelPath,
+      ...defaultKernel(),
       initrdPath: undefined,
       disks: [root, output, ...others],
       cmdline: undefined,

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { packageRoot } from '../../../vmm/util/package-root.ts';
 import { hostPrograms } from '../../support/guest-network.ts';
-import { BOOT_TIMEOUT_MS, defaultGuest, rootDisk } from '../../support/linux-guest.ts';
+import { BOOT_TIMEOUT_MS, rootDisk } from '../../support/linux-guest.ts';
 import { HOST_ADDRESS, NEEDS_ROOT, NetworkNamespace } from '../../support/network-namespace.ts';
 import { type RunResult, runTsvm } from '../../support/tsvm-process.ts';
 
@@ -35,17 +35,14 @@ interface Guest {
 async function runGuest(test: TestContext, guest: Guest): Promise<RunResult> {
   const disk = await rootDisk(test, hostPrograms('/usr/bin/iperf3'));
   let serving: Promise<void> | undefined;
-  const result = await runTsvm(
-    ['boot', '--kernel', defaultGuest().kernelPath, '--disk', disk, ...guest.args],
-    {
-      input: `${guest.script}\npoweroff\n`,
-      through: guest.namespace.enter,
-      timeoutMs: BOOT_TIMEOUT_MS,
-      onStdout: (text) => {
-        if (/^serving\r?$/m.test(text)) serving ??= guest.onServing();
-      },
+  const result = await runTsvm(['boot', '--disk', disk, ...guest.args], {
+    input: `${guest.script}\npoweroff\n`,
+    through: guest.namespace.enter,
+    timeoutMs: BOOT_TIMEOUT_MS,
+    onStdout: (text) => {
+      if (/^serving\r?$/m.test(text)) serving ??= guest.onServing();
     },
-  );
+  });
   assert.ok(serving !== undefined, result.stdout + result.stderr);
   await serving;
   assert.equal(result.code, 0, result.stderr);

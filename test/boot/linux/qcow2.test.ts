@@ -8,17 +8,14 @@ import { qemuCheck, qemuImgOutput } from '../../support/qemu-img.ts';
 import { runTsvm, temporaryFolder } from '../../support/tsvm-process.ts';
 
 test('a root disk in a qcow2 overlay keeps written data, and QEMU can read it', async (t) => {
-  const { kernelPath, rootDiskPath } = defaultGuest();
+  const { rootDiskPath } = defaultGuest();
   const folder = temporaryFolder(t);
   const disk = join(folder, 'root.qcow2');
   await qemuImgOutput('create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', rootDiskPath, disk, '1G');
-  const { code, stdout } = await runTsvm(
-    ['boot', '--kernel', kernelPath, '--disk', `${disk},backing=allow`],
-    {
-      input: 'cp /bin/busybox /root/copy\necho kept > /root/kept\nsync\npoweroff\n',
-      timeoutMs: BOOT_TIMEOUT_MS,
-    },
-  );
+  const { code, stdout } = await runTsvm(['boot', '--disk', `${disk},backing=allow`], {
+    input: 'cp /bin/busybox /root/copy\necho kept > /root/kept\nsync\npoweroff\n',
+    timeoutMs: BOOT_TIMEOUT_MS,
+  });
   assert.equal(code, 0, stdout);
   const { corruptions, leaks, checkErrors, text } = await qemuCheck(disk);
   assert.deepEqual([corruptions, leaks, checkErrors], [0, 0, 0], text);

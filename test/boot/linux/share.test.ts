@@ -17,7 +17,7 @@ import { type TestContext, test } from 'node:test';
 import { findVirtiofsd } from '../../../vmm/backends/fs/virtiofsd.ts';
 import { packageRoot } from '../../../vmm/util/package-root.ts';
 import { compileGuestProgram, initrdOf } from '../../support/initrd.ts';
-import { BOOT_TIMEOUT_MS, defaultGuest } from '../../support/linux-guest.ts';
+import { BOOT_TIMEOUT_MS } from '../../support/linux-guest.ts';
 import { runTsvm, TSVM, temporaryFolder } from '../../support/tsvm-process.ts';
 
 const SOURCE = join(packageRoot(), 'test/support/guest-programs/share_check.c');
@@ -47,9 +47,8 @@ function makePlace(t: TestContext, flags = '', append = ''): Place {
   writeFileSync(join(share, 'given'), 'from the host');
   copyFileSync(program, join(share, 'program'));
   chmodSync(join(share, 'program'), 0o755);
-  const { kernelPath } = defaultGuest();
   const args = [
-    ...['boot', '--kernel', kernelPath, '--initrd', initrd, '--cpus', '2', '--append', append],
+    ...['boot', '--initrd', initrd, '--cpus', '2', '--append', append],
     ...['--share', `${share}:s${flags}`],
   ];
   return { share, args };

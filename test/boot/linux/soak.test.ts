@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { hostProfile } from '../../../vmm/machine/host-profile.ts';
 import { chooseKernelMode } from '../../../vmm/machine/kernel-mode.ts';
-import { defaultGuest } from '../../support/linux-guest.ts';
+import { defaultKernel } from '../../support/linux-guest.ts';
 import { runSoak, type SoakOptions, type SoakRun, soakInitrd } from '../../support/soak.ts';
 
 /** As the engine has it. */
@@ -28,7 +28,7 @@ function soak(
   options: Partial<SoakOptions> & Pick<SoakOptions, 'cpus'>,
 ): Promise<SoakRun> {
   return runSoak({
-    kernelPath: defaultGuest().kernelPath,
+    ...defaultKernel(),
     initrdPath: soakInitrd(t),
     parts: PARTS,
     ...options,

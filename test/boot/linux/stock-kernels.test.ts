@@ -49,6 +49,20 @@ for (const [series, flavour] of KERNELS) {
   });
 }
 
+test('a stock kernel restarts by the reset vector, where it expects a BIOS', async (t) => {
+  const kernel = stockKernel('6.12', 'cloud');
+  if ('missing' in kernel) {
+    t.skip(kernel.missing);
+    return;
+  }
+  const { code, stdout } = await runTsvm(['boot', '--kernel', kernel.kernelPath], {
+    timeoutMs: 60_000,
+  });
+  // Without a root disk, this kernel panics; without its driver of pvpanic, it then only restarts.
+  assert.match(stdout, /Kernel panic - not syncing: VFS/);
+  assert.equal(code, 0);
+});
+
 test('Debian’s installer unpacks its 40 MB of initial RAM disk, and comes to its menu', async (t) => {
   const files = installer();
   if ('missing' in files) {

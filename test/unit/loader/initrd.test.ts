@@ -78,13 +78,30 @@ test('more memory is advised only where it helps', () => {
 test('an initrd is copied: its file may change while the guest runs', (t) => {
   const path = join(temporaryDirectory(t), 'initrd');
   writeFileSync(path, sampleBytes(10_000));
-  const initrd = loadInitrd(path, LIMITS, SPACE);
-  initrd.image.close();
+  const initrd = loadInitrd([path], LIMITS, SPACE);
+  initrd.close();
   assert.equal(initrd.gpa, 64 * MIB - 3 * 4096);
   assert.equal(initrd.sizeBytes, 10_000);
-  assert.deepEqual(initrd.pieces, [
-    { kind: 'copy', gpa: initrd.gpa, lengthBytes: 10_000, fileOffset: 0 },
-  ]);
+  assert.deepEqual(
+    initrd.parts.map(({ pieces }) => pieces),
+    [[{ kind: 'copy', gpa: initrd.gpa, lengthBytes: 10_000, fileOffset: 0 }]],
+  );
+});
+
+test('of several files of an initrd, each starts at a page', (t) => {
+  const directory = temporaryDirectory(t);
+  const paths = [4096, 1, 5000].map((size, index) => {
+    const path = join(directory, `part-${index}`);
+    writeFileSync(path, sampleBytes(size));
+    return path;
+  });
+  const initrd = loadInitrd(paths, LIMITS, SPACE);
+  initrd.close();
+  assert.equal(initrd.sizeBytes, 2 * 4096 + 5000);
+  assert.deepEqual(
+    initrd.parts.map(({ pieces: [piece] }) => (piece?.gpa ?? 0) - initrd.gpa),
+    [0, 4096, 8192],
+  );
 });
 
 test('an initrd that is empty or not a regular file is refused', (t) => {
@@ -92,7 +109,7 @@ test('an initrd that is empty or not a regular file is refused', (t) => {
   const empty = join(directory, 'empty');
   writeFileSync(empty, '');
   mkdirSync(join(directory, 'folder'));
-  const load = (path: string) => () => loadInitrd(path, LIMITS, SPACE);
+  const load = (path: string) => () => loadInitrd([path], LIMITS, SPACE);
   assert.throws(load(empty), tsvmError('invalid-config', /empty is empty/));
   assert.throws(
     load(join(directory, 'folder')),

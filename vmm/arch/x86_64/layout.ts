@@ -11,6 +11,7 @@
  * 0x0001_0000  command line                      /
  * 0x0009_fc00  MP table                            reserved
  * 0x000e_0000  ACPI tables                         reserved
+ * 0x000f_fff0  reset vector                        reserved
  * 0x0010_0000  RAM: kernel, initrd near the end
  * 0xc000_0000  devices
  * 0x1_0000_0000  RAM beyond 3 GiB
@@ -61,8 +62,11 @@ export const BASE_MEMORY_END_GPA = 0xa0000;
  * 0xe0000..0xfffff on 16-byte boundaries (ACPI 6.5, section 5.2.5.1).
  */
 export const ACPI_AREA_GPA = 0xe0000;
-export const ACPI_AREA_SIZE = 0x20000;
+export const ACPI_AREA_SIZE = 0x1fff0;
 export const RSDP_GPA = ACPI_AREA_GPA;
+
+/** Where a processor starts after a reset, and where a kernel goes to have a BIOS reset the machine. */
+export const RESET_VECTOR_GPA = 0xffff0;
 
 /** 1 MiB: end of the area reserved by PC convention; RAM begins here. */
 export const HIGH_MEMORY_GPA = 0x100000;
@@ -108,6 +112,8 @@ export const COM1_GSI = 4;
 export const POWER_BUTTON_GSI = 3;
 export const I8042_DATA_PORT = 0x60;
 export const I8042_COMMAND_PORT = 0x64;
+/** The i8042's command to pulse the reset line. */
+export const I8042_RESET_COMMAND = 0xfe;
 export const CMOS_PORT = 0x70;
 export const BOOT_PROGRESS_PORT = 0x80;
 

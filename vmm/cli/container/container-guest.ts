@@ -11,5 +11,7 @@ export function containerGuest(): ContainerGuest {
       'the kernel and the agent of containers are not built: run "npm run setup"',
     );
   }
-  return { kernelPath: guest.vmlinuxPath, agentPath: guest.agentInitrdPath };
+  const { kernelPath, vmlinuxPath, modulesPath, agentInitrdPath } = guest;
+  // An ELF file needs not be looked up in the cache of unpacked kernels.
+  return { kernelPath: vmlinuxPath ?? kernelPath, modulesPath, agentPath: agentInitrdPath };
 }

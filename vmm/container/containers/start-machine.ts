@@ -22,6 +22,7 @@ import { ensureWritableLayer } from './writable-layer.ts';
 /** What all containers boot: a kernel, and the agent in an initramfs. */
 export interface ContainerGuest {
   readonly kernelPath: string;
+  readonly modulesPath?: string | undefined;
   readonly agentPath: string;
 }
 
@@ -127,12 +128,13 @@ export class MachineStarter {
 
 function machineConfig(
   { cpuCount, machineMemoryBytes }: ContainerConfig,
-  { agentPath, kernelPath }: ContainerGuest,
+  { agentPath, kernelPath, modulesPath }: ContainerGuest,
   parts: readonly MachinePart[],
   disks: NonNullable<MachineConfig['disks']>,
 ): MachineConfig {
   return {
     kernelPath,
+    modulesPath,
     initrdPath: agentPath,
     disks,
     nets: parts.flatMap(({ nets = [] }) => nets),

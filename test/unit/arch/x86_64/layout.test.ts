@@ -18,6 +18,7 @@ const AREAS: Record<string, readonly [number, number]> = {
   'MP table': [layout.MP_TABLE_GPA, layout.MP_TABLE_AREA_SIZE],
   'legacy VGA': [0xa0000, 0x20000],
   'ACPI tables': [layout.ACPI_AREA_GPA, layout.ACPI_AREA_SIZE],
+  'reset vector': [layout.RESET_VECTOR_GPA, 16],
   'virtio-mmio': [
     layout.VIRTIO_MMIO_GPA,
     layout.VIRTIO_MMIO_DEVICES_MAX * layout.VIRTIO_MMIO_DEVICE_SIZE,

@@ -6,7 +6,12 @@
  * come from the IO-APIC, and Linux may number them freely, so a driver must take its interrupt from
  * ACPI, as 8250_pnp and virtio_mmio do, not from a fixed number.
  */
-import { ACPI_SLEEP_CONTROL_PORT, ACPI_SLEEP_STATUS_PORT, I8042_COMMAND_PORT } from '../layout.ts';
+import {
+  ACPI_SLEEP_CONTROL_PORT,
+  ACPI_SLEEP_STATUS_PORT,
+  I8042_COMMAND_PORT,
+  I8042_RESET_COMMAND,
+} from '../layout.ts';
 import { composeTable, ioRegister, TABLE_HEADER_SIZE } from './table.ts';
 
 const FADT_REVISION = 6;
@@ -23,9 +28,6 @@ const SLP_BUTTON = 1 << 5;
 const RESET_REG_SUP = 1 << 10;
 const HW_REDUCED_ACPI = 1 << 20;
 
-/** The i8042's command to pulse the reset line. */
-const RESET_VALUE = 0xfe;
-
 export function composeFadt(dsdtGpa: number, rtcCenturyRegister: number): Uint8Array {
   const body = Buffer.alloc(FADT_SIZE - TABLE_HEADER_SIZE);
   const at = (offset: number) => offset - TABLE_HEADER_SIZE;
@@ -33,7 +35,7 @@ export function composeFadt(dsdtGpa: number, rtcCenturyRegister: number): Uint8A
   body.writeUInt16LE(VGA_NOT_PRESENT, at(109));
   body.writeUInt32LE(WBINVD | PWR_BUTTON | SLP_BUTTON | RESET_REG_SUP | HW_REDUCED_ACPI, at(112));
   body.set(ioRegister(I8042_COMMAND_PORT), at(116));
-  body.writeUInt8(RESET_VALUE, at(128));
+  body.writeUInt8(I8042_RESET_COMMAND, at(128));
   body.writeUInt8(FADT_MINOR_REVISION, at(131));
   body.writeBigUInt64LE(BigInt(dsdtGpa), at(140));
   body.set(ioRegister(ACPI_SLEEP_CONTROL_PORT), at(244));
