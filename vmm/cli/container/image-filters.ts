@@ -5,6 +5,7 @@ import { familiarName, familiarText, parseReference } from '../../container/refe
 import type { ImageRecord } from '../../container/store/catalog.ts';
 import type { ImageStore } from '../../container/store/image-store.ts';
 import { TsvmError } from '../../errors.ts';
+import { parseTime } from './times.ts';
 import { UsageError } from './verb.ts';
 
 export type Filters = ReadonlyMap<string, readonly string[]>;
@@ -48,7 +49,7 @@ export function filterImages(store: ImageStore, filters: Filters): ImageRecord[]
   const dangling = booleanFilter(filters, 'dangling');
   const before = createdOf(store, all, filters.get('before'));
   const since = createdOf(store, all, filters.get('since'));
-  const until = filters.get('until')?.map(parseUntil);
+  const until = filters.get('until')?.map(parseTime);
   const patterns = filters.get('reference');
   const chosen = all.filter(
     (image) =>
@@ -72,22 +73,6 @@ function createdOf(
   names: readonly string[] = [],
 ): number[] {
   return names.map((name) => store.find(name, images).image.createdMs);
-}
-
-/** A time, or how long ago. */
-function parseUntil(value: string): number {
-  const parts = [...value.matchAll(/(\d+(?:\.\d+)?)(h|ms|m|s)/g)];
-  if (parts.length > 0 && parts.map(([part]) => part).join('') === value) {
-    const scale: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 };
-    const ago = parts.reduce(
-      (sum, [, count, unit = 's']) => sum + Number(count) * (scale[unit] ?? 0),
-      0,
-    );
-    return Date.now() - ago;
-  }
-  const ms = /^\d+(?:\.\d+)?$/.test(value) ? Number(value) * 1000 : Date.parse(value);
-  if (Number.isFinite(ms)) return ms;
-  throw new TsvmError('invalid-reference', `invalid filter 'until=${value}': not a valid time`);
 }
 
 function hasLabels(

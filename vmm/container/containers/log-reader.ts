@@ -12,6 +12,8 @@ export interface ReadLogOptions {
   readonly tail?: number | undefined;
   /** Asked at the end of the log: false once the container has ended. */
   isRunning(): boolean;
+  /** Called at the end of the log, before waiting for more. */
+  onPause?(): Promise<void>;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -40,6 +42,7 @@ export async function* readLog(path: string, options: ReadLogOptions): AsyncGene
       yield entry;
     }
     if (!mayGrow || signal?.aborted || Date.now() > untilMs) return;
+    await options.onPause?.();
     await changes?.next();
   }
 }
