@@ -21,16 +21,23 @@ export const SUPERVISOR_COMMAND = 'container-supervisor';
 export const CONTAINER_VERBS = [
   'attach',
   'create',
+  'events',
   'exec',
   'kill',
+  'logs',
   'pause',
+  'port',
+  'ps',
   'rename',
   'restart',
   'rm',
   'run',
   'start',
+  'stats',
   'stop',
+  'top',
   'unpause',
+  'update',
   'wait',
 ] as const;
 
@@ -39,6 +46,11 @@ export const CONTAINER_VERBS = [
  * clash: qemu-img's for disk images and Docker's for container images.
  */
 export const CONTAINER_COMMANDS = [
+  'container',
+  'container inspect',
+  'container list',
+  'container ls',
+  'container prune',
   'history',
   'image history',
   'image inspect',
@@ -132,7 +144,7 @@ export const PROGRAMS: readonly Program[] = [
 ];
 
 /** Commands that are followed by a verb. */
-const GROUPS = ['image', 'system'];
+const GROUPS = ['container', 'image', 'system'];
 
 /** The words of a command line that name the command: one, or a group and its verb. */
 export function commandWords([first = '', second = '']: readonly string[]): readonly string[] {

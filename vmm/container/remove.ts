@@ -36,6 +36,8 @@ export async function removeImage(
     const gone = new Set(
       reference === undefined ? allNames(image, force) : namesOf(image, reference),
     );
+    const isLast = image.tags.length + image.digests.length <= gone.size;
+    if (isLast) assertUnused(store, image, reference, force);
     const left: ImageRecord = {
       ...image,
       tags: image.tags.filter((name) => !gone.has(name)),
@@ -51,6 +53,34 @@ export async function removeImage(
   });
   if (removal.deleted.length > 0) store.removeUnneeded();
   return removal;
+}
+
+/** Docker's refusals to remove an image that containers are made of. */
+function assertUnused(
+  store: ImageStore,
+  { id }: ImageRecord,
+  reference: Reference | undefined,
+  force: boolean,
+): void {
+  const uses = store.uses().filter(({ imageId }) => imageId === id);
+  const running = uses.find(({ isRunning }) => isRunning);
+  const use = running ?? (force ? undefined : uses[0]);
+  if (use === undefined) return;
+  const container = use.containerId.slice(0, SHORT_DIGITS);
+  const image = digestHex(id).slice(0, SHORT_DIGITS);
+  if (reference !== undefined && running === undefined) {
+    throw new TsvmError(
+      'image-conflict',
+      `conflict: unable to remove repository reference "${familiarText(reference)}" (must force) - ` +
+        `container ${container} is using its referenced image ${image}`,
+    );
+  }
+  const advice = running === undefined ? 'must be forced' : 'cannot be forced';
+  const state = running === undefined ? 'stopped' : 'running';
+  throw new TsvmError(
+    'image-conflict',
+    `conflict: unable to delete ${image} (${advice}) - image is being used by ${state} container ${container}`,
+  );
 }
 
 function allNames({ id, tags, digests }: ImageRecord, force: boolean): string[] {

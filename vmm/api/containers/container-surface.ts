@@ -1,6 +1,8 @@
+import { AgentError } from '../../container/agent/agent.ts';
 import { AttachedClient } from '../../container/containers/attached-client.ts';
 import type { ContainerSupervisor } from '../../container/containers/container-supervisor.ts';
 import { runExec } from '../../container/containers/exec-session.ts';
+import { TsvmError } from '../../errors.ts';
 import { OperationsSurface, type UpgradedConnection } from '../http/operations-surface.ts';
 import type { Surface } from '../http/surface.ts';
 import { CONTAINER_API, CONTAINER_OPERATIONS } from './operations.ts';
@@ -26,29 +28,33 @@ export function containerSurface(supervisor: ContainerSupervisor): Surface {
     wait: async ({ query: { condition } }) => ({
       exitCode: await (condition === 'removed' ? supervisor.removed : supervisor.nextExit()),
     }),
-    kill: async ({ query: { signal } }) => {
-      await supervisor.kill(signal);
-      return undefined;
-    },
-    stop: async ({ query: { forever, signal, timeout } }) => {
-      await supervisor.stop(forever === 'yes' ? -1 : timeout, signal);
-      return undefined;
-    },
-    pause: async () => {
-      await supervisor.pause();
-      return undefined;
-    },
-    unpause: async () => {
-      await supervisor.unpause();
-      return undefined;
-    },
-    reload: async () => {
-      await supervisor.reload();
-      return undefined;
-    },
-    processes: async () => JSON.stringify(await supervisor.machine.agent.processes()),
-    stats: async () => JSON.stringify(await supervisor.machine.agent.stats()),
+    kill: ({ query: { signal } }) => done(supervisor.kill(signal)),
+    stop: ({ query: { forever, signal, timeout } }) =>
+      done(supervisor.stop(forever === 'yes' ? -1 : timeout, signal)),
+    pause: () => done(supervisor.pause()),
+    unpause: () => done(supervisor.unpause()),
+    reload: () => done(supervisor.reload()),
+    processes: () => json(() => supervisor.machine.agent.processes()),
+    stats: () => json(() => supervisor.machine.agent.stats()),
   });
+}
+
+async function done(work: Promise<void>): Promise<undefined> {
+  await told(work);
+}
+
+async function json(ask: () => Promise<unknown>): Promise<string> {
+  return JSON.stringify(await told(ask()));
+}
+
+/** What the guest answers is no fault of this program. */
+async function told<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof AgentError)) throw error;
+    throw new TsvmError('container-failed', error.message, { cause: error });
+  }
 }
 
 function accept(

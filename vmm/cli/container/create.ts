@@ -21,9 +21,12 @@ Examples:
   run: async ([name = '', ...words], options) => {
     checkOptions(options);
     const attach = attachedStreams(options);
-    const image = await chooseImage(openStore(), name, options);
+    const images = openStore();
+    const image = await chooseImage(images, name, options);
     const id = newContainerId();
-    await createContainer(openContainers(), { id, image, words, options, attach });
+    await images.withContent(() =>
+      createContainer(openContainers(), { id, image, words, options, attach }),
+    );
     writeLine(id);
     return 0;
   },

@@ -24,7 +24,11 @@ Examples:
   tsvm events --since 10m --until 0s --format '{{.Action}} {{.Actor.Attributes.name}}'`,
   addOptions: (command) =>
     command
-      .option('-f, --filter <filter>', `only show these: ${FILTERS.join(', ')}, each =VALUE`, collect)
+      .option(
+        '-f, --filter <filter>',
+        `only show these: ${FILTERS.join(', ')}, each =VALUE`,
+        collect,
+      )
       .option('--format <format>', 'json or a Go template')
       .option('--since <time>', 'also earlier ones, from this time on')
       .option('--until <time>', 'until this time'),
@@ -60,13 +64,17 @@ function matches(
     image: (value) => attributes['image'] === value || (type === 'image' && named(value)),
     label: (value) => {
       const [name = '', wanted] = value.split('=', 2);
-      return Object.hasOwn(attributes, name) && (wanted === undefined || attributes[name] === wanted);
+      return (
+        Object.hasOwn(attributes, name) && (wanted === undefined || attributes[name] === wanted)
+      );
     },
     network: (value) => type === 'network' && named(value),
     type: (value) => type === value,
     volume: (value) => type === 'volume' && named(value),
   };
-  return [...filters].every(([name, values]) => values.some((value) => tests[name]?.(value) === true));
+  return [...filters].every(([name, values]) =>
+    values.some((value) => tests[name]?.(value) === true),
+  );
 }
 
 function dockerEvent({ action, attributes, id, timeMs, type }: ContainerEvent): object {

@@ -4,16 +4,18 @@ import type { ImageRecord } from '../../container/store/catalog.ts';
 import type { ImageStore } from '../../container/store/image-store.ts';
 import { TsvmError } from '../../errors.ts';
 import { print, printMessage } from '../standard-streams.ts';
+import { containerDetails } from './container-details.ts';
+import { openContainers } from './containers.ts';
 import { errorText } from './error-text.ts';
 import { imageBytes } from './images.ts';
 import { openStore } from './open-store.ts';
-import { text } from './option-values.ts';
+import { flag, text } from './option-values.ts';
 import { Template } from './template/template.ts';
 import { type Verb, writeLine } from './verb.ts';
 
 /** Docker's, for a template that is no template. */
 const EXIT_BAD_TEMPLATE = 64;
-/** Docker's; of these, there are only images here. */
+/** Docker's; of these, there are containers and images here. */
 const TYPES = [
   ...['config', 'container', 'image', 'network', 'node', 'plugin', 'secret', 'service', 'task'],
   'volume',
@@ -32,8 +34,8 @@ export const inspectVerb: Verb = {
   addOptions: (command) =>
     command
       .option('-f, --format <format>', 'json or a Go template')
-      .option('-s, --size', 'ignored: only applies to containers')
-      .option('--type <type>', 'only objects of this type: image'),
+      .option('-s, --size', 'show how much containers have written')
+      .option('--type <type>', 'only objects of this type: container or image'),
   run: async (names, options) => {
     const type = text(options, 'type');
     if (type !== undefined && !TYPES.includes(type)) {
@@ -42,7 +44,7 @@ export const inspectVerb: Verb = {
         `unknown type: "${type}": must be one of "${TYPES.join('", "')}"`,
       );
     }
-    return inspect(names, text(options, 'format') ?? '', type);
+    return await inspect(names, text(options, 'format') ?? '', type, flag(options, 'size'));
   },
 };
 
@@ -55,10 +57,31 @@ export const imageInspectVerb: Verb = {
     command
       .option('-f, --format <format>', 'json or a Go template')
       .option('--platform <platform>', 'ignored: stored images have one platform'),
-  run: async (names, options) => inspect(names, text(options, 'format') ?? '', 'image'),
+  run: async (names, options) => await inspect(names, text(options, 'format') ?? '', 'image'),
 };
 
-function inspect(names: readonly string[], format: string, type: string | undefined): number {
+export const containerInspectVerb: Verb = {
+  usage: 'inspect [OPTIONS] CONTAINER [CONTAINER...]',
+  argumentsMin: 1,
+  argumentsMax: Number.POSITIVE_INFINITY,
+  help: `
+Examples:
+  tsvm container inspect web
+  tsvm container inspect -f '{{.State.Status}}' web`,
+  addOptions: (command) =>
+    command
+      .option('-f, --format <format>', 'json or a Go template')
+      .option('-s, --size', 'show how much they have written'),
+  run: async (names, options) =>
+    await inspect(names, text(options, 'format') ?? '', 'container', flag(options, 'size')),
+};
+
+async function inspect(
+  names: readonly string[],
+  format: string,
+  type: string | undefined,
+  withSize = false,
+): Promise<number> {
   const isJson = format === '' || format === 'json';
   let template: Template | undefined;
   try {
@@ -75,8 +98,9 @@ function inspect(names: readonly string[], format: string, type: string | undefi
   const errors: string[] = [];
   for (const name of names) {
     try {
-      if (type !== undefined && type !== 'image') throw new TsvmError('image-not-found', '');
-      const details = imageDetails(store, store.find(name, images).image);
+      const details = await detailsOf(name, type, withSize, (each) =>
+        imageDetails(store, store.find(each, images).image),
+      );
       if (template === undefined) found.push(details);
       else lines.push(template.fill(details));
     } catch (error) {
@@ -90,6 +114,23 @@ function inspect(names: readonly string[], format: string, type: string | undefi
   if (errors.length === 0) return 0;
   printMessage(`${errors.join('\n')}\n`);
   return 1;
+}
+
+/** A container counts more than an image of the same name. */
+async function detailsOf(
+  name: string,
+  type: string | undefined,
+  withSize: boolean,
+  imageOf: (name: string) => object,
+): Promise<object> {
+  if (type === undefined || type === 'container') {
+    const containers = openContainers();
+    if (type !== undefined || containers.has(name)) {
+      return containerDetails(containers, await containers.find(name), withSize);
+    }
+  }
+  if (type !== undefined && type !== 'image') throw new TsvmError('image-not-found', '');
+  return imageOf(name);
 }
 
 function inspectError(error: TsvmError, name: string, type: string | undefined): string {

@@ -1,8 +1,10 @@
 import { join } from 'node:path';
+import { imageUses } from '../../container/containers/image-uses.ts';
 import { ImageStore } from '../../container/store/image-store.ts';
 import { TsvmError } from '../../errors.ts';
 import { dataFolder } from '../../host/folders.ts';
 import { hostFiles } from '../../host/host-files.ts';
+import { openContainers } from './containers.ts';
 
 /**
  * The user's images. Nothing is opened or made yet.
@@ -23,5 +25,5 @@ export function openStore(): ImageStore {
       'no folder for images: set HOME, XDG_DATA_HOME or TSVM_DATA_FOLDER',
     );
   }
-  return new ImageStore(join(data, 'images'), locks);
+  return new ImageStore(join(data, 'images'), locks, () => imageUses(openContainers()));
 }

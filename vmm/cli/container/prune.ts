@@ -1,6 +1,8 @@
-import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import { pruneImages } from '../../container/remove.ts';
+import { confirm } from './confirm.ts';
+import { PRUNE_CONTAINERS, printPruned, pruneContainers } from './container-prune.ts';
+import { openContainers } from './containers.ts';
 import { booleanFilter, filterImages, isDangling, parseFilters } from './image-filters.ts';
 import { openStore } from './open-store.ts';
 import { flag, texts } from './option-values.ts';
@@ -35,9 +37,13 @@ Examples:
   tsvm system prune
   tsvm system prune -a -f`,
   addOptions: (command) =>
-    addPruneOptions(command).option('--volumes', 'ignored: there are no volumes'),
+    addPruneOptions(command).option('--volumes', 'remove anonymous volumes that no container has'),
   run: (_, options) =>
-    prune(options, (all) => `WARNING! This will remove:\n  - ${all ? ALL : DANGLING}\n`),
+    prune(
+      options,
+      (all) => `WARNING! This will remove:\n  - ${PRUNE_CONTAINERS}\n  - ${all ? ALL : DANGLING}\n`,
+      true,
+    ),
 };
 
 function addPruneOptions(command: Command): Command {
@@ -50,6 +56,7 @@ function addPruneOptions(command: Command): Command {
 async function prune(
   options: Readonly<Record<string, unknown>>,
   warning: (all: boolean) => string,
+  withContainers = false,
 ): Promise<number> {
   const filters = parseFilters(texts(options, 'filter'), FILTERS);
   const all = flag(options, 'all') || booleanFilter(filters, 'dangling') === false;
@@ -57,7 +64,16 @@ async function prune(
   if (!flag(options, 'force') && !(await confirm(question))) return 0;
   const store = openStore();
   const rest = new Map([...filters].filter(([name]) => name !== 'dangling'));
-  const images = filterImages(store, rest).filter((image) => all || isDangling(image));
+  let containerBytes = 0;
+  if (withContainers) {
+    const pruned = await pruneContainers(openContainers(), rest);
+    printPruned(pruned.ids);
+    containerBytes = pruned.bytes;
+  }
+  const used = new Set(store.uses().map(({ imageId }) => imageId));
+  const images = filterImages(store, rest).filter(
+    (image) => (all || isDangling(image)) && !used.has(image.id),
+  );
   const { untagged, deleted, bytes } = await pruneImages(store, images);
   if (untagged.length + deleted.length > 0) {
     writeLine('Deleted Images:');
@@ -65,17 +81,6 @@ async function prune(
     for (const id of deleted) writeLine(`deleted: ${id}`);
     writeLine('');
   }
-  writeLine(`Total reclaimed space: ${humanSize(bytes)}`);
+  writeLine(`Total reclaimed space: ${humanSize(bytes + containerBytes)}`);
   return 0;
-}
-
-async function confirm(question: string): Promise<boolean> {
-  const lines = createInterface({ input: process.stdin, output: process.stdout });
-  try {
-    const closed = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
-    const answer = await Promise.race([lines.question(`${question} [y/N] `), closed]);
-    return /^y(?:es)?$/i.test(answer.trim());
-  } finally {
-    lines.close();
-  }
 }

@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { TsvmError } from '../../errors.ts';
-import { commandWords } from '../programs.ts';
+import { CONTAINER_VERBS, commandWords } from '../programs.ts';
 import { print, printMessage } from '../standard-streams.ts';
 import { errorText } from './error-text.ts';
 import { UsageError, type Verb } from './verb.ts';
@@ -27,7 +27,10 @@ interface FoundVerb {
 /** Runs `tsvm ARGS...`. @returns the exit code */
 export async function runContainer(args: readonly string[], loaders: VerbLoaders): Promise<number> {
   const words = commandWords(args);
-  const key = words.join(' ');
+  const [group, verbName = ''] = words;
+  // "container" has the verbs that need no group as well.
+  const isPlain = group === 'container' && CONTAINER_VERBS.some((name) => name === verbName);
+  const key = isPlain ? verbName : words.join(' ');
   const load = Object.hasOwn(loaders, key) ? loaders[key] : undefined;
   if (load === undefined) return unknownVerb(args);
   const verb = await load();

@@ -66,7 +66,9 @@ async function run(
   const store = openContainers();
   try {
     const state = { ...NEW_STATE, status: 'starting', startedMs: Date.now() } as const;
-    await createContainer(store, { id, image, words, options, attach }, state);
+    await images.withContent(() =>
+      createContainer(store, { id, image, words, options, attach }, state),
+    );
   } catch (error) {
     supervisor.abandon();
     throw error;

@@ -1,6 +1,9 @@
+import { isActive } from '../../container/containers/container-state.ts';
 import { familiarName, parseReference } from '../../container/reference.ts';
 import { storeUsage } from '../../container/store/usage.ts';
 import { print } from '../standard-streams.ts';
+import { allocatedBytes } from './container-size.ts';
+import { openContainers } from './containers.ts';
 import { IMAGE_LIST, imageBytes, imageRow } from './images.ts';
 import { openStore } from './open-store.ts';
 import { flag, text } from './option-values.ts';
@@ -45,21 +48,45 @@ Examples:
       print(`Images space usage:\n\n${imageTable(store)}`);
       return 0;
     }
-    const images = store.catalog.read().length;
+    const images = store.catalog.read();
+    const used = new Set(store.uses().map(({ imageId }) => imageId));
     const rows = [
-      row('Images', images, usage.imageBytes),
-      row('Leftovers', usage.leftoverFiles, usage.leftoverBytes),
+      row(
+        'Images',
+        images.length,
+        usage.imageBytes,
+        images.filter(({ id }) => used.has(id)).length,
+      ),
+      await containersRow(),
+      row('Leftovers', usage.leftoverFiles, usage.leftoverBytes, 0),
     ];
     print(formatList(format === 'table' ? USAGE_TABLE : format, rows, USAGE_LIST));
     return 0;
   },
 };
 
-function row(type: string, count: number, bytes: number): Record<string, string> {
-  const percent = bytes > 0 ? ' (100%)' : '';
+async function containersRow(): Promise<Record<string, string>> {
+  const containers = openContainers();
+  const sizes = (await containers.list()).map(({ config, state }) => ({
+    bytes: allocatedBytes(containers, config.id),
+    isActive: isActive(state),
+  }));
+  const sum = (some: typeof sizes) => some.reduce((total, { bytes }) => total + bytes, 0);
+  const active = sizes.filter((size) => size.isActive);
+  return row('Containers', sizes.length, sum(sizes), active.length, sum(sizes) - sum(active));
+}
+
+function row(
+  type: string,
+  count: number,
+  bytes: number,
+  active: number,
+  reclaimableBytes = active === 0 ? bytes : 0,
+): Record<string, string> {
+  const percent = bytes > 0 ? ` (${Math.round((100 * reclaimableBytes) / bytes)}%)` : '';
   return {
-    Active: '0',
-    Reclaimable: humanSize(bytes) + percent,
+    Active: String(active),
+    Reclaimable: humanSize(reclaimableBytes) + percent,
     Size: humanSize(bytes),
     TotalCount: String(count),
     Type: type,

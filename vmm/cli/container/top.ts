@@ -56,7 +56,9 @@ Examples:
       const last = line.length - 1;
       writeLine(
         line
-          .map((cell, index) => (index === last ? cell : cell.padEnd((widths[index] ?? 0) + COLUMN_GAP)))
+          .map((cell, index) =>
+            index === last ? cell : cell.padEnd((widths[index] ?? 0) + COLUMN_GAP),
+          )
           .join(''),
       );
     }
@@ -100,7 +102,9 @@ function fullColumn(name: string): Column {
 function clock(ms: number): string {
   const seconds = Math.trunc(ms / 1000);
   const two = (value: number) => String(value).padStart(2, '0');
-  return [seconds / 3600, (seconds / 60) % 60, seconds % 60].map((n) => two(Math.trunc(n))).join(':');
+  return [seconds / 3600, (seconds / 60) % 60, seconds % 60]
+    .map((n) => two(Math.trunc(n)))
+    .join(':');
 }
 
 /** Device numbers: Linux, Documentation/admin-guide/devices.txt. */

@@ -1,15 +1,20 @@
-import type { CONTAINER_COMMANDS, CONTAINER_VERBS, REGISTRY_COMMANDS } from '../programs.ts';
+import { type CONTAINER_COMMANDS, CONTAINER_VERBS, type REGISTRY_COMMANDS } from '../programs.ts';
 
 type Command =
   | (typeof CONTAINER_VERBS)[number]
   | (typeof CONTAINER_COMMANDS)[number]
   | (typeof REGISTRY_COMMANDS)[number];
-type VerbName = Exclude<Command, 'system'>;
+type VerbName = Exclude<Command, 'container' | 'system'>;
 
 /** Docker's descriptions of the verbs. */
 export const SUMMARIES: Readonly<Record<VerbName, string>> = {
   attach: 'Attach to a running container',
+  'container inspect': 'Display detailed information on one or more containers',
+  'container list': 'List containers',
+  'container ls': 'List containers',
+  'container prune': 'Remove all stopped containers',
   create: 'Create a container without starting it',
+  events: 'Show what happens to containers, as it happens',
   exec: 'Run a program in a running container',
   history: 'Show the history of an image',
   'image history': 'Show the history of an image',
@@ -27,12 +32,15 @@ export const SUMMARIES: Readonly<Record<VerbName, string>> = {
   'image tag': 'Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE',
   images: 'List images',
   import: 'Import the contents from a tarball to create a filesystem image',
-  inspect: 'Return low-level information on images',
+  inspect: 'Return low-level information on containers and images',
   kill: 'Kill containers or machines',
   load: 'Load an image from a tar archive or STDIN',
   login: 'Authenticate to a registry',
   logout: 'Log out from a registry',
+  logs: 'Show the output of a container',
   pause: 'Pause containers or a machine',
+  port: "List a container's published ports",
+  ps: 'List containers',
   pull: 'Download an image from a registry',
   push: 'Upload an image to a registry',
   rename: 'Rename a container',
@@ -42,27 +50,40 @@ export const SUMMARIES: Readonly<Record<VerbName, string>> = {
   run: 'Create and run a container from an image',
   save: 'Save one or more images to a tar archive (streamed to STDOUT by default)',
   start: 'Start stopped containers',
+  stats: 'Show what containers use, as it changes',
   stop: 'Stop containers or a machine',
   'system df': 'Show disk usage',
   'system prune': 'Remove unused data',
   tag: 'Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE',
+  top: 'Show the processes of a container',
   unpause: 'Let paused containers go on',
+  update: 'Change limits and restart policies of containers',
   wait: 'Wait until containers end, then print their exit codes',
 };
 
 /** Other names of verbs that the list shows. */
-const ALIASES = ['image list', 'image remove'];
+const ALIASES = ['container list', 'image list', 'image remove'];
 
-/** The verbs of a group, a line each; without a group those that have none, and `system df`. */
+/** The groups whose verbs are listed apart. */
+const GROUPS = ['container', 'image'];
+
+/**
+ * The verbs of a group, a line each. `container` has all verbs for containers; without a group those
+ * that need none, and `system df`.
+ */
 export function verbLines(group?: string): string {
   return Object.entries(SUMMARIES)
-    .filter(([name]) => {
-      if (ALIASES.includes(name)) return false;
-      return group === undefined ? !name.startsWith('image ') : name.startsWith(`${group} `);
-    })
+    .filter(([name]) => !ALIASES.includes(name) && isIn(name, group))
     .map(([name, summary]) => {
-      const shown = group === undefined ? name : name.slice(group.length + 1);
+      const shown = group === undefined ? name : name.replace(`${group} `, '');
       return `  ${shown.padEnd(13)}${summary}`;
     })
+    .sort()
     .join('\n');
+}
+
+function isIn(name: string, group: string | undefined): boolean {
+  if (group === undefined) return !GROUPS.some((one) => name.startsWith(`${one} `));
+  const isVerb = group === 'container' && CONTAINER_VERBS.some((verb) => verb === name);
+  return isVerb || name.startsWith(`${group} `);
 }

@@ -107,6 +107,11 @@ export class ContainerStore {
     return { config, state };
   }
 
+  /** All containers as their files say, in any order; a supervisor may have been killed. */
+  readAll(): Container[] {
+    return this.#ids().flatMap((id) => this.read(id) ?? []);
+  }
+
   /** True while a supervisor has the container. */
   isAlive(id: string): boolean {
     return isMachineAlive(this.folders.process(id), this.#locks);

@@ -165,14 +165,16 @@ export class ContainerSupervisor {
     recordEvent(this.#store.folders, this.#config, action, attributes);
   }
 
-  /** Sends a signal to the container's process. @throws TsvmError for an unknown one */
+  /** Sends a signal to the process; waits for the end after SIGKILL. @throws TsvmError */
   async kill(signal: string): Promise<void> {
     const number = parseSignal(signal);
     const run = this.#running();
     if (number === SIGKILL || number === parseSignal(this.#config.stopSignal)) this.#userStops();
     if (this.#state.status === 'paused' && number === SIGKILL) await this.unpause();
     this.tell('kill', { signal: String(number) });
+    const ended = this.nextExit();
     await run.signal(number);
+    if (number === SIGKILL) await ended;
   }
 
   /** Asks the process to end, and makes it. Resolves when the container has ended. */

@@ -25,6 +25,14 @@ export interface FoundImage {
 /** A new image for `add`. */
 export type NewImage = Omit<ImageRecord, 'tags' | 'digests' | 'taggedMs'>;
 
+/** A container that needs an image's layers, whether the image has names or not. */
+export interface ImageUse {
+  readonly containerId: string;
+  readonly isRunning: boolean;
+  readonly imageId: Digest;
+  readonly layers: readonly Digest[];
+}
+
 /** A user's images: their content, and the list of them. */
 export class ImageStore {
   readonly folders: StoreFolders;
@@ -32,8 +40,15 @@ export class ImageStore {
   readonly content: StoreContent;
   readonly catalog: Catalog;
 
-  /** @param folder need not exist */
-  constructor(folder: string, locks: FileLocks) {
+  /** The containers that need images. */
+  readonly uses: () => readonly ImageUse[];
+
+  /**
+   * @param folder need not exist
+   * @param uses see {@link uses}
+   */
+  constructor(folder: string, locks: FileLocks, uses: () => readonly ImageUse[] = () => []) {
+    this.uses = uses;
     this.folders = new StoreFolders(folder);
     this.locks = new StoreLocks(this.folders.lock, locks);
     this.content = new StoreContent(this.folders);
@@ -82,7 +97,8 @@ export class ImageStore {
     const lock = this.locks.tryOwnContent();
     if (lock === undefined) return { layers: [], bytes: 0 };
     try {
-      const swept = sweep(this.folders, neededBy(this.catalog.read(), this.content));
+      const layers = this.uses().map((use) => use.layers);
+      const swept = sweep(this.folders, neededBy(this.catalog.read(), this.content, layers));
       this.#sweepTemporary();
       return swept;
     } finally {

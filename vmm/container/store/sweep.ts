@@ -26,8 +26,12 @@ export interface Needed {
   readonly rootfs: ReadonlySet<string>;
 }
 
-/** All content that these images need. */
-export function neededBy(images: readonly ImageRecord[], content: StoreContent): Needed {
+/** All content that these images need, and containers' root file systems of these layers. */
+export function neededBy(
+  images: readonly ImageRecord[],
+  content: StoreContent,
+  containers: readonly (readonly Digest[])[] = [],
+): Needed {
   const blobs = new Set<string>();
   for (const image of images) {
     blobs.add(image.id);
@@ -38,9 +42,8 @@ export function neededBy(images: readonly ImageRecord[], content: StoreContent):
     }
     addManifest(image.manifest, content, blobs);
   }
-  const diffIds = images.flatMap(({ layers }) => layers.map(({ diffId }) => diffId));
-  const keys = images.map(({ layers }) => rootfsKey(layers.map(({ diffId }) => diffId)));
-  return { blobs, layers: new Set(diffIds), rootfs: new Set(keys) };
+  const roots = [...images.map(({ layers }) => layers.map(({ diffId }) => diffId)), ...containers];
+  return { blobs, layers: new Set(roots.flat()), rootfs: new Set(roots.map(rootfsKey)) };
 }
 
 /** Only the manifests that images use are stored, so an index's entries are not followed. */

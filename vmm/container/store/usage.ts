@@ -11,8 +11,9 @@ export interface StoreUsage {
   readonly leftoverFiles: number;
 }
 
-export function storeUsage({ catalog, content, folders }: ImageStore): StoreUsage {
-  const needed = neededBy(catalog.read(), content);
+export function storeUsage({ catalog, content, folders, uses }: ImageStore): StoreUsage {
+  const roots = uses().map(({ layers }) => layers);
+  const needed = neededBy(catalog.read(), content, roots);
   const seen = new Set<number>();
   let imageBytes = 0;
   let leftoverBytes = 0;
