@@ -4,7 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { CONTAINER_COMMANDS, REGISTRY_COMMANDS } from '../../vmm/cli/programs.ts';
+import { CONTAINER_COMMANDS, CONTAINER_VERBS, REGISTRY_COMMANDS } from '../../vmm/cli/programs.ts';
 import { type ContainerCli, containerCli } from '../support/container-cli.ts';
 import { type ImageRecipe, makeImage, writeLayout } from '../support/image-maker.ts';
 import { storeFaults } from '../support/own-store.ts';
@@ -301,7 +301,7 @@ test('image prune, and system df', async (t) => {
   assert.equal(sh('tsvm images -q | wc -l').stdout.trim(), '1');
   assert.match(
     sh('tsvm system prune -a', 'n\n').stdout,
-    /^WARNING! This will remove:\n {2}- all images without at least one container associated to them\n\nAre you sure you want to continue\? \[y\/N\] /,
+    /^WARNING! This will remove:\n {2}- all stopped containers\n {2}- all images without at least one container associated to them\n\nAre you sure you want to continue\? \[y\/N\] /,
   );
   assert.match(sh('tsvm system prune -f').stdout, /^Total reclaimed space: 0B\n$/);
   assert.match(sh('tsvm image prune -a', 'y\n').stdout, /untagged: stays:latest/);
@@ -310,22 +310,27 @@ test('image prune, and system df', async (t) => {
 
 test('help lists every verb, and each verb has examples', (t) => {
   const { sh } = shell(t);
-  const [all, ofImage, ofSystem] = ['tsvm', 'tsvm image', 'tsvm system'].map((command) => {
-    const { code, stdout } = sh(`${command} --help`);
-    assert.equal(code, 0);
-    return stdout;
-  });
-  for (const name of [...CONTAINER_COMMANDS, ...REGISTRY_COMMANDS]) {
-    const [group, verb = name] = name.split(' ');
-    if (name === 'system' || verb === 'list' || verb === 'remove') continue;
-    const help = group === 'image' ? ofImage : all;
-    assert.match(help ?? '', new RegExp(`^  ${group === 'image' ? verb : name} +[A-Z]`, 'm'));
+  const groups = ['', 'container', 'image', 'system'];
+  const helps = new Map(
+    groups.map((group) => {
+      const { code, stdout } = sh(`tsvm ${group} --help`);
+      assert.equal(code, 0);
+      return [group, stdout];
+    }),
+  );
+  for (const name of [...CONTAINER_VERBS, ...CONTAINER_COMMANDS, ...REGISTRY_COMMANDS]) {
+    const [group = '', verb = name] = name.split(' ');
+    if (groups.includes(name) || verb === 'list' || verb === 'remove') continue;
+    const isGrouped = group === 'container' || group === 'image';
+    const help = helps.get(isGrouped ? group : '');
+    assert.match(help ?? '', new RegExp(`^  ${isGrouped ? verb : name} +[A-Z]`, 'm'));
     const own = sh(`tsvm ${name} --help`);
     assert.equal(own.code, 0);
     assert.match(own.stdout, new RegExp(`^Usage: tsvm ${name} `));
     assert.match(own.stdout, /^Examples:\n {2}\S/m, name);
   }
-  assert.match(ofSystem ?? '', /^ {2}df +[A-Z]/m);
+  assert.match(helps.get('container') ?? '', /^ {2}run +[A-Z]/m);
+  assert.match(helps.get('system') ?? '', /^ {2}df +[A-Z]/m);
   assert.equal(sh('tsvm help pull').stdout, 'See "tsvm pull --help".\n');
 });
 

@@ -21,7 +21,7 @@ function helpText(): string {
 Running machines:
 ${controlLines}
 
-Container images, with Docker's options and output:
+Containers and their images, with Docker's options and output:
 ${verbLines()}
 
 Examples:
@@ -30,9 +30,10 @@ Examples:
   tsvm boot --detach --name web
   tsvm console web
   tsvm image create data.qcow2 100G
-  tsvm pull busybox
+  tsvm run -it --rm debian bash
+  tsvm run -d --name web -p 8080:80 nginx
+  tsvm ps
   tsvm images
-  tsvm save -o busybox.tar busybox
 
 "tsvm COMMAND --help" shows details and examples.`;
 }
@@ -40,7 +41,7 @@ Examples:
 function program(): Command {
   return new Command('tsvm')
     .description(
-      'Runs Linux in virtual machines on KVM, and manages disk images and container images.',
+      'Runs Linux and containers in virtual machines on KVM, and manages disk and container images.',
     )
     .option('-v, --version', 'print version information for bug reports')
     .addCommand(bootCommand())
