@@ -257,11 +257,16 @@ cpl0_call_serve:
     add $8, %rsp
     iretq
 
-/* Vector VECTOR_DEVICE: count and acknowledge. */
+/* Vector VECTOR_DEVICE: note the time, count and acknowledge. */
     .global device_interrupt_stub
 device_interrupt_stub:
-    lock incl device_interrupt_count
     push %rax
+    push %rdx
+    rdtsc
+    mov %eax, device_interrupt_time
+    mov %edx, device_interrupt_time + 4
+    pop %rdx
+    lock incl device_interrupt_count
     mov $LAPIC_BASE + LAPIC_EOI, %eax
     movl $0, (%rax)
     pop %rax

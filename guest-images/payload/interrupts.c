@@ -13,6 +13,7 @@ struct idt_gate {
 extern const char exception_stubs[], device_interrupt_stub[];
 
 volatile uint32_t device_interrupt_count;
+volatile uint64_t device_interrupt_time;
 
 struct idt_gate interrupt_descriptor_table[256] __attribute__((aligned(16)));
 

@@ -9,6 +9,8 @@
 
 /* Interrupts taken on VECTOR_DEVICE, by all CPUs. */
 extern volatile uint32_t device_interrupt_count;
+/* When the last one was taken, in TSC cycles. */
+extern volatile uint64_t device_interrupt_time;
 
 /* Fills in the table; the entry code has already loaded its address. */
 void interrupts_init(void);

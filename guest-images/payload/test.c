@@ -38,10 +38,8 @@ static const struct test_suite *const test_suites[] = {
 };
 
 static const struct test_suite *const bench_suites[] = {
-    &bench_suite_blk,
-    &bench_suite_exits,
-    &bench_suite_net,
-    &bench_suite_vsock,
+    &bench_suite_blk,   &bench_suite_blk_latency, &bench_suite_blk_queues,
+    &bench_suite_exits, &bench_suite_net,         &bench_suite_vsock,
 };
 
 static void detail_set(const char *format, va_list arguments)

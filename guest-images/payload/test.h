@@ -35,8 +35,8 @@ extern const struct test_suite test_suite_machine, test_suite_acpi, test_suite_s
     test_suite_cpl0_breakpoints, test_suite_cpl0_endless, test_suite_cpl0_opcodes,
     test_suite_cpl0_interrupts, test_suite_chaos, test_suite_vsock, test_suite_fs, test_suite_net,
     test_suite_hosted;
-extern const struct test_suite bench_suite_blk, bench_suite_exits, bench_suite_net,
-    bench_suite_vsock;
+extern const struct test_suite bench_suite_blk, bench_suite_blk_latency, bench_suite_blk_queues,
+    bench_suite_exits, bench_suite_net, bench_suite_vsock;
 
 /* Each sets the text after the test's name in its result line and returns the verdict. */
 enum verdict test_passed(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -29,6 +29,8 @@ export interface PayloadGuest {
   readonly disk?: GuestDisk;
   /** It is on {@link GUEST_NETWORK}. */
   readonly network?: boolean;
+  /** vCPUs, and queues of the disk; default 1. */
+  readonly cpus?: number;
   /** Halt at the end instead of ending the VMM. */
   readonly halt?: boolean;
 }
@@ -36,9 +38,9 @@ export interface PayloadGuest {
 export function tsvmVmm({ tsvm, payload }: Workbench): Vmm {
   return {
     name: 'tsvm',
-    command: ({ cmdline, disk, network, halt }) => [
+    command: ({ cmdline, disk, network, halt, cpus = 1 }) => [
       ...([tsvm, 'boot', '--kernel', payload, '--console', 'stdio'] as const),
-      ...['--memory', `${GUEST_MEMORY_MIB}M`],
+      ...['--memory', `${GUEST_MEMORY_MIB}M`, '--cpus', `${cpus}`],
       // Without ACPI the command line tells of the devices, which is all that the payload reads.
       ...['--acpi', 'off', '--append', `${cmdline} exit=${halt ? 'hlt' : 'acpi'}`],
       ...(disk === undefined
@@ -54,10 +56,11 @@ export function qemuVmm({ payload }: Workbench, cache: 'writeback' | 'none' = 'w
   const direct = cache === 'none' ? 'on' : 'off';
   return {
     name: cache === 'writeback' ? 'qemu' : `qemu cache=${cache}`,
-    command: ({ cmdline, disk, network, halt }) => [
+    command: ({ cmdline, disk, network, halt, cpus = 1 }) => [
       'qemu-system-x86_64',
       ...['-M', 'microvm,acpi=off,pit=off,pic=off,rtc=off,x-option-roms=off'],
       ...['-accel', 'kvm', '-cpu', 'host,-arch-capabilities', '-m', `${GUEST_MEMORY_MIB}`],
+      ...['-smp', `${cpus}`],
       ...['-no-user-config', '-nodefaults', '-display', 'none', '-serial', 'stdio', '-no-reboot'],
       ...['-global', 'virtio-mmio.force-legacy=false', '-kernel', payload],
       ...['-append', `${cmdline} exit=${halt ? 'hlt' : 'triple'}`],
@@ -70,7 +73,8 @@ export function qemuVmm({ payload }: Workbench, cache: 'writeback' | 'none' = 'w
       ...(disk === undefined
         ? []
         : [
-            ...['-object', 'iothread,id=io', '-device', 'virtio-blk-device,drive=disk,iothread=io'],
+            ...['-object', 'iothread,id=io', '-device'],
+            `virtio-blk-device,drive=disk,iothread=io,num-queues=${cpus}`,
             ...['-blockdev', qemuFile(disk, direct)],
             ...(disk.format === 'raw'
               ? []

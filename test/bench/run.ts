@@ -4,6 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type Benchmark, type BenchmarkResult, runBenchmark } from './benchmark.ts';
 import { blockBenchmarks } from './block.ts';
+import { blockLatencyBenchmarks } from './block-latency.ts';
+import { blockQueuesBenchmarks } from './block-queues.ts';
 import { convertBenchmarks } from './convert.ts';
 import { exitBenchmarks } from './exits.ts';
 import { hostText, measuredHost } from './host.ts';
@@ -31,6 +33,8 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     startUpBenchmark(workbench),
     ...exitBenchmarks(workbench),
     ...blockBenchmarks(workbench),
+    ...blockLatencyBenchmarks(workbench),
+    ...blockQueuesBenchmarks(workbench),
     ...qcow2Benchmarks(workbench),
     ...convertBenchmarks(workbench),
     ...sparseBenchmarks(workbench),

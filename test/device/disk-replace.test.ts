@@ -54,7 +54,7 @@ function capacity(driver: BlockDriver): number {
 for (const { engine, skip } of engines()) {
   describe(`a disk gets another image, ${engine}`, { skip }, () => {
     async function start(context: TestContext, backend: DiskBackend) {
-      const driver = new BlockDriver({ backend, engine, queueCount: 2 });
+      const driver = new BlockDriver({ backend, engine, queueCount: 2, workerCount: 2 });
       context.after(async () => {
         await driver.close();
         driver.slot.backend.close();

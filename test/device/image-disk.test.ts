@@ -31,6 +31,8 @@ after(() => folder.remove());
 const MIB = 2 ** 20;
 const SIZE = 4 * MIB;
 const SEED = Number(process.env['SEED'] ?? 1);
+/** Of a disk under load, each with a thread. */
+const QUEUES = 3;
 const BATCHES = Number(process.env['BATCHES'] ?? 60);
 
 let names = 0;
@@ -121,7 +123,7 @@ for (const { engine, skip } of engines()) {
   for (const [name, make] of Object.entries(IMAGES)) {
     test(`${name}, ${engine}: random requests, seed ${SEED}`, { skip }, async (context) => {
       const { path, content } = await make();
-      const { driver, close } = await attachDisk(context, openQcow2(path), engine);
+      const { driver, close } = await attachDisk(context, openQcow2(path), engine, QUEUES);
       const traffic = new DiskTraffic(driver, content, new Random(SEED));
       for (let batch = 0; batch < BATCHES; batch++) await traffic.batch(8);
       await traffic.compare();
@@ -146,7 +148,7 @@ test(`few extents and few tables in memory: random requests, seed ${SEED}`, asyn
 for (const [name, make] of Object.entries({ snapshot: withSnapshot, compressed: overCompressed })) {
   test(`requests of one place at once see no other’s bytes: ${name}, seed ${SEED}`, async (context) => {
     const { path, content } = await make('cluster_size=4k');
-    const { driver, close } = await attachDisk(context, openQcow2(path));
+    const { driver, close } = await attachDisk(context, openQcow2(path), 'threads', QUEUES);
     const traffic = new DiskTraffic(driver, content, new Random(SEED));
     for (let round = 0; round < BATCHES; round++) await traffic.contend(8);
     await traffic.compare();

@@ -36,7 +36,12 @@ for (const { engine, skip } of engines()) {
   describe(`virtio-blk, ${engine}`, { skip }, () => {
     function open(
       context: TestContext,
-      options: { content?: Uint8Array; readOnly?: boolean; queueCount?: number } = {},
+      options: {
+        content?: Uint8Array;
+        readOnly?: boolean;
+        queueCount?: number;
+        workerCount?: number;
+      } = {},
     ) {
       files += 1;
       const path = join(folder.path, `disk${files}.img`);
@@ -46,6 +51,7 @@ for (const { engine, skip } of engines()) {
         backend,
         engine,
         queueCount: options.queueCount ?? 1,
+        workerCount: options.workerCount ?? 1,
         serialId: 'disk-under-test',
       });
       context.after(async () => {
@@ -116,36 +122,38 @@ for (const { engine, skip } of engines()) {
       assert.equal(statSync(path).size, SIZE);
     });
 
-    test('several queues, all at once, against a model', async (context) => {
-      const queueCount = 4;
-      const { driver, path } = open(context, { queueCount });
-      await driver.start({ queueSize: 32 });
-      const model = new Uint8Array(readFileSync(path));
-      const slot = SIZE / queueCount;
-      for (let round = 0; round < 20; round += 1) {
-        const submitted = [];
-        for (let queue = 0; queue < queueCount; queue += 1) {
-          for (let n = 0; n < 8; n += 1) {
-            const offset = queue * slot + ((round * 8 + n) % 128) * 2048;
-            const data = pattern(1024, round * 100 + queue * 10 + n);
-            model.set(data, offset);
-            submitted.push(
-              driver.submit({
-                type: T_OUT,
-                sector: offset / 512,
-                out: [data],
-                queue,
-                indirect: n % 2 === 0,
-              }),
-            );
+    for (const workerCount of [1, 3, 4]) {
+      test(`4 queues with ${workerCount} workers, all at once, against a model`, async (context) => {
+        const queueCount = 4;
+        const { driver, path } = open(context, { queueCount, workerCount });
+        await driver.start({ queueSize: 32 });
+        const model = new Uint8Array(readFileSync(path));
+        const slot = SIZE / queueCount;
+        for (let round = 0; round < 20; round += 1) {
+          const submitted = [];
+          for (let queue = 0; queue < queueCount; queue += 1) {
+            for (let n = 0; n < 8; n += 1) {
+              const offset = queue * slot + ((round * 8 + n) % 128) * 2048;
+              const data = pattern(1024, round * 100 + queue * 10 + n);
+              model.set(data, offset);
+              submitted.push(
+                driver.submit({
+                  type: T_OUT,
+                  sector: offset / 512,
+                  out: [data],
+                  queue,
+                  indirect: n % 2 === 0,
+                }),
+              );
+            }
+            driver.kick(queue);
           }
-          driver.kick(queue);
+          for (const { queue } of submitted) await driver.nextUsed(queue);
+          for (const request of submitted) assert.equal(driver.status(request), S_OK);
         }
-        for (const { queue } of submitted) await driver.nextUsed(queue);
-        for (const request of submitted) assert.equal(driver.status(request), S_OK);
-      }
-      assert.deepEqual(new Uint8Array(readFileSync(path)), model);
-    });
+        assert.deepEqual(new Uint8Array(readFileSync(path)), model);
+      });
+    }
 
     test('every descriptor of a full ring is returned once, for many turns of the ring', async (context) => {
       const { driver, path } = open(context);

@@ -6,13 +6,15 @@ import { BlockDriver } from './block-driver.ts';
 /**
  * A disk with a driver on it, ready for requests.
  * @param disk closed with the driver: by `close`, or when the test is over
+ * @param queueCount each queue has a worker of its own
  */
 export async function attachDisk(
   context: TestContext,
   disk: DiskBackend,
   engine: DiskEngine = 'threads',
+  queueCount = 1,
 ): Promise<{ readonly driver: BlockDriver; readonly close: () => Promise<void> }> {
-  const driver = new BlockDriver({ backend: disk, engine });
+  const driver = new BlockDriver({ backend: disk, engine, queueCount, workerCount: queueCount });
   let closed = false;
   const close = async () => {
     if (closed) return;

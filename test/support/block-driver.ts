@@ -58,9 +58,10 @@ export class BlockDriver extends FakeDriver {
     backend: DiskBackend;
     engine: DiskEngine;
     queueCount?: number;
+    workerCount?: number;
     serialId?: string;
   }) {
-    const { backend, engine, queueCount = 1, serialId = 'test-disk' } = options;
+    const { backend, engine, queueCount = 1, workerCount = 1, serialId = 'test-disk' } = options;
     const scriptErrors: unknown[] = [];
     const slot = new DiskSlot({
       backend,
@@ -79,6 +80,7 @@ export class BlockDriver extends FakeDriver {
           sizeBytes: backend.sizeBytes,
           readOnly: backend.readOnly,
           queueCount,
+          workerCount,
           serialId,
           createWorker: blockWorker(host, disk, engine, new KvmRateLimiter({})),
         }),

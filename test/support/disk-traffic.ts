@@ -43,23 +43,36 @@ export class DiskTraffic {
     this.#lengthMax = lengthMax;
   }
 
+  /** Submits operations, in turn to each queue, and waits for all; answers what was used of each. */
+  async #run(
+    operations: readonly Operation[],
+  ): Promise<(readonly [Operation, Submitted, usedLength: number])[]> {
+    const queues = this.#driver.rings.length;
+    const submitted = operations.map(
+      (operation, index) =>
+        [
+          operation,
+          this.#driver.submit({ ...requestOf(operation), queue: index % queues }),
+        ] as const,
+    );
+    for (let queue = 0; queue < queues; queue++) this.#driver.kick(queue);
+    const used = new Map<string, number>();
+    for (const [, { queue }] of submitted) {
+      const { id, length } = await this.#driver.nextUsed(queue);
+      used.set(`${queue} ${id}`, length);
+    }
+    return submitted.map(([operation, request]) => {
+      return [operation, request, used.get(`${request.queue} ${request.head}`) ?? 0];
+    });
+  }
+
   /** `count` requests in flight at once, in parts of the disk that do not overlap. */
   async batch(count: number): Promise<void> {
     const part = Math.floor(this.model.length / count / SECTOR) * SECTOR;
     const operations = Array.from({ length: count }, (_, index) =>
       this.#operation(index * part, part),
     );
-    const submitted = operations.map((operation) => this.#driver.submit(requestOf(operation)));
-    this.#driver.kick();
-    const used = new Map<number, number>();
-    while (used.size < count) {
-      const { id, length } = await this.#driver.nextUsed();
-      used.set(id, length);
-    }
-    for (const [index, operation] of operations.entries()) {
-      const request = submitted[index];
-      if (request !== undefined) await this.#check(operation, request, used.get(request.head) ?? 0);
-    }
+    for (const done of await this.#run(operations)) await this.#check(...done);
   }
 
   /**
@@ -70,13 +83,9 @@ export class DiskTraffic {
     const start = this.#random.below(this.model.length / 8192) * 8192;
     const bytes = Math.min(8192, this.model.length - start);
     const operations = Array.from({ length: count }, () => this.#operation(start, bytes));
-    const submitted = operations.map((operation) => this.#driver.submit(requestOf(operation)));
-    this.#driver.kick();
-    for (let done = 0; done < count; done++) await this.#driver.nextUsed();
+    const done = await this.#run(operations);
     const seen: [number, Uint8Array][] = [[start, await this.#read(start, bytes)]];
-    for (const [index, { kind, offset, length }] of operations.entries()) {
-      const request = submitted[index];
-      if (request === undefined) continue;
+    for (const [{ kind, offset, length }, request] of done) {
       const { status, data } = this.#driver.answer(request, length + 1);
       assert.equal(status, S_OK);
       if (kind === 'read') seen.push([offset, data]);

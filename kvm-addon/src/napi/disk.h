@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "wake.h"
@@ -26,6 +27,11 @@ class NativeDisk : public Napi::ObjectWrap<NativeDisk>
     // While a worker holds the disk, close() throws EBUSY.
     void hold();
     void release();
+    // True once: for the one of the disk's workers that reports wakes().
+    bool claim_wakes()
+    {
+        return !std::exchange(wakes_claimed_, true);
+    }
     // How often JavaScript was called.
     uint64_t wakes() const
     {
@@ -59,6 +65,7 @@ class NativeDisk : public Napi::ObjectWrap<NativeDisk>
 
     struct disk disk_ = {};
     bool open_ = false;
+    bool wakes_claimed_ = false;
     unsigned holds_ = 0;
     std::unique_ptr<Wake> requests_;
     std::unique_ptr<Wake> quiet_;

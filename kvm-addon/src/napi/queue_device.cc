@@ -67,6 +67,7 @@ class BlockDevice : public QueueDevice
         memcpy(limits.id, id.data(), id.size());
         create_files_ = engine == "io_uring" ? io_engine_create_io_uring : io_engine_create_threads;
         blk_init(&blk_, disk_->disk(), &limits, limiter);
+        reports_wakes_ = disk_->claim_wakes();
         return true;
     }
 
@@ -120,11 +121,12 @@ class BlockDevice : public QueueDevice
 
     uint64_t script_wakes() const override
     {
-        return disk_->wakes();
+        return reports_wakes_ ? disk_->wakes() : 0;
     }
 
   private:
     NativeDisk *disk_ = nullptr;
+    bool reports_wakes_ = false;
     Napi::ObjectReference kept_;
     Napi::ObjectReference kept_limiter_;
     int (*create_files_)(struct io_engine **) = nullptr;

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { diskFormat } from '../../backends/disk/image/format.ts';
 import type { DiskBackend } from '../../backends/disk/machine/disk.ts';
@@ -59,6 +60,8 @@ async function attachDisk(
       sizeBytes,
       readOnly,
       queueCount,
+      // A thread serves a kick while the kicking vCPU waits: vCPUs then do not wait for each other.
+      workerCount: Math.min(queueCount, availableParallelism()),
       serialId: id,
       createWorker: blockWorker(host, slot.disk, engine, limiter),
     });

@@ -22,7 +22,7 @@ export const SERIAL_ID_BYTES = 20;
 const QUEUE_SIZE = 256;
 /** Every request has a descriptor for its header and one for its status. */
 const SEG_MAX = QUEUE_SIZE - 2;
-/** One thread serves all queues, so more queues would only take memory. */
+/** More vCPUs share queues. */
 const QUEUES_MAX = 16;
 /** 4 KiB, the block size of most host file systems. Guests align their partitions to it. */
 const PHYSICAL_BLOCK_EXP = 3;
@@ -49,6 +49,8 @@ export interface BlockDeviceOptions {
   readonly readOnly: boolean;
   /** From {@link blockQueueCount}. */
   readonly queueCount: number;
+  /** Threads that serve the queues, at most one for each queue. */
+  readonly workerCount: number;
   /** Printable ASCII, at most {@link SERIAL_ID_BYTES}: Linux shows it as `/sys/block/vdX/serial`. */
   readonly serialId: string;
   readonly createWorker: (
@@ -72,16 +74,19 @@ export class BlockDevice extends QueueWorkerDevice implements VirtioDevice {
 
   /** @throws TsvmError `invalid-config` for a serial that GET_ID cannot return */
   constructor(options: BlockDeviceOptions) {
-    super((onBroken) =>
-      options.createWorker(
-        {
-          id: checkedSerial(options.serialId),
-          segMax: SEG_MAX,
-          maxDiscardSectors: DISCARD_SECTORS_MAX,
-          maxWriteZeroesSectors: WRITE_ZEROES_SECTORS_MAX,
-        },
-        onBroken,
-      ),
+    const { workerCount } = options;
+    super(
+      (onBroken) =>
+        options.createWorker(
+          {
+            id: checkedSerial(options.serialId),
+            segMax: SEG_MAX,
+            maxDiscardSectors: DISCARD_SECTORS_MAX,
+            maxWriteZeroesSectors: WRITE_ZEROES_SECTORS_MAX,
+          },
+          onBroken,
+        ),
+      { workers: workerCount, workerOf: (queue) => queue % workerCount },
     );
     this.id = options.id;
     this.queueSizes = new Array<number>(options.queueCount).fill(QUEUE_SIZE);

@@ -15,6 +15,7 @@ function setUp(options: { readOnly?: boolean; queueCount?: number; serialId?: st
     sizeBytes: 2 ** 41 + 512,
     readOnly: options.readOnly ?? false,
     queueCount: options.queueCount ?? 2,
+    workerCount: 1,
     serialId: options.serialId ?? 'tsvm-disk0',
     createWorker: (workerOptions, onBroken) => {
       const worker = new StubQueueWorker(onBroken);

@@ -1,0 +1,40 @@
+import type { Benchmark, Contestant } from './benchmark.ts';
+import { benchFigures, qemuVmm, rawDisk, runPayload, tsvmVmm, type Vmm } from './payload-guest.ts';
+import type { Workbench } from './workbench.ts';
+
+const BENCH = 'blk-latency';
+const COUNT = 5000;
+
+/** What the vCPU does meanwhile: HLT, as an idle Linux does, or something else. */
+const DRIVERS = { sleeping: 'wait=interrupt', busy: '' } as const;
+const FIGURES = { median: 'median', '99th percentile': 'p99' } as const;
+
+function contestant(vmm: Vmm, words: string, figure: string, workbench: Workbench): Contestant {
+  const { disk, tscKhz } = workbench;
+  return {
+    name: vmm.name,
+    sample: async () => {
+      const run = await runPayload(vmm, {
+        cmdline: `bench=${BENCH} count=${COUNT} ${words}`,
+        disk: rawDisk(disk),
+      });
+      return ((benchFigures(run, BENCH).get(figure) ?? Number.NaN) * 1000) / tscKhz;
+    },
+  };
+}
+
+/**
+ * Microseconds from a kick to the completion's interrupt, as the guest measures them by the TSC, for a
+ * request without I/O.
+ */
+export function blockLatencyBenchmarks(workbench: Workbench): Benchmark[] {
+  const vmms = [tsvmVmm(workbench), qemuVmm(workbench)];
+  return Object.entries(DRIVERS).flatMap(([driver, words]) =>
+    Object.entries(FIGURES).map(([name, figure]) => ({
+      name: `kick to interrupt: ${name}, ${driver} vCPU`,
+      unit: 'us',
+      contestants: vmms.map((vmm) => contestant(vmm, words, figure, workbench)),
+      comparisons: [{ of: 'tsvm', against: 'qemu', as: 'ratio' }],
+    })),
+  );
+}
