@@ -40,6 +40,13 @@ test lzop                 .
 test lz4                  .
 test zstd                 .
 test cpio                 packs initrds
+test dosfstools           makes FAT file systems, for the search for kernels on disks
+test mtools               fills them
+test xfsprogs             makes XFS
+test btrfs-progs          makes btrfs
+test gdisk                makes partition tables (GPT)
+test fdisk                sfdisk, for those of PCs (MBR)
+test grub-common          grub-mkconfig
 test skopeo               the other client of registries in tests
 test umoci                unpacks images, to compare trees with
 test podman               the yardstick for pull and load

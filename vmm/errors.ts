@@ -14,6 +14,8 @@ export type TsvmErrorCode =
   | 'initrd-does-not-fit'
   /** The kernel command line is longer than the kernel accepts. */
   | 'cmdline-too-long'
+  /** A disk has no kernel to boot, or not the one asked for. */
+  | 'no-kernel-on-disk'
   /** A disk image is in use, malformed or cannot be served. */
   | 'invalid-disk'
   /** Another process holds the disk's lock. */

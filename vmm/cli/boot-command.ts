@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
+import { type DefaultGuest, locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { TsvmError } from '../errors.ts';
 import type { ImageDiskConfig, MachineConfig, VsockConfig } from '../machine/config.ts';
 import type { PortConfig } from '../machine/console-config.ts';
@@ -34,6 +34,7 @@ import { runBoot } from './run-boot.ts';
 interface BootOptions {
   readonly kernel?: string;
   readonly initrd?: string;
+  readonly kernelEntry?: string;
   readonly disk: readonly ImageDiskConfig[];
   readonly net: readonly (NetConfig | undefined)[];
   readonly cmdline?: string;
@@ -75,7 +76,9 @@ In the terminal, Ctrl-A x ends the machine and Ctrl-A h shows the keys.
 
 Examples:
   tsvm boot                                    the default guest, in this terminal
-  tsvm boot --cpus 2 --memory 1G --disk root.img   the default kernel, this disk as its root
+  tsvm boot --memory 1G --disk debian.qcow2    the kernel on the disk, as its boot loader would boot it
+  tsvm boot --disk debian.qcow2 --kernel-entry list   what the boot loader offers
+  tsvm boot --cpus 2 --disk root.img           a root file system without a kernel, the default kernel
   tsvm boot --kernel vmlinuz --initrd initrd.img --append "root=/dev/vda1" --disk debian.raw
   tsvm boot --net user,hostfwd=8080:80         port 8080 of 127.0.0.1 leads to the guest's port 80
   tsvm boot --share src:src --vsock vm.sock    a shared folder, and connections to programs of the host
@@ -85,8 +88,17 @@ Examples:
 export function bootCommand(): Command {
   return new Command('boot')
     .description('Boots Linux with its serial console in this terminal.')
-    .option('--kernel <file>', 'bzImage or ELF kernel (default: the default guest’s)', onlyOnce)
+    .option(
+      '--kernel <file>',
+      'bzImage or ELF kernel (default: the first disk’s, else the default guest’s)',
+      onlyOnce,
+    )
     .option('--initrd <file>', 'initial RAM disk', onlyOnce)
+    .option(
+      '--kernel-entry <name|list>',
+      'boot this entry of the first disk’s boot loader, by its name or title; list: show them',
+      onlyOnce,
+    )
     .option(
       '--disk <file[,ro][,overlay][,format=raw|qcow2][,backing=allow]>',
       'disk to use instead of the default guest’s; repeatable; the first is /dev/vda; also with rate limits',
@@ -165,13 +177,20 @@ export function bootCommand(): Command {
     .allowExcessArguments(false)
     .action(async (options: BootOptions) => {
       const detached = detachedProcess();
-      if (options.detach === true && detached === undefined) {
+      const isList = options.kernelEntry === 'list';
+      if (options.detach === true && detached === undefined && !isList) {
         checkDetachable(options);
         const { startDetached } = await import('./detach.ts');
         process.exitCode = await startDetached();
         return;
       }
-      process.exitCode = await runBoot(machineConfig(options), {
+      const config = machineConfig(options);
+      if (isList) {
+        const { printKernelEntries } = await import('./kernel-entries.ts');
+        await printKernelEntries(config);
+        return;
+      }
+      process.exitCode = await runBoot(config, {
         name: options.name,
         detached,
         console: options.console?.where,
@@ -192,22 +211,42 @@ function checkDetachable({ console }: BootOptions): void {
   );
 }
 
-function machineConfig(options: BootOptions): MachineConfig {
-  const guest = options.kernel === undefined ? locateDefaultGuest() : undefined;
-  const kernelPath = options.kernel ?? guest?.kernelPath;
-  if (kernelPath === undefined) {
+/** The user's kernel, or the one on the first disk, or the default one. */
+function kernelSettings(
+  options: BootOptions,
+  guest: DefaultGuest | undefined,
+): Pick<MachineConfig, 'kernelPath' | 'kernelEntry' | 'rootKernelPath' | 'modulesPath'> {
+  const { kernel, kernelEntry } = options;
+  if (kernel !== undefined && kernelEntry !== undefined) {
+    throw new TsvmError(
+      'invalid-config',
+      '--kernel and --kernel-entry contradict each other: give one of them',
+    );
+  }
+  if (kernel !== undefined) return { kernelPath: kernel };
+  // An initrd alone is one for the default kernel.
+  const isOnDisk = options.disk.length > 0 && options.initrd === undefined;
+  if (isOnDisk || kernelEntry !== undefined) {
+    return { kernelEntry, rootKernelPath: guest?.kernelPath, modulesPath: guest?.modulesPath };
+  }
+  if (guest === undefined) {
     throw new TsvmError(
       'file-unreadable',
       'the default guest is not built: run "npm run setup", or pass a kernel with --kernel',
     );
   }
-  if (guest?.modulesPath !== undefined && options.acpi === 'off') {
+  if (guest.modulesPath !== undefined && options.acpi === 'off') {
     throw new TsvmError(
       'invalid-config',
       "--acpi off and Debian's kernel contradict each other, because it finds virtio devices only " +
         'by ACPI: build the tuned kernel with "tsvm kernel build", or pass a kernel with --kernel',
     );
   }
+  return { kernelPath: guest.kernelPath, modulesPath: guest.modulesPath };
+}
+
+function machineConfig(options: BootOptions): MachineConfig {
+  const guest = options.kernel === undefined ? locateDefaultGuest() : undefined;
   const ownDisks = options.disk.length > 0 || options.initrd !== undefined || guest === undefined;
   const defaultDisk: ImageDiskConfig[] = ownDisks
     ? []
@@ -221,8 +260,7 @@ function machineConfig(options: BootOptions): MachineConfig {
         },
       ];
   return {
-    kernelPath,
-    modulesPath: guest?.modulesPath,
+    ...kernelSettings(options, guest),
     initrdPath: options.initrd,
     disks: [...defaultDisk, ...options.disk],
     nets: options.net.filter((net) => net !== undefined),

@@ -24,6 +24,20 @@ export interface ImageSource {
   read(offset: number, length: number, what: string): DataView;
 }
 
+/** A kernel or initrd that is loaded from. */
+export interface BootImage extends ImageSource {
+  /** For mapping it; undefined when it is not in a file. */
+  readonly fd: number | undefined;
+  /** Identifies this version of the content without reading it; undefined when nothing does. */
+  readonly identity: string | undefined;
+  /**
+   * Fills `target` with the bytes from `offset`, which are inside the image.
+   * @throws TsvmError `file-unreadable` when reading fails or the file ends too early
+   */
+  readInto(target: Uint8Array, offset: number): void;
+  close(): void;
+}
+
 /** @param field the invalid field's name in its specification */
 export function invalidKernel(image: ImageSource, field: string, problem: string): TsvmError {
   return new TsvmError('invalid-kernel', `${image.name}: ${field}: ${problem}`);
@@ -62,13 +76,42 @@ export function imagePart(image: ImageSource, start: number, sizeBytes: number):
   return part;
 }
 
+/** An image in memory, which was read from a disk. */
+export class BootBytes implements BootImage {
+  readonly name: string;
+  readonly fd = undefined;
+  readonly identity = undefined;
+  readonly #bytes: Uint8Array;
+
+  /** @param name name for error messages */
+  constructor(name: string, bytes: Uint8Array) {
+    this.name = name;
+    this.#bytes = bytes;
+  }
+
+  get sizeBytes(): number {
+    return this.#bytes.length;
+  }
+
+  read(offset: number, length: number, what: string): DataView {
+    checkRange(this, offset, length, what);
+    return new DataView(this.#bytes.buffer, this.#bytes.byteOffset + offset, length);
+  }
+
+  readInto(target: Uint8Array, offset: number): void {
+    target.set(this.#bytes.subarray(offset, offset + target.length));
+  }
+
+  close(): void {}
+}
+
 /** An open regular file. {@link close} closes its descriptor. */
-export class BootFile implements ImageSource {
+export class BootFile implements BootImage {
   readonly name: string;
   readonly fd: number;
   readonly sizeBytes: number;
-  /** File status at the time of opening. */
-  readonly stat: BigIntStats;
+  /** ctime cannot be set back, so a changed file never keeps its identity. */
+  readonly identity: string;
 
   /**
    * @param name name for error messages
@@ -84,13 +127,15 @@ export class BootFile implements ImageSource {
       throw cause instanceof TsvmError ? cause : unreadable(path, cause);
     }
     try {
-      this.stat = fstatSync(this.fd, { bigint: true });
-      checkKind(path, this.stat);
+      const stat = fstatSync(this.fd, { bigint: true });
+      checkKind(path, stat);
+      const { dev, ino, size, mtimeNs, ctimeNs } = stat;
+      this.identity = `${dev}-${ino}-${size}-${mtimeNs}-${ctimeNs}`;
+      this.sizeBytes = Number(size);
     } catch (error) {
       this.close();
       throw error;
     }
-    this.sizeBytes = Number(this.stat.size);
   }
 
   read(offset: number, length: number, what: string): DataView {
@@ -100,10 +145,6 @@ export class BootFile implements ImageSource {
     return new DataView(bytes.buffer);
   }
 
-  /**
-   * Fills `target` with the bytes from `offset`.
-   * @throws TsvmError `file-unreadable` when reading fails or the file ends too early
-   */
   readInto(target: Uint8Array, offset: number): void {
     for (let done = 0; done < target.byteLength; ) {
       let count: number;

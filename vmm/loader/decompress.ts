@@ -10,12 +10,12 @@ import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { TsvmError } from '../errors.ts';
-import type { BootFile } from './boot-file.ts';
+import type { BootImage } from './boot-file.ts';
 import type { CompressionFormat } from './bzimage.ts';
 
 export interface CompressedRange {
   readonly format: CompressionFormat;
-  readonly image: BootFile;
+  readonly image: BootImage;
   readonly fileOffset: number;
   readonly sizeBytes: number;
   /** Expected length of the output in bytes. Nothing beyond it is written. */

@@ -1,6 +1,6 @@
 /** The initial RAM disk: boot.rst, `ramdisk_image` and `initrd_addr_max`. */
 import { TsvmError } from '../errors.ts';
-import { BootFile } from './boot-file.ts';
+import { BootFile, type BootImage } from './boot-file.ts';
 import { notAnInitrd } from './file-kind.ts';
 import { type LoadSpace, PAGE_SIZE, type PlacementPiece, planPlacement } from './placement.ts';
 
@@ -20,7 +20,7 @@ export interface LoadedInitrd {
   readonly gpa: number;
   readonly sizeBytes: number;
   readonly parts: readonly {
-    readonly image: BootFile;
+    readonly image: BootImage;
     readonly pieces: readonly PlacementPiece[];
   }[];
   /** Log messages about files that do not look like an initrd. */
@@ -84,15 +84,20 @@ function pageAlign(bytes: number): number {
 /**
  * Opens the files that form an initrd and plans their placement. Linux unpacks archives one after the
  * other and skips zeroes between them, so each file starts at a page.
+ * @param sources paths of files, or images, which are closed with the initrd and on an error
  * @throws TsvmError `file-unreadable`, `invalid-config` (empty) or `initrd-does-not-fit`
  */
 export function loadInitrd(
-  paths: readonly string[],
+  sources: readonly (string | BootImage)[],
   limits: InitrdLimits,
   space: LoadSpace,
 ): LoadedInitrd {
   using opened = new DisposableStack();
-  const images = paths.map((path) => opened.adopt(new BootFile(path), (image) => image.close()));
+  const images = sources.map((source) =>
+    opened.adopt(typeof source === 'string' ? new BootFile(source) : source, (image) =>
+      image.close(),
+    ),
+  );
   const empty = images.find(({ sizeBytes }) => sizeBytes === 0);
   if (empty) throw new TsvmError('invalid-config', `the initrd ${empty.name} is empty`);
   const starts: number[] = [];

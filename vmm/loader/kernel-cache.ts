@@ -4,7 +4,7 @@
  *
  * ```
  * <directory>/<SHA-256 of the bzImage>.elf    an unpacked kernel
- * <directory>/by-file/<identity>              symbolic link to it; see `fileIdentity`
+ * <directory>/by-file/<identity>              symbolic link to it; see `BootImage.identity`
  * ```
  * A boot finds its kernel through the link, without hashing the bzImage. Entries appear complete, by
  * rename, so processes share the directory without a lock. A damaged entry is made again; if the
@@ -24,14 +24,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TsvmError } from '../errors.ts';
 import { AtomicFile } from '../host/atomic-file.ts';
-import { BootFile } from './boot-file.ts';
+import { BootFile, type BootImage } from './boot-file.ts';
 import type { BzImagePayload, CompressionFormat } from './bzimage.ts';
 import { decompress, OutputError } from './decompress.ts';
 import { type ElfImage, parseElf } from './elf.ts';
 
 export interface UnpackedKernel {
   /** The kernel's ELF file. The caller closes it. */
-  readonly image: BootFile;
+  readonly image: BootImage;
   readonly elf: ElfImage;
   /** Why the kernel could not be cached; absent when it was. */
   readonly warning?: string;
@@ -62,7 +62,7 @@ const fallbackDirectories = () => [tmpdir(), '/dev/shm'];
  *   `cannot-decompress` when a tool is missing or no directory has room for the kernel
  */
 export async function openUnpackedKernel(
-  bzImage: BootFile,
+  bzImage: BootImage,
   payload: CompressedPayload,
   { cacheDirectory: directory, signal }: UnpackOptions,
 ): Promise<UnpackedKernel> {
@@ -71,8 +71,9 @@ export async function openUnpackedKernel(
     const warning = 'no folder for the kernel cache: set HOME or XDG_CACHE_HOME';
     return { ...kernel, warning };
   }
-  const link = join(directory, 'by-file', fileIdentity(bzImage));
-  const known = openEntry(link, payload.unpackedSizeBytes);
+  const { identity } = bzImage;
+  const link = identity === undefined ? undefined : join(directory, 'by-file', identity);
+  const known = link && openEntry(link, payload.unpackedSizeBytes);
   if (known) return known;
 
   const entryName = `${hashFile(bzImage)}.elf`;
@@ -84,7 +85,7 @@ export async function openUnpackedKernel(
       kernel = await unpack(bzImage, { ...payload, signal }, directory, entry);
       removeOldEntries(directory);
     }
-    replaceLink(link, join('..', entryName));
+    if (link !== undefined) replaceLink(link, join('..', entryName));
     return kernel;
   } catch (error) {
     if (!isFileSystemError(error)) throw error;
@@ -94,16 +95,7 @@ export async function openUnpackedKernel(
   }
 }
 
-/**
- * Identifies a version of a file without reading it. ctime cannot be set back, so a changed file
- * never keeps its identity.
- */
-function fileIdentity(file: BootFile): string {
-  const { dev, ino, size, mtimeNs, ctimeNs } = file.stat;
-  return `${dev}-${ino}-${size}-${mtimeNs}-${ctimeNs}`;
-}
-
-function hashFile(file: BootFile): string {
+function hashFile(file: BootImage): string {
   const hash = createHash('sha256');
   const chunk = new Uint8Array(HASH_CHUNK_SIZE);
   for (let offset = 0; offset < file.sizeBytes; offset += HASH_CHUNK_SIZE) {
@@ -133,7 +125,7 @@ function openEntry(path: string, sizeBytes: number): UnpackedKernel | undefined 
 
 /** Unpacks into a new file, which is renamed to `entry`, or unlinked when no entry is given. */
 async function unpack(
-  bzImage: BootFile,
+  bzImage: BootImage,
   payload: CompressedPayload & { readonly signal: AbortSignal | undefined },
   directory: string,
   entry?: string,
@@ -152,7 +144,7 @@ async function unpack(
 }
 
 async function unpackOutsideCache(
-  bzImage: BootFile,
+  bzImage: BootImage,
   payload: CompressedPayload,
   signal: AbortSignal | undefined,
 ): Promise<UnpackedKernel> {

@@ -27,6 +27,8 @@ export interface CommandLineParts {
   readonly virtioMmio?: readonly VirtioMmioParameter[];
   /** The user's parameters. They come last, so that they override the others. */
   readonly append?: string;
+  /** A boot entry's own command line. It follows `panic=`, so that it can have another. */
+  readonly entry?: string;
 }
 
 /** COMMAND_LINE_SIZE of x86 Linux without the final NUL, for kernels that do not state theirs. */
@@ -43,7 +45,7 @@ export function virtioMmioParameter(device: VirtioMmioParameter): string {
 /** Joins the parts into a command line. {@link encodeCommandLine} checks it. */
 export function composeCommandLine(parts: CommandLineParts): string {
   const { console, root, initrdInit, panicSeconds, reboot } = parts;
-  const { host = [], virtioMmio = [], append } = parts;
+  const { host = [], virtioMmio = [], append, entry } = parts;
   const words = [
     console !== undefined && `console=${console}`,
     root && `root=${root.device}`,
@@ -51,6 +53,7 @@ export function composeCommandLine(parts: CommandLineParts): string {
     initrdInit !== undefined && `rdinit=${initrdInit}`,
     panicSeconds !== undefined && `panic=${panicSeconds}`,
     reboot !== undefined && `reboot=${reboot}`,
+    entry?.trim(),
     ...host,
     ...virtioMmio.map(virtioMmioParameter),
     append?.trim(),

@@ -1,6 +1,6 @@
 /** Plans how to load a kernel: its placement in guest memory and its entry point. */
 import { TsvmError } from '../errors.ts';
-import { BootFile, imagePart } from './boot-file.ts';
+import { BootFile, type BootImage, imagePart } from './boot-file.ts';
 import {
   type BzImage,
   type BzImagePayload,
@@ -40,7 +40,7 @@ export type KernelEntry =
 export interface LoadedKernel extends InitrdLimits {
   readonly entry: KernelEntry;
   /** The file that `pieces` refer to. The caller closes it. */
-  readonly image: BootFile;
+  readonly image: BootImage;
   readonly pieces: readonly PlacementPiece[];
   /** Largest command line in bytes, without the NUL. */
   readonly commandLineMaxBytes: number;
@@ -49,7 +49,8 @@ export interface LoadedKernel extends InitrdLimits {
 }
 
 export interface KernelLoadOptions {
-  readonly path: string;
+  /** A file's path, or an image, which is closed with the kernel. */
+  readonly from: string | BootImage;
   readonly space: LoadSpace;
   /** Cache directory for unpacked kernels, created if missing. Absent: nothing is cached. */
   readonly cacheDirectory?: string;
@@ -67,7 +68,7 @@ const INITRD_ADDRESS_MAX = 0x7fffffff;
  *   `invalid-config` when the guest has too little memory
  */
 export async function loadKernel(options: KernelLoadOptions): Promise<LoadedKernel> {
-  const file = new BootFile(options.path);
+  const file = typeof options.from === 'string' ? new BootFile(options.from) : options.from;
   let kernel: LoadedKernel;
   try {
     kernel = await planKernel(file, options);
@@ -79,7 +80,7 @@ export async function loadKernel(options: KernelLoadOptions): Promise<LoadedKern
   return kernel;
 }
 
-async function planKernel(file: BootFile, options: KernelLoadOptions): Promise<LoadedKernel> {
+async function planKernel(file: BootImage, options: KernelLoadOptions): Promise<LoadedKernel> {
   if (isElf(file)) {
     const elf = parseElf(file);
     const entry: KernelEntry =
@@ -102,7 +103,7 @@ async function planKernel(file: BootFile, options: KernelLoadOptions): Promise<L
 }
 
 async function planBzImage(
-  file: BootFile,
+  file: BootImage,
   bzImage: BzImage,
   options: KernelLoadOptions,
 ): Promise<LoadedKernel> {
@@ -141,7 +142,7 @@ async function planBzImage(
   }
 }
 
-function unknownPayload(file: BootFile, { payloadProblem }: BzImage): TsvmError {
+function unknownPayload(file: BootImage, { payloadProblem }: BzImage): TsvmError {
   return new TsvmError(
     'cannot-decompress',
     `this version of tsvm cannot unpack ${file.name}: ${payloadProblem}`,
@@ -150,10 +151,10 @@ function unknownPayload(file: BootFile, { payloadProblem }: BzImage): TsvmError 
 
 /** Opens the ELF kernel in a bzImage. Its offsets refer to the returned file. */
 async function openPayload(
-  file: BootFile,
+  file: BootImage,
   payload: BzImagePayload,
   options: Pick<KernelLoadOptions, 'cacheDirectory' | 'signal'>,
-): Promise<{ image: BootFile; elf: ElfImage; warning?: string }> {
+): Promise<{ image: BootImage; elf: ElfImage; warning?: string }> {
   const { format, fileOffset, sizeBytes } = payload;
   if (format !== 'none') {
     // Imported lazily: other kernels do not need these modules.
@@ -169,7 +170,7 @@ async function openPayload(
 }
 
 function planParts(
-  file: BootFile,
+  file: BootImage,
   parts: readonly FilePlacement[],
   space: LoadSpace,
   owner: FileOwner,

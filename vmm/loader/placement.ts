@@ -1,7 +1,7 @@
 /** Places parts of a file in guest memory: mapped where possible, otherwise copied. */
 import { TsvmError } from '../errors.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import type { BootFile } from './boot-file.ts';
+import type { BootImage } from './boot-file.ts';
 
 /** Granularity of a mapping. */
 export const PAGE_SIZE = 0x1000;
@@ -142,12 +142,12 @@ export function checkPlacements(
  */
 export function placePieces(
   pieces: readonly PlacementPiece[],
-  image: BootFile,
+  image: BootImage,
   memory: GuestMemory,
   mapper: FileMapper | undefined,
 ): void {
   for (const piece of pieces) {
-    if (piece.kind === 'map' && mapper !== undefined) {
+    if (piece.kind === 'map' && mapper !== undefined && image.fd !== undefined) {
       mapper.mapFile(piece.gpa, piece.lengthBytes, image.fd, piece.fileOffset);
     } else if (piece.kind !== 'zero') {
       copyFile(image, piece.fileOffset, piece.lengthBytes, memory, piece.gpa);
@@ -156,7 +156,7 @@ export function placePieces(
 }
 
 function copyFile(
-  image: BootFile,
+  image: BootImage,
   fileOffset: number,
   lengthBytes: number,
   memory: GuestMemory,

@@ -32,6 +32,7 @@ import { createLogger, type Logger } from '../observability/logger.ts';
 import { assembleMachine, unwindAfter } from './assemble-machine.ts';
 import type { Assembly, SerialEnd } from './assembly.ts';
 import type { BootMetrics } from './boot-metrics.ts';
+import { type BootSource, fileSource } from './boot-source.ts';
 import { commandLine } from './command-line.ts';
 import { type MachineConfig, type ResolvedConfig, resolveConfig } from './config.ts';
 import { describeHardware } from './hardware-tables.ts';
@@ -105,6 +106,8 @@ export async function bootAssembly(
 interface BootImages {
   readonly kernel: LoadedKernel;
   readonly initrd: LoadedInitrd | undefined;
+  /** The command line of a boot entry of the first disk. */
+  readonly entryLine: string | undefined;
   /** Idempotent. */
   close(): void;
 }
@@ -114,7 +117,8 @@ async function openImages(
   logger: Logger,
   signal: AbortSignal | undefined,
 ): Promise<BootImages> {
-  const { modulesPath, initrdPath, memoryBytes } = config;
+  const source = await bootSource(config, logger);
+  const { memoryBytes } = config;
   const space: LoadSpace = {
     // A kernel may be linked as low as 1 MiB. Below that are the boot tables.
     startGpa: Math.max(BOOT_DATA_END_GPA, HIGH_MEMORY_GPA),
@@ -123,7 +127,7 @@ async function openImages(
   };
   const cache = cacheFolder();
   const kernel = await loadKernel({
-    path: config.kernelPath,
+    from: source.kernel,
     space,
     ...(cache !== undefined && { cacheDirectory: join(cache, 'kernels') }),
     ...(signal && { signal }),
@@ -131,21 +135,28 @@ async function openImages(
   using opened = new DisposableStack();
   opened.defer(() => kernel.image.close());
   for (const warning of kernel.warnings) logger.warn(warning);
-  const initrdPaths = [modulesPath, initrdPath].filter((path) => path !== undefined);
   let initrd: LoadedInitrd | undefined;
-  if (initrdPaths.length > 0) {
-    initrd = loadInitrd(initrdPaths, kernel, space);
+  if (source.initrds.length > 0) {
+    initrd = loadInitrd(source.initrds, kernel, space);
     opened.defer(initrd.close);
     for (const warning of initrd.warnings) logger.warn(warning);
   }
   const files = opened.move();
-  return { kernel, initrd, close: () => files.dispose() };
+  return { kernel, initrd, entryLine: source.entryLine, close: () => files.dispose() };
+}
+
+/** @throws TsvmError `no-kernel-on-disk`, and as `openDisk` does */
+async function bootSource(config: ResolvedConfig, logger: Logger): Promise<BootSource> {
+  if (config.kernelPath !== undefined) return fileSource(config, config.kernelPath);
+  // Loaded on demand: other boots need none of the readers of file systems.
+  const { diskBootSource } = await import('./disk-boot-source.ts');
+  return diskBootSource(config, logger);
 }
 
 /** Loads the boot images and prepares the vCPUs to run them. */
-function loadBoot(assembly: Assembly, { kernel, initrd }: BootImages): void {
+function loadBoot(assembly: Assembly, { kernel, initrd, entryLine }: BootImages): void {
   const { config, kernelMode, memory, placements, host } = assembly;
-  const commandLineText = commandLine(config, kernelMode, placements.placements);
+  const commandLineText = commandLine(config, kernelMode, placements.placements, entryLine);
   host.logger.debug(`kernel command line: ${commandLineText}`);
   const mapper = memory.shared ? undefined : memory;
   placePieces(kernel.pieces, kernel.image, memory, mapper);

@@ -1,6 +1,6 @@
 import { clearCpuidWords } from '../arch/x86_64/cpuid.ts';
 import type { KernelMode } from '../kvm/host.ts';
-import { composeCommandLine } from '../loader/kernel-cmdline.ts';
+import { type CommandLineParts, composeCommandLine } from '../loader/kernel-cmdline.ts';
 import type { ResolvedConfig } from './config.ts';
 import type { DevicePlacement } from './placement.ts';
 
@@ -26,25 +26,34 @@ function emulatorParameters(cpuMask: readonly string[]): string[] {
   ];
 }
 
+/** With "r" the guest's driver stops input by RTS when its buffers are full, so none is lost. */
+const SERIAL_CONSOLE = 'ttyS0,115200n8r';
+const VIRTIO_CONSOLE = 'hvc0';
+
 /**
- * The kernel command line: the user's, or a default for this machine and host, followed by the
- * user's additions.
+ * The parameter that a boot entry's command line lacks to have its console on this machine's; it comes
+ * last, so that it is /dev/console.
+ */
+export function missingConsole({ console }: ResolvedConfig, entryLine: string): string | undefined {
+  const form = console === 'serial' ? /(?:^|\s)console=ttyS0\b/ : /(?:^|\s)console=hvc0\b/;
+  if (form.test(entryLine)) return undefined;
+  return `console=${console === 'serial' ? SERIAL_CONSOLE : VIRTIO_CONSOLE}`;
+}
+
+/**
+ * The kernel command line: the user's, or that of a boot entry, or a default for this machine and
+ * host, followed by the user's additions.
+ * @param entryLine the command line of the disk's boot entry, when that is booted
  */
 export function commandLine(
   config: ResolvedConfig,
   kernelMode: KernelMode,
   placements: readonly DevicePlacement[],
+  entryLine?: string,
 ): string {
   if (config.cmdline !== undefined) return config.cmdline;
-  const [firstDisk] = config.disks;
   return composeCommandLine({
-    // With "r" the guest's driver stops input by RTS when its buffers are full, so none is lost.
-    console: config.console === 'serial' ? 'ttyS0,115200n8r' : 'hvc0',
-    ...(firstDisk !== undefined &&
-      config.initrdPath === undefined && {
-        root: { device: '/dev/vda', readOnly: 'files' in firstDisk || firstDisk.readOnly },
-      }),
-    ...(config.modulesPath !== undefined && { initrdInit: '/load-modules' }),
+    ...(entryLine === undefined ? ownSystem(config) : entrySystem(config, entryLine)),
     // Reboot immediately: the machine then ends, with an exit code that reports the panic.
     panicSeconds: -1,
     host: kernelMode === 'emulator' ? emulatorParameters(config.cpuMask) : [],
@@ -52,4 +61,20 @@ export function commandLine(
     virtioMmio: config.acpi ? [] : placements,
     ...(config.appendCmdline !== undefined && { append: config.appendCmdline }),
   });
+}
+
+function ownSystem(config: ResolvedConfig): CommandLineParts {
+  const [firstDisk] = config.disks;
+  return {
+    console: config.console === 'serial' ? SERIAL_CONSOLE : VIRTIO_CONSOLE,
+    ...(firstDisk !== undefined &&
+      config.initrdPath === undefined && {
+        root: { device: '/dev/vda', readOnly: 'files' in firstDisk || firstDisk.readOnly },
+      }),
+    ...(config.modulesPath !== undefined && { initrdInit: '/load-modules' }),
+  };
+}
+
+function entrySystem(config: ResolvedConfig, entryLine: string): CommandLineParts {
+  return { entry: [entryLine, missingConsole(config, entryLine)].filter(Boolean).join(' ') };
 }

@@ -65,15 +65,21 @@ export interface VsockConfig {
  * relative to the process's working directory.
  */
 export interface MachineConfig {
-  /** A bzImage or an ELF kernel. */
-  readonly kernelPath: string;
+  /** A bzImage or an ELF kernel. Default: the kernel on the first disk. */
+  readonly kernelPath?: string | undefined;
   /**
    * A cpio archive of kernel modules, for kernels that have the drivers of virtio as modules. Its
    * `/load-modules` runs first: it loads the drivers of the devices that it finds and goes on with the
-   * root that the command line names, or else with the initrd. See guest-images/modules.
+   * root that the command line names, or else with the initrd. See guest-images/modules. It is not for
+   * a kernel on the first disk.
    */
   readonly modulesPath?: string | undefined;
+  /** Default: none, but with a kernel on the first disk, that kernel's. */
   readonly initrdPath?: string | undefined;
+  /** Which boot entry of the first disk to boot, by its id or title. Default: what its boot loader would. */
+  readonly kernelEntry?: string | undefined;
+  /** A kernel for a first disk that is a root file system without a kernel of its own. */
+  readonly rootKernelPath?: string | undefined;
   readonly disks?: readonly DiskConfig[] | undefined;
   readonly nets?: readonly NetConfig[] | undefined;
   /** Replaces the default kernel command line. */
@@ -154,6 +160,8 @@ const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
   kernelPath: TEXT,
   modulesPath: TEXT,
   initrdPath: TEXT,
+  kernelEntry: TEXT,
+  rootKernelPath: TEXT,
   disks: LIST,
   nets: LIST,
   cmdline: TEXT,
@@ -220,13 +228,25 @@ function resolveVsock(vsock: VsockConfig): ResolvedVsock {
   return resolved;
 }
 
+function checkKernel(
+  { kernelPath, kernelEntry }: MachineConfig,
+  [firstDisk]: readonly ResolvedDisk[],
+): void {
+  if (kernelPath !== undefined) {
+    if (kernelEntry === undefined) return;
+    invalid('"kernelPath" and "kernelEntry" contradict each other: give one of them');
+  }
+  if (firstDisk === undefined || 'files' in firstDisk) {
+    invalid('the machine has no "kernelPath": name its kernel, or give it a disk with one');
+  }
+}
+
 /**
  * Fills in the defaults and checks everything, including types: `config` may come from a JSON file.
  * @throws TsvmError `invalid-config` with the setting, its value and what is allowed
  */
 export function resolveConfig(config: MachineConfig): ResolvedConfig {
   checkFields('the machine', config, MACHINE_FIELDS);
-  if (config.kernelPath === undefined) invalid('the machine has no "kernelPath": name its kernel');
   const filled = withDefaults(CONFIG_DEFAULTS, config);
   const { cpus, memoryBytes, cmdline, appendCmdline } = filled;
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > CPUS_MAX) {
@@ -242,6 +262,7 @@ export function resolveConfig(config: MachineConfig): ResolvedConfig {
     invalid('a whole command line and one to append contradict each other: give one of them');
   }
   const disks = (filled.disks as readonly DiskConfig[]).map(resolveDisk);
+  checkKernel(filled, disks);
   const paths = new Set<string>();
   for (const disk of disks) {
     if ('files' in disk) continue;

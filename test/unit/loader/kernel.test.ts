@@ -23,7 +23,7 @@ const SPACE: LoadSpace = { startGpa: MIB, endGpa: 64 * MIB, endGpaMax: 3072 * MI
 
 async function load(t: TestContext, path: string, space = SPACE): Promise<LoadedKernel> {
   const kernel = await loadKernel({
-    path,
+    from: path,
     space,
     cacheDirectory: join(temporaryDirectory(t), 'k'),
   });

@@ -129,7 +129,7 @@ function status(target: ControlledMachine): MachineStatus {
     startedAt: new Date(startedMs).toISOString(),
     cpus: config.cpus,
     memoryBytes: config.memoryBytes,
-    kernelPath: config.kernelPath,
+    ...(config.kernelPath !== undefined && { kernelPath: config.kernelPath }),
     ...describeDevices(machine ? presentConfig(config, machine.controls) : config),
     hasPowerButton: config.acpi,
     console: { viewers: console.viewerCount, input: console.writer },

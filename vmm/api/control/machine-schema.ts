@@ -68,7 +68,10 @@ export const MACHINE = {
     startedAt: { type: 'string', format: 'date-time', description: 'Start of the process.' },
     cpus: { type: 'integer', minimum: 1, description: 'Number of vCPUs.' },
     memoryBytes: { type: 'integer', minimum: 0, description: 'Guest memory in bytes.' },
-    kernelPath: { type: 'string', description: 'File of the kernel.' },
+    kernelPath: {
+      type: 'string',
+      description: 'File of the kernel; absent when it is on the first disk.',
+    },
     disks: {
       type: 'array',
       items: {
@@ -178,7 +181,6 @@ export const MACHINE = {
     'startedAt',
     'cpus',
     'memoryBytes',
-    'kernelPath',
     'disks',
     'hasPowerButton',
     'console',

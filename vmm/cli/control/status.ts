@@ -44,7 +44,7 @@ function statusLines(status: MachineStatus): [string, string | number][] {
     ['Started:', status.startedAt],
     ['CPUs:', status.cpus],
     ['Memory:', formatSize(status.memoryBytes)],
-    ['Kernel:', status.kernelPath],
+    ['Kernel:', status.kernelPath ?? 'on the first disk'],
     ...status.disks.map((disk): [string, string] => [`${disk.id}:`, diskText(disk)]),
     ...nets.map((net): [string, string] => [`${net.id}:`, netText(net)]),
     ...shares.map((share): [string, string] => [

@@ -12,3 +12,6 @@ export interface OpenDiskOptions {
   /** Receives what the user should know about a disk that keeps working. */
   readonly warn: (message: string) => void;
 }
+
+/** What only reading from a disk needs. */
+export type ReadDiskOptions = Pick<OpenDiskOptions, 'format' | 'backing' | 'hostFiles'>;

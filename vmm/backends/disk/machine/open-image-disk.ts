@@ -6,7 +6,7 @@ import { Qcow2Image } from '../image/qcow2/qcow2-image.ts';
 import { openTemporaryOverlay } from '../image/temporary-overlay.ts';
 import type { DiskBackend } from './disk.ts';
 import { ImageDisk } from './image-disk.ts';
-import type { OpenDiskOptions } from './open-disk-options.ts';
+import type { OpenDiskOptions, ReadDiskOptions } from './open-disk-options.ts';
 
 /**
  * Opens a qcow2 image for a machine.
@@ -28,6 +28,20 @@ export function openImageDisk(path: string, options: OpenDiskOptions): DiskBacke
   } catch (error) {
     closeImage(image);
     throw error;
+  }
+}
+
+/** The part of `readDisk` for images that are not raw. */
+export function readImageDisk<T>(
+  path: string,
+  options: ReadDiskOptions,
+  use: (image: DiskImage) => T,
+): T {
+  const image = openImage(path, { ...options, readOnly: true });
+  try {
+    return use(image);
+  } finally {
+    closeImage(image);
   }
 }
 

@@ -16,7 +16,7 @@ import {
 } from 'node:zlib';
 import { TsvmError } from '../../../../../errors.ts';
 import { once } from '../../../../../util/once.ts';
-import { zstdFrameBytes } from './zstd-frame.ts';
+import { zstdFrameBytes } from '../../../../../util/zstd-frame.ts';
 
 export type CompressionKind = 'zlib' | 'zstd';
 

@@ -10,7 +10,7 @@ import {
   inflateCluster,
   inflateClusterSync,
 } from '../../../../../../../vmm/backends/disk/image/qcow2/map/compression.ts';
-import { zstdFrameBytes } from '../../../../../../../vmm/backends/disk/image/qcow2/map/zstd-frame.ts';
+import { zstdFrameBytes } from '../../../../../../../vmm/util/zstd-frame.ts';
 import { pattern } from '../../../../../../support/disk-fixtures.ts';
 
 const CLUSTER = 65_536;

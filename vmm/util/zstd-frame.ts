@@ -1,6 +1,7 @@
 /**
  * The length of a zstd frame: RFC 8878, section 3.1.1. The decoder of `node:zlib` accepts only
- * frames, but the last sector of a compressed cluster may contain bytes of the next one.
+ * frames, but what holds one may be longer: the last sector of a compressed cluster of qcow2 has bytes
+ * of the next one, an extent of btrfs is padded.
  */
 
 /** "Magic_Number". */
