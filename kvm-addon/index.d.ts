@@ -98,6 +98,13 @@ export function checkExtension(devicePath: string, capability: number): number;
 export function probeIoUring(): boolean;
 
 /**
+ * From now on, threads of vCPUs and queue workers run under a seccomp filter each. A forbidden system
+ * call ends the process with code 125 and a message. Idempotent. Throws ENOSYS where the kernel has no
+ * seccomp filters.
+ */
+export function confineThreads(): void;
+
+/**
  * Locks `length` bytes from `start` (0: to the end of the file, even if it grows) with an open file
  * description lock (fcntl F_OFD_SETLK). Never blocks. Closing the file releases the lock. Throws
  * EAGAIN on a conflict with a lock of another open file description; EBADF when `fd` is not open

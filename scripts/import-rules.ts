@@ -83,9 +83,15 @@ export const C_RULES: Readonly<Record<string, readonly string[]>> = {
   'kvm-addon/src/memory': ['kvm-addon/src/util'],
   'kvm-addon/src/bus': ['kvm-addon/include', 'kvm-addon/src/util'],
   'kvm-addon/src/kvm': ['kvm-addon/src/memory', 'kvm-addon/src/util'],
-  'kvm-addon/src/backend': ['kvm-addon/src/util'],
+  'kvm-addon/src/sandbox': ['kvm-addon/src/util'],
+  'kvm-addon/src/backend': ['kvm-addon/src/sandbox/sandbox.h', 'kvm-addon/src/util'],
   // Devices know neither KVM nor vCPUs.
-  'kvm-addon/src/virtio': ['kvm-addon/src/backend', 'kvm-addon/src/memory', 'kvm-addon/src/util'],
+  'kvm-addon/src/virtio': [
+    'kvm-addon/src/backend',
+    'kvm-addon/src/memory',
+    'kvm-addon/src/sandbox/sandbox.h',
+    'kvm-addon/src/util',
+  ],
   'kvm-addon/src/emulator': ['kvm-addon/src/memory'],
   'kvm-addon/src/vcpu': [
     'kvm-addon/include',
@@ -93,6 +99,7 @@ export const C_RULES: Readonly<Record<string, readonly string[]>> = {
     'kvm-addon/src/emulator',
     'kvm-addon/src/kvm',
     'kvm-addon/src/memory',
+    'kvm-addon/src/sandbox/sandbox.h',
     'kvm-addon/src/util',
     // What the vCPU threads need of the engine.
     'kvm-addon/src/pvm/cpuid.h',

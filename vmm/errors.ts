@@ -28,6 +28,8 @@ export type TsvmErrorCode =
   | 'kvm-failed'
   /** A tap device, passt or one of its ports is missing, in use or not permitted. */
   | 'network-unavailable'
+  /** The kernel lacks a part of the sandbox, or refuses it. */
+  | 'sandbox-unavailable'
   /** The machine's current state does not allow the operation. */
   | 'wrong-state'
   /** A saved state is damaged, or belongs to another version or machine configuration. */

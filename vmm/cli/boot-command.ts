@@ -55,6 +55,7 @@ interface BootOptions {
   readonly metrics?: string;
   readonly kvm: string;
   readonly engine: Engine;
+  readonly sandbox: 'on' | 'off';
 }
 
 const HELP = `
@@ -173,6 +174,12 @@ export function bootCommand(): Command {
       parseEngine,
       'auto',
     )
+    .option(
+      '--sandbox <on|off>',
+      'confine what a guest that has broken out of its machine could do on the host',
+      parseOnOff,
+      'on',
+    )
     .addHelpText('after', HELP)
     .allowExcessArguments(false)
     .action(async (options: BootOptions) => {
@@ -277,5 +284,6 @@ function machineConfig(options: BootOptions): MachineConfig {
     vsock: options.vsock,
     devicePath: options.kvm,
     engine: options.engine,
+    sandbox: options.sandbox === 'on',
   };
 }

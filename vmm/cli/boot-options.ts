@@ -173,7 +173,7 @@ function oneOf<T extends string>(words: readonly T[]): (text: string) => T {
 export const parseEngine = oneOf(ENGINES);
 /** `--log-level`. */
 export const parseLogLevel = oneOf(LOG_LEVELS);
-/** `--acpi`. */
+/** `--acpi` and `--sandbox`. */
 export const parseOnOff = oneOf(['on', 'off'] as const);
 /** `--on-reboot`. */
 export const parseOnReboot = oneOf(['exit', 'restart'] as const);

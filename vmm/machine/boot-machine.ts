@@ -22,6 +22,7 @@ import { composePvhStartInfo } from '../arch/x86_64/pvh-start-info.ts';
 import { encodeRegs, patchSregs } from '../arch/x86_64/registers.ts';
 import { RESET_VECTOR_CODE } from '../arch/x86_64/reset-vector.ts';
 import { cacheFolder } from '../host/folders.ts';
+import { confineThreads } from '../host/sandbox.ts';
 import { KVM_CAP_TSC_DEADLINE_TIMER } from '../kvm/capabilities.ts';
 import { checkKvmExtension } from '../kvm/host.ts';
 import { type LoadedInitrd, loadInitrd } from '../loader/initrd.ts';
@@ -76,6 +77,7 @@ export async function bootAssembly(
   { console = NO_CONSOLE, logger = NO_LOGGER, metrics, signal }: BootContext,
 ): Promise<Assembly> {
   const resolved = resolveConfig(config);
+  if (resolved.sandbox) confineThreads();
   const kernelMode = chooseKernelMode(hostProfile(resolved.devicePath), resolved.engine);
   checkCpuMask(kernelMode, resolved.cpuMask);
   metrics?.hostProbed(kernelMode);

@@ -13,6 +13,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "../sandbox/sandbox.h"
+
 /* Maximum number of concurrent blocking operations. */
 #define THREADS_MAX 8
 
@@ -101,6 +103,7 @@ static void op_run(struct io_op *op)
 static void *thread_main(void *argument)
 {
     struct io_engine_threads *engine = argument;
+    sandbox_name_thread("a disk's I/O thread");
     pthread_mutex_lock(&engine->lock);
     for (;;) {
         struct io_op *op = list_take(&engine->pending);

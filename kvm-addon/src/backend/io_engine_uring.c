@@ -47,6 +47,31 @@ static const unsigned SETUP_FLAGS[] = {
     0,
 };
 
+/*
+ * All that a ring does, for the kernel to refuse the rest: a guest that has taken over the thread
+ * could use a ring to open files and sockets, which the filter of the thread does not see.
+ */
+static int ring_restrict(struct io_uring *ring)
+{
+    static const uint8_t REQUESTS[] = {IORING_OP_NOP,      IORING_OP_READ,   IORING_OP_READV,
+                                       IORING_OP_WRITE,    IORING_OP_WRITEV, IORING_OP_FSYNC,
+                                       IORING_OP_FALLOCATE};
+    static const uint8_t REGISTRATIONS[] = {IORING_REGISTER_ENABLE_RINGS, IORING_REGISTER_RING_FDS,
+                                            IORING_UNREGISTER_RING_FDS};
+    struct io_uring_restriction list[sizeof REQUESTS + sizeof REGISTRATIONS] = {0};
+    unsigned count = 0;
+    for (unsigned i = 0; i < sizeof REQUESTS; i++)
+        list[count++] = (struct io_uring_restriction){.opcode = IORING_RESTRICTION_SQE_OP,
+                                                      .sqe_op = REQUESTS[i]};
+    for (unsigned i = 0; i < sizeof REGISTRATIONS; i++)
+        list[count++] = (struct io_uring_restriction){.opcode = IORING_RESTRICTION_REGISTER_OP,
+                                                      .register_op = REGISTRATIONS[i]};
+    /* As with io_uring_enable_rings(3) below. */
+    long result =
+        syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, list, count);
+    return result < 0 ? -errno : 0;
+}
+
 /* Creates the ring disabled; the serving thread enables it and thereby becomes its issuer. */
 static int ring_create(struct io_uring *ring)
 {
@@ -288,6 +313,8 @@ int io_engine_create_io_uring(struct io_engine **out)
     int error = engine->event_fd < 0 ? -errno : ring_create(&engine->ring);
     if (error == 0) {
         error = io_uring_register_eventfd(&engine->ring, engine->event_fd);
+        if (error == 0)
+            error = ring_restrict(&engine->ring);
         if (error < 0)
             io_uring_queue_exit(&engine->ring);
     }

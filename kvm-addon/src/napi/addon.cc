@@ -9,6 +9,7 @@
 #include "queue_worker.h"
 #include "rate_limiter.h"
 #include "register_bank.h"
+#include "sandbox.h"
 #include "script_queues.h"
 #include "sockets.h"
 #include "vhost.h"
@@ -35,6 +36,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
     exports.Set("NativeQueueWorker", NativeQueueWorker::define(env));
     exports.Set("NativeVm", NativeVm::define(env));
     define_host_functions(env, exports);
+    define_sandbox_functions(env, exports);
     define_socket_functions(env, exports);
     define_net_functions(env, exports);
     return exports;

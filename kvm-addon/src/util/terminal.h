@@ -21,4 +21,9 @@ bool terminal_is_ours(int fd);
  */
 int terminal_restore(int fd, const struct termios *saved);
 
+/*
+ * Restores the terminal that is raw, if one is, for a process that ends at once. Async-signal-safe.
+ */
+void terminal_restore_at_end(void);
+
 #endif

@@ -11,6 +11,7 @@
 
 #include "../emulator/compat.h"
 #include "../pvm/engine_api.h"
+#include "../sandbox/sandbox.h"
 
 /* Signal that makes a vCPU thread's KVM_RUN return EINTR. Its handler does nothing. */
 static int interrupt_signal(void)
@@ -365,6 +366,7 @@ void *vcpu_thread(void *argument)
     snprintf(name, sizeof name, "tsvm-vcpu%u", vcpu->index);
     pthread_setname_np(pthread_self(), name);
     block_signals();
+    sandbox_enter_thread(SANDBOX_VCPU);
 
     enum verdict verdict = STOP;
     if (vcpu_obey_order(vcpu))

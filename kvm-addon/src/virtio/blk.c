@@ -169,6 +169,7 @@ void blk_init(struct blk *blk, struct disk *disk, const struct blk_limits *limit
 {
     *blk = (struct blk){
         .handler = {.name = "tsvm-blk",
+                    .sandbox = SANDBOX_BLOCK,
                     .start = blk_start,
                     .free = blk_free,
                     .serve = blk_serve,

@@ -140,6 +140,7 @@ void net_init(struct net *net, struct net_port *port, struct rate_limiter *recei
 {
     *net = (struct net){
         .handler = {.name = "tsvm-net",
+                    .sandbox = SANDBOX_NET,
                     .start = net_start,
                     .free = net_free,
                     .serve = net_serve,

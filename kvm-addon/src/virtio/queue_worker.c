@@ -299,6 +299,7 @@ static void *worker_main(void *argument)
     struct queue_worker *worker = argument;
     struct io_engine *engine = worker->options.engine;
     pthread_setname_np(pthread_self(), worker->options.handler->name);
+    sandbox_enter_thread(worker->options.handler->sandbox);
     turn_take(worker);
     if (engine)
         io_engine_attach(engine);

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "../backend/io_engine_cached.h"
+#include "../sandbox/sandbox.h"
 #include "../util/counter.h"
 #include "../util/event_loop.h"
 #include "../util/interrupt_line.h"
@@ -73,6 +74,7 @@ struct queue_handler {
      * then never removes a source from the event loop.
      */
     bool serves_kicks;
+    enum sandbox_thread sandbox; /* what its thread may do */
 };
 
 struct queue_worker_options {

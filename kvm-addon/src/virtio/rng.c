@@ -73,6 +73,10 @@ static int rng_start(struct queue_handler *handler, struct queue_worker *worker)
 void rng_init(struct rng *rng)
 {
     *rng = (struct rng){
-        .handler = {.name = "tsvm-rng", .start = rng_start, .free = rng_free, .serve = rng_serve},
+        .handler = {.name = "tsvm-rng",
+                    .sandbox = SANDBOX_QUEUE,
+                    .start = rng_start,
+                    .free = rng_free,
+                    .serve = rng_serve},
     };
 }

@@ -264,6 +264,7 @@ void script_queue_init(struct script_queue *script, const char *name, struct wak
 {
     *script = (struct script_queue){
         .handler = {.name = name,
+                    .sandbox = SANDBOX_QUEUE,
                     .start = script_start,
                     .free = script_free,
                     .serve = script_serve,

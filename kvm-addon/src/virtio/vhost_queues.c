@@ -284,6 +284,7 @@ int vhost_queues_init(struct vhost_queues *queues, const char *name, unsigned co
         descriptors_bytes(size) + available_bytes(size) + used_bytes(size) + tables_bytes(size);
     *queues = (struct vhost_queues){
         .handler = {.name = name,
+                    .sandbox = SANDBOX_QUEUE,
                     .start = vhost_start,
                     .free = vhost_free,
                     .serve = vhost_serve,

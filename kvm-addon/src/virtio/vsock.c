@@ -134,6 +134,7 @@ int vsock_init(struct vsock *vsock, uint64_t guest_cid, const char *path, int li
         return -ENAMETOOLONG;
     *vsock = (struct vsock){
         .handler = {.name = "tsvm-vsock",
+                    .sandbox = SANDBOX_VSOCK,
                     .start = vsock_start,
                     .free = vsock_free,
                     .serve = vsock_serve,
