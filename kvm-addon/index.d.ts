@@ -103,6 +103,11 @@ export function probeIoUring(): boolean;
  * seccomp filters.
  */
 export function confineThreads(): void;
+/**
+ * Confines the whole process for good; see `src/sandbox/sandbox.h`. Throws EBUSY when a confined thread
+ * already runs.
+ */
+export function confineProcess(needs: { readonly connects: boolean }): void;
 
 /**
  * Locks `length` bytes from `start` (0: to the end of the file, even if it grows) with an open file

@@ -9,6 +9,7 @@ import { chooseKernelMode } from '../machine/kernel-mode.ts';
 import type { MachineHandle } from '../machine/machine.ts';
 import { presentConfig } from '../machine/machine-controls.ts';
 import type { MachineEnd } from '../machine/machine-end.ts';
+import { enterSandbox, sandboxOf } from '../machine/process-sandbox.ts';
 import { superviseMachine } from '../machine/supervisor.ts';
 import { createLogger, type Logger, type LogLevel } from '../observability/logger.ts';
 import { refuseInput } from './console-file.ts';
@@ -169,6 +170,7 @@ async function runUntilDone(run: Run): Promise<number> {
   let current: MachineHandle | undefined;
   let listens = false;
   const listen = () => startControl(run, () => current);
+  const sandbox = sandboxOf(config, options.onReboot === 'restart');
   try {
     const { end, closed } = await superviseMachine({
       boot: () => {
@@ -186,6 +188,7 @@ async function runUntilDone(run: Run): Promise<number> {
       signal,
       onBooted: (machine) => {
         current = machine;
+        enterSandbox(config, sandbox);
         // Not after a restart: the control socket is there already.
         if (!listens) {
           listens = true;

@@ -15,6 +15,26 @@ export function confineThreads(): void {
   }
 }
 
+/** What a process needs after its machine has been set up. */
+export interface ProcessNeeds {
+  /** Connect to sockets in the file system: the guest reaches listeners by virtio-vsock. */
+  readonly connects: boolean;
+}
+
+/**
+ * Confines the whole process for good, as {@link confineThreads} does its machines' threads: it starts no
+ * more programs, opens no network sockets, touches no other process. Call it when a machine is set up and
+ * before it starts.
+ * @throws TsvmError `sandbox-unavailable`, also if a confined machine has already run
+ */
+export function confineProcess(needs: ProcessNeeds): void {
+  try {
+    loadAddon().confineProcess(needs);
+  } catch (cause) {
+    throw unavailable(cause);
+  }
+}
+
 function unavailable(cause: unknown): TsvmError {
   const reason = cause instanceof Error ? cause.message : String(cause);
   return new TsvmError(

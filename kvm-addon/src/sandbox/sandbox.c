@@ -3,11 +3,10 @@
 #include <errno.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
-#include <stdbool.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "process_rules.h"
 #include "thread_rules.h"
 #include "violation.h"
 
@@ -80,4 +79,24 @@ void sandbox_name_thread(const char *name)
 {
     if (__atomic_load_n(&enabled, __ATOMIC_ACQUIRE))
         violation_name_thread(name);
+}
+
+static int process_filter_install(const struct sandbox_needs *needs)
+{
+    static struct process_filter rules;
+    static struct sock_filter code[FILTER_LENGTH_MAX];
+    process_filter_make(&rules, needs);
+    int length = filter_compile(&rules.filter, code, FILTER_LENGTH_MAX);
+    if (length < 0)
+        return length;
+    /* The other threads get this, too, with the filter. */
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -errno;
+    return filter_install(code, (size_t)length, 1);
+}
+
+int sandbox_confine_process(const struct sandbox_needs *needs)
+{
+    int error = sandbox_enable_threads();
+    return error < 0 ? error : process_filter_install(needs);
 }

@@ -5,15 +5,7 @@
 #ifndef TSVM_SANDBOX_H
 #define TSVM_SANDBOX_H
 
-/* The kinds of threads that handle a guest's input. thread_rules.c says what each may do. */
-enum sandbox_thread {
-    SANDBOX_VCPU,  /* runs guest code and serves device registers */
-    SANDBOX_QUEUE, /* serves virtqueues without any file or socket: entropy, script, vhost-user */
-    SANDBOX_BLOCK, /* serves those of a disk */
-    SANDBOX_NET,   /* serves those of a network */
-    SANDBOX_VSOCK, /* serves those of a socket device */
-    SANDBOX_THREAD_KINDS,
-};
+#include "sandbox_types.h"
 
 /*
  * From now on, threads of this process that call sandbox_enter_thread() are confined. Idempotent.
@@ -30,5 +22,12 @@ void sandbox_enter_thread(enum sandbox_thread kind);
 
 /* For a thread that a confined one has created: its name in messages, which lives on. */
 void sandbox_name_thread(const char *name);
+
+/*
+ * Confines the whole process for good, with sandbox_enable_threads(): call it when programs were
+ * started and files opened, and before threads run that enter the sandbox. Returns 0 or -errno:
+ * -EBUSY when a thread already did.
+ */
+int sandbox_confine_process(const struct sandbox_needs *needs);
 
 #endif

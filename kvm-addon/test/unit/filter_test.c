@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../src/sandbox/process_rules.h"
 #include "../../src/sandbox/syscall_name.h"
 #include "../../src/sandbox/thread_rules.h"
 #include "../check.h"
@@ -126,26 +127,34 @@ static void test_length(void)
     CHECK(filter_compile(&filter, code, 0) == -E2BIG);
 }
 
-/* The tables of the product: every row has a reason and is of use. */
-static void test_thread_tables(void)
+/* Every row has a reason and is of use. */
+static void check_rows(const struct filter *filter)
 {
-    for (int kind = 0; kind < SANDBOX_THREAD_KINDS; kind++) {
-        const struct filter *filter = &THREAD_FILTERS[kind];
-        CHECK(THREAD_NAMES[kind] != NULL);
-        CHECK(filter->otherwise == SECCOMP_RET_TRAP);
-        for (unsigned i = 0; i < FILTER_TABLES_MAX; i++) {
-            for (size_t j = 0; j < filter->tables[i].count; j++) {
-                const struct filter_row *row = &filter->tables[i].rows[j];
-                CHECK(row->reason && row->reason[0]);
-                CHECK(syscall_name(row->call) != NULL);
-                for (size_t k = 0; k < j; k++) {
-                    const struct filter_row *before = &filter->tables[i].rows[k];
-                    CHECK(before->call != row->call || before->argument != row->argument ||
-                          before->value != row->value);
-                }
+    for (unsigned i = 0; i < FILTER_TABLES_MAX; i++) {
+        for (size_t j = 0; j < filter->tables[i].count; j++) {
+            const struct filter_row *row = &filter->tables[i].rows[j];
+            CHECK(row->reason && row->reason[0]);
+            CHECK(syscall_name(row->call) != NULL);
+            for (size_t k = 0; k < j; k++) {
+                const struct filter_row *before = &filter->tables[i].rows[k];
+                CHECK(before->call != row->call || before->test != row->test ||
+                      before->argument != row->argument || before->value != row->value);
             }
         }
     }
+}
+
+/* The tables of the product. */
+static void test_tables(void)
+{
+    for (int kind = 0; kind < SANDBOX_THREAD_KINDS; kind++) {
+        CHECK(THREAD_NAMES[kind] != NULL);
+        CHECK(THREAD_FILTERS[kind].otherwise == SECCOMP_RET_TRAP);
+        check_rows(&THREAD_FILTERS[kind]);
+    }
+    struct process_filter process;
+    process_filter_make(&process, &(struct sandbox_needs){0});
+    check_rows(&process.filter);
     CHECK(syscall_name(-1) == NULL);
     CHECK(syscall_name(100000) == NULL);
 }
@@ -154,7 +163,7 @@ int main(void)
 {
     test_length();
     test_architectures();
-    test_thread_tables();
+    test_tables();
     pid_t child = fork();
     if (child == 0)
         _exit(confined_main());

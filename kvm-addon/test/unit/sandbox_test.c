@@ -18,10 +18,7 @@
 
 #include "../../src/backend/io_engine.h"
 #include "../../src/util/terminal.h"
-#include "../check.h"
-
-#define EXIT_FORBIDDEN 125
-#define EXIT_DONE 9
+#include "../sandbox_child.h"
 
 static void open_file(void)
 {
@@ -77,10 +74,7 @@ static void call_unknown(void)
     syscall(9999);
 }
 
-static const struct attempt {
-    const char *name;
-    void (*make)(void);
-} ATTEMPTS[] = {
+static const struct attempt ATTEMPTS[] = {
     {"openat", open_file},
     {"execve", start_program},
     {"mmap", make_code},
@@ -128,30 +122,6 @@ static void thread_run(void *(*main)(void *), void *argument)
     _exit(2);
 }
 
-/* Runs it in a child, whose standard error goes into `text`. Returns the exit code or -1. */
-static int child_run(void (*main)(void *), void *argument, char *text, size_t size)
-{
-    int ends[2];
-    CHECK(pipe(ends) == 0);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(ends[1], STDERR_FILENO);
-        close(ends[0]);
-        close(ends[1]);
-        main(argument);
-        _exit(3);
-    }
-    close(ends[1]);
-    size_t length = 0;
-    for (ssize_t got; (got = read(ends[0], text + length, size - 1 - length)) > 0;)
-        length += (size_t)got;
-    text[length] = 0;
-    close(ends[0]);
-    int status = 0;
-    CHECK(waitpid(child, &status, 0) == child);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 static void intrude_confined(void *argument)
 {
     if (sandbox_enable_threads() < 0 || sandbox_enable_threads() < 0)
@@ -166,17 +136,10 @@ static void intrude_freely(void *argument)
 
 static void test_forbidden_calls(void)
 {
-    char text[1024], expected[128];
     for (int kind = 0; kind < SANDBOX_THREAD_KINDS; kind++) {
         for (size_t i = 0; i < ATTEMPT_COUNT; i++) {
             struct intruder intruder = {(enum sandbox_thread)kind, ATTEMPTS[i].make};
-            int code = child_run(intrude_confined, &intruder, text, sizeof text);
-            snprintf(expected, sizeof expected,
-                     "tsvm: %s made a system call that the sandbox forbids: %s. ", KINDS[kind],
-                     ATTEMPTS[i].name);
-            bool named = strncmp(text, expected, strlen(expected)) == 0;
-            if (!CHECK(code == EXIT_FORBIDDEN && named))
-                fprintf(stderr, "exit code %d, message: %s\nexpected: %s\n", code, text, expected);
+            check_forbidden(intrude_confined, &intruder, KINDS[kind], &ATTEMPTS[i]);
         }
     }
 }

@@ -1,4 +1,4 @@
-import { chmodSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { fsPath } from '../../util/byte-names.ts';
 import type { HttpConnections } from './http-connections.ts';
@@ -42,12 +42,18 @@ export class ApiServer {
     await withShortPath(path, async (short) => {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       this.#server.once('error', reject);
-      this.#server.listen(short, resolve);
+      // The socket is created in this call. With chmod(2), others could connect before; and a process in
+      // its sandbox may not call it.
+      const umask = process.umask(0o177);
+      try {
+        this.#server.listen(short, resolve);
+      } finally {
+        process.umask(umask);
+      }
       await promise;
       this.#server.off('error', reject);
     });
     this.#path = path;
-    chmodSync(fsPath(path), 0o600);
     this.#server.on('error', () => {});
     this.#server.unref();
   }

@@ -144,6 +144,7 @@ function machineConfig(
     // Memory that the guest frees goes back to the host.
     balloon: true,
     vsock: {},
+    sandbox: true,
     appendCmdline: KERNEL_WORDS,
   };
 }
