@@ -8,12 +8,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cgroup.h"
+#include "clock.h"
 #include "fields.h"
 #include "frame_reader.h"
 #include "loop.h"
 #include "process.h"
 #include "root.h"
 #include "shutdown.h"
+#include "stats.h"
 #include "vsock.h"
 
 static struct watch connection = {.fd = -1};
@@ -27,9 +30,9 @@ static const struct handler {
     uint8_t type;
     int (*handle)(struct bytes request, struct message *reply, struct failure *failure);
 } handlers[] = {
-    {FRAME_ASSEMBLE, root_assemble},
-    {FRAME_SIGNAL, process_signal},
-    {FRAME_RESIZE, process_resize},
+    {FRAME_ASSEMBLE, root_assemble},      {FRAME_SIGNAL, process_signal},
+    {FRAME_RESIZE, process_resize},       {FRAME_STATS, stats_read},
+    {FRAME_LIMITS, cgroup_change_limits}, {FRAME_CLOCK, clock_set},
     {FRAME_SHUTDOWN, shutdown_prepare},
 };
 

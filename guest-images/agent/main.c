@@ -24,7 +24,7 @@
 #define OPEN_FILES_MAX (1 << 20)
 
 static const char *const folders[] = {
-    "/proc", "/dev", "/image", "/writable", CONTAINER_ROOT, "/shares", "/files",
+    "/proc", "/dev", "/base", "/image", "/writable", CONTAINER_ROOT, "/shares", "/files",
 };
 
 static int mount_file_systems(void)
@@ -92,13 +92,10 @@ static const struct step {
     const char *name;
     int (*run)(void);
 } steps[] = {
-    {"mount /proc and /dev", mount_file_systems},
-    {"set limits", set_defaults},
-    {"make a control group", cgroup_open},
-    {"make an event loop", loop_open},
-    {"watch processes", watch_children},
-    {"listen for the host", incoming_open},
-    {"reach the host", control_open},
+    {"mount /proc and /dev", mount_file_systems}, {"set limits", set_defaults},
+    {"make a control group", cgroup_open},        {"make an event loop", loop_open},
+    {"watch processes", watch_children},          {"watch the memory", cgroup_watch_memory},
+    {"listen for the host", incoming_open},       {"reach the host", control_open},
 };
 
 int main(void)

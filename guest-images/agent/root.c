@@ -13,13 +13,10 @@
 #include "container.h"
 #include "mounts.h"
 #include "network.h"
+#include "overlay.h"
 #include "protocol.h"
 #include "root_spec.h"
 
-#define IMAGE "/image"
-#define WRITABLE "/writable"
-#define UPPER WRITABLE "/upper"
-#define WORK WRITABLE "/work"
 #define KERNEL_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 struct container container = {.init_fd = -1, .pid_namespace_fd = -1, .cgroup_fd = -1};
@@ -37,7 +34,7 @@ static void read_metadata_ahead(uint64_t bytes)
 static int mount_image(uint64_t metadata_bytes, struct failure *failure)
 {
     read_metadata_ahead(metadata_bytes);
-    if (mount("/dev/vda", IMAGE, "erofs", MS_RDONLY, NULL) < 0)
+    if (mount("/dev/vda", OVERLAY_IMAGE, "erofs", MS_RDONLY, NULL) < 0)
         return fail_call(failure, "cannot mount the image");
     return 0;
 }
@@ -46,26 +43,78 @@ static int mount_image(uint64_t metadata_bytes, struct failure *failure)
 static int make_upper(struct failure *failure)
 {
     struct stat root;
-    if (mkdir(WORK, 0700) < 0 && errno != EEXIST)
+    if (mkdir(OVERLAY_WORK, 0700) < 0 && errno != EEXIST)
         return fail_call(failure, "cannot make the overlay's work folder");
-    if (mkdir(UPPER, 0755) < 0)
+    if (mkdir(OVERLAY_UPPER, 0755) < 0)
         return errno == EEXIST ? 0 : fail_call(failure, "cannot make the overlay's upper folder");
-    if (stat(IMAGE, &root) < 0 || chown(UPPER, root.st_uid, root.st_gid) < 0 ||
-        chmod(UPPER, root.st_mode & 07777) < 0)
+    if (stat(OVERLAY_IMAGE, &root) < 0 || chown(OVERLAY_UPPER, root.st_uid, root.st_gid) < 0 ||
+        chmod(OVERLAY_UPPER, root.st_mode & 07777) < 0)
         return fail_call(failure, "cannot copy the root folder's owner");
+    return 0;
+}
+
+// What Docker's containers have beyond their images, unless the image has it.
+static const struct base_entry {
+    const char *path;
+    bool is_folder;
+    const char *link;
+} base_entries[] = {
+    {"/dev", true, NULL},
+    {"/etc", true, NULL},
+    {"/proc", true, NULL},
+    {"/sys", true, NULL},
+    {"/.dockerenv", false, NULL},
+    {"/etc/hostname", false, NULL},
+    {"/etc/hosts", false, NULL},
+    {"/etc/resolv.conf", false, NULL},
+    {"/etc/mtab", false, "/proc/mounts"},
+};
+
+// A folder of the base hides the owner, mode and time of the image's.
+static void make_base_folder(const char *path, const struct stat *status)
+{
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, status->st_mtim};
+    mkdir(path, 0755);
+    (void)!chown(path, status->st_uid, status->st_gid);
+    chmod(path, status->st_mode & 07777);
+    utimensat(AT_FDCWD, path, times, 0);
+}
+
+// A layer of its own below the container's, so that none of it counts as the container's change.
+static int make_base(struct failure *failure)
+{
+    struct stat image, folder = {.st_mode = 0755};
+    for (size_t i = 0; i < sizeof base_entries / sizeof base_entries[0]; i++) {
+        const struct base_entry *entry = &base_entries[i];
+        char path[64], image_path[64];
+        snprintf(path, sizeof path, OVERLAY_BASE "%s", entry->path);
+        snprintf(image_path, sizeof image_path, OVERLAY_IMAGE "%s", entry->path);
+        bool is_there = lstat(image_path, &image) == 0;
+        // Whatever the image has stays, but /etc is needed for the others.
+        if (entry->is_folder) {
+            if (!is_there || S_ISDIR(image.st_mode))
+                make_base_folder(path, is_there ? &image : &folder);
+        } else if (!is_there) {
+            int result =
+                entry->link != NULL ? symlink(entry->link, path) : mknod(path, S_IFREG | 0644, 0);
+            if (result < 0 && errno != ENOENT)
+                return fail_call(failure, "cannot make %s", path);
+        }
+    }
     return 0;
 }
 
 static int mount_root(const struct root_spec *spec, struct failure *failure)
 {
-    static const char *const options = "lowerdir=" IMAGE ",upperdir=" UPPER ",workdir=" WORK
-                                       ",redirect_dir=off,metacopy=off,index=off";
+    static const char *const options =
+        "lowerdir=" OVERLAY_BASE ":" OVERLAY_IMAGE ",upperdir=" OVERLAY_UPPER
+        ",workdir=" OVERLAY_WORK ",redirect_dir=off,metacopy=off,index=off";
     if (mount_image(spec->metadata_bytes, failure) < 0)
         return -1;
-    if (spec->writable_memory ? mount("tmpfs", WRITABLE, "tmpfs", 0, "mode=700") < 0
-                              : mount("/dev/vdb", WRITABLE, "ext4", 0, "discard") < 0)
+    if (spec->writable_memory ? mount("tmpfs", OVERLAY_WRITABLE, "tmpfs", 0, "mode=700") < 0
+                              : mount("/dev/vdb", OVERLAY_WRITABLE, "ext4", 0, "discard") < 0)
         return fail_call(failure, "cannot mount the writable layer");
-    if (make_upper(failure) < 0)
+    if (make_upper(failure) < 0 || make_base(failure) < 0)
         return -1;
     if (mount("overlay", CONTAINER_ROOT, "overlay", 0, options) < 0)
         return fail_call(failure, "cannot join the image and the writable layer");
@@ -132,15 +181,13 @@ static int mount_devices(const struct root_spec *spec, struct failure *failure)
     return 0;
 }
 
-// The image may lack the folders, or have something else in their place.
-static int make_mount_points(struct failure *failure)
+// The image may have something else in the place of a folder, such as a link.
+static int check_mount_points(struct failure *failure)
 {
     static const char *const points[] = {CONTAINER_ROOT "/proc", CONTAINER_ROOT "/sys",
                                          CONTAINER_ROOT "/dev"};
     for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
         struct stat status;
-        if (lstat(points[i], &status) < 0 && mkdir(points[i], 0755) < 0)
-            return fail_call(failure, "cannot make %s", points[i]);
         if (lstat(points[i], &status) < 0 || !S_ISDIR(status.st_mode))
             return fail(failure, ERROR_GUEST_FAILED, ENOTDIR, "the image's %s is not a folder",
                         points[i] + strlen(CONTAINER_ROOT));
@@ -151,7 +198,7 @@ static int make_mount_points(struct failure *failure)
 static int mount_kernel_file_systems(const struct root_spec *spec, struct failure *failure)
 {
     unsigned long flags = KERNEL_FLAGS | (container.privileged ? 0 : MS_RDONLY);
-    if (make_mount_points(failure) < 0)
+    if (check_mount_points(failure) < 0)
         return -1;
     if (mount("sysfs", CONTAINER_ROOT "/sys", "sysfs", flags, NULL) < 0)
         return fail_call(failure, "cannot mount /sys");

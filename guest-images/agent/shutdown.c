@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "container.h"
+#include "overlay.h"
 
 static void end_processes(void)
 {
@@ -24,7 +25,7 @@ int shutdown_prepare(struct bytes request, struct message *reply, struct failure
     end_processes();
     // Mounts in the root keep it busy, so it is detached with all of them; nobody uses it any more.
     umount2(CONTAINER_ROOT, MNT_DETACH);
-    if (umount2("/writable", 0) < 0)
+    if (umount2(OVERLAY_WRITABLE, 0) < 0)
         sync();
     return 0;
 }

@@ -3,7 +3,6 @@ import type { VsockPorts } from '../../backends/vsock/vsock-ports.ts';
 import {
   AGENT_PORT,
   type Agent,
-  AgentError,
   type AgentEvent,
   type ContainerLimits,
   type ContainerRoot,
@@ -20,11 +19,15 @@ import { ControlConnection } from './control-connection.ts';
 import { Fields } from './frame-writer.ts';
 import { lost } from './guest-connection.ts';
 import { startOn } from './process-connection.ts';
-import { FRAME, RESIZE, SIGNAL } from './protocol.ts';
+import { CLOCK, FRAME, PATH, RESIZE, SIGNAL } from './protocol.ts';
+import { changesOf, pathStatOf, processOf, statsOf } from './replies.ts';
 import { limitsFields, processFields, rootFields } from './requests.ts';
+import { askOn, listOn, readOn, type Task, writeOn } from './task-connection.ts';
 
 /** How long the agent may take for an answer. Minutes, because emulated hosts are slow. */
 const ANSWER_TIMEOUT_MS = 120_000;
+/** Linux has at most 2^22 processes; a list this long is none. */
+const PROCESSES_MAX = 65_536;
 
 export interface ConnectAgentOptions {
   /** Aborts the wait for the agent's hello. */
@@ -103,48 +106,60 @@ class VsockAgent implements Agent {
     await this.#control.request(FRAME.RESIZE, fields);
   }
 
-  processes(): Promise<ProcessRow[]> {
-    return notYet();
+  async processes(): Promise<ProcessRow[]> {
+    const rows = await listOn(await this.#task(FRAME.PROCESSES), PROCESSES_MAX);
+    return rows.map(processOf);
   }
 
-  stats(): Promise<ContainerStats> {
-    return notYet();
+  async stats(): Promise<ContainerStats> {
+    return statsOf(await this.#control.request(FRAME.STATS));
   }
 
-  readArchive(_path: string): Promise<Readable> {
-    return notYet();
+  async readArchive(path: string): Promise<Readable> {
+    return readOn(await this.#task(FRAME.READ_ARCHIVE, pathFields(path)));
   }
 
-  writeArchive(_path: string, _archive: Readable, _options?: WriteArchiveOptions): Promise<void> {
-    return notYet();
+  async writeArchive(
+    path: string,
+    archive: Readable,
+    options: WriteArchiveOptions = {},
+  ): Promise<void> {
+    const fields = pathFields(path)
+      .flag(PATH.NO_OVERWRITE_DIRECTORY, options.noOverwriteDirectory)
+      .flag(PATH.KEEP_OWNERS, options.keepOwners);
+    await writeOn(await this.#task(FRAME.WRITE_ARCHIVE, fields), archive);
   }
 
-  pathStat(_path: string): Promise<PathStat> {
-    return notYet();
+  async pathStat(path: string): Promise<PathStat> {
+    return pathStatOf(await askOn(await this.#task(FRAME.PATH_STAT, pathFields(path))));
   }
 
-  changes(): Promise<PathChange[]> {
-    return notYet();
+  async changes(): Promise<PathChange[]> {
+    return changesOf(await readOn(await this.#task(FRAME.CHANGES)));
   }
 
-  upperArchive(): Promise<Readable> {
-    return notYet();
+  async upperArchive(): Promise<Readable> {
+    return readOn(await this.#task(FRAME.UPPER_ARCHIVE));
   }
 
-  rootArchive(): Promise<Readable> {
-    return notYet();
+  async rootArchive(): Promise<Readable> {
+    return readOn(await this.#task(FRAME.ROOT_ARCHIVE));
   }
 
   async updateLimits(limits: ContainerLimits): Promise<void> {
     await this.#control.request(FRAME.LIMITS, limitsFields(limits));
   }
 
-  setClock(): Promise<void> {
-    return notYet();
+  async setClock(): Promise<void> {
+    const now = Date.now();
+    const fields = new Fields()
+      .number(CLOCK.SECONDS, Math.floor(now / 1000))
+      .number(CLOCK.NANOSECONDS, (now % 1000) * 1_000_000);
+    await this.#control.request(FRAME.CLOCK, fields);
   }
 
-  trim(): Promise<void> {
-    return notYet();
+  async trim(): Promise<void> {
+    await askOn(await this.#task(FRAME.TRIM));
   }
 
   onEvent(listener: (event: AgentEvent) => void): () => void {
@@ -157,6 +172,10 @@ class VsockAgent implements Agent {
     await this.#control.request(FRAME.SHUTDOWN);
   }
 
+  async #task(type: number, fields = new Fields()): Promise<Task> {
+    return { stream: await this.#connect(), type, fields, timeoutMs: this.#timeoutMs };
+  }
+
   async #connect(): Promise<Duplex> {
     const signal = AbortSignal.timeout(this.#timeoutMs);
     try {
@@ -167,6 +186,6 @@ class VsockAgent implements Agent {
   }
 }
 
-function notYet(): never {
-  throw new AgentError('invalid-request', 'the guest agent does not support this yet');
+function pathFields(path: string): Fields {
+  return new Fields().text(PATH.PATH, path);
 }
