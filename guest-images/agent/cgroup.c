@@ -4,16 +4,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "container.h"
-#include "control.h"
-#include "loop.h"
 #include "protocol.h"
 
 #define ROOT_GROUP "/cgroup"
@@ -111,7 +107,9 @@ int cgroup_set_limits(const struct limits *limits, struct failure *failure)
         set_number("pids.max", limits->pids, failure) < 0 ||
         set_cpus(limits->cpu_micros, failure) < 0 || set_number("cpu.weight", weight, failure) < 0)
         return -1;
-    return set_limit("cpuset.cpus", limits->cpuset, failure);
+    // A write of no bytes would not reach the file.
+    const char *cpuset = limits->cpuset[0] != 0 ? limits->cpuset : "\n";
+    return set_limit("cpuset.cpus", cpuset, failure);
 }
 
 int cgroup_change_limits(struct bytes request, struct message *reply, struct failure *failure)
@@ -121,43 +119,4 @@ int cgroup_change_limits(struct bytes request, struct message *reply, struct fai
     if (limits_parse(request, &limits, failure) < 0)
         return -1;
     return cgroup_set_limits(&limits, failure);
-}
-
-static uint64_t count_kills(int fd)
-{
-    static const char word[] = "oom_kill ";
-    char text[512];
-    ssize_t length = pread(fd, text, sizeof text - 1, 0);
-    text[length > 0 ? length : 0] = 0;
-    const char *place = strstr(text, word);
-    return place == NULL ? 0 : strtoull(place + strlen(word), NULL, 10);
-}
-
-static void memory_ready(struct watch *watch, uint32_t events)
-{
-    static uint64_t known;
-    struct message event = {0};
-    uint64_t kills = count_kills(watch->fd);
-    (void)events;
-    if (kills == known)
-        return;
-    known = kills;
-    message_begin(&event, FRAME_EVENT);
-    message_number(&event, EVENT_KIND, EVENT_OOM);
-    message_number(&event, EVENT_COUNT, kills);
-    if (message_end(&event) == 0)
-        control_send(&event);
-    message_free(&event);
-}
-
-int cgroup_watch_memory(void)
-{
-    static struct watch memory;
-    int fd = openat(container.cgroup_fd, "memory.events", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    // Only what changes after a read is reported.
-    count_kills(fd);
-    memory = (struct watch){.fd = fd, .ready = memory_ready};
-    return loop_add(&memory, EPOLLPRI);
 }

@@ -17,8 +17,6 @@ int limits_parse(struct bytes fields, struct limits *limits, struct failure *fai
 
 // Makes the group, with all controllers that the kernel has. 0, or -errno.
 int cgroup_open(void);
-// Reports when the kernel kills processes of the group for lack of memory. 0, or -errno.
-int cgroup_watch_memory(void);
 // FRAME_LIMITS
 int cgroup_change_limits(struct bytes request, struct message *reply, struct failure *failure);
 int cgroup_set_limits(const struct limits *limits, struct failure *failure);

@@ -18,6 +18,7 @@
 #include "control.h"
 #include "incoming.h"
 #include "loop.h"
+#include "memory_events.h"
 #include "process.h"
 #include "shutdown.h"
 
@@ -94,7 +95,7 @@ static const struct step {
 } steps[] = {
     {"mount /proc and /dev", mount_file_systems}, {"set limits", set_defaults},
     {"make a control group", cgroup_open},        {"make an event loop", loop_open},
-    {"watch processes", watch_children},          {"watch the memory", cgroup_watch_memory},
+    {"watch processes", watch_children},          {"watch the memory", memory_events_open},
     {"listen for the host", incoming_open},       {"reach the host", control_open},
 };
 
