@@ -47,10 +47,18 @@ export function tunedKernel():
     : { kernelPath, vmlinuxPath };
 }
 
-/** The default guest's root disk, with more files, as a file that the test may change. */
-export async function rootDisk(test: TestContext, extraFiles: ExtraFile[] = []): Promise<string> {
+/**
+ * The default guest's root disk, with more files, as a file that the test may change.
+ * @param sizeMib of a disk with more files
+ */
+export async function rootDisk(
+  test: TestContext,
+  extraFiles: ExtraFile[] = [],
+  sizeMib?: number,
+): Promise<string> {
   const target = join(temporaryFolder(test), 'root.ext4');
-  if (extraFiles.length > 0) await buildRootDisk({ target, extraFiles });
+  const size = sizeMib === undefined ? {} : { sizeMib };
+  if (extraFiles.length > 0) await buildRootDisk({ target, extraFiles, ...size });
   else {
     copyFileSync(defaultGuest().rootDiskPath, target);
     chmodSync(target, 0o600);

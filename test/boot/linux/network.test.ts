@@ -108,7 +108,7 @@ test(
     );
     await once(names.stdout ?? names, 'data');
     const forwards = ['8080:80', '8081:81', '8099:99', 'tcp:5201:5201', 'udp:5201:5201'];
-    const seen = { slow: '', quick: '', echo: '', udp: '', elsewhere: '' };
+    const seen = { slow: '', quick: '', echo: '', tcp: '', udp: '', elsewhere: '' };
     const { stdout } = await runGuest(t, {
       namespace,
       args: ['--net', ['user', ...forwards.map((forward) => `hostfwd=${forward}`)].join()],
@@ -128,7 +128,10 @@ echo serv""ing; wait $!`,
         );
         const client = `${SUPPORT}/half-close-client.ts`;
         seen.echo = await namespace.run([process.execPath, client, '127.0.0.1', '8081', '4000000']);
-        seen.udp = await namespace.run(['iperf3', '-u', '-b', '20M', '-t', '1', '-c', '127.0.0.1']);
+        const transfer = ['iperf3', '-t', '1', '-c', '127.0.0.1'];
+        seen.tcp = await namespace.run(transfer);
+        seen.tcp += await namespace.run([...transfer, '-R']);
+        seen.udp = await namespace.run([...transfer, '-u', '-b', '20M']);
         seen.elsewhere = await namespace.run(['ss', '-Hltn']);
         await namespace.run(['busybox', 'nc', '127.0.0.1', '8099'], 'end\n');
       },
@@ -139,6 +142,7 @@ echo serv""ing; wait $!`,
     assert.equal(seen.quick, sum);
     assert.equal(seen.slow, sum);
     assert.equal(seen.echo, 'echoed 4000000\n');
+    assert.equal(transfers(seen.tcp, 'receiver').length, 2, seen.tcp);
     assert.equal(transfers(seen.udp, 'receiver').length, 1, seen.udp);
     // Published ports are bound to loopback only.
     assert.match(seen.elsewhere, /127\.0\.0\.1:8080/);
