@@ -100,6 +100,28 @@ static int set_cpus(uint64_t micros, struct failure *failure)
     return set_limit("cpu.max", text, failure);
 }
 
+static void read_file(const char *name, char *text, size_t size)
+{
+    int fd = openat(container.cgroup_fd, name, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? 0 : read(fd, text, size - 1);
+    if (fd >= 0)
+        close(fd);
+    text[length > 0 ? length : 0] = 0;
+}
+
+// A group with processes cannot go back to no set: all processors are the same.
+static int set_cpuset(const char *cpuset, struct failure *failure)
+{
+    char present[256];
+    if (*cpuset != 0)
+        return set_limit("cpuset.cpus", cpuset, failure);
+    read_file("cpuset.cpus", present, sizeof present);
+    if (present[0] == 0 || present[0] == '\n')
+        return 0;
+    read_file(ROOT_GROUP "/cpuset.cpus.effective", present, sizeof present);
+    return set_limit("cpuset.cpus", present, failure);
+}
+
 int cgroup_set_limits(const struct limits *limits, struct failure *failure)
 {
     uint64_t weight = limits->cpu_weight != 0 ? limits->cpu_weight : 100;
@@ -107,9 +129,7 @@ int cgroup_set_limits(const struct limits *limits, struct failure *failure)
         set_number("pids.max", limits->pids, failure) < 0 ||
         set_cpus(limits->cpu_micros, failure) < 0 || set_number("cpu.weight", weight, failure) < 0)
         return -1;
-    // A write of no bytes would not reach the file.
-    const char *cpuset = limits->cpuset[0] != 0 ? limits->cpuset : "\n";
-    return set_limit("cpuset.cpus", cpuset, failure);
+    return set_cpuset(limits->cpuset, failure);
 }
 
 int cgroup_change_limits(struct bytes request, struct message *reply, struct failure *failure)

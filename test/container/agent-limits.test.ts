@@ -72,7 +72,7 @@ test('limits, counters and processes', async (t) => {
   ok((await agent.stats()).oomKills > 0);
 
   await agent.updateLimits({ pids: 50 });
-  equal(await limits(), 'max\nmax 100000\n50\n\n100\n2\n');
+  equal(await limits(), 'max\nmax 100000\n50\n0-1\n100\n2\n');
   await rejects(agent.updateLimits({ cpuset: '99' }), { code: 'guest-failed' });
 });
 
