@@ -10,16 +10,19 @@ import {
   type ControlOperations,
 } from './operations.ts';
 
-/** A console that is attached: a byte stream. */
+/** An attached console, as a byte stream. */
 export interface ConsoleConnection {
   readonly socket: Socket;
-  /** Whether what is written to the socket reaches the guest. */
+  /** Whether input reaches the guest: only one console at a time has the input. */
   readonly hasInput: boolean;
 }
 
-/** Calls the control API of a running machine. Every method throws `machine-unreachable`, and the errors of the API. */
+/**
+ * Calls the control API of a running machine. Every method throws `machine-unreachable` and the errors
+ * of the API.
+ */
 export class ControlClient extends ApiClient<ControlOperations> {
-  /** @param answerMs how long to wait for an answer */
+  /** @param answerMs time to wait for an answer */
   constructor({ folder, name }: RunningMachine, answerMs?: number) {
     const unreachable = (reason: string) =>
       new TsvmError(

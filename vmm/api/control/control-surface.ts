@@ -27,7 +27,7 @@ export interface ControlledMachine {
   readonly logPath?: string | undefined;
   readonly config: ResolvedConfig;
   readonly console: ConsoleHub;
-  /** The machine; undefined while it is made. */
+  /** The machine; undefined while it is being created. */
   current(): MachineHandle | undefined;
   /** Ends the machine and the process. */
   kill(): void;
@@ -103,7 +103,7 @@ export function controlSurface(target: ControlledMachine): Surface {
       if (controls.resizeConsole === undefined) {
         throw new ApiError('not-supported', 'a serial console has no size (see --console virtio)');
       }
-      // A machine that is paused is told when it goes on.
+      // The driver of a paused machine gets the event when the machine resumes.
       if (state !== 'stopped') controls.resizeConsole(columns, rows);
       return undefined;
     },
@@ -158,7 +158,7 @@ function controlOf<K extends keyof typeof KIND_NAMES>(
 
 type MapValue<M> = M extends ReadonlyMap<string, infer V> ? V : never;
 
-/** @throws ApiError for what the user can fix */
+/** @throws ApiError for problems that the user can fix */
 async function asApiError(action: () => void | Promise<void>): Promise<void> {
   try {
     await action();

@@ -1,4 +1,4 @@
-/** What the control API tells of a machine, and the records that set its disks and networks. */
+/** Schemas of the control API: the status of a machine, and changes of its disks and networks. */
 import type { ObjectSchema } from '../http/schema.ts';
 
 const PORT = { type: 'integer', minimum: 1, maximum: 65_535 } as const;
@@ -28,7 +28,7 @@ export const LIMITS = {
   additionalProperties: false,
 } as const satisfies ObjectSchema;
 
-/** An image for a disk of a running machine. */
+/** A new image for a disk of a running machine. */
 export const DISK_IMAGE = {
   type: 'object',
   description: 'An image file or a block device.',

@@ -7,7 +7,7 @@ import type { MACHINE } from './machine-schema.ts';
 type MachineStatus = FromSchema<typeof MACHINE>;
 type Devices = Pick<MachineStatus, 'disks' | 'nets' | 'shares' | 'ports' | 'vsock' | 'hasBalloon'>;
 
-/** What a machine's configuration says of its devices. */
+/** The devices of a machine according to its configuration. */
 export function describeDevices(config: ResolvedConfig): Devices {
   const { shares, ports, vsock, balloon } = config;
   return {
@@ -20,7 +20,7 @@ export function describeDevices(config: ResolvedConfig): Devices {
   };
 }
 
-/** Each file and folder of a share that has several. */
+/** The files and folders of a share. */
 function describeShare(share: ResolvedShare): NonNullable<MachineStatus['shares']> {
   const { tag } = share;
   const entries = 'path' in share ? [share] : share.entries;
@@ -47,7 +47,7 @@ function describeNet(net: ResolvedNet, index: number): NonNullable<MachineStatus
 
 type Defined<T> = { readonly [K in keyof T]: Exclude<T[K], undefined> };
 
-/** Without the properties that are undefined, as JSON has none. */
+/** Without properties that are undefined, which JSON does not have. */
 function withoutUndefined<T extends object>(record: T): Defined<T> {
   const given = Object.entries(record).filter(([, value]) => value !== undefined);
   return Object.fromEntries(given) as Defined<T>;

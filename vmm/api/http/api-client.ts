@@ -10,10 +10,10 @@ import type { ApiInfo } from './openapi.ts';
 import type { Call, ErrorCode, Operations, Result } from './operation.ts';
 import { withShortPath } from './short-path.ts';
 
-/** A process that starts listens soon. */
+/** Time for a process that starts to listen. */
 const LISTEN_WAIT_MS = 5_000;
 const LISTEN_POLL_MS = 20;
-/** Longer than a pause takes, which waits for I/O in flight. */
+/** Longer than a pause, which waits for I/O in flight. */
 const ANSWER_MS = 30_000;
 const ANSWER_MAX_BYTES = 16 * 2 ** 20;
 
@@ -22,18 +22,18 @@ type AnyInput = { readonly query?: object | undefined; readonly body?: object | 
 
 /** Where an API is served. */
 export interface ApiTarget {
-  /** With a lock and a socket; see `../machines/machine-folder.ts`. */
+  /** The folder with the lock and the socket; see `../machines/machine-folder.ts`. */
   readonly folder: string;
   /** The error for a process that cannot be reached or does not answer. */
   unreachable(reason: string): TsvmError;
-  /** The error for an answer that is an error. */
+  /** The TsvmError for an error that the API answers with. */
   refused(code: ErrorCode | undefined, message: string): TsvmError;
 }
 
-/** A connection that has become a byte stream. */
+/** A connection that was upgraded to a byte stream. */
 export interface UpgradedClient {
   readonly socket: Socket;
-  /** Of the answer, by their names in lower case. */
+  /** Headers of the answer, with names in lower case. */
   readonly headers: IncomingMessage['headers'];
 }
 
@@ -44,7 +44,7 @@ export class ApiClient<T extends Operations> {
   readonly #target: ApiTarget;
   readonly #answerMs: number;
 
-  /** @param answerMs how long to wait for an answer */
+  /** @param answerMs time to wait for an answer */
   constructor(info: ApiInfo, operations: T, target: ApiTarget, answerMs = ANSWER_MS) {
     this.#info = info;
     this.#operations = operations;
@@ -68,7 +68,7 @@ export class ApiClient<T extends Operations> {
     return result as Result<T[K]>;
   }
 
-  /** Calls an operation whose connection becomes a byte stream. */
+  /** Calls an operation that upgrades the connection to a byte stream. */
   async upgrade<K extends keyof T & string>(
     name: K,
     query: Input<T, K>['query'] = undefined,
@@ -106,7 +106,7 @@ export class ApiClient<T extends Operations> {
           : { Connection: 'close' }),
       },
     });
-    // Until the caller listens.
+    // An error before the caller listens must not be an uncaught exception.
     sent.on('error', () => {});
     sent.end(body === undefined ? undefined : JSON.stringify(body));
     return sent;

@@ -5,13 +5,13 @@ import type { HttpConnections } from './http-connections.ts';
 import { withShortPath } from './short-path.ts';
 import type { Surface } from './surface.ts';
 
-/** Connections at a time; further ones are closed at once. */
+/** Maximum number of open connections; further ones are closed immediately. */
 const CONNECTIONS_MAX = 64;
 const REQUEST_MS = 10_000;
 
 /**
- * Serves APIs by HTTP/1.1 on a unix socket. `node:http` is loaded at the first connection: machines
- * that nobody asks anything have neither its memory nor its start-up time.
+ * Serves APIs by HTTP/1.1 on a UNIX socket. `node:http` is loaded at the first connection, so that
+ * machines that nobody connects to need neither the memory nor the start-up time.
  */
 export class ApiServer {
   readonly #server: Server;
@@ -35,7 +35,7 @@ export class ApiServer {
   }
 
   /**
-   * Starts to listen; the socket is for this user only. Does not keep the process alive.
+   * Listens on a socket that only this user can connect to. Does not keep the process alive.
    * @throws Error of node:net
    */
   async listen(path: string): Promise<void> {
@@ -58,7 +58,7 @@ export class ApiServer {
     this.#server.unref();
   }
 
-  /** Stops to listen and removes the socket. Open connections stay open. */
+  /** Stops listening and removes the socket. Open connections stay open. */
   close(): void {
     this.#server.close();
     if (this.#path !== '') rmSync(fsPath(this.#path), { force: true });

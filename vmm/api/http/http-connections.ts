@@ -7,8 +7,8 @@ import { requestPath, type Surface } from './surface.ts';
 const HEADER_MAX_BYTES = 16 * 1024;
 
 /**
- * Speaks HTTP/1.1 on sockets that someone else accepts. Each connection serves one request, or one
- * upgrade: so no connection can be idle, and no request waits behind another.
+ * Serves HTTP/1.1 on accepted sockets. Each connection serves one request or one upgrade, so that no
+ * connection is idle and no request waits for another.
  */
 export class HttpConnections {
   readonly #surfaces: readonly Surface[];
@@ -41,7 +41,7 @@ export class HttpConnections {
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
     response.shouldKeepAlive = false;
-    // What a surface has to wait for, such as a pause, takes as long as it takes.
+    // There is no time limit for the answer: an operation, such as a pause, may have to wait.
     request.once('end', () => clearTimeout(this.#deadlines.get(request.socket)));
     response.once('finish', () => setTimeout(() => request.socket.destroySoon(), 0));
     const surface = this.#surfaceOf(request);
@@ -61,7 +61,7 @@ export class HttpConnections {
   }
 }
 
-/** Answers a request to upgrade with an error, and closes the connection. */
+/** Answers an upgrade request with an error and closes the connection. */
 export function refuseUpgrade(
   request: IncomingMessage,
   socket: Duplex,

@@ -1,4 +1,4 @@
-/** OpenAPI 3.1 documents, made from a table of operations. */
+/** OpenAPI 3.1 documents, generated from tables of operations. */
 import {
   type Answer,
   COMMON_ERRORS,
@@ -18,7 +18,7 @@ export interface ApiInfo {
 
 const json = (schema: unknown) => ({ 'application/json': { schema } });
 
-/** The document: plain JSON. */
+/** The document as plain JSON. */
 export function openApiDocument(info: ApiInfo, operations: Operations): unknown {
   const { basePath, ...described } = info;
   const paths: Record<string, Record<string, unknown>> = {};

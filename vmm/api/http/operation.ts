@@ -1,7 +1,7 @@
-/** How an API is described: a table of operations that server, client and documentation share. */
+/** Tables of operations describe an API to the server, the client and the documentation. */
 import type { FromSchema, ObjectSchema, Schema } from './schema.ts';
 
-/** An operation: a method on a path. Its name is its key in the table. */
+/** An operation: a method of a path. Its key in the table is its name. */
 export interface Operation {
   readonly method: 'GET' | 'POST' | 'PUT';
   /** Without parameters. */
@@ -10,21 +10,21 @@ export interface Operation {
   readonly description?: string;
   /** Parameters after the `?`; all are strings with `enum`, or decimal integers. */
   readonly query?: ObjectSchema;
-  /** Schema of the JSON body; an operation without it takes no body. */
+  /** Schema of the JSON body. Without it, the operation takes no body. */
   readonly body?: ObjectSchema;
   readonly answer: Answer;
-  /** Error codes it may answer with, besides those of every operation. */
+  /** Error codes of this operation, besides those that all operations have. */
   readonly errors?: readonly ErrorCode[];
 }
 
 export type Answer =
-  /** 200 with JSON. */
+  /** 200 with a JSON body. */
   | { readonly kind: 'json'; readonly schema: Schema }
-  /** 200 with this kind of text. */
+  /** 200 with text of this content type. */
   | { readonly kind: 'text'; readonly contentType: string }
-  /** 204. */
+  /** 204 without a body. */
   | { readonly kind: 'nothing' }
-  /** 101: the connection is a byte stream from then on. */
+  /** 101: the connection becomes a byte stream. */
   | { readonly kind: 'upgrade'; readonly protocol: string };
 
 export type Operations = Readonly<Record<string, Operation>>;
@@ -42,14 +42,14 @@ export const ERROR_STATUSES = {
 } as const;
 export type ErrorCode = keyof typeof ERROR_STATUSES;
 
-/** The errors that every operation may answer with. */
+/** Error codes that all operations have. */
 export const COMMON_ERRORS: readonly ErrorCode[] = [
   'invalid-request',
   'request-too-large',
   'failed',
 ];
 
-/** Body of every answer that is an error. */
+/** Body of every error. */
 export const ERROR_SCHEMA = {
   type: 'object',
   properties: {
@@ -64,7 +64,7 @@ export const ERROR_SCHEMA = {
   additionalProperties: false,
 } as const satisfies Schema;
 
-/** Thrown by an operation to answer with an error. */
+/** An operation throws it to answer with an error. */
 export class ApiError extends Error {
   readonly code: ErrorCode;
 
@@ -75,13 +75,13 @@ export class ApiError extends Error {
   }
 }
 
-/** What an operation is called with. */
+/** The arguments of an operation's handler. */
 export interface Call<O extends Operation> {
   readonly query: O['query'] extends ObjectSchema ? FromSchema<O['query']> : undefined;
   readonly body: O['body'] extends ObjectSchema ? FromSchema<O['body']> : undefined;
 }
 
-/** What an operation answers with. */
+/** The result of an operation's handler. */
 export type Result<O extends Operation> = O['answer'] extends {
   kind: 'json';
   schema: infer S extends Schema;

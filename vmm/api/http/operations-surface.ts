@@ -16,12 +16,12 @@ import { readBody } from './request-body.ts';
 import { type ObjectSchema, schemaProblem } from './schema.ts';
 import { requestPath, type Surface } from './surface.ts';
 
-/** A byte stream that an upgrade has become. */
+/** A connection that was upgraded to a byte stream. */
 export interface UpgradedConnection {
   readonly socket: Duplex;
-  /** What the client sent right after its request. */
+  /** Data that the client sent right after its request. */
   readonly head: Uint8Array;
-  /** Sends the answer 101; the socket is a byte stream then. */
+  /** Sends the answer 101, after which the socket is a byte stream. */
   accept(headers?: Readonly<Record<string, string>>): void;
 }
 
@@ -29,15 +29,17 @@ type Handler<O extends Operation> = O['answer'] extends { kind: 'upgrade' }
   ? (call: Call<O>, connection: UpgradedConnection) => void
   : (call: Call<O>) => Result<O> | Promise<Result<O>>;
 
-/** What carries out each operation of a table. They may throw {@link ApiError} and TsvmError. */
+/** The handlers of a table's operations. They may throw {@link ApiError} and TsvmError. */
 export type Handlers<T extends Operations> = { readonly [K in keyof T]: Handler<T[K]> };
 
 type AnyHandler = (call: Call<Operation>, connection?: UpgradedConnection) => unknown;
 
-/** Where an API describes itself, below its base path. */
+/** Path of the OpenAPI document, below the base path of the API. */
 export const DESCRIPTION_PATH = '/openapi.json';
 
-/** The API of a table of operations. It checks all that a client sends before a handler sees it. */
+/**
+ * The API of a table of operations. Everything that a client sends is checked before a handler gets it.
+ */
 export class OperationsSurface<T extends Operations> implements Surface {
   readonly #info: ApiInfo;
   readonly #operations: T;
@@ -182,7 +184,7 @@ function parseQuery({ query }: Operation, { url = '' }: IncomingMessage): undefi
   }
   const problem = schemaProblem(schema, values, 'the query');
   if (problem !== undefined) throw new ApiError('invalid-request', problem);
-  // The schema is the type's source; see `Call`.
+  // The type is derived from the schema; see `Call`.
   return values as unknown as undefined;
 }
 

@@ -3,12 +3,12 @@ import { ApiError } from './operation.ts';
 
 const BODY_MAX_BYTES = 64 * 1024;
 
-/** @throws ApiError `request-too-large`, `invalid-request` when the connection breaks off */
+/** @throws ApiError `request-too-large`; `invalid-request` when the connection is lost */
 export async function readBody(request: IncomingMessage): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   try {
-    // Not destroyed when the loop ends early: the client is to read the answer.
+    // Not destroyed when the loop ends early, because the client must still get the answer.
     for await (const chunk of request.iterator({
       destroyOnReturn: false,
     }) as AsyncIterable<Uint8Array>) {

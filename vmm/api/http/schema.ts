@@ -33,9 +33,9 @@ export interface ObjectSchema {
   readonly type: 'object';
   readonly description?: string;
   readonly properties: Readonly<Record<string, Schema>>;
-  /** The others may be left out. */
+  /** All other properties are optional. */
   readonly required: readonly string[];
-  /** Properties that are not listed: refused, or any number of them with this schema. */
+  /** Properties that are not listed are either refused or must match this schema. */
   readonly additionalProperties: false | Schema;
 }
 
@@ -62,7 +62,9 @@ export type FromSchema<S extends Schema> = S extends StringSchema
         ? Properties<S>
         : boolean;
 
-/** Why a value does not match, as a sentence that begins with `what`; undefined when it does. */
+/**
+ * The reason why a value does not match, as a sentence that begins with `what`; undefined if it matches.
+ */
 export function schemaProblem(schema: Schema, value: unknown, what: string): string | undefined {
   switch (schema.type) {
     case 'string':

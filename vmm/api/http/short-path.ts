@@ -2,10 +2,10 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { fsPath } from '../../util/byte-names.ts';
 
-/** Length of `sun_path`, see unix(7), with its NUL. */
+/** Size of `sun_path` including the NUL; see unix(7). */
 const SOCKET_PATH_MAX = 108;
 
-/** Calls `use` with a path of a socket that fits into its address. */
+/** Calls `use` with a path that leads to the socket and is short enough for a socket address. */
 export async function withShortPath<T>(
   path: string,
   use: (path: string) => Promise<T>,

@@ -43,26 +43,26 @@ const SOCKET = 'control.sock';
 const RECORD_VERSION = 1;
 const RECORD_MAX_BYTES = 64 * 1024;
 
-/** A command that removes a dead machine's folder holds its lock for less than this. */
+/** Upper bound of the time for which a command that removes a dead machine's folder holds its lock. */
 const REMOVAL_MS = 20;
 const CLAIM_ATTEMPTS = 10;
 
-/** What is known of a machine without asking it. */
+/** What the record tells about a machine without contacting it. */
 export interface MachineRecord {
   readonly version: typeof RECORD_VERSION;
   readonly name: string;
   readonly pid: number;
   /** Start of the process in ms since 1970. */
   readonly startedMs: number;
-  /** The file with its messages, if it runs in the background. */
+  /** The log file of a machine in the background. */
   readonly logPath?: string;
 }
 
-/** Folder of all running machines; undefined for a user without any folder of their own. */
+/** Folder of all running machines; undefined for a user who has no folder for it. */
 export function machinesFolder(): string | undefined {
   const runtime = runtimeFolder();
   if (runtime !== undefined) return join(runtime, 'machines');
-  // No login session, so no XDG_RUNTIME_DIR.
+  // Without a login session there is no XDG_RUNTIME_DIR.
   const state = stateFolder();
   return state === undefined ? undefined : join(state, 'run', 'machines');
 }
@@ -75,7 +75,7 @@ export function socketPath(folder: string): string {
   return join(folder, SOCKET);
 }
 
-/** True while the process of the machine lives. */
+/** True while the machine's process is alive. */
 export function isMachineAlive(folder: string, locks: FileLocks = hostFiles()): boolean {
   let fd: number;
   try {
@@ -91,7 +91,7 @@ export function isMachineAlive(folder: string, locks: FileLocks = hostFiles()): 
   }
 }
 
-/** Undefined when there is none yet, or it is damaged. */
+/** Undefined if there is none yet or it is damaged. */
 export function readMachineRecord(folder: string): MachineRecord | undefined {
   try {
     const path = fsPath(join(folder, RECORD));
@@ -136,7 +136,7 @@ function tryLockFolder(folder: string): number | 'locked' | 'gone' {
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return 'gone';
     if (!hasCode(error, 'ELOOP')) throw error;
-    // A link is not ours, and proves nothing.
+    // tsvm creates no links here, so a link proves nothing.
     unlinkSync(path);
     return 'gone';
   }
@@ -162,14 +162,14 @@ function removeLocked(folder: string, fd: number): void {
     unlinkSync(fsPath(lockPath(folder)));
     rmdirSync(fsPath(folder));
   } catch (error) {
-    // Another machine may have taken the name since the lock file was removed.
+    // Another machine may have claimed the name since the lock file was removed.
     if (!hasCode(error, 'ENOTEMPTY', 'ENOENT')) throw error;
   } finally {
     closeSync(fd);
   }
 }
 
-/** The folder of a machine that this process runs. */
+/** The folder of a machine that runs in this process. */
 export class MachineFolder implements Disposable {
   readonly name: string;
   readonly path: string;
@@ -183,9 +183,10 @@ export class MachineFolder implements Disposable {
   }
 
   /**
-   * Takes a name for a machine of this process. What a dead machine of that name left is removed.
-   * @throws TsvmError `invalid-config` for an invalid name, `machine-exists`, `file-unreadable` when
-   * the folder cannot be created or is not safe
+   * Claims a name for a machine of this process. Files that a dead machine of that name left are
+   * removed.
+   * @throws TsvmError `invalid-config` for an invalid name, `machine-exists`, `file-unreadable` when the
+   * folder cannot be created or is not safe
    */
   static async claim(name: string, root = machinesFolder()): Promise<MachineFolder> {
     checkMachineName(name);
@@ -218,13 +219,13 @@ export class MachineFolder implements Disposable {
 
   writeRecord(record: Omit<MachineRecord, 'version' | 'name'>): void {
     const content: MachineRecord = { version: RECORD_VERSION, name: this.name, ...record };
-    // The lock excludes other writers, so the draft needs no name of its own.
+    // The lock excludes other writers, so the draft does not need a unique name.
     const draft = fsPath(join(this.path, `${RECORD}.new`));
     writeFileSync(draft, `${JSON.stringify(content)}\n`, { mode: 0o600 });
     renameSync(draft, fsPath(join(this.path, RECORD)));
   }
 
-  /** Removes the folder and gives the name up. Idempotent. */
+  /** Removes the folder and gives up the name. Idempotent. */
   [Symbol.dispose](): void {
     if (this.#removed) return;
     this.#removed = true;

@@ -1,6 +1,9 @@
 import { TsvmError } from '../../errors.ts';
 
-/** Docker's rule for names, with a limit. It excludes `.`, `..`, `/`, spaces and control characters. */
+/**
+ * Docker's rule for names, with a maximum length. It excludes `.`, `..`, `/`, spaces and control
+ * characters.
+ */
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$/;
 
 export function isMachineName(name: string): boolean {

@@ -13,7 +13,7 @@ import {
 } from './machine-folder.ts';
 import { checkMachineName, isMachineName } from './machine-name.ts';
 
-/** A machine of this user whose process lives. */
+/** A machine of this user whose process is alive. */
 export interface RunningMachine {
   readonly name: string;
   readonly folder: string;
@@ -21,7 +21,7 @@ export interface RunningMachine {
   readonly record: MachineRecord | undefined;
 }
 
-/** All running machines of this user by name. Removes what dead machines left. */
+/** All running machines of this user by name. Removes the files that dead machines left. */
 export function runningMachines(root = machinesFolder()): RunningMachine[] {
   const machines: RunningMachine[] = [];
   if (root === undefined) return machines;

@@ -1,15 +1,15 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { openSocketFile, type SocketFile } from '../../host/socket-file.ts';
 
-/** What a socket tells of its client. */
+/** Callbacks of a {@link PortSocket}. */
 export interface PortSocketEvents {
-  /** A client has connected, or the one that was connected has gone. */
+  /** A client has connected or disconnected. */
   onOpen(open: boolean): void;
-  /** @returns false to pause the client */
+  /** @returns false to pause the client's input */
   onInput(bytes: Uint8Array): boolean;
 }
 
-/** A port of the guest as a unix socket with one client at a time; others are refused. */
+/** A named port of the guest as a UNIX socket. It accepts one client at a time and refuses others. */
 export class PortSocket {
   readonly #file: SocketFile;
   readonly #server: Server;
@@ -27,7 +27,7 @@ export class PortSocket {
     this.#server.unref();
   }
 
-  /** Drops what nobody takes. */
+  /** Without a client, output is discarded. */
   write(bytes: Uint8Array): boolean {
     return this.#client === undefined || this.#client.write(bytes);
   }
@@ -42,7 +42,7 @@ export class PortSocket {
 
   close(): void {
     this.#client?.destroy();
-    // Closes the descriptor, too.
+    // Also closes the descriptor.
     this.#server.close();
     this.#file.remove();
   }

@@ -16,14 +16,14 @@ import { hasSubordinateIds, userNamespace } from '../../host/user-namespace.ts';
 import { printable } from '../../util/printable.ts';
 import type { VhostUserProcess } from '../vhost-user/backend.ts';
 
-/** Where distributions put it: outside PATH, as it is no command for users. */
+/** Distributions install it outside PATH, because users do not run it as a command. */
 const PLACES = [
   '/usr/libexec/virtiofsd', // Debian 13, Fedora
   '/usr/lib/virtiofsd', // Arch
   '/usr/lib/qemu/virtiofsd', // Debian 12
 ];
 
-/** How long the process may take to end by itself once its connection is closed. */
+/** Time for the process to exit by itself after its connection has been closed. */
 const END_TIMEOUT_MS = 1_000;
 
 export interface SharedFolder {
@@ -34,18 +34,18 @@ export interface SharedFolder {
 
 /** A file or folder in a {@link SharedTree}. */
 export interface SharedEntry {
-  /** A single name. */
+  /** A file name without "/". */
   readonly name: string;
-  /** Absolute; a link is followed. Mounts below it are shared as well. */
+  /** Absolute. A link is followed. Mounts below it are shared as well. */
   readonly path: string;
   readonly kind: 'file' | 'folder';
   readonly readOnly: boolean;
 }
 
-/** A read-only folder that exists only for the guest, with files and folders of the host in it. */
+/** A read-only folder that exists only in the guest and contains files and folders of the host. */
 export interface SharedTree {
   readonly entries: readonly SharedEntry[];
-  /** An empty folder: in virtiofsd's mount namespace, the tree is there. No entry is below it. */
+  /** An empty folder, where the tree is mounted in virtiofsd's mount namespace. No entry is below it. */
   readonly mountPoint: string;
 }
 
@@ -71,7 +71,7 @@ export function findVirtiofsd(): string {
   );
 }
 
-/** The one in C that came with QEMU until version 7, or its successor in Rust. */
+/** The C implementation, which QEMU included until version 7, or its successor in Rust. */
 type Flavour = 'c' | 'rust';
 
 function flavourOf(program: string): Flavour {
@@ -88,7 +88,7 @@ function flavourOf(program: string): Flavour {
 function checkGroups(flavour: Flavour): void {
   const isRoot = process.geteuid?.() === 0;
   if (flavour === 'rust' || isRoot || hasSubordinateIds()) return;
-  // Node's own list has the group of the process as well.
+  // Node's list also contains the process's own group.
   if (/^Groups:\s*$/m.test(readFileSync('/proc/self/status', 'utf8'))) return;
   throw new TsvmError(
     'backend-failed',
@@ -101,7 +101,7 @@ function checkGroups(flavour: Flavour): void {
 const LISTENER_FD = 3;
 
 const FLAVOUR_ARGUMENTS: Readonly<Record<Flavour, (path: string) => string[]>> = {
-  // A comma would end the path.
+  // virtiofsd's socket option would end the path at a comma.
   c: (path) => [
     '-f',
     '-o',
@@ -115,7 +115,7 @@ const FLAVOUR_ARGUMENTS: Readonly<Record<Flavour, (path: string) => string[]>> =
   ],
 };
 
-/** Makes the folder read-only for the program, whatever that can do itself. $0 is the folder. */
+/** Makes the folder $0 read-only for the program, whatever virtiofsd itself supports. */
 const READ_ONLY_SCRIPT =
   'mount --bind -- "$0" "$0" && mount -o remount,bind,ro -- "$0" && exec "$@"';
 
@@ -183,8 +183,8 @@ function sourceOf(share: SharedFolder | SharedTree): ShareSource {
 }
 
 /**
- * The command that shares a folder. virtiofsd confines itself to the folder in mount, pid and network
- * namespaces; other users than root need a user namespace for that, in which they are root.
+ * The command that shares a folder. virtiofsd confines itself to the folder by mount, PID and network
+ * namespaces. Users other than root need a user namespace for that, in which they are root.
  */
 function command(program: string, flavour: Flavour, share: SharedFolder | SharedTree): string[] {
   const { namespaces, path, preparation } = sourceOf(share);
@@ -214,7 +214,7 @@ function listenerAndConnection(): { listener: number; connection: number } {
   }
 }
 
-/** A virtiofsd for one folder or tree, which can be started again and again. */
+/** A virtiofsd for one folder or tree. It can be started repeatedly. */
 export class Virtiofsd {
   readonly #share: SharedFolder | SharedTree;
   readonly #program: string;
@@ -222,7 +222,7 @@ export class Virtiofsd {
   readonly #onLine: (line: string) => void;
 
   /**
-   * @param onLine is given what the process writes to stderr
+   * @param onLine called with each line that the process writes to stderr
    * @throws TsvmError `backend-failed` when it is not installed
    */
   constructor(share: SharedFolder | SharedTree, onLine: (line: string) => void) {
@@ -243,7 +243,7 @@ export class Virtiofsd {
   launch(): VhostUserProcess {
     const { listener, connection } = listenerAndConnection();
     const [program = '', ...programArguments] = command(this.#program, this.#flavour, this.#share);
-    // A process group of its own: a Ctrl-C in the terminal is for tsvm.
+    // In its own process group, so that Ctrl-C in the terminal does not reach it.
     const child = spawn(program, programArguments, {
       stdio: ['ignore', 'ignore', 'pipe', listener],
       detached: true,
@@ -256,9 +256,10 @@ export class Virtiofsd {
     });
     const kill = async () => {
       child.ref();
-      // What it says of the end of its connection is no news.
+      // Its message about the closed connection is not worth logging.
       child.stderr?.removeAllListeners('data').resume();
-      // The closed connection ends it; it then reaps its child, which is in another pid namespace.
+      // The process exits when its connection is closed, and reaps its child, which is in another PID
+      // namespace.
       const timer = setTimeout(() => child.kill('SIGKILL'), END_TIMEOUT_MS);
       await ended;
       clearTimeout(timer);
@@ -273,7 +274,7 @@ export class Virtiofsd {
     );
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       const lines = (rest + text).split('\n');
-      // Bounded, should a line never end.
+      // Bounded, because a line may never end.
       rest = (lines.pop() ?? '').slice(-1000);
       for (const line of lines) this.#onLine(printable(line));
     });

@@ -16,12 +16,13 @@ export function hasIpv4DefaultRoute(): boolean {
 
 /** @param routes, routesIpv6 the contents of {@link ROUTES} and {@link ROUTES_IPV6} */
 export function listsDefaultRoute(routes: string, routesIpv6: string): boolean {
-  // Interface, destination, gateway, …; the mask is the eighth.
+  // Interface, destination, gateway, and so on; the mask is the eighth column.
   const ipv4 = routes
     .split('\n')
     .map((line) => line.split(/\s+/))
     .some(([, destination, , , , , , mask]) => destination === '00000000' && mask === '00000000');
-  // Destination, its prefix length, …, the interface. Loopback has one that refuses.
+  // Destination, its prefix length, and so on; the interface is last. Loopback has a default route that
+  // rejects packets.
   const ipv6 = /^0{32} 00 .* (?!lo$)\S+$/m.test(routesIpv6);
   return ipv4 || ipv6;
 }

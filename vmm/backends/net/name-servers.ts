@@ -1,20 +1,20 @@
 import { readFileSync } from 'node:fs';
 
-/** What passt reads by itself. */
+/** The file that passt reads. */
 const RESOLV_CONF = '/etc/resolv.conf';
-/** Where a local resolver keeps the name servers that it asks. */
+/** Where a local resolver (systemd-resolved) lists its upstream name servers. */
 const UPSTREAM_FILES = [
   '/run/systemd/resolve/resolv.conf',
   '/run/NetworkManager/no-stub-resolv.conf',
 ];
 
-/** How a guest resolves names. */
+/** How a guest resolves host names. */
 export interface NameServers {
-  /** Name servers to announce; none: passt announces those in resolv.conf. */
+  /** Name servers to announce. If there are none, passt announces those in resolv.conf. */
   readonly servers: readonly string[];
   /**
-   * The guest needs the gateway's address to stand for the host, for a name server on loopback.
-   * It then reaches all services there.
+   * The gateway's address must be mapped to the host's loopback, so that the guest reaches a name server
+   * there. It then reaches all services on loopback.
    */
   readonly mapsGateway: boolean;
 }
@@ -23,11 +23,11 @@ export interface NameServers {
 export interface HostNameServers {
   /** In /etc/resolv.conf. */
   readonly configured: readonly string[];
-  /** Those that a local resolver asks. */
+  /** Upstream servers of a local resolver. */
   readonly upstream: readonly string[];
 }
 
-/** Avoids name servers on the host's loopback, which a guest cannot reach by their address. */
+/** Avoids name servers on the host's loopback, whose addresses a guest cannot reach. */
 export function guestNameServers({ configured, upstream }: HostNameServers): NameServers {
   const onLoopback = configured.length > 0 && configured.every(isLoopback);
   const servers = onLoopback ? upstream.filter((server) => !isLoopback(server)) : [];

@@ -8,7 +8,7 @@ import { printable } from '../../util/printable.ts';
 import { hasDefaultRoute, hasIpv4DefaultRoute } from './default-route.ts';
 import { guestNameServers, hostNameServers, type NameServers } from './name-servers.ts';
 
-/** The IPv4 addresses of a guest that does not have the host's. */
+/** The IPv4 addresses of a guest that does not share the host's. */
 export interface GuestAddresses {
   readonly address: string;
   readonly netmask: string;
@@ -16,18 +16,18 @@ export interface GuestAddresses {
 }
 
 /**
- * passt gives the guest the addresses of the interface with the default route. On a host that has
- * none, published ports work with these, QEMU's usual ones.
+ * passt gives the guest the addresses of the interface with the default route. On a host without a
+ * default route, published ports work with these addresses, which QEMU uses by default.
  */
 export const OWN_ADDRESSES: GuestAddresses = {
   address: '10.0.2.15',
   netmask: '255.255.255.0',
   gateway: '10.0.2.2',
 };
-/** Without a default route, passt needs an interface, and the gateway a MAC address. */
+/** Without a default route, passt needs to be told an interface and a MAC address of the gateway. */
 const WITHOUT_ROUTE = ['--interface', 'lo', '--mac-addr', '52:55:0a:00:02:02'];
 
-/** A port of the host that leads to one of the guest. */
+/** A port of the host that is forwarded to a port of the guest. */
 export interface PortForward {
   readonly protocol: 'tcp' | 'udp';
   /** An address of the host, IPv4 or IPv6. */
@@ -43,36 +43,35 @@ export interface PasstOptions {
   /** Default: those of the host. */
   readonly addresses?: GuestAddresses | undefined;
   /**
-   * Whether the gateway's address stands for the host's loopback. Default: only if the guest needs
-   * that to reach a name server.
+   * Maps the gateway's address to the host's loopback. Default: only if the guest needs it to reach a
+   * name server.
    */
   readonly gatewayIsHost?: boolean | undefined;
 }
 
-/** A running passt: the guest's network without privileges (passt(1)). */
+/** A running passt, which provides the guest's network without privileges (passt(1)). */
 export interface Passt {
-  /** The guest's end: a stream socket, the receiver's to close. */
+  /** The guest's end, a stream socket. The caller closes it. */
   readonly fd: number;
-  /** What the user should know, or undefined. */
+  /** A warning for the user, if any. */
   readonly warning: string | undefined;
-  /** Call it once `fd` is closed: passt then ends. Resolves when its ports are free. */
+  /** Call it after closing `fd`, which ends passt. Resolves when its ports are free. */
   stop(): Promise<void>;
 }
 
 const PASST = 'passt';
 /** Descriptor of the socket in the child. */
 const SOCKET_FD = 3;
-/** What passt prints once its ports are bound. */
+/** passt prints this when its ports are bound. */
 const READY = /^(MAC|DHCP|NDP)\b/m;
-/** A passt that prints something else is not waited for any longer. */
+/** Upper bound for that, in case passt prints something else. */
 const READY_TIMEOUT_MS = 1_000;
-/** It ends by itself when the socket is closed. */
+/** passt exits by itself when the socket is closed. */
 const END_TIMEOUT_MS = 2_000;
 const OUTPUT_CHARACTERS_MAX = 4_096;
 
 /**
- * Starts passt on a socket pair, so that nothing of it remains when this process ends, however it
- * ends.
+ * Starts passt with one end of a socket pair. It ends with this process, however that ends.
  * @throws TsvmError `network-unavailable`
  */
 export async function startPasst(options: PasstOptions): Promise<Passt> {
@@ -82,7 +81,7 @@ export async function startPasst(options: PasstOptions): Promise<Passt> {
   try {
     child = spawn(PASST, passtArguments(options, names), {
       stdio: ['ignore', 'ignore', 'pipe', theirs],
-      // A Ctrl-C in the terminal is for tsvm alone.
+      // In its own process group, so that Ctrl-C in the terminal does not reach it.
       detached: true,
     });
   } catch (error) {
@@ -112,7 +111,7 @@ async function stop(child: ChildProcess, ended: Promise<void>): Promise<void> {
   clearTimeout(kill);
 }
 
-/** Resolves when passt serves. */
+/** Resolves when passt is ready. */
 async function ready(child: ChildProcess): Promise<void> {
   let output = '';
   const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -128,7 +127,7 @@ async function ready(child: ChildProcess): Promise<void> {
     await promise;
   } finally {
     clearTimeout(timer);
-    // What it prints later is of no use, but must not block it.
+    // Later output is read and discarded; otherwise passt would block.
     child.stderr?.removeListener('data', collect).resume();
     (child.stderr as Socket | null)?.unref();
   }
@@ -142,7 +141,7 @@ function notStarted(cause: Error): TsvmError {
 }
 
 function notServing(output: string, code: number | null): TsvmError {
-  // Its own complaint is the last line that is not about the system logger.
+  // The reason is the last line that is not about the system logger.
   const lines = output.split('\n').filter((line) => line !== '' && !line.includes('syslog'));
   const reason = printable(lines.at(-1) ?? `exit code ${code}`);
   const advice = /bind/i.test(reason) ? '; choose another host port with hostfwd=' : '';
@@ -187,8 +186,8 @@ function addressArguments({ address, gateway, netmask }: GuestAddresses): string
 }
 
 /**
- * With passt before 2024-07, a guest's answers to UDP datagrams from loopback need the gateway's
- * address to stand for the host.
+ * Before version 2024-07, passt delivers a guest's answers to UDP datagrams from loopback only if the
+ * gateway's address is mapped to the host.
  */
 function answersLoopback(forwards: readonly PortForward[]): boolean {
   return forwards.some(({ protocol }) => protocol === 'udp');

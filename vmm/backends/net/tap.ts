@@ -3,7 +3,7 @@ import { TsvmError } from '../../errors.ts';
 import { openTapQueue } from '../../host/tap.ts';
 import { hasCode } from '../../util/error-code.ts';
 
-/** Why a tap device cannot be opened, and what to do, by error code. */
+/** Why a tap device cannot be opened and what to do about it, by error code. */
 const ADVICE: Readonly<Record<string, (name: string, queues: number) => string>> = {
   ENODEV: (name, queues) =>
     `there is no network interface ${name}. As root: ${creation(name, queues)}`,

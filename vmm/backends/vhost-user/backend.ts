@@ -12,29 +12,35 @@ import {
   VhostUserRequest,
 } from './protocol.ts';
 
-/** VIRTIO_F_INDIRECT_DESC and VIRTIO_F_VERSION_1: every request is passed as an indirect table. */
+/**
+ * VIRTIO_F_INDIRECT_DESC and VIRTIO_F_VERSION_1: every request is passed as an indirect descriptor
+ * table.
+ */
 const REQUIRED_FEATURES = (1n << 28n) | (1n << 32n);
 
-/** The bits of the device type (virtio 1.2, section 2.2). Others are about the driver's own rings. */
+/**
+ * Feature bits of the device type (virtio 1.2, section 2.2). The other bits concern the driver's own
+ * rings.
+ */
 const DEVICE_TYPE_FEATURES = (1n << 24n) - 1n;
 
-/** A backend process that was started for one device. */
+/** The process of a backend, started for one activation of a device. */
 export interface VhostUserProcess {
-  /** A connected socket to it. */
+  /** A socket connected to it. */
   readonly fd: number;
-  /** Ends it. Resolves when it does not run any more. */
+  /** Ends the process. Resolves when it has exited. */
   kill(): Promise<void>;
 }
 
 export interface VhostUserBackendOptions {
-  /** Starts the process; what it says later is logged there. */
+  /** Starts a process, whose later messages the caller logs. */
   readonly launch: () => VhostUserProcess;
   readonly queueSize: number;
   readonly memory: readonly VhostMemoryRegion[];
   readonly rings: readonly VhostRing[];
   /** Empties the rings for a new process. */
   readonly resetRings: () => void;
-  /** The process failed while the device was in use, and is gone. */
+  /** Called when the process has failed and exited while the device was in use. */
   readonly onFailed: (reason: string) => void;
 }
 
@@ -45,8 +51,8 @@ interface Instance {
 }
 
 /**
- * The front end of a vhost-user device: a backend process for each activation of the device. Its
- * data plane is `NativeVhostQueues`.
+ * The front end of a vhost-user device. Each activation of the device starts a backend process. The data
+ * plane is `NativeVhostQueues`.
  */
 export class VhostUserBackend {
   readonly #options: VhostUserBackendOptions;
@@ -59,7 +65,7 @@ export class VhostUserBackend {
 
   /**
    * Starts the backend and checks that it can serve the rings.
-   * @throws TsvmError `backend-failed`; nothing is left behind then
+   * @throws TsvmError `backend-failed`; everything has been released then
    */
   static async open(options: VhostUserBackendOptions): Promise<VhostUserBackend> {
     const backend = new VhostUserBackend(options);
@@ -78,7 +84,7 @@ export class VhostUserBackend {
   }
 
   /**
-   * Puts the rings into service. A process that served an earlier activation was replaced.
+   * Activates the rings. A process that served an earlier activation is replaced.
    * @throws TsvmError `backend-failed`
    */
   start(features: bigint): void {
@@ -99,7 +105,10 @@ export class VhostUserBackend {
     }
   }
 
-  /** Ends the process: resolves when it touches guest memory no more. The next start makes a new one. */
+  /**
+   * Ends the process. Resolves when it can no longer access guest memory. The next start creates a new
+   * process.
+   */
   async stop(): Promise<void> {
     const instance = this.#instance;
     this.#instance = undefined;

@@ -9,7 +9,7 @@ import {
   type VhostUserMessage,
 } from './protocol.ts';
 
-/** How long a backend may take to answer. */
+/** Time for the backend to answer. */
 const REPLY_TIMEOUT_MS = 10_000;
 
 interface Awaited {
@@ -19,8 +19,8 @@ interface Awaited {
 }
 
 /**
- * A connection to a vhost-user backend. Whatever the backend does wrong closes it: it answers
- * nonsense or unasked, does not answer in time, or ends.
+ * A connection to a vhost-user backend. It is closed when the backend sends an invalid or unexpected
+ * message, does not answer in time, or exits.
  */
 export class VhostUserConnection {
   readonly #fd: number;
@@ -32,21 +32,21 @@ export class VhostUserConnection {
   #closed = false;
 
   /**
-   * @param fd a connected stream socket, this object's from now on
+   * @param fd a connected stream socket, owned by this object
    * @param onClosed called once, unless {@link close} was called
    */
   constructor(fd: number, onClosed: (reason: string) => void, replyTimeoutMs = REPLY_TIMEOUT_MS) {
     this.#fd = fd;
     this.#replyTimeoutMs = replyTimeoutMs;
     this.#onClosed = onClosed;
-    // Descriptors that the backend may send are closed by the kernel, as they are not asked for.
+    // The kernel closes any descriptors that the backend sends, because reads do not ask for them.
     this.#socket = new Socket({ fd, readable: true, writable: false });
     this.#socket.on('data', (bytes: Buffer) => this.#receive(bytes));
     this.#socket.on('error', () => {});
     this.#socket.on('close', () => this.#fail('it has closed the connection'));
   }
 
-  /** @throws TsvmError `backend-failed` when the backend is gone or takes nothing */
+  /** @throws TsvmError `backend-failed` when the backend has exited or does not read */
   send(sent: VhostUserMessage): void {
     if (this.#closed) throw failure('the connection is closed');
     const bytes = encode(sent);
@@ -64,7 +64,7 @@ export class VhostUserConnection {
   }
 
   /**
-   * Sends a request without payload and waits for its reply, a number.
+   * Sends a request without payload and waits for its reply, which is a number.
    * @throws TsvmError `backend-failed`
    */
   async ask(request: number): Promise<bigint> {

@@ -1,6 +1,6 @@
 /**
- * Messages of the vhost-user protocol (QEMU's docs/interop/vhost-user.rst). Numbers are
- * little-endian, as all of the host's.
+ * Messages of the vhost-user protocol (QEMU's docs/interop/vhost-user.rst). Numbers have the host's byte
+ * order, little-endian.
  */
 
 export const VhostUserRequest = {
@@ -19,9 +19,9 @@ export const VhostUserRequest = {
   SET_VRING_ENABLE: 18,
 } as const;
 
-/** A feature bit that is not the driver's: there are protocol features. */
+/** A feature bit of vhost-user itself: protocol features can be negotiated. */
 export const VHOST_USER_F_PROTOCOL_FEATURES = 1n << 30n;
-/** The backend tells how many queues it has. */
+/** The front end can ask for the number of queues. */
 export const VHOST_USER_PROTOCOL_F_MQ = 1n << 0n;
 
 export const HEADER_BYTES = 12;
@@ -30,7 +30,7 @@ const FLAG_REPLY = 4;
 
 /** Memory that the backend maps. */
 export interface VhostMemoryRegion {
-  /** Where it is in guest-physical memory, and by which addresses rings are named. */
+  /** Guest-physical address, which also serves as the user address of rings. */
   readonly address: number;
   readonly sizeBytes: number;
   /** A file whose offset 0 is the start of the region. */
@@ -80,7 +80,7 @@ export function memoryTableMessage(regions: readonly VhostMemoryRegion[]): Vhost
   return message(VhostUserRequest.SET_MEM_TABLE, payload, fds);
 }
 
-/** What starts a ring whose indices are 0, `size` descriptors long. */
+/** The messages that start a ring of `size` descriptors whose indices are 0. */
 export function ringMessages(index: number, size: number, ring: VhostRing): VhostUserMessage[] {
   const { descriptorAddress, usedAddress, availableAddress, kickFd, callFd } = ring;
   const addresses = u64s(descriptorAddress, usedAddress, availableAddress, 0);
@@ -98,7 +98,7 @@ export function encode({ request, payload }: VhostUserMessage): Uint8Array {
   return Buffer.concat([u32s(request, VERSION, payload.length), payload]);
 }
 
-/** A reply with a number, which is all that this front end asks for. */
+/** A reply with a number, the only kind that this front end requests. */
 export interface NumberReply {
   readonly request: number;
   readonly value: bigint;
@@ -106,7 +106,7 @@ export interface NumberReply {
 
 export const REPLY_BYTES = HEADER_BYTES + 8;
 
-/** @returns undefined when it is no such reply */
+/** @returns undefined for anything else */
 export function decodeNumberReply(bytes: Uint8Array): NumberReply | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length !== REPLY_BYTES) return undefined;

@@ -3,11 +3,11 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TsvmError } from '../../errors.ts';
 
-/** The socket device's end: it deals in descriptors of connected stream sockets. */
+/** The device's side, which passes descriptors of connected stream sockets. */
 export interface VsockNative {
   /**
-   * A socket that is served like a connection to the device's socket file: it takes a line
-   * "CONNECT port" and answers "OK port", or ends.
+   * A socket that is served like a connection to the device's socket file: write "CONNECT port" to it
+   * and read "OK port", or it is closed.
    */
   connect(): number;
   listen(port: number): void;
@@ -15,7 +15,7 @@ export interface VsockNative {
   takeAccepted(): readonly { port: number; guestPort: number; fd: number }[];
 }
 
-/** Called with each connection; `guestPort` is the port of the guest's end. */
+/** Called with each connection. `guestPort` is the guest's port. */
 export type OnVsockConnection = (stream: Duplex, peer: { readonly guestPort: number }) => void;
 
 /** Longest answer: "OK 4294967295\n". */
@@ -23,8 +23,8 @@ const ANSWER_BYTES_MAX = 14;
 const LINE_FEED = 0x0a;
 
 /**
- * Connections between this process and ports of the guest. They are streams with flow control and
- * half-close: `end()` shuts down one direction, `destroy()` closes the connection.
+ * Connections between this process and ports of the guest, as streams with flow control and half-close:
+ * `end()` shuts down one direction, `destroy()` closes the connection.
  */
 export class VsockPorts {
   readonly #native: VsockNative;
@@ -35,9 +35,9 @@ export class VsockPorts {
   }
 
   /**
-   * Connects to a port of the guest. Waits for the guest's driver to start, so give a signal to limit
-   * the time.
-   * @throws TsvmError `connection-refused` when nobody in the guest listens on the port
+   * Connects to a port of the guest. Waits for the guest's driver to start; use a signal to limit the
+   * time.
+   * @throws TsvmError `connection-refused` when nothing in the guest listens on the port
    */
   async connect(port: number, options: { readonly signal?: AbortSignal } = {}): Promise<Duplex> {
     checkPort(port);
@@ -59,8 +59,9 @@ export class VsockPorts {
   }
 
   /**
-   * Accepts the guest's connections to a port of the host (CID 2), instead of a socket file for this
-   * port. @returns a function that stops it; established connections stay open
+   * Accepts the guest's connections to a port of the host (CID 2). Takes precedence over a socket file
+   * for this port.
+   * @returns a function that stops listening; established connections stay open
    * @throws TsvmError `invalid-config` when this machine already has a listener for the port
    */
   listen(port: number, onConnection: OnVsockConnection): () => void {
@@ -77,7 +78,7 @@ export class VsockPorts {
     };
   }
 
-  /** Hands over the connections that have arrived; called when there are some. */
+  /** Passes on the connections that have arrived. */
   acceptArrived(): void {
     for (const { port, guestPort, fd } of this.#native.takeAccepted()) {
       const onConnection = this.#listeners.get(port);
@@ -98,7 +99,7 @@ function openStream(fd: number): Socket {
   return new Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
 }
 
-/** Reads the answer to CONNECT; what follows it stays in the stream. */
+/** Reads the answer to CONNECT. Data after it stays in the stream. */
 async function readAnswer(stream: Socket, port: number): Promise<void> {
   const refused = () =>
     new TsvmError('connection-refused', `the guest accepts no connection on vsock port ${port}`);
@@ -120,7 +121,7 @@ async function readAnswer(stream: Socket, port: number): Promise<void> {
   }
 }
 
-/** Resolves when the stream may have data, has ended or is closed; an error closes it. */
+/** Resolves when the stream may have data, has ended or is closed. An error closes it. */
 function untilReadable(stream: Socket): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const events = ['readable', 'end', 'close', 'error'] as const;

@@ -11,13 +11,13 @@ const VIRTIO_NET_ERR = Uint8Array.of(1);
 
 const READABLE_BYTES_MAX = 64;
 
-/** The control queue: here it sets how many pairs of queues the driver uses, and nothing else. */
+/** The control queue. Its only supported command sets the number of queue pairs that the driver uses. */
 export class NetControl {
   readonly createWorker: CreateQueueWorker;
   readonly #queues: ScriptQueues;
   readonly #setPairs: (pairs: number) => boolean;
 
-  /** @param setPairs puts this many pairs into service; false for a number that is not possible */
+  /** @param setPairs activates this many pairs; returns false if the number is not allowed */
   constructor(createQueues: CreateScriptQueues, setPairs: (pairs: number) => boolean) {
     const { queues, createWorker } = createQueues({
       threadName: 'tsvm-net-ctrl',
@@ -34,7 +34,7 @@ export class NetControl {
     this.#queues.finish(chains.map((chain) => ({ id: chain.id, ...this.#answer(chain) })));
   }
 
-  /** A command without room for its acknowledgement is not carried out. */
+  /** A command without a buffer for its acknowledgement is not executed. */
   #answer(chain: Chain): { data?: Uint8Array } {
     if (chain.writableBytes === 0) return {};
     return { data: this.#execute(chain) ? VIRTIO_NET_OK : VIRTIO_NET_ERR };

@@ -22,7 +22,10 @@ export const VIRTIO_NET_F_STATUS = 1n << 16n;
 export const VIRTIO_NET_F_CTRL_VQ = 1n << 17n;
 export const VIRTIO_NET_F_MQ = 1n << 22n;
 
-/** What a host's end does that passes virtio-net headers on: checksums and segmentation, both ways. */
+/**
+ * Features offered if the host's end accepts virtio-net headers: checksum and segmentation offload in
+ * both directions.
+ */
 const OFFLOADS =
   VIRTIO_NET_F_CSUM |
   VIRTIO_NET_F_GUEST_CSUM |
@@ -36,18 +39,21 @@ const OFFLOADS =
 const QUEUE_SIZE = 256;
 const CONTROL_QUEUE_SIZE = 64;
 
-/** Number of virtqueues of a device. @param pairs pairs of queues */
+/**
+ * Number of virtqueues of a device.
+ * @param pairs number of queue pairs
+ */
 export function netQueueCount(pairs: number): number {
   return pairs > 1 ? 2 * pairs + 1 : 2;
 }
 
-/** The host's end of the link: a port for each pair of queues. */
+/** The host's end of the link, with one port per queue pair. */
 export interface NetLink {
-  /** It passes virtio-net headers on, so that frames need neither checksums nor segmentation. */
+  /** It accepts virtio-net headers, so that frames need neither checksums nor segmentation. */
   readonly offloads: boolean;
   /** Frames are dropped while the link is down. */
   setUp(up: boolean): void;
-  /** Puts the first `pairs` ports into service, and the others out of it. */
+  /** Activates the first `pairs` ports and deactivates the others. */
   setPairs(pairs: number): void;
 }
 
@@ -55,20 +61,20 @@ export interface NetDeviceOptions {
   readonly id: string;
   /** Six bytes. */
   readonly mac: Uint8Array;
-  /** Bytes; undefined: the driver chooses. */
+  /** Bytes; undefined if the driver chooses. */
   readonly mtu: number | undefined;
   readonly link: NetLink;
-  /** Whether the cable is plugged in at first; default true. */
+  /** Whether the cable is initially plugged in; default true. */
   readonly linkUp?: boolean;
-  /** Pairs of queues, at least 1. */
+  /** Number of queue pairs, at least 1. */
   readonly queuePairs: number;
-  /** Makes the worker of a pair. */
+  /** Creates the worker of a pair. */
   readonly createWorker: (pair: number, onBroken: (reason: string) => void) => QueueWorker;
-  /** For the control queue of a device with several pairs. */
+  /** Creates the control queue of a device with several pairs. */
   readonly createQueues: CreateScriptQueues;
 }
 
-/** A network device (virtio 1.2, section 5.1). The frames are the queue workers' affair. */
+/** A network device (virtio 1.2, section 5.1). The queue workers transfer the frames. */
 export class NetDevice extends QueueWorkerDevice implements VirtioDevice {
   readonly id: string;
   readonly deviceId = 1;
@@ -134,7 +140,7 @@ export class NetDevice extends QueueWorkerDevice implements VirtioDevice {
     this.#setPairs(1);
   }
 
-  /** Whether the cable is plugged in: the driver is told, and frames are dropped while it is not. */
+  /** Plugs or unplugs the cable. The driver is told, and frames are dropped while it is unplugged. */
   setLink(up: boolean): void {
     if (this.config.linkUp === up) return;
     this.config.linkUp = up;

@@ -4,16 +4,16 @@ import type { ActivationContext, VirtioDevice } from '../device.ts';
 import { QUEUE_FEATURES, VIRTIO_F_VERSION_1 } from '../features.ts';
 import { type CreateQueueWorker, QueueWorkerDevice } from '../queue-worker.ts';
 
-/** How long the backend may take for the requests in flight when the driver resets the device. */
+/** Time for the backend to complete the requests in flight when the driver resets the device. */
 const DRAIN_TIMEOUT_MS = 5_000;
 
 /** The process that serves the device. */
 export interface DeviceBackend {
-  /** Puts the rings into service for a driver with these features. Throws when it cannot. */
+  /** Activates the rings for a driver with these features. Throws when that fails. */
   start(features: bigint): void;
-  /** Ends the process, if it runs: it touches guest memory no more. */
+  /** Ends the process, if it runs. Resolves when it can no longer access guest memory. */
   stop(): Promise<void>;
-  /** Drops the requests that the process had; it has been stopped. */
+  /** Discards the requests that were in flight; the process has been stopped. */
   abandon(): void;
 }
 
@@ -21,7 +21,7 @@ export interface VhostUserDeviceOptions {
   readonly id: string;
   /** Virtio 1.2, section 5. */
   readonly deviceId: number;
-  /** The device type's own features. */
+  /** Feature bits of the device type. */
   readonly features: bigint;
   readonly queueSizes: readonly number[];
   readonly config: ConfigSpace;
@@ -29,7 +29,7 @@ export interface VhostUserDeviceOptions {
   readonly createWorker: CreateQueueWorker;
 }
 
-/** A device of any type that a vhost-user backend serves. */
+/** A device, of any type, that a vhost-user backend serves. */
 export class VhostUserDevice extends QueueWorkerDevice implements VirtioDevice {
   readonly id: string;
   readonly deviceId: number;
@@ -37,7 +37,7 @@ export class VhostUserDevice extends QueueWorkerDevice implements VirtioDevice {
   readonly queueSizes: readonly number[];
   readonly config: ConfigSpace;
   readonly #backend: DeviceBackend;
-  /** The backend has served requests of the driver. */
+  /** Whether the backend has served the current driver. */
   #inUse = false;
 
   constructor(options: VhostUserDeviceOptions) {
@@ -51,13 +51,13 @@ export class VhostUserDevice extends QueueWorkerDevice implements VirtioDevice {
   }
 
   override activate(context: ActivationContext): void {
-    // After a pause the backend goes on with the rings that it has.
+    // After a pause, the backend continues with the rings that it has.
     if (!this.#inUse) this.#backend.start(context.features);
     this.#inUse = true;
     super.activate(context);
   }
 
-  /** A backend that does not finish what is in flight is ended. The next driver gets a new one. */
+  /** A backend that does not complete its requests is ended. The next driver gets a new one. */
   override async reset(): Promise<void> {
     const timer = setTimeout(() => this.#end(), DRAIN_TIMEOUT_MS);
     await super.reset();

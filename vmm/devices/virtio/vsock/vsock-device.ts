@@ -14,14 +14,14 @@ const QUEUE_SIZES = [256, 256, 16];
 /** The connections, which the queue worker serves. */
 export interface VsockConnections {
   /**
-   * Closes all connections. The worker does not run.
-   * @param tellGuest sends the driver an event, as it does not know of this yet
+   * Closes all connections, while the worker is stopped.
+   * @param tellGuest sends the driver a transport reset event, if it does not know of this yet
    */
   reset(tellGuest: boolean): void;
 }
 
 /**
- * A socket device (virtio 1.2, section 5.10) for stream sockets: VIRTIO_VSOCK_F_SEQPACKET is not
+ * A socket device (virtio 1.2, section 5.10) for stream sockets. VIRTIO_VSOCK_F_SEQPACKET is not
  * offered.
  */
 export class VsockDevice extends QueueWorkerDevice implements VirtioDevice {
