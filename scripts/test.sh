@@ -38,21 +38,28 @@ fuzz_c() {
   scripts/fuzz.sh $fuzz_seconds 1
 }
 
-# `$run` is "exec" if the current subshell is to be replaced by the command.
+# `$run` is a command that replaces the current subshell.
 run=
 test_node() {
   say "$1"
   shift
-  # One file per core at a time; Node's default leaves one core idle. The compile cache helps, because
+  # One file per core at a time, and one for the times that tests wait. The compile cache helps, because
   # hundreds of processes load the same modules. A test that hangs fails; a real guest may take minutes.
   $run env NODE_COMPILE_CACHE="$PWD/build/node-compile-cache" \
     $node --test --test-reporter=spec --test-timeout=900000 \
-    --test-concurrency="$(nproc)" "$@"
+    --test-concurrency=$(($(nproc) + 1)) "$@"
 }
 
-test_hardware() {
+# Starts the emulated hosts in the background, this many at a time; each takes a core. With a low
+# priority, they take what the other tests leave idle.
+emulating=
+start_hardware() {
   # A single file with a time limit for each host.
-  test_node 'emulated hosts with AMD-V' --test-timeout=3600000 'test/hardware/*.test.ts'
+  (run='exec nice -n 10' TSVM_EMULATED_HOSTS=$1 && export TSVM_EMULATED_HOSTS &&
+    test_node 'emulated hosts with AMD-V' --test-timeout=3600000 'test/hardware/*.test.ts') \
+    >build/hardware.log 2>&1 &
+  emulating=$!
+  trap 'kill $emulating 2>/dev/null || :' EXIT
 }
 
 case "${1-}" in
@@ -80,13 +87,8 @@ wait $checking || {
   exit 1
 }
 cat build/check.log
-emulating=
 if [ "${1-}" != --fast ] && [ "$(nproc)" -ge 4 ]; then
-  # Concurrently with the rest, on half of the cores; each host takes one.
-  (run=exec TSVM_EMULATED_HOSTS=$(($(nproc) / 2)) && export TSVM_EMULATED_HOSTS &&
-    test_hardware) >build/hardware.log 2>&1 &
-  emulating=$!
-  trap 'kill $emulating 2>/dev/null || :' EXIT
+  start_hardware $(($(nproc) / 2))
 fi
 fuzz_c
 test_node 'unit tests' 'test/unit/**/*.test.ts'
@@ -95,15 +97,12 @@ test_node 'qcow2 against QEMU, crashes and hostile images' 'test/qcow2/**/*.test
 test_node 'images of containers: registries, skopeo, umoci, hostile ones' 'test/container/**/*.test.ts'
 test_node 'machines with the bare-metal payload' 'test/boot/payload/**/*.test.ts'
 if [ "${1-}" != --fast ]; then
+  [ -n "$emulating" ] || start_hardware "$(nproc)"
   # One guest at a time, because concurrent guests would distort the timing.
   test_node 'machines with Linux' --test-concurrency=1 'test/boot/linux/**/*.test.ts'
-  if [ -z "$emulating" ]; then
-    test_hardware
-  else
-    emulated=0
-    wait "$emulating" || emulated=$?
-    cat build/hardware.log
-    [ "$emulated" = 0 ]
-  fi
+  emulated=0
+  wait "$emulating" || emulated=$?
+  cat build/hardware.log
+  [ "$emulated" = 0 ]
 fi
 say 'all tests passed'
