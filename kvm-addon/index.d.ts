@@ -369,6 +369,13 @@ export interface NativeEntropyOptions {
  */
 export function openTap(name: string, multiQueue: boolean): number;
 
+/**
+ * Creates a tap device with virtio-net headers that is a port of an existing bridge, in the network
+ * namespace of a process (0: of this one). It disappears with its descriptor. Throws ENODEV (no such
+ * bridge), ESRCH (no such process), EPERM, EBUSY (the name is taken), EOPNOTSUPP.
+ */
+export function openBridgeTap(name: string, bridge: string, namespacePid: number): number;
+
 /** Limits how much passes on average and at once; see `src/util/rate_limiter.h`. */
 export class NativeRateLimiter {
   /** 0: no limit; for a burst: that of a tenth of a second. The limits count at once. */

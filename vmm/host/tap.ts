@@ -9,3 +9,14 @@ import { loadAddon } from './addon.ts';
 export function openTapQueue(name: string, multiQueue: boolean): number {
   return loadAddon().openTap(name, multiQueue);
 }
+
+/**
+ * Creates a tap device that is a port of an existing bridge. It disappears when its descriptor, which
+ * is non-blocking, is closed.
+ * @param namespacePid a process in whose user and network namespaces the bridge is; 0: in our own
+ * @throws NativeError `ENODEV` (no such bridge), `ESRCH` (no such process), `EPERM`, `EBUSY` (the name
+ * is taken), `EOPNOTSUPP` (this host has no tap devices), …
+ */
+export function openBridgeTap(name: string, bridge: string, namespacePid: number): number {
+  return loadAddon().openBridgeTap(name, bridge, namespacePid);
+}

@@ -1,5 +1,6 @@
 import { isIP, isIPv4 } from 'node:net';
 import type { GuestAddresses, PortForward } from '../backends/net/passt.ts';
+import type { Bridge } from '../backends/net/tap.ts';
 import { parseMacAddress, randomMacAddress } from '../util/mac-address.ts';
 import {
   BOOLEAN,
@@ -41,12 +42,14 @@ export interface UserNetConfig extends NetSettings {
   readonly gatewayIsHost?: boolean | undefined;
 }
 
-/** A tap device of the host, which its user has created. */
+/** A tap device of the host, which its user has created, or which is created for a bridge. */
 export interface TapNetConfig extends NetSettings {
   readonly kind: 'tap';
   readonly name: string;
   /** Pairs of queues, each with a thread; more than 1 needs a device made with `multi_queue`. */
   readonly queues?: number | undefined;
+  /** Creates the device as a port of this bridge, as long as the machine is there. */
+  readonly bridge?: Bridge | undefined;
 }
 
 export type NetConfig = UserNetConfig | TapNetConfig;
@@ -88,6 +91,7 @@ const TAP_FIELDS: Readonly<Record<keyof TapNetConfig, Kind>> = {
   kind: TEXT,
   name: TEXT,
   queues: NUMBER,
+  bridge: RECORD,
   ...SETTINGS_FIELDS,
 };
 const ADDRESSES_FIELDS: Readonly<Record<keyof GuestAddresses, Kind>> = {
@@ -95,6 +99,7 @@ const ADDRESSES_FIELDS: Readonly<Record<keyof GuestAddresses, Kind>> = {
   netmask: TEXT,
   gateway: TEXT,
 };
+const BRIDGE_FIELDS: Readonly<Record<keyof Bridge, Kind>> = { name: TEXT, namespacePid: NUMBER };
 const FORWARD_FIELDS: Readonly<Record<keyof PortForward, Kind>> = {
   protocol: oneOf(['tcp', 'udp']),
   address: TEXT,
@@ -157,6 +162,10 @@ function resolveTap(net: TapNetConfig, mac: string) {
   }
   if (!isWhole(queues, 1, QUEUES_MAX)) {
     invalid(`${queues} queues: give a number from 1 to ${QUEUES_MAX}`);
+  }
+  if (net.bridge !== undefined) {
+    checkFields('the bridge', net.bridge, BRIDGE_FIELDS);
+    if (queues > 1) invalid('a tap device that is created for a bridge has one queue');
   }
   return { ...net, mac, queues };
 }

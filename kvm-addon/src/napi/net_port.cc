@@ -10,6 +10,7 @@
 #include "instance.h"
 
 extern "C" {
+#include "../backend/bridge_tap.h"
 #include "../backend/tap.h"
 }
 
@@ -132,7 +133,20 @@ static Napi::Value open_tap(const Napi::CallbackInfo &info)
     return Napi::Number::New(info.Env(), fd);
 }
 
+static Napi::Value open_bridge_tap(const Napi::CallbackInfo &info)
+{
+    std::string name, bridge;
+    if (!to_string(info[0], &name) || !to_string(info[1], &bridge))
+        return Napi::Value();
+    int pid = info[2].IsNumber() ? info[2].As<Napi::Number>().Int32Value() : 0;
+    int fd = bridge_tap_open(name.c_str(), bridge.c_str(), pid);
+    if (fd < 0)
+        return throw_errno(info.Env(), fd, "SIOCBRADDIF");
+    return Napi::Number::New(info.Env(), fd);
+}
+
 void define_net_functions(Napi::Env env, Napi::Object exports)
 {
+    exports.Set("openBridgeTap", Napi::Function::New(env, open_bridge_tap, "openBridgeTap"));
     exports.Set("openTap", Napi::Function::New(env, open_tap, "openTap"));
 }

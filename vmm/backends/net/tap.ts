@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs';
 import { TsvmError } from '../../errors.ts';
-import { openTapQueue } from '../../host/tap.ts';
+import { openBridgeTap, openTapQueue } from '../../host/tap.ts';
 import { hasCode } from '../../util/error-code.ts';
 
 /** Why a tap device cannot be opened and what to do about it, by error code. */
@@ -19,6 +19,31 @@ const ADVICE: Readonly<Record<string, (name: string, queues: number) => string>>
 function creation(name: string, queues: number): string {
   const multiQueue = queues > 1 ? ' multi_queue' : '';
   return `ip tuntap add ${name} mode tap${multiQueue} user $USER && ip link set ${name} up`;
+}
+
+/** A bridge of the host. */
+export interface Bridge {
+  readonly name: string;
+  /** A process in whose user and network namespaces it is; left out: in those of tsvm. */
+  readonly namespacePid?: number | undefined;
+}
+
+/**
+ * Creates a tap device for as long as its descriptor is open, as a port of a bridge.
+ * @returns the descriptor, non-blocking
+ * @throws TsvmError `network-unavailable`
+ */
+export function openBridgePort(name: string, bridge: Bridge): number {
+  try {
+    return openBridgeTap(name, bridge.name, bridge.namespacePid ?? 0);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const missing = `there is no bridge ${bridge.name}`;
+    const message = hasCode(cause, 'ENODEV', 'ESRCH')
+      ? missing
+      : `the bridge ${bridge.name} takes no tap device: ${reason}`;
+    throw new TsvmError('network-unavailable', message, { cause });
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 import { startPasst } from '../../backends/net/passt.ts';
-import { openTap } from '../../backends/net/tap.ts';
+import { openBridgePort, openTap } from '../../backends/net/tap.ts';
 import { NetDevice, netQueueCount } from '../../devices/virtio/net/net-device.ts';
 import { KvmNetLink, type LinkFailure } from '../../kvm/net-link.ts';
 import { netWorker, scriptQueues } from '../../kvm/queue-workers.ts';
@@ -58,7 +58,8 @@ async function openLink(assembly: Assembly, id: string, config: ResolvedNet): Pr
   const onFailure = (code: LinkFailure) =>
     host.logger.error(`${id}: ${failureText(config, code)}; the guest has lost this network`);
   if (config.kind === 'tap') {
-    const fds = openTap(config.name, config.queues);
+    const { bridge, name, queues } = config;
+    const fds = bridge === undefined ? openTap(name, queues) : [openBridgePort(name, bridge)];
     const link = new KvmNetLink({ kind: 'tap', fds, onFailure });
     machine.own(() => link.close());
     return link;
