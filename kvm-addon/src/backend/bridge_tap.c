@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "bridge_tap.h"
 
 #include <errno.h>

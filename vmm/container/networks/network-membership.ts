@@ -1,0 +1,122 @@
+import { randomBytes } from 'node:crypto';
+import { closeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Bridge } from '../../backends/net/tap.ts';
+import { ipv4Number } from './ipv4-subnet.ts';
+import { NetworkFolder, namesIn, networksRuntimeFolder } from './network-folder.ts';
+import { bridgeName, removeBridge, startHolder } from './network-holder.ts';
+import type { EndpointSettings } from './network-settings.ts';
+import { type NetworkRecord, type NetworkStore, openNetworkStore } from './network-store.ts';
+
+/** How long a holder may take to remove its network after its last member has gone. */
+const REMOVAL_TIMEOUT_MS = 5_000;
+const POLL_MS = 10;
+
+/** The container that joins. */
+export interface Member {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** A container's place on a network, as long as its process has it. */
+export interface NetworkMembership {
+  readonly network: NetworkRecord;
+  readonly address: string;
+  readonly prefixLength: number;
+  readonly mac: string;
+  /** By which other containers find it. */
+  readonly names: readonly string[];
+  readonly bridge: Bridge;
+  /** Of the tap device that becomes a port of the bridge. */
+  readonly tapName: string;
+  /** Gives the place back; the last member to do so removes the network from the host. */
+  leave(): void;
+}
+
+/**
+ * Joins a network, which is set up if this is the first member.
+ * @throws TsvmError `network-not-found`, `network-unavailable`, `invalid-container`
+ */
+export async function joinNetwork(
+  settings: EndpointSettings,
+  member: Member,
+): Promise<NetworkMembership> {
+  const network = openNetworkStore().find(settings.network);
+  const folder = new NetworkFolder(networksRuntimeFolder(), network);
+  const claim = folder.claimAddress(settings.ip);
+  const { address } = claim;
+  const mac = settings.mac ?? macOf(address);
+  const names = [...new Set([member.name, member.id.slice(0, 12), ...settings.aliases])];
+  try {
+    const { fd, namespacePid } = await folder.changing(() => {
+      // Forgets what killed processes have left.
+      folder.endpoints();
+      return becomeMember(network, folder);
+    });
+    folder.addEndpoint({ containerId: member.id, containerName: member.name, address, mac, names });
+    return {
+      network,
+      address,
+      prefixLength: folder.prefixLength,
+      mac,
+      names,
+      bridge: { name: bridgeName(network), ...(namespacePid !== 0 && { namespacePid }) },
+      tapName: `tsvm${randomBytes(4).toString('hex')}`,
+      leave: () => {
+        folder.removeEndpoint(address);
+        claim.release();
+        closeSync(fd);
+      },
+    };
+  } catch (error) {
+    claim.release();
+    throw error;
+  }
+}
+
+async function becomeMember(
+  network: NetworkRecord,
+  folder: NetworkFolder,
+): Promise<{ fd: number; namespacePid: number }> {
+  const deadline = Date.now() + REMOVAL_TIMEOUT_MS;
+  let fd = folder.openMembership();
+  // A holder that was killed while it looked leaves its FIFO for ever.
+  while (fd === undefined && folder.isBeingRemoved && Date.now() < deadline) {
+    await sleep(POLL_MS);
+    fd = folder.openMembership();
+  }
+  fd ??= await startHolder(network, folder);
+  return { fd, namespacePid: folder.readHolder().namespacePid };
+}
+
+/** As Docker makes it of the address: unique on the network. */
+function macOf(address: string): string {
+  const number = ipv4Number(address) ?? 0;
+  const bytes = [0x02, 0x42, ...[24, 16, 8, 0].map((shift) => (number >>> shift) & 0xff)];
+  return bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+/** The runtime folder of a network. */
+export function networkFolder(network: NetworkRecord): NetworkFolder {
+  return new NetworkFolder(networksRuntimeFolder(), network);
+}
+
+/**
+ * Removes what killed holders have left of networks without members. What cannot be removed now is
+ * left to the next call.
+ */
+export async function cleanNetworks(store: NetworkStore = openNetworkStore()): Promise<void> {
+  const ids = namesIn(networksRuntimeFolder());
+  if (ids.length === 0) return;
+  const records = new Map(store.list().map((record) => [record.id, record]));
+  for (const id of ids) {
+    const record = records.get(id);
+    if (record === undefined) continue;
+    const folder = networkFolder(record);
+    await folder.changing(async () => {
+      const fd = folder.openMembership();
+      if (fd !== undefined) closeSync(fd);
+      else if (folder.endpoints().length === 0) removeBridge(record);
+    });
+  }
+}
