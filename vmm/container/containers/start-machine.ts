@@ -117,6 +117,7 @@ export class MachineStarter {
       ended.catch(() => {});
       running.agent = agent;
       await agent.assemble(containerRoot(config, statSync(metadata).size, parts));
+      for (const part of parts) part.assembled?.();
       return running;
     } catch (error) {
       parts.length = 0;

@@ -18,7 +18,9 @@ import {
   parseSearchDomain,
 } from './name-flags.ts';
 import { parseNetworks } from './network-flags.ts';
+import { joinNetwork, type NetworkMembership } from './network-membership.ts';
 import type { NetworkSettings } from './network-settings.ts';
+import { openNetworkStore, PREDEFINED } from './network-store.ts';
 import { comparePorts, parseExposure, parsePublications } from './port-flags.ts';
 import { portsColumn, portsMap } from './ports-text.ts';
 import { type PublishedPort, type PublishedPorts, publishPorts } from './published-ports.ts';
@@ -45,6 +47,11 @@ export interface NetworkOptions {
 const PREFIX = 24;
 /** passt's default, which it announces by DHCP. */
 const USER_MTU = 65_520;
+
+/** Of a bridge. */
+const BRIDGE_MTU = 1_500;
+/** MAXNS of resolver(5). */
+const NAME_SERVERS_MAX = 3;
 
 /** What is known of a container's networks while it runs: {@link MachinePart.facts}. */
 export interface NetworkFacts {
@@ -84,36 +91,87 @@ export function resolveNetwork(options: NetworkOptions): NetworkSettings {
   };
 }
 
+/** As {@link resolveNetwork}, and the networks exist. @throws TsvmError `network-not-found` as well */
+export function containerNetwork(options: NetworkOptions): NetworkSettings {
+  const settings = resolveNetwork(options);
+  if (settings.endpoints.length > 0) {
+    const store = openNetworkStore();
+    for (const { network } of settings.endpoints) store.find(network);
+  }
+  return settings;
+}
+
 /** Prepares the networks and published ports of a container that starts. */
 export async function prepareNetworks(config: ContainerConfig): Promise<MachinePart> {
   const { domainname, hostname, name, network } = config;
   if (network.mode === 'none') return withoutNetwork(network);
-  const ports = await publishPorts(network, name);
-  const mac = network.mac ?? randomContainerMac();
-  const uplink = userInterface(network, ports, mac);
-  const own = [{ address: OWN_ADDRESSES.address, names: ownNames(hostname, domainname) }];
-  const facts: NetworkFacts = {
-    ports: ports.published,
-    interfaces: [
-      {
-        network: 'bridge',
-        networkId: '',
-        address: OWN_ADDRESSES.address,
-        prefixLength: PREFIX,
-        gateway: OWN_ADDRESSES.gateway,
-        mac,
-        aliases: [],
-      },
-    ],
+  const memberships: NetworkMembership[] = [];
+  let ports: PublishedPorts | undefined;
+  const release = async () => {
+    for (const membership of memberships.splice(0)) membership.leave();
+    await ports?.release();
   };
-  return {
-    nets: [uplink.net],
-    interfaces: [uplink.interface],
-    hosts: hostsFile(network.extraHosts, OWN_ADDRESSES.gateway, own),
-    resolvConf: resolvConf(uplink.nameServers, network, readHostResolver()),
-    facts: { ...facts },
-    release: () => ports.release(),
-  };
+  try {
+    for (const endpoint of network.endpoints) {
+      memberships.push(await joinNetwork(endpoint, config));
+    }
+    const isInternal =
+      memberships.length > 0 && memberships.every(({ network: { internal } }) => internal);
+    ports = isInternal ? undefined : await publishPorts(network, name);
+    const mac = (memberships.length === 0 ? network.mac : undefined) ?? randomContainerMac();
+    const uplink = ports === undefined ? undefined : userInterface(network, ports, mac);
+    const facts = memberships.map(membershipFacts);
+    if (facts.length === 0) facts.push(defaultFacts(mac));
+    const names = ownNames(hostname, domainname);
+    const own = facts.slice(0, 1).map(({ address }) => ({ address, names }));
+    return {
+      nets: [...memberships.map(bridgePort), ...(uplink === undefined ? [] : [uplink.net])],
+      interfaces: [
+        ...memberships.map(bridgeInterface),
+        ...(uplink === undefined ? [] : [uplink.interface]),
+      ],
+      hosts: hostsFile(network.extraHosts, OWN_ADDRESSES.gateway, own),
+      resolvConf: resolvConf(
+        nameServers(memberships, uplink?.nameServers ?? []),
+        network,
+        readHostResolver(),
+      ),
+      facts: { ports: ports?.published ?? [], interfaces: facts } satisfies NetworkFacts,
+      release,
+    };
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}
+
+/** Those of the networks know containers; for root, they also ask the host's. */
+function nameServers(
+  memberships: readonly NetworkMembership[],
+  outside: readonly string[],
+): readonly string[] {
+  const own = memberships.map(({ network: { gateway } }) => gateway);
+  return [...own, ...outside].slice(0, NAME_SERVERS_MAX);
+}
+
+function bridgePort({ bridge, mac, tapName }: NetworkMembership) {
+  return { kind: 'tap', name: tapName, bridge, mac, mtu: BRIDGE_MTU } as const;
+}
+
+function bridgeInterface({ address, mac, prefixLength }: NetworkMembership) {
+  return { mac, addresses: [`${address}/${prefixLength}`], mtu: BRIDGE_MTU };
+}
+
+function membershipFacts(membership: NetworkMembership): InterfaceFacts {
+  const { address, mac, names, network, prefixLength } = membership;
+  const { gateway, id, name } = network;
+  return { network: name, networkId: id, address, prefixLength, gateway, mac, aliases: names };
+}
+
+function defaultFacts(mac: string): InterfaceFacts {
+  const { address, gateway } = OWN_ADDRESSES;
+  const networkId = PREDEFINED['bridge']?.id ?? '';
+  return { network: 'bridge', networkId, address, prefixLength: PREFIX, gateway, mac, aliases: [] };
 }
 
 function withoutNetwork(network: NetworkSettings): MachinePart {

@@ -24,7 +24,7 @@ import {
   stringMapAt,
   stringsAt,
 } from '../../../container/json.ts';
-import { resolveNetwork } from '../../../container/networks/container-networks.ts';
+import { containerNetwork } from '../../../container/networks/container-networks.ts';
 import { resolveMounts } from '../../../container/volumes/container-volumes.ts';
 import { TsvmError } from '../../../errors.ts';
 import { hasCode } from '../../../util/error-code.ts';
@@ -196,7 +196,7 @@ async function resolveContainer(
       },
       (name) => store.read(store.resolve(name))?.config.mounts ?? [],
     ),
-    network: resolveNetwork({
+    network: containerNetwork({
       networks: [...texts(options, 'network'), ...texts(options, 'net')],
       aliases: [...texts(options, 'networkAlias'), ...texts(options, 'netAlias')],
       ip: text(options, 'ip'),
