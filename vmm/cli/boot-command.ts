@@ -5,6 +5,7 @@ import type { ImageDiskConfig, MachineConfig, VsockConfig } from '../machine/con
 import type { PortConfig } from '../machine/console-config.ts';
 import type { Engine } from '../machine/kernel-mode.ts';
 import type { NetConfig } from '../machine/net-config.ts';
+import { TRANSPORTS, type Transport } from '../machine/placement.ts';
 import type { ShareConfig } from '../machine/share-config.ts';
 import type { LogLevel } from '../observability/logger.ts';
 import {
@@ -45,6 +46,7 @@ interface BootOptions {
   readonly share: readonly ShareConfig[];
   readonly vsock?: VsockConfig;
   readonly acpi: 'on' | 'off';
+  readonly transport: Transport;
   readonly balloon: boolean;
   readonly name?: string;
   readonly detach?: boolean;
@@ -131,6 +133,11 @@ export function bootCommand(): Command {
       'off: describe the machine by an MP table and the kernel command line instead',
       parseOnOff,
       'on',
+    )
+    .addOption(
+      new Option('--transport <kind>', 'how virtio devices are connected: mmio or pci')
+        .choices(TRANSPORTS)
+        .default('mmio'),
     )
     .option(
       '--console <[virtio,]where>',
@@ -276,6 +283,7 @@ function machineConfig(options: BootOptions): MachineConfig {
     cpus: options.cpus,
     memoryBytes: options.memory,
     acpi: options.acpi === 'on',
+    transport: options.transport,
     cpuMask: options.cpuMask,
     shares: options.share,
     balloon: options.balloon,

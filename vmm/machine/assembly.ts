@@ -1,14 +1,16 @@
 import { memoryRegions, PVM_REGION_GPA } from '../arch/x86_64/layout.ts';
 import type { RegisterHandler } from '../bus/register-bank.ts';
 import type { ConsoleOutput } from '../devices/console-output.ts';
+import type { VirtioDevice } from '../devices/virtio/device.ts';
 import type { KernelMode } from '../kvm/host.ts';
 import { KvmMemory } from '../kvm/memory.ts';
+import type { QueueHost } from '../kvm/queue-workers.ts';
 import type { KvmRegisterBank } from '../kvm/register-bank.ts';
 import { Vm } from '../kvm/vm.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ResolvedConfig } from './config.ts';
 import { Machine } from './machine.ts';
-import { PlacementAllocator } from './placement.ts';
+import { type PciPlacement, PlacementAllocator } from './placement.ts';
 
 /** The host's end of the serial console. */
 export interface SerialEnd extends ConsoleOutput {
@@ -32,6 +34,14 @@ export interface MachineHost {
   readonly onProgress: (value: number, timeMs: number) => void;
 }
 
+/** Creates a device, given the resources for its queue workers. */
+export type CreateDevice = (host: QueueHost) => VirtioDevice;
+
+/** Where virtio devices with the PCI transport are attached. */
+export interface PciBus {
+  attach(placement: PciPlacement, queueCount: number, createDevice: CreateDevice): void;
+}
+
 /** A machine under construction, with its VM and memory, to which devices are attached. */
 export class Assembly {
   readonly config: ResolvedConfig;
@@ -41,6 +51,8 @@ export class Assembly {
   readonly vm: Vm;
   readonly machine: Machine;
   readonly placements: PlacementAllocator;
+  /** Attached before the devices on it, if there are to be any. */
+  pciBus: PciBus | undefined;
 
   constructor(config: ResolvedConfig, kernelMode: KernelMode, host: MachineHost) {
     const { devicePath, cpus } = config;
@@ -59,7 +71,7 @@ export class Assembly {
     this.host = host;
     this.memory = memory;
     this.machine = new Machine({ logger: host.logger, vm: this.vm, memory });
-    this.placements = new PlacementAllocator(config.acpi);
+    this.placements = new PlacementAllocator(config.transport, config.acpi);
   }
 
   /** Attaches a device's registers to a bus. `handler` gets the accesses that the bank does not serve. */

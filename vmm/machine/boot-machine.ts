@@ -158,7 +158,7 @@ async function bootSource(config: ResolvedConfig, logger: Logger): Promise<BootS
 /** Loads the boot images and prepares the vCPUs to run them. */
 function loadBoot(assembly: Assembly, { kernel, initrd, entryLine }: BootImages): void {
   const { config, kernelMode, memory, placements, host } = assembly;
-  const commandLineText = commandLine(config, kernelMode, placements.placements, entryLine);
+  const commandLineText = commandLine(config, kernelMode, placements.mmio, entryLine);
   host.logger.debug(`kernel command line: ${commandLineText}`);
   const mapper = memory.shared ? undefined : memory;
   placePieces(kernel.pieces, kernel.image, memory, mapper);
@@ -167,7 +167,7 @@ function loadBoot(assembly: Assembly, { kernel, initrd, entryLine }: BootImages)
   const lineMaxBytes = Math.min(kernel.commandLineMaxBytes, COMMAND_LINE_AREA_SIZE - 1);
   memory.write(COMMAND_LINE_GPA, encodeCommandLine(commandLineText, lineMaxBytes));
   memory.write(RESET_VECTOR_GPA, RESET_VECTOR_CODE);
-  const rsdpGpa = describeHardware(memory, config, placements.placements);
+  const rsdpGpa = describeHardware(memory, config, placements.mmio);
   writeBootData(assembly, kernel, initrd, rsdpGpa);
   setUpVcpus(assembly, kernel);
 }
@@ -180,7 +180,7 @@ function writeBootData(
   rsdpGpa: number | undefined,
 ): void {
   const content = {
-    memoryMap: e820Map(config.memoryBytes),
+    memoryMap: e820Map(config.memoryBytes, { hasPciBus: config.transport === 'pci' }),
     commandLineGpa: COMMAND_LINE_GPA,
     ...(initrd && { initrd: { gpa: initrd.gpa, sizeBytes: initrd.sizeBytes } }),
     ...(rsdpGpa !== undefined && { rsdpGpa }),

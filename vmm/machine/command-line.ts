@@ -2,7 +2,7 @@ import { clearCpuidWords } from '../arch/x86_64/cpuid.ts';
 import type { KernelMode } from '../kvm/host.ts';
 import { type CommandLineParts, composeCommandLine } from '../loader/kernel-cmdline.ts';
 import type { ResolvedConfig } from './config.ts';
-import type { DevicePlacement } from './placement.ts';
+import type { MmioPlacement } from './placement.ts';
 
 /**
  * CPU features that a kernel must not use when KVM's emulator runs it: variants of XSAVE, which the
@@ -48,7 +48,7 @@ export function missingConsole({ console }: ResolvedConfig, entryLine: string): 
 export function commandLine(
   config: ResolvedConfig,
   kernelMode: KernelMode,
-  placements: readonly DevicePlacement[],
+  placements: readonly MmioPlacement[],
   entryLine?: string,
 ): string {
   if (config.cmdline !== undefined) return config.cmdline;

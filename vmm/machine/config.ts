@@ -20,6 +20,7 @@ import {
 } from './console-config.ts';
 import { ENGINES, type Engine } from './kernel-mode.ts';
 import { type NetConfig, type ResolvedNet, resolveNet } from './net-config.ts';
+import { TRANSPORTS, type Transport } from './placement.ts';
 import { checkRateLimits, type RateLimits } from './rate-limits.ts';
 import {
   type ResolvedShare,
@@ -92,6 +93,8 @@ export interface MachineConfig {
   readonly memoryBytes?: number | undefined;
   /** Describe the hardware by ACPI tables; otherwise by an MP table and the command line. */
   readonly acpi?: boolean | undefined;
+  /** How virtio devices are connected to the machine. */
+  readonly transport?: Transport | undefined;
   /** CPU features to hide, as /proc/cpuinfo names them. */
   readonly cpuMask?: readonly string[] | undefined;
   readonly shares?: readonly (ShareConfig | ShareTreeConfig)[] | undefined;
@@ -134,6 +137,7 @@ export const CONFIG_DEFAULTS = {
   cpus: 1,
   memoryBytes: 256 * MIB,
   acpi: true,
+  transport: 'mmio',
   balloon: false,
   console: 'serial',
   ports: [],
@@ -176,6 +180,7 @@ const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
   cpus: NUMBER,
   memoryBytes: NUMBER,
   acpi: BOOLEAN,
+  transport: oneOf(TRANSPORTS),
   balloon: BOOLEAN,
   console: oneOf(CONSOLE_DEVICES),
   ports: LIST,

@@ -31,6 +31,10 @@ function optional(
  * first, so that the first one is /dev/vda. They are closed in reverse order.
  */
 export const DEVICE_KINDS: readonly AttachDevices[] = [
+  optional(
+    ({ transport }) => transport === 'pci',
+    async () => (await import('./devices/pci.ts')).attachPciBus,
+  ),
   attachSerial,
   attachI8042,
   attachRtc,

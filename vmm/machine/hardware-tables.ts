@@ -4,7 +4,7 @@ import { SLP_TYP_S5 } from '../devices/legacy/acpi-power.ts';
 import { CMOS_CENTURY } from '../devices/legacy/cmos-rtc.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { ResolvedConfig } from './config.ts';
-import type { DevicePlacement } from './placement.ts';
+import type { MmioPlacement } from './placement.ts';
 
 /**
  * Writes the tables that describe CPUs, interrupt controllers and devices to the kernel.
@@ -12,8 +12,8 @@ import type { DevicePlacement } from './placement.ts';
  */
 export function describeHardware(
   memory: GuestMemory,
-  { acpi, cpus }: ResolvedConfig,
-  placements: readonly DevicePlacement[],
+  { acpi, cpus, transport }: ResolvedConfig,
+  placements: readonly MmioPlacement[],
 ): number | undefined {
   if (!acpi) {
     const { gpa, bytes } = composeMpTable(cpus);
@@ -23,6 +23,7 @@ export function describeHardware(
   const { rsdpGpa, bytes } = composeAcpiTables({
     cpus,
     virtioMmio: placements,
+    hasPciBus: transport === 'pci',
     sleepTypeS5: SLP_TYP_S5,
     rtcCenturyRegister: CMOS_CENTURY,
   });

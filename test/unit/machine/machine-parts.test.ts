@@ -52,12 +52,13 @@ test('windows and interrupt lines are given once, and run out with an error', ()
     [true, 17],
     [false, 9],
   ] as const) {
-    const allocator = new PlacementAllocator(acpi);
-    const placements = Array.from({ length: lines }, () => allocator.allocateMmio());
+    const allocator = new PlacementAllocator('mmio', acpi);
+    Array.from({ length: lines }, () => allocator.allocate());
+    const placements = allocator.mmio;
     assert.equal(new Set(placements.map(({ gsi }) => gsi)).size, lines);
     assert.equal(new Set(placements.map(({ gpa }) => gpa)).size, lines);
     assert.ok(placements.every(({ gsi }) => gsi >= 5 && gsi < (acpi ? 24 : 16)));
-    assert.throws(() => allocator.allocateMmio(), /no interrupt line is left/);
+    assert.throws(() => allocator.allocate(), /no interrupt line is left/);
   }
 });
 

@@ -88,6 +88,15 @@ export const VIRTIO_MMIO_DEVICES_MAX = 255;
 export const PVM_REGION_GPA = 0xd8000000;
 export const PVM_REGION_SIZE = 0x200000;
 
+/** Configuration spaces of bus 0 (ECAM), and the window for the memory of its devices. */
+export const PCI_ECAM_GPA = 0xe0000000;
+export const PCI_ECAM_SIZE = 0x100000;
+export const PCI_WINDOW_GPA = 0xe1000000;
+export const PCI_WINDOW_SIZE = 0x1000000;
+/** Devices on bus 0, with the host bridge, and the part of the window that each has at first. */
+export const PCI_SLOTS = 32;
+export const PCI_BAR_SIZE = 0x8000;
+
 /** The in-kernel IO-APIC and local APICs, at their architectural addresses. */
 export const IOAPIC_GPA = 0xfec00000;
 export const LAPIC_GPA = 0xfee00000;
@@ -104,7 +113,7 @@ export const IOAPIC_PINS = 24;
 
 /**
  * I/O ports. 0x3f8, 0x60, 0x64, 0x70 and 0x80 are the PC's standard ports; GSI 4 is COM1's ISA
- * interrupt. Ports 0x61 (KVM's PIT), 0xcf8 and 0xcfc (PCI) are taken.
+ * interrupt. Port 0x61 is taken (KVM's PIT).
  */
 export const COM1_PORT = 0x3f8;
 export const COM1_GSI = 4;
@@ -116,6 +125,8 @@ export const I8042_COMMAND_PORT = 0x64;
 export const I8042_RESET_COMMAND = 0xfe;
 export const CMOS_PORT = 0x70;
 export const BOOT_PROGRESS_PORT = 0x80;
+/** PCI's CONFIG_ADDRESS and CONFIG_DATA, four bytes each. */
+export const PCI_CONFIG_PORTS = 0xcf8;
 
 /** QEMU's default port; guests learn it from ACPI (QEMU, docs/specs/pvpanic). */
 export const PVPANIC_PORT = 0x505;
@@ -175,10 +186,11 @@ export interface E820Entry {
 
 /**
  * The memory map of a guest with `sizeBytes` of memory, in ascending order. Boot data in low memory
- * is plain RAM; the MP and ACPI tables are reserved, because a kernel reads them late.
+ * is plain RAM; the MP and ACPI tables are reserved, because a kernel reads them late, and so are PCI's
+ * configuration spaces, because a kernel does not use them otherwise.
  * @throws TsvmError as {@link memoryRegions}
  */
-export function e820Map(sizeBytes: number): readonly E820Entry[] {
+export function e820Map(sizeBytes: number, { hasPciBus = false } = {}): readonly E820Entry[] {
   const regions = memoryRegions(sizeBytes);
   const low: E820Entry[] = [
     { gpa: 0, sizeBytes: MP_TABLE_GPA, type: E820_RAM },
@@ -189,5 +201,7 @@ export function e820Map(sizeBytes: number): readonly E820Entry[] {
     const start = Math.max(gpa, HIGH_MEMORY_GPA);
     return { gpa: start, sizeBytes: gpa + size - start, type: E820_RAM };
   });
-  return [...low, ...high];
+  const ecam = { gpa: PCI_ECAM_GPA, sizeBytes: PCI_ECAM_SIZE, type: E820_RESERVED } as const;
+  const entries = [...low, ...high, ...(hasPciBus ? [ecam] : [])];
+  return entries.toSorted((a, b) => a.gpa - b.gpa);
 }

@@ -5,7 +5,7 @@ import { attachVirtio } from './virtio.ts';
 
 export function attachBalloon(assembly: Assembly): void {
   const { machine, memory } = assembly;
-  const placement = assembly.placements.allocateMmio();
+  const placement = assembly.placements.allocate();
   attachVirtio(assembly, placement, BALLOON_QUEUES, (host) => {
     const balloon = new BalloonDevice({ id: 'balloon', memory, createQueues: scriptQueues(host) });
     machine.controls.balloon = {

@@ -18,7 +18,7 @@ export function attachConsole(assembly: Assembly): void {
     return { name, host: socket };
   });
   let device: ConsoleDevice;
-  const placement = assembly.placements.allocateMmio();
+  const placement = assembly.placements.allocate();
   attachVirtio(assembly, placement, consoleQueueCount(sockets.length), (queueHost) => {
     device = new ConsoleDevice({
       id: 'console',

@@ -35,7 +35,7 @@ async function attachDisk(
   const { machine } = assembly;
   const { logger } = assembly.host;
   const { disks } = machine.controls;
-  const placement = assembly.placements.allocateMmio();
+  const placement = assembly.placements.allocate();
   const open = (disk: ResolvedDisk) =>
     openBackend(disk, (message) => logger.warn(`${pathOf(disk)}: ${message}`));
   // A full disk fails request after request: once is enough.

@@ -17,7 +17,7 @@ export async function attachNets(assembly: Assembly): Promise<void> {
 }
 
 async function attachNet(assembly: Assembly, id: string, config: ResolvedNet): Promise<void> {
-  const placement = assembly.placements.allocateMmio();
+  const placement = assembly.placements.allocate();
   const queuePairs = config.kind === 'tap' ? config.queues : 1;
   const link = await openLink(assembly, id, config);
   const { limits = {} } = config;

@@ -60,7 +60,7 @@ export async function attachVhostUser(
     },
   });
   machine.own(() => backend.stop());
-  attachVirtio(assembly, assembly.placements.allocateMmio(), queueCount, (queueHost) => {
+  attachVirtio(assembly, assembly.placements.allocate(), queueCount, (queueHost) => {
     return new VhostUserDevice({
       id,
       deviceId,

@@ -1,26 +1,31 @@
-import type { VirtioDevice } from '../../devices/virtio/device.ts';
 import {
   MMIO_BANK,
   MMIO_INTERRUPT_STATUS_WORD,
   MmioTransport,
 } from '../../devices/virtio/transport/mmio.ts';
 import { MmioRegister } from '../../devices/virtio/transport/mmio-registers.ts';
-import type { QueueHost } from '../../kvm/queue-workers.ts';
 import { KvmRegisterBank } from '../../kvm/register-bank.ts';
 import { RateLimit } from '../../observability/rate-limit.ts';
-import type { Assembly } from '../assembly.ts';
-import type { DevicePlacement } from '../placement.ts';
+import type { Assembly, CreateDevice } from '../assembly.ts';
+import type { DevicePlacement, MmioPlacement } from '../placement.ts';
 
 /** QueueNotify is written 32 bits wide. */
 const NOTIFY_BYTES = 4;
 
-/** Creates a device, given its placement and the resources for its queue worker. */
-export type CreateDevice = (host: QueueHost) => VirtioDevice;
-
-/** Attaches a device at its placement: registers, a kick per queue, an interrupt. */
+/** Attaches a device at its placement: registers, a kick per queue, interrupts. */
 export function attachVirtio(
   assembly: Assembly,
   placement: DevicePlacement,
+  queueCount: number,
+  createDevice: CreateDevice,
+): void {
+  if (placement.kind === 'mmio') attachMmio(assembly, placement, queueCount, createDevice);
+  else assembly.pciBus?.attach(placement, queueCount, createDevice);
+}
+
+function attachMmio(
+  assembly: Assembly,
+  placement: MmioPlacement,
   queueCount: number,
   createDevice: CreateDevice,
 ): void {

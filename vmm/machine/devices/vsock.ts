@@ -30,7 +30,7 @@ export function attachVsock(assembly: Assembly): void {
   machine.own(() => native.close());
   const ports = new VsockPorts(native);
   machine.vsock = ports;
-  attachVirtio(assembly, assembly.placements.allocateMmio(), QUEUE_COUNT, (host) => {
+  attachVirtio(assembly, assembly.placements.allocate(), QUEUE_COUNT, (host) => {
     return new VsockDevice({
       id: 'vsock',
       guestCid,

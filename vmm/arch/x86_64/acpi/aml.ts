@@ -19,6 +19,9 @@ const EXT_OP_PREFIX = 0x5b;
 const DEVICE_OP = 0x82;
 const NOTIFY_OP = 0x86;
 
+/** Both ends of an address range are fixed. */
+const RANGE_FIXED = 0x0c;
+
 /** An unsigned 32-bit integer in its shortest encoding. */
 export function integer(value: number): Bytes {
   if (value === 0) return Uint8Array.of(ZERO_OP);
@@ -94,6 +97,20 @@ export function ioPorts(base: number, lengthBytes: number): Bytes {
 /** `Memory32Fixed (ReadWrite, base, length)`, section 6.4.3.4. */
 export function memory32Fixed(gpa: number, sizeBytes: number): Bytes {
   return Uint8Array.of(0x86, 9, 0, 1, ...dword(gpa), ...dword(sizeBytes));
+}
+
+/** Numbers of buses below a root: `WordBusNumber (ResourceProducer, ...)`, section 6.4.3.5.3. */
+export function busNumbers(first: number, count: number): Bytes {
+  const last = first + count - 1;
+  const words = [0, first, last, 0, count].flatMap((word) => [word & 0xff, word >> 8]);
+  return Uint8Array.of(0x88, 13, 0, 2, RANGE_FIXED, 0, ...words);
+}
+
+/** A window for devices below a bus: `DWordMemory (ResourceProducer, ...)`, section 6.4.3.5.2. */
+export function memoryWindow(gpa: number, sizeBytes: number): Bytes {
+  const readWrite = 1;
+  const words = [0, gpa, gpa + sizeBytes - 1, 0, sizeBytes].flatMap(dword);
+  return Uint8Array.of(0x87, 23, 0, 0, RANGE_FIXED, readWrite, ...words);
 }
 
 /** `Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { gsi }`, section 6.4.3.6. */

@@ -3,9 +3,22 @@
  * has no methods that run during a boot: a guest would have to interpret them, on a CPU that may
  * itself be emulated.
  */
-import { CMOS_PORT, COM1_GSI, COM1_PORT, POWER_BUTTON_GSI, PVPANIC_PORT } from '../layout.ts';
+import {
+  CMOS_PORT,
+  COM1_GSI,
+  COM1_PORT,
+  PCI_CONFIG_PORTS,
+  PCI_ECAM_GPA,
+  PCI_ECAM_SIZE,
+  PCI_WINDOW_GPA,
+  PCI_WINDOW_SIZE,
+  POWER_BUTTON_GSI,
+  PVPANIC_PORT,
+} from '../layout.ts';
 import * as aml from './aml.ts';
 import { composeTable } from './table.ts';
+
+const PCI_CONFIG_PORTS_COUNT = 8;
 
 /** Revision 2 makes AML integers 64 bits wide. */
 const DSDT_REVISION = 2;
@@ -17,14 +30,15 @@ export interface VirtioMmioPlace {
   readonly gsi: number;
 }
 
-/**
- * @param virtioMmio at most 256 devices
- * @param sleepTypeS5 SLP_TYP value of soft off in the sleep control register
- */
-export function composeDsdt(
-  virtioMmio: readonly VirtioMmioPlace[],
-  sleepTypeS5: number,
-): Uint8Array {
+export interface DsdtHardware {
+  /** At most 256 devices. */
+  readonly virtioMmio: readonly VirtioMmioPlace[];
+  readonly hasPciBus: boolean;
+  /** SLP_TYP value of soft off in the sleep control register. */
+  readonly sleepTypeS5: number;
+}
+
+export function composeDsdt({ virtioMmio, hasPciBus, sleepTypeS5 }: DsdtHardware): Uint8Array {
   const content = [
     aml.scope(
       '\\_SB',
@@ -33,6 +47,7 @@ export function composeDsdt(
       pvpanic(),
       powerButton(),
       eventDevice(),
+      ...(hasPciBus ? [pciBus(), pciConfigurationArea()] : []),
       ...virtioMmio.map((place, index) => virtioDevice(place, index)),
     ),
     aml.name('\\_S5', aml.packageOf(aml.integer(sleepTypeS5))),
@@ -84,6 +99,39 @@ function eventDevice(): Uint8Array {
     aml.name('_HID', aml.string('ACPI0013')),
     aml.name('_CRS', aml.resourceTemplate(aml.edgeInterrupt(POWER_BUTTON_GSI))),
     aml.serializedMethod('_EVT', 1, aml.notify(POWER_BUTTON, BUTTON_PRESSED)),
+  );
+}
+
+/**
+ * The root bus of PCI Express, number 0. Its devices have no interrupt pins, so it needs no routing of
+ * them (_PRT).
+ */
+function pciBus(): Uint8Array {
+  return aml.device(
+    'PCI0',
+    aml.name('_HID', aml.eisaId('PNP0A08')),
+    aml.name('_CID', aml.eisaId('PNP0A03')),
+    aml.name('_UID', aml.integer(0)),
+    aml.name('_SEG', aml.integer(0)),
+    aml.name('_BBN', aml.integer(0)),
+    aml.name('_CCA', aml.integer(1)),
+    aml.name(
+      '_CRS',
+      aml.resourceTemplate(
+        aml.busNumbers(0, 1),
+        aml.ioPorts(PCI_CONFIG_PORTS, PCI_CONFIG_PORTS_COUNT),
+        aml.memoryWindow(PCI_WINDOW_GPA, PCI_WINDOW_SIZE),
+      ),
+    ),
+  );
+}
+
+/** Reserves the configuration spaces: Linux does not believe an MCFG alone. */
+function pciConfigurationArea(): Uint8Array {
+  return aml.device(
+    'ECAM',
+    aml.name('_HID', aml.eisaId('PNP0C02')),
+    aml.name('_CRS', aml.resourceTemplate(aml.memory32Fixed(PCI_ECAM_GPA, PCI_ECAM_SIZE))),
   );
 }
 

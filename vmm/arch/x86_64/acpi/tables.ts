@@ -5,6 +5,7 @@ import { RSDP_GPA } from '../layout.ts';
 import { composeDsdt, type VirtioMmioPlace } from './dsdt.ts';
 import { composeFadt } from './fadt.ts';
 import { composeMadt } from './madt.ts';
+import { composeMcfg } from './mcfg.ts';
 import { composeTable } from './table.ts';
 
 /** The hardware that the tables describe. */
@@ -12,6 +13,7 @@ export interface AcpiHardware {
   /** Number of vCPUs, 1 to 255. */
   readonly cpus: number;
   readonly virtioMmio: readonly VirtioMmioPlace[];
+  readonly hasPciBus: boolean;
   /** SLP_TYP value of the soft-off state. */
   readonly sleepTypeS5: number;
   /** Index of the CMOS register that holds the century. */
@@ -34,10 +36,11 @@ const TABLE_ALIGNMENT = 64;
 
 export function composeAcpiTables(hardware: AcpiHardware): AcpiTables {
   const blob = new TableBlob(RSDP_GPA, RSDP_SIZE);
-  const dsdtGpa = blob.append(composeDsdt(hardware.virtioMmio, hardware.sleepTypeS5));
+  const dsdtGpa = blob.append(composeDsdt(hardware));
   const fadtGpa = blob.append(composeFadt(dsdtGpa, hardware.rtcCenturyRegister));
   const madtGpa = blob.append(composeMadt(hardware.cpus));
-  const xsdtGpa = blob.append(composeXsdt([fadtGpa, madtGpa]));
+  const mcfgGpa = hardware.hasPciBus ? [blob.append(composeMcfg())] : [];
+  const xsdtGpa = blob.append(composeXsdt([fadtGpa, madtGpa, ...mcfgGpa]));
   return { rsdpGpa: RSDP_GPA, bytes: blob.finish(composeRsdp(xsdtGpa)) };
 }
 

@@ -27,6 +27,8 @@ export interface CommonConfigOptions {
   readonly onReset: () => void;
   /** Reports a guest error, for the log. The callee limits the rate. */
   readonly onGuestError: (reason: string) => void;
+  /** The interrupt of each queue, where a driver chooses it; see {@link QueueConfig.interrupt}. */
+  readonly interruptOf?: (queue: number) => number | null;
 }
 
 /**
@@ -39,6 +41,7 @@ export class CommonConfig {
   readonly #notifyConfigChange: () => void;
   readonly #onReset: () => void;
   readonly #onGuestError: (reason: string) => void;
+  readonly #interruptOf: ((queue: number) => number | null) | undefined;
   #status = 0;
   #driverFeatures = 0n;
   #queues: readonly QueueRegisters[];
@@ -50,6 +53,7 @@ export class CommonConfig {
     this.#notifyConfigChange = options.notifyConfigChange;
     this.#onReset = options.onReset;
     this.#onGuestError = options.onGuestError;
+    this.#interruptOf = options.interruptOf;
     this.#queues = this.#device.queueSizes.map(resetQueue);
   }
 
@@ -80,6 +84,20 @@ export class CommonConfig {
 
   queueReady(index: number): boolean {
     return this.#queues[index]?.ready ?? false;
+  }
+
+  /** The registers of a queue, to be read only. */
+  queueRegisters(index: number): Readonly<QueueRegisters> | undefined {
+    return this.#queues[index];
+  }
+
+  /** Whether the driver may choose a queue's interrupt: before the queue is in service. */
+  mayChooseInterrupt(index: number): boolean {
+    return this.#configurableQueue(index) !== undefined;
+  }
+
+  driverFeatures(select: number): number {
+    return featuresWord(this.#driverFeatures, select);
   }
 
   /**
@@ -225,7 +243,8 @@ export class CommonConfig {
       if (!registers.ready) continue;
       const config = queueConfig(index, registers, this.queueSizeMax(index));
       if (typeof config === 'string') refusals.push(config);
-      else queues.push(config);
+      else if (this.#interruptOf === undefined) queues.push(config);
+      else queues.push({ ...config, interrupt: this.#interruptOf(index) });
     }
     const activation: ActivationContext = {
       features: this.#driverFeatures,

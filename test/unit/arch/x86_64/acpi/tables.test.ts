@@ -10,6 +10,7 @@ import { ACPI_AREA_GPA, ACPI_AREA_SIZE } from '../../../../../vmm/arch/x86_64/la
 
 const HARDWARE = {
   cpus: 3,
+  hasPciBus: true,
   virtioMmio: [
     { gpa: 0xd0001000, sizeBytes: 0x1000, gsi: 5 },
     { gpa: 0xd0002000, sizeBytes: 0x1000, gsi: 23 },
@@ -53,7 +54,7 @@ test('the tables fit their area, and every checksum is right', () => {
   assert.ok(rsdpGpa >= ACPI_AREA_GPA);
   assert.ok(rsdpGpa + bytes.length <= ACPI_AREA_GPA + ACPI_AREA_SIZE);
   const tables = readTables();
-  assert.deepEqual([...tables.keys()].sort(), ['APIC', 'DSDT', 'FACP', 'RSDP', 'XSDT']);
+  assert.deepEqual([...tables.keys()].sort(), ['APIC', 'DSDT', 'FACP', 'MCFG', 'RSDP', 'XSDT']);
   for (const [name, table] of tables) assert.equal(sum(table), 0, name);
   assert.equal(sum(tables.get('RSDP')?.subarray(0, 20) ?? Buffer.of(1)), 0, 'ACPI 1.0 checksum');
 });
@@ -81,7 +82,7 @@ describe('iasl', {
     return { report, source: readFileSync(join(folder, `${name}.dsl`), 'utf8') };
   }
 
-  for (const name of ['DSDT', 'FACP', 'APIC', 'XSDT']) {
+  for (const name of ['DSDT', 'FACP', 'APIC', 'MCFG', 'XSDT']) {
     test(`${name} disassembles without a complaint and compiles to the same bytes`, () => {
       const table = readTables().get(name);
       assert.ok(table);
