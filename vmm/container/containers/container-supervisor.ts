@@ -184,8 +184,12 @@ export class ContainerSupervisor {
   ): Promise<void> {
     this.#userStops();
     const run = this.#run;
-    if (run === undefined) return;
     const ended = this.nextExit();
+    if (run === undefined) {
+      // It is being started, or waits for its restart.
+      await ended;
+      return;
+    }
     if (this.#state.status === 'paused') await this.unpause();
     const number = parseSignal(signal ?? this.#config.stopSignal);
     this.tell('kill', { signal: String(number) });
@@ -227,8 +231,10 @@ export class ContainerSupervisor {
     }
     run.machine.resume();
     this.#change({ status: 'running' });
-    await run.machine.agent.setClock();
     this.tell('unpause');
+    await run.machine.agent.setClock().catch((error: unknown) => {
+      this.#logger.warn(`the clock of the guest cannot be set: ${errorText(error)}`);
+    });
   }
 
   /** Another command has changed the container's settings. */
@@ -248,7 +254,8 @@ export class ContainerSupervisor {
   }
 
   async #runOnce(startMs: number, onStarted: () => void): Promise<RunEnd> {
-    this.#change({ status: 'starting', pid: process.pid, startedMs: startMs });
+    const status = this.#state.status === 'restarting' ? 'restarting' : 'starting';
+    this.#change({ status, pid: process.pid, startedMs: startMs });
     const machine = await this.#startMachine(this.#config);
     let end: RunEnd;
     try {
@@ -322,7 +329,6 @@ export class ContainerSupervisor {
     });
     this.#store.recordExit(this.#config.id, { ...this.#state, finishedMs: Date.now() });
     for (const client of this.#clients) client.send({ type: 'failed', exitCode, message });
-    for (const resolve of this.#exitWaiters.splice(0)) resolve(exitCode);
     await this.#finish(exitCode);
   }
 
@@ -337,6 +343,7 @@ export class ContainerSupervisor {
   /** The container has ended for good. */
   async #finish(exitCode: number): Promise<void> {
     this.#log.close();
+    for (const resolve of this.#exitWaiters.splice(0)) resolve(exitCode);
     if (this.#config.autoRemove) {
       try {
         await this.#store.remove(this.#config.id);

@@ -1,0 +1,130 @@
+/** A store with an image of busybox, and a shell whose `tsvm` uses it: for tests of containers. */
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { busyboxMembers } from './agent-guest.ts';
+import { makeImage, writeLayout } from './image-maker.ts';
+import { type MadeMember, makeTar } from './tar-maker.ts';
+import { TSVM } from './tsvm-process.ts';
+
+export interface ShellResult {
+  readonly stdout: string;
+  readonly stderr: string;
+  /** 128 + N when signal N ended the shell. */
+  readonly code: number;
+}
+
+export interface ShellOptions {
+  readonly input?: string | Uint8Array;
+  readonly timeoutMs?: number;
+}
+
+const PATIENCE_MS = 60_000;
+
+/** Call `close` when all tests are over. */
+export class ContainerShell {
+  readonly folder = mkdtempSync(join(tmpdir(), 'tsvm-containers-'));
+  readonly env: NodeJS.ProcessEnv;
+  readonly data = join(this.folder, 'data');
+  readonly runtime = join(this.folder, 'run');
+
+  constructor() {
+    const bin = join(this.folder, 'bin');
+    mkdirSync(bin);
+    writeFileSync(join(bin, 'tsvm'), `#!/bin/sh\nexec ${TSVM} "$@"\n`, { mode: 0o755 });
+    this.env = {
+      ...process.env,
+      TSVM_DATA_FOLDER: this.data,
+      TSVM_RUNTIME_FOLDER: this.runtime,
+      TZ: 'UTC',
+      PATH: `${bin}:${process.env['PATH']}`,
+    };
+  }
+
+  /** Adds an image of busybox with these files besides, and this configuration. */
+  addImage(name: string, run: object = {}, members: readonly MadeMember[] = []): void {
+    const layout = join(this.folder, 'layout');
+    mkdirSync(layout);
+    const image = makeImage({
+      layers: [makeTar(busyboxMembers(members))],
+      run: { Cmd: ['sh'], ...run },
+      created: new Date(Date.now() - 3_600_000).toISOString(),
+    });
+    writeLayout(layout, image);
+    const line = `tsvm load -q -i layout && tsvm tag ${image.config} ${name}`;
+    const { status, stderr } = spawnSync('sh', ['-c', line], { env: this.env, cwd: this.folder });
+    rmSync(layout, { recursive: true });
+    if (status !== 0) throw new Error(`the image cannot be loaded: ${stderr}`);
+  }
+
+  /** Runs a line of a shell. */
+  async sh(
+    line: string,
+    { input = '', timeoutMs = PATIENCE_MS }: ShellOptions = {},
+  ): Promise<ShellResult> {
+    const child = spawn('sh', ['-c', line], {
+      env: this.env,
+      cwd: this.folder,
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    const output = Promise.all([
+      child.stdout.setEncoding('utf8').toArray(),
+      child.stderr.setEncoding('utf8').toArray(),
+    ]);
+    child.stdin.on('error', () => {});
+    child.stdin.end(input);
+    const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+    const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
+    clearTimeout(timer);
+    const [stdout, stderr] = (await output).map((pieces) => pieces.join(''));
+    if (signal === 'SIGKILL') {
+      throw new Error(`killed after ${timeoutMs} ms: ${line}\n${stdout}\n${stderr}`);
+    }
+    return { stdout: stdout ?? '', stderr: stderr ?? '', code: code ?? 255 };
+  }
+
+  /** The same, and it has to end well. @returns standard output */
+  async ok(line: string, options?: ShellOptions): Promise<string> {
+    const { code, stderr, stdout } = await this.sh(line, options);
+    if (code === 0) return stdout;
+    throw new Error(`${line}: exit code ${code}\n${stdout}\n${stderr}`);
+  }
+
+  /** Waits until a line ends well and its output matches. */
+  async until(line: string, pattern: RegExp, timeoutMs = PATIENCE_MS): Promise<string> {
+    const endMs = performance.now() + timeoutMs;
+    for (;;) {
+      const { stdout, stderr } = await this.sh(line);
+      if (pattern.test(stdout)) return stdout;
+      if (performance.now() > endMs) {
+        throw new Error(`${line}: never ${pattern}, but\n${stdout}\n${stderr}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** The processes that run containers: none when no container runs. */
+  supervisors(): string[] {
+    try {
+      return readdirSync(join(this.runtime, 'containers'));
+    } catch {
+      return [];
+    }
+  }
+
+  /** Removes everything. @throws Error when a container is left */
+  async close(): Promise<void> {
+    try {
+      const left = await this.ok('tsvm ps -aq');
+      if (left !== '') await this.sh(`tsvm rm -f ${left.split('\n').join(' ')}`);
+      for (let waits = 0; this.supervisors().length > 0; waits++) {
+        if (waits > 200) throw new Error(`still there: ${this.supervisors().join(' ')}`);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    } finally {
+      rmSync(this.folder, { recursive: true, force: true });
+    }
+  }
+}
