@@ -232,9 +232,11 @@ export class ContainerSupervisor {
     run.machine.resume();
     this.#change({ status: 'running' });
     this.tell('unpause');
-    await run.machine.agent.setClock().catch((error: unknown) => {
+    try {
+      await run.machine.agent.setClock();
+    } catch (error) {
       this.#logger.warn(`the clock of the guest cannot be set: ${errorText(error)}`);
-    });
+    }
   }
 
   /** Another command has changed the container's settings. */
