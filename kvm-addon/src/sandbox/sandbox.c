@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/seccomp.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "violation.h"
 
 #define THREAD_CODE_MAX 512
+#define MALLOC_ARENAS 8
 
 /* A filter in the kernel's language, made once. */
 struct program {
@@ -40,6 +42,9 @@ static int enable(void)
         if (program->length < 0)
             return program->length;
     }
+    /* Without a limit, malloc(3) reads the number of CPUs from /sys when a thread first has to
+     * wait. */
+    mallopt(M_ARENA_MAX, MALLOC_ARENAS);
     return violation_handle();
 }
 

@@ -62,13 +62,14 @@ async function run(
   const images = openStore();
   const image = await chooseImage(images, imageName, options);
   const id = newContainerId();
-  const supervisor = spawnSupervisor(id);
   const store = openContainers();
+  const supervisor = spawnSupervisor(store, id);
   try {
     const state = { ...NEW_STATE, status: 'starting', startedMs: Date.now() } as const;
     await images.withContent(() =>
       createContainer(store, { id, image, words, options, attach }, state),
     );
+    supervisor.keepLog();
   } catch (error) {
     supervisor.abandon();
     throw error;

@@ -40,7 +40,7 @@ Examples:
     const { tty } = config;
     const stdin = flag(options, 'interactive') && config.openStdin;
     checkTerminal({ stdin, tty });
-    const end = await startAttached(spawnSupervisor(config.id), {
+    const end = await startAttached(spawnSupervisor(store, config.id), {
       streams: [...(stdin ? ['stdin'] : []), 'stdout', 'stderr'],
       tty,
       detachKeys: text(options, 'detachKeys'),
@@ -62,7 +62,7 @@ export async function startContainer(store: ContainerStore, name: string): Promi
     );
   }
   const { config } = await startable(store, name);
-  const end = await startAttached(spawnSupervisor(config.id), {
+  const end = await startAttached(spawnSupervisor(store, config.id), {
     streams: [],
     tty: config.tty,
     detachKeys: undefined,

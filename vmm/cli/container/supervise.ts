@@ -1,7 +1,5 @@
 /** The process that runs a container: `tsvm container-supervisor ID`, which `run` and `start` start. */
-import { appendFileSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { join } from 'node:path';
 import { ApiServer } from '../../api/http/api-server.ts';
 import { MachineFolder } from '../../api/machines/machine-folder.ts';
 import { connectAgent } from '../../container/agent/connect-agent.ts';
@@ -11,11 +9,12 @@ import { ContainerStore } from '../../container/containers/container-store.ts';
 import { ContainerSupervisor } from '../../container/containers/container-supervisor.ts';
 import { startFailure } from '../../container/containers/start-failure.ts';
 import { MachineStarter } from '../../container/containers/start-machine.ts';
-import { errorText, TsvmError } from '../../errors.ts';
+import { errorText } from '../../errors.ts';
 import { hostFiles } from '../../host/host-files.ts';
-import { createLogger, type Logger } from '../../observability/logger.ts';
+import { createLogger } from '../../observability/logger.ts';
 import { EXIT_OUR_FAILURE } from '../exit-codes.ts';
 import { handleFaults } from '../run-to-exit.ts';
+import { printMessage } from '../standard-streams.ts';
 import { CHANNEL_FD, type StartMessage } from './attach/supervisor-channel.ts';
 import { containerGuest } from './container-guest.ts';
 import { openStore } from './open-store.ts';
@@ -24,7 +23,9 @@ import { openStore } from './open-store.ts';
 export async function superviseContainer(id: string): Promise<number> {
   const folders = ContainerFolders.ofUser();
   const store = new ContainerStore(folders, hostFiles());
-  const logger = fileLogger(join(folders.container(id), 'supervisor.log'));
+  const logger = createLogger('info', (line) =>
+    printMessage(`${new Date().toISOString()} ${line}\n`),
+  );
   let supervisor: ContainerSupervisor | undefined;
   const started = Promise.withResolvers<StartMessage>();
   const client = new AttachedClient(new Socket({ fd: CHANNEL_FD }), {
@@ -92,15 +93,4 @@ function endWithHost(supervisor: ContainerSupervisor): void {
       supervisor.end().catch(() => {});
     });
   }
-}
-
-/** Made at the first message: most containers have none. */
-function fileLogger(path: string): Logger {
-  return createLogger('info', (line) => {
-    try {
-      appendFileSync(path, `${new Date().toISOString()} ${line}\n`, { mode: 0o600 });
-    } catch (error) {
-      if (error instanceof TsvmError) throw error;
-    }
-  });
 }

@@ -11,7 +11,9 @@
  * ID/state.json           a ContainerState
  * ID/writable.qcow2       what the container has written
  * ID/container.log        its output; older files have .1, .2, ... appended
+ * ID/supervisor.log       messages of the process that runs it
  * removed-ID              a container that is being removed
+ * started-ID              the supervisor.log of one that is being made
  * ```
  *
  * `RUNTIME/containers/ID/` is the folder of the process that runs a container: see
@@ -94,6 +96,14 @@ export class ContainerFolders {
 
   log(id: string): string {
     return join(this.root, id, 'container.log');
+  }
+
+  supervisorLog(id: string): string {
+    return join(this.root, id, 'supervisor.log');
+  }
+
+  logDraft(id: string): string {
+    return join(this.root, `started-${id}`);
   }
 
   process(id: string): string {

@@ -18,6 +18,7 @@ import { TsvmError } from '../../errors.ts';
 import { replaceFile } from '../../host/atomic-file.ts';
 import type { FileLocks } from '../../host/file-locks.ts';
 import { hasCode } from '../../util/error-code.ts';
+import { printable } from '../../util/printable.ts';
 import { StoreLocks } from '../store/locks.ts';
 import { storeFailure } from '../store/store-failure.ts';
 import { CONFIG_VERSION, type ContainerConfig } from './container-config.ts';
@@ -36,6 +37,7 @@ export interface Container {
 export type NewContainer = Omit<ContainerConfig, 'name'>;
 
 const REMOVED_PREFIX = 'removed-';
+const STARTED_PREFIX = 'started-';
 const NAME_ATTEMPTS = 20;
 /** A supervisor takes the lock of its container within this time, or never. */
 const SUPERVISOR_START_MS = 10_000;
@@ -264,8 +266,10 @@ export class ContainerStore {
   /** What an interrupted removal has left. */
   async #removeLeftovers(): Promise<void> {
     for (const name of namesIn(this.folders.root)) {
-      if (!name.startsWith(REMOVED_PREFIX)) continue;
-      rmSync(join(this.folders.root, name), { recursive: true, force: true });
+      const path = join(this.folders.root, name);
+      if (name.startsWith(REMOVED_PREFIX)) rmSync(path, { recursive: true, force: true });
+      if (name.startsWith(STARTED_PREFIX) && ageMs(path) > SUPERVISOR_START_MS)
+        rmSync(path, { force: true });
     }
     if (statSync(this.folders.exits, { throwIfNoEntry: false }) !== undefined) {
       removeOldExitRecords(this.folders.exits);
@@ -288,6 +292,16 @@ export class ContainerStore {
     return await this.#settle(id);
   }
 
+  /** What a process that was killed has said last; its sandbox, for example, gives a reason. */
+  #lastWords(id: string): string | undefined {
+    try {
+      const lines = readFileSync(this.folders.supervisorLog(id), 'utf8').trim().split('\n');
+      return printable(lines.at(-1) ?? '') || undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
   /** The supervisor of a container was killed. */
   async #settle(id: string): Promise<Container | undefined> {
     let folder: MachineFolder;
@@ -307,7 +321,7 @@ export class ContainerStore {
         pid: 0,
         guestPid: 0,
         exitCode: EXIT_KILLED,
-        error: KILLED_TEXT,
+        error: this.#lastWords(id) ?? KILLED_TEXT,
         finishedMs: Date.now(),
         facts: {},
       };
@@ -348,6 +362,11 @@ function nameTaken(name: string, holder: string): TsvmError {
     `Conflict. The container name "/${name}" is already in use by container "${holder}". ` +
       'You have to remove (or rename) that container to be able to reuse that name.',
   );
+}
+
+function ageMs(path: string): number {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats === undefined ? 0 : Date.now() - stats.mtimeMs;
 }
 
 function namesIn(folder: string): string[] {
