@@ -156,8 +156,8 @@ test('exec: streams, code, environment, and the container goes on', async () => 
     ok('tsvm run --rm box uname -r'),
   ]);
   assert.equal(kernels[0], kernels[1]);
-  // Outside of the container, the agent is the guest's first program, and the image is a folder.
-  assert.match(await ok('tsvm exec --guest host /image/bin/busybox ps'), /sleep 1000/);
+  // Outside of the container, its process is not the first.
+  assert.equal(await ok('tsvm exec --guest host pidof sleep | grep -cx 1 || true'), '0\n');
   assert.match(await ok('tsvm ps'), /Up /);
   await ok('tsvm rm -f host');
 });
