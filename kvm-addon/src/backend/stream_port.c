@@ -10,17 +10,17 @@
 
 #define PREFIX_BYTES ((uint32_t)sizeof(uint32_t))
 #define MESSAGE_BYTES_MAX (PREFIX_BYTES + NET_FRAME_BYTES_MAX)
-/* One receive takes many small frames or a few large ones. */
+/* One receive call reads many small frames or a few large ones. */
 #define BUFFER_BYTES (4 * 65536u)
 /* IOV_MAX. */
 #define IOVS_MAX 1024u
 
 struct stream_port {
     struct net_port port;
-    /* Received bytes: [start, end) of the buffer. */
+    /* Received bytes are [start, end) of the buffer. */
     uint32_t start;
     uint32_t end;
-    /* The rest of a frame of which a part was sent: what follows must wait for it. */
+    /* The rest of a partially sent frame. Later frames must wait for it. */
     uint32_t tail_start;
     uint32_t tail_end;
     uint8_t tail[MESSAGE_BYTES_MAX];
@@ -45,7 +45,7 @@ static int stream_start(struct net_port *port, uint32_t features)
     return 0;
 }
 
-/* The length of the frame at the front of the buffer; 0: it is not complete. */
+/* Length of the frame at the start of the buffer; 0 if it is incomplete. */
 static int buffer_peek(struct stream_port *stream)
 {
     uint32_t available = stream->end - stream->start, prefix;
@@ -121,7 +121,7 @@ static ssize_t stream_receive(struct net_port *port, const struct iovec *iov, un
     return (ssize_t)NET_HEADER_BYTES + bytes;
 }
 
-/* sendmsg(2): bytes sent, 0 when there is no room, or -errno. */
+/* sendmsg(2). Returns the number of bytes sent, 0 if it would block, or -errno. */
 static ssize_t stream_write(struct net_port *port, struct iovec *iov, unsigned count)
 {
     const struct msghdr message = {.msg_iov = iov, .msg_iovlen = count};
@@ -136,7 +136,7 @@ static ssize_t stream_write(struct net_port *port, struct iovec *iov, unsigned c
     }
 }
 
-/* Sends what is left of an earlier frame. Returns 1 when all is sent, 0 or -errno. */
+/* Sends the rest of an earlier frame. Returns 1 if all of it is sent, 0 if not, or -errno. */
 static int tail_send(struct stream_port *stream)
 {
     while (stream->tail_start < stream->tail_end) {
@@ -151,7 +151,7 @@ static int tail_send(struct stream_port *stream)
     return 1;
 }
 
-/* Keeps what is left of a message of which `sent` bytes are on their way. */
+/* Keeps the rest of a message of which `sent` bytes were sent. */
 static void tail_keep(struct stream_port *stream, struct iovec *iov, unsigned count, size_t sent)
 {
     struct iov_span rest = {.iov = iov, .count = count};
@@ -167,7 +167,7 @@ struct message {
 
 #define MESSAGES_MAX 64u
 
-/* Sends as many frames as one call takes. Returns their number or -errno. */
+/* Sends as many frames as fit in one call. Returns their number or -errno. */
 static int messages_send(struct stream_port *stream, struct net_frame *frames, unsigned count)
 {
     struct message messages[MESSAGES_MAX];

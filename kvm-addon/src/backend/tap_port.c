@@ -10,7 +10,7 @@
 
 #define FEATURE(bit) (1u << (bit))
 
-/* What the driver accepts in received frames, as TUNSETOFFLOAD has it. */
+/* The offloads that the driver accepts for received frames, as flags of TUNSETOFFLOAD. */
 static unsigned long tap_offloads(uint32_t features)
 {
     unsigned long offloads = 0;
@@ -35,14 +35,14 @@ static int tap_start(struct net_port *port, uint32_t features)
     return 0;
 }
 
-/* Only a read tells. */
+/* Only a read tells whether there is a frame. */
 static int tap_peek(struct net_port *port)
 {
     (void)port;
     return 0;
 }
 
-/* EBADFD: the device was deleted. EIO: it is down, and may come up again. */
+/* EBADFD: the device was deleted. EIO: it is down and may come up again. */
 static int tap_error(struct net_port *port, int error)
 {
     if (error == EBADFD) {
@@ -66,12 +66,12 @@ static ssize_t tap_receive(struct net_port *port, const struct iovec *iov, unsig
 static void tap_skip(struct net_port *port)
 {
     uint8_t byte;
-    /* The rest of the frame is lost with it. */
+    /* A read discards the rest of the frame. */
     if (read(port->fd, &byte, sizeof byte) < 0)
         return;
 }
 
-/* The kernel checks the header's values once more, with the frame that it has copied. */
+/* The kernel checks the header again, against its own copy of the frame. */
 static int tap_send(struct net_port *port, struct net_frame *frames, unsigned count)
 {
     port->blocked = false;

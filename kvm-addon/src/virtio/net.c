@@ -15,7 +15,7 @@ static bool is_receive_queue(const struct virtqueue *queue)
     return queue->index % 2 == 0;
 }
 
-/* The descriptor is watched for room only while something waits for it. */
+/* Watches the descriptor for writability only while something waits for it. */
 static void writable_watch(struct net *net, bool watched)
 {
     event_loop_change(net->loop, &net->source,
@@ -42,7 +42,7 @@ static bool net_wants(struct queue_handler *handler, const struct virtqueue *que
     return !net->port->blocked && !net->transmit_gate.closed;
 }
 
-/* What a gate is charged for: the frames and bytes that the counters have grown by. */
+/* Charges a gate for the frames and bytes by which the counters have grown. */
 struct passed {
     uint64_t frames;
     uint64_t bytes;

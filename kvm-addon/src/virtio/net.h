@@ -1,7 +1,7 @@
 /*
- * The data plane of virtio-net (virtio 1.2, section 5.1): the queue handler of one pair of queues,
- * between the driver and a port of the host. Queues with an even index receive, those with an odd
- * index transmit.
+ * The data plane of virtio-net (virtio 1.2, section 5.1): the queue handler of one queue pair,
+ * which connects the driver with a port of the host. Queues with an even index receive, those with
+ * an odd index transmit.
  */
 #ifndef TSVM_NET_H
 #define TSVM_NET_H
@@ -16,11 +16,11 @@
 struct net {
     struct queue_handler handler;
     struct net_port *port;
-    struct rate_limiter *receive_limiter; /* or NULL, as the next */
+    struct rate_limiter *receive_limiter; /* NULL, like the next field, if there is no limit */
     struct rate_limiter *transmit_limiter;
     uint32_t features; /* the low 32 negotiated feature bits; set before each start */
 
-    /* While the worker runs. */
+    /* Valid while the worker runs. */
     struct event_loop *loop;
     struct event_source source; /* the port's descriptor */
     struct net_receiver receiver;

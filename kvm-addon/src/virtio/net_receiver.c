@@ -9,11 +9,12 @@
 #include "../util/iov.h"
 
 #define MESSAGE_BYTES_MAX (NET_HEADER_BYTES + NET_FRAME_BYTES_MAX)
-/* Entries for one read: IOV_MAX without that for the spill. */
+/* Number of entries for one read: IOV_MAX, less one for the overflow buffer. */
 #define READ_IOVS_MAX 1023u
-/* Staged for a frame of unknown length after small ones: an Ethernet frame of the common size. */
+/* Bytes staged for a frame of unknown length after small frames: an Ethernet frame of the usual
+ * size. */
 #define EXPECTED_BYTES_MIN 1536u
-/* How long a frame waits for a driver that has not made enough buffers available. */
+/* Time for which a frame waits for a driver that has not made enough buffers available. */
 #define STARVED_NS 20000000u
 
 static void starved_expired(struct event_timer *timer)
@@ -63,7 +64,7 @@ void net_receiver_free(struct net_receiver *receiver)
     receiver->spill = NULL;
 }
 
-/* Takes one more chain. False when there is none, or no use for it. */
+/* Stages one more chain. Returns false if there is none or no use for it. */
 static bool chain_stage(struct net_receiver *receiver)
 {
     struct virtqueue_chain chain;
@@ -73,7 +74,7 @@ static bool chain_stage(struct net_receiver *receiver)
     struct iovec *iov = receiver->iov + receiver->iov_count;
     if (virtqueue_pop(receiver->queue, iov, &chain) <= 0)
         return false;
-    /* 5.1.6.3: buffers are device-writable; what the driver lets us read is not for us. */
+    /* 5.1.6.3: buffers are device-writable. Device-readable parts are ignored. */
     if (chain.readable_count > 0)
         memmove(iov, iov + chain.readable_count, chain.writable_count * sizeof *iov);
     receiver->staged[receiver->staged_count++] = (struct net_staged){
@@ -86,7 +87,7 @@ static bool chain_stage(struct net_receiver *receiver)
     return true;
 }
 
-/* True when `bytes` fit into the staged chains. */
+/* True if `bytes` fit in the staged chains. */
 static bool chains_stage(struct net_receiver *receiver, uint64_t bytes)
 {
     while (receiver->staged_bytes < bytes) {
@@ -96,7 +97,7 @@ static bool chains_stage(struct net_receiver *receiver, uint64_t bytes)
     return true;
 }
 
-/* The frame can never have a place: no further chain would be used for it. */
+/* The frame would not fit even in all of the driver's chains. */
 static bool is_too_long(const struct net_receiver *receiver)
 {
     return receiver->staged_count > 0 &&
@@ -104,7 +105,7 @@ static bool is_too_long(const struct net_receiver *receiver)
             receiver->staged_count == receiver->queue->size);
 }
 
-/* Drops the first `count` staged chains, which have been returned. */
+/* Removes the first `count` staged chains, which have been returned. */
 static void staged_shift(struct net_receiver *receiver, unsigned count, unsigned iovs)
 {
     receiver->staged_count -= count;
@@ -114,7 +115,7 @@ static void staged_shift(struct net_receiver *receiver, unsigned count, unsigned
     memmove(receiver->iov, receiver->iov + iovs, receiver->iov_count * sizeof *receiver->iov);
 }
 
-/* Returns the chains that hold a frame of `bytes`, with its header, to the driver. */
+/* Returns the chains with a frame of `bytes`, including its header, to the driver. */
 static void frame_deliver(struct net_receiver *receiver, uint32_t bytes)
 {
     unsigned count = 0, iovs = 0;
@@ -147,7 +148,7 @@ static void frame_drop(struct net_receiver *receiver)
     counter_add(&receiver->statistics->dropped, 1);
 }
 
-/* Delivers the frame that waits. False when it still waits. */
+/* Delivers the waiting frame. Returns false if it must wait longer. */
 static bool pending_deliver(struct net_receiver *receiver)
 {
     uint32_t bytes = receiver->pending_bytes, direct = receiver->pending_direct;
@@ -164,7 +165,7 @@ static bool pending_deliver(struct net_receiver *receiver)
     return true;
 }
 
-/* Room for the next frame: 1, 0 (wait for chains), or -errno of the port. */
+/* Stages chains for the next frame. Returns 1, 0 (wait for chains), or -errno of the port. */
 static int frame_prepare(struct net_receiver *receiver)
 {
     struct net_port *port = receiver->port;
@@ -174,7 +175,7 @@ static int frame_prepare(struct net_receiver *receiver)
     uint64_t bytes = known > 0 ? NET_HEADER_BYTES + (uint64_t)known : receiver->expected;
     if (chains_stage(receiver, bytes))
         return 1;
-    /* One of unknown length may fit; what does not is spilled. */
+    /* A frame of unknown length may fit. Otherwise its rest goes to the overflow buffer. */
     if (known == 0 && receiver->staged_bytes >= NET_HEADER_BYTES)
         return 1;
     if (!is_too_long(receiver))
@@ -184,7 +185,7 @@ static int frame_prepare(struct net_receiver *receiver)
     return -EMSGSIZE;
 }
 
-/* After small frames few chains are staged, after a large one enough for the largest. */
+/* After small frames, few chains are staged; after a large one, enough for the largest frame. */
 static void expected_adapt(struct net_receiver *receiver, uint32_t bytes)
 {
     if (bytes > EXPECTED_BYTES_MIN)
@@ -241,7 +242,7 @@ static int frame_receive(struct net_receiver *receiver)
     return result;
 }
 
-/* The link is down: whatever comes is dropped. */
+/* The link is down: incoming frames are dropped. */
 static unsigned frames_discard(struct net_receiver *receiver, unsigned max)
 {
     struct net_port *port = receiver->port;

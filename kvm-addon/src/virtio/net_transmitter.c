@@ -7,14 +7,14 @@
 #include "../util/iov.h"
 #include "net_header.h"
 
-/* Entries for the buffers of a batch of frames; the last one may need more. */
+/* Number of entries for the buffers of a batch of frames; the last frame may need more. */
 #define BATCH_IOVS 512u
 
 int net_transmitter_init(struct net_transmitter *transmitter, struct net_port *port,
                          uint32_t features, unsigned size,
                          struct net_transmitter_statistics *statistics)
 {
-    /* Each chain follows an entry that is the port's. */
+    /* Each chain is preceded by an entry for the port. */
     *transmitter = (struct net_transmitter){.port = port,
                                             .features = features,
                                             .statistics = statistics,
@@ -29,7 +29,7 @@ void net_transmitter_free(struct net_transmitter *transmitter)
     transmitter->iov = NULL;
 }
 
-/* Frames taken from a queue, in its order. */
+/* Frames taken from a queue, in order. */
 struct batch {
     struct net_frame frames[NET_TRANSMIT_BATCH]; /* those that can be sent */
     uint16_t heads[NET_TRANSMIT_BATCH];          /* of all chains */
@@ -38,7 +38,7 @@ struct batch {
     unsigned chain_count;
 };
 
-/* Turns a chain into a frame. False when it is none. */
+/* Turns a chain into a frame. Returns false if it is malformed. */
 static bool frame_parse(const struct net_transmitter *transmitter, struct net_frame *frame,
                         struct iovec *iov, const struct virtqueue_chain *chain)
 {
@@ -73,7 +73,7 @@ static void batch_take(struct net_transmitter *transmitter, struct batch *batch,
     }
 }
 
-/* Returns to the driver the chains of the first `sent` frames and of what cannot be sent. */
+/* Returns the chains of the first `sent` frames, and those that cannot be sent, to the driver. */
 static unsigned batch_finish(struct net_transmitter *transmitter, struct batch *batch,
                              struct virtqueue *queue, unsigned sent)
 {
@@ -101,7 +101,7 @@ static unsigned batch_finish(struct net_transmitter *transmitter, struct batch *
     return done;
 }
 
-/* Frames that the port took, those that it dropped included. */
+/* Frames that the port accepted, including those that it dropped. */
 static unsigned frames_send(struct net_transmitter *transmitter, struct net_frame *frames,
                             unsigned count)
 {

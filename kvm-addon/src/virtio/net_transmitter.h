@@ -6,7 +6,7 @@
 #include "../util/counter.h"
 #include "virtqueue.h"
 
-/* Frames that are sent in one batch. */
+/* Maximum number of frames in a batch. */
 #define NET_TRANSMIT_BATCH 64u
 
 struct net_transmitter_statistics {
@@ -18,18 +18,19 @@ struct net_transmitter_statistics {
 struct net_transmitter {
     struct net_port *port;
     uint32_t features;
-    struct net_transmitter_statistics *statistics; /* the owner's */
-    struct iovec *iov;                             /* of the frames in a batch, iov_max entries */
+    struct net_transmitter_statistics *statistics; /* owned by the caller */
+    struct iovec *iov;                             /* buffers of the frames in a batch, iov_max
+                                                    * entries */
     unsigned iov_max;
 };
 
-/* `size` is that of the largest queue. Returns 0 or -ENOMEM. */
+/* `size` is the size of the largest queue. Returns 0 or -ENOMEM. */
 int net_transmitter_init(struct net_transmitter *transmitter, struct net_port *port,
                          uint32_t features, unsigned size,
                          struct net_transmitter_statistics *statistics);
 void net_transmitter_free(struct net_transmitter *transmitter);
 
-/* Sends up to `max` frames of a queue. Returns how many chains were returned to the driver. */
+/* Sends up to `max` frames of a queue. Returns the number of chains returned to the driver. */
 unsigned net_transmitter_serve(struct net_transmitter *transmitter, struct virtqueue *queue,
                                unsigned max);
 

@@ -5,28 +5,27 @@
 #include <time.h>
 
 /*
- * Chains taken from a queue in one turn. Few enough that the driver gets the first ones back, and
- * works on them, while we do the next.
+ * Maximum number of chains taken from a queue in one turn. The driver gets the first ones back, and
+ * works on them, while the next ones are served.
  */
 #define TURN_CHAINS 16
-/*
- * A kick for more than this is left to the worker, which does them while the driver goes on.
- */
+/* A kick for more chains is left to the worker, which serves them while the driver continues. */
 #define AT_ONCE_CHAINS 2
 
 /*
- * Upper bound of busy polling. A sleep costs the guest an exit for the kick, and us a wake-up: on a
- * host that is a virtual machine itself each takes some 25 us, so that a driver that does one
- * request after the other needs 100 us for each. Half of what KVM polls for a halted vCPU.
+ * Upper bound of busy polling. A sleep costs the guest an exit for the kick, and this thread a
+ * wake-up. On a host that is itself a virtual machine, each takes about 25 us, so that a driver
+ * that issues one request at a time needs 100 us per request. KVM polls twice as long for a halted
+ * vCPU.
  */
 #define POLL_NS_MAX 100000
 /* Wake-up latency of a sleeping worker. */
 #define WAKE_NS 25000
 /* Polling for less than this is not worth it. */
 #define POLL_NS_MIN 4000
-/* Looks at the rings between two looks at the clock. */
+/* Number of looks at the rings between two readings of the clock. */
 #define POLL_SPINS 16
-/* Between those, more time than this only passes when another thread had our core. */
+/* More time than this passes between two readings only if another thread used this core. */
 #define PREEMPTED_NS 50000
 
 #define INTERRUPT_USED_BUFFER 1u /* virtio 1.2, 4.2.2: InterruptStatus, bit 0 */
@@ -77,7 +76,7 @@ static bool chains_in_flight(const struct queue_worker *worker)
     return false;
 }
 
-/* Chains that the driver has made available and nobody has taken. */
+/* Chains that are available and not yet taken. */
 static unsigned chains_waiting(const struct queue_worker *worker)
 {
     unsigned waiting = 0;
@@ -105,7 +104,7 @@ static unsigned queues_serve(struct queue_worker *worker)
 static void queues_publish(struct queue_worker *worker)
 {
     const struct queue_worker_options *options = &worker->options;
-    uint64_t raised = 0; /* a bit for each interrupt */
+    uint64_t raised = 0; /* one bit per interrupt */
     for (unsigned i = 0; i < options->queue_count; i++) {
         struct virtqueue *queue = &worker->queues[i];
         if (!virtqueue_publish(queue) || queue->interrupt < 0)
@@ -115,7 +114,7 @@ static void queues_publish(struct queue_worker *worker)
     }
     if (raised == 0)
         return;
-    /* The interrupt's handler reads the status first: it must be there when the handler runs. */
+    /* The interrupt handler reads the status first, so it must be set before the handler runs. */
     if (options->interrupt_status)
         __atomic_fetch_or(options->interrupt_status, INTERRUPT_USED_BUFFER, __ATOMIC_SEQ_CST);
     for (; raised != 0; raised &= raised - 1) {
@@ -142,7 +141,7 @@ static void kicks_enable(struct queue_worker *worker)
     }
 }
 
-/* For a sleep: whoever brings work is to say so. */
+/* Before a sleep: from now on, new work must wake the worker. */
 static void events_enable(struct queue_worker *worker, bool stopping)
 {
     if (!stopping)
@@ -169,7 +168,7 @@ static bool has_work(struct queue_worker *worker, bool stopping)
     return !stopping && (chains_available(worker) || stop_requested(worker));
 }
 
-/* Polls for poll_ns from `start` on. True when there is work. */
+/* Polls for poll_ns from `start` on. Returns true if there is work. */
 static bool poll_for_work(struct queue_worker *worker, bool stopping, uint64_t start)
 {
     for (uint64_t now = start; now - start < worker->poll_ns;) {
@@ -183,12 +182,13 @@ static bool poll_for_work(struct queue_worker *worker, bool stopping, uint64_t s
         uint64_t before = now;
         now = now_ns();
         if (now - before > PREEMPTED_NS)
-            worker->poll_ns = 0; /* a vCPU, likely, had to wait for us: leave it the core */
+            worker->poll_ns = 0; /* another thread, probably a vCPU, had to wait for this one:
+                                  * leave it the core */
     }
     return false;
 }
 
-/* Work came `idle_ns` after the last, and a sleep lay between. */
+/* Work arrived `idle_ns` after the last work, with a sleep in between. */
 static void poll_adapt(struct queue_worker *worker, uint64_t idle_ns)
 {
     if (idle_ns > POLL_NS_MAX + WAKE_NS) {
@@ -206,7 +206,7 @@ static bool handler_waits(const struct queue_worker *worker)
     return handler->waits && handler->waits(handler);
 }
 
-/* While the worker's thread sleeps, others may have their turns. */
+/* While the worker's thread sleeps, other threads may take turns. */
 static void turn_yield(struct queue_worker *worker)
 {
     worker->sleeping = true;
@@ -219,7 +219,7 @@ static void turn_take(struct queue_worker *worker)
     worker->sleeping = false;
 }
 
-/* There is nothing to do: polls, then sleeps, until there is. */
+/* Polls, then sleeps, until there is work. */
 static void worker_rest(struct queue_worker *worker, bool stopping)
 {
     uint64_t start = now_ns();
@@ -230,8 +230,8 @@ static void worker_rest(struct queue_worker *worker, bool stopping)
     }
     events_enable(worker, stopping);
     /*
-     * The last wait may have taken the event of what came after we had looked: look again. What
-     * comes from here on brings a new event, and the wait ends at once.
+     * The last wait may have consumed the event of work that arrived after the last look, so look
+     * again. Work that arrives from now on causes a new event, which ends the wait immediately.
      */
     if (has_work(worker, stopping)) {
         events_disable(worker);
@@ -247,7 +247,7 @@ static void worker_rest(struct queue_worker *worker, bool stopping)
         poll_adapt(worker, now_ns() - start);
 }
 
-/* One turn: returns how much it found to do. */
+/* One turn. Returns the amount of work that was found. */
 static unsigned worker_turn(struct queue_worker *worker, bool stopping)
 {
     struct queue_handler *handler = worker->options.handler;
@@ -270,7 +270,7 @@ static void handler_stop(struct queue_worker *worker)
         handler->stop(handler);
 }
 
-/* A turn on the thread that kicks. False: there is more to do, which the worker has to. */
+/* A turn on the thread that kicks. Returns false if work is left for the worker. */
 static bool turn_at_once(struct queue_worker *worker)
 {
     if (chains_in_flight(worker) || chains_waiting(worker) > AT_ONCE_CHAINS)
@@ -279,7 +279,7 @@ static bool turn_at_once(struct queue_worker *worker)
     io_engine_cached_set_at_once(&worker->cached, true);
     worker_turn(worker, false);
     io_engine_cached_set_at_once(&worker->cached, false);
-    /* For the next kick: the ring says which that is. */
+    /* Publishes in the ring which chain needs the next kick. */
     kicks_enable(worker);
     return !has_work(worker, false) && !queue_worker_broken(worker);
 }
@@ -318,7 +318,7 @@ static void *worker_main(void *argument)
         else if (event_loop_has_callbacks(&worker->loop))
             event_loop_poll(&worker->loop);
     }
-    /* Nothing is in flight, so nothing lands in guest memory after this. */
+    /* Nothing is in flight, so nothing is written to guest memory after this. */
     if (engine)
         io_engine_destroy(engine);
     struct wake wake = worker->options.wake;
@@ -328,7 +328,8 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-/* Kicks and completions only end a sleep: whoever wakes looks at the rings and the engine. */
+/* Kicks and completions only end a sleep. After it, the worker looks at the rings and the engine.
+ */
 static int source_add(struct queue_worker *worker, struct event_source *source, int fd)
 {
     *source = (struct event_source){.fd = fd};
@@ -346,7 +347,7 @@ static int queue_init(struct queue_worker *worker, unsigned i)
     return error < 0 ? error : source_add(worker, &worker->kicks[i], options->kicks[i]);
 }
 
-/* All but the thread. */
+/* Frees everything except the thread. */
 static int worker_init(struct queue_worker *worker)
 {
     const struct queue_worker_options *options = &worker->options;
@@ -367,7 +368,7 @@ static int worker_init(struct queue_worker *worker)
     return error;
 }
 
-/* Signals are for the process's other threads. */
+/* Other threads of the process handle signals. */
 static int thread_start(struct queue_worker *worker)
 {
     sigset_t all, before;

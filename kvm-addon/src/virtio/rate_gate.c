@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <time.h>
 
-/* The longest that the gate stays closed without asking again: limits may have been changed. */
+/* Maximum time until the next check, because the limits may have been changed. */
 #define CLOSED_NS_MAX 50000000u
 
 static uint64_t now_ns(void)
@@ -40,7 +40,7 @@ unsigned rate_gate_allow(struct rate_gate *gate, unsigned max)
         return allowed;
     if (delay_ns > CLOSED_NS_MAX)
         delay_ns = CLOSED_NS_MAX;
-    /* Without a timer nothing would open it again. */
+    /* Without a timer, nothing would open it again. */
     gate->closed = event_loop_set_timer(gate->loop, &gate->timer, delay_ns) == 0;
     counter_add(&gate->delays, 1);
     return gate->closed ? 0 : max;

@@ -1,4 +1,4 @@
-/* Where a queue handler lets requests pass at a limited rate. */
+/* Limits the rate at which a queue handler lets requests pass. */
 #ifndef TSVM_RATE_GATE_H
 #define TSVM_RATE_GATE_H
 
@@ -11,16 +11,16 @@ struct rate_gate {
     struct event_loop *loop;
     struct event_timer timer; /* opens the gate */
     bool closed;
-    counter delays; /* how often it was closed */
+    counter delays; /* how often the gate was closed */
 };
 
-/* For each start of the worker; keeps the counter. */
+/* Call it at each start of the worker. Keeps the counter. */
 void rate_gate_start(struct rate_gate *gate, struct rate_limiter *limiter, struct event_loop *loop);
 
-/* How many requests may pass now, at most `max`. If none, the gate is closed for a while. */
+/* Number of requests that may pass now, at most `max`. If it is 0, the gate closes for a while. */
 unsigned rate_gate_allow(struct rate_gate *gate, unsigned max);
 
-/* Requests have passed. */
+/* Charges the limit for requests that have passed. */
 static inline void rate_gate_charge(struct rate_gate *gate, uint64_t operations, uint64_t bytes)
 {
     if (rate_limiter_limits(gate->limiter))

@@ -10,7 +10,8 @@ static struct rng *rng_of(struct queue_handler *handler)
     return (struct rng *)((uint8_t *)handler - offsetof(struct rng, handler));
 }
 
-/* Fills a buffer; returns how many bytes were, fewer only when the host fails. */
+/* Fills a buffer. Returns the number of bytes, which is less than its length only if the host
+ * fails. */
 static size_t buffer_fill(const struct iovec *buffer, size_t bytes)
 {
     size_t done = 0;

@@ -6,7 +6,7 @@
 #include "../util/counter.h"
 #include "queue_worker.h"
 
-/* Bytes that one request gets at most. A driver that wants more asks again. */
+/* Maximum number of bytes per request. A driver that needs more asks again. */
 #define RNG_REQUEST_BYTES_MAX 65536u
 
 struct rng_statistics {
@@ -16,7 +16,7 @@ struct rng_statistics {
 
 struct rng {
     struct queue_handler handler;
-    struct iovec *iov; /* room for the largest queue's chain, while the worker runs */
+    struct iovec *iov; /* room for a chain of the largest queue, while the worker runs */
     struct rng_statistics statistics;
 };
 

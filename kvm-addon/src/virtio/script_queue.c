@@ -3,12 +3,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* A queue and its chains: as many as can be in flight. */
+/* A queue and its chains, as many as can be in flight. */
 struct script_virtqueue {
     struct virtqueue *virtqueue;
     struct script_chain *free;
     struct script_chain *newest; /* in flight */
-    uint8_t *chains;             /* in one allocation, whose pages cost nothing until used */
+    uint8_t *chains;             /* one allocation, whose pages are only allocated on use */
 };
 
 static struct script_queue *script_of(struct queue_handler *handler)
@@ -44,7 +44,7 @@ static struct script_chain *list_find(const struct script_chain_list *list, uint
     return chain;
 }
 
-/* Takes a chain out of the list that holds it. */
+/* Removes a chain from the list that contains it. */
 static void list_remove(struct script_chain_list *list, struct script_chain *chain)
 {
     struct script_chain *before = NULL;
@@ -59,7 +59,7 @@ static void list_remove(struct script_chain_list *list, struct script_chain *cha
         list->last = before;
 }
 
-/* The chain is in flight no more. */
+/* Ends the flight of a chain. */
 static void chain_release(struct script_chain *chain)
 {
     struct script_virtqueue *queue = chain->queue;
@@ -75,9 +75,9 @@ static void chain_release(struct script_chain *chain)
 }
 
 /*
- * Returns a chain to the driver. Where the device stands in the available ring is one number, so
- * that what is older cannot be taken again: it goes the same way, at once if the script has given
- * it back already.
+ * Returns a chain to the driver. The device's position in the available ring is a single number, so
+ * an older chain cannot be made available again after that. It is returned as well, now if the
+ * script has given it back already, otherwise later.
  */
 static void chain_return(struct script_chain *chain)
 {
@@ -96,7 +96,7 @@ static void chain_return(struct script_chain *chain)
     }
 }
 
-/* Makes the newest chains available again as far as the script has given them back. */
+/* Makes the newest chains available again, as far as the script has given them back. */
 static void chains_unpop(struct script_virtqueue *queue)
 {
     while (queue->newest && queue->newest->rests) {
@@ -118,7 +118,7 @@ static void chain_take_answer(struct script_chain *chain)
 
 static bool script_has_answers(struct queue_handler *handler)
 {
-    /* A hint, read without the lock; script_queue_send() ends a sleep that began too early. */
+    /* A hint, read without the lock. If it is missed, script_queue_send() ends the sleep. */
     return __atomic_load_n(&script_of(handler)->answered.first, __ATOMIC_RELAXED) != NULL;
 }
 
@@ -160,7 +160,7 @@ static bool script_wants(struct queue_handler *handler, const struct virtqueue *
     return __atomic_load_n(&script_of(handler)->wanted[queue->index], __ATOMIC_RELAXED) > 0;
 }
 
-/* One chain fewer is wanted. */
+/* The script wants one chain less. */
 static void wanted_count(struct script_queue *script, unsigned index)
 {
     pthread_mutex_lock(&script->lock);
@@ -178,7 +178,7 @@ static unsigned script_serve(struct queue_handler *handler, struct virtqueue *vi
     unsigned taken = 0;
 
     while (taken < max && script_wants(handler, virtqueue) && virtqueue_has_available(virtqueue)) {
-        /* There is one, or the queue has as many chains in flight as it may: pop then says so. */
+        /* A chain is free, unless the queue has too many in flight, which pop then reports. */
         struct script_chain *chain = queue->free;
         struct virtqueue_chain none;
         if (virtqueue_pop(virtqueue, chain ? chain->iov : NULL, chain ? &chain->chain : &none) <= 0)

@@ -20,7 +20,7 @@ static struct vhost_queues *queues_of(struct queue_handler *handler)
     return (struct vhost_queues *)((uint8_t *)handler - offsetof(struct vhost_queues, handler));
 }
 
-/* Drops the backend's chains; the driver's queues take no more. */
+/* Drops the chains that the backend has. The driver's queues become broken. */
 static void queues_break(struct vhost_queues *queues, const char *reason)
 {
     __atomic_store_n(&queues->failed, true, __ATOMIC_RELEASE);
@@ -38,7 +38,7 @@ static void queues_break(struct vhost_queues *queues, const char *reason)
     }
 }
 
-/* Passes a chain whose buffers are in queues->iov to the backend. */
+/* Passes a chain, whose buffers are in queues->iov, to the backend. */
 static void chain_pass(struct vhost_queues *queues, struct vhost_ring *ring,
                        const struct virtqueue_chain *chain)
 {
@@ -73,8 +73,8 @@ static unsigned vhost_serve(struct queue_handler *handler, struct virtqueue *que
     unsigned taken = 0, passed = 0;
 
     /*
-     * A shadow ring is at least as long as the driver's: with all of its descriptors in use,
-     * virtqueue_pop() finds the driver's queue broken.
+     * A shadow ring has room: it is at least as long as the driver's ring, and virtqueue_pop()
+     * treats a queue with more chains in flight as broken.
      */
     for (; taken < max && virtqueue_pop(queue, queues->iov, &chain) > 0; taken++) {
         if (chain.readable_count + chain.writable_count == 0) {
@@ -87,9 +87,9 @@ static unsigned vhost_serve(struct queue_handler *handler, struct virtqueue *que
     if (passed == 0)
         return taken;
     counter_add(&queues->statistics.requests, passed);
-    /* Release: a backend that sees the index sees the chains. */
+    /* Release: a backend that sees the index also sees the chains. */
     __atomic_store_n(&ring->available->idx, ring->next_available, __ATOMIC_RELEASE);
-    /* One of us sees the other's write: see virtqueue_publish(). */
+    /* At least one side sees the other's write; see virtqueue_publish(). */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (!(__atomic_load_n(&ring->used->flags, __ATOMIC_RELAXED) & VRING_USED_F_NO_NOTIFY)) {
         eventfd_write(ring->kick, 1);
@@ -98,7 +98,7 @@ static unsigned vhost_serve(struct queue_handler *handler, struct virtqueue *que
     return taken;
 }
 
-/* Returns a chain to the driver. Returns NULL, or what is wrong with it. */
+/* Returns a chain to the driver. Returns NULL, or the reason why it is invalid. */
 static const char *chain_return(struct vhost_queues *queues, struct vhost_ring *ring)
 {
     const vring_used_elem_t *element = &ring->used->ring[ring->next_used & (queues->size - 1)];
@@ -116,7 +116,7 @@ static const char *chain_return(struct vhost_queues *queues, struct vhost_ring *
     return NULL;
 }
 
-/* Also for a queue that the driver has broken: its chains in flight are waited for. */
+/* Also for a queue that the driver has broken, because its chains in flight must complete. */
 static bool has_used(const struct vhost_ring *ring)
 {
     return ring->virtqueue &&
@@ -135,7 +135,7 @@ static bool vhost_has_answers(struct queue_handler *handler)
 
 static unsigned ring_exchange(struct vhost_queues *queues, struct vhost_ring *ring)
 {
-    /* Acquire: the backend fills the entries, and the buffers, before it moves the index. */
+    /* Acquire: the backend writes the entries and the buffers before it moves the index. */
     uint16_t idx = __atomic_load_n(&ring->used->idx, __ATOMIC_ACQUIRE);
     uint16_t count = idx - ring->next_used;
     const char *problem = count > queues->size ? BAD_USED_INDEX : NULL;
@@ -218,7 +218,7 @@ static size_t aligned(size_t bytes)
     return (bytes + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN;
 }
 
-/* Bytes of the parts of one shadow ring. Without EVENT_IDX the event fields stay unused. */
+/* Sizes of the parts of a shadow ring. Without EVENT_IDX the event fields are unused. */
 static size_t descriptors_bytes(uint32_t size)
 {
     return aligned(size * sizeof(struct vring_desc));
@@ -298,8 +298,8 @@ int vhost_queues_init(struct vhost_queues *queues, const char *name, unsigned co
     };
     int error = queues->memory_fd < 0 ? -errno : 0;
     /*
-     * Its pages are allocated when they are used. Sealed against resizing: a backend that truncated
-     * it would cause SIGBUS here.
+     * Pages are allocated on first use. The file is sealed against resizing, because truncation by
+     * a backend would cause SIGBUS here.
      */
     if (error == 0 &&
         (ftruncate(queues->memory_fd, (off_t)queues->shared_bytes) < 0 ||

@@ -6,7 +6,7 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "virtio's fields are used as they are");
 _Static_assert(sizeof(struct vring_desc) == 16, "2.7.5: a descriptor has 16 bytes");
 
-/* Why a queue is broken. The driver has violated the specification in each case. */
+/* Why a queue is broken. In each case, the driver has violated the specification. */
 static const char AVAILABLE_TOO_FAR[] =
     "the available index is further ahead than the queue is long";
 static const char TOO_MANY_IN_FLIGHT[] = "more chains are available than there are descriptors";
@@ -23,7 +23,7 @@ static const char INDIRECT_BAD_LENGTH[] =
     "an indirect table's length is not a number of descriptors";
 static const char INDIRECT_OUTSIDE_MEMORY[] = "an indirect table is not in guest memory";
 
-/* Bytes of the rings, 2.7: the event fields at their ends always count. */
+/* Sizes of the rings, 2.7, always including the event fields at their ends. */
 static uint64_t available_bytes(uint32_t size)
 {
     return sizeof(struct vring_avail) + size * sizeof(uint16_t) + sizeof(uint16_t);
@@ -34,13 +34,13 @@ static uint64_t used_bytes(uint32_t size)
     return sizeof(struct vring_used) + size * sizeof(vring_used_elem_t) + sizeof(uint16_t);
 }
 
-/* Where the driver says after which used index it wants an interrupt. */
+/* The used index after which the driver wants an interrupt. */
 static uint16_t *used_event(const struct virtqueue *queue)
 {
     return &queue->available->ring[queue->size];
 }
 
-/* Where the device says after which available index it wants a kick. */
+/* The available index after which the device wants a kick. */
 static uint16_t *avail_event(const struct virtqueue *queue)
 {
     return (uint16_t *)&queue->used->ring[queue->size];
@@ -86,13 +86,13 @@ static int queue_break(struct virtqueue *queue, const char *reason)
     return -EPROTO;
 }
 
-/* 1: there is an entry to take, 0: there is none, -EPROTO. */
+/* Returns 1 if there is an entry to take, 0 if there is none, or -EPROTO. */
 static int find_available(struct virtqueue *queue)
 {
     if (queue->available_idx == queue->next_available) {
         /*
-         * Acquire: the driver fills the entries and their descriptors before it moves the index.
-         * An index seen must not be followed by reads of what was there before.
+         * Acquire: the driver writes the entries and their descriptors before it moves the index.
+         * Reads of them must not be executed before the read of the index.
          */
         queue->available_idx = __atomic_load_n(&queue->available->idx, __ATOMIC_ACQUIRE);
         uint16_t ahead = queue->available_idx - queue->next_available;
@@ -101,13 +101,13 @@ static int find_available(struct virtqueue *queue)
         if (ahead == 0)
             return 0;
     }
-    /* Each chain holds at least one descriptor until it is used. */
+    /* Each chain contains at least one descriptor until it is returned. */
     if (queue->in_flight == queue->size)
         return queue_break(queue, TOO_MANY_IN_FLIGHT);
     return 1;
 }
 
-/* A descriptor table; an indirect one may lie at any address. */
+/* A descriptor table. An indirect table may have any address. */
 struct table {
     const uint8_t *descriptors;
     uint32_t length; /* number of descriptors */
@@ -119,7 +119,7 @@ static struct vring_desc table_read(const struct table *table, uint32_t index)
 {
     struct vring_desc copy;
     memcpy(&copy, table->descriptors + index * sizeof copy, sizeof copy);
-    /* Guest memory may have changed since: the compiler must not read it again for what it checks.
+    /* Guest memory may change at any time: the compiler must not read again what has been checked.
      */
     __asm__ volatile("" ::: "memory");
     return copy;
@@ -153,7 +153,7 @@ static int chain_add(struct virtqueue *queue, const struct vring_desc *descripto
     return 0;
 }
 
-/* Goes on to the table that an indirect descriptor stands for, 2.7.5.3. */
+/* Continues with an indirect descriptor's table, 2.7.5.3. */
 static int table_enter(struct virtqueue *queue, const struct vring_desc *descriptor,
                        struct table *table)
 {
@@ -172,7 +172,7 @@ static int table_enter(struct virtqueue *queue, const struct vring_desc *descrip
     return table->descriptors ? 0 : queue_break(queue, INDIRECT_OUTSIDE_MEMORY);
 }
 
-/* Follows the chain from `next` on to its end. */
+/* Follows the chain from `next` to its end. */
 static int chain_walk(struct virtqueue *queue, uint32_t next, struct iovec *iov,
                       struct virtqueue_chain *chain)
 {
@@ -180,7 +180,7 @@ static int chain_walk(struct virtqueue *queue, uint32_t next, struct iovec *iov,
                           .length = queue->size};
     /*
      * 2.7.5.3.1: "A driver MUST NOT create a descriptor chain longer than the Queue Size of the
-     * device", wherever its descriptors are. One that goes on is a loop, or as bad.
+     * device", including indirect descriptors. A longer chain may be a loop.
      */
     for (unsigned buffers = 0; buffers < queue->size;) {
         struct vring_desc descriptor = table_read(&table, next);
@@ -232,8 +232,9 @@ void virtqueue_unpop(struct virtqueue *queue)
 }
 
 /*
- * Tells whoever watches guest memory of a chain's writable buffers. The driver may have changed the
- * descriptors since; then what it hides is its own to lose, and the walk ends as the first did.
+ * Reports the writable buffers of a chain to the observer of guest memory. If the driver has
+ * changed the descriptors since, only its own memory is affected, and the walk is as bounded as the
+ * first one.
  */
 static void chain_tell(const struct virtqueue *queue, uint32_t next)
 {
@@ -276,16 +277,17 @@ bool virtqueue_publish(struct virtqueue *queue)
     uint16_t before = queue->published_used;
     if (queue->next_used == before || queue->broken)
         return false;
-    /* Release: a driver that sees the index sees the entries, and the data they stand for. */
+    /* Release: a driver that sees the index also sees the entries and their data. */
     __atomic_store_n(&queue->used->idx, queue->next_used, __ATOMIC_RELEASE);
     queue->published_used = queue->next_used;
     if (guest_memory_is_watched(queue->memory))
         guest_memory_tell(queue->memory, queue->used_gpa, used_bytes(queue->size));
     /*
-     * The driver, before it waits, writes used_event (or its flag), does a full barrier, and looks
-     * at the index once more. With a full barrier here too, between the index and the look at
-     * used_event, at least one of us sees the other's write: either it finds the entries or we
-     * interrupt it. With anything weaker both loads may come first, and it waits for ever.
+     * Before it waits, the driver writes used_event (or its flag), executes a full barrier, and
+     * reads the index again. With a full barrier here between writing the index and reading
+     * used_event, at least one side sees the other's write: either the driver finds the entries, or
+     * the device interrupts it. With a weaker barrier, both reads could come first, and the driver
+     * would wait for ever.
      */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (queue->event_idx) {
@@ -296,7 +298,7 @@ bool virtqueue_publish(struct virtqueue *queue)
     return !(flags & VRING_AVAIL_F_NO_INTERRUPT);
 }
 
-/* The device's half of the event index or its flag was written. */
+/* The device's event index or flag was written. */
 static void kicks_tell(const struct virtqueue *queue)
 {
     if (guest_memory_is_logged(queue->memory))
@@ -306,8 +308,8 @@ static void kicks_tell(const struct virtqueue *queue)
 void virtqueue_disable_kicks(struct virtqueue *queue)
 {
     /*
-     * With EVENT_IDX, avail_event stays at an entry that has been taken: the driver kicks when its
-     * index passes that value, which is a full turn of 65,536 away.
+     * With EVENT_IDX, avail_event stays at an entry that has been taken. The driver kicks when its
+     * index passes that value, which takes 65,536 further entries.
      */
     if (queue->event_idx)
         return;
@@ -323,9 +325,9 @@ void virtqueue_enable_kicks(struct virtqueue *queue)
         __atomic_store_n(&queue->used->flags, 0, __ATOMIC_RELAXED);
     kicks_tell(queue);
     /*
-     * The driver moves its index, does a full barrier, and looks whether we want a kick. We say
-     * that we do, do a full barrier, and (the caller) look at its index: one of us sees the other's
-     * write.
+     * The driver moves its index, executes a full barrier, and checks whether the device wants a
+     * kick. The device requests the kick, executes a full barrier, and then (in the caller) reads
+     * the driver's index. At least one side sees the other's write.
      */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }

@@ -32,7 +32,7 @@ static bool vsock_wants(struct queue_handler *handler, const struct virtqueue *q
     }
 }
 
-/* Tells the driver that all connections are gone. */
+/* Sends the driver the event that all connections are closed. */
 static unsigned event_serve(struct vsock *vsock, struct virtqueue *queue)
 {
     struct virtio_vsock_event event = {.id = VIRTIO_VSOCK_EVENT_TRANSPORT_RESET};
@@ -73,8 +73,8 @@ static unsigned vsock_exchange(struct queue_handler *handler)
 }
 
 /*
- * What comes next is a host program's to do as often as the guest's: polling would take the core
- * that it needs.
+ * No polling: the next work depends on a host program as often as on the guest, and polling would
+ * take the core that the program needs.
  */
 static bool vsock_waits(struct queue_handler *handler)
 {
@@ -107,7 +107,7 @@ static int vsock_start(struct queue_handler *handler, struct queue_worker *worke
         if (worker->queues[i].size > vsock->queue_size)
             vsock->queue_size = worker->queues[i].size;
     }
-    /* Two chains of any length, see data_send(). */
+    /* Room for two chains of any length; see data_send(). */
     vsock->iov = calloc(2 * vsock->queue_size, sizeof *vsock->iov);
     vsock->part = calloc(2 * vsock->queue_size, sizeof *vsock->part);
     loop_set(vsock, &worker->loop);
@@ -148,7 +148,7 @@ int vsock_init(struct vsock *vsock, uint64_t guest_cid, const char *path, int li
         .connections_max = connections_max(),
     };
     strcpy(vsock->path, path);
-    /* After a restore, ports that the guest still knows from before are unlikely to be used. */
+    /* So that ports that the guest still knows after a restore are unlikely to be reused. */
     if (getrandom(&vsock->hash_seed, sizeof vsock->hash_seed, 0) < 0 ||
         getrandom(&vsock->next_host_port, sizeof vsock->next_host_port, 0) < 0)
         return -errno;

@@ -7,11 +7,11 @@
 
 #define SHUTDOWN_BOTH (VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND)
 
-/* Ports of the host end are above what services use, as those of other VMMs. */
+/* Port numbers of the host's end are above those of services, as in other VMMs. */
 #define HOST_PORT_MIN (1u << 30)
 #define HOST_PORT_MASK (HOST_PORT_MIN - 1)
 
-/* The kernel doubles it, and limits it to twice net.core.wmem_max. */
+/* The kernel doubles the value and limits it to twice net.core.wmem_max. */
 #define HOST_BUFFER_BYTES (1 << 20)
 
 static struct vsock_connection **bucket_of(struct vsock *vsock, uint32_t guest_port,
@@ -19,7 +19,7 @@ static struct vsock_connection **bucket_of(struct vsock *vsock, uint32_t guest_p
 {
     uint64_t key = ((uint64_t)guest_port << 32 | host_port) ^ vsock->hash_seed;
 
-    /* Fibonacci hashing: the upper bits depend on all of the key's. */
+    /* Fibonacci hashing: the upper bits depend on all bits of the key. */
     return &vsock->buckets[(key * 0x9e3779b97f4a7c15u) >> 52 & (VSOCK_BUCKETS - 1)];
 }
 
@@ -56,14 +56,14 @@ static void table_remove(struct vsock_connection *connection)
 
 uint32_t vsock_free_host_port(struct vsock *vsock, uint32_t guest_port)
 {
-    /* There are fewer connections than ports, so this ends. */
+    /* Terminates, because there are fewer connections than ports. */
     do {
         vsock->next_host_port = HOST_PORT_MIN | ((vsock->next_host_port + 1) & HOST_PORT_MASK);
     } while (vsock_connection_find(vsock, guest_port, vsock->next_host_port));
     return vsock->next_host_port;
 }
 
-/* What to promise a new connection. */
+/* The credit of a new connection. */
 static uint32_t buffer_bytes(const struct vsock *vsock)
 {
     uint64_t left = vsock->promised_bytes < VSOCK_PROMISED_BYTES_MAX
@@ -82,8 +82,7 @@ struct vsock_connection *vsock_connection_create(struct vsock *vsock, int fd)
 
     if (!connection)
         return NULL;
-    /* The more a socket takes, the fewer times do its reader and this thread wait for each other.
-     */
+    /* A larger socket buffer makes its reader and this thread wait for each other less often. */
     if (fd >= 0)
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){HOST_BUFFER_BYTES}, sizeof(int));
     connection->vsock = vsock;
@@ -129,7 +128,7 @@ uint32_t vsock_connection_credit(const struct vsock_connection *connection)
 {
     uint32_t in_flight = connection->sent - connection->guest_forwarded;
 
-    /* A guest that lies about what it has forwarded gets nothing. */
+    /* A guest that reports a false count of forwarded bytes gets no credit. */
     return in_flight >= connection->guest_buffer_bytes ? 0
                                                        : connection->guest_buffer_bytes - in_flight;
 }
@@ -145,7 +144,7 @@ bool vsock_connection_has_data(const struct vsock_connection *connection)
     return may_send_data(connection) && vsock_connection_credit(connection) > 0;
 }
 
-/* The guest believes that less than half of its buffer here is free, and more is. */
+/* The guest assumes that less than half of its buffer here is free, but more is. */
 static bool must_tell_credit(const struct vsock_connection *connection)
 {
     return connection->state == VSOCK_ESTABLISHED &&
@@ -210,7 +209,7 @@ void vsock_connection_shut_host(struct vsock_connection *connection, unsigned fl
     vsock_connection_send(connection, VSOCK_SEND_SHUTDOWN);
 }
 
-/* The host program does not read any more: what the guest sends is dropped. */
+/* The host program no longer reads: data from the guest is dropped. */
 static void host_refuses_data(struct vsock_connection *connection)
 {
     connection->forwarded += (uint32_t)connection->buffer.length;

@@ -11,15 +11,15 @@
 #include "../util/unix_socket.h"
 #include "vsock_connection.h"
 
-/* Longest first line of a host program: "CONNECT 4294967295\n", and some blanks. */
+/* Maximum length of a host program's first line: "CONNECT 4294967295\n" and some blanks. */
 #define GREETING_BYTES_MAX 32u
 
-/* Connections accepted in one go: other work is not kept waiting. */
+/* Maximum number of connections accepted at a time, so that other work need not wait. */
 #define ACCEPTS_MAX 64
 
-/* When to try again after the process or the host ran out of descriptors or memory. */
+/* Delay before the next attempt after the process or the host ran out of descriptors or memory. */
 #define ACCEPT_RETRY_NS 100000000u
-/* When to try again to connect to a listener whose backlog is full. */
+/* Delay before the next attempt to connect to a listener whose backlog is full. */
 #define CALL_RETRY_NS 5000000u
 
 static uint64_t now_ns(void)
@@ -30,14 +30,14 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* A host program asked for a connection and gets none: it sees the end of the stream. */
+/* Refuses a host program's connection: it sees the end of the stream. */
 static void greeting_refuse(struct vsock_connection *connection)
 {
     counter_add(&connection->vsock->statistics.refused, 1);
     vsock_connection_free(connection);
 }
 
-/* Parses "CONNECT <port>\n". Returns false if it is anything else. */
+/* Parses "CONNECT <port>\n". Returns false for anything else. */
 static bool greeting_parse(const char *line, uint32_t *port)
 {
     static const char WORD[] = "CONNECT ";
@@ -72,7 +72,7 @@ static void request_timed_out(struct event_timer *timer)
     }
 }
 
-/* Asks the guest for a connection to `port`. */
+/* Requests a connection to `port` from the guest. */
 static void connection_request(struct vsock_connection *connection, uint32_t port)
 {
     struct vsock *vsock = connection->vsock;
@@ -89,8 +89,8 @@ static void connection_request(struct vsock_connection *connection, uint32_t por
 }
 
 /*
- * Reads the line that says which port a host program wants; what follows it is for the guest.
- * `ended`: no more will come.
+ * Reads the line that names the port a host program wants. Data after it is for the guest. `ended`:
+ * no more data will come.
  */
 static void greeting_read(struct vsock_connection *connection, bool ended)
 {
@@ -147,7 +147,7 @@ static void host_ready(struct event_source *source, uint32_t events)
         vsock_connection_flush(connection);
 }
 
-/* Edge-triggered: `readable` and the buffer say what is left to do. Returns 0 or -errno. */
+/* Edge-triggered: `readable` and the buffer record what is left to do. Returns 0 or -errno. */
 static int connection_watch(struct vsock_connection *connection)
 {
     connection->source.ready = host_ready;
@@ -201,7 +201,7 @@ static void listener_ready(struct event_source *source, uint32_t events)
         if (errno == ECONNABORTED || errno == EINTR)
             continue;
         if (errno != EAGAIN) {
-            /* The connection stays in the backlog: the source would be ready all the time. */
+            /* The connection stays in the backlog, so the source would always be ready. */
             listener_stop(vsock);
             event_loop_set_timer(vsock->loop, &vsock->listen_timer, ACCEPT_RETRY_NS);
         }
@@ -209,7 +209,7 @@ static void listener_ready(struct event_source *source, uint32_t events)
     }
 }
 
-/* The host's end of a connection that the guest asked for is there. */
+/* The host's end of a connection that the guest requested is established. */
 static void connection_answer(struct vsock_connection *connection)
 {
     if (connection_watch(connection) < 0) {
@@ -221,7 +221,7 @@ static void connection_answer(struct vsock_connection *connection)
     vsock_connection_send(connection, VSOCK_SEND_RESPONSE);
 }
 
-/* Makes a socket pair for a port that this process listens on. Returns -ECONNREFUSED, -errno. */
+/* Creates a socket pair for a port that this process listens on. Returns -ECONNREFUSED, -errno. */
 static int connect_inside(struct vsock *vsock, uint32_t host_port, uint32_t guest_port)
 {
     struct vsock_accepted *accepted = malloc(sizeof *accepted);
@@ -326,7 +326,7 @@ void vsock_host_established(struct vsock_connection *connection)
     counter_add(&connection->vsock->statistics.connections, 1);
     if (connection->says_ok) {
         int length = snprintf(line, sizeof line, "OK %u\n", connection->host_port);
-        /* There is room: it is the first that is sent. */
+        /* The socket buffer has room, because these are the first bytes sent. */
         if (send(connection->source.fd, line, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL) !=
             length) {
             vsock_connection_reset(connection);

@@ -7,11 +7,11 @@
 
 #define HEADER_BYTES sizeof(struct virtio_vsock_hdr)
 
-/* Bounds of one read for one connection: then it is the next one's turn. */
+/* Limits of one read for one connection, after which the next connection has its turn. */
 #define READ_CHAINS_MAX 16u
 #define READ_BYTES_MAX (64u << 10)
 
-/* An rx buffer of the driver that is to be filled. */
+/* An rx buffer of the driver to be filled. */
 struct rx_buffer {
     struct iov_span writable;
     uint16_t head;
@@ -23,7 +23,7 @@ bool vsock_rx_has_packets(const struct vsock *vsock)
     return vsock->reply_count > 0 || !list_is_empty(&vsock->ready);
 }
 
-/* Takes the next rx buffer and stores its entries at `iov`. Returns false when there is none. */
+/* Takes the next rx buffer and stores its entries at `iov`. Returns false if there is none. */
 static bool buffer_pop(struct virtqueue *queue, struct iovec *iov, unsigned *budget,
                        struct rx_buffer *buffer)
 {
@@ -39,14 +39,15 @@ static bool buffer_pop(struct virtqueue *queue, struct iovec *iov, unsigned *bud
     return true;
 }
 
-/* Gives back the buffer that was taken last. */
+/* Gives back the most recently taken buffer. */
 static void buffer_unpop(struct virtqueue *queue, unsigned *budget)
 {
     virtqueue_unpop(queue);
     *budget += 1;
 }
 
-/* As buffer_pop(), at least `bytes_min` long: shorter ones are returned to the driver, empty. */
+/* Like buffer_pop(), but for a buffer of at least `bytes_min` bytes. Shorter ones are returned to
+ * the driver empty. */
 static bool buffer_take(struct vsock *vsock, struct virtqueue *queue, unsigned *budget,
                         size_t bytes_min, struct rx_buffer *buffer)
 {
@@ -64,7 +65,7 @@ static uint32_t payload_max(const struct rx_buffer *buffer)
     return buffer->bytes - (uint32_t)HEADER_BYTES;
 }
 
-/* Completes a buffer whose payload, `header->len` bytes, is there already. */
+/* Completes a buffer that already contains its payload of `header->len` bytes. */
 static void buffer_send(struct vsock *vsock, struct virtqueue *queue,
                         const struct rx_buffer *buffer, const struct virtio_vsock_hdr *header)
 {
@@ -74,7 +75,7 @@ static void buffer_send(struct vsock *vsock, struct virtqueue *queue,
     counter_add(&vsock->statistics.rx_bytes, header->len);
 }
 
-/* A header of a connection, with the credit that the guest has now. */
+/* Fills in a header for a connection, with the guest's current credit. */
 static struct virtio_vsock_hdr connection_header(struct vsock_connection *connection, uint16_t op)
 {
     connection->forwarded_told = connection->forwarded;
@@ -124,7 +125,7 @@ static const struct {
     {VSOCK_SEND_CREDIT_REQUEST, VIRTIO_VSOCK_OP_CREDIT_REQUEST},
 };
 
-/* Sends the most urgent of the connection's packets. An RST frees the connection. */
+/* Sends the most urgent packet of the connection. An RST frees the connection. */
 static void control_send(struct vsock_connection *connection, struct virtqueue *queue,
                          const struct rx_buffer *buffer)
 {
@@ -141,7 +142,7 @@ static void control_send(struct vsock_connection *connection, struct virtqueue *
         vsock_connection_update(connection);
 }
 
-/* A read of the host's end brought no data. */
+/* Handles a read from the host's end that returned no data. */
 static void read_failed(struct vsock_connection *connection, ssize_t result, int error)
 {
     if (result < 0 && (error == EAGAIN || error == EINTR)) {
@@ -158,7 +159,7 @@ static void read_failed(struct vsock_connection *connection, ssize_t result, int
                                                                : VIRTIO_VSOCK_SHUTDOWN_SEND);
 }
 
-/* Reads from the host into `count` buffers. Returns how many were filled and sent. */
+/* Reads from the host into `count` buffers. Returns the number of buffers filled and sent. */
 static unsigned data_read(struct vsock_connection *connection, struct virtqueue *queue,
                           const struct rx_buffer *buffers, unsigned count, uint32_t bytes_max)
 {
@@ -209,12 +210,12 @@ static void data_send(struct vsock_connection *connection, struct virtqueue *que
     unsigned count = 1;
     struct iovec *iov = first->writable.iov + first->writable.count;
 
-    /* vsock->iov has room for two chains of any length: it is enough for the next one. */
+    /* vsock->iov has room for two chains of any length, so there is room for the next one. */
     while (count < connection->read_chains && room < bytes_max &&
            iov - vsock->iov <= (ptrdiff_t)vsock->queue_size &&
            buffer_pop(queue, iov, budget, &buffers[count])) {
         if (buffers[count].bytes <= HEADER_BYTES) {
-            buffer_unpop(queue, budget); /* buffer_take() returns it next time */
+            buffer_unpop(queue, budget); /* buffer_take() returns it the next time */
             break;
         }
         room += payload_max(&buffers[count]);

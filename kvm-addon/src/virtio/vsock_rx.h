@@ -7,7 +7,7 @@
 /* Whether there is something to send. */
 bool vsock_rx_has_packets(const struct vsock *vsock);
 
-/* Fills up to `max` buffers, each connection in turn. Returns their number. */
+/* Fills up to `max` buffers, with the connections taking turns. Returns their number. */
 unsigned vsock_rx_serve(struct vsock *vsock, struct virtqueue *queue, unsigned max);
 
 #endif

@@ -7,7 +7,7 @@
 
 #define SHUTDOWN_BOTH (VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND)
 
-/* The guest has violated the specification in a way that only this connection suffers from. */
+/* Handles a violation of the specification that affects only this connection. */
 static void connection_malformed(struct vsock_connection *connection)
 {
     counter_add(&connection->vsock->statistics.malformed, 1);
@@ -19,7 +19,7 @@ static void data_receive(struct vsock_connection *connection, const struct iov_s
 {
     struct vsock *vsock = connection->vsock;
 
-    /* A guest may send before it knows that the host's end is gone. */
+    /* A guest may send before it knows that the host's end is closed. */
     if (connection->state == VSOCK_CLOSED)
         return;
     if (connection->state != VSOCK_ESTABLISHED ||
@@ -51,7 +51,8 @@ static void shutdown_receive(struct vsock_connection *connection, unsigned flags
     }
     connection->guest_shutdown |= flags & SHUTDOWN_BOTH;
     if (connection->guest_shutdown == SHUTDOWN_BOTH) {
-        /* 5.10.6.6: the answer to a complete shutdown is an RST. What is buffered is delivered. */
+        /* 5.10.6.6: the answer to a complete shutdown is an RST. Buffered data is still delivered.
+         */
         vsock_reply_reset(connection->vsock, connection->guest_port, connection->host_port,
                           VIRTIO_VSOCK_TYPE_STREAM);
         vsock_connection_end(connection);
@@ -105,7 +106,7 @@ static void connection_receive(struct vsock_connection *connection,
     }
 }
 
-/* The packet's header is a copy: the guest cannot change it any more. */
+/* The header is a copy, so the guest cannot change it any more. */
 static void packet_receive(struct vsock *vsock, const struct virtio_vsock_hdr *header,
                            const struct iov_span *payload)
 {
@@ -124,7 +125,8 @@ static void packet_receive(struct vsock *vsock, const struct virtio_vsock_hdr *h
     else if (header->op == VIRTIO_VSOCK_OP_REQUEST && header->type == VIRTIO_VSOCK_TYPE_STREAM)
         vsock_host_request(vsock, header);
     else if (header->op != VIRTIO_VSOCK_OP_RST)
-        /* 5.10.6.4.1: packets of an unknown type and of no connection are answered by an RST. */
+        /* 5.10.6.4.1: packets of an unknown type and packets that belong to no connection are
+         * answered by an RST. */
         vsock_reply_reset(vsock, guest_port, host_port, header->type);
 }
 
@@ -133,7 +135,7 @@ unsigned vsock_tx_serve(struct vsock *vsock, struct virtqueue *queue, unsigned m
     struct virtqueue_chain chain;
     unsigned taken = 0;
 
-    /* Every packet may be answered: a guest that fills no rx buffers has to wait. */
+    /* Every packet may need an answer, so a guest that provides no rx buffers must wait. */
     while (taken < max && vsock->reply_count < VSOCK_REPLIES_MAX &&
            virtqueue_pop(queue, vsock->iov, &chain) > 0) {
         struct iov_span packet = {.iov = vsock->iov, .count = chain.readable_count};
