@@ -9,6 +9,8 @@ import { findFile, listNames, readText, type SearchedVolume } from './searched-v
 import { isUki, ukiEntry } from './uki.ts';
 
 const ENTRIES_MAX = 512;
+/** Values of one key, and files of one entry. */
+const VALUES_MAX = 64;
 
 /** An entry's keys in lower case; a key may have several values. */
 export type BlsFields = ReadonlyMap<string, readonly string[]>;
@@ -22,7 +24,9 @@ export function parseBlsFields(text: string): BlsFields {
     const end = line.search(/\s/);
     if (end < 0) continue;
     const key = line.slice(0, end).toLowerCase();
-    fields.set(key, [...(fields.get(key) ?? []), line.slice(end).trim()]);
+    const values = fields.get(key) ?? [];
+    if (values.length < VALUES_MAX) values.push(line.slice(end).trim());
+    fields.set(key, values);
   }
   return fields;
 }
@@ -63,10 +67,11 @@ function blsEntry(
   const kernel = kernelPath === undefined ? undefined : locate(kernelPath);
   if (kernel === undefined) return undefined;
   // Fedora has several on one line.
-  const initrds = words('initrd')
+  const initrdPaths = words('initrd')
     .flatMap((line) => line.split(/\s+/))
-    .filter(Boolean)
-    .map(locate);
+    .filter(Boolean);
+  if (initrdPaths.length > VALUES_MAX) return undefined;
+  const initrds = initrdPaths.map(locate);
   if (initrds.includes(undefined)) return undefined;
   const id = fileName.slice(0, -'.conf'.length);
   const counter = /\+(\d+)(-\d+)?$/.exec(id);

@@ -123,6 +123,7 @@ function blscfg(devices: GrubDevices): GrubBuiltin {
       // Variables such as $kernelopts and $tuned_params are in Fedora's options.
       const expand = (value: string) => expandVariables(value, (name) => scope.valueOf(name));
       const entries = readBlsEntries(volume, folder, expand);
+      scope.work(entries.length);
       if (entries.length === 0) continue;
       entries.sort((a, b) => compareVersions(b.id, a.id));
       for (const entry of entries) {

@@ -64,6 +64,14 @@ export class Interpreter {
     return new Interpreter(this.#builtins, this.#effort, this, args);
   }
 
+  /** Counts work. @throws SyntaxError when it is too much */
+  work(commands: number): void {
+    this.#effort.commands -= commands;
+    if (this.#effort.commands < 0) {
+      throw new SyntaxError(`it takes more than ${COMMANDS_MAX} commands`);
+    }
+  }
+
   valueOf(name: string): string {
     return this.variables.get(name) ?? '';
   }
@@ -93,9 +101,7 @@ export class Interpreter {
   }
 
   #execute(command: GrubCommand): boolean {
-    if (--this.#effort.commands < 0) {
-      throw new SyntaxError(`it takes more than ${COMMANDS_MAX} commands`);
-    }
+    this.work(1);
     switch (command.kind) {
       case 'simple': {
         const [name = '', ...args] = this.#expand(command.words);
@@ -109,13 +115,13 @@ export class Interpreter {
       case 'for':
         for (const value of this.#expand(command.words)) {
           this.variables.set(command.variable, value);
-          this.#execute({ kind: 'simple', words: [] });
+          this.work(1);
           this.run(command.body);
         }
         return this.#status;
       case 'while':
         while (this.run(command.condition) !== command.isUntil) {
-          this.#execute({ kind: 'simple', words: [] });
+          this.work(1);
           this.run(command.body);
         }
         return true;
