@@ -16,10 +16,11 @@ export interface PartitionContent {
 export function gptDisk(path: string, partitions: readonly PartitionContent[]): string {
   const total = partitions.reduce((sum, { sizeMib }) => sum + sizeMib, 0);
   emptyImage(path, total + 2);
-  for (const [index, { sizeMib, type = '8300' }] of partitions.entries()) {
+  const options = partitions.flatMap(({ sizeMib, type = '8300' }, index) => {
     const number = index + 1;
-    run('sgdisk', '-n', `${number}:0:+${sizeMib}M`, '-t', `${number}:${type}`, path);
-  }
+    return ['-n', `${number}:0:+${sizeMib}M`, '-t', `${number}:${type}`];
+  });
+  run('sgdisk', ...options, path);
   const fd = openSync(path, 'r+');
   let at = MIB;
   for (const { image, sizeMib } of partitions) {

@@ -5,10 +5,12 @@ const SIGNATURE = '# GRUB Environment Block\n';
 export function parseEnvironmentBlock(text: string): Map<string, string> {
   const variables = new Map<string, string>();
   if (!text.startsWith(SIGNATURE)) return variables;
-  for (let at = SIGNATURE.length; at < text.length && text.charAt(at) !== '#'; ) {
+  for (let at = SIGNATURE.length; at < text.length; ) {
     const { line, end } = readLine(text, at);
     const equals = line.indexOf('=');
-    if (equals > 0) variables.set(line.slice(0, equals), line.slice(equals + 1));
+    // Comments; the padding is one too.
+    if (equals > 0 && !line.startsWith('#'))
+      variables.set(line.slice(0, equals), line.slice(equals + 1));
     at = end;
   }
   return variables;
