@@ -117,6 +117,7 @@ export const C_RULES: Readonly<Record<string, readonly string[]>> = {
   // Tables of test cases that several kinds of test share.
   'test/vectors': [],
   'kvm-addon/test': ['kvm-addon/include', 'kvm-addon/src', 'test/vectors'],
+  'kvm-addon/test/agent': ['guest-images/agent', 'kvm-addon/test'],
   'guest-images/agent': [],
   'guest-images/payload': ['test/vectors'],
 };

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <net/if.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -10,94 +9,18 @@
 #include <unistd.h>
 
 #include "dhcp.h"
+#include "interface_spec.h"
 #include "netlink.h"
 #include "protocol.h"
 
-#define ADDRESSES_MAX 16
 // Interfaces that the machine may have: those that are not asked for keep their names.
 #define INDEX_MAX 64
-
-struct interface_spec {
-    uint8_t mac[6];
-    const char *name;
-    bool dhcp;
-    uint64_t mtu; // 0: what it has
-    struct address addresses[ADDRESSES_MAX];
-    uint8_t prefixes[ADDRESSES_MAX];
-    size_t address_count;
-    struct address gateways[ADDRESSES_MAX];
-    size_t gateway_count;
-};
 
 // What an interface is set up with.
 struct tools {
     int control_fd; // for ioctl(2)
     int netlink_fd;
 };
-
-static int take_address(struct bytes value, struct address *address, size_t *count,
-                        struct failure *failure)
-{
-    if ((value.length != 4 && value.length != 16) || *count == ADDRESSES_MAX)
-        return fail(failure, ERROR_INVALID_REQUEST, 0, "wrong or too many addresses");
-    memcpy(address->bytes, value.data, value.length);
-    address->length = (uint8_t)value.length;
-    ++*count;
-    return 0;
-}
-
-static int take_network(struct bytes value, struct interface_spec *spec, struct failure *failure)
-{
-    size_t index = spec->address_count;
-    if (value.length == 0)
-        return fail(failure, ERROR_INVALID_REQUEST, 0, "an empty address");
-    if (take_address((struct bytes){value.data, value.length - 1}, &spec->addresses[index],
-                     &spec->address_count, failure) < 0)
-        return -1;
-    spec->prefixes[index] = value.data[value.length - 1];
-    return 0;
-}
-
-static int parse_field(const struct field *field, struct interface_spec *spec,
-                       struct failure *failure)
-{
-    switch (field->tag) {
-    case INTERFACE_MAC:
-        if (field->value.length != sizeof spec->mac)
-            return fail(failure, ERROR_INVALID_REQUEST, 0, "a MAC address has 6 bytes");
-        memcpy(spec->mac, field->value.data, sizeof spec->mac);
-        return 0;
-    case INTERFACE_NAME:
-        return field_text(field, &spec->name, failure);
-    case INTERFACE_DHCP:
-        return field_flag(field, &spec->dhcp, failure);
-    case INTERFACE_ADDRESS:
-        return take_network(field->value, spec, failure);
-    case INTERFACE_GATEWAY:
-        return take_address(field->value, &spec->gateways[spec->gateway_count],
-                            &spec->gateway_count, failure);
-    case INTERFACE_MTU:
-        return field_number_max(field, UINT16_MAX, &spec->mtu, failure);
-    default:
-        return field_unknown(field, "an interface", failure);
-    }
-}
-
-static int parse(struct bytes fields, struct interface_spec *spec, struct failure *failure)
-{
-    struct field field;
-    int more;
-    *spec = (struct interface_spec){.name = ""};
-    while ((more = fields_next(&fields, &field)) > 0) {
-        if (parse_field(&field, spec, failure) < 0)
-            return -1;
-    }
-    if (more < 0)
-        return fields_broken(failure);
-    if (spec->name[0] == 0 || strlen(spec->name) >= IFNAMSIZ)
-        return fail(failure, ERROR_INVALID_REQUEST, 0, "no name for an interface: %s", spec->name);
-    return 0;
-}
 
 static int set_flags(const struct tools *tools, const char *name, short flags)
 {
@@ -196,7 +119,7 @@ static int configure(const struct tools *tools, struct bytes fields, struct fail
 {
     struct interface_spec spec;
     char name[IFNAMSIZ];
-    if (parse(fields, &spec, failure) < 0)
+    if (interface_spec_parse(fields, &spec, failure) < 0)
         return -1;
     unsigned index = find_interface(tools, spec.mac, name);
     if (index == 0)

@@ -19,8 +19,6 @@
 
 #define KERNEL_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
-struct container container = {.init_fd = -1, .pid_namespace_fd = -1, .cgroup_fd = -1};
-
 // Linux reads an EROFS of 512-byte blocks block by block unless its metadata is in the page cache.
 static void read_metadata_ahead(uint64_t bytes)
 {

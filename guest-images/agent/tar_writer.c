@@ -79,7 +79,7 @@ static void add_attributes(struct records *records, int fd)
         if (strncmp(names + i, OVERLAY_PREFIX, strlen(OVERLAY_PREFIX)) == 0)
             continue;
         ssize_t size = fgetxattr(fd, names + i, value, sizeof value);
-        snprintf(key, sizeof key, TAR_XATTR_PREFIX "%s", names + i);
+        snprintf(key, sizeof key, TAR_XATTR_PREFIX "%.255s", names + i);
         if (size >= 0)
             add_record(records, key, value, (size_t)size);
     }

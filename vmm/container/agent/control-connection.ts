@@ -53,11 +53,14 @@ export class ControlConnection implements ConnectionListener {
     } else if (type === FRAME.EVENT) {
       this.#takeEvent(new FieldReader(payload));
     } else if (type === FRAME.REPLY || type === FRAME.ERROR) {
-      const request = this.#pending.shift();
+      const [request] = this.#pending;
       if (request === undefined) throw lost('the guest agent sent an answer to no request');
+      // Parsed first: what cannot be is the end of all requests, this one included.
+      const answer = type === FRAME.REPLY ? new FieldReader(payload) : errorOf(payload);
+      this.#pending.shift();
       clearTimeout(request.timer);
-      if (type === FRAME.REPLY) request.resolve(new FieldReader(payload));
-      else request.reject(errorOf(payload));
+      if (answer instanceof FieldReader) request.resolve(answer);
+      else request.reject(answer);
     } else {
       throw lost(`the guest agent sent a frame of type ${type} on the control connection`);
     }
