@@ -25,9 +25,9 @@ export interface AgentGuest {
   readonly machine: Machine;
   readonly agent: Agent;
   readonly console: ConsoleOutput;
-  /** What `assemble` needs, with the image's size filled in. */
+  /** The configuration for `assemble`, with the image's size filled in. */
   readonly root: ContainerRoot;
-  /** Runs a process to its end, with all of `input`. */
+  /** Runs a process to its end, with `input` as its standard input. */
   run(args: readonly string[], spec?: Partial<ProcessSpec>, input?: string): Promise<RunResult>;
 }
 
@@ -37,7 +37,7 @@ export interface RunResult {
   readonly end: ProcessEnd;
 }
 
-/** Busybox, passwd and group, and what a test adds. */
+/** Busybox, passwd and group, and the files that a test adds. */
 export function busyboxMembers(extra: readonly MadeMember[] = []): MadeMember[] {
   const applets = execFileSync('/bin/busybox', ['--list'], { encoding: 'utf8' }).trim().split('\n');
   const folder = (name: string, mode = 0o755): MadeMember => ({ name, type: '5', mode });
@@ -61,7 +61,7 @@ export function busyboxMembers(extra: readonly MadeMember[] = []): MadeMember[] 
   ];
 }
 
-/** A new ext4 for what the container writes. */
+/** A new ext4 file system for the container's writes. */
 export function writableDisk(folder: string): string {
   const path = join(folder, 'writable.img');
   writeFileSync(path, '');

@@ -4,9 +4,9 @@ import type { DiskEngine } from '../../vmm/kvm/queue-workers.ts';
 import { BlockDriver } from './block-driver.ts';
 
 /**
- * A disk with a driver on it, ready for requests.
- * @param disk closed with the driver: by `close`, or when the test is over
- * @param queueCount each queue has a worker of its own
+ * A disk with a driver, ready for requests.
+ * @param disk closed with the driver, by `close` or when the test ends
+ * @param queueCount each queue has its own worker
  */
 export async function attachDisk(
   context: TestContext,

@@ -1,4 +1,4 @@
-/** Requests of virtio-blk (virtio 1.2, section 5.2.6), laid out in guest memory by a driver. */
+/** Requests of virtio-blk (virtio 1.2, section 5.2.6), as a driver lays them out in guest memory. */
 import { closeDisk, type Disk, type DiskBackend } from '../../vmm/backends/disk/machine/disk.ts';
 import { BlockDevice } from '../../vmm/devices/virtio/block/block-device.ts';
 import { blockWorker, type DiskEngine } from '../../vmm/kvm/queue-workers.ts';
@@ -17,7 +17,7 @@ export const T_WRITE_ZEROES = 13;
 export const S_OK = 0;
 export const S_IOERR = 1;
 export const S_UNSUPP = 2;
-/** No device writes this. */
+/** A status that no device writes. */
 export const S_UNTOUCHED = 0xcc;
 
 const HEADER_BYTES = 16;
@@ -25,7 +25,7 @@ const HEADER_BYTES = 16;
 export interface BlockRequest {
   readonly type: number;
   readonly sector?: number;
-  /** What the device reads, and what it writes, in pieces as they are. */
+  /** Sizes of the pieces of the device-readable and device-writable parts. */
   readonly out?: readonly Uint8Array[];
   readonly in?: readonly number[];
   readonly queue?: number;
@@ -42,7 +42,7 @@ export interface Submitted {
 
 export interface BlockAnswer {
   readonly status: number;
-  /** What the used ring says was written. */
+  /** Number of written bytes according to the used ring. */
   readonly usedLength: number;
   readonly data: Uint8Array;
 }
@@ -119,7 +119,7 @@ export class BlockDriver extends FakeDriver {
     return { gpa, length: HEADER_BYTES };
   }
 
-  /** Copies bytes to memory of their own. */
+  /** Copies bytes to newly allocated memory. */
   place(bytes: Uint8Array): Buffer {
     const gpa = this.allocate(bytes.length);
     this.memory.write(gpa, bytes);
@@ -141,7 +141,7 @@ export class BlockDriver extends FakeDriver {
     return { status: this.status(submitted), usedLength, data };
   }
 
-  /** One request alone in its queue: submits it, kicks, waits. */
+  /** A single request in its queue: submits it, kicks, waits. */
   async request(request: BlockRequest): Promise<BlockAnswer> {
     const submitted = this.submit(request);
     this.kick(submitted.queue);
@@ -158,7 +158,7 @@ export class BlockDriver extends FakeDriver {
     return this.request({ type: T_OUT, sector, out: [data] });
   }
 
-  /** Puts another backend in place of the present one, as a machine does. */
+  /** Replaces the present backend, as a machine does. */
   replace(backend: DiskBackend): Promise<void> {
     return this.device.replaceDisk(async () => {
       await this.slot.replace(backend);

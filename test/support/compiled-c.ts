@@ -1,4 +1,6 @@
-/** Small C programs against the core's headers and sources, for tests of what C and TypeScript share. */
+/**
+ * Compiles small C programs against the core's headers and sources, to test what C and TypeScript share.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

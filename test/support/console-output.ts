@@ -1,7 +1,7 @@
-/** The console's end of a machine that a test boots in its own process. */
+/** The host's side of the console of a machine that a test boots in its own process. */
 import type { SerialEnd } from '../../vmm/index.ts';
 
-/** Takes what the guest writes, and types nothing. */
+/** Collects the guest's output. There is no input. */
 export class ConsoleOutput implements SerialEnd {
   text = '';
 

@@ -1,4 +1,4 @@
-/** `tsvm` with images and settings of the test's own. */
+/** Runs `tsvm` with images and settings of the test. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -11,7 +11,7 @@ export interface ContainerCli {
   readonly env: Readonly<Record<string, string>>;
   /** Runs `tsvm ARGS...`. */
   run(args: readonly string[], options?: RunOptions): Promise<RunResult>;
-  /** The same, and it has to end well. @returns standard output */
+  /** Like `run`, but a failure fails the test. @returns standard output */
   ok(args: readonly string[], options?: RunOptions): Promise<string>;
   configureRegistries(config: object): void;
 }

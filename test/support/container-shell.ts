@@ -1,4 +1,4 @@
-/** A store with an image of busybox, and a shell whose `tsvm` uses it: for tests of containers. */
+/** A store with a busybox image, and a shell whose `tsvm` uses it, for tests of containers. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { TSVM } from './tsvm-process.ts';
 export interface ShellResult {
   readonly stdout: string;
   readonly stderr: string;
-  /** 128 + N when signal N ended the shell. */
+  /** 128 + N if signal N ended the shell. */
   readonly code: number;
 }
 
@@ -23,7 +23,7 @@ export interface ShellOptions {
 
 const PATIENCE_MS = 60_000;
 
-/** Call `close` when all tests are over. */
+/** Call `close` when all tests have ended. */
 export class ContainerShell {
   readonly folder = mkdtempSync(join(tmpdir(), 'tsvm-containers-'));
   readonly env: NodeJS.ProcessEnv;
@@ -43,7 +43,7 @@ export class ContainerShell {
     };
   }
 
-  /** Adds an image of busybox with these files besides, and this configuration. */
+  /** Adds a busybox image with additional files and this configuration. */
   addImage(name: string, run: object = {}, members: readonly MadeMember[] = []): void {
     const layout = join(this.folder, 'layout');
     mkdirSync(layout);
@@ -59,7 +59,7 @@ export class ContainerShell {
     if (status !== 0) throw new Error(`the image cannot be loaded: ${stderr}`);
   }
 
-  /** Runs a line of a shell. */
+  /** Runs a shell command line. */
   async sh(
     line: string,
     { input = '', timeoutMs = PATIENCE_MS }: ShellOptions = {},
@@ -85,14 +85,14 @@ export class ContainerShell {
     return { stdout: stdout ?? '', stderr: stderr ?? '', code: code ?? 255 };
   }
 
-  /** The same, and it has to end well. @returns standard output */
+  /** Like `run`, but a failure fails the test. @returns standard output */
   async ok(line: string, options?: ShellOptions): Promise<string> {
     const { code, stderr, stdout } = await this.sh(line, options);
     if (code === 0) return stdout;
     throw new Error(`${line}: exit code ${code}\n${stdout}\n${stderr}`);
   }
 
-  /** Waits until a line ends well and its output matches. */
+  /** Waits until a command line succeeds and its output matches. */
   async until(line: string, pattern: RegExp, timeoutMs = PATIENCE_MS): Promise<string> {
     const endMs = performance.now() + timeoutMs;
     for (;;) {
@@ -105,7 +105,7 @@ export class ContainerShell {
     }
   }
 
-  /** The processes that run containers: none when no container runs. */
+  /** The processes that run containers. */
   supervisors(): string[] {
     try {
       return readdirSync(join(this.runtime, 'containers'));

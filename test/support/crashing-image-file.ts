@@ -8,7 +8,7 @@ type Step =
   | 'sync'
   | { readonly size: number };
 
-/** A file in memory that knows what it may look like after a crash at any moment. */
+/** A file in memory that records which contents it may have after a crash at any moment. */
 export class CrashingImageFile extends MemoryImageFile {
   readonly #before: Uint8Array;
   readonly #steps: Step[] = [];
@@ -18,7 +18,7 @@ export class CrashingImageFile extends MemoryImageFile {
     this.#before = content.slice();
   }
 
-  /** Writes and syncs so far: a crash may come before each, and after the last. */
+  /** Number of writes and syncs so far. A crash may come before each of them and after the last. */
   get steps(): number {
     return this.#steps.length;
   }
@@ -44,8 +44,8 @@ export class CrashingImageFile extends MemoryImageFile {
   }
 
   /**
-   * The file after a crash before step `step`: what was written since the last sync is there or not,
-   * sector by sector, as chance will have it.
+   * The file after a crash before step `step`: each sector written since the last sync is randomly there
+   * or not.
    */
   crashedAt(step: number, random: Random): MemoryImageFile {
     const file = new MemoryImageFile(this.#before);

@@ -5,7 +5,7 @@ import { packageRoot } from '../../vmm/util/package-root.ts';
 
 const CACHE = join(packageRoot(), 'build/debian-packages');
 
-/** Unpacks a package of Debian's, with which images are made. It is fetched once. */
+/** Unpacks a Debian package, which is downloaded once. */
 export function unpackDebianPackage(name: string, target: string): void {
   mkdirSync(CACHE, { recursive: true });
   mkdirSync(target, { recursive: true });

@@ -1,4 +1,4 @@
-/** A root disk with programs of Debian's, from its packages: compilers, interpreters, stress-ng. */
+/** A root disk with programs from Debian packages: compilers, interpreters, stress-ng. */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { mkdtemp, truncate, writeFile } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import { unpackDebianPackage } from './debian-packages.ts';
 const SOURCES = join(packageRoot(), 'test/support/guest-programs/debian');
 const SIZE_MIB = 512;
 
-/** With the libraries that these programs load, and no more of what the packages depend on. */
+/** With the libraries that these programs load, but without other dependencies of the packages. */
 const PACKAGES = [
   ...['libc6', 'libgcc-s1', 'libstdc++6', 'libcrypt1', 'zlib1g', 'liblzma5', 'libzstd1'],
   ...['libexpat1', 'libffi8', 'libssl3', 'libmd0', 'libbsd0'],
@@ -25,10 +25,10 @@ const PACKAGES = [
   ...['libsctp1', 'libxxhash0'],
 ];
 
-/** What nobody reads here, and would fill the disk. */
+/** Documentation and the like, which would fill the disk. */
 const UNUSED = ['usr/share/doc', 'usr/share/man', 'usr/share/locale', 'usr/share/lintian'];
 
-/** The disk's path; it is made once, from packages that are fetched once, and is not to be changed. */
+/** The disk's path. It is created once, from packages that are downloaded once. Do not change it. */
 export async function debianProgramsDisk(): Promise<string> {
   const script = readFileSync(join(SOURCES, 'programs.sh'));
   const program = readFileSync(join(SOURCES, 'sum.c'));

@@ -10,7 +10,7 @@ import type {
 import { hasIoUring } from '../../vmm/host/io-uring.ts';
 import type { DiskEngine } from '../../vmm/kvm/queue-workers.ts';
 
-/** Each engine, and why it is skipped here, if it is. */
+/** The engines, each with the reason why it is skipped on this host, if any. */
 export function engines(): readonly { engine: DiskEngine; skip: string | false }[] {
   const skip = hasIoUring() ? false : 'this process may not use io_uring';
   return [
@@ -19,13 +19,13 @@ export function engines(): readonly { engine: DiskEngine; skip: string | false }
   ];
 }
 
-/** A folder that is gone when the test process is done with it. */
+/** A folder that is removed when the test process ends. */
 export function temporaryFolder(): { path: string; remove(): void } {
   const path = mkdtempSync(join(tmpdir(), 'tsvm-device-'));
   return { path, remove: () => rmSync(path, { recursive: true }) };
 }
 
-/** Bytes that differ everywhere: the same seed gives the same. */
+/** Pseudo-random bytes, determined by the seed. */
 export function pattern(length: number, seed: number): Uint8Array {
   const bytes = new Uint8Array(length);
   let state = (seed * 2654435761 + 1) >>> 0;
@@ -42,8 +42,8 @@ interface Withheld {
 }
 
 /**
- * A backend whose requests the test resolves when it likes: extents are withheld until then. Its
- * bytes are in a file of its own.
+ * A backend whose requests the test answers when it likes: it has no extents until then. Its data is in
+ * a separate file.
  */
 export class WithholdingBackend implements DiskBackend {
   readonly sizeBytes: number;
@@ -80,7 +80,7 @@ export class WithholdingBackend implements DiskBackend {
     return { offset, length, fd: this.#fd, fdOffset: offset, zero: false, readOnly };
   }
 
-  /** Takes the oldest withheld request; what the test does with the disk answers it. */
+  /** Takes the oldest pending request, which the test then answers. */
   take(): ScriptRequest {
     const first = this.withheld.shift();
     if (first === undefined) throw new Error('no request is withheld');
@@ -88,7 +88,7 @@ export class WithholdingBackend implements DiskBackend {
     return first.request;
   }
 
-  /** Fails what is withheld and what comes: a test that failed must not wait for ever. */
+  /** Fails pending and future requests, so that a failed test does not wait for ever. */
   giveUp(disk: Disk): void {
     this.#givenUp = true;
     while (this.withheld.length > 0) disk.finish(this.take().id, constants.errno.EIO);

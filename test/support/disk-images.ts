@@ -1,7 +1,9 @@
-/** Image files of tests, changed and looked at byte by byte. */
+/** Changes and reads image files byte by byte. */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 
-/** Overwrites bytes of a file: numbers are 32-bit fields, bigints 64-bit ones, as qcow2 has them. */
+/**
+ * Overwrites big-endian fields of a file, as qcow2 has them: 32 bits for numbers, 64 bits for bigints.
+ */
 export function patchFile(path: string, patches: readonly (readonly [number, Field])[]): void {
   const fd = openSync(path, 'r+');
   for (const [offset, field] of patches) writeAt(fd, encodeField(field), offset);
@@ -22,7 +24,7 @@ function encodeField(field: Field): Uint8Array {
   return bytes;
 }
 
-/** Bytes of a file; what lies past its end is zero. */
+/** Bytes of a file. Beyond its end they are zero. */
 export function fileBytes(path: string, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length);
   const fd = openSync(path, 'r');

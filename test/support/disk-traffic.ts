@@ -30,7 +30,7 @@ interface Operation {
 }
 
 export class DiskTraffic {
-  /** What the disk has to hold. */
+  /** The content that the disk must have. */
   readonly model: Uint8Array;
   readonly #driver: BlockDriver;
   readonly #random: Random;
@@ -43,7 +43,7 @@ export class DiskTraffic {
     this.#lengthMax = lengthMax;
   }
 
-  /** Submits operations, in turn to each queue, and waits for all; answers what was used of each. */
+  /** Submits operations to the queues in turn and waits for all of them. @returns the used lengths */
   async #run(
     operations: readonly Operation[],
   ): Promise<(readonly [Operation, Submitted, usedLength: number])[]> {
@@ -66,7 +66,7 @@ export class DiskTraffic {
     });
   }
 
-  /** `count` requests in flight at once, in parts of the disk that do not overlap. */
+  /** `count` concurrent requests in parts of the disk that do not overlap. */
   async batch(count: number): Promise<void> {
     const part = Math.floor(this.model.length / count / SECTOR) * SECTOR;
     const operations = Array.from({ length: count }, (_, index) =>
@@ -76,8 +76,8 @@ export class DiskTraffic {
   }
 
   /**
-   * `count` requests in flight at once in one place. Each sector, whenever it is read, has to be what
-   * it was before, or what one of them makes of it.
+   * `count` concurrent requests to the same place. Whenever a sector is read, it must have its old
+   * content or that of one of the requests.
    */
   async contend(count: number): Promise<void> {
     const start = this.#random.below(this.model.length / 8192) * 8192;
@@ -105,7 +105,7 @@ export class DiskTraffic {
   #operation(start: number, bytes: number): Operation {
     const random = this.#random;
     const kind = random.weighted(WEIGHTS);
-    // Often from where others were before.
+    // Often where earlier operations were.
     const unit = random.pick([SECTOR, 4096, 4096, 65_536]);
     const offset = start + Math.floor(random.below(bytes) / unit) * unit;
     const inPart = offset < start ? start : offset;
@@ -142,7 +142,7 @@ export class DiskTraffic {
     }
   }
 
-  /** Each sector reads as before or as zeroes, from now on. */
+  /** From now on, each sector may read as before or as zeroes. */
   #acceptDiscard(offset: number, after: Uint8Array): void {
     for (let at = 0; at < after.length; at += SECTOR) {
       const sector = after.subarray(at, at + SECTOR);

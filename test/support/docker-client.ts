@@ -1,10 +1,13 @@
-/** Docker's client as an oracle: what it makes of a command line, which an engine of ours records. */
+/**
+ * Docker's client as an oracle: it translates a command line to an API request, which a fake daemon
+ * records.
+ */
 import { execFileSync, spawn } from 'node:child_process';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 
-/** Docker's request to create a container, as far as tests look at it. */
+/** The parts of Docker's request to create a container that tests check. */
 export interface CreateRequest {
   readonly Volumes?: Readonly<Record<string, object>>;
   readonly ExposedPorts?: Readonly<Record<string, object>>;
@@ -54,10 +57,10 @@ export interface DockerClient {
   create(args: readonly string[]): Promise<ClientResult>;
 }
 
-/** The oldest client whose messages and flags the tests know. */
+/** The oldest client that has the messages and flags that the tests expect. */
 const VERSION_MIN = 28;
 
-/** Undefined, and the test is skipped with the reason, where there is no such client. */
+/** Undefined if there is no such client; the test is then skipped with the reason. */
 export async function dockerClient(
   t: TestContext,
   folder: string,

@@ -1,21 +1,21 @@
-/** Makes one call of a program fail: one of the host's, or of the addon's. */
+/** Makes a single call fail: a call of the host or of the addon. */
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { loadAddon } from '../../vmm/host/addon.ts';
 
 type Callable = (...values: never[]) => unknown;
 
-/** Calls of Node's that open, read or look at files. */
+/** Functions of node:fs that open, read or examine files. */
 const FS_CALLS = ['openSync', 'fstatSync', 'readSync', 'closeSync', 'statSync'] as const;
 
-/** A call by its name, and the how many-th of that name it is, from 1 on. */
+/** A call by its name and its ordinal among calls of that name, from 1. */
 export interface Step {
   readonly name: string;
   readonly occurrence: number;
 }
 
 export class FailingSteps {
-  /** How often each call was made since {@link during} began. */
+  /** How often each function was called since {@link during} began. */
   readonly #counts = new Map<string, number>();
   #counting = false;
   #failing: Step | undefined;
@@ -38,13 +38,13 @@ export class FailingSteps {
     syncBuiltinESMExports();
   }
 
-  /** How often each call is made during `action`. */
+  /** Counts the calls of each function during `action`. */
   async count(action: () => Promise<void>): Promise<ReadonlyMap<string, number>> {
     await this.during(undefined, action);
     return new Map(this.#counts);
   }
 
-  /** Lets a call fail during `action`. False when it was not made. */
+  /** Makes a call fail during `action`. @returns false if the call was not made */
   async during(step: Step | undefined, action: () => Promise<void>): Promise<boolean> {
     this.#counts.clear();
     this.#failing = step;
@@ -93,7 +93,7 @@ export class FailingSteps {
         value(this: object, ...values: never[]): unknown {
           const fails = step(`${name}.${method}`);
           const error = new Error(`${name}.${method} fails on purpose`);
-          // What ends something has ended it, and then fails.
+          // A function that ends something fails after having done so.
           if (fails && method !== 'close' && method !== 'stop') throw error;
           const answer: unknown = value.apply(this, values);
           if (!fails) return answer;

@@ -12,7 +12,7 @@ export interface Finish {
   readonly data: Uint8Array | undefined;
 }
 
-/** A request of 512-byte sectors whose range has no extent at all. */
+/** A request of 512-byte sectors in a range without extents. */
 export function scriptRequest(
   id: number,
   op: ScriptRequest['op'],
@@ -22,7 +22,7 @@ export function scriptRequest(
   return { id, op, offset, length, gapOffset: offset, mayUnmap: false };
 }
 
-/** A data plane that remembers what a backend told it. */
+/** A data plane that records what a backend tells it. */
 export class FakeDisk implements Disk {
   readonly extents: Extent[] = [];
   readonly retries: number[] = [];

@@ -1,7 +1,7 @@
 /**
- * A virtio device as the machine puts it together, without KVM: the test is the guest. It reaches
- * the registers through a bank whose fast registers it plays, kicks by the eventfds that ioeventfds
- * would signal, and gets interrupts by the eventfd that would be an irqfd.
+ * A virtio device as a machine assembles it, without KVM: the test plays the guest. Register accesses go
+ * through a bank whose fast registers the test executes; kicks use the eventfds that ioeventfds would
+ * signal; interrupts arrive by the eventfd that would be an irqfd.
  */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -21,14 +21,14 @@ import { MmioDriver, REG } from './mmio-driver.ts';
 import { ringBytes, SplitRing, type UsedElement } from './split-ring.ts';
 
 export const MEMORY_BYTES = 32 * 2 ** 20;
-/** A second piece of memory after a hole, so that addresses beyond 4 GiB are used as well. */
+/** A second region of memory after a hole, so that addresses beyond 4 GiB are used as well. */
 export const HIGH_GPA = 2 ** 32;
 const HIGH_BYTES = 2 ** 20;
-/** Where rings and buffers of a test begin; what lies below is not used. */
+/** Start of the tests' rings and buffers. Memory below it is not used. */
 const FIRST_GPA = 0x10_0000;
 const PATIENCE_MS = 10_000;
 
-/** The guest's side of a bank whose words the queue worker shares. */
+/** The guest's side of a bank whose words are shared with the queue worker. */
 class SharedBank extends FakeRegisterBank {
   override readonly words: Uint32Array;
 
@@ -81,7 +81,7 @@ export class FakeDriver {
     this.registers = new MmioDriver(bank);
   }
 
-  /** Guest memory that nothing else in the test uses, filled with a pattern no device writes. */
+  /** Unused guest memory, filled with a pattern that no device writes. */
   allocate(length: number, align = 16): number {
     const gpa = Math.ceil(this.#nextGpa / align) * align;
     this.#nextGpa = gpa + length;
@@ -89,7 +89,7 @@ export class FakeDriver {
     return gpa;
   }
 
-  /** Starts the device as Linux does, with every queue, or `queueCount` of them. */
+  /** Initializes the device as Linux does, with all queues or with `queueCount` of them. */
   async start(
     options: { features?: bigint; queueSize?: number; queueCount?: number } = {},
   ): Promise<void> {
@@ -114,12 +114,12 @@ export class FakeDriver {
     this.#kicks[index]?.signal();
   }
 
-  /** How many interrupts came since the last call. */
+  /** Number of interrupts since the last call. */
   takeInterrupts(): number {
     return this.#interrupt.take();
   }
 
-  /** Waits for the next element of a used ring, by polling, as a driver without interrupts. */
+  /** Polls for the next element of a used ring, like a driver without interrupts. */
   async nextUsed(index = 0): Promise<UsedElement> {
     const ring = this.ring(index);
     let used = ring.takeUsed();
@@ -131,7 +131,7 @@ export class FakeDriver {
     return used;
   }
 
-  /** Waits for an interrupt, and acknowledges it; answers what InterruptStatus read. */
+  /** Waits for an interrupt and acknowledges it. @returns the value of InterruptStatus */
   async interrupted(): Promise<number> {
     await this.until('an interrupt', () => this.takeInterrupts() > 0);
     const status = this.registers.read(REG.INTERRUPT_STATUS);
@@ -140,8 +140,8 @@ export class FakeDriver {
   }
 
   /**
-   * Does `work` while the queue worker sleeps, and waits until it sleeps again: then it has done all
-   * that the work made it do. For one worker.
+   * Calls `work` while the queue worker sleeps, and waits until it sleeps again, so that it has done
+   * everything that `work` caused. For a device with one worker.
    */
   async untilRest<T>(work: () => T | Promise<T>): Promise<T> {
     const sleeps = () => this.device.statistics()['sleeps'] ?? 0;
@@ -152,7 +152,7 @@ export class FakeDriver {
     return result;
   }
 
-  /** Polls until `done`, and fails the test when it takes too long. */
+  /** Polls until `done` returns true. Fails the test when that takes too long. */
   async until(what: string, done: () => boolean): Promise<void> {
     const limit = performance.now() + PATIENCE_MS;
     while (!done()) {
@@ -161,7 +161,7 @@ export class FakeDriver {
     }
   }
 
-  /** Resets the device and frees everything; the test's own files are the test's to close. */
+  /** Resets the device and frees everything. The test closes its own files. */
   async close(): Promise<void> {
     await this.transport.reset();
     for (const event of [this.#interrupt, ...this.#kicks]) event.close();

@@ -10,7 +10,10 @@ interface FakeCluster {
   writable: boolean;
 }
 
-/** An image without a format: the test says what each cluster is. New places follow each other. */
+/**
+ * An image without a format: the test defines each cluster. New clusters are allocated one after the
+ * other.
+ */
 export class FakeImage implements MachineImage {
   readonly format = 'qcow2';
   readonly file = new MemoryImageFile();
@@ -19,12 +22,12 @@ export class FakeImage implements MachineImage {
   readonly sizeBytes: number;
   readonly backing: FakeImage | undefined;
   readonly clusters: FakeCluster[];
-  /** What was asked of it, in order; shared with others that the test looks at. */
+  /** A log of the calls, which other fakes may share. */
   readonly events: string[];
   readonly canReserve: boolean;
   metadataDirty = false;
   flushWanted = false;
-  /** Thrown by the next change or flush. */
+  /** Error thrown by the next change or flush. */
   failure: Error | undefined;
   #nextPlace = 1;
 

@@ -1,5 +1,5 @@
 /**
- * A register bank for tests: it carries out fast registers exactly as the native one does
+ * A register bank for tests. It executes fast registers exactly as the native one does
  * (`kvm-addon/include/tsvm/register_bank_abi.h`) and plays the guest's side of the bus.
  */
 import assert from 'node:assert/strict';
@@ -31,7 +31,7 @@ export class FakeInterruptLine implements InterruptLine {
     this.pulses += 1;
   }
 
-  /** Edges since the last call. */
+  /** Number of edges since the last call. */
   take(): number {
     const { pulses } = this;
     this.pulses = 0;
@@ -45,10 +45,10 @@ export class FakeRegisterBank implements RegisterBank {
   readonly lengthBytes: number;
   readonly words: Uint32Array;
   #stamps: Stamp[] = [];
-  /** Accesses that the vCPU thread would have carried out, and those that woke JavaScript. */
+  /** Number of accesses that a vCPU thread would have executed, and of those that woke JavaScript. */
   fastAccesses = 0;
   slowAccesses = 0;
-  /** Number of tables set. */
+  /** Number of tables that were set. */
   tables = 0;
   readonly #ringBytes: number;
   readonly #ring: number[] = [];
@@ -64,7 +64,7 @@ export class FakeRegisterBank implements RegisterBank {
     this.#ringBytes = ringBytes;
   }
 
-  /** Where slow accesses go, and what `raise` pulses. */
+  /** The handler of slow accesses, and the line that `raise` pulses. */
   connect(handler: RegisterHandler, interrupt?: InterruptLine): void {
     this.#handler = handler;
     this.#interrupt = interrupt;
@@ -86,7 +86,7 @@ export class FakeRegisterBank implements RegisterBank {
     this.tables += 1;
   }
 
-  /** At most {@link FAKE_DRAIN_BYTES} at a time: the native one has a limit too. */
+  /** At most {@link FAKE_DRAIN_BYTES} at a time, because the native one has a limit too. */
   drainRing(): Uint8Array {
     return Uint8Array.from(this.#ring.splice(0, FAKE_DRAIN_BYTES));
   }
@@ -97,7 +97,7 @@ export class FakeRegisterBank implements RegisterBank {
     return stamps;
   }
 
-  /** A guest's read; throws when it would have to wait for a handler that is not there. */
+  /** A guest's read. Throws if it would have to wait for a missing handler. */
   guestRead(offset: number, width = 1): number {
     const read = this.#find(offset, width)?.read;
     if (read === undefined) {
@@ -110,7 +110,7 @@ export class FakeRegisterBank implements RegisterBank {
     return mask(value, width);
   }
 
-  /** A guest's write; a promise stands for the vCPU that waits. */
+  /** A guest's write. A promise means that the vCPU waits. */
   guestWrite(offset: number, value: number, width = 1): void | Promise<void> {
     const write = this.#find(offset, width)?.write;
     if (write === undefined || !this.#apply(write, mask(value, width))) {

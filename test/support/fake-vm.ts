@@ -1,4 +1,4 @@
-/** A virtual machine without KVM: a test plays its vCPU threads. */
+/** A virtual machine without KVM: the test plays the vCPU threads. */
 import { ExitSlot } from '../../vmm/kvm/exit-slots.ts';
 import type { MachineVm } from '../../vmm/machine/machine.ts';
 
@@ -19,11 +19,11 @@ export interface Access {
 
 export class FakeVm implements MachineVm {
   readonly slots: readonly ExitSlot[];
-  /** What the machine has asked for, in order. */
+  /** The machine's requests, in order. */
   readonly calls: string[] = [];
-  /** A call of this name throws. */
+  /** Name of a function that throws. */
   failing: string | undefined;
-  /** Called as the native VM calls `onWake`. */
+  /** Called when the native VM would call `onWake`. */
   wake = () => {};
   readonly #words: Uint32Array;
   readonly #phases: Phase[];
@@ -49,7 +49,7 @@ export class FakeVm implements MachineVm {
     this.#phases.fill('running');
   }
 
-  /** vCPUs park when the test says so: {@link park}. */
+  /** vCPUs park when the test calls {@link park}. */
   pause(): void {
     this.#called('pause');
     this.#order = 'park';
@@ -88,13 +88,13 @@ export class FakeVm implements MachineVm {
     this.#called('close');
   }
 
-  /** A running vCPU follows the order to park. */
+  /** A running vCPU parks as requested. */
   park(cpu = 0): void {
     this.#phases[cpu] = 'parked';
     this.wake();
   }
 
-  /** A vCPU begins a slow exit; its wake comes a little later, unless the test calls it. */
+  /** A vCPU begins a slow exit. Its wake comes a little later, unless the test triggers it. */
   access(kind: 'read' | 'write', { bank, offset, width = 1, value = 0 }: Access, cpu = 0): void {
     this.#leave(cpu, kind, 'waiting');
     this.#words.set([bank, offset, width, 0, value], cpu * SLOT_WORDS + 2);
@@ -105,7 +105,7 @@ export class FakeVm implements MachineVm {
     this.#leave(cpu, kind, 'ended');
   }
 
-  /** What the last read of a vCPU was answered. */
+  /** The answer to the last read of a vCPU. */
   answer(cpu = 0): number {
     return this.#words[cpu * SLOT_WORDS + 6] ?? 0;
   }

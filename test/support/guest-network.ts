@@ -1,9 +1,9 @@
-/** What tests of networks with real guests share. */
+/** Shared parts of the tests of networks with real guests. */
 import { execFileSync } from 'node:child_process';
 import { realpathSync } from 'node:fs';
 import type { ExtraFile } from '../../guest-images/rootfs/build-root-disk.ts';
 
-/** Programs of the host for a root disk, with the libraries that they load. */
+/** Programs of the host and their libraries, for a root disk. */
 export function hostPrograms(...paths: readonly string[]): ExtraFile[] {
   const libraries = paths.flatMap((path) => {
     const listing = execFileSync('ldd', [path], { encoding: 'utf8' });

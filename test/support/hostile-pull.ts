@@ -1,4 +1,6 @@
-/** A pull of one image from a hostile registry, with short time limits, and what it leaves in the store. */
+/**
+ * Pulls one image from a hostile registry with short time limits, and checks what is left in the store.
+ */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import type { TestContext } from 'node:test';

@@ -1,4 +1,4 @@
-/** A registry of the test's own, which serves one image and does what the test tells it to. */
+/** A registry that serves one image and misbehaves as the test tells it to. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { TestContext } from 'node:test';
@@ -7,13 +7,13 @@ import type { MadeImage } from './image-maker.ts';
 export interface HostileAnswer {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  /** What an honest registry would send. */
+  /** The answer of an honest registry. */
   readonly bytes: Buffer;
-  /** How often this was asked for before. */
+  /** Number of earlier requests for this. */
   readonly earlier: number;
 }
 
-/** Answers by itself, or leaves it to the honest registry (false). */
+/** Answers the request, or returns false to leave it to the honest registry. */
 export type Trick = (answer: HostileAnswer) => boolean | Promise<boolean>;
 
 export interface HostileRegistry {
@@ -24,10 +24,10 @@ export interface HostileRegistry {
 
 export interface Tricks {
   readonly manifest?: Trick;
-  /** Of a layer's blob. */
+  /** For a request of a layer's blob. */
   readonly layer?: Trick;
   readonly config?: Trick;
-  /** Of any other request. */
+  /** For all other requests. */
   readonly other?: Trick;
 }
 
@@ -60,7 +60,7 @@ export async function startHostileRegistry(
     else if (bytes === undefined) response.writeHead(404).end();
     else honest(answer, kind === 'manifests' ? image.mediaType : 'application/octet-stream');
   });
-  // TLS hellos are answered by closing, as by a server that knows none.
+  // TLS connections are closed, as by a server without TLS.
   server.on('clientError', (_, socket) => socket.destroy());
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -1,6 +1,6 @@
 /**
- * The rings of `test/vectors/hostile_rings.h` against a device with a fake driver. Every virtio device
- * runs them: {@link testHostileRings}.
+ * Attacks a device with the rings of `test/vectors/hostile_rings.h` through a fake driver. Every virtio
+ * device is tested with {@link testHostileRings}.
  */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
@@ -9,16 +9,16 @@ import { runC } from './compiled-c.ts';
 import { type FakeDriver, MEMORY_BYTES } from './fake-driver.ts';
 import { INT_CONFIG, type RingAddresses, S_NEEDS_RESET } from './mmio-driver.ts';
 
-/** No larger than the queues of any device. */
+/** At most the size of any device's queues. */
 const QUEUE_SIZE = 8;
-/** Below what {@link FakeDriver.allocate} hands out. */
+/** Below the memory that {@link FakeDriver.allocate} returns. */
 const BUFFER_GPA = 0x1000;
 const TABLE_GPA = 0x2000;
 
 /** A hostile ring as bytes for one queue of one driver. */
 interface HostileRing {
   readonly name: string;
-  /** Hexadecimal: the first entries of the descriptor table and of the indirect table. */
+  /** Hexadecimal content of the first entries of the descriptor table and of the indirect table. */
   readonly descriptors: string;
   readonly table: string;
   readonly head: number;
@@ -28,7 +28,7 @@ interface HostileRing {
 
 interface HostilePlacement {
   readonly name: string;
-  /** Of descriptor table, available ring and used ring; hexadecimal. */
+  /** Addresses of descriptor table, available ring and used ring, hexadecimal. */
   readonly gpas: readonly [string, string, string];
 }
 
@@ -87,7 +87,7 @@ int main(void)
 
 const known = new Map<string, Vectors>();
 
-/** For the names of the vectors only. */
+/** Only for the names of the vectors. */
 const NOWHERE: RingAddresses = {
   size: QUEUE_SIZE,
   descriptorGpa: 0,
@@ -108,23 +108,23 @@ function vectorsFor(ring: RingAddresses): Vectors {
   return vectors;
 }
 
-/** A new device that a hostile driver attacks. */
+/** A new device to be attacked by a hostile driver. */
 export interface HostileSubject {
-  /** Not started. */
+  /** Not started yet. */
   readonly driver: FakeDriver;
   /**
-   * For a queue that the device uses only if it has data for the driver: makes it have data. Called
-   * when the ring is in place.
+   * For a queue that the device uses only if it has data for the driver: provides data. Called when the
+   * ring has been written.
    */
   readonly provoke?: (queue: number) => void | Promise<void>;
-  /** Asserts that the device does its job. It is reset and started with rings of its own before. */
+  /** Asserts that the device works, after it has been reset and started with valid rings. */
   readonly works: () => void | Promise<void>;
 }
 
 /**
- * Defines a test for each queue that attacks it with every vector: the device needs a reset and says so
- * by an interrupt, serves nothing, the process lives, and the device works after the reset.
- * @param open creates the device; what it opens is released with `context.after`
+ * Defines a test for each queue that attacks it with every vector. The device must report by an
+ * interrupt that it needs a reset, serve nothing, leave the process alive, and work after the reset.
+ * @param open creates the device and registers the release of its resources with `context.after`
  */
 export function testHostileRings(
   device: string,
@@ -170,7 +170,7 @@ async function attack(subject: HostileSubject, queue: number, name: string): Pro
   driver.memory.write(ring.descriptorGpa, Buffer.from(vector.descriptors, 'hex'));
   driver.memory.write(TABLE_GPA, Buffer.from(vector.table, 'hex'));
   const used = ring.usedIdx;
-  // At once: a device that polls would serve a valid index before the invalid one.
+  // Written at once, because a device that polls would serve a valid index before the invalid one.
   ring.writeHead(vector.head);
   ring.setAvailableIdx(vector.available);
   driver.kick(queue);

@@ -1,4 +1,4 @@
-/** Images of given layers, as OCI image layouts in a folder. */
+/** Images with given layers, as OCI image layouts in a folder. */
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,7 +28,7 @@ const PACK: Readonly<Record<Packing, (bytes: Uint8Array) => Buffer>> = {
 const OCI_SUFFIX = { none: '', gzip: '+gzip', zstd: '+zstd' };
 
 export interface ImageRecipe {
-  /** Plain tar archives, the lowest first. */
+  /** Uncompressed tar archives, from the lowest layer up. */
   readonly layers: readonly Uint8Array[];
   readonly packing?: Packing;
   /** Docker's media types instead of OCI's. */
@@ -85,7 +85,7 @@ export function makeImage(recipe: ImageRecipe): MadeImage {
   };
 }
 
-/** Writes an image layout with one image, which has the tag `tag` there. */
+/** Writes an image layout that contains one image with the tag `tag`. */
 export function writeLayout(folder: string, image: MadeImage, tag = 'latest'): void {
   mkdirSync(join(folder, 'blobs/sha256'), { recursive: true });
   for (const [digest, bytes] of image.blobs) {
@@ -107,7 +107,7 @@ export function writeLayout(folder: string, image: MadeImage, tag = 'latest'): v
   writeFileSync(join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
 }
 
-/** Writes an image as skopeo's `dir:` has it, which takes all media types. */
+/** Writes an image in skopeo's `dir:` format, which supports all media types. */
 export function writeSkopeoFolder(folder: string, image: MadeImage): void {
   mkdirSync(folder);
   for (const [digest, bytes] of image.blobs) writeFileSync(join(folder, digest.slice(7)), bytes);

@@ -1,4 +1,4 @@
-/** What the tests with real Linux guests share. */
+/** Shared parts of the tests with real Linux guests. */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,8 +13,8 @@ import { packageRoot } from '../../vmm/util/package-root.ts';
 import { temporaryFolder } from './tsvm-process.ts';
 
 /**
- * How long a boot to the shell may take, and a command in it: a second, and next to nothing, but on
- * an emulated host, or where KVM emulates the guest's kernel, some hundred times that.
+ * Time for a boot to the shell, or for a command in it. Usually it takes a second or less, but about a
+ * hundred times that on an emulated host, or if KVM emulates the guest's kernel.
  */
 export const BOOT_TIMEOUT_MS = 300_000;
 export const COMMAND_TIMEOUT_MS = 60_000;
@@ -22,7 +22,7 @@ export const COMMAND_TIMEOUT_MS = 60_000;
 /** The shell's prompt at the end of the screen. */
 export const PROMPT = /[#$]$/;
 
-/** The guest that set-up builds: without it these tests cannot run, and fail. */
+/** The guest that set-up builds. If it is missing, these tests fail. */
 export function defaultGuest(): DefaultGuest {
   const guest = locateDefaultGuest();
   if (guest === undefined) throw new Error('the default guest is not built: npm run setup');
@@ -36,7 +36,8 @@ export function defaultKernel(): DefaultKernel {
 }
 
 /**
- * The kernel that `tsvm kernel build` compiles, for what Debian's cannot do; or why there is none.
+ * The kernel that `tsvm kernel build` compiles, for tests that Debian's cannot serve, or the reason why
+ * there is none.
  */
 export function tunedKernel():
   | { readonly kernelPath: string; readonly vmlinuxPath: string }
@@ -48,8 +49,8 @@ export function tunedKernel():
 }
 
 /**
- * The default guest's root disk, with more files, as a file that the test may change.
- * @param sizeMib of a disk with more files
+ * A copy of the default guest's root disk with additional files, which the test may change.
+ * @param sizeMib size if files are added
  */
 export async function rootDisk(
   test: TestContext,
@@ -66,7 +67,7 @@ export async function rootDisk(
   return target;
 }
 
-/** Whether the processor has a feature, as /proc/cpuinfo names it. */
+/** Whether the processor has a feature, by its /proc/cpuinfo name. */
 export function processorHas(feature: string): boolean {
   const [, flags = ''] = /^flags\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8')) ?? [];
   return flags.split(' ').includes(feature);
@@ -74,7 +75,7 @@ export function processorHas(feature: string): boolean {
 
 const AVX_SOURCE = join(packageRoot(), 'test/support/guest-programs/avx-tasks.c');
 
-/** The AVX program, static and dynamic, with the C library that the dynamic one needs. */
+/** The AVX program, linked statically and dynamically, with the C library that the latter needs. */
 export function avxPrograms(test: TestContext): ExtraFile[] {
   const folder = temporaryFolder(test);
   const compile = (name: string, flags: readonly string[]): ExtraFile => {

@@ -11,16 +11,16 @@ const MIB = 2 ** 20;
 export interface LoopDeviceOptions {
   readonly sizeBytes: number;
   readonly readOnly?: boolean;
-  /** What the device takes at least, and at multiples of; 512 when not given. */
+  /** Sector size; default 512. */
   readonly sectorBytes?: number;
-  /** What it has at its start; the rest is garbage. */
+  /** Initial content of its start. The rest is garbage. */
   readonly content?: Uint8Array;
 }
 
 /**
- * A block device that has had something else on it: no byte of it is zero.
+ * A block device that contains old data: none of its bytes is zero.
  *
- * The kernel detaches it with the last close, and this process has it open: none is left behind,
+ * This process keeps it open, and the kernel detaches it on the last close, so that no device is left,
  * however the process ends.
  */
 export class LoopDevice {
@@ -29,7 +29,7 @@ export class LoopDevice {
   readonly #folder: string;
   readonly #fd: number;
 
-  /** @throws when there is no loop driver, or this process may not use it */
+  /** @throws if there is no loop driver or this process may not use it */
   constructor({ sizeBytes, readOnly = false, sectorBytes = 512, content }: LoopDeviceOptions) {
     this.#folder = mkdtempSync(join(tmpdir(), 'tsvm-loop-'));
     try {
@@ -45,7 +45,7 @@ export class LoopDevice {
     }
   }
 
-  /** Whoever has it open still has it; it is gone after that. */
+  /** Processes that have it open keep it. After the last close it is gone. */
   remove(): void {
     closeSync(this.#fd);
     rmSync(this.#folder, { recursive: true });
@@ -55,20 +55,20 @@ export class LoopDevice {
     try {
       return openSync(this.path, 'r');
     } finally {
-      // While it is open this only marks it; see LO_FLAGS_AUTOCLEAR in loop(4).
+      // This only marks an open device; see LO_FLAGS_AUTOCLEAR in loop(4).
       losetup('--detach', this.path);
     }
   }
 }
 
-/** A loop device that goes when the test is over. */
+/** A loop device that is detached when the test ends. */
 export function loopDevice(test: TestContext, options: LoopDeviceOptions): LoopDevice {
   const device = new LoopDevice(options);
   test.after(() => device.remove());
   return device;
 }
 
-/** Why there are no loop devices here; false when there are. */
+/** Why there are no loop devices on this host; false if there are. */
 export function noLoopDevices(): string | false {
   try {
     new LoopDevice({ sizeBytes: MIB }).remove();

@@ -1,7 +1,7 @@
 import type { ImageFile } from '../../vmm/backends/disk/file/image-file.ts';
 import { examine } from '../../vmm/backends/disk/image/qcow2/check/check.ts';
 
-/** Clusters whose refcount is lower than what refers to them: what must not be, at any moment. */
+/** Clusters whose refcount is lower than the number of references to them, which must never happen. */
 export function lowRefcounts(file: ImageFile): number[] {
   const { image, references } = examine(file);
   const low: number[] = [];

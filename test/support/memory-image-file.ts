@@ -2,7 +2,7 @@ import type { ImageFile } from '../../vmm/backends/disk/file/image-file.ts';
 
 const PAGE_BYTES = 4096;
 
-/** An image's file in memory, sparse, for tests that look at what is written or let writes fail. */
+/** An image file in memory, sparse, for tests that examine writes or make them fail. */
 export class MemoryImageFile implements ImageFile {
   readonly path: string;
   readonly fd = -1;

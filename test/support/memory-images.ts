@@ -1,4 +1,4 @@
-/** Images in memory, of either format. */
+/** Images in memory, in either format. */
 import type { DiskImage } from '../../vmm/backends/disk/image/image.ts';
 import { createQcow2 } from '../../vmm/backends/disk/image/qcow2/create/create.ts';
 import type { CreateOptions } from '../../vmm/backends/disk/image/qcow2/create/create-options.ts';
@@ -6,7 +6,7 @@ import { Qcow2Image } from '../../vmm/backends/disk/image/qcow2/qcow2-image.ts';
 import { RawImage } from '../../vmm/backends/disk/image/raw-image.ts';
 import { MemoryImageFile } from './memory-image-file.ts';
 
-/** @param parts what is not zero: offset, and the byte that fills so many bytes */
+/** @param parts data that is not zero: offset, and the byte that fills this many bytes */
 export function rawInMemory(
   sizeBytes: number,
   parts: readonly (readonly [offset: number, length: number, byte: number])[] = [],
@@ -30,7 +30,7 @@ export function qcow2InMemory(
   return Qcow2Image.open(file, { readOnly: false, backing });
 }
 
-/** All that a guest would read. */
+/** The content that a guest would read. */
 export function contentOf(image: DiskImage): Buffer {
   const bytes = Buffer.alloc(image.sizeBytes);
   image.readSync(0, bytes);

@@ -1,7 +1,7 @@
 /**
  * The guest's side of the virtio-mmio transport: the register accesses that Linux's
- * `drivers/virtio/virtio_mmio.c` makes. Offsets and bits are those of `linux/virtio_mmio.h`,
- * `linux/virtio_config.h`, not of the code under test.
+ * `drivers/virtio/virtio_mmio.c` makes. Offsets and bits come from `linux/virtio_mmio.h` and
+ * `linux/virtio_config.h`, not from the code under test.
  */
 import assert from 'node:assert/strict';
 
@@ -48,7 +48,7 @@ export const S_FAILED = 0x80;
 export const INT_VRING = 1;
 export const INT_CONFIG = 2;
 
-/** Where a driver's accesses go: `FakeRegisterBank` has this form. */
+/** The destination of a driver's accesses, such as `FakeRegisterBank`. */
 export interface GuestBus {
   guestRead(offset: number, width?: number): number;
   guestWrite(offset: number, value: number, width?: number): void | Promise<void>;
@@ -80,7 +80,7 @@ export class MmioDriver {
     return this.read(REG.STATUS);
   }
 
-  /** Sets bits as Linux does: what is read is written back. */
+  /** Sets bits as Linux does, by writing back what was read. */
   addStatus(bits: number): void | Promise<void> {
     return this.write(REG.STATUS, this.status | bits);
   }
@@ -99,7 +99,10 @@ export class MmioDriver {
     this.write(REG.DRIVER_FEATURES, Number(features & 0xffffffffn));
   }
 
-  /** Probe to FEATURES_OK; answers whether the device accepted. `wanted` limits the features. */
+  /**
+   * Initializes the device up to FEATURES_OK. `wanted` limits the features. @returns whether the device
+   * has accepted them
+   */
   async negotiate(wanted = ~0n): Promise<boolean> {
     assert.equal(this.read(REG.MAGIC_VALUE), 0x74726976);
     assert.equal(this.read(REG.VERSION), 2);

@@ -31,7 +31,7 @@ export function writeMetadata(
   return path;
 }
 
-/** The disk that a machine would see: the metadata image and the layers, in one file. */
+/** The disk of a machine: the metadata image and the layers, in one file. */
 export function wholeDisk(folder: string, layerPaths: readonly string[]): string {
   const metadata = writeMetadata(folder, layerPaths);
   const disk = join(folder, 'disk.img');
@@ -44,7 +44,7 @@ export function wholeDisk(folder: string, layerPaths: readonly string[]): string
   return disk;
 }
 
-/** Mounts a disk while `work` is done. */
+/** Mounts a disk during `work`. */
 export function withMounted<T>(folder: string, disk: string, work: (root: string) => T): T {
   const root = join(folder, 'mounted');
   mkdirSync(root, { recursive: true });

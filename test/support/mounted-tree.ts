@@ -1,4 +1,4 @@
-/** What is in a folder: everything that stat(2), readlink(2), getxattr(2) and read(2) tell. */
+/** The content of a folder: everything that stat(2), readlink(2), getxattr(2) and read(2) return. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { type Dirent, lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
@@ -11,7 +11,7 @@ export interface TreeEntry {
   readonly size: bigint;
   readonly rdev: bigint;
   readonly nlink: bigint;
-  /** Target or hash. */
+  /** Target of a link or hash of the content. */
   readonly content: string;
   readonly xattrs: string;
 }
@@ -68,7 +68,7 @@ function readXattrs(root: string): Map<string, string> {
   return found;
 }
 
-/** What differs; empty when nothing does. */
+/** The differences; empty if there are none. */
 export function compareTrees(
   actual: ReadonlyMap<string, TreeEntry>,
   expected: ReadonlyMap<string, TreeEntry>,

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { temporaryFolder } from './tsvm-process.ts';
 
-/** An address of the namespace, as of a host on a network. */
+/** An address of the namespace. */
 export const HOST_ADDRESS = '198.51.100.2';
 
-/** An interface with a default route that leads nowhere. */
+/** An interface with a default route, without anything at its other end. */
 const UPLINK = `
 ip link add uplink type veth peer name router
 ip link set router up
@@ -17,13 +17,13 @@ ip address add ${HOST_ADDRESS}/24 dev uplink
 ip route add default via 198.51.100.1
 `;
 
-/** Options of tests that make one. */
+/** Options of a test that needs a network namespace. */
 export const NEEDS_ROOT = {
-  skip: process.getuid?.() === 0 ? false : 'network namespaces and tap devices are for root',
+  skip: process.getuid?.() === 0 ? false : 'network namespaces and tap devices need root',
 };
 
 export interface NetworkNamespaceOptions {
-  /** Shell commands after the interfaces are there. */
+  /** Shell commands to run after the interfaces have been created. */
   readonly setup?: string;
   /** Without the interface with the default route. */
   readonly isolated?: boolean;
@@ -33,10 +33,10 @@ export interface NetworkNamespaceOptions {
 
 /**
  * A network and mount namespace, so that tests neither depend on the host's network nor change it. It
- * lasts as long as the test, however that ends. Needs root.
+ * exists as long as the test, however that ends. Needs root.
  */
 export class NetworkNamespace {
-  /** A command line that runs another one in the namespace. */
+  /** A command line that runs another command in the namespace. */
   readonly enter: readonly string[];
 
   private constructor(pid: number) {
@@ -51,7 +51,7 @@ export class NetworkNamespace {
     writeFileSync(resolvConf, `nameserver ${nameServer}\n`);
     const script = `set -e; ip link set lo up; ${isolated ? '' : UPLINK} ${setup}
       [ ! -e /etc/resolv.conf ] || mount --bind ${resolvConf} /etc/resolv.conf; echo ready; exec cat >/dev/null`;
-    // It ends when its input is closed, also by the end of this process.
+    // It ends when its input is closed, or when this process ends.
     const holder = spawn('unshare', ['-n', '-m', 'sh', '-c', script], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });

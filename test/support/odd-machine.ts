@@ -1,6 +1,6 @@
 /**
- * `tsvm boot` with a fault of ours in it: `odd-machine.ts FAULT KERNEL WORDS`. For tests of how the
- * process ends then.
+ * `tsvm boot` with an injected fault: `odd-machine.ts FAULT KERNEL WORDS`. For tests of how the process
+ * then ends.
  */
 import { runBoot } from '../../vmm/cli/run-boot.ts';
 import { runToExit } from '../../vmm/cli/run-to-exit.ts';
@@ -28,7 +28,7 @@ const FAULTS: Readonly<Record<string, () => void>> = {
     setTimeout(() => void Promise.reject(new Error('rejected alone')), DELAY_MS);
   },
   'wake-throws': () => {
-    // As if nothing contained it: straight into the addon's callback.
+    // Bypasses the containment of exceptions: throws in the addon's callback.
     Machine.prototype.contain = () => {
       throw new Error('thrown in a wake');
     };

@@ -6,12 +6,12 @@ import { ImageStore } from '../../vmm/container/store/image-store.ts';
 import { hostFiles } from '../../vmm/host/host-files.ts';
 import { temporaryFolder } from './tsvm-process.ts';
 
-/** An empty image store, for as long as the test takes. */
+/** An empty image store that exists as long as the test. */
 export function ownStore(test: TestContext): ImageStore {
   return new ImageStore(join(temporaryFolder(test), 'images'), hostFiles());
 }
 
-/** What is wrong with a store's files: all content is what its name says, and nothing is half-done. */
+/** Errors in a store's files: content that does not match its name, unfinished files. */
 export function storeFaults(folder: string): string[] {
   const faults: string[] = [];
   for (const kind of ['blobs', 'layers']) {

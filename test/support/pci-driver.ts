@@ -1,4 +1,4 @@
-/** Accesses a PCI bus as a driver does, by ECAM and the memory window. */
+/** Accesses a PCI bus like a driver, by ECAM and the memory window. */
 import type { PciRootBus } from '../../vmm/devices/pci/root-bus.ts';
 
 export const WINDOW_GPA = 0xe100_0000;
@@ -23,7 +23,7 @@ export class PciDriver {
     await this.#bus.ecamHandler.write((this.#slot << 15) + register, width, value);
   }
 
-  /** The capabilities with this identifier, by following the list. */
+  /** The capabilities with this ID, found by following the list. */
   capabilities(identifier: number): number[] {
     const found: number[] = [];
     for (let at = this.readConfig(0x34, 1); at !== 0; at = this.readConfig(at + 1, 1)) {

@@ -1,4 +1,4 @@
-/** qcow2 images that qemu has built from a seed, and damage to their metadata. */
+/** qcow2 images that QEMU's tools create from a seed, and damage to their metadata. */
 import { rm } from 'node:fs/promises';
 import type { ImageFile } from '../../vmm/backends/disk/file/image-file.ts';
 import { geometryOf } from '../../vmm/backends/disk/image/qcow2/header/geometry.ts';
@@ -11,7 +11,7 @@ import type { Random } from './random.ts';
 
 const UNIT = 65_536;
 
-/** Builds an image with data, zeroes, compressed clusters, snapshots and bitmaps. */
+/** Creates an image with data, zeroes, compressed clusters, snapshots and bitmaps. */
 export async function buildImage(random: Random, path: string): Promise<void> {
   const version = random.chance(0.2) ? 2 : 3;
   const extendedL2 = version === 3 && random.chance(0.25);
@@ -31,7 +31,7 @@ export async function buildImage(random: Random, path: string): Promise<void> {
       ioCommand(random, sizeBytes, clusterBytes),
     );
     const io = new QemuIo();
-    // What the format cannot do, qemu-io refuses; that is no matter here.
+    // Operations that the format does not support fail, which does not matter here.
     await io.ask(`open -f qcow2 ${path}`, ...commands);
     await io.end();
     if (random.chance(0.4)) await qemuImg('snapshot', '-c', `snapshot ${round}`, path);
@@ -59,7 +59,7 @@ function ioCommand(random: Random, sizeBytes: number, clusterBytes: number): str
   }
 }
 
-/** Where an image's metadata lies. */
+/** Offsets of an image's metadata. */
 interface MetadataMap {
   readonly header: Header;
   readonly clusterBytes: number;
@@ -88,7 +88,7 @@ function mapMetadata(file: ImageFile): MetadataMap {
   };
 }
 
-/** Changes an image's metadata in one to three places, so that it may be wrong. */
+/** Changes an image's metadata in one to three places, which may make it invalid. */
 export function damageImage(random: Random, file: ImageFile): void {
   const map = mapMetadata(file);
   const places = random.between(1, 3);
@@ -129,7 +129,7 @@ function damageOnce(random: Random, file: ImageFile, map: MetadataMap): void {
   }
 }
 
-/** A multiple of 512 in the file, at a cluster's start or not, or past the file's end. */
+/** A multiple of 512 in the file or beyond its end, possibly at the start of a cluster. */
 function someOffset(random: Random, { clusterBytes, fileBytes }: MetadataMap): bigint {
   const clusters = Math.ceil(fileBytes / clusterBytes);
   const aligned = random.below(clusters) * clusterBytes;

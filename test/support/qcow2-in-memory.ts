@@ -1,4 +1,4 @@
-/** Images that qemu-img makes and judges, and that are in memory while they are tested. */
+/** Images that qemu-img creates and checks, and that are in memory during the test. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,14 +16,14 @@ export class Qcow2InMemory {
     rmSync(this.folder, { recursive: true });
   }
 
-  /** A new image: options as `qemu-img create -o` has them. */
+  /** A new image. Options are those of `qemu-img create -o`. */
   async create(sizeBytes: number, ...options: string[]): Promise<MemoryImageFile> {
     const given = options.length > 0 ? ['-o', options.join(',')] : [];
     await qemuImgOutput('create', '-q', '-f', 'qcow2', ...given, this.path, String(sizeBytes));
     return this.load();
   }
 
-  /** Lets qemu-io work on the image as it is in the folder. */
+  /** Runs qemu-io on the file of the image in the folder. */
   qemuIo(...commands: string[]): MemoryImageFile {
     const args = commands.flatMap((command) => ['-c', command]);
     const said = execFileSync('qemu-io', [...args, this.path], { encoding: 'utf8' });
@@ -49,7 +49,7 @@ export class Qcow2InMemory {
     if (dataFile !== undefined) writeFileSync(this.#dataPath, dataFile.content());
   }
 
-  /** qemu-img finds no error and no lost space, and reads the same as is expected. */
+  /** Asserts that qemu-img finds no errors and no leaks, and reads the expected content. */
   async assertSound(
     file: MemoryImageFile,
     expected: Uint8Array,

@@ -1,11 +1,11 @@
-/** What QEMU finds in an image. */
+/** The content of an image according to QEMU. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { qemuCheck, qemuImgOutput } from './qemu-img.ts';
 
-/** All bytes of the disk that an image holds. */
+/** All bytes of the disk in an image. */
 export async function qemuContent(path: string): Promise<Buffer> {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-content-'));
   try {
@@ -17,13 +17,13 @@ export async function qemuContent(path: string): Promise<Buffer> {
   }
 }
 
-/** `qemu-img check` finds nothing wrong, and no space lost. */
+/** Asserts that `qemu-img check` finds no errors and no leaks. */
 export async function assertSound(path: string): Promise<void> {
   const { corruptions, leaks, checkErrors, text } = await qemuCheck(path);
   assert.deepEqual([corruptions, leaks, checkErrors], [0, 0, 0], text);
 }
 
-/** A sound image with this content. */
+/** Asserts that the image is valid and has this content. */
 export async function assertHolds(path: string, content: Uint8Array): Promise<void> {
   assert.ok((await qemuContent(path)).equals(content), `QEMU finds the content of ${path}`);
   await assertSound(path);

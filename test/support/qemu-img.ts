@@ -9,14 +9,14 @@ export interface QemuImgResult {
   readonly stderr: string;
 }
 
-/** Runs `qemu-img ARGS...` to its end, whatever it answers. */
+/** Runs `qemu-img ARGS...` to its end, whether it succeeds or not. */
 export function qemuImg(...args: readonly string[]): Promise<QemuImgResult> {
   return qemuImgIn(undefined, args);
 }
 
 /**
- * @param folder where it runs: an image's own, if that has an external data file with a relative
- * name, which QEMU takes as relative to where it runs
+ * @param folder working directory: QEMU takes the relative name of an external data file as relative to
+ * it
  */
 async function qemuImgIn(
   folder: string | undefined,
@@ -36,12 +36,12 @@ async function qemuImgIn(
   return { code, stdout, stderr };
 }
 
-/** Runs it and answers its output; what it refuses is an error. */
+/** Returns the output of a command; throws if it fails. */
 export function qemuImgOutput(...args: readonly string[]): Promise<string> {
   return qemuImgOutputIn(undefined, ...args);
 }
 
-/** The same, run in a folder. */
+/** Like {@link qemuImgOutput}, in a folder. */
 export async function qemuImgOutputIn(
   folder: string | undefined,
   ...args: readonly string[]
@@ -51,7 +51,7 @@ export async function qemuImgOutputIn(
   return stdout;
 }
 
-/** What `qemu-img check --output=json` counts; what it leaves out is 0. */
+/** Counts of `qemu-img check --output=json`; missing ones are 0. */
 export interface QemuCheck {
   readonly corruptions: number;
   readonly leaks: number;
@@ -60,11 +60,11 @@ export interface QemuCheck {
   readonly compressedClusters: number;
   readonly fragmentedClusters: number;
   readonly imageEndOffset: number;
-  /** All of its output, for a message. */
+  /** The complete output, for messages. */
   readonly text: string;
 }
 
-/** @throws when the image cannot be opened at all */
+/** @throws if the image cannot be opened */
 export async function qemuCheck(path: string): Promise<QemuCheck> {
   const args = ['check', '-f', 'qcow2', '--output=json', path];
   const { stdout, stderr } = await qemuImgIn(dirname(path), args);
@@ -83,7 +83,7 @@ export async function qemuCheck(path: string): Promise<QemuCheck> {
   };
 }
 
-/** One entry of `qemu-img map --output=json`. */
+/** An entry of `qemu-img map --output=json`. */
 export interface QemuMapEntry {
   readonly start: number;
   readonly length: number;

@@ -4,14 +4,14 @@ import type { Readable, Writable } from 'node:stream';
 
 const PROMPT = 'qemu-io> ';
 
-/** One qemu-io process that is given commands through its standard input. */
+/** A qemu-io process that reads commands from its standard input. */
 export class QemuIo {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   #output = '';
   #wake: (() => void) | undefined;
 
   constructor() {
-    // Both streams in one pipe: what a command says comes before the prompt that follows it.
+    // Both streams are one pipe, so that the messages of a command come before the next prompt.
     this.#child = spawn('sh', ['-c', 'exec qemu-io 2>&1'], { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
       this.#output += text;
@@ -22,10 +22,10 @@ export class QemuIo {
   }
 
   /**
-   * Runs commands, and answers what they have printed.
+   * Runs commands and returns their output.
    *
-   * Each is sent when it has asked for it: it buffers what it reads, but waits for more input before
-   * it looks into the buffer again.
+   * Each command is sent after a prompt: qemu-io buffers its input, but waits for more input before it
+   * looks at the buffer again.
    */
   async ask(...commands: readonly string[]): Promise<string> {
     let printed = '';
@@ -57,7 +57,7 @@ export class QemuIo {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
-  /** Waits for the prompt, which stays; answers what was printed before it. */
+  /** Waits for the prompt, which stays in the buffer. @returns the output before it */
   async #prompt(): Promise<string> {
     while (!this.#output.endsWith(PROMPT)) {
       if (this.#hasEnded()) throw new Error(`qemu-io has ended: ${this.#output}`);

@@ -1,6 +1,6 @@
 /**
- * The seed of a test: fixed, so that each run does the same; from the environment it is another, or
- * `random` for a new one.
+ * The seed of a test. It is fixed, so that each run does the same, unless the environment sets another
+ * one, or `random` for a new one.
  * @throws Error when the environment has neither a number nor `random`
  */
 export function seedFrom(text: string | undefined, fixed: number): number {
@@ -11,7 +11,7 @@ export function seedFrom(text: string | undefined, fixed: number): number {
   throw new Error(`the seed is "${text}": give a number, or "random"`);
 }
 
-/** Numbers that look random and follow from a seed: the same on every machine. */
+/** Pseudo-random numbers that are determined by a seed, on every machine. */
 export class Random {
   #state: number;
 
@@ -29,13 +29,13 @@ export class Random {
     return (bits ^ (bits >>> 15)) >>> 0;
   }
 
-  /** An integer in 0 … `limit` - 1; `limit` is at least 1 and below 2^53. */
+  /** An integer from 0 to `limit` - 1; `limit` is at least 1 and below 2^53. */
   below(limit: number): number {
     const high = this.uint32() & 0x1f_ffff;
     return (high * 2 ** 32 + this.uint32()) % limit;
   }
 
-  /** An integer in `least` … `most`. */
+  /** An integer from `least` to `most`. */
   between(least: number, most: number): number {
     return least + this.below(most - least + 1);
   }
@@ -51,7 +51,7 @@ export class Random {
     return choice;
   }
 
-  /** One of the names, each as often as its weight says. */
+  /** One of the names, with a probability proportional to its weight. */
   weighted<Name extends string>(weights: Readonly<Record<Name, number>>): Name {
     const entries = Object.entries(weights) as [Name, number][];
     let rest = this.below(entries.reduce((sum, [, weight]) => sum + weight, 0));
@@ -62,7 +62,7 @@ export class Random {
     throw new Error('weights add up to nothing');
   }
 
-  /** A generator of its own, so that what it is used for does not shift what follows here. */
+  /** A separate generator, whose use does not affect the numbers of this one. */
   fork(): Random {
     return new Random(this.uint32());
   }

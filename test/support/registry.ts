@@ -1,4 +1,4 @@
-/** Debian's docker-registry on this host's loopback, for as long as a test takes. */
+/** Debian's docker-registry on loopback, for the duration of a test. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { temporaryFolder } from './tsvm-process.ts';
 export interface RunningRegistry {
   /** `localhost:PORT`. */
   readonly host: string;
-  /** With TLS: the certificate that signs its own. */
+  /** With TLS: the self-signed certificate. */
   readonly ca: string | undefined;
   readonly folder: string;
 }
@@ -28,7 +28,7 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** A certificate for localhost that signs itself. */
+/** A self-signed certificate for localhost. */
 export function makeCertificate(folder: string): { readonly cert: string; readonly key: string } {
   const cert = join(folder, 'cert.pem');
   const key = join(folder, 'key.pem');
@@ -63,7 +63,7 @@ export async function startRegistry(
   }
   mkdirSync(join(folder, 'data'));
   const configPath = join(folder, 'config.yml');
-  // JSON is YAML.
+  // YAML includes JSON.
   writeFileSync(configPath, JSON.stringify(config));
   const child = spawn('docker-registry', ['serve', configPath], { stdio: 'ignore' });
   test.after(() => {

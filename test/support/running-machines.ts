@@ -1,4 +1,4 @@
-/** Machines in the background, in folders of the test. */
+/** Machines in the background, with the folders of the test. */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ export interface RunningMachines {
   /** Folder of the running machines. */
   readonly folder: string;
   readonly logFolder: string;
-  /** The environment that names both. */
+  /** Environment variables for both. */
   readonly env: Readonly<Record<string, string>>;
   /** Runs `tsvm ARGS...`. */
   run(args: string, options?: RunOptions): Promise<RunResult>;
@@ -18,9 +18,9 @@ export interface RunningMachines {
   bootPayload(name: string, words: string, args?: string): Promise<RunResult>;
 }
 
-/** What still runs when the test ends is killed. */
+/** Machines that still run when the test ends are killed. */
 export function runningMachinesOf(context: TestContext): RunningMachines {
-  // Not of `temporaryFolder`, whose hook would remove it before the machines are found.
+  // Not {@link temporaryFolder}, whose hook would remove the folder before the machines are found.
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
   const logFolder = join(folder, 'log');
   const env = { TSVM_RUNTIME_FOLDER: folder, TSVM_LOG_FOLDER: logFolder };

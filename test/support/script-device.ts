@@ -1,4 +1,4 @@
-/** A device that TypeScript serves, with a queue of each kind. */
+/** A device that TypeScript serves, with one queue of each kind. */
 import { ConfigSpace } from '../../vmm/devices/virtio/config-space.ts';
 import type { VirtioDevice } from '../../vmm/devices/virtio/device.ts';
 import { QUEUE_FEATURES, VIRTIO_F_VERSION_1 } from '../../vmm/devices/virtio/features.ts';
@@ -9,11 +9,11 @@ import {
   ScriptQueueDevice,
 } from '../../vmm/devices/virtio/script-queues.ts';
 
-/** Answered at once: what is readable, each byte plus one, as much of it as there is room for. */
+/** Answered immediately: each readable byte plus one, as far as there is room. */
 export const ECHO_QUEUE = 0;
 /** Answered when the test says so. */
 export const HELD_QUEUE = 1;
-/** The device has a use for a chain of it only when the test gives it a message. */
+/** The device wants a chain only when the test gives it a message. */
 export const MESSAGE_QUEUE = 2;
 export const READABLE_BYTES_MAX = 4096;
 
@@ -25,7 +25,7 @@ export class ScriptDevice extends ScriptQueueDevice implements VirtioDevice {
   readonly config = new ConfigSpace(0);
   readonly held: Chain[] = [];
   readonly messages: Uint8Array[] = [];
-  /** Chains of the echo queue whose readable part was cut. */
+  /** Number of chains of the echo queue that were truncated. */
   cut = 0;
 
   constructor(createQueues: CreateScriptQueues) {
@@ -47,7 +47,7 @@ export class ScriptDevice extends ScriptQueueDevice implements VirtioDevice {
     }
   }
 
-  /** The newest first. */
+  /** The newest held chain. */
   protected override onStop(): void {
     for (const chain of this.held.splice(0).toReversed()) this.giveBack(chain);
   }

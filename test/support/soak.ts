@@ -13,7 +13,7 @@ import { temporaryFolder } from './tsvm-process.ts';
 
 const SOURCES = join(packageRoot(), 'test/support/guest-programs/soak');
 
-/** The program in an initial RAM disk. */
+/** The program as an initial RAM disk. */
 export function soakInitrd(test: TestContext): string {
   const folder = temporaryFolder(test);
   const sources = readdirSync(SOURCES).filter((name) => name.endsWith('.c'));
@@ -30,11 +30,11 @@ export interface SoakOptions extends DefaultKernel {
   readonly initrdPath: string;
   readonly cpus: number;
   readonly rounds?: number;
-  /** Names of its parts; all of them when not given. */
+  /** Names of its parts; default: all. */
   readonly parts?: readonly string[];
-  /** Words for the kernel. */
+  /** Additional words of the kernel command line. */
   readonly append?: string;
-  /** Only where the kernel-mode engine runs the guest. */
+  /** Only on hosts where the kernel-mode engine runs the guest. */
   readonly tuning?: EngineTuning;
   readonly memoryMiB?: number;
 }
@@ -42,12 +42,12 @@ export interface SoakOptions extends DefaultKernel {
 export interface SoakRun {
   readonly end: MachineEnd;
   readonly output: string;
-  /** What the program counted; undefined when it did not get that far. */
+  /** The program's counters; undefined if it ended before it printed them. */
   readonly failures: number | undefined;
   readonly statistics: Readonly<Record<string, number>>;
 }
 
-/** Boots a machine with the program, and waits for its end. */
+/** Boots a machine with the program and waits for its end. */
 export async function runSoak(options: SoakOptions): Promise<SoakRun> {
   const { rounds = 1, parts = [], append = '', memoryMiB = 256 } = options;
   const words = [`soak_rounds=${rounds}`, `soak_only=${parts.join(',')}`, append];

@@ -1,6 +1,6 @@
 /**
- * The driver's side of a split virtqueue in guest memory, as Linux's `virtio_ring.c` works it. What
- * a well-behaved driver never does is done with the raw accessors.
+ * The driver's side of a split virtqueue in guest memory, as in Linux's `virtio_ring.c`. Raw accessors
+ * do what no well-behaved driver does.
  */
 import type { GuestMemory } from '../../vmm/memory/guest-memory.ts';
 import type { RingAddresses } from './mmio-driver.ts';
@@ -22,7 +22,7 @@ export interface UsedElement {
   readonly length: number;
 }
 
-/** Bytes that a ring of `size` takes: its three parts, each in pages of its own. */
+/** Size of a ring of `size` descriptors: its three parts, each in separate pages. */
 export function ringBytes(size: number): number {
   return pages(size * 16) + pages(size * 2 + 6) + pages(size * 8 + 6);
 }
@@ -41,7 +41,7 @@ export class SplitRing implements RingAddresses {
   readonly availableGpa: number;
   readonly usedGpa: number;
   readonly #descriptors: DataView;
-  /** The rings in words. A DataView may store a word as two bytes, between which the device looks. */
+  /** The rings as words. A DataView might store a word as two bytes, between which the device looks. */
   readonly #available: Uint16Array;
   readonly #usedWords: Uint16Array;
   readonly #used: DataView;
@@ -63,17 +63,17 @@ export class SplitRing implements RingAddresses {
     memory.slice(gpa, ringBytes(size)).fill(0);
   }
 
-  /** Writes one descriptor, whatever it says. */
+  /** Writes a descriptor without checks. */
   writeDescriptor(index: number, gpa: number, length: number, flags: number, next: number): void {
     putDescriptor(this.#descriptors, index, gpa, length, flags, next);
   }
 
-  /** Writes the entry that becomes available next, with {@link setAvailableIdx}. */
+  /** Writes the next available entry; {@link setAvailableIdx} makes it available. */
   writeHead(head: number): void {
     Atomics.store(this.#available, 2 + (this.availableIdx % this.size), head);
   }
 
-  /** Makes a head available, whatever it is. */
+  /** Makes a head available without checks. */
   offerHead(head: number): void {
     this.writeHead(head);
     this.setAvailableIdx(this.availableIdx + 1);
@@ -87,7 +87,7 @@ export class SplitRing implements RingAddresses {
     Atomics.store(this.#available, 1, index & 0xffff);
   }
 
-  /** VRING_AVAIL_F_NO_INTERRUPT and, with EVENT_IDX, when the next interrupt is wanted. */
+  /** VRING_AVAIL_F_NO_INTERRUPT, and with EVENT_IDX the index of the next wanted interrupt. */
   setNoInterrupt(flag: boolean): void {
     Atomics.store(this.#available, 0, flag ? 1 : 0);
   }
@@ -105,7 +105,7 @@ export class SplitRing implements RingAddresses {
     return Atomics.load(this.#usedWords, 1);
   }
 
-  /** Adds a chain and makes it available; answers its head. Throws when descriptors are short. */
+  /** Adds a chain and makes it available. @returns its head. Throws if there are too few descriptors. */
   addChain(buffers: readonly Buffer[]): number {
     if (buffers.length > this.#free.length) throw new Error('the ring is full');
     const indices = this.#free.splice(0, buffers.length);
@@ -118,7 +118,7 @@ export class SplitRing implements RingAddresses {
     return this.#offerChain(indices);
   }
 
-  /** Adds a chain in an indirect table at `tableGpa`. */
+  /** Adds a chain as an indirect table at `tableGpa`. */
   addIndirect(memory: GuestMemory, tableGpa: number, buffers: readonly Buffer[]): number {
     const table = memory.view(tableGpa, buffers.length * DESCRIPTOR_BYTES);
     buffers.forEach(({ gpa, length, writable }, index) => {
@@ -132,7 +132,7 @@ export class SplitRing implements RingAddresses {
     return this.#offerChain([head]);
   }
 
-  /** Takes the next used element, and its descriptors are free again. */
+  /** Takes the next used element and frees its descriptors. */
   takeUsed(): UsedElement | undefined {
     if (this.#seenUsed === this.usedIdx) return undefined;
     const at = 4 + (this.#seenUsed % this.size) * 8;

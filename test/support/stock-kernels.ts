@@ -1,4 +1,4 @@
-/** Kernels that Debian built, from the distribution's packages: guests of which nothing is ours. */
+/** Kernels built by Debian, from the distribution's packages: guests that tsvm has not built. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,13 +6,13 @@ import { cacheFolder } from '../../vmm/host/folders.ts';
 
 export type Flavour = 'cloud' | 'generic' | 'rt';
 
-/** The name that sorts last as a version. */
+/** The highest version among names. */
 function newest(names: readonly string[]): string | undefined {
   const byVersion = new Intl.Collator('en', { numeric: true });
   return names.toSorted(byVersion.compare).at(-1);
 }
 
-/** The newest package of a kernel that apt knows, e.g. of `6.1` and `cloud`. */
+/** The newest package of a kernel that apt knows, for example of `6.1` and `cloud`. */
 function packageOf(series: string, flavour: Flavour): string | undefined {
   const suffix = flavour === 'generic' ? '' : `-${flavour}`;
   const form = new RegExp(`^linux-image-${series}[.][0-9.+a-z-]*?[0-9]${suffix}-amd64$`);
@@ -22,7 +22,7 @@ function packageOf(series: string, flavour: Flavour): string | undefined {
   return newest(names.split('\n').filter((name) => form.test(name)));
 }
 
-/** Downloads a package, and hands on the folder that it is unpacked in. */
+/** Downloads a package and passes the folder in which it is unpacked. */
 function unpackPackage(name: string, scratch: string, use: (root: string) => void): void {
   const folder = mkdtempSync(`${scratch}-`);
   try {
@@ -36,10 +36,10 @@ function unpackPackage(name: string, scratch: string, use: (root: string) => voi
   }
 }
 
-/** What tests need, or why it is not to be had. */
+/** What a test needs, or the reason why it is not available. */
 export type Fetched<T> = T | { readonly missing: string };
 
-/** Where packages' files are kept, or why nowhere. */
+/** The cache folder of the packages' files, or the reason why there is none. */
 function keep<T>(name: string, use: (path: string) => T): Fetched<T> {
   const cache = cacheFolder();
   if (cache === undefined) return { missing: 'the user has no cache folder' };
@@ -53,8 +53,8 @@ function keep<T>(name: string, use: (path: string) => T): Fetched<T> {
 }
 
 /**
- * The path of a stock kernel, which is kept in the user's cache; or why there is none, as where apt
- * does not know it or cannot download.
+ * The path of a stock kernel, which is kept in the user's cache, or the reason why it is not available:
+ * apt does not know it or cannot download it.
  */
 export function stockKernel(
   series: string,

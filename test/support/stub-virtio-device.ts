@@ -2,7 +2,7 @@ import { ConfigSpace } from '../../vmm/devices/virtio/config-space.ts';
 import type { ActivationContext, VirtioDevice } from '../../vmm/devices/virtio/device.ts';
 import type { QueueStart, QueueWorker } from '../../vmm/devices/virtio/queue-worker.ts';
 
-/** A device that remembers what its transport did, and whose reset waits for the test. */
+/** A device that records the transport's calls. Its reset waits for the test. */
 export class StubVirtioDevice implements VirtioDevice {
   readonly id = 'stub';
   readonly deviceId = 42;
@@ -15,7 +15,7 @@ export class StubVirtioDevice implements VirtioDevice {
   resets = 0;
   quiesces = 0;
   failActivation: Error | undefined;
-  /** Set: resets and stops of queues wait until it is resolved. */
+  /** If set, resets and stops of queues wait until it is resolved. */
   inFlight: Promise<void> | undefined;
 
   writeConfig(offset: number, width: number, value: number): void {
@@ -47,12 +47,12 @@ export class StubVirtioDevice implements VirtioDevice {
   }
 }
 
-/** A worker that remembers its starts and stops. */
+/** A worker that records its starts and stops. */
 export class StubQueueWorker implements QueueWorker {
   readonly starts: QueueStart[] = [];
   stops = 0;
   failStart: Error | undefined;
-  /** Set: stops wait until it is resolved. */
+  /** If set, stops wait until it is resolved. */
   inFlight: Promise<void> | undefined;
   readonly #onBroken: (reason: string) => void;
 

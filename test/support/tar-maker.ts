@@ -1,8 +1,11 @@
-/** Tar archives, well-formed or not, member by member. Names are bytes, as latin1. */
+/** Tar archives, valid or not, member by member. Names are bytes, as latin1. */
 
 export interface MadeMember {
   readonly name: string;
-  /** The type flag: '0' file, '1' hard link, '2' symlink, '3' and '4' devices, '5' directory, '6' fifo. */
+  /**
+   * The type flag: '0' file, '1' hard link, '2' symbolic link, '3' and '4' devices, '5' directory, '6'
+   * FIFO.
+   */
   readonly type?: string;
   readonly data?: Uint8Array | string;
   readonly linkName?: string;
@@ -11,13 +14,13 @@ export interface MadeMember {
   readonly gid?: number;
   readonly mtime?: number;
   readonly device?: readonly [major: number, minor: number];
-  /** Records of an extended header before it; longer names are put there by themselves. */
+  /** Records of a preceding extended header, which long names are added to. */
   readonly pax?: Readonly<Record<string, string>>;
-  /** What the header says, whatever `data` is. */
+  /** Size in the header, independent of `data`. */
   readonly size?: number;
-  /** Changes the finished header; the checksum is made afterwards. */
+  /** Changes the finished header, before the checksum is calculated. */
   readonly spoil?: (header: Buffer) => void;
-  /** The checksum is what it was before `spoil`. */
+  /** Keeps the checksum from before `spoil`. */
   readonly keepChecksum?: boolean;
 }
 
@@ -84,7 +87,7 @@ function memberBytes(member: MadeMember): Buffer {
   return Buffer.concat([...extended, header(member, content.length), padded(content)]);
 }
 
-/** @param end what the archive ends with */
+/** @param end the end of the archive */
 export function makeTar(members: readonly MadeMember[], end = Buffer.alloc(2 * BLOCK)): Buffer {
   return Buffer.concat([...members.map(memberBytes), end]);
 }

@@ -1,4 +1,4 @@
-/** A program in a terminal, driven as a person would: type, look at the screen. */
+/** A program in a terminal, driven like a person would: by typing and looking at the screen. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { TestContext } from 'node:test';
@@ -6,7 +6,7 @@ import xterm from '@xterm/headless';
 
 const COLUMNS = 120;
 const ROWS = 50;
-/** Lines kept above the screen. */
+/** Number of lines kept above the screen. */
 const SCROLLBACK = 5_000;
 const POLL_MS = 50;
 
@@ -22,8 +22,8 @@ export class TerminalSession {
   #ended = false;
 
   /**
-   * Runs a shell command in a terminal of its own, by util-linux's `script`. It is killed when the
-   * test ends before it.
+   * Runs a shell command in a new terminal, by util-linux's `script`. It is killed if the test ends
+   * first.
    */
   constructor(test: TestContext, command: string) {
     const child = spawn(
@@ -47,7 +47,7 @@ export class TerminalSession {
     this.#child.stdin?.write(keys);
   }
 
-  /** All lines on the screen and above it, each whole: the terminal wraps long ones. */
+  /** All lines on the screen and above it. Lines that the terminal has wrapped are joined. */
   screen(): string {
     const buffer = this.#terminal.buffer.active;
     let text = '';
@@ -59,7 +59,7 @@ export class TerminalSession {
     return text.trimEnd();
   }
 
-  /** Resolves once `pattern` is on the screen; rejects with the screen's end after `timeoutMs`. */
+  /** Resolves when `pattern` is on the screen. Rejects with the end of the screen after `timeoutMs`. */
   async waitFor(pattern: RegExp, timeoutMs: number): Promise<RegExpMatchArray> {
     const deadline = performance.now() + timeoutMs;
     for (;;) {

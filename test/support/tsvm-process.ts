@@ -1,4 +1,4 @@
-/** Runs the command as a user does, and says what came of it. */
+/** Runs the command as a user does, and returns its result. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -13,24 +13,24 @@ export const PAYLOAD = join(packageRoot(), 'build/payload/payload.elf');
 export interface RunResult {
   readonly stdout: string;
   readonly stderr: string;
-  /** Undefined when a signal ended the process. */
+  /** Undefined if a signal ended the process. */
   readonly code: number | undefined;
 }
 
-/** How long a run may take: an emulated host on a busy machine is some twenty times slower. */
+/** Time limit of a run: an emulated host on a busy machine is about twenty times slower. */
 const PATIENCE_MS = 120_000;
 
 export interface RunOptions {
-  /** Standard input; empty when not given. */
+  /** Standard input; default: empty. */
   readonly input?: string | Uint8Array;
-  /** The process is killed, and the run fails, after this. */
+  /** After this time the process is killed, and the run fails. */
   readonly timeoutMs?: number;
-  /** Called with the process once it runs, e.g. to send it a signal. */
+  /** Called when the process has started, for example to send it a signal. */
   readonly onStart?: (child: ChildProcess) => void;
-  /** Called with all of standard output so far whenever there is more. */
+  /** Called with all standard output so far, whenever there is more. */
   readonly onStdout?: (text: string, child: ChildProcess) => void;
   readonly env?: Readonly<Record<string, string>>;
-  /** A command line that runs the process, such as one that enters a namespace. */
+  /** A command line that runs the process, for example in a namespace. */
   readonly through?: readonly string[];
 }
 
@@ -53,7 +53,7 @@ export async function runTsvm(
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr += text;
   });
-  // A guest that ends before it has read everything closes the pipe.
+  // A guest that ends before it has read all input closes the pipe.
   child.stdin.on('error', () => {});
   child.stdin.end(input);
   onStart?.(child);
@@ -66,7 +66,7 @@ export async function runTsvm(
   return { stdout, stderr, code: code ?? undefined };
 }
 
-/** Runs the payload with these words on its command line. */
+/** Runs the payload with these words as its command line. */
 export function runPayload(
   words: string,
   args: readonly string[] = [],
@@ -79,12 +79,12 @@ export function runPayload(
 }
 
 /**
- * Runs a shell script in which `$TSVM` is ours and `$PAYLOAD` the payload, in a folder that goes when
- * it is over. For what a user's shell sets up: redirections, limits, named pipes, signals.
+ * Runs a shell script in a temporary folder, with `$TSVM` and `$PAYLOAD` set. For what a user's shell
+ * sets up: redirections, limits, named pipes, signals.
  */
 export async function runShell(script: string, timeoutMs = PATIENCE_MS): Promise<RunResult> {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-shell-'));
-  // A separate process group, so that a script's leftover processes are ended too.
+  // In a separate process group, so that processes that the script leaves are ended too.
   const child = spawn('/bin/sh', ['-c', script], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -107,7 +107,7 @@ export async function runShell(script: string, timeoutMs = PATIENCE_MS): Promise
   return { stdout: stdout.join(''), stderr: stderr.join(''), code: code ?? undefined };
 }
 
-/** A folder that goes when the test is over. */
+/** A folder that is removed when the test ends. */
 export function temporaryFolder(test: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
   test.after(() => rmSync(folder, { recursive: true, force: true }));

@@ -1,4 +1,4 @@
-/** A Linux guest whose first program is `guest-programs/vsock_peer.c`: see there for its ports. */
+/** A Linux guest whose first program is `guest-programs/vsock_peer.c`, which documents its ports. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -23,7 +23,7 @@ export interface VsockGuest {
   readonly machine: Machine;
   readonly ports: NonNullable<Machine['vsock']>;
   readonly socketPath: string;
-  /** Sends a command to the guest's program. @returns its answer */
+  /** Sends a command to the program in the guest. @returns its answer */
   command(line: string): Promise<string>;
 }
 

@@ -1,4 +1,7 @@
-/** Images of file systems, made by the tools and the kernel that are the oracle for our readers. */
+/**
+ * File system images created by the standard tools and the kernel, which are the oracle for tsvm's
+ * readers.
+ */
 import { execFileSync } from 'node:child_process';
 import {
   closeSync,
@@ -18,7 +21,7 @@ import { openFileSystem } from '../../../vmm/loader/disk-boot/file-systems/open-
 
 const MIB = 2 ** 20;
 
-/** Runs a program silently; its messages are in the error when it fails. */
+/** Runs a program silently. If it fails, the error contains its messages. */
 export function run(program: string, ...args: readonly string[]): string {
   return execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
@@ -45,7 +48,7 @@ export function whileMounted(image: string, options: string, use: (folder: strin
   }
 }
 
-/** Why the kernel cannot mount a kind of file system here; false when it can. */
+/** Why this kernel cannot mount a kind of file system; false if it can. */
 export function cannotMount(type: string, make: (path: string) => void): string | false {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-mount-test-'));
   try {
@@ -60,7 +63,7 @@ export function cannotMount(type: string, make: (path: string) => void): string 
   }
 }
 
-/** A file as a disk; closed after the test. */
+/** A file as a disk, closed after the test. */
 export function fileDisk(test: TestContext, path: string): DiskSource {
   const fd = openSync(path, 'r');
   test.after(() => closeSync(fd));
@@ -84,7 +87,7 @@ export function bytesDisk(bytes: Uint8Array): DiskSource {
   };
 }
 
-/** The file system that fills a disk. */
+/** The file system on a disk without partitions. */
 export function openWhole(disk: DiskSource): FileSystem {
   const reader = new DiskReader(disk);
   const fileSystem = openFileSystem(new Volume(reader, 'the disk', 0, disk.sizeBytes));

@@ -1,4 +1,4 @@
-/** Disks with partitions, made by sgdisk and the tools of file systems. */
+/** Partitioned disks created by sgdisk and mkfs. */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { emptyImage, run } from './file-system-images.ts';
 

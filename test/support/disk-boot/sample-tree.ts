@@ -1,4 +1,7 @@
-/** A folder with what readers of file systems find hard, and how what they read is compared with it. */
+/**
+ * A folder with content that is difficult for readers of file systems, and its comparison with what they
+ * read.
+ */
 import assert from 'node:assert/strict';
 import {
   closeSync,
@@ -21,7 +24,7 @@ const MIB = 2 ** 20;
 export interface SampleTreeOptions {
   /** Without symbolic links, for FAT. */
   readonly links?: boolean;
-  /** Files in the largest directory. */
+  /** Number of files in the largest directory. */
   readonly manyFiles?: number;
 }
 
@@ -59,7 +62,7 @@ export function makeSampleTree(
   symlinkSync('x'.repeat(60), join(boot, 'link-of-60'));
 }
 
-/** Compares all that a reader finds with a folder of the host's. */
+/** Compares everything that a reader finds with a folder of the host. */
 export function assertSameTree(inode: Inode, path: string): void {
   const stats = lstatSync(path);
   if (stats.isSymbolicLink()) {
@@ -80,7 +83,7 @@ export function assertSameTree(inode: Inode, path: string): void {
 function assertContent(inode: Inode, expected: Buffer, path: string): void {
   assert.equal(inode.sizeBytes, expected.length, path);
   assert.ok(expected.equals(inode.read(0, expected.length)), `content of ${path}`);
-  // A range that begins and ends inside blocks.
+  // A range that starts and ends inside blocks.
   const from = Math.floor(expected.length / 3) + 1;
   if (from >= expected.length) return;
   const length = Math.floor((expected.length - from) / 2);

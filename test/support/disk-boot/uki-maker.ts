@@ -1,4 +1,4 @@
-/** Unified kernel images, made by objcopy as their specification suggests. */
+/** Unified kernel images created by objcopy, as their specification suggests. */
 import { writeFileSync } from 'node:fs';
 import { run } from './file-system-images.ts';
 
@@ -16,7 +16,7 @@ const SECTION_ALIGN = 0x1000;
 const FIRST_ADDRESS = 0x2000000;
 const ADDRESS_STEP = 0x8000000;
 
-/** A stub that is only a PE file: objcopy needs one to add sections to. */
+/** A stub that is a minimal PE file, to which objcopy adds sections. */
 function makeStub(path: string): void {
   const assembly = `${path}.s`;
   writeFileSync(assembly, '.globl _start\n_start: ret\n');

@@ -1,4 +1,6 @@
-/** A name server with one answer for every A query. Arguments: address to listen on, answer. */
+/**
+ * A name server that gives the same answer to every A query. Arguments: address to listen on, answer.
+ */
 import { createSocket } from 'node:dgram';
 
 const [, , listen = '', answer = ''] = process.argv;
