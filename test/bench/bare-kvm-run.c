@@ -1,7 +1,7 @@
 /*
- * The least VMM that runs the payload: a loop around KVM_RUN that enters again at once, and so the
- * floor for what an exit and a start can cost. No interrupt controller, no devices but a serial
- * port that is always ready, and port 0x600 to end.
+ * The smallest VMM that runs the payload: a loop that calls KVM_RUN again immediately. Its times
+ * are lower bounds for exits and start-up. It has no interrupt controller, and its only devices are
+ * a serial port that is always ready, and port 0x600 to power off.
  *
  *   bare-kvm-run PAYLOAD.ELF "COMMAND LINE"
  *
@@ -66,7 +66,7 @@ static int check(int result, const char *what)
     return result;
 }
 
-/* Returns the PVH entry. The payload is our own: its headers are believed. */
+/* Returns the PVH entry. The payload's headers are trusted. */
 static uint64_t payload_load(const char *path)
 {
     int fd = check(open(path, O_RDONLY | O_CLOEXEC), path);

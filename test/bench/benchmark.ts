@@ -1,14 +1,14 @@
-/** One of the sides of a comparison. */
+/** One side of a comparison. */
 export interface Contestant {
   readonly name: string;
   /** One measurement, in the benchmark's unit. */
   sample(): Promise<number>;
 }
 
-/** What is said about the medians, and promised where there is a limit. */
+/** A value calculated from the medians, possibly with a promised limit. */
 export interface Comparison {
   readonly of: string;
-  /** Without it the value itself is stated. */
+  /** If omitted, the value of `of` itself. */
   readonly against?: string;
   readonly as: 'ratio' | 'difference' | 'value';
   readonly atMost?: number;
@@ -18,7 +18,7 @@ export interface Comparison {
 export interface Benchmark {
   readonly name: string;
   readonly unit: string;
-  /** A sample takes half a minute: there are few, and none that warms up. */
+  /** A sample takes half a minute: few samples are taken, without a warm-up. */
   readonly slow?: true;
   readonly contestants: readonly Contestant[];
   readonly comparisons: readonly Comparison[];
@@ -28,13 +28,13 @@ export interface ContestantResult {
   readonly name: string;
   readonly samples: readonly number[];
   readonly median: number | undefined;
-  /** Why there are no samples, or no more. */
+  /** Why there are no samples, or no further ones. */
   readonly failure: string | undefined;
 }
 
 export interface ComparisonResult extends Comparison {
   readonly value: number | undefined;
-  /** Undefined: nothing was promised, or nothing could be measured. */
+  /** Undefined if there is no promise, or if nothing could be measured. */
   readonly met: boolean | undefined;
 }
 
@@ -76,9 +76,9 @@ function compare(
 const SLOW_REPETITIONS_MAX = 3;
 
 /**
- * Measures all contestants in turn, again and again, so that whatever else the machine does falls
- * on each of them alike. The first round warms caches and does not count, unless the benchmark is
- * slow. A contestant that fails is out; the others go on.
+ * Measures the contestants in turn, repeatedly, so that other load on the machine affects all of them
+ * alike. The first round warms up caches and does not count, unless the benchmark is slow. A contestant
+ * that fails is dropped; the others continue.
  */
 export async function runBenchmark(
   benchmark: Benchmark,

@@ -5,7 +5,7 @@ import type { Workbench } from './workbench.ts';
 const BENCH = 'blk-latency';
 const COUNT = 5000;
 
-/** What the vCPU does meanwhile: HLT, as an idle Linux does, or something else. */
+/** What the vCPU does meanwhile: HLT, like an idle Linux, or something else. */
 const DRIVERS = { sleeping: 'wait=interrupt', busy: '' } as const;
 const FIGURES = { median: 'median', '99th percentile': 'p99' } as const;
 
@@ -24,8 +24,8 @@ function contestant(vmm: Vmm, words: string, figure: string, workbench: Workbenc
 }
 
 /**
- * Microseconds from a kick to the completion's interrupt, as the guest measures them by the TSC, for a
- * request without I/O.
+ * Microseconds from a kick to the completion interrupt of a request without I/O, as the guest measures
+ * them by the TSC.
  */
 export function blockLatencyBenchmarks(workbench: Workbench): Benchmark[] {
   const vmms = [tsvmVmm(workbench), qemuVmm(workbench)];

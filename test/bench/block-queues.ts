@@ -3,7 +3,7 @@ import { benchFigures, qemuVmm, rawDisk, runPayload, tsvmVmm, type Vmm } from '.
 import type { Workbench } from './workbench.ts';
 
 const BENCH = 'blk-queues';
-/** Requests of each queue. */
+/** Number of requests per queue. */
 const COUNT = 20_000;
 const DEPTHS = [1, 32];
 
@@ -22,7 +22,7 @@ function contestant(vmm: Vmm, cpus: number, depth: number, workbench: Workbench)
   };
 }
 
-/** 4 KiB random reads a second: two vCPUs with a queue each against one with one. */
+/** 4 KiB random reads per second: two vCPUs with a queue each, against one vCPU with one queue. */
 export function blockQueuesBenchmarks(workbench: Workbench): Benchmark[] {
   const [tsvm, qemu] = [tsvmVmm(workbench), qemuVmm(workbench)];
   return DEPTHS.map((depth) => ({

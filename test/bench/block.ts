@@ -50,7 +50,7 @@ function guestContestant(vmm: Vmm, workload: Workload, { disk, tscKhz }: Workben
   };
 }
 
-/** Requests a second of the payload, against QEMU and against the host itself. */
+/** Requests per second of the payload, against QEMU and the host itself. */
 export function blockBenchmarks(workbench: Workbench): Benchmark[] {
   const vmms = [tsvmVmm(workbench), qemuVmm(workbench), qemuVmm(workbench, 'none')];
   return WORKLOADS.map((workload) => ({

@@ -14,7 +14,7 @@ import { type Command, runProcess } from './process.ts';
 import type { Workbench } from './workbench.ts';
 
 const MIB = 2 ** 20;
-/** So much that how long the programs take to start hardly counts. */
+/** Large enough that the start-up time of the programs hardly counts. */
 const DATA_MIB = 1536;
 const HOLE_MIB = 512;
 
@@ -22,7 +22,7 @@ interface Conversion {
   readonly name: string;
   readonly from: 'raw' | 'qcow2';
   readonly to: 'raw' | 'qcow2';
-  /** Options of either program. */
+  /** Options of both programs. */
   readonly tsvm: readonly string[];
   readonly qemu: readonly string[];
   readonly atLeast: number;
@@ -46,7 +46,7 @@ interface Images {
   readonly qcow2: string;
 }
 
-/** What disks are full of, as far as it is reproducible: a program, again and again; and a hole. */
+/** Content like that of real disks, but reproducible: a program, repeated; and a hole. */
 async function makeImages({ node, root }: Workbench): Promise<Images> {
   const folder = join(root, 'build', 'bench');
   const raw = join(folder, 'convert-source.img');
@@ -64,7 +64,7 @@ async function makeImages({ node, root }: Workbench): Promise<Images> {
     await runProcess(['qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', raw, partial]);
     renameSync(partial, qcow2);
   }
-  // What is read comes from the page cache, for either program.
+  // Both programs read from the page cache.
   await runProcess(['cksum', raw, qcow2]);
   return { raw, qcow2 };
 }
@@ -79,9 +79,9 @@ function contestant(
     name,
     sample: async () => {
       const images = await prepare();
-      // This machine's host may have taken back memory that was free, and to get it again takes
-      // longer than to convert. The first time finds it, in pieces of the sizes that this program
-      // asks for; the second time it is there.
+      // The hypervisor of this machine may have taken back free memory, and to get it again takes longer
+      // than a conversion. The first run allocates it, in the sizes that this program uses; the second
+      // run is measured.
       await runProcess(command(images));
       rmSync(target);
       const { endMs } = await runProcess(command(images));
@@ -91,7 +91,7 @@ function contestant(
   };
 }
 
-/** MiB of data converted in a second, by a whole run of the program. */
+/** MiB of data converted per second, over a whole run of the program. */
 export function convertBenchmarks(workbench: Workbench): Benchmark[] {
   let images: Promise<Images> | undefined;
   const prepare = (): Promise<Images> => {

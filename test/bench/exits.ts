@@ -2,9 +2,9 @@ import type { Benchmark, Comparison } from './benchmark.ts';
 import { bareVmm, measure, qemuVmm, rawDisk, tsvmVmm, type Vmm } from './payload-guest.ts';
 import type { Workbench } from './workbench.ts';
 
-/** A write to it is a boot stamp, taken by the vCPU thread. */
+/** A write to it is a boot time stamp, which the vCPU thread handles. */
 const BOOT_STAMP_PORT = '0x80';
-/** A read of it tells the time, which TypeScript does. */
+/** A read of it returns the time, which TypeScript handles. */
 const CMOS_DATA_PORT = '0x71';
 const EXITS = 20_000;
 
@@ -33,7 +33,7 @@ function exitBenchmark(kind: ExitKind, { tscKhz, disk }: Workbench): Benchmark {
   };
 }
 
-/** What one exit costs the guest, by who handles it. */
+/** The cost of an exit for the guest, by who handles it. */
 export function exitBenchmarks(workbench: Workbench): Benchmark[] {
   const [tsvm, qemu, bare] = [tsvmVmm(workbench), qemuVmm(workbench), bareVmm(workbench)];
   const kinds: ExitKind[] = [

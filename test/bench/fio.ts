@@ -2,7 +2,7 @@ import type { Contestant } from './benchmark.ts';
 import { runProcess } from './process.ts';
 
 export interface FioReads {
-  /** As fio calls it. */
+  /** fio's name for it. */
   readonly pattern: 'read' | 'randread';
   readonly blockBytes: number;
   readonly depth: number;
@@ -14,8 +14,8 @@ interface FioReport {
 }
 
 /**
- * The same reads on the host: by io_uring, through the page cache. No guest can read faster than
- * that, but for what its VMM joins.
+ * The same reads on the host, by io_uring through the page cache. A guest can read faster only if its
+ * VMM merges requests.
  */
 export function fioContestant(reads: FioReads, path: string): Contestant {
   return {

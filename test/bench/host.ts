@@ -1,11 +1,11 @@
 import { availableParallelism, cpus, release } from 'node:os';
 import { probeKvm } from '../../vmm/kvm/host.ts';
 
-/** The host that was measured: figures of one kind of KVM say nothing about the other. */
+/** The host on which the benchmarks run. Results for one kind of KVM say nothing about another. */
 export interface MeasuredHost {
   readonly kvm: 'hardware virtualization' | 'kvm-pvm';
   readonly processor: string;
-  /** How many the benchmarks may use. */
+  /** Number of cores that the benchmarks may use. */
   readonly processors: number;
   readonly linux: string;
 }

@@ -1,6 +1,6 @@
 /*
- * PID 1 of a guest whose disks hold the same tree in two file systems: reads all of it, and starts
- * programs from it, in turn. Prints "speed NAME FILESYSTEM SECONDS" lines, and "speed done".
+ * PID 1 of a guest whose disks contain the same tree in two file systems: reads all of it and
+ * starts programs from it, in turn. Prints "speed NAME FILESYSTEM SECONDS" lines, and "speed done".
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -61,7 +61,7 @@ static void read_file(const char *name)
     close(fd);
 }
 
-/* Reads every file below the working directory. */
+/* Reads all files below the working directory. */
 static void read_tree(void)
 {
     DIR *directory = opendir(".");
@@ -121,8 +121,8 @@ static void start_programs(void)
 }
 
 /*
- * Reads the metadata of an image ahead: Linux reads that of an EROFS with blocks of 512 bytes in
- * requests of 512 bytes, eight for a page. The kernel's command line tells how long it is.
+ * Reads the metadata of an image in advance: Linux reads an EROFS with blocks of 512 bytes in
+ * requests of 512 bytes, eight per page. The kernel's command line contains its length.
  */
 static void read_metadata_ahead(const char *device)
 {

@@ -1,4 +1,4 @@
-/** The root file system of an image in a guest, against the same tree in an EROFS of 4 KiB blocks. */
+/** The root file system of an image in a guest, against the same tree in an EROFS with 4 KiB blocks. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ const PACKAGES = [
   ...['libpython3.11-minimal', 'libpython3.11-stdlib'],
 ];
 const MEMORY_BYTES = 512 * 2 ** 20;
-/** What `image-speed.c` measures, and what it is. */
+/** The measurements of `image-speed.c`, with descriptions. */
 const KINDS = {
   read: 'reading all, first',
   'read-again': 'reading all, again',
@@ -39,7 +39,7 @@ interface Files {
   readonly rival: string;
 }
 
-/** A layer a package, and the tree that they come to. */
+/** One layer per package, and the tree that results from them. */
 function makeFiles({ root }: Workbench): Files {
   const folder = join(root, 'build/bench/image-speed');
   rmSync(folder, { recursive: true, force: true });
@@ -63,10 +63,13 @@ function makeFiles({ root }: Workbench): Files {
   return { initrd, image: [writeMetadata(folder, layers), ...layers], rival };
 }
 
-/** Seconds by kind and file system: the best of the guest's rounds, in turn, so that load counts least. */
+/**
+ * Seconds by measurement and file system. Each is the best of the guest's rounds, so that other load has
+ * the least effect.
+ */
 async function runGuest({ image, initrd, rival }: Files): Promise<ReadonlyMap<string, number>> {
   if (!existsSync('/dev/kvm')) throw new Error('there is no /dev/kvm');
-  // What is compared is what the guest does: the host has all of it in its page cache.
+  // Compares the guest's work: the host has everything in its page cache.
   for (const path of [...image, rival]) readFileSync(path);
   const disks: DiskConfig[] = [{ files: image }, { files: [rival] }];
   const config: MachineConfig = {
@@ -112,7 +115,7 @@ export function imageSpeedBenchmark(workbench: Workbench): Benchmark {
       return {
         name: name(kind, device),
         sample: async () => {
-          // One guest measures all, in turn.
+          // One guest takes all measurements in turn.
           if (isFirst) figures = await runGuest(files());
           return 1000 * (figures.get(`${kind} ${device}`) ?? Number.NaN);
         },

@@ -1,4 +1,4 @@
-/** Images: pull, load, the root file system's metadata, and the list of them. */
+/** Container images: pull, load, metadata of the root file system, and the list of images. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ const IMAGE_BYTES = 200_000_000;
 const IMAGES = 200;
 const NAME = 'bench/image:1';
 
-/** Files of this host, as many as an image of 200 MB has. */
+/** Files of this host, as many as an image of 200 MB contains. */
 function makeLayers(folder: string): Buffer[] {
   const listing = execFileSync(
     'find',
@@ -26,7 +26,7 @@ function makeLayers(folder: string): Buffer[] {
   );
   const lists: string[][] = Array.from({ length: LAYERS }, () => []);
   let bytes = 0;
-  // A step that is prime to most counts mixes the folders.
+  // A step that is coprime to most counts mixes the folders.
   const lines = listing.trim().split('\n').sort();
   for (let index = 0; index < lines.length && bytes < IMAGE_BYTES; index++) {
     const [, size = '0', path = ''] =
@@ -45,7 +45,7 @@ function makeLayers(folder: string): Buffer[] {
 
 interface Material {
   readonly host: string;
-  /** A Docker archive with plain layers, as `podman save` writes it. */
+  /** A Docker archive with uncompressed layers, as `podman save` writes it. */
   readonly archive: string;
 }
 

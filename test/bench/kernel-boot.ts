@@ -12,10 +12,10 @@ import type { Workbench } from './workbench.ts';
 
 const MEMORY_MIB = 128;
 
-/** What `first-program.S` prints, and no kernel. */
+/** `first-program.S` prints it, and no kernel does. */
 const BELL = '\x07';
 
-/** The default guest's kernel, with a file system that is one program. */
+/** The default guest's kernel, with a file system that contains one program. */
 interface BootFiles {
   readonly bzImage: string;
   readonly vmlinux: string;
@@ -57,7 +57,7 @@ async function makeBootFiles({ root }: Workbench): Promise<BootFiles> {
     bzImage: guest.kernelPath,
     vmlinux: guest.vmlinuxPath,
     initrd,
-    // The other guests' KVM runs the kernel: on kvm-pvm by its emulator.
+    // The other VMMs let KVM run the kernel, which on kvm-pvm means its emulator.
     cmdline: commandLine(
       config,
       hostProfile(config.devicePath).emulatesKernelMode ? 'emulator' : 'hardware',
@@ -67,7 +67,7 @@ async function makeBootFiles({ root }: Workbench): Promise<BootFiles> {
   };
 }
 
-/** From exec to the first instructions of the first program, on the default guest's kernel. */
+/** From exec to the first instructions of the first program, with the default guest's kernel. */
 export function kernelBootBenchmark(workbench: Workbench): Benchmark {
   const files = once(() => makeBootFiles(workbench));
   const boot = (name: string, command: (files: BootFiles) => Command): Contestant => ({

@@ -1,7 +1,7 @@
 /*
- * A guest's PID 1 that measures what a VMM makes of a kernel and of programs. A BEL tells the host
- * that the first program runs; then come lines `speed NAME SECONDS`, each for one of what is
- * counted, and at last `speed done`. linux-speed.ts runs it.
+ * A guest's PID 1 that measures the speed of a kernel and of programs under a VMM. A BEL tells the
+ * host that the first program runs. Then it prints a line `speed NAME SECONDS` for each
+ * measurement, and finally `speed done`. linux-speed.ts runs it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -58,7 +58,7 @@ static void measure_system_calls(void)
     report("getppid", start, count);
 }
 
-/* A child that ends with 7, by an exec if so wanted. */
+/* A child that exits with 7, after an exec if requested. */
 static void make_child(const char *program)
 {
     int status;
@@ -193,8 +193,9 @@ __attribute__((target("avx2"))) static void measure_avx(void)
 }
 
 /*
- * 32-bit code in the kernel's segment for such programs: to it and back by far jumps, which need no
- * stack. (QEMU 7.2 takes the pushes of a program's far call for the kernel's, which SMAP forbids.)
+ * 32-bit code in the kernel's segment for 32-bit programs. It is entered and left by far jumps,
+ * which need no stack. (QEMU 7.2 treats the pushes of a program's far call as the kernel's, which
+ * SMAP forbids.)
  */
 struct far_pointer {
     uint32_t offset;
@@ -231,7 +232,7 @@ static void measure_32_bit(void)
     report("compute-32", start, steps);
 }
 
-/* ---- two processes that do nothing but system calls ---- */
+/* ---- two processes that only make system calls ---- */
 
 static void measure_parallel(void)
 {
@@ -317,7 +318,7 @@ static void measure_random_reads(void)
     close(fd);
 }
 
-/* What `dd bs=64k` does. */
+/* The same as `dd bs=64k`. */
 static void measure_sequential_reads(void)
 {
     static uint8_t buffer[65536];

@@ -9,10 +9,10 @@ import { type Command, runNoting, runUntil } from './process.ts';
 import type { Workbench } from './workbench.ts';
 
 const MEMORY_MIB = 128;
-/** What `linux-speed.c` prints first, and no kernel. */
+/** `linux-speed.c` prints it first, and no kernel does. */
 const BELL = '\x07';
 
-/** Seconds by the names of `linux-speed.c`, and `boot`: from exec to the first program. */
+/** Seconds by the names in `linux-speed.c`, and `boot`: from exec to the first program. */
 type Figures = ReadonlyMap<string, number>;
 
 interface Files {
@@ -43,7 +43,7 @@ function tsvmCommand(
   ];
 }
 
-/** QEMU's translator: what a host without hardware virtualization has otherwise. */
+/** QEMU's translator, which is the alternative on a host without hardware virtualization. */
 function tcgCommand(
   { disk }: Workbench,
   { kernel, initrd }: Files,
@@ -75,7 +75,7 @@ async function runGuest(command: Command): Promise<Figures> {
   return figures;
 }
 
-/** Debian's cloud kernel, with only the same program as its initrd. */
+/** Debian's cloud kernel, with only this program as its initrd. */
 function cloudFiles(files: () => Files): Files {
   const kernel = stockKernel('6.1', 'cloud');
   if ('missing' in kernel) throw new Error(kernel.missing);
@@ -88,7 +88,7 @@ async function timeBoot(command: Command): Promise<number> {
   return runUntil(command, BELL, () => (performance.now() - startMs) / 1000);
 }
 
-/** A VMM whose boots serve all benchmarks: the n-th sample of each is of the n-th boot. */
+/** A VMM whose boots serve all benchmarks: the n-th sample of each belongs to the n-th boot. */
 class Guest {
   readonly name: string;
   readonly #command: () => Command;
@@ -114,7 +114,7 @@ class Guest {
   }
 }
 
-/** What is measured, in which unit, and how much of TCG's time it may take. */
+/** What is measured, its unit, and the maximum ratio to TCG's time. */
 const MEASURES = [
   { figure: 'boot', name: 'exec to the first program', unit: 's', scale: 1, atMost: 0.2 },
   { figure: 'getppid', name: 'getppid', unit: 'us', scale: 1e6, atMost: 1 },
@@ -131,7 +131,7 @@ const MEASURES = [
   { figure: 'sequential-read', name: '64 KiB of a file', unit: 'us', scale: 1e6, atMost: 0.5 },
 ] as const;
 
-/** A guest's kernel and programs, against QEMU's translator with the same kernel and initrd. */
+/** Speed of a guest's kernel and programs, against QEMU's translator with the same kernel and initrd. */
 export function linuxSpeedBenchmarks(workbench: Workbench): Benchmark[] {
   const files = once(() => makeFiles(workbench));
   const guest = (name: string, make: typeof tsvmCommand, cpus: number) =>

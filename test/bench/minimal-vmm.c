@@ -1,11 +1,11 @@
 /*
- * The least VMM that boots Linux: one vCPU, KVM's own interrupt controllers and timer, a serial
- * port that only prints, and the C core's detours where KVM needs them. So it is the floor for the
- * time that a kernel takes to its first program.
+ * The smallest VMM that boots Linux: one vCPU, KVM's own interrupt controllers and timer, a serial
+ * port that only prints, and the C core's workarounds where KVM needs them. Its time from the start
+ * of a kernel to the first program is a lower bound.
  *
  *   minimal-vmm VMLINUX INITRD MEMORY_MIB "COMMAND LINE"
  *
- * Prints what the guest prints and goes on until it is killed.
+ * Prints the guest's output and runs until it is killed.
  */
 #include <asm/bootparam.h>
 #include <elf.h>
@@ -34,7 +34,7 @@
 #define ZERO_PAGE_GPA 0x7000
 #define PAGE_TABLES_GPA 0x9000 /* three pages: PML4, PDPT, page directory */
 #define CMDLINE_GPA 0x20000
-#define MP_TABLE_GPA 0x9fc00 /* the last KiB of base memory, where the kernel looks for it */
+#define MP_TABLE_GPA 0x9fc00 /* the last KiB of base memory, where the kernel searches for it */
 #define HIGH_MEMORY_GPA 0x100000
 #define SHIM_GPA 0xd8000000u
 #define TSS_GPA 0xfffbd000u
@@ -254,7 +254,7 @@ static void cpuid_set(int kvm, int vcpu)
 
 static uint8_t port_read(uint16_t port)
 {
-    /* Of these a kernel waits for a bit to be clear. */
+    /* The kernel waits for one of these bits to be clear. */
     if (port == I8042_STATUS || port == CMOS_DATA)
         return 0;
     if (port < COM1 || port > COM1_LAST)

@@ -1,6 +1,6 @@
 /*
- * Sends frames to an interface without end, as fast as it takes them: net-sender INTERFACE SIZE.
- * Frames of more than 1,514 bytes are TCP segments that the receiver is to take whole.
+ * Sends frames to an interface endlessly, as fast as it accepts them: net-sender INTERFACE SIZE.
+ * Frames of more than 1,514 bytes are TCP segments that the receiver should accept whole.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -50,7 +50,7 @@ static void message_fill(unsigned size)
 {
     unsigned char *ip = message.frame + IPV4_START, *tcp = message.frame + TCP_START;
     memset(message.frame, 2, 12);
-    message.frame[12] = 0x88; /* a type for experiments */
+    message.frame[12] = 0x88; /* an EtherType for experiments */
     message.frame[13] = 0xb5;
     if (size <= FRAME_BYTES_MAX)
         return;

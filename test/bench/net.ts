@@ -17,7 +17,7 @@ interface Workload {
   readonly count: number;
 }
 
-/** The largest frame that a TCP connection makes with segmentation by the host: 45 segments. */
+/** The largest frame of a TCP connection with segmentation offload: 45 segments. */
 const SEGMENTED_BYTES = 45 * 1448 + 66;
 
 const WORKLOADS: readonly Workload[] = [
@@ -39,13 +39,13 @@ const WORKLOADS: readonly Workload[] = [
   },
 ];
 
-/** A network namespace with a tap device, which nothing but the benchmark sends to. */
+/** A network namespace with a tap device that only the benchmark sends to. */
 const SETUP = `set -e
 ip tuntap add ${GUEST_NETWORK} mode tap
 echo 1 > /proc/sys/net/ipv6/conf/${GUEST_NETWORK}/disable_ipv6
 ip link set ${GUEST_NETWORK} up`;
 
-/** The VMM in such a namespace, for reception with the sender beside it, which ends with it. */
+/** The VMM in such a namespace; for reception, with the sender, which ends with it. */
 function inNamespace(vmm: Vmm, workload: Workload, { netSender }: Workbench): Vmm {
   const sender =
     workload.direction === 'rx' ? `${netSender} ${GUEST_NETWORK} ${workload.frameBytes} &` : '';
@@ -73,7 +73,7 @@ function contestant(vmm: Vmm, workload: Workload, workbench: Workbench): Contest
   };
 }
 
-/** Frames a second of the payload on a tap device, against QEMU on the same. Needs root. */
+/** Frames per second of the payload on a tap device, against QEMU on the same. Needs root. */
 export function netBenchmarks(workbench: Workbench): Benchmark[] {
   const vmms = [tsvmVmm(workbench), qemuVmm(workbench)];
   return WORKLOADS.map((workload) => ({

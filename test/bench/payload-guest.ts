@@ -15,7 +15,7 @@ export interface GuestDisk {
   readonly readOnly: boolean;
 }
 
-/** A raw image that nobody writes. */
+/** A raw image opened read-only. */
 export function rawDisk(path: string): GuestDisk {
   return { path, format: 'raw', readOnly: true };
 }
@@ -24,14 +24,14 @@ export function rawDisk(path: string): GuestDisk {
 export const GUEST_NETWORK = 'tap0';
 
 export interface PayloadGuest {
-  /** Words for the payload, without how to end. */
+  /** Words for the payload, except how to end. */
   readonly cmdline: string;
   readonly disk?: GuestDisk;
-  /** It is on {@link GUEST_NETWORK}. */
+  /** Connects it to {@link GUEST_NETWORK}. */
   readonly network?: boolean;
   /** vCPUs, and queues of the disk; default 1. */
   readonly cpus?: number;
-  /** Halt at the end instead of ending the VMM. */
+  /** The guest halts at the end instead of ending the VMM. */
   readonly halt?: boolean;
 }
 
@@ -41,7 +41,7 @@ export function tsvmVmm({ tsvm, payload }: Workbench): Vmm {
     command: ({ cmdline, disk, network, halt, cpus = 1 }) => [
       ...([tsvm, 'boot', '--kernel', payload, '--console', 'stdio'] as const),
       ...['--memory', `${GUEST_MEMORY_MIB}M`, '--cpus', `${cpus}`],
-      // Without ACPI the command line tells of the devices, which is all that the payload reads.
+      // Without ACPI, the command line describes the devices, and the payload reads nothing else.
       ...['--acpi', 'off', '--append', `${cmdline} exit=${halt ? 'hlt' : 'acpi'}`],
       ...(disk === undefined
         ? []
@@ -51,7 +51,7 @@ export function tsvmVmm({ tsvm, payload }: Workbench): Vmm {
   };
 }
 
-/** QEMU's microvm, cut down to what the payload uses; disks by io_uring in a thread of their own. */
+/** QEMU's microvm, reduced to what the payload uses. Disks use io_uring in a separate thread. */
 export function qemuVmm({ payload }: Workbench, cache: 'writeback' | 'none' = 'writeback'): Vmm {
   const direct = cache === 'none' ? 'on' : 'off';
   return {
@@ -87,7 +87,7 @@ export function qemuVmm({ payload }: Workbench, cache: 'writeback' | 'none' = 'w
   };
 }
 
-/** A raw disk is the file itself. */
+/** A raw disk is the file node itself. */
 function qemuFile({ path, format, readOnly }: GuestDisk, direct: string): string {
   const name = format === 'raw' ? 'disk' : 'file';
   return (
@@ -100,7 +100,7 @@ function onOff(on: boolean): string {
   return on ? 'on' : 'off';
 }
 
-/** The bare loop around KVM_RUN: no devices. */
+/** The bare loop around KVM_RUN, without devices. */
 export function bareVmm({ bareKvmRun, payload }: Workbench): Vmm {
   return {
     name: 'bare KVM_RUN',
@@ -108,7 +108,7 @@ export function bareVmm({ bareKvmRun, payload }: Workbench): Vmm {
   };
 }
 
-/** Runs the payload to its end. Rejects unless it says that all went well. */
+/** Runs the payload to its end. Rejects unless it reports success. */
 export async function runPayload(vmm: Vmm, guest: PayloadGuest): Promise<ProcessRun> {
   const run = await runProcess(vmm.command(guest));
   if (!/^done .*\bfailed=0\b/m.test(run.stdout)) {
@@ -117,7 +117,7 @@ export async function runPayload(vmm: Vmm, guest: PayloadGuest): Promise<Process
   return run;
 }
 
-/** The numbers of the payload's `bench NAME key=value ...`. */
+/** The values of the payload's line `bench NAME key=value ...`. */
 export function benchFigures({ stdout }: ProcessRun, name: string): Map<string, number> {
   const line = stdout.split('\n').find((text) => text.startsWith(`bench ${name} `));
   if (line === undefined) throw new Error(`no figures of ${name} in: ${stdout.trim()}`);
@@ -126,7 +126,7 @@ export function benchFigures({ stdout }: ProcessRun, name: string): Map<string, 
   );
 }
 
-/** Seconds that the payload's benchmark took, and how often it did what it measures. */
+/** Seconds that the payload's benchmark took, and how often it repeated what it measures. */
 export async function measure(
   vmm: Vmm,
   bench: string,

@@ -7,7 +7,7 @@ const TIMEOUT_MS = 300_000;
 export interface ProcessRun {
   /** Milliseconds from just before the fork until the first byte on stdout. */
   readonly firstByteMs: number | undefined;
-  /** Milliseconds until the process was gone. */
+  /** Milliseconds until the process had exited. */
   readonly endMs: number;
   readonly stdout: string;
 }
@@ -44,7 +44,7 @@ function failure(command: Command, what: string, { stdout, stderr }: Started['ou
   return new Error(`${command[0]} ${what}: ${(stderr || stdout).trim().slice(0, 500)}`);
 }
 
-/** Runs a program to its end. Rejects if that is not with exit code 0. */
+/** Runs a program to its end. Rejects unless the exit code is 0. */
 export async function runProcess(command: Command): Promise<ProcessRun> {
   const { child, startMs, output } = start(command);
   const [code, signal] = await once(child, 'close');
@@ -54,12 +54,12 @@ export async function runProcess(command: Command): Promise<ProcessRun> {
 }
 
 export interface NotedRun {
-  /** Milliseconds from just before the fork until the output had the text. */
+  /** Milliseconds from just before the fork until the output contained the text. */
   readonly notedMs: number;
   readonly stdout: string;
 }
 
-/** Runs a program to its end, and notes when its output first has `text`. */
+/** Runs a program to its end, and measures when its output first contains `text`. */
 export async function runNoting(command: Command, text: string): Promise<NotedRun> {
   const { child, startMs, output } = start(command);
   let notedMs: number | undefined;
@@ -74,7 +74,7 @@ export async function runNoting(command: Command, text: string): Promise<NotedRu
   return { notedMs, stdout: output.stdout };
 }
 
-/** Runs a program until its output has `text`; then calls `look` with its pid, and ends it. */
+/** Runs a program until its output contains `text`, then calls `look` with its PID and ends it. */
 export async function runUntil<T>(
   command: Command,
   text: string,

@@ -26,7 +26,7 @@ interface Workload {
 const KIB = 1024;
 const GIB = 2 ** 30;
 
-/** What a driver does until a request is done. Linux's sleeps; one that polls has no exits. */
+/** What a driver does until a request completes. Linux's sleeps; one that polls causes no exits. */
 type Driver = 'polling' | 'sleeping';
 
 function workload(
@@ -45,7 +45,7 @@ function workload(
   };
 }
 
-/** About a second each, so that it does not count how the first request finds the extents. */
+/** About a second each, so that looking up extents for the first requests does not count. */
 const READS: readonly Workload[] = [
   workload('rand', 'read', [4, 1, 'polling', 400_000]),
   workload('rand', 'read', [4, 1, 'sleeping', 10_000]),
@@ -57,7 +57,7 @@ const READS: readonly Workload[] = [
   workload('seq', 'read', [128, 32, 'sleeping', 50_000]),
 ];
 
-/** Each into an empty image: few enough that hardly one comes twice to a cluster. */
+/** Each writes to an empty image. There are so few requests that hardly two are in the same cluster. */
 const FIRST_WRITES: readonly Workload[] = [
   workload('rand', 'write', [4, 1, 'polling', 4_000]),
   workload('rand', 'write', [4, 1, 'sleeping', 4_000]),
@@ -84,7 +84,7 @@ function allocatedPath({ root }: Workbench): string {
   return join(root, 'build', 'bench', 'disk.qcow2');
 }
 
-/** The disk of the other benchmarks, all clusters allocated. */
+/** The disk of the other benchmarks, with all clusters allocated. */
 async function allocatedImage(workbench: Workbench): Promise<string> {
   const path = allocatedPath(workbench);
   if (!existsSync(path)) {
@@ -97,7 +97,7 @@ async function allocatedImage(workbench: Workbench): Promise<string> {
   return path;
 }
 
-/** The raw disk is the image's own file: how fast a file is to read depends on where its pages lie. */
+/** The raw disk is the image's own file, because the speed of a file depends on where its pages are. */
 function readBenchmark(work: Workload, workbench: Workbench): Benchmark {
   const contestant = (name: string, vmm: Vmm, format: 'raw' | 'qcow2'): Contestant => ({
     name,
@@ -154,7 +154,7 @@ function firstWriteBenchmark(work: Workload, workbench: Workbench): Benchmark {
   };
 }
 
-/** A payload that ends at once: the images differ in how long they take to open. */
+/** A payload that ends immediately, so that the time to open the image is what differs. */
 function openBenchmark(workbench: Workbench): Benchmark {
   const vmm = tsvmVmm(workbench);
   const folder = join(workbench.root, 'build', 'bench');
@@ -187,7 +187,7 @@ function openBenchmark(workbench: Workbench): Benchmark {
   };
 }
 
-/** What a qcow2 image costs a guest beside a raw one, and QEMU's guest. */
+/** The overhead of a qcow2 image over a raw one for a guest, and the comparison with QEMU. */
 export function qcow2Benchmarks(workbench: Workbench): Benchmark[] {
   return [
     ...READS.map((work) => readBenchmark(work, workbench)),

@@ -6,7 +6,7 @@ import type { Workbench } from './workbench.ts';
 
 const KIB_PER_MIB = 1024;
 
-/** RSS, or PSS: each page divided by the number of processes that map it. */
+/** RSS, or PSS, which divides each page by the number of processes that map it. */
 type Measure = 'Rss' | 'Pss';
 
 interface Mapping {
@@ -26,7 +26,7 @@ function parseSmaps(text: string, measure: Measure): Mapping[] {
   }));
 }
 
-/** KiB resident in the run of adjacent mappings that is as large as the guest's memory. */
+/** Resident KiB in the run of adjacent mappings that has the size of the guest's memory. */
 function guestResidentKib(mappings: readonly Mapping[]): number {
   const guestBytes = GUEST_MEMORY_MIB * 2 ** 20;
   for (const [first, { start }] of mappings.entries()) {
@@ -49,7 +49,7 @@ function overheadMib(pid: number, measure: Measure): number {
 }
 
 function overhead(vmm: Vmm, disk: string, measure: Measure): Contestant {
-  // The disk is used, so that its buffers are there.
+  // The disk is used, so that its buffers are allocated.
   const guest = { cmdline: 'bench=blk-randread qd=32 count=5000', disk: rawDisk(disk), halt: true };
   return {
     name: vmm.name,
@@ -57,7 +57,7 @@ function overhead(vmm: Vmm, disk: string, measure: Measure): Contestant {
   };
 }
 
-/** Memory of the VMM beyond what the guest has touched. */
+/** Memory of the VMM, without the memory that the guest has touched. */
 function memoryBenchmark(workbench: Workbench, measure: Measure): Omit<Benchmark, 'comparisons'> {
   return {
     name: `resident memory beyond the guest’s, ${measure.toUpperCase()}`,

@@ -1,4 +1,4 @@
-/** convert and compare of images in which there is little to read: reserved clusters, a long chain. */
+/** convert and compare of images that contain little data: reserved clusters, a long chain. */
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Benchmark } from './benchmark.ts';
@@ -6,12 +6,12 @@ import { runProcess } from './process.ts';
 import type { Workbench } from './workbench.ts';
 
 const MIB = 2 ** 20;
-/** Layers of the chain: as deep as those get that nobody merges. */
+/** Number of layers of the chain, as in chains that are never merged. */
 const CHAIN_LAYERS = 64;
 const LAYER_BYTES = 64 * MIB;
 const RESERVED_BYTES = 8 * 1024 * MIB;
 
-/** Images in which there is little to read: how long it takes is how well that is known. */
+/** Images that contain little data: the time depends on how fast that is detected. */
 async function makeSparseImages({ root }: Workbench): Promise<{ reserved: string; chain: string }> {
   const folder = join(root, 'build', 'bench');
   const create = ['qemu-img', 'create', '-q', '-f', 'qcow2'] as const;
@@ -26,7 +26,7 @@ async function makeSparseImages({ root }: Workbench): Promise<{ reserved: string
   const chain = layer(CHAIN_LAYERS);
   if (!existsSync(chain)) {
     for (let index = 1; index <= CHAIN_LAYERS; index++) {
-      // Under its name at last: a chain that was broken off is made again.
+      // Renamed at the end, so that an incomplete chain is created again.
       const path = index === CHAIN_LAYERS ? `${chain}.partial` : layer(index);
       const backing = index === 1 ? [] : ['-b', layer(index - 1), '-F', 'qcow2'];
       await runProcess([...create, ...backing, path, `${LAYER_BYTES}`]);
@@ -38,7 +38,7 @@ async function makeSparseImages({ root }: Workbench): Promise<{ reserved: string
   return { reserved, chain };
 }
 
-/** Milliseconds of a whole run over images in which nearly all is known to be zero. */
+/** Milliseconds of a whole run over images that are nearly all zero. */
 export function sparseBenchmarks(workbench: Workbench): Benchmark[] {
   let images: ReturnType<typeof makeSparseImages> | undefined;
   const target = join(workbench.root, 'build', 'bench', 'converted');

@@ -1,10 +1,10 @@
 /*
  * A peer of stream connections for the vsock benchmark.
- *   stream-peer serve PATH                   serves connections to a socket file, each in a thread
- *   stream-peer measure PATH ORDER COUNT     does to such a peer what the payload does, and prints
- *                                            the nanoseconds: the floor, a plain unix socket
- * A connection begins with an order, one byte, and a number of 8 bytes, little-endian:
- *   s  reads so many bytes and answers by one      r  writes so many bytes      e  echoes bytes
+ *   stream-peer serve PATH                   serves connections to a socket file, a thread for each
+ *   stream-peer measure PATH ORDER COUNT     connects to such a peer, does what the payload does
+ * and prints the nanoseconds: a lower bound, by a UNIX socket A connection begins with an order,
+ * one byte, and a count, 8 bytes, little-endian: s  reads that many bytes and answers one       r
+ * writes that many bytes    e  echoes bytes
  */
 #include <pthread.h>
 #include <stdint.h>

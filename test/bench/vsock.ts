@@ -13,14 +13,14 @@ const LINUX_CREDIT_BYTES = 256 * 1024;
 interface Workload {
   readonly name: string;
   readonly bench: string;
-  /** Of `stream-peer.c`. */
+  /** As in `stream-peer.c`. */
   readonly order: 's' | 'r' | 'e';
   readonly count: number;
   readonly unit: string;
-  /** How many units `count` stands for. */
+  /** Number of units in `count`. */
   readonly amount: number;
   readonly atLeast: number | undefined;
-  /** The guest's receive buffer (SO_VM_SOCKETS_BUFFER_SIZE), which bounds what is under way. */
+  /** The guest's receive buffer (SO_VM_SOCKETS_BUFFER_SIZE), which limits the data in flight. */
   readonly creditBytes: number;
 }
 
@@ -79,7 +79,7 @@ function vsockVmm({ tsvm, payload }: Workbench, folder: string): Vmm {
   };
 }
 
-/** Runs `measure` while the peer listens where the guest's connections to {@link PORT} go. */
+/** Runs `measure` while the peer listens for the guest's connections to {@link PORT}. */
 async function withPeer<T>(
   peer: string,
   measure: (folder: string, path: string) => Promise<T>,
@@ -119,7 +119,7 @@ function contestants(workload: Workload, workbench: Workbench): Contestant[] {
   ];
 }
 
-/** A connection of the guest to a host program, against a plain unix socket between two programs. */
+/** A connection of the guest to a host program, against a UNIX socket between two programs. */
 export function vsockBenchmarks(workbench: Workbench): Benchmark[] {
   return WORKLOADS.map((workload) => ({
     name: workload.name,

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import { runProcess } from './process.ts';
 import type { Workbench } from './workbench.ts';
 
-/** Blocks of the kind that a host takes back, and of which no program here has enough. */
+/** Blocks of the kind that a hypervisor takes back, more than any program here uses. */
 const BLOCK_MIB = 2;
 
 /**
- * Sees to it that this machine has memory for so much that is written to files. Its own host may
- * have taken back what was free, and to get that again takes longer than what is measured; what a
- * file has just given up is there.
+ * Ensures that this machine has memory for writing this much to files. Its hypervisor may have taken
+ * back free memory, and to get it again takes longer than the measurement. Memory that a file has just
+ * released is available.
  */
 export async function warmMemory({ root }: Workbench, mebibytes: number): Promise<void> {
   const path = join(root, 'build', 'bench', 'warm');

@@ -6,7 +6,7 @@ import { runProcess } from './process.ts';
 const MIB = 2 ** 20;
 const DISK_MIB = 256;
 
-/** What the benchmarks use. */
+/** Programs and files that the benchmarks use. */
 export interface Workbench {
   readonly root: string;
   readonly payload: string;
@@ -22,7 +22,7 @@ export interface Workbench {
   readonly tscKhz: number;
 }
 
-/** Not sparse and not zero: reads of holes would measure something else. */
+/** Neither sparse nor zero, because reads of holes would measure something else. */
 function makeDisk(path: string): void {
   const partial = `${path}.partial`;
   const fd = openSync(partial, 'w');
@@ -32,7 +32,7 @@ function makeDisk(path: string): void {
   renameSync(partial, path);
 }
 
-/** Builds what is missing, under `build/` of the repository. */
+/** Builds what is missing, in `build/` of the repository. */
 export async function openWorkbench(root: string): Promise<Workbench> {
   const folder = join(root, 'build', 'bench');
   mkdirSync(folder, { recursive: true });

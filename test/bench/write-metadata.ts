@@ -1,4 +1,4 @@
-/** Writes the metadata image of a layer, and says how long that took. `write-metadata.ts LAYER IMAGE` */
+/** Writes the metadata image of a layer and prints the time it took: `write-metadata.ts LAYER IMAGE` */
 import { openSync } from 'node:fs';
 import { writeRootfs } from '../../vmm/container/rootfs/build-rootfs.ts';
 

@@ -1,4 +1,4 @@
-/* Short pieces of code for engine_guest.h's guest, and how they end. */
+/* Runs short pieces of code in the guest of engine_guest.h and checks how they end. */
 #ifndef TSVM_TEST_ENGINE_CODE_H
 #define TSVM_TEST_ENGINE_CODE_H
 
@@ -12,7 +12,7 @@
 static struct guest guest;
 static struct cpu *cpu = &guest.cpu;
 
-/* Puts code where RIP is then, for this privilege and mode, and gives registers defaults. */
+/* Stores code at the RIP for this privilege level and mode, and sets registers to defaults. */
 static inline void set_code(unsigned cpl, bool compat, const char *bytes, unsigned length)
 {
     guest_reset(&guest, cpl, compat);
@@ -37,7 +37,7 @@ static inline void put_word(uint64_t gpa, uint64_t word)
     memcpy(guest.ram + gpa, &word, 8);
 }
 
-/* Whether the code raises an exception at offset `at` of it. */
+/* Whether the code raises an exception at its offset `at`. */
 static inline bool raises(unsigned vector, uint32_t error, unsigned at)
 {
     enum interpreted why = interpret(cpu);

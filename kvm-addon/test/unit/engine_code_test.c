@@ -1,6 +1,6 @@
 /*
- * The code cache: runs, instructions over two pages, code that changes, and the bounds. The fake
- * decoder's instructions: the opcode's low 4 bits are the length, bit 7 ends a run.
+ * The code cache: runs, instructions that span two pages, code that changes, and bounds.
+ * Instructions of the fake decoder: the opcode's low 4 bits are the length, bit 7 ends a run.
  */
 #include "../../src/pvm/code_arena.h"
 #include "../check.h"
@@ -26,7 +26,7 @@ static uint8_t *ram(uint64_t gpa)
     return fake_ram(&fake, gpa);
 }
 
-/* A kernel page of instructions of 5 bytes, then one that ends the run. */
+/* A kernel page of instructions of 5 bytes; the last one ends the run. */
 static void map_code(uint64_t va, uint64_t gpa, uint64_t flags)
 {
     fake_map(&fake, FAKE_ROOT, va, gpa | P | W | flags);
@@ -36,7 +36,7 @@ static void map_code(uint64_t va, uint64_t gpa, uint64_t flags)
     *ram(gpa + 20) = 0x81;
 }
 
-/* The decoded opcode at `va`, or why there is none, negative. */
+/* The decoded opcode at `va`, or the negative reason why there is none. */
 static int lookup(struct cpu *by, uint64_t va)
 {
     struct insn *volatile insn = NULL;
@@ -62,11 +62,11 @@ static void test_runs(void)
     CHECK(first[4].immediate == 0x81);
     CHECK(first[5].handler == insn_page_end && first[5].relative == 21 && first[5].ordinal == 5);
     CHECK(code_lookup(cpu, VA + 5) == &first[1]);
-    /* Into the middle of an instruction, and on to one that is there. */
+    /* Starts in the middle of an instruction and continues to one that is already decoded. */
     *ram(RAM + 1) = 4;
     struct insn *other = code_lookup(cpu, VA + 1);
     CHECK(other[0].immediate == 4 && other[1].handler == insn_goto && other[1].target == &first[1]);
-    /* Long runs are cut; the next lookup goes on. */
+    /* Long runs are split; the next lookup continues. */
     struct insn *rest = code_lookup(cpu, VA + 100);
     CHECK(rest[CODE_RUN_INSNS].handler == insn_page_end &&
           rest[CODE_RUN_INSNS].relative == 100 + (int)CODE_RUN_INSNS);
@@ -109,11 +109,11 @@ static void test_instruction_over_two_pages(void)
     CHECK(insn[1].handler == insn_page_end && insn[1].relative == 4102);
     CHECK(code_lookup(cpu, VA + 4092) == insn);
     CHECK(!found(cpu, VA + 4092));
-    /* A run that comes to it ends before it. */
+    /* A run that reaches it ends before it. */
     *ram(RAM + 4091) = 0x31;
     insn = code_lookup(cpu, VA + 4091);
     CHECK(insn[1].handler == insn_page_end && insn[1].relative == 4092);
-    /* The next page is written, remapped, taken away: chained jumps lapse, too. */
+    /* The next page is written, remapped, or unmapped: chained jumps become invalid, too. */
     uint32_t generation = cpu->generation;
     fake_store(cpu, VA + PAGE_SIZE + 5, 1, 0x78);
     CHECK(cpu->generation != generation);
@@ -141,7 +141,7 @@ static void test_self_modifying_code(void)
     CHECK(tlb_write(cpu, VA + 0x7000, 1));
     struct insn *insn = code_lookup(cpu, VA);
     CHECK(insn->immediate == 0x15);
-    /* The write entry went before the first byte was decoded. */
+    /* The write entry was removed before the first byte was decoded. */
     CHECK(!tlb_write(cpu, VA + 0x7000, 1) && !tlb_page(cpu, NULL, VA + 0x7000, true));
     uint32_t generation = cpu->generation;
     struct insn store = {.place = 0};
@@ -155,14 +155,14 @@ static void test_self_modifying_code(void)
     CHECK(why == 0 && !found(cpu, VA) && cpu->generation != generation);
     CHECK(lookup(cpu, VA) == 0x25);
     CHECK(cpu->counters->code_invalidations == 1);
-    /* After that it is data until it is executed again. */
+    /* After that it is data, until it is executed again. */
     cpu->once = true;
     fake_store(cpu, VA + 0x7000, 1, 0x35);
     cpu->once = false;
     fake_store(cpu, VA + 0x7001, 1, 0);
     CHECK(tlb_write(cpu, VA + 0x7000, 1));
     CHECK(lookup(cpu, VA) == 0x35);
-    /* Locked operations, and stores over two pages. */
+    /* Locked operations, and stores that span two pages. */
     cpu->once = true;
     CHECK(tlb_exchange_slow(cpu, &store, VA + 0x7000, 2, 0x45) == 0x35);
     CHECK(lookup(cpu, VA) == 0x45);
@@ -181,7 +181,7 @@ static void test_self_modifying_code(void)
     fake_free(&fake);
 }
 
-/* Another vCPU that has a write entry loses it before the first byte is decoded. */
+/* Another vCPU loses its write entry before the first byte is decoded. */
 static void test_code_that_a_neighbour_changes(void)
 {
     start(2);
@@ -196,15 +196,15 @@ static void test_code_that_a_neighbour_changes(void)
     safepoint_enter(other);
     CHECK(!tlb_write(other, VA + 0x7000, 1));
     CHECK(frame_at(&fake.engine.frames, RAM)->write_cpus == 0);
-    /* Its store goes through, and this one hears of it. Not being its own code, it need not leave.
-     */
+    /* Its store succeeds, and this vCPU is notified. It need not leave, because the code is not its
+     * own. */
     struct insn store = {.place = 0};
     CHECK(FAKE_TRY(other, tlb_store_slow(other, &store, VA + 0x7000, 1, 0x25)) == 0);
     safepoint_exit(other);
     CHECK(cpu->attention & ATTENTION_REQUESTS && found(cpu, VA));
     safepoint_serve(cpu);
     CHECK(!(cpu->attention & ATTENTION_REQUESTS) && !found(cpu, VA) && lookup(cpu, VA) == 0x25);
-    /* More requests than are kept: all goes. */
+    /* More requests than can be stored: everything is dropped. */
     for (unsigned i = 1; i < SAFEPOINT_REQUESTS_MAX + 10; i++) {
         map_code(VA + i * PAGE_SIZE, RAM + i * PAGE_SIZE, G);
         CHECK(lookup(cpu, VA + i * PAGE_SIZE) == 0x15);
@@ -227,7 +227,7 @@ static void test_decode_once(void)
     CHECK(insn->immediate == 0x25 && insn->ordinal == 0);
     CHECK(insn[1].handler == insn_page_end && insn[1].relative == 10);
     CHECK(!found(cpu, VA + 5));
-    /* The next page is wanted only where the instruction goes on there. */
+    /* The next page is accessed only where the instruction continues there. */
     CHECK(code_decode_once(cpu, VA + 4095)->immediate == 1);
     *ram(RAM + 4095) = 2;
     CHECK(FAKE_TRY(cpu, code_decode_once(cpu, VA + 4095)) == INTERPRETED_EXCEPTION);
@@ -263,7 +263,7 @@ static void test_modes(void)
     fake_free(&fake);
 }
 
-/* Natively a program changes its code unseen. */
+/* A native run may change code without being noticed. */
 static void test_programs_that_change_natively(void)
 {
     start(2);
@@ -274,7 +274,7 @@ static void test_programs_that_change_natively(void)
     uint32_t generation = cpu->generation;
     code_enter_user(cpu);
     CHECK(found(cpu, USER) && cpu->generation == generation);
-    /* A native run that changed nothing: looked at, and kept. */
+    /* A native run that changed nothing: the code is checked and kept. */
     fake.engine.native_epoch++;
     code_enter_user(cpu);
     CHECK(!found(cpu, USER) && cpu->generation != generation);
@@ -283,7 +283,7 @@ static void test_programs_that_change_natively(void)
     *ram(RAM) = 0x25;
     code_enter_user(cpu);
     CHECK(lookup(cpu, USER) == 0x25);
-    /* Another vCPU runs natively right now: each time. */
+    /* Another vCPU is running natively: checked each time. */
     fake.engine.native_running = 1;
     *ram(RAM) = 0x35;
     code_enter_user(cpu);
@@ -302,11 +302,11 @@ static void test_flushes(void)
     map_code(USER, RAM + 0x1000, 0);
     code_lookup(cpu, VA);
     uint32_t generation = cpu->generation;
-    /* Kernel code in the upper half is not concerned by programs' flushes. */
+    /* Flushes for programs do not affect kernel code in the upper half. */
     tlb_flush_nonglobal(cpu);
     tlb_flush_page(cpu, USER);
     CHECK(found(cpu, VA) && cpu->generation == generation);
-    /* The page of a chained jump may have left the code TLB before it is flushed. */
+    /* The page of a chained jump may have left the code TLB before the flush. */
     uint64_t rival = VA + PAGE_SIZE;
     while (code_slot(rival) != code_slot(VA))
         rival += PAGE_SIZE;
@@ -347,7 +347,7 @@ static void test_aliases_without_end(void)
         CHECK(cpu->code->page_count <= CODE_PAGES_MAX);
     }
     CHECK(cpu->counters->code_flushes == 2);
-    /* One store drops all of them. */
+    /* A single store drops all of them. */
     fake_map(&fake, FAKE_ROOT, USER, RAM | P | W);
     fake_store(cpu, USER, 1, 0x25);
     CHECK(frame_at(&fake.engine.frames, RAM)->code_cpus == 0);
@@ -369,7 +369,7 @@ static void test_more_code_than_fits(void)
         CHECK(cpu->code->insn_count <= CODE_INSNS_MAX);
     }
     CHECK(cpu->counters->code_flushes == 1);
-    /* No frame is left marked whose code is gone. */
+    /* No frame stays marked after its code was dropped. */
     uint64_t marked = 0;
     for (uint64_t i = 0; i < fake.engine.frames.count; i++)
         marked += fake.engine.frames.of[i].code_cpus != 0;
@@ -377,7 +377,8 @@ static void test_more_code_than_fits(void)
     fake_free(&fake);
 }
 
-/* A page that is decoded bit by bit, while others use up the arena: its distances have 16 bits. */
+/* A page that is decoded in small pieces while other code fills the arena: its offsets have 16
+ * bits. */
 static void test_page_decoded_over_a_long_time(void)
 {
     start(1);
@@ -393,7 +394,7 @@ static void test_page_decoded_over_a_long_time(void)
     CHECK(used > 200 && code_lookup(cpu, VA) == first);
     struct insn *late = code_lookup(cpu, VA + 1000);
     CHECK(late > first + UINT16_MAX && code_find(cpu, VA + 1000) == late);
-    /* What was decoded before is decoded again, and well. */
+    /* Code that was dropped is decoded again correctly. */
     CHECK(!found(cpu, VA));
     CHECK(lookup(cpu, VA) == 0x15 && lookup(cpu, VA + 5) == 0x25);
     fake_free(&fake);
@@ -408,7 +409,7 @@ static void test_generations_start_anew(void)
     cpu->code->last_generation = 0xffffff00u;
     tlb_flush_all(cpu);
     CHECK(lookup(cpu, VA) == 0x15);
-    /* Nothing that is left has a generation that comes again. */
+    /* No remaining code has a generation that is reused. */
     CHECK(cpu->generation < 10 && cpu->generation != 0 && cpu->returns[3].generation == 0);
     CHECK(cpu->counters->code_flushes == 1 && cpu->code->insn_count == 6);
     fake_free(&fake);

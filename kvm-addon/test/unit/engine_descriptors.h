@@ -1,4 +1,4 @@
-/* A GDT, an LDT, an IDT and a TSS in a fake engine's memory, for tests of what uses them. */
+/* A GDT, an LDT, an IDT and a TSS in a fake engine's memory, for tests. */
 #ifndef TSVM_TEST_ENGINE_DESCRIPTORS_H
 #define TSVM_TEST_ENGINE_DESCRIPTORS_H
 
@@ -9,7 +9,7 @@
 #include "../check.h"
 #include "engine_fake.h"
 
-/* Virtual addresses, each one page of its own; the guest-physical ones follow from them. */
+/* Virtual addresses, each of a separate page; guest-physical addresses are derived from them. */
 #define TABLES_VA 0xffff800000000000ull
 #define GDT_VA (TABLES_VA + 0x0000)
 #define LDT_VA (TABLES_VA + 0x1000)
@@ -29,7 +29,7 @@ enum selectors {
     SELECTOR_ABSENT_CODE3 = 0x30,
     SELECTOR_CONFORMING = 0x38,
     SELECTOR_READ_ONLY3 = 0x40,
-    SELECTOR_TSS = 0x48, /* and the next: 16 bytes */
+    SELECTOR_TSS = 0x48, /* this entry and the next: 16 bytes */
     SELECTOR_LDT = 0x58,
     SELECTOR_ABSENT_DATA3 = 0x68,
     SELECTOR_EXECUTE_ONLY3 = 0x70,
@@ -54,7 +54,7 @@ static inline uint64_t *machine_word(struct machine *machine, uint64_t va)
     return fake_word(&machine->fake, gpa);
 }
 
-/* Stacks in the TSS are not aligned. */
+/* The stack pointers in the TSS are not aligned. */
 static inline void machine_set_tss(struct machine *machine, unsigned offset, uint64_t stack)
 {
     memcpy((uint8_t *)machine_word(machine, TSS_VA) + offset, &stack, sizeof stack);
@@ -86,7 +86,7 @@ static inline void machine_set_gdt(struct machine *machine)
     *machine_word(machine, LDT_VA + 8) = 0x00cf92000000ffff;
 }
 
-/* 64-bit code at CPL 0, with all tables in place. */
+/* 64-bit code at CPL 0, with all tables set up. */
 static inline bool machine_init(struct machine *machine)
 {
     if (!fake_init(&machine->fake, 1))
@@ -144,7 +144,7 @@ static inline void machine_enter_user(struct machine *machine)
     cpu_set_cpl(cpu, 3);
 }
 
-/* Whether `expression` raised the exception, with nothing of the state changed. */
+/* Whether `expression` raised the exception without changing the state. */
 #define RAISES(cpu, expected, code, expression)                                                    \
     ({                                                                                             \
         struct cpu before_ = {0};                                                                  \

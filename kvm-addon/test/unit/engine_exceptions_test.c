@@ -1,4 +1,4 @@
-/* Delivery of exceptions and interrupts, and what a hostile kernel's tables make of it. */
+/* Delivery of exceptions and interrupts, also with the tables of a hostile kernel. */
 #include "engine_descriptors.h"
 
 #define HANDLER 0xffffffff81234560ull
@@ -48,7 +48,8 @@ static uint64_t pushed(unsigned index)
     return *machine_word(&machine, cpu->r[REG_RSP] + 8 * index);
 }
 
-/* The handler of `vector` runs, with this error code and saved RIP (EXT and so on in the code). */
+/* Checks that the handler of `vector` runs, with this error code and saved RIP (in the code: EXT
+ * and so on). */
 static bool arrived(unsigned vector, uint32_t error, uint64_t saved_rip)
 {
     bool has_error = exception_has_error_code(vector);
@@ -62,7 +63,7 @@ static void test_frame(void)
     cpu->r[REG_RSP] = STACK_VA + 0x80d;
     cpu_set_rflags(cpu, RFLAGS_IF | RFLAGS_TF | RFLAGS_NT | RFLAGS_CF);
     CHECK(deliver(VECTOR_PF, 0x1f) == DELIVERED && arrived(VECTOR_PF, 0x1f, 0x1000));
-    /* Aligned, then SS, RSP, RFLAGS, CS, RIP and the code. */
+    /* The aligned frame: SS, RSP, RFLAGS, CS, RIP and the error code. */
     CHECK(cpu->r[REG_RSP] == STACK_VA + 0x800 - 6 * 8);
     CHECK(pushed(2) == SELECTOR_CODE0 && pushed(5) == SELECTOR_DATA0);
     CHECK(pushed(3) == (2 | RFLAGS_IF | RFLAGS_TF | RFLAGS_NT | RFLAGS_CF | RFLAGS_RF));
@@ -89,7 +90,7 @@ static void test_gates(void)
     cpu_set_rflags(cpu, RFLAGS_IF);
     CHECK(deliver(VECTOR_PF, 0) == DELIVERED && cpu_rflags(cpu) & RFLAGS_IF);
     CHECK(cpu->r[REG_RSP] == IST_VA + 0x100 - 6 * 8);
-    /* A conforming handler stays at the CPL that it interrupts, on its stack. */
+    /* A conforming handler keeps the interrupted code's CPL and stack. */
     reset();
     machine_enter_user(&machine);
     set_gate(6, SELECTOR_CONFORMING, GATE_INTERRUPT, 0, HANDLER);
@@ -102,14 +103,14 @@ static void test_software(void)
 {
     reset();
     machine_enter_user(&machine);
-    /* INT n needs a gate of its own privilege level; the fault goes back to the instruction. */
+    /* INT n needs a gate of its privilege level; the fault is at the instruction. */
     CHECK(deliver_int(0x80) == DELIVERED && arrived(VECTOR_GP, 0x80 * 8 + 2, 0x1000 - 2));
     reset();
     machine_enter_user(&machine);
     set_gate(0x80, SELECTOR_CODE0, GATE_INTERRUPT | GATE_DPL3, 0, HANDLER + 0x80);
     CHECK(deliver_int(0x80) == DELIVERED && arrived(0x80, 0, 0x1000));
     CHECK(!(pushed(2) & RFLAGS_RF));
-    /* Where a fault would be a double fault, one of INT n is not. */
+    /* Where a fault would cause a double fault, INT n does not. */
     reset();
     set_gate(VECTOR_PF, SELECTOR_CODE0, 0, 0, 0);
     CHECK(deliver_int(VECTOR_PF) == DELIVERED && arrived(VECTOR_GP, VECTOR_PF * 8 + 2, 0x1000 - 2));
@@ -122,14 +123,14 @@ static void test_interrupts(void)
     CHECK(exception_deliver_interrupt(cpu, 0xec) == DELIVERED && arrived(0xec, 0, 0x1000));
     CHECK(!(cpu_rflags(cpu) & RFLAGS_IF) && !cpu->nmi_blocked && !(pushed(2) & RFLAGS_RF));
     CHECK(exception_deliver_interrupt(cpu, VECTOR_NMI) == DELIVERED && cpu->nmi_blocked);
-    /* One whose gate is not there: a fault that names the vector, with EXT. */
+    /* An absent gate: a fault whose error code has the vector and EXT. */
     reset();
     set_gate(0x30, SELECTOR_CODE0, 0x0e, 0, HANDLER);
     CHECK(exception_deliver_interrupt(cpu, 0x30) == DELIVERED);
     CHECK(arrived(VECTOR_NP, 0x30 * 8 + 2 + 1, 0x1000));
 }
 
-/* What is wrong on the way of #UD, and what comes in its place. */
+/* Errors during the delivery of #UD, and the exception that is raised instead. */
 static void test_faults_on_the_way(void)
 {
     static const struct {
@@ -139,7 +140,7 @@ static void test_faults_on_the_way(void)
         uint32_t error;
     } cases[] = {
         {SELECTOR_CODE0, 0x85, VECTOR_GP, 6 * 8 + 3}, /* a task gate */
-        {SELECTOR_CODE0, 0x9e, VECTOR_GP, 6 * 8 + 3}, /* no system descriptor */
+        {SELECTOR_CODE0, 0x9e, VECTOR_GP, 6 * 8 + 3}, /* not a system descriptor */
         {SELECTOR_CODE0, 0x0e, VECTOR_NP, 6 * 8 + 3},
         {0, GATE_INTERRUPT, VECTOR_GP, 1},
         {3, GATE_INTERRUPT, VECTOR_GP, 1},
@@ -172,18 +173,18 @@ static void test_faults_on_the_way(void)
 static void test_double_and_triple_faults(void)
 {
     reset();
-    /* #PF while #PF is delivered. */
+    /* #PF during the delivery of #PF. */
     set_gate(VECTOR_PF, SELECTOR_CODE0, GATE_INTERRUPT, 1, HANDLER);
     machine_set_tss(&machine, 0x24, 0x700000); /* not mapped */
     CHECK(deliver(VECTOR_PF, 0) == DELIVERED && arrived(VECTOR_DF, 0, 0x1000));
     CHECK(cpu->counters->exceptions[VECTOR_DF] == 1);
-    /* #PF while #UD is: the one after the other. */
+    /* #PF during the delivery of #UD: both are delivered in turn. */
     reset();
     set_gate(VECTOR_UD, SELECTOR_CODE0, GATE_INTERRUPT, 1, HANDLER);
     machine_set_tss(&machine, 0x24, 0x700000);
     CHECK(deliver(VECTOR_UD, 0) == DELIVERED && arrived(VECTOR_PF, PF_WRITE, 0x1000));
     CHECK(cpu->sregs.cr2 == 0x700000 - 8);
-    /* A stack that is nowhere, for the double fault too. */
+    /* An unmapped stack, for the double fault too. */
     reset();
     cpu->r[REG_RSP] = 0x700000;
     CHECK(deliver(VECTOR_GP, 0) == DELIVERY_SHUTDOWN);
@@ -192,7 +193,7 @@ static void test_double_and_triple_faults(void)
     reset();
     cpu->sregs.idt.limit = 0;
     CHECK(deliver(VECTOR_UD, 0) == DELIVERY_SHUTDOWN);
-    /* An IDT out of RAM reads as a device does. */
+    /* An IDT outside RAM reads like a device. */
     reset();
     cpu->sregs.idt.base = 0x800000;
     fake_map(&machine.fake, FAKE_ROOT, 0x800000, FAKE_DEVICE | P);
@@ -210,7 +211,7 @@ static void test_double_and_triple_faults(void)
     CHECK(deliver(VECTOR_UD, 0) == DELIVERY_SHUTDOWN && cpu->cpl == 3);
 }
 
-/* A frame that begins on one page and ends on another that is not there leaves RSP alone. */
+/* A frame that spans a mapped and an unmapped page leaves RSP unchanged. */
 static void test_frame_across_pages(void)
 {
     reset();

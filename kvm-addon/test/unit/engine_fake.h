@@ -1,7 +1,7 @@
 /*
- * An engine without KVM: guest memory, some vCPUs, a private region in plain memory, a device that
- * answers with what was written to it, and a decoder of one-byte instructions. Page tables are
- * built with fake_map().
+ * An engine without KVM: guest memory, some vCPUs, a private region in ordinary memory, a device
+ * that returns what was written to it, and a decoder of simple instructions. fake_map() builds page
+ * tables.
  */
 #ifndef TSVM_TEST_ENGINE_FAKE_H
 #define TSVM_TEST_ENGINE_FAKE_H
@@ -45,10 +45,10 @@ struct fake {
     struct engine engine;
     struct private_region region;
     struct cpu *cpus;
-    uint64_t next_table; /* page tables come from here */
+    uint64_t next_table; /* page tables are allocated from here */
 };
 
-/* Its bytes come again and again in the address space. */
+/* Its bytes repeat throughout the address space. */
 static uint8_t fake_device[64];
 static unsigned fake_device_writes;
 
@@ -97,8 +97,8 @@ insn_handler *const insn_goto = fake_handler;
 insn_handler *const insn_page_end = fake_handler;
 
 /*
- * The opcode's low 4 bits are the instruction's length (0: 1), bit 7 that it ends a run; the whole
- * byte is kept as the immediate, and the last byte as the displacement.
+ * The opcode's low 4 bits are the length (0 means 1), bit 7 ends a run. The whole byte is stored as
+ * the immediate, and the last byte as the displacement.
  */
 unsigned decode(const uint8_t *bytes, unsigned offset, unsigned available, enum decode_mode mode,
                 struct insn *insn, bool *ends)
@@ -133,7 +133,7 @@ static inline uint64_t *fake_word(const struct fake *fake, uint64_t gpa)
     return fake_ram(fake, gpa);
 }
 
-/* The entry of `va` in a table of this level; tables that are missing are made. */
+/* The entry of `va` in a table of this level; creates missing tables. */
 static inline uint64_t *fake_entry(struct fake *fake, uint64_t root, uint64_t va, unsigned level)
 {
     uint64_t table = root;
@@ -196,7 +196,7 @@ static inline void fake_free(struct fake *fake)
     guest_memory_free(&fake->memory);
 }
 
-/* 0, or why the expression left the interpreter. */
+/* 0, or the reason why the expression left the interpreter. */
 #define FAKE_TRY(cpu, expression)                                                                  \
     ({                                                                                             \
         int why_ = setjmp((cpu)->leave);                                                           \
@@ -205,7 +205,7 @@ static inline void fake_free(struct fake *fake)
         why_;                                                                                      \
     })
 
-/* As an instruction that stores does it. */
+/* Like an instruction that stores the value. */
 static inline void fake_store(struct cpu *cpu, uint64_t va, unsigned size, uint64_t value)
 {
     void *hit = tlb_write(cpu, va, size);

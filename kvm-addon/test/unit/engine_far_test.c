@@ -1,4 +1,4 @@
-/* Segment loads, IRET, far returns and jumps, SYSCALL and its kin. */
+/* Segment loads, IRET, far returns and jumps, SYSCALL and related instructions. */
 #include "engine_descriptors.h"
 
 static struct machine machine;
@@ -60,7 +60,7 @@ static void test_segment_loads(void)
     CHECK(RAISES(cpu, VECTOR_SS, SELECTOR_ABSENT_DATA3,
                  segment_load(cpu, NULL, SS, SELECTOR_ABSENT_DATA3 | 3)));
     CHECK(FAKE_TRY(cpu, segment_load(cpu, NULL, ES, SELECTOR_CONFORMING)) == 0);
-    /* Without an LDT there is nothing in it. */
+    /* Without an LDT there are no entries. */
     cpu->sregs.ldt = (struct kvm_segment){.unusable = 1};
     CHECK(RAISES(cpu, VECTOR_GP, SELECTOR_IN_LDT, segment_load(cpu, NULL, FS, SELECTOR_IN_LDT)));
 }
@@ -70,7 +70,7 @@ static void test_task_register_and_ldt(void)
     machine_reset(&machine);
     CHECK(FAKE_TRY(cpu, segment_load_tr(cpu, NULL, SELECTOR_TSS)) == 0);
     CHECK(cpu->sregs.tr.base == TSS_VA && cpu->sregs.tr.type == TYPE_TSS_BUSY);
-    /* Busy now. */
+    /* It is busy now. */
     CHECK(RAISES(cpu, VECTOR_GP, SELECTOR_TSS, segment_load_tr(cpu, NULL, SELECTOR_TSS)));
     CHECK(RAISES(cpu, VECTOR_GP, 0, segment_load_tr(cpu, NULL, 0)));
     CHECK(RAISES(cpu, VECTOR_GP, SELECTOR_IN_LDT, segment_load_tr(cpu, NULL, SELECTOR_IN_LDT)));
@@ -93,9 +93,9 @@ static void test_iret(void)
     CHECK(FAKE_TRY(cpu, far_iret(cpu, NULL, 8)) == 0);
     CHECK(cpu->rip == 0x401000 && cpu->cpl == 3 && cpu->r[REG_RSP] == USER_STACK_VA);
     CHECK(cpu_rflags(cpu) == (0x3f7fd7 & ~RFLAGS_VM) && !cpu->nmi_blocked);
-    /* What CPL 3 may not have is taken away on the way. */
+    /* IRET clears segments that CPL 3 may not use. */
     CHECK(cpu->sregs.ds.unusable && !cpu->sregs.es.unusable);
-    /* At CPL 3 neither IOPL nor, below it, IF changes. */
+    /* At CPL 3, IOPL does not change, nor does IF if CPL > IOPL. */
     cpu_set_rflags(cpu, RFLAGS_IF);
     set_iret_frame(0x402000, SELECTOR_CODE3 | 3, RFLAGS_IOPL, USER_STACK_VA, SELECTOR_DATA3 | 3);
     CHECK(FAKE_TRY(cpu, far_iret(cpu, NULL, 8)) == 0 && cpu_rflags(cpu) == (2 | RFLAGS_IF));
@@ -103,7 +103,7 @@ static void test_iret(void)
     machine_reset(&machine);
     set_iret_frame(0xf00401000, SELECTOR_CODE3_32 | 3, 2, 0x1234, SELECTOR_DATA3 | 3);
     CHECK(FAKE_TRY(cpu, far_iret(cpu, NULL, 8)) == 0 && cpu->compat && cpu->rip == 0x401000);
-    /* Within CPL 0 the stack comes off the frame too. */
+    /* Within CPL 0, the stack pointer is popped as well. */
     machine_reset(&machine);
     set_iret_frame(0x403000, SELECTOR_CODE0, RFLAGS_IF, 0x5000, SELECTOR_DATA0);
     CHECK(FAKE_TRY(cpu, far_iret(cpu, NULL, 8)) == 0 && cpu->r[REG_RSP] == 0x5000);
@@ -135,7 +135,7 @@ static void test_iret_refused(void)
         set_iret_frame(cases[i].rip, cases[i].cs, 2, USER_STACK_VA, cases[i].ss);
         CHECK(RAISES(cpu, cases[i].vector, cases[i].error, far_iret(cpu, NULL, 8)));
     }
-    /* To an inner level, and amid a task switch that long mode does not have. */
+    /* To an inner level, and as a task switch, which long mode does not have. */
     machine_reset(&machine);
     machine_enter_user(&machine);
     set_iret_frame(0x401000, SELECTOR_CODE0, 2, USER_STACK_VA, SELECTOR_DATA0);
@@ -143,7 +143,7 @@ static void test_iret_refused(void)
     machine_reset(&machine);
     cpu_set_rflags(cpu, RFLAGS_NT);
     CHECK(RAISES(cpu, VECTOR_GP, 0, far_iret(cpu, NULL, 8)));
-    /* A frame that is not there. */
+    /* A frame that is not mapped. */
     machine_reset(&machine);
     cpu->r[REG_RSP] = 0x700000;
     CHECK(RAISES(cpu, VECTOR_PF, 0, far_iret(cpu, NULL, 8)));
@@ -178,7 +178,7 @@ static void test_far_returns_and_jumps(void)
     CHECK(RAISES(cpu, VECTOR_GP, 0, far_jump(cpu, NULL, 8, SELECTOR_CODE0, 1ull << 60, false, 0)));
     cpu->r[REG_RSP] = 0x700000;
     CHECK(RAISES(cpu, VECTOR_PF, PF_WRITE, far_jump(cpu, NULL, 8, SELECTOR_CODE0, 0, true, 0)));
-    /* Conforming code is entered at the CPL that goes there. */
+    /* Conforming code is entered with the CPL of the code that jumps to it. */
     machine_reset(&machine);
     machine_enter_user(&machine);
     CHECK(FAKE_TRY(cpu, far_jump(cpu, NULL, 8, SELECTOR_CONFORMING, 0x400000, false, 0)) == 0);
@@ -204,7 +204,7 @@ static void test_syscall(void)
     CHECK(cpu->sregs.cs.selector == (0x28 | 3) && cpu->sregs.ss.selector == (0x20 | 3));
     CHECK(cpu_rflags(cpu) == 0x3c7fd7);
     CHECK(RAISES(cpu, VECTOR_GP, 0, far_sysret(cpu, NULL, true)));
-    /* 32-bit programs: on AMD's processors alone, to CSTAR. */
+    /* 32-bit programs: only on AMD's processors, to CSTAR. */
     cpu->compat = true;
     CHECK(FAKE_TRY(cpu, far_syscall(cpu, NULL, 0x8048002)) == 0);
     CHECK(cpu->rip == 0xffffffff81001000 && !cpu->compat);

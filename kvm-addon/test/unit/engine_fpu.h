@@ -1,11 +1,11 @@
 /*
- * A vCPU with an FPU and two pages of memory, and the processor itself to compare it with. For the
- * tests of fpu*.c and ops_simd.c.
+ * A vCPU with an FPU and two pages of memory, compared with the processor, for the tests of fpu*.c
+ * and ops_simd.c.
  */
 #ifndef TSVM_TEST_ENGINE_FPU_H
 #define TSVM_TEST_ENGINE_FPU_H
 
-#undef _GNU_SOURCE /* with it <signal.h> has its own REG_RAX and so on */
+#undef _GNU_SOURCE /* otherwise <signal.h> defines its own REG_RAX and so on */
 #define _DEFAULT_SOURCE
 #include <stdio.h>
 
@@ -19,7 +19,7 @@
 #define VA 0x400000000ull
 #define GPA 0x200000ull
 #define CODE_VA 0x7000ull
-#define PAGES 2u /* mapped one after the other, then nothing */
+#define PAGES 2u /* mapped consecutively, with nothing after them */
 #define AREA_BYTES (PAGES * 4096u)
 
 static struct fake fake;
@@ -55,7 +55,7 @@ static inline void stop(struct cpu *ran, struct insn *insn)
     (void)insn;
 }
 
-/* Executes one instruction; 0, or why it left. */
+/* Executes an instruction. Returns 0 or the reason why it left. */
 static inline int run(const uint8_t *bytes, unsigned length)
 {
     struct insn insns[2] = {{0}, {.handler = stop}};
@@ -82,7 +82,7 @@ static inline void random_x87(uint8_t *image)
     put_u16(image + XSAVE_FCW, fcw);
     put_u16(image + XSAVE_FSW, fsw);
     put_u16(image + XSAVE_FTW, (uint8_t)random64());
-    /* Without such an exception some processors have no pointers. */
+    /* Without such an exception, some processors do not store pointers. */
     bool has_pointers = x87_pending(fcw, fsw);
     put_u16(image + XSAVE_FOP, has_pointers ? random64() & 0x7ff : 0);
     put_u64(image + XSAVE_FIP, has_pointers ? random64() & 0xffffffffffff : 0);
@@ -93,7 +93,7 @@ static inline void random_x87(uint8_t *image)
     }
 }
 
-/* A state of which some components are in their initial configuration, for both. */
+/* A state with some components in their initial configuration, for both. */
 static inline void randomize_state(void)
 {
     struct cpu_fpu *fpu = cpu->fpu;
@@ -112,7 +112,7 @@ static inline void randomize_state(void)
     }
     put_u32(image + XSAVE_MXCSR, MXCSR_INITIAL | below(2) * below(64) | below(2) * 0x2000);
     put_u64(image + XSAVE_XSTATE_BV, in_use);
-    /* XRSTOR takes MXCSR by the standard format, whatever is in use. */
+    /* XRSTOR in the standard format always loads MXCSR. */
     memcpy(native.xsave, image, sizeof fpu->image);
     fpu->image_valid = true;
     fpu->registers_valid = false;
@@ -137,7 +137,7 @@ static inline unsigned vector_of_signal(int number)
     }
 }
 
-/* Where the processor calls a component in use that is all zero, it stores more. */
+/* If the processor considers an all-zero component in use, it stores more. */
 static inline void forgive_zero_components(uint8_t *ours, const uint8_t *theirs, bool compact)
 {
     uint64_t more = get_u64(theirs + XSAVE_XSTATE_BV) & ~get_u64(ours + XSAVE_XSTATE_BV);
@@ -160,7 +160,7 @@ static inline bool same_state(void)
 {
     fpu_load_image(cpu);
     uint8_t *ours = cpu->fpu->image, *theirs = native.xsave;
-    /* Without an exception that waits some processors have no pointers. */
+    /* Without a pending exception, some processors do not store pointers. */
     if (!x87_pending(get_u16(ours), get_u16(ours + XSAVE_FSW)))
         memcpy(theirs + XSAVE_FOP, ours + XSAVE_FOP, XSAVE_MXCSR - XSAVE_FOP);
     memcpy(theirs + XSAVE_MXCSR_MASK, ours + XSAVE_MXCSR_MASK, 4);
@@ -181,7 +181,7 @@ static inline void name(const uint8_t *bytes, unsigned length)
         printf("%02x ", bytes[i]);
 }
 
-/* Gives the processor the vCPU's state, after a test changed it. */
+/* Copies the vCPU's state to the processor after a test has changed it. */
 static inline void copy_state_to_native(void)
 {
     cpu->fpu->image_valid = false;
@@ -191,7 +191,8 @@ static inline void copy_state_to_native(void)
     put_u64(native.xsave + XSAVE_XSTATE_BV, fpu_host.xcr0);
 }
 
-/* Runs an instruction with its operand at [RBX] here and natively, and compares all of it. */
+/* Executes an instruction with its operand at [RBX] here and natively, and compares the complete
+ * states. */
 static inline void compare(const uint8_t *bytes, unsigned length, unsigned offset, bool saves)
 {
     memcpy(native_area, guest_area(), AREA_BYTES);
@@ -235,7 +236,7 @@ static inline void compare(const uint8_t *bytes, unsigned length, unsigned offse
 #define COMPARE(offset, saves, ...)                                                                \
     compare((const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}), offset, saves)
 
-/* The arguments of a test: [SEED]. False: the test cannot run. */
+/* The arguments of a test: [SEED]. Returns false if the test cannot run. */
 static inline bool fpu_test_init(int argc, char **argv)
 {
     if (argc > 1)

@@ -4,7 +4,8 @@
  */
 #include "engine_fpu.h"
 
-/* Operands over two pages, one of which may be missing, or hold code: registers change or not. */
+/* Operands that span two pages, one of which may be missing or contain code: registers change or
+ * not. */
 static void test_slow_operands(void)
 {
     const uint8_t fstp[] = {0xdb, 0x3b};               /* fstp tbyte [rbx] */
@@ -30,7 +31,7 @@ static void test_slow_operands(void)
         CHECK(native_run(native_code, all[k], lengths[k]) == 0);
         CHECK(run(all[k], lengths[k]) == 0);
         CHECK(!memcmp(guest_area(), native_area, AREA_BYTES));
-        /* But for the pointers, which are not those of the processor's own run. */
+        /* Except for the pointers, which differ from those of the processor's own run. */
         fpu_load_image(cpu);
         if (k == 0) {
             CHECK(get_u64(cpu->fpu->image + XSAVE_FIP) == CODE_VA + 0x10);
@@ -56,7 +57,7 @@ static void test_slow_operands(void)
     }
 }
 
-/* A store into code leaves by INTERPRETED_ONCE with nothing changed, and is done by it. */
+/* A store into code leaves by INTERPRETED_ONCE without changes, and is then executed by it. */
 static void test_store_to_code(void)
 {
     const uint8_t fstp[] = {0xdb, 0x3b};
@@ -82,7 +83,8 @@ static void test_store_to_code(void)
     CHECK(get_u16(cpu->fpu->x87 + XSAVE_FSW) >> 11 == 1);
 }
 
-/* SSE exceptions at CPL 0: what the processor signals is #XM here, with its flags. */
+/* SSE exceptions at CPL 0: where the processor raises a signal, #XM is raised here, with the same
+ * flags. */
 static void test_unmasked(void)
 {
     const uint8_t instructions[][4] = {
@@ -104,7 +106,8 @@ static void test_unmasked(void)
         fpu_load_registers(cpu);
         for (unsigned i = 0; i < 8; i++)
             put_u32(cpu->fpu->vectors[i / 4] + i % 4 * 4, values[below(10)]);
-        /* A tiny result that is exact flags nothing when underflow is masked: not told apart. */
+        /* A tiny exact result sets no flag if underflow is masked, so it cannot be distinguished.
+         */
         uint32_t mxcsr = (uint32_t)below(64) << 7 | 1u << 11;
         cpu->fpu->mxcsr = mxcsr;
         copy_state_to_native();
@@ -121,7 +124,7 @@ static void test_unmasked(void)
         }
         raised++;
         CHECK(expected == SIGFPE && RAISED(result, VECTOR_XM));
-        /* Nor whether the scaled result of an overflow is inexact. */
+        /* Nor can it be known whether the scaled result of an overflow is inexact. */
         uint32_t unknown = cpu->fpu->mxcsr & 8 & ~(mxcsr >> 7) ? 0x20 : 0;
         if ((cpu->fpu->mxcsr ^ native_signal_mxcsr) & ~unknown && ++differing_flags < 10) {
             name(bytes, length);
@@ -144,7 +147,7 @@ static void test_unmasked(void)
     cpu->cpl = 0;
 }
 
-/* Faults that a mask suppresses, at CPL 0 by elements, at CPL 3 by the processor. */
+/* Faults suppressed by a mask: at CPL 0 by checking elements, at CPL 3 by the processor. */
 static void test_masks(void)
 {
     if (!simd_has_feature(SIMD_AVX512))
@@ -157,7 +160,7 @@ static void test_masks(void)
         fpu_load_registers(cpu);
         randomize(guest_area(), AREA_BYTES);
         memcpy(native_area, guest_area(), AREA_BYTES);
-        unsigned offset = AREA_BYTES - 4 * k; /* k elements are there */
+        unsigned offset = AREA_BYTES - 4 * k; /* k elements are mapped */
         uint32_t mask = (uint32_t)random64() & 0xffff & ((1u << k) - 1);
         cpu->fpu->opmasks[1] = mask;
         cpu->r[REG_RBX] = VA + offset;
@@ -187,7 +190,7 @@ static void test_masks(void)
     }
 }
 
-/* CR0, CR4, XCR0: what must hold before anything is done, and in which order. */
+/* CR0, CR4, XCR0: the checks before an instruction, and their order. */
 static void test_requirements(void)
 {
     const uint64_t cr0 = cpu->sregs.cr0, cr4 = cpu->sregs.cr4, xcr0 = cpu->fpu->xcr0;
@@ -213,7 +216,7 @@ static void test_requirements(void)
     CHECK(RAISED(RUN(0x0f, 0x77), VECTOR_UD));
     CHECK(RUN(0x0f, 0xae, 0x23) == 0);
     if (simd_has_feature(SIMD_AVX))
-        CHECK(RUN(0xc5, 0xf8, 0x58, 0xc1) == 0); /* vaddps: CR0.EM does not matter */
+        CHECK(RUN(0xc5, 0xf8, 0x58, 0xc1) == 0); /* vaddps: CR0.EM has no effect */
     cpu->sregs.cr0 = cr0;
     cpu->sregs.cr4 = cr4 & ~CR4_OSFXSR;
     CHECK(RAISED(RUN(0x0f, 0x58, 0xc1), VECTOR_UD));
@@ -233,7 +236,7 @@ static void test_requirements(void)
         CHECK(RAISED(RUN(0xc5, 0xf8, 0x58, 0xc1), VECTOR_UD));
         cpu->cpl = 3;
         CHECK(RUN(0xc5, 0xf8, 0x58, 0xc1) == INTERPRETED_NATIVE);
-        /* Of components that the processor would save too, or not. */
+        /* Components that the processor would also save, or would not. */
         cpu->r[REG_RAX] = cpu->r[REG_RDX] = 0;
         CHECK(RUN(0x0f, 0xae, 0x23) == 0);
         cpu->r[REG_RAX] = XSTATE_BIT(SSE);
@@ -271,11 +274,13 @@ static void test_privilege(void)
         CHECK(RUN(0x48, 0x0f, 0xc7, 0x2b) == 0);
         CHECK(get_u64(guest_area() + XSAVE_XCOMP_BV) == (fpu_host.xcr0 | XCOMP_COMPACT));
         CHECK(RUN(0x48, 0x0f, 0xc7, 0x1b) == 0);
-        put_u64(guest_area() + XSAVE_XCOMP_BV, 0); /* XRSTORS takes no standard format */
+        put_u64(guest_area() + XSAVE_XCOMP_BV, 0); /* XRSTORS does not support the standard
+                                                    * format */
         CHECK(RAISED(RUN(0x48, 0x0f, 0xc7, 0x1b), VECTOR_GP));
     }
     cpu->cpl = 0;
-    /* XCR0: without x87; AVX without SSE; a part of AVX-512; what the host has not; XCR1. */
+    /* XCR0: without x87; AVX without SSE; a part of AVX-512; components that the host lacks; XCR1.
+     */
     const uint32_t wrong[] = {0, 2, 5, 0x27, 0x207, 0x80000001};
     for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         cpu->r[REG_RAX] = wrong[i];
@@ -288,7 +293,7 @@ static void test_privilege(void)
     CHECK(RAISED(RUN(0x0f, 0x01, 0xd0), VECTOR_GP)); /* xgetbv */
 }
 
-/* An exception that waits is raised by the next x87 or MMX instruction that waits. */
+/* A pending exception is raised by the next waiting x87 or MMX instruction. */
 static void test_pending(void)
 {
     randomize_state();
@@ -312,7 +317,7 @@ static void test_pending(void)
     CHECK(RUN(0xd9, 0xe8) == 0);
 }
 
-/* More stubs than there is room for: all of them go on working. */
+/* More stubs than fit: all of them continue to work. */
 static void test_full_arena(void)
 {
     for (unsigned round = 0; round < 3; round++) {
@@ -334,7 +339,7 @@ static void test_full_arena(void)
     }
 }
 
-/* AMD's MXCSR.MM lets misaligned operands pass; without it they are #GP(0). */
+/* With AMD's MXCSR.MM, misaligned operands are allowed; otherwise they cause #GP(0). */
 static void test_alignment(void)
 {
     const uint8_t addps[] = {0x0f, 0x58, 0x03};  /* addps xmm0, [rbx] */

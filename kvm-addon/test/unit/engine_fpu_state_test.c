@@ -7,7 +7,7 @@
 static void test_saves(void)
 {
     for (unsigned round = 0; round < 300; round++) {
-        /* Often over two pages, sometimes misaligned. */
+        /* Often spans two pages, and is sometimes misaligned. */
         unsigned offset = below(4096 / 64) * 64 + (below(8) ? 0 : 8 * below(8));
         unsigned rex = 0x40 | below(2) << 3;
         randomize_state();
@@ -33,7 +33,7 @@ static void test_saves(void)
     }
 }
 
-/* An area with a header that is mostly right. */
+/* An area with a header that is mostly valid. */
 static void random_area(uint8_t *area)
 {
     uint64_t xstate_bv = random64() & fpu_host.xcr0;

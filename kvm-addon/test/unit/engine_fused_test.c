@@ -1,7 +1,7 @@
 /*
- * Handlers of several instructions: random programs of what they are made of come out alike when
- * run, and when executed one instruction at a time, which fuses nothing. Where the stack begins and
- * ends they fault in the middle.
+ * Handlers of several instructions: random programs of such instructions have the same result when
+ * run and when executed one instruction at a time, which fuses nothing. At the ends of the stack
+ * they fault in the middle.
  */
 #include "../../src/pvm/interpret.h"
 #include "../check.h"
@@ -17,7 +17,7 @@ struct bytes {
     uint8_t of[8];
 };
 
-/* RBP is the base of memory operands. Each appears more often in a row than by chance. */
+/* RBP is the base of memory operands. Each instruction is repeated more often than by chance. */
 static const struct bytes in_64_bit[] = {
     {1, {0x50}},                         /* push rax */
     {2, {0x41, 0x54}},                   /* push r12 */
@@ -65,7 +65,8 @@ static const struct bytes in_32_bit[] = {
     {2, {0x85, 0xc9}},       /* test ecx, ecx */
 };
 
-/* Where RSP and RBP begin: amid a page; at a page's end; so that pushes, or pops, fault. */
+/* Initial RSP and RBP: in the middle of a page; at a page's end; and so that pushes or pops fault.
+ */
 static const uint64_t places[] = {
     GUEST_USER + GUEST_DATA + 0x400,  GUEST_USER + GUEST_DATA + 0x1018,
     GUEST_USER + GUEST_DATA + 0x101c, GUEST_USER + 0x20,
@@ -78,7 +79,8 @@ struct outcome {
     uint16_t status;
     int why;
     uint8_t vector;
-    uint8_t low[PAGE_SIZE], data[2 * PAGE_SIZE], high[PAGE_SIZE]; /* what `places` are in */
+    uint8_t low[PAGE_SIZE], data[2 * PAGE_SIZE], high[PAGE_SIZE]; /* the addresses that `places`
+                                                                   * refers to */
 };
 
 uint64_t random_state;
@@ -90,7 +92,7 @@ static struct outcome run_whole, run_by_one;
 
 static unsigned put_jump(uint8_t *code)
 {
-    /* Over an INC of EDX, or not. */
+    /* With or without an INC of EDX in between. */
     code[0] = (uint8_t)(0x70 + random_below(16));
     code[1] = 3;
     memcpy(code + 2, "\x83\xc2\x01", 3);

@@ -1,7 +1,7 @@
 /*
- * A small guest for trying the interpreter without KVM: 1 MiB of memory between pages that cannot
- * be touched, with page tables that it can change itself, a GDT, an IDT, a TSS, and every kind of
- * page. What only KVM knows fails as it does without KVM.
+ * A small guest to test the interpreter without KVM: 1 MiB of memory between inaccessible pages,
+ * with page tables that it can change, a GDT, an IDT, a TSS, and all kinds of pages. What needs KVM
+ * fails as it does without KVM.
  */
 #ifndef TSVM_TEST_ENGINE_GUEST_H
 #define TSVM_TEST_ENGINE_GUEST_H
@@ -29,16 +29,17 @@
 #define GUEST_BYTES (1u << 20)
 #define GUARD_BYTES (64u << 10)
 
-/* Guest-physical, and virtual too: the first MiB is mapped one to one, for the kernel alone. */
+/* Guest-physical and virtual addresses: the first MiB is identity-mapped, for the kernel only. */
 #define GUEST_TABLES 0x1000u
 #define GUEST_GDT 0x8000u
 #define GUEST_IDT 0x9000u
 #define GUEST_TSS 0xa000u
-#define GUEST_STACK 0xf000u /* top of the kernel's */
+#define GUEST_STACK 0xf000u /* top of the kernel's stack */
 #define GUEST_CODE 0x40000u
 #define GUEST_CODE_BYTES 0x2000u
 #define GUEST_DATA 0x80000u
-/* The first MiB again: for programs; for reading; without execution; and a device, and nothing. */
+/* Further mappings of the first MiB: for programs; read-only; no-execute; then a device and an
+ * unmapped page. */
 #define GUEST_USER 0x40000000ull
 #define GUEST_READ_ONLY 0x40200000ull
 #define GUEST_NO_EXECUTE 0x40400000ull
@@ -63,12 +64,12 @@ struct guest {
     struct cpu_cpuid cpuid;
     struct cpu_interrupts interrupts;
     struct cpu_run loop;
-    bool translates; /* code is translated before it first runs */
+    bool translates; /* code is translated before its first execution */
     uint8_t *ram;
-    uint8_t *image; /* of the memory at the start */
+    uint8_t *image; /* the initial memory */
 };
 
-/* ---- devices: they remember nothing ---- */
+/* ---- devices without state ---- */
 
 uint64_t device_read(struct cpu *cpu, const struct insn *insn, uint64_t gpa, unsigned size)
 {
@@ -114,14 +115,14 @@ static inline void guest_put(struct guest *guest, uint64_t gpa, uint64_t word)
     memcpy(guest->image + gpa, &word, 8);
 }
 
-/* Maps the first MiB at `va` by the level-1 table `table`, reached through two tables of its own.
- */
+/* Maps the first MiB at `va` by the level-1 table `table`, which is reached through two further
+ * tables. */
 static inline void guest_map(struct guest *guest, uint64_t va, uint64_t table, uint64_t rights)
 {
     const uint64_t upper = ENTRY_PRESENT | ENTRY_WRITABLE | ENTRY_USER;
     bool low = va < GUEST_UPPER;
     uint64_t second = low ? 0x2000 : 0x4000;
-    /* Below 512 GiB by one table of level 3 and, for each GiB, one of level 2. */
+    /* Addresses below 512 GiB use one table of level 3 and one table of level 2 per GiB. */
     guest_put(guest, GUEST_TABLES + 8 * entry_index(va, 4), second | upper);
     uint64_t third = low && va < GUEST_USER ? 0x3000 : low ? 0x5000 : 0x6000;
     guest_put(guest, second + 8 * entry_index(va, 3), third | upper);
@@ -170,10 +171,10 @@ static inline void guest_make_descriptors(struct guest *guest)
     }
     for (unsigned i = 0; i < 13; i++)
         guest_put(guest, GUEST_TSS + 4 + 8 * i, GUEST_STACK);
-    guest->image[GUEST_TSS + 0x66] = 0x68; /* no map of ports */
+    guest->image[GUEST_TSS + 0x66] = 0x68; /* no I/O permission map */
 }
 
-/* Guest memory with pages on both sides that nothing may touch. */
+/* Guest memory between two inaccessible pages. */
 static inline bool guest_map_memory(struct guest *guest)
 {
     uint8_t *reserved =
@@ -199,7 +200,7 @@ static inline bool guest_init(struct guest *guest)
     guest->region.memory = calloc(1, PRIVATE_REGION_SPAN);
     if (!guest->image || !guest->region.memory || !guest_map_memory(guest))
         return false;
-    /* HLT, so that what runs out of the code ends soon. */
+    /* Filled with HLT, so that code that runs past its end stops soon. */
     memset(guest->image, 0xf4, GUEST_BYTES);
     memset(guest->image + GUEST_TABLES, 0, 0x20000 - GUEST_TABLES);
     guest_make_tables(guest);
@@ -241,7 +242,7 @@ static inline struct kvm_segment guest_segment(uint16_t selector, unsigned type,
                                 .g = 1};
 }
 
-/* Control registers, segments and flags as at the start, for code of this privilege and mode. */
+/* Resets control registers, segments and flags, for code of this privilege level and mode. */
 static inline void guest_set_mode(struct guest *guest, unsigned cpl, bool compat)
 {
     struct cpu *cpu = &guest->cpu;
@@ -275,7 +276,7 @@ static inline void guest_set_mode(struct guest *guest, unsigned cpl, bool compat
         tlb_flush_all(cpu);
 }
 
-/* All as at the start. */
+/* Resets everything. */
 static inline void guest_reset(struct guest *guest, unsigned cpl, bool compat)
 {
     struct cpu *cpu = &guest->cpu;

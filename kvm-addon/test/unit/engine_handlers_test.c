@@ -1,6 +1,6 @@
 /*
- * Every opcode with every prefix, at both privileges and in both modes: handlers go on by tail
- * calls, and none of them leaves the vCPU in a state that is none.
+ * Every opcode with every prefix, at both privilege levels and in both modes: handlers continue by
+ * tail calls, and none of them leaves the vCPU in an invalid state.
  */
 #include "../../src/pvm/interpret.h"
 #include "../check.h"
@@ -27,7 +27,7 @@ static const char *const tails[] = {
 
 static struct guest guest;
 
-/* Calls `each` for every instruction of the sets above. Each has fewer than 16 bytes of opcode. */
+/* Calls `each` for every instruction of the sets above. Their opcodes have fewer than 16 bytes. */
 static void for_each_insn(void (*each)(const uint8_t *bytes))
 {
     for (unsigned p = 0; p < PREFIX_SETS; p++)
@@ -59,7 +59,7 @@ __attribute__((noinline)) static void note_frame(struct cpu *cpu, struct insn *i
 __attribute__((noinline)) static void call_handler(struct cpu *cpu, struct insn *insn)
 {
     insn->handler(cpu, insn);
-    /* So that this call is none in its turn. */
+    /* Keeps this call from being a tail call. */
     __asm__ volatile("");
 }
 
@@ -98,12 +98,12 @@ static void test_tail_calls(void)
 {
     guest_reset(&guest, 0, false);
     for_each_insn(try_tail_call);
-    /* Most go on to the next instruction; the others fault, jump or leave. */
+    /* Most continue with the next instruction; the others fault, jump or leave. */
     CHECK(calls > 30000);
     CHECK(tail_calls == calls);
 }
 
-/* ---- whatever it is ---- */
+/* ---- any result ---- */
 
 static unsigned current_cpl;
 static bool current_compat;

@@ -1,4 +1,4 @@
-/* The interpreter: what was wrong once, and what a comparison with the processor cannot show. */
+/* The interpreter: regressions, and behaviour that a comparison with the processor cannot show. */
 #include "../../src/pvm/translator.h"
 #include "engine_code.h"
 
@@ -10,7 +10,7 @@ static void test_lengths(void)
     CHECK(halts(15));
     CODE(0, false, "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x90");
     CHECK(raises(VECTOR_GP, 0, 0));
-    /* Of the vector decoder's too. */
+    /* Also instructions of the vector decoder. */
     CODE(0, false, "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\xd9\xe8");
     CHECK(raises(VECTOR_GP, 0, 0));
 }
@@ -20,7 +20,7 @@ static void test_rex_counts_before_the_opcode_only(void)
     /* REX.W, then 66: mov $0x1234, %ax */
     CODE(0, false, "\x48\x66\xb8\x34\x12");
     CHECK(halts(5) && cpu->r[REG_RAX] == 0x1234);
-    /* mov $0x1234, %rax, the other way round. */
+    /* mov $0x1234, %rax: the prefixes in the other order */
     CODE(0, false, "\x66\x48\xb8\x34\x12\x00\x00\x00\x00\x00\x00");
     CHECK(halts(11) && cpu->r[REG_RAX] == 0x1234);
 }
@@ -58,7 +58,7 @@ static void test_undefined_in_64_bit_mode(void)
 
 static void test_modify_fault_names_the_second_page(void)
 {
-    /* addq $1, (%rax) over the end of what is mapped. */
+    /* addq $1, (%rax) across the end of the mapped memory. */
     CODE(3, false, "\x48\x83\x00\x01");
     cpu->r[REG_RAX] = GUEST_USER + GUEST_BYTES - 4;
     CHECK(raises(VECTOR_PF, PF_USER | PF_WRITE, 0));
@@ -173,7 +173,7 @@ static void test_repeated_string_goes_on_where_it_was(void)
     cpu->r[REG_RCX] = 0x3000;
     cpu->r[REG_RAX] = 0x77;
     cpu_attract(cpu, ATTENTION_INTERRUPT);
-    /* A page at a time while somebody wants the vCPU. */
+    /* A page at a time while another thread waits for the vCPU. */
     CHECK(interpret(cpu) == INTERPRETED_ATTENTION);
     CHECK(cpu->rip == KERNEL_CODE && cpu->r[REG_RCX] == 0x2000);
     cpu->attention = 0;
@@ -214,7 +214,7 @@ static void test_syscall_to_itself_uses_up_the_budget(void)
 static void test_code_without_jumps_uses_up_the_budget(void)
 {
     guest_reset(&guest, 0, false);
-    /* The whole of memory is NOPs, mapped again and again. */
+    /* All of memory is NOPs, mapped repeatedly. */
     memset(guest.ram + GUEST_CODE, 0x90, GUEST_BYTES - GUEST_CODE);
     cpu->rip = GUEST_CODE;
     cpu->budget = 5;
@@ -230,7 +230,7 @@ static void test_attention_ends_a_loop(void)
     CHECK(interpret(cpu) == INTERPRETED_ATTENTION && cpu->budget > INT32_MAX - 10);
 }
 
-/* A loop of code that is translated and a CLD, whose handler goes on in it. */
+/* A loop of translated code and a CLD, whose handler continues in the translated code. */
 static void test_attention_ends_a_loop_with_a_handler(void)
 {
     CODE(0, false, "\xfc\x48\xff\xc0\x48\xff\xc3\xeb\xf7"); /* 1: cld; inc; inc; jmp 1b */
@@ -246,7 +246,7 @@ static void test_attention_ends_a_loop_with_a_handler(void)
     CHECK(cpu->budget > INT32_MAX - 5);
 }
 
-/* Each round changes the code: what was translated is not used again, and takes memory. */
+/* Each round changes the code. Old translations are not used again, but take memory. */
 static void test_translations_without_end(void)
 {
     enum { LOADS = 60, ROUNDS = 3000 };

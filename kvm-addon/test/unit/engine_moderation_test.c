@@ -1,4 +1,4 @@
-/* Which interrupts of a vCPU's kicks are held, and when they are raised. */
+/* Which interrupts for a vCPU's kicks are held back, and when they are raised. */
 #include <x86intrin.h>
 
 #include "../../src/pvm/moderation.h"
@@ -20,7 +20,7 @@ static void reset(void)
     guest.interrupts = (struct cpu_interrupts){.look_period = 8000000};
 }
 
-/* A kick whose device raises the line, if it does. */
+/* A kick whose device may raise the line. */
 static void kick(bool raises)
 {
     moderation_begin_kick(cpu);
@@ -29,7 +29,7 @@ static void kick(bool raises)
     moderation_end_kick(cpu);
 }
 
-/* A held interrupt that no other kick follows. */
+/* A held interrupt that is followed by no kick. */
 static void hold_in_vain(void)
 {
     kick(true);
@@ -84,7 +84,7 @@ static void test_time_is_bounded(void)
     CHECK(raised() == 1);
 }
 
-/* A driver that waits for each request gets nearly all interrupts at once. */
+/* A driver that waits for each request gets nearly all interrupts immediately. */
 static void test_holding_in_vain_becomes_rare(void)
 {
     unsigned held = 0;
@@ -108,7 +108,7 @@ static void test_it_is_tried_again(void)
     for (kick(true); !guest.interrupts.moderation.holds; kick(true))
         passed++;
     CHECK(passed == 8);
-    /* This time there is another kick, and the next one is held, too. */
+    /* This time another kick follows, and the next interrupt is held as well. */
     kick(false);
     moderation_release(cpu);
     kick(true);

@@ -1,4 +1,4 @@
-/* The private region: what is mapped where, with which rights, and the code in it. */
+/* The private region: its mappings with their rights, and its code. */
 #include <errno.h>
 #include <string.h>
 
@@ -19,7 +19,7 @@ static const uint8_t *at_gpa(uint64_t gpa)
     return gpa - GPA < PRIVATE_REGION_SPAN ? region.memory + (gpa - GPA) : NULL;
 }
 
-/* The last entry of the way to `va` from a root, and the rights of all of it in *rights. */
+/* The last entry on the way to `va` from a root. *rights gets the rights of the whole way. */
 static uint64_t walk_to(uint64_t root, uint64_t va, uint64_t *rights)
 {
     uint64_t table = root, entry = 0, denied = 0;
@@ -58,7 +58,7 @@ static void test_mappings(void)
     CHECK(maps(private_region_routine(PRIVATE_TAKE), P));
     CHECK(maps(private_region_routine(PRIVATE_ZAP), P));
     CHECK(maps(private_region_tss(0), P | W | NX) && maps(private_region_tss(31), P | W | NX));
-    /* Nothing else in the upper half, nothing at all in the lower one. */
+    /* Nothing else in the upper half, and nothing in the lower half. */
     const uint64_t *root = private_region_root(&region, 7);
     for (unsigned i = 0; i < 511; i++)
         CHECK(root[i] == 0);
@@ -67,7 +67,7 @@ static void test_mappings(void)
     CHECK(private_region_root_gpa(&region, PRIVATE_ROOTS - 1) + 4096 < GPA + PRIVATE_REGION_SPAN);
 }
 
-/* The OUT that each routine ends with, within its 16 bytes. */
+/* The OUT at the end of each routine, within its 16 bytes. */
 static bool ends_with_out(uint64_t va, uint8_t port)
 {
     const uint8_t *code = at_gpa(va - PRIVATE_VA + GPA);
@@ -91,7 +91,7 @@ static void test_code(void)
                           idt[2 * vector + 1] << 32;
         CHECK(private_region_stub_at(target) == (int)vector);
         CHECK(memcmp(at_gpa(target - PRIVATE_VA + GPA), "\xe6\xe0", 2) == 0);
-        /* INT3 and INTO alone are for programs. */
+        /* Only programs may use INT3 and INTO. */
         CHECK((idt[2 * vector] >> 45 & 3) == (vector == 3 || vector == 4 ? 3 : 0));
         CHECK(private_region_stub_at(target + 1) == -1);
     }
@@ -107,7 +107,7 @@ static void test_stack(void)
     memcpy((void *)at_gpa(top - 16 - PRIVATE_VA + GPA), "abcdefghABCDEFGH", 16);
     CHECK(private_region_read_stack(&region, 3, top - 16, words, 2));
     CHECK(memcmp(words, "abcdefghABCDEFGH", 16) == 0);
-    /* A guest may have put any address there. */
+    /* A guest may have stored any address there. */
     CHECK(!private_region_read_stack(&region, 3, top - 16, words, 3));
     CHECK(!private_region_read_stack(&region, 3, top, words, 1));
     CHECK(!private_region_read_stack(&region, 3, private_region_tss(3), words, 1));

@@ -1,4 +1,4 @@
-/* The interpreter: privileges, system instructions, and what is left to KVM. */
+/* The interpreter: privilege levels, system instructions, and instructions left to KVM. */
 #include <cpuid.h>
 
 #include "engine_code.h"
@@ -8,14 +8,14 @@
 static void test_interrupt_shadow_of_sti(void)
 {
     CODE(0, false, "\xfb\x90");
-    CHECK(halts(2)); /* nobody waits: it goes on */
+    CHECK(halts(2)); /* nobody waits: it continues */
     CODE(0, false, "\xfb\x90");
     cpu->interrupt_waits = true;
     CHECK(interpret(cpu) == INTERPRETED_ATTENTION);
     CHECK(cpu->rip == KERNEL_CODE + 1 && cpu->interrupt_shadow && cpu->rflags & RFLAGS_IF);
     CHECK(interpret_once(cpu) == INTERPRETED_ATTENTION);
     CHECK(cpu->rip == KERNEL_CODE + 2 && !cpu->interrupt_shadow);
-    /* A second STI makes none. */
+    /* A second STI has no shadow. */
     CODE(0, false, "\xfb");
     cpu->interrupt_waits = true;
     cpu->rflags |= RFLAGS_IF;
@@ -66,7 +66,7 @@ static void test_privileged(void)
         cpu->r[REG_RAX] = cpu->r[REG_RSI] = GUEST_USER + GUEST_DATA;
         CHECK(raises(VECTOR_GP, 0, 0));
     }
-    /* Without privilege these do not exist. */
+    /* Unprivileged code gets #UD for these. */
     CODE(3, false, "\x0f\x01\xca");
     CHECK(raises(VECTOR_UD, 0, 0));
     CODE(3, false, "\x0f\x01\xcb");
@@ -82,7 +82,7 @@ static void test_umip(void)
             set_code(3, false, insns[i], 3);
             cpu->r[REG_RAX] = GUEST_USER + GUEST_DATA;
             cpu->sregs.cr4 |= umip ? CR4_UMIP : 0;
-            /* Without UMIP it continues to the HLT after it. */
+            /* Without UMIP, the code continues to the HLT after it. */
             CHECK(raises(VECTOR_GP, 0, umip ? 0 : 3));
         }
     CODE(0, false, "\x0f\x01\x00");
@@ -95,7 +95,7 @@ static void test_umip(void)
 
 static void test_io_permission_map(void)
 {
-    /* The map begins at the TSS's end; ports 0x60 to 0x67 are allowed but for 0x64. */
+    /* The map is at the end of the TSS. It allows ports 0x60 to 0x67 except 0x64. */
     for (unsigned port = 0x60; port <= 0x68; port++) {
         CODE(3, false, "\xec\xf4");
         cpu->sregs.tr.limit = 0x68 + 0x10;
@@ -107,7 +107,7 @@ static void test_io_permission_map(void)
         CHECK(raises(VECTOR_GP, 0, allowed ? 1 : 0));
         CHECK(!allowed || (cpu->r[REG_RAX] & 0xff) == (port & 0xff));
     }
-    /* The byte after the last one must be in the TSS as well. */
+    /* The byte after the last one must also be in the TSS. */
     CODE(3, false, "\xec");
     cpu->sregs.tr.limit = 0x68 + 0xc;
     memcpy(guest.ram + GUEST_TSS + 0x66, "\x68\x00", 2);
@@ -140,7 +140,7 @@ static void test_fs_and_gs_base(void)
     CHECK(raises(VECTOR_GP, 0, 0));
 }
 
-/* What the code's CPUID answers. At CPL 3 the HLT after it faults. */
+/* The result of CPUID in the code. At CPL 3, the HLT after it faults. */
 static bool answers(unsigned cpl, uint32_t leaf, uint32_t subleaf, const uint32_t expected[4])
 {
     CODE(cpl, false, "\x0f\xa2\xf4");
@@ -151,13 +151,13 @@ static bool answers(unsigned cpl, uint32_t leaf, uint32_t subleaf, const uint32_
            cpu->r[REG_RCX] == expected[2] && cpu->r[REG_RDX] == expected[3];
 }
 
-/* More leaves than are remembered, each twice. */
+/* More leaves than are cached, each twice. */
 static void test_cpuid_of_programs_is_the_processors(void)
 {
     for (uint32_t leaf = 0; leaf < 8; leaf++)
         for (uint32_t subleaf = 0; subleaf < 2 * CPUID_ANSWERS / 8; subleaf++) {
             uint32_t own[4];
-            /* These name the core that executes it. */
+            /* These identify the core that executes them. */
             if (leaf == 1)
                 continue;
             __cpuid_count(leaf, subleaf, own[0], own[1], own[2], own[3]);
@@ -183,11 +183,11 @@ static void test_left_to_kvm(void)
 {
     CODE(0, false, "\x0f\x01\xd9"); /* VMMCALL */
     CHECK(interpret(cpu) == INTERPRETED_STEP && cpu->rip == KERNEL_CODE);
-    /* 32-bit code with another stack segment than all of memory. */
+    /* 32-bit code whose stack segment does not cover all of memory. */
     CODE(3, true, "\x90");
     cpu->sregs.ss.limit = 0xfffff;
     CHECK(interpret(cpu) == INTERPRETED_NATIVE);
-    /* A program that has alignment checked. */
+    /* A program with alignment checks. */
     CODE(3, false, "\x90");
     cpu->sregs.cr0 |= CR0_AM;
     cpu->rflags |= RFLAGS_AC;
@@ -221,7 +221,7 @@ static void test_lar_and_lsl(void)
     cpu->r[REG_RCX] = SELECTOR_USER_DATA;
     CHECK(halts(6));
     CHECK(cpu->r[REG_RAX] == 0xcff300 && cpu->r[REG_RDX] == UINT32_MAX);
-    /* Programs may use neither the kernel's nor one beyond the end of the table. */
+    /* Programs may use neither the kernel's descriptors nor those beyond the end of the table. */
     for (unsigned i = 0; i < 2; i++) {
         CODE(3, false, "\x0f\x02\xc1\xf4");
         cpu->r[REG_RAX] = 0x1234;

@@ -1,6 +1,6 @@
 /*
- * Runs one instruction on this processor with a whole register state of the test's: the oracle of
- * the tests of src/pvm/simd*.c. Signals that it raises are caught.
+ * Executes an instruction on this processor with a given register state, as the oracle for the
+ * tests of src/pvm/simd*.c. Signals that it raises are caught.
  */
 #ifndef TSVM_TEST_ENGINE_SIMD_NATIVE_H
 #define TSVM_TEST_ENGINE_SIMD_NATIVE_H
@@ -18,7 +18,7 @@
 struct native {
     uint64_t r[16];
     uint64_t rflags;
-    uint64_t code; /* where to jump to */
+    uint64_t code; /* the jump target */
     uint8_t xsave[8192] __attribute__((aligned(64)));
 };
 
@@ -26,7 +26,7 @@ struct native native;
 uint64_t native_stack;
 static sigjmp_buf native_escape;
 static volatile int native_signal;
-/* MXCSR and status word at the signal. */
+/* MXCSR and status word when the signal was raised. */
 static uint32_t native_signal_mxcsr;
 
 void native_enter(void);
@@ -90,7 +90,7 @@ static inline void native_init(void)
         sigaction(signals[i], &action, NULL);
 }
 
-/* Executes what was copied to `code`. Returns the signal that it raised, or 0. */
+/* Executes the instruction in `code`. Returns the signal that it raised, or 0. */
 static inline int native_run(uint8_t *code, const uint8_t *bytes, unsigned length)
 {
     const uint8_t jump[] = {0xff, 0x25, 0, 0, 0, 0}; /* jmp *(%rip) */

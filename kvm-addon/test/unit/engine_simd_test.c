@@ -4,7 +4,7 @@
  * and faults must be the same; so is the size of each memory operand, which lies before a page that
  * may not be touched. engine_simd_test [SEED [ROUNDS]]
  */
-/* With it <signal.h> has its own REG_RAX and so on. */
+/* Otherwise <signal.h> defines its own REG_RAX and so on. */
 #undef _GNU_SOURCE
 #define _DEFAULT_SOURCE
 #include <stdio.h>
@@ -37,7 +37,7 @@ static unsigned below(unsigned limit)
     return (unsigned)(random64() >> 33) % limit;
 }
 
-/* An instruction under construction. */
+/* An instruction being assembled. */
 struct guess {
     uint8_t bytes[32];
     unsigned length;
@@ -55,7 +55,7 @@ static void add32(struct guess *g, uint32_t value)
     g->length += 4;
 }
 
-/* ModRM, SIB and displacement; `reg` as the row has it, else random. */
+/* ModRM, SIB and displacement. `reg` is given by the row, otherwise random. */
 static void add_operands(struct guess *g, unsigned extension, bool memory)
 {
     unsigned reg = extension == SIMD_ANY ? below(8) : extension;
@@ -139,7 +139,7 @@ static void make_x87(struct guess *g)
     add_operands(g, SIMD_ANY, below(2));
 }
 
-/* Values that floating-point instructions find interesting, and any. */
+/* Special values of floating-point instructions, and random ones. */
 static uint64_t interesting(void)
 {
     static const uint64_t values[] = {
@@ -178,7 +178,7 @@ static void randomize(uint8_t *bytes, size_t length)
 static void randomize_x87(uint8_t *x87)
 {
     uint16_t fcw = 0x40 | (uint16_t)(below(4) ? 0x3f : below(64)) | (uint16_t)(below(16) << 8);
-    /* The infinity bit is ignored, a precision of 01 reserved. */
+    /* The infinity bit is ignored; precision 01 is reserved. */
     if ((fcw >> 8 & 3) == 1)
         fcw |= 0x200;
     uint16_t fsw = (uint16_t)random64() & 0x7f7f;
@@ -195,7 +195,7 @@ static void randomize_x87(uint8_t *x87)
     }
 }
 
-/* A random state, in the vCPU and for the processor. */
+/* A random state for the vCPU and the processor. */
 static void randomize_state(void)
 {
     struct cpu_fpu *fpu = cpu->fpu;
@@ -220,7 +220,7 @@ static void randomize_state(void)
     cpu->status = (uint16_t)((random64() & 0xd5) << 8 | 0x200 | below(2));
 }
 
-/* Sets the base register so that the operand lies at `va`. False: it cannot be done. */
+/* Sets the base register so that the operand is at `va`. Returns false if that is impossible. */
 static bool aim(const struct insn *insn, uint64_t va)
 {
     if (insn->base == insn->index || insn->base == REG_ZERO * 8 || insn->base == REG_PAGE * 8)
@@ -245,12 +245,12 @@ static uint64_t status_of_rflags(uint64_t rflags)
     return (rflags & 0xd5) << 8 | 0x200 | (rflags >> 11 & 1);
 }
 
-/* Runs the stub; returns the signal. */
+/* Runs the stub. Returns the signal. */
 static int run_stub(const struct simd_stub *stub, void *memory)
 {
     struct cpu_fpu *fpu = cpu->fpu;
 
-    /* As prepare_x87() and run() do. */
+    /* Like prepare_x87() and run(). */
     uint16_t fsw = get_u16(fpu->x87 + XSAVE_FSW);
     if (stub->form.flags & SIMD_X87_STATE && !x87_pending(get_u16(fpu->x87), fsw))
         put_u16(fpu->x87 + XSAVE_FSW, fsw & (uint16_t) ~(FSW_SUMMARY | FSW_BUSY));
@@ -270,7 +270,7 @@ static bool same_general_state(void)
            cpu->status == status_of_rflags(native.rflags);
 }
 
-/* FOP, FIP and FDP are not the stub's to set. */
+/* The stub does not set FOP, FIP and FDP. */
 static bool same_fpu_state(void)
 {
     fpu_load_image(cpu);
@@ -308,7 +308,7 @@ static void explain(void)
     }
 }
 
-/* Whether the operand may reach into the forbidden page: not where a mask decides. */
+/* Whether the operand may extend into the inaccessible page: not where a mask decides. */
 static uint64_t choose_address(const struct simd_form *form)
 {
     uint64_t end = (uint64_t)(uintptr_t)data + DATA_BYTES;
@@ -357,7 +357,8 @@ static void compare(const struct guess *g, const struct insn *insn)
         report(g, "undefined, but in the table");
         return;
     }
-    /* Some take misaligned operands of the SHA instructions, and none is there with no mask bit. */
+    /* Some processors allow misaligned operands of the SHA instructions, and memory operands that
+     * are absent with no mask bit. */
     if (misaligned && !native_result &&
         ((key.encoding == SIMD_LEGACY && simd_row(key.row)->legacy == SIMD_SHA) ||
          form->masked_elements))
@@ -402,11 +403,11 @@ static void try_guess(struct guess *g)
         refused++;
         return;
     }
-    /* Implicit operands elsewhere than in the data are the processor's alone. */
+    /* Only the processor handles implicit operands outside the data. */
     compare(g, &insn);
 }
 
-/* Each row in each of its encodings that the processor has was compared. */
+/* Each row was compared in each encoding that the processor supports. */
 static void check_coverage(unsigned map)
 {
     const struct simd_rows *part = simd_part(map);

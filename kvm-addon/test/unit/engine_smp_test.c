@@ -1,7 +1,7 @@
 /*
- * vCPUs in parallel, in threads of their own: that no write is lost, that code is not executed
- * after it changed, that what is tracked of page tables is right at the end. Each loop is like the
- * interpreter's: inside, with a safe point now and then.
+ * Several vCPUs, each in a thread: no write is lost, code is not executed after it has changed, and
+ * the tracking of page tables is correct at the end. Each loop is like the interpreter's: it runs
+ * inside, with a safe point now and then.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -19,8 +19,8 @@
 #define COUNTERS_AT 0xa00000ull
 
 /*
- * For the build with ThreadSanitizer: guests may race for their own memory, which these touch for
- * them. All else is ours, and must not.
+ * For the build with ThreadSanitizer: guests may race for their own memory, which these functions
+ * access on their behalf. All other memory is the engine's, and must not have races.
  */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
@@ -32,7 +32,7 @@ const char *__tsan_default_suppressions(void)
 
 static struct fake fake;
 static uint32_t stop; /* atomic */
-static uint32_t bad;  /* atomic: something was wrong */
+static uint32_t bad;  /* atomic: a check has failed */
 
 static uint64_t next_random(uint64_t *state)
 {
@@ -72,7 +72,7 @@ static void between(struct cpu *cpu)
         safepoint_serve(cpu);
 }
 
-/* LOCK ADD, as a handler does it. */
+/* LOCK ADD, as its handler does it. */
 static void locked_add(struct cpu *cpu, uint64_t va, uint64_t value)
 {
     uint64_t *hit = tlb_write(cpu, va, 8);
@@ -87,7 +87,7 @@ static void locked_add(struct cpu *cpu, uint64_t va, uint64_t value)
     } while (seen != old);
 }
 
-/* Each has a frame of its own, which longjmp() may clobber. 0, or why they left. */
+/* A function of its own, whose frame longjmp() may clobber. Returns 0 or the reason why it left. */
 __attribute__((noinline)) static int try_lookup(struct cpu *cpu, uint64_t va,
                                                 struct insn *volatile *insn)
 {
@@ -99,11 +99,11 @@ __attribute__((noinline)) static int try_locked_add(struct cpu *cpu, uint64_t va
     return FAKE_TRY(cpu, locked_add(cpu, va, 1));
 }
 
-/* ---- Locked operations: on data, page tables and code, which turn into each other ---- */
+/* ---- Locked operations on data, page tables and code, which turn into each other ---- */
 
 #define ADDITIONS 10000u
 
-/* Adds to words of a page table (in bits that mean nothing), of code, and of data. */
+/* Adds to words of a page table (in ignored bits), of code and of data. */
 static void *add(void *of)
 {
     struct cpu *cpu = of;
@@ -131,7 +131,7 @@ static void *turn(void *of)
         safepoint_enter(cpu);
         int why = setjmp(cpu->leave);
         if (why != 0) {
-            /* Code that the others change all the time may have to wait. */
+            /* Code that the other threads change all the time may have to wait. */
             if (why != INTERPRETED_ATTENTION)
                 __atomic_store_n(&bad, 2, __ATOMIC_RELAXED);
             safepoint_exit(cpu);
@@ -147,7 +147,7 @@ static void *turn(void *of)
         cpu->sregs.cr3 = FAKE_ROOT;
         tlb_flush_nonglobal(cpu);
         code_lookup(cpu, CODE_VA);
-        /* The counters' page, as code and as a table. */
+        /* The page of the counters, as code and as a table. */
         fake_store(cpu, DIRECT + TABLES_AT, 8, COUNTERS_AT | P | W | U);
         fake_store(cpu, DIRECT + TABLES_AT, 8, 0);
         safepoint_exit(cpu);
@@ -172,9 +172,9 @@ static void test_locked_operations_are_atomic(void)
     fake_free(&fake);
 }
 
-/* ---- Code that another vCPU, and a device, changes ---- */
+/* ---- Code that another vCPU and a device change ---- */
 
-/* What was stored last into the instruction's last byte, each by its writer. */
+/* The last value stored in the instruction's last byte, by each writer. */
 static uint64_t published[2];
 #define CODE_CHANGES 20000u
 
@@ -223,7 +223,7 @@ static void *receive_code(void *of)
     return NULL;
 }
 
-/* Never sees an older byte than the one that was published before its safe point. */
+/* Never sees a byte older than the one published before its safe point. */
 static void *execute_code(void *of)
 {
     struct cpu *cpu = of;
@@ -242,7 +242,7 @@ static void *execute_code(void *of)
                 break;
             }
             uint64_t most = __atomic_load_n(&published[writer], __ATOMIC_ACQUIRE) + 1;
-            /* Of a counter's last byte. */
+            /* For a counter's last byte. */
             uint8_t ahead = (uint8_t)((uint8_t)insn->displacement - (uint8_t)least);
             if (most - least < 100 && ahead > most - least + 1)
                 __atomic_store_n(&bad, 5, __ATOMIC_RELAXED);
@@ -266,7 +266,7 @@ static void test_code_that_others_change(void)
     fake_free(&fake);
 }
 
-/* ---- Page tables changed by all at once, some at CPL 3 natively, and a device ---- */
+/* ---- Page tables changed by all threads, some of them at CPL 3 natively, and by a device ---- */
 
 #define TABLE_STEPS 8000u
 
@@ -356,7 +356,7 @@ static void test_tables_that_all_change(void)
     run_threads(bodies, 3);
     pthread_join(device, NULL);
     CHECK(bad == 0);
-    /* Pins are let go of with the next change or native run. */
+    /* Pins are released with the next change or native run. */
     for (unsigned i = 0; i < 3; i++) {
         struct cpu *cpu = &fake.cpus[i];
         safepoint_enter(cpu);
@@ -385,7 +385,7 @@ static void *write_pages(void *of)
         uint64_t gpa = DIRTY_AT + next_random(&random) % (DIRTY_FRAMES - DEVICE_FRAMES) * PAGE_SIZE;
         uint64_t va = DIRECT + gpa + 8 * (next_random(&random) % 512);
         safepoint_enter(cpu);
-        /* One page is code: stores to it have another way. */
+        /* One page contains code: stores to it take a different path. */
         if (next_random(&random) % 16 == 0) {
             va = DIRECT + DIRTY_AT + (DIRTY_FRAMES - 1) * PAGE_SIZE + 8 * cpu->index;
             struct insn *volatile insn;
@@ -417,7 +417,7 @@ static void *receive_pages(void *of)
     return NULL;
 }
 
-/* Copies what changed; returns how many pages. */
+/* Copies the changed pages. Returns their number. */
 static unsigned copy_dirty(uint8_t *copy)
 {
     uint64_t bitmap[DIRTY_FRAMES / 64] = {0};

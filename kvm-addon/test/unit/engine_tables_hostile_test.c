@@ -1,4 +1,4 @@
-/* Page tables as no kernel makes them, and more of all than is kept. */
+/* Page tables that no kernel creates, and more of everything than can be tracked. */
 #include "tables_setup.h"
 
 /* ---- Hostile tables ---- */
@@ -13,7 +13,8 @@ static void test_tables_that_loop_are_tracked(void)
     for (unsigned level = 1; level <= TABLE_LEVELS; level++) {
         struct table_node *node = node_find(tables(), SPARE >> 12, level);
         CHECK(node && node->scanned);
-        /* The root is referred to by its slot, the table below by half of its entries. */
+        /* The root is referred to by one of its slots, the table below it by half of its own
+         * entries. */
         unsigned references = level == ROOT_LEVEL ? 1 : LOWER_HALF;
         CHECK(node && node->references == references);
     }
@@ -41,10 +42,10 @@ static void test_tables_that_alias(void)
     CHECK(run(FAKE_ROOT, VA, true) == 0x200000 && run(FAKE_ROOT, alias, true) == 0x200000);
     CHECK(node_find(tables(), (uint32_t)(table[1] >> 12), 1)->references == 2);
     CHECK(node_find(tables(), (uint32_t)(table[1] >> 12), 2)->references == 1);
-    /* One change is seen by both ways. */
+    /* A change is visible through both ways. */
     kernel_store(cpu, gpa_of(entry), 0x300000 | P | W | U);
     CHECK(run(FAKE_ROOT, alias, true) == 0x300000 && run(FAKE_ROOT, VA, true) == 0x300000);
-    /* One way goes, the other stays tracked. */
+    /* One way is removed; the other stays tracked. */
     kernel_store(cpu, table[4], 0);
     CHECK(run(FAKE_ROOT, VA, true) == 0 && run(FAKE_ROOT, alias, true) == 0x300000);
     kernel_store(cpu, gpa_of(entry), 0x400000 | P | W | U);
@@ -69,7 +70,7 @@ static void test_tables_outside_ram(void)
         cpu->sregs.cr3 = FAKE_ROOT;
         tlb_flush_all(cpu);
     }
-    /* Tables in our own region: what is there is the guest's to break, and only its own. */
+    /* Tables in the private region: the guest can damage its content, but only for itself. */
     uint64_t *entry = fake_entry(&fake, FAKE_ROOT, VA, 2), saved = *entry;
     kernel_store(cpu, gpa_of(entry), FAKE_REGION | P | W | U);
     run(FAKE_ROOT, VA, true);
@@ -78,7 +79,7 @@ static void test_tables_outside_ram(void)
     finish();
 }
 
-/* CPL 3 writes to tables, and to our copy of the root: never seen here. */
+/* CPL 3 writes to tables and to our copy of the root: never noticed here. */
 static void test_tables_writable_at_cpl_3(void)
 {
     start(1);
@@ -94,7 +95,7 @@ static void test_tables_writable_at_cpl_3(void)
         kernel_store(cpu, gpa_of(middle) + 8 * (rand() % 4), 0);
         run(FAKE_ROOT, VA, true);
     }
-    /* Another address space is not concerned once its tables are its own. */
+    /* Other address spaces are not affected if their tables are separate. */
     CHECK(tables()->node_count <= 64 * TABLE_LEVELS);
     finish();
 }
@@ -119,14 +120,14 @@ static void test_more_zaps_than_are_kept(void)
         }
     CHECK(take(zaps, 8) == 1 && zaps[0] == ZAP_ALL);
     CHECK(take(zaps, 8) == 0);
-    /* And then they count from the start. */
+    /* Then they count from the start. */
     CHECK(run(FAKE_ROOT, VA, true) == 0x300000);
     kernel_store(cpu, gpa_of(fake_entry(&fake, FAKE_ROOT, VA, 1)), 0);
     CHECK(take(zaps, 8) == 1 && !(zaps[0] & ZAP_ALL));
     finish();
 }
 
-/* Every frame of RAM is a table, of each level: more than are tracked. */
+/* Every frame of RAM is a table of each level, which is more than can be tracked. */
 static void test_more_tables_than_are_tracked(void)
 {
     start(1);
@@ -144,7 +145,7 @@ static void test_more_tables_than_are_tracked(void)
     cpu->attention = 0;
     CHECK(enter(cpu, SPARE) == 0);
     CHECK(tables()->node_count <= tables()->node_limit);
-    /* Others go on, and do not suffer from it for long. */
+    /* Other vCPUs continue, and do not suffer for long. */
     uint64_t ours = enter(cpu, FAKE_ROOT), zaps[2];
     CHECK(ours != 0);
     CHECK(tables_take_zaps(&fake.engine, zaps, 2) == 1 && zaps[0] == ZAP_ALL);
@@ -157,7 +158,7 @@ static void test_more_tables_than_are_tracked(void)
     finish();
 }
 
-/* Marking stops for whoever wants this vCPU, and goes on where it was. */
+/* Marking stops when a thread waits for this vCPU, and resumes where it was. */
 static void test_order_to_pause_while_tables_are_looked_through(void)
 {
     start(1);
@@ -171,7 +172,7 @@ static void test_order_to_pause_while_tables_are_looked_through(void)
     CHECK(ours != 0 && refused == 600 / WORK_BETWEEN_LOOKS);
     tables_exit_native(cpu);
     cpu_attended(cpu, ATTENTION_ORDER);
-    /* One write drops all of it: the work after it is bounded too. */
+    /* One write drops all of it, so the work after it is bounded, too. */
     kernel_store(cpu, gpa_of(fake_entry(&fake, FAKE_ROOT, VA, ROOT_LEVEL)), 0);
     unsigned tracked = 0;
     for (uint32_t i = 1; i <= tables()->node_count; i++)

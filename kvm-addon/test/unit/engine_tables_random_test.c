@@ -1,7 +1,7 @@
 /*
- * Random page tables, that loop, alias and turn into data and back, changed by three vCPUs and by
- * DMA, against a model of KVM's shadow page tables: whoever enters CPL 3 natively must find no
- * stale shadow. The negative control is the same without zaps.
+ * Random page tables that loop, alias, and turn into data and back, changed by three vCPUs and by
+ * DMA, against a model of KVM's shadow page tables: a vCPU that enters CPL 3 natively must find no
+ * stale shadow. The negative control is the same test without zaps.
  */
 #include "../check.h"
 #include "shadow_model.h"
@@ -21,20 +21,20 @@ static unsigned cpus;
 static bool shares; /* tables have several parents, and loop */
 static uint64_t random_state;
 static unsigned retried;   /* stores that had to wait for zaps */
-static unsigned stale;     /* accesses that a stale shadow let pass */
-static unsigned confirmed; /* accesses by a shadow that is right */
+static unsigned stale;     /* accesses allowed by a stale shadow */
+static unsigned confirmed; /* accesses allowed by a correct shadow */
 
-/* What an access may find: 0: a fault. */
+/* What an access may find; 0 is a fault. */
 #define PLACES 81u /* indices to the power of levels */
 #define OUTCOMES 12u
 
 /*
- * A vCPU at CPL 3. Until it is flushed (leaves CPL 3) it may go by translations that were right at
- * any time since it came; but not by others.
+ * A vCPU at CPL 3. Until it is flushed (by leaving CPL 3), it may use translations that were valid
+ * at any time since it entered, but no others.
  */
 static struct native {
     bool running;
-    uint64_t root; /* our copy */
+    uint64_t root; /* our copy of the root */
     uint64_t outcomes[PLACES][2][OUTCOMES];
     uint8_t count[PLACES][2];
     bool many[PLACES][2];
@@ -46,7 +46,7 @@ static unsigned draw(unsigned below)
     return (unsigned)(random_state >> 33) % below;
 }
 
-/* Most tables keep to one level, five of each; some entries do not. */
+/* Most tables are used at one level, five at each; some entries break the rule. */
 static uint64_t table_of_level(unsigned level)
 {
     return TABLES_AT + ((level - 1) * 5 + draw(5)) * PAGE_SIZE;
@@ -57,7 +57,7 @@ static uint64_t draw_table(void)
     return TABLES_AT + draw(TABLES) * PAGE_SIZE;
 }
 
-/* Few enough places that tables meet often. */
+/* So few places that tables share them often. */
 static const unsigned indices[] = {0, 1, 255};
 
 static unsigned draw_index(void)
@@ -73,7 +73,7 @@ static uint64_t va_of(unsigned place)
     return va;
 }
 
-/* For a table that is likely to be one of this level. */
+/* For a table that is probably of this level. */
 static uint64_t draw_entry(unsigned level)
 {
     uint64_t bits = P | U | (draw(4) ? W : 0) | (draw(4) ? A : 0) | (draw(4) ? D : 0);
@@ -121,7 +121,7 @@ static uint64_t truth(unsigned number, unsigned place, bool is_write)
     return result.fault ? 0 : result.gpa;
 }
 
-/* Tables changed: what vCPUs at CPL 3 may find now, besides what they could find before. */
+/* Tables have changed: adds what vCPUs at CPL 3 may find now to what they could find before. */
 static void remember(unsigned number)
 {
     struct native *native = &natives[number];
@@ -176,7 +176,7 @@ static void store_once(struct cpu *cpu, uint64_t gpa, unsigned kind, uint64_t va
         store_by(cpu, &insn, va + 1, 1, value);
         break;
     case 2:
-        store_by(cpu, &insn, va + 2, 8, value << 16); /* over two entries */
+        store_by(cpu, &insn, va + 2, 8, value << 16); /* spans two entries */
         break;
     case 3:
         tlb_exchange_slow(cpu, &insn, va, 8, value);
@@ -199,7 +199,7 @@ static void store_once(struct cpu *cpu, uint64_t gpa, unsigned kind, uint64_t va
     }
 }
 
-/* Executed again where zaps have to come first. */
+/* Executed again if zaps are needed first. */
 static void store_until_done(struct cpu *cpu, uint64_t gpa, unsigned kind, uint64_t value,
                              uint64_t old)
 {
@@ -229,8 +229,9 @@ static void store(struct cpu *cpu, uint64_t gpa)
 {
     uint64_t value = draw_entry(level_of(gpa)), old = *fake_word(&fake, gpa);
     /*
-     * What leads to a table is taken away and flushed before it leads to another. Else who still
-     * goes by the old link makes KVM add what it finds by the new one to the old table's shadow.
+     * A link to a table is removed and flushed before another link is set. Otherwise, a vCPU that
+     * still uses the old link makes KVM add translations found by the new link to the old table's
+     * shadow.
      */
     uint64_t place = (old & ENTRY_ADDRESS) - TABLES_AT;
     if (old & P && place < TABLES * PAGE_SIZE && cpus > 1) {
@@ -284,7 +285,7 @@ static void run(unsigned number)
     const struct native *native = &natives[number];
     unsigned place = draw(PLACES);
     bool is_write = draw(2);
-    /* Of what was dropped while it ran nobody keeps track before it is flushed. */
+    /* What was dropped while it ran is not tracked until it is flushed. */
     if (fake.engine.tables->unsure & 1u << number)
         return;
     struct shadow_access access = shadow_access(&model, native->root, va_of(place), is_write);
@@ -331,7 +332,7 @@ static void step(unsigned number)
         receive(draw_table());
     else if (what == 249)
         step_untracked(number);
-    else if (what >= 250) /* of a root, and of a table without tables below, less is lost */
+    else if (what >= 250) /* for a root, and for a table without tables below it, less is lost */
         receive(table_of_level(draw(2) ? ROOT_LEVEL : 1));
     else
         store(cpu, draw_table() + 8 * draw_index());
@@ -345,7 +346,7 @@ static void set_up(uint64_t seed)
     random_state = seed;
     stale = confirmed = retried = 0;
     model = (struct shadow_model){.fake = &fake};
-    /* The kernel's own mapping of all memory is in each table that may be a root. */
+    /* The kernel's mapping of all memory is in each table that may be a root. */
     uint64_t middle = fake.next_table, low = middle + PAGE_SIZE;
     *fake_word(&fake, middle) = low | P | W;
     for (unsigned i = 0; i < FAKE_MEMORY >> 21; i++)
@@ -391,13 +392,13 @@ static void run_seed(unsigned seed, bool report)
                seed, stale, confirmed, model.zaps[0], model.zaps[ZAP_TABLE], model.zaps[ZAP_ALL],
                writes, retried);
     tear_down();
-    /* What is checked can fail. */
+    /* The check can fail. */
     run_steps(seed, true);
     CHECK(stale > 0);
     tear_down();
 }
 
-/* With an argument: as many seeds, and reports. */
+/* An argument sets the number of seeds and enables reports. */
 int main(int argc, char **argv)
 {
     static const struct {

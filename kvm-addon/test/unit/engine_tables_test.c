@@ -1,6 +1,6 @@
 /*
- * Page-table tracking, case by case: what is tracked and zapped, when it ends, devices, several
- * vCPUs. engine_tables_random_test.c has what comes of their combinations.
+ * Page-table tracking, case by case: what is tracked and zapped, when that ends, devices, several
+ * vCPUs. engine_tables_random_test.c tests combinations.
  */
 #include "tables_setup.h"
 
@@ -55,7 +55,7 @@ static void test_root_entries(void)
     CHECK(copy[TABLE_ENTRIES - 1] == private_region_root_entry(&fake.region));
     for (unsigned i = LOWER_HALF; i < TABLE_ENTRIES - 1; i++)
         CHECK(copy[i] == 0);
-    /* Our copy follows, and its entry is zapped, not that of the guest's root. */
+    /* Our copy is updated, and its entry is zapped, instead of that of the guest's root. */
     kernel_store(cpu, FAKE_ROOT + 8 * 7, saved);
     CHECK(copy[7] == (saved | A));
     kernel_store(cpu, gpa_of(entry), saved & ~W);
@@ -81,14 +81,14 @@ static void test_unshadowed_tables_need_no_zap(void)
     CHECK(take(zaps, 64) == 0);
     CHECK(run(FAKE_ROOT, VA, true) == 0x201000);
     CHECK(is_table(gpa_of(entry)) && is_table(FAKE_ROOT));
-    /* Many entries: the table as a whole, once. */
+    /* Many entries: the table as a whole is zapped, once. */
     for (unsigned i = 0; i < 64; i++)
         *fake_map(&fake, FAKE_ROOT, VA + i * PAGE_SIZE, 0x300000 | P | U) |= A;
     for (unsigned i = 0; i < 64; i++)
         kernel_store(cpu, gpa_of(fake_entry(&fake, FAKE_ROOT, VA + i * PAGE_SIZE, 1)), 0);
     CHECK(take(zaps, 64) == ZAPS_TABLE + 1);
     CHECK(zaps[ZAPS_TABLE] == (gpa_of(entry) & PAGE_BASE) + ZAP_TABLE);
-    /* After that KVM has no shadow of it until it runs again. */
+    /* After that KVM has no shadow of it until it is used again. */
     kernel_store(cpu, gpa_of(entry), 0x201000 | P | W | U | A);
     kernel_store(cpu, gpa_of(entry), 0);
     CHECK(take(zaps, 64) == 0);
@@ -109,7 +109,7 @@ static void test_a_process_ends(void)
     uint64_t table[TABLE_LEVELS + 1];
     for (unsigned level = 1; level <= TABLE_LEVELS; level++)
         table[level] = gpa_of(fake_entry(&fake, FAKE_ROOT, VA, level));
-    /* As kernels free page tables, from the page up. */
+    /* Like kernels that free page tables, from the lowest level up. */
     for (unsigned level = 1; level <= TABLE_LEVELS; level++) {
         kernel_store(cpu, table[level], 0);
         CHECK(level == 1 || !is_table(table[level - 1]));
@@ -117,7 +117,7 @@ static void test_a_process_ends(void)
     CHECK(!is_table(FAKE_ROOT));
     for (uint32_t i = 1; i <= tables()->node_count; i++)
         CHECK(tables()->nodes[i].frame == NO_FRAME);
-    /* Each may become a table again: KVM must not take the old shadow for the new one. */
+    /* Each may become a table again: KVM must not use the old shadow for the new table. */
     unsigned count = take(zaps, 64), whole = 0;
     for (unsigned i = 0; i < count; i++)
         whole += zaps[i] & ZAP_TABLE;
@@ -137,10 +137,10 @@ static void test_a_root_that_is_not_loaded_is_written(void)
     CHECK(run(SPARE, VA, true) == 0x300000);
     CHECK(run(FAKE_ROOT, VA, true) == 0x200000);
     CHECK(is_table(SPARE));
-    /* It became something else, say. */
+    /* It may have become something else. */
     kernel_store(cpu, SPARE + 8 * 400, 0x1234);
     CHECK(!is_table(SPARE));
-    /* Or it did not. */
+    /* Or it may not. */
     CHECK(run(SPARE, VA, true) == 0x300000);
     finish();
 }
@@ -152,7 +152,7 @@ static void test_more_roots_than_the_pool_has(void)
     for (unsigned i = 0; i < 3 * PRIVATE_ROOTS; i++) {
         uint64_t root = SPARE + i * PAGE_SIZE;
         add_root(root);
-        /* Tables that KVM takes for the next one's, if their last life's shadow is still there. */
+        /* KVM would use an old shadow of these frames for the new tables, if it still exists. */
         fake_map(&fake, root, VA, (0x200000 + i * PAGE_SIZE) | P | W | U);
         fake_map(&fake, root, VA + PAGE_SIZE, 0x600000 | P | U);
         CHECK(run(root, VA, true) == 0x200000 + i * PAGE_SIZE);
@@ -160,7 +160,7 @@ static void test_more_roots_than_the_pool_has(void)
             continue;
         uint64_t freed = SPARE + (i - PRIVATE_ROOTS) * PAGE_SIZE;
         CHECK(!is_table(freed));
-        /* Not tracked any more, so changed unseen. */
+        /* No longer tracked, so changes are not noticed. */
         *fake_map(&fake, freed, VA, 0x700000 | P | W | U) |= A;
         if (i % 16 == 0)
             CHECK(run(freed, VA, true) == 0x700000);
@@ -184,7 +184,7 @@ static void test_device_writes_to_tables(void)
     CHECK(run(FAKE_ROOT, VA, true) == 0x200000);
     receive(gpa_of(entry), 0x300000 | P | W | U);
     CHECK(run(FAKE_ROOT, VA, true) == 0x300000);
-    /* A table of tables: everything starts anew. */
+    /* A table of tables: all tracking starts again. */
     uint64_t *middle = fake_entry(&fake, FAKE_ROOT, VA, 2);
     receive(gpa_of(middle), middle[1]);
     CHECK(!is_table(FAKE_ROOT));
@@ -193,7 +193,7 @@ static void test_device_writes_to_tables(void)
     uint64_t *root = fake_entry(&fake, FAKE_ROOT, VA, ROOT_LEVEL);
     receive(gpa_of(root), 0);
     CHECK(run(FAKE_ROOT, VA, true) == 0);
-    /* A frame that was one once is nobody's concern. */
+    /* A frame that was a table before has no effect. */
     CHECK(take(zaps, 4) == 0);
     receive(gpa_of(middle), 5);
     CHECK(take(zaps, 4) == 0);
@@ -202,7 +202,8 @@ static void test_device_writes_to_tables(void)
 
 /* ---- Several vCPUs ---- */
 
-/* KVM still has a shadow of the new table's last life, and a program may use the link at once. */
+/* KVM still has the old shadow of the new table's frame, and a program may use the link
+ * immediately. */
 static void test_zaps_before_a_link(void)
 {
     start(2);
@@ -212,7 +213,7 @@ static void test_zaps_before_a_link(void)
     uint64_t *link = fake_entry(&fake, FAKE_ROOT, VA, 2), saved = *link;
     CHECK(run(FAKE_ROOT, VA, true) == 0x200000);
     kernel_store(cpu, gpa_of(link), 0);
-    /* In between it was filled anew, and nobody ran natively. */
+    /* In between it was filled again, and nothing ran natively. */
     add_root(SPARE);
     fake_map(&fake, SPARE, VA + (1ull << 21), 0x400000 | P | W | U);
     uint64_t *second = fake_entry(&fake, SPARE, VA, 2);
@@ -227,7 +228,7 @@ static void test_zaps_before_a_link(void)
     tlb_flush_nonglobal(cpu);
     int why = FAKE_TRY(cpu, tlb_store_slow(cpu, &insn, DIRECT + gpa_of(second), 8, saved));
     CHECK(why == INTERPRETED_ATTENTION && cpu->attention & ATTENTION_ZAPS && *second == 0);
-    /* Within interpret_once() it must not look executed. */
+    /* Within interpret_once(), it must not seem executed. */
     cpu->once = true;
     why = FAKE_TRY(cpu, tlb_store_slow(cpu, &insn, DIRECT + gpa_of(second), 8, saved));
     CHECK(why == INTERPRETED_ONCE && *second == 0);
@@ -241,7 +242,7 @@ static void test_zaps_before_a_link(void)
     finish();
 }
 
-/* Another vCPU had a write entry of the table, and wrote to it after KVM had made a shadow. */
+/* Another vCPU had a write entry for the table, and wrote to it after KVM had created a shadow. */
 static void test_table_that_was_written_meanwhile(void)
 {
     start(3);
@@ -262,7 +263,8 @@ static void test_table_that_was_written_meanwhile(void)
     shadow_zap_waiting(&model, 64);
     CHECK(FAKE_TRY(cpu, fake_store(cpu, DIRECT + gpa_of(link), 8, saved)) == 0);
     CHECK(shadow_access(&model, ours, VA, true).gpa == 0x200000);
-    /* It is tracked from the start: the write entry is gone by the time its owner comes inside. */
+    /* It is tracked from the start: the write entry has been removed when its owner comes inside.
+     */
     safepoint_exit(cpu);
     safepoint_enter(writes);
     CHECK(!tlb_write(writes, DIRECT + table, 8));
@@ -275,8 +277,8 @@ static void test_table_that_was_written_meanwhile(void)
 }
 
 /*
- * What ran natively while all tracking was dropped makes shadows of what nobody tracks. `ends`: it
- * left before the next native run.
+ * A vCPU that runs natively while all tracking is dropped creates shadows of untracked tables.
+ * `ends`: it left before the next native run.
  */
 static void native_run_across_a_reset(bool ends)
 {
@@ -312,8 +314,8 @@ static void native_run_across_a_reset(bool ends)
 }
 
 /*
- * Programs are also stepped on the guest's own root, of whose tables nobody knows which are
- * shadowed. `ends`: the step did before the next native run.
+ * Programs are also stepped on the guest's own root, where it is unknown which tables are shadowed.
+ * `ends`: the step ended before the next native run.
  */
 static void step_on_the_guests_root(bool ends)
 {
@@ -327,7 +329,7 @@ static void step_on_the_guests_root(bool ends)
     steps->sregs.cr3 = FAKE_ROOT;
     tables_enter_untracked(steps);
     CHECK(fake.engine.native_running == 1); /* it may change its code */
-    /* Not by the shadow that was left before. */
+    /* Not by the old shadow. */
     shadow_zap_waiting(&model, 64);
     CHECK(shadow_access(&model, FAKE_ROOT, VA + PAGE_SIZE, false).gpa == 0x600000);
     CHECK(shadow_access(&model, FAKE_ROOT, VA, true).gpa == 0x300000);
@@ -340,7 +342,7 @@ static void step_on_the_guests_root(bool ends)
         tables_exit_untracked(steps);
     CHECK(fake.engine.native_running == 0 && fake.engine.native_epoch > epoch + 1);
     CHECK(tables()->unsure == 0 && tables()->native_cpus == 0);
-    /* Nor does a later step find what an earlier one left. */
+    /* A later step does not find what an earlier one left, either. */
     shadow_zap_waiting(&model, 64);
     CHECK(!shadow_access(&model, FAKE_ROOT, VA, true).kept);
     finish();

@@ -1,4 +1,4 @@
-/* The software TLB: what it holds, when it lets go of it, and what slow accesses do. */
+/* The software TLB: its content, when entries are removed, and slow accesses. */
 #include "../check.h"
 #include "engine_fake.h"
 
@@ -16,13 +16,13 @@ static void test_fill(void)
     CHECK(fake_load(cpu, VA + 16, 8) == 0x1122334455667788);
     CHECK(*entry == (0x200000 | P | W | A));
     CHECK(tlb_read(cpu, VA + 16, 8) == fake_ram(&fake, 0x200010));
-    /* Dirty before the write entry is there. */
+    /* Dirty before the write entry exists. */
     CHECK(!tlb_write(cpu, VA + 16, 8));
     fake_store(cpu, VA + 20, 2, 0xabcd);
     CHECK(*entry == (0x200000 | P | W | A | D));
     CHECK(tlb_write(cpu, VA + 16, 8) == fake_ram(&fake, 0x200010));
     CHECK(fake_load(cpu, VA + 16, 8) == 0x1122abcd55667788);
-    /* The tag fails where the access goes on in the next page. */
+    /* The tag does not match if the access extends into the next page. */
     CHECK(!tlb_read(cpu, VA + 4090, 8));
     CHECK(tlb_read(cpu, VA + 4088, 8));
 }
@@ -34,7 +34,7 @@ static void test_two_pages(void)
     CHECK(memcmp(fake_ram(&fake, 0x200ffd), "\1\2\3", 3) == 0);
     CHECK(memcmp(fake_ram(&fake, 0x300000), "\4\5\6\7\10", 5) == 0);
     CHECK(fake_load(cpu, VA + 0xffd, 8) == 0x0807060504030201);
-    /* Nothing is written when the second page faults. */
+    /* Nothing is written if the second page faults. */
     fake_map(&fake, FAKE_ROOT, VA + 0x1000, 0x300000 | P);
     tlb_flush_page(cpu, VA + 0x1000);
     CHECK(FAKE_TRY(cpu, fake_store(cpu, VA + 0xffd, 8, 0)) == INTERPRETED_EXCEPTION);
@@ -65,7 +65,7 @@ static void test_smap(void)
     cpu->rflags |= RFLAGS_AC;
     cpu_choose_tlb(cpu);
     CHECK(FAKE_TRY(cpu, fake_load(cpu, VA + 0x6000, 1)) == 0);
-    /* Implicit accesses pass by no AC, and leave the TLB of those that do alone. */
+    /* Implicit accesses ignore AC, and leave the TLB entries of explicit ones alone. */
     CHECK(FAKE_TRY(cpu, tlb_system_load(cpu, NULL, VA + 0x6000, 8)) == INTERPRETED_EXCEPTION);
     cpu->rflags &= ~(uint64_t)RFLAGS_AC;
     cpu_choose_tlb(cpu);
@@ -92,19 +92,19 @@ static void test_flushes(void)
     fake_load(cpu, VA, 1);
     tlb_flush_page(cpu, VA);
     CHECK(tlb_read(cpu, HIGH, 1) && !tlb_read(cpu, VA, 1));
-    /* One entry of the upper half that is not global: everything goes. */
+    /* With one non-global entry in the upper half, everything is flushed. */
     fake_map(&fake, FAKE_ROOT, HIGH + 0x1000, 0x211000 | P | W);
     fake_load(cpu, HIGH + 0x1000, 1);
     tlb_flush_nonglobal(cpu);
     CHECK(!tlb_read(cpu, HIGH, 1) && !tlb_read(cpu, HIGH + 0x1000, 1));
-    /* INVLPG of any part of a large page is of all of it. */
+    /* INVLPG of any part of a large page flushes all of it. */
     fake_load(cpu, VA + 0x40003000, 1);
     fake_load(cpu, VA, 1);
     CHECK(tlb_read(cpu, VA + 0x40003000, 1) == fake_ram(&fake, 0x403000));
     tlb_flush_page(cpu, VA + 0x401ff000);
     CHECK(!tlb_read(cpu, VA + 0x40003000, 1));
     CHECK(tlb_read(cpu, VA, 1));
-    /* An entry that is replaced by another page's takes its write permission along. */
+    /* When another page replaces an entry, its write permission is removed as well. */
     fake_store(cpu, VA, 1, 0);
     fake_map(&fake, FAKE_ROOT, VA + TLB_ENTRIES * PAGE_SIZE, 0x212000 | P);
     fake_load(cpu, VA + TLB_ENTRIES * PAGE_SIZE, 1);
@@ -145,7 +145,7 @@ static void test_locked(void)
             CHECK(tlb_exchange_slow(cpu, NULL, va, size, old) == new);
             CHECK(memcmp(at, &old, size) == 0 && at[-1] == 0xee && at[size] == 0xee);
         }
-    /* Over two pages. */
+    /* Across two pages. */
     fake_map(&fake, FAKE_ROOT, VA + 0x1000, 0x300000 | P | W);
     tlb_flush_page(cpu, VA + 0x1000);
     fake_store(cpu, VA + 0xffd, 8, 0x0102030405060708);
@@ -170,7 +170,7 @@ static void test_copies(void)
     tlb_copy_out(cpu, NULL, VA + 0x321, out, sizeof(out));
     tlb_copy_in(cpu, NULL, VA + 0x321, in, sizeof(in));
     CHECK(memcmp(in, out, sizeof(in)) == 0);
-    /* Nothing is written where the end faults. */
+    /* Nothing is written if the end faults. */
     fake_map(&fake, FAKE_ROOT, VA + 0x1000, 0);
     tlb_flush_page(cpu, VA + 0x1000);
     memset(out, 1, sizeof(out));
@@ -179,7 +179,7 @@ static void test_copies(void)
     CHECK(memcmp(in, fake_ram(&fake, 0x200321), 4096 - 0x321) == 0);
 }
 
-/* What a mispredicted comparison of tags would read. */
+/* What a mispredicted tag comparison would read. */
 static bool is_inside_ram(void)
 {
     const uint8_t *ram = fake_ram(&fake, 0);

@@ -1,4 +1,4 @@
-/* The page walk: rights, bits, and page tables that are not what they should be. */
+/* The page walk: rights, bits, and invalid page tables. */
 #include <pthread.h>
 
 #include "../check.h"
@@ -16,7 +16,7 @@ static struct walk_result try_walk(uint64_t va, enum walk_access access, bool us
     return walk(cpu, &request);
 }
 
-/* The page-fault error code, or -1 when it is none. */
+/* The page-fault error code, or -1 for another result. */
 static int fault_of(uint64_t va, enum walk_access access, bool user)
 {
     struct walk_result result = try_walk(va, access, user);
@@ -40,9 +40,9 @@ static void test_accessed_and_dirty(void)
     CHECK(*leaf == (0x200000 | P | W | A | D));
     CHECK(try_walk(VA, WALK_READ, false).writable);
     CHECK(!(*directory & D));
-    /* Table frames that were marked are dirty themselves. */
+    /* Frames of tables that were marked are dirty themselves. */
     CHECK(frame_at(&fake.engine.frames, FAKE_ROOT)->flags & FRAME_DIRTY);
-    /* A write that is refused leaves nothing behind. */
+    /* A refused write changes nothing. */
     *leaf = 0x200000 | P;
     CHECK(fault_of(VA, WALK_WRITE, false) == (PF_PRESENT | PF_WRITE));
     CHECK(*leaf == (0x200000 | P));
@@ -62,13 +62,13 @@ static void test_rights(void)
     CHECK(fault_of(VA + 0x3000, WALK_READ, true) == -1);
     CHECK(fault_of(VA + 0x3000, WALK_WRITE, true) == (PF_PRESENT | PF_WRITE | PF_USER));
     CHECK(fault_of(VA + 0x4000, WALK_WRITE, true) == -1);
-    /* CR0.WP: without it the supervisor writes anywhere. */
+    /* CR0.WP: if it is clear, the supervisor may write anywhere. */
     cpu->sregs.cr0 &= ~CR0_WP;
     CHECK(fault_of(VA + 0x2000, WALK_WRITE, false) == -1);
     CHECK(try_walk(VA + 0x2000, WALK_READ, false).writable);
     CHECK(fault_of(VA + 0x3000, WALK_WRITE, true) == (PF_PRESENT | PF_WRITE | PF_USER));
     cpu->sregs.cr0 |= CR0_WP;
-    /* Each level can take away what the page gives. */
+    /* Each level can revoke what the page allows. */
     for (unsigned level = 2; level <= TABLE_LEVELS; level++) {
         uint64_t *entry = fake_entry(&fake, FAKE_ROOT, VA, level);
         *entry &= ~W;
@@ -92,7 +92,7 @@ static void test_execute(void)
     cpu->sregs.cr4 |= CR4_SMEP;
     CHECK(fault_of(VA + 0x6000, WALK_EXECUTE, false) == (PF_PRESENT | PF_FETCH));
     CHECK(fault_of(VA + 0x6000, WALK_EXECUTE, true) == -1);
-    /* Without NXE its bit is reserved; with SMEP fetches are told apart all the same. */
+    /* Without NXE its bit is reserved; with SMEP, fetches are still distinguished. */
     cpu->sregs.efer &= ~EFER_NXE;
     CHECK(fault_of(VA + 0x5000, WALK_READ, false) == (PF_PRESENT | PF_RESERVED));
     CHECK(fault_of(VA + 0x1000, WALK_EXECUTE, false) == PF_FETCH);
@@ -111,7 +111,7 @@ static void test_smap(void)
     CHECK(!walk(cpu, &request).fault);
     CHECK(fault_of(VA + 0x4000, WALK_WRITE, true) == -1);
     CHECK(fault_of(VA + 0x2000, WALK_READ, false) == -1);
-    /* SMAP is for data. */
+    /* SMAP applies to data. */
     CHECK(fault_of(VA + 0x6000, WALK_EXECUTE, false) == -1);
     cpu->sregs.cr4 &= ~CR4_SMAP;
 }
@@ -124,7 +124,7 @@ static void test_large_pages(void)
     struct walk_result result = try_walk(two + 0x12345, WALK_WRITE, false);
     CHECK(result.gpa == 0x412345 && result.span == 1 << 21 && result.global);
     CHECK(*entry == (0x400000 | P | W | PS | G | A | D));
-    /* Bit 12 is PAT, those above up to the size are reserved. */
+    /* Bit 12 is PAT; the bits above it, up to the size, are reserved. */
     *entry = 0x401000 | P | PS;
     CHECK(try_walk(two + 0x3000, WALK_READ, false).gpa == 0x403000);
     for (unsigned bit = 13; bit < 21; bit++) {
@@ -155,12 +155,12 @@ static void test_reserved_address_bits(void)
         for (unsigned bit = 38; bit < 52; bit++) {
             uint64_t *entry = fake_entry(&fake, FAKE_ROOT, VA + 0x2000, level), saved = *entry;
             *entry |= 1ull << bit;
-            /* Below MAXPHYADDR the address is good, there is only no table there. */
+            /* Below MAXPHYADDR the address is valid, but there is no table. */
             int expected = level == 1 ? -1 : 0;
             if (bit >= 40)
                 expected = PF_PRESENT | PF_RESERVED;
             CHECK(fault_of(VA + 0x2000, WALK_READ, false) == expected);
-            /* An entry that is not present has no reserved bits. */
+            /* An absent entry has no reserved bits. */
             *entry &= ~P;
             CHECK(fault_of(VA + 0x2000, WALK_READ, false) == 0);
             *entry = saved;
@@ -199,7 +199,7 @@ static void test_tables_outside_ram(void)
 
 static void test_tables_that_loop(void)
 {
-    /* A root that is its own table at each level, and at last its own page. */
+    /* A root that is its own table at each level, and finally its own page. */
     memset(fake_ram(&fake, 0x800000), 0, PAGE_SIZE);
     for (unsigned i = 0; i < TABLE_ENTRIES; i++)
         *fake_word(&fake, 0x800000 + 8 * i) = 0x800000 | P | W | U;
@@ -209,14 +209,14 @@ static void test_tables_that_loop(void)
         struct walk_result result = try_walk(va + 0x234, WALK_WRITE, true);
         CHECK(!result.fault && result.gpa == 0x800234);
     }
-    /* A store through that mapping to the entry that it goes by. */
+    /* A store through that mapping to the entry that maps it. */
     CHECK(FAKE_TRY(cpu, fake_store(cpu, 0, 8, 0)) == 0);
     CHECK(*fake_word(&fake, 0x800000) == 0);
     cpu->sregs.cr3 = FAKE_ROOT;
     tlb_flush_all(cpu);
 }
 
-/* Another vCPU takes an entry away and puts another in its place while this one walks. */
+/* Another vCPU removes an entry and sets another one while this one walks. */
 static uint64_t *contended;
 static uint32_t stop;
 
@@ -243,7 +243,7 @@ static void test_change_under_a_walk(void)
         uint64_t entry = __atomic_load_n(contended, __ATOMIC_SEQ_CST);
         good = result.fault ? result.error == PF_WRITE
                             : result.gpa == 0x200000 || result.gpa == 0x300000;
-        /* No bit of ours is ever in an entry that is not present. */
+        /* None of our bits is ever set in an absent entry. */
         good &= entry & P || entry == 0 || entry == 0xabcd00;
     }
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);

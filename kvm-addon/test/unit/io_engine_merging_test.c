@@ -1,4 +1,4 @@
-/* Which operations are joined, and that each of them ends as it would by itself. */
+/* Which operations are merged, and that each ends as it would alone. */
 #include "../disk_setup.h"
 
 enum { OPS = 8 };
@@ -29,7 +29,7 @@ static void merging_init(struct merging_setup *s)
 
 static uint8_t data[4 * MIB];
 
-/* Submits operation `index`, whose data is the file's own place in `data`, in `buffers` parts. */
+/* Submits operation `index`, whose data has its own place in `data`, in `buffers` parts. */
 static void submit(struct merging_setup *s, unsigned index, enum io_kind kind, int fd,
                    uint64_t offset, uint64_t length, unsigned buffers)
 {
@@ -45,7 +45,7 @@ static void submit(struct merging_setup *s, unsigned index, enum io_kind kind, i
     io_engine_submit(s->engine, &s->ops[index]);
 }
 
-/* The held engine is the test's own, on its stack. */
+/* The merging engine is on the test's stack. */
 static void held_destroy(struct io_engine *base)
 {
     (void)base;
@@ -113,12 +113,12 @@ static void joined_operations_have_limits(void)
     merging_init(&s);
     submit(&s, 0, IO_READ, 3, 0, 3 * MIB / 4, 1);
     submit(&s, 1, IO_READ, 3, 3 * MIB / 4, MIB / 4, 1);
-    submit(&s, 2, IO_READ, 3, MIB, 512, 1); /* the byte too many */
+    submit(&s, 2, IO_READ, 3, MIB, 512, 1); /* one byte too many */
     CHECK(s.held.count == 1 && s.held.ops[0]->length == MIB);
     io_engine_send(s.engine);
     submit(&s, 3, IO_READ, 3, 0, 255 * 512, 255);
     submit(&s, 4, IO_READ, 3, 255 * 512, 512, 1);
-    submit(&s, 5, IO_READ, 3, 256 * 512, 512, 1); /* the buffer too many */
+    submit(&s, 5, IO_READ, 3, 256 * 512, 512, 1); /* one buffer too many */
     CHECK(s.held.count == 3 && s.held.ops[2]->buffers.count == 256);
     io_engine_send(s.engine);
     while (s.held.count > 0)
