@@ -7,6 +7,7 @@ import { blockBenchmarks } from './block.ts';
 import { blockLatencyBenchmarks } from './block-latency.ts';
 import { blockQueuesBenchmarks } from './block-queues.ts';
 import { convertBenchmarks } from './convert.ts';
+import { diskBootBenchmark } from './disk-boot.ts';
 import { exitBenchmarks } from './exits.ts';
 import { hostText, measuredHost } from './host.ts';
 import { imageBenchmarks } from './images.ts';
@@ -39,6 +40,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     ...convertBenchmarks(workbench),
     ...sparseBenchmarks(workbench),
     ...imageBenchmarks(workbench),
+    diskBootBenchmark(workbench),
     ...netBenchmarks(workbench),
     ...vsockBenchmarks(workbench),
     ...residentMemoryBenchmarks(workbench),
