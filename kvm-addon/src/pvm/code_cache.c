@@ -35,8 +35,8 @@ int code_cache_init(struct cpu *cpu)
     cpu->code = code;
     if (!code)
         return -ENOMEM;
-    code->arena = reserve(CODE_INSNS_MAX * sizeof(struct insn));
-    code->pages = reserve(CODE_PAGES_MAX * sizeof(struct code_page));
+    code->arena = reserve_large(CODE_INSNS_MAX * sizeof(struct insn));
+    code->pages = reserve_large(CODE_PAGES_MAX * sizeof(struct code_page));
     code->copies = reserve(CODE_PAGES_MAX * PAGE_SIZE);
     code->epoch = 1;
     code->user_clock = 1;

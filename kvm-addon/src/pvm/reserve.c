@@ -7,11 +7,29 @@
 /* Looked at with one system call. */
 #define CHUNK_PAGES 4096u
 
+#define LARGE_PAGE (2ull << 20)
+
 void *reserve(uint64_t bytes)
 {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return memory == MAP_FAILED ? NULL : memory;
+}
+
+void *reserve_large(uint64_t bytes)
+{
+    uint8_t *memory = reserve(bytes + LARGE_PAGE);
+    if (!memory)
+        return NULL;
+    uint64_t before = -(uintptr_t)memory % LARGE_PAGE;
+    uint64_t used = (bytes + PAGE - 1) / PAGE * PAGE;
+    if (before)
+        munmap(memory, before);
+    memory += before;
+    /* `used` may be up to a page more than `bytes`, which the mapping was rounded up to as well. */
+    munmap(memory + used, LARGE_PAGE - before);
+    madvise(memory, bytes, MADV_HUGEPAGE);
+    return memory;
 }
 
 void release(void *memory, uint64_t bytes)

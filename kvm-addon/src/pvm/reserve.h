@@ -6,6 +6,8 @@
 
 /* NULL: there is none. */
 void *reserve(uint64_t bytes);
+/* The same for memory all of which is used soon: in large pages, where the host allows them. */
+void *reserve_large(uint64_t bytes);
 /* Of `memory` NULL nothing. */
 void release(void *memory, uint64_t bytes);
 /* How much of it is resident. From any thread. */
