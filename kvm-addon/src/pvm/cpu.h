@@ -150,6 +150,7 @@ enum cpu_attention {
     ATTENTION_SET = 1 << 31,      /* set with each of them: makes the field negative */
 };
 
+/* What translated code uses most is in the first 256 bytes, which it reaches by short offsets. */
 struct cpu {
     uint64_t r[CPU_REGISTERS];
     uint64_t segment_base[CPU_SEGMENT_BASES];
@@ -161,12 +162,13 @@ struct cpu {
     uint32_t generation;             /* of the code TLB in use: chained jumps hold while it stays */
     struct tlb_entry *tlb;           /* that of the current mode */
     struct code_tlb_entry *code_tlb; /* [cpl == 3] */
-    struct return_entry returns[RETURN_STACK_ENTRIES];
+    uint64_t executed;               /* instructions since the last change of CPL */
+    uint64_t rip;                    /* valid outside handlers */
+    uint64_t rflags;                 /* without the six status flags; bit 1 set */
+    const uint8_t *translated;       /* the translator's code */
     uint32_t return_top;
-    uint64_t executed; /* instructions since the last change of CPL */
+    struct return_entry returns[RETURN_STACK_ENTRIES];
 
-    uint64_t rip;    /* valid outside handlers */
-    uint64_t rflags; /* without the six status flags; bit 1 set */
     /* The guest's own view. FS and GS bases are in segment_base; CR8 and APIC base are KVM's. */
     struct kvm_sregs sregs;
     struct kvm_debugregs debug;     /* breakpoints_changed() when it changes */
@@ -190,7 +192,6 @@ struct cpu {
         large_pages[2]; /* that they may hold parts of, of the lower and upper half */
     struct code_cache *code;
     struct translator *translator; /* translator.h; NULL: nothing is translated */
-    const uint8_t *translated;     /* its code */
     uint8_t heat[HEAT_SLOTS];
     bool hot; /* the interpreter was left because the instruction at rip is to be translated */
 

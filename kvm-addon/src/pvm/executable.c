@@ -1,6 +1,7 @@
 #include "executable.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -9,12 +10,6 @@
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x10u
 #endif
-
-static void *map_code(int fd, uint64_t bytes, int protection)
-{
-    void *address = mmap(NULL, bytes, protection, MAP_SHARED, fd, 0);
-    return address == MAP_FAILED ? NULL : address;
-}
 
 /* Hosts may forbid executable memory files, or ask for the flag that wants one. */
 static int open_code(const char *name, uint64_t bytes)
@@ -30,17 +25,36 @@ static int open_code(const char *name, uint64_t bytes)
     return fd;
 }
 
-int executable_map(struct executable *memory, const char *name, uint64_t bytes)
+/* The code at the start of an area that has room for the data after it. */
+static bool map_executable(struct executable *memory, int fd)
+{
+    uint8_t *area = reserve(memory->bytes + memory->data_bytes);
+
+    if (!area)
+        return false;
+    memory->executable = area;
+    memory->data = area + memory->bytes;
+    return mmap(area, memory->bytes, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) !=
+           MAP_FAILED;
+}
+
+static bool map_writable(struct executable *memory, int fd)
+{
+    void *writable = mmap(NULL, memory->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    memory->writable = writable == MAP_FAILED ? NULL : writable;
+    return memory->writable;
+}
+
+int executable_map(struct executable *memory, const char *name, uint64_t bytes, uint64_t data_bytes)
 {
     int fd = open_code(name, bytes);
 
-    *memory = (struct executable){.bytes = bytes};
-    if (fd >= 0) {
-        memory->writable = map_code(fd, bytes, PROT_READ | PROT_WRITE);
-        memory->executable = map_code(fd, bytes, PROT_READ | PROT_EXEC);
+    *memory = (struct executable){.bytes = bytes, .data_bytes = data_bytes};
+    bool mapped = fd >= 0 && map_executable(memory, fd) && map_writable(memory, fd);
+    if (fd >= 0)
         close(fd);
-    }
-    if (memory->writable && memory->executable)
+    if (mapped)
         return 0;
     executable_unmap(memory);
     return -ENOMEM;
@@ -50,14 +64,16 @@ void executable_unmap(struct executable *memory)
 {
     if (memory->writable)
         munmap(memory->writable, memory->bytes);
-    if (memory->executable)
-        munmap(memory->executable, memory->bytes);
+    release(memory->executable, memory->bytes + memory->data_bytes);
     *memory = (struct executable){0};
 }
 
 uint64_t executable_resident(const struct executable *memory)
 {
-    return memory->writable ? reserve_resident(memory->writable, memory->bytes) : 0;
+    if (!memory->writable)
+        return 0;
+    return reserve_resident(memory->writable, memory->bytes) +
+           reserve_resident(memory->data, memory->data_bytes);
 }
 
 /*

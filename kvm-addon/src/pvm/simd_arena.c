@@ -24,7 +24,7 @@ struct simd_arena {
 struct simd_arena *simd_arena_create(void)
 {
     struct simd_arena *arena = calloc(1, sizeof *arena);
-    if (arena && executable_map(&arena->code, "tsvm-simd", CODE_BYTES) == 0)
+    if (arena && executable_map(&arena->code, "tsvm-simd", CODE_BYTES, 0) == 0)
         return arena;
     free(arena);
     return NULL;

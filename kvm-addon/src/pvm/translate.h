@@ -40,8 +40,9 @@ struct trace_exit {
 
 /*
  * A trace: instructions that follow each other, in one page, and its translation. While it runs,
- * most registers of the guest are in registers of the host (see pinned_register()), RDI is the CPU,
- * and RAX and RSI are free. cpu->status is up to date wherever someone may look at it.
+ * most registers of the guest are in registers of the host (see pinned_register()), RDI is the CPU
+ * (see in_cpu()), and RAX and RSI are free. cpu->status is up to date wherever someone may look at
+ * it.
  */
 struct trace {
     struct cpu *cpu;
@@ -102,11 +103,14 @@ void trace_operand(struct trace *trace, const struct trace_item *item, unsigned 
 
 /* ---- translate_exits.c ---- */
 
+/* A jump to one of struct translated_common. */
+void trace_jump_to_common(struct trace *trace, const uint8_t *code);
 /* A jump on the condition to the instruction's own handler. */
 void trace_exit_if(struct trace *trace, const struct trace_item *item, unsigned condition);
 /* Goes on at an address, by a link. `count`: see struct translated_link. */
-void trace_link(struct trace *trace, uint64_t va, unsigned count);
-void trace_link_if(struct trace *trace, unsigned condition, uint64_t va, unsigned count);
+void trace_link(struct trace *trace, const struct trace_item *item, uint64_t va, unsigned count);
+void trace_link_if(struct trace *trace, const struct trace_item *item, unsigned condition,
+                   uint64_t va, unsigned count);
 void trace_to_handler(struct trace *trace, const struct insn *insn);
 void trace_return(struct trace *trace, const struct trace_item *item);
 void trace_call(struct trace *trace, const struct trace_item *item);
@@ -119,11 +123,13 @@ void trace_finish_exits(struct trace *trace);
 
 /* ---- translate_common.c ---- */
 
-/* What begins a translation: loads the pinned registers. Others jump behind it. */
-#define PROLOGUE_BYTES 48u
-void translate_prologue(struct code_writer *w);
-/* Writes struct translated_common's code at the start of the memory. */
-void translate_common(struct translator *translator);
+/* What begins a translation, for handlers that enter it. Translations jump behind it. */
+#define PROLOGUE_BYTES 12u
+/* Where the operands of a direct link are: ADD of a number to memory, and JMP. */
+#define DIRECT_COUNT 4u
+#define DIRECT_JUMP 9u
+/* Writes struct translated_common's code at the start of the CPU's memory. */
+void translate_common(const struct cpu *cpu);
 
 /* ---- translate_supports.c ---- */
 
@@ -145,6 +151,12 @@ unsigned trace_pop_run(struct trace *trace, unsigned first);
 /* Translates items from `index` on; returns how many, at least 1. */
 unsigned trace_emit(struct trace *trace, unsigned index);
 
-#define CPU_AT(field) in_memory(HOST_RDI, (int32_t)offsetof(struct cpu, field))
+/* RDI points into the CPU, so that most of what is used is within a byte's reach. */
+#define CPU_BIAS 128
+static inline struct operand in_cpu(int32_t offset)
+{
+    return in_memory(HOST_RDI, offset - CPU_BIAS);
+}
+#define CPU_AT(field) in_cpu((int32_t)offsetof(struct cpu, field))
 
 #endif

@@ -29,6 +29,28 @@ static int32_t number_of(const struct trace_item *item)
     return (int32_t)item->decoded.immediate;
 }
 
+/*
+ * AH to BH with a number. The guest's RAX is in a register that has no such part; the others are in
+ * the processor's own. Without a REX prefix these have the numbers 4 to 7.
+ */
+static void high_byte(struct trace *trace, const struct trace_item *item)
+{
+    struct code_writer *w = &trace->w;
+    bool tests = item->does.kind == OPERATION_TEST_RI;
+    enum host all = pinned_register(item->decoded.rm);
+    enum host used = all < HOST_RSP ? all : HOST_RAX;
+    if (!tests)
+        begin_alu(trace, &item->does);
+    if (used != all)
+        host_load(w, SIZE_64, used, in_register(all));
+    write_byte(w, tests ? 0xf6 : 0x80);
+    write_byte(w, 0xc4 | (tests ? 0 : item->does.number << 3) | used);
+    write_number(w, item->decoded.immediate, 1);
+    if (used != all && !tests && has_result(&item->does))
+        host_load(w, SIZE_64, all, in_register(used));
+    trace_end_flags(trace, item);
+}
+
 static void alu_registers(struct trace *trace, const struct trace_item *item)
 {
     const struct operation *does = &item->does;
@@ -232,7 +254,10 @@ bool trace_arithmetic(struct trace *trace, const struct trace_item *item)
     switch (item->does.kind) {
     case OPERATION_ALU_RR:
     case OPERATION_ALU_RI:
-        alu_registers(trace, item);
+        if (item->does.kind == OPERATION_ALU_RI && item->decoded.rm & 7)
+            high_byte(trace, item);
+        else
+            alu_registers(trace, item);
         return true;
     case OPERATION_ALU_RM:
         alu_load(trace, item);
@@ -246,7 +271,10 @@ bool trace_arithmetic(struct trace *trace, const struct trace_item *item)
         alu_memory(trace, item, true);
         return true;
     case OPERATION_TEST_RR ... OPERATION_TEST_MI:
-        test(trace, item);
+        if (item->does.kind == OPERATION_TEST_RI && item->decoded.rm & 7)
+            high_byte(trace, item);
+        else
+            test(trace, item);
         return true;
     case OPERATION_UNARY_R ... OPERATION_UNARY_LOCK_M:
         unary(trace, item);

@@ -15,8 +15,8 @@ static void save_carry(struct trace *trace, const struct trace_item *item)
     if (!item->flags_needed)
         return;
     host_emit(&trace->w, SIZE_8, 0x0f92, 0, in_register(HOST_RAX)); /* SETC */
-    host_alu_number(&trace->w, SIZE_8, ALU_AND, in_memory(HOST_RDI, lahf), 0xfe);
-    host_emit(&trace->w, SIZE_8, 0x08, HOST_RAX, in_memory(HOST_RDI, lahf)); /* OR */
+    host_alu_number(&trace->w, SIZE_8, ALU_AND, in_cpu(lahf), 0xfe);
+    host_emit(&trace->w, SIZE_8, 0x08, HOST_RAX, in_cpu(lahf)); /* OR */
 }
 
 #define BIT_TEST 0

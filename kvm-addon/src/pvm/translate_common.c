@@ -1,4 +1,5 @@
 /* Code that all translations share, at the start of their memory. */
+#include "code_arena.h"
 #include "heat.h"
 #include "translate.h"
 
@@ -19,25 +20,10 @@ static void each_pinned(struct code_writer *w, bool store)
 {
     for (unsigned i = 0; i < 16; i++) {
         enum host reg = pinned_register(i * 8);
-        struct operand place = in_memory(HOST_RDI, (int32_t)i * 8);
-        if (reg == HOST_NONE)
-            continue;
-        /* With a displacement of a byte each, so that the prologue has a fixed length. */
-        unsigned opcode = store ? OPCODE_MOV_STORE : OPCODE_MOV_LOAD;
-        if (i == 0) {
-            write_byte(w, 0x48 | (reg & 8) >> 1);
-            write_byte(w, opcode);
-            write_byte(w, 0x40 | (reg & 7) << 3 | HOST_RDI);
-            write_byte(w, 0);
-        } else {
-            host_emit(w, SIZE_64, opcode, reg, place);
-        }
+        if (reg != HOST_NONE)
+            host_emit(w, SIZE_64, store ? OPCODE_MOV_STORE : OPCODE_MOV_LOAD, reg,
+                      in_cpu((int32_t)i * 8));
     }
-}
-
-void translate_prologue(struct code_writer *w)
-{
-    each_pinned(w, false);
 }
 
 static void jump_through(struct code_writer *w, struct operand to)
@@ -45,72 +31,136 @@ static void jump_through(struct code_writer *w, struct operand to)
     host_emit(w, SIZE_32, 0xff, 4, to);
 }
 
-static void leave_interpreter(struct code_writer *w)
+static void add_to_rdi(struct code_writer *w, int32_t number)
+{
+    host_alu_number(w, SIZE_64, ALU_ADD, in_register(HOST_RDI), number);
+}
+
+static void emit_prologue(struct code_writer *w)
+{
+    add_to_rdi(w, CPU_BIAS);
+    each_pinned(w, false);
+    jump_through(w, in_register(HOST_RAX));
+}
+
+/* For what expects the registers and the CPU where C has them. */
+static void unpin(struct code_writer *w)
 {
     each_pinned(w, true);
+    add_to_rdi(w, -CPU_BIAS);
+}
+
+static void leave_interpreter(struct code_writer *w)
+{
+    unpin(w);
     write_byte(w, 0xc3); /* RET */
 }
 
-/* Counts the jump, and sets the page. */
-static void go_by_link(struct code_writer *w)
+/* RSI, a number, becomes the address of that element of an array. */
+static void find_element(struct code_writer *w, const void *array, unsigned size)
 {
-    host_load(w, SIZE_64, HOST_RAX, LINK_AT(counted));
-    host_emit(w, SIZE_64, 0x01, HOST_RAX, CPU_AT(executed)); /* ADD */
-    host_load(w, SIZE_64, HOST_RAX, LINK_AT(va));
-    host_alu_number(w, SIZE_64, ALU_AND, in_register(HOST_RAX), (int32_t)PAGE_BASE);
-    host_store(w, SIZE_64, CPU_AT(r[REG_PAGE]), HOST_RAX);
-    jump_through(w, LINK_AT(code));
+    host_emit(w, SIZE_64, 0x69, HOST_RSI, in_register(HOST_RSI)); /* IMUL */
+    write_number(w, size, 4);
+    host_load_number(w, HOST_RAX, (uintptr_t)array);
+    host_emit(w, SIZE_64, 0x03, HOST_RSI, in_register(HOST_RAX)); /* ADD */
+}
+
+static void find_link(struct code_writer *w, const struct translator *translator)
+{
+    find_element(w, translator->links, sizeof *translator->links);
+}
+
+/* The code of a target: its translation, or NULL. */
+static const uint8_t *translation_of(const struct cpu *cpu, const struct insn *insn)
+{
+    if (!is_translated(cpu, insn->handler))
+        return NULL;
+    return (const uint8_t *)(uintptr_t)insn->handler + PROLOGUE_BYTES;
+}
+
+/* Makes a link's own instructions count, and jump to the code. */
+static void patch(struct cpu *cpu, const struct translated_link *link, const uint8_t *code)
+{
+    const struct executable *memory = &cpu->translator->code;
+    int32_t counted = (int32_t)link->counted;
+    memcpy(link->direct + DIRECT_COUNT, &counted, sizeof counted);
+    host_set_target(link->direct + DIRECT_JUMP, memory->writable + (code - memory->executable));
+    executable_serialize();
 }
 
 /*
- * Finds the target of a link in this generation. False: it is not in the code TLB, or not decoded,
- * and the run loop looks it up.
+ * Finds the target of a link in this generation, and counts the jump. Returns the code to go on at,
+ * with RSI the target. NULL: it is not in the code TLB, or not decoded, and the run loop looks it
+ * up.
  */
-static bool bind_link(struct cpu *cpu, struct translated_link *link)
+static const uint8_t *bind_link(struct cpu *cpu, struct translated_link *link)
 {
     struct insn *target = code_find(cpu, link->va);
     if (!target) {
         cpu->executed += link->count;
         cpu->rip = link->va;
-        return false;
+        return NULL;
     }
+    const uint8_t *code = translation_of(cpu, target);
     link->target = target;
     link->counted = (int64_t)link->count - target->ordinal;
-    link->generation = cpu->generation;
-    link->code = cpu->translator->common.enter_link;
-    if (is_translated(cpu, target->handler))
-        link->code = (const uint8_t *)(uintptr_t)target->handler + PROLOGUE_BYTES;
-    return true;
+    link->expected = (uint64_t)cpu->generation << 32;
+    link->code = code ? code : link->enter;
+    if (link->direct && code)
+        patch(cpu, link, code);
+    cpu->executed += (uint64_t)link->counted;
+    cpu->r[REG_PAGE] = link->va & PAGE_BASE;
+    return code ? code : cpu->translator->common.enter;
 }
 
-static void emit_side_exit(struct code_writer *w)
+/* The handler that a translation has replaced is in front of it. RCX was stored. */
+static void emit_side_exit(struct code_writer *w, const struct insn *arena)
 {
+    find_element(w, arena, sizeof *arena);
     each_pinned(w, true);
+    host_load(w, SIZE_64, HOST_RAX, INSN_AT(handler));
+    host_load(w, SIZE_64, HOST_RCX, in_register(HOST_RAX));
+    host_emit(w, SIZE_64, 0x2b, HOST_RCX, CPU_AT(translated)); /* SUB */
+    host_alu_number(w, SIZE_64, ALU_CMP, in_register(HOST_RCX), TRANSLATED_BYTES);
+    uint8_t *other = host_jump_if(w, ABOVE_OR_EQUAL);
+    host_load(w, SIZE_64, HOST_RAX, in_memory(HOST_RAX, -(int32_t)sizeof(insn_handler *)));
+    host_set_target(other, w->at);
+    add_to_rdi(w, -CPU_BIAS);
     jump_through(w, in_register(HOST_RAX));
 }
 
 /* Handlers are entered as functions are: with the stack 8 below a multiple of 16. */
 static void emit_bind(struct code_writer *w)
 {
-    each_pinned(w, true);
+    unpin(w);
     write_byte(w, 0x57); /* PUSH RDI */
     write_byte(w, 0x56); /* PUSH RSI */
     host_alu_number(w, SIZE_64, ALU_SUB, in_register(HOST_RSP), 8);
     host_load_number(w, HOST_RAX, (uintptr_t)bind_link);
     host_emit(w, SIZE_32, 0xff, 2, in_register(HOST_RAX)); /* CALL */
     host_alu_number(w, SIZE_64, ALU_ADD, in_register(HOST_RSP), 8);
-    write_byte(w, 0x5e);                                         /* POP RSI */
-    write_byte(w, 0x5f);                                         /* POP RDI */
-    host_emit(w, SIZE_8, 0x84, HOST_RAX, in_register(HOST_RAX)); /* TEST */
+    write_byte(w, 0x5e);                                          /* POP RSI */
+    write_byte(w, 0x5f);                                          /* POP RDI */
+    host_emit(w, SIZE_64, 0x85, HOST_RAX, in_register(HOST_RAX)); /* TEST */
     uint8_t *unknown = host_jump_if(w, EQUAL);
+    add_to_rdi(w, CPU_BIAS);
     each_pinned(w, false);
-    go_by_link(w);
+    host_load(w, SIZE_64, HOST_RSI, LINK_AT(target));
+    jump_through(w, in_register(HOST_RAX));
     host_set_target(unknown, w->at);
     write_byte(w, 0xc3); /* RET */
 }
 
-static void emit_leave_link(struct code_writer *w)
+/* Whether the orders or the generation ask for it is seen once more. */
+static void emit_slow_link(struct code_writer *w, const struct translator *translator,
+                           const uint8_t *bind)
 {
+    find_link(w, translator);
+    host_load(w, SIZE_32, HOST_RAX, CPU_AT(budget));
+    host_emit(w, SIZE_32, 0x0b, HOST_RAX, CPU_AT(attention)); /* OR */
+    uint8_t *leaves = host_jump_if(w, NEGATIVE);
+    host_set_target(host_jump(w), bind);
+    host_set_target(leaves, w->at);
     host_load(w, SIZE_32, HOST_RAX, LINK_AT(count));
     host_emit(w, SIZE_64, 0x01, HOST_RAX, CPU_AT(executed)); /* ADD */
     host_load(w, SIZE_64, HOST_RAX, LINK_AT(va));
@@ -121,17 +171,15 @@ static void emit_leave_link(struct code_writer *w)
 /* Through the handler of the instruction in RSI, which was counted. */
 static void enter_by_handler(struct code_writer *w)
 {
-    each_pinned(w, true);
+    unpin(w);
     jump_through(w, INSN_AT(handler));
 }
 
 /* A jump to what is not translated counts for its translation, as jumps of handlers do. */
 static void emit_enter(struct code_writer *w)
 {
-    struct operand heat = {.base = HOST_RDI,
-                           .index = HOST_RAX,
-                           .memory = true,
-                           .displacement = (int32_t)offsetof(struct cpu, heat)};
+    struct operand heat = in_cpu((int32_t)offsetof(struct cpu, heat));
+    heat.index = HOST_RAX;
     /* What stands between decoded runs has no length, and no place. */
     host_emit(w, SIZE_16, 0x81, ALU_CMP, INSN_AT(place));
     write_number(w, 0x1000, 2);
@@ -157,21 +205,53 @@ static void emit_enter(struct code_writer *w)
     leave_interpreter(w);
 }
 
-/* The target may have been translated since the link was bound. */
-static void emit_enter_link(struct code_writer *w, const uint8_t *enter)
+/* RAX becomes the distance of the handler of the instruction at RAX from the translations. */
+static void find_translation(struct code_writer *w)
 {
-    host_load(w, SIZE_64, HOST_RAX, LINK_AT(target));
     host_load(w, SIZE_64, HOST_RAX, in_memory(HOST_RAX, offsetof(struct insn, handler)));
     host_emit(w, SIZE_64, 0x2b, HOST_RAX, CPU_AT(translated)); /* SUB */
     host_alu_number(w, SIZE_64, ALU_CMP, in_register(HOST_RAX), TRANSLATED_BYTES);
-    uint8_t *interpreted = host_jump_if(w, ABOVE_OR_EQUAL);
+}
+
+static void enter_translation(struct code_writer *w)
+{
     host_emit(w, SIZE_64, 0x03, HOST_RAX, CPU_AT(translated)); /* ADD */
     host_alu_number(w, SIZE_64, ALU_ADD, in_register(HOST_RAX), PROLOGUE_BYTES);
+}
+
+/* The target may have been translated since the link was bound. */
+static void emit_enter_link(struct code_writer *w, const struct translator *translator,
+                            const uint8_t *enter)
+{
+    find_link(w, translator);
+    host_load(w, SIZE_64, HOST_RAX, LINK_AT(target));
+    find_translation(w);
+    uint8_t *interpreted = host_jump_if(w, ABOVE_OR_EQUAL);
+    enter_translation(w);
     host_store(w, SIZE_64, LINK_AT(code), HOST_RAX);
     jump_through(w, in_register(HOST_RAX));
     host_set_target(interpreted, w->at);
     host_load(w, SIZE_64, HOST_RSI, LINK_AT(target));
     host_set_target(host_jump(w), enter);
+}
+
+/* The same for a link that is to be patched, once there is a translation. */
+static void emit_direct_link(struct code_writer *w, const struct translator *translator,
+                             const uint8_t *enter, const uint8_t *bind)
+{
+    find_link(w, translator);
+    host_load(w, SIZE_64, HOST_RAX, LINK_AT(target));
+    host_emit(w, SIZE_64, 0x85, HOST_RAX, in_register(HOST_RAX)); /* TEST */
+    uint8_t *unbound = host_jump_if(w, EQUAL);
+    find_translation(w);
+    uint8_t *translated = host_jump_if(w, BELOW);
+    host_load(w, SIZE_64, HOST_RAX, LINK_AT(counted));
+    host_emit(w, SIZE_64, 0x01, HOST_RAX, CPU_AT(executed)); /* ADD */
+    host_load(w, SIZE_64, HOST_RSI, LINK_AT(target));
+    host_set_target(host_jump(w), enter);
+    host_set_target(unbound, w->at);
+    host_set_target(translated, w->at);
+    host_set_target(host_jump(w), bind);
 }
 
 /* Its own run counts anew. `interpreted`: where to if it is not translated. */
@@ -180,14 +260,12 @@ void translate_enter_insn(struct code_writer *w, unsigned count, const uint8_t *
     host_emit(w, SIZE_32, 0x0fb6, HOST_RAX, INSN_AT(ordinal)); /* MOVZX */
     host_alu_number(w, SIZE_64, ALU_SUB, in_register(HOST_RAX), (int32_t)count);
     host_emit(w, SIZE_64, 0x29, HOST_RAX, CPU_AT(executed)); /* SUB */
-    host_load(w, SIZE_64, HOST_RAX, INSN_AT(handler));
-    host_emit(w, SIZE_64, 0x2b, HOST_RAX, CPU_AT(translated)); /* SUB */
-    host_alu_number(w, SIZE_64, ALU_CMP, in_register(HOST_RAX), TRANSLATED_BYTES);
+    host_load(w, SIZE_64, HOST_RAX, in_register(HOST_RSI));
+    find_translation(w);
     uint8_t *jump = host_jump_if(w, ABOVE_OR_EQUAL);
     if (!w->full)
         host_set_target(jump, interpreted);
-    host_emit(w, SIZE_64, 0x03, HOST_RAX, CPU_AT(translated)); /* ADD */
-    host_alu_number(w, SIZE_64, ALU_ADD, in_register(HOST_RAX), PROLOGUE_BYTES);
+    enter_translation(w);
     jump_through(w, in_register(HOST_RAX));
 }
 
@@ -249,23 +327,28 @@ static void emit_leave(struct code_writer *w)
     leave_interpreter(w);
 }
 
-void translate_common(struct translator *translator)
+void translate_common(const struct cpu *cpu)
 {
-    struct executable *memory = &translator->code;
+    struct translator *translator = cpu->translator;
+    const struct executable *memory = &translator->code;
     struct translated_common *common = &translator->common;
     struct code_writer w = {.at = memory->writable, .end = memory->writable + COMMON_BYTES};
 #define EXECUTABLE (memory->executable + (w.at - memory->writable))
+    common->prologue = EXECUTABLE;
+    emit_prologue(&w);
     common->side_exit = EXECUTABLE;
-    emit_side_exit(&w);
-    common->bind = EXECUTABLE;
+    emit_side_exit(&w, cpu->code->arena);
+    const uint8_t *bind = w.at;
     emit_bind(&w);
-    common->leave_link = EXECUTABLE;
-    emit_leave_link(&w);
+    common->slow_link = EXECUTABLE;
+    emit_slow_link(&w, translator, bind);
     const uint8_t *enter = w.at;
     common->enter = EXECUTABLE;
     emit_enter(&w);
     common->enter_link = EXECUTABLE;
-    emit_enter_link(&w, enter);
+    emit_enter_link(&w, translator, enter);
+    common->direct_link = EXECUTABLE;
+    emit_direct_link(&w, translator, enter, bind);
     const uint8_t *leave = w.at;
     common->leave = EXECUTABLE;
     emit_leave(&w);

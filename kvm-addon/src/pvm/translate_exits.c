@@ -1,6 +1,8 @@
 /* How translated code goes on elsewhere: jumps, calls, returns, and exits to handlers. */
 #include "translate.h"
 
+#include "code_arena.h"
+#include "interpret.h"
 #include "ops_jump.h"
 
 #define ALWAYS 16u
@@ -17,16 +19,9 @@ static const uint8_t *writable(const struct trace *trace, const uint8_t *code)
     return memory->writable + (code - memory->executable);
 }
 
-static void jump_to_common(struct trace *trace, const uint8_t *code)
+void trace_jump_to_common(struct trace *trace, const uint8_t *code)
 {
     uint8_t *jump = host_jump(&trace->w);
-    if (!trace->w.full)
-        host_set_target(jump, writable(trace, code));
-}
-
-static void jump_to_common_if(struct trace *trace, unsigned condition, const uint8_t *code)
-{
-    uint8_t *jump = host_jump_if(&trace->w, condition);
     if (!trace->w.full)
         host_set_target(jump, writable(trace, code));
 }
@@ -48,6 +43,23 @@ void trace_exit_if(struct trace *trace, const struct trace_item *item, unsigned 
     add_exit(trace, condition)->item = item;
 }
 
+static uint32_t number_of(const struct trace *trace, const struct translated_link *link)
+{
+    return (uint32_t)(link - trace->translator->links);
+}
+
+static const uint8_t *executed_at(const struct trace *trace)
+{
+    return trace->w.at + trace->w.distance;
+}
+
+/* With a number in RSI, the shared code. */
+static void number_to_common(struct trace *trace, uint32_t number, const uint8_t *code)
+{
+    host_load_number(&trace->w, HOST_RSI, number);
+    trace_jump_to_common(trace, code);
+}
+
 static struct translated_link *new_link(struct trace *trace, uint64_t va, unsigned count)
 {
     struct translator *translator = trace->translator;
@@ -56,50 +68,100 @@ static struct translated_link *new_link(struct trace *trace, uint64_t va, unsign
     return link;
 }
 
-#define LINK_AT(field) in_memory(HOST_RSI, (int32_t)offsetof(struct translated_link, field))
+static void store_number(struct trace *trace, struct operand to, uint64_t number)
+{
+    if ((int64_t)number == (int32_t)number) {
+        host_emit(&trace->w, SIZE_64, 0xc7, 0, to); /* MOV */
+        write_immediate(&trace->w, SIZE_64, (int64_t)number);
+        return;
+    }
+    host_load_number(&trace->w, HOST_RSI, number);
+    host_store(&trace->w, SIZE_64, to, HOST_RSI);
+}
 
-/* As handlers jump (ops_jump.h): a look at the orders, then at whether the target is still there.
+_Static_assert(offsetof(struct cpu, attention) % 8 == 0 &&
+                   offsetof(struct cpu, generation) == offsetof(struct cpu, attention) + 4,
+               "both are compared at once");
+
+/*
+ * As handlers jump (ops_jump.h): a look at the orders, then at whether the target is still there.
+ * What follows is for when it is not; and for a target that is not translated.
  */
-static void follow_link(struct trace *trace, const struct translated_link *link)
+static void follow_link(struct trace *trace, struct translated_link *link)
 {
     struct code_writer *w = &trace->w;
     const struct translated_common *common = &trace->translator->common;
 
-    host_load_number(w, HOST_RSI, (uintptr_t)link);
-    host_load(w, SIZE_32, HOST_RAX, CPU_AT(budget));
-    host_alu_number(w, SIZE_32, ALU_SUB, in_register(HOST_RAX), 1);
-    host_store(w, SIZE_32, CPU_AT(budget), HOST_RAX);
-    host_emit(w, SIZE_32, 0x0b, HOST_RAX, CPU_AT(attention)); /* OR */
-    jump_to_common_if(trace, NEGATIVE, common->leave_link);
-    host_load(w, SIZE_32, HOST_RAX, CPU_AT(generation));
-    host_emit(w, SIZE_32, 0x3b, HOST_RAX, LINK_AT(generation)); /* CMP */
-    jump_to_common_if(trace, NOT_EQUAL, common->bind);
-    host_load(w, SIZE_64, HOST_RAX, LINK_AT(counted));
+    host_alu_number(w, SIZE_32, ALU_SUB, CPU_AT(budget), 1);
+    uint8_t *over = host_jump_near_if(w, NEGATIVE);
+    host_load(w, SIZE_64, HOST_RAX, CPU_AT(attention));
+    host_emit_near(w, SIZE_64, 0x3b, HOST_RAX, &link->expected); /* CMP */
+    uint8_t *other = host_jump_near_if(w, NOT_EQUAL);
+    host_emit_near(w, SIZE_64, OPCODE_MOV_LOAD, HOST_RAX, &link->counted);
     host_emit(w, SIZE_64, 0x01, HOST_RAX, CPU_AT(executed)); /* ADD */
-    if ((link->va & PAGE_BASE) != trace->page->va) {
-        host_load_number(w, HOST_RAX, link->va & PAGE_BASE);
-        host_store(w, SIZE_64, CPU_AT(r[REG_PAGE]), HOST_RAX);
+    if ((link->va & PAGE_BASE) != trace->page->va)
+        store_number(trace, CPU_AT(r[REG_PAGE]), link->va & PAGE_BASE);
+    host_emit_near(w, SIZE_32, 0xff, 4, &link->code); /* JMP */
+    if (!w->full) {
+        host_set_near_target(over, w->at);
+        host_set_near_target(other, w->at);
     }
-    host_emit(w, SIZE_32, 0xff, 4, LINK_AT(code)); /* JMP */
+    number_to_common(trace, number_of(trace, link), common->slow_link);
+    link->enter = executed_at(trace);
+    number_to_common(trace, number_of(trace, link), common->enter_link);
 }
 
-void trace_link(struct trace *trace, uint64_t va, unsigned count)
+/*
+ * Forward in the page that is executed: it has an end, and that page's code lapses as a whole. So
+ * neither orders nor generations are looked at, and the jump will be changed to one to the target.
+ */
+static void follow_direct_link(struct trace *trace, struct translated_link *link)
 {
-    follow_link(trace, new_link(trace, va, count));
+    struct code_writer *w = &trace->w;
+    link->direct = w->at;
+    host_emit(w, SIZE_64, 0x81, ALU_ADD, CPU_AT(executed));
+    write_number(w, 0, 4);
+    uint8_t *jump = host_jump(w);
+    if (!w->full)
+        host_set_target(jump, w->at);
+    number_to_common(trace, number_of(trace, link), trace->translator->common.direct_link);
 }
 
-void trace_link_if(struct trace *trace, unsigned condition, uint64_t va, unsigned count)
+/* `from`: where the jump is, in its page. */
+static bool is_direct(const struct trace *trace, unsigned from, uint64_t va)
+{
+    return (va & PAGE_BASE) == trace->page->va && (va & PAGE_OFFSET) > from;
+}
+
+/* Where the item is in its page; what stands between runs is behind the one before. */
+static unsigned place_of(const struct trace *trace, const struct trace_item *item)
+{
+    while (item > trace->items && insn_length(item->insn) == 0)
+        item--;
+    return insn_offset(item->insn);
+}
+
+void trace_link(struct trace *trace, const struct trace_item *item, uint64_t va, unsigned count)
+{
+    struct translated_link *link = new_link(trace, va, count);
+    if (is_direct(trace, place_of(trace, item), va))
+        follow_direct_link(trace, link);
+    else
+        follow_link(trace, link);
+}
+
+void trace_link_if(struct trace *trace, const struct trace_item *item, unsigned condition,
+                   uint64_t va, unsigned count)
 {
     struct trace_exit *exit = add_exit(trace, condition);
     exit->link = new_link(trace, va, count);
+    exit->item = item;
 }
 
 void trace_to_handler(struct trace *trace, const struct insn *insn)
 {
-    insn_handler *handler = translated_original(trace->cpu, insn);
-    host_load_number(&trace->w, HOST_RSI, (uintptr_t)insn);
-    host_load_number(&trace->w, HOST_RAX, (uintptr_t)handler);
-    jump_to_common(trace, trace->translator->common.side_exit);
+    uint32_t number = (uint32_t)(insn - trace->cpu->code->arena);
+    number_to_common(trace, number, trace->translator->common.side_exit);
 }
 
 #define RETURN_AT(field)                                                                           \
@@ -107,7 +169,8 @@ void trace_to_handler(struct trace *trace, const struct insn *insn)
                       .index = HOST_RAX,                                                           \
                       .memory = true,                                                              \
                       .displacement = (int32_t)(offsetof(struct cpu, returns) +                    \
-                                                offsetof(struct return_entry, field))})
+                                                offsetof(struct return_entry, field)) -            \
+                                      CPU_BIAS})
 #define INSN_AT(field) in_memory(HOST_RSI, (int32_t)offsetof(struct insn, field))
 
 /* RAX, which has the number of an entry of the return stack, becomes its distance from the first.
@@ -117,12 +180,6 @@ static void index_returns(struct trace *trace)
     host_alu_number(&trace->w, SIZE_32, ALU_AND, in_register(HOST_RAX), RETURN_STACK_ENTRIES - 1);
     host_emit(&trace->w, SIZE_32, 0xc1, 4, in_register(HOST_RAX)); /* SHL */
     write_byte(&trace->w, RETURN_SHIFT);
-}
-
-static void store_number(struct trace *trace, struct operand to, uint64_t number)
-{
-    host_load_number(&trace->w, HOST_RSI, number);
-    host_store(&trace->w, SIZE_64, to, HOST_RSI);
 }
 
 static unsigned stack_size(const struct trace *trace)
@@ -153,7 +210,9 @@ static void push_return(struct trace *trace, const struct trace_item *item)
     index_returns(trace);
     store_number(trace, RETURN_AT(va), return_to);
     store_number(trace, RETURN_AT(page), trace->page->va);
-    store_number(trace, RETURN_AT(insn), (uintptr_t)(item->insn + 1));
+    const struct insn *next = item->insn + 1;
+    store_number(trace, RETURN_AT(insn),
+                 (uintptr_t)(next->handler == insn_goto ? next->target : next));
     host_load(w, SIZE_32, HOST_RSI, CPU_AT(generation));
     host_store(w, SIZE_32, RETURN_AT(generation), HOST_RSI);
 }
@@ -162,7 +221,8 @@ void trace_call(struct trace *trace, const struct trace_item *item)
 {
     uint64_t target = trace->page->va + (uint64_t)(int64_t)item->decoded.relative;
     push_return(trace, item);
-    trace_link(trace, trace->page->compat ? (uint32_t)target : target, RUN_LENGTH(&item->decoded));
+    trace_link(trace, item, trace->page->compat ? (uint32_t)target : target,
+               RUN_LENGTH(&item->decoded));
 }
 
 /* What the handler raises #GP for, or knows to be an address of other tables. */
@@ -201,7 +261,7 @@ void trace_jump_indirect(struct trace *trace, const struct trace_item *item)
         host_load(w, SIZE_64, HOST_RSI, CPU_AT(rip));
     }
     host_alu_number(w, SIZE_64, ALU_ADD, CPU_AT(executed), (int32_t)RUN_LENGTH(&item->decoded));
-    jump_to_common(trace, trace->translator->common.find);
+    trace_jump_to_common(trace, trace->translator->common.find);
 }
 
 /* By the entry that the call left; without one, the handler looks the address up. */
@@ -245,7 +305,7 @@ static void leave_at_return(struct trace *trace, const struct trace_item *item)
     struct code_writer *w = &trace->w;
     host_alu_number(w, SIZE_64, ALU_ADD, CPU_AT(executed), (int32_t)RUN_LENGTH(&item->decoded));
     host_load(w, SIZE_64, HOST_RSI, RETURN_AT(va));
-    jump_to_common(trace, trace->translator->common.leave);
+    trace_jump_to_common(trace, trace->translator->common.leave);
 }
 
 void trace_finish_exits(struct trace *trace)
@@ -260,7 +320,9 @@ void trace_finish_exits(struct trace *trace)
             continue;
         }
         host_set_target(exit->jump, trace->w.at);
-        if (exit->link) {
+        if (exit->link && is_direct(trace, place_of(trace, exit->item), exit->link->va)) {
+            follow_direct_link(trace, exit->link);
+        } else if (exit->link) {
             follow_link(trace, exit->link);
         } else if (exit->returns) {
             leave_at_return(trace, exit->item);

@@ -47,6 +47,7 @@ static bool reads_flags(const struct trace_item *item)
         return item->does.number < ROTATIONS;
     case OPERATION_BIT_RR ... OPERATION_BIT_LOCK_MI:
     case OPERATION_CMOV_RR ... OPERATION_SET_M:
+    case OPERATION_PUSH_FLAGS:
     case OPERATION_JUMP_IF:
         return true;
     default:
@@ -185,7 +186,7 @@ unsigned trace_prepare_condition(struct trace *trace, unsigned condition)
         trace_restore_flags(trace);
         return condition;
     }
-    host_emit(&trace->w, SIZE_8, 0xf6, 0, in_memory(HOST_RDI, tests[pair].at)); /* TEST */
+    host_emit(&trace->w, SIZE_8, 0xf6, 0, in_cpu(tests[pair].at)); /* TEST */
     write_byte(&trace->w, tests[pair].bits);
     return condition & 1 ? 4 : 5; /* zero, not zero */
 }

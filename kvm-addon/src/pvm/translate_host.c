@@ -56,6 +56,17 @@ void host_emit(struct code_writer *w, unsigned size, unsigned opcode, unsigned r
     host_emit_prefixed(w, 0, size, opcode, reg, rm);
 }
 
+void host_emit_near(struct code_writer *w, unsigned size, unsigned opcode, unsigned reg,
+                    const void *memory)
+{
+    if (size == SIZE_64)
+        write_byte(w, 0x48 | (reg >> 3 & 1) << 2);
+    write_byte(w, opcode);
+    write_byte(w, (reg & 7) << 3 | 5);
+    /* From the instruction's end. */
+    write_number(w, (const uint8_t *)memory - (w->at + 4 + w->distance), 4);
+}
+
 void host_load_number(struct code_writer *w, enum host reg, uint64_t number)
 {
     unsigned rex_b = reg >> 3;
@@ -103,5 +114,13 @@ uint8_t *host_jump(struct code_writer *w)
     write_byte(w, 0xe9);
     uint8_t *place = w->at;
     write_number(w, 0, 4);
+    return place;
+}
+
+uint8_t *host_jump_near_if(struct code_writer *w, unsigned condition)
+{
+    write_byte(w, 0x70 | condition);
+    uint8_t *place = w->at;
+    write_byte(w, 0);
     return place;
 }

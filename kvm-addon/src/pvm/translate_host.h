@@ -28,10 +28,11 @@ enum host {
     HOST_NONE,
 };
 
-/* Code is written at `at`, and will be executed elsewhere; nothing is written from `end` on. */
+/* Code is written at `at`, and executed `distance` from there; nothing is written from `end` on. */
 struct code_writer {
     uint8_t *at;
     uint8_t *end;
+    ptrdiff_t distance;
     bool full;
 };
 
@@ -91,6 +92,9 @@ void host_emit(struct code_writer *w, unsigned size, unsigned opcode, unsigned r
 /* The same after a byte of prefix. */
 void host_emit_prefixed(struct code_writer *w, uint8_t prefix, unsigned size, unsigned opcode,
                         unsigned reg, struct operand rm);
+/* The same with memory near the code, of which it is told the distance. */
+void host_emit_near(struct code_writer *w, unsigned size, unsigned opcode, unsigned reg,
+                    const void *memory);
 /* Loads the number, and keeps the flags. */
 void host_load_number(struct code_writer *w, enum host reg, uint64_t number);
 
@@ -128,6 +132,12 @@ enum { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP };
 /* A jump of 32 bits, taken on a condition, that host_set_target() completes. Returns its place. */
 uint8_t *host_jump_if(struct code_writer *w, unsigned condition);
 uint8_t *host_jump(struct code_writer *w);
+/* The same of 8 bits, for host_set_near_target(): a target less than 128 bytes on. */
+uint8_t *host_jump_near_if(struct code_writer *w, unsigned condition);
+static inline void host_set_near_target(uint8_t *jump, const uint8_t *target)
+{
+    *jump = (uint8_t)(target - (jump + 1));
+}
 static inline void host_set_target(uint8_t *jump, const uint8_t *target)
 {
     int32_t distance = (int32_t)(target - (jump + 4));

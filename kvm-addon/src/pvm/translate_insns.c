@@ -8,7 +8,7 @@
 struct operand trace_place(unsigned operand)
 {
     enum host reg = pinned_register(operand);
-    return reg == HOST_NONE ? in_memory(HOST_RDI, (int32_t)operand) : in_register(reg);
+    return reg == HOST_NONE ? in_cpu((int32_t)operand) : in_register(reg);
 }
 
 enum host trace_load(struct trace *trace, unsigned operand, enum host temporary)
@@ -16,14 +16,14 @@ enum host trace_load(struct trace *trace, unsigned operand, enum host temporary)
     enum host reg = pinned_register(operand);
     if (reg != HOST_NONE)
         return reg;
-    host_load(&trace->w, SIZE_64, temporary, in_memory(HOST_RDI, (int32_t)operand));
+    host_load(&trace->w, SIZE_64, temporary, in_cpu((int32_t)operand));
     return temporary;
 }
 
 void trace_keep(struct trace *trace, unsigned operand, enum host reg)
 {
     if (pinned_register(operand) == HOST_NONE)
-        host_store(&trace->w, SIZE_64, in_memory(HOST_RDI, (int32_t)operand), reg);
+        host_store(&trace->w, SIZE_64, in_cpu((int32_t)operand), reg);
 }
 
 static uint64_t jump_target(const struct trace *trace, const struct trace_item *item)
@@ -47,7 +47,7 @@ static void jump(struct trace *trace, unsigned index)
     unsigned executed = RUN_LENGTH(&item->decoded);
     bool is_last = index + 1 == trace->count;
     if (is_last && trace->end == TRACE_ENDS_ITSELF) {
-        trace_link(trace, jump_target(trace, item), executed);
+        trace_link(trace, item, jump_target(trace, item), executed);
         return;
     }
     const struct insn *next = is_last ? trace->next : trace->items[index + 1].insn;
@@ -94,7 +94,7 @@ static void allow_interrupts(struct trace *trace, const struct trace_item *item,
 /* CLD, STD, CLC, STC, CMC */
 static void change_flag(struct trace *trace, const struct trace_item *item)
 {
-    struct operand lahf = in_memory(HOST_RDI, (int32_t)offsetof(struct cpu, status) + 1);
+    struct operand lahf = in_cpu((int32_t)offsetof(struct cpu, status) + 1);
     const int32_t direction = RFLAGS_DF;
     trace->host_flags = false;
     switch (item->does.kind) {
@@ -121,7 +121,7 @@ static void control_flow(struct trace *trace, unsigned index)
     switch (item->does.kind) {
     case OPERATION_JUMP_IF: {
         unsigned condition = trace_prepare_condition(trace, item->does.number);
-        trace_link_if(trace, condition, jump_target(trace, item), RUN_LENGTH(&item->decoded));
+        trace_link_if(trace, item, condition, jump_target(trace, item), RUN_LENGTH(&item->decoded));
         return;
     }
     case OPERATION_JUMP:
@@ -131,7 +131,7 @@ static void control_flow(struct trace *trace, unsigned index)
         count_run(trace, (int32_t)item->decoded.ordinal - item->decoded.target->ordinal);
         return;
     case OPERATION_PAGE_END:
-        trace_link(trace, jump_target(trace, item), item->decoded.ordinal);
+        trace_link(trace, item, jump_target(trace, item), item->decoded.ordinal);
         return;
     case OPERATION_CALL:
         trace_call(trace, item);

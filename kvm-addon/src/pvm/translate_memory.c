@@ -38,7 +38,7 @@ void trace_address(struct trace *trace, const struct trace_item *item, enum host
         host_lea(&trace->w, narrow ? SIZE_32 : size, to, address);
     if (segment) {
         int32_t at = (int32_t)(offsetof(struct cpu, segment_base) + segment * 8);
-        host_emit(&trace->w, SIZE_64, 0x03, to, in_memory(HOST_RDI, at)); /* ADD */
+        host_emit(&trace->w, SIZE_64, 0x03, to, in_cpu(at)); /* ADD */
         if (narrow)
             host_store(&trace->w, SIZE_32, in_register(to), to);
     }

@@ -213,15 +213,37 @@ unsigned trace_pop_run(struct trace *trace, unsigned first)
     return length;
 }
 
-static void push_number(struct trace *trace, const struct trace_item *item)
+/* As cpu_rflags() puts them together. */
+static void load_flags(struct trace *trace)
 {
     struct code_writer *w = &trace->w;
+    host_emit(w, SIZE_32, 0x0fb7, HOST_RAX, CPU_AT(status)); /* MOVZX */
+    write_byte(w, 0x86);                                     /* XCHG AL, AH */
+    write_byte(w, 0xe0);
+    write_byte(w, 0xc0); /* SHL AH: OF is bit 11 of the flags */
+    write_byte(w, 0xe4);
+    write_byte(w, 3);
+    host_alu_number(w, SIZE_32, ALU_AND, in_register(HOST_RAX), RFLAGS_STATUS);
+    host_emit(w, SIZE_32, 0x0b, HOST_RAX, CPU_AT(rflags)); /* OR */
+    host_alu_number(w, SIZE_32, ALU_AND, in_register(HOST_RAX), ~(int32_t)(RFLAGS_RF | RFLAGS_VM));
+}
+
+/* PUSH of a number, and PUSHF. */
+static void push(struct trace *trace, const struct trace_item *item)
+{
+    struct code_writer *w = &trace->w;
+    bool flags = item->does.kind == OPERATION_PUSH_FLAGS;
     unsigned size = stack_size(item);
     struct operand below = in_memory(STACK_POINTER, -(int32_t)(1u << size));
     host_lea(w, size, HOST_RSI, below);
     trace_access(trace, item, 1u << size, ACCESS_WRITE);
-    host_emit(w, size, 0xc7, 0, MEMORY);
-    write_immediate(w, size, item->decoded.immediate);
+    if (flags) {
+        load_flags(trace);
+        host_store(w, size, MEMORY, HOST_RAX);
+    } else {
+        host_emit(w, size, 0xc7, 0, MEMORY);
+        write_immediate(w, size, item->decoded.immediate);
+    }
     host_lea(w, size, STACK_POINTER, below);
 }
 
@@ -287,7 +309,8 @@ bool trace_move(struct trace *trace, const struct trace_item *item)
         sign_extend_rax(trace, item);
         return true;
     case OPERATION_PUSH_I:
-        push_number(trace, item);
+    case OPERATION_PUSH_FLAGS:
+        push(trace, item);
         return true;
     case OPERATION_LEAVE:
         leave(trace, item);

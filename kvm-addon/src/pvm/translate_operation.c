@@ -81,6 +81,7 @@ static const struct handlers tables[] = {
     ONE(NOP, op_nop),
     FLAT(PUSH_R, push_r, STACK_FORM_COUNT, 1),
     FLAT(PUSH_I, push_i, STACK_FORM_COUNT, 1),
+    FLAT(PUSH_FLAGS, op_pushf, STACK_FORM_COUNT, 1),
     FLAT(POP_R, pop_r, STACK_FORM_COUNT, 1),
     FLAT(LEAVE, op_leave, STACK_FORM_COUNT, 1),
     FLAT(BIT_RR, bit_rr, 4, 4),

@@ -37,10 +37,12 @@ static unsigned fields_of(const struct operation *does)
     }
 }
 
-/* AH, CH, DH, BH, which are not the low part of a register of the host. */
+/* AH, CH, DH, BH, which are not the low part of a register of the host, where that matters. */
 static bool has_high_byte(const struct trace_item *item)
 {
-    unsigned fields = fields_of(&item->does);
+    unsigned kind = item->does.kind, fields = fields_of(&item->does);
+    if (kind == OPERATION_ALU_RI || kind == OPERATION_TEST_RI)
+        return false;
     return (fields & USES_REG && item->decoded.reg & 7) ||
            (fields & USES_RM && item->decoded.rm & 7);
 }
@@ -89,6 +91,8 @@ bool trace_supports(const struct trace *trace, const struct trace_item *item)
     case OPERATION_BIT_MR:
     case OPERATION_BIT_LOCK_MR:
         return item->does.size >= SIZE_32 && item->does.addressing != ADDRESSING_NARROW;
+    case OPERATION_PUSH_FLAGS:
+        return item->does.number == STACK_WIDE64;
     case OPERATION_PUSH_R:
     case OPERATION_PUSH_I:
     case OPERATION_POP_R:

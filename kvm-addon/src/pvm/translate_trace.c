@@ -121,15 +121,25 @@ static void collect(struct trace *trace, struct insn *first)
     }
 }
 
+/* For who enters from a handler: PROLOGUE_BYTES. */
+static void begin(struct trace *trace)
+{
+    struct code_writer *w = &trace->w;
+    const uint8_t *entry = w->at + w->distance;
+    host_emit_near(w, SIZE_64, OPCODE_LEA, HOST_RAX, entry + PROLOGUE_BYTES);
+    trace_jump_to_common(trace, trace->translator->common.prologue);
+}
+
 static void emit_all(struct trace *trace)
 {
-    translate_prologue(&trace->w);
+    begin(trace);
     for (unsigned i = 0; i < trace->count;)
         i += trace_emit(trace, i);
     if (trace->end == TRACE_UNSUPPORTED)
         trace_to_handler(trace, trace->next);
     else if (trace->end == TRACE_JOINS)
-        trace_link(trace, trace->page->va + insn_offset(trace->next), trace->next->ordinal);
+        trace_link(trace, &trace->items[trace->count - 1],
+                   trace->page->va + insn_offset(trace->next), trace->next->ordinal);
     trace_finish_exits(trace);
 }
 
@@ -140,7 +150,11 @@ static bool write_trace(struct trace *trace, struct insn *first)
     uint32_t links = translator->link_count;
     uint8_t *start = translator->code.writable + translator->used;
     insn_handler *original = translated_original(trace->cpu, first);
-    trace->w = (struct code_writer){.at = start, .end = start + TRACE_BYTES};
+    trace->w = (struct code_writer){
+        .at = start,
+        .end = start + TRACE_BYTES,
+        .distance = translator->code.executable - translator->code.writable,
+    };
     trace->host_flags = false;
     trace->exit_count = 0;
     trace_find_flags(trace);
@@ -176,7 +190,7 @@ static void follow_code_cache(struct cpu *cpu)
         return;
     translator->flushes = flushes;
     translator->link_count = 0;
-    translate_common(translator);
+    translate_common(cpu);
 }
 
 bool translate(struct cpu *cpu, struct insn *insn)

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "engine.h"
-#include "reserve.h"
 
 #define LINK_BYTES (TRANSLATED_LINKS * sizeof(struct translated_link))
+_Static_assert(LINK_BYTES % PAGE_SIZE == 0, "whole pages");
 
 static struct translator *create(void)
 {
@@ -14,11 +14,10 @@ static struct translator *create(void)
 
     if (!translator)
         return NULL;
-    translator->links = reserve(LINK_BYTES);
-    if (translator->links &&
-        executable_map(&translator->code, "tsvm-translated", TRANSLATED_BYTES) == 0)
+    if (executable_map(&translator->code, "tsvm-translated", TRANSLATED_BYTES, LINK_BYTES) == 0) {
+        translator->links = (struct translated_link *)translator->code.data;
         return translator;
-    release(translator->links, LINK_BYTES);
+    }
     free(translator);
     return NULL;
 }
@@ -42,7 +41,6 @@ void translator_destroy(struct cpu *cpu)
     if (!translator)
         return;
     executable_unmap(&translator->code);
-    release(translator->links, LINK_BYTES);
     free(translator);
     cpu->translator = NULL;
     cpu->translated = NULL;
@@ -54,6 +52,5 @@ uint64_t translator_resident(const struct cpu *cpu)
 
     if (!translator)
         return 0;
-    return sizeof *translator + executable_resident(&translator->code) +
-           reserve_resident(translator->links, LINK_BYTES);
+    return sizeof *translator + executable_resident(&translator->code);
 }

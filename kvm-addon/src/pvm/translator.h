@@ -12,27 +12,30 @@
 #include "executable.h"
 
 #define TRANSLATED_BYTES (4u << 20)
-#define TRANSLATED_LINKS 49152u
+#define TRANSLATED_LINKS 32768u
 
 /* A place where a translation goes on at another instruction, by a jump. */
 struct translated_link {
-    const uint8_t *code; /* where to, while `generation` is the CPU's */
-    struct insn *target; /* the same as decoded code */
-    uint64_t va;         /* of the target */
+    const uint8_t *code; /* where to, while `expected` is what the CPU has */
+    uint64_t expected;   /* of cpu->attention and cpu->generation: none, and the link's */
     int64_t counted; /* instructions to count: `count` less those before the target in its run */
-    uint32_t generation;
-    uint32_t count; /* instructions of the decoded run that is left that were executed */
+    struct insn *target;  /* the same as `code` */
+    uint64_t va;          /* of the target */
+    const uint8_t *enter; /* `code` of a target that is not translated */
+    uint8_t *direct;      /* a jump's operands to be changed in its place; NULL: it uses `code` */
+    uint32_t count;       /* instructions of the decoded run that is left that were executed */
 };
 
-/* Code that all translations share. */
+/* Code that all translations share. Instructions and links are named by their numbers. */
 struct translated_common {
-    const uint8_t *side_exit;  /* to the handler in RAX, of the instruction in RSI */
-    const uint8_t *bind;       /* of the link in RSI, whose generation is not the CPU's */
-    const uint8_t *leave_link; /* out of the interpreter, at the target of the link in RSI */
-    const uint8_t *enter_link; /* to the target of the link in RSI, which was not translated */
-    const uint8_t *enter;      /* to the instruction in RSI, which is not translated */
-    const uint8_t *find;       /* to the address in RSI, by a jump that was counted */
-    const uint8_t *leave;      /* out of the interpreter, at the address in RSI */
+    const uint8_t *prologue;    /* loads the pinned registers, and goes on at RAX */
+    const uint8_t *side_exit;   /* to the handler of the instruction in RSI */
+    const uint8_t *slow_link;   /* of the link in RSI: leaves the interpreter, or binds the link */
+    const uint8_t *enter_link;  /* to the target of the link in RSI, which was not translated */
+    const uint8_t *direct_link; /* the same, if it was bound; it is not counted yet */
+    const uint8_t *enter;       /* to the decoded instruction at RSI, which is not translated */
+    const uint8_t *find;        /* to the address in RSI, by a jump that was counted */
+    const uint8_t *leave;       /* out of the interpreter, at the address in RSI */
 };
 
 struct translator {
