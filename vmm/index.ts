@@ -1,7 +1,7 @@
 /** The public API of tsvm. */
 export type { OnVsockConnection, VsockPorts } from './backends/vsock/vsock-ports.ts';
 export { TsvmError, type TsvmErrorCode } from './errors.ts';
-export type { SerialEnd } from './machine/assembly.ts';
+export type { ConsoleBackend } from './machine/assembly.ts';
 export { type BootContext, bootMachine } from './machine/boot-machine.ts';
 export { BootMetrics } from './machine/boot-metrics.ts';
 export type {

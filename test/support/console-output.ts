@@ -1,8 +1,8 @@
 /** The host's side of the console of a machine that a test boots in its own process. */
-import type { SerialEnd } from '../../vmm/index.ts';
+import type { ConsoleBackend } from '../../vmm/index.ts';
 
 /** Collects the guest's output. There is no input. */
-export class ConsoleOutput implements SerialEnd {
+export class ConsoleOutput implements ConsoleBackend {
   text = '';
 
   write(bytes: Uint8Array): boolean {

@@ -1,5 +1,6 @@
 import { closeSync } from 'node:fs';
 import { TsvmError } from '../errors.ts';
+import { type ConsoleBackend, NO_CONSOLE } from '../machine/assembly.ts';
 import type { Logger } from '../observability/logger.ts';
 import { RateLimit } from '../observability/rate-limit.ts';
 import { formatSize } from '../util/size.ts';
@@ -16,20 +17,12 @@ export type ConsoleKind =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'none' };
 
-/** The host side of the guest's serial console. */
-export interface HostConsole {
-  /** Accepts all bytes. False: write no more until {@link onceDrained} resolves. Never throws. */
-  write(bytes: Uint8Array): boolean;
-  onceDrained(): Promise<void>;
-  /** Starts passing input to `receive`, which returns false to pause it. `onEnd`: there is no more. */
-  startInput(receive: (bytes: Uint8Array) => boolean, onEnd?: () => void): void;
-  resumeInput(): void;
+/** The host's end of the guest's console, with its descriptors. */
+export interface HostConsole extends ConsoleBackend {
   /** Discards buffered and further output, so that {@link close} need not wait for the reader. */
   abandonOutput(): void;
   /** Writes the buffered output and restores the terminal. Idempotent. */
   close(): Promise<void>;
-  /** Restores the terminal immediately, for a process that is about to end. */
-  restore(): void;
 }
 
 export interface ConsoleOptions {
@@ -44,9 +37,6 @@ export interface ConsoleOptions {
 
 const STDIN = 0;
 const STDOUT = 1;
-
-/** Opening standard input takes milliseconds, which must not delay the guest's first output. */
-const INPUT_DELAY_MS = 10;
 
 /** Output of the guest to a descriptor. Errors are only logged. */
 function openOutput(fd: number, name: string, logger: Logger): Output {
@@ -74,13 +64,15 @@ class StdioConsole implements HostConsole {
   readonly #output: Output;
   readonly #terminal: RawTerminal | undefined;
   readonly #keys: EscapeKeys | undefined;
-  #receive: ((bytes: Uint8Array) => boolean) | undefined;
+  #receive: (bytes: Uint8Array) => boolean = () => true;
   #onEnd = () => {};
+  /** Standard input is open. */
   #reading = false;
   /** The guest's input buffer is full. */
   #full = false;
   /** This process is in the background of its terminal. */
   #background = false;
+  #closed = false;
 
   constructor(output: Output, terminal?: RawTerminal, keys: readonly EscapeKey[] = []) {
     this.#output = output;
@@ -107,26 +99,11 @@ class StdioConsole implements HostConsole {
   }
 
   startInput(receive: (bytes: Uint8Array) => boolean, onEnd: () => void = () => {}): void {
+    if (this.#closed) return;
     this.#receive = receive;
     this.#onEnd = onEnd;
-    setTimeout(() => this.#openInput(), INPUT_DELAY_MS);
-  }
-
-  #openInput(): void {
-    if (this.#receive === undefined) return;
-    if (!this.#reading) {
-      this.#reading = true;
-      process.stdin.on('data', (chunk: Buffer) => {
-        const bytes = this.#keys?.filter(chunk) ?? chunk;
-        this.#full = bytes.byteLength > 0 && this.#receive?.(bytes) === false;
-        this.#flow();
-      });
-      process.stdin.on('end', () => this.#onEnd());
-      // When the terminal hangs up, SIGHUP ends the process.
-      process.stdin.on('error', () => {});
-    }
-    this.#full = false;
-    this.#flow();
+    if (!this.#reading) this.#openInput();
+    this.resumeInput();
   }
 
   resumeInput(): void {
@@ -134,23 +111,30 @@ class StdioConsole implements HostConsole {
     this.#flow();
   }
 
+  #openInput(): void {
+    this.#reading = true;
+    process.stdin.on('data', (chunk: Buffer) => {
+      const bytes = this.#keys?.filter(chunk) ?? chunk;
+      this.#full = bytes.byteLength > 0 && !this.#receive(bytes);
+      this.#flow();
+    });
+    process.stdin.on('end', () => this.#onEnd());
+    // When the terminal hangs up, SIGHUP ends the process.
+    process.stdin.on('error', () => {});
+  }
+
   /** Pauses or resumes reading standard input. */
   #flow(): void {
     if (!this.#reading) return;
-    if (this.#full || this.#background) process.stdin.pause();
+    if (this.#full || this.#background || this.#closed) process.stdin.pause();
     else process.stdin.resume();
   }
 
-  restore(): void {
-    this.#terminal?.restore();
-  }
-
   async close(): Promise<void> {
-    this.#receive = undefined;
-    this.#full = true;
+    this.#closed = true;
     this.#flow();
     await this.#output.drained();
-    this.restore();
+    this.#terminal?.restore();
   }
 
   #showHelp(keys: readonly EscapeKey[]): void {
@@ -158,54 +142,23 @@ class StdioConsole implements HostConsole {
   }
 }
 
-class FileConsole implements HostConsole {
-  readonly #fd: number;
-  readonly #output: Output;
-  #closed = false;
-
-  /** @param fd open for writing; this console closes it */
-  constructor(fd: number, output: Output) {
-    this.#fd = fd;
-    this.#output = output;
-  }
-
-  write(bytes: Uint8Array): boolean {
-    return this.#output.write(bytes);
-  }
-
-  onceDrained(): Promise<void> {
-    return this.#output.drained();
-  }
-
-  startInput(): void {}
-
-  resumeInput(): void {}
-
-  restore(): void {}
-
-  abandonOutput(): void {
-    this.#output.abandon();
-  }
-
-  async close(): Promise<void> {
-    await this.#output.drained();
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#output.close();
-    closeSync(this.#fd);
-  }
+/** @param fd open for writing; the console closes it */
+function fileConsole(fd: number, output: Output): HostConsole {
+  let closed = false;
+  return {
+    ...NO_CONSOLE,
+    write: (bytes) => output.write(bytes),
+    onceDrained: () => output.drained(),
+    abandonOutput: () => output.abandon(),
+    close: async () => {
+      await output.drained();
+      if (closed) return;
+      closed = true;
+      output.close();
+      closeSync(fd);
+    },
+  };
 }
-
-/** Discards all output and has no input. */
-const NO_CONSOLE: HostConsole = {
-  write: () => true,
-  onceDrained: () => Promise.resolve(),
-  startInput: () => {},
-  resumeInput: () => {},
-  abandonOutput: () => {},
-  close: () => Promise.resolve(),
-  restore: () => {},
-};
 
 /**
  * Opens the console. This puts a terminal in raw mode: close or restore it on every exit path.
@@ -217,10 +170,10 @@ export async function openHostConsole(
 ): Promise<HostConsole> {
   switch (console.kind) {
     case 'none':
-      return NO_CONSOLE;
+      return { ...NO_CONSOLE, abandonOutput: () => {}, close: () => Promise.resolve() };
     case 'file': {
       const fd = await openConsoleFile(console.path, logger, signal);
-      return new FileConsole(fd, openOutput(fd, console.path, logger));
+      return fileConsole(fd, openOutput(fd, console.path, logger));
     }
     case 'stdio':
       return new StdioConsole(openOutput(STDOUT, 'standard output', logger));

@@ -1,5 +1,5 @@
 import { errorText } from '../errors.ts';
-import type { SerialEnd } from '../machine/assembly.ts';
+import type { ConsoleBackend } from '../machine/assembly.ts';
 import { bootMachine } from '../machine/boot-machine.ts';
 import { BootMetrics } from '../machine/boot-metrics.ts';
 import { type MachineConfig, type ResolvedConfig, resolveConfig } from '../machine/config.ts';
@@ -41,7 +41,11 @@ export interface RunOptions {
 /** Time for the reader of the console to take the remaining output when the machine must end. */
 const OUTPUT_GRACE_MS = 500;
 
-/** Loading the sockets' module takes milliseconds, which must not delay the guest's first output. */
+/**
+ * Loading Node's modules for standard input and for sockets takes milliseconds each, which must not
+ * delay the guest's first output: both wait for so long after the start.
+ */
+const INPUT_DELAY_MS = 10;
 const LISTEN_DELAY_MS = 20;
 
 const STDIN = 0;
@@ -86,7 +90,7 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
     ending.signal.addEventListener('abort', () =>
       setTimeout(() => hostConsole.abandonOutput(), OUTPUT_GRACE_MS).unref(),
     );
-    const hub = new ConsoleHub(hostConsole, LOCAL_INPUTS[console.kind]);
+    const hub = new ConsoleHub(withLateInput(hostConsole), LOCAL_INPUTS[console.kind]);
     try {
       return await runUntilDone(Object.assign(run, { hub }));
     } finally {
@@ -250,8 +254,20 @@ function bootingText({ devicePath, engine }: ResolvedConfig): string {
   return `the guest is booting, without output so far${reason}; --append earlyprintk=ttyS0 shows the kernel’s first messages`;
 }
 
+/** Wraps a console and delays its input. */
+function withLateInput(console: ConsoleBackend): ConsoleBackend {
+  return {
+    write: (bytes) => console.write(bytes),
+    onceDrained: () => console.onceDrained(),
+    startInput: (receive, onEnd) => {
+      setTimeout(() => console.startInput(receive, onEnd), INPUT_DELAY_MS);
+    },
+    resumeInput: () => console.resumeInput(),
+  };
+}
+
 /** Wraps a console and reports the guest's first output. */
-function watched(console: SerialEnd, onFirstOutput: () => void): SerialEnd {
+function watched(console: ConsoleBackend, onFirstOutput: () => void): ConsoleBackend {
   let heard = false;
   return {
     write: (bytes) => {

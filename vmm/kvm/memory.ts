@@ -2,29 +2,23 @@ import type { NativeMemory } from '../../kvm-addon/index.d.ts';
 import { TsvmError } from '../errors.ts';
 import { loadAddon } from '../host/addon.ts';
 import { GuestAddressError, GuestMemory, type MemoryRegion } from '../memory/guest-memory.ts';
+import { once } from '../util/once.ts';
 import { formatSize } from '../util/size.ts';
 import { isNativeError, withKvmErrors } from './kvm-error.ts';
 
 /**
- * A region whose ArrayBuffer is created on first use. V8 counts its size as memory pressure and
- * starts a garbage collection, which would cost a boot that never uses it milliseconds.
+ * A region of native memory. V8 counts the size of an ArrayBuffer as memory pressure, which can start a
+ * garbage collection: it is only created if something reads the memory.
  */
-class KvmRegion implements MemoryRegion {
-  readonly gpa: number;
-  readonly sizeBytes: number;
-  readonly #open: () => ArrayBuffer;
-  #bytes: Uint8Array | undefined;
-
-  constructor(gpa: number, sizeBytes: number, open: () => ArrayBuffer) {
-    this.gpa = gpa;
-    this.sizeBytes = sizeBytes;
-    this.#open = open;
-  }
-
-  get bytes(): Uint8Array {
-    this.#bytes ??= new Uint8Array(this.#open());
-    return this.#bytes;
-  }
+function nativeRegion(native: NativeMemory, index: number, gpa: number, sizeBytes: number) {
+  const open = once(() => new Uint8Array(native.region(index)));
+  return {
+    gpa,
+    sizeBytes,
+    get bytes() {
+      return open();
+    },
+  } satisfies MemoryRegion;
 }
 
 /** @throws TsvmError `kvm-failed` with the size and advice */
@@ -74,11 +68,7 @@ export class KvmMemory extends GuestMemory {
   ) {
     const { NativeMemory } = loadAddon();
     const native = reserve(() => new NativeMemory(regions, backing), regions);
-    super(
-      regions.map(
-        ({ gpa, sizeBytes }, index) => new KvmRegion(gpa, sizeBytes, () => native.region(index)),
-      ),
-    );
+    super(regions.map(({ gpa, sizeBytes }, index) => nativeRegion(native, index, gpa, sizeBytes)));
     this.native = native;
     this.shared = backing === 'memfd';
   }

@@ -12,20 +12,28 @@ import type { ResolvedConfig } from './config.ts';
 import { Machine } from './machine.ts';
 import { type PciPlacement, PlacementAllocator } from './placement.ts';
 
-/** The host's end of the serial console. */
-export interface SerialEnd extends ConsoleOutput {
+/** The host's end of a machine's console. */
+export interface ConsoleBackend extends ConsoleOutput {
   /**
-   * Starts to hand input to `receive`, which answers false to pause it. `onEnd` is called when there
-   * will be no more input.
+   * Starts to pass input to `receive`, which returns false to pause it. `onEnd` is called when there
+   * will be no more input. Called again after a restart of the machine.
    */
   startInput(receive: (bytes: Uint8Array) => boolean, onEnd?: () => void): void;
-  /** Input is welcome again. */
+  /** Continues paused input. */
   resumeInput(): void;
 }
 
+/** Discards output and has no input. */
+export const NO_CONSOLE: ConsoleBackend = {
+  write: () => true,
+  onceDrained: () => Promise.resolve(),
+  startInput: () => {},
+  resumeInput: () => {},
+};
+
 /** What a machine needs from its host besides KVM. */
 export interface MachineHost {
-  readonly console: SerialEnd;
+  readonly console: ConsoleBackend;
   readonly logger: Logger;
   /**
    * Called when the guest has written a byte to the progress port.

@@ -31,7 +31,7 @@ import { encodeCommandLine } from '../loader/kernel-cmdline.ts';
 import { type LoadSpace, placePieces } from '../loader/placement.ts';
 import { createLogger, type Logger } from '../observability/logger.ts';
 import { assembleMachine, unwindAfter } from './assemble-machine.ts';
-import type { Assembly, SerialEnd } from './assembly.ts';
+import { type Assembly, type ConsoleBackend, NO_CONSOLE } from './assembly.ts';
 import type { BootMetrics } from './boot-metrics.ts';
 import { type BootSource, fileSource } from './boot-source.ts';
 import { commandLine } from './command-line.ts';
@@ -44,7 +44,7 @@ import type { MachineHandle } from './machine.ts';
 /** The environment of a boot. */
 export interface BootContext {
   /** Default: output is discarded, and there is no input. */
-  readonly console?: SerialEnd;
+  readonly console?: ConsoleBackend;
   /** Default: messages are discarded. */
   readonly logger?: Logger;
   readonly metrics?: BootMetrics;
@@ -52,12 +52,6 @@ export interface BootContext {
   readonly signal?: AbortSignal;
 }
 
-const NO_CONSOLE: SerialEnd = {
-  write: () => true,
-  onceDrained: () => Promise.resolve(),
-  startInput: () => {},
-  resumeInput: () => {},
-};
 const NO_LOGGER = createLogger('error', () => {});
 
 /**

@@ -9,7 +9,7 @@ export interface ProgressStamp {
   readonly atMs: number;
 }
 
-/** Like `performance.now()`, but without `node:perf_hooks`, which takes a millisecond to load. */
+/** `performance.now()` would load `node:perf_hooks`, which takes a millisecond. */
 function sinceStartMs(): number {
   return process.uptime() * 1000;
 }

@@ -1,4 +1,4 @@
-import type { SerialEnd } from './assembly.ts';
+import type { ConsoleBackend } from './assembly.ts';
 import { OutputRing } from './output-ring.ts';
 
 /** How much of the output can be replayed. */
@@ -48,8 +48,8 @@ export type LocalInput =
  * output goes to all of them. The local console alone sets the pace of the guest: a viewer that does
  * not keep up misses output, and is told so. One of them has the input.
  */
-export class ConsoleHub implements SerialEnd {
-  readonly #local: SerialEnd;
+export class ConsoleHub implements ConsoleBackend {
+  readonly #local: ConsoleBackend;
   readonly #localInput: LocalInput;
   readonly #ring = new OutputRing(REPLAY_BYTES);
   readonly #viewers = new Set<Viewer>();
@@ -61,7 +61,7 @@ export class ConsoleHub implements SerialEnd {
   #localOpen: boolean;
   #ended = false;
 
-  constructor(local: SerialEnd, localInput: LocalInput) {
+  constructor(local: ConsoleBackend, localInput: LocalInput) {
     this.#local = local;
     this.#localInput = localInput;
     this.#localOpen = localInput !== 'none';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { StatelessDevice } from '../../../vmm/devices/machine-device.ts';
-import type { MachineConfig, SerialEnd } from '../../../vmm/index.ts';
+import type { ConsoleBackend, MachineConfig } from '../../../vmm/index.ts';
 import { bootAssembly } from '../../../vmm/machine/boot-machine.ts';
 import type { Machine } from '../../../vmm/machine/machine.ts';
 import { PAYLOAD } from '../../support/tsvm-process.ts';
@@ -14,14 +14,18 @@ const CONFIG: MachineConfig = {
   acpi: false,
 };
 
-const SILENT: SerialEnd = {
+const SILENT: ConsoleBackend = {
   write: () => true,
   onceDrained: () => Promise.resolve(),
   startInput: () => {},
   resumeInput: () => {},
 };
 
-async function boot(t: TestContext, console: Partial<SerialEnd>, words?: string): Promise<Machine> {
+async function boot(
+  t: TestContext,
+  console: Partial<ConsoleBackend>,
+  words?: string,
+): Promise<Machine> {
   const { machine } = await bootAssembly(
     { ...CONFIG, ...(words !== undefined && { appendCmdline: words }) },
     {

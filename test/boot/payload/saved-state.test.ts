@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { deserialize, serialize } from 'node:v8';
 import type { DeviceState } from '../../../vmm/devices/device-state.ts';
-import type { MachineConfig, SerialEnd } from '../../../vmm/index.ts';
+import type { ConsoleBackend, MachineConfig } from '../../../vmm/index.ts';
 import { bootAssembly } from '../../../vmm/machine/boot-machine.ts';
 import { ConsoleOutput } from '../../support/console-output.ts';
 import { PAYLOAD, temporaryFolder } from '../../support/tsvm-process.ts';
@@ -31,7 +31,7 @@ function makeConfig(t: TestContext): MachineConfig {
   };
 }
 
-async function boot(t: TestContext, config: MachineConfig, console?: SerialEnd) {
+async function boot(t: TestContext, config: MachineConfig, console?: ConsoleBackend) {
   const { machine } = await bootAssembly(config, { ...(console && { console }) });
   t.after(() => machine.close());
   return machine;

@@ -110,7 +110,7 @@ async function attach(name: string, { force, view, replay }: ConsoleOptions): Pr
     return await left;
   } finally {
     socket.destroy();
-    console.restore();
+    terminal?.restore();
     await console.close();
     if (terminal !== undefined) printMessage('\n');
   }
