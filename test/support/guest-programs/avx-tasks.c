@@ -1,6 +1,6 @@
 /*
- * Two tasks at once fill the AVX registers with patterns of their own and make system calls in
- * between: were the kernel to lose or leak one register at a task switch, it would be seen.
+ * Two concurrent tasks fill the AVX registers with different patterns and make system calls in
+ * between, which shows if the kernel loses or leaks a register at a task switch.
  */
 #include <immintrin.h>
 #include <stdint.h>
@@ -28,7 +28,7 @@ static double now(void)
 #define STORE(n) "vmovdqu %%ymm" #n ", " #n "*32(%[out])\n"
 #define CLOBBER(n) , "ymm" #n
 
-/* Loads all registers, gives the other task a turn (sched_yield), stores them. */
+/* Loads all registers, lets the other task run (sched_yield), and stores them. */
 static void round_trip(const uint8_t *in, uint8_t *out)
 {
     long number = 24;

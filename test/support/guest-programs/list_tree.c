@@ -46,7 +46,7 @@ static void print_escaped(const char *bytes, size_t length)
     }
 }
 
-/* FNV-1a: enough to tell a file's content from any other that is not made to have the same. */
+/* FNV-1a, which is enough to tell files apart that are not crafted. */
 static uint64_t content_hash(const char *name)
 {
     static unsigned char buffer[65536];
@@ -101,7 +101,7 @@ static void print_xattrs(const char *name)
     }
 }
 
-/* Of the name in the working directory; `path` is what is printed. */
+/* For a name in the working directory; `path` is printed. */
 static void print_entry(const char *name, const char *path, const struct stat *st)
 {
     static char target[PATH_MAX + 1];
@@ -110,7 +110,7 @@ static void print_entry(const char *name, const char *path, const struct stat *s
     print_escaped(path, strlen(path));
     fprintf(out, " mode=%o uid=%u gid=%u mtime=%" PRId64 ".%09ld", st->st_mode, st->st_uid,
             st->st_gid, (int64_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
-    /* What a directory takes and how many names it has are each file system's own. */
+    /* The size and link count of a directory depend on the file system. */
     if (!is_directory) {
         fprintf(out, " size=%" PRId64 " links=%lu", (int64_t)st->st_size,
                 (unsigned long)st->st_nlink);
@@ -131,7 +131,7 @@ static void print_entry(const char *name, const char *path, const struct stat *s
     fputc('\n', out);
 }
 
-/* Paths may be longer than the kernel takes: it goes from directory to directory. */
+/* Paths may be longer than the kernel accepts, so it changes from directory to directory. */
 static void list(const char *path)
 {
     struct stat st;
@@ -229,7 +229,7 @@ static void list_device(const char *device)
     }
 }
 
-/* The kernel hands init what words of its command line it does not know itself. */
+/* The kernel passes words of its command line that it does not know to init. */
 static int run_as_init(char **words)
 {
     mount("dev", "/dev", "devtmpfs", 0, NULL);

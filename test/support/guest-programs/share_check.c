@@ -43,7 +43,7 @@ static int write_file(const char *path, const char *text)
     return written;
 }
 
-/* Whether a file has exactly this text. */
+/* Whether a file has exactly this content. */
 static int has_text(const char *path, const char *text)
 {
     char bytes[256] = {0};
@@ -147,7 +147,7 @@ static int mappings(void)
     return 1;
 }
 
-/* A program of the share runs: its code comes by virtiofsd's writes to guest memory. */
+/* Runs a program of the share, whose code virtiofsd writes to guest memory. */
 static int programs(void)
 {
     int status;
@@ -163,7 +163,7 @@ static int programs(void)
     return 1;
 }
 
-/* The host has put these links there; they lead to a file beside the shared folder. */
+/* The host has created these links to a file beside the shared folder. */
 static int ways_out(void)
 {
     static const char *const PATHS[] = {"absolute",         "relative",
@@ -172,7 +172,7 @@ static int ways_out(void)
     for (unsigned i = 0; i < sizeof PATHS / sizeof *PATHS; i++)
         REQUIRE(open(PATHS[i], O_RDONLY) < 0 && errno == ENOENT);
     REQUIRE(link("absolute", "linked-out") < 0 || open("linked-out", O_RDONLY) < 0);
-    /* A link that the guest makes itself, to the host's files. */
+    /* A link to the host's files that the guest creates. */
     REQUIRE(symlink("/etc/shadow", "own") == 0 && open("own", O_RDONLY) < 0 && errno == ENOENT);
     REQUIRE(symlink("..", "up") == 0 && open("up/secret", O_RDONLY) < 0 && errno == ENOENT);
     return 1;
@@ -188,7 +188,7 @@ static int read_only(void)
     return 1;
 }
 
-/* The host ends virtiofsd: what waits for it must not keep others from going on. */
+/* The host ends virtiofsd: requests that wait for it must not block others. */
 static int backend_dies(void)
 {
     pid_t child = fork();

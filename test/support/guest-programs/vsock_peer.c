@@ -67,7 +67,7 @@ static void write_all(int fd, const void *bytes, size_t length)
     }
 }
 
-/* An echoed connection: `length` bytes that are not written yet. */
+/* An echoed connection: `length` bytes are not written yet. */
 struct echo {
     int fd;
     uint32_t watched;
@@ -216,7 +216,7 @@ static void *send_main(void *argument)
     return NULL;
 }
 
-/* Returns how many bytes came back, or -1: not the same. */
+/* Returns the number of bytes that came back, or -1 if they differ. */
 static long echo_through(unsigned port, size_t length)
 {
     struct sending sending = {.fd = dial(port), .length = length};

@@ -1,4 +1,4 @@
-/* As the other languages' programs: the sum of x * (x % 997). */
+/* Like the programs in other languages: the sum of x * (x % 997). */
 #include <stdint.h>
 #include <stdio.h>
 

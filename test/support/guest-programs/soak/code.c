@@ -1,4 +1,4 @@
-/* Programs that write the code they run. */
+/* Programs that modify the code they run. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -25,7 +25,8 @@ static int call(const volatile uint8_t *at)
     return ((function *)(uintptr_t)at)();
 }
 
-/* In place, with and without changes of rights, over the end of a page, through another mapping. */
+/* In place, with and without changes of protection, across the end of a page, and through another
+ * mapping. */
 static void rewrite(uint8_t *page, unsigned offset)
 {
     for (unsigned i = 0; i < 300; i++) {
@@ -58,7 +59,7 @@ static void rewrite_by_alias(void)
             soak_spin(LONG / 5);
         CHECK(call(executed + 100) == (int)i);
     }
-    /* By the kernel: read() into the page. */
+    /* The kernel modifies the page: read(). */
     int pipes[2];
     CHECK(!pipe(pipes));
     for (unsigned i = 0; i < 50; i++) {
@@ -103,7 +104,8 @@ void soak_code(void)
     munmap(page, 2 * PAGE);
 }
 
-/* One thread executes what another writes: once it is told of a value it must return it. */
+/* One thread executes code that another writes. Once it has been told of a value, it must return
+ * it. */
 static uint8_t *shared_code;
 static volatile unsigned published, acknowledged;
 #define PUBLISHED_MAX 400u

@@ -20,7 +20,7 @@ static void on_alarm(int number)
     alarms++;
 }
 
-/* A timer interrupts a computation all the time; its result is right. */
+/* A timer interrupts a computation all the time; its result must be right. */
 void soak_signals(void)
 {
     struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART}, before;
@@ -159,7 +159,7 @@ void soak_exceptions(void)
     }
 }
 
-/* RFLAGS.TF of a program's own: a SIGTRAP after each instruction. */
+/* A program sets its own RFLAGS.TF: a SIGTRAP after each instruction. */
 static volatile unsigned steps;
 static volatile uintptr_t stepped[64];
 static void on_step(int number, siginfo_t *info, void *context)
@@ -188,7 +188,7 @@ void soak_single_step(void)
                          :
                          : "memory", "cc");
         CHECK(value == 2);
-        /* The four, PUSHF, AND, and POPF, which ends it: its own trap is still taken. */
+        /* The four, PUSHF, AND, and POPF, which clears TF: its own trap still occurs. */
         CHECK(steps == 7);
         for (unsigned i = 1; i < 7; i++)
             CHECK(stepped[i] > stepped[i - 1] && stepped[i] - stepped[i - 1] < 16);
@@ -196,7 +196,7 @@ void soak_single_step(void)
     sigaction(SIGTRAP, &before, NULL);
 }
 
-/* A debugger's: single steps and hardware breakpoints of another process. */
+/* A debugger: single steps and hardware breakpoints of another process. */
 static volatile struct {
     uint64_t before;
     uint64_t word;
@@ -306,7 +306,7 @@ static long peek_debug_register(pid_t child, unsigned number)
     return ptrace(PTRACE_PEEKUSER, child, offsetof(struct user, u_debugreg) + 8 * number, NULL);
 }
 
-/* How often the program stops; ~0: not by the breakpoint, or not as it should end. */
+/* How often the program stops; ~0 if it stops elsewhere or ends wrongly. */
 static unsigned count_hits(pid_t child, const volatile void *code)
 {
     struct user_regs_struct registers;

@@ -39,7 +39,7 @@ static const struct part {
     {"processes", soak_processes},
 };
 
-/* Whether `name` is one of a list with commas; an empty list has all. */
+/* Whether `name` is in a comma-separated list; an empty list contains all. */
 static bool is_chosen(const char *name, const char *list)
 {
     size_t length = strlen(name);

@@ -1,4 +1,4 @@
-/* Pages that are copied, moved, given back, protected and shared. */
+/* Pages that are copied, moved, released, protected and shared. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #define COW_PAGES 300u
 #define COW_ROUNDS 6u
 
-/* A child and its parent write the same pages, each sees its own. */
+/* A child and its parent write the same pages; each sees its own. */
 static int cow_child(volatile uint32_t *words, unsigned round)
 {
     int wrong = 0;
@@ -40,7 +40,7 @@ void soak_copy_on_write(void)
         if (child == 0)
             _exit(cow_child(words, round));
         soak_spin(round & 2 ? 2 * LONG : SHORT);
-        /* Some pages of the parent change before the child is done, the others after. */
+        /* The parent changes some pages before the child has ended, the others afterwards. */
         for (unsigned i = 0; i < COW_PAGES; i += 3)
             CHECK(words[i * 1024] == i + round * 1000);
         for (unsigned i = 0; i < COW_PAGES; i += 3)
@@ -109,7 +109,7 @@ static void area_close(struct area *area)
     area->at = NULL;
 }
 
-/* Frames go back to the kernel and come again elsewhere: each mapping sees its own content. */
+/* Frames are returned to the kernel and reused elsewhere: each mapping sees its own content. */
 void soak_mappings(void)
 {
     for (unsigned round = 0; round < MAPPING_ROUNDS; round++) {
@@ -150,7 +150,7 @@ static void check_forbidden(volatile int *word, unsigned spin)
     CHECK(FAULT_OF(*word = 1) == SIGSEGV);
 }
 
-/* Rights that are taken away are gone at once, and those that are given are there. */
+/* Revoked rights are gone immediately, and granted ones are there. */
 void soak_protection(void)
 {
     static const int rights[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE};
@@ -191,7 +191,7 @@ void soak_protection(void)
 #define FILE_BLOCKS 40u
 #define FILE_BLOCK 8192u
 
-/* A file that is written, mapped and cut: both ways see the same bytes. */
+/* A file that is written, mapped and truncated: both ways see the same bytes. */
 void soak_files(void)
 {
     static uint8_t block[FILE_BLOCK], back[FILE_BLOCK];

@@ -1,4 +1,4 @@
-/* Processes that begin and end, pipes between them, and programs that run 32-bit code. */
+/* Processes that start and end, pipes between them, and programs that run 32-bit code. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <string.h>
@@ -51,7 +51,7 @@ void soak_processes(void)
 {
     for (int i = 0; i < 60; i++)
         CHECK(soak_child(exit_with, &i) == i);
-    /* Many at once. */
+    /* Many concurrent processes. */
     pid_t children[16];
     for (unsigned i = 0; i < 16; i++) {
         children[i] = fork();
@@ -92,7 +92,8 @@ static const uint8_t sum_code[] = {
 
 static uint32_t call_32(uint8_t *code, void *stack_top, uint32_t *values, uint32_t count)
 {
-    /* Not on the stack that is left; nor in a register, whose upper half 32-bit code clears. */
+    /* Neither on the stack, which is switched, nor in a register, whose upper half 32-bit code
+     * clears. */
     static struct {
         uint32_t offset;
         uint16_t selector;

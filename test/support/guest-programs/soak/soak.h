@@ -15,7 +15,7 @@
 
 #define PAGE 4096u
 
-/* Counts a failure and says where, at most a few times for each place. Any thread or process. */
+/* Counts a failure and prints where it is, a few times per place. From any thread or process. */
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
         static int told_;                                                                          \
@@ -24,18 +24,18 @@
     } while (0)
 void soak_fail(const char *condition, const char *file, int line, int *told);
 
-/* Pseudo-random, the same in each run; not for threads. */
+/* Pseudo-random, the same in each run; not thread-safe. */
 uint32_t soak_random(void);
 unsigned soak_below(unsigned limit);
 
-/* Computes without a system call or a fault: long enough to be executed natively, or a little. */
+/* Computes without system calls or faults: long enough to be executed natively, or shortly. */
 void soak_spin(unsigned steps);
 #define LONG 100000u
 #define SHORT 20u
 
-/* Zeroed pages of its own; ends the program when there are none. */
+/* Zeroed pages; ends the program if there are none. */
 uint8_t *soak_pages(size_t count, int protection);
-/* Shared by the processes that fork() makes. */
+/* Shared by the processes that fork() creates. */
 void *soak_shared(size_t bytes);
 
 /* Waits for a child; its exit code, or 1000 + the signal that ended it. */

@@ -1,4 +1,4 @@
-/* Threads: locks, their own storage, and pages that one takes away while others use them. */
+/* Threads: locks, thread-local storage, and pages that one thread removes while others use them. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -36,8 +36,8 @@ static void *count(void *number)
 }
 
 /*
- * Dekker's way without a fence must be allowed to fail, with LOCK never: two threads may not both
- * read 0.
+ * Dekker's algorithm may fail without a fence, but never with LOCK: two threads must not both read
+ * 0.
  */
 static volatile int flags[2], both_zero;
 static pthread_barrier_t pair;
@@ -91,7 +91,7 @@ void soak_threads(void)
  */
 static volatile uint8_t *shot;
 static volatile unsigned
-    revoked; /* the number of this round while the page is gone; 0: it is there */
+    revoked; /* the number of this round while the page is inaccessible; otherwise 0 */
 static volatile unsigned stopping; /* no more rounds */
 static unsigned stale;
 static struct worker {
@@ -110,7 +110,7 @@ static void access_page(struct worker *worker, unsigned times)
     }
 }
 
-/* Says that the page was found gone in this round, and waits for its end. */
+/* Reports that the page was inaccessible in this round, and waits for its end. */
 static void acknowledge(struct worker *worker, unsigned round)
 {
     worker->acknowledged = round;
@@ -172,7 +172,7 @@ void soak_shootdown(void)
     shot = soak_pages(1, PROT_READ | PROT_WRITE);
     shot[0] = 1;
     unsigned count = start_workers(use_page);
-    /* With more workers fewer rounds: each has all of them notice. */
+    /* Fewer rounds with more workers, because each waits for all of them. */
     for (unsigned round = 1; round < 1 + 300 / (count + 1); round++) {
         soak_spin(LONG / 5);
         mprotect((void *)shot, PAGE, PROT_NONE);
@@ -186,7 +186,8 @@ void soak_shootdown(void)
     munmap((void *)shot, PAGE);
 }
 
-/* The page at one address is exchanged for another while others read it: never older again. */
+/* The page at an address is replaced while others read it: they must never see an older one again.
+ */
 static void *watch_page(void *argument)
 {
     struct worker *worker = argument;

@@ -1,4 +1,4 @@
-/* Vector, mask and x87 registers that must outlive whatever happens meanwhile. */
+/* Vector, mask and x87 registers that must survive whatever happens meanwhile. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -102,7 +102,7 @@ static bool same(const struct state *a, const struct state *b, size_t vector_byt
     return !memcmp(a->x87, b->x87, sizeof a->x87) && a->mxcsr == b->mxcsr && a->fcw == b->fcw;
 }
 
-/* Registers go through a loop and a system call unchanged. */
+/* Registers survive a loop and a system call. */
 static bool passes(unsigned seed, unsigned spin, int number)
 {
     static struct state in, out;
@@ -133,7 +133,7 @@ static int task(unsigned number)
     return 0;
 }
 
-/* Tasks that take turns; a child that begins with its parent's registers. */
+/* Tasks that take turns, and a child that starts with its parent's registers. */
 void soak_vectors(void)
 {
     pid_t tasks[TASKS];
@@ -167,7 +167,7 @@ static void clobber(int number)
     handled++;
 }
 
-/* A signal's handler has the registers to itself, and gives them back. */
+/* A signal handler may use all registers; the interrupted code gets its own back. */
 void soak_vectors_in_signals(void)
 {
     struct sigaction action = {.sa_handler = clobber}, before;
