@@ -25,6 +25,7 @@ export const HOST_PLANS: readonly HostPlan[] = [
       'test/boot/linux/shell.test.ts',
       'test/boot/linux/qcow2.test.ts',
       'test/boot/linux/control.test.ts',
+      'test/boot/linux/pci.test.ts',
     ],
   },
   {
@@ -51,6 +52,7 @@ export const HOST_PLANS: readonly HostPlan[] = [
       'test/boot/payload/tap.test.ts',
       'test/boot/payload/vsock.test.ts',
       'test/qcow2/kill-machine.test.ts',
+      'test/container/agent-process.test.ts',
     ],
   },
   // Without XSAVE; with AVX and protection keys; with bounds registers besides.

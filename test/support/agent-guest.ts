@@ -66,7 +66,9 @@ export function writableDisk(folder: string): string {
   const path = join(folder, 'writable.img');
   writeFileSync(path, '');
   truncateSync(path, WRITABLE_BYTES);
-  execFileSync('mke2fs', ['-q', '-t', 'ext4', '-m', '0', path]);
+  // Emulated hosts have no mke2fs.conf.
+  const env = { ...process.env, MKE2FS_CONFIG: '/dev/null' };
+  execFileSync('mke2fs', ['-q', '-F', '-t', 'ext4', '-O', 'extent,has_journal', path], { env });
   return path;
 }
 
