@@ -16,6 +16,7 @@
 
 #include "child.h"
 #include "container.h"
+#include "processors.h"
 #include "protocol.h"
 
 #define NAMESPACES                                                                                 \
@@ -153,6 +154,8 @@ int launch(const struct process_spec *spec, struct launched *launched, struct fa
         return fail(failure, ERROR_WRONG_STATE, 0, "the container has no root yet");
     if (kind == CHILD_EXEC && container.ended)
         return fail(failure, ERROR_WRONG_STATE, 0, "the container's first process has ended");
+    if (kind == CHILD_FIRST)
+        processors_wait();
     if (open_streams(spec, &streams, failure) == 0) {
         pid_t pid = clone_for(kind);
         if (pid == 0) {

@@ -20,6 +20,7 @@
 #include "loop.h"
 #include "memory_events.h"
 #include "process.h"
+#include "processors.h"
 #include "shutdown.h"
 
 #define OPEN_FILES_MAX (1 << 20)
@@ -97,6 +98,7 @@ static const struct step {
     {"make a control group", cgroup_open},        {"make an event loop", loop_open},
     {"watch processes", watch_children},          {"watch the memory", memory_events_open},
     {"listen for the host", incoming_open},       {"reach the host", control_open},
+    {"start processors", processors_start},
 };
 
 int main(void)

@@ -42,6 +42,8 @@ export interface MachineStarterOptions {
 
 /** The guest's kernel says only what is wrong. */
 const KERNEL_WORDS = 'quiet loglevel=4';
+/** The agent brings the other CPUs up: see guest-images/agent/processors.h. */
+const LATE_CPUS = 'maxcpus=1';
 const CONSOLE_BYTES = 16 * 1024;
 /** Time for a guest to boot; on hosts without hardware virtualization it may be slow. */
 const BOOT_PATIENCE_MS = 120_000;
@@ -146,7 +148,7 @@ function machineConfig(
     balloon: true,
     vsock: {},
     sandbox: true,
-    appendCmdline: KERNEL_WORDS,
+    appendCmdline: cpuCount > 1 ? `${KERNEL_WORDS} ${LATE_CPUS}` : KERNEL_WORDS,
   };
 }
 

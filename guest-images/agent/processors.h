@@ -1,0 +1,10 @@
+// The machine's processors besides the first. The kernel boots with that one alone (maxcpus=1),
+// because it waits for each further one, and on an emulated host all of them would spin at every
+// wait of the boot.
+#pragma once
+
+// Brings them up in a process of its own. 0, or -errno.
+int processors_start(void);
+
+// Waits until they run: the container's first process sees all of them.
+void processors_wait(void);
