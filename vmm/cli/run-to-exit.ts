@@ -1,4 +1,4 @@
-import { CommanderError } from 'commander';
+import type { CommanderError } from 'commander';
 import { errorText, TsvmError } from '../errors.ts';
 import { keepHangupIgnored } from './ending-signals.ts';
 import { EXIT_OUR_FAILURE, EXIT_USAGE } from './exit-codes.ts';
@@ -28,9 +28,14 @@ export function runToExit(program: () => Promise<number>): void {
     });
 }
 
+/** Without `instanceof`, which would load Commander into programs that parse no options. */
+function isCommanderError(error: unknown): error is CommanderError {
+  return error instanceof Error && 'code' in error && `${error.code}`.startsWith('commander.');
+}
+
 function reportError(error: unknown): number {
   // Commander has printed its message. Help and version also throw, with code 0.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
+  if (isCommanderError(error)) return error.exitCode === 0 ? 0 : EXIT_USAGE;
   const notAllowed = error instanceof TsvmError && error.code === 'file-not-allowed';
   const usage = error instanceof TsvmError && error.code === 'invalid-config';
   // `tsvm image` prints its own hint.
