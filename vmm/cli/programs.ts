@@ -20,9 +20,13 @@ export const SUPERVISOR_COMMAND = 'container-supervisor';
  */
 export const CONTAINER_VERBS = [
   'attach',
+  'commit',
+  'cp',
   'create',
+  'diff',
   'events',
   'exec',
+  'export',
   'kill',
   'logs',
   'pause',
@@ -65,12 +69,30 @@ export const CONTAINER_COMMANDS = [
   'images',
   'inspect',
   'load',
+  'network',
+  'network connect',
+  'network create',
+  'network disconnect',
+  'network inspect',
+  'network list',
+  'network ls',
+  'network prune',
+  'network remove',
+  'network rm',
   'rmi',
   'save',
   'system',
   'system df',
   'system prune',
   'tag',
+  'volume',
+  'volume create',
+  'volume inspect',
+  'volume list',
+  'volume ls',
+  'volume prune',
+  'volume remove',
+  'volume rm',
 ] as const;
 
 /** Docker's verbs that may contact a server. Separate, because the HTTP client loads slowly. */
@@ -144,7 +166,7 @@ export const PROGRAMS: readonly Program[] = [
 ];
 
 /** Commands that are followed by a verb. */
-const GROUPS = ['container', 'image', 'system'];
+const GROUPS = ['container', 'image', 'network', 'system', 'volume'];
 
 /** The words of a command line that name the command: one, or a group and its verb. */
 export function commandWords([first = '', second = '']: readonly string[]): readonly string[] {

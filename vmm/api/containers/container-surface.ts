@@ -5,6 +5,7 @@ import { runExec } from '../../container/containers/exec-session.ts';
 import { TsvmError } from '../../errors.ts';
 import { OperationsSurface, type UpgradedConnection } from '../http/operations-surface.ts';
 import type { Surface } from '../http/surface.ts';
+import { existingPath, openArchive, receiveArchive, sendArchive } from './archives.ts';
 import { CONTAINER_API, CONTAINER_OPERATIONS } from './operations.ts';
 
 export function containerSurface(supervisor: ContainerSupervisor): Surface {
@@ -36,6 +37,25 @@ export function containerSurface(supervisor: ContainerSupervisor): Surface {
     reload: () => done(supervisor.reload()),
     processes: () => json(() => supervisor.machine.agent.processes()),
     stats: () => json(() => supervisor.machine.agent.stats()),
+    pathStat: ({ query: { path } }) => json(() => existingPath(supervisor.machine.agent, path)),
+    changes: () => json(() => supervisor.machine.agent.changes()),
+    readArchive: async ({ query }, connection) => {
+      const archive = await told(openArchive(supervisor.machine.agent, query));
+      connection.accept();
+      sendArchive(archive, connection.socket);
+    },
+    writeArchive: ({ query }, connection) => {
+      const { agent } = supervisor.machine;
+      connection.accept();
+      const { head, socket } = connection;
+      if (head.byteLength > 0) socket.unshift(head);
+      receiveArchive(socket, (archive) =>
+        agent.writeArchive(query.path, archive, {
+          keepOwners: query.keepOwners === 'yes',
+          noOverwriteDirectory: query.noOverwriteDirectory === 'yes',
+        }),
+      );
+    },
   });
 }
 

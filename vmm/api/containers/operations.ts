@@ -12,6 +12,8 @@ export const CONTAINER_API: ApiInfo = {
 };
 
 const STREAM_PROTOCOL = 'tsvm-container';
+/** A tar archive. */
+const ARCHIVE_PROTOCOL = 'tsvm-archive';
 const YES_NO = { type: 'string', enum: ['yes', 'no'] } as const;
 
 export const CONTAINER_OPERATIONS = {
@@ -115,6 +117,57 @@ export const CONTAINER_OPERATIONS = {
     path: '/stats',
     summary: 'Counters: a ContainerStats, see vmm/container/agent.',
     answer: { kind: 'text', contentType: 'application/json' },
+    errors: ['wrong-state'],
+  },
+  pathStat: {
+    method: 'GET',
+    path: '/path-stat',
+    summary: 'What a path in the container is: a PathStat, see vmm/container/agent, or null.',
+    query: {
+      type: 'object',
+      properties: { path: { type: 'string' } },
+      required: ['path'],
+      additionalProperties: false,
+    },
+    answer: { kind: 'text', contentType: 'application/json' },
+    errors: ['wrong-state'],
+  },
+  changes: {
+    method: 'GET',
+    path: '/changes',
+    summary: 'Paths that differ from the image: an array of PathChange, see vmm/container/agent.',
+    answer: { kind: 'text', contentType: 'application/json' },
+    errors: ['wrong-state'],
+  },
+  readArchive: {
+    method: 'GET',
+    path: '/archive',
+    summary: 'A tar archive of a path, of the changes with whiteouts, or of the whole root.',
+    query: {
+      type: 'object',
+      properties: {
+        of: { type: 'string', enum: ['path', 'changes', 'root'] },
+        path: { type: 'string' },
+      },
+      required: ['of'],
+      additionalProperties: false,
+    },
+    answer: { kind: 'upgrade', protocol: ARCHIVE_PROTOCOL },
+    errors: ['wrong-state'],
+  },
+  writeArchive: {
+    method: 'PUT',
+    path: '/archive',
+    summary:
+      'Unpacks a tar archive in a folder. After the end of the stream, the answer is a line of JSON: ' +
+      'an object, with "message" if it failed.',
+    query: {
+      type: 'object',
+      properties: { path: { type: 'string' }, keepOwners: YES_NO, noOverwriteDirectory: YES_NO },
+      required: ['path', 'keepOwners', 'noOverwriteDirectory'],
+      additionalProperties: false,
+    },
+    answer: { kind: 'upgrade', protocol: ARCHIVE_PROTOCOL },
     errors: ['wrong-state'],
   },
 } as const satisfies Operations;

@@ -26,7 +26,7 @@ export interface UpgradedConnection {
 }
 
 type Handler<O extends Operation> = O['answer'] extends { kind: 'upgrade' }
-  ? (call: Call<O>, connection: UpgradedConnection) => void
+  ? (call: Call<O>, connection: UpgradedConnection) => void | Promise<void>
   : (call: Call<O>) => Result<O> | Promise<Result<O>>;
 
 /** The handlers of a table's operations. They may throw {@link ApiError} and TsvmError. */
@@ -80,7 +80,7 @@ export class OperationsSurface<T extends Operations> implements Surface {
         throw upgradeRequired(answer.protocol);
       }
       const call = { query: parseQuery(operation, request), body: undefined };
-      handler(call, {
+      await handler(call, {
         socket,
         head,
         accept: (headers = {}) => socket.write(switchingProtocols(answer.protocol, headers)),

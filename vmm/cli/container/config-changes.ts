@@ -3,9 +3,9 @@ import { TsvmError } from '../../errors.ts';
 
 /** The `config` of OCI's image configuration, as far as these instructions go. */
 interface RunConfig {
-  Cmd?: string[];
-  Entrypoint?: string[];
-  Env?: string[];
+  Cmd?: readonly string[] | null;
+  Entrypoint?: readonly string[] | null;
+  Env?: readonly string[];
   ExposedPorts?: Record<string, object>;
   Labels?: Record<string, string>;
   StopSignal?: string;
@@ -14,13 +14,21 @@ interface RunConfig {
   WorkingDir?: string;
 }
 
-/** @throws TsvmError `invalid-config` for an instruction that is none of them */
-export function applyChanges(instructions: readonly string[]): RunConfig {
-  const config: RunConfig = {};
+/**
+ * @param base what the instructions change
+ * @throws TsvmError `invalid-config` for an instruction that is none of them
+ */
+export function applyChanges(instructions: readonly string[], base: RunConfig = {}): RunConfig {
+  const config: RunConfig = { ...base };
+  const names = new Set<string>();
   for (const instruction of instructions) {
-    const [, name = '', value = ''] = /^\s*(\S+)\s*(.*?)\s*$/s.exec(instruction) ?? [];
-    apply(config, name.toUpperCase(), value, instruction);
+    const [, word = '', value = ''] = /^\s*(\S+)\s*(.*?)\s*$/s.exec(instruction) ?? [];
+    const name = word.toUpperCase();
+    apply(config, name, value, instruction);
+    names.add(name);
   }
+  // As in a build: the arguments were meant for the former entrypoint.
+  if (names.has('ENTRYPOINT') && !names.has('CMD')) delete config.Cmd;
   return config;
 }
 

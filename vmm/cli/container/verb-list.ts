@@ -4,18 +4,22 @@ type Command =
   | (typeof CONTAINER_VERBS)[number]
   | (typeof CONTAINER_COMMANDS)[number]
   | (typeof REGISTRY_COMMANDS)[number];
-type VerbName = Exclude<Command, 'container' | 'system'>;
+type VerbName = Exclude<Command, 'container' | 'network' | 'system' | 'volume'>;
 
 /** Docker's descriptions of the verbs. */
 export const SUMMARIES: Readonly<Record<VerbName, string>> = {
   attach: 'Attach to a running container',
+  commit: "Create an image from a container's changes",
   'container inspect': 'Display detailed information on one or more containers',
   'container list': 'List containers',
   'container ls': 'List containers',
   'container prune': 'Remove all stopped containers',
+  cp: 'Copy files between a container and this host',
   create: 'Create a container without starting it',
+  diff: "Show what differs in a container's files from its image",
   events: 'Show what happens to containers, as it happens',
   exec: 'Run a program in a running container',
+  export: "Export a container's files as a tar archive",
   history: 'Show the history of an image',
   'image history': 'Show the history of an image',
   'image import': 'Import the contents from a tarball to create a filesystem image',
@@ -38,6 +42,15 @@ export const SUMMARIES: Readonly<Record<VerbName, string>> = {
   login: 'Authenticate to a registry',
   logout: 'Log out from a registry',
   logs: 'Show the output of a container',
+  'network connect': 'Connect a container to a network',
+  'network create': 'Create a network',
+  'network disconnect': 'Disconnect a container from a network',
+  'network inspect': 'Display detailed information on one or more networks',
+  'network list': 'List networks',
+  'network ls': 'List networks',
+  'network prune': 'Remove all unused networks',
+  'network remove': 'Remove one or more networks',
+  'network rm': 'Remove one or more networks',
   pause: 'Pause containers or a machine',
   port: "List a container's published ports",
   ps: 'List containers',
@@ -58,14 +71,24 @@ export const SUMMARIES: Readonly<Record<VerbName, string>> = {
   top: 'Show the processes of a container',
   unpause: 'Let paused containers go on',
   update: 'Change limits and restart policies of containers',
+  'volume create': 'Create a volume',
+  'volume inspect': 'Display detailed information on one or more volumes',
+  'volume list': 'List volumes',
+  'volume ls': 'List volumes',
+  'volume prune': 'Remove unused local volumes',
+  'volume remove': 'Remove one or more volumes',
+  'volume rm': 'Remove one or more volumes',
   wait: 'Wait until containers end, then print their exit codes',
 };
 
 /** Other names of verbs that the list shows. */
-const ALIASES = ['container list', 'image list', 'image remove'];
+const ALIASES = [
+  ...['container list', 'image list', 'image remove', 'network list', 'network remove'],
+  ...['volume list', 'volume remove'],
+];
 
 /** The groups whose verbs are listed apart. */
-const GROUPS = ['container', 'image'];
+const GROUPS = ['container', 'image', 'network', 'volume'];
 
 /**
  * The verbs of a group, a line each. `container` has all verbs for containers; without a group those

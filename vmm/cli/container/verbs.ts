@@ -11,17 +11,25 @@ const load: LoadVerb = async () => (await import('./load.ts')).loadVerb;
 const ps: LoadVerb = async () => (await import('./ps.ts')).psVerb;
 const rmi: LoadVerb = async () => (await import('./rmi.ts')).rmiVerb;
 const save: LoadVerb = async () => (await import('./save.ts')).saveVerb;
+const networkLs: LoadVerb = async () => (await import('./networks/network-ls.ts')).networkLsVerb;
+const networkRm: LoadVerb = async () => (await import('./networks/network-rm.ts')).networkRmVerb;
+const volumeLs: LoadVerb = async () => (await import('./volumes/volume-ls.ts')).volumeLsVerb;
+const volumeRm: LoadVerb = async () => (await import('./volumes/volume-rm.ts')).volumeRmVerb;
 const tag: LoadVerb = async () => (await import('./tag.ts')).tagVerb;
 
 type Command =
   | (typeof CONTAINER_VERBS)[number]
-  | Exclude<(typeof CONTAINER_COMMANDS)[number], 'container' | 'system'>;
+  | Exclude<(typeof CONTAINER_COMMANDS)[number], 'container' | 'network' | 'system' | 'volume'>;
 
 export const CONTAINER_VERB_LOADERS: Readonly<Record<Command, LoadVerb>> = {
   attach: async () => (await import('./attach.ts')).attachVerb,
+  commit: async () => (await import('./commit.ts')).commitVerb,
+  cp: async () => (await import('./cp.ts')).cpVerb,
   create: async () => (await import('./create.ts')).createVerb,
+  diff: async () => (await import('./diff.ts')).diffVerb,
   events: async () => (await import('./events.ts')).eventsVerb,
   exec: async () => (await import('./exec.ts')).execVerb,
+  export: async () => (await import('./export.ts')).exportVerb,
   kill: async () => (await import('./kill.ts')).killVerb,
   logs: async () => (await import('./logs.ts')).logsVerb,
   pause: async () => (await import('./pause-container.ts')).pauseVerb,
@@ -56,9 +64,26 @@ export const CONTAINER_VERB_LOADERS: Readonly<Record<Command, LoadVerb>> = {
   images,
   inspect: async () => (await import('./inspect.ts')).inspectVerb,
   load,
+  'network connect': async () => (await import('./networks/network-connect.ts')).networkConnectVerb,
+  'network create': async () => (await import('./networks/network-create.ts')).networkCreateVerb,
+  'network disconnect': async () =>
+    (await import('./networks/network-connect.ts')).networkDisconnectVerb,
+  'network inspect': async () => (await import('./networks/network-inspect.ts')).networkInspectVerb,
+  'network list': networkLs,
+  'network ls': networkLs,
+  'network prune': async () => (await import('./networks/network-rm.ts')).networkPruneVerb,
+  'network remove': networkRm,
+  'network rm': networkRm,
   rmi,
   save,
   'system df': async () => (await import('./system-df.ts')).systemDfVerb,
   'system prune': async () => (await import('./prune.ts')).systemPruneVerb,
   tag,
+  'volume create': async () => (await import('./volumes/volume-create.ts')).volumeCreateVerb,
+  'volume inspect': async () => (await import('./volumes/volume-inspect.ts')).volumeInspectVerb,
+  'volume list': volumeLs,
+  'volume ls': volumeLs,
+  'volume prune': async () => (await import('./volumes/volume-prune.ts')).volumePruneVerb,
+  'volume remove': volumeRm,
+  'volume rm': volumeRm,
 };

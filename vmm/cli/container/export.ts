@@ -1,0 +1,57 @@
+import { createWriteStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import { TsvmError } from '../../errors.ts';
+import { AtomicFile } from '../../host/atomic-file.ts';
+import { hasCode } from '../../util/error-code.ts';
+import { openContainers } from './containers.ts';
+import { completeArchive } from './files/complete-archive.ts';
+import { withContainerRoot } from './files/container-root.ts';
+import { text } from './option-values.ts';
+import type { Verb } from './verb.ts';
+
+export const exportVerb: Verb = {
+  usage: 'export [OPTIONS] CONTAINER',
+  argumentsMin: 1,
+  argumentsMax: 1,
+  help: `
+Mounted volumes are left out.
+
+Examples:
+  tsvm export -o web.tar web
+  tsvm export web | tar -t`,
+  addOptions: (command) =>
+    command.option('-o, --output <file>', 'write to a file, instead of standard output'),
+  run: async ([name = ''], options) => {
+    const store = openContainers();
+    const container = await store.find(name);
+    const output = text(options, 'output');
+    if (output === undefined && process.stdout.isTTY) {
+      throw new TsvmError(
+        'invalid-config',
+        'cowardly refusing to save to a terminal. Use the -o flag or redirect',
+      );
+    }
+    await withContainerRoot(store, container, async (root) => {
+      const archive = await root.archive('root');
+      if (output === undefined) {
+        await pipeline(archive, completeArchive(), process.stdout);
+        return;
+      }
+      using file = openFile(output);
+      const target = createWriteStream('', { fd: file.fd, autoClose: false });
+      await pipeline(archive, completeArchive(), target);
+      file.commit();
+    });
+    return 0;
+  },
+};
+
+function openFile(path: string): AtomicFile {
+  try {
+    return new AtomicFile(path, { mode: 0o600 });
+  } catch (cause) {
+    if (!hasCode(cause, 'ENOENT', 'EACCES', 'ENOTDIR', 'EROFS')) throw cause;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new TsvmError('file-unreadable', `failed to export container: ${reason}`, { cause });
+  }
+}

@@ -1,0 +1,167 @@
+/** The files of a container, whether it runs or not. */
+import type { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import { existingPath, openArchive } from '../../../api/containers/archives.ts';
+import type { ContainerClient } from '../../../api/containers/container-client.ts';
+import { MachineFolder } from '../../../api/machines/machine-folder.ts';
+import {
+  type Agent,
+  AgentError,
+  type PathChange,
+  type PathStat,
+  type WriteArchiveOptions,
+} from '../../../container/agent/agent.ts';
+import { connectAgent } from '../../../container/agent/connect-agent.ts';
+import { isActive, isRunning } from '../../../container/containers/container-state.ts';
+import type { Container, ContainerStore } from '../../../container/containers/container-store.ts';
+import { MachineStarter } from '../../../container/containers/start-machine.ts';
+import { TsvmError } from '../../../errors.ts';
+import { createLogger } from '../../../observability/logger.ts';
+import { printMessage } from '../../standard-streams.ts';
+import { containerGuest } from '../container-guest.ts';
+import { clientOf } from '../containers.ts';
+import { openStore } from '../open-store.ts';
+
+export type ArchiveOf = 'changes' | 'root';
+
+/** The methods throw TsvmError. */
+export interface ContainerRootFiles {
+  /** Undefined when there is no such path. */
+  stat(path: string): Promise<PathStat | undefined>;
+  read(path: string): Promise<Readable>;
+  write(path: string, archive: Readable, options: WriteArchiveOptions): Promise<void>;
+  changes(): Promise<PathChange[]>;
+  archive(of: ArchiveOf): Promise<Readable>;
+}
+
+/** Longest answer to an archive. */
+const ANSWER_CHARACTERS_MAX = 100_000;
+
+/**
+ * Runs `work` with the files of a container. One that does not run gets a machine for that time, in
+ * this process, without network; meanwhile it cannot be started.
+ * @throws TsvmError
+ */
+export async function withContainerRoot<T>(
+  store: ContainerStore,
+  container: Container,
+  work: (root: ContainerRootFiles) => Promise<T>,
+): Promise<T> {
+  const { config, state } = container;
+  if (state.status === 'paused') {
+    throw new TsvmError('container-conflict', `container ${config.id} is paused: unpause it first`);
+  }
+  if (isRunning(state)) return await work(new RunningRoot(clientOf(store, container)));
+  if (isActive(state)) {
+    throw new TsvmError('container-conflict', `container ${config.id} is being started or stopped`);
+  }
+  return await withStoppedRoot(store, container, work);
+}
+
+async function withStoppedRoot<T>(
+  store: ContainerStore,
+  { config }: Container,
+  work: (root: ContainerRootFiles) => Promise<T>,
+): Promise<T> {
+  const { folders } = store;
+  using folder = await MachineFolder.claim(config.id, folders.runtime);
+  folder.writeRecord({ pid: process.pid, startedMs: Date.now() });
+  const machines = new MachineStarter({
+    images: openStore(),
+    folders,
+    guest: containerGuest(),
+    connectAgent,
+    logger: createLogger('warn', (line) => printMessage(`tsvm: ${line}\n`)),
+  });
+  const network = { ...config.network, mode: 'none', endpoints: [], ports: {} } as const;
+  const machine = await machines.start({ ...config, network, readOnly: false });
+  try {
+    return await work(new AgentRoot(machine.agent));
+  } finally {
+    await machine.close(true);
+  }
+}
+
+class AgentRoot implements ContainerRootFiles {
+  readonly #agent: Agent;
+
+  constructor(agent: Agent) {
+    this.#agent = agent;
+  }
+
+  async stat(path: string): Promise<PathStat | undefined> {
+    return (await told(existingPath(this.#agent, path))) ?? undefined;
+  }
+
+  read(path: string): Promise<Readable> {
+    return told(openArchive(this.#agent, { of: 'path', path }));
+  }
+
+  write(path: string, archive: Readable, options: WriteArchiveOptions): Promise<void> {
+    return told(this.#agent.writeArchive(path, archive, options));
+  }
+
+  changes(): Promise<PathChange[]> {
+    return told(this.#agent.changes());
+  }
+
+  archive(of: ArchiveOf): Promise<Readable> {
+    return told(openArchive(this.#agent, { of }));
+  }
+}
+
+/** What the guest answers is no fault of this program. */
+async function told<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof AgentError)) throw error;
+    throw new TsvmError('container-failed', error.message, { cause: error });
+  }
+}
+
+class RunningRoot implements ContainerRootFiles {
+  readonly #client: ContainerClient;
+
+  constructor(client: ContainerClient) {
+    this.#client = client;
+  }
+
+  async stat(path: string): Promise<PathStat | undefined> {
+    return JSON.parse(await this.#client.call('pathStat', { query: { path } })) ?? undefined;
+  }
+
+  async read(path: string): Promise<Readable> {
+    const { socket } = await this.#client.upgrade('readArchive', { of: 'path', path });
+    return socket;
+  }
+
+  async write(path: string, archive: Readable, options: WriteArchiveOptions): Promise<void> {
+    const { socket } = await this.#client.upgrade('writeArchive', {
+      path,
+      keepOwners: options.keepOwners === true ? 'yes' : 'no',
+      noOverwriteDirectory: options.noOverwriteDirectory === true ? 'yes' : 'no',
+    });
+    let text = '';
+    socket.setEncoding('utf8').on('data', (part: string) => {
+      text = (text + part).slice(0, ANSWER_CHARACTERS_MAX);
+    });
+    archive.once('error', () => socket.destroy());
+    archive.pipe(socket);
+    // An archive that is refused is not read to its end; the answer says why.
+    await finished(socket, { writable: false }).catch(() => {});
+    archive.unpipe(socket);
+    if (text === '') throw new TsvmError('container-failed', 'the container has ended meanwhile');
+    const { message } = JSON.parse(text) as { readonly message?: string };
+    if (message !== undefined) throw new TsvmError('container-failed', message);
+  }
+
+  async changes(): Promise<PathChange[]> {
+    return JSON.parse(await this.#client.call('changes'));
+  }
+
+  async archive(of: ArchiveOf): Promise<Readable> {
+    const { socket } = await this.#client.upgrade('readArchive', { of });
+    return socket;
+  }
+}
