@@ -30,7 +30,13 @@ export function sendArchive(archive: Readable, socket: Duplex): void {
 
 /** Answers with a line of JSON when the archive has been taken, or could not be. */
 export function receiveArchive(socket: Duplex, take: (archive: Readable) => Promise<void>): void {
-  const answer = (result: object) => socket.end(`${JSON.stringify(result)}\n`);
+  const answer = (result: object) => {
+    socket.end(`${JSON.stringify(result)}\n`);
+    // What is left unread when it is closed would take the answer with it.
+    socket.resume();
+  };
+  // The client ends its direction before the answer.
+  socket.allowHalfOpen = true;
   // Whoever reads a stream to its end closes it, and with a socket the way of the answer.
   const archive = socket.pipe(new PassThrough());
   socket.on('error', (error) => archive.destroy(error));
