@@ -132,7 +132,7 @@ export async function prepareNetworks(config: ContainerConfig): Promise<MachineP
       ],
       hosts: hostsFile(network.extraHosts, OWN_ADDRESSES.gateway, own),
       resolvConf: resolvConf(
-        nameServers(memberships, uplink?.nameServers ?? []),
+        nameServers(memberships, network.dns, uplink?.nameServers ?? []),
         network,
         readHostResolver(),
       ),
@@ -145,13 +145,18 @@ export async function prepareNetworks(config: ContainerConfig): Promise<MachineP
   }
 }
 
-/** Those of the networks know containers; for root, they also ask the host's. */
+/**
+ * The networks' name servers know the containers. Where they are on the host's own network, they ask the
+ * host's for everything else, so that no other server's answer about a container's name can be faster.
+ */
 function nameServers(
   memberships: readonly NetworkMembership[],
+  given: readonly string[],
   outside: readonly string[],
 ): readonly string[] {
   const own = memberships.map(({ network: { gateway } }) => gateway);
-  return [...own, ...outside].slice(0, NAME_SERVERS_MAX);
+  const askOthers = memberships.every(({ bridge }) => bridge.namespacePid !== undefined);
+  return [...own, ...(askOthers ? outside : given)].slice(0, NAME_SERVERS_MAX);
 }
 
 function bridgePort({ bridge, mac, tapName }: NetworkMembership) {
