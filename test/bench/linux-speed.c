@@ -336,6 +336,12 @@ static void measure_sequential_reads(void)
     close(fd);
 }
 
+static void measure_programs(void)
+{
+    measure_computing();
+    measure_avx();
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && !strcmp(argv[1], "child"))
@@ -343,6 +349,12 @@ int main(int argc, char **argv)
     if (write(STDOUT_FILENO, "\a\n", 2) != 2)
         return 1;
     setvbuf(stdout, NULL, _IOLBF, 0);
+    /* On the host, without a guest. */
+    if (argc > 1 && !strcmp(argv[1], "programs")) {
+        measure_programs();
+        printf("speed done\n");
+        return 0;
+    }
     mkdir("/dev", 0755);
     if (mount("devtmpfs", "/dev", "devtmpfs", 0, NULL) && errno != EBUSY)
         fail("mount /dev");
@@ -350,8 +362,7 @@ int main(int argc, char **argv)
     measure_processes();
     measure_page_faults();
     measure_pipes();
-    measure_computing();
-    measure_avx();
+    measure_programs();
     measure_32_bit();
     measure_parallel();
     if (access(DISK, R_OK) == 0) {

@@ -16,6 +16,7 @@ const BELL = '\x07';
 type Figures = ReadonlyMap<string, number>;
 
 interface Files {
+  readonly program: string;
   readonly kernel: string;
   readonly initrd: string;
 }
@@ -27,7 +28,7 @@ function makeFiles({ root }: Workbench): Files {
   compileGuestProgram(program, [join(root, 'test', 'bench', 'linux-speed.c')]);
   const initrd = `${program}.cpio`;
   writeFileSync(initrd, initrdOf(program));
-  return { kernel: guest.kernelPath, initrd };
+  return { program, kernel: guest.kernelPath, initrd };
 }
 
 function tsvmCommand(
@@ -79,7 +80,7 @@ async function runGuest(command: Command): Promise<Figures> {
 function cloudFiles(files: () => Files): Files {
   const kernel = stockKernel('6.1', 'cloud');
   if ('missing' in kernel) throw new Error(kernel.missing);
-  return { kernel: kernel.kernelPath, initrd: files().initrd };
+  return { ...files(), kernel: kernel.kernelPath };
 }
 
 /** Seconds from exec to the first program. */
@@ -131,6 +132,11 @@ const MEASURES = [
   { figure: 'sequential-read', name: '64 KiB of a file', unit: 'us', scale: 1e6, atMost: 0.5 },
 ] as const;
 
+const NATIVE_MEASURES = [
+  { figure: 'compute', name: 'compute loop' },
+  { figure: 'avx', name: 'AVX loop' },
+] as const;
+
 /** Speed of a guest's kernel and programs, against QEMU's translator with the same kernel and initrd. */
 export function linuxSpeedBenchmarks(workbench: Workbench): Benchmark[] {
   const files = once(() => makeFiles(workbench));
@@ -138,6 +144,7 @@ export function linuxSpeedBenchmarks(workbench: Workbench): Benchmark[] {
     new Guest(name, () => make(workbench, files(), cpus));
   const tsvm = guest('tsvm', tsvmCommand, 1);
   const tcg = guest('qemu tcg', tcgCommand, 1);
+  const host = new Guest('host', () => [files().program, 'programs']);
   const tsvmPair = guest('tsvm', tsvmCommand, 2);
   const tcgPair = guest('qemu tcg', tcgCommand, 2);
   const cloud = once(() => cloudFiles(files));
@@ -151,6 +158,16 @@ export function linuxSpeedBenchmarks(workbench: Workbench): Benchmark[] {
         slow: true,
         contestants: [tsvm.contestant(figure, scale), tcg.contestant(figure, scale)],
         comparisons: against(atMost),
+      }),
+    ),
+    // Programs run natively, so no VMM can be faster than this.
+    ...NATIVE_MEASURES.map(
+      ({ figure, name }): Benchmark => ({
+        name: `linux: ${name}, against the host itself`,
+        unit: 'ns',
+        slow: true,
+        contestants: [tsvm.contestant(figure, 1e9), host.contestant(figure, 1e9)],
+        comparisons: [{ of: 'tsvm', against: 'host', as: 'ratio', atMost: 1.1 }],
       }),
     ),
     {
