@@ -13,11 +13,14 @@
 #include "fields.h"
 #include "frame_reader.h"
 #include "loop.h"
-#include "process.h"
+#include "process_requests.h"
 #include "root.h"
 #include "shutdown.h"
 #include "stats.h"
 #include "vsock.h"
+
+#define REDIALS_MAX 500
+#define REDIAL_PAUSE_NS 20000000
 
 static struct watch connection = {.fd = -1};
 static struct frame_reader reader;
@@ -36,9 +39,21 @@ static const struct handler {
     {FRAME_SHUTDOWN, shutdown_prepare},
 };
 
+static int connect_to_host(void);
+
+// A machine that goes on from a saved state has lost its connections, and its host awaits a new
+// one. Otherwise the host is gone, and the machine has no purpose.
 static void lose_connection(void)
 {
-    // Without its host the machine has no purpose.
+    static const struct timespec pause = {.tv_nsec = REDIAL_PAUSE_NS};
+    loop_close(&connection);
+    frame_reader_next(&reader);
+    unsent_length = 0;
+    for (int i = 0; i < REDIALS_MAX; i++) {
+        if (connect_to_host() == 0)
+            return;
+        nanosleep(&pause, NULL);
+    }
     shutdown_machine();
 }
 
@@ -87,10 +102,13 @@ static void answer_request(void)
     struct failure failure = {0};
     bool is_last = reader.type == FRAME_SHUTDOWN;
     message_begin(&reply, FRAME_REPLY);
-    if (handle_request(&reply, &failure) < 0)
-        message_failure(&reply, &failure);
-    else if (message_end(&reply) < 0)
+    int result = handle_request(&reply, &failure) < 0 ? message_failure(&reply, &failure)
+                                                      : message_end(&reply);
+    if (result < 0) { // out of memory: the host must not wait for the answer
+        message_free(&reply);
         lose_connection();
+        return;
+    }
     if (is_last) {
         write_all(connection.fd, unsent, unsent_length);
         write_all(connection.fd, reply.data, reply.length);
@@ -104,8 +122,10 @@ static void connection_ready(struct watch *watch, uint32_t events)
 {
     if (events & EPOLLOUT)
         send_unsent();
-    int result;
-    while ((result = frame_reader_read(&reader, watch->fd, REQUEST_BYTES_MAX)) > 0) {
+    int result = 0;
+    // An answer may have ended the connection.
+    while (watch->fd >= 0 &&
+           (result = frame_reader_read(&reader, watch->fd, REQUEST_BYTES_MAX)) > 0) {
         answer_request();
         frame_reader_next(&reader);
     }
@@ -127,7 +147,7 @@ static void say_hello(void)
     message_free(&hello);
 }
 
-int control_open(void)
+static int connect_to_host(void)
 {
     int fd = vsock_dial(AGENT_PORT);
     if (fd < 0)
@@ -138,4 +158,9 @@ int control_open(void)
         return result;
     say_hello();
     return 0;
+}
+
+int control_open(void)
+{
+    return connect_to_host();
 }

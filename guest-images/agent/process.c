@@ -15,6 +15,7 @@
 #include "container.h"
 #include "launch.h"
 #include "loop.h"
+#include "message.h"
 #include "vsock.h"
 
 // Frames of one stream before the loop looks at others.
@@ -388,47 +389,17 @@ void process_ended(pid_t pid, int status)
     settle(process);
 }
 
-int process_signal(struct bytes request, struct message *reply, struct failure *failure)
+int process_send_signal(uint64_t pid, int number)
 {
-    uint64_t pid = 0, number = 0;
-    struct field field;
-    int more;
-    (void)reply;
-    while ((more = fields_next(&request, &field)) > 0) {
-        uint64_t *value = field.tag == SIGNAL_PROCESS ? &pid : &number;
-        if (field_number(&field, value, failure) < 0)
-            return -1;
-    }
-    if (more < 0)
-        return fields_broken(failure);
-    struct process *process = find_process(pid);
+    const struct process *process = find_process(pid);
     if (process == NULL || process->ended)
         return 0;
-    if (number == 0 || number >= _NSIG || kill(process->pid, (int)number) < 0)
-        return fail(failure, ERROR_INVALID_REQUEST, EINVAL, "no signal %d", (int)number);
-    return 0;
+    return kill(process->pid, number) < 0 ? -errno : 0;
 }
 
-int process_resize(struct bytes request, struct message *reply, struct failure *failure)
+void process_set_window(uint64_t pid, const struct winsize *window)
 {
-    uint64_t pid = 0, columns = 0, rows = 0;
-    struct field field;
-    int more;
-    (void)reply;
-    while ((more = fields_next(&request, &field)) > 0) {
-        uint64_t *value = field.tag == RESIZE_PROCESS   ? &pid
-                          : field.tag == RESIZE_COLUMNS ? &columns
-                                                        : &rows;
-        if (field_number_max(&field, INT32_MAX, value, failure) < 0)
-            return -1;
-    }
-    if (more < 0)
-        return fields_broken(failure);
-    struct process *process = find_process(pid);
-    if (process == NULL || process->output.fd < 0)
-        return 0;
-    struct winsize window = {.ws_col = (unsigned short)columns, .ws_row = (unsigned short)rows};
-    if (process->has_terminal)
-        ioctl(process->output.fd, TIOCSWINSZ, &window);
-    return 0;
+    const struct process *process = find_process(pid);
+    if (process != NULL && process->has_terminal && process->output.fd >= 0)
+        ioctl(process->output.fd, TIOCSWINSZ, window);
 }

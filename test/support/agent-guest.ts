@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import type { TestContext } from 'node:test';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
@@ -12,7 +13,7 @@ import type {
   ProcessSpec,
 } from '../../vmm/container/agent/agent.ts';
 import { connectAgent } from '../../vmm/container/agent/connect-agent.ts';
-import { bootMachine, type Machine, type MachineConfig } from '../../vmm/index.ts';
+import { bootMachine, type Machine, type MachineConfig, type VsockPorts } from '../../vmm/index.ts';
 import { ConsoleOutput } from './console-output.ts';
 import { writeLayers, writeMetadata } from './mounted-rootfs.ts';
 import { type MadeMember, makeTar } from './tar-maker.ts';
@@ -72,6 +73,19 @@ export function writableDisk(folder: string): string {
   return path;
 }
 
+/** The same ports, whose listeners' connections are shown to a test. */
+function watched(ports: VsockPorts, onControl: ((stream: Duplex) => void) | undefined): VsockPorts {
+  const shown: Pick<VsockPorts, 'connect' | 'listen'> = {
+    connect: (port, options) => ports.connect(port, options),
+    listen: (port, onConnection) =>
+      ports.listen(port, (stream, peer) => {
+        onControl?.(stream);
+        onConnection(stream, peer);
+      }),
+  };
+  return shown as VsockPorts;
+}
+
 /** Boots a machine with the agent and waits for its hello. The root is not assembled yet. */
 export async function bootAgentGuest(
   test: TestContext,
@@ -79,6 +93,8 @@ export async function bootAgentGuest(
     readonly members?: readonly MadeMember[];
     readonly machine?: Partial<MachineConfig>;
     readonly writablePath?: string;
+    /** Gets the host's end of the control connection. */
+    readonly onControl?: (stream: Duplex) => void;
   } = {},
 ): Promise<AgentGuest> {
   const folder = temporaryFolder(test);
@@ -110,7 +126,9 @@ export async function bootAgentGuest(
   machine.ended.then((end) => {
     aborter.abort(new Error(`the guest ended: ${JSON.stringify(end)}\n${console.text}`));
   });
-  const connected = connectAgent(machine.vsock, { signal: aborter.signal });
+  const connected = connectAgent(watched(machine.vsock, options.onControl), {
+    signal: aborter.signal,
+  });
   machine.start();
   const agent = await connected;
   const root: ContainerRoot = {

@@ -18,8 +18,7 @@
 static struct bytes payload_of(struct message *message)
 {
     message_end(message);
-    return (struct bytes){message->data + FRAME_HEADER_BYTES,
-                          message->length - FRAME_HEADER_BYTES};
+    return (struct bytes){message->data + FRAME_HEADER_BYTES, message->length - FRAME_HEADER_BYTES};
 }
 
 static void test_fields_of_a_start(void)
@@ -103,8 +102,9 @@ static void test_paths_are_cleaned(void)
         const char *given, *cleaned, *name;
         bool follow;
     } cases[] = {
-        {"/a/b", "/a/b", "b", false}, {"a//b/", "/a/b", "b", true}, {"/./a/.", "/a", "a", true},
-        {"", "/", "", false},         {"/", "/", "", true},         {"/a/../b", "/a/../b", "b", false},
+        {"/a/b", "/a/b", "b", false}, {"a//b/", "/a/b", "b", true},
+        {"/./a/.", "/a", "a", true},  {"", "/", "", false},
+        {"/", "/", "", true},         {"/a/../b", "/a/../b", "b", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct message message = {0};
@@ -201,7 +201,8 @@ static void test_dhcp_answers_that_lie(void)
     memcpy(packet + 44, "\x0a\x00\x00\x02", 4);
     memcpy(packet + 56, mac, 6);
     memcpy(packet + 264, "\x63\x82\x53\x63", 4);
-    memcpy(packet + options, "\x35\x01\x02\x01\x04\xff\xff\xf0\x00\x03\x04\x0a\x00\x00\x01\xff", 16);
+    memcpy(packet + options, "\x35\x01\x02\x01\x04\xff\xff\xf0\x00\x03\x04\x0a\x00\x00\x01\xff",
+           16);
     CHECK(dhcp_parse(packet, sizeof packet, transaction, mac, &lease, &server) == 2);
     CHECK(lease.prefix == 20 && lease.gateway.length == 4 && lease.address.bytes[3] == 2);
     CHECK(dhcp_parse(packet, sizeof packet, 8, mac, &lease, &server) == -EBADMSG);
