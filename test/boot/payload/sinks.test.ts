@@ -83,7 +83,7 @@ test('a named pipe’s next reader gets the output from there on', async () => {
   const { stdout, stderr } = await runShell(
     `said() { for i in $(seq 100); do grep -q "$1" err && return; sleep 0.1; done; }
      mkfifo log; ${BOOT} --append "tests=serial-flood count=100000000" --console file:log 2>err & vm=$!
-     head -c 5000 log >/dev/null; said "has gone"
+     head -c 5000 log >/dev/null; said "has closed it"
      (head -c 5000 | tail -1; exec cat >/dev/null) <log & said "written again"
      kill -TERM $vm; wait; cat err >&2`,
   );
