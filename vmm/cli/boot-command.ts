@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander';
 import { type DefaultGuest, locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { TsvmError } from '../errors.ts';
+import type { CloudInitConfig } from '../machine/cloud-init/cloud-init-config.ts';
 import type { ImageDiskConfig, MachineConfig, VsockConfig } from '../machine/config.ts';
 import type { PortConfig } from '../machine/console-config.ts';
 import type { Engine } from '../machine/kernel-mode.ts';
@@ -14,6 +15,7 @@ import {
   type ConsoleOption,
   collect,
   onlyOnce,
+  parseCloudInit,
   parseConsoleOption,
   parseCpus,
   parseDisk,
@@ -23,6 +25,7 @@ import {
   parseName,
   parseOnOff,
   parseOnReboot,
+  parsePassword,
   parsePort,
   parseShare,
   parseVsock,
@@ -37,6 +40,10 @@ interface BootOptions {
   readonly initrd?: string;
   readonly kernelEntry?: string;
   readonly disk: readonly ImageDiskConfig[];
+  readonly cloudInit?: CloudInitConfig;
+  readonly sshKey: readonly string[];
+  readonly hostname?: string;
+  readonly password?: string;
   readonly net: readonly (NetConfig | undefined)[];
   readonly cmdline?: string;
   readonly append?: string;
@@ -80,6 +87,7 @@ In the terminal, Ctrl-A x ends the machine and Ctrl-A h shows the keys.
 Examples:
   tsvm boot                                    the default guest, in this terminal
   tsvm boot --memory 1G --disk debian.qcow2    the kernel on the disk, as its boot loader would boot it
+  tsvm boot --memory 1G --disk cloud.qcow2 --ssh-key ~/.ssh/id_ed25519.pub --net user,hostfwd=2222:22
   tsvm boot --disk debian.qcow2 --kernel-entry list   what the boot loader offers
   tsvm boot --cpus 2 --disk root.img           a root file system without a kernel, the default kernel
   tsvm boot --kernel vmlinuz --initrd initrd.img --append "root=/dev/vda1" --disk debian.raw
@@ -107,6 +115,23 @@ export function bootCommand(): Command {
       'disk to use instead of the default guest’s; repeatable; the first is /dev/vda; also with rate limits',
       collect(parseDisk),
       [],
+    )
+    .option(
+      '--cloud-init <user-data[,meta-data=file][,network-config=file]>',
+      'settings for cloud-init in the guest, on a read-only disk (NoCloud)',
+      parseCloudInit,
+    )
+    .option(
+      '--ssh-key <file>',
+      'public SSH keys for the default user, by cloud-init; repeatable',
+      collect((text: string) => text),
+      [],
+    )
+    .option('--hostname <name>', 'the guest’s host name, by cloud-init', onlyOnce)
+    .option(
+      '--password <text|file:path>',
+      'password of the default user, by cloud-init; other users of the host can see TEXT while tsvm runs',
+      parsePassword,
     )
     .option(
       '--net <user[,hostfwd=...]|tap=name[,queues=N]|none>',
@@ -259,6 +284,16 @@ function kernelSettings(
   return { kernelPath: guest.kernelPath, modulesPath: guest.modulesPath };
 }
 
+function cloudInitSettings(options: BootOptions): CloudInitConfig | undefined {
+  const { cloudInit, sshKey, hostname, password } = options;
+  const isWanted =
+    cloudInit !== undefined ||
+    sshKey.length > 0 ||
+    hostname !== undefined ||
+    password !== undefined;
+  return isWanted ? { ...cloudInit, sshKeyPaths: sshKey, hostname, password } : undefined;
+}
+
 function machineConfig(options: BootOptions): MachineConfig {
   const guest = options.kernel === undefined ? locateDefaultGuest() : undefined;
   const ownDisks = options.disk.length > 0 || options.initrd !== undefined || guest === undefined;
@@ -277,6 +312,7 @@ function machineConfig(options: BootOptions): MachineConfig {
     ...kernelSettings(options, guest),
     initrdPath: options.initrd,
     disks: [...defaultDisk, ...options.disk],
+    cloudInit: cloudInitSettings(options),
     nets: options.net.filter((net) => net !== undefined),
     cmdline: options.cmdline,
     appendCmdline: options.append,

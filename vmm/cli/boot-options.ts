@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
 import { isMachineName } from '../api/machines/machine-name.ts';
+import type { CloudInitConfig } from '../machine/cloud-init/cloud-init-config.ts';
 import {
   CPUS_MAX,
   GUEST_CID_MAX,
@@ -11,6 +13,7 @@ import type { ConsoleDeviceKind, PortConfig } from '../machine/console-config.ts
 import { ENGINES } from '../machine/kernel-mode.ts';
 import type { ShareConfig } from '../machine/share-config.ts';
 import { LOG_LEVELS } from '../observability/logger.ts';
+import { fsPath } from '../util/byte-names.ts';
 import { parseSize } from '../util/size.ts';
 import type { ConsoleKind } from './host-console.ts';
 import { limitSettings } from './limit-settings.ts';
@@ -93,6 +96,41 @@ export function parseDisk(text: string): ImageDiskConfig {
     disk = { ...disk, ...setting };
   }
   return disk;
+}
+
+const CLOUD_INIT_FILES: Readonly<Record<string, 'metaDataPath' | 'networkConfigPath'>> = {
+  'meta-data': 'metaDataPath',
+  'network-config': 'networkConfigPath',
+};
+
+/** `--cloud-init FILE[,meta-data=FILE][,network-config=FILE]`. A comma in a name must be doubled. */
+export function parseCloudInit(text: string, before?: CloudInitConfig): CloudInitConfig {
+  if (before !== undefined) throw new InvalidArgumentError('The option is given more than once.');
+  const [userDataPath, ...flags] = splitFlags(text);
+  let config: CloudInitConfig = { userDataPath };
+  for (const flag of flags) {
+    const [, name = '', path] = /^([a-z-]+)=(.+)$/s.exec(flag) ?? [];
+    const setting = Object.hasOwn(CLOUD_INIT_FILES, name) ? CLOUD_INIT_FILES[name] : undefined;
+    if (setting === undefined || path === undefined) {
+      throw new InvalidArgumentError(
+        `Unknown flag '${flag}'. The flags are meta-data=FILE and network-config=FILE.`,
+      );
+    }
+    config = { ...config, [setting]: path };
+  }
+  return config;
+}
+
+/** `--password TEXT` or `--password file:PATH`, of which the first line counts. */
+export function parsePassword(text: string): string {
+  if (!text.startsWith('file:')) return text;
+  const path = text.slice('file:'.length);
+  try {
+    const [line = ''] = readFileSync(fsPath(path), 'utf8').split(/\r?\n/, 1);
+    return line;
+  } catch (cause) {
+    throw new InvalidArgumentError(`It cannot be read: ${(cause as Error).message}.`);
+  }
 }
 
 /** `--share DIR:TAG[,ro]`. The tag follows the last colon; a comma in the path must be doubled. */

@@ -1,5 +1,6 @@
 import { MEMORY_MIN_BYTES } from '../arch/x86_64/layout.ts';
 import { DISK_FORMATS, type DiskFormat } from '../backends/disk/image/format.ts';
+import { type CloudInitConfig, checkCloudInit } from './cloud-init/cloud-init-config.ts';
 import {
   BOOLEAN,
   checkFields,
@@ -82,6 +83,8 @@ export interface MachineConfig {
   /** A kernel for a first disk that is a root file system without a kernel of its own. */
   readonly rootKernelPath?: string | undefined;
   readonly disks?: readonly DiskConfig[] | undefined;
+  /** Settings for cloud-init in the guest, on a read-only disk after the others. */
+  readonly cloudInit?: CloudInitConfig | undefined;
   readonly nets?: readonly NetConfig[] | undefined;
   /** Replaces the default kernel command line. */
   readonly cmdline?: string | undefined;
@@ -174,6 +177,7 @@ const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
   kernelEntry: TEXT,
   rootKernelPath: TEXT,
   disks: LIST,
+  cloudInit: RECORD,
   nets: LIST,
   cmdline: TEXT,
   appendCmdline: TEXT,
@@ -282,6 +286,7 @@ export function resolveConfig(config: MachineConfig): ResolvedConfig {
     if (paths.has(disk.path)) invalid(`the disk ${disk.path} is given twice`);
     paths.add(disk.path);
   }
+  if (filled.cloudInit !== undefined) checkCloudInit(filled.cloudInit);
   const nets = (filled.nets as readonly NetConfig[]).map(resolveNet);
   const shares = resolveShares(filled.shares);
   resolvePorts(filled.ports);

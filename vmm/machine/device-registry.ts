@@ -43,6 +43,10 @@ export const DEVICE_KINDS: readonly AttachDevices[] = [
   attachBootProgress,
   attachDisks,
   optional(
+    ({ cloudInit }) => cloudInit !== undefined,
+    async () => (await import('./devices/cloud-init.ts')).attachCloudInit,
+  ),
+  optional(
     ({ nets }) => nets.length > 0,
     async () => (await import('./devices/nets.ts')).attachNets,
   ),

@@ -1,17 +1,22 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import {
   collect,
+  parseCloudInit,
   parseConsole,
   parseConsoleOption,
   parseCpus,
   parseDisk,
   parseMemory,
   parseOnReboot,
+  parsePassword,
   parsePort,
   parseShare,
   parseVsock,
 } from '../../../vmm/cli/boot-options.ts';
+import { temporaryFolder } from '../../support/tsvm-process.ts';
 
 test('--disk: a file, then flags; a comma in its name is written twice', () => {
   assert.deepEqual(parseDisk('a.img'), {
@@ -90,4 +95,24 @@ test('--console: virtio alone, or before where it leads to', () => {
 test('--port: a name and a socket, whose path may have any characters', () => {
   assert.deepEqual(parsePort('a=b=c,d'), { name: 'a', socketPath: 'b=c,d' });
   for (const text of ['', 'a', 'a=', '=b']) assert.throws(() => parsePort(text), text);
+});
+
+test('--cloud-init: a file, then the other files of NoCloud', () => {
+  assert.deepEqual(parseCloudInit('a,,b.yaml,meta-data=m,network-config=n,,o'), {
+    userDataPath: 'a,b.yaml',
+    metaDataPath: 'm',
+    networkConfigPath: 'n,o',
+  });
+  for (const bad of ['', 'a,b', 'a,meta-data', 'a,meta-data=', 'a,vendor-data=x', 'a,toString=x']) {
+    assert.throws(() => parseCloudInit(bad), { code: 'commander.invalidArgument' }, bad);
+  }
+  assert.throws(() => parseCloudInit('a', { userDataPath: 'b' }), /more than once/);
+});
+
+test('--password: text, or the first line of a file', (context) => {
+  const path = join(temporaryFolder(context), 'password');
+  writeFileSync(path, 'it: is\r\nmore\n');
+  assert.equal(parsePassword(`file:${path}`), 'it: is');
+  assert.equal(parsePassword('pass:word'), 'pass:word');
+  assert.throws(() => parsePassword('file:/nonexistent'), { code: 'commander.invalidArgument' });
 });
