@@ -1,3 +1,5 @@
+import { isUtf8 } from 'node:buffer';
+
 /** The lines of `container.log`: those of Docker's json-file driver, with one addition. */
 
 export type LogStream = 'stdout' | 'stderr';
@@ -14,22 +16,19 @@ export type LogLine = LogEntry | 'end';
 
 interface StoredEntry {
   readonly log?: string;
-  /** In place of `log`, for what is not UTF-8: base64. */
+  /** In place of `log`, for what is not UTF-8 or has NULs: base64. */
   readonly bytes?: string;
   readonly stream?: LogStream;
   readonly time?: string;
   readonly end?: true;
 }
 
-const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-const REPLACEMENT = '\ufffd';
-
 /** With its line feed. */
 export function encodeEntry(stream: LogStream, bytes: Buffer, time: string): string {
-  const log = bytes.toString('utf8');
-  const isExact = !log.includes(REPLACEMENT) || isUtf8(bytes);
-  return isExact
-    ? `{"log":${JSON.stringify(log)},"stream":"${stream}","time":"${time}"}\n`
+  // JSON would take six characters for a NUL.
+  const isText = isUtf8(bytes) && !bytes.includes(0);
+  return isText
+    ? `{"log":${JSON.stringify(bytes.toString('utf8'))},"stream":"${stream}","time":"${time}"}\n`
     : `{"bytes":"${bytes.toString('base64')}","stream":"${stream}","time":"${time}"}\n`;
 }
 
@@ -49,13 +48,4 @@ export function decodeLine(line: string): LogLine | undefined {
   const { bytes, log = '', stream = 'stdout', time = '' } = stored;
   const content = bytes === undefined ? Buffer.from(log) : Buffer.from(bytes, 'base64');
   return { stream, timeMs: Date.parse(time), bytes: content };
-}
-
-function isUtf8(bytes: Uint8Array): boolean {
-  try {
-    strict.decode(bytes);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -2,11 +2,11 @@
 import type { Duplex } from 'node:stream';
 import { FrameReader, FrameWriter } from '../../../container/containers/stream-frames.ts';
 import { TsvmError } from '../../../errors.ts';
-import { Output } from '../../output.ts';
-import { isTerminal, OutputDescriptor } from '../../output-descriptor.ts';
+import { isTerminal } from '../../output-descriptor.ts';
 import { RawTerminal } from '../../raw-terminal.ts';
 import { onWindowSize } from '../../window-size.ts';
 import { DEFAULT_DETACH_KEYS, DetachKeys, parseDetachKeys } from './detach-keys.ts';
+import { openSessionOutput, type SessionOutput } from './session-output.ts';
 
 export interface SessionOptions {
   readonly stdin: boolean;
@@ -32,6 +32,8 @@ export type SessionEnd =
 const STDIN = 0;
 const STDOUT = 1;
 const STDERR = 2;
+/** As by SIGPIPE. */
+const EXIT_PIPE = 141;
 
 /** Docker passes on all but CHLD, PIPE and URG; Node cannot catch some of the others. */
 const PROXIED: readonly NodeJS.Signals[] = [
@@ -57,7 +59,7 @@ export class Session {
   readonly #frames: FrameWriter;
   readonly #options: SessionOptions;
   readonly #end = Promise.withResolvers<SessionEnd>();
-  readonly #outputs: Partial<Record<'stdout' | 'stderr', Output>> = {};
+  readonly #outputs: Partial<Record<'stdout' | 'stderr', SessionOutput>> = {};
   readonly #keys: DetachKeys;
   #outcome: SessionEnd = { kind: 'lost' };
   #terminal: RawTerminal | undefined;
@@ -69,8 +71,10 @@ export class Session {
     this.#frames = new FrameWriter(socket);
     const keys = parseDetachKeys(options.detachKeys ?? DEFAULT_DETACH_KEYS);
     this.#keys = new DetachKeys(options.tty ? keys : new Uint8Array(), () => this.detach());
-    if (options.stdout) this.#outputs.stdout = new Output(new OutputDescriptor(STDOUT));
-    if (options.stderr) this.#outputs.stderr = new Output(new OutputDescriptor(STDERR));
+    // As Docker's client, which SIGPIPE ends; the process goes on.
+    const closed = () => this.#end.resolve({ kind: 'exited', exitCode: EXIT_PIPE });
+    if (options.stdout) this.#outputs.stdout = openSessionOutput(STDOUT, closed);
+    if (options.stderr) this.#outputs.stderr = openSessionOutput(STDERR, closed);
     const reader = new FrameReader({
       data: (kind, bytes) => kind !== 'stdin' && this.#write(kind, bytes),
       message: (message) => this.#take(message),

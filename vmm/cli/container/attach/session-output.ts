@@ -1,0 +1,71 @@
+import { constants, fstatSync, openSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { Output } from '../../output.ts';
+import { OutputDescriptor } from '../../output-descriptor.ts';
+
+/** Where a session writes what a process says. Never blocks. */
+export interface SessionOutput {
+  /** @returns false when bytes are buffered: wait for {@link drained} */
+  write(bytes: Uint8Array): boolean;
+  drained(): Promise<void>;
+}
+
+/** @param onClosed called when nobody reads the output any more: EPIPE */
+export function openSessionOutput(fd: number, onClosed: () => void): SessionOutput {
+  const pipe = fstatSync(fd).isFIFO() ? openPipe(fd) : undefined;
+  if (pipe !== undefined) return new PipeOutput(pipe, onClosed);
+  return new Output(new OutputDescriptor(fd), {
+    onLost: (error) => {
+      if (error instanceof Error && 'code' in error && error.code === 'EPIPE') onClosed();
+    },
+  });
+}
+
+/** A descriptor of our own: other processes share the one that was inherited, with its flags. */
+function openPipe(fd: number): number | undefined {
+  try {
+    return openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK);
+  } catch {
+    // Another user's.
+    return undefined;
+  }
+}
+
+/** A pipe: its reader wakes us, which is many times faster than trying again and again. */
+class PipeOutput implements SessionOutput {
+  readonly #pipe: Socket;
+  #waiting: (() => void)[] = [];
+  #closed = false;
+
+  constructor(fd: number, onClosed: () => void) {
+    this.#pipe = new Socket({ fd, readable: false, writable: true });
+    this.#pipe.on('drain', () => this.#settle());
+    this.#pipe.on('error', () => {
+      this.#closed = true;
+      this.#settle();
+      onClosed();
+    });
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (this.#closed) return true;
+    this.#pipe.write(bytes);
+    return this.#pipe.writableLength === 0 || !this.#pipe.writableNeedDrain;
+  }
+
+  async drained(): Promise<void> {
+    if (this.#closed || this.#pipe.writableLength === 0) return;
+    // Below its high-water mark, a stream tells nothing when it is empty.
+    if (!this.#pipe.writableNeedDrain) {
+      await new Promise<void>((resolve) => {
+        this.#pipe.write(new Uint8Array(), () => resolve());
+      });
+      return;
+    }
+    await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  #settle(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+}
