@@ -38,7 +38,7 @@ static void write_code(const struct program *program)
     memcpy(machine.code + offset, native, length);
 }
 
-/* How the engine runs a program. */
+/* How the engine executes code. */
 enum way { INTERPRETED, IN_STEPS, TRANSLATED };
 
 static enum interpreted run_program(struct cpu *cpu, enum way way)
@@ -51,7 +51,7 @@ static enum interpreted run_program(struct cpu *cpu, enum way way)
     return why;
 }
 
-/* False: it left for a reason other than an exception, given in `why`. */
+/* Returns false if it left for a reason other than an exception; `why` has the reason. */
 static bool run_state(struct state *state, bool compat, enum way way, enum interpreted *why)
 {
     struct cpu *cpu = machine.cpu;
@@ -76,7 +76,7 @@ static bool run_state(struct state *state, bool compat, enum way way, enum inter
 
 /* ---- the comparison ---- */
 
-/* Which operand of CMPS faults first is up to the processor: it differs within one. */
+/* Which operand of CMPS faults first depends on the processor, and varies even on one. */
 static bool is_cmps(uint64_t rip)
 {
     if (rip - CODE_BASE >= CODE_PAGES * PAGE - 16)
@@ -142,8 +142,8 @@ static void print_difference(const struct program *program, const char *what,
 }
 
 /*
- * Where this process has something mapped, besides what the programs are given: the processor would
- * find it there, and change it.
+ * Addresses where this process has mapped something besides the programs' memory: the processor
+ * would access it.
  */
 static bool is_our_own(uint64_t address)
 {
@@ -162,7 +162,7 @@ static void refresh_data(void)
     }
 }
 
-/* False: the program is not compared, and memory is unchanged. */
+/* Returns false if the program is not compared; memory is then unchanged. */
 static bool run_ours(const struct program *program, enum way way, struct state *ours,
                      const char **what)
 {
@@ -171,7 +171,7 @@ static bool run_ours(const struct program *program, enum way way, struct state *
     *ours = program->start;
     *what = NULL;
     if (!run_state(ours, program->compat, way, &why)) {
-        /* A bit offset that reaches the code: self-modifying programs are not compared. */
+        /* A bit offset that reaches the code; self-modifying programs are not compared. */
         if (why == INTERPRETED_ONCE)
             return false;
         snprintf(left, sizeof(left), "reason %d to leave", why);
@@ -210,8 +210,8 @@ static void restore_image(const struct image *image)
     memcpy(machine.code, image->code, sizeof(image->code));
 }
 
-/* Interpreted, and then translated, from the same memory; natively last, where it can be compared.
- */
+/* First interpreted, then translated, from the same memory; finally natively, if that can be
+ * compared. */
 static void try_program(bool compat)
 {
     static struct image before, interpreted;
@@ -258,7 +258,7 @@ int main(int argc, char **argv)
            (unsigned long long)faults, (unsigned long long)differences,
            (unsigned long long)machine.cpu->counters->translations,
            (unsigned long long)machine.cpu->counters->translated);
-    /* A program whose first instruction cannot be translated may still be for the most part. */
+    /* A program whose first instruction cannot be translated may mostly be translated. */
     bool translated = machine.cpu->counters->translations > programs / 2;
     if (!translated)
         printf("only %llu translations were made\n",

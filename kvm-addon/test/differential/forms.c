@@ -3,7 +3,7 @@
 #define LOGIC_SETS (CF | PF | ZF | SF | OF)
 #define OP(text) text, sizeof(text) - 1
 
-/* 00-3F: with `locks` where the destination is memory. */
+/* 00-3F; with `locks` if the destination is memory. */
 #define ALU(a, b, c, d, e, f, locks, sets, undefined, reads)                                       \
     {OP(a), -1, FORM_PLAIN, MODRM | BYTE | locks, sets, undefined, reads, 0, 0},                   \
         {OP(b), -1, FORM_PLAIN, MODRM | locks, sets, undefined, reads, 0, 0},                      \
@@ -19,7 +19,7 @@
     {                                                                                              \
         OP("\x83"), reg, FORM_PLAIN, MODRM | IMM_8 | locks, sets, undefined, reads, 0, 0           \
     }
-/* A count of 0 sets nothing; OF is defined for 1 alone. */
+/* A count of 0 changes no flags; OF is defined only for 1. */
 #define SHIFT(reg, undefined, reads)                                                               \
     {OP("\xc0"), reg, FORM_PLAIN, MODRM | BYTE | IMM_8, 0, undefined, reads, 0, 0},                \
         {OP("\xc1"), reg, FORM_PLAIN, MODRM | IMM_8, 0, undefined, reads, 0, 0},                   \
@@ -119,7 +119,7 @@ const struct form forms[] = {
     BOTH_SIZES("\x86", "\x87", -1, FORM_PLAIN, MODRM | LOCKABLE, 0, 0, 0, 0),
     PLAIN("\x90", -1, LOW_REGISTER, 0, 0, 0, RAX),
     PLAIN("\x8d", -1, MODRM | MEM_ONLY, 0, 0, 0, 0),
-    /* With 66, processors read 16 or 32 bits. */
+    /* With the prefix 66, processors read 16 or 32 bits. */
     PLAIN("\x63", -1, MODRM | ONLY_64 | NO_66, 0, 0, 0, 0),
     PLAIN("\x0f\xb6", -1, MODRM, 0, 0, 0, 0),
     PLAIN("\x0f\xb7", -1, MODRM, 0, 0, 0, 0),

@@ -1,4 +1,4 @@
-/* The instructions that the generator makes programs of. */
+/* The instructions of which the generator makes programs. */
 #ifndef TSVM_TEST_FORMS_H
 #define TSVM_TEST_FORMS_H
 
@@ -35,7 +35,7 @@ enum form_trait {
     NOT_64 = 1 << 10,
     NO_66 = 1 << 11,        /* no operand-size prefix */
     LOW_REGISTER = 1 << 12, /* the low bits of the opcode are a register */
-    PLAIN_SIZE = 1 << 13,   /* neither a 66 nor REX.W */
+    PLAIN_SIZE = 1 << 13,   /* neither 66 nor REX.W */
     ALIGN_16 = 1 << 14,     /* mostly aligned */
 };
 
@@ -43,15 +43,15 @@ enum form_kind {
     FORM_PLAIN,
     FORM_STACK,      /* uses RSP */
     FORM_STRING,     /* with or without a repeat prefix */
-    FORM_JUMP,       /* a distance to a later instruction follows: 8 bits */
+    FORM_JUMP,       /* followed by an 8-bit distance to a later instruction */
     FORM_JUMP_FAR,   /* 32 bits */
-    FORM_RETURN,     /* an address of code is pushed before */
-    FORM_INDIRECT,   /* an address of code is loaded into the register before */
-    FORM_POPF,       /* a flags word is pushed before */
-    FORM_DIVIDE,     /* often with an upper half that fits */
-    FORM_COMPARE,    /* CMPXCHG: the accumulator is often loaded from the operand */
+    FORM_RETURN,     /* an address of code is pushed before it */
+    FORM_INDIRECT,   /* an address of code is loaded into the register before it */
+    FORM_POPF,       /* a flags word is pushed before it */
+    FORM_DIVIDE,     /* often with an upper half that avoids an overflow */
+    FORM_COMPARE,    /* CMPXCHG: the accumulator is often loaded from the operand before it */
     FORM_VEX,        /* `opcode` is in map 0F38 or 0F3A */
-    FORM_BIT_OFFSET, /* the register operand reaches far from a memory operand */
+    FORM_BIT_OFFSET, /* the register operand extends the reach of a memory operand */
     FORM_LEAVE,      /* RBP points at memory */
 };
 
@@ -62,9 +62,9 @@ struct form {
     uint8_t kind;
     uint16_t traits;
     uint16_t sets;      /* status flags it defines */
-    uint16_t undefined; /* that it may leave undefined */
+    uint16_t undefined; /* status flags that it may leave undefined */
     uint16_t reads;
-    uint8_t clobbers; /* registers besides ModRM's */
+    uint8_t clobbers; /* registers that it uses besides those of ModRM */
     uint8_t vex;      /* map << 4 | prefix (0 none, 1 66, 2 F3, 3 F2) */
 };
 

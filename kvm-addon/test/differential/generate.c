@@ -11,7 +11,7 @@ uint64_t random_state = 1;
 /* The initial content of a register; see `kinds`. */
 enum register_kind { POINTER, SMALL, EDGE, RANDOM, FS_POINTER };
 
-/* ---- registers at the start ---- */
+/* ---- initial registers ---- */
 
 static void set_register(struct builder *b, unsigned number)
 {
@@ -38,7 +38,7 @@ static void set_start(struct builder *b)
     struct state *start = &b->program->start;
     for (unsigned i = 0; i < 16; i++)
         set_register(b, i);
-    /* RSP, and often RCX, RSI and RDI, as the instructions want them that imply them. */
+    /* Sets RSP, and often RCX, RSI and RDI, as instructions with implicit operands need them. */
     b->fs_pointers &= ~RSP;
     start->r[4] = DATA_BASE + PAGE + random_below(PAGE / 8) * 8;
     if (one_in(16))
@@ -54,7 +54,7 @@ static void set_start(struct builder *b)
     start->rflags = 0x202 | (random_word() & STATUS_FLAGS) | (one_in(4) ? 0x400 : 0);
 }
 
-/* ---- putting instructions together ---- */
+/* ---- assembling instructions ---- */
 
 static void put(struct builder *b, const void *bytes, unsigned length)
 {
@@ -144,7 +144,7 @@ static void add_label(struct builder *b, unsigned at, unsigned size)
         (struct label){.insn = insn, .at = at, .size = size, .undefined = b->undefined};
 }
 
-/* Lets jumps to the place that is reached go there. */
+/* Resolves the jumps to the place that has been reached. */
 static void resolve_labels(struct builder *b, bool all)
 {
     struct program *program = b->program;
@@ -228,7 +228,7 @@ static void prepare(struct builder *b, struct encoding *e)
         break;
     }
     case FORM_COMPARE:
-        /* mov operand, %rax: with the same ModRM but for the register. */
+        /* mov operand, %rax: with the same ModRM except for the register */
         if (e->memory && !e->rip_relative && !e->segment && !(e->rex & 3) && one_in(2) &&
             !(b->clobbered & RAX)) {
             if (e->address32)
@@ -251,7 +251,7 @@ static bool uses_stack(const struct form *form)
            form->opcode[0] == '\xe8' || (form->opcode[0] == '\xff' && form->reg == 2);
 }
 
-/* Registers that an instruction takes an address from must hold one. */
+/* Registers from which an instruction takes an address must contain one. */
 static bool is_possible(const struct builder *b, const struct form *form)
 {
     unsigned needs = 0;
@@ -302,7 +302,7 @@ static void put_target(struct builder *b, const struct form *form)
     }
 }
 
-/* Conditional jumps are more than a form's share, as in programs. */
+/* Conditional jumps are more frequent than other forms, as in real programs. */
 static const struct form *choose_form(const struct builder *b)
 {
     bool jump = b->program->insns > 0 && one_in(8);
@@ -337,7 +337,7 @@ static void generate_insn(struct builder *b)
     b->clobbered |= after | form->clobbers;
     if (form->kind == FORM_VEX)
         b->clobbered |= 1u << e.vvvv;
-    /* LOCK elsewhere raises #UD, but for MOV CR0 on AMD, where it makes CR8 of it. */
+    /* Elsewhere LOCK raises #UD, except before MOV CR0 on AMD, where it means CR8. */
     bool cr8 = form->length == 2 && form->opcode[0] == 0x0f && (form->opcode[1] & 0xfd) == 0x20;
     bool lock = form->kind != FORM_VEX && !cr8 &&
                 (form->traits & LOCKABLE && e.memory ? one_in(2) : one_in(200));
@@ -364,7 +364,7 @@ void program_generate(struct program *program, bool compat)
     program->insns = 0;
     program->start = (struct state){0};
     set_start(&b);
-    /* Often over the border of the two pages. */
+    /* Often across the border of the two pages. */
     uint64_t offset = one_in(4) ? PAGE - random_below(40) : random_below(PAGE);
     program->start.rip = CODE_BASE + offset;
     while (program->insns < insns) {

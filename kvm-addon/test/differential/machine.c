@@ -24,7 +24,7 @@
 
 static struct private_region region = {.gpa = REGION_GPA};
 
-/* ---- functions that programs at CPL 3 must not reach ---- */
+/* ---- functions that programs at CPL 3 must not call ---- */
 
 static _Noreturn void not_here(struct cpu *cpu, const struct insn *insn)
 {

@@ -1,6 +1,7 @@
 /*
- * One vCPU of the engine without KVM, at CPL 3, whose guest has the pages of native.h at the same
- * addresses. Parts of the engine that need KVM are replaced: nothing here may reach them.
+ * A vCPU of the engine without KVM, at CPL 3, whose guest has the pages of native.h at the same
+ * addresses. The parts of the engine that need KVM are replaced by functions that must not be
+ * called.
  */
 #ifndef TSVM_TEST_MACHINE_H
 #define TSVM_TEST_MACHINE_H
@@ -18,7 +19,7 @@ struct machine {
     uint8_t *code;
 };
 
-/* False when there is no memory. */
+/* Returns false when out of memory. */
 bool machine_init(struct machine *machine);
 void machine_free(struct machine *machine);
 

@@ -17,7 +17,7 @@
 /* Linux's selectors for user code. */
 #define SELECTOR_CODE32 0x23
 #define SELECTOR_CODE64 0x33
-/* The way back from 32-bit code: a far jump to 64-bit code that knows the whole address. */
+/* The way back from 32-bit code: a far jump to 64-bit code, which knows the 64-bit address. */
 #define GATE_BASE 0x38000000u
 
 const uint8_t *native_data;
@@ -27,7 +27,7 @@ uint64_t native_fs_base;
 static uint16_t gs_selector;
 static sigjmp_buf fault_return;
 
-/* For the asm: the state, the stack of the caller, and where to go. */
+/* For the asm code: the state, the caller's stack, and the jump target. */
 struct state native_state;
 uint64_t native_stack;
 struct __attribute__((packed)) {
@@ -167,7 +167,8 @@ static void take_fault(int signal, siginfo_t *info, void *context)
     native_state.vector = (unsigned)gregs[REG_TRAPNO];
     native_state.error = (uint64_t)gregs[REG_ERR];
     native_state.address = (uint64_t)gregs[REG_CR2];
-    /* Linux tells programs that each page of the kernel's is present, and the last of theirs. */
+    /* Linux reports a present page for each of the kernel's addresses, and for the last page of the
+     * programs'. */
     if (native_state.vector == VECTOR_PF && native_state.address >= 0x7ffffffff000)
         native_state.error &= ~(uint64_t)PF_PRESENT;
     siglongjmp(fault_return, 1);
@@ -182,7 +183,7 @@ static void *map_at(uint64_t address, size_t size, int protection, int fd)
     return place == MAP_FAILED ? NULL : place;
 }
 
-/* Twice: as programs see it, and to write to. */
+/* Mapped twice: for the programs, and for writing to read-only pages. */
 static bool map_data(void)
 {
     int fd = memfd_create("differential", MFD_CLOEXEC);
@@ -194,7 +195,7 @@ static bool map_data(void)
     native_data = data;
     if (!data || !data_alias || mprotect(data + DATA_READ_ONLY * PAGE, PAGE, PROT_READ) != 0)
         return false;
-    /* It is present from the start: the error codes of faults tell. */
+    /* Populated from the start, because the error codes of faults show it. */
     (void)*(volatile uint8_t *)(data + DATA_READ_ONLY * PAGE);
     return true;
 }

@@ -56,7 +56,7 @@ static bool is_known(const struct builder *b, unsigned number)
     return !(b->clobbered & 1u << number);
 }
 
-/* A register whose value is known, or -1. */
+/* Returns a register whose value is known, or -1. */
 static int pick_known(const struct builder *b, bool not_rsp)
 {
     for (unsigned tries = 0; tries < 8; tries++) {
@@ -67,7 +67,8 @@ static int pick_known(const struct builder *b, bool not_rsp)
     return -1;
 }
 
-/* A register that with FS's base points at data, or -1. Others might reach this thread's own. */
+/* Returns a register that points at data relative to the FS base, or -1. Other values might reach
+ * this thread's own data. */
 int fs_pointer(const struct builder *b)
 {
     for (unsigned i = 0; i < 16; i++)
@@ -87,7 +88,7 @@ static bool fits(uint64_t displacement, bool narrow)
     return narrow || (uint64_t)(int64_t)(int32_t)displacement == displacement;
 }
 
-/* [disp32], or RIP-relative, which is made when the instruction's place is known. */
+/* [disp32], or RIP-relative: the latter is resolved when the instruction's place is known. */
 static void encode_absolute(struct encoding *e, uint64_t target, bool compat, unsigned reg)
 {
     if (!compat && !e->segment && one_in(2)) {
@@ -106,12 +107,12 @@ static void encode_absolute(struct encoding *e, uint64_t target, bool compat, un
     put_displacement(e, target, 4);
 }
 
-/* Chooses base, index, scale and displacement that make `target`, as far as they can. */
+/* Chooses base, index, scale and displacement for the address `target`, as far as possible. */
 static void encode_memory(struct builder *b, struct encoding *e, unsigned reg)
 {
     const struct state *start = &b->program->start;
     bool compat = b->program->compat, narrow = compat || e->address32;
-    /* Processors may check an address without a segment's base too: those are not tried. */
+    /* Processors may also check an address without the segment base: such addresses are avoided. */
     uint64_t target =
         e->segment ? random_pointer() : random_target(compat, e->form->traits & ALIGN_16);
     uint64_t segment_base = e->segment == 0x65   ? NATIVE_GS_BASE
@@ -133,7 +134,7 @@ static void encode_memory(struct builder *b, struct encoding *e, unsigned reg)
     uint64_t sum = start->r[base] + (index >= 0 ? start->r[index] << scale : 0);
     uint64_t displacement = effective - sum;
     unsigned mod = fits(displacement, narrow) ? 2 : random_below(3);
-    /* Without a displacement, or with a short one, the operand is where it is. */
+    /* Without a displacement, or with a short one, the operand is at the register's address. */
     if (random_below(3) == 0 && index < 0 && e->segment != 0x65)
         mod = random_below(2);
     if (mod == 0 && (base & 7) == 5)
@@ -172,7 +173,7 @@ void encode_modrm(struct builder *b, struct encoding *e)
     e->memory = form->traits & MEM_ONLY || (!(form->traits & REG_ONLY) && one_in(2));
     if (reg >= 8)
         e->rex |= 4;
-    /* With and without REX byte registers are others: both are clobbered. */
+    /* Byte registers differ with and without REX: both are clobbered. */
     b->clobbered |= 1u << reg | (reg < 8 ? 1u << (reg & 3) : 0);
     if (e->memory) {
         unsigned kept = b->clobbered;

@@ -8,17 +8,17 @@
 #include "forms.h"
 #include "program.h"
 
-/* Where jumps go that are not resolved yet. */
+/* Jumps that are not resolved yet. */
 struct label {
-    unsigned insn;      /* the instruction that it is before */
-    unsigned at;        /* of the distance or address in the bytes */
+    unsigned insn;      /* the instruction before which the target is */
+    unsigned at;        /* offset of the distance or address */
     unsigned size;      /* 1 or 4; 0: an absolute address of 4 bytes */
-    uint64_t undefined; /* flags where the jump is taken */
+    uint64_t undefined; /* flags at the jump */
 };
 
 struct builder {
     struct program *program;
-    unsigned clobbered; /* registers whose value is not known any more */
+    unsigned clobbered; /* registers whose value is no longer known */
     unsigned fs_pointers;
     uint64_t undefined;
     struct label labels[PROGRAM_INSNS_MAX * 2];
@@ -41,13 +41,13 @@ struct encoding {
     unsigned operands_length;
     bool memory;
     bool rip_relative;
-    uint64_t target; /* of rip_relative */
+    uint64_t target; /* the target of rip_relative */
     unsigned vvvv;
 };
 
 /* An address in the data pages. */
 uint64_t random_pointer(void);
-/* A value near a limit of some operand size. */
+/* A value near a limit of an operand size. */
 uint64_t edge_value(void);
 /* A register that points to data relative to FS, or -1. */
 int fs_pointer(const struct builder *b);

@@ -9,11 +9,11 @@
 
 struct program {
     bool compat;
-    uint8_t bytes[PROGRAM_BYTES_MAX]; /* without the end */
+    uint8_t bytes[PROGRAM_BYTES_MAX]; /* without the jump at the end */
     unsigned length;
     unsigned insns;
     struct state start; /* its rip is the program's address in the code pages */
-    uint64_t undefined; /* status flags that are so at the end */
+    uint64_t undefined; /* status flags that are defined at the end */
 };
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * The data plane of virtio-blk, from the rings to the engine, against a hostile driver, a host
- * whose files fail, and a script that answers as it likes: it stays within guest memory and the
- * extents, and returns every chain.
+ * whose files fail, and a script that answers arbitrarily. It must stay within guest memory and the
+ * extents, and return every chain.
  */
 
 #include "../../src/virtio/blk.h"
@@ -11,10 +11,10 @@
 #define STEPS_MAX 1000u
 #define ASKED_MAX QUEUE_SIZE_MAX
 
-/* So many of the next allocations fail. */
+/* Number of further allocations that fail. */
 static unsigned allocations_to_fail;
 
-/* The linker puts these in the place of malloc and realloc (--wrap). */
+/* The linker replaces malloc and realloc by these (--wrap). */
 void *__real_malloc(size_t size);
 void *__real_realloc(void *memory, size_t size);
 
@@ -33,13 +33,13 @@ struct device {
     struct hostile_driver driver;
     struct model_disk model;
     struct blk blk;
-    struct disk_script_request asked[ASKED_MAX]; /* taken by the script, and not answered */
+    struct disk_script_request asked[ASKED_MAX]; /* taken by the script and not answered yet */
     unsigned asked_count;
 };
 
 /*
- * Offers a request as a driver would: header, data in some segments, status. Where it is and what
- * it asks for is the input's; other steps change it before or after it is taken.
+ * Makes a request available as a driver does: header, data in several segments, status. The input
+ * determines its address and content; other steps change it before or after it is taken.
  */
 static void driver_request(struct hostile_driver *driver, struct fuzz_input *input)
 {
@@ -74,7 +74,7 @@ static void driver_request(struct hostile_driver *driver, struct fuzz_input *inp
     descriptor_write(table, gpa, sizeof header, VRING_DESC_F_NEXT, ++next);
     for (unsigned i = 1; i <= segments; i++) {
         uint32_t length = range ? sizeof zeroes : (shape >> 2 & 7) * SECTOR + (shape >> 5 & 1);
-        if (i < segments && shape & 64) /* cut where no sector ends */
+        if (i < segments && shape & 64) /* split where no sector ends */
             length = 100;
         descriptor_write(table + i * 16, data, length,
                          VRING_DESC_F_NEXT | (writable ? VRING_DESC_F_WRITE : 0), ++next);
@@ -108,7 +108,7 @@ static void script_check_data(struct disk *disk, const struct disk_script_reques
     REQUIRE(disk_script_copy_data(disk, asked->id, data, asked->length + 1) == -EINVAL);
 }
 
-/* Answers any request; wrong answers are refused, and the right one is still awaited. */
+/* Answers any request. Wrong answers must be refused, and a valid one is then still possible. */
 static void script_answer(struct device *device, uint8_t which, uint8_t answer)
 {
     static uint8_t data[SECTORS * SECTOR + 1];
@@ -178,7 +178,8 @@ static void device_drain(struct device *device)
 {
     struct queue_handler *handler = &device->blk.handler;
     allocations_to_fail = 0;
-    /* A request has a step for a stable write, each with its pieces, and a script's answer each. */
+    /* A request has a step for a stable write; each step has its pieces and its answers of the
+     * script. */
     for (unsigned turn = 0; turn < 4 * QUEUE_SIZE_MAX && device->worker.queues[0].in_flight > 0;
          turn++) {
         handler->exchange(handler);

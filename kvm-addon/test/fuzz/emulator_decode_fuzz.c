@@ -1,4 +1,5 @@
-/* The decoder on arbitrary bytes: it stays within them, and more bytes never change an answer. */
+/* The decoder on arbitrary bytes: it must stay within them, and further bytes must not change the
+ * result. */
 #include "../../src/emulator/decode.h"
 #include "fuzz.h"
 

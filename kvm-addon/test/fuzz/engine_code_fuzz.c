@@ -1,17 +1,17 @@
 /*
- * Whole streams of random code, at both privileges and in both modes, with exceptions delivered to
- * more of it: no host memory but the guest's is touched, nothing goes on for ever, and the vCPU
- * stays one.
+ * Random code at both privilege levels and in both modes, whose exceptions are delivered to further
+ * random code. It must access only the guest's host memory, end, and leave the vCPU in a valid
+ * state.
  */
 #include "../../src/pvm/interpret.h"
 #include "../unit/engine_guest.h"
 
-#define STRETCHES 24 /* calls of the interpreter for one input */
-#define STRETCH 60   /* jumps in one */
+#define STRETCHES 24 /* Maximum number of calls of the interpreter per input. */
+#define STRETCH 60   /* Maximum number of jumps per call. */
 
 static struct guest guest;
 
-/* Where registers point: at every kind of page, at edges, and nowhere. */
+/* Register values: addresses of every kind of page, at edges, and unmapped ones. */
 static const uint64_t places[] = {
     GUEST_DATA,
     GUEST_USER + GUEST_DATA,
@@ -49,7 +49,7 @@ static void set_registers(struct cpu *cpu, struct fuzz_input *input, bool compat
     }
 }
 
-/* What control registers and flags an input chooses: each bit one that changes checks. */
+/* Control register and flag bits that an input sets; each affects checks. */
 static void set_controls(struct cpu *cpu, struct fuzz_input *input)
 {
     uint8_t choice = input_u8(input);
@@ -79,7 +79,7 @@ static void check_cpu(const struct cpu *cpu)
     REQUIRE(!cpu->once);
 }
 
-/* As the run loop does. False: it ended. */
+/* Like the run loop. Returns false when it has ended. */
 static bool go_on(struct cpu *cpu, enum interpreted why, bool *once)
 {
     *once = false;
@@ -97,7 +97,7 @@ static bool go_on(struct cpu *cpu, enum interpreted why, bool *once)
         return exception_deliver_interrupt(cpu, 0x40) == DELIVERED;
     case INTERPRETED_STEP:
     case INTERPRETED_NATIVE:
-        /* KVM's: the next byte, whatever it is. */
+        /* Left to KVM: continues with the next byte. */
         cpu->rip = cpu->compat ? (uint32_t)(cpu->rip + 1) : cpu->rip + 1;
         return true;
     case INTERPRETED_STOPPED:
@@ -111,7 +111,7 @@ static void put_code(struct fuzz_input *input)
     size_t size = input->size < GUEST_CODE_BYTES ? input->size : GUEST_CODE_BYTES;
     uint8_t *code = guest.ram + GUEST_CODE;
     memset(code, 0xf4, GUEST_CODE_BYTES); /* HLT */
-    /* Twice: handlers of exceptions begin in the first page, the program in the second. */
+    /* Twice: exception handlers start in the first page, the program in the second. */
     memcpy(code, input->data, size < 0x1000 ? size : 0x1000);
     memcpy(code + 0x1000 - (size < 64 ? size / 2 : 32), input->data, size < 0x1000 ? size : 0x1000);
 }

@@ -1,6 +1,6 @@
 /*
- * The decoder on arbitrary bytes: it stays within them, more bytes never change an answer, and an
- * instruction's fields name registers of the register file and nothing else.
+ * The decoder on arbitrary bytes: it must stay within them, further bytes must not change the
+ * result, and an instruction's fields must name registers of the register file.
  */
 #include <stddef.h>
 
@@ -17,13 +17,13 @@ static bool is_register(uint8_t offset)
     return offset % 8 == 0 && offset < REGISTERS_END;
 }
 
-/* Without a register, the base of the segment takes its place. */
+/* If there is no register, the segment base is used. */
 static bool is_base(uint8_t offset)
 {
     return offset % 8 == 0 && offset < SEGMENT_BASES_END;
 }
 
-/* AH, CH, DH and BH are the second bytes of registers; numbers of others are smaller still. */
+/* AH, CH, DH and BH are the second bytes of registers, whose numbers are even smaller. */
 static bool is_operand(uint8_t offset)
 {
     return offset < 16 * 8;

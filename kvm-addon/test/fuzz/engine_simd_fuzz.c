@@ -1,7 +1,8 @@
 /*
- * The decoder of vector and x87 instructions on arbitrary bytes, in 64-bit and in 32-bit code: it
- * stays within them, more bytes change no answer, and whatever it takes makes a stub that runs: no
- * undefined instruction, and nothing touched but the operand, which lies before a page that faults.
+ * The decoder of vector and x87 instructions on arbitrary bytes, in 64-bit and 32-bit code: it must
+ * stay within them, further bytes must not change the result, and every accepted instruction must
+ * make a stub that runs: without undefined instructions, and without accesses except to the
+ * operand, which lies before an inaccessible page.
  */
 
 #include <sys/mman.h>
@@ -45,7 +46,7 @@ static void run_stub(const struct insn *insn)
     const struct simd_form *form = &stub->form;
     REQUIRE(form->bytes <= 64 && (form->alignment & (form->alignment + 1)) == 0);
     REQUIRE(form->masked_elements <= 64);
-    /* As the handlers do before they run one. */
+    /* Like the handlers before they run a stub. */
     uint16_t fsw = get_u16(fpu->x87 + XSAVE_FSW);
     if (form->flags & SIMD_X87_STATE && x87_pending(get_u16(fpu->x87 + XSAVE_FCW), fsw)) {
         if (form->flags & SIMD_X87_WAITS)
@@ -63,7 +64,7 @@ static void run_stub(const struct insn *insn)
 static void try_decoding(const uint8_t *data, size_t size, enum decode_mode mode)
 {
     struct insn insn, again;
-    uint8_t *exact = malloc(size ? size : 1); /* so that a byte too much is found */
+    uint8_t *exact = malloc(size ? size : 1); /* so that a read past the end is detected */
     uint8_t longer[64] = {0};
 
     REQUIRE(exact);

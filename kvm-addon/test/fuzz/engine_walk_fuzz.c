@@ -19,7 +19,7 @@ struct model {
     uint8_t device[64];
     bool was_table[FRAMES]; /* read as a table since the last flush */
     bool was_root[FRAMES];  /* CPL 3 ran on it natively */
-    bool global;            /* an entry with G was used since */
+    bool global;            /* an entry with the G bit was used since then */
 };
 
 struct outcome {
@@ -40,7 +40,7 @@ static struct fake fake;
 static struct model *model;
 static struct cpu *cpu;
 
-/* SDM 3A 4.5.4, 4.6 and 4.7, in their order. */
+/* SDM 3A 4.5.4, 4.6 and 4.7, in the same order. */
 static struct outcome model_translate(uint64_t va, struct rights access)
 {
     struct outcome out = {.vector = VECTOR_PF, .cr2 = va};
@@ -118,7 +118,7 @@ static bool in_ram(uint64_t gpa)
     return gpa < FAKE_MEMORY;
 }
 
-/* Byte by byte: whatever crosses a page is two translations. */
+/* Byte by byte, because an access across pages has two translations. */
 static struct outcome model_access(uint64_t va, unsigned size, struct rights rights,
                                    uint64_t gpas[8])
 {
@@ -160,8 +160,8 @@ static void model_store(const uint64_t gpas[8], unsigned size, uint64_t value)
 /* ---- The engine's side, and the comparison ---- */
 
 /*
- * Entries of a root that native runs use are marked accessed when they are copied: programs may use
- * them unseen. The model learns of it here.
+ * Entries of a root for native runs are marked accessed when they are copied, because programs may
+ * use them without being noticed. The model does the same here.
  */
 static void learn_accessed(void)
 {
@@ -176,7 +176,7 @@ static void learn_accessed(void)
     }
 }
 
-/* What a mispredicted comparison of tags would read. */
+/* What a mispredicted tag comparison would read. */
 static void check_entries(void)
 {
     const uint8_t *ram = fake_ram(&fake, 0);
@@ -204,7 +204,7 @@ static void compare_outcome(int why, const struct outcome *expected)
         REQUIRE(cpu->exception.address == expected->cr2);
 }
 
-/* What kernels do when they changed a page table. */
+/* What kernels do after changing a page table. */
 static void flush_after_store(uint64_t gpa, unsigned size)
 {
     if (!in_ram(gpa) || !(model->was_table[gpa / 4096] ||
@@ -215,7 +215,7 @@ static void flush_after_store(uint64_t gpa, unsigned size)
     model->global = false;
 }
 
-/* Mostly the few pages that are mapped at the start, in both halves, so that they meet. */
+/* Mostly the few initially mapped pages, in both halves, so that accesses coincide. */
 static uint64_t draw_va(struct fuzz_input *input)
 {
     uint8_t shape = input_u8(input);
@@ -285,7 +285,7 @@ static void step_walk(struct fuzz_input *input)
     struct walk_result result = walk(cpu, &request);
     REQUIRE(result.fault == expected.faults);
     REQUIRE(result.fault ? result.error == expected.error : result.gpa == expected.gpa);
-    /* A probe says the same, and changes nothing. */
+    /* A probe has the same result and changes nothing. */
     request.probe = true;
     compare();
     struct walk_result again = walk(cpu, &request);
@@ -353,7 +353,7 @@ static void step_copy(struct fuzz_input *input)
     bool is_plain = true;
     for (unsigned i = 0; i < length && !expected.faults; i += 4096 - (va + i) % 4096) {
         expected = model_translate(va + i, rights_of(false, false));
-        /* What is loaded from devices in units of 8 depends on how it is cut. */
+        /* What is loaded from devices depends on how an access of 8 bytes is split. */
         is_plain &= in_ram(expected.gpa);
         unsigned size = 4096 - (va + i) % 4096;
         if (!expected.faults && in_ram(expected.gpa))
@@ -385,7 +385,7 @@ static void step_root(struct fuzz_input *input)
 {
     uint8_t place = input_u8(input);
     cpu->sregs.cr3 = (uint64_t)(place % (FRAMES + 1)) << 12 | (place & 0x80 ? 0x18 : 0);
-    /* Global pages outlive it, which the model does not know. */
+    /* Global pages survive it, which the model does not know. */
     if (model->global)
         tlb_flush_all(cpu);
     else
@@ -421,14 +421,14 @@ static void step_native(struct fuzz_input *input)
     tables_exit_native(cpu);
 }
 
-/* A frame has code from then on. */
+/* The frame contains code from then on. */
 static void step_code(struct fuzz_input *input)
 {
     uint64_t va = draw_va(input);
     struct outcome expected = model_translate(va, rights_of(false, true));
     (void)FAKE_TRY(cpu, code_lookup(cpu, va));
     if (cpu->exception.address != va)
-        memcpy(model->ram, fake_ram(&fake, 0), FAKE_MEMORY); /* looked at the next page, too */
+        memcpy(model->ram, fake_ram(&fake, 0), FAKE_MEMORY); /* the next page was read, too */
     (void)expected;
 }
 
@@ -445,8 +445,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     cpu = fake.cpus;
     model = calloc(1, sizeof(*model));
     memset(fake_device, 0, sizeof(fake_device));
-    /* Something to begin with: the lowest pages one to one, in the upper half too, and others that
-     * meet them in the TLB. */
+    /* Initial mappings: the lowest pages, identity-mapped and in the upper half, and pages that
+     * share their TLB entries. */
     for (unsigned i = 0; i < 4; i++) {
         fake_map(&fake, FAKE_ROOT, i * PAGE_SIZE, i * PAGE_SIZE | P | W | U);
         fake_map(&fake, FAKE_ROOT, (512 + i) * PAGE_SIZE, (i + 12) * PAGE_SIZE | P | W | U);

@@ -1,4 +1,4 @@
-/* Shared by the fuzzers: the input, read as a program of steps, and the check. */
+/* Shared by the fuzzers: the input, read as a program of steps, and checks. */
 #ifndef TSVM_FUZZ_H
 #define TSVM_FUZZ_H
 
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A crash is how a fuzzer reports; the stack says which check it was. */
+/* A fuzzer reports by a crash, whose stack shows the failed check. */
 #define REQUIRE(condition)                                                                         \
     do {                                                                                           \
         if (!(condition))                                                                          \

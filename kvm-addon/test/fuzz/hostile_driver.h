@@ -1,6 +1,6 @@
 /*
  * Guest memory with a virtqueue, and a driver controlled by the fuzzer's input. Most of its steps
- * are correct, so that the wrong ones hit a device that is at work.
+ * are valid, so that invalid ones hit a working device.
  */
 #ifndef TSVM_FUZZ_HOSTILE_DRIVER_H
 #define TSVM_FUZZ_HOSTILE_DRIVER_H
@@ -8,14 +8,14 @@
 #include "../../src/virtio/virtqueue.h"
 #include "fuzz.h"
 
-/* Small, so that any 16 bits are an address; with a hole between the regions. */
+/* Small, so that any 16 bits are an address, and with a hole between the regions. */
 #define LOW_SIZE 0x10000u
 #define HIGH_GPA 0x18000u
 #define HIGH_SIZE 0x1000u
 
 #define QUEUE_SIZE_MAX 128u
 
-/* Where the rings are when the input does not say where. */
+/* Default addresses of the rings. */
 #define DESCRIPTORS_GPA 0x0u
 #define AVAILABLE_GPA 0x1000u
 #define USED_GPA 0x2000u
@@ -47,7 +47,7 @@ static inline bool driver_owns(const struct iovec *buffer)
     return false;
 }
 
-/* Writes to guest memory, as far as there is some at the address. */
+/* Writes to guest memory, as far as the range is in it. */
 static inline void driver_write(uint64_t gpa, const void *bytes, size_t count)
 {
     void *hva = guest_memory_at(driver_memory(), gpa, count);
@@ -60,7 +60,7 @@ static inline void driver_write_u16(uint64_t gpa, uint16_t value)
     driver_write(gpa, &value, sizeof value);
 }
 
-/* An address: of anything, at the end of a region, or of buffers and rings. */
+/* An address: arbitrary, at the end of a region, or of buffers and rings. */
 static inline uint64_t driver_address(struct fuzz_input *input)
 {
     uint8_t kind = input_u8(input);
@@ -78,7 +78,7 @@ static inline uint64_t driver_address(struct fuzz_input *input)
     }
 }
 
-/* A length: of anything, of a header or status, of a table, or of sectors. */
+/* A length: arbitrary, of a header or status, of a table, or of sectors. */
 static inline uint32_t driver_length(struct fuzz_input *input)
 {
     uint8_t kind = input_u8(input);
@@ -94,7 +94,7 @@ static inline uint32_t driver_length(struct fuzz_input *input)
     }
 }
 
-/* Fills a descriptor at an address. */
+/* Writes a descriptor at an address. */
 static inline void descriptor_write(uint64_t gpa, uint64_t address, uint32_t length, uint16_t flags,
                                     uint16_t next)
 {
@@ -102,7 +102,7 @@ static inline void descriptor_write(uint64_t gpa, uint64_t address, uint32_t len
     driver_write(gpa, &descriptor, sizeof descriptor);
 }
 
-/* Fills a descriptor of the queue's table, or one anywhere: an indirect table's. */
+/* Writes a descriptor in the queue's table, or elsewhere as part of an indirect table. */
 static inline void driver_step_describe(struct hostile_driver *driver, struct fuzz_input *input)
 {
     uint8_t index = input_u8(input), flags = input_u8(input);
@@ -121,21 +121,21 @@ static inline void driver_offer(struct hostile_driver *driver, uint16_t head)
     driver_write_u16(driver->config.available_gpa + 2, driver->next_available);
 }
 
-/* One thing that a driver can do to memory. */
+/* A step of the driver. */
 static inline void driver_step(struct hostile_driver *driver, struct fuzz_input *input)
 {
     uint8_t kind = input_u8(input);
     uint64_t available = driver->config.available_gpa;
     switch (kind & 7) {
-    case 0: /* where it wants the next interrupt, or whether it does */
+    case 0: /* the index of the next wanted interrupt, or whether interrupts are wanted */
         driver_write_u16(available + (kind & 8 ? 0 : 4 + driver->config.size * 2u),
                          input_u16(input));
         break;
-    case 1: /* the index goes anywhere */
+    case 1: /* any index */
         driver->next_available = kind & 8 ? input_u16(input) : driver->next_available + (kind >> 4);
         driver_write_u16(available + 2, driver->next_available);
         break;
-    case 2: { /* anything, anywhere */
+    case 2: { /* anything anywhere */
         uint64_t gpa = driver_address(input);
         driver_write_u16(gpa, input_u16(input));
         break;
@@ -149,7 +149,7 @@ static inline void driver_step(struct hostile_driver *driver, struct fuzz_input 
     }
 }
 
-/* Zeroes memory and sets a queue up as the input says. False when the device refuses it. */
+/* Zeroes memory and sets up a queue as the input says. Returns false if the device refuses it. */
 static inline bool driver_init(struct hostile_driver *driver, struct virtqueue *queue,
                                struct fuzz_input *input)
 {

@@ -1,7 +1,7 @@
 /*
- * A disk with every kind of extent, which the fuzzer's input changes, and the engine that does its
- * I/O. The model knows which sector of which file a request may touch, and the engine checks each
- * operation against it: what was withdrawn is not used once its ticket is quiet.
+ * A disk with every kind of extent, which the fuzzer's input changes, and the engine that executes
+ * its I/O. The model knows which sector of which file a request may access, and checks each
+ * operation: a withdrawn extent must not be used when its ticket is quiet.
  */
 #ifndef TSVM_FUZZ_MODEL_DISK_H
 #define TSVM_FUZZ_MODEL_DISK_H
@@ -15,10 +15,10 @@
 #define SECTORS 128u
 #define FILES 3u
 #define READ_ONLY_FILE 2u
-/* Sector s of the disk is sector s + FILE_SHIFT * f of file f: each has its place. */
+/* Sector s of the disk is sector s + FILE_SHIFT * f of file f, so that all sectors differ. */
 #define FILE_SHIFT 5u
-#define FD_BASE 1000 /* of no file that is open */
-/* The file of the stock, each of whose sectors is added once. */
+#define FD_BASE 1000 /* not an open file */
+/* The file of the stock. Each of its sectors is added once. */
 #define STOCK_FILE FILES
 #define STOCK_SECTORS 1024u
 #define STOCK_UNIT 2u /* sectors */
@@ -29,23 +29,23 @@
 /* How the disk uses a sector of a file. */
 struct file_sector {
     bool mapped;
-    uint64_t leaving; /* the ticket of its withdrawal, until that is quiet; or 0 */
+    uint64_t leaving; /* the ticket of its withdrawal while that is not quiet; otherwise 0 */
 };
 
 struct model_disk {
     struct io_engine engine;
     struct disk disk;
-    struct file_sector sectors[FILES][SECTORS]; /* by the disk's sector */
-    struct file_sector stock[STOCK_SECTORS];    /* by the file's own; mapped where it is claimed */
-    unsigned stock_added;                       /* sectors, from the file's beginning */
-    bool claiming_off;                          /* nothing is claimed */
-    unsigned stock_of[SECTORS]; /* 1 + the stocked sector that the disk's has; or 0 */
+    struct file_sector sectors[FILES][SECTORS]; /* indexed by sector of the disk */
+    struct file_sector stock[STOCK_SECTORS];    /* by sector of its file; mapped if claimed */
+    unsigned stock_added;                       /* sectors from the start of the file */
+    bool claiming_off;                          /* claiming is off */
+    unsigned stock_of[SECTORS]; /* 1 + the stock's sector for this sector of the disk; or 0 */
     struct io_op *ops[OPS_MAX]; /* in flight */
     unsigned count;
-    bool (*owns)(const struct iovec *buffer); /* whether it is guest memory */
+    bool (*owns)(const struct iovec *buffer); /* whether it is in guest memory */
 };
 
-/* Takes the claims: each unit that was laid in goes to one place on the disk, once. */
+/* Takes the claims. Each unit of the stock may be used for one place on the disk, once. */
 static inline void model_take_claims(struct model_disk *model)
 {
     struct claim claims[CLAIMS_TAKEN_MAX];
@@ -120,7 +120,7 @@ static inline void model_submit(struct io_engine *engine, struct io_op *op)
     model->ops[model->count++] = op;
 }
 
-/* The host's result of an operation: 0 is success, other values are failures or delays. */
+/* Result of the host's operation: 0 is success, other values are failures or delays. */
 static inline int op_result(const struct io_op *op, uint8_t outcome)
 {
     bool transfers = op->kind == IO_READ || op->kind == IO_WRITE;
@@ -133,7 +133,7 @@ static inline int op_result(const struct io_op *op, uint8_t outcome)
     case 3:
         return op->kind == IO_FALLOCATE ? -EOPNOTSUPP : -ENOSPC;
     case 4:
-        return 0; /* the end of the file, or plain success */
+        return 0; /* the end of the file, or success */
     case 5:
     case 6:
         return transfers ? (int)(part < op->length ? part : op->length) : 0;
@@ -142,7 +142,7 @@ static inline int op_result(const struct io_op *op, uint8_t outcome)
     }
 }
 
-/* Does any of the operations in flight, or a part of it. */
+/* Executes any of the operations in flight, or a part of it. */
 static inline void model_run(struct model_disk *model, uint8_t which, uint8_t outcome)
 {
     static uint8_t bytes[SECTORS * SECTOR];
@@ -162,7 +162,7 @@ static inline void model_run(struct model_disk *model, uint8_t which, uint8_t ou
     op->done(op, op->result);
 }
 
-/* Withdrawals that have become quiet: nothing in flight may use the withdrawn extents. */
+/* Handles withdrawals that have become quiet: nothing in flight may use the withdrawn extents. */
 static inline void model_settle(struct model_disk *model)
 {
     for (unsigned i = 0; i < FILES * SECTORS; i++) {
@@ -203,7 +203,7 @@ static inline void model_withdraw(struct model_disk *model, unsigned first, unsi
     sectors_leave(model, first, count, ticket);
 }
 
-/* Maps sectors to a file; `file` beyond those: to zeroes. */
+/* Maps sectors to a file, or to zeroes if there is no such file. */
 static inline void model_push(struct model_disk *model, unsigned first, unsigned count,
                               unsigned file, bool read_only)
 {
@@ -220,13 +220,13 @@ static inline void model_push(struct model_disk *model, unsigned first, unsigned
     model_take_claims(model);
     int error = extent_map_push(map, &extent, 1);
     REQUIRE(count > 0 ? error == 0 || error == -ENOMEM : error == -EINVAL);
-    /* Replaced extents may still be in use; an empty withdrawal shows until when. */
+    /* Replaced extents may still be in use; an empty withdrawal tells until when. */
     sectors_leave(model, first, count, extent_map_withdraw(map, 0, 0));
     for (unsigned i = 0; i < count && !zero; i++)
         model->sectors[file][first + i].mapped = true;
 }
 
-/* Lays in so many units of stock, as far as the file goes. */
+/* Adds units to the stock, as far as the file reaches. */
 static inline void model_lay_in(struct model_disk *model, unsigned units)
 {
     unsigned sectors = units * STOCK_UNIT;
@@ -240,7 +240,7 @@ static inline void model_lay_in(struct model_disk *model, unsigned units)
         model->stock_added += sectors;
 }
 
-/* One thing that the disk's owner can do. */
+/* A step of the disk's owner. */
 static inline void model_step(struct model_disk *model, struct fuzz_input *input)
 {
     uint8_t kind = input_u8(input);

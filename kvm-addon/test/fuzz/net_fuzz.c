@@ -19,13 +19,13 @@
 #define BUFFER_BYTES 0x600u
 #define BUFFER_COUNT 16u
 
-/* The host's end of the link, played by the input. */
+/* The host's end of the link, controlled by the input. */
 struct fuzz_port {
     struct net_port port;
     struct fuzz_input *input;
     struct net_receiver *receiver;
     uint32_t features;
-    bool tells_length; /* as a stream does, and a tap device does not */
+    bool tells_length; /* for a stream, but not for a tap device */
     uint32_t next;     /* bytes of the next frame; 0: there is none */
 };
 
@@ -73,7 +73,7 @@ static void check_frame(const struct fuzz_port *fuzz, const struct net_frame *fr
         bytes += frame->iov[i].iov_len;
     }
     REQUIRE(bytes == frame->bytes);
-    /* A header that was checked is one that passes. */
+    /* A checked header must pass the check again. */
     REQUIRE(net_header_check(&again, frame->bytes, fuzz->features));
     REQUIRE(memcmp(&again, &frame->header, sizeof again) == 0);
 }
@@ -118,7 +118,7 @@ static struct event_loop *event_loop(void)
     return &loop;
 }
 
-/* Chains of two descriptors, as a Linux driver makes them; in one of them the header is split. */
+/* Chains of two descriptors, as Linux makes them; in one of them the header is split. */
 static void chains_offer(struct hostile_driver *driver, bool receives)
 {
     uint16_t flags = receives ? VRING_DESC_F_WRITE : 0;
@@ -158,7 +158,7 @@ static void device_step(struct device *device, struct hostile_driver *driver,
     case 5:
         net_port_set_link(&device->port.port, kind & 16);
         break;
-    case 6: /* the driver's time is over */
+    case 6: /* the time for the driver is over */
         if (device->receiver.starved.set)
             device->receiver.starved.expired(&device->receiver.starved);
         break;

@@ -1,7 +1,8 @@
 /*
- * Queues that another process serves, between a hostile driver and a hostile backend, which writes
- * to the shadow rings as it likes. The device stays within guest memory and its own, returns to the
- * driver only chains that it took, once each, and gives the backend only addresses of guest memory.
+ * Queues served by another process, between a hostile driver and a hostile backend, which writes to
+ * the shadow rings arbitrarily. The device must stay within guest memory and its own memory, return
+ * to the driver only chains that it took, once each, and give the backend only addresses of guest
+ * memory.
  */
 #include "../../src/virtio/vhost_queues.h"
 #include "hostile_driver.h"
@@ -16,7 +17,7 @@ struct device {
     struct vhost_queues queues;
 };
 
-/* What a backend does to the rings: most of it returns chains that it has. */
+/* A step of the backend: most of its steps return chains that it has. */
 static void backend_step(struct device *device, struct fuzz_input *input)
 {
     struct vhost_ring *ring = &device->queues.rings[0];
@@ -24,7 +25,7 @@ static void backend_step(struct device *device, struct fuzz_input *input)
     uint16_t slot = ring->used->idx & (SHADOW_SIZE - 1);
 
     switch (kind & 7) {
-    case 0: /* anything, anywhere */
+    case 0: /* anything anywhere */
         device->queues.shared[input_u32(input) % device->queues.shared_bytes] = kind;
         break;
     case 1:
@@ -48,7 +49,7 @@ static void backend_step(struct device *device, struct fuzz_input *input)
     }
 }
 
-/* A good request, of which other steps may change anything before or after it is taken. */
+/* A valid request, of which other steps may change anything before or after it is taken. */
 static void driver_request(struct hostile_driver *driver, struct fuzz_input *input)
 {
     uint8_t kind = input_u8(input);
@@ -60,8 +61,7 @@ static void driver_request(struct hostile_driver *driver, struct fuzz_input *inp
     driver_offer(driver, head);
 }
 
-/* The backend sees the addresses of guest memory only, as long as it has not changed them itself.
- */
+/* The backend sees only addresses of guest memory, unless it has changed them itself. */
 static void passed_check(struct device *device, uint16_t from)
 {
     struct vhost_ring *ring = &device->queues.rings[0];

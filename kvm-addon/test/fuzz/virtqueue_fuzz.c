@@ -1,6 +1,6 @@
 /*
- * The virtqueue against a hostile driver: all buffers it returns are in guest memory, and it never
- * loses count.
+ * The virtqueue against a hostile driver: all buffers that it returns are in guest memory, and its
+ * counts stay correct.
  */
 #include "hostile_driver.h"
 

@@ -1,7 +1,7 @@
 /*
- * A socket device against a hostile driver and host programs that read, write and close as they
- * like. Most packets are valid but for one field. The device stays within guest memory, its bounds
- * and the guest's credit, and what it sends is well formed.
+ * A socket device against a hostile driver and host programs that read, write and close
+ * arbitrarily. Most packets are valid except for one field. The device must stay within guest
+ * memory, its bounds and the guest's credit, and send only well-formed packets.
  */
 #include "../vsock_setup.h"
 #include "fuzz.h"
@@ -31,7 +31,7 @@ static void host_keep(struct session *session, int fd)
     close(fd);
 }
 
-/* What a host program does. */
+/* A step of a host program. */
 static void host_step(struct session *session, uint8_t what, uint8_t which)
 {
     static char bytes[70000];
@@ -70,7 +70,7 @@ static void host_step(struct session *session, uint8_t what, uint8_t which)
     }
 }
 
-/* A packet that is valid but for what `odd` says. */
+/* A packet that is valid except for what `odd` says. */
 static void guest_step(struct session *session, struct fuzz_input *input)
 {
     struct vsock_setup *setup = &session->setup;
@@ -142,7 +142,7 @@ static void ring_step(struct session *session, struct fuzz_input *input)
     }
 }
 
-/* Checks what the device has sent, and learns its ports. */
+/* Checks what the device has sent, and records its ports. */
 static void packets_check(struct session *session)
 {
     struct vsock_setup *setup = &session->setup;
@@ -153,7 +153,7 @@ static void packets_check(struct session *session)
             setup->rings[VSOCK_RX_QUEUE].descriptors[element.id % QUEUE_SIZE];
         struct virtio_vsock_hdr header;
         const void *bytes = guest_memory_at(&setup->memory, descriptor.addr, sizeof header);
-        /* The rest may have been changed by ring_step(). */
+        /* ring_step() may have changed the rest. */
         if (element.len < sizeof header || !bytes || descriptor.len < sizeof header ||
             descriptor.addr < BUFFER_GPA(0u, 0u))
             continue;
