@@ -5,6 +5,9 @@
 
 #include "net_header.h"
 
+/* Turns with frames for the driver, in a row, after which it is not expected to answer. */
+#define RECEIVE_TURNS_POLLED 8
+
 static struct net *net_of(struct queue_handler *handler)
 {
     return (struct net *)((uint8_t *)handler - offsetof(struct net, handler));
@@ -71,12 +74,27 @@ static unsigned transmit_serve(struct net *net, struct virtqueue *queue, unsigne
     return done;
 }
 
+/*
+ * The driver only receives: the next frame comes from a program of the host, which may need the
+ * core that polling takes. A driver that answers is polled for.
+ */
+static bool net_waits(struct queue_handler *handler)
+{
+    return net_of(handler)->receive_turns > RECEIVE_TURNS_POLLED;
+}
+
 static unsigned net_serve(struct queue_handler *handler, struct virtqueue *queue, unsigned max)
 {
     struct net *net = net_of(handler);
     if (!virtqueue_has_available(queue) && !is_receive_queue(queue))
         return 0;
-    return is_receive_queue(queue) ? receive_serve(net, max) : transmit_serve(net, queue, max);
+    unsigned done =
+        is_receive_queue(queue) ? receive_serve(net, max) : transmit_serve(net, queue, max);
+    if (done > 0 && !is_receive_queue(queue))
+        net->receive_turns = 0;
+    else if (done > 0 && net->receive_turns <= RECEIVE_TURNS_POLLED)
+        net->receive_turns++;
+    return done;
 }
 
 static void net_stop(struct queue_handler *handler)
@@ -145,6 +163,7 @@ void net_init(struct net *net, struct net_port *port, struct rate_limiter *recei
                     .free = net_free,
                     .serve = net_serve,
                     .wants = net_wants,
+                    .waits = net_waits,
                     .stop = net_stop},
         .port = port,
         .receive_limiter = receive_limiter,

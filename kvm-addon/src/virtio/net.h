@@ -27,6 +27,7 @@ struct net {
     struct net_transmitter transmitter;
     struct rate_gate receive_gate;
     struct rate_gate transmit_gate;
+    unsigned receive_turns; /* turns that received, since the last that transmitted */
 
     struct net_receiver_statistics received;
     struct net_transmitter_statistics transmitted;

@@ -118,7 +118,8 @@ struct queue_worker {
     bool stop;            /* atomic: no more chains may be taken */
     bool ended;           /* atomic: the thread no longer uses anything */
     bool kicks_on;
-    uint64_t poll_ns; /* time to poll before a sleep */
+    uint64_t poll_ns;   /* time to poll before a sleep */
+    uint64_t polled_ns; /* last check of the event loop between two turns */
     struct queue_worker_statistics statistics;
 };
 

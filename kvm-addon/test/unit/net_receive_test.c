@@ -241,8 +241,35 @@ static void peer_that_is_gone_is_reported(void)
     setup_close(&s);
 }
 
+/* The host's sender may need the core. A driver that answers from time to time is polled for. */
+static void worker_does_not_poll_for_a_driver_that_only_receives(int type)
+{
+    struct setup s;
+    setup_open(&s, type, RECEIVE, MERGEABLE);
+    CHECK(!s.net.handler.waits(&s.net.handler));
+    for (uint16_t i = 0; i < QUEUE_SIZE; i++) {
+        buffer_offer(&s, i, BUFFER_BYTES);
+        frame_send(&s, type, 100, (uint8_t)i);
+        frame_expect(&s, i, 100, (uint8_t)i);
+    }
+    /* It sleeps, and has not polled, after each further frame. */
+    CHECK(s.net.handler.waits(&s.net.handler));
+    uint64_t polls = counter_read(&s.device.worker.statistics.poll_hits);
+    for (uint16_t i = 0; i < QUEUE_SIZE; i++) {
+        uint64_t sleeps = counter_read(&s.device.worker.statistics.sleeps);
+        buffer_offer(&s, i, BUFFER_BYTES);
+        frame_send(&s, type, 100, (uint8_t)i);
+        frame_expect(&s, i, 100, (uint8_t)i);
+        while (counter_read(&s.device.worker.statistics.sleeps) == sleeps)
+            sched_yield();
+    }
+    CHECK(counter_read(&s.device.worker.statistics.poll_hits) == polls);
+    setup_close(&s);
+}
+
 static void both_kinds_of_ports(int type)
 {
+    worker_does_not_poll_for_a_driver_that_only_receives(type);
     frame_fills_a_buffer(type);
     large_frame_fills_several_buffers(type);
     frame_waits_for_buffers(type);
