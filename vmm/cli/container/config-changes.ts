@@ -28,7 +28,7 @@ export function applyChanges(instructions: readonly string[], base: RunConfig = 
     names.add(name);
   }
   // As in a build: the arguments were meant for the former entrypoint.
-  if (names.has('ENTRYPOINT') && !names.has('CMD')) delete config.Cmd;
+  if (names.has('ENTRYPOINT') && !names.has('CMD')) config.Cmd = null;
   return config;
 }
 

@@ -1,0 +1,203 @@
+/** Published ports, names and networks of containers, in real machines. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { ContainerShell } from '../support/container-shell.ts';
+
+const shell = new ContainerShell();
+const ok = shell.ok.bind(shell);
+const sh = shell.sh.bind(shell);
+/** Fetches `/`. busybox's wget crashes while it resolves a name: it is linked statically. */
+const fetchLine = (host: string, port = 80) =>
+  `sh -c 'printf "GET / HTTP/1.0\\r\\n\\r\\n" | timeout 5 nc ${host} ${port} | tail -n 1'`;
+const SERVER = 'httpd -f -p 0.0.0.0:80 -h /www';
+
+before(() => {
+  shell.addImage('web', { ExposedPorts: { '80/tcp': {} } }, [
+    { name: 'www', type: '5' },
+    { name: 'www/index.html', data: 'page' },
+  ]);
+});
+after(() => shell.close());
+
+/** A port that was free a moment ago. */
+async function freePort(): Promise<number> {
+  const server = createTcpServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+async function page(url: string): Promise<string> {
+  const answer = await fetch(url, { signal: AbortSignal.timeout(20_000), keepalive: false });
+  return await answer.text();
+}
+
+test('run -d -p: localhost and both families answer, and the port is free when it ends', async () => {
+  const port = await freePort();
+  await ok(`tsvm run -d --name site -p ${port}:80 web ${SERVER}`);
+  await shell.until(`curl -s http://127.0.0.1:${port}/`, /^page$/);
+  for (const host of ['127.0.0.1', '[::1]', 'localhost']) {
+    assert.equal(await page(`http://${host}:${port}/`), 'page');
+  }
+  assert.equal(await ok('tsvm port site 80'), `127.0.0.1:${port}\n[::1]:${port}\n`);
+  const taken = await sh(`tsvm run --rm -p ${port}:80 web true`);
+  assert.equal(taken.code, 125);
+  assert.match(
+    taken.stderr,
+    new RegExp(`Bind for 127\\.0\\.0\\.1:${port} failed: port is already allocated`),
+  );
+  // At once after the end, while connections of before are in TIME_WAIT.
+  await ok('tsvm rm -f site');
+  await ok(`tsvm run -d --name site -p ${port}:80 web ${SERVER}`);
+  await shell.until(`curl -s http://[::1]:${port}/`, /^page$/);
+  await ok('tsvm restart -t 0 site');
+  await shell.until(`curl -s http://127.0.0.1:${port}/`, /^page$/);
+  const { pid } = JSON.parse(await ok(`tsvm inspect -f '{"pid":{{.State.Pid}}}' site`));
+  process.kill(pid, 'SIGKILL');
+  await shell.until(`curl -s http://127.0.0.1:${port}/ || echo refused`, /^refused\n/);
+  await shell.until(`curl -s http://[::1]:${port}/ || echo refused`, /^refused\n/);
+  await ok('tsvm rm -f site');
+});
+
+test('run -d -P: every exposed port on a random high port', async () => {
+  await ok(`tsvm run -d --name random -P --expose 90 web ${SERVER}`);
+  const lines = (await ok('tsvm port random')).trim().split('\n');
+  assert.equal(lines.length, 4, lines.join(' '));
+  const [, port = ''] = /^80\/tcp -> 127\.0\.0\.1:(\d+)$/.exec(lines[0] ?? '') ?? [];
+  assert.ok(Number(port) >= 32_768);
+  await shell.until(`curl -s http://127.0.0.1:${port}/`, /^page$/);
+  await ok('tsvm rm -f random');
+});
+
+test('--add-host h:host-gateway reaches a service on the host’s loopback by name', async (t) => {
+  const server = createServer((_, response) => response.end('host'));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const line = (flags: string) => `tsvm run --rm ${flags} web ${fetchLine('h', port)}`;
+  assert.equal(await ok(line('--add-host h:host-gateway')), 'host');
+  const { stdout } = await sh(line('--add-host h:10.0.2.2'));
+  assert.notEqual(stdout, 'host', 'only if it is asked for');
+});
+
+test('names of a container: hosts, resolv.conf, and none', async () => {
+  const hosts = await ok('tsvm run --rm --hostname box --add-host db:10.1.2.3 web cat /etc/hosts');
+  assert.match(hosts, /^127\.0\.0\.1\tlocalhost\n[\s\S]*\n10\.1\.2\.3\tdb\n10\.0\.2\.15\tbox\n$/);
+  assert.equal(
+    await ok(
+      'tsvm run --rm --dns 9.9.9.9 --dns-search a.example --dns-option ndots:3 web cat /etc/resolv.conf',
+    ),
+    'nameserver 9.9.9.9\nsearch a.example\noptions ndots:3\n',
+  );
+  assert.equal(await ok(`tsvm run --rm --network none web sh -c 'ls /sys/class/net'`), 'lo\n');
+});
+
+test('containers on a network find each other by name and alias; on the default network not', async () => {
+  assert.match(await ok('tsvm network create --label a=b front'), /^[0-9a-f]{64}\n$/);
+  await ok(`tsvm run -d --name db --network front --network-alias database web ${SERVER}`);
+  const fetchFrom = (host: string, flags = '--network front') =>
+    sh(`tsvm run --rm ${flags} web ${fetchLine(host)}`);
+  for (const host of ['db', 'database']) assert.equal((await fetchFrom(host)).stdout, 'page', host);
+  assert.notEqual((await fetchFrom('db', '')).stdout, 'page');
+  const address = (
+    await ok(`tsvm inspect -f '{{.NetworkSettings.Networks.front.IPAddress}}' db`)
+  ).trim();
+  assert.match(
+    await ok(
+      `tsvm network inspect -f '{{range .Containers}}{{.Name}} {{.IPv4Address}}{{end}}' front`,
+    ),
+    new RegExp(`^db ${address}/16\n$`),
+  );
+  const used = await sh('tsvm network rm front');
+  assert.equal(used.code, 1);
+  assert.match(used.stderr, /has active endpoints/);
+  await ok('tsvm rm -f db && tsvm network rm front');
+  assert.equal((await fetchFrom('db')).code, 125, 'the network is gone');
+});
+
+test('an address of one’s own, published ports on a network, and the outside by the uplink', async () => {
+  const port = await freePort();
+  await ok('tsvm network create --subnet 10.213.7.0/24 fixed');
+  const flags = `--network fixed --ip 10.213.7.77 -p ${port}:80`;
+  await ok(`tsvm run -d --name fixed ${flags} web ${SERVER}`);
+  await shell.until(`curl -s http://127.0.0.1:${port}/`, /^page$/);
+  assert.match(await ok('tsvm exec fixed ip addr show eth0'), /10\.213\.7\.77\/24/);
+  const taken = await sh('tsvm run --rm --network fixed --ip 10.213.7.77 web true');
+  assert.match(taken.stderr, /Address already in use/);
+  const outside = await sh('tsvm run --rm --network fixed --ip 10.9.9.9 web true');
+  assert.match(
+    outside.stderr,
+    /no configured subnet or ip-range contain the IP address 10\.9\.9\.9/,
+  );
+  await ok('tsvm rm -f fixed');
+  const overlapping = await sh('tsvm network create --subnet 10.213.0.0/16 other');
+  assert.match(overlapping.stderr, /Pool overlaps/);
+  await ok('tsvm network rm fixed');
+});
+
+test('an internal network has no way out', async () => {
+  await ok('tsvm network create --internal inside');
+  assert.equal(
+    await ok(
+      `tsvm run --rm --network inside web sh -c 'ls /sys/class/net; ip route | grep -c default'; true`,
+    ),
+    'eth0\nlo\n0\n',
+  );
+  await ok('tsvm network rm inside');
+});
+
+test('network connect and disconnect, between create and start', async () => {
+  await ok('tsvm network create one && tsvm network create two');
+  await ok(`tsvm create --name joined --network one web ls /sys/class/net`);
+  await ok('tsvm network connect --alias extra two joined && tsvm start joined');
+  assert.match(await ok('tsvm wait joined && tsvm logs joined'), /^0\neth0\neth1\neth2\nlo\n$/);
+  await ok(
+    'tsvm network disconnect one joined && tsvm network disconnect two joined && tsvm start joined',
+  );
+  assert.match(await ok('tsvm wait joined && tsvm logs -n 1 joined'), /^0\nlo\n$/);
+  await ok('tsvm rm joined');
+  assert.equal(await ok('tsvm network prune -f'), 'Deleted Networks:\none\ntwo\n\n');
+  assert.match(
+    await ok('tsvm network ls'),
+    /^NETWORK ID +NAME +DRIVER +SCOPE\n\S+ +bridge +bridge +local\n\S+ +none +null +local\n$/,
+  );
+});
+
+/** Bridges of ours, and their name servers. */
+function leftOnHost(id: string): string {
+  const links = execFileSync('ip', ['-o', 'link'], { encoding: 'utf8' });
+  const own = links.split('\n').filter((line) => line.includes(`br-${id.slice(0, 12)}`));
+  const servers = readdirSync('/proc').filter((pid) => {
+    if (!/^\d+$/.test(pid)) return false;
+    try {
+      return execFileSync('cat', [`/proc/${pid}/cmdline`], {
+        encoding: 'utf8',
+        stdio: 'pipe',
+      }).includes(id);
+    } catch {
+      return false;
+    }
+  });
+  return [...own, ...servers].join('\n');
+}
+
+test('kill -9 of all members leaves neither bridge, name server nor address', async () => {
+  const id = (await ok('tsvm network create doomed')).trim();
+  for (const name of ['first', 'second'])
+    await ok(`tsvm run -d --name ${name} --network doomed web sleep 1000`);
+  const pids = (await ok(`tsvm inspect -f '{{.State.Pid}}' first second`)).trim().split('\n');
+  for (const pid of pids) process.kill(Number(pid), 'SIGKILL');
+  for (let tries = 0; leftOnHost(id) !== ''; tries++) {
+    assert.ok(tries < 100, leftOnHost(id));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  await ok(`tsvm run --rm --network doomed web true`);
+  assert.deepEqual(readdirSync(join(shell.runtime, 'networks', id, 'endpoints')), []);
+  await ok('tsvm rm first second && tsvm network rm doomed');
+});
