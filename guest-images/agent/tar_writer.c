@@ -13,6 +13,9 @@
 
 #define XATTR_BYTES_MAX 65536
 #define RECORDS_BYTES_MAX (256u << 10)
+#define SEEN_CAPACITY 256
+// Spreads inode numbers: 2^64 divided by the golden ratio.
+#define HASH_FACTOR 0x9e3779b97f4a7c15
 // The overlay's own attributes say nothing about the file.
 #define OVERLAY_PREFIX "trusted.overlay."
 
@@ -179,26 +182,52 @@ void tar_write_member(struct tar_writer *writer, const char *name, const struct 
     write_header(writer, name, type_of(status->st_mode), status, link, 0, fd);
 }
 
-// The name by which this file has been written, which NULL is not; remembers this one if it is new.
+// The file's place in the table, or a free one.
+static struct seen *find_seen(const struct tar_writer *writer, dev_t device, ino_t inode)
+{
+    size_t mask = writer->seen_capacity - 1;
+    size_t index = (size_t)(inode * HASH_FACTOR >> 32) & mask;
+    struct seen *seen = &writer->seen[index];
+    while (seen->name != NULL && (seen->inode != inode || seen->device != device)) {
+        index = (index + 1) & mask;
+        seen = &writer->seen[index];
+    }
+    return seen;
+}
+
+// Keeps half of the table free. False: no memory.
+static bool grow_seen(struct tar_writer *writer)
+{
+    struct tar_writer larger = {.seen_capacity = SEEN_CAPACITY};
+    if (writer->seen_count * 2 < writer->seen_capacity)
+        return true;
+    if (writer->seen_capacity > 0)
+        larger.seen_capacity = writer->seen_capacity * 2;
+    larger.seen = calloc(larger.seen_capacity, sizeof *larger.seen);
+    if (larger.seen == NULL)
+        return false;
+    for (size_t i = 0; i < writer->seen_capacity; i++) {
+        const struct seen *seen = &writer->seen[i];
+        if (seen->name != NULL)
+            *find_seen(&larger, seen->device, seen->inode) = *seen;
+    }
+    free(writer->seen);
+    writer->seen = larger.seen;
+    writer->seen_capacity = larger.seen_capacity;
+    return true;
+}
+
+// The name by which this file has been written; NULL: none, and from now on it is this one.
 static const char *earlier_name(struct tar_writer *writer, const char *name,
                                 const struct stat *status)
 {
-    for (size_t i = 0; i < writer->seen_count; i++) {
-        const struct seen *seen = &writer->seen[i];
-        if (seen->inode == status->st_ino && seen->device == status->st_dev)
-            return seen->name;
-    }
-    if (writer->seen_count == writer->seen_capacity) {
-        size_t capacity = writer->seen_capacity * 2 + 64;
-        struct seen *seen = realloc(writer->seen, capacity * sizeof *seen);
-        if (seen == NULL)
-            return NULL;
-        writer->seen = seen;
-        writer->seen_capacity = capacity;
-    }
-    char *copy = strdup(name);
-    if (copy != NULL)
-        writer->seen[writer->seen_count++] = (struct seen){status->st_dev, status->st_ino, copy};
+    if (!grow_seen(writer))
+        return NULL;
+    struct seen *seen = find_seen(writer, status->st_dev, status->st_ino);
+    if (seen->name != NULL)
+        return seen->name;
+    *seen = (struct seen){status->st_dev, status->st_ino, strdup(name)};
+    writer->seen_count += seen->name != NULL;
     return NULL;
 }
 
@@ -233,7 +262,7 @@ void tar_write_empty(struct tar_writer *writer, const char *name)
 void tar_write_end(struct tar_writer *writer)
 {
     sink_zeroes(writer->sink, 2 * TAR_BLOCK);
-    for (size_t i = 0; i < writer->seen_count; i++)
+    for (size_t i = 0; i < writer->seen_capacity; i++)
         free(writer->seen[i].name);
     free(writer->seen);
 }

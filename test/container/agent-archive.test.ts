@@ -62,7 +62,8 @@ describe('archives', () => {
     await inside(`mkdir -p /w/sub /w/empty; cd /w; echo one > one; ln one two; ln -s ../x link
       echo long > ${LONG}; chown 1000:50 one; chmod 4755 one; mkfifo fifo; mknod node c 1 3
       touch -d '2001-02-03 04:05:06' one; head -c 3000000 /dev/urandom > sub/big; md5sum sub/big > sum
-      chown 3000000:3000000 sub`);
+      chown 3000000:3000000 sub
+      mkdir many; cd many; for i in $(seq 150); do echo $i > a$i; ln a$i b$i; done`);
     const folder = temporaryFolder(t);
     const archive = await buffer(await guest.agent.readArchive('/w'));
     execFileSync('tar', ['-x', '-p', '--same-owner', '-C', folder], { input: archive });
@@ -74,6 +75,10 @@ describe('archives', () => {
     );
     equal(lstatSync(join(w, 'sub')).uid, 3_000_000);
     equal(readFileSync(join(w, LONG), 'utf8'), 'long\n');
+    for (const number of [1, 75, 150]) {
+      equal(readFileSync(join(w, `many/b${number}`), 'utf8'), `${number}\n`);
+      equal(lstatSync(join(w, `many/a${number}`)).nlink, 2);
+    }
     ok(lstatSync(join(w, 'fifo')).isFIFO());
     equal(lstatSync(join(w, 'node')).rdev, 0x103);
     execFileSync('md5sum', ['--status', '-c', 'sum'], { cwd: w });

@@ -1,10 +1,16 @@
 /** Processes in a running container: who they are, what they may do, their streams and signals. */
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import type { ProcessSpec } from '../../vmm/container/agent/agent.ts';
+import { packageRoot } from '../../vmm/util/package-root.ts';
 import { type AgentGuest, bootAgentGuest, busyboxMembers } from '../support/agent-guest.ts';
+import { compileGuestProgram } from '../support/initrd.ts';
 
+const PROBE_SOURCE = join(packageRoot(), 'test/support/guest-programs/vsock_probe.c');
 const SIGTERM = 15;
 const SIGKILL = 9;
 
@@ -13,8 +19,13 @@ describe('processes of a container', () => {
   const releases: (() => unknown)[] = [];
 
   before(async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
+    releases.push(() => rmSync(folder, { recursive: true }));
+    const probe = join(folder, 'probe');
+    compileGuestProgram(probe, [PROBE_SOURCE]);
     const members = busyboxMembers([
       { name: 'etc/plain', data: 'text' },
+      { name: 'bin/probe', mode: 0o755, data: readFileSync(probe) },
       { name: 'bin/broken', data: 'no program', mode: 0o755 },
       { name: 'bin/orphan', data: '#!/no/interpreter\n', mode: 0o755 },
     ]);
@@ -161,6 +172,27 @@ describe('processes of a container', () => {
     match(readOnly.stderr, /Read-only file system/);
     equal(await stdoutOf('cat /proc/sys/net/ipv4/ip_unprivileged_port_start'), '0');
     equal(await stdoutOf('cat /proc/self/cgroup'), '0::/');
+  });
+
+  test('a process has its three streams and no signal blocked or ignored', async () => {
+    // The fourth is the listing's own.
+    equal(await stdoutOf('ls /proc/self/fd | wc -l'), '4');
+    // Without a shell, which would ignore some signals.
+    const { stdout } = await guest.run(['cat', '/proc/self/status']);
+    match(stdout, /^SigBlk:\t0{16}\nSigIgn:\t0{16}$/m);
+  });
+
+  test('a container reaches neither the agent nor the host by vsock', async () => {
+    const probe = ['/bin/probe'];
+    const refused = 'not permitted';
+    equal(
+      (await guest.run(probe)).stdout,
+      `host: ${refused}\nlocal: ${refused}\nown: ${refused}\n`,
+    );
+    equal(
+      (await guest.run(probe, { privileged: true })).stdout,
+      'host: no connection\nlocal: no connection\nown: no connection\n',
+    );
   });
 
   test('input of any length arrives, and output of any length comes back', async () => {

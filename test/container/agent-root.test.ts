@@ -1,5 +1,5 @@
 /** What a container's root is made of: mounts, sockets, network, sysctls, its first process. */
-import { deepEqual, equal, match } from 'node:assert/strict';
+import { deepEqual, equal, match, rejects } from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
@@ -43,6 +43,30 @@ test('what a container writes is there in the next machine with its disk', async
     ),
     'kept\n/a/b /new/dir',
   );
+});
+
+test('an image that is one program, and one whose folders are links', async (t) => {
+  const busybox = readFileSync('/bin/busybox');
+  const single = await bootAgentGuest(t, {
+    members: [{ name: 'busybox', mode: 0o755, data: busybox }],
+  });
+  await single.agent.assemble(single.root);
+  const listing = await single.run(['/busybox', 'ls', '-A', '/', '/etc'], { user: '7:8' });
+  equal(
+    listing.stdout,
+    '/:\n.dockerenv\nbusybox\ndev\netc\nproc\nsys\n\n/etc:\nhostname\nhosts\nmtab\nresolv.conf\n',
+  );
+  deepEqual(await single.agent.changes(), []);
+  const linked = await bootAgentGuest(t, {
+    members: [
+      { name: 'busybox', mode: 0o755, data: busybox },
+      { name: 'etc', type: '2', linkName: '/../../proc' },
+      { name: 'dev', type: '2', linkName: '/' },
+    ],
+  });
+  await rejects(linked.agent.assemble(linked.root), {
+    message: "the image's /dev is not a folder",
+  });
 });
 
 test('a read-only root, tmpfs mounts and sizes of shared memory', async (t) => {
