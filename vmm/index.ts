@@ -4,6 +4,7 @@ export { TsvmError, type TsvmErrorCode } from './errors.ts';
 export type { ConsoleBackend } from './machine/assembly.ts';
 export { type BootContext, bootMachine } from './machine/boot-machine.ts';
 export { BootMetrics } from './machine/boot-metrics.ts';
+export type { CloudInitConfig } from './machine/cloud-init/cloud-init-config.ts';
 export type {
   DiskConfig,
   ImageDiskConfig,

@@ -9,7 +9,8 @@ import { namedKernelsMenu } from './entries/newest-kernel.ts';
 import type { SearchedVolume } from './entries/searched-volume.ts';
 import { hasSystemdBoot, systemdBootMenu } from './entries/systemd-boot.ts';
 import { findRemovableMediaUki } from './entries/uki.ts';
-import { hasFileSystem, openFileSystem } from './file-systems/open-file-system.ts';
+import { isFat } from './file-systems/fat/boot-sector.ts';
+import { openFileSystem } from './file-systems/open-file-system.ts';
 import { unreadableContent } from './file-systems/unreadable-content.ts';
 import type { Partition } from './partition-table/partition.ts';
 import { readPartitions } from './partition-table/read-partitions.ts';
@@ -96,8 +97,9 @@ function openVolumes(
 ): { volumes: SearchedVolume[]; isPartitioned: boolean } {
   const table = contained(problems, () => readPartitions(reader));
   const whole = new Volume(reader, 'the disk', 0, reader.sizeBytes);
-  // A file system that fills the disk may have a boot sector that looks like a partition table.
-  const isPartitioned = table !== undefined && (table.kind === 'gpt' || !hasFileSystem(whole));
+  // A FAT file system that fills the disk begins with a boot sector that may look like a table. Other
+  // file systems do not; if they are recognised beside a table, they were there before it.
+  const isPartitioned = table !== undefined && (table.kind === 'gpt' || !isFat(whole));
   if (!isPartitioned) {
     const volume = openVolume(whole, undefined, 'hd0', problems);
     return { volumes: volume === undefined ? [] : [volume], isPartitioned: false };

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { chooseEntry, listEntries } from '../../../../vmm/loader/disk-boot/disk-kernel.ts';
@@ -145,6 +145,21 @@ test('an empty disk, and one of no size, have nothing', () => {
     assert.deepEqual(search.menus, []);
     assert.equal(search.mayBeRoot, true);
   }
+});
+
+test('an old file system under a new partition table is not searched', (context) => {
+  const folder = temporaryFolder(context);
+  const tree = writeTree(join(folder, 'tree'), ROOT);
+  const partition = readFileSync(ext4Image(join(folder, 'new'), 8, tree, UUID));
+  const disk = readFileSync(ext4Image(join(folder, 'old'), 16, tree));
+  // The partition begins at 1 MiB, behind the old superblock.
+  partition.copy(disk, 2 ** 20);
+  disk.writeUInt16LE(0xaa55, 510);
+  disk.writeUInt8(0x83, 0x1be + 4);
+  disk.writeUInt32LE(2048, 0x1be + 8);
+  disk.writeUInt32LE(8 * 2048, 0x1be + 12);
+  const { searched } = searchDisk(bytesDisk(disk));
+  assert.deepEqual(searched, ['partition 1 (ext4)']);
 });
 
 test('a damaged file system hides no other', (context) => {

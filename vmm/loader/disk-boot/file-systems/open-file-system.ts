@@ -21,11 +21,6 @@ const READERS: readonly (readonly [
   [isFat, openFat],
 ];
 
-/** Whether a file system begins with the volume, for disks without partitions. */
-export function hasFileSystem(volume: Volume): boolean {
-  return READERS.some(([recognises]) => recognises(volume));
-}
-
 /**
  * Opens the file system of a volume.
  * @throws TsvmError `invalid-disk` when it is damaged, or content that is known and not read, by its

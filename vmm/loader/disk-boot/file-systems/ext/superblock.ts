@@ -1,6 +1,7 @@
 /** ext2, ext3 and ext4: Linux's Documentation/filesystems/ext4, "Super Block", "Block Group Descriptors". */
 import type { Volume } from '../../disk-source.ts';
 import type { Fields } from '../../fields.ts';
+import { checkFeatures, type Features } from '../features.ts';
 
 const SUPERBLOCK_OFFSET = 1024;
 const SUPERBLOCK_BYTES = 1024;
@@ -17,8 +18,7 @@ const RO_COMPAT_SPARSE_SUPER = 0x1;
 const INCOMPAT_META_BG = 0x10;
 const INCOMPAT_64BIT = 0x80;
 
-/** Features without which a reader must not go on: what they are, and whether this one has them. */
-const INCOMPAT_FEATURES: readonly (readonly [bit: number, name: string, supported: boolean])[] = [
+const INCOMPAT_FEATURES: Features = [
   [0x1, 'compression', false],
   [0x2, 'filetype', true],
   // The journal is not replayed: GRUB does not either, and its content is older, but consistent enough.
@@ -60,7 +60,7 @@ export function readSuperblock(volume: Volume): Superblock {
   const fields = volume.read(SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES, 'ext4 superblock');
   const isDynamic = fields.u32(0x4c) > 0;
   const incompat = isDynamic ? fields.u32(0x60) : 0;
-  checkFeatures(volume, incompat);
+  checkFeatures(volume, 'ext4', INCOMPAT_FEATURES, incompat);
   const blockBits = BLOCK_BITS_MIN + fields.u32(0x18);
   if (blockBits > BLOCK_BITS_MAX) throw fields.invalid(`blocks of 2^${blockBits} bytes`);
   const blockBytes = 2 ** blockBits;
@@ -80,17 +80,6 @@ export function readSuperblock(volume: Volume): Superblock {
     label: fields.text(0x78, 16),
     inodeTableOffset: groupDescriptors(volume, fields, blockBytes, incompat),
   };
-}
-
-function checkFeatures(volume: Volume, incompat: number): void {
-  for (let bit = 1; bit !== 0; bit = (bit << 1) >>> 0) {
-    if ((incompat & bit) === 0) continue;
-    const [, name, supported] = INCOMPAT_FEATURES.find(([known]) => known === bit) ?? [];
-    if (supported === true) continue;
-    throw volume.invalid(
-      `ext4 with the feature ${name ?? `0x${bit.toString(16)}`}, which tsvm does not read`,
-    );
-  }
 }
 
 function groupDescriptors(

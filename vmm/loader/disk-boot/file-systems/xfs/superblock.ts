@@ -1,13 +1,14 @@
 /** XFS: "XFS Algorithms & Data Structures", 3rd edition, "Superblocks". All numbers are big-endian. */
 import type { Volume } from '../../disk-source.ts';
 import type { Fields } from '../../fields.ts';
+import { checkFeatures, type Features } from '../features.ts';
 
 const MAGIC = 'XFSB';
 const SUPERBLOCK_BYTES = 512;
 const VERSION_DIRV2 = 0x2000;
 const FEATURES2_FTYPE = 0x200;
 const INCOMPAT_FTYPE = 0x1;
-const INCOMPAT_FEATURES: readonly (readonly [bit: number, name: string, supported: boolean])[] = [
+const INCOMPAT_FEATURES: Features = [
   [INCOMPAT_FTYPE, 'ftype', true],
   [0x2, 'sparse inodes', true],
   [0x4, 'meta_uuid', true],
@@ -50,7 +51,7 @@ export function readXfsGeometry(volume: Volume): XfsGeometry {
     throw fields.invalid(`version 0x${version.toString(16)} is not 4 or 5`);
   }
   const incompat = isV5 ? fields.u32(216) : 0;
-  checkFeatures(volume, incompat);
+  checkFeatures(volume, 'XFS', INCOMPAT_FEATURES, incompat);
   const bits = (offset: number, least: number, most: number): number => {
     const value = fields.u8(offset);
     if (value >= least && value <= most) return value;
@@ -80,17 +81,6 @@ export function readXfsGeometry(volume: Volume): XfsGeometry {
     uuid: fields.uuid(32),
     label: fields.text(108, 12),
   };
-}
-
-function checkFeatures(volume: Volume, incompat: number): void {
-  for (let bit = 1; bit !== 0; bit = (bit << 1) >>> 0) {
-    if ((incompat & bit) === 0) continue;
-    const [, name, supported] = INCOMPAT_FEATURES.find(([known]) => known === bit) ?? [];
-    if (supported === true) continue;
-    throw volume.invalid(
-      `XFS with the feature ${name ?? `0x${bit.toString(16)}`}, which tsvm does not read`,
-    );
-  }
 }
 
 /** The offset of a block by its number, which has the group's number in its upper bits. */
