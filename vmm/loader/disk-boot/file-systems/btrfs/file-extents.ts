@@ -14,6 +14,11 @@ type Compression = (typeof COMPRESSIONS)[number];
 /** BTRFS_MAX_COMPRESSED and BTRFS_MAX_UNCOMPRESSED. */
 const COMPRESSED_BYTES_MAX = 128 * 1024;
 
+/** How many bytes of its file an extent has. */
+export function extentBytes(item: Fields): number {
+  return item.u64(item.u8(20) === TYPE_INLINE ? 8 : 45);
+}
+
 /** Reads extents of files of one file system. */
 export class ExtentReader {
   readonly #volume: Volume;
@@ -38,7 +43,7 @@ export class ExtentReader {
     }
     const type = item.u8(20);
     // Before it is unpacked: a file is read in pieces.
-    const end = start + item.u64(type === TYPE_INLINE ? 8 : 45);
+    const end = start + extentBytes(item);
     if (end <= offset || start >= offset + target.length) return;
     if (type === TYPE_INLINE) {
       const stored = item.slice(INLINE_HEADER_BYTES, item.sizeBytes - INLINE_HEADER_BYTES);
@@ -60,8 +65,12 @@ export class ExtentReader {
       throw item.invalid(`${what}: a compressed extent of ${storedBytes} bytes`);
     }
     const place = this.#chunks.locate(address, storedBytes, what);
-    const stored = this.#volume.read(place, storedBytes, what).bytes;
-    const content = this.#decompress(stored, compression, item.u64(8), what);
+    const stored = new Uint8Array(storedBytes);
+    this.#volume.readInto(place, stored, what);
+    const unpackedBytes = item.u64(8);
+    const content = this.#decompress(stored, compression, unpackedBytes, what);
+    // A file that uses little of each extent takes much work for its size.
+    this.#volume.spend(Math.max(0, unpackedBytes - length));
     put(content.subarray(skip, skip + length), start, target, offset);
   }
 
@@ -90,7 +99,6 @@ export class ExtentReader {
     if (sizeBytes > COMPRESSED_BYTES_MAX) {
       throw this.#volume.invalid(`${what}: an extent that unpacks to ${sizeBytes} bytes`);
     }
-    this.#volume.spend(sizeBytes);
     try {
       return unpack(stored, compression, sizeBytes, this.#sectorBytes);
     } catch (cause) {

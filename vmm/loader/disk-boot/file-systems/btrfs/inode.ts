@@ -3,7 +3,7 @@ import { once } from '../../../../util/once.ts';
 import type { Volume } from '../../disk-source.ts';
 import type { Fields } from '../../fields.ts';
 import { type DirectoryEntry, type Inode, type InodeKind, kindOfMode } from '../file-system.ts';
-import type { ExtentReader } from './file-extents.ts';
+import { type ExtentReader, extentBytes } from './file-extents.ts';
 import type { TreeRoot } from './superblock.ts';
 import { type Key, readKey, type TreeReader } from './tree.ts';
 
@@ -69,11 +69,15 @@ export class BtrfsInode implements Inode {
   #readExtents(): Extent[] {
     const { trees, volume } = this.#subvolumes;
     const found: Extent[] = [];
+    let end = 0;
     for (const { key, data } of trees.items(this.#root, this.#number, TYPE_EXTENT_DATA)) {
       if (found.length === EXTENTS_MAX) {
         throw volume.invalid(`inode ${this.#number} has more than ${EXTENTS_MAX} extents`);
       }
-      found.push({ start: Number(key.offset), data });
+      const start = Number(key.offset);
+      if (start < end) throw volume.invalid(`inode ${this.#number}: extents overlap`);
+      end = start + extentBytes(data);
+      found.push({ start, data });
     }
     return found;
   }
