@@ -6,6 +6,7 @@ import { type Benchmark, type BenchmarkResult, runBenchmark } from './benchmark.
 import { blockBenchmarks } from './block.ts';
 import { blockLatencyBenchmarks } from './block-latency.ts';
 import { blockQueuesBenchmarks } from './block-queues.ts';
+import { containerBenchmarks } from './containers.ts';
 import { convertBenchmarks } from './convert.ts';
 import { diskBootBenchmark } from './disk-boot.ts';
 import { exitBenchmarks } from './exits.ts';
@@ -40,6 +41,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     ...convertBenchmarks(workbench),
     ...sparseBenchmarks(workbench),
     ...imageBenchmarks(workbench),
+    ...containerBenchmarks(workbench),
     diskBootBenchmark(workbench),
     ...netBenchmarks(workbench),
     ...vsockBenchmarks(workbench),
