@@ -1,6 +1,6 @@
 /**
  * `tsvm boot` with an injected fault: `odd-machine.ts FAULT KERNEL WORDS`. For tests of how the process
- * then ends.
+ * then ends. Some faults happen on SIGUSR2.
  */
 import { runBoot } from '../../vmm/cli/run-boot.ts';
 import { runToExit } from '../../vmm/cli/run-to-exit.ts';
@@ -20,12 +20,14 @@ const FAULTS: Readonly<Record<string, () => void>> = {
     }, DELAY_MS);
   },
   'timer-throws': () => {
-    setTimeout(() => {
-      throw new Error('thrown in a timer');
-    }, DELAY_MS);
+    process.once('SIGUSR2', () => {
+      setTimeout(() => {
+        throw new Error('thrown in a timer');
+      });
+    });
   },
   'rejects-alone': () => {
-    setTimeout(() => void Promise.reject(new Error('rejected alone')), DELAY_MS);
+    process.once('SIGUSR2', () => void Promise.reject(new Error('rejected alone')));
   },
   'wake-throws': () => {
     // Bypasses the containment of exceptions: throws in the addon's callback.
