@@ -12,8 +12,7 @@
 
 static void attempt(const char *name, unsigned cid)
 {
-    struct sockaddr_vm address = {
-        .svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = AGENT_PORT};
+    struct sockaddr_vm address = {.svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = AGENT_PORT};
     int fd = socket(AF_VSOCK, SOCK_STREAM, 0);
     int failed = fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0;
     const char *denied = errno == EPERM ? "not permitted" : "no socket";
