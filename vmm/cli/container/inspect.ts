@@ -1,21 +1,25 @@
 import { stringAt } from '../../container/json.ts';
+import { openNetworkStore } from '../../container/networks/network-store.ts';
 import { familiarText, parseReference } from '../../container/reference.ts';
 import type { ImageRecord } from '../../container/store/catalog.ts';
 import type { ImageStore } from '../../container/store/image-store.ts';
+import { openVolumeStore } from '../../container/volumes/volume-store.ts';
 import { TsvmError } from '../../errors.ts';
 import { print, printMessage } from '../standard-streams.ts';
 import { containerDetails } from './container-details.ts';
 import { openContainers } from './containers.ts';
 import { errorText } from './error-text.ts';
 import { imageBytes } from './images.ts';
+import { networkDetails } from './networks/network-inspect.ts';
 import { openStore } from './open-store.ts';
 import { flag, text } from './option-values.ts';
 import { Template } from './template/template.ts';
 import { type Verb, writeLine } from './verb.ts';
+import { volumeDetails } from './volumes/volume-inspect.ts';
 
 /** Docker's, for a template that is no template. */
 const EXIT_BAD_TEMPLATE = 64;
-/** Docker's; of these, there are containers and images here. */
+/** Docker's; of these, there are containers, images, networks and volumes here. */
 const TYPES = [
   ...['config', 'container', 'image', 'network', 'node', 'plugin', 'secret', 'service', 'task'],
   'volume',
@@ -35,7 +39,7 @@ export const inspectVerb: Verb = {
     command
       .option('-f, --format <format>', 'json or a Go template')
       .option('-s, --size', 'show how much containers have written')
-      .option('--type <type>', 'only objects of this type: container or image'),
+      .option('--type <type>', 'only objects of this type: container, image, network or volume'),
   run: async (names, options) => {
     const type = text(options, 'type');
     if (type !== undefined && !TYPES.includes(type)) {
@@ -129,15 +133,36 @@ async function detailsOf(
       return containerDetails(containers, await containers.find(name), withSize);
     }
   }
+  if (type === 'network') return networkDetails(openNetworkStore(), name);
+  if (type === 'volume') return volumeDetails(openVolumeStore(), name);
   if (type !== undefined && type !== 'image') throw new TsvmError('image-not-found', '');
-  return imageOf(name);
+  try {
+    return imageOf(name);
+  } catch (error) {
+    const isMissing =
+      error instanceof TsvmError && /^(?:image-not-found|invalid-reference)$/.test(error.code);
+    const other = isMissing && type === undefined ? otherDetails(name) : undefined;
+    if (other === undefined) throw error;
+    return other;
+  }
+}
+
+/** Of a network or volume, whose names count less. */
+function otherDetails(name: string): object | undefined {
+  try {
+    return networkDetails(openNetworkStore(), name);
+  } catch (error) {
+    if (!(error instanceof TsvmError && error.code === 'network-not-found')) throw error;
+  }
+  const volumes = openVolumeStore();
+  return volumes.read(name) === undefined ? undefined : volumeDetails(volumes, name);
 }
 
 function inspectError(error: TsvmError, name: string, type: string | undefined): string {
-  const isUnknown = error.code === 'image-not-found' || error.code === 'invalid-reference';
+  const isUnknown = /^(?:(?:image|network|volume)-not-found|invalid-reference)$/.test(error.code);
   if (!isUnknown) return errorText(error);
   if (type === undefined) return `error: no such object: ${name}`;
-  return type === 'image'
+  return type !== 'container' && error.message !== ''
     ? errorText(error)
     : `Error response from daemon: No such ${type}: ${name}`;
 }

@@ -1,16 +1,22 @@
 import type { Command } from 'commander';
+import { openNetworkStore } from '../../container/networks/network-store.ts';
 import { pruneImages } from '../../container/remove.ts';
+import { openVolumeStore } from '../../container/volumes/volume-store.ts';
 import { confirm } from './confirm.ts';
 import { PRUNE_CONTAINERS, printPruned, pruneContainers } from './container-prune.ts';
 import { openContainers } from './containers.ts';
 import { booleanFilter, filterImages, isDangling, parseFilters } from './image-filters.ts';
+import { printPrunedNetworks, pruneNetworks } from './networks/network-rm.ts';
 import { openStore } from './open-store.ts';
 import { flag, texts } from './option-values.ts';
 import { humanSize } from './units.ts';
 import { collect, type Verb, writeLine } from './verb.ts';
+import { printPrunedVolumes, pruneVolumes } from './volumes/volume-prune.ts';
 
 const FILTERS = ['until', 'label', 'label!', 'dangling'];
 const DANGLING = 'all dangling images';
+const PRUNE_NETWORKS = 'all networks not used by at least one container';
+const PRUNE_VOLUMES = 'all anonymous volumes not used by at least one container';
 const ALL = 'all images without at least one container associated to them';
 
 export const pruneVerb: Verb = {
@@ -38,12 +44,21 @@ Examples:
   tsvm system prune -a -f`,
   addOptions: (command) =>
     addPruneOptions(command).option('--volumes', 'remove anonymous volumes that no container has'),
-  run: (_, options) =>
-    prune(
+  run: (_, options) => {
+    const volumes = flag(options, 'volumes') ? [PRUNE_VOLUMES] : [];
+    const lines = (all: boolean) => [
+      ...[PRUNE_CONTAINERS, PRUNE_NETWORKS, ...volumes],
+      all ? ALL : DANGLING,
+    ];
+    return prune(
       options,
-      (all) => `WARNING! This will remove:\n  - ${PRUNE_CONTAINERS}\n  - ${all ? ALL : DANGLING}\n`,
+      (all) =>
+        `WARNING! This will remove:\n${lines(all)
+          .map((line) => `  - ${line}\n`)
+          .join('')}`,
       true,
-    ),
+    );
+  },
 };
 
 function addPruneOptions(command: Command): Command {
@@ -69,6 +84,12 @@ async function prune(
     const pruned = await pruneContainers(openContainers(), rest);
     printPruned(pruned.ids);
     containerBytes = pruned.bytes;
+    printPrunedNetworks(await pruneNetworks(openNetworkStore(), rest));
+    if (flag(options, 'volumes')) {
+      const { bytes: volumeBytes, names } = await pruneVolumes(openVolumeStore(), false, rest);
+      printPrunedVolumes(names);
+      containerBytes += volumeBytes;
+    }
   }
   const used = new Set(store.uses().map(({ imageId }) => imageId));
   const images = filterImages(store, rest).filter(

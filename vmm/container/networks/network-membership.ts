@@ -102,21 +102,34 @@ export function networkFolder(network: NetworkRecord): NetworkFolder {
 }
 
 /**
- * Removes what killed holders have left of networks without members. What cannot be removed now is
- * left to the next call.
+ * Removes the bridge of a network without members, if it is there still: its holder is about to remove it,
+ * or was killed. The caller has the folder's lock.
  */
+export async function removeLeftBridge(
+  network: NetworkRecord,
+  folder: NetworkFolder,
+): Promise<void> {
+  const deadline = Date.now() + REMOVAL_TIMEOUT_MS;
+  const isHeld = () => {
+    const fd = folder.openMembership();
+    if (fd !== undefined) closeSync(fd);
+    return fd !== undefined || folder.isBeingRemoved;
+  };
+  while (isHeld() && Date.now() < deadline) await sleep(POLL_MS);
+  removeBridge(network);
+}
+
+/** Removes what killed holders have left of networks without members. */
 export async function cleanNetworks(store: NetworkStore = openNetworkStore()): Promise<void> {
-  const ids = namesIn(networksRuntimeFolder());
-  if (ids.length === 0) return;
-  const records = new Map(store.list().map((record) => [record.id, record]));
-  for (const id of ids) {
-    const record = records.get(id);
-    if (record === undefined) continue;
+  const ids = new Set(namesIn(networksRuntimeFolder()));
+  if (ids.size === 0) return;
+  for (const record of store.list()) {
+    if (!ids.has(record.id)) continue;
     const folder = networkFolder(record);
     await folder.changing(async () => {
       const fd = folder.openMembership();
       if (fd !== undefined) closeSync(fd);
-      else if (folder.endpoints().length === 0) removeBridge(record);
+      else if (folder.endpoints().length === 0 && !folder.isBeingRemoved) removeBridge(record);
     });
   }
 }

@@ -1,3 +1,4 @@
+import { cleanNetworks } from '../../../container/networks/network-membership.ts';
 import { openNetworkStore, PREDEFINED } from '../../../container/networks/network-store.ts';
 import { print } from '../../standard-streams.ts';
 import { openContainers } from '../containers.ts';
@@ -92,6 +93,7 @@ Examples:
 };
 
 async function listNetworks(): Promise<ListedNetwork[]> {
+  await cleanNetworks();
   const containers = await openContainers().list();
   const builtin = Object.entries(PREDEFINED).map(([name, { driver, id }]) => {
     const rest = { isCustom: false, isUsed: true, createdMs: 0, internal: false, labels: {} };

@@ -1,4 +1,4 @@
-import { networkFolder } from '../../../container/networks/network-membership.ts';
+import { networkFolder, removeLeftBridge } from '../../../container/networks/network-membership.ts';
 import {
   type NetworkStore,
   openNetworkStore,
@@ -58,6 +58,7 @@ async function removeNetwork(store: NetworkStore, name: string): Promise<void> {
       );
     }
     await store.remove(network.id);
+    await removeLeftBridge(network, folder);
     folder.remove();
   });
 }
