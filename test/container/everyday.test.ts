@@ -310,7 +310,7 @@ test('image prune, and system df', async (t) => {
 
 test('help lists every verb, and each verb has examples', (t) => {
   const { sh } = shell(t);
-  const groups = ['', 'container', 'image', 'system'];
+  const groups = ['', 'container', 'image', 'network', 'system', 'volume'];
   const helps = new Map(
     groups.map((group) => {
       const { code, stdout } = sh(`tsvm ${group} --help`);
@@ -321,7 +321,7 @@ test('help lists every verb, and each verb has examples', (t) => {
   for (const name of [...CONTAINER_VERBS, ...CONTAINER_COMMANDS, ...REGISTRY_COMMANDS]) {
     const [group = '', verb = name] = name.split(' ');
     if (groups.includes(name) || verb === 'list' || verb === 'remove') continue;
-    const isGrouped = group === 'container' || group === 'image';
+    const isGrouped = groups.includes(group) && group !== 'system';
     const help = helps.get(isGrouped ? group : '');
     assert.match(help ?? '', new RegExp(`^  ${isGrouped ? verb : name} +[A-Z]`, 'm'));
     const own = sh(`tsvm ${name} --help`);
@@ -330,6 +330,7 @@ test('help lists every verb, and each verb has examples', (t) => {
     assert.match(own.stdout, /^Examples:\n {2}\S/m, name);
   }
   assert.match(helps.get('container') ?? '', /^ {2}run +[A-Z]/m);
+  assert.match(helps.get('') ?? '', /^ {2}network +Manage networks$/m);
   assert.match(helps.get('system') ?? '', /^ {2}df +[A-Z]/m);
   assert.equal(sh('tsvm help pull').stdout, 'See "tsvm pull --help".\n');
 });

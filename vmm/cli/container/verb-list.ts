@@ -87,15 +87,20 @@ const ALIASES = [
   ...['volume list', 'volume remove'],
 ];
 
-/** The groups whose verbs are listed apart. */
-const GROUPS = ['container', 'image', 'network', 'volume'];
+/** The groups whose verbs are listed apart. Commander lists `image`. */
+const GROUP_SUMMARIES = {
+  container: 'Manage containers',
+  network: 'Manage networks',
+  volume: 'Manage volumes',
+};
+const GROUPS = [...Object.keys(GROUP_SUMMARIES), 'image'];
 
 /**
  * The verbs of a group, a line each. `container` has all verbs for containers; without a group those
- * that need none, and `system df`.
+ * that need none, `system df`, and the groups.
  */
 export function verbLines(group?: string): string {
-  return Object.entries(SUMMARIES)
+  return Object.entries({ ...SUMMARIES, ...(group === undefined && GROUP_SUMMARIES) })
     .filter(([name]) => !ALIASES.includes(name) && isIn(name, group))
     .map(([name, summary]) => {
       const shown = group === undefined ? name : name.replace(`${group} `, '');
