@@ -17,36 +17,29 @@
 #define CPU_PERIOD_MICROS 100000
 #define MICROS_PER_SECOND 1000000
 
+static int parse_field(const struct field *field, void *target, struct failure *failure)
+{
+    struct limits *limits = target;
+    switch (field->tag) {
+    case LIMITS_MEMORY_BYTES:
+        return field_number(field, &limits->memory_bytes, failure);
+    case LIMITS_CPU_MICROS:
+        return field_number_max(field, UINT32_MAX, &limits->cpu_micros, failure);
+    case LIMITS_CPU_WEIGHT:
+        return field_number(field, &limits->cpu_weight, failure);
+    case LIMITS_CPUSET:
+        return field_text(field, &limits->cpuset, failure);
+    case LIMITS_PIDS:
+        return field_number(field, &limits->pids, failure);
+    default:
+        return field_unknown(field, "limits", failure);
+    }
+}
+
 int limits_parse(struct bytes fields, struct limits *limits, struct failure *failure)
 {
-    struct field field;
-    int more;
     *limits = (struct limits){.cpuset = ""};
-    while ((more = fields_next(&fields, &field)) > 0) {
-        int result;
-        switch (field.tag) {
-        case LIMITS_MEMORY_BYTES:
-            result = field_number(&field, &limits->memory_bytes, failure);
-            break;
-        case LIMITS_CPU_MICROS:
-            result = field_number_max(&field, UINT32_MAX, &limits->cpu_micros, failure);
-            break;
-        case LIMITS_CPU_WEIGHT:
-            result = field_number(&field, &limits->cpu_weight, failure);
-            break;
-        case LIMITS_CPUSET:
-            result = field_text(&field, &limits->cpuset, failure);
-            break;
-        case LIMITS_PIDS:
-            result = field_number(&field, &limits->pids, failure);
-            break;
-        default:
-            result = field_unknown(&field, "limits", failure);
-        }
-        if (result < 0)
-            return -1;
-    }
-    return more < 0 ? fields_broken(failure) : 0;
+    return fields_take(fields, parse_field, limits, failure);
 }
 
 static int write_file(int folder_fd, const char *name, const char *text)

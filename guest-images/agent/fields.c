@@ -69,9 +69,17 @@ int field_unknown(const struct field *field, const char *request, struct failure
                 field->tag);
 }
 
-int fields_broken(struct failure *failure)
+int fields_take(struct bytes fields, field_taker *take, void *target, struct failure *failure)
 {
-    return fail(failure, ERROR_INVALID_REQUEST, EBADMSG, "a field is longer than its request");
+    struct field field;
+    int more;
+    while ((more = fields_next(&fields, &field)) > 0) {
+        if (take(&field, target, failure) < 0)
+            return -1;
+    }
+    if (more < 0)
+        return fail(failure, ERROR_INVALID_REQUEST, EBADMSG, "a field is longer than its request");
+    return 0;
 }
 
 int text_list_add(struct text_list *list, const char *text, struct failure *failure)

@@ -27,9 +27,13 @@ int field_number(const struct field *field, uint64_t *number, struct failure *fa
 int field_number_max(const struct field *field, uint64_t max, uint64_t *number,
                      struct failure *failure);
 int field_flag(const struct field *field, bool *flag, struct failure *failure);
+// Takes a field of a request into `target`; -1 with the failure if it cannot be.
+typedef int field_taker(const struct field *field, void *target, struct failure *failure);
+// Hands over all fields, one after the other. 0, or -1 with the failure.
+int fields_take(struct bytes fields, field_taker *take, void *target, struct failure *failure);
+
 // ERROR_INVALID_REQUEST. Returns -1.
 int field_unknown(const struct field *field, const char *request, struct failure *failure);
-int fields_broken(struct failure *failure);
 
 // A list of texts, with a NULL at its end; it grows as needed.
 struct text_list {

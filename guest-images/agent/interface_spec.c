@@ -28,9 +28,9 @@ static int take_network(struct bytes value, struct interface_spec *spec, struct 
     return 0;
 }
 
-static int parse_field(const struct field *field, struct interface_spec *spec,
-                       struct failure *failure)
+static int parse_field(const struct field *field, void *target, struct failure *failure)
 {
+    struct interface_spec *spec = target;
     switch (field->tag) {
     case INTERFACE_MAC:
         if (field->value.length != sizeof spec->mac)
@@ -55,15 +55,9 @@ static int parse_field(const struct field *field, struct interface_spec *spec,
 
 int interface_spec_parse(struct bytes fields, struct interface_spec *spec, struct failure *failure)
 {
-    struct field field;
-    int more;
     *spec = (struct interface_spec){.name = ""};
-    while ((more = fields_next(&fields, &field)) > 0) {
-        if (parse_field(&field, spec, failure) < 0)
-            return -1;
-    }
-    if (more < 0)
-        return fields_broken(failure);
+    if (fields_take(fields, parse_field, spec, failure) < 0)
+        return -1;
     if (spec->name[0] == 0 || strlen(spec->name) >= IFNAMSIZ)
         return fail(failure, ERROR_INVALID_REQUEST, 0, "no name for an interface: %s", spec->name);
     return 0;

@@ -4,8 +4,9 @@
 
 #include "protocol.h"
 
-static int parse_field(const struct field *field, struct mount_spec *spec, struct failure *failure)
+static int parse_field(const struct field *field, void *target, struct failure *failure)
 {
+    struct mount_spec *spec = target;
     switch (field->tag) {
     case MOUNT_TYPE:
         return field_number(field, &spec->type, failure);
@@ -38,15 +39,9 @@ static int parse_field(const struct field *field, struct mount_spec *spec, struc
 
 int mount_spec_parse(struct bytes fields, struct mount_spec *spec, struct failure *failure)
 {
-    struct field field;
-    int more;
     *spec = (struct mount_spec){.destination = "", .share_tag = "", .source = ""};
-    while ((more = fields_next(&fields, &field)) > 0) {
-        if (parse_field(&field, spec, failure) < 0)
-            return -1;
-    }
-    if (more < 0)
-        return fields_broken(failure);
+    if (fields_take(fields, parse_field, spec, failure) < 0)
+        return -1;
     if (spec->destination[0] != '/')
         return fail(failure, ERROR_INVALID_REQUEST, 0, "the mount's destination is not absolute");
     if (strchr(spec->share_tag, '/') != NULL || spec->share_tag[0] == '.')

@@ -34,26 +34,26 @@ static int clean_path(const char *path, struct path_request *request, struct fai
     return 0;
 }
 
+static int parse_field(const struct field *field, void *target, struct failure *failure)
+{
+    struct path_request *request = target;
+    const char *path;
+    switch (field->tag) {
+    case PATH_PATH:
+        return field_text(field, &path, failure) < 0 ? -1 : clean_path(path, request, failure);
+    case PATH_NO_OVERWRITE_DIRECTORY:
+        return field_flag(field, &request->no_overwrite_directory, failure);
+    case PATH_KEEP_OWNERS:
+        return field_flag(field, &request->keep_owners, failure);
+    default:
+        return field_unknown(field, "a path", failure);
+    }
+}
+
 int path_request_parse(struct bytes fields, struct path_request *request, struct failure *failure)
 {
-    struct field field;
-    const char *path = "";
-    int more;
-    *request = (struct path_request){0};
-    while ((more = fields_next(&fields, &field)) > 0) {
-        int result;
-        if (field.tag == PATH_PATH)
-            result = field_text(&field, &path, failure);
-        else if (field.tag == PATH_NO_OVERWRITE_DIRECTORY)
-            result = field_flag(&field, &request->no_overwrite_directory, failure);
-        else if (field.tag == PATH_KEEP_OWNERS)
-            result = field_flag(&field, &request->keep_owners, failure);
-        else
-            result = field_unknown(&field, "a path", failure);
-        if (result < 0)
-            return -1;
-    }
-    return more < 0 ? fields_broken(failure) : clean_path(path, request, failure);
+    *request = (struct path_request){.path = "/"};
+    return fields_take(fields, parse_field, request, failure);
 }
 
 const char *path_request_name(const struct path_request *request)

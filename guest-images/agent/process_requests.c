@@ -6,40 +6,39 @@
 #include "process.h"
 #include "protocol.h"
 
+#define TAGS_MAX 4
+
+// Numbers by their tag, which is small.
+static int parse_field(const struct field *field, void *target, struct failure *failure)
+{
+    uint64_t *numbers = target;
+    if (field->tag >= TAGS_MAX)
+        return field_unknown(field, "a process", failure);
+    return field_number_max(field, INT32_MAX, &numbers[field->tag], failure);
+}
+
 int process_signal(struct bytes request, struct message *reply, struct failure *failure)
 {
-    uint64_t pid = 0, number = 0;
-    struct field field;
-    int more;
+    uint64_t numbers[TAGS_MAX] = {0};
     (void)reply;
-    while ((more = fields_next(&request, &field)) > 0) {
-        uint64_t *value = field.tag == SIGNAL_PROCESS ? &pid : &number;
-        if (field_number(&field, value, failure) < 0)
-            return -1;
-    }
-    if (more < 0)
-        return fields_broken(failure);
-    if (number == 0 || number >= _NSIG || process_send_signal(pid, (int)number) < 0)
-        return fail(failure, ERROR_INVALID_REQUEST, EINVAL, "no signal %d", (int)number);
+    if (fields_take(request, parse_field, numbers, failure) < 0)
+        return -1;
+    int number = (int)numbers[SIGNAL_NUMBER];
+    if (number == 0 || number >= _NSIG || process_send_signal(numbers[SIGNAL_PROCESS], number) < 0)
+        return fail(failure, ERROR_INVALID_REQUEST, EINVAL, "no signal %d", number);
     return 0;
 }
 
 int process_resize(struct bytes request, struct message *reply, struct failure *failure)
 {
-    uint64_t pid = 0, columns = 0, rows = 0;
-    struct field field;
-    int more;
+    uint64_t numbers[TAGS_MAX] = {0};
     (void)reply;
-    while ((more = fields_next(&request, &field)) > 0) {
-        uint64_t *value = field.tag == RESIZE_PROCESS   ? &pid
-                          : field.tag == RESIZE_COLUMNS ? &columns
-                                                        : &rows;
-        if (field_number_max(&field, INT32_MAX, value, failure) < 0)
-            return -1;
-    }
-    if (more < 0)
-        return fields_broken(failure);
-    struct winsize window = {.ws_col = (unsigned short)columns, .ws_row = (unsigned short)rows};
-    process_set_window(pid, &window);
+    if (fields_take(request, parse_field, numbers, failure) < 0)
+        return -1;
+    struct winsize window = {
+        .ws_col = (unsigned short)numbers[RESIZE_COLUMNS],
+        .ws_row = (unsigned short)numbers[RESIZE_ROWS],
+    };
+    process_set_window(numbers[RESIZE_PROCESS], &window);
     return 0;
 }

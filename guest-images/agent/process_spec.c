@@ -47,9 +47,9 @@ static int parse_oom_score(struct process_spec *spec, const struct field *field,
     return 0;
 }
 
-static int parse_field(const struct field *field, struct process_spec *spec,
-                       struct failure *failure)
+static int parse_field(const struct field *field, void *target, struct failure *failure)
 {
+    struct process_spec *spec = target;
     switch (field->tag) {
     case START_IN_GUEST:
         return field_flag(field, &spec->in_guest, failure);
@@ -86,15 +86,9 @@ static int parse_field(const struct field *field, struct process_spec *spec,
 
 int process_spec_parse(struct bytes request, struct process_spec *spec, struct failure *failure)
 {
-    struct field field;
-    int more;
     *spec = (struct process_spec){.directory = "/", .user = ""};
-    while ((more = fields_next(&request, &field)) > 0) {
-        if (parse_field(&field, spec, failure) < 0)
-            return -1;
-    }
-    if (more < 0)
-        return fields_broken(failure);
+    if (fields_take(request, parse_field, spec, failure) < 0)
+        return -1;
     if (spec->arguments.count == 0)
         return fail(failure, ERROR_INVALID_REQUEST, 0, "no program to start");
     if (spec->directory[0] != '/')

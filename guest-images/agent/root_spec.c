@@ -38,8 +38,9 @@ static int add_nested(struct bytes *list, size_t *count, size_t max, const struc
     return 0;
 }
 
-static int parse_field(const struct field *field, struct root_spec *spec, struct failure *failure)
+static int parse_field(const struct field *field, void *target, struct failure *failure)
 {
+    struct root_spec *spec = target;
     switch (field->tag) {
     case ROOT_METADATA_BYTES:
         return field_number(field, &spec->metadata_bytes, failure);
@@ -76,12 +77,6 @@ static int parse_field(const struct field *field, struct root_spec *spec, struct
 
 int root_spec_parse(struct bytes request, struct root_spec *spec, struct failure *failure)
 {
-    struct field field;
-    int more;
     *spec = (struct root_spec){.hosts = "", .resolv_conf = "", .shm_bytes = SHM_BYTES};
-    while ((more = fields_next(&request, &field)) > 0) {
-        if (parse_field(&field, spec, failure) < 0)
-            return -1;
-    }
-    return more < 0 ? fields_broken(failure) : 0;
+    return fields_take(request, parse_field, spec, failure);
 }
