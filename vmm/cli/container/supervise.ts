@@ -3,7 +3,11 @@ import { Socket } from 'node:net';
 import { ApiServer } from '../../api/http/api-server.ts';
 import { MachineFolder } from '../../api/machines/machine-folder.ts';
 import { connectAgent } from '../../container/agent/connect-agent.ts';
-import { AttachedClient, terminalSize } from '../../container/containers/attached-client.ts';
+import {
+  AttachedClient,
+  clientsServed,
+  terminalSize,
+} from '../../container/containers/attached-client.ts';
 import { ContainerFolders } from '../../container/containers/container-folders.ts';
 import { ContainerStore } from '../../container/containers/container-store.ts';
 import { ContainerSupervisor } from '../../container/containers/container-supervisor.ts';
@@ -43,47 +47,69 @@ export async function superviseContainer(id: string): Promise<number> {
     client.send({ type: 'failed', ...startFailure(error, '') });
     setTimeout(() => process.exit(EXIT_OUR_FAILURE), 10);
   });
-  const folder = await MachineFolder.claim(id, folders.runtime);
-  process.once('exit', () => folder[Symbol.dispose]());
-  folder.writeRecord({ pid: process.pid, startedMs: Date.now() });
-  const guest = containerGuest();
-  const machines = new MachineStarter({
-    images: openStore(),
-    folders,
-    guest,
-    connectAgent,
-    logger,
-  });
-  const { columns, rows, streams } = await started.promise;
-  const running = new ContainerSupervisor(id, {
-    store,
-    startMachine: (config) => machines.start(config),
-    logger,
-  });
-  supervisor = running;
+  try {
+    const folder = await MachineFolder.claim(id, folders.runtime);
+    process.once('exit', () => folder[Symbol.dispose]());
+    folder.writeRecord({ pid: process.pid, startedMs: Date.now() });
+    try {
+      const guest = containerGuest();
+      const images = openStore();
+      const machines = new MachineStarter({ images, folders, guest, connectAgent, logger });
+      const message = await started.promise;
+      supervisor = new ContainerSupervisor(id, {
+        store,
+        startMachine: (config) => machines.start(config),
+        logger,
+      });
+      return await runAttached(supervisor, client, message, folder, machines.booting);
+    } finally {
+      // It has ended in a way that left no trace, for example because the disk is full.
+      await store.settleLocked(id);
+      folder[Symbol.dispose]();
+    }
+  } catch (error) {
+    logger.error(errorText(error));
+    client.send({ type: 'failed', ...startFailure(error, '') });
+    return EXIT_OUR_FAILURE;
+  } finally {
+    client.end();
+    await clientsServed();
+  }
+}
+
+async function runAttached(
+  supervisor: ContainerSupervisor,
+  client: AttachedClient,
+  { columns, rows, streams }: StartMessage,
+  folder: MachineFolder,
+  booting: Promise<void>,
+): Promise<number> {
   const size = terminalSize({ columns, rows });
-  if (size !== undefined) await running.resize(size);
-  running.attach(client, {
+  if (size !== undefined) await supervisor.resize(size);
+  supervisor.attach(client, {
     stdin: streams.includes('stdin'),
     stdout: streams.includes('stdout'),
     stderr: streams.includes('stderr'),
   });
-  endWithHost(running);
+  endWithHost(supervisor);
   const server = new ApiServer(async () => {
     const { containerSurface } = await import('../../api/containers/container-surface.ts');
-    return [containerSurface(running)];
+    return [containerSurface(supervisor)];
   });
   try {
     // Clients wait for the socket while the lock is held.
-    const listening = machines.booting.then(() => server.listen(folder.socketPath));
-    listening.catch((error: unknown) => logger.error(errorText(error)));
-    const outcome = await running.run(() => client.send({ type: 'started' }));
+    booting
+      .then(() => server.listen(folder.socketPath))
+      .catch((error: unknown) => logged(folder, error));
+    const outcome = await supervisor.run(() => client.send({ type: 'started' }));
     return outcome.kind === 'exited' ? 0 : 1;
   } finally {
     server.close();
-    folder[Symbol.dispose]();
-    client.end();
   }
+}
+
+function logged({ name }: MachineFolder, error: unknown): void {
+  printMessage(`the container ${name} cannot be reached: ${errorText(error)}\n`);
 }
 
 /** The host shuts down, or somebody ends this process: the container is stopped as by `stop`. */

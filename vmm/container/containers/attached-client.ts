@@ -20,6 +20,14 @@ export interface AttachOptions {
   readonly endsInput: boolean;
 }
 
+/** Clients that have not read everything yet, at their end. */
+const UNREAD = new Set<Promise<void>>();
+
+/** Resolves when all clients whose connection was ended have read everything, or are gone. */
+export async function clientsServed(): Promise<void> {
+  while (UNREAD.size > 0) await Promise.all(UNREAD);
+}
+
 /** A client that is connected to a process's streams by frames on a socket. */
 export class AttachedClient implements StreamViewer {
   readonly #socket: Duplex;
@@ -77,6 +85,11 @@ export class AttachedClient implements StreamViewer {
   /** Everything that was sent arrives; then the connection is closed. */
   end(): void {
     this.#streams?.removeViewer(this);
+    if (this.#socket.destroyed) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    UNREAD.add(promise);
+    promise.then(() => UNREAD.delete(promise));
+    this.#socket.once('finish', resolve).once('close', resolve);
     this.#socket.end();
   }
 

@@ -202,6 +202,30 @@ export class ContainerStore {
     writeExitRecord(this.folders.exits, id, { exitCode, finishedMs, error });
   }
 
+  /**
+   * A container that needs a supervisor has none any more: it counts as killed. The caller has its lock.
+   * @returns undefined when it is removed then, or was not there
+   */
+  async settleLocked(id: string): Promise<Container | undefined> {
+    const container = this.read(id);
+    if (container === undefined || !isActive(container.state)) return container;
+    const state: ContainerState = {
+      ...container.state,
+      status: 'exited',
+      pid: 0,
+      guestPid: 0,
+      exitCode: EXIT_KILLED,
+      error: this.#lastWords(id) ?? KILLED_TEXT,
+      finishedMs: Date.now(),
+      facts: {},
+    };
+    this.recordExit(id, state);
+    this.writeState(id, state);
+    if (!container.config.autoRemove) return { ...container, state };
+    await this.remove(id);
+    return undefined;
+  }
+
   #ids(): string[] {
     return namesIn(this.folders.root).filter(isContainerId);
   }
@@ -313,23 +337,7 @@ export class ContainerStore {
       throw error;
     }
     try {
-      const container = this.read(id);
-      if (container === undefined || !isActive(container.state)) return container;
-      const state: ContainerState = {
-        ...container.state,
-        status: 'exited',
-        pid: 0,
-        guestPid: 0,
-        exitCode: EXIT_KILLED,
-        error: this.#lastWords(id) ?? KILLED_TEXT,
-        finishedMs: Date.now(),
-        facts: {},
-      };
-      this.recordExit(id, state);
-      this.writeState(id, state);
-      if (!container.config.autoRemove) return { ...container, state };
-      await this.remove(id);
-      return undefined;
+      return await this.settleLocked(id);
     } finally {
       folder[Symbol.dispose]();
     }

@@ -1,0 +1,111 @@
+/** kill -9 of whoever has to do with a container, at any moment, and readers that are slow. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { ContainerShell } from '../support/container-shell.ts';
+
+/** More rounds: TSVM_CONTAINER_KILLS=100. */
+const ROUNDS = Number(process.env['TSVM_CONTAINER_KILLS'] ?? 4);
+/** From before there is a record until after a run has ended. */
+const LONGEST_MS = 2500;
+
+const shell = new ContainerShell();
+
+before(() => shell.addImage('box'));
+after(() => shell.close());
+
+function supervisorPid(): number | undefined {
+  try {
+    const [id = ''] = shell.supervisors();
+    const path = join(shell.runtime, 'containers', id, 'machine.json');
+    return JSON.parse(readFileSync(path, 'utf8')).pid;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Starts a run and kills somebody after `delayMs`. */
+async function interruptedRun(words: string[], delayMs: number, victim: 'client' | 'supervisor') {
+  const child = spawn('tsvm', words, { env: shell.env, stdio: 'ignore' });
+  const ended = once(child, 'exit');
+  await new Promise((resolve) => setTimeout(resolve, delayMs));
+  const pid = victim === 'client' ? child.pid : supervisorPid();
+  try {
+    if (pid !== undefined) process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended just now.
+  }
+  await ended;
+}
+
+/** What no container, running or not, may leave. */
+function leftovers(): string[] {
+  return readdirSync(join(shell.data, 'containers')).filter((name) =>
+    /^(?:[0-9a-f]{64}|removed-|\.)/.test(name),
+  );
+}
+
+for (const victim of ['supervisor', 'client'] as const) {
+  test(`kill -9 of the ${victim} at any moment of run --rm: the name is free again, nothing is left`, async () => {
+    for (let round = 0; round < ROUNDS; round++) {
+      const delayMs = (LONGEST_MS * (round + 0.5)) / ROUNDS;
+      await interruptedRun(
+        ['run', '--rm', '--name', 'victim', 'box', 'sleep', '1'],
+        delayMs,
+        victim,
+      );
+      // A client's end leaves the container running: it ends by itself.
+      await shell.until('tsvm ps -aq', /^$/);
+      assert.equal(await shell.ok('tsvm run --rm --name victim box echo free'), 'free\n');
+      assert.deepEqual(leftovers(), [], `after ${delayMs} ms`);
+      assert.deepEqual(shell.supervisors(), []);
+    }
+  });
+}
+
+test('kill -9 of the one who stops, and of the supervisor while it is stopped', async () => {
+  await shell.ok(`tsvm run -d --name stubborn box sh -c 'trap "" TERM; while :; do sleep 1; done'`);
+  const stopping = spawn('tsvm', ['stop', '-t', '60', 'stubborn'], {
+    env: shell.env,
+    stdio: 'ignore',
+  });
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  stopping.kill('SIGKILL');
+  process.kill(supervisorPid() ?? 0, 'SIGKILL');
+  assert.match(await shell.ok('tsvm ps -a'), /Exited \(137\)/);
+  assert.equal(await shell.ok('tsvm start stubborn'), 'stubborn\n');
+  await shell.ok('tsvm rm -f stubborn');
+});
+
+test('rm -f while run --rm ends: run tells its own code', async () => {
+  const running = shell.sh('tsvm run --rm --name raced box sleep 1000');
+  await shell.until('tsvm ps -q', /./);
+  await shell.ok('tsvm rm -f raced');
+  assert.equal((await running).code, 137);
+  assert.deepEqual(leftovers(), []);
+});
+
+test('a reader that is slow gets everything, though the container has ended long before', async () => {
+  const sums = await shell.ok(
+    'tsvm run --rm box seq 1 100000 | (sleep 4; md5sum); seq 1 100000 | md5sum',
+  );
+  const [ours, expected] = sums.trim().split('\n');
+  assert.equal(ours, expected);
+});
+
+test('short runs and execs lose no byte and no code', async () => {
+  await shell.ok('tsvm run -d --name busy box sleep 1000');
+  for (let round = 0; round < 5 * ROUNDS; round++) {
+    const code = round % 5;
+    const line = `tsvm exec busy sh -c 'echo ${round}; echo e${round} >&2; exit ${code}'`;
+    assert.deepEqual(await shell.sh(line), {
+      stdout: `${round}\n`,
+      stderr: `e${round}\n`,
+      code,
+    });
+  }
+  await shell.ok('tsvm rm -f busy');
+});
