@@ -250,6 +250,19 @@ test('restart policies: on-failure counts, always until it is stopped', async ()
   await ok('tsvm rm again ever');
 });
 
+test('restart policies after a reboot: "system start-containers", which a systemd unit runs', async () => {
+  await ok(`tsvm run -d --name always --restart always box sleep 1000`);
+  await ok(`tsvm run -d --name stopped --restart unless-stopped box sleep 1000`);
+  await ok(`tsvm run -d --name none box sleep 1000`);
+  await ok('tsvm stop -t 0 stopped');
+  // As a power failure would.
+  await ok(`kill -9 $(tsvm inspect -f '{{.State.Pid}}' always none)`);
+  assert.equal(await ok('tsvm system start-containers'), 'always\n');
+  assert.equal(await ok(`tsvm ps --format '{{.Names}}'`), 'always\n');
+  assert.match(await ok('tsvm system install --print'), /ExecStart=\/.*\/bin\/tsvm system start-/);
+  await ok('tsvm rm -f always stopped none');
+});
+
 test('kill -9 of the supervisor: the next command shows the end and the reason', async () => {
   await ok(`tsvm run -d --name gone box sleep 1000`);
   await ok(`kill -9 $(tsvm inspect -f '{{.State.Pid}}' gone)`);

@@ -66,7 +66,9 @@ export const SUMMARIES: Readonly<Record<VerbName, string>> = {
   stats: 'Show what containers use, as it changes',
   stop: 'Stop containers or a machine',
   'system df': 'Show disk usage',
+  'system install': 'Start containers with restart policies when the host boots',
   'system prune': 'Remove unused data',
+  'system start-containers': 'Start containers as after a reboot',
   tag: 'Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE',
   top: 'Show the processes of a container',
   unpause: 'Let paused containers go on',
@@ -104,7 +106,7 @@ export function verbLines(group?: string): string {
     .filter(([name]) => !ALIASES.includes(name) && isIn(name, group))
     .map(([name, summary]) => {
       const shown = group === undefined ? name : name.replace(`${group} `, '');
-      return `  ${shown.padEnd(13)}${summary}`;
+      return `  ${`${shown} `.padEnd(13)}${summary}`;
     })
     .sort()
     .join('\n');
