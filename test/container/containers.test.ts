@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { ContainerShell } from '../support/container-shell.ts';
+import { startRegistry } from '../support/registry.ts';
 import { TerminalSession } from '../support/terminal-session.ts';
 
 const shell = new ContainerShell();
@@ -322,6 +323,79 @@ test('inspect, events, and images that containers need', async () => {
     new RegExp(`container create ${id} \\(a=b, image=entry, name=kept, tier=back\\)`),
   );
   await ok('tsvm rm kept');
+});
+
+test('run pulls a missing image, with progress on standard error', async (t) => {
+  const { host } = await startRegistry(t);
+  const name = `${host}/box:1`;
+  await ok(`tsvm tag box ${name} && tsvm push -q ${name} && tsvm rmi ${name}`);
+  const { code, stderr, stdout } = await sh(`tsvm run --rm ${name} echo pulled`);
+  assert.deepEqual([code, stdout], [0, 'pulled\n']);
+  assert.match(
+    stderr,
+    new RegExp(`^Unable to find image '${name}' locally\n1: Pulling from box\n`),
+  );
+  assert.match(stderr, /Pull complete|Already exists/);
+  assert.match(stderr, new RegExp(`Status: Downloaded newer image for ${name}\n$`));
+  const missing = await sh(`tsvm run --rm ${host}/nothing true`);
+  assert.equal(missing.code, 125);
+  assert.match(missing.stderr, /^Unable to find image '.*\/nothing:latest' locally\n/);
+});
+
+test('health checks: starting, healthy, unhealthy', async () => {
+  await ok(
+    'tsvm run -d --name health --health-cmd "cat /fine" --health-interval 200ms --health-retries 2 ' +
+      `box sh -c 'sleep 0.5; touch /fine; sleep 1000'`,
+  );
+  const status = `tsvm inspect -f '{{.State.Health.Status}}' health`;
+  await shell.until(status, /^healthy/);
+  assert.match(await ok('tsvm ps --filter health=healthy'), /\(healthy\)/);
+  await ok('tsvm exec health rm /fine');
+  await shell.until(status, /^unhealthy/);
+  const [details] = JSON.parse(await ok('tsvm inspect health'));
+  assert.equal(details.State.Health.Log.at(-1).ExitCode, 1);
+  assert.match(details.State.Health.Log.at(-1).Output, /No such file/);
+  assert.match(
+    await ok('tsvm events --since 1m --until 0s --filter event=health_status'),
+    /health_status: healthy .*\n.*health_status: unhealthy/,
+  );
+  await ok('tsvm rm -f health');
+});
+
+test('stats, top, port and update of a running container', async () => {
+  await ok(`tsvm run -d --name busy -m 200m --pids-limit 50 box sh -c 'sleep 1000'`);
+  assert.match(await ok('tsvm top busy'), /^UID +PID +PPID .*CMD\nroot +1 +0 .*sleep 1000\n$/);
+  assert.match(await ok('tsvm top busy -o pid,args'), /^PID +COMMAND\n1 +sleep 1000\n$/);
+  const line = await ok(`tsvm stats --no-stream --format '{{.Name}} {{.MemUsage}} {{.PIDs}}' busy`);
+  assert.match(line, /^busy [\d.]+[KM]iB \/ 200MiB 1\n$/);
+  assert.equal(await ok('tsvm port busy'), '');
+  assert.equal(await ok('tsvm update --restart always -m 150m --pids-limit 20 busy'), 'busy\n');
+  assert.match(await ok(`tsvm stats --no-stream --format '{{.MemUsage}}' busy`), /150MiB/);
+  assert.equal(await ok(`tsvm inspect -f '{{.HostConfig.RestartPolicy.Name}}' busy`), 'always\n');
+  await ok('tsvm rm -f busy');
+});
+
+test('options: user, groups, init, capabilities, read-only, limits, sysctls, host name, cidfile', async () => {
+  const script =
+    'id -u; id -G; hostname; ulimit -n; cat /proc/sys/net/core/somaxconn; touch /x || echo ro';
+  const { stderr, stdout } = await sh(
+    'tsvm run --rm --cidfile cid -u ann --group-add 50 -h named --ulimit nofile=77:88 ' +
+      `--sysctl net.core.somaxconn=99 --read-only box sh -c '${script}'`,
+  );
+  assert.equal(stdout, '1000\n1001 50 63\nnamed\n77\n99\nro\n', stderr);
+  assert.match(readFileSync(join(shell.folder, 'cid'), 'utf8'), /^[0-9a-f]{64}$/);
+  const again = await sh('tsvm run --rm --cidfile cid box true');
+  assert.equal(again.code, 125);
+  assert.match(again.stderr, /container ID file found/);
+  const caps = await ok(
+    `tsvm run --rm --cap-drop ALL --cap-add NET_BIND_SERVICE box grep CapEff /proc/self/status`,
+  );
+  assert.equal(caps, 'CapEff:\t0000000000000400\n');
+  assert.match(await ok('tsvm run --rm --init box ps'), /^PID .*\n +1 root .*init/);
+  assert.match(
+    (await sh('tsvm run --rm --device /dev/sda box true')).stderr,
+    /--device is not supported: devices of the host/,
+  );
 });
 
 test('ten containers at once', async () => {
