@@ -1,7 +1,8 @@
 import { accessSync, constants, lstatSync, statfsSync, statSync } from 'node:fs';
 import { freemem } from 'node:os';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
+import { findVirtiofsd } from '../backends/fs/virtiofsd.ts';
 import { TsvmError } from '../errors.ts';
 import { cacheFolder } from '../host/folders.ts';
 import { hasIoUring } from '../host/io-uring.ts';
@@ -137,6 +138,44 @@ function checkDefaultGuest(): Finding {
         };
 }
 
+/** A program that some features need. @param find throws TsvmError when it is missing */
+function checkHelper(name: string, use: string, aptPackage: string, find: () => string): Finding {
+  try {
+    return { state: 'ok', what: `${name}: ${find()}` };
+  } catch (error) {
+    if (!(error instanceof TsvmError)) throw error;
+    return {
+      state: 'note',
+      what: `${name} is missing, which ${use} need`,
+      advice: `as root, run "apt-get install ${aptPackage}", or what installs it elsewhere`,
+    };
+  }
+}
+
+function findInPath(name: string): string {
+  const folders = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`.split(':');
+  const path = folders
+    .map((folder) => join(folder, name))
+    .find((each) => statSync(each, { throwIfNoEntry: false })?.isFile());
+  if (path !== undefined) return path;
+  throw new TsvmError('backend-failed', `there is no ${name}`);
+}
+
+function checkHelpers(): Finding[] {
+  return [
+    checkHelper('passt', '--net user and containers with a network', 'passt', () =>
+      findInPath('passt'),
+    ),
+    checkHelper(
+      'virtiofsd',
+      '--share and volumes of containers',
+      'qemu-system-common',
+      findVirtiofsd,
+    ),
+    checkHelper('mke2fs', 'containers', 'e2fsprogs', () => findInPath('mke2fs')),
+  ];
+}
+
 const MARKS = { ok: 'ok   ', note: 'note ', wrong: 'WRONG' } as const;
 
 /** Prints what was found. @returns the exit code */
@@ -147,6 +186,7 @@ export function runDoctor(device: string): number {
     checkMemory(),
     checkCache(),
     checkDefaultGuest(),
+    ...checkHelpers(),
   ];
   for (const { state, what, advice } of findings) {
     print(`${MARKS[state]} ${what}\n`);
