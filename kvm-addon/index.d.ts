@@ -104,10 +104,24 @@ export function probeIoUring(): boolean;
  */
 export function confineThreads(): void;
 /**
- * Confines the whole process for good; see `src/sandbox/sandbox.h`. Throws EBUSY when a confined thread
- * already runs.
+ * Confines the whole process for good; see `src/sandbox/sandbox.h`. `access` is an `enum
+ * sandbox_access`. Throws EBUSY when a confined thread has already run.
  */
-export function confineProcess(needs: { readonly connects: boolean }): void;
+export function confineProcess(needs: {
+  readonly connects: boolean;
+  readonly user: number;
+  readonly writes: boolean;
+  readonly paths: readonly { readonly path: string | Uint8Array; readonly access: number }[];
+}): { readonly files: boolean; readonly namespaces: boolean };
+/** What this kernel has for sandboxes; the version is 0 where it has no Landlock. */
+export function probeSandbox(): { readonly seccomp: boolean; readonly landlockVersion: number };
+/** Starts a shell that removes files when this process ends; see `src/sandbox/cleaner.h`. */
+export function startCleaner(words: readonly (string | Uint8Array)[]): {
+  readonly pid: number;
+  readonly fd: number;
+};
+/** Ends that shell and waits until it has removed the files. */
+export function finishCleaner(cleaner: { readonly pid: number; readonly fd: number }): void;
 
 /**
  * Locks `length` bytes from `start` (0: to the end of the file, even if it grows) with an open file

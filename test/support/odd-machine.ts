@@ -60,6 +60,7 @@ runToExit(() =>
       onReboot: 'exit',
       logLevel: 'info',
       metricsPath: undefined,
+      sandboxFiles: [],
     },
   ),
 );

@@ -27,8 +27,10 @@ import {
   parseOnReboot,
   parsePassword,
   parsePort,
+  parseSandbox,
   parseShare,
   parseVsock,
+  type SandboxOption,
 } from './boot-options.ts';
 import { detachedProcess } from './detached-process.ts';
 import { exitCodeLines } from './exit-codes.ts';
@@ -64,7 +66,7 @@ interface BootOptions {
   readonly metrics?: string;
   readonly kvm: string;
   readonly engine: Engine;
-  readonly sandbox: 'on' | 'off';
+  readonly sandbox: SandboxOption;
 }
 
 const HELP = `
@@ -206,11 +208,13 @@ export function bootCommand(): Command {
       parseEngine,
       'auto',
     )
-    .option(
-      '--sandbox <on|off>',
-      'confine what a guest that has broken out of its machine could do on the host',
-      parseOnOff,
-      'on',
+    .addOption(
+      new Option(
+        '--sandbox <on[,files=path]|off>',
+        'confine what a guest that breaks out of its machine could do to the host; files: what "tsvm swap-disk" may open',
+      )
+        .argParser(parseSandbox)
+        .default({ on: true, files: [] }, 'on'),
     )
     .addHelpText('after', HELP)
     .allowExcessArguments(false)
@@ -236,6 +240,7 @@ export function bootCommand(): Command {
         onReboot: options.onReboot,
         logLevel: options.logLevel,
         metricsPath: options.metrics,
+        sandboxFiles: options.sandbox.files,
       });
     });
 }
@@ -328,6 +333,6 @@ function machineConfig(options: BootOptions): MachineConfig {
     vsock: options.vsock,
     devicePath: options.kvm,
     engine: options.engine,
-    sandbox: options.sandbox === 'on',
+    sandbox: options.sandbox.on,
   };
 }

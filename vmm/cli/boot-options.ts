@@ -211,10 +211,28 @@ function oneOf<T extends string>(words: readonly T[]): (text: string) => T {
 export const parseEngine = oneOf(ENGINES);
 /** `--log-level`. */
 export const parseLogLevel = oneOf(LOG_LEVELS);
-/** `--acpi` and `--sandbox`. */
+/** `--acpi`. */
 export const parseOnOff = oneOf(['on', 'off'] as const);
 /** `--on-reboot`. */
 export const parseOnReboot = oneOf(['exit', 'restart'] as const);
+
+/** `--sandbox`. */
+export interface SandboxOption {
+  readonly on: boolean;
+  /** Files and folders that may be opened later, for "tsvm swap-disk". */
+  readonly files: readonly string[];
+}
+
+/** `--sandbox on[,files=PATH]...` or `off`. */
+export function parseSandbox(text: string): SandboxOption {
+  const [word, ...flags] = splitFlags(text);
+  const files = flags.map((flag) => /^files=(.+)$/s.exec(flag)?.[1]);
+  if (word === 'off' && files.length === 0) return { on: false, files: [] };
+  if (word !== 'on' || !files.every((path) => path !== undefined)) {
+    throw new InvalidArgumentError('Use on, on,files=PATH or off.');
+  }
+  return { on: true, files };
+}
 
 /**
  * For options such as `--kernel` that name a single file: a repeated option is an error, instead of

@@ -1,7 +1,7 @@
 /** The foreground process of `tsvm boot --detach`. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -10,7 +10,7 @@ import { draftName, removeAbandonedDrafts } from '../host/drafts.ts';
 import { logFolder } from '../host/folders.ts';
 import { ensurePrivateFolder } from '../host/private-folder.ts';
 import { commandLine, fsPath } from '../util/byte-names.ts';
-import { LOG_VARIABLE, READY_FD } from './detached-process.ts';
+import { LOG_VARIABLE, logPathOf, READY_FD } from './detached-process.ts';
 import { EXIT_OUR_FAILURE, exitCodeOfSignal } from './exit-codes.ts';
 import { print, printMessage } from './standard-streams.ts';
 
@@ -49,6 +49,8 @@ export async function startDetached(): Promise<number> {
   }
   const ready = (await (child.stdio[READY_FD] as Readable).setEncoding('utf8').toArray()).join('');
   if (ready !== '') {
+    // Here, because the background process is in its sandbox.
+    renameSync(fsPath(logPath), fsPath(logPathOf(logPath, ready.trimEnd())));
     print(ready);
     return 0;
   }

@@ -1,7 +1,6 @@
 /** The background process of `tsvm boot --detach`. */
-import { closeSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fsPath } from '../util/byte-names.ts';
 
 /** Set for the background process: the path of its log, which has no name yet. */
 export const LOG_VARIABLE = 'TSVM_DETACHED_LOG';
@@ -11,8 +10,13 @@ export const READY_FD = 3;
 export interface Detached {
   /** Path that the log of a machine has once it is {@link ready}. */
   logPath(name: string): string;
-  /** The machine runs: the command in the foreground ends. */
+  /** The machine runs: the command in the foreground gives the log its path, and ends. */
   ready(name: string): void;
+}
+
+/** The path of a machine's log, which is that of its draft until the machine runs. */
+export function logPathOf(draftPath: string, name: string): string {
+  return join(dirname(draftPath), `${name}.log`);
 }
 
 /** Undefined unless `startDetached()` started this process. Call it once. */
@@ -21,11 +25,9 @@ export function detachedProcess(): Detached | undefined {
   if (draftPath === undefined) return undefined;
   // Not for the programs that this process starts.
   delete process.env[LOG_VARIABLE];
-  const logPath = (name: string) => join(dirname(draftPath), `${name}.log`);
   return {
-    logPath,
+    logPath: (name) => logPathOf(draftPath, name),
     ready: (name) => {
-      renameSync(fsPath(draftPath), fsPath(logPath(name)));
       writeSync(READY_FD, `${name}\n`);
       closeSync(READY_FD);
     },

@@ -18,6 +18,11 @@ export class MachinePresence {
     process.once('exit', () => this.close());
   }
 
+  /** The machine's folder. */
+  get path(): string {
+    return this.#folder.path;
+  }
+
   /**
    * Takes the name of a machine.
    * @throws TsvmError as {@link MachineFolder.claim}

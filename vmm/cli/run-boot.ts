@@ -1,3 +1,4 @@
+import { existsSync, readlinkSync, writeFileSync } from 'node:fs';
 import { errorText } from '../errors.ts';
 import type { ConsoleBackend } from '../machine/assembly.ts';
 import { bootMachine } from '../machine/boot-machine.ts';
@@ -9,9 +10,10 @@ import { chooseKernelMode } from '../machine/kernel-mode.ts';
 import type { MachineHandle } from '../machine/machine.ts';
 import { presentConfig } from '../machine/machine-controls.ts';
 import type { MachineEnd } from '../machine/machine-end.ts';
-import { enterSandbox, sandboxOf } from '../machine/process-sandbox.ts';
+import { enterSandbox, type SandboxState, sandboxOf } from '../machine/process-sandbox.ts';
 import { superviseMachine } from '../machine/supervisor.ts';
 import { createLogger, type Logger, type LogLevel } from '../observability/logger.ts';
+import { fsPath } from '../util/byte-names.ts';
 import { refuseInput } from './console-file.ts';
 import type { Detached } from './detached-process.ts';
 import { Ending } from './ending.ts';
@@ -36,6 +38,8 @@ export interface RunOptions {
   readonly onReboot: 'exit' | 'restart';
   readonly logLevel: LogLevel;
   readonly metricsPath: string | undefined;
+  /** Files and folders that the sandbox leaves to the process, besides those that it needs itself. */
+  readonly sandboxFiles: readonly string[];
 }
 
 /** Time for the reader of the console to take the remaining output when the machine must end. */
@@ -77,6 +81,7 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
   const run: Omit<Run, 'hub'> = {
     ...{ config, options, logger, metrics, ending },
     presence: await openNamedPresence(options),
+    sandbox: sandboxOf(config, options.onReboot === 'restart'),
   };
   try {
     const hostConsole = await openHostConsole(console, {
@@ -162,6 +167,7 @@ interface Run {
   readonly logger: Logger;
   readonly metrics: BootMetrics;
   readonly ending: Ending;
+  sandbox: SandboxState;
 }
 
 /** Runs the machine until it ends for good. */
@@ -174,7 +180,6 @@ async function runUntilDone(run: Run): Promise<number> {
   let current: MachineHandle | undefined;
   let listens = false;
   const listen = () => startControl(run, () => current);
-  const sandbox = sandboxOf(config, options.onReboot === 'restart');
   try {
     const { end, closed } = await superviseMachine({
       boot: () => {
@@ -190,9 +195,10 @@ async function runUntilDone(run: Run): Promise<number> {
       restartsOnReset: options.onReboot === 'restart',
       logger,
       signal,
-      onBooted: (machine) => {
+      onBooted: async (machine) => {
         current = machine;
-        enterSandbox(config, sandbox);
+        const waiting = bootingText(config);
+        if (run.sandbox.reach === 'process') await confine(run);
         // Not after a restart: the control socket is there already.
         if (!listens) {
           listens = true;
@@ -201,7 +207,7 @@ async function runUntilDone(run: Run): Promise<number> {
         }
         if (hasTerminal)
           onWindowSize((columns, rows) => current?.controls.resizeConsole?.(columns, rows));
-        signOfLife?.turnTo(() => bootingText(config));
+        signOfLife?.turnTo(() => waiting);
         if (options.console?.kind === 'none') signOfLife?.stop();
       },
       onEnded: (machine) => {
@@ -222,14 +228,38 @@ async function runUntilDone(run: Run): Promise<number> {
   }
 }
 
+/** Opens the presence of a machine without a name. */
+async function openPresence(run: Run): Promise<MachinePresence | undefined> {
+  if (run.presence === undefined) {
+    const { MachinePresence } = await import('./machine-presence.ts');
+    run.presence = await MachinePresence.tryOpen(machineName(run.options), run.logger);
+  }
+  return run.presence;
+}
+
+/** Confines this process for good. */
+async function confine(run: Run): Promise<void> {
+  const { metricsPath, sandboxFiles } = run.options;
+  const presence = await openPresence(run);
+  // A file must be there to be left to a sandbox.
+  if (metricsPath !== undefined && !existsSync(fsPath(metricsPath))) {
+    writeFileSync(fsPath(metricsPath), '', { flag: 'wx' });
+  }
+  const { state, finish } = enterSandbox(run.config, {
+    folder: presence?.path,
+    terminal: isTerminal(STDIN) ? readlinkSync('/proc/self/fd/0') : undefined,
+    later: metricsPath === undefined ? sandboxFiles : [...sandboxFiles, metricsPath],
+  });
+  run.sandbox = state;
+  if (state.reason !== undefined) run.logger.debug(`sandbox: ${state.reason}`);
+  // After the presence has removed its files.
+  process.once('exit', finish);
+}
+
 /** Lets other processes control the machine. */
 async function startControl(run: Run, current: () => MachineHandle | undefined): Promise<void> {
   const { options, hub, logger, ending } = run;
-  if (run.presence === undefined) {
-    const { MachinePresence } = await import('./machine-presence.ts');
-    run.presence = await MachinePresence.tryOpen(machineName(options), logger);
-  }
-  const { presence } = run;
+  const presence = await openPresence(run);
   if (presence === undefined) return;
   const { name, startedMs } = presence;
   const { detached } = options;
@@ -240,6 +270,9 @@ async function startControl(run: Run, current: () => MachineHandle | undefined):
     ...{ name, version, startedMs, logPath, console: hub, current, kill },
     get config() {
       return run.config;
+    },
+    get sandbox() {
+      return run.sandbox;
     },
   };
   const listens = await presence.listen(target, logger);

@@ -74,7 +74,13 @@ export function openSocketFile(
   const { dev, ino } = lstatSync(path);
   const remove = () => {
     const now = lstatSync(path, { throwIfNoEntry: false });
-    if (now?.dev === dev && now.ino === ino) unlinkSync(path);
+    if (now?.dev !== dev || now.ino !== ino) return;
+    try {
+      unlinkSync(path);
+    } catch (error) {
+      // A process in its sandbox may not: its cleaner does, when the process has ended.
+      if (codeOf(error) !== 'EACCES') throw error;
+    }
   };
   return {
     path,

@@ -1,13 +1,18 @@
-import { confineProcess } from '../host/sandbox.ts';
+import { chownSync, readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { Cleaner, confineProcess, probeSandbox, type SandboxPath } from '../host/sandbox.ts';
+import { fsPath } from '../util/byte-names.ts';
+import { packageRoot } from '../util/package-root.ts';
 import type { ResolvedConfig } from './config.ts';
 
 /**
  * How far the sandbox of a machine reaches. `threads`: the filters of the machine's threads alone.
- * `process`: all threads, JavaScript's included.
+ * `process`: all threads, JavaScript's included, and the files that can be opened.
  */
-export type SandboxReach = 'off' | 'threads' | 'process';
+export const SANDBOX_REACHES = ['off', 'threads', 'process'] as const;
+export type SandboxReach = (typeof SANDBOX_REACHES)[number];
 
-/** What a sandbox is, and why it is no more. */
+/** How far a sandbox reaches, and why no further. */
 export interface SandboxState {
   readonly reach: SandboxReach;
   readonly reason?: string;
@@ -20,17 +25,102 @@ export function sandboxOf(config: ResolvedConfig, restarts: boolean): SandboxSta
     return { reach: 'threads', reason: 'a machine that restarts opens its files again' };
   }
   if (config.shares.length > 0) {
-    return { reach: 'threads', reason: 'shared folders start virtiofsd for each driver' };
+    return { reach: 'threads', reason: 'virtiofsd is started again for each driver' };
   }
   return { reach: 'process' };
 }
 
+/** What the process of a machine needs besides what the machine has open. */
+export interface ProcessFiles {
+  /** The machine's folder, where its control socket will be. */
+  readonly folder: string | undefined;
+  /** The terminal that Node opens again for its input. */
+  readonly terminal: string | undefined;
+  /** Files to write later, and folders of such files. */
+  readonly later: readonly string[];
+}
+
+/** A process in its sandbox. */
+export interface EnteredSandbox {
+  readonly state: SandboxState;
+  /** Removes what the sandbox keeps this process from removing. Idempotent. */
+  finish(): void;
+}
+
+/** Of systemd's list of user ids: those that nobody assigns. A process id is less than 2^22. */
+const USER_BASE = 0x74000000;
+
 /**
- * Confines this process, which runs no other machine, for good. Call it when the machine is assembled
- * and before it starts.
+ * Confines this process, which runs one machine, for good. Call it when the machine is assembled and
+ * before it starts.
  * @throws TsvmError `sandbox-unavailable`
  */
-export function enterSandbox(config: ResolvedConfig, { reach }: SandboxState): void {
-  if (reach !== 'process') return;
-  confineProcess({ connects: config.vsock?.socketPath !== undefined });
+export function enterSandbox(config: ResolvedConfig, files: ProcessFiles): EnteredSandbox {
+  const { folder, later } = files;
+  const connects = config.vsock?.socketPath !== undefined;
+  const rootStays = isRoot() ? whyRootStays() : undefined;
+  const user = isRoot() && rootStays === undefined ? newUser() : 0;
+  const sockets = socketsOf(config);
+  const cleaner =
+    user !== 0 || sockets.length > 0
+      ? new Cleaner(user === 0 ? undefined : folder, sockets)
+      : undefined;
+  if (folder !== undefined && user !== 0) chownSync(fsPath(folder), user, user);
+  const writes = connects || later.length > 0;
+  const report = confineProcess({ connects, writes, user, paths: allowedPaths(files) });
+  const reason = report.files ? rootStays : NO_LANDLOCK;
+  return {
+    state: { reach: 'process', ...(reason !== undefined && { reason }) },
+    finish: () => cleaner?.finish(),
+  };
+}
+
+function allowedPaths({ folder, later, terminal }: ProcessFiles): SandboxPath[] {
+  return [
+    // Modules that are loaded when they are needed.
+    { path: packageRoot(), access: 'read' },
+    ...(folder === undefined ? [] : ([{ path: folder, access: 'own' }] as const)),
+    ...(folder === undefined
+      ? []
+      : ([{ path: dirname(folder), access: 'empty-folders' }] as const)),
+    ...(terminal === undefined ? [] : ([{ path: terminal, access: 'terminal' }] as const)),
+    ...later.map((path) => ({ path: resolve(path), access: 'write' }) as const),
+  ];
+}
+
+function socketsOf(config: ResolvedConfig): string[] {
+  return [config.vsock?.socketPath, ...config.ports.map(({ socketPath }) => socketPath)]
+    .filter((path) => path !== undefined)
+    .map((path) => resolve(path));
+}
+
+function isRoot(): boolean {
+  return process.geteuid?.() === 0;
+}
+
+function newUser(): number {
+  return USER_BASE + process.pid;
+}
+
+const NO_LANDLOCK = 'this kernel has no Landlock, so that files can be opened';
+
+/** Why root remains the user of a process in its sandbox; undefined if it does not. */
+function whyRootStays(): string | undefined {
+  if (probeSandbox().landlockVersion === 0) return NO_LANDLOCK;
+  // Disks set up their rings whenever their driver starts.
+  if (firstLine('/proc/sys/kernel/io_uring_disabled') === '1') {
+    return 'its user stays root, which alone may use io_uring (kernel.io_uring_disabled)';
+  }
+  const [inside, , count] = firstLine('/proc/self/uid_map').trim().split(/\s+/).map(Number);
+  if (inside === 0 && Number(count) > newUser()) return undefined;
+  return 'its user stays root, as this user namespace has no other users';
+}
+
+/** The first line of a file, or nothing if it cannot be read. */
+function firstLine(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').split('\n')[0] ?? '';
+  } catch {
+    return '';
+  }
 }

@@ -12,7 +12,7 @@ export interface SuperviseOptions {
   /** Stops the running machine for good. */
   readonly signal?: AbortSignal;
   /** Called when a machine is ready to start. */
-  readonly onBooted?: (machine: MachineHandle) => void;
+  readonly onBooted?: (machine: MachineHandle) => void | Promise<void>;
   /** Called when a machine has ended and is about to be closed. */
   readonly onEnded?: (machine: MachineHandle) => void;
 }
@@ -45,7 +45,7 @@ async function runOnce(options: SuperviseOptions): Promise<MachineOutcome> {
   let end: MachineEnd;
   let closed: boolean;
   try {
-    options.onBooted?.(machine);
+    await options.onBooted?.(machine);
     if (signal?.aborted) machine.stop();
     else machine.start();
     end = await machine.ended;

@@ -4,9 +4,13 @@
 #include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "every_thread.h"
+#include "landlock.h"
+#include "privileges.h"
 #include "process_rules.h"
 #include "thread_rules.h"
 #include "violation.h"
@@ -23,9 +27,10 @@ struct program {
 static struct program programs[SANDBOX_THREAD_KINDS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool enabled;
+/* A thread has entered: it could be given no more filters of the process. */
+static bool entered;
 
-/* Whether the kernel has filters with the action that we use. */
-static int seccomp_probe(void)
+int sandbox_probe_seccomp(void)
 {
     uint32_t action = SECCOMP_RET_TRAP;
     return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) < 0 ? -errno : 0;
@@ -33,7 +38,7 @@ static int seccomp_probe(void)
 
 static int enable(void)
 {
-    int error = seccomp_probe();
+    int error = sandbox_probe_seccomp();
     if (error < 0)
         return error;
     for (unsigned i = 0; i < SANDBOX_THREAD_KINDS; i++) {
@@ -70,6 +75,7 @@ void sandbox_enter_thread(enum sandbox_thread kind)
 {
     if (!__atomic_load_n(&enabled, __ATOMIC_ACQUIRE))
         return;
+    __atomic_store_n(&entered, true, __ATOMIC_RELAXED);
     violation_name_thread(THREAD_NAMES[kind]);
     int error = enter(kind);
     if (error == 0)
@@ -94,14 +100,58 @@ static int process_filter_install(const struct sandbox_needs *needs)
     int length = filter_compile(&rules.filter, code, FILTER_LENGTH_MAX);
     if (length < 0)
         return length;
-    /* The other threads get this, too, with the filter. */
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return -errno;
     return filter_install(code, (size_t)length, 1);
 }
 
-int sandbox_confine_process(const struct sandbox_needs *needs)
+/* For each thread. */
+struct confinement {
+    struct privileges privileges;
+    int ruleset; /* -1: the kernel has no Landlock */
+};
+
+static int thread_confine(void *context)
+{
+    const struct confinement *confinement = context;
+    int error = privileges_drop(&confinement->privileges);
+    if (error == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        error = -errno;
+    if (error == 0 && confinement->ruleset >= 0)
+        error = landlock_enter(confinement->ruleset);
+    return error;
+}
+
+static bool is_absent(int error)
+{
+    return error == -ENOSYS || error == -EOPNOTSUPP;
+}
+
+static int threads_confine(const struct sandbox_needs *needs, struct sandbox_report *report)
+{
+    struct confinement confinement;
+    confinement.ruleset = landlock_create(needs->paths, needs->path_count);
+    if (confinement.ruleset < 0 && !is_absent(confinement.ruleset))
+        return confinement.ruleset;
+    if (confinement.ruleset < 0 && needs->user != 0)
+        return confinement.ruleset;
+    int error = privileges_prepare(&confinement.privileges, needs->user, needs->writes);
+    if (error == 0)
+        error = every_thread_run(thread_confine, &confinement);
+    *report = (struct sandbox_report){
+        .files = confinement.ruleset >= 0,
+        .namespaces = confinement.privileges.net_fd >= 0,
+    };
+    privileges_destroy(&confinement.privileges);
+    if (confinement.ruleset >= 0)
+        close(confinement.ruleset);
+    return error;
+}
+
+int sandbox_confine_process(const struct sandbox_needs *needs, struct sandbox_report *report)
 {
     int error = sandbox_enable_threads();
+    if (error == 0 && __atomic_load_n(&entered, __ATOMIC_RELAXED))
+        error = -EBUSY;
+    if (error == 0)
+        error = threads_confine(needs, report);
     return error < 0 ? error : process_filter_install(needs);
 }

@@ -7,6 +7,9 @@
 
 #include "sandbox_types.h"
 
+/* 0 when the kernel has seccomp filters as they are needed here, or -errno. */
+int sandbox_probe_seccomp(void);
+
 /*
  * From now on, threads of this process that call sandbox_enter_thread() are confined. Idempotent.
  * Returns 0 or -errno, e.g. -ENOSYS when the kernel has no seccomp filters.
@@ -25,9 +28,10 @@ void sandbox_name_thread(const char *name);
 
 /*
  * Confines the whole process for good, with sandbox_enable_threads(): call it when programs were
- * started and files opened, and before threads run that enter the sandbox. Returns 0 or -errno:
- * -EBUSY when a thread already did.
+ * started and files opened, and before threads run that enter the sandbox. What the kernel lacks is
+ * left out and missing in the report. Returns 0 or -errno: -EBUSY when a thread has already
+ * entered.
  */
-int sandbox_confine_process(const struct sandbox_needs *needs);
+int sandbox_confine_process(const struct sandbox_needs *needs, struct sandbox_report *report);
 
 #endif

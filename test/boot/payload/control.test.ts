@@ -259,7 +259,13 @@ test('status, limits and the image of a disk, and the cable of a network, while 
   await run('image create -q -f qcow2 d.qcow2 4M', { through: ['env', '-C', files] });
   const disks = `--disk ${files}/a.img,bps=5M --disk ${files}/c.img,ro`;
   assert.equal(
-    (await bootPayload('web', WAITING, `${disks} --net user,mac=52:54:00:00:00:07`)).code,
+    (
+      await bootPayload(
+        'web',
+        WAITING,
+        `${disks} --net user,mac=52:54:00:00:00:07 --sandbox on,files=${files}`,
+      )
+    ).code,
     0,
   );
   const lines = async () =>

@@ -69,6 +69,7 @@ async function serve(
     startedMs: Date.now(),
     config: resolveConfig({ kernelPath: '/k', disks: [{ path: '/d', readOnly: true }] }),
     console: hub,
+    sandbox: { reach: 'threads', reason: 'a test' } as const,
     machine: machine as Machine | undefined,
     killed: false,
     current(): Machine | undefined {

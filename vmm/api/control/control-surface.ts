@@ -8,6 +8,7 @@ import {
   type MachineControls,
   presentConfig,
 } from '../../machine/machine-controls.ts';
+import type { SandboxState } from '../../machine/process-sandbox.ts';
 import { ApiError, type Result } from '../http/operation.ts';
 import { OperationsSurface, type UpgradedConnection } from '../http/operations-surface.ts';
 import type { Surface } from '../http/surface.ts';
@@ -27,6 +28,7 @@ export interface ControlledMachine {
   readonly logPath?: string | undefined;
   readonly config: ResolvedConfig;
   readonly console: ConsoleHub;
+  readonly sandbox: SandboxState;
   /** The machine; undefined while it is being created. */
   current(): MachineHandle | undefined;
   /** Ends the machine and the process. */
@@ -118,7 +120,7 @@ function running(target: ControlledMachine): MachineHandle {
 }
 
 function status(target: ControlledMachine): MachineStatus {
-  const { config, console, name, version, startedMs, logPath } = target;
+  const { config, console, name, version, startedMs, logPath, sandbox } = target;
   const machine = target.current();
   const state = machine?.state ?? 'created';
   return {
@@ -133,6 +135,7 @@ function status(target: ControlledMachine): MachineStatus {
     ...describeDevices(machine ? presentConfig(config, machine.controls) : config),
     hasPowerButton: config.acpi,
     console: { viewers: console.viewerCount, input: console.writer },
+    sandbox,
     ...(logPath !== undefined && { logPath }),
   };
 }

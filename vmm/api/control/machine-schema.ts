@@ -1,4 +1,5 @@
 /** Schemas of the control API: the status of a machine, and changes of its disks and networks. */
+import { SANDBOX_REACHES } from '../../machine/process-sandbox.ts';
 import type { ObjectSchema } from '../http/schema.ts';
 
 const PORT = { type: 'integer', minimum: 1, maximum: 65_535 } as const;
@@ -168,6 +169,20 @@ export const MACHINE = {
       required: ['viewers', 'input'],
       additionalProperties: false,
     },
+    sandbox: {
+      type: 'object',
+      properties: {
+        reach: {
+          type: 'string',
+          enum: SANDBOX_REACHES,
+          description:
+            'What is confined: nothing, the threads that handle the guest’s input, or the whole process.',
+        },
+        reason: { type: 'string', description: 'Why it is no more, or what it lacks.' },
+      },
+      required: ['reach'],
+      additionalProperties: false,
+    },
     logPath: {
       type: 'string',
       description: 'File with its messages, if it runs in the background.',
@@ -184,6 +199,7 @@ export const MACHINE = {
     'disks',
     'hasPowerButton',
     'console',
+    'sandbox',
   ],
   additionalProperties: false,
 } as const satisfies ObjectSchema;

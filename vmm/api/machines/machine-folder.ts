@@ -14,6 +14,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   openSync,
   readdirSync,
@@ -200,6 +201,11 @@ export class MachineFolder implements Disposable {
     const path = join(root, name);
     for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
       if (attempt > 0) await sleep(REMOVAL_MS);
+      // Root's machines have users of their own, and so have the folders that they left.
+      if (existsSync(fsPath(path))) {
+        if (isMachineAlive(path)) continue;
+        removeDeadMachine(path);
+      }
       ensurePrivateFolder(path);
       const fd = tryLockFolder(path);
       if (typeof fd !== 'number') continue;

@@ -33,6 +33,10 @@ export function addStatus(command: Command): void {
     });
 }
 
+function sandboxText({ reach, reason }: MachineStatus['sandbox']): string {
+  return reason === undefined ? reach : `${reach} (${reason})`;
+}
+
 function statusLines(status: MachineStatus): [string, string | number][] {
   const { console, nets = [], shares = [], ports = [], vsock } = status;
   const viewers = `${console.viewers} attached, input: ${console.input}`;
@@ -56,6 +60,7 @@ function statusLines(status: MachineStatus): [string, string | number][] {
     ...(status.hasBalloon ? [['Balloon:', 'yes'] as [string, string]] : []),
     ['Power button:', status.hasPowerButton ? 'yes' : 'no'],
     ['Console:', viewers],
+    ['Sandbox:', sandboxText(status.sandbox)],
     ...(status.logPath === undefined ? [] : [['Log:', status.logPath] as [string, string]]),
   ];
 }

@@ -15,6 +15,7 @@ import { fstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'no
 import { basename } from 'node:path';
 import { TsvmError } from '../../../errors.ts';
 import { type FileLocks, tryLockFile } from '../../../host/file-locks.ts';
+import { hasCode } from '../../../util/error-code.ts';
 
 const WRITERS_BYTE = 101;
 const NO_WRITERS_BYTE = 201;
@@ -53,7 +54,7 @@ function tryLock(locks: FileLocks, fd: number, readOnly: boolean): boolean {
  */
 export function lockHolder(fd: number): string | undefined {
   const own = fstatSync(fd);
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+  for (const pid of processIds()) {
     try {
       const holds = readdirSync(`/proc/${pid}/fd`).some((name) => {
         if (pid === String(process.pid) && name === String(fd)) return false;
@@ -69,4 +70,14 @@ export function lockHolder(fd: number): string | undefined {
     }
   }
   return undefined;
+}
+
+/** All processes; none in a sandbox, which does not see them. */
+function processIds(): string[] {
+  try {
+    return readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  } catch (error) {
+    if (hasCode(error, 'EACCES')) return [];
+    throw error;
+  }
 }

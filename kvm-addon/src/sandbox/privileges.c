@@ -1,0 +1,69 @@
+#include "privileges.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The C library's wrappers change all threads at once, by signals of their own. */
+static int set_user(uint32_t user)
+{
+    if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, user, user, user) < 0 ||
+        syscall(SYS_setresuid, user, user, user) < 0)
+        return -errno;
+    return 0;
+}
+
+static int set_capabilities(uint32_t wanted)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{.effective = wanted, .permitted = wanted}};
+    return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
+}
+
+static int namespace_join(int fd, int kind)
+{
+    return fd >= 0 && setns(fd, kind) < 0 ? -errno : 0;
+}
+
+int privileges_prepare(struct privileges *privileges, uint32_t user, bool writes)
+{
+    *privileges = (struct privileges){.net_fd = -1, .ipc_fd = -1, .user = user, .writes = writes};
+    if (user == 0)
+        return 0;
+    if (unshare(CLONE_NEWNET | CLONE_NEWIPC) < 0)
+        return errno == EPERM || errno == ENOSPC || errno == EINVAL ? 0 : -errno;
+    privileges->net_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    privileges->ipc_fd = open("/proc/thread-self/ns/ipc", O_RDONLY | O_CLOEXEC);
+    return privileges->net_fd < 0 || privileges->ipc_fd < 0 ? -errno : 0;
+}
+
+int privileges_drop(const struct privileges *privileges)
+{
+    /* A thread that one without privileges has just started. */
+    if (privileges->user == 0 || (uint32_t)syscall(SYS_geteuid) == privileges->user)
+        return 0;
+    int error = namespace_join(privileges->net_fd, CLONE_NEWNET);
+    if (error == 0)
+        error = namespace_join(privileges->ipc_fd, CLONE_NEWIPC);
+    if (error == 0 && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+        error = -errno;
+    if (error == 0)
+        error = set_user(privileges->user);
+    /* Landlock decides which files can be opened; of those, some may be readable for root alone. */
+    uint32_t kept = 1u << CAP_DAC_READ_SEARCH;
+    if (privileges->writes)
+        kept |= 1u << CAP_DAC_OVERRIDE;
+    return error < 0 ? error : set_capabilities(kept);
+}
+
+void privileges_destroy(struct privileges *privileges)
+{
+    if (privileges->net_fd >= 0)
+        close(privileges->net_fd);
+    if (privileges->ipc_fd >= 0)
+        close(privileges->ipc_fd);
+}
