@@ -71,7 +71,7 @@ static int rule_add(int ruleset, const struct sandbox_path *path, uint64_t handl
         .parent_fd = open(path->path, O_PATH | O_CLOEXEC),
     };
     if (rule.parent_fd < 0)
-        return errno == ENOENT ? 0 : -errno;
+        return errno == ENOENT || errno == ENOTDIR || errno == EACCES ? 0 : -errno;
     struct stat status;
     int error = fstat(rule.parent_fd, &status) < 0 ? -errno : 0;
     if (!S_ISDIR(status.st_mode))

@@ -11,8 +11,8 @@ int landlock_version(void);
 
 /*
  * Makes a ruleset: nothing but these paths, no TCP, no signals to other processes, no abstract
- * sockets, as far as this kernel's version has it. Paths that do not exist are left out. Returns a
- * descriptor, for landlock_enter(), or -errno.
+ * sockets, as far as this kernel's version has it. Paths that do not exist, or cannot be reached,
+ * are left out. Returns a descriptor, for landlock_enter(), or -errno.
  */
 int landlock_create(const struct sandbox_path *paths, size_t count);
 

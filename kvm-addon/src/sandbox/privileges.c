@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -49,7 +50,8 @@ int privileges_drop(const struct privileges *privileges)
     int error = namespace_join(privileges->net_fd, CLONE_NEWNET);
     if (error == 0)
         error = namespace_join(privileges->ipc_fd, CLONE_NEWIPC);
-    if (error == 0 && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+    /* Capabilities are set below, and access(2) heeds them although no user is root. */
+    if (error == 0 && prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0)
         error = -errno;
     if (error == 0)
         error = set_user(privileges->user);

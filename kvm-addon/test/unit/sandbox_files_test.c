@@ -165,6 +165,10 @@ static void check_credentials(bool was_root)
     expect(real == USER && effective == USER && saved == USER, 72);
     expect(syscall(SYS_getgroups, 0, NULL) == 0, 73);
     expect(prctl(PR_CAPBSET_READ, 0, 0, 0, 0) >= 0, 74);
+    /* A file that was given, in a folder that only root may enter. */
+    expect(open("root/private/given", O_RDONLY) >= 0, 76);
+    expect(access("root/private/given", F_OK) == 0, 77);
+    expect(refused(open("root/private/given", O_RDWR), EACCES), 78);
     /* Root's own, of a folder that is nobody else's business. */
     expect(refused(unlink("root/file"), EACCES), 75);
 }
@@ -198,9 +202,11 @@ static void confined_main(void *argument)
         {"written", SANDBOX_WRITE},
         {"own", SANDBOX_OWN},
         {"missing", SANDBOX_WRITE},
+        {"root/private/given", SANDBOX_WRITE},
     };
-    struct sandbox_needs needs = {
-        .paths = paths, .path_count = 4, .user = intruder->is_root ? USER : 0};
+    struct sandbox_needs needs = {.paths = paths,
+                                  .path_count = sizeof paths / sizeof *paths,
+                                  .user = intruder->is_root ? USER : 0};
     struct sandbox_report report;
     intruder->open_folder = open(".", O_PATH | O_DIRECTORY);
     if (intruder->old_thread && pthread_create(&thread, NULL, intrude, intruder) != 0)
@@ -303,6 +309,8 @@ int main(void)
     CHECK(mkdir("own", 0700) == 0 && symlink("../secret", "own/link") == 0);
     CHECK(mkdir("root", 0755) == 0);
     make_file("root/file", 0644);
+    CHECK(mkdir("root/private", 0700) == 0);
+    make_file("root/private/given", 0600);
     int host = listen_tcp();
     victim = fork();
     if (victim == 0) {
