@@ -14,8 +14,8 @@
 import {
   closeSync,
   constants,
-  existsSync,
   fstatSync,
+  lstatSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -202,7 +202,8 @@ export class MachineFolder implements Disposable {
     for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
       if (attempt > 0) await sleep(REMOVAL_MS);
       // Root's machines have users of their own, and so have the folders that they left.
-      if (existsSync(fsPath(path))) {
+      const left = lstatSync(fsPath(path), { throwIfNoEntry: false });
+      if (left?.isDirectory() && left.uid !== process.geteuid?.()) {
         if (isMachineAlive(path)) continue;
         removeDeadMachine(path);
       }
