@@ -6,6 +6,7 @@ import { type Benchmark, type BenchmarkResult, runBenchmark } from './benchmark.
 import { blockBenchmarks } from './block.ts';
 import { blockLatencyBenchmarks } from './block-latency.ts';
 import { blockQueuesBenchmarks } from './block-queues.ts';
+import { transferBenchmarks } from './container-transfer.ts';
 import { containerBenchmarks } from './containers.ts';
 import { convertBenchmarks } from './convert.ts';
 import { diskBootBenchmark } from './disk-boot.ts';
@@ -42,6 +43,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     ...sparseBenchmarks(workbench),
     ...imageBenchmarks(workbench),
     ...containerBenchmarks(workbench),
+    ...transferBenchmarks(workbench),
     diskBootBenchmark(workbench),
     ...netBenchmarks(workbench),
     ...vsockBenchmarks(workbench),

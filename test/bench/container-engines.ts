@@ -1,0 +1,103 @@
+/** tsvm and podman with an image in stores of their own. */
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { busyboxMembers } from '../support/agent-guest.ts';
+import { makeTar } from '../support/tar-maker.ts';
+import type { Workbench } from './workbench.ts';
+
+export const IMAGE = 'bench-box';
+/** podman with runc, which needs neither cgroups v2 nor more limits than a test host allows. */
+const PODMAN_CONFIG = `[containers]
+default_ulimits=["nofile=1024:1024","nproc=4096:4096"]
+netns="none"
+[engine]
+runtime="runc"
+cgroup_manager="cgroupfs"
+events_logger="file"
+`;
+
+/** One of the two engines, with a store of its own that has the image. */
+export class Engine {
+  readonly name: string;
+  readonly #command: readonly string[];
+  readonly #env: NodeJS.ProcessEnv;
+  readonly #archive: string;
+  #ready = false;
+
+  constructor(name: string, command: readonly string[], env: object, archive: string) {
+    this.name = name;
+    this.#command = command;
+    this.#env = { ...process.env, ...env };
+    this.#archive = archive;
+  }
+
+  prepare(): void {
+    if (this.#ready) return;
+    this.#ready = true;
+    try {
+      this.run('image', 'inspect', IMAGE);
+    } catch {
+      this.run('import', this.#archive, IMAGE);
+    }
+  }
+
+  run(...words: readonly string[]): string {
+    const [program = '', ...own] = [...this.#command, ...words];
+    return execFileSync(program, own, {
+      env: this.#env,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+  }
+
+  /** Bytes of standard output that arrive by a pipe. */
+  async outputBytes(...words: readonly string[]): Promise<number> {
+    const [program = '', ...own] = [...this.#command, ...words];
+    const child = spawn(program, own, { env: this.#env, stdio: ['ignore', 'pipe', 'ignore'] });
+    let bytes = 0;
+    child.stdout.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+    });
+    await once(child, 'close');
+    return bytes;
+  }
+}
+
+export async function timeOf(work: () => unknown): Promise<number> {
+  const startMs = performance.now();
+  await work();
+  return performance.now() - startMs;
+}
+
+export interface ContainerEngines {
+  readonly ours: Engine;
+  readonly podman: Engine;
+  /** Data folder of tsvm's. */
+  readonly data: string;
+  readonly folder: string;
+}
+
+export function containerEngines({ root, tsvm }: Workbench): ContainerEngines {
+  const folder = join(root, 'build/bench/containers');
+  mkdirSync(folder, { recursive: true });
+  const archive = join(folder, 'box.tar');
+  if (!existsSync(archive)) writeFileSync(archive, makeTar(busyboxMembers()));
+  const podmanConfig = join(folder, 'containers.conf');
+  writeFileSync(podmanConfig, PODMAN_CONFIG);
+  const data = join(folder, 'data');
+  const ours = new Engine(
+    'tsvm',
+    [tsvm],
+    { TSVM_DATA_FOLDER: data, TSVM_RUNTIME_FOLDER: join(folder, 'run') },
+    archive,
+  );
+  const podman = new Engine(
+    'podman',
+    ['podman', '--root', join(folder, 'podman'), '--runroot', join(folder, 'podman-run')],
+    { CONTAINERS_CONF: podmanConfig },
+    archive,
+  );
+  return { ours, podman, data, folder };
+}
