@@ -21,13 +21,13 @@ export interface ListedEntry {
  */
 export function listEntries({ menus }: DiskSearch): ListedEntry[] {
   const listed: ListedEntry[] = [];
-  const known = new Set<string>();
+  const known = new Set<unknown>();
   for (const [menuIndex, { loader, entries, isGuess, defaultIndex }] of menus.entries()) {
     for (const [index, entry] of entries.entries()) {
       const files = [entry.kernel, ...entry.initrds].map((file) => file.place);
       const whole = JSON.stringify([...files, entry.commandLine]);
-      const isKnown = known.has(isGuess ? entry.kernel.place : whole);
-      known.add(whole).add(entry.kernel.place);
+      const isKnown = known.has(isGuess ? entry.kernel.identity : whole);
+      known.add(whole).add(entry.kernel.identity);
       const isDefault = menuIndex === 0 && index === defaultIndex;
       if (isDefault || !isKnown) listed.push({ entry, loader, isDefault });
     }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { chooseEntry, listEntries } from '../../../../vmm/loader/disk-boot/disk-kernel.ts';
@@ -132,6 +132,18 @@ test('no kernel: one sentence with what was searched and what could not be', (co
     message:
       /^no kernel was found on a.img: give one with --kernel .*grub.cfg.*: partition 1 \(ext4\); not read: partition 2: LUKS .*; partition 3: LVM, which tsvm does not read$/,
   });
+});
+
+test('a kernel that several links lead to is listed once', (context) => {
+  const folder = temporaryFolder(context);
+  const tree = writeTree(join(folder, 'tree'), ROOT);
+  symlinkSync('boot/vmlinuz-1', join(tree, 'vmlinuz'));
+  symlinkSync('vmlinuz-1', join(tree, 'boot/vmlinuz'));
+  const search = searchDisk(fileDisk(context, ext4Image(join(folder, 'disk'), 8, tree)));
+  assert.deepEqual(
+    listEntries(search).map(({ entry }) => entry.id),
+    ['vmlinuz-1'],
+  );
 });
 
 test('an unknown entry: the error lists those that there are', (context) => {

@@ -3,6 +3,8 @@ export interface DiskFile {
   /** For messages: `partition 2: /boot/vmlinuz`. */
   readonly place: string;
   readonly sizeBytes: number;
+  /** The same for the same file, whatever path or link leads to it. */
+  readonly identity: unknown;
   /** The range is inside. @throws TsvmError `invalid-disk` */
   read(offset: number, length: number): Uint8Array;
 }

@@ -42,6 +42,7 @@ function filePart(file: DiskFile, name: string, start: number, sizeBytes: number
   return {
     place: `${file.place} (${name})`,
     sizeBytes,
+    identity: `${file.place} (${name})`,
     read: (offset, length) => file.read(start + offset, length),
   };
 }

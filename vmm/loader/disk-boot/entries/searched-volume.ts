@@ -47,6 +47,8 @@ export function findFile(volume: SearchedVolume, path: string): DiskFile | undef
   return {
     place: `${volume.name}: ${printable(posix.join('/', path))}`,
     sizeBytes: inode.sizeBytes,
+    // A directory entry has one inode object, however often it is opened.
+    identity: inode,
     read: (offset, length) => inode.read(offset, length),
   };
 }
