@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { BootFile, imagePart, readU64 } from '../../../vmm/loader/boot-file.ts';
+import { BootBytes, BootFile, imagePart, readU64 } from '../../../vmm/loader/boot-file.ts';
 import { sampleBytes, temporaryDirectory, tsvmError } from './kernel-fixtures.ts';
 
 const BYTES = sampleBytes(10_000);
@@ -76,4 +76,17 @@ test('only a regular file is opened, and a FIFO does not block', (t) => {
     assert.throws(() => new BootFile(path), tsvmError('file-unreadable', /not a regular file/));
   }
   assert.throws(() => new BootFile('/nonexistent'), tsvmError('file-unreadable', /ENOENT/));
+});
+
+test('bytes in memory are read like a file, within their bounds', () => {
+  const image = new BootBytes('disk.img, /vmlinuz', Uint8Array.of(0, 1, 2, 3, 4).subarray(1));
+  assert.equal(image.sizeBytes, 4);
+  assert.equal(image.read(1, 2, 'field').getUint16(0, true), 0x0302);
+  const target = new Uint8Array(3);
+  image.readInto(target, 1);
+  assert.deepEqual(target, Uint8Array.of(2, 3, 4));
+  assert.throws(
+    () => image.read(3, 2, 'field'),
+    tsvmError('invalid-kernel', /disk.img, \/vmlinuz: field: 2 bytes at offset 3 exceed/),
+  );
 });

@@ -16,7 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
-import { BootFile } from '../../../vmm/loader/boot-file.ts';
+import { BootBytes, BootFile, type BootImage } from '../../../vmm/loader/boot-file.ts';
 import { parseBzImage } from '../../../vmm/loader/bzimage.ts';
 import {
   type CompressedPayload,
@@ -49,8 +49,11 @@ function setUp(t: TestContext) {
   return { directory, path, cache: join(directory, 'home', 'tsvm', 'kernels') };
 }
 
-async function open(path: string, cache: string) {
-  const bzImage = new BootFile(path);
+function open(path: string, cache: string) {
+  return openImage(new BootFile(path), cache);
+}
+
+async function openImage(bzImage: BootImage, cache: string) {
   try {
     const payload = parseBzImage(bzImage).payload as CompressedPayload;
     const {
@@ -98,6 +101,15 @@ test('a kernel is unpacked once and then found by its file alone', async (t) => 
   const again = await open(path, cache);
   assert.ok(again.bytes.equals(elf));
   assert.deepEqual(again.parsed, first.parsed);
+});
+
+test('a kernel in memory is found by its content, and leaves no link', async (t) => {
+  const { cache } = setUp(t);
+  const image = () => new BootBytes('disk.img, partition 1: /vmlinuz', packed);
+  assert.ok((await openImage(image(), cache)).bytes.equals(elf));
+  withoutTools(t);
+  assert.ok((await openImage(image(), cache)).bytes.equals(elf));
+  assert.deepEqual(readdirSync(join(cache, 'by-file')), []);
 });
 
 test('a copy of a kernel is found by its content', async (t) => {
