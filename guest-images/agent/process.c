@@ -29,6 +29,7 @@ struct process {
     bool started;
     bool ended;
     bool exit_sent;
+    bool closing; // all has been sent: waits for the host to close the connection
     bool has_terminal;
     int status;
     struct watch connection; // -1: the host has gone, output is discarded
@@ -171,6 +172,14 @@ static void send_exit(struct process *process)
     }
 }
 
+static void close_input(struct process *process)
+{
+    process->input_pending = false;
+    if (process->has_terminal)
+        return;
+    loop_close(&process->input);
+}
+
 // Looks at where the process stands: what to watch, whether to tell its end, whether to forget it.
 static void settle(struct process *process)
 {
@@ -179,8 +188,17 @@ static void settle(struct process *process)
         send_exit(process);
     bool can_send = process->frame_length == 0;
     if (process->exit_sent && can_send && process->output.fd < 0 && process->error.fd < 0) {
-        process_free(process);
-        return;
+        // Input may still be on its way. A close would refuse it, and the host, whose write fails,
+        // might not see what has been sent.
+        if (process->connection.fd < 0) {
+            process_free(process);
+            return;
+        }
+        if (!process->closing) {
+            shutdown(process->connection.fd, SHUT_WR);
+            close_input(process);
+        }
+        process->closing = true;
     }
     // A terminal's descriptor is watched as the output, for both directions.
     bool is_shared = process->has_terminal;
@@ -192,14 +210,6 @@ static void settle(struct process *process)
         loop_change(&process->input, for_input);
     loop_change(&process->connection, (process->input_pending || !process->started ? 0 : EPOLLIN) |
                                           (can_send ? 0 : EPOLLOUT));
-}
-
-static void close_input(struct process *process)
-{
-    process->input_pending = false;
-    if (process->has_terminal)
-        return;
-    loop_close(&process->input);
 }
 
 // Gives the process the rest of a frame of input. False if it does not take all of it.

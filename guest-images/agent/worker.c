@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -49,6 +50,16 @@ static void answer(int fd, const struct frame_reader *request)
     write_all(fd, reply.data, reply.length);
 }
 
+// Waits for the host to close the connection. A close from here would refuse what is on its way,
+// and the host, whose write fails, might not see the answer.
+static void await_close(int fd)
+{
+    static char ignored[65536];
+    shutdown(fd, SHUT_WR);
+    while (read(fd, ignored, sizeof ignored) > 0)
+        ;
+}
+
 // Nothing of the agent's stays open: the ends of other connections are others' to see.
 static int keep_only(int connection_fd)
 {
@@ -63,7 +74,9 @@ void worker_start(int connection_fd, const struct frame_reader *request)
 {
     pid_t pid = fork();
     if (pid == 0) {
-        answer(keep_only(connection_fd), request);
+        int fd = keep_only(connection_fd);
+        answer(fd, request);
+        await_close(fd);
         _exit(0);
     }
     if (pid < 0) {

@@ -144,6 +144,10 @@ describe('archives', () => {
       code: 'invalid-request',
       message: 'the archive is cut off',
     });
+    const big = () => Readable.from(Array(64).fill(Buffer.alloc(2 ** 20, 'noise')));
+    for (let i = 0; i < 5; i++) {
+      await rejects(guest.agent.writeArchive('/no/such', big()), { code: 'path-not-found' });
+    }
     const failing = new Readable({ read: () => failing.destroy(new Error('the source broke')) });
     await rejects(guest.agent.writeArchive('/tmp', failing), { message: 'the source broke' });
   });
