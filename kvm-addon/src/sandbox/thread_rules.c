@@ -135,6 +135,7 @@ static const struct filter_row NET[] = {
 static const struct filter_row VSOCK[] = {
     ALLOW_IF(socket, EQUAL(0, AF_UNIX), "a connection of the guest to a listener on the host"),
     ALLOW(connect, "the same"),
+    ALLOW_IF(socketpair, EQUAL(0, AF_UNIX), "a connection of the guest to a port of this process"),
     ALLOW_IF(setsockopt, EQUAL(2, SO_SNDBUF), "the same: how much the host may leave unread"),
     ALLOW(accept4, "connections of host programs"),
     ALLOW(recvfrom, "the greeting of a connection"),
