@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText } from '../../errors.ts';
 import type { GuestProcess, TerminalSize } from '../agent/agent.ts';
 import type { ContainerConfig } from './container-config.ts';
@@ -18,6 +19,8 @@ const SIGNAL_BASE = 128;
 const SIGKILL = 9;
 /** A guest that does not carry out a SIGKILL in this time has its machine stopped. */
 const KILL_PATIENCE_MS = 5_000;
+/** Time for what a process has left in its pipes. */
+const DRAIN_PATIENCE_MS = 10_000;
 
 /** One life of a container: its process in its machine. */
 export class ContainerRun {
@@ -64,7 +67,8 @@ export class ContainerRun {
     try {
       const end = await this.process.ended;
       exitCode = 'exitCode' in end ? end.exitCode : SIGNAL_BASE + end.signal;
-      await drained;
+      // A guest may keep a stream open for ever.
+      await Promise.race([drained, sleep(DRAIN_PATIENCE_MS, undefined, { ref: false })]);
     } catch (cause) {
       exitCode = SIGNAL_BASE + SIGKILL;
       if (this.#killTimer === undefined) error = `the machine failed: ${errorText(cause)}`;

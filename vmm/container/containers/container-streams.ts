@@ -8,6 +8,12 @@ export interface StreamViewer {
   write(stream: LogStream, bytes: Buffer): boolean;
 }
 
+/**
+ * More than pipes and connections can hold when a process has ended: a guest that goes on sending is not
+ * listened to.
+ */
+const REST_MAX_BYTES = 16 * 2 ** 20;
+
 /** Where all output is kept; undefined for an exec. */
 export interface OutputLog {
   write(stream: LogStream, bytes: Buffer): void;
@@ -29,6 +35,8 @@ export class ProcessStreams {
   #process: GuestProcess | undefined;
   #inputEnded = false;
   #ending = false;
+  /** Came since the end of the process. */
+  #restBytes = 0;
 
   constructor(log?: OutputLog) {
     this.#log = log;
@@ -114,6 +122,8 @@ export class ProcessStreams {
   #pass(source: Readable, stream: LogStream): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     source.on('data', (bytes: Buffer) => {
+      if (this.#ending) this.#restBytes += bytes.byteLength;
+      if (this.#restBytes > REST_MAX_BYTES) source.destroy();
       this.#log?.write(stream, bytes);
       for (const viewer of this.#viewers) {
         if (!viewer.write(stream, bytes)) this.#full.add(viewer);
