@@ -174,6 +174,8 @@ int identity_find(const char *user, const struct text_list *extra_groups, struct
             return -1;
         add_group(identity, extra);
     }
+    // As container engines do since CVE-2022-36109: who gives the group up keeps its restrictions.
+    add_group(identity, identity->group_id);
     if (identity->home[0] == 0)
         strcpy(identity->home, "/");
     return 0;
