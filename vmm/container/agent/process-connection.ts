@@ -103,10 +103,17 @@ class ProcessConnection implements ConnectionListener {
       destroy: (error, callback) => {
         // What is still to come is dropped, so that the process does not wait for ever.
         this.#release(stream);
+        this.#closeIfUnwanted();
         callback(error);
       },
     });
     return stream;
+  }
+
+  /** Output that others write after the process's end is of use only as long as somebody reads it. */
+  #closeIfUnwanted(): void {
+    const isUnwanted = this.stdout.destroyed && (this.stderr?.destroyed ?? true);
+    if (this.#state === 'ended' && isUnwanted) this.#connection.close();
   }
 
   #release(stream: Readable): void {
