@@ -152,11 +152,19 @@ function checkHelper(name: string, use: string, aptPackage: string, find: () => 
   }
 }
 
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    // There is none, or PATH names a folder that this user may not enter.
+    return false;
+  }
+}
+
 function findInPath(name: string): string {
   const folders = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`.split(':');
-  const path = folders
-    .map((folder) => join(folder, name))
-    .find((each) => statSync(each, { throwIfNoEntry: false })?.isFile());
+  const path = folders.map((folder) => join(folder, name)).find(isProgram);
   if (path !== undefined) return path;
   throw new TsvmError('backend-failed', `there is no ${name}`);
 }

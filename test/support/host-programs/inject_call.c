@@ -76,20 +76,22 @@ static bool is_syscall(pid_t thread, unsigned long address)
     return errno == 0 && (word & 0xffff) == 0x050f;
 }
 
-/* A SYSCALL instruction: of the main thread, which waits for events in the C library. */
-static unsigned long find_instruction(pid_t process, pid_t thread)
+/* A SYSCALL instruction: of the main thread, which mostly waits for events in the C library. */
+static unsigned long find_instruction(pid_t process)
 {
     struct user_regs_struct registers;
-    if (process != thread)
+    for (int attempt = 0; attempt < 500; attempt++) {
         stop(process);
-    if (ptrace(PTRACE_GETREGS, process, 0, &registers) < 0)
-        fail("PTRACE_GETREGS");
-    unsigned long address = registers.rip - 2;
-    if (!is_syscall(process, address))
-        address = 0;
-    if (process != thread)
+        if (ptrace(PTRACE_GETREGS, process, 0, &registers) < 0)
+            fail("PTRACE_GETREGS");
+        bool found = is_syscall(process, registers.rip - 2);
         ptrace(PTRACE_DETACH, process, 0, 0);
-    return address;
+        if (found)
+            return registers.rip - 2;
+        usleep(10000);
+    }
+    fprintf(stderr, "the main thread does not wait in a system call\n");
+    exit(3);
 }
 
 static void write_text(pid_t thread, unsigned long address, const char *text)
@@ -125,12 +127,10 @@ int main(int count, char **words)
         return 2;
     pid_t process = atoi(words[1]), thread = find_thread(words[1], words[2]);
     struct user_regs_struct before, call;
+    unsigned long instruction = find_instruction(process);
     stop(thread);
-    unsigned long instruction = find_instruction(process, thread);
-    if (instruction == 0 || ptrace(PTRACE_GETREGS, thread, 0, &before) < 0) {
-        fprintf(stderr, "the main thread does not wait in a system call\n");
-        return 3;
-    }
+    if (ptrace(PTRACE_GETREGS, thread, 0, &before) < 0)
+        fail("PTRACE_GETREGS");
     call = before;
     unsigned long long *arguments[] = {&call.rdi, &call.rsi, &call.rdx,
                                        &call.r10, &call.r8,  &call.r9};
