@@ -13,7 +13,7 @@ const ADVICE: Readonly<Record<string, (name: string, queues: number) => string>>
   EINVAL: (name, queues) =>
     `${name} is no tap device${queues > 1 ? ' of several queues' : ', or one of several queues (use queues=N)'}. As root: ${creation(name, queues)}`,
   EOPNOTSUPP: () => 'this host has no /dev/net/tun. As root: modprobe tun',
-  EACCES: () => '/dev/net/tun may not be opened: check its permissions',
+  EACCES: () => '/dev/net/tun may not be opened. As root: chmod 0666 /dev/net/tun',
 };
 
 function creation(name: string, queues: number): string {
@@ -38,11 +38,12 @@ export function openBridgePort(name: string, bridge: Bridge): number {
     return openBridgeTap(name, bridge.name, bridge.namespacePid ?? 0);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    const missing = `there is no bridge ${bridge.name}`;
+    const code = ['EACCES', 'EOPNOTSUPP'].find((known) => hasCode(cause, known));
+    const advice = ADVICE[code ?? '']?.(name, 1);
     const message = hasCode(cause, 'ENODEV', 'ESRCH')
-      ? missing
+      ? `there is no bridge ${bridge.name}`
       : `the bridge ${bridge.name} takes no tap device: ${reason}`;
-    throw new TsvmError('network-unavailable', message, { cause });
+    throw new TsvmError('network-unavailable', advice ?? message, { cause });
   }
 }
 
