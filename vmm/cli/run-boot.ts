@@ -143,12 +143,16 @@ async function openNamedPresence(options: RunOptions) {
 
 /** Checks the output files before anything is written. */
 async function checkTargets(
-  { kernelPath, modulesPath, initrdPath, disks }: ResolvedConfig,
+  { kernelPath, rootKernelPath, modulesPath, initrdPath, disks, cloudInit = {} }: ResolvedConfig,
   console: ConsoleKind,
   metricsPath: string | undefined,
 ): Promise<void> {
   const diskFiles = disks.flatMap((disk) => ('files' in disk ? disk.files : [disk.path]));
-  const inputs = [kernelPath, modulesPath, initrdPath, ...diskFiles];
+  const { userDataPath, metaDataPath, networkConfigPath, sshKeyPaths = [] } = cloudInit;
+  const inputs = [
+    ...[kernelPath, rootKernelPath, modulesPath, initrdPath, ...diskFiles],
+    ...[userDataPath, metaDataPath, networkConfigPath, ...sshKeyPaths],
+  ];
   const consolePath = console.kind === 'file' ? console.path : undefined;
   refuseInput('--console', consolePath, inputs);
   refuseInput('--metrics', metricsPath, [...inputs, consolePath]);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { emptyImage, run } from '../../support/disk-boot/file-system-images.ts';
@@ -71,6 +71,15 @@ for (const [name, args, message] of REFUSED) {
     assert.equal(code, name === 'an entry and a kernel' ? 2 : 125);
   });
 }
+
+test('the console does not overwrite a file for cloud-init', async (context) => {
+  const key = join(temporaryFolder(context), 'key.pub');
+  writeFileSync(key, 'ssh-ed25519 AAAA');
+  const { stderr, code } = await runTsvm(['boot', '--ssh-key', key, '--console', `file:${key}`]);
+  assert.match(stderr, /key.pub/);
+  assert.notEqual(code, 0);
+  assert.equal(readFileSync(key, 'utf8'), 'ssh-ed25519 AAAA');
+});
 
 test('a partitioned disk without a kernel: what was searched', async (context) => {
   const disk = emptyImage(join(temporaryFolder(context), 'empty.img'), 4);
