@@ -1,5 +1,6 @@
 import { newContainerId } from '../../container/containers/container-name.ts';
 import { NEW_STATE } from '../../container/containers/container-state.ts';
+import type { ContainerStore } from '../../container/containers/container-store.ts';
 import { TsvmError } from '../../errors.ts';
 import { printMessage } from '../standard-streams.ts';
 import { checkTerminal, ownTerminalSize, Session, type SessionEnd } from './attach/session.ts';
@@ -17,6 +18,7 @@ import { UsageError, type Verb, writeLine } from './verb.ts';
 const EXIT_NOT_RUN = 125;
 /** As by SIGKILL. */
 const EXIT_LOST = 137;
+const LOST_TEXT = 'tsvm: the process that ran the container was killed';
 
 export const runVerb: Verb = {
   usage: 'run [OPTIONS] IMAGE [COMMAND] [ARG...]',
@@ -82,6 +84,7 @@ async function run(
     untilStarted: detached,
   });
   if (detached && end.kind === 'detached') writeLine(id);
+  if (end.kind === 'lost') return await reportLoss(store, id);
   return exitCodeOf(end, 'run');
 }
 
@@ -125,9 +128,18 @@ export function exitCodeOf(end: SessionEnd, verb: string): number {
       printMessage(failureText(`Error response from daemon: ${end.message}`, verb));
       return end.exitCode;
     case 'lost':
-      printMessage('tsvm: the process that ran the container was killed\n');
+      printMessage(`${LOST_TEXT}\n`);
       return EXIT_LOST;
   }
+}
+
+/** The supervisor is gone without a word to its client, but perhaps not without any. */
+async function reportLoss(store: ContainerStore, id: string): Promise<number> {
+  const reason = store.lastWords(id);
+  printMessage(reason === undefined ? `${LOST_TEXT}\n` : `${LOST_TEXT}: ${reason}\n`);
+  // Whoever asks first settles what has become of the container.
+  await store.list();
+  return EXIT_LOST;
 }
 
 /** An error before there is a session. @returns the exit code */

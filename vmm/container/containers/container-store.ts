@@ -215,7 +215,7 @@ export class ContainerStore {
       pid: 0,
       guestPid: 0,
       exitCode: EXIT_KILLED,
-      error: this.#lastWords(id) ?? KILLED_TEXT,
+      error: this.lastWords(id) ?? KILLED_TEXT,
       finishedMs: Date.now(),
       facts: {},
     };
@@ -317,7 +317,7 @@ export class ContainerStore {
   }
 
   /** What a process that was killed has said last; its sandbox, for example, gives a reason. */
-  #lastWords(id: string): string | undefined {
+  lastWords(id: string): string | undefined {
     try {
       const lines = readFileSync(this.folders.supervisorLog(id), 'utf8').trim().split('\n');
       return printable(lines.at(-1) ?? '') || undefined;
