@@ -1,7 +1,6 @@
 #include "translate_operation.h"
 
 #include <pthread.h>
-#include <stdlib.h>
 
 #include "interpret.h"
 #include "ops.h"
@@ -123,21 +122,29 @@ struct known {
     struct operation operation;
 };
 
-/* Sorted by handler. */
-static struct known known[2560];
-static unsigned known_count;
+/* By a hash of the handler, in the first free place from there on. Less than half of it is used. */
+#define KNOWN_BITS 13
+#define KNOWN_PLACES (1u << KNOWN_BITS)
+static struct known known[KNOWN_PLACES];
 
-static int compare(const void *a, const void *b)
+static unsigned place_of(insn_handler *handler)
 {
-    uintptr_t left = (uintptr_t)((const struct known *)a)->handler;
-    uintptr_t right = (uintptr_t)((const struct known *)b)->handler;
-    return (left > right) - (left < right);
+    return (unsigned)((uintptr_t)handler * 0x9e3779b97f4a7c15ull >> (64 - KNOWN_BITS));
+}
+
+/* The handler's entry, or the free one where it would be. */
+static struct known *find(insn_handler *handler)
+{
+    unsigned place = place_of(handler);
+    while (known[place].handler && known[place].handler != handler)
+        place = (place + 1) % KNOWN_PLACES;
+    return &known[place];
 }
 
 static void add(insn_handler *handler, struct operation operation)
 {
-    if (handler && known_count < sizeof known / sizeof *known)
-        known[known_count++] = (struct known){handler, operation};
+    if (handler)
+        *find(handler) = (struct known){handler, operation};
 }
 
 static void add_table(const struct handlers *of)
@@ -157,14 +164,11 @@ static void prepare(void)
 {
     for (unsigned i = 0; i < TABLES; i++)
         add_table(&tables[i]);
-    qsort(known, known_count, sizeof *known, compare);
 }
 
 struct operation operation_of(insn_handler *handler)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, prepare);
-    struct known key = {.handler = handler};
-    const struct known *found = bsearch(&key, known, known_count, sizeof *known, compare);
-    return found ? found->operation : (struct operation){0};
+    return find(handler)->operation;
 }
