@@ -34,7 +34,8 @@ struct trace_exit {
     uint8_t *jump;
     struct translated_link *link; /* to its target; NULL: to the instruction's own handler */
     const struct trace_item *item;
-    bool returns; /* a RET that has to leave the interpreter */
+    bool returns;  /* a RET that has to leave the interpreter */
+    bool searches; /* a RET to the address in RSI, which its CALL did not leave */
 };
 #define TRACE_EXITS (TRACE_MAX * 4)
 

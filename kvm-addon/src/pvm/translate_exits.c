@@ -264,7 +264,7 @@ void trace_jump_indirect(struct trace *trace, const struct trace_item *item)
     trace_jump_to_common(trace, trace->translator->common.find);
 }
 
-/* By the entry that the call left; without one, the handler looks the address up. */
+/* By the entry that the call left; without one, the address is looked up. */
 void trace_return(struct trace *trace, const struct trace_item *item)
 {
     struct code_writer *w = &trace->w;
@@ -278,7 +278,9 @@ void trace_return(struct trace *trace, const struct trace_item *item)
     host_load(w, SIZE_32, HOST_RAX, CPU_AT(return_top));
     index_returns(trace);
     host_emit(w, SIZE_64, 0x39, HOST_RSI, RETURN_AT(va)); /* CMP */
-    trace_exit_if(trace, item, NOT_EQUAL);
+    struct trace_exit *other = add_exit(trace, NOT_EQUAL);
+    other->item = item;
+    other->searches = true;
     host_load(w, SIZE_32, HOST_RSI, CPU_AT(generation));
     host_emit(w, SIZE_32, 0x39, HOST_RSI, RETURN_AT(generation)); /* CMP */
     trace_exit_if(trace, item, NOT_EQUAL);
@@ -299,6 +301,19 @@ void trace_return(struct trace *trace, const struct trace_item *item)
                          writable(trace, trace->translator->common.enter));
 }
 
+/* A RET that was not executed yet, as an indirect jump. */
+static void search_return(struct trace *trace, const struct trace_item *item)
+{
+    struct code_writer *w = &trace->w;
+    unsigned size = stack_size(trace);
+    enum host sp = pinned_register(REG_RSP * 8);
+    exit_if_noncanonical(trace, item);
+    host_lea(w, size, sp, in_memory(sp, 1 << size));
+    host_alu_number(w, SIZE_32, ALU_SUB, CPU_AT(return_top), 1);
+    host_alu_number(w, SIZE_64, ALU_ADD, CPU_AT(executed), (int32_t)RUN_LENGTH(&item->decoded));
+    trace_jump_to_common(trace, trace->translator->common.find);
+}
+
 /* A RET that was executed, to the address in the entry at RAX. */
 static void leave_at_return(struct trace *trace, const struct trace_item *item)
 {
@@ -314,7 +329,7 @@ void trace_finish_exits(struct trace *trace)
     const uint8_t *last_at = NULL;
     for (unsigned i = 0; i < trace->exit_count && !trace->w.full; i++) {
         const struct trace_exit *exit = &trace->exits[i];
-        bool to_handler = !exit->link && !exit->returns;
+        bool to_handler = !exit->link && !exit->returns && !exit->searches;
         if (to_handler && exit->item == last) {
             host_set_target(exit->jump, last_at);
             continue;
@@ -326,6 +341,8 @@ void trace_finish_exits(struct trace *trace)
             follow_link(trace, exit->link);
         } else if (exit->returns) {
             leave_at_return(trace, exit->item);
+        } else if (exit->searches) {
+            search_return(trace, exit->item);
         } else {
             last = exit->item;
             last_at = trace->w.at;
