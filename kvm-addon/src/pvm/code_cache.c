@@ -276,17 +276,18 @@ struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip)
     return page;
 }
 
-void code_enter_user(struct cpu *cpu)
+bool code_enter_user(struct cpu *cpu)
 {
     struct code_cache *code = cpu->code;
     /* In this order: who is seen not to run any more has counted its run. */
     uint32_t running = __atomic_load_n(&cpu->engine->native_running, __ATOMIC_SEQ_CST);
     uint64_t epoch = __atomic_load_n(&cpu->engine->native_epoch, __ATOMIC_SEQ_CST);
     if (running == 0 && epoch == code->epoch)
-        return;
+        return false;
     code->epoch = epoch;
     code->user_clock++;
     clear_tlb(cpu, true);
+    return true;
 }
 
 struct insn *code_lookup(struct cpu *cpu, uint64_t va)

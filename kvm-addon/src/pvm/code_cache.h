@@ -64,10 +64,11 @@ struct insn *code_lookup(struct cpu *cpu, uint64_t va);
 struct insn *code_decode_once(struct cpu *cpu, uint64_t va);
 
 /*
- * Before CPL 3 is interpreted (each call of interpret()): pages that native runs may have changed
- * meanwhile are compared with what was decoded before they are used again.
+ * Before CPL 3 is interpreted (each call of interpret()), and at its serializing instructions:
+ * pages that native runs may have changed meanwhile are compared with what was decoded before they
+ * are used again. True: they are, and that may concern the code that is executed now.
  */
-void code_enter_user(struct cpu *cpu);
+bool code_enter_user(struct cpu *cpu);
 
 /* Drops this CPU's decoded code of a frame; of all frames. */
 void code_invalidate_frame(struct cpu *cpu, uint64_t frame);

@@ -1,4 +1,5 @@
 /* System instructions without operands in segments: control registers, MSRs, TLB, time, CPUID. */
+#include "code_cache.h"
 #include "handlers.h"
 #include "system.h"
 #include "walk.h"
@@ -112,9 +113,12 @@ HANDLER(rdpid_)
     NEXT;
 }
 
+/* It serializes: what another vCPU's program wrote to the code natively is to be seen after it. */
 HANDLER(cpuid_)
 {
     cpuid_execute(cpu);
+    if (cpu->cpl == 3 && code_enter_user(cpu))
+        STOP;
     NEXT;
 }
 

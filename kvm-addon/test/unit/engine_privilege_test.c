@@ -1,6 +1,7 @@
 /* The interpreter: privilege levels, system instructions, and instructions left to KVM. */
 #include <cpuid.h>
 
+#include "../../src/pvm/code_arena.h"
 #include "engine_code.h"
 
 /* ---- flags and privilege ---- */
@@ -166,6 +167,20 @@ static void test_cpuid_of_programs_is_the_processors(void)
         }
 }
 
+/* While other vCPUs run natively, their programs may change code unseen: it is compared again. */
+static void test_cpuid_of_programs_serializes(void)
+{
+    static const char *const insns[] = {"\x0f\xa2\xf4", "\x66\x90\xf4"}; /* CPUID, NOP */
+    for (unsigned i = 0; i < 2; i++) {
+        set_code(3, false, insns[i], 3);
+        guest.engine.native_running = 1;
+        uint64_t compared = cpu->code->user_clock;
+        CHECK(raises(VECTOR_GP, 0, 2));
+        CHECK(cpu->code->user_clock - compared == (i == 0 ? 2 : 1));
+        guest.engine.native_running = 0;
+    }
+}
+
 static void test_cpuid_of_kernels_is_the_machines(void)
 {
     static const uint32_t expected[4] = {1, 2, 3, 4}, none[4];
@@ -252,6 +267,7 @@ static void test_all(bool translates)
     test_time_stamp_disable();
     test_fs_and_gs_base();
     test_cpuid_of_programs_is_the_processors();
+    test_cpuid_of_programs_serializes();
     test_cpuid_of_kernels_is_the_machines();
     test_left_to_kvm();
     test_software_interrupts();
