@@ -120,7 +120,7 @@ test('a machine whose process was killed is gone, and the next command removes i
   while (existsSync(`/proc/${listed?.PID}/exe`))
     await new Promise((resolve) => setTimeout(resolve, 5));
   assert.ok(existsSync(join(folder, 'web', 'control.sock')));
-  assert.equal((await run('pause web')).code, 1);
+  assert.equal((await run('status web')).code, 1);
   assert.deepEqual(readdirSync(folder), []);
   assert.equal((await bootPayload('web', WAITING)).code, 0);
 });
