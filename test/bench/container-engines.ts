@@ -4,20 +4,11 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { busyboxMembers } from '../support/agent-guest.ts';
+import { PODMAN_CONFIG } from '../support/podman-config.ts';
 import { makeTar } from '../support/tar-maker.ts';
 import type { Workbench } from './workbench.ts';
 
 export const IMAGE = 'bench-box';
-/** podman with runc, which needs neither cgroups v2 nor more limits than a test host allows. */
-const PODMAN_CONFIG = `[containers]
-default_ulimits=["nofile=1024:1024","nproc=4096:4096"]
-netns="none"
-[engine]
-runtime="runc"
-cgroup_manager="cgroupfs"
-events_logger="file"
-`;
-
 /** One of the two engines, with a store of its own that has the image. */
 export class Engine {
   readonly name: string;

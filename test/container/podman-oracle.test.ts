@@ -5,16 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { ContainerShell } from '../support/container-shell.ts';
-
-/** podman needs neither cgroups v2 nor more limits than this process has. */
-const CONFIG = `[containers]
-default_ulimits=["nofile=1024:1024","nproc=4096:4096"]
-netns="none"
-[engine]
-runtime="runc"
-cgroup_manager="cgroupfs"
-events_logger="file"
-`;
+import { PODMAN_CONFIG } from '../support/podman-config.ts';
 
 /** `$E` is the engine. */
 const LINES = [
@@ -57,7 +48,7 @@ before(() => {
   shell.addImage('box');
   shell.addImage('entry', { ...members, WorkingDir: '/srv/app', User: 'ann' });
   const config = join(shell.folder, 'containers.conf');
-  writeFileSync(config, CONFIG);
+  writeFileSync(config, PODMAN_CONFIG);
   const own = `CONTAINERS_CONF=${config} exec podman --root ${shell.folder}/podman --runroot ${shell.folder}/podman-run "$@"`;
   writeFileSync(join(shell.folder, 'bin/oracle'), `#!/bin/sh\n${own}\n`, { mode: 0o755 });
   for (const name of ['box', 'entry']) {

@@ -1,6 +1,5 @@
-import { readdirSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { lockPath, readMachineRecord } from '../../api/machines/machine-folder.ts';
+import { killHolder } from '../../api/machines/kill-holder.ts';
 import { isActive } from '../../container/containers/container-state.ts';
 import type { Container, ContainerStore } from '../../container/containers/container-store.ts';
 import { recordEvent } from '../../container/containers/event-log.ts';
@@ -99,31 +98,7 @@ async function kill(store: ContainerStore, container: Container): Promise<void> 
 async function untilReleased(store: ContainerStore, id: string): Promise<void> {
   const endMs = performance.now() + END_MS;
   while (store.isAlive(id)) {
-    if (performance.now() > endMs) killSupervisor(store, id);
+    if (performance.now() > endMs) killHolder(store.folders.process(id));
     await sleep(POLL_MS);
-  }
-}
-
-/** Kills the process that holds the lock: the record alone could name another one. */
-function killSupervisor(store: ContainerStore, id: string): void {
-  const folder = store.folders.process(id);
-  const pid = readMachineRecord(folder)?.pid;
-  if (pid === undefined || !hasOpen(pid, lockPath(folder))) return;
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {
-    // It has just ended.
-  }
-}
-
-function hasOpen(pid: number, path: string): boolean {
-  try {
-    const { dev, ino } = statSync(path);
-    return readdirSync(`/proc/${pid}/fd`).some((fd) => {
-      const file = statSync(`/proc/${pid}/fd/${fd}`, { throwIfNoEntry: false });
-      return file?.dev === dev && file.ino === ino;
-    });
-  } catch {
-    return false;
   }
 }

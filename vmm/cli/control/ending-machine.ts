@@ -1,10 +1,9 @@
-import { readdirSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ControlClient } from '../../api/control/client.ts';
-import { isMachineAlive, lockPath } from '../../api/machines/machine-folder.ts';
+import { killHolder } from '../../api/machines/kill-holder.ts';
+import { isMachineAlive } from '../../api/machines/machine-folder.ts';
 import { type RunningMachine, runningMachines } from '../../api/machines/running-machines.ts';
 import { TsvmError } from '../../errors.ts';
-import { fsPath } from '../../util/byte-names.ts';
 
 const POLL_MS = 20;
 /** A process that was told to end has two seconds, see README.md. */
@@ -34,32 +33,10 @@ export async function killMachine(machine: RunningMachine): Promise<void> {
   } catch (error) {
     if (!(error instanceof TsvmError)) throw error;
   }
-  killProcess(machine);
+  killHolder(machine.folder);
   if (await whenGone(machine, END_MS)) return;
   throw new TsvmError(
     'machine-unreachable',
     `the machine ${machine.name} does not end: its process is ${machine.record?.pid ?? 'unknown'}`,
   );
-}
-
-/** Kills the process that holds the machine's lock: the record alone could name another one. */
-function killProcess({ folder, record }: RunningMachine): void {
-  if (record === undefined || !hasOpen(record.pid, lockPath(folder))) return;
-  try {
-    process.kill(record.pid, 'SIGKILL');
-  } catch {
-    // It has just ended.
-  }
-}
-
-function hasOpen(pid: number, path: string): boolean {
-  try {
-    const { dev, ino } = statSync(fsPath(path));
-    return readdirSync(`/proc/${pid}/fd`).some((fd) => {
-      const file = statSync(`/proc/${pid}/fd/${fd}`, { throwIfNoEntry: false });
-      return file?.dev === dev && file.ino === ino;
-    });
-  } catch {
-    return false;
-  }
 }
