@@ -209,19 +209,25 @@ export interface ProcessSpec {
 /** How a process ended. */
 export type ProcessEnd = { readonly exitCode: number } | { readonly signal: number };
 
-/** A process that has been started. Destroying a stream closes its end, as a closed pipe does. */
+/**
+ * A process that has been started. Both outputs have to be read, as they share a connection. What comes
+ * for an output that has been destroyed is dropped: the process does not notice.
+ */
 export interface GuestProcess {
   /** Its PID in the guest, outside of the container's namespace. */
   readonly id: number;
   /** `end()` is the process's end of input; with a terminal it hangs nothing up. */
   readonly stdin: Writable | undefined;
-  /** Ends when every holder of the pipe or terminal has closed it, or the container has ended. */
+  /**
+   * Ends when every holder of the pipe has closed it, which may be after `ended`, or the container has
+   * ended; a terminal ends with the process.
+   */
   readonly stdout: Readable;
   /** Undefined with a terminal. */
   readonly stderr: Readable | undefined;
   /**
-   * The process has ended. All that it wrote comes out of the streams before they end. Rejects with
-   * an {@link AgentError} `agent-lost` if the machine ends first.
+   * The process has ended, and all that it wrote is in the streams. Rejects with an {@link AgentError}
+   * `agent-lost` if the machine ends first.
    */
   readonly ended: Promise<ProcessEnd>;
 }
