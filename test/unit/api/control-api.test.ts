@@ -276,7 +276,7 @@ test('link and rate limits of a network, rate limits and image of a disk', async
   );
   assert.equal((await put('disk', { id: 'disk0', image: { path: '/busy' } })).status, 409);
   const added = await put('disk', { id: 'disk1', image: { path: '/new' } });
-  assert.match(JSON.stringify(added.body), /needs PCI/);
+  assert.match(JSON.stringify(added.body), /hotplug/);
 });
 
 test('the status tells of disks, networks and other devices as they are now', async (context) => {

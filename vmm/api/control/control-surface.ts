@@ -155,7 +155,7 @@ function controlOf<K extends keyof typeof KIND_NAMES>(
   throw new ApiError(
     'not-supported',
     `the machine has no ${KIND_NAMES[kind]} ${id} (it has: ${known}); disks and networks are chosen ` +
-      'at the boot, because adding them to a running machine needs PCI, which tsvm does not have yet',
+      'at the boot, because adding them to a running machine (hotplug) is not supported yet',
   );
 }
 
