@@ -67,8 +67,15 @@ export class DiskSlot {
 
   /** The queue workers have stopped. */
   close(): void {
-    // A guest may power off before the wake-up for a failure has been handled.
-    this.#reportFailure();
+    try {
+      // A guest may power off before the wake-up for a failure has been handled.
+      this.#reportFailure();
+    } finally {
+      this.#closeBoth();
+    }
+  }
+
+  #closeBoth(): void {
     try {
       closeDisk(this.disk, this.#backend);
     } finally {
