@@ -151,8 +151,10 @@ export abstract class QueueWorkerDevice {
     }
   }
 
+  /** Stops all workers, even if one of them fails to. */
   async #stopAll(): Promise<void> {
-    await Promise.all(this.#served.map(({ worker }) => worker.stop()));
+    const stops = await Promise.allSettled(this.#served.map(async ({ worker }) => worker.stop()));
+    for (const stop of stops) if (stop.status === 'rejected') throw stop.reason;
   }
 
   #startAll(activation: ActivationContext): void {
