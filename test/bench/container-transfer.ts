@@ -9,7 +9,7 @@ import { containerEngines, type Engine, IMAGE, timeOf } from './container-engine
 import type { Workbench } from './workbench.ts';
 
 const FILE_BYTES = 2 ** 30;
-const STREAM_MIB = 512;
+const STREAM_MIB = 64;
 const MB = 1e6;
 /** Sends zeroes to each client. */
 const SERVER = [
