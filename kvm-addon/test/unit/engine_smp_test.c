@@ -102,6 +102,8 @@ __attribute__((noinline)) static int try_locked_add(struct cpu *cpu, uint64_t va
 /* ---- Locked operations on data, page tables and code, which turn into each other ---- */
 
 #define ADDITIONS 10000u
+/* How often the frames were turned. */
+static uint32_t turns; /* atomic */
 
 /* Adds to words of a page table (in ignored bits), of code and of data. */
 static void *add(void *of)
@@ -112,6 +114,9 @@ static void *add(void *of)
         __atomic_store_n(&bad, 1, __ATOMIC_RELAXED);
     else
         for (unsigned i = 0; i < ADDITIONS; i++) {
+            /* Not before there are tables, whichever thread starts first. */
+            while (__atomic_load_n(&turns, __ATOMIC_SEQ_CST) == 0)
+                between(cpu);
             locked_add(cpu, DIRECT + TABLES_AT + 8 * 100, 2);
             locked_add(cpu, DIRECT + CODE_AT + 8 * 100, 1);
             locked_add(cpu, DIRECT + COUNTERS_AT, 1);
@@ -151,12 +156,14 @@ static void *turn(void *of)
         fake_store(cpu, DIRECT + TABLES_AT, 8, COUNTERS_AT | P | W | U);
         fake_store(cpu, DIRECT + TABLES_AT, 8, 0);
         safepoint_exit(cpu);
+        __atomic_fetch_add(&turns, 1, __ATOMIC_SEQ_CST);
     }
     return NULL;
 }
 
 static void test_locked_operations_are_atomic(void)
 {
+    __atomic_store_n(&turns, 0, __ATOMIC_SEQ_CST);
     start(THREADS);
     void *(*const bodies[])(void *) = {turn, add, add, add};
     run_threads(bodies, THREADS);
@@ -445,7 +452,7 @@ static void test_dirty_bitmap(void)
     pthread_create(&threads[1], NULL, write_pages, &fake.cpus[1]);
     pthread_create(&threads[2], NULL, receive_pages, NULL);
     unsigned pages = 0;
-    for (unsigned i = 0; i < DIRTY_ROUNDS; i++) {
+    for (unsigned i = 0; i < DIRTY_ROUNDS || pages == 0; i++) {
         pages += copy_dirty(copy);
         sched_yield();
     }
