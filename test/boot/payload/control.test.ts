@@ -296,7 +296,7 @@ test('status, limits and the image of a disk, and the cable of a network, while 
     [`swap-disk web disk0 ${files}/missing.img`, 1, /missing\.img/],
     [`swap-disk web disk0 ${files}/b.img`, 1, /b\.img is in use/],
     [`swap-disk web disk0 ${files}/a.img,ro`, 2, /read-only/],
-    [`swap-disk web disk2 ${files}/a.img`, 1, /no disk disk2 \(it has: disk0, disk1\).*PCI/],
+    [`swap-disk web disk2 ${files}/a.img`, 1, /no disk disk2 \(it has: disk0, disk1\).*hotplug/],
     ['limit web net1 pps=1', 1, /no network net1 \(it has: net0\)/],
     ['limit web disk0 pps=1', 2, /bps=, bps_max=, iops=, iops_max=, or none/],
     ['limit web disk0 bps=0', 2, /bps=0/],
