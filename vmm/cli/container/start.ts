@@ -75,7 +75,10 @@ export async function startContainer(store: ContainerStore, name: string): Promi
   }
 }
 
-/** A container that no supervisor has any more. */
+/**
+ * The container to start. Waits while the supervisor of its last run still cleans up.
+ * @throws TsvmError `container-conflict` if it runs or is not released in time
+ */
 async function startable(store: ContainerStore, name: string): Promise<Container> {
   const container = await store.find(name);
   const { id } = container.config;

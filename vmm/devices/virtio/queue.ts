@@ -21,6 +21,12 @@ export interface SplitAddress {
   high: number;
 }
 
+/** A register that holds half of the address of a part of a queue. */
+export interface QueueAddressHalf {
+  readonly part: 'descriptor' | 'available' | 'used';
+  readonly half: keyof SplitAddress;
+}
+
 /** The registers with which a driver configures one queue. */
 export interface QueueRegisters {
   ready: boolean;

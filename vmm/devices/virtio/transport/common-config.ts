@@ -3,6 +3,7 @@ import type { ActivationContext, VirtioDevice } from '../device.ts';
 import { featuresRefusal, featuresWord, replaceFeaturesWord } from '../features.ts';
 import {
   loadQueue,
+  type QueueAddressHalf,
   type QueueConfig,
   type QueueRegisters,
   queueConfig,
@@ -125,12 +126,25 @@ export class CommonConfig {
     return true;
   }
 
-  /** Lets `change` write a queue's other registers, while the queue is not ready (4.2.2.2). */
-  configureQueue(index: number, change: (queue: QueueRegisters) => void): boolean {
-    const queue = this.#configurableQueue(index);
-    if (queue === undefined || queue.ready) return false;
-    change(queue);
+  /** Sets the number of a queue's descriptors, while the queue is not ready (4.2.2.2). */
+  setQueueSize(index: number, size: number): boolean {
+    const queue = this.#unreadyQueue(index);
+    if (queue === undefined) return false;
+    queue.size = size;
     return true;
+  }
+
+  /** Sets half of an address of a queue, while the queue is not ready (4.2.2.2). */
+  setQueueAddress(index: number, { part, half }: QueueAddressHalf, value: number): boolean {
+    const queue = this.#unreadyQueue(index);
+    if (queue === undefined) return false;
+    queue[part][half] = value;
+    return true;
+  }
+
+  #unreadyQueue(index: number): QueueRegisters | undefined {
+    const queue = this.#configurableQueue(index);
+    return queue?.ready === true ? undefined : queue;
   }
 
   /** Queues are set up after the features are negotiated, and before DRIVER_OK (3.1.1, step 7). */

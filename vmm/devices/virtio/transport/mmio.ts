@@ -9,7 +9,7 @@ import type {
 import { type DeviceState, StateReader } from '../../device-state.ts';
 import type { Counters, Gauges, MachineDevice } from '../../machine-device.ts';
 import type { VirtioDevice } from '../device.ts';
-import type { QueueRegisters } from '../queue.ts';
+import type { QueueAddressHalf } from '../queue.ts';
 import { CommonConfig } from './common-config.ts';
 import {
   MMIO_INTERRUPT_CONFIG_CHANGE,
@@ -39,6 +39,15 @@ const FAST_REGISTERS: readonly FastRegister[] = [
     write: { kind: 'clear-bits', word: MMIO_INTERRUPT_STATUS_WORD },
   },
 ];
+
+const QUEUE_ADDRESSES: ReadonlyMap<number, QueueAddressHalf> = new Map<number, QueueAddressHalf>([
+  [MmioRegister.QueueDescLow, { part: 'descriptor', half: 'low' }],
+  [MmioRegister.QueueDescHigh, { part: 'descriptor', half: 'high' }],
+  [MmioRegister.QueueDriverLow, { part: 'available', half: 'low' }],
+  [MmioRegister.QueueDriverHigh, { part: 'available', half: 'high' }],
+  [MmioRegister.QueueDeviceLow, { part: 'used', half: 'low' }],
+  [MmioRegister.QueueDeviceHigh, { part: 'used', half: 'high' }],
+]);
 
 export interface MmioTransportOptions {
   readonly device: VirtioDevice;
@@ -225,40 +234,15 @@ export class MmioTransport implements RegisterHandler, MachineDevice {
       case MmioRegister.SHMSel:
         return true;
       case MmioRegister.QueueNum:
-        return this.#configureQueue((queue) => {
-          queue.size = value;
-        });
-      case MmioRegister.QueueDescLow:
-        return this.#configureQueue((queue) => {
-          queue.descriptor.low = value;
-        });
-      case MmioRegister.QueueDescHigh:
-        return this.#configureQueue((queue) => {
-          queue.descriptor.high = value;
-        });
-      case MmioRegister.QueueDriverLow:
-        return this.#configureQueue((queue) => {
-          queue.available.low = value;
-        });
-      case MmioRegister.QueueDriverHigh:
-        return this.#configureQueue((queue) => {
-          queue.available.high = value;
-        });
-      case MmioRegister.QueueDeviceLow:
-        return this.#configureQueue((queue) => {
-          queue.used.low = value;
-        });
-      case MmioRegister.QueueDeviceHigh:
-        return this.#configureQueue((queue) => {
-          queue.used.high = value;
-        });
+        return this.#common.setQueueSize(this.#queueSel, value);
       default:
-        return false;
+        return this.#setQueueAddress(offset, value);
     }
   }
 
-  #configureQueue(change: (queue: QueueRegisters) => void): boolean {
-    return this.#common.configureQueue(this.#queueSel, change);
+  #setQueueAddress(offset: number, value: number): boolean {
+    const address = QUEUE_ADDRESSES.get(offset);
+    return address !== undefined && this.#common.setQueueAddress(this.#queueSel, address, value);
   }
 
   #writeConfig(offset: number, width: number, value: number): boolean {

@@ -5,7 +5,7 @@ import { PciConfigSpace } from '../../pci/config-space.ts';
 import { type MessageTarget, Msix } from '../../pci/msix.ts';
 import type { PciFunction } from '../../pci/root-bus.ts';
 import type { VirtioDevice } from '../device.ts';
-import type { QueueRegisters } from '../queue.ts';
+import type { QueueAddressHalf } from '../queue.ts';
 import { DRIVER_OK } from '../status.ts';
 import { CommonConfig } from './common-config.ts';
 import {
@@ -39,6 +39,15 @@ const CLASS_CODES: Readonly<Record<number, number>> = {
   3: 0x07_8000, // console: other communication
 };
 const OTHER_CLASS = 0xff_0000;
+
+const QUEUE_ADDRESSES: ReadonlyMap<number, QueueAddressHalf> = new Map<number, QueueAddressHalf>([
+  [CommonRegister.QueueDescriptorLow, { part: 'descriptor', half: 'low' }],
+  [CommonRegister.QueueDescriptorHigh, { part: 'descriptor', half: 'high' }],
+  [CommonRegister.QueueDriverLow, { part: 'available', half: 'low' }],
+  [CommonRegister.QueueDriverHigh, { part: 'available', half: 'high' }],
+  [CommonRegister.QueueDeviceLow, { part: 'used', half: 'low' }],
+  [CommonRegister.QueueDeviceHigh, { part: 'used', half: 'high' }],
+]);
 
 export interface PciTransportOptions {
   readonly device: VirtioDevice;
@@ -269,20 +278,10 @@ export class PciTransport implements PciFunction, MachineDevice {
         return queue?.ready === true ? 1 : 0;
       case CommonRegister.QueueNotifyOffset:
         return this.#queueSelect;
-      case CommonRegister.QueueDescriptorLow:
-        return queue?.descriptor.low ?? 0;
-      case CommonRegister.QueueDescriptorHigh:
-        return queue?.descriptor.high ?? 0;
-      case CommonRegister.QueueDriverLow:
-        return queue?.available.low ?? 0;
-      case CommonRegister.QueueDriverHigh:
-        return queue?.available.high ?? 0;
-      case CommonRegister.QueueDeviceLow:
-        return queue?.used.low ?? 0;
-      case CommonRegister.QueueDeviceHigh:
-        return queue?.used.high ?? 0;
-      default:
-        return undefined;
+      default: {
+        const address = QUEUE_ADDRESSES.get(offset);
+        return address && (queue?.[address.part][address.half] ?? 0);
+      }
     }
   }
 
@@ -322,15 +321,16 @@ export class PciTransport implements PciFunction, MachineDevice {
       case CommonRegister.QueueEnable:
         // "The driver MUST NOT write a 0 to queue_enable" (4.1.4.3.2).
         return value === 1 && this.#common.setQueueReady(this.#queueSelect, true);
+      case CommonRegister.QueueSize:
+        return this.#common.setQueueSize(this.#queueSelect, value);
       default:
-        return this.#configureQueue(offset, value);
+        return this.#setQueueAddress(offset, value);
     }
   }
 
-  #configureQueue(offset: number, value: number): boolean {
-    const change = QUEUE_CHANGES.get(offset);
-    if (change === undefined) return false;
-    return this.#common.configureQueue(this.#queueSelect, (queue) => change(queue, value));
+  #setQueueAddress(offset: number, value: number): boolean {
+    const address = QUEUE_ADDRESSES.get(offset);
+    return address !== undefined && this.#common.setQueueAddress(this.#queueSelect, address, value);
   }
 
   #setQueueVector(value: number): boolean {
@@ -354,51 +354,3 @@ export class PciTransport implements PciFunction, MachineDevice {
     this.#queueVectors.fill(NO_VECTOR);
   }
 }
-
-const QUEUE_CHANGES: ReadonlyMap<number, (queue: QueueRegisters, value: number) => void> = new Map<
-  number,
-  (queue: QueueRegisters, value: number) => void
->([
-  [
-    CommonRegister.QueueSize,
-    (queue, value) => {
-      queue.size = value;
-    },
-  ],
-  [
-    CommonRegister.QueueDescriptorLow,
-    (queue, value) => {
-      queue.descriptor.low = value;
-    },
-  ],
-  [
-    CommonRegister.QueueDescriptorHigh,
-    (queue, value) => {
-      queue.descriptor.high = value;
-    },
-  ],
-  [
-    CommonRegister.QueueDriverLow,
-    (queue, value) => {
-      queue.available.low = value;
-    },
-  ],
-  [
-    CommonRegister.QueueDriverHigh,
-    (queue, value) => {
-      queue.available.high = value;
-    },
-  ],
-  [
-    CommonRegister.QueueDeviceLow,
-    (queue, value) => {
-      queue.used.low = value;
-    },
-  ],
-  [
-    CommonRegister.QueueDeviceHigh,
-    (queue, value) => {
-      queue.used.high = value;
-    },
-  ],
-]);
