@@ -94,7 +94,7 @@ fuzz_c
 test_node 'unit tests' 'test/unit/**/*.test.ts'
 test_node 'devices with a fake driver' 'test/device/**/*.test.ts'
 test_node 'qcow2 against QEMU, crashes and hostile images' 'test/qcow2/**/*.test.ts'
-test_node 'images of containers: registries, skopeo, umoci, hostile ones' 'test/container/**/*.test.ts'
+test_node 'containers and their images' 'test/container/**/*.test.ts'
 test_node 'machines with the bare-metal payload' 'test/boot/payload/**/*.test.ts'
 if [ "${1-}" != --fast ]; then
   [ -n "$emulating" ] || start_hardware "$(nproc)"
