@@ -25,7 +25,6 @@ export const HOST_PLANS: readonly HostPlan[] = [
       'test/boot/linux/shell.test.ts',
       'test/boot/linux/qcow2.test.ts',
       'test/boot/linux/control.test.ts',
-      'test/boot/linux/pci.test.ts',
     ],
   },
   {
@@ -52,6 +51,7 @@ export const HOST_PLANS: readonly HostPlan[] = [
       'test/boot/payload/tap.test.ts',
       'test/boot/payload/vsock.test.ts',
       'test/qcow2/kill-machine.test.ts',
+      'test/boot/linux/pci.test.ts',
       'test/container/agent-process.test.ts',
     ],
   },
