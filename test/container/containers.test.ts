@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, type TestContext, test } from 'node:test';
+import { after, afterEach, before, type TestContext, test } from 'node:test';
 import { ContainerShell } from '../support/container-shell.ts';
 import { startRegistry } from '../support/registry.ts';
 import { TerminalSession } from '../support/terminal-session.ts';
@@ -27,6 +27,8 @@ before(() => {
   });
 });
 after(() => shell.close());
+// What a failed test has left does not fail the ones after it.
+afterEach(() => sh('tsvm rm -f $(tsvm ps -aq)'));
 
 /** A terminal with a shell line in the store. */
 function terminal(test: TestContext, line: string) {
@@ -187,15 +189,16 @@ test('run -it: a terminal, its size, Ctrl-C, Ctrl-P Ctrl-Q, attach', async (t) =
 
 test('attach: two viewers see the same; kill -9 of a client leaves the container running', async () => {
   await ok(`tsvm run -d -i --name shared box sh -c 'while read line; do echo "got $line"; done'`);
-  const viewer = sh('tsvm attach --no-stdin shared');
+  const viewer = sh('tsvm attach --no-stdin shared > viewed');
+  // A viewer sees what comes after it is attached: the line is repeated until both have it.
   await sh(
-    'mkfifo in; tsvm attach shared < in > seen & pid=$!; exec 3>in; echo one >&3; ' +
-      'until grep -q one seen; do sleep 0.1; done; kill -9 $pid',
+    'mkfifo in; tsvm attach shared < in > seen & pid=$!; exec 3>in; ' +
+      'until grep -q one seen && grep -q one viewed; do echo one >&3; sleep 0.1; done; kill -9 $pid',
   );
   assert.match(await ok('tsvm ps'), /Up .*shared/);
   await ok('tsvm kill shared');
-  const { stdout } = await viewer;
-  assert.match(stdout, /got one/);
+  await viewer;
+  assert.match(await ok('cat viewed'), /got one/);
   await ok('tsvm rm shared');
 });
 
