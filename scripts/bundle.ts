@@ -12,7 +12,7 @@
  * So `import()` decides what is loaded when: use it for whatever most starts do not need.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, globSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { globSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
@@ -28,8 +28,8 @@ const root = packageRoot();
 const dist = join(root, 'dist');
 
 /**
- * Commands that each program is run with, in a folder with `kernel`, `disk.raw`, `disk.qcow2` and
- * `layer.tar`, to learn which functions a start needs.
+ * Commands that each program is run with, in a folder with `kernel`, `disk.raw`, `disk.qcow2`,
+ * `layer.tar` and `dist`, the bundle, to learn which functions a start needs.
  */
 const TRAININGS: Readonly<Record<Program['name'], readonly string[]>> = {
   container: ['images'],
@@ -40,8 +40,8 @@ const TRAININGS: Readonly<Record<Program['name'], readonly string[]>> = {
     'image info copy.qcow2',
   ],
   machine: [
-    // In its sandbox the process could not write the bytecode.
-    'boot --kernel kernel --disk disk.raw --sandbox off',
+    // The sandbox leaves it the folder to write the bytecode to.
+    'boot --kernel kernel --disk disk.raw --sandbox on,files=dist',
     'boot --kernel kernel --acpi off --sandbox off',
     'boot --kernel kernel --disk disk.qcow2,format=qcow2 --sandbox off',
   ],
@@ -171,7 +171,18 @@ async function bundleProgram({ name, entry }: Program): Promise<void> {
   await buildCore(true);
 }
 
+/** The names of a program's files. */
+function programFiles(name: Program['name']): string[] {
+  return globSync([`${name}.js`, `${name}.*.js`], { cwd: dist });
+}
+
+function bytecodeOf(file: string): string {
+  return join(dist, `${basename(file, '.js')}.bytecode`);
+}
+
 function train({ name }: Program, folder: string): void {
+  // In its sandbox a process can write files but create none.
+  for (const file of programFiles(name)) writeFileSync(bytecodeOf(file), '');
   for (const command of TRAININGS[name]) {
     const words = [join(root, 'scripts/train.ts'), dist, name, ...command.split(' ')];
     const { status, stderr } = spawnSync(process.execPath, words, {
@@ -194,13 +205,13 @@ function train({ name }: Program, folder: string): void {
 /** Writes the bytecode of all functions of those files that no training has loaded. */
 function compileUntrained(): void {
   for (const file of globSync('*.js', { cwd: dist })) {
-    const path = join(dist, basename(file, '.js'));
-    if (existsSync(`${path}.bytecode`)) continue;
+    const bytecode = bytecodeOf(file);
+    if (statSync(bytecode).size > 0) continue;
     setFlagsFromString('--no-lazy');
-    const script = loadScript(path);
+    const script = loadScript(join(dist, basename(file, '.js')));
     // Bytecode is valid only for the V8 flags that it was created with.
     setFlagsFromString('--lazy');
-    writeFileSync(`${path}.bytecode`, script.createCachedData());
+    writeFileSync(bytecode, script.createCachedData());
   }
 }
 
@@ -217,6 +228,7 @@ const folder = mkdtempSync(join(tmpdir(), 'tsvm-train-'));
 try {
   writeFileSync(join(folder, 'kernel'), kernelImage());
   writeFileSync(join(folder, 'disk.raw'), new Uint8Array(2 ** 20));
+  symlinkSync(dist, join(folder, 'dist'));
   // An empty archive.
   writeFileSync(join(folder, 'layer.tar'), new Uint8Array(1024));
   // The training of the image program creates the `disk.qcow2` of the machine program.

@@ -1,5 +1,5 @@
 import type { ControlledMachine } from '../api/control/control-surface.ts';
-import { ApiServer } from '../api/http/api-server.ts';
+import type { ApiServer } from '../api/http/api-server.ts';
 import { MachineFolder } from '../api/machines/machine-folder.ts';
 import { errorText } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
@@ -48,6 +48,7 @@ export class MachinePresence {
   /** Serves the control API. A failure is logged. @returns whether it succeeded */
   async listen(target: ControlledMachine, logger: Logger): Promise<boolean> {
     if (this.#server !== undefined) return true;
+    const { ApiServer } = await import('../api/http/api-server.ts');
     const server = new ApiServer(async () => {
       const { controlSurface } = await import('../api/control/control-surface.ts');
       return [controlSurface(target)];

@@ -5,8 +5,6 @@ import { bootMachine } from '../machine/boot-machine.ts';
 import { BootMetrics } from '../machine/boot-metrics.ts';
 import { type MachineConfig, type ResolvedConfig, resolveConfig } from '../machine/config.ts';
 import { ConsoleHub, type LocalInput } from '../machine/console-hub.ts';
-import { hostProfile } from '../machine/host-profile.ts';
-import { chooseKernelMode } from '../machine/kernel-mode.ts';
 import type { MachineHandle } from '../machine/machine.ts';
 import { presentConfig } from '../machine/machine-controls.ts';
 import type { MachineEnd } from '../machine/machine-end.ts';
@@ -20,7 +18,7 @@ import { Ending } from './ending.ts';
 import { endKey } from './escape-keys.ts';
 import { EXIT_GUEST_CRASHED, EXIT_OUR_FAILURE, EXIT_POWEROFF } from './exit-codes.ts';
 import { type ConsoleKind, openHostConsole } from './host-console.ts';
-import type { MachinePresence } from './machine-presence.ts';
+import { MachinePresence } from './machine-presence.ts';
 import { isTerminal } from './output-descriptor.ts';
 import type { RawTerminal } from './raw-terminal.ts';
 import { handleFaults } from './run-to-exit.ts';
@@ -47,7 +45,7 @@ const OUTPUT_GRACE_MS = 500;
 
 /**
  * Loading Node's modules for standard input and for sockets takes milliseconds each, which must not
- * delay the guest's first output: both wait for so long after the start.
+ * delay the guest's first output: both wait this long after the machine's start.
  */
 const INPUT_DELAY_MS = 10;
 const LISTEN_DELAY_MS = 20;
@@ -78,7 +76,7 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
 
   const console = options.console ?? { kind: defaultConsole(options) };
   await checkTargets(config, console, options.metricsPath);
-  const run: Omit<Run, 'hub'> = {
+  const run: Omit<Run, 'hub' | 'input'> = {
     ...{ config, options, logger, metrics, ending },
     presence: await openNamedPresence(options),
     sandbox: sandboxOf(config, options.onReboot === 'restart'),
@@ -95,9 +93,10 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
     ending.signal.addEventListener('abort', () =>
       setTimeout(() => hostConsole.abandonOutput(), OUTPUT_GRACE_MS).unref(),
     );
-    const hub = new ConsoleHub(withLateInput(hostConsole), LOCAL_INPUTS[console.kind]);
+    const input = new LateInput(hostConsole);
+    const hub = new ConsoleHub(input, LOCAL_INPUTS[console.kind]);
     try {
-      return await runUntilDone(Object.assign(run, { hub }));
+      return await runUntilDone(Object.assign(run, { hub, input }));
     } finally {
       hub.end();
       await hostConsole.close();
@@ -137,7 +136,6 @@ async function openNamedPresence(options: RunOptions) {
   // A background process that nobody can find would be of no use.
   if (options.name === undefined && detached === undefined) return undefined;
   const name = machineName(options);
-  const { MachinePresence } = await import('./machine-presence.ts');
   return await MachinePresence.open(name, detached?.logPath(name));
 }
 
@@ -166,6 +164,7 @@ interface Run {
   config: ResolvedConfig;
   readonly options: RunOptions;
   readonly hub: ConsoleHub;
+  readonly input: LateInput;
   /** Opened late for a machine without a name. */
   presence: MachinePresence | undefined;
   readonly logger: Logger;
@@ -176,7 +175,7 @@ interface Run {
 
 /** Runs the machine until it ends for good. */
 async function runUntilDone(run: Run): Promise<number> {
-  const { options, hub, logger, metrics, ending } = run;
+  const { options, hub, input, logger, metrics, ending } = run;
   const { config } = run;
   const { signal } = ending;
   const hasTerminal = config.console === 'virtio' && isTerminal(STDIN) && isTerminal(STDOUT);
@@ -201,8 +200,8 @@ async function runUntilDone(run: Run): Promise<number> {
       signal,
       onBooted: async (machine) => {
         current = machine;
-        const waiting = bootingText(config);
         if (run.sandbox.reach === 'process') await confine(run);
+        input.open(INPUT_DELAY_MS);
         // Not after a restart: the control socket is there already.
         if (!listens) {
           listens = true;
@@ -211,7 +210,7 @@ async function runUntilDone(run: Run): Promise<number> {
         }
         if (hasTerminal)
           onWindowSize((columns, rows) => current?.controls.resizeConsole?.(columns, rows));
-        signOfLife?.turnTo(() => waiting);
+        signOfLife?.turnTo(() => bootingText(metrics));
         if (options.console?.kind === 'none') signOfLife?.stop();
       },
       onEnded: (machine) => {
@@ -235,7 +234,6 @@ async function runUntilDone(run: Run): Promise<number> {
 /** Opens the presence of a machine without a name. */
 async function openPresence(run: Run): Promise<MachinePresence | undefined> {
   if (run.presence === undefined) {
-    const { MachinePresence } = await import('./machine-presence.ts');
     run.presence = await MachinePresence.tryOpen(machineName(run.options), run.logger);
   }
   return run.presence;
@@ -285,22 +283,40 @@ async function startControl(run: Run, current: () => MachineHandle | undefined):
   else ending.fail(EXIT_OUR_FAILURE, () => {});
 }
 
-function bootingText({ devicePath, engine }: ResolvedConfig): string {
-  const emulated = chooseKernelMode(hostProfile(devicePath), engine) === 'emulator';
-  const reason = emulated ? ' (KVM’s emulator runs it, which is slow)' : '';
+function bootingText({ kernelMode }: BootMetrics): string {
+  const reason = kernelMode === 'emulator' ? ' (KVM’s emulator runs it, which is slow)' : '';
   return `the guest is booting, without output so far${reason}; --append earlyprintk=ttyS0 shows the kernel’s first messages`;
 }
 
-/** Wraps a console and delays its input. */
-function withLateInput(console: ConsoleBackend): ConsoleBackend {
-  return {
-    write: (bytes) => console.write(bytes),
-    onceDrained: () => console.onceDrained(),
-    startInput: (receive, onEnd) => {
-      setTimeout(() => console.startInput(receive, onEnd), INPUT_DELAY_MS);
-    },
-    resumeInput: () => console.resumeInput(),
-  };
+/** Wraps a console whose input is started later than the machine asks for it. */
+class LateInput implements ConsoleBackend {
+  readonly #console: ConsoleBackend;
+  #start = () => {};
+
+  constructor(console: ConsoleBackend) {
+    this.#console = console;
+  }
+
+  write(bytes: Uint8Array): boolean {
+    return this.#console.write(bytes);
+  }
+
+  onceDrained(): Promise<void> {
+    return this.#console.onceDrained();
+  }
+
+  startInput(receive: (bytes: Uint8Array) => boolean, onEnd?: () => void): void {
+    this.#start = () => this.#console.startInput(receive, onEnd);
+  }
+
+  resumeInput(): void {
+    this.#console.resumeInput();
+  }
+
+  /** Starts the input that has been asked for after `delayMs`. */
+  open(delayMs: number): void {
+    setTimeout(this.#start, delayMs);
+  }
 }
 
 /** Wraps a console and reports the guest's first output. */

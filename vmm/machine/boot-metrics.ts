@@ -27,6 +27,11 @@ export class BootMetrics {
     this.stage('host-probed');
   }
 
+  /** What executes guest kernel code; undefined until the host has been probed. */
+  get kernelMode(): KernelMode | undefined {
+    return this.#kernelMode;
+  }
+
   /** Records that a step of the boot is complete. */
   stage(stage: string): void {
     this.#stages.push({ stage, atMs: sinceStartMs() });

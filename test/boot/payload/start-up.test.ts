@@ -27,7 +27,7 @@ function loadedFiles(...words: string[]): string[] {
   assert.equal(status, 0, stderr);
   const [, list = ''] = /loaded: (.*)$/.exec(stderr) ?? [];
   // Loaded after the guest's first output, or not at all if it has ended by then.
-  const later = /^machine\.(machine-presence|control-surface|http-connections)$/;
+  const later = /^machine\.(api-server|control-surface|http-connections)$/;
   return list.split(' ').filter((file) => !later.test(file));
 }
 
