@@ -22,6 +22,8 @@ export interface CommandLineParts {
   readonly panicSeconds?: number;
   /** `reboot=`: reset method of the kernel, such as `k` for the keyboard controller. */
   readonly reboot?: string;
+  /** Parameters for this build of the kernel. */
+  readonly kernel?: readonly string[];
   /** Parameters that the host's KVM requires. */
   readonly host?: readonly string[];
   readonly virtioMmio?: readonly VirtioMmioParameter[];
@@ -45,7 +47,7 @@ export function virtioMmioParameter(device: VirtioMmioParameter): string {
 /** Joins the parts into a command line. {@link encodeCommandLine} checks it. */
 export function composeCommandLine(parts: CommandLineParts): string {
   const { console, root, initrdInit, panicSeconds, reboot } = parts;
-  const { host = [], virtioMmio = [], append, entry } = parts;
+  const { kernel = [], host = [], virtioMmio = [], append, entry } = parts;
   const words = [
     console !== undefined && `console=${console}`,
     root && `root=${root.device}`,
@@ -54,6 +56,7 @@ export function composeCommandLine(parts: CommandLineParts): string {
     panicSeconds !== undefined && `panic=${panicSeconds}`,
     reboot !== undefined && `reboot=${reboot}`,
     entry?.trim(),
+    ...kernel,
     ...host,
     ...virtioMmio.map(virtioMmioParameter),
     append?.trim(),

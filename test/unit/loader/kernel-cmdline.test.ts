@@ -13,6 +13,7 @@ test("the parts are joined in a fixed order, the user's own last", () => {
     root: { device: '/dev/vda', readOnly: false },
     panicSeconds: -1,
     reboot: 'k',
+    kernel: ['cryptomgr.notests'],
     host: ['nopti', 'tsc=reliable'],
     virtioMmio: [
       { gpa: 0xd0001000, sizeBytes: 4096, gsi: 5, id: 0 },
@@ -22,7 +23,7 @@ test("the parts are joined in a fixed order, the user's own last", () => {
   });
   assert.equal(
     line,
-    'console=ttyS0 root=/dev/vda rw panic=-1 reboot=k nopti tsc=reliable ' +
+    'console=ttyS0 root=/dev/vda rw panic=-1 reboot=k cryptomgr.notests nopti tsc=reliable ' +
       'virtio_mmio.device=4K@0xd0001000:5:0 virtio_mmio.device=4K@0xd0002000:6:1 quiet init=/bin/sh',
   );
 });

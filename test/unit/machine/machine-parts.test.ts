@@ -80,6 +80,13 @@ test('a read-only first disk, an initrd, an appended and a complete command line
   assert.match(commandLine(joined, 'hardware', []), /root=\/dev\/vda ro /);
   assert.doesNotMatch(commandLine({ ...CONFIG, initrdPath: 'i' }, 'hardware', []), /root=/);
   assert.equal(commandLine({ ...CONFIG, cmdline: 'mine' }, 'emulator', []), 'mine');
+  const prebuilt = { ...CONFIG, modulesPath: 'm' };
+  assert.match(
+    commandLine(prebuilt, 'hardware', []),
+    /rdinit=\/load-modules .*cryptomgr[.]notests/,
+  );
+  assert.doesNotMatch(commandLine(CONFIG, 'hardware', []), /cryptomgr/);
+  assert.doesNotMatch(commandLine(prebuilt, 'hardware', [], 'root=UUID=1'), /cryptomgr/);
 });
 
 test('the requested engine is chosen, or refused with advice', () => {
