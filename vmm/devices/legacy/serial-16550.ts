@@ -91,6 +91,8 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   /** The transmitter's interrupt is pending. While the vCPU threads serve, the IIR word holds this. */
   #thrPending = false;
   readonly #receiver = new SerialReceiver(this.#modem);
+  /** `taken` of the output when LSR was last read. */
+  #takenAtPoll = 0;
   #quiesced = true;
   /** The vCPU threads serve the fast registers. */
   #delegated = false;
@@ -116,9 +118,9 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     return !this.#receiver.isFull;
   }
 
-  /** Passes on the guest's output; see {@link ConsoleOutputPump.drain}. */
+  /** Passes on the guest's output; see {@link ConsoleOutputPump.poll}. */
   poll(): void {
-    if (this.#output.drain() > 0) this.#receiver.resetPolls();
+    this.#output.poll();
   }
 
   completeAccesses(): void {
@@ -278,7 +280,9 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   }
 
   #readLineStatus(): number {
-    this.poll();
+    this.#output.drain();
+    if (this.#output.taken !== this.#takenAtPoll) this.#receiver.resetPolls();
+    this.#takenAtPoll = this.#output.taken;
     if (this.#receiver.watchesPolls && !this.#output.blocked && this.#receiver.countPoll()) {
       this.#access(() => this.#receiver.listen());
     }

@@ -412,6 +412,28 @@ test('waiting for the transmitter between bytes of output is not polling for inp
   }
 });
 
+test('output that follows other output within 2 ms is passed on together', (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  const { output, serial, serialOut } = makeSerial(1024);
+  const print = (text: string) => {
+    for (const byte of Buffer.from(text)) {
+      serialOut(UART.TX, byte);
+      serial.poll();
+    }
+  };
+  print('hello');
+  assert.equal(output.text, 'h', 'the first byte at once');
+  context.mock.timers.tick(2);
+  assert.equal(output.text, 'hello');
+  print(', world');
+  assert.equal(output.text, 'hello');
+  context.mock.timers.tick(2);
+  assert.equal(output.text, 'hello, world');
+  context.mock.timers.tick(2);
+  print('!?');
+  assert.equal(output.text, 'hello, world!', 'the first byte after a pause at once');
+});
+
 test('floods are bounded in memory: the guest waits while the sink is full', async () => {
   const { bank, output, serial, interrupt } = makeSerial(64);
   bank.guestWrite(UART.IER, 0x02);
