@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import type { InterruptLine } from '../../vmm/bus/interrupt-line.ts';
 import type {
   BankSpec,
+  FastRead,
   FastRegister,
   FastWrite,
   RegisterBank,
@@ -75,7 +76,8 @@ export class FakeRegisterBank implements RegisterBank {
     for (const register of registers) {
       const { read, write } = register;
       assert.ok(register.offset + register.width <= this.lengthBytes);
-      if (read) this.#checkWords(read.word, read.after?.word);
+      if (read) this.#checkWords(read.word, read.after?.word, read.counted?.word);
+      assert.ok(read?.after === undefined || read.counted === undefined, 'either of both');
       if (write !== undefined && 'word' in write) this.#checkWords(write.word);
       if (write?.kind === 'ring') {
         assert.ok(this.#ringBytes > 0, 'a ring write needs a ring');
@@ -100,7 +102,7 @@ export class FakeRegisterBank implements RegisterBank {
   /** A guest's read. Throws if it would have to wait for a missing handler. */
   guestRead(offset: number, width = 1): number {
     const read = this.#find(offset, width)?.read;
-    if (read === undefined) {
+    if (read === undefined || !this.#count(read)) {
       this.slowAccesses += 1;
       return mask(this.#slow().read(offset, width), width);
     }
@@ -144,6 +146,13 @@ export class FakeRegisterBank implements RegisterBank {
         if (write.raise) this.#interrupt?.pulse();
         return true;
     }
+  }
+
+  #count({ counted }: FastRead): boolean {
+    if (counted === undefined) return true;
+    if (Atomics.load(this.words, counted.word) >= counted.limit) return false;
+    Atomics.add(this.words, counted.word, 1);
+    return true;
   }
 
   #update(after: WordUpdate | undefined): void {

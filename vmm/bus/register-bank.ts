@@ -13,6 +13,8 @@ export interface WordUpdate {
 export interface FastRead {
   readonly word: number;
   readonly after?: WordUpdate;
+  /** Counts the reads in another word, instead of `after`. Once it has reached the limit, they are slow. */
+  readonly counted?: { readonly word: number; readonly limit: number };
 }
 
 /** A write handled by the vCPU thread. */

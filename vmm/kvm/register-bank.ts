@@ -1,6 +1,7 @@
 import type { NativeRegisterBank } from '../../kvm-addon/index.d.ts';
 import type {
   BankSpec,
+  FastRead,
   FastRegister,
   FastWrite,
   RegisterBank,
@@ -13,6 +14,7 @@ import { loadAddon } from '../host/addon.ts';
 const RECORD_BYTES = 20;
 const READ_SCRIPT = 0;
 const READ_WORD = 1;
+const READ_COUNTED = 2;
 const WRITE_SCRIPT = 0;
 const WRITE_KINDS: Readonly<Record<FastWrite['kind'], number>> = {
   ignore: 1,
@@ -32,17 +34,24 @@ export function encodeRegisters(registers: readonly FastRegister[]): Uint8Array 
     const { read, write } = register;
     view.setUint16(at, register.offset, true);
     view.setUint8(at + 2, register.width);
-    view.setUint8(at + 3, read === undefined ? READ_SCRIPT : READ_WORD);
+    view.setUint8(at + 3, readKind(read));
     view.setUint8(at + 4, write === undefined ? WRITE_SCRIPT : WRITE_KINDS[write.kind]);
     view.setUint8(at + 5, read?.word ?? 0);
     view.setUint8(at + 6, write !== undefined && 'word' in write ? write.word : 0);
     view.setUint8(at + 10, write?.kind === 'bits' ? write.mask : 0);
     const afterWrite = write?.kind === 'ring' ? write.after : undefined;
-    setUpdate(view, at + 7, at + 12, read?.after);
+    const { counted } = read ?? {};
+    const afterRead = counted && { word: counted.word, value: counted.limit };
+    setUpdate(view, at + 7, at + 12, afterRead ?? read?.after);
     setUpdate(view, at + 8, at + 16, afterWrite);
     view.setUint8(at + 9, write?.kind === 'ring' && write.raise === true ? 1 : 0);
   });
   return new Uint8Array(view.buffer);
+}
+
+function readKind(read: FastRead | undefined): number {
+  if (read === undefined) return READ_SCRIPT;
+  return read.counted === undefined ? READ_WORD : READ_COUNTED;
 }
 
 function setUpdate(view: DataView, wordAt: number, valueAt: number, update?: WordUpdate): void {

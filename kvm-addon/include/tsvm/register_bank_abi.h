@@ -9,6 +9,9 @@
 enum tsvm_register_read {
     TSVM_READ_SCRIPT = 0, /* a slow exit */
     TSVM_READ_WORD = 1,   /* the low bytes of words[read_word] */
+    /* The same, which increments words[after_read_word]; a slow exit once that is after_read_value.
+     */
+    TSVM_READ_COUNTED = 2,
 };
 
 enum tsvm_register_write {

@@ -40,9 +40,11 @@ static bool register_valid(const struct register_bank *bank, const struct tsvm_r
 {
     if (reg->width != 1 && reg->width != 2 && reg->width != 4)
         return false;
-    if (reg->read > TSVM_READ_WORD || reg->write > TSVM_WRITE_BITS)
+    if (reg->read > TSVM_READ_COUNTED || reg->write > TSVM_WRITE_BITS)
         return false;
-    if (reg->read == TSVM_READ_WORD && !word_exists(bank, reg->read_word))
+    if (reg->read != TSVM_READ_SCRIPT && !word_exists(bank, reg->read_word))
+        return false;
+    if (reg->read == TSVM_READ_COUNTED && !word_exists(bank, reg->after_read_word))
         return false;
     if ((reg->write == TSVM_WRITE_WORD || reg->write == TSVM_WRITE_CLEAR_BITS ||
          reg->write == TSVM_WRITE_BITS) &&
@@ -96,17 +98,32 @@ static void word_set(struct register_bank *bank, uint8_t word, uint32_t value)
         __atomic_store_n(&bank->words[word], value, __ATOMIC_RELEASE);
 }
 
+/* The lock is held. JavaScript starts the count anew. */
+static bool count_read(struct register_bank *bank, const struct tsvm_register *reg)
+{
+    uint32_t *count = &bank->words[reg->after_read_word];
+    if (__atomic_load_n(count, __ATOMIC_ACQUIRE) >= reg->after_read_value)
+        return false;
+    __atomic_fetch_add(count, 1, __ATOMIC_ACQ_REL);
+    return true;
+}
+
+static bool read_apply(struct register_bank *bank, const struct tsvm_register *reg, uint32_t *value)
+{
+    if (reg->read == TSVM_READ_SCRIPT || (reg->read == TSVM_READ_COUNTED && !count_read(bank, reg)))
+        return false;
+    *value = __atomic_load_n(&bank->words[reg->read_word], __ATOMIC_ACQUIRE);
+    if (reg->read == TSVM_READ_WORD)
+        word_set(bank, reg->after_read_word, reg->after_read_value);
+    return true;
+}
+
 bool register_bank_read(struct register_bank *bank, uint32_t offset, uint32_t width,
                         uint32_t *value)
 {
-    bool fast = false;
     pthread_mutex_lock(&bank->lock);
     const struct tsvm_register *reg = register_find(bank, offset, width);
-    if (reg && reg->read == TSVM_READ_WORD) {
-        *value = __atomic_load_n(&bank->words[reg->read_word], __ATOMIC_ACQUIRE);
-        word_set(bank, reg->after_read_word, reg->after_read_value);
-        fast = true;
-    }
+    bool fast = reg && read_apply(bank, reg, value);
     pthread_mutex_unlock(&bank->lock);
     return fast;
 }

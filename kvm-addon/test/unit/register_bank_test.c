@@ -137,8 +137,8 @@ static void tables_that_make_no_sense_are_refused(void)
     CHECK(register_bank_init(&bank, 8, REGISTER_BANK_WORDS_MAX + 1, 0) == -EINVAL);
     CHECK(register_bank_init(&bank, 8, 1, 3) == -EINVAL);
     CHECK(register_bank_init(&bank, 8, 1, 0) == 0);
-    struct tsvm_register bad[6];
-    for (unsigned i = 0; i < 6; i++)
+    struct tsvm_register bad[7];
+    for (unsigned i = 0; i < 7; i++)
         bad[i] = plain(0, 4);
     bad[0].width = 3;
     bad[1].read = 9;
@@ -147,7 +147,8 @@ static void tables_that_make_no_sense_are_refused(void)
     bad[3].read_word = 1;
     bad[4].write = TSVM_WRITE_RING;
     bad[5].after_write_word = 1;
-    for (unsigned i = 0; i < 6; i++)
+    bad[6].read = TSVM_READ_COUNTED; /* in no word */
+    for (unsigned i = 0; i < 7; i++)
         CHECK(register_bank_set_registers(&bank, &bad[i], 1) == -EINVAL);
     register_bank_destroy(&bank);
 }

@@ -24,6 +24,8 @@ static const struct tsvm_register registers[] = {
    .after_read_word = TSVM_NO_WORD, .after_write_word = TSVM_NO_WORD},
   {.offset = 2, .width = 1, .write = TSVM_WRITE_BITS, .write_word = 5, .write_mask = 9,
    .after_read_word = TSVM_NO_WORD, .after_write_word = TSVM_NO_WORD},
+  {.offset = 6, .width = 1, .read = TSVM_READ_COUNTED, .read_word = 3, .after_read_word = 8,
+   .after_read_value = 32, .write = TSVM_WRITE_IGNORE, .after_write_word = TSVM_NO_WORD},
 };
 int main(void) { return fwrite(registers, sizeof registers, 1, stdout) != 1; }
 `;
@@ -41,6 +43,12 @@ test('registers are encoded as C lays out struct tsvm_register', () => {
     { offset: 9, width: 1, write: { kind: 'stamp' } },
     { offset: 1, width: 1, write: { kind: 'word', word: 6 } },
     { offset: 2, width: 1, write: { kind: 'bits', word: 5, mask: 9 } },
+    {
+      offset: 6,
+      width: 1,
+      read: { word: 3, counted: { word: 8, limit: 32 } },
+      write: { kind: 'ignore' },
+    },
   ]);
   assert.deepEqual(Buffer.from(bytes), runC(C_SOURCE));
 });
@@ -60,6 +68,8 @@ const TABLE: readonly FastRegister[] = [
   { offset: 6, width: 2, read: { word: 2 }, write: { kind: 'word', word: 2 } },
   { offset: 8, width: 4, write: { kind: 'ignore' } },
   { offset: 12, width: 1, write: { kind: 'stamp' } },
+  { offset: 13, width: 1, read: { word: 2, counted: { word: 3, limit: 5 } } },
+  { offset: 14, width: 1, write: { kind: 'word', word: 3 } },
 ];
 
 /** Carries out the steps of its input on a native bank, one a line; prints what came of each. */

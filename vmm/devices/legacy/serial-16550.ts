@@ -46,6 +46,8 @@ import {
   MCR_WRITABLE,
   MSR,
   MSR_DELTAS,
+  POLLS,
+  POLLS_MEAN_LISTENING,
   RBR_THR,
   RX_TRIGGER_LEVELS,
   SCR,
@@ -91,7 +93,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   /** The transmitter's interrupt is pending. While the vCPU threads serve, the IIR word holds this. */
   #thrPending = false;
   readonly #receiver = new SerialReceiver(this.#modem);
-  /** `taken` of the output when LSR was last read. */
+  /** `taken` of the output when LSR was last read here. */
   #takenAtPoll = 0;
   #quiesced = true;
   /** The vCPU threads serve the fast registers. */
@@ -192,7 +194,7 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
   }
 
   write(offset: number, width: number, value: number): void | Promise<void> {
-    this.#receiver.resetPolls();
+    this.#resetPolls();
     const write = (i: number) =>
       this.#access(() => this.#writeByte(offset + i, (value >>> (8 * i)) & 0xff));
     const done = write(0);
@@ -281,12 +283,18 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
 
   #readLineStatus(): number {
     this.#output.drain();
-    if (this.#output.taken !== this.#takenAtPoll) this.#receiver.resetPolls();
+    if (this.#output.taken !== this.#takenAtPoll) this.#resetPolls();
     this.#takenAtPoll = this.#output.taken;
-    if (this.#receiver.watchesPolls && !this.#output.blocked && this.#receiver.countPoll()) {
-      this.#access(() => this.#receiver.listen());
+    if (this.#receiver.watchesPolls && !this.#output.blocked) {
+      const polls = Atomics.add(this.#words, POLLS, 1) + 1;
+      if (polls >= POLLS_MEAN_LISTENING) this.#access(() => this.#receiver.listen());
     }
     return LSR_IDLE | (this.#receiver.available > 0 ? LSR_DR : 0);
+  }
+
+  /** The driver does something other than polling for input. */
+  #resetPolls(): void {
+    Atomics.store(this.#words, POLLS, 0);
   }
 
   #readModemStatus(): number {

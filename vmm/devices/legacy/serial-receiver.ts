@@ -2,12 +2,6 @@ import type { StateReader } from '../device-state.ts';
 import type { ModemLines } from './serial-modem.ts';
 import { FIFO_SIZE } from './serial-registers.ts';
 
-/**
- * Number of LSR reads without output in between after which the driver is assumed to wait for input.
- * Linux reads LSR only a few times in a row while it opens the port.
- */
-const POLLS_MEAN_LISTENING = 32;
-
 /** Bound of the input in a saved state; more than can wait for the guest. */
 const SAVED_BYTES_MAX = 2 ** 24;
 
@@ -30,7 +24,6 @@ export class SerialReceiver {
   /** The driver is known to want input. */
   #listening = false;
   #rtsUsed = false;
-  #polls = 0;
 
   constructor(modem: ModemLines) {
     this.#modem = modem;
@@ -78,20 +71,9 @@ export class SerialReceiver {
     if (this.#loopbackFifo.length < FIFO_SIZE) this.#loopbackFifo.push(byte);
   }
 
-  /** The driver has enabled the receive interrupt. */
+  /** The driver wants input: it has enabled the receive interrupt, or polls for it. */
   listen(): void {
     this.#listening = true;
-  }
-
-  /** The driver has read LSR. @returns whether it has polled often enough to be listening */
-  countPoll(): boolean {
-    this.#polls += 1;
-    return this.#polls >= POLLS_MEAN_LISTENING;
-  }
-
-  /** The driver has done something other than polling. */
-  resetPolls(): void {
-    this.#polls = 0;
   }
 
   /** The driver clears the FIFO. Input stays, until the driver listens again. */

@@ -59,7 +59,16 @@ export const MSR_DCD = 0x80;
  * Bank of a serial port. The word of a register has the register's offset; that of RBR reads 0. The
  * ring holds four pages of text.
  */
-export const SERIAL_BANK: BankSpec = { lengthBytes: 8, wordCount: 8, ringBytes: 16384 };
+export const SERIAL_BANK: BankSpec = { lengthBytes: 8, wordCount: 9, ringBytes: 16384 };
+
+/** Word that counts reads of LSR while input waits for which the driver has not asked. */
+export const POLLS = 8;
+
+/**
+ * Number of LSR reads without output in between after which the driver is assumed to wait for input.
+ * Linux reads LSR only a few times in a row while it opens the port.
+ */
+export const POLLS_MEAN_LISTENING = 32;
 
 /** The state that the table of fast registers depends on. */
 export interface TransmitMode {
@@ -67,7 +76,7 @@ export interface TransmitMode {
   readonly thrInterrupt: boolean;
   /** {@link IIR_FIFO_ENABLED} or 0. */
   readonly fifoBits: number;
-  /** Reads of LSR are slow, so that a driver that polls for input is noticed. */
+  /** Reads of LSR are counted, so that a driver that polls for input is noticed. */
   readonly watchesPolls: boolean;
 }
 
@@ -101,7 +110,10 @@ export function transmitRegisters(mode: TransmitMode): readonly FastRegister[] {
     {
       offset: LSR,
       width: 1,
-      ...(!watchesPolls && { read: { word: LSR } }),
+      read: {
+        word: LSR,
+        ...(watchesPolls && { counted: { word: POLLS, limit: POLLS_MEAN_LISTENING } }),
+      },
       write: { kind: 'ignore' },
     },
     { offset: MSR, width: 1, read: { word: MSR }, write: { kind: 'ignore' } },
