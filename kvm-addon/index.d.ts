@@ -104,6 +104,11 @@ export function probeIoUring(): boolean;
  */
 export function confineThreads(): void;
 /**
+ * Begins to make the namespaces that {@link confineProcess} takes for a `user`, on a thread: that needs
+ * half a millisecond. As root.
+ */
+export function beginNamespaces(): void;
+/**
  * Confines the whole process for good; see `src/sandbox/sandbox.h`. `access` is an `enum
  * sandbox_access`. Throws EBUSY when a confined thread has already run.
  */

@@ -13,7 +13,6 @@
  */
 import { spawnSync } from 'node:child_process';
 import { globSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
@@ -50,27 +49,6 @@ const TRAININGS: Readonly<Record<Program['name'], readonly string[]>> = {
   supervisor: [],
 };
 const TRAINING_TIMEOUT_MS = 30_000;
-
-/** Node modules that take 0.3 to 4 ms to load and that a boot does not need. */
-const HEAVY_MODULES =
-  /^node:(child_process|crypto|http|net|os|process|stream|timers\/promises|tty|vm|zlib)$/;
-
-/** Loads a heavy module on first use instead of on import. */
-const loadHeavyModulesLate: Plugin = {
-  name: 'load-heavy-modules-late',
-  setup({ onLoad, onResolve }) {
-    onResolve({ filter: HEAVY_MODULES }, ({ path, namespace }) =>
-      namespace === 'late' ? { path, external: true } : { path, namespace: 'late' },
-    );
-    onLoad({ filter: /./, namespace: 'late' }, ({ path }) => {
-      // It is a global as well.
-      if (path === 'node:process') return { contents: 'module.exports = process;' };
-      const names = Object.keys(createRequire(import.meta.filename)(path));
-      const getters = names.map((name) => `get ${name}() { return require('${path}').${name}; }`);
-      return { contents: `module.exports = { ${getters.join(', ')} };` };
-    });
-  },
-};
 
 const options: BuildOptions = {
   bundle: true,
@@ -152,7 +130,7 @@ async function bundleProgram({ name, entry }: Program): Promise<void> {
       ...programOptions,
       entryPoints: [module],
       outfile: join(dist, `${name}.${part}.js`),
-      plugins: [divide(plan, 'part', exports), loadHeavyModulesLate],
+      plugins: [divide(plan, 'part', exports)],
     });
   }
   const buildCore = (write: boolean) =>
@@ -164,7 +142,7 @@ async function bundleProgram({ name, entry }: Program): Promise<void> {
       },
       outfile: join(dist, `${name}.js`),
       write,
-      plugins: [divide(plan, 'core', exports), loadHeavyModulesLate],
+      plugins: [divide(plan, 'core', exports)],
     });
   // The core may itself import one of its modules by `import()`.
   await buildCore(false);
@@ -222,7 +200,6 @@ await build({
   ...options,
   entryPoints: [join(root, 'vmm/cli/start.ts')],
   outfile: join(dist, 'tsvm.cjs'),
-  plugins: [loadHeavyModulesLate],
 });
 const folder = mkdtempSync(join(tmpdir(), 'tsvm-train-'));
 try {

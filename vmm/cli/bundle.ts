@@ -5,6 +5,24 @@ import { Script } from 'node:vm';
 /** What a bundled file calls with `part:NAME` and `core:NAME`, besides Node's modules. */
 type Require = (id: string) => unknown;
 
+/** Node modules that take 0.3 to 4 ms to load and that a boot does not need. */
+const HEAVY_MODULES =
+  /^node:(child_process|crypto|http|net|os|stream|timers\/promises|tty|vm|zlib)$/;
+
+/** Loads a module on first use instead of on import. */
+function lateModule(id: string, require: Require): object {
+  let module: object | undefined;
+  return new Proxy(
+    {},
+    {
+      get: (_, name) => {
+        module ??= require(id) as object;
+        return Reflect.get(module, name);
+      },
+    },
+  );
+}
+
 /** A bundled file: a function, because a script of `node:vm` has no `require`, `module` or `__dirname`. */
 type BundleFunction = (require: Require, dirname: string, module: { exports: object }) => void;
 
@@ -22,6 +40,8 @@ export class Bundle {
   readonly #require: Require;
   readonly #scripts = new Map<string, Script>();
   readonly #parts = new Map<string, object>();
+  /** Node's modules, which many modules of a file import: `require` would look each up again. */
+  readonly #modules = new Map<string, unknown>();
   /** Modules of `PROGRAM.js` that parts use. */
   #core: Readonly<Record<string, unknown>> = {};
 
@@ -60,7 +80,16 @@ export class Bundle {
   #resolve(id: string): unknown {
     const [scheme = '', name = ''] = id.split(':');
     if (scheme === 'core') return this.#core[name];
-    return scheme === 'part' ? this.#part(name) : this.#require(id);
+    if (scheme === 'part') return this.#part(name);
+    return this.#nodeModule(id);
+  }
+
+  #nodeModule(id: string): unknown {
+    if (!this.#modules.has(id)) {
+      const isLate = HEAVY_MODULES.test(id);
+      this.#modules.set(id, isLate ? lateModule(id, this.#require) : this.#require(id));
+    }
+    return this.#modules.get(id);
   }
 
   #part(name: string): object | undefined {

@@ -8,7 +8,13 @@ import { ConsoleHub, type LocalInput } from '../machine/console-hub.ts';
 import type { MachineHandle } from '../machine/machine.ts';
 import { presentConfig } from '../machine/machine-controls.ts';
 import type { MachineEnd } from '../machine/machine-end.ts';
-import { enterSandbox, type SandboxState, sandboxOf } from '../machine/process-sandbox.ts';
+import {
+  enterSandbox,
+  prepareSandbox,
+  type SandboxState,
+  type SandboxUser,
+  sandboxOf,
+} from '../machine/process-sandbox.ts';
 import { superviseMachine } from '../machine/supervisor.ts';
 import { createLogger, type Logger, type LogLevel } from '../observability/logger.ts';
 import { fsPath } from '../util/byte-names.ts';
@@ -74,12 +80,14 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
   // Runs however the process ends, even on an uncaught error.
   process.once('exit', () => terminal?.restore());
 
+  const sandbox = sandboxOf(config, options.onReboot === 'restart');
   const console = options.console ?? { kind: defaultConsole(options) };
   await checkTargets(config, console, options.metricsPath);
   const run: Omit<Run, 'hub' | 'input'> = {
     ...{ config, options, logger, metrics, ending },
     presence: await openNamedPresence(options),
-    sandbox: sandboxOf(config, options.onReboot === 'restart'),
+    sandbox,
+    ...(sandbox.reach === 'process' && { sandboxUser: prepareSandbox() }),
   };
   try {
     const hostConsole = await openHostConsole(console, {
@@ -171,6 +179,8 @@ interface Run {
   readonly metrics: BootMetrics;
   readonly ending: Ending;
   sandbox: SandboxState;
+  /** Where the sandbox reaches the process. */
+  readonly sandboxUser?: SandboxUser;
 }
 
 /** Runs the machine until it ends for good. */
@@ -200,7 +210,7 @@ async function runUntilDone(run: Run): Promise<number> {
       signal,
       onBooted: async (machine) => {
         current = machine;
-        if (run.sandbox.reach === 'process') await confine(run);
+        if (run.sandboxUser !== undefined) await confine(run, run.sandboxUser);
         input.open(INPUT_DELAY_MS);
         // Not after a restart: the control socket is there already.
         if (!listens) {
@@ -240,18 +250,19 @@ async function openPresence(run: Run): Promise<MachinePresence | undefined> {
 }
 
 /** Confines this process for good. */
-async function confine(run: Run): Promise<void> {
+async function confine(run: Run, user: SandboxUser): Promise<void> {
   const { metricsPath, sandboxFiles } = run.options;
   const presence = await openPresence(run);
   // A file must be there to be left to a sandbox.
   if (metricsPath !== undefined && !existsSync(fsPath(metricsPath))) {
     writeFileSync(fsPath(metricsPath), '', { flag: 'wx' });
   }
-  const { state, finish } = enterSandbox(run.config, {
+  const files = {
     folder: presence?.path,
     terminal: isTerminal(STDIN) ? readlinkSync('/proc/self/fd/0') : undefined,
     later: metricsPath === undefined ? sandboxFiles : [...sandboxFiles, metricsPath],
-  });
+  };
+  const { state, finish } = enterSandbox(run.config, files, user);
   run.sandbox = state;
   if (state.reason !== undefined) run.logger.debug(`sandbox: ${state.reason}`);
   // After the presence has removed its files.

@@ -78,6 +78,14 @@ export function confineProcess({ connects, paths, user, writes }: ProcessNeeds):
   }
 }
 
+/**
+ * Begins work for {@link confineProcess} with a `user` on another thread, which is done when a machine
+ * has been set up.
+ */
+export function beginConfinement(): void {
+  loadAddon().beginNamespaces();
+}
+
 /** What this kernel has for sandboxes. */
 export function probeSandbox(): { readonly seccomp: boolean; readonly landlockVersion: number } {
   return loadAddon().probeSandbox();

@@ -1,6 +1,12 @@
 import { chownSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { Cleaner, confineProcess, probeSandbox, type SandboxPath } from '../host/sandbox.ts';
+import {
+  beginConfinement,
+  Cleaner,
+  confineProcess,
+  probeSandbox,
+  type SandboxPath,
+} from '../host/sandbox.ts';
 import { fsPath } from '../util/byte-names.ts';
 import { packageRoot } from '../util/package-root.ts';
 import type { ResolvedConfig } from './config.ts';
@@ -30,6 +36,26 @@ export function sandboxOf(config: ResolvedConfig, restarts: boolean): SandboxSta
   return { reach: 'process' };
 }
 
+/** The user that a process is to have in its sandbox. */
+export interface SandboxUser {
+  /** 0: the user stays. */
+  readonly user: number;
+  /** Why root stays. */
+  readonly reason?: string;
+}
+
+/**
+ * Begins to prepare the sandbox of this process, which takes a moment: call it before the machine is set
+ * up.
+ */
+export function prepareSandbox(): SandboxUser {
+  if (process.geteuid?.() !== 0) return { user: 0 };
+  const reason = whyRootStays();
+  if (reason !== undefined) return { user: 0, reason };
+  beginConfinement();
+  return { user: newUser() };
+}
+
 /** What the process of a machine needs besides what the machine has open. */
 export interface ProcessFiles {
   /** The machine's folder, where its control socket will be. */
@@ -53,13 +79,17 @@ const USER_BASE = 0x74000000;
 /**
  * Confines this process, which runs one machine, for good. Call it when the machine is assembled and
  * before it starts.
+ * @param prepared what {@link prepareSandbox} has returned
  * @throws TsvmError `sandbox-unavailable`
  */
-export function enterSandbox(config: ResolvedConfig, files: ProcessFiles): EnteredSandbox {
+export function enterSandbox(
+  config: ResolvedConfig,
+  files: ProcessFiles,
+  prepared: SandboxUser,
+): EnteredSandbox {
   const { folder, later } = files;
+  const { user } = prepared;
   const connects = config.vsock?.socketPath !== undefined;
-  const rootStays = isRoot() ? whyRootStays() : undefined;
-  const user = isRoot() && rootStays === undefined ? newUser() : 0;
   const sockets = socketsOf(config);
   const cleaner =
     user !== 0 || sockets.length > 0
@@ -68,7 +98,7 @@ export function enterSandbox(config: ResolvedConfig, files: ProcessFiles): Enter
   if (folder !== undefined && user !== 0) chownSync(fsPath(folder), user, user);
   const writes = connects || later.length > 0;
   const report = confineProcess({ connects, writes, user, paths: allowedPaths(files) });
-  const reason = report.files ? rootStays : NO_LANDLOCK;
+  const reason = report.files ? prepared.reason : NO_LANDLOCK;
   return {
     state: { reach: 'process', ...(reason !== undefined && { reason }) },
     finish: () => cleaner?.finish(),
@@ -92,10 +122,6 @@ function socketsOf(config: ResolvedConfig): string[] {
   return [config.vsock?.socketPath, ...config.ports.map(({ socketPath }) => socketPath)]
     .filter((path) => path !== undefined)
     .map((path) => resolve(path));
-}
-
-function isRoot(): boolean {
-  return process.geteuid?.() === 0;
 }
 
 function newUser(): number {

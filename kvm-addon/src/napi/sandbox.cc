@@ -10,6 +10,7 @@
 extern "C" {
 #include "../sandbox/cleaner.h"
 #include "../sandbox/landlock.h"
+#include "../sandbox/namespaces.h"
 #include "../sandbox/sandbox.h"
 }
 
@@ -84,6 +85,14 @@ static Napi::Value confine_process(const Napi::CallbackInfo &info)
     return result;
 }
 
+static Napi::Value begin_namespaces(const Napi::CallbackInfo &info)
+{
+    int error = namespaces_begin();
+    if (error < 0)
+        return throw_errno(info.Env(), error, "pthread_create");
+    return info.Env().Undefined();
+}
+
 static Napi::Value probe_sandbox(const Napi::CallbackInfo &info)
 {
     int version = landlock_version();
@@ -133,6 +142,7 @@ static Napi::Value finish_cleaner(const Napi::CallbackInfo &info)
 void define_sandbox_functions(Napi::Env env, Napi::Object exports)
 {
     exports.Set("confineThreads", Napi::Function::New(env, confine_threads, "confineThreads"));
+    exports.Set("beginNamespaces", Napi::Function::New(env, begin_namespaces, "beginNamespaces"));
     exports.Set("confineProcess", Napi::Function::New(env, confine_process, "confineProcess"));
     exports.Set("probeSandbox", Napi::Function::New(env, probe_sandbox, "probeSandbox"));
     exports.Set("startCleaner", Napi::Function::New(env, start_cleaner, "startCleaner"));

@@ -99,8 +99,10 @@ bool NativeVm::create(Napi::Env env, const char *device_path, unsigned cpus, Pla
         };
         if (vcpu_group_init(&group_, &vm_, parts, cpus,
                             static_cast<struct tsvm_exit_slot *>(slots.Data()), wake_->core(),
-                            &failed))
+                            &failed)) {
+            cpuid_list_begin(&cpuid_, &group_.vcpus[0]);
             return true;
+        }
     }
     destroy_vm();
     throw_errno(env, failed.error, failed.call);
@@ -149,6 +151,7 @@ void NativeVm::destroy()
     if (!open_)
         return;
     open_ = false;
+    cpuid_list_wait(&cpuid_);
     // First cut the paths by which device threads reach the engine and its vCPUs.
     for (struct interrupt_line *line : lines_)
         interrupt_line_set_raise(line, nullptr, nullptr, 0);
@@ -185,6 +188,7 @@ struct vcpu *NativeVm::vcpu_argument(Napi::Value value)
         throw_errno(value.Env(), EINVAL, "cpu index");
         return nullptr;
     }
+    cpuid_list_wait(&cpuid_);
     return &group_.vcpus[index];
 }
 
@@ -354,6 +358,7 @@ Napi::Value NativeVm::start(const Napi::CallbackInfo &info)
 {
     if (!check_open(info.Env()))
         return Napi::Value();
+    cpuid_list_wait(&cpuid_);
     int error = group_.started ? -EALREADY : vcpu_group_start(&group_);
     if (error < 0)
         return throw_errno(info.Env(), error, "pthread_create");

@@ -12,6 +12,7 @@ extern "C" {
 #include "../emulator/compat.h"
 #include "../kvm/vm.h"
 #include "../pvm/engine_api.h"
+#include "../vcpu/cpuid_list.h"
 #include "../vcpu/vcpu_group.h"
 }
 
@@ -71,6 +72,7 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
 
     struct vm vm_ = {};
     struct vcpu_group group_ = {};
+    struct cpuid_list cpuid_ = {};
     struct emu_vm emulator_ = {};
     bool has_emulator_ = false;
     struct engine *engine_ = nullptr;

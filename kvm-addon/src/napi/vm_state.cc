@@ -58,11 +58,11 @@ Napi::Value NativeVm::supported_cpuid(const Napi::CallbackInfo &info)
 {
     if (!check_open(info.Env()))
         return Napi::Value();
-    std::vector<struct kvm_cpuid_entry2> entries(CPUID_ENTRIES_MAX);
-    int count = vcpu_supported_cpuid(&group_.vcpus[0], entries.data());
-    if (count < 0)
-        return throw_errno(info.Env(), count, "KVM_GET_SUPPORTED_CPUID");
-    return copy_bytes(info.Env(), entries.data(), static_cast<size_t>(count) * sizeof entries[0]);
+    cpuid_list_wait(&cpuid_);
+    if (cpuid_.count < 0)
+        return throw_errno(info.Env(), cpuid_.count, "KVM_GET_SUPPORTED_CPUID");
+    size_t length = static_cast<size_t>(cpuid_.count) * sizeof cpuid_.entries[0];
+    return copy_bytes(info.Env(), cpuid_.entries, length);
 }
 
 Napi::Value NativeVm::set_cpuid(const Napi::CallbackInfo &info)

@@ -15,7 +15,7 @@ static const char SCRIPT[] = "read -r _\n"
                              "  [ \"$(stat -c %d:%i -- \"$2\")\" != \"$1\" ] || rm -f -- \"$2\"\n"
                              "  shift 2\n"
                              "done\n"
-                             "[ -z \"$folder\" ] || rmdir -- \"$folder\"\n";
+                             "[ -z \"$folder\" ] || exec rmdir -- \"$folder\"\n";
 
 #define FIXED_WORDS 4
 

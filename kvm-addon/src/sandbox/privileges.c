@@ -1,7 +1,6 @@
 #include "privileges.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sched.h>
@@ -32,14 +31,8 @@ static int namespace_join(int fd, int kind)
 
 int privileges_prepare(struct privileges *privileges, uint32_t user, bool writes)
 {
-    *privileges = (struct privileges){.net_fd = -1, .ipc_fd = -1, .user = user, .writes = writes};
-    if (user == 0)
-        return 0;
-    if (unshare(CLONE_NEWNET | CLONE_NEWIPC) < 0)
-        return errno == EPERM || errno == ENOSPC || errno == EINVAL ? 0 : -errno;
-    privileges->net_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-    privileges->ipc_fd = open("/proc/thread-self/ns/ipc", O_RDONLY | O_CLOEXEC);
-    return privileges->net_fd < 0 || privileges->ipc_fd < 0 ? -errno : 0;
+    *privileges = (struct privileges){{.net_fd = -1, .ipc_fd = -1}, user, writes};
+    return user == 0 ? 0 : namespaces_take(&privileges->namespaces);
 }
 
 int privileges_drop(const struct privileges *privileges)
@@ -47,9 +40,9 @@ int privileges_drop(const struct privileges *privileges)
     /* A thread that one without privileges has just started. */
     if (privileges->user == 0 || (uint32_t)syscall(SYS_geteuid) == privileges->user)
         return 0;
-    int error = namespace_join(privileges->net_fd, CLONE_NEWNET);
+    int error = namespace_join(privileges->namespaces.net_fd, CLONE_NEWNET);
     if (error == 0)
-        error = namespace_join(privileges->ipc_fd, CLONE_NEWIPC);
+        error = namespace_join(privileges->namespaces.ipc_fd, CLONE_NEWIPC);
     /* Capabilities are set below, and access(2) heeds them although no user is root. */
     if (error == 0 && prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0)
         error = -errno;
@@ -64,8 +57,5 @@ int privileges_drop(const struct privileges *privileges)
 
 void privileges_destroy(struct privileges *privileges)
 {
-    if (privileges->net_fd >= 0)
-        close(privileges->net_fd);
-    if (privileges->ipc_fd >= 0)
-        close(privileges->ipc_fd);
+    namespaces_close(&privileges->namespaces);
 }

@@ -138,7 +138,7 @@ static int threads_confine(const struct sandbox_needs *needs, struct sandbox_rep
         error = every_thread_run(thread_confine, &confinement);
     *report = (struct sandbox_report){
         .files = confinement.ruleset >= 0,
-        .namespaces = confinement.privileges.net_fd >= 0,
+        .namespaces = confinement.privileges.namespaces.net_fd >= 0,
     };
     privileges_destroy(&confinement.privileges);
     if (confinement.ruleset >= 0)
