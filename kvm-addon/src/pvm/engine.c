@@ -146,6 +146,7 @@ struct cpu *engine_add_cpu(struct engine *engine, struct vcpu *vcpu, struct vm_e
         *failed = (struct vm_error){.call = "engine_add_cpu", .error = error};
         return NULL;
     }
+    private_region_add_cpu(engine->private_region, vcpu->index);
     interrupts_init(cpu);
     cpu->in_kvm = true;
     vcpu->run->kvm_valid_regs = KVM_RUN_SYNC;

@@ -78,6 +78,8 @@ static void fill_memory(struct probe *probe)
     *quadword(probe, DATA_B) = VALUE_B;
     uint64_t *root = private_region_root(&probe->region, 0);
     root[0] = POINTERS | PTE_TABLE;
+    root[511] = private_region_root_entry(&probe->region);
+    private_region_add_cpu(&probe->region, 0);
 }
 
 static int create(struct probe *probe, const char *device_path)

@@ -159,13 +159,17 @@ static void write_code(struct private_region *region)
         idt[2 * vector + 1] = PRIVATE_VA >> 32;
     }
     memcpy(memory + GDT, gdt, sizeof gdt);
-    for (unsigned cpu = 0; cpu < CPU_PAGES_MAX; cpu++) {
-        uint64_t rsp0 = private_region_stack(cpu);
-        memcpy(memory + CPU_PAGES + cpu * PAGE_SIZE + TSS_RSP0, &rsp0, sizeof rsp0);
-        /* KVM's emulator asks the TSS whether a program may use a port: none here. */
-        const uint16_t no_io_map = UINT16_MAX;
-        memcpy(memory + CPU_PAGES + cpu * PAGE_SIZE + TSS_IO_MAP, &no_io_map, sizeof no_io_map);
-    }
+}
+
+void private_region_add_cpu(struct private_region *region, unsigned cpu)
+{
+    uint8_t *tss = region->memory + CPU_PAGES + cpu * PAGE_SIZE;
+    uint64_t rsp0 = private_region_stack(cpu);
+    /* KVM's emulator asks the TSS whether a program may use a port: none here. */
+    const uint16_t no_io_map = UINT16_MAX;
+
+    memcpy(tss + TSS_RSP0, &rsp0, sizeof rsp0);
+    memcpy(tss + TSS_IO_MAP, &no_io_map, sizeof no_io_map);
 }
 
 static uint64_t rights(uint32_t offset)
@@ -198,8 +202,6 @@ static void write_tables(struct private_region *region)
     root[0] = (gpa + WINDOW_POINTERS) | PTE_TABLE;
     *(uint64_t *)(region->memory + WINDOW_POINTERS) = (gpa + WINDOW_DIRECTORY) | PTE_TABLE;
     *(uint64_t *)(region->memory + WINDOW_DIRECTORY) = (gpa + WINDOW_TABLE) | PTE_TABLE;
-    for (unsigned i = 0; i < PRIVATE_ROOTS; i++)
-        private_region_root(region, i)[ENTRIES - 1] = private_region_root_entry(region);
 }
 
 /* The region's slots, in their order. */

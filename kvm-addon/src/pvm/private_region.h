@@ -34,15 +34,20 @@ struct private_region {
 
 /* Creates the region. Returns 0, -EINVAL (`gpa` is not a multiple of the span) or -ENOMEM. */
 int private_region_init(struct private_region *region, uint64_t gpa);
+/* Writes the TSS of a vCPU, 0 to 31, once. */
+void private_region_add_cpu(struct private_region *region, unsigned cpu);
 /* Gives it to KVM in memory slots `slot` and the next two. Returns 0 or -errno. */
 int private_region_attach(struct private_region *region, int vm_fd, unsigned slot);
 /* Call after closing the VM. */
 void private_region_destroy(struct private_region *region);
 
-/* The host's and the guest-physical address of root table `index` of the pool; 512 entries. */
+/*
+ * The host's and the guest-physical address of root table `index` of the pool; 512 entries, 0 at
+ * first, so that a table that is never used takes no memory.
+ */
 uint64_t *private_region_root(const struct private_region *region, unsigned index);
 uint64_t private_region_root_gpa(const struct private_region *region, unsigned index);
-/* What entry 511 of each root table is; entries 256 to 510 are 0. */
+/* What whoever takes a root table writes to its entry 511; entries 256 to 510 stay 0. */
 uint64_t private_region_root_entry(const struct private_region *region);
 
 /*

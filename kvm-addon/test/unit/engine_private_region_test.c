@@ -99,6 +99,18 @@ static void test_code(void)
     CHECK(private_region_stub_at(0) == -1 && private_region_stub_at(UINT64_MAX) == -1);
 }
 
+static void test_tss(void)
+{
+    const uint8_t *tss = at_gpa(private_region_tss(31) - PRIVATE_VA + GPA);
+    uint64_t rsp0;
+
+    private_region_add_cpu(&region, 31);
+    memcpy(&rsp0, tss + 4, sizeof rsp0);
+    CHECK(rsp0 == private_region_stack(31));
+    /* The map of ports is beyond the TSS. */
+    CHECK((unsigned)(tss[0x66] | tss[0x67] << 8) > PRIVATE_TSS_LIMIT);
+}
+
 static void test_stack(void)
 {
     uint64_t words[5] = {0};
@@ -145,8 +157,10 @@ int main(void)
 {
     CHECK(private_region_init(&region, GPA + 0x1000) == -EINVAL);
     CHECK(private_region_init(&region, GPA) == 0);
+    private_region_root(&region, 7)[511] = private_region_root_entry(&region);
     test_mappings();
     test_code();
+    test_tss();
     test_stack();
     test_zaps();
     private_region_destroy(&region);
