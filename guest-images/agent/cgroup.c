@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "container.h"
@@ -16,6 +17,9 @@
 #define GROUP ROOT_GROUP "/container"
 #define CPU_PERIOD_MICROS 100000
 #define MICROS_PER_SECOND 1000000
+// The event loop stands still meanwhile: at most a second.
+#define FREEZE_POLL_NS 1000000
+#define FREEZE_POLLS_MAX 1000
 
 static int parse_field(const struct field *field, void *target, struct failure *failure)
 {
@@ -132,4 +136,34 @@ int cgroup_change_limits(struct bytes request, struct message *reply, struct fai
     if (limits_parse(request, &limits, failure) < 0)
         return -1;
     return cgroup_set_limits(&limits, failure);
+}
+
+// A process is frozen when it next leaves the kernel, so within moments.
+static void await_frozen(void)
+{
+    static const struct timespec pause = {.tv_nsec = FREEZE_POLL_NS};
+    char events[256];
+    for (int i = 0; i < FREEZE_POLLS_MAX; i++) {
+        read_file("cgroup.events", events, sizeof events);
+        if (strstr(events, "frozen 1") != NULL)
+            return;
+        nanosleep(&pause, NULL);
+    }
+}
+
+int cgroup_freeze(struct bytes request, struct message *reply, struct failure *failure)
+{
+    (void)request;
+    (void)reply;
+    if (set_limit("cgroup.freeze", "1", failure) < 0)
+        return -1;
+    await_frozen();
+    return 0;
+}
+
+int cgroup_thaw(struct bytes request, struct message *reply, struct failure *failure)
+{
+    (void)request;
+    (void)reply;
+    return set_limit("cgroup.freeze", "0", failure);
 }

@@ -19,4 +19,8 @@ int limits_parse(struct bytes fields, struct limits *limits, struct failure *fai
 int cgroup_open(void);
 // FRAME_LIMITS
 int cgroup_change_limits(struct bytes request, struct message *reply, struct failure *failure);
+// FRAME_FREEZE, FRAME_THAW. A frozen process finishes its system call first; a process that is in
+// an uninterruptible one is not waited for.
+int cgroup_freeze(struct bytes request, struct message *reply, struct failure *failure);
+int cgroup_thaw(struct bytes request, struct message *reply, struct failure *failure);
 int cgroup_set_limits(const struct limits *limits, struct failure *failure);

@@ -33,10 +33,15 @@ static const struct handler {
     uint8_t type;
     int (*handle)(struct bytes request, struct message *reply, struct failure *failure);
 } handlers[] = {
-    {FRAME_ASSEMBLE, root_assemble},      {FRAME_SIGNAL, process_signal},
-    {FRAME_RESIZE, process_resize},       {FRAME_STATS, stats_read},
-    {FRAME_LIMITS, cgroup_change_limits}, {FRAME_CLOCK, clock_set},
+    {FRAME_ASSEMBLE, root_assemble},
+    {FRAME_SIGNAL, process_signal},
+    {FRAME_RESIZE, process_resize},
+    {FRAME_STATS, stats_read},
+    {FRAME_LIMITS, cgroup_change_limits},
+    {FRAME_CLOCK, clock_set},
     {FRAME_SHUTDOWN, shutdown_prepare},
+    {FRAME_FREEZE, cgroup_freeze},
+    {FRAME_THAW, cgroup_thaw},
 };
 
 static int connect_to_host(void);

@@ -50,8 +50,9 @@ static int bind_at(int root_fd, const char *source, const char *destination, boo
 
 static int mount_tmpfs(int root_fd, const struct mount_spec *spec, struct failure *failure)
 {
-    char target[FD_PATH_BYTES], options[64];
-    int length = snprintf(options, sizeof options, "mode=%o", (unsigned)spec->mode);
+    char target[FD_PATH_BYTES], options[96];
+    int length = snprintf(options, sizeof options, "mode=%o,uid=%u,gid=%u", (unsigned)spec->mode,
+                          (unsigned)spec->user_id, (unsigned)spec->group_id);
     if (spec->size_bytes != 0)
         snprintf(options + length, sizeof options - (size_t)length, ",size=%llu",
                  (unsigned long long)spec->size_bytes);

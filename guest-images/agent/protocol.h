@@ -35,6 +35,8 @@ enum frame_type {
     FRAME_LIMITS = 20,
     FRAME_CLOCK = 21,
     FRAME_SHUTDOWN = 22,
+    FRAME_FREEZE = 23, // the container's processes
+    FRAME_THAW = 24,
     // First frames of other connections.
     FRAME_START = 32,
     FRAME_PROCESSES = 33,

@@ -1,9 +1,17 @@
-import { accessSync, constants, lstatSync, statfsSync, statSync } from 'node:fs';
-import { freemem } from 'node:os';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  lstatSync,
+  readFileSync,
+  statfsSync,
+  statSync,
+} from 'node:fs';
+import { freemem, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { findVirtiofsd } from '../backends/fs/virtiofsd.ts';
-import { TsvmError } from '../errors.ts';
+import { errorText, TsvmError } from '../errors.ts';
 import { cacheFolder } from '../host/folders.ts';
 import { hasIoUring } from '../host/io-uring.ts';
 import { KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS, neededCapabilities } from '../kvm/capabilities.ts';
@@ -21,6 +29,7 @@ interface Finding {
   readonly advice?: string;
 }
 
+const TUN_DEVICE = '/dev/net/tun';
 const MEMORY_COMFORTABLE_BYTES = 512 * 2 ** 20;
 /** Enough for two unpacked distribution kernels of about 60 MB each. */
 const CACHE_COMFORTABLE_BYTES = 128 * 2 ** 20;
@@ -181,6 +190,56 @@ function checkHelpers(): Finding[] {
       findVirtiofsd,
     ),
     checkHelper('mke2fs', 'containers', 'e2fsprogs', () => findInPath('mke2fs')),
+    checkHelper('dnsmasq', 'networks of "tsvm network create"', 'dnsmasq-base', () =>
+      findInPath('dnsmasq'),
+    ),
+    checkHelper('ip', 'networks of "tsvm network create"', 'iproute2', () => findInPath('ip')),
+    checkTun(),
+    ...(process.getuid?.() === 0 ? [] : checkSubordinateIds()),
+  ];
+}
+
+/** The device by which passt and networks pass on frames. */
+function checkTun(): Finding {
+  try {
+    accessSync(TUN_DEVICE, constants.R_OK | constants.W_OK);
+    return { state: 'ok', what: `${TUN_DEVICE} can be used` };
+  } catch (error) {
+    return {
+      state: 'note',
+      what: `${TUN_DEVICE}: ${errorText(error)}; networks of "tsvm network create" and --net tap need it`,
+      advice: `as root, run "modprobe tun"; then "chmod 666 ${TUN_DEVICE}" lets other users open it`,
+    };
+  }
+}
+
+/** The user's name; the number of one without a name. */
+function ownName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.());
+  }
+}
+
+/** What lets a user other than root have files of several owners in volumes. */
+function checkSubordinateIds(): Finding[] {
+  const username = ownName();
+  const names = [username, String(process.getuid?.())];
+  const use = 'volumes with files of several owners';
+  const hasIds = ['/etc/subuid', '/etc/subgid'].every((path) => {
+    const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
+    return text.split('\n').some((line) => names.includes(line.split(':')[0] ?? ''));
+  });
+  return [
+    checkHelper('newuidmap', use, 'uidmap', () => findInPath('newuidmap')),
+    hasIds
+      ? { state: 'ok', what: `subordinate IDs of ${username} in /etc/subuid and /etc/subgid` }
+      : {
+          state: 'note',
+          what: `${username} has no subordinate IDs, which ${use} need`,
+          advice: `as root, run "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${username}"`,
+        },
   ];
 }
 

@@ -23,9 +23,12 @@ export function openArchive(agent: Agent, { of, path = '/' }: ArchiveQuery): Pro
   return of === 'changes' ? agent.upperArchive() : agent.rootArchive();
 }
 
-/** An archive that breaks off breaks the connection off: its end is not there. */
-export function sendArchive(archive: Readable, socket: Duplex): void {
-  pipeline(archive, socket, () => {});
+/**
+ * An archive that breaks off breaks the connection off: its end is not there.
+ * @param onEnd it has been sent, or its reader has gone
+ */
+export function sendArchive(archive: Readable, socket: Duplex, onEnd: () => void): void {
+  pipeline(archive, socket, onEnd);
 }
 
 /** Answers with a line of JSON when the archive has been taken, or could not be. */

@@ -40,9 +40,21 @@ export function containerSurface(supervisor: ContainerSupervisor): Surface {
     pathStat: ({ query: { path } }) => json(() => existingPath(supervisor.machine.agent, path)),
     changes: () => json(() => supervisor.machine.agent.changes()),
     readArchive: async ({ query }, connection) => {
-      const archive = await told(openArchive(supervisor.machine.agent, query));
-      connection.accept();
-      sendArchive(archive, connection.socket);
+      const { agent } = supervisor.machine;
+      const freezes = query.freeze === 'yes';
+      if (freezes) await told(agent.freeze());
+      const thaw = () => {
+        // If it fails, the machine has ended.
+        if (freezes) agent.thaw().catch(() => {});
+      };
+      try {
+        const archive = await told(openArchive(agent, query));
+        connection.accept();
+        sendArchive(archive, connection.socket, thaw);
+      } catch (error) {
+        thaw();
+        throw error;
+      }
     },
     writeArchive: ({ query }, connection) => {
       const { agent } = supervisor.machine;

@@ -148,6 +148,7 @@ export const CONTAINER_OPERATIONS = {
       properties: {
         of: { type: 'string', enum: ['path', 'changes', 'root'] },
         path: { type: 'string' },
+        freeze: { ...YES_NO, description: 'The processes stand still meanwhile.' },
       },
       required: ['of'],
       additionalProperties: false,

@@ -14,8 +14,8 @@ export const commitVerb: Verb = {
   argumentsMin: 1,
   argumentsMax: 2,
   help: `
-What is in mounted volumes is not part of the image. A running container goes on: stop programs that must
-not write meanwhile.
+What is in mounted volumes is not part of the image. The processes of a running container stand still while
+it is read, unless you give --pause=false.
 
 Examples:
   tsvm commit web fridge:new
@@ -30,7 +30,8 @@ Examples:
         collect,
       )
       .option('-m, --message <text>', 'commit message')
-      .option('-p, --pause', 'accepted: processes are not paused'),
+      .option('-p, --pause', 'let no process run while the container is read (default)', true)
+      .option('--no-pause', 'as --pause=false'),
   run: async ([name = '', target], options) => {
     const reference = target === undefined ? undefined : withDefaultTag(userReference(target));
     const containers = openContainers();
@@ -41,7 +42,7 @@ Examples:
     const run = applyChanges(texts(options, 'change'), runSettings(config, base));
     return await interruptible(async (signal) => {
       const id = await withContainerRoot(containers, container, async (root) => {
-        const layer = await root.archive('changes');
+        const layer = await root.archive('changes', options['pause'] !== false);
         return await commitContainer(images, {
           container: config,
           layer: layer.compose(completeArchive()),

@@ -17,7 +17,7 @@ import { parseFilters } from './image-filters.ts';
 import { imageBytes } from './images.ts';
 import { openStore } from './open-store.ts';
 import { flag, text, texts } from './option-values.ts';
-import { formatList, type ListKind } from './template/formatted-list.ts';
+import { formatList, LABELS, type ListKind } from './template/formatted-list.ts';
 import { goTime, humanDuration, humanSize, shortId, timeAgo } from './units.ts';
 import { collect, type Verb } from './verb.ts';
 
@@ -105,7 +105,7 @@ function containerRow(
   { config, state }: Container,
   short: boolean,
   withSize: boolean,
-): Record<string, unknown> {
+): Record<string | symbol, unknown> {
   const { createdMs, id, labels, mounts, name, network } = config;
   const volumes = mounts.filter(({ type }) => type === 'volume').length;
   const shownMounts = mounts.flatMap((mount) =>
@@ -119,6 +119,7 @@ function containerRow(
     },
     ID: short ? shortId(id) : id,
     Image: imageText(images, config),
+    [LABELS]: labels,
     Labels: Object.entries(labels)
       .map(([key, value]) => `${key}=${value}`)
       .join(','),

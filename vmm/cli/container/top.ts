@@ -1,31 +1,63 @@
-import type { ProcessRow } from '../../container/agent/agent.ts';
+import type { ContainerStats, ProcessRow } from '../../container/agent/agent.ts';
 import { TsvmError } from '../../errors.ts';
 import { clientOf, openContainers, runningContainer } from './containers.ts';
 import { type Verb, writeLine } from './verb.ts';
 
+/** A process, and when it was started, in ms since the epoch. */
+type TimedRow = ProcessRow & { readonly startMs: number };
+type Column = readonly [heading: string, value: (row: TimedRow) => string];
+
+const argsOf = ({ args }: TimedRow) => args.join(' ');
+const commandOf = ({ args: [program = ''] }: TimedRow) => program.replace(/^.*\//, '');
+const kib = (bytes: number) => String(Math.round(bytes / 1024));
+
 /** ps(1)'s names of columns, their headings and values. */
-const COLUMNS: Readonly<Record<string, readonly [heading: string, (row: ProcessRow) => string]>> = {
-  args: ['COMMAND', ({ args }) => args.join(' ')],
-  cmd: ['CMD', ({ args }) => args.join(' ')],
-  comm: ['COMMAND', ({ args: [program = ''] }) => program.replace(/^.*\//, '')],
-  command: ['COMMAND', ({ args }) => args.join(' ')],
-  pcpu: ['%CPU', () => '0.0'],
+const COLUMNS: Readonly<Record<string, Column>> = {
+  args: ['COMMAND', argsOf],
+  cmd: ['CMD', argsOf],
+  comm: ['COMMAND', commandOf],
+  etime: ['ELAPSED', ({ startMs }) => elapsed(Date.now() - startMs)],
+  etimes: ['ELAPSED', ({ startMs }) => String(Math.max(0, seconds(Date.now() - startMs)))],
+  euid: ['EUID', ({ userId }) => String(userId)],
+  euser: ['EUSER', ({ user }) => user],
+  pcpu: ['%CPU', (row) => cpuShare(row).toFixed(1)],
   pid: ['PID', ({ pid }) => String(pid)],
   ppid: ['PPID', ({ parentPid }) => String(parentPid)],
-  rss: ['RSS', ({ residentBytes }) => String(Math.round(residentBytes / 1024))],
+  rss: ['RSS', ({ residentBytes }) => kib(residentBytes)],
+  start: ['STARTED', ({ startMs }) => new Date(startMs).toTimeString().slice(0, 8)],
   stat: ['STAT', ({ state }) => state],
   state: ['S', ({ state }) => state],
+  stime: ['STIME', ({ startMs }) => startTime(startMs)],
   time: ['TIME', ({ cpuMs }) => clock(cpuMs)],
-  tty: ['TTY', ({ terminal }) => terminalName(terminal)],
+  tty: ['TT', ({ terminal }) => terminalName(terminal)],
   uid: ['UID', ({ userId }) => String(userId)],
   user: ['USER', ({ user }) => user],
-  vsz: ['VSZ', ({ virtualBytes }) => String(Math.round(virtualBytes / 1024))],
+  vsz: ['VSZ', ({ virtualBytes }) => kib(virtualBytes)],
 };
-/** The columns of `ps -ef`. */
-const FULL = 'user,pid,ppid,c,stime,tty,time,cmd';
-const AUX = 'user,pid,pcpu,vsz,rss,tty,stat,time,command';
+/** Other names of the same columns, some with other headings. */
+const ALIASES: Readonly<Record<string, readonly [name: string, heading?: string]>> = {
+  '%cpu': ['pcpu'],
+  command: ['args'],
+  c: ['pcpu', 'C'],
+  cputime: ['time'],
+  rssize: ['rss'],
+  rsz: ['rss', 'RSZ'],
+  s: ['state'],
+  start_time: ['stime', 'START'],
+  tname: ['tty', 'TTY'],
+  tt: ['tty'],
+  ucmd: ['comm', 'CMD'],
+  ucomm: ['comm'],
+  uname: ['user'],
+  vsize: ['vsz'],
+};
+/** ps(1)'s formats: names of columns, with their headings there. */
+const FULL = 'user=UID,pid,ppid,c,stime,tty=TTY,time,cmd';
+const AUX = 'user,pid,pcpu,vsz,rss,tty=TTY,stat,start_time,time,command';
+const BRIEF = 'pid,tty=TTY,time,comm=CMD';
 const COLUMN_GAP = 3;
 const MINOR_BITS = 0xff;
+const DAY_MS = 86_400_000;
 
 export const topVerb: Verb = {
   usage: 'top CONTAINER [ps OPTIONS]',
@@ -33,18 +65,24 @@ export const topVerb: Verb = {
   argumentsMax: Number.POSITIVE_INFINITY,
   optionsFirst: true,
   help: `
-The options are -ef, aux, or -o with names of ps(1)'s columns. Process IDs are those of the container.
+The options are those of ps(1) that choose columns: -ef, -e, aux, -o with names of columns, each with a
+heading of your own after "=". Names of columns alone do as well. All processes of the container are shown,
+with their IDs in it.
 
 Examples:
   tsvm top web
-  tsvm top web -o pid,args`,
+  tsvm top web -o pid,etime,args
+  tsvm top web -eo pid=ID,comm=PROGRAM`,
   addOptions: (command) => command,
   run: async ([name = '', ...words]) => {
     const store = openContainers();
     const container = await runningContainer(store, name);
     const columns = columnsOf(words);
-    const answer = await clientOf(store, container).call('processes');
-    const rows = JSON.parse(answer) as ProcessRow[];
+    const client = clientOf(store, container);
+    const { uptimeMs } = JSON.parse(await client.call('stats')) as ContainerStats;
+    const bootMs = Date.now() - uptimeMs;
+    const processes = JSON.parse(await client.call('processes')) as ProcessRow[];
+    const rows = processes.map((row) => ({ ...row, startMs: bootMs + row.startedMs }));
     const cells = [
       columns.map(([heading]) => heading),
       ...rows.map((row) => columns.map(([, value]) => value(row))),
@@ -66,45 +104,76 @@ Examples:
   },
 };
 
-type Column = (typeof COLUMNS)[string];
-
+/** @throws TsvmError `container-conflict` */
 function columnsOf(words: readonly string[]): Column[] {
-  const [first = '-ef', ...rest] = words;
-  if (['-ef', '-eaf', 'ef', '-f', '-e'].includes(first)) return FULL.split(',').map(fullColumn);
-  if (['aux', '-aux'].includes(first)) return AUX.split(',').map(named);
-  const list = first.startsWith('-eo') || first.startsWith('-o') ? first.replace(/^-e?o/, '') : '';
-  const names = list !== '' ? list : (rest[0] ?? '');
-  if (names === '') {
-    throw new TsvmError(
-      'container-conflict',
-      `top ${words.join(' ')}: use -ef, aux or -o COLUMN,... with ${Object.keys(COLUMNS).join(', ')}`,
-    );
+  let format: string | undefined;
+  const chosen: string[] = [];
+  for (let index = 0; index < words.length; index++) {
+    const word = words[index] ?? '';
+    // -o takes the rest of its word, or the next one; letters before it choose processes.
+    const [, list] = /^-?[aAedxwH]*o(.*)$/.exec(word) ?? [];
+    if (list !== undefined && !isColumn(word)) {
+      chosen.push(list !== '' ? list : (words[++index] ?? ''));
+    } else if (isColumn(word.split('=')[0] ?? '') || word.includes(',')) chosen.push(word);
+    else format = formatOf(word);
   }
-  return names.split(',').map(named);
+  const names = chosen.length > 0 ? chosen.join(',') : (format ?? FULL);
+  return names.split(',').map(namedColumn);
 }
 
-function named(name: string): Column {
-  const column = COLUMNS[name];
-  if (column !== undefined && Object.hasOwn(COLUMNS, name)) return column;
+/** The columns that letters such as `-ef` or `aux` stand for. */
+function formatOf(word: string): string {
+  if (/^-[aAedHwxf]*f[aAedHwxf]*$/.test(word) || word === 'ef') return FULL;
+  if (/^-?[axw]*u[axw]*$/.test(word)) return AUX;
+  if (/^-?[aAedHxw]+$/.test(word)) return BRIEF;
   throw new TsvmError(
     'container-conflict',
-    `top: unknown column ${name}: there are ${Object.keys(COLUMNS).join(', ')}`,
+    `top ${word}: use -ef, -e, aux or -o COLUMN,... with ${Object.keys(COLUMNS).join(', ')}`,
   );
 }
 
-function fullColumn(name: string): Column {
-  if (name === 'user') return ['UID', ({ user }) => user];
-  if (name === 'c') return ['C', () => '0'];
-  if (name === 'stime') return ['STIME', ({ startedMs }) => clock(startedMs)];
-  return named(name);
+function isColumn(name: string): boolean {
+  return Object.hasOwn(COLUMNS, name) || Object.hasOwn(ALIASES, name);
+}
+
+/** @param text the name of a column, or `NAME=HEADING` */
+function namedColumn(text: string): Column {
+  const [given = '', heading] = text.split(/=(.*)/s);
+  const [name, other] = (Object.hasOwn(ALIASES, given) && ALIASES[given]) || [given];
+  const column = Object.hasOwn(COLUMNS, name) ? COLUMNS[name] : undefined;
+  if (column !== undefined) return [heading ?? other ?? column[0], column[1]];
+  throw new TsvmError(
+    'container-conflict',
+    `top: unknown column ${given}: there are ${Object.keys(COLUMNS).join(', ')}`,
+  );
+}
+
+/** Percent of a processor since the start. */
+function cpuShare({ cpuMs, startMs }: TimedRow): number {
+  return (100 * cpuMs) / Math.max(1, Date.now() - startMs);
+}
+
+/** Time of the day, or the date if that was on another day. */
+function startTime(ms: number): string {
+  const [, month = '', day = '', , time = ''] = new Date(ms).toString().split(' ');
+  return Date.now() - ms < DAY_MS ? time.slice(0, 5) : `${month}${day}`;
+}
+
+/** ps(1): `[[DD-]hh:]mm:ss` */
+function elapsed(ms: number): string {
+  const days = Math.trunc(ms / DAY_MS);
+  const time = clock(Math.max(0, ms) % DAY_MS);
+  return days > 0 ? `${days}-${time}` : time.replace(/^00:/, '');
+}
+
+function seconds(ms: number): number {
+  return Math.trunc(ms / 1000);
 }
 
 function clock(ms: number): string {
-  const seconds = Math.trunc(ms / 1000);
+  const all = seconds(ms);
   const two = (value: number) => String(value).padStart(2, '0');
-  return [seconds / 3600, (seconds / 60) % 60, seconds % 60]
-    .map((n) => two(Math.trunc(n)))
-    .join(':');
+  return [all / 3600, (all / 60) % 60, all % 60].map((n) => two(Math.trunc(n))).join(':');
 }
 
 /** Device numbers: Linux, Documentation/admin-guide/devices.txt. */

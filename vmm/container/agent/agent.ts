@@ -89,6 +89,9 @@ export interface TmpfsMount extends MountTarget {
   readonly sizeBytes?: number | undefined;
   /** Permission bits. Default: 0o1777. */
   readonly mode?: number | undefined;
+  /** Owner of its root. Default: 0. */
+  readonly userId?: number | undefined;
+  readonly groupId?: number | undefined;
   /** Docker's default is nosuid, nodev and noexec. */
   readonly options?:
     | readonly ('exec' | 'suid' | 'dev' | 'noexec' | 'nosuid' | 'nodev')[]
@@ -339,6 +342,9 @@ export interface Agent {
   /** A tar archive of the whole root, without what is mounted in it. */
   rootArchive(): Promise<Readable>;
   updateLimits(limits: ContainerLimits): Promise<void>;
+  /** Stops all processes of the container until they are thawed; the agent goes on. */
+  freeze(): Promise<void>;
+  thaw(): Promise<void>;
   /** Sets the guest's clock to the host's. */
   setClock(): Promise<void>;
   /** Gives unused blocks of the writable disk, and clean caches, back to the host. */

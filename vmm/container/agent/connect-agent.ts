@@ -150,6 +150,14 @@ class VsockAgent implements Agent {
     await this.#control.request(FRAME.LIMITS, limitsFields(limits));
   }
 
+  async freeze(): Promise<void> {
+    await this.#control.request(FRAME.FREEZE);
+  }
+
+  async thaw(): Promise<void> {
+    await this.#control.request(FRAME.THAW);
+  }
+
   async setClock(): Promise<void> {
     const now = Date.now();
     const fields = new Fields()

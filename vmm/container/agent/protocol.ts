@@ -25,6 +25,8 @@ export const FRAME = {
   LIMITS: 20,
   CLOCK: 21,
   SHUTDOWN: 22,
+  FREEZE: 23,
+  THAW: 24,
   START: 32,
   PROCESSES: 33,
   PATH_STAT: 34,

@@ -76,7 +76,9 @@ function mountFields(mount: ContainerMount): Fields {
       return fields
         .number(MOUNT.SIZE_BYTES, mount.sizeBytes)
         .number(MOUNT.MODE, mount.mode ?? TMPFS_MODE)
-        .number(MOUNT.FLAGS, tmpfsFlags(mount));
+        .number(MOUNT.FLAGS, tmpfsFlags(mount))
+        .number(MOUNT.USER_ID, mount.userId)
+        .number(MOUNT.GROUP_ID, mount.groupId);
     case 'socket':
       return fields
         .number(MOUNT.PORT, mount.port)

@@ -38,13 +38,18 @@ export async function resolveMounts(
 ): Promise<MountSpec[]> {
   const { specs, settings } = mergeMounts(options, findMounts, process.cwd());
   const store = openVolumeStore();
-  for (const spec of specs) {
-    if (spec.type === 'bind') makeSource(spec);
-    if (spec.type !== 'volume') continue;
-    const { anonymous, name } = spec;
-    const { driver = 'local', labels = {}, options: own = {} } = settings.get(name) ?? {};
-    checkVolumeDriver(name, driver);
-    store.create({ name, anonymous, labels, options: own });
+  try {
+    for (const spec of specs) {
+      if (spec.type === 'bind') makeSource(spec);
+      if (spec.type !== 'volume') continue;
+      const { anonymous, name } = spec;
+      const { driver = 'local', labels = {}, options: own = {} } = settings.get(name) ?? {};
+      checkVolumeDriver(name, driver);
+      store.create({ name, anonymous, labels, options: own });
+    }
+  } catch (error) {
+    removeAnonymousVolumes(specs);
+    throw error;
   }
   return [...specs];
 }
@@ -140,8 +145,8 @@ export async function prepareVolumes({
     for (const spec of specs) {
       const { destination, readOnly } = spec;
       if (spec.type === 'tmpfs') {
-        const { mode, options, sizeBytes } = parseTmpfsOptions(spec.options);
-        mounts.push({ type: 'tmpfs', destination, readOnly, sizeBytes, mode, options });
+        const settings = parseTmpfsOptions(spec.options);
+        mounts.push({ type: 'tmpfs', destination, ...settings, readOnly });
       } else if (spec.type === 'volume') {
         const path = store.dataPath(store.find(spec.name));
         const mount = share(path, spec);

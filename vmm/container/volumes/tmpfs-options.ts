@@ -11,14 +11,16 @@ const IGNORED = [
   ...['rw', 'defaults', 'relatime', 'norelatime', 'atime', 'noatime', 'diratime', 'nodiratime'],
   ...['strictatime', 'nostrictatime', 'async', 'sync', 'dirsync', 'mand', 'nomand'],
 ];
-/** Docker passes these on; the agent has no use for them yet. */
-const UNSUPPORTED = ['uid', 'gid', 'nr_inodes', 'nr_blocks', 'mpol'];
+/** Docker passes these on; the agent has no use for them. */
+const UNSUPPORTED = ['nr_inodes', 'nr_blocks', 'mpol'];
 
 /** What the agent mounts. */
 export interface TmpfsSettings {
   readonly readOnly: boolean;
   readonly sizeBytes: number | undefined;
   readonly mode: number | undefined;
+  readonly userId: number | undefined;
+  readonly groupId: number | undefined;
   readonly options: readonly AgentOption[];
 }
 
@@ -26,6 +28,8 @@ export interface TmpfsSettings {
 export function parseTmpfsOptions(text: string): TmpfsSettings {
   let sizeBytes: number | undefined;
   let mode: number | undefined;
+  let userId: number | undefined;
+  let groupId: number | undefined;
   let readOnly = false;
   const options: AgentOption[] = [];
   for (const option of text.split(',').filter((word) => word !== '')) {
@@ -41,13 +45,24 @@ export function parseTmpfsOptions(text: string): TmpfsSettings {
     } else if (name === 'mode') {
       mode = /^[0-7]{1,4}$/.test(value) ? Number.parseInt(value, 8) : undefined;
       if (mode === undefined) throw unsupported(option, 'give an octal number such as 1777');
+    } else if (name === 'uid') {
+      userId = parseId(option, value);
+    } else if (name === 'gid') {
+      groupId = parseId(option, value);
     } else if (UNSUPPORTED.includes(name)) {
       throw unsupported(option, 'it is not supported');
     } else {
       throw refused([name, value]);
     }
   }
-  return { readOnly, sizeBytes, mode, options };
+  return { readOnly, sizeBytes, mode, userId, groupId, options };
+}
+
+function parseId(option: string, text: string): number {
+  const id = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  // The last number of 32 bits stands for no user.
+  if (id < 2 ** 32 - 1) return id;
+  throw unsupported(option, 'give the number of a user or group');
 }
 
 /** Docker's message, with the list as Go prints it. */

@@ -25,7 +25,10 @@ import {
   stringsAt,
 } from '../../../container/json.ts';
 import { containerNetwork } from '../../../container/networks/container-networks.ts';
-import { resolveMounts } from '../../../container/volumes/container-volumes.ts';
+import {
+  removeAnonymousVolumes,
+  resolveMounts,
+} from '../../../container/volumes/container-volumes.ts';
 import { TsvmError } from '../../../errors.ts';
 import { hasCode } from '../../../util/error-code.ts';
 import { flag, text, texts } from '../option-values.ts';
@@ -107,9 +110,10 @@ export async function createContainer(
   const cidPath = text(options, 'cidfile');
   const cidFd = cidPath === undefined ? undefined : openIdFile(cidPath);
   let created: ContainerConfig | undefined;
+  let container: NewContainer | undefined;
   try {
     const name = text(options, 'name');
-    const container = await resolveContainer(store, request);
+    container = await resolveContainer(store, request);
     created = await store.create(
       container,
       name === undefined ? undefined : checkContainerName(name),
@@ -120,6 +124,7 @@ export async function createContainer(
     return created;
   } finally {
     if (cidFd !== undefined) closeSync(cidFd);
+    if (created === undefined && container !== undefined) removeAnonymousVolumes(container.mounts);
     if (created === undefined && cidPath !== undefined) rmSync(cidPath, { force: true });
   }
 }
@@ -186,16 +191,6 @@ async function resolveContainer(
     capDrop: texts(options, 'capDrop'),
     securityOptions: texts(options, 'securityOpt'),
     ...security,
-    mounts: await resolveMounts(
-      {
-        volumes: texts(options, 'volume'),
-        mounts: texts(options, 'mount'),
-        tmpfs: texts(options, 'tmpfs'),
-        volumesFrom: texts(options, 'volumesFrom'),
-        imageVolumes: volumes,
-      },
-      (name) => store.read(store.resolve(name))?.config.mounts ?? [],
-    ),
     network: containerNetwork({
       networks: [...texts(options, 'network'), ...texts(options, 'net')],
       aliases: [...texts(options, 'networkAlias'), ...texts(options, 'netAlias')],
@@ -211,6 +206,17 @@ async function resolveContainer(
       addHosts: texts(options, 'addHost'),
       imagePorts: ports,
     }),
+    // Last: it makes volumes, which nothing that fails here may leave behind.
+    mounts: await resolveMounts(
+      {
+        volumes: texts(options, 'volume'),
+        mounts: texts(options, 'mount'),
+        tmpfs: texts(options, 'tmpfs'),
+        volumesFrom: texts(options, 'volumesFrom'),
+        imageVolumes: volumes,
+      },
+      (name) => store.read(store.resolve(name))?.config.mounts ?? [],
+    ),
   };
 }
 

@@ -31,7 +31,8 @@ export interface ContainerRootFiles {
   read(path: string): Promise<Readable>;
   write(path: string, archive: Readable, options: WriteArchiveOptions): Promise<void>;
   changes(): Promise<PathChange[]>;
-  archive(of: ArchiveOf): Promise<Readable>;
+  /** @param freezes a running container's processes stand still until it has been read */
+  archive(of: ArchiveOf, freezes?: boolean): Promise<Readable>;
 }
 
 /** Longest answer to an archive. */
@@ -160,8 +161,9 @@ class RunningRoot implements ContainerRootFiles {
     return JSON.parse(await this.#client.call('changes'));
   }
 
-  async archive(of: ArchiveOf): Promise<Readable> {
-    const { socket } = await this.#client.upgrade('readArchive', { of });
+  async archive(of: ArchiveOf, freezes = false): Promise<Readable> {
+    const freeze = freezes ? 'yes' : 'no';
+    const { socket } = await this.#client.upgrade('readArchive', { of, freeze });
     return socket;
   }
 }

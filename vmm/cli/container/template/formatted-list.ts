@@ -9,6 +9,9 @@ export interface ListKind {
   readonly headings: Readonly<Record<string, string>>;
 }
 
+/** The key of a row's labels by name, for `.Label "NAME"`; their text is a field of its own. */
+export const LABELS = Symbol('labels');
+
 /** Minimum width of all columns but the last, and the spaces after them. */
 const COLUMN_MIN = 10;
 const COLUMN_GAP = 3;
@@ -22,7 +25,7 @@ const SURROGATES_START = 0xd800;
  */
 export function formatList(
   format: string,
-  rows: readonly Readonly<Record<string, unknown>>[],
+  rows: readonly Readonly<Record<string | symbol, unknown>>[],
   { headings, typeName }: ListKind,
 ): string {
   const isTable = format.startsWith('table');
@@ -32,10 +35,25 @@ export function formatList(
     .replaceAll('\\t', '\t')
     .replaceAll('\\n', '\n');
   const template = new Template(trimmed);
-  const lines = rows.map((row) => template.fill(row, typeName));
+  const lines = rows.map((row) => template.fill(withMethods(row), typeName));
   if (!isTable) return lines.map((line) => `${line}\n`).join('');
-  const heading = template.fill(headings, typeName, HEADER_FUNCTIONS);
+  const heading = template.fill({ ...headings, Label: labelHeading }, typeName, HEADER_FUNCTIONS);
   return alignColumns([heading, ...lines]);
+}
+
+/** A row that has {@link LABELS} gets Docker's method `.Label "NAME"`. */
+function withMethods(row: Readonly<Record<string | symbol, unknown>>): object {
+  const labels = row[LABELS] as Readonly<Record<string, string>> | undefined;
+  if (labels === undefined) return row;
+  const label = (name: unknown) => labels[String(name)] ?? '';
+  // The row's getters stay what they are.
+  return Object.defineProperty(row, 'Label', { value: label });
+}
+
+/** Docker's: the last part of a label's name, in words. */
+function labelHeading(name: unknown): string {
+  const [last = ''] = String(name).split('.').slice(-1);
+  return last.replace(/[-_]/g, ' ');
 }
 
 /** Lines whose cells are parted by tabs. */

@@ -6,6 +6,8 @@ export type Operand =
   /** Fields of the dot (`base` undefined), of a variable, or of a parenthesized expression. */
   | { readonly kind: 'path'; readonly base: Operand | undefined; readonly fields: readonly Field[] }
   | { readonly kind: 'variable'; readonly name: string }
+  /** A method with arguments, such as `.Label "tier"`. */
+  | { readonly kind: 'method'; readonly method: Operand; readonly args: readonly Operand[] }
   | { readonly kind: 'call'; readonly name: string; readonly args: readonly Operand[] }
   | { readonly kind: 'pipe'; readonly pipeline: Pipeline };
 
@@ -140,16 +142,21 @@ class Parser {
     const token = this.#peek();
     if (token?.kind !== 'word' || isLiteral(token.text)) {
       const operand = this.#operand();
-      if (this.#startsOperand()) throw this.#error("can't give argument to non-function");
-      return operand;
+      if (!this.#startsOperand()) return operand;
+      if (operand.kind !== 'path') throw this.#error("can't give argument to non-function");
+      return { kind: 'method', method: operand, args: this.#arguments() };
     }
     if (KEYWORDS.has(token.text) || !this.#functions.has(token.text)) {
       throw this.#error(`function ${JSON.stringify(token.text)} not defined`);
     }
     this.#take();
+    return { kind: 'call', name: token.text, args: this.#arguments() };
+  }
+
+  #arguments(): Operand[] {
     const args: Operand[] = [];
     while (this.#startsOperand()) args.push(this.#operand());
-    return { kind: 'call', name: token.text, args };
+    return args;
   }
 
   #startsOperand(): boolean {

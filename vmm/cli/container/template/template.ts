@@ -116,6 +116,13 @@ class Filling {
         for (const field of fields) value = this.#field(value, field);
         return value;
       }
+      case 'method': {
+        const method = this.#operand(operand.method, dot);
+        if (typeof method !== 'function') {
+          throw templateError(': a field that is no method has arguments');
+        }
+        return method(...operand.args.map((arg) => this.#operand(arg, dot)));
+      }
       case 'call': {
         const args = operand.args.map((arg) => this.#operand(arg, dot));
         return this.#call(operand.name, [...args, ...piped]);
