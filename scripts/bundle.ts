@@ -12,9 +12,18 @@
  * So `import()` decides what is loaded when: use it for whatever most starts do not need.
  */
 import { spawnSync } from 'node:child_process';
-import { globSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  globSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild';
 import { loadScript } from '../vmm/cli/bundle.ts';
@@ -26,28 +35,26 @@ import { kernelImage } from './training-kernel.ts';
 const root = packageRoot();
 const dist = join(root, 'dist');
 
+/** With the default guest: a container, so that its client and its supervisor are trained. */
+const CONTAINER_TRAINING = 'run training:latest /bin/busybox true';
+
 /**
- * Commands that each program is run with, in a folder with `kernel`, `disk.raw`, `disk.qcow2`,
- * `layer.tar` and `dist`, the bundle, to learn which functions a start needs.
+ * Commands that are run to learn which functions a start of their programs needs, in a folder with
+ * `kernel`, `disk.raw`, `layer.tar` and `dist`, the bundle.
  */
-const TRAININGS: Readonly<Record<Program['name'], readonly string[]>> = {
-  container: ['images'],
-  control: ['list'],
-  image: [
-    'image create -f qcow2 disk.qcow2 1M',
-    'image convert -O qcow2 disk.raw copy.qcow2',
-    'image info copy.qcow2',
-  ],
-  machine: [
-    // The sandbox leaves it the folder to write the bytecode to.
-    'boot --kernel kernel --disk disk.raw --sandbox on,files=dist',
-    'boot --kernel kernel --acpi off --sandbox off',
-    'boot --kernel kernel --disk disk.qcow2,format=qcow2 --sandbox off',
-  ],
-  registry: ['import layer.tar training:latest'],
-  // It needs an image and a client: all of it is compiled.
-  supervisor: [],
-};
+const TRAININGS: readonly string[] = [
+  'image create -f qcow2 disk.qcow2 1M',
+  'image convert -O qcow2 disk.raw copy.qcow2',
+  'image info copy.qcow2',
+  // The sandbox leaves it the folder to write the bytecode to.
+  'boot --kernel kernel --disk disk.raw --sandbox on,files=dist',
+  'boot --kernel kernel --acpi off --sandbox off',
+  'boot --kernel kernel --disk disk.qcow2,format=qcow2 --sandbox off',
+  'list',
+  'import layer.tar training:latest',
+  'images',
+  ...(existsSync(join(dist, 'default-guest.json')) ? [CONTAINER_TRAINING] : []),
+];
 const TRAINING_TIMEOUT_MS = 30_000;
 
 const options: BuildOptions = {
@@ -149,35 +156,43 @@ async function bundleProgram({ name, entry }: Program): Promise<void> {
   await buildCore(true);
 }
 
-/** The names of a program's files. */
-function programFiles(name: Program['name']): string[] {
-  return globSync([`${name}.js`, `${name}.*.js`], { cwd: dist });
-}
-
 function bytecodeOf(file: string): string {
   return join(dist, `${basename(file, '.js')}.bytecode`);
 }
 
-function train({ name }: Program, folder: string): void {
-  // In its sandbox a process can write files but create none.
-  for (const file of programFiles(name)) writeFileSync(bytecodeOf(file), '');
-  for (const command of TRAININGS[name]) {
-    const words = [join(root, 'scripts/train.ts'), dist, name, ...command.split(' ')];
-    const { status, stderr } = spawnSync(process.execPath, words, {
-      cwd: folder,
-      env: {
-        ...process.env,
-        TSVM_DATA_FOLDER: join(folder, 'data'),
-        TSVM_RUNTIME_FOLDER: join(folder, 'run'),
-      },
-      encoding: 'utf8',
-      input: '',
-      timeout: TRAINING_TIMEOUT_MS,
-    });
-    if (status === 0) continue;
+async function train(command: string, folder: string): Promise<void> {
+  const words = [join(root, 'scripts/train.ts'), ...command.split(' ')];
+  const { status, stderr } = spawnSync(process.execPath, words, {
+    cwd: folder,
+    env: {
+      ...process.env,
+      TSVM_TRAINING: dist,
+      TSVM_DATA_FOLDER: join(folder, 'data'),
+      TSVM_RUNTIME_FOLDER: join(folder, 'run'),
+    },
+    encoding: 'utf8',
+    input: '',
+    timeout: TRAINING_TIMEOUT_MS,
+  });
+  if (status !== 0) {
     // Perhaps this host cannot run VMs yet.
     process.stderr.write(`"tsvm ${command}" fails here, so it will start slower: ${stderr}`);
+  } else if (command === CONTAINER_TRAINING) {
+    await untilWritten(bytecodeOf('supervisor.js'));
   }
+}
+
+/** The supervisor ends after its client. */
+async function untilWritten(path: string): Promise<void> {
+  const deadline = Date.now() + TRAINING_TIMEOUT_MS;
+  while (statSync(path).size === 0 && Date.now() < deadline) await sleep(10);
+}
+
+/** An archive with the program that the default guest has, if this host has it. */
+function writeLayer(path: string): void {
+  const { status } = spawnSync('tar', ['-cf', path, '-C', '/usr', 'bin/busybox']);
+  // An empty archive.
+  if (status !== 0) writeFileSync(path, new Uint8Array(1024));
 }
 
 /** Writes the bytecode of all functions of those files that no training has loaded. */
@@ -206,10 +221,10 @@ try {
   writeFileSync(join(folder, 'kernel'), kernelImage());
   writeFileSync(join(folder, 'disk.raw'), new Uint8Array(2 ** 20));
   symlinkSync(dist, join(folder, 'dist'));
-  // An empty archive.
-  writeFileSync(join(folder, 'layer.tar'), new Uint8Array(1024));
-  // The training of the image program creates the `disk.qcow2` of the machine program.
-  for (const program of PROGRAMS) train(program, folder);
+  writeLayer(join(folder, 'layer.tar'));
+  // In its sandbox a process can write files but create none.
+  for (const file of globSync('*.js', { cwd: dist })) writeFileSync(bytecodeOf(file), '');
+  for (const command of TRAININGS) await train(command, folder);
   compileUntrained();
 } finally {
   rmSync(folder, { recursive: true });

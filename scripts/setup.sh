@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes this checkout ready to run: Debian packages, node_modules, the native addon, the bundled CLI
-# and the default guest. Skips finished steps; takes about 0.1 s when there is nothing to do.
+# Makes this checkout ready to run: Debian packages, node_modules, the native addon, the default guest
+# and the bundled CLI. Skips finished steps; takes about 0.1 s when there is nothing to do.
 #
 #   scripts/setup.sh             what `npm start` needs
 #   scripts/setup.sh --kernel    also the tuned kernel, which takes minutes to compile
@@ -246,11 +246,15 @@ flock --nonblock 9 || { say 'waiting for another set-up to finish'; flock 9; }
 install_packages "$sets"
 install_node_modules
 build_addon
-bundle_cli
 build_library
-[ "${1-}" != --package ] || exit 0
+if [ "${1-}" = --package ]; then
+  bundle_cli
+  exit
+fi
 case $sets in
 *tune*) build_guest --tuned-kernel ;;
 *) build_guest ;;
 esac
+# After the guest: a container of it is run to learn which functions that needs.
+bundle_cli
 case $sets in *test*) fetch_cloud_kernel ;; esac

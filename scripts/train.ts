@@ -1,22 +1,26 @@
 /**
  * Runs a bundled program in this process, and writes the bytecode of the functions it used beside
- * each file that it loaded. Exits with the program's exit code if it fails.
+ * each file that it loaded. Exits with the program's exit code if it fails. A process that the program
+ * starts as it was started itself is trained as well.
  *
  * ```
- * train.ts <folder of the bundle> <program> <the program's arguments>
+ * TSVM_TRAINING=<folder of the bundle> train.ts <a command line of tsvm>
  * ```
  */
 import { writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { Bundle } from '../vmm/cli/bundle.ts';
+import { findProgram } from '../vmm/cli/programs.ts';
 
-const [folder = '', program = ''] = process.argv.splice(2, 2);
-const bundle = new Bundle(folder, program, createRequire(import.meta.filename));
+const folder = process.env['TSVM_TRAINING'] ?? '';
+const { name } = findProgram(process.argv.slice(2));
+const bundle = new Bundle(folder, name, createRequire(import.meta.filename));
 process.on('exit', (code) => {
   if (code !== 0) return;
-  for (const [name, script] of bundle.scripts) {
-    writeFileSync(join(folder, `${name}.bytecode`), script.createCachedData());
+  // The program's own file comes last: `bundle.ts` waits for it.
+  for (const [file, script] of Array.from(bundle.scripts).reverse()) {
+    writeFileSync(join(folder, `${file}.bytecode`), script.createCachedData());
   }
 });
 bundle.run();
