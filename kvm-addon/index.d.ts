@@ -258,6 +258,8 @@ export class NativeVm {
   setMessage(gsi: number, message: { address: number; data: number } | null): void;
   /** An ioeventfd: a write of `value` (`lengthBytes` wide) at `gpa` signals it, with no exit. */
   kickEvent(gpa: number, lengthBytes: number, value: number): NativeEventFd;
+  /** As {@link kickEvent}, with an event that it has returned. EEXIST: the place is taken. */
+  bindKick(event: NativeEventFd, gpa: number, lengthBytes: number, value: number): void;
   /** Undoes {@link kickEvent}; the event stays open until the VM is closed. ENOENT: it is not bound. */
   unbindKick(event: NativeEventFd, gpa: number, lengthBytes: number, value: number): void;
   /**

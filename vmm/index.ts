@@ -13,7 +13,13 @@ export type {
   VsockConfig,
 } from './machine/config.ts';
 export type { MachineHandle as Machine, MachineState } from './machine/machine.ts';
-export type { DiskControls, MachineControls, NetControls } from './machine/machine-controls.ts';
+export type {
+  DiskControls,
+  HotplugControls,
+  MachineControls,
+  NetControls,
+  RemovalOptions,
+} from './machine/machine-controls.ts';
 export type { MachineEnd } from './machine/machine-end.ts';
 export type { NetConfig, TapNetConfig, UserNetConfig } from './machine/net-config.ts';
 export type { RateLimits } from './machine/rate-limits.ts';

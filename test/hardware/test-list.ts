@@ -52,6 +52,7 @@ export const HOST_PLANS: readonly HostPlan[] = [
       'test/boot/payload/vsock.test.ts',
       'test/qcow2/kill-machine.test.ts',
       'test/boot/linux/pci.test.ts',
+      'test/boot/linux/hotplug.test.ts',
       'test/container/agent-process.test.ts',
     ],
   },

@@ -211,7 +211,7 @@ export function bootCommand(): Command {
     .addOption(
       new Option(
         '--sandbox <on[,files=path]|off>',
-        'confine what a guest that breaks out of its machine could do to the host; files: what "tsvm swap-disk" may open',
+        'confine what a guest that breaks out of its machine could do to the host; files: what "tsvm disk add" and "tsvm swap-disk" may open',
       )
         .argParser(parseSandbox)
         .default({ on: true, files: [] }, 'on'),

@@ -219,7 +219,7 @@ export const parseOnReboot = oneOf(['exit', 'restart'] as const);
 /** `--sandbox`. */
 export interface SandboxOption {
   readonly on: boolean;
-  /** Files and folders that may be opened later, for "tsvm swap-disk". */
+  /** Files and folders that may be opened later, for "tsvm disk add" and "tsvm swap-disk". */
   readonly files: readonly string[];
 }
 

@@ -113,11 +113,13 @@ export const REGISTRY_COMMANDS = [
 export const CONTROL_SUMMARIES = {
   balloon: 'Show or set how much memory a guest has left',
   console: 'Attach to the console of a running machine',
+  disk: 'Add a disk to a running machine, or remove one',
   kill: 'End a machine at once, like a power failure',
   limit: 'Limit the rate of a disk or a network',
   link: 'Plug or unplug the cable of a network',
   list: 'List running machines',
   metrics: 'Show what a machine has counted',
+  net: 'Add a network to a running machine, or remove one',
   pause: 'Pause a machine',
   resume: 'Let a paused machine go on',
   status: 'Show what is known of a machine',

@@ -131,7 +131,14 @@ export class Vm {
     return { ...this.interruptLine(gsi), setMessage };
   }
 
-  /** Undoes {@link kickEvent} with the same arguments. */
+  /** As {@link kickEvent}, with an event that it has returned. Throws EEXIST if the place is taken. */
+  bindKick(event: NativeEventFd, gpa: number, lengthBytes: number, value: number): void {
+    withKvmErrors(`a doorbell at 0x${gpa.toString(16)}`, () =>
+      this.#native.bindKick(event, gpa, lengthBytes, value),
+    );
+  }
+
+  /** Undoes {@link kickEvent} or {@link bindKick} with the same arguments. */
   unbindKick(event: NativeEventFd, gpa: number, lengthBytes: number, value: number): void {
     withKvmErrors(`a doorbell at 0x${gpa.toString(16)}`, () =>
       this.#native.unbindKick(event, gpa, lengthBytes, value),

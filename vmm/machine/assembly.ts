@@ -9,6 +9,7 @@ import type { KvmRegisterBank } from '../kvm/register-bank.ts';
 import { Vm } from '../kvm/vm.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ResolvedConfig } from './config.ts';
+import type { DeviceOwner } from './device-scope.ts';
 import { Machine } from './machine.ts';
 import { type PciPlacement, PlacementAllocator } from './placement.ts';
 
@@ -47,10 +48,35 @@ export type CreateDevice = (host: QueueHost) => VirtioDevice;
 
 /** Where virtio devices with the PCI transport are attached. */
 export interface PciBus {
-  attach(placement: PciPlacement, queueCount: number, createDevice: CreateDevice): void;
+  /** @param owner has the device until it is closed */
+  attach(
+    placement: PciPlacement,
+    queueCount: number,
+    createDevice: CreateDevice,
+    owner: DeviceOwner,
+  ): void;
+  /** Empties a slot: the guest reaches the device no longer. Its owner closes it. */
+  detach(placement: PciPlacement): void;
+  /** Takes away a device that the guest still uses, until it lets go of it and {@link detach} is called. */
+  pullOut(placement: PciPlacement): void;
 }
 
-/** A machine under construction, with its VM and memory, to which devices are attached. */
+/** A device that can be removed while the machine runs. */
+export interface RemovableDevice {
+  readonly placement: PciPlacement;
+  /**
+   * Ends its I/O, makes durable what the guest has written, and closes it. The guest no longer reaches
+   * it. Rejects if what was written could not be made durable; it is closed all the same.
+   */
+  close(): Promise<void>;
+  /**
+   * Does the same while the guest still uses it; until the guest lets go of it, the device stays and
+   * fails what it is asked for. A device without it is taken off the bus instead.
+   */
+  fail?(): Promise<void>;
+}
+
+/** A machine with its VM and memory, to which devices are attached. */
 export class Assembly {
   readonly config: ResolvedConfig;
   readonly kernelMode: KernelMode;
@@ -61,6 +87,8 @@ export class Assembly {
   readonly placements: PlacementAllocator;
   /** Attached before the devices on it, if there are to be any. */
   pciBus: PciBus | undefined;
+  /** By the id of the device. */
+  readonly removable = new Map<string, RemovableDevice>();
 
   constructor(config: ResolvedConfig, kernelMode: KernelMode, host: MachineHost) {
     const { devicePath, cpus } = config;
@@ -79,7 +107,12 @@ export class Assembly {
     this.host = host;
     this.memory = memory;
     this.machine = new Machine({ logger: host.logger, vm: this.vm, memory });
-    this.placements = new PlacementAllocator(config.transport, config.acpi);
+    const slots = [...config.disks, ...config.nets].map(({ slot }) => slot);
+    this.placements = new PlacementAllocator(
+      config.transport,
+      config.acpi,
+      slots.filter((slot) => slot !== undefined),
+    );
   }
 
   /** Attaches a device's registers to a bus. `handler` gets the accesses that the bank does not serve. */

@@ -19,6 +19,7 @@ import {
   type PortConfig,
   resolvePorts,
 } from './console-config.ts';
+import { checkIdentity, type DeviceIdentity, deviceIds } from './device-ids.ts';
 import { ENGINES, type Engine } from './kernel-mode.ts';
 import { type NetConfig, type ResolvedNet, resolveNet } from './net-config.ts';
 import { TRANSPORTS, type Transport } from './placement.ts';
@@ -31,7 +32,7 @@ import {
 } from './share-config.ts';
 
 /** How a disk image is attached. {@link DISK_DEFAULTS} has the defaults. */
-export interface ImageDiskConfig {
+export interface ImageDiskConfig extends DeviceIdentity {
   readonly path: string;
   readonly readOnly?: boolean | undefined;
   /** Determined by the file's name if omitted, never by its content. */
@@ -44,7 +45,7 @@ export interface ImageDiskConfig {
 }
 
 /** Files that together form a read-only disk, each aligned to a sector; see `JoinedFilesDisk`. */
-export interface JoinedDiskConfig {
+export interface JoinedDiskConfig extends DeviceIdentity {
   readonly files: readonly string[];
 }
 
@@ -202,12 +203,18 @@ const IMAGE_DISK_FIELDS: Readonly<Record<keyof ImageDiskConfig, Kind>> = {
   overlay: BOOLEAN,
   backing: oneOf(['same-folder', 'allow']),
   limits: RECORD,
+  id: TEXT,
+  slot: NUMBER,
 };
 const VSOCK_FIELDS: Readonly<Record<keyof VsockConfig, Kind>> = {
   socketPath: TEXT,
   guestCid: NUMBER,
 };
-const JOINED_DISK_FIELDS: Readonly<Record<keyof JoinedDiskConfig, Kind>> = { files: TEXTS };
+const JOINED_DISK_FIELDS: Readonly<Record<keyof JoinedDiskConfig, Kind>> = {
+  files: TEXTS,
+  id: TEXT,
+  slot: NUMBER,
+};
 
 /** `defaults` overridden by the fields of `record` that are not undefined. */
 function withDefaults<D extends object, R extends object>(defaults: D, record: R): D & R {
@@ -220,11 +227,13 @@ export function resolveDisk(disk: DiskConfig): ResolvedDisk {
   if (typeof disk === 'object' && disk !== null && 'files' in disk) {
     checkFields('the disk', disk, JOINED_DISK_FIELDS);
     if (disk.files.length === 0) invalid('a disk of several files has none');
+    checkIdentity('disk', disk);
     return disk;
   }
   checkFields('the disk', disk, IMAGE_DISK_FIELDS);
   if (disk.path === undefined) invalid('a disk has no "path"');
   const resolved = withDefaults(DISK_DEFAULTS, disk) as ResolvedImageDisk;
+  checkIdentity('disk', resolved);
   if (resolved.limits !== undefined) checkRateLimits(resolved.limits);
   if (resolved.readOnly && resolved.overlay) {
     invalid(
@@ -288,6 +297,8 @@ export function resolveConfig(config: MachineConfig): ResolvedConfig {
   }
   if (filled.cloudInit !== undefined) checkCloudInit(filled.cloudInit);
   const nets = (filled.nets as readonly NetConfig[]).map(resolveNet);
+  deviceIds('disk', disks);
+  deviceIds('net', nets);
   const shares = resolveShares(filled.shares);
   resolvePorts(filled.ports);
   const vsock = filled.vsock === undefined ? {} : { vsock: resolveVsock(filled.vsock) };

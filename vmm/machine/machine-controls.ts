@@ -1,6 +1,6 @@
 import type { BalloonStatistics } from '../devices/virtio/balloon/balloon-statistics.ts';
 import type { ImageDiskConfig, ResolvedConfig, ResolvedDisk } from './config.ts';
-import type { ResolvedNet } from './net-config.ts';
+import type { NetConfig, ResolvedNet } from './net-config.ts';
 import type { RateLimits } from './rate-limits.ts';
 
 /** A disk of a running machine. */
@@ -29,6 +29,32 @@ export interface NetControls {
   setRateLimits(limits: RateLimits): void;
 }
 
+export interface RemovalOptions {
+  /** How long the guest may take to let go of the device. */
+  readonly timeoutMs: number;
+  /** Take the device away after that time, as by pulling it out. */
+  readonly force: boolean;
+}
+
+/** Adds devices to a machine that runs or is paused, and removes them. */
+export interface HotplugControls {
+  /**
+   * @returns the disk's id, once the guest was told of it
+   * @throws TsvmError `invalid-config`, `wrong-state` if the machine has ended, `resource-exhausted` if the
+   * bus is full, and as a boot does for an image that cannot be opened
+   */
+  addDisk(config: ImageDiskConfig): Promise<string>;
+  /** As {@link addDisk}. @throws TsvmError `network-unavailable` besides */
+  addNet(config: NetConfig): Promise<string>;
+  /**
+   * Asks the guest to let go of a device, waits until it has, then closes the device; what the guest wrote
+   * to a disk is durable then. If the guest takes longer, the device is removed when it lets go of it.
+   * @throws TsvmError `wrong-state` if there is no such device, the machine has ended, or the time is up;
+   * `disk-io` if what was written could not be made durable: the disk is removed all the same
+   */
+  remove(id: string, options: RemovalOptions): Promise<void>;
+}
+
 /** Memory that the guest lends to the host. */
 export interface BalloonControls {
   /** How many bytes the guest is to lend; it may take its time. */
@@ -54,18 +80,22 @@ export interface MachineControls {
   pressPowerButton?: () => void;
   /** Tells the guest how large the window of its console is, in characters. */
   resizeConsole?: (columns: number, rows: number) => void;
+  /** On a machine with PCI and ACPI. */
+  hotplug?: HotplugControls;
   /** By the id of the device: `disk0`, `disk1`, … */
   readonly disks: Map<string, DiskControls>;
   /** By the id of the device: `net0`, `net1`, … */
   readonly nets: Map<string, NetControls>;
 }
 
-/** `config` with what was changed while the machine ran: that of the next machine after a reset. */
+/**
+ * `config` with what was changed while the machine ran: that of the next machine after a reset, with the
+ * same devices under the same ids.
+ */
 export function presentConfig(config: ResolvedConfig, controls: MachineControls): ResolvedConfig {
-  const { disks, nets } = controls;
   return {
     ...config,
-    disks: config.disks.map((disk, index) => disks.get(`disk${index}`)?.config ?? disk),
-    nets: config.nets.map((net, index) => nets.get(`net${index}`)?.config ?? net),
+    disks: [...controls.disks.values()].map((disk) => disk.config),
+    nets: [...controls.nets.values()].map((net) => net.config),
   };
 }

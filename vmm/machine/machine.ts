@@ -24,6 +24,9 @@ export type MachineState = keyof typeof TRANSITIONS;
 /** Time for the guest to print messages and reset after a panic, before it is stopped. */
 const PANIC_GRACE_MS = 5_000;
 
+/** Releases a resource; a second call waits for the first. */
+export type Release = () => Promise<void>;
+
 /** The methods of `Vm` that a machine uses; tests have a fake. */
 export interface MachineVm {
   readonly slots: readonly ExitSlot[];
@@ -88,8 +91,8 @@ export class Machine {
   #closing: Promise<void> | undefined;
   /** Called once the vCPUs have parked. */
   readonly #onParked: (() => void)[] = [];
-  /** Open resources, to be released in reverse order. */
-  readonly #resources = new AsyncDisposableStack();
+  /** Releases of open resources, to be called in reverse order. */
+  readonly #resources = new Set<Release>();
 
   constructor({ logger, memory, vm }: MachineOptions) {
     this.#logger = logger;
@@ -105,18 +108,34 @@ export class Machine {
     return this.#state;
   }
 
-  /** Adds a device. Devices are closed in reverse order. */
-  addDevice(device: MachineDevice): void {
+  /**
+   * Adds a device, to a running machine, too. Devices are closed in reverse order.
+   * @returns closes the device before that, after which the machine no longer has it
+   */
+  addDevice(device: MachineDevice): Release {
     this.#devices.set(device.id, device);
-    this.own(() => device.close());
+    const close = this.own(() => device.close());
+    if (this.#state === 'running') this.contain(() => device.resume());
+    return () => {
+      this.#devices.delete(device.id);
+      return close();
+    };
   }
 
   /**
    * Registers an open resource. `release` is called when the machine is closed, in reverse order,
    * even if other releases fail.
+   * @returns releases it before that; once
    */
-  own(release: () => void | Promise<void>): void {
-    this.#resources.defer(async () => release());
+  own(release: () => void | Promise<void>): Release {
+    let released: Promise<void> | undefined;
+    const releaseOnce = () => {
+      // A machine that is closed meanwhile waits for it.
+      released ??= (async () => release())().finally(() => this.#resources.delete(releaseOnce));
+      return released;
+    };
+    this.#resources.add(releaseOnce);
+    return releaseOnce;
   }
 
   /**
@@ -290,7 +309,9 @@ export class Machine {
       this.#vm.stop();
       return this.#parked();
     });
-    await unwind(this.#resources);
+    const resources = new AsyncDisposableStack();
+    for (const release of this.#resources) resources.defer(release);
+    await unwind(resources);
   }
 
   #enter(state: MachineState): void {

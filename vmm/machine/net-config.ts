@@ -13,9 +13,10 @@ import {
   RECORD,
   TEXT,
 } from './config-fields.ts';
+import { checkIdentity, type DeviceIdentity } from './device-ids.ts';
 import { checkRateLimits, type RateLimits } from './rate-limits.ts';
 
-interface NetSettings {
+interface NetSettings extends DeviceIdentity {
   /** The guest's MAC address, such as `52:54:00:12:34:56`. Random if it is left out. */
   readonly mac?: string | undefined;
   /**
@@ -79,6 +80,8 @@ const SETTINGS_FIELDS: Readonly<Record<keyof NetSettings, Kind>> = {
   mtu: NUMBER,
   linkUp: BOOLEAN,
   limits: RECORD,
+  id: TEXT,
+  slot: NUMBER,
 };
 const USER_FIELDS: Readonly<Record<keyof UserNetConfig, Kind>> = {
   kind: TEXT,
@@ -120,6 +123,7 @@ export function resolveNet(net: NetConfig): ResolvedNet {
     invalid(`an MTU of ${net.mtu}: give a number from ${MTU_MIN} to ${MTU_MAX}`);
   }
   if (net.limits !== undefined) checkRateLimits(net.limits);
+  checkIdentity('net', net);
   const linkUp = net.linkUp ?? true;
   return net.kind === 'user'
     ? { ...resolveUser(net, mac), linkUp }

@@ -1,6 +1,7 @@
 import {
   IOAPIC_PINS,
   PCI_BAR_SIZE,
+  PCI_SLOT_FIRST,
   PCI_SLOTS,
   PCI_WINDOW_GPA,
   VIRTIO_MMIO_DEVICE_SIZE,
@@ -8,6 +9,7 @@ import {
   VIRTIO_MMIO_GPA,
 } from '../arch/x86_64/layout.ts';
 import { TsvmError } from '../errors.ts';
+import type { DeviceIdentity } from './device-ids.ts';
 
 /** How virtio devices are connected to the machine. */
 export const TRANSPORTS = ['mmio', 'pci'] as const;
@@ -33,23 +35,39 @@ export interface PciPlacement {
 /** Where a device is in the guest, by transport. */
 export type DevicePlacement = MmioPlacement | PciPlacement;
 
+/** The configuration of a device with its id, and with its slot if it has one. */
+export type Placed<C extends DeviceIdentity> = C & { readonly id: string };
+
+export function placed<C extends DeviceIdentity>(
+  config: C,
+  id: string,
+  placement: DevicePlacement,
+): Placed<C> {
+  return { ...config, id, ...(placement.kind === 'pci' && { slot: placement.slot }) };
+}
+
 /** Interrupt lines of a PC's own chips: timer, keyboard, cascade, COM1, RTC, FPU. */
 const TAKEN_GSIS: ReadonlySet<number> = new Set([0, 1, 2, 4, 8, 13]);
 const FIRST_GSI = 5;
 /** An MP table describes only the 16 ISA lines. */
 const GSIS_WITH_MP_TABLE = 16;
 
-/** Slot 0 is the host bridge's. */
-const FIRST_SLOT = 1;
-
-/** Assigns a placement to each device, in the order in which kernels find them. */
+/**
+ * Assigns a placement to each device, in the order in which kernels find them. On the PCI bus, the
+ * devices that can be removed have the lowest slots, and the others the highest: theirs do not depend on
+ * how many of the former there are.
+ */
 export class PlacementAllocator {
   readonly #transport: Transport;
   readonly #gsis: number[] = [];
-  readonly #placements: DevicePlacement[] = [];
+  readonly #mmio: MmioPlacement[] = [];
+  readonly #slots = new Set<number>();
+  readonly #reserved: ReadonlySet<number>;
 
-  constructor(transport: Transport, acpi: boolean) {
+  /** @param reservedSlots slots that {@link allocateRemovable} assigns only when asked for them */
+  constructor(transport: Transport, acpi: boolean, reservedSlots: readonly number[] = []) {
     this.#transport = transport;
+    this.#reserved = new Set(reservedSlots);
     const end = acpi ? IOAPIC_PINS : GSIS_WITH_MP_TABLE;
     for (let gsi = FIRST_GSI; gsi < end; gsi++) {
       if (!TAKEN_GSIS.has(gsi)) this.#gsis.push(gsi);
@@ -58,33 +76,67 @@ export class PlacementAllocator {
 
   /** The assigned placements of virtio-mmio devices. */
   get mmio(): readonly MmioPlacement[] {
-    return this.#placements.filter((placement) => placement.kind === 'mmio');
+    return this.#mmio;
   }
 
-  /** @throws TsvmError `resource-exhausted` */
+  /** For a device that stays as long as the machine. @throws TsvmError `resource-exhausted` */
   allocate(): DevicePlacement {
-    const placement = this.#transport === 'pci' ? this.#nextSlot() : this.#nextWindow();
-    this.#placements.push(placement);
-    return placement;
+    return this.#transport === 'pci' ? this.#takeSlot(PCI_SLOTS_DOWN) : this.#nextWindow();
   }
 
-  #nextSlot(): PciPlacement {
-    const slot = FIRST_SLOT + this.#placements.length;
-    if (slot >= PCI_SLOTS) throw exhausted('slot of the PCI bus', PCI_SLOTS - FIRST_SLOT);
+  /**
+   * For a device that can be removed, if its transport can do that.
+   * @param slot on the PCI bus; default: the first that is free
+   * @throws TsvmError `resource-exhausted`, `invalid-config` if the slot is taken
+   */
+  allocateRemovable(slot?: number): DevicePlacement {
+    return this.#transport === 'pci' ? this.allocateSlot(slot) : this.#nextWindow();
+  }
+
+  /** As {@link allocateRemovable}, on the PCI bus. */
+  allocateSlot(slot?: number): PciPlacement {
+    if (slot === undefined) return this.#takeSlot(PCI_SLOTS_DOWN.toReversed());
+    if (this.#slots.has(slot)) {
+      throw new TsvmError('invalid-config', `slot ${slot} of the PCI bus is taken: leave it out`);
+    }
+    return this.#placeAt(slot);
+  }
+
+  /** The slot of a device that was removed is free again. */
+  release(placement: PciPlacement): void {
+    this.#slots.delete(placement.slot);
+  }
+
+  #takeSlot(candidates: readonly number[]): PciPlacement {
+    const slot = candidates.find((each) => !this.#slots.has(each) && !this.#reserved.has(each));
+    if (slot === undefined) throw exhausted('slot of the PCI bus', PCI_SLOTS_DOWN.length);
+    return this.#placeAt(slot);
+  }
+
+  #placeAt(slot: number): PciPlacement {
+    this.#slots.add(slot);
     return { kind: 'pci', slot, barGpa: PCI_WINDOW_GPA + slot * PCI_BAR_SIZE };
   }
 
   /** A window and an interrupt line. */
   #nextWindow(): MmioPlacement {
-    const count = this.#placements.length;
+    const count = this.#mmio.length;
     const gsi = this.#gsis[count];
     if (gsi === undefined || count >= VIRTIO_MMIO_DEVICES_MAX) {
       throw exhausted('interrupt line', this.#gsis.length);
     }
     const gpa = VIRTIO_MMIO_GPA + count * VIRTIO_MMIO_DEVICE_SIZE;
-    return { kind: 'mmio', gpa, sizeBytes: VIRTIO_MMIO_DEVICE_SIZE, gsi };
+    const placement = { kind: 'mmio', gpa, sizeBytes: VIRTIO_MMIO_DEVICE_SIZE, gsi } as const;
+    this.#mmio.push(placement);
+    return placement;
   }
 }
+
+/** From the highest. */
+const PCI_SLOTS_DOWN = Array.from(
+  { length: PCI_SLOTS - PCI_SLOT_FIRST },
+  (_, index) => PCI_SLOTS - 1 - index,
+);
 
 function exhausted(what: string, most: number): TsvmError {
   return new TsvmError(

@@ -27,6 +27,7 @@ Napi::Function NativeVm::define(Napi::Env env)
                            InstanceMethod<&NativeVm::add_message>("addMessage"),
                            InstanceMethod<&NativeVm::set_message>("setMessage"),
                            InstanceMethod<&NativeVm::kick_event>("kickEvent"),
+                           InstanceMethod<&NativeVm::bind_kick>("bindKick"),
                            InstanceMethod<&NativeVm::unbind_kick>("unbindKick"),
                            InstanceMethod<&NativeVm::set_dirty_log>("setDirtyLog"),
                            InstanceMethod<&NativeVm::take_dirty_pages>("takeDirtyPages"),
@@ -257,39 +258,71 @@ Napi::Value NativeVm::set_message(const Napi::CallbackInfo &info)
     return env.Undefined();
 }
 
+/* The arguments of the functions below from the one at `first` on. */
+struct KickPlace {
+    uint64_t gpa, value;
+    uint32_t length;
+
+    bool take(const Napi::CallbackInfo &info, size_t first)
+    {
+        return to_u64(info[first], &gpa) && to_u32(info[first + 1], &length) &&
+               to_u64(info[first + 2], &value);
+    }
+};
+
 Napi::Value NativeVm::unbind_kick(const Napi::CallbackInfo &info)
 {
     Napi::Env env = info.Env();
-    uint64_t gpa, value;
-    uint32_t length;
+    KickPlace place;
     NativeEventFd *event = NativeEventFd::from(info[0]);
-    if (!event || !check_open(env) || !to_u64(info[1], &gpa) || !to_u32(info[2], &length) ||
-        !to_u64(info[3], &value))
+    if (!event || !check_open(env) || !place.take(info, 1))
         return Napi::Value();
-    int error = vm_unbind_kick(&vm_, event->fd(), gpa, length, value);
+    int error = vm_unbind_kick(&vm_, event->fd(), place.gpa, place.length, place.value);
     if (error < 0)
         return throw_errno(env, error, "KVM_IOEVENTFD");
     // The event is kept: a vCPU may be about to signal it.
     if (engine_)
-        engine_remove_kick(engine_, gpa, length, value);
+        engine_remove_kick(engine_, place.gpa, place.length, place.value);
+    return env.Undefined();
+}
+
+int NativeVm::place_kick(NativeEventFd *kick, uint64_t gpa, uint32_t length, uint64_t value)
+{
+    int error = vm_bind_kick(&vm_, kick->fd(), gpa, length, value);
+    if (error == 0 && engine_) {
+        error = engine_add_kick(engine_, gpa, length, value, kick->bell());
+        if (error < 0)
+            vm_unbind_kick(&vm_, kick->fd(), gpa, length, value);
+    }
+    return error;
+}
+
+Napi::Value NativeVm::bind_kick(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    KickPlace place;
+    NativeEventFd *event = NativeEventFd::from(info[0]);
+    if (!event || !check_open(env) || !place.take(info, 1))
+        return Napi::Value();
+    bool known = false;
+    for (Napi::ObjectReference &kick : kicks_)
+        known = known || NativeEventFd::Unwrap(kick.Value()) == event;
+    int error = known ? place_kick(event, place.gpa, place.length, place.value) : -EINVAL;
+    if (error < 0)
+        return throw_errno(env, error, "KVM_IOEVENTFD");
     return env.Undefined();
 }
 
 Napi::Value NativeVm::kick_event(const Napi::CallbackInfo &info)
 {
     Napi::Env env = info.Env();
-    uint64_t gpa, value;
-    uint32_t length;
-    if (!check_open(env) || !to_u64(info[0], &gpa) || !to_u32(info[1], &length) ||
-        !to_u64(info[2], &value))
+    KickPlace place;
+    if (!check_open(env) || !place.take(info, 0))
         return Napi::Value();
     Napi::Object event = new_event_fd(env);
     if (env.IsExceptionPending())
         return Napi::Value();
-    NativeEventFd *kick = NativeEventFd::Unwrap(event);
-    int error = vm_bind_kick(&vm_, kick->fd(), gpa, length, value);
-    if (error == 0 && engine_)
-        error = engine_add_kick(engine_, gpa, length, value, kick->bell());
+    int error = place_kick(NativeEventFd::Unwrap(event), place.gpa, place.length, place.value);
     if (error < 0)
         return throw_errno(env, error, "KVM_IOEVENTFD");
     kicks_.push_back(Napi::Persistent(event));

@@ -40,6 +40,7 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     Napi::Value add_message(const Napi::CallbackInfo &info);
     Napi::Value set_message(const Napi::CallbackInfo &info);
     Napi::Value kick_event(const Napi::CallbackInfo &info);
+    Napi::Value bind_kick(const Napi::CallbackInfo &info);
     Napi::Value unbind_kick(const Napi::CallbackInfo &info);
     Napi::Value set_dirty_log(const Napi::CallbackInfo &info);
     Napi::Value take_dirty_pages(const Napi::CallbackInfo &info);
@@ -69,6 +70,9 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     bool check_open(Napi::Env env);
     // The vCPU with the index `value`, or nullptr with an error pending.
     struct vcpu *vcpu_argument(Napi::Value value);
+
+    // Binds a kick in KVM and in the engine. Returns 0 or -errno.
+    int place_kick(class NativeEventFd *kick, uint64_t gpa, uint32_t length, uint64_t value);
 
     struct vm vm_ = {};
     struct vcpu_group group_ = {};

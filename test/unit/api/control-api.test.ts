@@ -276,7 +276,7 @@ test('link and rate limits of a network, rate limits and image of a disk', async
   );
   assert.equal((await put('disk', { id: 'disk0', image: { path: '/busy' } })).status, 409);
   const added = await put('disk', { id: 'disk1', image: { path: '/new' } });
-  assert.match(JSON.stringify(added.body), /hotplug/);
+  assert.match(JSON.stringify(added.body), /no disk disk1 .it has: disk0/);
 });
 
 test('the status tells of disks, networks and other devices as they are now', async (context) => {
@@ -304,6 +304,9 @@ test('the status tells of disks, networks and other devices as they are now', as
   const changed = { ...first, path: '/new', limits: { operationsPerSecond: 7 } };
   machine.controls.disks.set('disk0', { ...control, config: changed });
   machine.controls.disks.set('disk1', { ...control, config: second });
+  for (const [index, config] of target.config.nets.entries()) {
+    machine.controls.nets.set(`net${index}`, { ...control, setLink: () => {}, config });
+  }
   const { disks, nets, shares, ports, vsock, hasBalloon } = await client.call('getMachine');
   assert.deepEqual(disks, [
     { id: 'disk0', path: '/new', readOnly: false, limits: { operationsPerSecond: 7 } },

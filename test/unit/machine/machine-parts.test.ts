@@ -4,8 +4,9 @@ import { test } from 'node:test';
 import { TsvmError } from '../../../vmm/errors.ts';
 import { commandLine } from '../../../vmm/machine/command-line.ts';
 import { type MachineConfig, resolveConfig } from '../../../vmm/machine/config.ts';
+import { deviceIds } from '../../../vmm/machine/device-ids.ts';
 import { checkCpuMask, chooseKernelMode } from '../../../vmm/machine/kernel-mode.ts';
-import { PlacementAllocator } from '../../../vmm/machine/placement.ts';
+import { type DevicePlacement, PlacementAllocator } from '../../../vmm/machine/placement.ts';
 
 const DISK = {
   path: 'a.img',
@@ -110,4 +111,41 @@ test('registers that programs use are not hidden from a kernel that is interpret
   }
   checkCpuMask('interpreter', ['rdrand', 'rdseed', 'xsaves']);
   assert.throws(() => checkCpuMask('interpreter', ['avx3']), /avx3/);
+});
+
+test('slots: those of disks and networks from below, others from above, so that they stay', () => {
+  const allocator = new PlacementAllocator('pci', true, [3]);
+  const slotOf = (placement: DevicePlacement) => placement.kind === 'pci' && placement.slot;
+  assert.deepEqual(
+    [1, 2].map(() => slotOf(allocator.allocateRemovable())),
+    [1, 2],
+  );
+  assert.equal(slotOf(allocator.allocate()), 31);
+  assert.equal(slotOf(allocator.allocateRemovable()), 4, 'slot 3 is reserved');
+  const third = allocator.allocateSlot(3);
+  assert.throws(() => allocator.allocateSlot(3), { code: 'invalid-config' });
+  allocator.release(third);
+  assert.equal(slotOf(allocator.allocateRemovable(3)), 3);
+  for (let slot = 5; slot < 31; slot++) assert.equal(slotOf(allocator.allocateRemovable()), slot);
+  assert.throws(() => allocator.allocate(), /no slot of the PCI bus is left .*31 at most/);
+});
+
+test('ids: those that are given stay, others are the first that are free', () => {
+  assert.deepEqual(deviceIds('disk', [{}, { id: 'disk0' }, {}, { id: 'disk7' }]), [
+    ...['disk1', 'disk0', 'disk2', 'disk7'],
+  ]);
+  refused(
+    {
+      disks: [
+        { ...DISK, id: 'disk1' },
+        { path: 'b', id: 'disk1' },
+      ],
+    },
+    /id disk1/,
+  );
+  for (const id of ['net0', 'disk', 'disk01', 'disk0\n', 'disk99999']) {
+    refused({ disks: [{ ...DISK, id }] }, /disk0, disk1/);
+  }
+  for (const slot of [0, 32, 1.5]) refused({ disks: [{ ...DISK, slot }] }, /from 1 to 31/);
+  refused({ nets: [{ kind: 'user', id: 'disk0' }] }, /net0, net1/);
 });

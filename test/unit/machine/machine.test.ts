@@ -303,3 +303,31 @@ test('counters are those of the vCPUs and of each device by its id', (t) => {
   b.value = 5;
   assert.deepEqual(machine.statistics(), { vcpus: { exits: 7 }, a: { value: 0 }, b: { value: 5 } });
 });
+
+test('a device that is added while the machine runs is resumed at once, and can be closed alone', async (t) => {
+  const { machine, calls } = setUp(t);
+  machine.start();
+  calls.splice(0);
+  const remove = machine.addDevice(new StubDevice('late', calls));
+  assert.deepEqual(calls, ['late resume']);
+  const released = Promise.withResolvers<void>();
+  const release = machine.own(() => released.promise);
+  const early = release();
+  assert.equal(release(), early, 'once');
+  await remove();
+  assert.deepEqual(calls, ['late resume', 'late close']);
+  assert.equal(machine.metrics().devices['late'], undefined);
+  let isClosed = false;
+  machine.stop();
+  const closing = machine.close().then(() => {
+    isClosed = true;
+  });
+  for (let i = 0; i < 5; i++) await turn();
+  assert.equal(isClosed, false, 'the close waits for what is being released');
+  released.resolve();
+  await Promise.all([closing, early]);
+  assert.deepEqual(
+    calls.filter((call) => call.startsWith('late')),
+    ['late resume', 'late close'],
+  );
+});

@@ -73,10 +73,11 @@ test('a signal during the close after a reset: no other machine is started', asy
 
 test('a machine whose close fails is not restarted, and each failure is reported', async () => {
   const { outcome, machine, machines, logged } = supervise({
-    onBooted: () =>
+    onBooted: () => {
       machines[0]?.own(() => {
         throw new Error('a lock that stays');
-      }),
+      });
+    },
     onEnded: () => {
       throw new Error('no counters');
     },

@@ -5,13 +5,17 @@ import type { ConsoleHub } from '../../machine/console-hub.ts';
 import type { MachineHandle } from '../../machine/machine.ts';
 import {
   type BalloonControls,
+  type HotplugControls,
   type MachineControls,
   presentConfig,
 } from '../../machine/machine-controls.ts';
+import type { NetConfig } from '../../machine/net-config.ts';
 import type { SandboxState } from '../../machine/process-sandbox.ts';
 import { ApiError, type Result } from '../http/operation.ts';
 import { OperationsSurface, type UpgradedConnection } from '../http/operations-surface.ts';
+import type { FromSchema } from '../http/schema.ts';
 import type { Surface } from '../http/surface.ts';
+import type { REMOVAL } from './machine-schema.ts';
 import { describeDevices } from './machine-status.ts';
 import {
   CONSOLE_INPUT_HEADER,
@@ -79,13 +83,11 @@ export function controlSurface(target: ControlledMachine): Surface {
     },
     setDisk: async ({ body: { id, image, limits } }) => {
       const disk = controlOf('disks', id, running(target).controls);
-      if (image !== undefined && !isAbsolute(image.path)) {
-        throw new ApiError('invalid-request', `${image.path}: give an absolute path`);
-      }
+      if (image !== undefined) requireAbsolute(image.path);
       await asApiError(async () => {
         if (image !== undefined) await disk.replaceImage({ ...image, limits });
         else if (limits !== undefined) disk.setRateLimits(limits);
-      });
+      }, target.sandbox);
       return undefined;
     },
     setNetwork: async ({ body: { id, linkUp, limits } }) => {
@@ -96,6 +98,25 @@ export function controlSurface(target: ControlledMachine): Surface {
       });
       return undefined;
     },
+    addDisk: async ({ body }) => {
+      requireAbsolute(body.path);
+      const hotplug = hotplugOf(target);
+      return { id: await asApiError(() => hotplug.addDisk(body), target.sandbox) };
+    },
+    removeDisk: ({ body }) => removeDevice(target, 'disks', body),
+    addNetwork: async ({ body }) => {
+      const hotplug = hotplugOf(target);
+      if (target.sandbox.reach === 'process') {
+        throw new ApiError(
+          'not-supported',
+          'a machine in its sandbox can neither start passt nor open tap devices: boot it with --sandbox off',
+        );
+      }
+      // What does not fit its kind is refused by name.
+      const network = body as NetConfig;
+      return { id: await asApiError(() => hotplug.addNet(network)) };
+    },
+    removeNetwork: ({ body }) => removeDevice(target, 'nets', body),
     attachConsole: (
       { query: { input = 'if-free', replay = Number.MAX_SAFE_INTEGER } },
       connection,
@@ -154,21 +175,55 @@ function controlOf<K extends keyof typeof KIND_NAMES>(
   const known = [...all.keys()].join(', ') || 'none';
   throw new ApiError(
     'not-supported',
-    `the machine has no ${KIND_NAMES[kind]} ${id} (it has: ${known}); disks and networks are chosen ` +
-      'at the boot, because adding them to a running machine (hotplug) is not supported yet',
+    `the machine has no ${KIND_NAMES[kind]} ${id} (it has: ${known})`,
   );
 }
 
 type MapValue<M> = M extends ReadonlyMap<string, infer V> ? V : never;
 
+/** @throws ApiError `not-supported` */
+function hotplugOf(target: ControlledMachine): HotplugControls {
+  const { hotplug } = running(target).controls;
+  if (hotplug !== undefined) return hotplug;
+  throw new ApiError(
+    'not-supported',
+    'disks and networks of this machine cannot be added or removed while it runs: ' +
+      'boot it with --transport pci and ACPI',
+  );
+}
+
+/** Time for a guest to let go of a device, unless the caller says another. */
+const REMOVAL_MS = 10_000;
+
+async function removeDevice(
+  target: ControlledMachine,
+  kind: keyof typeof KIND_NAMES,
+  { id, timeoutMs = REMOVAL_MS, force = false }: FromSchema<typeof REMOVAL>,
+): Promise<undefined> {
+  const hotplug = hotplugOf(target);
+  const machine = running(target);
+  controlOf(kind, id, machine.controls);
+  // The guest of a paused machine cannot let go of anything.
+  if (!force) requireRunning(machine);
+  await asApiError(() => hotplug.remove(id, { timeoutMs, force }));
+  return undefined;
+}
+
+/** @throws ApiError `invalid-request` */
+function requireAbsolute(path: string): void {
+  if (!isAbsolute(path)) throw new ApiError('invalid-request', `${path}: give an absolute path`);
+}
+
 /** @throws ApiError for problems that the user can fix */
-async function asApiError(action: () => void | Promise<void>): Promise<void> {
+async function asApiError<T>(action: () => T | Promise<T>, sandbox?: SandboxState): Promise<T> {
   try {
-    await action();
+    return await action();
   } catch (error) {
     if (!(error instanceof TsvmError)) throw error;
     const code = error.code === 'wrong-state' ? 'wrong-state' : 'invalid-request';
-    throw new ApiError(code, error.message);
+    const isKeptOut = sandbox?.reach === 'process' && /EACCES/.test(error.message);
+    const advice = '; the machine’s sandbox allows what --sandbox on,files=PATH of its boot names';
+    throw new ApiError(code, isKeptOut ? error.message + advice : error.message);
   }
 }
 

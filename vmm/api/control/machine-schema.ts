@@ -29,6 +29,22 @@ export const LIMITS = {
   additionalProperties: false,
 } as const satisfies ObjectSchema;
 
+const FORWARDS = {
+  type: 'array',
+  description: 'Ports of the host that lead to ports of the guest.',
+  items: {
+    type: 'object',
+    properties: {
+      protocol: { type: 'string', enum: ['tcp', 'udp'] },
+      address: { type: 'string', description: 'Address of the host.' },
+      hostPort: PORT,
+      guestPort: PORT,
+    },
+    required: ['protocol', 'address', 'hostPort', 'guestPort'],
+    additionalProperties: false,
+  },
+} as const;
+
 /** A new image for a disk of a running machine. */
 export const DISK_IMAGE = {
   type: 'object',
@@ -51,6 +67,68 @@ export const DISK_IMAGE = {
     },
   },
   required: ['path'],
+  additionalProperties: false,
+} as const satisfies ObjectSchema;
+
+/** A disk to add to a running machine. */
+export const NEW_DISK = {
+  type: 'object',
+  description: 'An image file or a block device.',
+  properties: {
+    ...DISK_IMAGE.properties,
+    readOnly: { type: 'boolean', description: 'Default: false.' },
+    limits: LIMITS,
+  },
+  required: ['path'],
+  additionalProperties: false,
+} as const satisfies ObjectSchema;
+
+/** A network to add to a running machine. */
+export const NEW_NETWORK = {
+  type: 'object',
+  properties: {
+    kind: {
+      type: 'string',
+      enum: ['user', 'tap'],
+      description: 'user: by passt, without privileges; tap: a tap device of the host.',
+    },
+    name: { type: 'string', description: 'The tap device; required for that kind alone.' },
+    queues: { type: 'integer', minimum: 1, description: 'Pairs of queues of a tap device.' },
+    mac: { type: 'string', description: "The guest's MAC address; default: a random one." },
+    mtu: { type: 'integer', minimum: 1, description: 'Largest IP packet in bytes.' },
+    linkUp: { type: 'boolean', description: 'Whether the cable is plugged in; default: true.' },
+    forwards: FORWARDS,
+    limits: LIMITS,
+  },
+  required: ['kind'],
+  additionalProperties: false,
+} as const satisfies ObjectSchema;
+
+/** A device to remove from a running machine. */
+export const REMOVAL = {
+  type: 'object',
+  properties: {
+    id: { type: 'string', description: 'disk1, net0, …' },
+    timeoutMs: {
+      type: 'integer',
+      minimum: 0,
+      maximum: 3_600_000,
+      description: 'How long the guest may take to let go of the device; default: 10000.',
+    },
+    force: {
+      type: 'boolean',
+      description: 'Take the device away after that time, as by pulling it out. Default: false.',
+    },
+  },
+  required: ['id'],
+  additionalProperties: false,
+} as const satisfies ObjectSchema;
+
+/** The id of a device. */
+export const DEVICE_ID = {
+  type: 'object',
+  properties: { id: { type: 'string', description: 'disk1, net0, …' } },
+  required: ['id'],
   additionalProperties: false,
 } as const satisfies ObjectSchema;
 
@@ -97,21 +175,7 @@ export const MACHINE = {
           tapName: { type: 'string', description: 'The tap device.' },
           mac: { type: 'string', description: "The guest's MAC address." },
           linkUp: { type: 'boolean', description: 'Whether the cable is plugged in.' },
-          forwards: {
-            type: 'array',
-            description: 'Ports of the host that lead to ports of the guest.',
-            items: {
-              type: 'object',
-              properties: {
-                protocol: { type: 'string', enum: ['tcp', 'udp'] },
-                address: { type: 'string', description: 'Address of the host.' },
-                hostPort: PORT,
-                guestPort: PORT,
-              },
-              required: ['protocol', 'address', 'hostPort', 'guestPort'],
-              additionalProperties: false,
-            },
-          },
+          forwards: FORWARDS,
           limits: LIMITS,
         },
         required: ['id', 'kind', 'mac', 'linkUp', 'forwards'],

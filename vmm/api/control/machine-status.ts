@@ -1,6 +1,8 @@
 import type { ResolvedConfig, ResolvedDisk } from '../../machine/config.ts';
+import { deviceIds } from '../../machine/device-ids.ts';
 import type { ResolvedNet } from '../../machine/net-config.ts';
 import type { ResolvedShare } from '../../machine/share-config.ts';
+import { asJson } from '../../util/json.ts';
 import type { FromSchema } from '../http/schema.ts';
 import type { MACHINE } from './machine-schema.ts';
 
@@ -10,12 +12,14 @@ type Devices = Pick<MachineStatus, 'disks' | 'nets' | 'shares' | 'ports' | 'vsoc
 /** The devices of a machine according to its configuration. */
 export function describeDevices(config: ResolvedConfig): Devices {
   const { shares, ports, vsock, balloon } = config;
+  const diskIds = deviceIds('disk', config.disks);
+  const netIds = deviceIds('net', config.nets);
   return {
-    disks: config.disks.map(describeDisk),
-    nets: config.nets.map(describeNet),
+    disks: config.disks.map((disk, index) => describeDisk(disk, diskIds[index] ?? '')),
+    nets: config.nets.map((net, index) => describeNet(net, netIds[index] ?? '')),
     shares: shares.flatMap(describeShare),
     ports: ports.map(({ name, socketPath }) => ({ name, socketPath })),
-    ...(vsock && { vsock: withoutUndefined(vsock) }),
+    ...(vsock && { vsock: asJson(vsock) }),
     hasBalloon: balloon,
   };
 }
@@ -27,28 +31,19 @@ function describeShare(share: ResolvedShare): NonNullable<MachineStatus['shares'
   return entries.map(({ path, readOnly = false }) => ({ tag, path, readOnly }));
 }
 
-function describeDisk(disk: ResolvedDisk, index: number): MachineStatus['disks'][number] {
-  const id = `disk${index}`;
+function describeDisk(disk: ResolvedDisk, id: string): MachineStatus['disks'][number] {
   if ('files' in disk) return { id, path: disk.files[0] ?? '', readOnly: true };
   const { path, readOnly, limits } = disk;
-  return { id, path, readOnly, ...(limits && { limits: withoutUndefined(limits) }) };
+  return { id, path, readOnly, ...(limits && { limits: asJson(limits) }) };
 }
 
-function describeNet(net: ResolvedNet, index: number): NonNullable<MachineStatus['nets']>[number] {
+function describeNet(net: ResolvedNet, id: string): NonNullable<MachineStatus['nets']>[number] {
   const { kind, mac, linkUp, limits } = net;
   return {
-    id: `net${index}`,
+    id,
     kind,
     ...(kind === 'tap' && { tapName: net.name }),
     ...{ mac, linkUp, forwards: kind === 'user' ? net.forwards : [] },
-    ...(limits && { limits: withoutUndefined(limits) }),
+    ...(limits && { limits: asJson(limits) }),
   };
-}
-
-type Defined<T> = { readonly [K in keyof T]: Exclude<T[K], undefined> };
-
-/** Without properties that are undefined, which JSON does not have. */
-function withoutUndefined<T extends object>(record: T): Defined<T> {
-  const given = Object.entries(record).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(given) as Defined<T>;
 }

@@ -2,7 +2,15 @@
 import type { ApiInfo } from '../http/openapi.ts';
 import type { Operations } from '../http/operation.ts';
 import type { ObjectSchema } from '../http/schema.ts';
-import { DISK_IMAGE, LIMITS, MACHINE } from './machine-schema.ts';
+import {
+  DEVICE_ID,
+  DISK_IMAGE,
+  LIMITS,
+  MACHINE,
+  NEW_DISK,
+  NEW_NETWORK,
+  REMOVAL,
+} from './machine-schema.ts';
 
 export const CONTROL_API: ApiInfo = {
   title: 'tsvm machine control',
@@ -68,6 +76,10 @@ const BALLOON = {
 const balloon = { kind: 'json', schema: BALLOON } as const;
 
 const machine = { kind: 'json', schema: MACHINE } as const;
+const deviceId = { kind: 'json', schema: DEVICE_ID } as const;
+const REMOVAL_DESCRIPTION =
+  'Asks the guest to let go of it, and answers when it is closed. If the time is up first, the answer is ' +
+  'an error, and it is removed once the guest lets go of it, unless it is forced.';
 const nothing = { kind: 'nothing' } as const;
 
 export const CONTROL_OPERATIONS = {
@@ -186,6 +198,40 @@ export const CONTROL_OPERATIONS = {
       required: ['id'],
       additionalProperties: false,
     },
+    answer: nothing,
+    errors: ['wrong-state', 'not-supported'],
+  },
+  addDisk: {
+    method: 'POST',
+    path: '/disks',
+    summary: 'Adds a disk to the machine, which needs PCI. Answers with its id.',
+    body: NEW_DISK,
+    answer: deviceId,
+    errors: ['wrong-state', 'not-supported'],
+  },
+  removeDisk: {
+    method: 'POST',
+    path: '/disks/remove',
+    summary: 'Removes a disk from the machine. What the guest has written to it is durable then.',
+    description: REMOVAL_DESCRIPTION,
+    body: REMOVAL,
+    answer: nothing,
+    errors: ['wrong-state', 'not-supported'],
+  },
+  addNetwork: {
+    method: 'POST',
+    path: '/networks',
+    summary: 'Adds a network to the machine, which needs PCI. Answers with its id.',
+    body: NEW_NETWORK,
+    answer: deviceId,
+    errors: ['wrong-state', 'not-supported'],
+  },
+  removeNetwork: {
+    method: 'POST',
+    path: '/networks/remove',
+    summary: 'Removes a network from the machine.',
+    description: REMOVAL_DESCRIPTION,
+    body: REMOVAL,
     answer: nothing,
     errors: ['wrong-state', 'not-supported'],
   },

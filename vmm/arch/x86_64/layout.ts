@@ -96,6 +96,8 @@ export const PCI_WINDOW_SIZE = 0x1000000;
 /** Devices on bus 0, with the host bridge, and the part of the window that each has at first. */
 export const PCI_SLOTS = 32;
 export const PCI_BAR_SIZE = 0x8000;
+/** Device 0 is the host bridge. */
+export const PCI_SLOT_FIRST = 1;
 
 /** The in-kernel IO-APIC and local APICs, at their architectural addresses. */
 export const IOAPIC_GPA = 0xfec00000;
@@ -119,6 +121,8 @@ export const COM1_PORT = 0x3f8;
 export const COM1_GSI = 4;
 /** The power button's interrupt: ISA's for COM2, which this machine does not have. */
 export const POWER_BUTTON_GSI = 3;
+/** That of PCI's hotplug: ISA's for LPT2, which is virtio-mmio's on machines without a PCI bus. */
+export const PCI_HOTPLUG_GSI = 5;
 export const I8042_DATA_PORT = 0x60;
 export const I8042_COMMAND_PORT = 0x64;
 /** The i8042's command to pulse the reset line. */
@@ -134,6 +138,9 @@ export const PVPANIC_PORT = 0x505;
 /** Sleep control and status registers of hardware-reduced ACPI; the FADT holds their addresses. */
 export const ACPI_SLEEP_CONTROL_PORT = 0x600;
 export const ACPI_SLEEP_STATUS_PORT = 0x601;
+
+/** Registers of PCI's hotplug, three of 32 bits; the DSDT holds their address. */
+export const PCI_HOTPLUG_PORTS = 0x610;
 
 /** Smallest guest memory size. */
 export const MEMORY_MIN_BYTES = 16 * 2 ** 20;

@@ -5,6 +5,7 @@ import { CONTROL_SUMMARIES, type ControlCommand } from '../programs.ts';
 import { printMessage } from '../standard-streams.ts';
 import { addBalloon } from './balloon.ts';
 import { addConsole } from './console.ts';
+import { addDisk, addNet } from './hotplug.ts';
 import { addKill } from './kill.ts';
 import { addLimit } from './limit.ts';
 import { addLink } from './link.ts';
@@ -36,11 +37,13 @@ type AddCommand = (command: Command) => void;
 const COMMANDS: Readonly<Record<ControlCommand, AddCommand>> = {
   balloon: addBalloon,
   console: addConsole,
+  disk: addDisk,
   kill: addKill,
   limit: addLimit,
   link: addLink,
   list: addList,
   metrics: addMetrics,
+  net: addNet,
   pause: addPause,
   resume: addResume,
   status: addStatus,

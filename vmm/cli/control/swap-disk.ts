@@ -24,7 +24,7 @@ const HELP = `
 Unmount the disk in the guest first: what the guest has cached of the old image, it takes for the new
 one's. Requests in flight are completed, the old image is flushed and closed, and the guest learns the
 size of the new one (Linux: "virtio_blk: new size"). A disk that is read-only stays so. The flags are
-those of --disk. Disks cannot be added to or removed from a running machine yet.
+those of --disk. To add disks and remove them, see "tsvm disk".
 
 Examples:
   tsvm swap-disk web disk1 other.qcow2

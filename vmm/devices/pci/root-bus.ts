@@ -37,9 +37,16 @@ function allOnes(width: number): number {
   return width >= 4 ? 0xffff_ffff : 2 ** (8 * width) - 1;
 }
 
+interface MemoryRange {
+  readonly gpa: number;
+  readonly sizeBytes: number;
+}
+
 export class PciRootBus implements MachineDevice {
   readonly id = 'pci';
   readonly #functions: (PciFunction | undefined)[] = new Array(PCI_SLOTS);
+  /** Where BARs were of devices that were pulled out. */
+  readonly #remains: (MemoryRange | undefined)[] = new Array(PCI_SLOTS);
   readonly #hostBridge = new PciConfigSpace(HOST_BRIDGE);
   readonly #windowGpa: number;
   #address = 0;
@@ -61,6 +68,24 @@ export class PciRootBus implements MachineDevice {
   /** @param slot 1 to 31, the number of a device on the bus */
   attach(slot: number, device: PciFunction): void {
     this.#functions[slot] = device;
+  }
+
+  /** Empties a slot: nothing is found there, and the BAR's addresses lead nowhere. */
+  detach(slot: number): void {
+    this.#functions[slot] = undefined;
+    this.#remains[slot] = undefined;
+  }
+
+  /**
+   * As {@link detach}, of a device whose driver did not let go of it: until then, the BAR's addresses
+   * read 0. Drivers of virtio wait for a status of 0, which is that of a device after a reset.
+   */
+  pullOut(slot: number): void {
+    const device = this.#functions[slot];
+    const gpa = device?.config.bar0;
+    this.detach(slot);
+    if (device === undefined || gpa === undefined) return;
+    this.#remains[slot] = { gpa, sizeBytes: device.barBytes };
   }
 
   readonly ecamHandler: RegisterHandler = {
@@ -88,7 +113,8 @@ export class PciRootBus implements MachineDevice {
   readonly windowHandler: RegisterHandler = {
     read: (offset, width) => {
       const target = this.#barTarget(offset, width);
-      return target ? target.device.readBar(target.offset, width) : allOnes(width);
+      if (target !== undefined) return target.device.readBar(target.offset, width);
+      return this.#isRemains(offset) ? 0 : allOnes(width);
     },
     write: (offset, width, value) => {
       const target = this.#barTarget(offset, width);
@@ -146,6 +172,11 @@ export class PciRootBus implements MachineDevice {
     if (device === undefined || !PciConfigSpace.isLegal(register, width)) return undefined;
     device.config.write(register, width, value);
     return device.configWritten?.(register, width);
+  }
+
+  #isRemains(offset: number): boolean {
+    const gpa = this.#windowGpa + offset;
+    return this.#remains.some((each) => each && gpa >= each.gpa && gpa < each.gpa + each.sizeBytes);
   }
 
   /** The function whose BAR has these bytes. Of overlapping ones, that of the lowest slot. */

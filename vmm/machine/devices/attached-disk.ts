@@ -80,9 +80,15 @@ export class AttachedDisk implements DiskControls {
     const { id } = this.#options;
     const present: Partial<ResolvedImageDisk> =
       'files' in this.#config ? { readOnly: true } : this.#config;
-    const { readOnly = false } = present;
+    const { readOnly = false, slot } = present;
     const limits = image.limits ?? present.limits;
-    const config = resolveDisk({ ...image, limits, readOnly });
+    const config = resolveDisk({
+      ...image,
+      limits,
+      readOnly,
+      id,
+      ...(slot !== undefined && { slot }),
+    });
     if ('files' in config) invalid(`${id}: give one file`);
     if (image.readOnly === true && !readOnly) {
       invalid(`${id} is writable, and guests rely on it: give a file that can be written`);

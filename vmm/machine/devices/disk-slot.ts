@@ -46,8 +46,7 @@ export class DiskSlot {
    */
   async replace(backend: DiskBackend): Promise<void> {
     const { onFailure, onFatal } = this.#options;
-    await this.#backend.flush?.();
-    this.#reportFailure();
+    await this.flush();
     try {
       detachAndClose(this.#backend);
     } catch (error) {
@@ -63,6 +62,12 @@ export class DiskSlot {
       onFatal(error);
       throw error;
     }
+  }
+
+  /** Makes durable what the guest has written. No request is in flight. */
+  async flush(): Promise<void> {
+    await this.#backend.flush?.();
+    this.#reportFailure();
   }
 
   /** The queue workers have stopped. */

@@ -4,6 +4,7 @@ import { diskFormat } from '../../backends/disk/image/format.ts';
 import type { DiskBackend } from '../../backends/disk/machine/disk.ts';
 import { JoinedFilesDisk } from '../../backends/disk/machine/joined-files.ts';
 import { openDisk } from '../../backends/disk/machine/open-disk.ts';
+import { RemovedDisk } from '../../backends/disk/machine/removed-disk.ts';
 import { BlockDevice, blockQueueCount } from '../../devices/virtio/block/block-device.ts';
 import { hostFiles } from '../../host/host-files.ts';
 import { hasIoUring } from '../../host/io-uring.ts';
@@ -12,30 +13,35 @@ import { KvmRateLimiter } from '../../kvm/rate-limiter.ts';
 import { RateLimit } from '../../observability/rate-limit.ts';
 import type { Assembly } from '../assembly.ts';
 import type { ResolvedDisk } from '../config.ts';
+import { deviceIds } from '../device-ids.ts';
+import { type DevicePlace, DeviceScope } from '../device-scope.ts';
+import { type Placed, placed } from '../placement.ts';
 import { AttachedDisk } from './attached-disk.ts';
 import { DiskSlot } from './disk-slot.ts';
 import { attachVirtio } from './virtio.ts';
 
-type DiskEngine = 'io_uring' | 'threads';
-
 export async function attachDisks(assembly: Assembly): Promise<void> {
   const { disks } = assembly.config;
-  const engine = disks.length > 0 && hasIoUring() ? 'io_uring' : 'threads';
+  const ids = deviceIds('disk', disks);
   for (const [index, disk] of disks.entries()) {
-    await attachDisk(assembly, `disk${index}`, disk, engine);
+    const placement = assembly.placements.allocateRemovable(disk.slot);
+    await attachDisk(assembly, placed(disk, ids[index] ?? '', placement), {
+      placement,
+      scope: new DeviceScope(assembly.machine),
+    });
   }
 }
 
-async function attachDisk(
+/** Attaches a disk to a machine, and adds it to its controls. The scope has all that it has open. */
+export async function attachDisk(
   assembly: Assembly,
-  id: string,
-  config: ResolvedDisk,
-  engine: DiskEngine,
+  config: Placed<ResolvedDisk>,
+  { placement, scope }: DevicePlace,
 ): Promise<void> {
+  const { id } = config;
   const { machine } = assembly;
   const { logger } = assembly.host;
   const { disks } = machine.controls;
-  const placement = assembly.placements.allocate();
   const open = (disk: ResolvedDisk) =>
     openBackend(disk, (message) => logger.warn(`${pathOf(disk)}: ${message}`));
   // A full disk fails request after request: once is enough.
@@ -50,24 +56,41 @@ async function attachDisk(
     },
     onFatal: (error) => machine.fail(error),
   });
-  machine.own(() => slot.close());
+  scope.own(() => slot.close());
   const limiter = new KvmRateLimiter(('limits' in config && config.limits) || {});
+  const engine = hasIoUring() ? 'io_uring' : 'threads';
   const queueCount = blockQueueCount(assembly.config.cpus);
-  attachVirtio(assembly, placement, queueCount, (host) => {
-    const { sizeBytes, readOnly } = slot.backend;
-    const device = new BlockDevice({
-      id,
-      sizeBytes,
-      readOnly,
-      queueCount,
-      // A thread serves a kick while the kicking vCPU waits: vCPUs then do not wait for each other.
-      workerCount: Math.min(queueCount, availableParallelism()),
-      serialId: id,
-      createWorker: blockWorker(host, slot.disk, engine, limiter),
-    });
-    disks.set(id, new AttachedDisk({ id, config, machine, device, slot, limiter, open }));
-    return device;
-  });
+  attachVirtio(
+    assembly,
+    placement,
+    queueCount,
+    (host) => {
+      const { sizeBytes, readOnly } = slot.backend;
+      const device = new BlockDevice({
+        id,
+        sizeBytes,
+        readOnly,
+        queueCount,
+        // A thread serves a kick while the kicking vCPU waits: vCPUs then do not wait for each other.
+        workerCount: Math.min(queueCount, availableParallelism()),
+        serialId: id,
+        createWorker: blockWorker(host, slot.disk, engine, limiter),
+      });
+      // Once all requests are complete.
+      const flush = () => device.reset().then(() => slot.flush());
+      const close = () => flush().finally(() => scope.close());
+      // Drivers wait for all their requests when they let go of a disk: these must not get lost.
+      const fail = () =>
+        device.replaceDisk(async () => {
+          await slot.replace(new RemovedDisk(slot.backend));
+          return slot.backend.sizeBytes;
+        });
+      if (placement.kind === 'pci') assembly.removable.set(id, { placement, close, fail });
+      disks.set(id, new AttachedDisk({ id, config, machine, device, slot, limiter, open }));
+      return device;
+    },
+    scope,
+  );
 }
 
 function pathOf(disk: ResolvedDisk): string {
@@ -79,7 +102,7 @@ async function openBackend(
   warn: (message: string) => void,
 ): Promise<DiskBackend> {
   if ('files' in config) return new JoinedFilesDisk(config.files, hostFiles());
-  const { path, format, limits: _, ...options } = config;
+  const { path, format, limits: _limits, id: _id, slot: _slot, ...options } = config;
   return await openDisk(resolve(path), {
     ...options,
     format: diskFormat(path, format),

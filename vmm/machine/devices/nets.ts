@@ -2,27 +2,41 @@ import { startPasst } from '../../backends/net/passt.ts';
 import { openBridgePort, openTap } from '../../backends/net/tap.ts';
 import { NetDevice, netQueueCount } from '../../devices/virtio/net/net-device.ts';
 import { KvmNetLink, type LinkFailure } from '../../kvm/net-link.ts';
-import { netWorker, scriptQueues } from '../../kvm/queue-workers.ts';
+import { netWorker, type QueueHost, scriptQueues } from '../../kvm/queue-workers.ts';
 import { KvmRateLimiter } from '../../kvm/rate-limiter.ts';
 import { parseMacAddress } from '../../util/mac-address.ts';
 import type { Assembly } from '../assembly.ts';
+import { deviceIds } from '../device-ids.ts';
+import { type DeviceOwner, type DevicePlace, DeviceScope } from '../device-scope.ts';
 import type { ResolvedNet } from '../net-config.ts';
+import { type Placed, placed } from '../placement.ts';
 import { checkRateLimits } from '../rate-limits.ts';
 import { attachVirtio } from './virtio.ts';
 
 export async function attachNets(assembly: Assembly): Promise<void> {
-  for (const [index, net] of assembly.config.nets.entries()) {
-    await attachNet(assembly, `net${index}`, net);
+  const { nets } = assembly.config;
+  const ids = deviceIds('net', nets);
+  for (const [index, net] of nets.entries()) {
+    const placement = assembly.placements.allocateRemovable(net.slot);
+    await attachNet(assembly, placed(net, ids[index] ?? '', placement), {
+      placement,
+      scope: new DeviceScope(assembly.machine),
+    });
   }
 }
 
-async function attachNet(assembly: Assembly, id: string, config: ResolvedNet): Promise<void> {
-  const placement = assembly.placements.allocate();
+/** Attaches a network to a machine, and adds it to its controls. The scope has all that it has open. */
+export async function attachNet(
+  assembly: Assembly,
+  config: Placed<ResolvedNet>,
+  { placement, scope }: DevicePlace,
+): Promise<void> {
+  const { id } = config;
   const queuePairs = config.kind === 'tap' ? config.queues : 1;
-  const link = await openLink(assembly, id, config);
+  const link = await openLink(assembly, config, scope);
   const { limits = {} } = config;
   const limiters = { receive: new KvmRateLimiter(limits), transmit: new KvmRateLimiter(limits) };
-  attachVirtio(assembly, placement, netQueueCount(queuePairs), (host) => {
+  const createDevice = (host: QueueHost) => {
     const device = new NetDevice({
       id,
       mac: parseMacAddress(config.mac) ?? new Uint8Array(),
@@ -33,6 +47,10 @@ async function attachNet(assembly: Assembly, id: string, config: ResolvedNet): P
       createWorker: netWorker(host, link.ports, limiters),
       createQueues: scriptQueues(host),
     });
+    if (placement.kind === 'pci') {
+      const close = () => device.reset().finally(() => scope.close());
+      assembly.removable.set(id, { placement, close });
+    }
     let present = config;
     assembly.machine.controls.nets.set(id, {
       get config() {
@@ -50,26 +68,31 @@ async function attachNet(assembly: Assembly, id: string, config: ResolvedNet): P
       },
     });
     return device;
-  });
+  };
+  attachVirtio(assembly, placement, netQueueCount(queuePairs), createDevice, scope);
 }
 
-async function openLink(assembly: Assembly, id: string, config: ResolvedNet): Promise<KvmNetLink> {
-  const { machine, host } = assembly;
+async function openLink(
+  { host }: Assembly,
+  config: Placed<ResolvedNet>,
+  owner: DeviceOwner,
+): Promise<KvmNetLink> {
+  const { id } = config;
   const onFailure = (code: LinkFailure) =>
     host.logger.error(`${id}: ${failureText(config, code)}; the guest has lost this network`);
   if (config.kind === 'tap') {
     const { bridge, name, queues } = config;
     const fds = bridge === undefined ? openTap(name, queues) : [openBridgePort(name, bridge)];
     const link = new KvmNetLink({ kind: 'tap', fds, onFailure });
-    machine.own(() => link.close());
+    owner.own(() => link.close());
     return link;
   }
   const { addresses, forwards, gatewayIsHost, mtu } = config;
   const passt = await startPasst({ addresses, forwards, gatewayIsHost, mtu });
   if (passt.warning !== undefined) host.logger.warn(`${id}: ${passt.warning}`);
-  machine.own(() => passt.stop());
+  owner.own(() => passt.stop());
   const link = new KvmNetLink({ kind: 'stream', fds: [passt.fd], onFailure });
-  machine.own(() => link.close());
+  owner.own(() => link.close());
   return link;
 }
 

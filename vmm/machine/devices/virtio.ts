@@ -7,20 +7,25 @@ import { MmioRegister } from '../../devices/virtio/transport/mmio-registers.ts';
 import { KvmRegisterBank } from '../../kvm/register-bank.ts';
 import { RateLimit } from '../../observability/rate-limit.ts';
 import type { Assembly, CreateDevice } from '../assembly.ts';
+import type { DeviceOwner } from '../device-scope.ts';
 import type { DevicePlacement, MmioPlacement } from '../placement.ts';
 
 /** QueueNotify is written 32 bits wide. */
 const NOTIFY_BYTES = 4;
 
-/** Attaches a device at its placement: registers, a kick per queue, interrupts. */
+/**
+ * Attaches a device at its placement: registers, a kick per queue, interrupts.
+ * @param owner of the device, if that is not the machine
+ */
 export function attachVirtio(
   assembly: Assembly,
   placement: DevicePlacement,
   queueCount: number,
   createDevice: CreateDevice,
+  owner: DeviceOwner = assembly.machine,
 ): void {
-  if (placement.kind === 'mmio') attachMmio(assembly, placement, queueCount, createDevice);
-  else assembly.pciBus?.attach(placement, queueCount, createDevice);
+  if (placement.kind === 'mmio') attachMmio(assembly, placement, queueCount, createDevice, owner);
+  else assembly.pciBus?.attach(placement, queueCount, createDevice, owner);
 }
 
 function attachMmio(
@@ -28,6 +33,7 @@ function attachMmio(
   placement: MmioPlacement,
   queueCount: number,
   createDevice: CreateDevice,
+  owner: DeviceOwner,
 ): void {
   const { machine, vm, memory, host } = assembly;
   const bank = new KvmRegisterBank(MMIO_BANK);
@@ -50,5 +56,5 @@ function attachMmio(
     onGuestError: (reason) => guestErrors.log(host.logger.warn, reason),
   });
   assembly.attach('mmio', placement.gpa, bank, transport);
-  machine.addDevice(transport);
+  owner.addDevice(transport);
 }

@@ -140,3 +140,28 @@ test('the bus’s state survives a save and a load', async () => {
   assert.equal(copy.portsHandler.read(4, 2), 6);
   assert.deepEqual(copy.save(), bus.save());
 });
+
+test('a slot that was emptied shows nothing, by ECAM, ports and the window; another device can have it', () => {
+  const { bus, first, second } = setUp();
+  bus.detach(1);
+  assert.equal(first.readConfig(0, 4), 0xffff_ffff);
+  assert.equal(bus.windowHandler.read(BAR_BYTES, 4), 0xffff_ffff);
+  assert.equal(second.readConfig(0, 4), 0x5678_1234);
+  bus.attach(1, new StubFunction(WINDOW_GPA + BAR_BYTES, 7));
+  assert.equal(first.readConfig(0, 4), 0x5678_1234);
+});
+
+test('of a device that was pulled out, the registers read 0 until its driver lets go of it', async () => {
+  const { bus, first, second, functions } = setUp();
+  for (const driver of [first, second]) await driver.enable();
+  bus.pullOut(1);
+  assert.equal(first.readConfig(0, 4), 0xffff_ffff);
+  for (const width of [1, 2, 4]) assert.equal(bus.windowHandler.read(BAR_BYTES, width), 0);
+  await bus.windowHandler.write(BAR_BYTES, 4, 1);
+  assert.deepEqual(functions[0]?.writes, []);
+  assert.equal(bus.windowHandler.read(2 * BAR_BYTES, 4), 2);
+  assert.equal(bus.windowHandler.read(0, 4), 0xffff_ffff);
+  bus.detach(1);
+  assert.equal(bus.windowHandler.read(BAR_BYTES, 4), 0xffff_ffff);
+  bus.pullOut(9);
+});

@@ -11,13 +11,26 @@ const BYTE_PREFIX = 0x0a;
 const WORD_PREFIX = 0x0b;
 const DWORD_PREFIX = 0x0c;
 const STRING_PREFIX = 0x0d;
+const MULTI_NAME_PREFIX = 0x2f;
+const LOCAL0_OP = 0x60;
+const STORE_OP = 0x70;
+const AND_OP = 0x7b;
+const IF_OP = 0xa0;
 const SCOPE_OP = 0x10;
 const BUFFER_OP = 0x11;
 const METHOD_OP = 0x14;
 const PACKAGE_OP = 0x12;
 const EXT_OP_PREFIX = 0x5b;
+const REGION_OP = 0x80;
+const FIELD_OP = 0x81;
 const DEVICE_OP = 0x82;
 const NOTIFY_OP = 0x86;
+
+/** Address space of an operation region (section 19.6.100). */
+const SYSTEM_IO = 1;
+/** Field flags (section 20.2.5.2): 32-bit accesses; what is not written of a unit is written as zeros. */
+const DWORD_ACCESS = 3;
+const WRITE_AS_ZEROS = 2 << 5;
 
 /** Both ends of an address range are fixed. */
 const RANGE_FIXED = 0x0c;
@@ -82,6 +95,44 @@ export function notify(path: string, value: number): Bytes {
   return Buffer.concat([Uint8Array.of(NOTIFY_OP), nameString(path), integer(value)]);
 }
 
+/**
+ * 32-bit registers at I/O ports: `OperationRegion (region, SystemIO, port, ...)`, and a `Field` of it
+ * with these names, four characters each, of consecutive registers.
+ */
+export function portRegisters(region: string, port: number, names: readonly string[]): Bytes {
+  const bytes = 4 * names.length;
+  const widthBits = 32;
+  const fields = names.map((field) => Buffer.concat([nameString(field), Buffer.of(widthBits)]));
+  return Buffer.concat([
+    Uint8Array.of(EXT_OP_PREFIX, REGION_OP),
+    ...[nameString(region), Uint8Array.of(SYSTEM_IO), integer(port), integer(bytes)],
+    Uint8Array.of(EXT_OP_PREFIX, FIELD_OP),
+    sized(nameString(region), Uint8Array.of(DWORD_ACCESS | WRITE_AS_ZEROS), ...fields),
+  ]);
+}
+
+/** A local variable of a method, 0 to 7. */
+export function local(index: number): Bytes {
+  return Uint8Array.of(LOCAL0_OP + index);
+}
+
+/** The value of a named object. */
+export function namedValue(path: string): Bytes {
+  return nameString(path);
+}
+
+/** `Store (source, target)`. */
+export function store(source: Bytes, target: Bytes): Bytes {
+  return Buffer.concat([Uint8Array.of(STORE_OP), source, target]);
+}
+
+/** `If (value & mask) { terms }`. */
+export function ifBits(value: Bytes, mask: number, ...terms: Bytes[]): Bytes {
+  const nowhere = Uint8Array.of(0);
+  const and = Buffer.concat([Uint8Array.of(AND_OP), value, integer(mask), nowhere]);
+  return Buffer.concat([Uint8Array.of(IF_OP), sized(and, ...terms)]);
+}
+
 /** `ResourceTemplate () { descriptors }`. The end tag's checksum 0 means "treat as valid". */
 export function resourceTemplate(...descriptors: Bytes[]): Bytes {
   const content = Buffer.concat([...descriptors, Uint8Array.of(0x79, 0)]);
@@ -120,10 +171,17 @@ export function edgeInterrupt(gsi: number): Bytes {
   return Uint8Array.of(0x89, 6, 0, consumer | edge, 1, ...dword(gsi));
 }
 
-/** A name segment padded with `_`; a leading backslash makes it absolute. */
+/** Name segments, with dots between them, padded with `_`; a leading backslash makes them absolute. */
 function nameString(path: string): Bytes {
   const root = path.startsWith('\\') ? '\\' : '';
-  return Buffer.from(root + path.slice(root.length).padEnd(4, '_'), 'ascii');
+  const segments = path.slice(root.length).split('.');
+  const count = segments.length === 1 ? [] : [MULTI_NAME_PREFIX, segments.length];
+  const names = segments.map((segment) => segment.padEnd(4, '_')).join('');
+  return Buffer.concat([
+    Buffer.from(root, 'ascii'),
+    Buffer.from(count),
+    Buffer.from(names, 'ascii'),
+  ]);
 }
 
 /** The terms preceded by their PkgLength, which includes its own size (section 20.2.4). */

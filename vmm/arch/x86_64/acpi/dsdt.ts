@@ -16,6 +16,7 @@ import {
   PVPANIC_PORT,
 } from '../layout.ts';
 import * as aml from './aml.ts';
+import { hotplugEvents, hotplugSlots } from './pci-hotplug.ts';
 import { composeTable } from './table.ts';
 
 const PCI_CONFIG_PORTS_COUNT = 8;
@@ -47,7 +48,7 @@ export function composeDsdt({ virtioMmio, hasPciBus, sleepTypeS5 }: DsdtHardware
       pvpanic(),
       powerButton(),
       eventDevice(),
-      ...(hasPciBus ? [pciBus(), pciConfigurationArea()] : []),
+      ...(hasPciBus ? [pciBus(), pciConfigurationArea(), hotplugEvents()] : []),
       ...virtioMmio.map((place, index) => virtioDevice(place, index)),
     ),
     aml.name('\\_S5', aml.packageOf(aml.integer(sleepTypeS5))),
@@ -123,6 +124,7 @@ function pciBus(): Uint8Array {
         aml.memoryWindow(PCI_WINDOW_GPA, PCI_WINDOW_SIZE),
       ),
     ),
+    ...hotplugSlots(),
   );
 }
 

@@ -53,7 +53,12 @@ export interface PciTransportOptions {
   readonly device: VirtioDevice;
   /** The messages: one for changes of the configuration, and one a queue. */
   readonly messages: readonly MessageTarget[];
-  /** Where a queue's kicks go that have not reached its ioeventfd, because a driver moved the BAR. */
+  /**
+   * Called before the device goes into service, with the address of BAR 0, which drivers may move:
+   * where the kicks' ioeventfds are to be. Undefined: the BAR is not decoded.
+   */
+  readonly placeKicks: (barGpa: number | undefined) => void;
+  /** Where a queue's kicks go that have not reached its ioeventfd, because a driver moved the BAR later. */
   readonly kick: (queue: number) => void;
   /** Where BAR 0 is to begin with. */
   readonly barGpa: number;
@@ -70,6 +75,7 @@ export class PciTransport implements PciFunction, MachineDevice {
   readonly #msix: Msix;
   readonly #window: PciWindow;
   readonly #kick: (queue: number) => void;
+  readonly #placeKicks: (barGpa: number | undefined) => void;
   readonly #queueVectors: number[];
   #configVector = NO_VECTOR;
   #deviceFeatureSelect = 0;
@@ -85,6 +91,7 @@ export class PciTransport implements PciFunction, MachineDevice {
     this.id = device.id;
     this.#device = device;
     this.#kick = options.kick;
+    this.#placeKicks = options.placeKicks;
     this.#queueVectors = device.queueSizes.map(() => NO_VECTOR);
     this.config = new PciConfigSpace({
       vendorId: PCI_VENDOR_VIRTIO,
@@ -140,6 +147,7 @@ export class PciTransport implements PciFunction, MachineDevice {
   }
 
   resume(): void {
+    if ((this.#common.status & DRIVER_OK) !== 0) this.#placeKicks(this.config.bar0);
     this.#common.resume();
   }
 
@@ -312,6 +320,7 @@ export class PciTransport implements PciFunction, MachineDevice {
         this.#configVector = this.#usableVector(value);
         return true;
       case CommonRegister.DeviceStatus:
+        if ((value & DRIVER_OK) !== 0) this.#placeKicks(this.config.bar0);
         return this.#common.setStatus(value);
       case CommonRegister.QueueSelect:
         this.#queueSelect = value;

@@ -182,6 +182,38 @@ describe('iasl', {
       /ACPI0013.*Edge, ActiveHigh, Exclusive.*0x00000003.*Method \(_EVT, 1, Serialized\).*Notify \(PWRB, 0x80\)/s,
     );
     // A guest would interpret any other method while it boots.
-    assert.equal(source.match(/Method \(/g)?.length, 1);
+    const names = [...source.matchAll(/Method \((\w+)/g)].map(([, name]) => name);
+    assert.deepEqual([...new Set(names)].sort(), ['_EJ0', '_EVT']);
+  });
+
+  test('DSDT: each slot of the PCI bus can be ejected, and learns what its event is', () => {
+    const { source } = disassemble('hotplug', readTables().get('DSDT') ?? Buffer.of());
+    assert.match(source, /OperationRegion \(PHPR, SystemIO, 0x0610, 0x0C\)/);
+    assert.match(source, /Field \(PHPR, DWordAcc, NoLock, WriteAsZeros\)/);
+    const slots = [...source.matchAll(/Device \(S([0-9A-F]{2})\)(.*?)PEJT = (\w+)/gs)];
+    assert.equal(slots.length, 31);
+    for (const [, name = '', text = '', bit] of slots) {
+      const slot = Number.parseInt(name, 16);
+      const [, address] = /_ADR, (\w+)/.exec(text) ?? [];
+      assert.equal(Number(address), slot << 16, name);
+      assert.match(text, /Method \(_EJ0, 1/);
+      assert.equal(Number(bit), 2 ** slot, name);
+    }
+    const [, events = ''] = /Device \(GED1\)(.*)/s.exec(source) ?? [];
+    assert.match(events, /_UID, One.*Edge, ActiveHigh, Exclusive.*0x00000005.*Method \(_EVT, 1/s);
+    const notices = [
+      ...events.matchAll(/Local(\d) & (\w+)\).*?Notify \(\W*_SB\.PCI0\.S(..), (\w+)/gs),
+    ];
+    assert.deepEqual(
+      notices
+        .map(([, variable, bit, slot = '', value]) => [
+          Number(variable) === 0 ? 'One' : '0x03',
+          Number(bit) === 2 ** Number.parseInt(slot, 16),
+          value === 'One' ? 'One' : '0x03',
+        ])
+        .every(([expected, isOwnBit, value]) => expected === value && isOwnBit),
+      true,
+    );
+    assert.equal(notices.length, 62);
   });
 });

@@ -29,10 +29,12 @@ function setUp() {
     },
   }));
   const kicks: number[] = [];
+  const places: (number | undefined)[] = [];
   const guestErrors: string[] = [];
   const transport = new PciTransport({
     device,
     messages,
+    placeKicks: (bar) => places.push(bar),
     kick: (queue) => kicks.push(queue),
     barGpa: WINDOW_GPA + BAR_BYTES,
     onGuestError: (reason) => guestErrors.push(reason),
@@ -40,7 +42,7 @@ function setUp() {
   const bus = new PciRootBus(WINDOW_GPA);
   bus.attach(1, transport);
   const driver = new PciDriver(bus, 1);
-  return { device, transport, bus, driver, kicks, guestErrors, take: () => log.splice(0) };
+  return { device, transport, bus, driver, kicks, places, guestErrors, take: () => log.splice(0) };
 }
 
 /** What Linux's virtio_pci_modern does, with a vector for the configuration and one for queue 1. */
@@ -142,6 +144,21 @@ test('kicks also arrive when a driver has moved the BAR', async () => {
   const { offset } = driver.structure(CapabilityType.Notify);
   await driver.write(offset + 4, 2, 1);
   assert.deepEqual(kicks, [1]);
+});
+
+test('the kicks are where the BAR is when the device goes into service, and after a load', async () => {
+  const { driver, places, transport } = await setUpLive();
+  assert.deepEqual(places, [WINDOW_GPA + BAR_BYTES]);
+  await driver.writeConfig(0x10, 4, WINDOW_GPA + 0x70_0000);
+  assert.equal(places.length, 1, 'a move alone costs no system call, however often');
+  const copy = setUp();
+  copy.transport.load(transport.save());
+  copy.transport.resume();
+  assert.deepEqual(copy.places, [WINDOW_GPA + 0x70_0000]);
+  await driver.writeConfig(4, 2, 0);
+  await transport.writeBar(R.DeviceStatus, 1, 0);
+  for (const status of [1, 3, 7]) await transport.writeBar(R.DeviceStatus, 1, status);
+  assert.equal(places.at(-1), undefined, 'a BAR that is not decoded is nowhere');
 });
 
 test('the configuration space reaches the BAR as firmware needs it, within its bounds', async () => {
