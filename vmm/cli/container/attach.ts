@@ -20,8 +20,8 @@ Examples:
     command
       .option('--detach-keys <keys>', 'keys that detach from the container')
       .option('--no-stdin', 'do not attach standard input')
-      .option('--sig-proxy', 'pass signals on to the process (default)')
-      .option('--no-sig-proxy', 'do not pass signals on'),
+      .option('--sig-proxy', 'forward signals to the process (default)')
+      .option('--no-sig-proxy', 'do not forward signals'),
   run: async ([name = ''], options) => {
     const store = openContainers();
     const container = await runningContainer(store, name);

@@ -30,8 +30,8 @@ Examples:
         collect,
       )
       .option('-m, --message <text>', 'commit message')
-      .option('-p, --pause', 'let no process run while the container is read (default)', true)
-      .option('--no-pause', 'as --pause=false'),
+      .option('-p, --pause', 'pause the container while it is read (default)', true)
+      .option('--no-pause', 'same as --pause=false'),
   run: async ([name = '', target], options) => {
     const reference = target === undefined ? undefined : withDefaultTag(userReference(target));
     const containers = openContainers();

@@ -58,7 +58,7 @@ Examples:
     command
       .option('-a, --archive', 'keep owners (user and group IDs)')
       .option('-L, --follow-link', 'follow a symbolic link in SRC_PATH')
-      .option('-q, --quiet', 'do not say what was copied'),
+      .option('-q, --quiet', 'do not print what was copied'),
   run: async ([source = '', destination = ''], options) => {
     if (source === '') throw new TsvmError('invalid-config', 'source can not be empty');
     if (destination === '') throw new TsvmError('invalid-config', 'destination can not be empty');

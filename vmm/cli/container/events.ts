@@ -30,8 +30,8 @@ Examples:
         collect,
       )
       .option('--format <format>', 'json or a Go template')
-      .option('--since <time>', 'also earlier ones, from this time on')
-      .option('--until <time>', 'until this time'),
+      .option('--since <time>', 'also show earlier events, from this time on')
+      .option('--until <time>', 'stop at this time'),
   run: async (_, options) => {
     const filters = parseFilters(texts(options, 'filter'), FILTERS);
     const since = text(options, 'since');

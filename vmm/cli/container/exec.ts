@@ -25,14 +25,14 @@ Examples:
   tsvm exec --guest -it web sh`,
   addOptions: (command) =>
     command
-      .option('-d, --detach', 'run it in the background')
+      .option('-d, --detach', 'run the process in the background')
       .option('--detach-keys <keys>', 'keys that detach from the process')
       .option('-e, --env <name[=value]>', 'set an environment variable', collect)
       .option('--env-file <file>', 'read environment variables from a file', collect)
       .option('--guest', "run it in the container's machine, outside of the container")
       .option('-i, --interactive', 'keep standard input open')
-      .option('--privileged', 'with all capabilities')
-      .option('-t, --tty', 'give it a terminal')
+      .option('--privileged', 'run the process with all capabilities')
+      .option('-t, --tty', 'allocate a pseudo-terminal')
       .option('-u, --user <name|uid[:group|gid]>', 'user and group')
       .option('-w, --workdir <folder>', 'working directory'),
   run: async ([name = '', ...args], options) => {

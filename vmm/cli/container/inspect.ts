@@ -38,7 +38,7 @@ export const inspectVerb: Verb = {
   addOptions: (command) =>
     command
       .option('-f, --format <format>', 'json or a Go template')
-      .option('-s, --size', 'show how much containers have written')
+      .option('-s, --size', 'show the size of what each container has written')
       .option('--type <type>', 'only objects of this type: container, image, network or volume'),
   run: async (names, options) => {
     const type = text(options, 'type');
@@ -75,7 +75,7 @@ Examples:
   addOptions: (command) =>
     command
       .option('-f, --format <format>', 'json or a Go template')
-      .option('-s, --size', 'show how much they have written'),
+      .option('-s, --size', 'show the size of what each has written'),
   run: async (names, options) =>
     await inspect(names, text(options, 'format') ?? '', 'container', flag(options, 'size')),
 };

@@ -14,7 +14,7 @@ Examples:
   tsvm kill web
   tsvm kill -s HUP web`,
   addOptions: (command) =>
-    command.option('-s, --signal <signal>', 'signal to send to its process', 'KILL'),
+    command.option('-s, --signal <signal>', 'signal to send to the main process', 'KILL'),
   run: async (names, options) => {
     const store = openContainers();
     const signal = text(options, 'signal') ?? 'KILL';

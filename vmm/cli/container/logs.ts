@@ -27,11 +27,14 @@ Examples:
   addOptions: (command) =>
     command
       .option('--details', 'ignored: logs have no details')
-      .option('-f, --follow', 'show what is still to come')
-      .option('--since <time>', 'from this time on: RFC 3339, seconds since 1970, or 10m ago')
-      .option('-n, --tail <count>', 'only so many of the last lines', 'all')
-      .option('-t, --timestamps', 'show times')
-      .option('--until <time>', 'until this time'),
+      .option('-f, --follow', 'keep showing new output')
+      .option(
+        '--since <time>',
+        'show output since this time: RFC 3339, seconds since 1970, or a duration such as 10m',
+      )
+      .option('-n, --tail <count>', 'show this number of lines from the end', 'all')
+      .option('-t, --timestamps', 'show timestamps')
+      .option('--until <time>', 'stop at this time'),
   run: async ([name = ''], options) => {
     const store = openContainers();
     const { config } = await store.find(name);

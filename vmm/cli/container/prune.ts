@@ -43,7 +43,7 @@ Examples:
   tsvm system prune
   tsvm system prune -a -f`,
   addOptions: (command) =>
-    addPruneOptions(command).option('--volumes', 'remove anonymous volumes that no container has'),
+    addPruneOptions(command).option('--volumes', 'remove anonymous volumes that no container uses'),
   run: (_, options) => {
     const volumes = flag(options, 'volumes') ? [PRUNE_VOLUMES] : [];
     const lines = (all: boolean) => [

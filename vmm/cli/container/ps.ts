@@ -60,18 +60,22 @@ Examples:
   tsvm rm -f $(tsvm ps -a -q)`,
   addOptions: (command) =>
     command
-      .option('-a, --all', 'show all containers (default: those that run)')
+      .option('-a, --all', 'show all containers (default: running ones)')
       .option(
         '-f, --filter <filter>',
         `only show these: ${PS_FILTERS.filter((name) => name !== 'is-task').join(', ')}, each =VALUE`,
         collect,
       )
       .option('--format <format>', 'table, "table TEMPLATE", json or a Go template', 'table')
-      .option('-n, --last <count>', 'show the last created ones, in all states', '-1')
-      .option('-l, --latest', 'show the latest created one, in all states')
+      .option(
+        '-n, --last <count>',
+        'show this number of the latest created containers, in any state',
+        '-1',
+      )
+      .option('-l, --latest', 'show the latest created container, in any state')
       .option('--no-trunc', 'do not truncate output')
       .option('-q, --quiet', 'only show IDs')
-      .option('-s, --size', 'show how much they have written'),
+      .option('-s, --size', 'show the size of what each has written'),
   run: async (_, options) => {
     const store = openContainers();
     const images = openStore();

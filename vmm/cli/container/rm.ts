@@ -23,7 +23,7 @@ Examples:
   tsvm rm -f $(tsvm ps -a -q)`,
   addOptions: (command) =>
     command
-      .option('-f, --force', 'kill it if it runs (SIGKILL)')
+      .option('-f, --force', 'kill the container first if it runs (SIGKILL)')
       .option('-l, --link', 'not supported: there are no links')
       .option('-v, --volumes', 'remove its anonymous volumes too'),
   run: async (names, options) => {

@@ -16,7 +16,7 @@ Examples:
   tsvm rmi $(tsvm images -q)`,
   addOptions: (command) =>
     command
-      .option('-f, --force', 'remove images that several repositories use, and ignore missing ones')
+      .option('-f, --force', 'also remove images with several tags, and ignore missing ones')
       .option('--no-prune', 'ignored: there are no unnamed parent images'),
   run: async (names, options) => {
     const store = openStore();

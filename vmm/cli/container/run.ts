@@ -37,8 +37,8 @@ Examples:
   addOptions: (command) =>
     addCreateFlags(command)
       .option('-d, --detach', 'run in the background and print the ID')
-      .option('--sig-proxy', 'pass signals on to the process (default)')
-      .option('--no-sig-proxy', 'do not pass signals on'),
+      .option('--sig-proxy', 'forward signals to the process (default)')
+      .option('--no-sig-proxy', 'do not forward signals'),
   run: async ([name = '', ...words], options) => {
     try {
       return await run(name, words, options);

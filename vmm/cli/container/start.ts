@@ -23,11 +23,11 @@ Examples:
   tsvm start -ai shell`,
   addOptions: (command) =>
     command
-      .option('-a, --attach', 'attach its output, and pass signals on')
+      .option('-a, --attach', 'attach standard output and error, and forward signals')
       .option('--detach-keys <keys>', 'keys that detach from the container')
-      .option('-i, --interactive', 'attach its input')
-      .option('--sig-proxy', 'pass signals on to the process (default)')
-      .option('--no-sig-proxy', 'do not pass signals on'),
+      .option('-i, --interactive', 'attach standard input')
+      .option('--sig-proxy', 'forward signals to the process (default)')
+      .option('--no-sig-proxy', 'do not forward signals'),
   run: async (names, options) => {
     const store = openContainers();
     const attached = flag(options, 'attach') || flag(options, 'interactive');

@@ -42,9 +42,9 @@ Examples:
   tsvm stats --no-stream --format '{{.Name}} {{.MemUsage}}' web`,
   addOptions: (command) =>
     command
-      .option('-a, --all', 'show all containers (default: those that run)')
+      .option('-a, --all', 'show all containers (default: running ones)')
       .option('--format <format>', 'table, "table TEMPLATE", json or a Go template', 'table')
-      .option('--no-stream', 'show them once')
+      .option('--no-stream', 'show the statistics once')
       .option('--no-trunc', 'do not truncate output'),
   run: async (names, options) => {
     const store = openContainers();

@@ -25,8 +25,8 @@ Examples:
   addOptions: (command) =>
     command
       .option('-s, --signal <signal>', "signal to send instead of the container's")
-      .option('-t, --time <seconds>', 'time until SIGKILL; -1: never')
-      .option('--timeout <seconds>', 'the same'),
+      .option('-t, --time <seconds>', 'time until SIGKILL is sent; -1: never')
+      .option('--timeout <seconds>', 'same as --time'),
   run: async (names, options) => {
     const store = openContainers();
     return await forEachContainer(names, (name) => stopContainer(store, name, options));

@@ -21,13 +21,13 @@ Examples:
   tsvm update -m 256m --pids-limit 100 web`,
   addOptions: (command) =>
     command
-      .option('-c, --cpu-shares <number>', 'relative weight among processes of the machine')
+      .option('-c, --cpu-shares <number>', 'relative CPU weight within the machine')
       .option('--cpus <number>', 'number of CPUs')
       .option('--cpuset-cpus <list>', 'CPUs of the machine that may be used: 0-1,3')
-      .option('-m, --memory <bytes>', 'limit of memory')
+      .option('-m, --memory <bytes>', 'memory limit')
       .option('--memory-reservation <bytes>', 'ignored: free memory goes back to the host')
       .option('--memory-swap <bytes>', 'ignored: machines have no swap')
-      .option('--pids-limit <number>', 'limit of processes and threads; -1: none')
+      .option('--pids-limit <number>', 'maximum number of processes and threads; -1: unlimited')
       .option('--restart <policy>', 'no, always, unless-stopped or on-failure[:COUNT]'),
   run: async (names, options) => {
     const restart = text(options, 'restart');

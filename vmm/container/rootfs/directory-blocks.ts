@@ -1,7 +1,7 @@
 import { DIRENT_BYTES, entryType, writeUInt64 } from './erofs-format.ts';
 import type { OrderedDirectory } from './inode-order.ts';
 
-/** Names longer than this are written by the runtime, for which the call is worth its cost. */
+/** Longer names are written by Node: the call is faster than a loop from this length on. */
 const SHORT_NAME = 48;
 
 /** How many names, starting at `from`, fit into a block, and how many bytes they take. */

@@ -108,7 +108,7 @@ const XATTR_ENTRY_BYTES = 4;
 const XATTR_NAME_BYTES_MAX = 255;
 const XATTR_VALUE_BYTES_MAX = 0xffff;
 const XATTR_WORDS_MAX = 0xffff;
-/** `EROFS_XATTR_INDEX_*`. A prefix that does not end with a dot is a whole name. */
+/** `EROFS_XATTR_INDEX_*`. A prefix without a final dot is a complete name. */
 const XATTR_PREFIXES: readonly (readonly [string, number])[] = [
   ['user.', 1],
   ['system.posix_acl_access', 2],

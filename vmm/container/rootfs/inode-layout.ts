@@ -46,7 +46,7 @@ const BARE: InodeShape = {
   chunks: undefined,
 };
 
-/** A sparse file in chunks of equal size. Chunks without data have no place. */
+/** A sparse file in chunks of equal size. Chunks without data are not stored. */
 export interface ChunkPlan {
   readonly chunkBits: number;
   /** The first block of each chunk, relative to the file's first block, or NULL_BLOCK. */

@@ -194,7 +194,7 @@ export class MergedTree {
   }
 }
 
-/** Removes what the lower layers have there; what this layer has brought, in any order, stays. */
+/** Removes what lower layers have under a name; keeps what this layer adds, in whatever order. */
 function hide(parent: Directory, name: string): void {
   const inode = parent.entries.get(name);
   if (inode === undefined) return;

@@ -1,6 +1,6 @@
 /**
  * A tar archive's header block: POSIX.1-2001, pax, "ustar Interchange Format", with GNU tar's
- * base-256 numbers and the fields that its headers have in the place of a prefix.
+ * base-256 numbers and the fields that its headers have instead of a prefix.
  */
 import { TsvmError } from '../../errors.ts';
 

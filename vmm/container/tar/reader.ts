@@ -71,7 +71,7 @@ const KINDS: readonly (TarKind | 'skipped' | undefined)[] = (() => {
 })();
 /** Bound of a header's length; Go's reader has the same limit. */
 const EXTENDED_BYTES_MAX = 2 ** 20;
-/** Most are in the window already. */
+/** Extended headers up to this size, which is most, are parsed in the window, without a copy. */
 const VIEW_BYTES_MAX = 16_384;
 const ID_MAX = 2 ** 32 - 1;
 
@@ -134,7 +134,7 @@ function readExtension(
   { type, sizeBytes }: HeaderKind,
   extensions: Extensions,
 ): void {
-  // "Global": comments, in practice. Docker does not apply them either.
+  // In practice, global headers contain comments. Docker ignores them too.
   if (type === TYPE_PAX_GLOBAL) return;
   if (sizeBytes > EXTENDED_BYTES_MAX) throw malformed('an extended header is too long');
   const isShort = sizeBytes <= VIEW_BYTES_MAX;
@@ -162,7 +162,7 @@ function readMember(
   const kind = kindOf(type, name);
   const dataOffset = offset + TAR_BLOCK_BYTES;
   const isFile = kind === 'file' || kind === 'skipped';
-  // Only files have data, whatever the size of others says.
+  // Only files have data; the size of other members is ignored.
   const storedBytes = isFile ? (pax.sizeBytes ?? sizeBytes) : 0;
   let end = nextHeader(window, dataOffset, storedBytes);
   if (kind === 'skipped') return { member: undefined, end };

@@ -95,7 +95,7 @@ export function oldSparseMap(
   return { map: sparseMap(pairs, sizeBytes, behind), extraBytes };
 }
 
-/** The map in the extended header's records, or before the data if they say so; undefined without. */
+/** The map, from the extended header or from before the data; undefined if the file is not sparse. */
 export function paxSparseMap(
   records: readonly (readonly [string, string])[],
   data: MemberData,

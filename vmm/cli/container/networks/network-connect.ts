@@ -27,13 +27,13 @@ Examples:
   tsvm network connect --alias postgres --ip 10.89.0.9 web db`,
   addOptions: (command) =>
     command
-      .option('--alias <name>', 'another name of the container in the network', collect)
-      .option('--driver-opt <option>', 'recorded nowhere, without effect', collect)
-      .option('--gw-priority <number>', 'accepted, without effect')
+      .option('--alias <name>', 'additional name of the container in the network', collect)
+      .option('--driver-opt <option>', 'ignored', collect)
+      .option('--gw-priority <number>', 'ignored')
       .option('--ip <address>', 'IPv4 address')
       .option('--ip6 <address>', 'refused: networks have IPv4')
       .option('--link <container>', 'refused: containers find each other by name', collect)
-      .option('--link-local-ip <address>', 'accepted, without effect', collect),
+      .option('--link-local-ip <address>', 'ignored', collect),
   run: async ([networkName = '', containerName = ''], options) => {
     if (texts(options, 'link').length > 0) {
       throw new TsvmError(
@@ -71,7 +71,7 @@ The container must not run. One without any network left has "none".
 
 Examples:
   tsvm network disconnect web db`,
-  addOptions: (command) => command.option('-f, --force', 'accepted, without effect'),
+  addOptions: (command) => command.option('-f, --force', 'ignored'),
   run: async ([networkName = '', containerName = ''], options) => {
     void flag(options, 'force');
     const container = await stoppedContainer(containerName, 'disconnect');

@@ -21,11 +21,11 @@ Examples:
       .option('--attachable', 'accepted: containers are always attached by hand')
       .option('-d, --driver <driver>', 'only bridge', 'bridge')
       .option('--gateway <address>', 'address of this host in the network')
-      .option('--internal', 'without a way to the outside')
+      .option('--internal', 'no access to other networks')
       .option('--ip-range <subnet>', 'part of the subnet from which containers get addresses')
       .option('--ipv6', 'refused: networks have IPv4')
       .option('--label <label>', 'set a label: KEY[=VALUE]', collect)
-      .option('-o, --opt <option>', 'recorded, without effect: NAME=VALUE', collect)
+      .option('-o, --opt <option>', 'recorded only: NAME=VALUE', collect)
       .option('--subnet <subnet>', 'such as 10.89.0.0/24'),
   run: async ([name = ''], options) => {
     const driver = text(options, 'driver');

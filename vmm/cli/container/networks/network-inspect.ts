@@ -21,7 +21,7 @@ Examples:
   addOptions: (command) =>
     command
       .option('-f, --format <format>', 'json or a Go template')
-      .option('-v, --verbose', 'accepted, without effect'),
+      .option('-v, --verbose', 'ignored'),
   run: async (names, options) => {
     const store = openNetworkStore();
     return inspectObjects(names, text(options, 'format') ?? '', (name) =>

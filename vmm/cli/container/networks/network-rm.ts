@@ -24,7 +24,7 @@ Networks with running containers are kept.
 Examples:
   tsvm network rm web`,
   addOptions: (command) =>
-    command.option('-f, --force', 'a network that does not exist is no error'),
+    command.option('-f, --force', 'do not fail for a network that does not exist'),
   run: async (names, options) => {
     const store = openNetworkStore();
     return await forEachName(names, async (name) => {

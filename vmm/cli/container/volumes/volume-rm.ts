@@ -14,7 +14,7 @@ Volumes that a container has, running or not, are kept.
 Examples:
   tsvm volume rm data`,
   addOptions: (command) =>
-    command.option('-f, --force', 'a volume that does not exist is no error'),
+    command.option('-f, --force', 'do not fail for a volume that does not exist'),
   run: async (names, options) => {
     const store = openVolumeStore();
     const uses = await volumeUses();
