@@ -47,6 +47,7 @@ test btrfs-progs          makes btrfs
 test gdisk                makes partition tables (GPT)
 test fdisk                sfdisk, for those of PCs (MBR)
 test grub-common          grub-mkconfig
+test mmdebstrap           makes Debian guests
 test skopeo               the other client of registries in tests
 test umoci                unpacks images, to compare trees with
 test podman               the yardstick for pull and load
