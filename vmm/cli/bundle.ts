@@ -9,16 +9,18 @@ type Require = (id: string) => unknown;
 const HEAVY_MODULES =
   /^node:(child_process|crypto|http|net|os|stream|timers\/promises|tty|vm|zlib)$/;
 
-/** Loads a module on first use instead of on import. */
+/** Loads a module on first use instead of on import. Its names cannot be listed. */
 function lateModule(id: string, require: Require): object {
-  let module: object | undefined;
+  let loaded: object | undefined;
+  const module = () => {
+    loaded ??= require(id) as object;
+    return loaded;
+  };
   return new Proxy(
     {},
     {
-      get: (_, name) => {
-        module ??= require(id) as object;
-        return Reflect.get(module, name);
-      },
+      get: (_, name) => Reflect.get(module(), name),
+      has: (_, name) => Reflect.has(module(), name),
     },
   );
 }

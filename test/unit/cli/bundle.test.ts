@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
-import { existsSync, globSync } from 'node:fs';
+import { existsSync, globSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
-import { loadScript } from '../../../vmm/cli/bundle.ts';
+import { Bundle, loadScript } from '../../../vmm/cli/bundle.ts';
 import { PROGRAMS } from '../../../vmm/cli/programs.ts';
 import { packageRoot } from '../../../vmm/util/package-root.ts';
 
@@ -19,3 +21,30 @@ for (const { name } of PROGRAMS) {
     }
   });
 }
+
+test('a module that is slow to load is loaded on first use, and each module once', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-bundle-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(
+    join(folder, 'program.js'),
+    `(function (require, __dirname, module) {
+      const os = require('node:os');
+      const zlib = require('node:zlib');
+      const path = require('node:path');
+      module.exports = {};
+      globalThis.bundleTest = () => [os.EOL, 'hostname' in os, 'nothing' in os, zlib !== os];
+      require('node:path').join('a', 'b');
+    })`,
+  );
+  const required: string[] = [];
+  const require = createRequire(import.meta.filename);
+  const bundle = new Bundle(folder, 'program', (id) => {
+    required.push(id);
+    return require(id);
+  });
+  bundle.run();
+  assert.deepEqual(required, ['node:path']);
+  const use = (globalThis as unknown as { bundleTest: () => unknown }).bundleTest;
+  assert.deepEqual(use(), ['\n', true, false, true]);
+  assert.deepEqual(required, ['node:path', 'node:os']);
+});
