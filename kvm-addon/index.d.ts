@@ -167,6 +167,11 @@ export function writeNow(fd: number, bytes: Uint8Array): number;
 /** socketpair(2): two connected stream sockets with O_CLOEXEC. */
 export function socketPair(): [number, number];
 /**
+ * A listening TCP socket with O_CLOEXEC and O_NONBLOCK, on a numeric address of IPv4 or IPv6 (that
+ * family only). Throws EADDRINUSE, EADDRNOTAVAIL, EACCES, …
+ */
+export function listenTcp(address: string, port: number): number;
+/**
  * A listening stream socket with a new name in the file system (unix(7)), open with O_CLOEXEC and
  * O_NONBLOCK. Throws EADDRINUSE when the file exists, ENAMETOOLONG, …
  */
@@ -518,6 +523,11 @@ export class NativeVsock {
    * A new socket that is served like a connection to the socket file. The caller closes it.
    */
   connect(): number;
+  /**
+   * Hands over a listening stream socket with O_NONBLOCK: each of its connections leads to a port of
+   * the guest. {@link close} closes it.
+   */
+  publish(fd: number, guestPort: number): void;
   /** Accepts the guest's connections to a port. Throws EADDRINUSE. */
   listen(port: number): void;
   unlisten(port: number): void;

@@ -14,6 +14,8 @@
 
 #define PROTOCOL_VERSION 1
 #define AGENT_PORT 1024
+// Connections to this port of the guest and N more lead to TCP port N of the container.
+#define PUBLISHED_PORT_BASE 65536
 
 // Longest payload of a request, and of a frame of data, in bytes.
 #define REQUEST_BYTES_MAX (4u << 20)
@@ -94,6 +96,7 @@ enum root_tag {
     ROOT_SHM_BYTES = 12,
     ROOT_PRIVILEGED = 13,
     ROOT_INIT = 14,
+    ROOT_PUBLISHED_PORT = 15, // of TCP
 };
 
 enum mount_tag {

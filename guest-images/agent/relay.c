@@ -13,22 +13,25 @@
 #include "loop.h"
 #include "vsock.h"
 
-#define BUFFER_BYTES 65536
+#define BUFFER_BYTES (256u << 10)
+// Reads of one connection in a row, after which others have their turn.
+#define READS_MAX 8
 
 struct listener {
     struct watch watch; // first
     uint32_t port;
 };
 
-// One end of a relay, with what has been read from it.
+// One end of a relay.
 struct end {
     struct watch watch; // first
     struct relay *relay;
     struct end *other;
-    bool input_ended;    // nothing more comes from it
-    bool output_ended;   // it has been told that nothing more comes
-    size_t length, sent; // of `data`, how much the other end has been given
-    uint8_t data[BUFFER_BYTES];
+    bool input_ended;  // nothing more comes from it
+    bool output_ended; // it has been told that nothing more comes
+    // What has been read from it and the other end has not taken yet.
+    uint8_t *rest;
+    size_t rest_length, rest_sent;
 };
 
 struct relay {
@@ -36,44 +39,92 @@ struct relay {
     struct end host;
 };
 
+// An idle connection needs no buffer.
+static uint8_t buffer[BUFFER_BYTES];
+
 static void relay_free(struct relay *relay)
 {
     loop_close(&relay->client.watch);
     loop_close(&relay->host.watch);
+    free(relay->client.rest);
+    free(relay->host.rest);
     free(relay);
 }
 
-// Moves what comes from one end to the other. False if the connection is broken.
-static bool move(struct end *from)
+// How many bytes the socket takes now, or -1 if the connection is broken.
+static ssize_t send_some(int fd, const uint8_t *data, size_t length)
 {
-    struct end *to = from->other;
-    for (;;) {
-        while (from->sent < from->length) {
-            ssize_t count = send(to->watch.fd, from->data + from->sent, from->length - from->sent,
-                                 MSG_NOSIGNAL | MSG_DONTWAIT);
-            if (count < 0)
-                return errno == EAGAIN || errno == EINTR;
-            from->sent += (size_t)count;
-        }
-        if (from->input_ended)
-            break;
-        ssize_t count = recv(from->watch.fd, from->data, BUFFER_BYTES, MSG_DONTWAIT);
+    size_t sent = 0;
+    while (sent < length) {
+        ssize_t count = send(fd, data + sent, length - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0 && errno != EAGAIN)
+            return -1;
         if (count < 0)
-            return errno == EAGAIN || errno == EINTR;
-        from->length = (size_t)count;
-        from->sent = 0;
-        from->input_ended = count == 0;
+            break;
+        sent += (size_t)count;
     }
+    return (ssize_t)sent;
+}
+
+// False if the connection is broken.
+static bool send_rest(struct end *from)
+{
+    ssize_t sent = send_some(from->other->watch.fd, from->rest + from->rest_sent,
+                             from->rest_length - from->rest_sent);
+    if (sent < 0)
+        return false;
+    from->rest_sent += (size_t)sent;
+    if (from->rest_sent == from->rest_length) {
+        free(from->rest);
+        from->rest = NULL;
+        from->rest_length = from->rest_sent = 0;
+    }
+    return true;
+}
+
+static bool keep_rest(struct end *from, const uint8_t *data, size_t length)
+{
+    from->rest = malloc(length);
+    if (from->rest == NULL)
+        return false;
+    memcpy(from->rest, data, length);
+    from->rest_length = length;
+    return true;
+}
+
+static bool end_output(struct end *to)
+{
     if (!to->output_ended)
         shutdown(to->watch.fd, SHUT_WR);
     to->output_ended = true;
     return true;
 }
 
+// Moves what comes from one end to the other. False if the connection is broken.
+static bool move(struct end *from)
+{
+    if (from->rest != NULL && !send_rest(from))
+        return false;
+    for (int i = 0; i < READS_MAX && from->rest == NULL; i++) {
+        if (from->input_ended)
+            return end_output(from->other);
+        ssize_t count = recv(from->watch.fd, buffer, sizeof buffer, MSG_DONTWAIT);
+        if (count < 0)
+            return errno == EAGAIN || errno == EINTR;
+        from->input_ended = count == 0;
+        ssize_t sent = send_some(from->other->watch.fd, buffer, (size_t)count);
+        if (sent < 0 || (sent < count && !keep_rest(from, buffer + sent, (size_t)(count - sent))))
+            return false;
+    }
+    return true;
+}
+
 static void watch_end(struct end *end)
 {
-    bool can_read = !end->input_ended && end->sent == end->length;
-    bool must_write = end->other->sent < end->other->length;
+    bool can_read = !end->input_ended && end->rest == NULL;
+    bool must_write = end->other->rest != NULL;
     loop_change(&end->watch, (can_read ? EPOLLIN : 0) | (must_write ? EPOLLOUT : 0));
 }
 
@@ -98,21 +149,29 @@ static void open_end(struct end *end, struct end *other, struct relay *relay, in
     loop_add(&end->watch, EPOLLIN);
 }
 
+void relay_join(int client_fd, int host_fd)
+{
+    struct relay *relay = calloc(1, sizeof *relay);
+    if (relay == NULL) {
+        close(client_fd);
+        close(host_fd);
+        return;
+    }
+    open_end(&relay->client, &relay->host, relay, client_fd);
+    open_end(&relay->host, &relay->client, relay, host_fd);
+}
+
 static void listener_ready(struct watch *watch, uint32_t events)
 {
     const struct listener *listener = (const struct listener *)watch;
     int client_fd;
     (void)events;
     while ((client_fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        struct relay *relay = calloc(1, sizeof *relay);
-        int host_fd = relay == NULL ? -1 : vsock_dial(listener->port);
-        if (host_fd < 0) {
+        int host_fd = vsock_dial(listener->port);
+        if (host_fd < 0)
             close(client_fd);
-            free(relay);
-            continue;
-        }
-        open_end(&relay->client, &relay->host, relay, client_fd);
-        open_end(&relay->host, &relay->client, relay, host_fd);
+        else
+            relay_join(client_fd, host_fd);
     }
 }
 

@@ -15,6 +15,7 @@
 #include "network.h"
 #include "overlay.h"
 #include "protocol.h"
+#include "published.h"
 #include "root_spec.h"
 
 #define KERNEL_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -206,7 +207,7 @@ static int mount_kernel_file_systems(const struct root_spec *spec, struct failur
 int root_assemble(struct bytes request, struct message *reply, struct failure *failure)
 {
     static bool attempted;
-    struct root_spec spec;
+    static struct root_spec spec;
     (void)reply;
     if (attempted)
         return fail(failure, ERROR_WRONG_STATE, 0, "the root is assembled once per machine");
@@ -215,7 +216,8 @@ int root_assemble(struct bytes request, struct message *reply, struct failure *f
         return -1;
     if (network_configure(spec.interfaces, spec.interface_count, failure) < 0 ||
         mount_root(&spec, failure) < 0 || mount_kernel_file_systems(&spec, failure) < 0 ||
-        mounts_apply(&spec, failure) < 0 || cgroup_set_limits(&spec.limits, failure) < 0)
+        mounts_apply(&spec, failure) < 0 || published_open(spec.published_ports, failure) < 0 ||
+        cgroup_set_limits(&spec.limits, failure) < 0)
         return -1;
     container.assembled = true;
     return 0;

@@ -38,6 +38,18 @@ static int add_nested(struct bytes *list, size_t *count, size_t max, const struc
     return 0;
 }
 
+static int keep_port(uint8_t *ports, const struct field *field, struct failure *failure)
+{
+    uint64_t port;
+    if (field_number(field, &port, failure) < 0)
+        return -1;
+    if (port == 0 || port > PUBLISHED_PORTS_MAX)
+        return fail(failure, ERROR_INVALID_REQUEST, 0, "there is no port %llu",
+                    (unsigned long long)port);
+    ports[port / 8] |= (uint8_t)(1 << port % 8);
+    return 0;
+}
+
 static int parse_field(const struct field *field, void *target, struct failure *failure)
 {
     struct root_spec *spec = target;
@@ -70,6 +82,8 @@ static int parse_field(const struct field *field, void *target, struct failure *
         return field_flag(field, &container.privileged, failure);
     case ROOT_INIT:
         return field_flag(field, &container.has_init, failure);
+    case ROOT_PUBLISHED_PORT:
+        return keep_port(spec->published_ports, field, failure);
     default:
         return field_unknown(field, "assemble", failure);
     }

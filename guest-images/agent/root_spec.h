@@ -8,6 +8,7 @@
 
 #define MOUNTS_MAX 128
 #define INTERFACES_MAX 16
+#define PUBLISHED_PORTS_MAX 65535
 
 struct root_spec {
     uint64_t metadata_bytes;
@@ -20,6 +21,7 @@ struct root_spec {
     size_t mount_count;
     struct bytes interfaces[INTERFACES_MAX];
     size_t interface_count;
+    uint8_t published_ports[PUBLISHED_PORTS_MAX / 8 + 1]; // a bit each
 };
 
 // Texts are the request's; what is kept in `container` is copied.

@@ -11,6 +11,7 @@
 
 extern "C" {
 #include "../util/fd_passing.h"
+#include "../util/tcp_socket.h"
 #include "../util/unix_socket.h"
 }
 
@@ -78,6 +79,18 @@ static Napi::Value receive_descriptors(const Napi::CallbackInfo &info)
     return message;
 }
 
+static Napi::Value listen_tcp(const Napi::CallbackInfo &info)
+{
+    std::string address;
+    uint32_t port;
+    if (!to_string(info[0], &address) || !to_u32(info[1], &port))
+        return Napi::Value();
+    if (port > UINT16_MAX)
+        return throw_errno(info.Env(), EINVAL, "listen");
+    int fd = tcp_socket_listen(address.c_str(), (uint16_t)port);
+    return fd < 0 ? throw_errno(info.Env(), fd, "listen") : Napi::Number::New(info.Env(), fd);
+}
+
 static Napi::Value listen_unix(const Napi::CallbackInfo &info)
 {
     std::string path;
@@ -99,6 +112,7 @@ static Napi::Value connect_unix(const Napi::CallbackInfo &info)
 void define_socket_functions(Napi::Env env, Napi::Object exports)
 {
     exports.Set("socketPair", Napi::Function::New(env, socket_pair, "socketPair"));
+    exports.Set("listenTcp", Napi::Function::New(env, listen_tcp, "listenTcp"));
     exports.Set("listenUnix", Napi::Function::New(env, listen_unix, "listenUnix"));
     exports.Set("connectUnix", Napi::Function::New(env, connect_unix, "connectUnix"));
     exports.Set("sendDescriptors", Napi::Function::New(env, send_descriptors, "sendDescriptors"));

@@ -14,6 +14,7 @@ Napi::Function NativeVsock::define(Napi::Env env)
     return DefineClass(env, "NativeVsock",
                        {
                            InstanceMethod<&NativeVsock::connect>("connect"),
+                           InstanceMethod<&NativeVsock::publish>("publish"),
                            InstanceMethod<&NativeVsock::listen>("listen"),
                            InstanceMethod<&NativeVsock::unlisten>("unlisten"),
                            InstanceMethod<&NativeVsock::take_accepted>("takeAccepted"),
@@ -89,6 +90,16 @@ Napi::Value NativeVsock::connect(const Napi::CallbackInfo &info)
         return Napi::Value();
     int fd = vsock_connect(&vsock_);
     return fd < 0 ? throw_errno(env, fd, "connect") : Napi::Number::New(env, fd);
+}
+
+Napi::Value NativeVsock::publish(const Napi::CallbackInfo &info)
+{
+    int fd;
+    uint32_t port;
+    if (!check_open(info.Env(), "publish") || !to_fd(info[0], &fd) || !to_u32(info[1], &port))
+        return Napi::Value();
+    int error = vsock_publish(&vsock_, fd, port);
+    return error < 0 ? throw_errno(info.Env(), error, "publish") : info.Env().Undefined();
 }
 
 Napi::Value NativeVsock::listen(const Napi::CallbackInfo &info)

@@ -41,6 +41,7 @@ class NativeVsock : public Napi::ObjectWrap<NativeVsock>
 
   private:
     Napi::Value connect(const Napi::CallbackInfo &info);
+    Napi::Value publish(const Napi::CallbackInfo &info);
     Napi::Value listen(const Napi::CallbackInfo &info);
     Napi::Value unlisten(const Napi::CallbackInfo &info);
     Napi::Value take_accepted(const Napi::CallbackInfo &info);

@@ -137,6 +137,7 @@ static const struct filter_row VSOCK[] = {
     ALLOW(connect, "the same"),
     ALLOW_IF(socketpair, EQUAL(0, AF_UNIX), "a connection of the guest to a port of this process"),
     ALLOW_IF(setsockopt, EQUAL(2, SO_SNDBUF), "the same: how much the host may leave unread"),
+    ALLOW_IF(setsockopt, EQUAL(2, SO_LINGER), "clients of published ports see a reset"),
     ALLOW(accept4, "connections of host programs"),
     ALLOW(recvfrom, "the greeting of a connection"),
     ALLOW(sendto, "its answer"),

@@ -143,11 +143,14 @@ int vsock_init(struct vsock *vsock, uint64_t guest_cid, const char *path, int li
                     .has_answers = vsock_has_answers,
                     .waits = vsock_waits},
         .guest_cid = guest_cid,
-        .listener = {.fd = listener},
         .wake = wake,
         .connections_max = connections_max(),
     };
     strcpy(vsock->path, path);
+    vsock->file = (struct vsock_listener){.vsock = vsock, .source = {.fd = listener}};
+    list_init(&vsock->listeners);
+    if (listener >= 0)
+        list_append(&vsock->listeners, &vsock->file.link);
     /* So that ports that the guest still knows after a restore are unlikely to be reused. */
     if (getrandom(&vsock->hash_seed, sizeof vsock->hash_seed, 0) < 0 ||
         getrandom(&vsock->next_host_port, sizeof vsock->next_host_port, 0) < 0)
@@ -161,6 +164,7 @@ int vsock_init(struct vsock *vsock, uint64_t guest_cid, const char *path, int li
     list_init(&vsock->calling);
     list_init(&vsock->accepted);
     list_init(&vsock->connecting);
+    list_init(&vsock->publishing);
     pthread_mutex_init(&vsock->lock, NULL);
     return 0;
 }
@@ -183,14 +187,52 @@ static void accepted_free(struct list *list)
     }
 }
 
+static void listeners_free(struct vsock *vsock, struct list *list)
+{
+    while (!list_is_empty(list)) {
+        struct vsock_listener *listener = LIST_ELEMENT(list->next, struct vsock_listener, link);
+        list_remove(&listener->link);
+        if (listener == &vsock->file)
+            continue;
+        close(listener->source.fd);
+        free(listener);
+    }
+}
+
 void vsock_destroy(struct vsock *vsock)
 {
+    /* Ports first: who connects from now on is refused, and not reset. */
+    listeners_free(vsock, &vsock->listeners);
+    listeners_free(vsock, &vsock->publishing);
     vsock_reset(vsock, false);
     accepted_free(&vsock->accepted);
     accepted_free(&vsock->connecting);
     free(vsock->buckets);
     free(vsock->ports);
     pthread_mutex_destroy(&vsock->lock);
+}
+
+/* Has the worker take over what was appended to a list of its. Called with the lock held. */
+static void worker_tell(struct vsock *vsock)
+{
+    __atomic_store_n(&vsock->has_connecting, true, __ATOMIC_RELAXED);
+    if (vsock->loop)
+        event_loop_wake(vsock->loop);
+}
+
+int vsock_publish(struct vsock *vsock, int fd, uint32_t guest_port)
+{
+    struct vsock_listener *listener = malloc(sizeof *listener);
+
+    if (!listener)
+        return -ENOMEM;
+    *listener = (struct vsock_listener){
+        .vsock = vsock, .source = {.fd = fd}, .published = true, .guest_port = guest_port};
+    pthread_mutex_lock(&vsock->lock);
+    list_append(&vsock->publishing, &listener->link);
+    worker_tell(vsock);
+    pthread_mutex_unlock(&vsock->lock);
+    return 0;
 }
 
 int vsock_connect(struct vsock *vsock)
@@ -208,9 +250,7 @@ int vsock_connect(struct vsock *vsock)
     *entry = (struct vsock_accepted){.fd = ends[1]};
     pthread_mutex_lock(&vsock->lock);
     list_append(&vsock->connecting, &entry->link);
-    __atomic_store_n(&vsock->has_connecting, true, __ATOMIC_RELAXED);
-    if (vsock->loop)
-        event_loop_wake(vsock->loop);
+    worker_tell(vsock);
     pthread_mutex_unlock(&vsock->lock);
     return ends[0];
 }

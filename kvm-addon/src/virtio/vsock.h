@@ -38,6 +38,14 @@ void vsock_reset(struct vsock *vsock, bool tell_guest);
  */
 int vsock_connect(struct vsock *vsock);
 
+/*
+ * Hands over a listening stream socket with O_NONBLOCK: each of its connections leads to a port of
+ * the guest. Data moves between the client's socket and the guest's buffers. A client of a TCP
+ * socket sees a reset when the guest refuses, or closes without a shutdown. The socket is closed by
+ * vsock_destroy(). Returns 0 or -ENOMEM; then the socket is the caller's.
+ */
+int vsock_publish(struct vsock *vsock, int fd, uint32_t guest_port);
+
 /* Starts to accept the guest's connections to a port. Returns 0, -EADDRINUSE or -ENOMEM. */
 int vsock_listen(struct vsock *vsock, uint32_t port);
 void vsock_unlisten(struct vsock *vsock, uint32_t port);

@@ -11,9 +11,6 @@
 #define HOST_PORT_MIN (1u << 30)
 #define HOST_PORT_MASK (HOST_PORT_MIN - 1)
 
-/* The kernel doubles the value and limits it to twice net.core.wmem_max. */
-#define HOST_BUFFER_BYTES (1 << 20)
-
 static struct vsock_connection **bucket_of(struct vsock *vsock, uint32_t guest_port,
                                            uint32_t host_port)
 {
@@ -82,9 +79,6 @@ struct vsock_connection *vsock_connection_create(struct vsock *vsock, int fd)
 
     if (!connection)
         return NULL;
-    /* A larger socket buffer makes its reader and this thread wait for each other less often. */
-    if (fd >= 0)
-        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){HOST_BUFFER_BYTES}, sizeof(int));
     connection->vsock = vsock;
     connection->source.fd = fd;
     connection->read_chains = 1;
@@ -174,8 +168,16 @@ void vsock_connection_send(struct vsock_connection *connection, unsigned packets
     vsock_connection_update(connection);
 }
 
+void vsock_connection_abort(struct vsock_connection *connection)
+{
+    if (connection->source.fd >= 0)
+        setsockopt(connection->source.fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
+                   sizeof(struct linger));
+}
+
 void vsock_connection_reset(struct vsock_connection *connection)
 {
+    vsock_connection_abort(connection);
     counter_add(&connection->vsock->statistics.resets, 1);
     host_close(connection);
     list_remove(&connection->waiting);

@@ -31,6 +31,9 @@ uint32_t vsock_connection_credit(const struct vsock_connection *connection);
 /* Whether there may be data for the guest and credit to send it. */
 bool vsock_connection_has_data(const struct vsock_connection *connection);
 
+/* The host program shall see a reset when its end is closed, if that is a TCP socket. */
+void vsock_connection_abort(struct vsock_connection *connection);
+
 /* Closes the host's end and resets the connection. */
 void vsock_connection_reset(struct vsock_connection *connection);
 

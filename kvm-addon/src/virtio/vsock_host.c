@@ -14,6 +14,8 @@
 /* Maximum length of a host program's first line: "CONNECT 4294967295\n" and some blanks. */
 #define GREETING_BYTES_MAX 32u
 
+#define HOST_BUFFER_BYTES (1 << 20)
+
 /* Maximum number of connections accepted at a time, so that other work need not wait. */
 #define ACCEPTS_MAX 64
 
@@ -155,25 +157,66 @@ static int connection_watch(struct vsock_connection *connection)
                           EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 }
 
-static void listener_stop(struct vsock *vsock)
+/* A larger socket buffer makes its reader and this thread wait for each other less often. The
+ * kernel doubles the value and limits it to twice net.core.wmem_max. TCP sizes its own better. */
+static void host_buffer_enlarge(int fd)
 {
-    if (vsock->listening)
-        event_loop_remove(vsock->loop, &vsock->listener);
-    vsock->listening = false;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){HOST_BUFFER_BYTES}, sizeof(int));
 }
 
-static void listener_start(struct vsock *vsock)
+static void listener_stop(struct vsock_listener *listener)
 {
-    vsock->listening = event_loop_add(vsock->loop, &vsock->listener, EPOLLIN) == 0;
+    if (listener->watched)
+        event_loop_remove(listener->vsock->loop, &listener->source);
+    listener->watched = false;
+}
+
+static int listener_start(struct vsock_listener *listener)
+{
+    int error = event_loop_add(listener->vsock->loop, &listener->source, EPOLLIN);
+
+    listener->watched = error == 0;
+    return error;
 }
 
 static void listener_retry(struct event_timer *timer)
 {
-    listener_start(LIST_ELEMENT(timer, struct vsock, listen_timer));
+    struct vsock *vsock = LIST_ELEMENT(timer, struct vsock, listen_timer);
+
+    for (struct list *link = vsock->listeners.next; link != &vsock->listeners; link = link->next) {
+        struct vsock_listener *listener = LIST_ELEMENT(link, struct vsock_listener, link);
+        if (!listener->watched)
+            listener_start(listener);
+    }
+}
+
+/* A client of a published port is told at once that nobody serves it. */
+static void client_refuse(struct vsock *vsock, int fd)
+{
+    counter_add(&vsock->statistics.refused, 1);
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+    close(fd);
+}
+
+static void client_accept(const struct vsock_listener *listener, int fd)
+{
+    struct vsock *vsock = listener->vsock;
+    struct vsock_connection *connection = vsock->connection_count < vsock->connections_max
+                                              ? vsock_connection_create(vsock, fd)
+                                              : NULL;
+    if (!connection) {
+        client_refuse(vsock, fd);
+        return;
+    }
+    if (connection_watch(connection) < 0)
+        greeting_refuse(connection);
+    else
+        connection_request(connection, listener->guest_port);
 }
 
 static void connection_accept(struct vsock *vsock, int fd)
 {
+    host_buffer_enlarge(fd);
     struct vsock_connection *connection = vsock->connection_count < vsock->connections_max
                                               ? vsock_connection_create(vsock, fd)
                                               : NULL;
@@ -189,11 +232,16 @@ static void connection_accept(struct vsock *vsock, int fd)
 
 static void listener_ready(struct event_source *source, uint32_t events)
 {
-    struct vsock *vsock = LIST_ELEMENT(source, struct vsock, listener);
+    struct vsock_listener *listener = LIST_ELEMENT(source, struct vsock_listener, source);
+    struct vsock *vsock = listener->vsock;
 
     (void)events;
     for (unsigned i = 0; i < ACCEPTS_MAX; i++) {
         int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0 && listener->published) {
+            client_accept(listener, fd);
+            continue;
+        }
         if (fd >= 0) {
             connection_accept(vsock, fd);
             continue;
@@ -202,7 +250,7 @@ static void listener_ready(struct event_source *source, uint32_t events)
             continue;
         if (errno != EAGAIN) {
             /* The connection stays in the backlog, so the source would always be ready. */
-            listener_stop(vsock);
+            listener_stop(listener);
             event_loop_set_timer(vsock->loop, &vsock->listen_timer, ACCEPT_RETRY_NS);
         }
         return;
@@ -212,6 +260,7 @@ static void listener_ready(struct event_source *source, uint32_t events)
 /* The host's end of a connection that the guest requested is established. */
 static void connection_answer(struct vsock_connection *connection)
 {
+    host_buffer_enlarge(connection->source.fd);
     if (connection_watch(connection) < 0) {
         vsock_connection_reset(connection);
         return;
@@ -336,20 +385,34 @@ void vsock_host_established(struct vsock_connection *connection)
     vsock_connection_update(connection);
 }
 
+static void list_take(struct list *from, struct list *to)
+{
+    list_init(to);
+    while (!list_is_empty(from)) {
+        struct list *link = from->next;
+        list_remove(link);
+        list_append(to, link);
+    }
+}
+
+static void listener_take(struct vsock *vsock, struct vsock_listener *listener)
+{
+    listener->source.ready = listener_ready;
+    list_append(&vsock->listeners, &listener->link);
+    if (listener_start(listener) < 0)
+        event_loop_set_timer(vsock->loop, &vsock->listen_timer, ACCEPT_RETRY_NS);
+}
+
 unsigned vsock_host_take_connecting(struct vsock *vsock)
 {
-    struct list taken;
+    struct list taken, listeners;
     unsigned count = 0;
 
     if (!__atomic_load_n(&vsock->has_connecting, __ATOMIC_RELAXED))
         return 0;
-    list_init(&taken);
     pthread_mutex_lock(&vsock->lock);
-    while (!list_is_empty(&vsock->connecting)) {
-        struct list *link = vsock->connecting.next;
-        list_remove(link);
-        list_append(&taken, link);
-    }
+    list_take(&vsock->connecting, &taken);
+    list_take(&vsock->publishing, &listeners);
     __atomic_store_n(&vsock->has_connecting, false, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&vsock->lock);
     for (; !list_is_empty(&taken); count++) {
@@ -357,6 +420,11 @@ unsigned vsock_host_take_connecting(struct vsock *vsock)
         list_remove(&entry->link);
         connection_accept(vsock, entry->fd);
         free(entry);
+    }
+    for (; !list_is_empty(&listeners); count++) {
+        struct vsock_listener *listener = LIST_ELEMENT(listeners.next, struct vsock_listener, link);
+        list_remove(&listener->link);
+        listener_take(vsock, listener);
     }
     return count;
 }
@@ -368,11 +436,11 @@ int vsock_host_watch(struct vsock *vsock)
     vsock->listen_timer = (struct event_timer){.expired = listener_retry};
     vsock->request_timer = (struct event_timer){.expired = request_timed_out};
     vsock->call_timer = (struct event_timer){.expired = call_retry};
-    vsock->listening = false;
-    if (vsock->listener.fd >= 0) {
-        vsock->listener.ready = listener_ready;
-        error = event_loop_add(vsock->loop, &vsock->listener, EPOLLIN);
-        vsock->listening = error == 0;
+    for (struct list *link = vsock->listeners.next; link != &vsock->listeners && error == 0;
+         link = link->next) {
+        struct vsock_listener *listener = LIST_ELEMENT(link, struct vsock_listener, link);
+        listener->source.ready = listener_ready;
+        error = listener_start(listener);
     }
     for (struct list *link = vsock->connections.next; link != &vsock->connections && error == 0;
          link = link->next) {

@@ -11,8 +11,8 @@ void vsock_host_request(struct vsock *vsock, const struct virtio_vsock_hdr *requ
 /* Called when the guest has accepted a connection that a host program requested. */
 void vsock_host_established(struct vsock_connection *connection);
 
-/* Takes over connections that other threads have created (`vsock.connecting`). Returns their
- * number. */
+/* Takes over connections and listeners that other threads have created (`vsock.connecting`,
+ * `vsock.publishing`). Returns their number. */
 unsigned vsock_host_take_connecting(struct vsock *vsock);
 
 /* Adds all sources to the event loop of a starting worker. Returns 0 or -errno. */

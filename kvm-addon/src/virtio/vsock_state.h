@@ -126,6 +126,16 @@ struct vsock_accepted {
     int fd; /* the host's end */
 };
 
+/* A socket whose connections lead to the guest. */
+struct vsock_listener {
+    struct vsock *vsock;
+    struct event_source source; /* its descriptor is -1 if there is none */
+    bool watched;               /* `source` is in the event loop */
+    bool published;             /* connections lead to `guest_port`, without a greeting */
+    uint32_t guest_port;
+    struct list link; /* in vsock.listeners or vsock.publishing */
+};
+
 struct vsock_statistics {
     counter connections; /* established */
     counter refused;     /* failed requests of either side */
@@ -144,9 +154,9 @@ struct vsock {
     char path[VSOCK_PATH_MAX + 1]; /* the guest's port P connects to "path_P"; empty: no socket
                                     * files */
 
-    struct event_loop *loop; /* NULL while the worker does not run; changed under `lock` */
-    struct event_source listener;
-    bool listening; /* `listener` is in the event loop */
+    struct event_loop *loop;    /* NULL while the worker does not run; changed under `lock` */
+    struct vsock_listener file; /* of the socket file */
+    struct list listeners;      /* all that the worker serves */
     struct event_timer listen_timer;
     struct event_timer request_timer;
     struct event_timer call_timer;
@@ -177,7 +187,8 @@ struct vsock {
     struct list accepted;   /* struct vsock_accepted */
     struct list connecting; /* struct vsock_accepted without ports, because they send CONNECT
                              * first */
-    bool has_connecting;    /* atomic */
+    struct list publishing; /* struct vsock_listener that the worker has not taken over yet */
+    bool has_connecting;    /* atomic: there are entries in `connecting` or `publishing` */
     uint32_t *ports;        /* ports that this process listens on */
     unsigned port_count;
 

@@ -49,6 +49,9 @@ static void shutdown_receive(struct vsock_connection *connection, unsigned flags
         connection_malformed(connection);
         return;
     }
+    /* A program that has sent everything shuts that direction down first. */
+    if ((flags & SHUTDOWN_BOTH) == SHUTDOWN_BOTH && connection->guest_shutdown == 0)
+        vsock_connection_abort(connection);
     connection->guest_shutdown |= flags & SHUTDOWN_BOTH;
     if (connection->guest_shutdown == SHUTDOWN_BOTH) {
         /* 5.10.6.6: the answer to a complete shutdown is an RST. Buffered data is still delivered.
@@ -86,6 +89,8 @@ static void connection_receive(struct vsock_connection *connection,
     case VIRTIO_VSOCK_OP_RST:
         if (connection->state == VSOCK_REQUESTED)
             counter_add(&connection->vsock->statistics.refused, 1);
+        if (connection->guest_shutdown == 0)
+            vsock_connection_abort(connection);
         vsock_connection_end(connection);
         return;
     case VIRTIO_VSOCK_OP_SHUTDOWN:

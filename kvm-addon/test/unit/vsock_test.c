@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include <netinet/in.h>
+
+#include "../../src/util/tcp_socket.h"
 #include "../../src/util/unix_socket.h"
 #include "../check.h"
 #include "../vsock_setup.h"
@@ -428,6 +431,141 @@ static void guest_that_does_not_answer_refuses(void)
     setup_destroy(s);
 }
 
+/* Publishes a TCP port of the loopback interface. */
+static void publish(struct vsock_setup *s, struct sockaddr_in *address)
+{
+    int fd = tcp_socket_listen("127.0.0.1", 0);
+    socklen_t length = sizeof *address;
+    CHECK(fd >= 0 && getsockname(fd, (struct sockaddr *)address, &length) == 0);
+    CHECK(vsock_publish(&s->vsock, fd, PORT) == 0);
+    vsock_turn(s);
+}
+
+/* A client of a published port. The guest has been asked for a connection. */
+static int client_connect(struct vsock_setup *s, const struct sockaddr_in *address,
+                          uint32_t *host_port)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(connect(fd, (const struct sockaddr *)address, sizeof *address) == 0);
+    struct vsock_packet packet = guest_receive(s);
+    CHECK(packet.header.op == VIRTIO_VSOCK_OP_REQUEST && packet.header.dst_port == PORT);
+    *host_port = packet.header.src_port;
+    return fd;
+}
+
+static int client_connected(struct vsock_setup *s, const struct sockaddr_in *address,
+                            uint32_t *host_port)
+{
+    int fd = client_connect(s, address, host_port);
+    guest_say(s, VIRTIO_VSOCK_OP_RESPONSE, PORT, *host_port);
+    return fd;
+}
+
+static bool was_reset(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, 0) < 0 && errno == ECONNRESET;
+}
+
+static void published_port_leads_to_the_guest(void)
+{
+    struct vsock_setup *s = setup_create();
+    struct sockaddr_in address;
+    uint32_t port;
+    char bytes[16] = {0};
+    publish(s, &address);
+    int fd = client_connected(s, &address, &port);
+    /* The server speaks first. */
+    guest_writes(s, port, "hello", 5);
+    CHECK(recv(fd, bytes, sizeof bytes, 0) == 5 && memcmp(bytes, "hello", 5) == 0);
+    CHECK(send(fd, "world!", 6, 0) == 6);
+    struct vsock_packet packet = guest_receive(s);
+    CHECK(packet.header.op == VIRTIO_VSOCK_OP_RW && packet.header.len == 6 &&
+          memcmp(packet.payload, "world!", 6) == 0);
+    /* Both half-closes, the client's first. */
+    shutdown(fd, SHUT_WR);
+    packet = guest_receive(s);
+    CHECK(packet.header.op == VIRTIO_VSOCK_OP_SHUTDOWN &&
+          packet.header.flags == VIRTIO_VSOCK_SHUTDOWN_SEND);
+    guest_writes(s, port, "end", 3);
+    struct virtio_vsock_hdr header = guest_header(VIRTIO_VSOCK_OP_SHUTDOWN, PORT, port);
+    header.flags = VIRTIO_VSOCK_SHUTDOWN_SEND;
+    guest_send(s, &header, NULL, 0);
+    CHECK(recv(fd, bytes, sizeof bytes, 0) == 3 && ended(fd));
+    close(fd);
+    setup_destroy(s);
+}
+
+static void client_of_a_published_port_sees_refusals_and_aborts(void)
+{
+    struct vsock_setup *s = setup_create();
+    struct sockaddr_in address;
+    uint32_t port;
+    publish(s, &address);
+    int fd = client_connect(s, &address, &port);
+    guest_say(s, VIRTIO_VSOCK_OP_RST, PORT, port);
+    CHECK(was_reset(fd));
+    close(fd);
+    fd = client_connected(s, &address, &port);
+    struct virtio_vsock_hdr header = guest_header(VIRTIO_VSOCK_OP_SHUTDOWN, PORT, port);
+    header.flags = VIRTIO_VSOCK_SHUTDOWN_SEND | VIRTIO_VSOCK_SHUTDOWN_RCV;
+    guest_send(s, &header, NULL, 0);
+    CHECK(was_reset(fd) && list_is_empty(&s->vsock.connections));
+    close(fd);
+    while (guest_receive(s).header.op != 0)
+        continue;
+    /* And the guest sees the client's reset. */
+    fd = client_connected(s, &address, &port);
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+    close(fd);
+    CHECK(guest_receive(s).header.op == VIRTIO_VSOCK_OP_RST);
+    setup_destroy(s);
+}
+
+static void published_port_waits_during_a_pause_and_is_free_at_the_end(void)
+{
+    struct vsock_setup *s = setup_create();
+    struct sockaddr_in address;
+    publish(s, &address);
+    vsock_setup_stop(s);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(connect(fd, (struct sockaddr *)&address, sizeof address) == 0);
+    vsock_setup_start(s);
+    CHECK(guest_receive(s).header.op == VIRTIO_VSOCK_OP_REQUEST);
+    int taken = tcp_socket_listen("127.0.0.1", ntohs(address.sin_port));
+    CHECK(taken == -EADDRINUSE);
+    setup_destroy(s);
+    close(fd);
+    int again = tcp_socket_listen("127.0.0.1", ntohs(address.sin_port));
+    CHECK(again >= 0);
+    close(again);
+    CHECK(tcp_socket_listen("no address", 0) == -EINVAL);
+}
+
+/* More clients than the device has room for: the others are refused, and later ones are served. */
+static void flood_of_a_published_port_is_bounded(void)
+{
+    struct vsock_setup *s = setup_create();
+    struct sockaddr_in address;
+    enum { MOST = 4, CLIENTS = 12 };
+    int clients[CLIENTS];
+    s->vsock.connections_max = MOST;
+    publish(s, &address);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        CHECK(connect(clients[i], (struct sockaddr *)&address, sizeof address) == 0);
+    }
+    vsock_turn(s);
+    CHECK(s->vsock.connection_count == MOST);
+    CHECK(s->vsock.statistics.refused == CLIENTS - MOST && was_reset(clients[CLIENTS - 1]));
+    uint32_t first = guest_receive(s).header.src_port;
+    guest_say(s, VIRTIO_VSOCK_OP_RST, PORT, first);
+    CHECK(was_reset(clients[0]));
+    for (unsigned i = 0; i < CLIENTS; i++)
+        close(clients[i]);
+    setup_destroy(s);
+}
+
 int main(void)
 {
     data_goes_both_ways();
@@ -445,6 +583,10 @@ int main(void)
     connections_survive_a_pause_and_not_a_reset();
     restored_guest_is_told_that_its_connections_are_gone();
     refused_and_impolite_programs_see_the_end();
+    published_port_leads_to_the_guest();
+    client_of_a_published_port_sees_refusals_and_aborts();
+    published_port_waits_during_a_pause_and_is_free_at_the_end();
+    flood_of_a_published_port_is_bounded();
     guest_that_does_not_answer_refuses();
     return check_finish();
 }

@@ -10,6 +10,8 @@ export interface VsockNative {
    * and read "OK port", or it is closed.
    */
   connect(): number;
+  /** Takes a listening socket over: its connections lead to a port of the guest. */
+  publish(fd: number, port: number): void;
   listen(port: number): void;
   unlisten(port: number): void;
   takeAccepted(): readonly { port: number; guestPort: number; fd: number }[];
@@ -56,6 +58,16 @@ export class VsockPorts {
       options.signal?.removeEventListener('abort', abort);
     }
     return stream;
+  }
+
+  /**
+   * Leads all connections of a listening socket to a port of the guest, without this thread. The
+   * socket belongs to the device from now on, which closes it at its end.
+   * @param fd of a stream socket with O_NONBLOCK
+   */
+  publish(fd: number, port: number): void {
+    checkPort(port);
+    this.#native.publish(fd, port);
   }
 
   /**

@@ -7,6 +7,9 @@ import type { Readable, Writable } from 'node:stream';
 /** The first vsock port of the agent; its other connections and bound sockets have ports above it. */
 export const AGENT_PORT = 1024;
 
+/** Connections to this vsock port of the guest and N more lead to TCP port N of the container. */
+export const PUBLISHED_PORT_BASE = 65_536;
+
 /** A problem that the guest reports. */
 export type AgentErrorCode =
   /** The program does not exist in the container: exit code 127. */
@@ -157,6 +160,8 @@ export interface ContainerRoot {
   readonly privileged?: boolean | undefined;
   /** Reaps orphans and forwards signals: the container's PID 1, as parent of its first process. */
   readonly init?: boolean | undefined;
+  /** TCP ports that the agent connects clients of {@link PUBLISHED_PORT_BASE} to. */
+  readonly publishedPorts?: readonly number[] | undefined;
 }
 
 export interface ResourceLimit {

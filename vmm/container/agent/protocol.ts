@@ -79,6 +79,7 @@ export const ROOT = {
   SHM_BYTES: 12,
   PRIVILEGED: 13,
   INIT: 14,
+  PUBLISHED_PORT: 15,
 } as const;
 
 export const MOUNT = {

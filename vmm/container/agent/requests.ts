@@ -167,6 +167,7 @@ export function rootFields(root: ContainerRoot): Fields {
   for (const [index, link] of (root.interfaces ?? []).entries()) {
     fields.fields(ROOT.INTERFACE, interfaceFields(link, index));
   }
+  for (const port of root.publishedPorts ?? []) fields.number(ROOT.PUBLISHED_PORT, port);
   for (const [name, value] of Object.entries({ ...DEFAULT_SYSCTLS, ...root.sysctls })) {
     fields.text(ROOT.SYSCTL, `${name}=${value}`);
   }

@@ -14,6 +14,8 @@ export interface MachinePart {
   readonly nets?: Nets;
   readonly mounts?: readonly ContainerMount[];
   readonly interfaces?: readonly ContainerInterface[];
+  /** TCP ports of the container that the host's clients are led to by vsock. */
+  readonly publishedPorts?: readonly number[];
   /** Content of /etc/hosts and /etc/resolv.conf; the networks' part gives both. */
   readonly hosts?: string;
   readonly resolvConf?: string;

@@ -92,6 +92,7 @@ export function containerRoot(
     resolvConf: given('resolvConf'),
     mounts: parts.flatMap(({ mounts = [] }) => mounts),
     interfaces: parts.flatMap(({ interfaces = [] }) => interfaces),
+    publishedPorts: parts.flatMap(({ publishedPorts = [] }) => publishedPorts),
     sysctls: config.sysctls,
     limits: config.limits,
     shmBytes: config.shmBytes,

@@ -1,6 +1,8 @@
 /** The one place where containers meet networks: `--network`, `-p`, `--dns`, `--add-host`, ... */
 import { randomBytes } from 'node:crypto';
 import { OWN_ADDRESSES } from '../../backends/net/passt.ts';
+import type { VsockPorts } from '../../backends/vsock/vsock-ports.ts';
+import { PUBLISHED_PORT_BASE } from '../agent/agent.ts';
 import type { ContainerConfig } from '../containers/container-config.ts';
 import type { MachinePart } from '../containers/machine-part.ts';
 import {
@@ -47,7 +49,7 @@ export interface NetworkOptions {
 const PREFIX = 24;
 /**
  * Of the user-mode interface. With passt's default of 65520, a window of 64 KiB is a single segment, and
- * each waits for a timer: a third of the speed through published ports with passt of Debian 12.
+ * each waits for a timer: a third of the speed of a stream with passt of Debian 12.
  */
 const USER_MTU = 16_000;
 
@@ -127,7 +129,18 @@ export async function prepareNetworks(config: ContainerConfig): Promise<MachineP
     if (facts.length === 0) facts.push(defaultFacts(mac));
     const names = ownNames(hostname, domainname);
     const own = facts.slice(0, 1).map(({ address }) => ({ address, names }));
+    const listeners = ports?.listeners ?? [];
+    let vsock: VsockPorts | undefined;
     return {
+      publishedPorts: [...new Set(listeners.map(({ guestPort }) => guestPort))],
+      started: (machine) => {
+        vsock = machine.vsock;
+      },
+      assembled: () => {
+        for (const { fd, guestPort } of listeners.splice(0)) {
+          vsock?.publish(fd, PUBLISHED_PORT_BASE + guestPort);
+        }
+      },
       nets: [...memberships.map(bridgePort), ...(uplink === undefined ? [] : [uplink.net])],
       interfaces: [
         ...memberships.map(bridgeInterface),
@@ -189,7 +202,7 @@ function withoutNetwork(network: NetworkSettings): MachinePart {
   };
 }
 
-/** The interface to the outside, by which published ports are reached as well. */
+/** The interface to the outside, by which published UDP ports are reached as well. */
 function userInterface(network: NetworkSettings, { forwards }: PublishedPorts, mac: string) {
   const { address, gateway } = OWN_ADDRESSES;
   const names = outsideNames(network.dns, gateway);

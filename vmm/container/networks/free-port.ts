@@ -1,26 +1,19 @@
 import { createSocket } from 'node:dgram';
-import { createServer } from 'node:net';
 import { TsvmError } from '../../errors.ts';
 import { hasCode } from '../../util/error-code.ts';
 
 /**
- * Whether a port of the host can be bound now. Connections in TIME_WAIT do not count.
+ * Whether a UDP port of the host can be bound now.
  * @throws TsvmError `network-unavailable` when the address is none of the host's, or the port is not
  * allowed
  */
-export async function isPortFree(
-  protocol: 'tcp' | 'udp',
-  address: string,
-  port: number,
-): Promise<boolean> {
+export async function isPortFree(address: string, port: number): Promise<boolean> {
   try {
-    await (protocol === 'tcp' ? bindTcp(address, port) : bindUdp(address, port));
+    await bindUdp(address, port);
     return true;
   } catch (cause) {
     if (hasCode(cause, 'EADDRINUSE')) return false;
-    throw new TsvmError('network-unavailable', bindProblem(protocol, address, port, cause), {
-      cause,
-    });
+    throw new TsvmError('network-unavailable', bindProblem('udp', address, port, cause), { cause });
   }
 }
 
@@ -43,14 +36,6 @@ export function bindProblem(
   if (hasCode(cause, 'EADDRINUSE'))
     return `${where} cannot be published: port is already allocated`;
   return `${where} cannot be published: ${cause instanceof Error ? cause.message : String(cause)}`;
-}
-
-function bindTcp(host: string, port: number): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const server = createServer();
-  server.once('error', reject);
-  server.listen({ host, port, ipv6Only: true }, () => server.close(() => resolve()));
-  return promise;
 }
 
 function bindUdp(address: string, port: number): Promise<void> {

@@ -2,7 +2,11 @@ import { deepEqual, equal, throws } from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { AgentErrorCode } from '../../../../vmm/container/agent/agent.ts';
+import {
+  AGENT_PORT,
+  type AgentErrorCode,
+  PUBLISHED_PORT_BASE,
+} from '../../../../vmm/container/agent/agent.ts';
 import { capabilityMask } from '../../../../vmm/container/agent/capabilities.ts';
 import * as protocol from '../../../../vmm/container/agent/protocol.ts';
 import {
@@ -42,7 +46,8 @@ test('protocol.ts has the numbers of protocol.h', () => {
   }
   ours.set('EVENT_OOM', EVENT_OOM);
   ours.set('PROTOCOL_VERSION', PROTOCOL_VERSION);
-  ours.set('AGENT_PORT', 1024);
+  ours.set('AGENT_PORT', AGENT_PORT);
+  ours.set('PUBLISHED_PORT_BASE', PUBLISHED_PORT_BASE);
   ours.set('FRAME_HEADER_BYTES', protocol.FRAME_HEADER_BYTES);
   ours.set('FIELD_HEADER_BYTES', protocol.FIELD_HEADER_BYTES);
   deepEqual([...ours].sort(), [...header].sort());
