@@ -74,6 +74,7 @@ const MAGICS: readonly (readonly [string, BzImagePayload['format']])[] = [
   ['425a68', 'bzip2'],
   ['894c5a4f000d0a1a0a', 'lzo'],
   ['02214c18', 'lz4'],
+  ['04224d18', 'lz4'],
   ['28b52ffd', 'zstd'],
   ['7f454c46', 'none'],
 ];
@@ -103,7 +104,8 @@ export function parseBzImage(image: ImageSource): BzImage {
       `the setup ends at ${codeOffset}, the file at ${image.sizeBytes}`,
     );
   }
-  if (codeOffset + codeSize > image.sizeBytes) {
+  // The last of the 16-byte paragraphs may be incomplete.
+  if (codeOffset + codeSize - 15 > image.sizeBytes) {
     throw invalidKernel(
       image,
       'syssize',
@@ -144,7 +146,9 @@ function readSetupHeader(image: ImageSource): DataView {
     throw invalidKernel(
       image,
       'version',
-      `boot protocol ${versionText(version)} is older than 2.08 (Linux 2.6.26), the oldest supported`,
+      `boot protocol ${versionText(version)} is older than 2.08 (Linux 2.6.26), the oldest supported; ` +
+        'programs with it, such as iPXE, need a BIOS, which tsvm does not have: ' +
+        'pass the kernel that they would load',
     );
   }
   // The operand of the jump over the header is the header's length.
@@ -213,6 +217,14 @@ function findPayload(
     );
   }
   return { format, fileOffset, sizeBytes, unpackedSizeBytes };
+}
+
+/** The format of a kernel that is compressed as a whole; undefined for other files. */
+export function packedKernelFormat(image: ImageSource): CompressionFormat | undefined {
+  if (image.sizeBytes < MAGIC_SIZE_MAX) return undefined;
+  const start = firstBytes(image, 0);
+  const format = MAGICS.find(([magic]) => start.startsWith(magic))?.[1];
+  return format === 'none' ? undefined : format;
 }
 
 function firstBytes(image: ImageSource, fileOffset: number): string {

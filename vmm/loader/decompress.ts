@@ -11,15 +11,18 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { TsvmError } from '../errors.ts';
 import type { BootImage } from './boot-file.ts';
-import type { CompressionFormat } from './bzimage.ts';
+import { type CompressionFormat, UNPACKED_SIZE_MAX } from './bzimage.ts';
 
 export interface CompressedRange {
   readonly format: CompressionFormat;
   readonly image: BootImage;
   readonly fileOffset: number;
   readonly sizeBytes: number;
-  /** Expected length of the output in bytes. Nothing beyond it is written. */
-  readonly unpackedSizeBytes: number;
+  /**
+   * Expected length of the output in bytes, at most {@link UNPACKED_SIZE_MAX}, which is the limit when
+   * it is not known. Nothing beyond it is written.
+   */
+  readonly unpackedSizeBytes: number | undefined;
   /** Aborts the unpacking. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -71,7 +74,7 @@ export class OutputError extends Error {
  */
 export async function decompress(range: CompressedRange, outputFd: number): Promise<void> {
   const input = readRange(range);
-  const output = new BoundedFileWriter(outputFd, range.unpackedSizeBytes);
+  const output = new BoundedFileWriter(outputFd, range.unpackedSizeBytes ?? UNPACKED_SIZE_MAX);
   const { format, signal } = range;
   const options = signal === undefined ? {} : { signal };
   try {
@@ -83,8 +86,9 @@ export async function decompress(range: CompressedRange, outputFd: number): Prom
     if (error instanceof OutputError || error instanceof TsvmError) throw error;
     throw damaged(range, error instanceof Error ? error.message : String(error), error);
   }
-  if (output.written !== range.unpackedSizeBytes) {
-    throw damaged(range, `it unpacks to ${output.written} bytes, not ${range.unpackedSizeBytes}`);
+  const { unpackedSizeBytes = output.written } = range;
+  if (output.written !== unpackedSizeBytes) {
+    throw damaged(range, `it unpacks to ${output.written} bytes, not ${unpackedSizeBytes}`);
   }
 }
 
@@ -158,7 +162,7 @@ class BoundedFileWriter extends Writable {
 
   override _write(chunk: Buffer, _encoding: string, callback: (error?: Error) => void): void {
     if (this.written + chunk.byteLength > this.#limitBytes) {
-      callback(new Error(`it unpacks to more than the ${this.#limitBytes} bytes that it states`));
+      callback(new Error(`it unpacks to more than the ${this.#limitBytes} bytes allowed`));
       return;
     }
     try {

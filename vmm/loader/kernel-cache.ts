@@ -1,10 +1,10 @@
 /**
- * A cache of kernels unpacked from bzImages. A boot maps the cached file, so that all VMs share its
+ * A cache of kernels unpacked from bzImages and from compressed ELF files. A boot maps the cached file, so that all VMs share its
  * pages.
  *
  * ```
- * <directory>/<SHA-256 of the bzImage>.elf    an unpacked kernel
- * <directory>/by-file/<identity>              symbolic link to it; see `BootImage.identity`
+ * <directory>/<SHA-256 of the packed file>.elf    an unpacked kernel
+ * <directory>/by-file/<identity>                  symbolic link to it; see `BootImage.identity`
  * ```
  * A boot finds its kernel through the link, without hashing the bzImage. Entries appear complete, by
  * rename, so processes share the directory without a lock. A damaged entry is made again; if the
@@ -25,9 +25,9 @@ import { join } from 'node:path';
 import { TsvmError } from '../errors.ts';
 import { AtomicFile } from '../host/atomic-file.ts';
 import { BootFile, type BootImage } from './boot-file.ts';
-import type { BzImagePayload, CompressionFormat } from './bzimage.ts';
-import { decompress, OutputError } from './decompress.ts';
-import { type ElfImage, parseElf } from './elf.ts';
+import { type CompressedRange, decompress, OutputError } from './decompress.ts';
+import { type ElfImage, isElf, parseElf } from './elf.ts';
+import { notAKernel } from './file-kind.ts';
 
 export interface UnpackedKernel {
   /** The kernel's ELF file. The caller closes it. */
@@ -44,9 +44,8 @@ export interface UnpackOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface CompressedPayload extends BzImagePayload {
-  readonly format: CompressionFormat;
-}
+/** Where the kernel is in its file. */
+export type CompressedPayload = Omit<CompressedRange, 'image' | 'signal'>;
 
 /** Maximum number of entries, of about 20 to 60 MB each; the oldest are removed. */
 export const KERNELS_MAX = 16;
@@ -57,7 +56,7 @@ const HASH_CHUNK_SIZE = 2 ** 20;
 const fallbackDirectories = () => [tmpdir(), '/dev/shm'];
 
 /**
- * Opens the unpacked kernel of a bzImage. Unpacks it if it is not cached.
+ * Opens the unpacked kernel of a bzImage or of a compressed ELF file. Unpacks it if it is not cached.
  * @throws TsvmError `invalid-kernel` when the payload does not match the header, or
  *   `cannot-decompress` when a tool is missing or no directory has room for the kernel
  */
@@ -107,7 +106,7 @@ function hashFile(file: BootImage): string {
 }
 
 /** Opens a cache entry; undefined when it is missing or damaged. */
-function openEntry(path: string, sizeBytes: number): UnpackedKernel | undefined {
+function openEntry(path: string, sizeBytes: number | undefined): UnpackedKernel | undefined {
   let image: BootFile;
   try {
     image = new BootFile(path);
@@ -115,7 +114,9 @@ function openEntry(path: string, sizeBytes: number): UnpackedKernel | undefined 
     return undefined;
   }
   try {
-    if (image.sizeBytes === sizeBytes) return { image, elf: parseElf(image) };
+    if (sizeBytes === undefined || image.sizeBytes === sizeBytes) {
+      return { image, elf: parseElf(image) };
+    }
   } catch (error) {
     if (!(error instanceof TsvmError)) throw error;
   }
@@ -134,6 +135,7 @@ async function unpack(
   await decompress({ ...payload, image: bzImage }, output.fd);
   const image = new BootFile(output.draftPath, `${bzImage.name} (unpacked)`);
   try {
+    if (!isElf(image)) throw new TsvmError('invalid-kernel', notAKernel(image));
     const elf = parseElf(image);
     if (entry !== undefined) output.commit();
     return { image, elf };
@@ -159,10 +161,14 @@ async function unpackOutsideCache(
   }
   throw new TsvmError(
     'cannot-decompress',
-    `no space for the unpacked kernel of ${payload.unpackedSizeBytes} bytes: ` +
+    `no space for the unpacked kernel${sizeText(payload)}: ` +
       `free some in ${fallbackDirectories().join(' or ')}`,
     { cause },
   );
+}
+
+function sizeText({ unpackedSizeBytes: size }: CompressedPayload): string {
+  return size === undefined ? '' : ` of ${size} bytes`;
 }
 
 function replaceLink(link: string, target: string): void {

@@ -4,7 +4,9 @@ import { BootFile, type BootImage, imagePart } from './boot-file.ts';
 import {
   type BzImage,
   type BzImagePayload,
+  type CompressionFormat,
   isBzImage,
+  packedKernelFormat,
   parseBzImage,
   STARTUP_64_OFFSET,
 } from './bzimage.ts';
@@ -62,7 +64,7 @@ export interface KernelLoadOptions {
 const INITRD_ADDRESS_MAX = 0x7fffffff;
 
 /**
- * Opens a bzImage or ELF kernel and plans its placement.
+ * Opens a bzImage or an ELF kernel, which may be compressed, and plans its placement.
  * @throws TsvmError `file-unreadable`, `invalid-kernel` naming the invalid field,
  *   `cannot-decompress` when neither the host nor the image itself can unpack it, or
  *   `invalid-config` when the guest has too little memory
@@ -81,25 +83,46 @@ export async function loadKernel(options: KernelLoadOptions): Promise<LoadedKern
 }
 
 async function planKernel(file: BootImage, options: KernelLoadOptions): Promise<LoadedKernel> {
-  if (isElf(file)) {
-    const elf = parseElf(file);
-    const entry: KernelEntry =
-      elf.pvhEntry === undefined
-        ? { protocol: 'linux64', rip: elf.entry }
-        : { protocol: 'pvh', rip: elf.pvhEntry };
-    return {
-      ...planParts(file, elf.segments, options.space, 'user'),
-      entry,
-      image: file,
-      initrdAddressMax: INITRD_ADDRESS_MAX,
-      // Supported by 64-bit Linux since 3.8; PVH notes are newer.
-      initrdAnywhere: true,
-      commandLineMaxBytes: COMMAND_LINE_MAX_BYTES,
-      warnings: [],
-    };
-  }
+  if (isElf(file)) return planElf(file, parseElf(file), options.space, 'user');
   if (isBzImage(file)) return planBzImage(file, parseBzImage(file), options);
-  throw new TsvmError('invalid-kernel', notAKernel(file));
+  const format = packedKernelFormat(file);
+  if (format === undefined) throw new TsvmError('invalid-kernel', notAKernel(file));
+  return planPackedElf(file, format, options);
+}
+
+function planElf(file: BootImage, elf: ElfImage, space: LoadSpace, owner: FileOwner): LoadedKernel {
+  const entry: KernelEntry =
+    elf.pvhEntry === undefined
+      ? { protocol: 'linux64', rip: elf.entry }
+      : { protocol: 'pvh', rip: elf.pvhEntry };
+  return {
+    ...planParts(file, elf.segments, space, owner),
+    entry,
+    image: file,
+    initrdAddressMax: INITRD_ADDRESS_MAX,
+    // Supported by 64-bit Linux since 3.8; PVH notes are newer.
+    initrdAnywhere: true,
+    commandLineMaxBytes: COMMAND_LINE_MAX_BYTES,
+    warnings: [],
+  };
+}
+
+/** A file such as vmlinux.xz: an ELF kernel compressed as a whole. */
+async function planPackedElf(
+  file: BootImage,
+  format: CompressionFormat,
+  options: KernelLoadOptions,
+): Promise<LoadedKernel> {
+  const { openUnpackedKernel } = await import('./kernel-cache.ts');
+  const whole = { format, fileOffset: 0, sizeBytes: file.sizeBytes, unpackedSizeBytes: undefined };
+  const { image, elf, warning } = await openUnpackedKernel(file, whole, options);
+  try {
+    const kernel = planElf(image, elf, options.space, 'cache');
+    return { ...kernel, warnings: warning === undefined ? [] : [warning] };
+  } catch (error) {
+    image.close();
+    throw error;
+  }
 }
 
 async function planBzImage(

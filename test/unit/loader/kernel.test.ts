@@ -107,6 +107,41 @@ test('an ELF kernel with a PVH note is entered there, one without at its 64-bit 
   assertPlaced(other, flatImage(plain), 'user');
 });
 
+for (const [name, command] of Object.entries({
+  gz: ['gzip', '-c'],
+  xz: ['xz', '-c'],
+  lzma: ['xz', '-c', '--format=lzma'],
+  bz2: ['bzip2', '-c'],
+  lzo: ['lzop', '-c'],
+  lz4: ['lz4', '-c'],
+  'lz4 (legacy)': ['lz4', '-l', '-c'],
+  zst: ['zstd', '-c'],
+})) {
+  test(`vmlinux.${name}: an ELF kernel that is compressed as a whole is unpacked`, async (t) => {
+    const directory = temporaryDirectory(t);
+    const elf = buildElf(directory, 4);
+    const path = join(directory, 'vmlinux.packed');
+    const [program = '', ...args] = command;
+    writeFileSync(path, execFileSync(program, args, { input: elf.bytes, maxBuffer: 64 * MIB }));
+    const kernel = await load(t, path);
+    assert.deepEqual(kernel.entry, { protocol: 'pvh', rip: 0x1000010 });
+    assert.deepEqual(kernel.warnings, []);
+    assertPlaced(kernel, flatImage(elf), 'cache');
+  });
+}
+
+test('a compressed file that is no kernel is named, and so is a damaged one', async (t) => {
+  const directory = temporaryDirectory(t);
+  const path = join(directory, 'initrd.gz');
+  writeFileSync(path, execFileSync('gzip', ['-c'], { input: '070701'.padEnd(600, '0') }));
+  await assert.rejects(
+    load(t, path),
+    tsvmError('invalid-kernel', /initrd\.gz \(unpacked\) .*cpio archive.*pass it with --initrd/),
+  );
+  writeFileSync(path, readFileSync(path).subarray(0, 20));
+  await assert.rejects(load(t, path), tsvmError('invalid-kernel', /gzip payload/));
+});
+
 test('a kernel ends after its bss', async (t) => {
   const { path } = buildElf(temporaryDirectory(t));
   const { kernelEndGpa } = await load(t, path);
