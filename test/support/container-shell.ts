@@ -19,6 +19,8 @@ export interface ShellResult {
 export interface ShellOptions {
   readonly input?: string | Uint8Array;
   readonly timeoutMs?: number;
+  /** Further variables. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 const PATIENCE_MS = 60_000;
@@ -62,10 +64,10 @@ export class ContainerShell {
   /** Runs a shell command line. */
   async sh(
     line: string,
-    { input = '', timeoutMs = PATIENCE_MS }: ShellOptions = {},
+    { env = {}, input = '', timeoutMs = PATIENCE_MS }: ShellOptions = {},
   ): Promise<ShellResult> {
     const child = spawn('sh', ['-c', line], {
-      env: this.env,
+      env: { ...this.env, ...env },
       cwd: this.folder,
       stdio: ['pipe', 'pipe', 'pipe'],
     });

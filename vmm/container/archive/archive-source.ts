@@ -1,14 +1,7 @@
 /** The source of a loaded image: files by name, in a tar archive or a folder. */
-import {
-  closeSync,
-  createReadStream,
-  fstatSync,
-  openSync,
-  readSync,
-  realpathSync,
-  statSync,
-} from 'node:fs';
+import { closeSync, fstatSync, openSync, read, readSync, realpathSync, statSync } from 'node:fs';
 import { join, posix, sep } from 'node:path';
+import { promisify } from 'node:util';
 import { TsvmError } from '../../errors.ts';
 import { readTar, type TarMember } from '../tar/reader.ts';
 
@@ -20,6 +13,8 @@ export interface ArchiveSource {
   stream(name: string): AsyncIterable<Uint8Array>;
   close(): void;
 }
+
+const readAt = promisify(read);
 
 const STREAM_BYTES = 2 ** 20;
 /** Links to links; Docker's archives of old have one. */
@@ -41,15 +36,15 @@ function readPart({ fd, offset, length }: FilePart): Buffer {
   return bytes;
 }
 
-function streamPart({ fd, offset, length }: FilePart): AsyncIterable<Uint8Array> {
-  if (length === 0) return (async function* () {})();
-  return createReadStream('', {
-    fd,
-    start: offset,
-    end: offset + length - 1,
-    autoClose: false,
-    highWaterMark: STREAM_BYTES,
-  });
+/** A stream of node:fs would close the file when its reader stops early. */
+async function* streamPart({ fd, offset, length }: FilePart): AsyncGenerator<Uint8Array> {
+  for (let done = 0; done < length; ) {
+    const bytes = Buffer.allocUnsafe(Math.min(STREAM_BYTES, length - done));
+    const { bytesRead } = await readAt(fd, bytes, 0, bytes.length, offset + done);
+    if (bytesRead === 0) return;
+    done += bytesRead;
+    yield bytes.subarray(0, bytesRead);
+  }
 }
 
 function missing(name: string): TsvmError {

@@ -26,6 +26,7 @@ import { type ContainerFolders, isContainerId } from './container-folders.ts';
 import { randomName } from './container-name.ts';
 import { type ContainerState, isActive, NEW_STATE, STATE_VERSION } from './container-state.ts';
 import { removeOldExitRecords, writeExitRecord } from './exit-records.ts';
+import { overwriteInBlock, unlessFull } from './full-disk.ts';
 
 /** A container as the store has it. */
 export interface Container {
@@ -148,6 +149,13 @@ export class ContainerStore {
     replaceFile(this.folders.state(id), `${JSON.stringify(state)}\n`);
   }
 
+  /** Like {@link writeState} for a container that is there, and works on a full disk as well. */
+  keepState(id: string, state: ContainerState): void {
+    if (!unlessFull(() => this.writeState(id, state))) {
+      overwriteInBlock(this.folders.state(id), `${JSON.stringify(state)}\n`);
+    }
+  }
+
   /** Changes the configuration of a container. */
   async updateConfig(
     id: string,
@@ -199,7 +207,7 @@ export class ContainerStore {
   /** Keeps the exit code outside of what a removal removes. */
   recordExit(id: string, state: ContainerState): void {
     const { error, exitCode, finishedMs } = state;
-    writeExitRecord(this.folders.exits, id, { exitCode, finishedMs, error });
+    unlessFull(() => writeExitRecord(this.folders.exits, id, { exitCode, finishedMs, error }));
   }
 
   /**
@@ -220,7 +228,7 @@ export class ContainerStore {
       facts: {},
     };
     this.recordExit(id, state);
-    this.writeState(id, state);
+    this.keepState(id, state);
     if (!container.config.autoRemove) return { ...container, state };
     await this.remove(id);
     return undefined;

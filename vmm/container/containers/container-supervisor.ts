@@ -392,6 +392,6 @@ export class ContainerSupervisor {
 
   #change(change: Partial<ContainerState>): void {
     this.#state = { ...this.#state, ...change };
-    this.#store.writeState(this.#config.id, this.#state);
+    this.#store.keepState(this.#config.id, this.#state);
   }
 }
