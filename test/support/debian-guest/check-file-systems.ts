@@ -1,5 +1,6 @@
 /** The file systems' own checkers, on the partitions of a disk image. */
 import { execFileSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { qemuImgOutput } from '../qemu-img.ts';
 import type { DebianVariant } from './debian-image.ts';
@@ -13,6 +14,17 @@ const CHECKERS: Record<DebianVariant['fileSystem'], readonly [string, ...string[
   btrfs: ['btrfs', 'check', '--readonly'],
 };
 
+/** Copies the root partition of a disk of `build-image.sh` into a file of the folder. */
+export async function extractRoot(path: string, folder: string): Promise<string> {
+  const raw = join(folder, 'disk.raw');
+  const root = join(folder, 'root.raw');
+  await qemuImgOutput('convert', '-O', 'raw', path, raw);
+  const offset = [`bs=${MIB}`, `skip=${ESP_MIB + 1}`, 'conv=sparse', 'status=none'];
+  execFileSync('dd', [`if=${raw}`, `of=${root}`, ...offset]);
+  rmSync(raw);
+  return root;
+}
+
 /**
  * Checks the image and, after a clean unmount, the root partition without repairing anything.
  * @throws Error with the checker's output when it finds fault
@@ -23,11 +35,7 @@ export async function checkDisk(
   folder: string,
 ): Promise<void> {
   await qemuImgOutput('check', '-q', path);
-  const raw = join(folder, 'checked.raw');
-  const root = join(folder, 'checked-root.raw');
-  await qemuImgOutput('convert', '-O', 'raw', path, raw);
-  const offset = [`bs=${MIB}`, `skip=${ESP_MIB + 1}`, 'conv=sparse', 'status=none'];
-  execFileSync('dd', [`if=${raw}`, `of=${root}`, ...offset]);
+  const root = await extractRoot(path, folder);
   const [program, ...args] = CHECKERS[type];
   execFileSync(program, [...args, root], { stdio: 'pipe' });
 }
