@@ -15,13 +15,13 @@ const BELL = '\x07';
 /** Seconds by the names in `linux-speed.c`, and `boot`: from exec to the first program. */
 type Figures = ReadonlyMap<string, number>;
 
-interface Files {
+export interface LinuxFiles {
   readonly program: string;
   readonly kernel: string;
   readonly initrd: string;
 }
 
-function makeFiles({ root }: Workbench): Files {
+export function makeLinuxFiles({ root }: Workbench): LinuxFiles {
   const guest = tunedKernel();
   if ('missing' in guest) throw new Error(guest.missing);
   const program = join(root, 'build', 'bench', 'linux-speed');
@@ -31,9 +31,9 @@ function makeFiles({ root }: Workbench): Files {
   return { program, kernel: guest.kernelPath, initrd };
 }
 
-function tsvmCommand(
+export function tsvmCommand(
   workbench: Workbench,
-  { kernel, initrd }: Files,
+  { kernel, initrd }: LinuxFiles,
   cpus: number,
   memoryMiB = MEMORY_MIB,
 ): Command {
@@ -47,7 +47,7 @@ function tsvmCommand(
 /** QEMU's translator, which is the alternative on a host without hardware virtualization. */
 function tcgCommand(
   { disk }: Workbench,
-  { kernel, initrd }: Files,
+  { kernel, initrd }: LinuxFiles,
   cpus: number,
   memoryMiB = MEMORY_MIB,
 ): Command {
@@ -77,20 +77,20 @@ async function runGuest(command: Command): Promise<Figures> {
 }
 
 /** Debian's cloud kernel, with only this program as its initrd. */
-function cloudFiles(files: () => Files): Files {
+export function cloudFiles(files: () => LinuxFiles): LinuxFiles {
   const kernel = stockKernel('6.1', 'cloud');
   if ('missing' in kernel) throw new Error(kernel.missing);
   return { ...files(), kernel: kernel.kernelPath };
 }
 
 /** Seconds from exec to the first program. */
-async function timeBoot(command: Command): Promise<number> {
+export async function timeBoot(command: Command): Promise<number> {
   const startMs = performance.now();
   return runUntil(command, BELL, () => (performance.now() - startMs) / 1000);
 }
 
 /** A VMM whose boots serve all benchmarks: the n-th sample of each belongs to the n-th boot. */
-class Guest {
+export class Guest {
   readonly name: string;
   readonly #command: () => Command;
   readonly #boots: Promise<Figures>[] = [];
@@ -139,7 +139,7 @@ const NATIVE_MEASURES = [
 
 /** Speed of a guest's kernel and programs, against QEMU's translator with the same kernel and initrd. */
 export function linuxSpeedBenchmarks(workbench: Workbench): Benchmark[] {
-  const files = once(() => makeFiles(workbench));
+  const files = once(() => makeLinuxFiles(workbench));
   const guest = (name: string, make: typeof tsvmCommand, cpus: number) =>
     new Guest(name, () => make(workbench, files(), cpus));
   const tsvm = guest('tsvm', tsvmCommand, 1);

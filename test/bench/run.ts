@@ -22,6 +22,7 @@ import { promiseMissed, reportText } from './report.ts';
 import { residentMemoryBenchmarks } from './resident-memory.ts';
 import { sparseBenchmarks } from './sparse.ts';
 import { startUpBenchmark } from './start-up.ts';
+import { transportBenchmarks } from './transport.ts';
 import { vsockBenchmarks } from './vsock.ts';
 import { openWorkbench, type Workbench } from './workbench.ts';
 
@@ -52,6 +53,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     ...residentMemoryBenchmarks(workbench),
     kernelBootBenchmark(workbench),
     ...linuxSpeedBenchmarks(workbench),
+    ...transportBenchmarks(workbench),
   ];
 }
 
