@@ -161,7 +161,7 @@ function loadBoot(assembly: Assembly, { kernel, initrd, entryLine }: BootImages)
   const lineMaxBytes = Math.min(kernel.commandLineMaxBytes, COMMAND_LINE_AREA_SIZE - 1);
   memory.write(COMMAND_LINE_GPA, encodeCommandLine(commandLineText, lineMaxBytes));
   memory.write(RESET_VECTOR_GPA, RESET_VECTOR_CODE);
-  const rsdpGpa = describeHardware(memory, config, placements.mmio);
+  const rsdpGpa = describeHardware(memory, config, placements);
   writeBootData(assembly, kernel, initrd, rsdpGpa);
   setUpVcpus(assembly, kernel);
 }

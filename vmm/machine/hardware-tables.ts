@@ -4,7 +4,7 @@ import { SLP_TYP_S5 } from '../devices/legacy/acpi-power.ts';
 import { CMOS_CENTURY } from '../devices/legacy/cmos-rtc.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { ResolvedConfig } from './config.ts';
-import type { MmioPlacement } from './placement.ts';
+import type { PlacementAllocator } from './placement.ts';
 
 /**
  * Writes the tables that describe CPUs, interrupt controllers and devices to the kernel.
@@ -13,7 +13,7 @@ import type { MmioPlacement } from './placement.ts';
 export function describeHardware(
   memory: GuestMemory,
   { acpi, cpus, transport }: ResolvedConfig,
-  placements: readonly MmioPlacement[],
+  placements: PlacementAllocator,
 ): number | undefined {
   if (!acpi) {
     const { gpa, bytes } = composeMpTable(cpus);
@@ -22,8 +22,8 @@ export function describeHardware(
   }
   const { rsdpGpa, bytes } = composeAcpiTables({
     cpus,
-    virtioMmio: placements,
-    hasPciBus: transport === 'pci',
+    virtioMmio: placements.mmio,
+    ...(transport === 'pci' && { pciBus: { removableSlotMax: placements.settleRemovable() } }),
     sleepTypeS5: SLP_TYP_S5,
     rtcCenturyRegister: CMOS_CENTURY,
   });

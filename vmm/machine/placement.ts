@@ -52,6 +52,15 @@ const FIRST_GSI = 5;
 /** An MP table describes only the 16 ISA lines. */
 const GSIS_WITH_MP_TABLE = 16;
 
+/** Slots for devices that are added while the machine runs, besides those of removed ones. */
+const SPARE_SLOTS = 8;
+
+/** From the highest. */
+const PCI_SLOTS_DOWN = Array.from(
+  { length: PCI_SLOTS - PCI_SLOT_FIRST },
+  (_, index) => PCI_SLOTS - 1 - index,
+);
+
 /**
  * Assigns a placement to each device, in the order in which kernels find them. On the PCI bus, the
  * devices that can be removed have the lowest slots, and the others the highest: theirs do not depend on
@@ -62,7 +71,10 @@ export class PlacementAllocator {
   readonly #gsis: number[] = [];
   readonly #mmio: MmioPlacement[] = [];
   readonly #slots = new Set<number>();
+  readonly #removableSlots = new Set<number>();
   readonly #reserved: ReadonlySet<number>;
+  /** The highest slot for a device that can be removed. */
+  #removableEnd = PCI_SLOTS - 1;
 
   /** @param reservedSlots slots that {@link allocateRemovable} assigns only when asked for them */
   constructor(transport: Transport, acpi: boolean, reservedSlots: readonly number[] = []) {
@@ -77,6 +89,16 @@ export class PlacementAllocator {
   /** The assigned placements of virtio-mmio devices. */
   get mmio(): readonly MmioPlacement[] {
     return this.#mmio;
+  }
+
+  /**
+   * The highest slot from which devices can be removed, for the tables that describe the machine. From now
+   * on, there are so many: those in use, and some for devices to come. Each costs guests time when they boot.
+   */
+  settleRemovable(): number {
+    const used = [...this.#removableSlots];
+    this.#removableEnd = Math.min(Math.max(0, ...used) + SPARE_SLOTS, PCI_SLOTS - 1);
+    return this.#removableEnd;
   }
 
   /** For a device that stays as long as the machine. @throws TsvmError `resource-exhausted` */
@@ -95,21 +117,31 @@ export class PlacementAllocator {
 
   /** As {@link allocateRemovable}, on the PCI bus. */
   allocateSlot(slot?: number): PciPlacement {
-    if (slot === undefined) return this.#takeSlot(PCI_SLOTS_DOWN.toReversed());
-    if (this.#slots.has(slot)) {
-      throw new TsvmError('invalid-config', `slot ${slot} of the PCI bus is taken: leave it out`);
+    const isTooHigh = slot !== undefined && slot > this.#removableEnd;
+    if (slot !== undefined && (this.#slots.has(slot) || isTooHigh)) {
+      const problem = isTooHigh ? `beyond ${this.#removableEnd}` : 'taken';
+      throw new TsvmError(
+        'invalid-config',
+        `slot ${slot} of the PCI bus is ${problem}: leave it out`,
+      );
     }
-    return this.#placeAt(slot);
+    const placement =
+      slot === undefined
+        ? this.#takeSlot(PCI_SLOTS_DOWN.toReversed().slice(0, this.#removableEnd))
+        : this.#placeAt(slot);
+    this.#removableSlots.add(placement.slot);
+    return placement;
   }
 
   /** The slot of a device that was removed is free again. */
   release(placement: PciPlacement): void {
     this.#slots.delete(placement.slot);
+    this.#removableSlots.delete(placement.slot);
   }
 
   #takeSlot(candidates: readonly number[]): PciPlacement {
     const slot = candidates.find((each) => !this.#slots.has(each) && !this.#reserved.has(each));
-    if (slot === undefined) throw exhausted('slot of the PCI bus', PCI_SLOTS_DOWN.length);
+    if (slot === undefined) throw exhausted('slot of the PCI bus', candidates.length);
     return this.#placeAt(slot);
   }
 
@@ -131,12 +163,6 @@ export class PlacementAllocator {
     return placement;
   }
 }
-
-/** From the highest. */
-const PCI_SLOTS_DOWN = Array.from(
-  { length: PCI_SLOTS - PCI_SLOT_FIRST },
-  (_, index) => PCI_SLOTS - 1 - index,
-);
 
 function exhausted(what: string, most: number): TsvmError {
   return new TsvmError(

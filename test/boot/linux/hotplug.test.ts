@@ -138,9 +138,16 @@ test('a guest that takes its time: the removal fails by name, and comes true lat
     /has not let go of disk1 within 0 s.*--force/,
   );
   assert.match(await until(shell, '[ ! -e /dev/vdb ]'), /^0$/m);
-  while (machine.controls.disks.has('disk1')) await sleep(10);
   // The file is free, and so is the slot.
-  assert.equal(await hotplug.addDisk({ path }), 'disk1');
+  let again: string | undefined;
+  while (again === undefined) {
+    await sleep(10);
+    again = await hotplug.addDisk({ path }).catch((error: Error) => {
+      assert.match(error.message, /in use|is the file of disk1/);
+      return undefined;
+    });
+  }
+  assert.equal(again, 'disk1');
   assert.equal(machine.controls.disks.get('disk1')?.config.slot, 2);
   assert.match(await until(shell, '[ -b /dev/vdb ]'), /^0$/m);
 });

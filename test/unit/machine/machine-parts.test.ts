@@ -130,6 +130,21 @@ test('slots: those of disks and networks from below, others from above, so that 
   assert.throws(() => allocator.allocate(), /no slot of the PCI bus is left .*31 at most/);
 });
 
+test('slots: a machine has some for devices to come, and no more', () => {
+  const allocator = new PlacementAllocator('pci', true);
+  allocator.allocateRemovable();
+  assert.equal(allocator.settleRemovable(), 9);
+  const added = Array.from({ length: 8 }, () => allocator.allocateSlot());
+  assert.deepEqual(
+    added.map(({ slot }) => slot),
+    [2, 3, 4, 5, 6, 7, 8, 9],
+  );
+  assert.throws(() => allocator.allocateSlot(), /no slot of the PCI bus is left .*9 at most/);
+  assert.throws(() => allocator.allocateSlot(10), /slot 10 .*beyond 9/);
+  allocator.release({ kind: 'pci', slot: 4, barGpa: 0 });
+  assert.equal(allocator.allocateSlot().slot, 4);
+});
+
 test('ids: those that are given stay, others are the first that are free', () => {
   assert.deepEqual(deviceIds('disk', [{}, { id: 'disk0' }, {}, { id: 'disk7' }]), [
     ...['disk1', 'disk0', 'disk2', 'disk7'],

@@ -3,7 +3,7 @@
  * bridge. Configuration accesses come by ECAM (PCI Express 5.0, section 7.2.2) or by ports (PCI 3.0,
  * section 3.2.2.3.2), accesses of the functions' memory by one window.
  */
-import type { BankSpec, RegisterHandler } from '../../bus/register-bank.ts';
+import type { BankSpec, RegisterBank, RegisterHandler } from '../../bus/register-bank.ts';
 import { type DeviceState, StateReader } from '../device-state.ts';
 import type { Counters, MachineDevice } from '../machine-device.ts';
 import { PciConfigSpace } from './config-space.ts';
@@ -27,7 +27,10 @@ export const ECAM_BANK: BankSpec = { lengthBytes: 256 << FUNCTION_SHIFT, wordCou
 export const CONFIG_PORTS_BANK: BankSpec = { lengthBytes: 8, wordCount: 1 };
 
 export const PCI_SLOTS = 32;
+const CONFIG_ADDRESS = 0;
 const CONFIG_DATA = 4;
+/** The bank's word with CONFIG_ADDRESS. */
+const ADDRESS_WORD = 0;
 const ADDRESS_ENABLE = 0x8000_0000;
 
 /** That of QEMU's host bridge for PCI Express, which has no registers of its own either. */
@@ -49,14 +52,27 @@ export class PciRootBus implements MachineDevice {
   readonly #remains: (MemoryRange | undefined)[] = new Array(PCI_SLOTS);
   readonly #hostBridge = new PciConfigSpace(HOST_BRIDGE);
   readonly #windowGpa: number;
-  #address = 0;
+  readonly #portsBank: RegisterBank;
   /** Accesses to addresses where there is no function. */
   #straySelects = 0;
   #strayAccesses = 0;
 
-  /** @param windowGpa where the window for the functions' memory begins */
-  constructor(windowGpa: number) {
+  /**
+   * @param windowGpa where the window for the functions' memory begins
+   * @param portsBank of the ports, {@link CONFIG_PORTS_BANK}
+   */
+  constructor(windowGpa: number, portsBank: RegisterBank) {
     this.#windowGpa = windowGpa;
+    this.#portsBank = portsBank;
+    // Every second access of a kernel that looks for devices.
+    portsBank.setFastRegisters([
+      {
+        offset: CONFIG_ADDRESS,
+        width: 4,
+        read: { word: ADDRESS_WORD },
+        write: { kind: 'word', word: ADDRESS_WORD },
+      },
+    ]);
     this.#functions[0] = {
       config: this.#hostBridge,
       barBytes: 0,
@@ -105,7 +121,7 @@ export class PciRootBus implements MachineDevice {
         return target === undefined ? undefined : this.#writeConfig(target, width, value);
       }
       // Accesses of other widths are for other chips.
-      if (width === 4) this.#address = value >>> 0;
+      if (offset === CONFIG_ADDRESS && width === 4) this.#address = value;
       return undefined;
     },
   };
@@ -121,6 +137,14 @@ export class PciRootBus implements MachineDevice {
       return target?.device.writeBar(target.offset, width, value);
     },
   };
+
+  get #address(): number {
+    return Atomics.load(this.#portsBank.words, ADDRESS_WORD);
+  }
+
+  set #address(value: number) {
+    Atomics.store(this.#portsBank.words, ADDRESS_WORD, value);
+  }
 
   quiesce(): void {}
 

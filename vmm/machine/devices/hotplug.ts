@@ -31,6 +31,7 @@ interface Removal {
   /** Settled when the device is closed. */
   readonly done: PromiseWithResolvers<void>;
   isWaitedFor: boolean;
+  isClosing: boolean;
 }
 
 class Hotplug implements HotplugControls {
@@ -87,7 +88,8 @@ class Hotplug implements HotplugControls {
       this.#registers.announce(placement.slot);
       return id;
     } catch (error) {
-      this.#strike(id);
+      this.#refuse(id);
+      removable.delete(id);
       await scope.close().catch((failure: unknown) => host.logger.error(errorText(failure)));
       placements.release(placement);
       throw error;
@@ -140,7 +142,13 @@ class Hotplug implements HotplugControls {
     const { slot } = device.placement;
     let removal = this.#removals.get(slot);
     if (removal === undefined) {
-      removal = { id, device, done: Promise.withResolvers<void>(), isWaitedFor: false };
+      removal = {
+        id,
+        device,
+        done: Promise.withResolvers<void>(),
+        isWaitedFor: false,
+        isClosing: false,
+      };
       // A failure is for those who wait; otherwise it is in the log.
       removal.done.promise.catch(() => {});
       this.#removals.set(slot, removal);
@@ -167,22 +175,21 @@ class Hotplug implements HotplugControls {
   }
 
   /** Never rejects: {@link Removal.done} does. */
-  async #close({ id, device, done, isWaitedFor }: Removal): Promise<void> {
-    if (!this.#strike(id)) return;
-    const { host } = this.#assembly;
+  async #close(removal: Removal): Promise<void> {
+    const { id, device, done } = removal;
+    const { removable, host } = this.#assembly;
+    if (removal.isClosing) return done.promise.catch(() => {});
+    removal.isClosing = true;
+    this.#refuse(id);
     try {
       await device.close();
+      removable.delete(id);
       done.resolve();
     } catch (error) {
-      if (!isWaitedFor) host.logger.error(`${id}: ${errorText(error)}`);
+      removable.delete(id);
+      if (!removal.isWaitedFor) host.logger.error(`${id}: ${errorText(error)}`);
       done.reject(error);
     }
-  }
-
-  /** Forgets a device. False: the machine has no such device. */
-  #strike(id: string): boolean {
-    this.#refuse(id);
-    return this.#assembly.removable.delete(id);
   }
 
   /** The host may ask nothing more of a device. */

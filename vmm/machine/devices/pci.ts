@@ -136,10 +136,11 @@ function isTaken(error: unknown): boolean {
 }
 
 export function attachPciBus(assembly: Assembly): void {
-  const root = new PciRootBus(PCI_WINDOW_GPA);
+  const portsBank = new KvmRegisterBank(CONFIG_PORTS_BANK);
+  const root = new PciRootBus(PCI_WINDOW_GPA, portsBank);
   const window = { lengthBytes: PCI_WINDOW_SIZE, wordCount: 1 };
   const { portsHandler, ecamHandler, windowHandler } = root;
-  assembly.attach('pio', PCI_CONFIG_PORTS, new KvmRegisterBank(CONFIG_PORTS_BANK), portsHandler);
+  assembly.attach('pio', PCI_CONFIG_PORTS, portsBank, portsHandler);
   assembly.attach('mmio', PCI_ECAM_GPA, new KvmRegisterBank(ECAM_BANK), ecamHandler);
   assembly.attach('mmio', PCI_WINDOW_GPA, new KvmRegisterBank(window), windowHandler);
   assembly.machine.addDevice(root);

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PciConfigSpace } from '../../../../vmm/devices/pci/config-space.ts';
-import { ECAM_BANK, type PciFunction, PciRootBus } from '../../../../vmm/devices/pci/root-bus.ts';
+import {
+  CONFIG_PORTS_BANK,
+  ECAM_BANK,
+  type PciFunction,
+  PciRootBus,
+} from '../../../../vmm/devices/pci/root-bus.ts';
+import { FakeRegisterBank } from '../../../support/fake-register-bank.ts';
 import { PciDriver, WINDOW_GPA } from '../../../support/pci-driver.ts';
 
 const BAR_BYTES = 0x8000;
@@ -27,7 +33,7 @@ class StubFunction implements PciFunction {
 }
 
 function setUp() {
-  const bus = new PciRootBus(WINDOW_GPA);
+  const bus = new PciRootBus(WINDOW_GPA, new FakeRegisterBank(CONFIG_PORTS_BANK));
   const functions = [1, 2].map((slot) => {
     const stub = new StubFunction(WINDOW_GPA + slot * BAR_BYTES, slot);
     bus.attach(slot, stub);

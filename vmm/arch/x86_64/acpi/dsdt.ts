@@ -16,7 +16,7 @@ import {
   PVPANIC_PORT,
 } from '../layout.ts';
 import * as aml from './aml.ts';
-import { hotplugEvents, hotplugSlots } from './pci-hotplug.ts';
+import { hotplugEvents, hotplugSlots, type PciSlot, pciSlots } from './pci-hotplug.ts';
 import { composeTable } from './table.ts';
 
 const PCI_CONFIG_PORTS_COUNT = 8;
@@ -31,15 +31,20 @@ export interface VirtioMmioPlace {
   readonly gsi: number;
 }
 
+export interface PciBusHardware {
+  /** Devices can be plugged into and removed from the slots from 1 to this, at most 31. */
+  readonly removableSlotMax: number;
+}
+
 export interface DsdtHardware {
   /** At most 256 devices. */
   readonly virtioMmio: readonly VirtioMmioPlace[];
-  readonly hasPciBus: boolean;
+  readonly pciBus?: PciBusHardware;
   /** SLP_TYP value of soft off in the sleep control register. */
   readonly sleepTypeS5: number;
 }
 
-export function composeDsdt({ virtioMmio, hasPciBus, sleepTypeS5 }: DsdtHardware): Uint8Array {
+export function composeDsdt({ virtioMmio, pciBus, sleepTypeS5 }: DsdtHardware): Uint8Array {
   const content = [
     aml.scope(
       '\\_SB',
@@ -48,7 +53,7 @@ export function composeDsdt({ virtioMmio, hasPciBus, sleepTypeS5 }: DsdtHardware
       pvpanic(),
       powerButton(),
       eventDevice(),
-      ...(hasPciBus ? [pciBus(), pciConfigurationArea(), hotplugEvents()] : []),
+      ...(pciBus ? pciDevices(pciBus) : []),
       ...virtioMmio.map((place, index) => virtioDevice(place, index)),
     ),
     aml.name('\\_S5', aml.packageOf(aml.integer(sleepTypeS5))),
@@ -103,11 +108,16 @@ function eventDevice(): Uint8Array {
   );
 }
 
+function pciDevices({ removableSlotMax }: PciBusHardware): Uint8Array[] {
+  const slots = pciSlots(removableSlotMax);
+  return [pciRootBus(slots), pciConfigurationArea(), hotplugEvents(slots)];
+}
+
 /**
  * The root bus of PCI Express, number 0. Its devices have no interrupt pins, so it needs no routing of
  * them (_PRT).
  */
-function pciBus(): Uint8Array {
+function pciRootBus(slots: readonly PciSlot[]): Uint8Array {
   return aml.device(
     'PCI0',
     aml.name('_HID', aml.eisaId('PNP0A08')),
@@ -124,7 +134,7 @@ function pciBus(): Uint8Array {
         aml.memoryWindow(PCI_WINDOW_GPA, PCI_WINDOW_SIZE),
       ),
     ),
-    ...hotplugSlots(),
+    ...hotplugSlots(slots),
   );
 }
 

@@ -2,7 +2,7 @@
  * Hotplug of PCI devices by ACPI: ACPI 6.5, sections 5.6.6 (notifications) and 6.3 (removal). The
  * registers are those of `devices/pci/hotplug.ts`. Nothing here runs during a boot.
  */
-import { PCI_HOTPLUG_GSI, PCI_HOTPLUG_PORTS, PCI_SLOT_FIRST, PCI_SLOTS } from '../layout.ts';
+import { PCI_HOTPLUG_GSI, PCI_HOTPLUG_PORTS, PCI_SLOT_FIRST } from '../layout.ts';
 import * as aml from './aml.ts';
 
 /** Notification values (ACPI 6.5, table 5.174). */
@@ -15,17 +15,27 @@ const ADDED = 'PADD';
 const LEAVING = 'PRMV';
 const EJECTED = 'PEJT';
 
-const SLOTS = Array.from({ length: PCI_SLOTS - PCI_SLOT_FIRST }, (_, index) => {
-  const slot = PCI_SLOT_FIRST + index;
-  const path = `S${slot.toString(16).toUpperCase().padStart(2, '0')}`;
-  return { slot, path, bit: 2 ** slot };
-});
+/** A slot of the bus, the name of its device, and its bit in the registers. */
+export interface PciSlot {
+  readonly slot: number;
+  readonly path: string;
+  readonly bit: number;
+}
+
+/** The slots from the first to `max`. */
+export function pciSlots(max: number): PciSlot[] {
+  return Array.from({ length: max - PCI_SLOT_FIRST + 1 }, (_, index) => {
+    const slot = PCI_SLOT_FIRST + index;
+    const path = `S${slot.toString(16).toUpperCase().padStart(2, '0')}`;
+    return { slot, path, bit: 2 ** slot };
+  });
+}
 
 /** What belongs into the bus's device: the registers, and a device a slot, which can be ejected. */
-export function hotplugSlots(): Uint8Array[] {
+export function hotplugSlots(slots: readonly PciSlot[]): Uint8Array[] {
   return [
     aml.portRegisters('PHPR', PCI_HOTPLUG_PORTS, [ADDED, LEAVING, EJECTED]),
-    ...SLOTS.map(({ slot, path, bit }) =>
+    ...slots.map(({ slot, path, bit }) =>
       aml.device(
         path,
         aml.name('_ADR', aml.integer(slot << 16)),
@@ -40,7 +50,7 @@ export function hotplugSlots(): Uint8Array[] {
  * A generic event device (ACPI 6.5, section 5.6.9) of its own, whose one interrupt means: look at the
  * registers.
  */
-export function hotplugEvents(): Uint8Array {
+export function hotplugEvents(slots: readonly PciSlot[]): Uint8Array {
   const [added, leaving] = [aml.local(0), aml.local(1)];
   return aml.device(
     'GED1',
@@ -52,7 +62,7 @@ export function hotplugEvents(): Uint8Array {
       1,
       aml.store(aml.namedValue(`${BUS}.${ADDED}`), added),
       aml.store(aml.namedValue(`${BUS}.${LEAVING}`), leaving),
-      ...SLOTS.flatMap(({ path, bit }) => [
+      ...slots.flatMap(({ path, bit }) => [
         aml.ifBits(leaving, bit, aml.notify(`${BUS}.${path}`, EJECT_REQUEST)),
         aml.ifBits(added, bit, aml.notify(`${BUS}.${path}`, DEVICE_CHECK)),
       ]),

@@ -2,7 +2,7 @@
 
 import { checksum, OEM_ID } from '../firmware-table.ts';
 import { RSDP_GPA } from '../layout.ts';
-import { composeDsdt, type VirtioMmioPlace } from './dsdt.ts';
+import { composeDsdt, type PciBusHardware, type VirtioMmioPlace } from './dsdt.ts';
 import { composeFadt } from './fadt.ts';
 import { composeMadt } from './madt.ts';
 import { composeMcfg } from './mcfg.ts';
@@ -13,7 +13,7 @@ export interface AcpiHardware {
   /** Number of vCPUs, 1 to 255. */
   readonly cpus: number;
   readonly virtioMmio: readonly VirtioMmioPlace[];
-  readonly hasPciBus: boolean;
+  readonly pciBus?: PciBusHardware;
   /** SLP_TYP value of the soft-off state. */
   readonly sleepTypeS5: number;
   /** Index of the CMOS register that holds the century. */
@@ -39,7 +39,7 @@ export function composeAcpiTables(hardware: AcpiHardware): AcpiTables {
   const dsdtGpa = blob.append(composeDsdt(hardware));
   const fadtGpa = blob.append(composeFadt(dsdtGpa, hardware.rtcCenturyRegister));
   const madtGpa = blob.append(composeMadt(hardware.cpus));
-  const mcfgGpa = hardware.hasPciBus ? [blob.append(composeMcfg())] : [];
+  const mcfgGpa = hardware.pciBus ? [blob.append(composeMcfg())] : [];
   const xsdtGpa = blob.append(composeXsdt([fadtGpa, madtGpa, ...mcfgGpa]));
   return { rsdpGpa: RSDP_GPA, bytes: blob.finish(composeRsdp(xsdtGpa)) };
 }

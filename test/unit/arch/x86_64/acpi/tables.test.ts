@@ -10,7 +10,7 @@ import { ACPI_AREA_GPA, ACPI_AREA_SIZE } from '../../../../../vmm/arch/x86_64/la
 
 const HARDWARE = {
   cpus: 3,
-  hasPciBus: true,
+  pciBus: { removableSlotMax: 31 },
   virtioMmio: [
     { gpa: 0xd0001000, sizeBytes: 0x1000, gsi: 5 },
     { gpa: 0xd0002000, sizeBytes: 0x1000, gsi: 23 },

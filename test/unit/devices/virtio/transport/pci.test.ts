@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PCI_BAR_SIZE } from '../../../../../vmm/arch/x86_64/layout.ts';
-import { PciRootBus } from '../../../../../vmm/devices/pci/root-bus.ts';
+import { CONFIG_PORTS_BANK, PciRootBus } from '../../../../../vmm/devices/pci/root-bus.ts';
 import { PciTransport } from '../../../../../vmm/devices/virtio/transport/pci.ts';
 import {
   BAR_BYTES,
   CapabilityType,
   CommonRegister as R,
 } from '../../../../../vmm/devices/virtio/transport/pci-registers.ts';
+import { FakeRegisterBank } from '../../../../support/fake-register-bank.ts';
 import { PciDriver, WINDOW_GPA } from '../../../../support/pci-driver.ts';
 import { Random } from '../../../../support/random.ts';
 import { StubVirtioDevice } from '../../../../support/stub-virtio-device.ts';
@@ -39,7 +40,7 @@ function setUp() {
     barGpa: WINDOW_GPA + BAR_BYTES,
     onGuestError: (reason) => guestErrors.push(reason),
   });
-  const bus = new PciRootBus(WINDOW_GPA);
+  const bus = new PciRootBus(WINDOW_GPA, new FakeRegisterBank(CONFIG_PORTS_BANK));
   bus.attach(1, transport);
   const driver = new PciDriver(bus, 1);
   return { device, transport, bus, driver, kicks, places, guestErrors, take: () => log.splice(0) };
