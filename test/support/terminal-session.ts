@@ -34,7 +34,9 @@ export class TerminalSession {
     this.#child = child;
     child.stdout.on('data', (chunk: Buffer) => this.#terminal.write(chunk));
     child.stdin.on('error', () => {});
-    this.#closed = once(child, 'close').then(([code]) => {
+    this.#closed = once(child, 'close').then(async ([code]) => {
+      // The terminal parses later what is written to it.
+      await new Promise<void>((resolve) => this.#terminal.write('', resolve));
       this.#ended = true;
       return Number(code);
     });
