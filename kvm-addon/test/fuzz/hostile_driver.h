@@ -20,6 +20,12 @@
 #define AVAILABLE_GPA 0x1000u
 #define USED_GPA 0x2000u
 
+/* The chains that it offers first. */
+#define HEADER_GPA 0x3000u
+#define BUFFERS_GPA 0x4000u
+#define BUFFER_BYTES 0x600u
+#define CHAIN_BUFFERS 16u
+
 struct hostile_driver {
     struct virtqueue_config config;
     uint16_t next_available;
@@ -119,6 +125,22 @@ static inline void driver_offer(struct hostile_driver *driver, uint16_t head)
     uint16_t slot = driver->next_available++ & (driver->config.size - 1);
     driver_write_u16(driver->config.available_gpa + 4 + slot * 2u, head);
     driver_write_u16(driver->config.available_gpa + 2, driver->next_available);
+}
+
+/*
+ * Offers valid chains of two descriptors: a header, in one chain cut short so that it goes on in
+ * the next buffer, and data. Inputs begin with them, so that their steps break what works.
+ */
+static inline void driver_offer_chains(struct hostile_driver *driver, uint32_t header_bytes,
+                                       uint16_t header_flags, uint16_t data_flags)
+{
+    for (uint16_t i = 0; i + 1 < CHAIN_BUFFERS && i + 1u < driver->config.size; i += 2) {
+        uint64_t table = driver->config.descriptor_gpa + i * 16u;
+        descriptor_write(table, HEADER_GPA + i * 16u, i == 4 ? 5 : header_bytes,
+                         header_flags | VRING_DESC_F_NEXT, i + 1);
+        descriptor_write(table + 16, BUFFERS_GPA + i * BUFFER_BYTES, BUFFER_BYTES, data_flags, 0);
+        driver_offer(driver, i);
+    }
 }
 
 /* A step of the driver. */

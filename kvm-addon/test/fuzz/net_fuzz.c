@@ -14,10 +14,6 @@
 #include "hostile_driver.h"
 
 #define STEPS_MAX 500u
-#define HEADER_GPA 0x3000u
-#define BUFFERS_GPA 0x4000u
-#define BUFFER_BYTES 0x600u
-#define BUFFER_COUNT 16u
 
 /* The host's end of the link, controlled by the input. */
 struct fuzz_port {
@@ -118,21 +114,6 @@ static struct event_loop *event_loop(void)
     return &loop;
 }
 
-/* Chains of two descriptors, as Linux makes them; in one of them the header is split. */
-static void chains_offer(struct hostile_driver *driver, bool receives)
-{
-    uint16_t flags = receives ? VRING_DESC_F_WRITE : 0;
-    for (uint16_t i = 0; i + 1 < BUFFER_COUNT && i + 1 < driver->config.size; i += 2) {
-        uint64_t table = driver->config.descriptor_gpa;
-        uint32_t header = i == 4 ? 5 : NET_HEADER_BYTES;
-        descriptor_write(table + i * 16u, HEADER_GPA + i * 16u, header, flags | VRING_DESC_F_NEXT,
-                         (uint16_t)(i + 1));
-        descriptor_write(table + (i + 1) * 16u, BUFFERS_GPA + i * BUFFER_BYTES, BUFFER_BYTES, flags,
-                         0);
-        driver_offer(driver, i);
-    }
-}
-
 static void device_step(struct device *device, struct hostile_driver *driver,
                         struct fuzz_input *input)
 {
@@ -193,7 +174,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                               kind & 4, &device.received) == 0);
     REQUIRE(net_transmitter_init(&device.transmitter, &device.port.port, features,
                                  device.queue.size, &device.transmitted) == 0);
-    chains_offer(&driver, device.receives);
+    uint16_t flags = device.receives ? VRING_DESC_F_WRITE : 0;
+    driver_offer_chains(&driver, NET_HEADER_BYTES, flags, flags);
     for (unsigned step = 0; step < STEPS_MAX && input.size > 0; step++)
         device_step(&device, &driver, &input);
     net_receiver_stop(&device.receiver);

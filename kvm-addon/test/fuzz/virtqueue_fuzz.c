@@ -1,6 +1,8 @@
 /*
  * The virtqueue against a hostile driver: all buffers that it returns are in guest memory, and its
  * counts stay correct.
+ *
+ * An input begins with valid chains; its steps then break them.
  */
 #include "hostile_driver.h"
 
@@ -91,6 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!driver_init(&driver, &device.queue, &input))
         return 0;
     device.iov = calloc(device.queue.size, sizeof *device.iov);
+    driver_offer_chains(&driver, 16, 0, VRING_DESC_F_WRITE);
     for (unsigned step = 0; step < STEPS_MAX && input.size > 0; step++)
         device_step(&device, &driver, &input);
     free(device.iov);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "../check.h"
+#include "../host_file.h"
 
 #define PAGE 4096ull
 
@@ -93,7 +94,8 @@ static void shared_memory_is_another_mapping_of_its_memfd(void)
 static void file_memory_is_a_private_copy(void)
 {
     struct guest_memory memory = {0};
-    char path[] = "/tmp/tsvm-memory-XXXXXX";
+    char path[PATH_MAX];
+    temporary_template(path);
     int fd = mkstemp(path);
     unlink(path);
     CHECK(ftruncate(fd, 4 * PAGE) == 0 && pwrite(fd, "snapshot", 8, 2 * PAGE) == 8);

@@ -20,12 +20,13 @@
 #include "../../src/sandbox/cleaner.h"
 #include "../../src/sandbox/landlock.h"
 #include "../../src/sandbox/sandbox.h"
+#include "../host_file.h"
 #include "../sandbox_child.h"
 
 #define USER 0x74fffff0u
 
 /* The files of the test: what is given to the process, and what is the host's. */
-static char folder[] = "/tmp/sandbox-test-XXXXXX";
+static char folder[PATH_MAX];
 static pid_t victim;  /* another process of the same user */
 static int host_port; /* where the host listens */
 
@@ -292,7 +293,7 @@ static void test_cleaner(void)
 
 static void remove_all(void)
 {
-    char command[128];
+    char command[PATH_MAX + 8];
     CHECK(chdir("/") == 0);
     snprintf(command, sizeof command, "rm -rf %s", folder);
     CHECK(system(command) == 0);
@@ -301,6 +302,7 @@ static void remove_all(void)
 int main(void)
 {
     bool is_root = geteuid() == 0;
+    temporary_template(folder);
     if (!CHECK(mkdtemp(folder) && chdir(folder) == 0 && chmod(folder, 0755) == 0))
         return check_finish();
     make_file("given", 0644);

@@ -9,6 +9,7 @@
 #include "../../src/util/tcp_socket.h"
 #include "../../src/util/unix_socket.h"
 #include "../check.h"
+#include "../host_file.h"
 #include "../vsock_setup.h"
 
 #define PORT 1234u
@@ -141,7 +142,8 @@ static void guest_connects_to_a_port_of_the_process(void)
 
 static void guest_connects_to_a_socket_file(void)
 {
-    char folder[] = "/tmp/tsvm-vsock-XXXXXX", path[64], file[80];
+    char folder[PATH_MAX], path[PATH_MAX + 8], file[PATH_MAX + 16];
+    temporary_template(folder);
     CHECK(mkdtemp(folder) != NULL);
     snprintf(path, sizeof path, "%s/v", folder);
     snprintf(file, sizeof file, "%s_88", path);
