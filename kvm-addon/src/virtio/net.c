@@ -5,8 +5,8 @@
 
 #include "net_header.h"
 
-/* Turns with frames for the driver, in a row, after which it is not expected to answer. */
-#define RECEIVE_TURNS_POLLED 8
+/* Turns with frames in one direction, in a row, after which no answer is expected. */
+#define ONE_WAY_TURNS_POLLED 8
 
 static struct net *net_of(struct queue_handler *handler)
 {
@@ -75,12 +75,22 @@ static unsigned transmit_serve(struct net *net, struct virtqueue *queue, unsigne
 }
 
 /*
- * The driver only receives: the next frame comes from a program of the host, which may need the
- * core that polling takes. A driver that answers is polled for.
+ * Frames go in one direction only: those who make them, a program of the host or the guest's vCPU,
+ * may need the core that polling takes, and more frames gather during a sleep. Polling is for
+ * answers, for which the other side waits.
  */
 static bool net_waits(struct queue_handler *handler)
 {
-    return net_of(handler)->receive_turns > RECEIVE_TURNS_POLLED;
+    return net_of(handler)->one_way_turns > ONE_WAY_TURNS_POLLED;
+}
+
+static void turns_count(struct net *net, bool receives)
+{
+    if (net->receives_last != receives)
+        net->one_way_turns = 0;
+    net->receives_last = receives;
+    if (net->one_way_turns <= ONE_WAY_TURNS_POLLED)
+        net->one_way_turns++;
 }
 
 static unsigned net_serve(struct queue_handler *handler, struct virtqueue *queue, unsigned max)
@@ -90,10 +100,8 @@ static unsigned net_serve(struct queue_handler *handler, struct virtqueue *queue
         return 0;
     unsigned done =
         is_receive_queue(queue) ? receive_serve(net, max) : transmit_serve(net, queue, max);
-    if (done > 0 && !is_receive_queue(queue))
-        net->receive_turns = 0;
-    else if (done > 0 && net->receive_turns <= RECEIVE_TURNS_POLLED)
-        net->receive_turns++;
+    if (done > 0)
+        turns_count(net, is_receive_queue(queue));
     return done;
 }
 

@@ -27,7 +27,8 @@ struct net {
     struct net_transmitter transmitter;
     struct rate_gate receive_gate;
     struct rate_gate transmit_gate;
-    unsigned receive_turns; /* turns that received, since the last that transmitted */
+    bool receives_last;     /* direction of the last turn with frames */
+    unsigned one_way_turns; /* such turns in this direction, in a row; bounded */
 
     struct net_receiver_statistics received;
     struct net_transmitter_statistics transmitted;

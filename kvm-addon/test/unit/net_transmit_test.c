@@ -250,8 +250,24 @@ static void frames_wait_for_the_rate_limiter(void)
     setup_close(&s);
 }
 
+/* The vCPU may need the core. */
+static void worker_does_not_poll_for_a_driver_that_only_transmits(void)
+{
+    struct setup s;
+    setup_open(&s, SOCK_STREAM, TRANSMIT, MERGEABLE);
+    CHECK(!s.net.handler.waits(&s.net.handler));
+    for (uint8_t i = 0; i < 20; i++) {
+        frame_offer(&s, 60, i);
+        CHECK(frame_arrives(&s, 60, i));
+        CHECK(await_used(&s).id == 0);
+    }
+    CHECK(s.net.handler.waits(&s.net.handler));
+    setup_close(&s);
+}
+
 int main(void)
 {
+    worker_does_not_poll_for_a_driver_that_only_transmits();
     frames_wait_for_the_rate_limiter();
     frames_are_sent_with_their_length();
     header_may_be_in_one_byte_per_descriptor();
