@@ -17,6 +17,8 @@ export interface MachineDevice {
   readonly id: string;
   /** Handles what vCPU threads have left for the device. Called on each wake of the machine. */
   poll?(): void;
+  /** Handles what {@link poll} puts off. Called when the guest has run for the last time. */
+  pollLast?(): void;
   /**
    * Called when a pause begins, while vCPUs still run. Completes the guest's accesses that wait for an
    * event that may never happen, such as a reader of the console; none may wait until {@link resume}.

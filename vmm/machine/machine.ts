@@ -338,6 +338,7 @@ export class Machine {
     for (const device of this.#devices.values()) {
       try {
         device.poll?.();
+        device.pollLast?.();
       } catch (error) {
         if (reason.reason === 'failed') this.#logger.error(failureText(error));
         else reason = { reason: 'failed', message: failureText(error) };

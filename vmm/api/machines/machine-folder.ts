@@ -124,6 +124,17 @@ export function removeDeadMachine(folder: string): void {
   if (typeof fd === 'number') removeLocked(folder, fd);
 }
 
+/** {@link tryLockFolder} of a folder that is created if there is none. */
+function makeLockedFolder(folder: string): ReturnType<typeof tryLockFolder> {
+  try {
+    ensurePrivateFolder(folder);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return 'gone';
+    throw error;
+  }
+  return tryLockFolder(folder);
+}
+
 /**
  * Locks a folder, and creates its lock file if there is none.
  * @returns the locked file; `locked` when another process has the lock, `gone` when another process
@@ -207,8 +218,7 @@ export class MachineFolder implements Disposable {
         if (isMachineAlive(path)) continue;
         removeDeadMachine(path);
       }
-      ensurePrivateFolder(path);
-      const fd = tryLockFolder(path);
+      const fd = makeLockedFolder(path);
       if (typeof fd !== 'number') continue;
       for (const left of [RECORD, SOCKET]) rmSync(fsPath(join(path, left)), { force: true });
       return new MachineFolder(name, path, fd);

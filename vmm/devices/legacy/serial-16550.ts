@@ -125,6 +125,10 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     this.#output.poll();
   }
 
+  pollLast(): void {
+    this.#output.drain();
+  }
+
   completeAccesses(): void {
     this.#output.hold();
   }

@@ -119,7 +119,7 @@ class Filling {
       case 'method': {
         const method = this.#operand(operand.method, dot);
         if (typeof method !== 'function') {
-          throw templateError(': a field that is no method has arguments');
+          throw templateError(": can't give argument to non-function");
         }
         return method(...operand.args.map((arg) => this.#operand(arg, dot)));
       }
