@@ -11,12 +11,13 @@ import { freemem, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { findVirtiofsd } from '../backends/fs/virtiofsd.ts';
-import { errorText, TsvmError } from '../errors.ts';
+import { TsvmError } from '../errors.ts';
 import { cacheFolder } from '../host/folders.ts';
 import { hasIoUring } from '../host/io-uring.ts';
 import { KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS, neededCapabilities } from '../kvm/capabilities.ts';
 import { checkKvmExtension, type KvmHost, probeKvm } from '../kvm/host.ts';
 import { chooseKernelMode } from '../machine/kernel-mode.ts';
+import { hasCode } from '../util/error-code.ts';
 import { formatSize } from '../util/size.ts';
 import { EXIT_OUR_FAILURE } from './exit-codes.ts';
 import { print } from './standard-streams.ts';
@@ -205,9 +206,10 @@ function checkTun(): Finding {
     accessSync(TUN_DEVICE, constants.R_OK | constants.W_OK);
     return { state: 'ok', what: `${TUN_DEVICE} can be used` };
   } catch (error) {
+    const state = hasCode(error, 'ENOENT') ? 'is missing' : 'cannot be opened';
     return {
       state: 'note',
-      what: `${TUN_DEVICE}: ${errorText(error)}; networks of "tsvm network create" and --net tap need it`,
+      what: `${TUN_DEVICE} ${state}, which networks of "tsvm network create" and --net tap need`,
       advice: `as root, run "modprobe tun"; then "chmod 666 ${TUN_DEVICE}" lets other users open it`,
     };
   }
