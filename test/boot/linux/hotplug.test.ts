@@ -110,13 +110,13 @@ test('limits and counters of an added disk are its own; a second and a third get
   const paths = ['a', 'b', 'c'].map((name) => join(folder, name));
   for (const path of paths) writeFileSync(path, Buffer.alloc(MIB));
   const [a = '', b = '', c = ''] = paths;
-  assert.equal(await hotplug.addDisk({ path: a, limits: { operationsPerSecond: 50 } }), 'disk1');
+  assert.equal(await hotplug.addDisk({ path: a, limits: { operationsPerSecond: 5 } }), 'disk1');
   assert.equal(await hotplug.addDisk({ path: b, readOnly: true }), 'disk2');
   assert.match(await until(shell, '[ -b /dev/vdc ]'), /^0$/m);
   // Messages of the kernel may come in between.
   const attributes = await shell.run('cat /sys/block/vd[bc]/ro /sys/block/vd[bc]/serial');
   assert.match(attributes, /^0\n1\ndisk1disk2$/m);
-  await shell.run('dd if=/dev/vdb of=/dev/null bs=4k count=40 iflag=direct');
+  await shell.run('dd if=/dev/vdb of=/dev/null bs=4k count=12 iflag=direct');
   const { counters } = machine.metrics().devices['disk1'] ?? {};
   assert.ok((counters?.['rateDelays'] ?? 0) > 0);
   await assert.rejects(hotplug.addDisk({ path: a }), /is the file of disk1/);
