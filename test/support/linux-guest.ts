@@ -3,11 +3,14 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { StreamProgress } from '../../guest-images/build-progress.ts';
+import { ensureEntry } from '../../guest-images/cache.ts';
 import {
   type DefaultGuest,
   type DefaultKernel,
   locateDefaultGuest,
 } from '../../guest-images/default-guest.ts';
+import { prebuiltKernelEntry } from '../../guest-images/modules/prebuilt-kernel.ts';
 import { buildRootDisk, type ExtraFile } from '../../guest-images/rootfs/build-root-disk.ts';
 import { packageRoot } from '../../vmm/util/package-root.ts';
 import { temporaryFolder } from './tsvm-process.ts';
@@ -33,6 +36,13 @@ export function defaultGuest(): DefaultGuest {
 export function defaultKernel(): DefaultKernel {
   const { kernelPath, modulesPath } = defaultGuest();
   return { kernelPath, ...(modulesPath !== undefined && { modulesPath }) };
+}
+
+/** Debian's cloud kernel with its modules, for tests that the tuned kernel cannot serve. */
+export async function prebuiltKernel(): Promise<DefaultKernel> {
+  const progress = new StreamProgress(process.stderr);
+  const folder = await ensureEntry(await prebuiltKernelEntry(), progress);
+  return { kernelPath: join(folder, 'vmlinuz'), modulesPath: join(folder, 'modules.cpio') };
 }
 
 /**

@@ -14,6 +14,7 @@ import {
   appendWords,
   type ConsoleOption,
   collect,
+  type MemoryOption,
   onlyOnce,
   parseCloudInit,
   parseConsoleOption,
@@ -21,7 +22,7 @@ import {
   parseDisk,
   parseEngine,
   parseLogLevel,
-  parseMemory,
+  parseMemoryOption,
   parseName,
   parseOnOff,
   parseOnReboot,
@@ -50,7 +51,7 @@ interface BootOptions {
   readonly cmdline?: string;
   readonly append?: string;
   readonly cpus: number;
-  readonly memory: number;
+  readonly memory: MemoryOption;
   readonly cpuMask: readonly string[];
   readonly share: readonly ShareConfig[];
   readonly vsock?: VsockConfig;
@@ -93,6 +94,7 @@ Examples:
   tsvm boot --disk debian.qcow2 --kernel-entry list   what the boot loader offers
   tsvm boot --cpus 2 --disk root.img           a root file system without a kernel, the default kernel
   tsvm boot --kernel vmlinuz --initrd initrd.img --append "root=/dev/vda1" --disk debian.raw
+  tsvm boot --name web --memory 512M,max=4G    "tsvm memory web 2G" gives it more while it runs
   tsvm boot --net user,hostfwd=8080:80         port 8080 of 127.0.0.1 leads to the guest's port 80
   tsvm boot --share src:src --vsock vm.sock    a shared folder, and connections to programs of the host
   printf 'uname -a\\npoweroff\\n' | tsvm boot   input from a pipe
@@ -145,9 +147,12 @@ export function bootCommand(): Command {
     .option('--append <str>', 'append to the kernel command line; repeatable', appendWords)
     .option('--cpus <n>', 'number of vCPUs, 1 to 32', parseCpus, 1)
     .addOption(
-      new Option('--memory <size>', 'guest memory, e.g. 512M or 2G')
-        .argParser(parseMemory)
-        .default(256 * 2 ** 20, '256M'),
+      new Option(
+        '-m, --memory <size[,max=size]>',
+        'guest memory, e.g. 512M or 2G; max: how much "tsvm memory" can give it while it runs',
+      )
+        .argParser(parseMemoryOption)
+        .default({ bytes: 256 * 2 ** 20 }, '256M'),
     )
     .option(
       '--cpu-mask <flags>',
@@ -322,7 +327,8 @@ function machineConfig(options: BootOptions): MachineConfig {
     cmdline: options.cmdline,
     appendCmdline: options.append,
     cpus: options.cpus,
-    memoryBytes: options.memory,
+    memoryBytes: options.memory.bytes,
+    memoryMaxBytes: options.memory.maxBytes,
     acpi: options.acpi === 'on',
     transport: options.transport,
     cpuMask: options.cpuMask,

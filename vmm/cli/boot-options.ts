@@ -20,13 +20,34 @@ import { limitSettings } from './limit-settings.ts';
 
 const MIB = 2 ** 20;
 
-/** `--memory`: bytes. A number without a unit is in MiB. */
+/** A size of memory in bytes. A number without a unit is in MiB. */
 export function parseMemory(text: string): number {
   const bytes = parseSize(text, MIB);
   if (bytes === undefined) {
     throw new InvalidArgumentError('Use a size such as 512M or 2G.');
   }
   return bytes;
+}
+
+/** `--memory`: bytes. */
+export interface MemoryOption {
+  readonly bytes: number;
+  /** For a machine whose memory can be raised while it runs. */
+  readonly maxBytes?: number;
+}
+
+/** `--memory SIZE[,max=SIZE]`. */
+export function parseMemoryOption(text: string): MemoryOption {
+  const [size = '', ...flags] = text.split(',');
+  let memory: MemoryOption = { bytes: parseMemory(size) };
+  for (const flag of flags) {
+    const [, max] = /^max=(.+)$/.exec(flag) ?? [];
+    if (max === undefined) {
+      throw new InvalidArgumentError(`Unknown flag '${flag}'. The flag is max=SIZE.`);
+    }
+    memory = { ...memory, maxBytes: parseMemory(max) };
+  }
+  return memory;
 }
 
 /** `--cpus`. */

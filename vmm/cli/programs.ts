@@ -118,6 +118,7 @@ export const CONTROL_SUMMARIES = {
   limit: 'Limit the rate of a disk or a network',
   link: 'Plug or unplug the cable of a network',
   list: 'List running machines',
+  memory: 'Show or set how much memory a guest has',
   metrics: 'Show what a machine has counted',
   net: 'Add a network to a running machine, or remove one',
   pause: 'Pause a machine',

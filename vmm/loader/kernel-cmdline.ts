@@ -22,6 +22,8 @@ export interface CommandLineParts {
   readonly panicSeconds?: number;
   /** `reboot=`: reset method of the kernel, such as `k` for the keyboard controller. */
   readonly reboot?: string;
+  /** Parameters for what the machine has. */
+  readonly machine?: readonly string[];
   /** Parameters for this build of the kernel. */
   readonly kernel?: readonly string[];
   /** Parameters that the host's KVM requires. */
@@ -29,7 +31,7 @@ export interface CommandLineParts {
   readonly virtioMmio?: readonly VirtioMmioParameter[];
   /** The user's parameters. They come last, so that they override the others. */
   readonly append?: string;
-  /** A boot entry's own command line. It follows `panic=`, so that it can have another. */
+  /** A boot entry's own command line. It follows `panic=` and `machine`, so that it can have others. */
   readonly entry?: string;
 }
 
@@ -47,7 +49,7 @@ export function virtioMmioParameter(device: VirtioMmioParameter): string {
 /** Joins the parts into a command line. {@link encodeCommandLine} checks it. */
 export function composeCommandLine(parts: CommandLineParts): string {
   const { console, root, initrdInit, panicSeconds, reboot } = parts;
-  const { kernel = [], host = [], virtioMmio = [], append, entry } = parts;
+  const { machine = [], kernel = [], host = [], virtioMmio = [], append, entry } = parts;
   const words = [
     console !== undefined && `console=${console}`,
     root && `root=${root.device}`,
@@ -55,6 +57,7 @@ export function composeCommandLine(parts: CommandLineParts): string {
     initrdInit !== undefined && `rdinit=${initrdInit}`,
     panicSeconds !== undefined && `panic=${panicSeconds}`,
     reboot !== undefined && `reboot=${reboot}`,
+    ...machine,
     entry?.trim(),
     ...kernel,
     ...host,

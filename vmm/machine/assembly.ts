@@ -1,4 +1,4 @@
-import { memoryRegions, PVM_REGION_GPA } from '../arch/x86_64/layout.ts';
+import { hotplugRegion, memoryRegions, PVM_REGION_GPA } from '../arch/x86_64/layout.ts';
 import type { RegisterHandler } from '../bus/register-bank.ts';
 import type { ConsoleOutput } from '../devices/console-output.ts';
 import type { VirtioDevice } from '../devices/virtio/device.ts';
@@ -91,10 +91,15 @@ export class Assembly {
   readonly removable = new Map<string, RemovableDevice>();
 
   constructor(config: ResolvedConfig, kernelMode: KernelMode, host: MachineHost) {
-    const { devicePath, cpus } = config;
+    const { devicePath, cpus, memoryBytes, memoryMaxBytes } = config;
     // Other processes serve shared folders: they map the memory.
     const backing = config.shares.length > 0 ? 'memfd' : 'anonymous';
-    const memory = new KvmMemory(memoryRegions(config.memoryBytes), backing);
+    // Memory that may be plugged later is there from the beginning, and takes none of the host's yet.
+    const regions = [
+      ...memoryRegions(memoryBytes),
+      ...(memoryMaxBytes === undefined ? [] : [hotplugRegion(memoryBytes, memoryMaxBytes)]),
+    ];
+    const memory = new KvmMemory(regions, backing);
     const onWake = () => this.machine.wake();
     try {
       this.vm = new Vm({ devicePath, cpus, memory, kernelMode, pvmGpa: PVM_REGION_GPA, onWake });

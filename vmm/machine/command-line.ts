@@ -38,6 +38,12 @@ const VIRTIO_CONSOLE = 'hvc0';
 const PREBUILT_KERNEL = ['cryptomgr.notests'];
 
 /**
+ * Linux uses memory that is added once it is "online", which distributions leave to udev's rules. As
+ * movable memory it can be taken away again.
+ */
+const ONLINE_ADDED_MEMORY = 'memhp_default_state=online_movable';
+
+/**
  * The parameter that a boot entry's command line lacks to have its console on this machine's; it comes
  * last, so that it is /dev/console.
  */
@@ -64,6 +70,7 @@ export function commandLine(
     // Reboot immediately: the machine then ends, with an exit code that reports the panic.
     panicSeconds: -1,
     host: kernelMode === 'emulator' ? emulatorParameters(config.cpuMask) : [],
+    ...(config.memoryMaxBytes !== undefined && { machine: [ONLINE_ADDED_MEMORY] }),
     // With ACPI, its tables describe the devices.
     virtioMmio: config.acpi ? [] : placements,
     ...(config.appendCmdline !== undefined && { append: config.appendCmdline }),

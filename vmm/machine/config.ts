@@ -1,5 +1,7 @@
 import { MEMORY_MIN_BYTES } from '../arch/x86_64/layout.ts';
 import { DISK_FORMATS, type DiskFormat } from '../backends/disk/image/format.ts';
+import { MEM_BLOCK_BYTES } from '../devices/virtio/mem/mem-block.ts';
+import { formatSize } from '../util/size.ts';
 import { type CloudInitConfig, checkCloudInit } from './cloud-init/cloud-init-config.ts';
 import {
   BOOLEAN,
@@ -95,6 +97,13 @@ export interface MachineConfig {
   readonly cpus?: number | undefined;
   /** Guest memory in bytes, whole MiB. */
   readonly memoryBytes?: number | undefined;
+  /**
+   * Guest memory can be raised to this, and lowered to `memoryBytes` again, while the machine runs
+   * (virtio-mem): `memoryBytes` and whole blocks of 2 MiB. Default: it cannot.
+   */
+  readonly memoryMaxBytes?: number | undefined;
+  /** How much memory the guest is to have once it has booted. Default: `memoryBytes`. */
+  readonly memoryTargetBytes?: number | undefined;
   /** Describe the hardware by ACPI tables; otherwise by an MP table and the command line. */
   readonly acpi?: boolean | undefined;
   /** How virtio devices are connected to the machine. */
@@ -184,6 +193,8 @@ const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
   appendCmdline: TEXT,
   cpus: NUMBER,
   memoryBytes: NUMBER,
+  memoryMaxBytes: NUMBER,
+  memoryTargetBytes: NUMBER,
   acpi: BOOLEAN,
   transport: oneOf(TRANSPORTS),
   balloon: BOOLEAN,
@@ -267,6 +278,54 @@ function checkKernel(
   }
 }
 
+/** @throws TsvmError `invalid-config` */
+function checkGrowth({
+  memoryBytes = 0,
+  memoryMaxBytes,
+  memoryTargetBytes = memoryBytes,
+}: MachineConfig): void {
+  if (memoryMaxBytes === undefined) {
+    if (memoryTargetBytes === memoryBytes) return;
+    invalid('the machine has a "memoryTargetBytes" but no "memoryMaxBytes": give both');
+  }
+  const maxMib = memoryMaxBytes / MIB;
+  if (memoryMaxBytes <= memoryBytes || maxMib > MEMORY_MAX_MIB) {
+    invalid(
+      `${maxMib} MiB of memory at most: give more than the ${memoryBytes / MIB} MiB that the machine ` +
+        `boots with, up to ${MEMORY_MAX_MIB}`,
+    );
+  }
+  if ((memoryMaxBytes - memoryBytes) % MEM_BLOCK_BYTES !== 0) {
+    invalid(
+      `${maxMib} MiB of memory at most: that is no number of MiB, or one too many or too few`,
+    );
+  }
+  checkMemoryTarget({ memoryBytes, memoryMaxBytes }, memoryTargetBytes);
+}
+
+/**
+ * Checks how much memory a machine that can grow is to have.
+ * @throws TsvmError `invalid-config`
+ */
+export function checkMemoryTarget(
+  limits: { readonly memoryBytes: number; readonly memoryMaxBytes: number },
+  targetBytes: number,
+): void {
+  const { memoryBytes, memoryMaxBytes } = limits;
+  if (targetBytes < memoryBytes || targetBytes > memoryMaxBytes) {
+    invalid(
+      `${formatSize(targetBytes)} of memory: give a size from ${formatSize(memoryBytes)} to ` +
+        formatSize(memoryMaxBytes),
+    );
+  }
+  if ((targetBytes - memoryBytes) % MEM_BLOCK_BYTES !== 0) {
+    invalid(
+      `${formatSize(targetBytes)} of memory: give ${formatSize(memoryBytes)} and a multiple of ` +
+        formatSize(MEM_BLOCK_BYTES),
+    );
+  }
+}
+
 /**
  * Fills in the defaults and checks everything, including types: `config` may come from a JSON file.
  * @throws TsvmError `invalid-config` with the setting, its value and what is allowed
@@ -284,6 +343,7 @@ export function resolveConfig(config: MachineConfig): ResolvedConfig {
       `${memoryMib} MiB of memory: give a whole number of MiB from ${MEMORY_MIN_MIB} to ${MEMORY_MAX_MIB}`,
     );
   }
+  checkGrowth(filled);
   if (cmdline !== undefined && appendCmdline !== undefined) {
     invalid('a whole command line and one to append contradict each other: give one of them');
   }

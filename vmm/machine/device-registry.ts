@@ -60,6 +60,10 @@ export const DEVICE_KINDS: readonly AttachDevices[] = [
     async () => (await import('./devices/shares.ts')).attachShares,
   ),
   optional(
+    ({ memoryMaxBytes }) => memoryMaxBytes !== undefined,
+    async () => (await import('./devices/mem.ts')).attachMem,
+  ),
+  optional(
     ({ balloon }) => balloon,
     async () => (await import('./devices/balloon.ts')).attachBalloon,
   ),

@@ -69,6 +69,21 @@ export interface BalloonControls {
   refreshStatistics(): Promise<void>;
 }
 
+/** Memory of a guest that can have more or less of it while it runs. */
+export interface MemoryControls {
+  /** The most that it can have. */
+  readonly maxBytes: number;
+  /** How much it is to have; it may take its time, and may not be able to give any back. */
+  readonly targetBytes: number;
+  /** How much it has. */
+  readonly actualBytes: number;
+  /**
+   * @param bytes from what it booted with, in steps of 2 MiB
+   * @throws TsvmError `invalid-config`
+   */
+  setTarget(bytes: number): void;
+}
+
 /**
  * What the host may ask of a machine's devices while the machine runs. A device that takes requests
  * adds them when it is attached; a machine without it lacks them.
@@ -76,6 +91,8 @@ export interface BalloonControls {
 export interface MachineControls {
   /** The memory balloon. */
   balloon?: BalloonControls;
+  /** For a machine with a maximum of memory. */
+  memory?: MemoryControls;
   /** Presses the ACPI power button, which asks the guest to shut down. */
   pressPowerButton?: () => void;
   /** Tells the guest how large the window of its console is, in characters. */
@@ -95,6 +112,7 @@ export interface MachineControls {
 export function presentConfig(config: ResolvedConfig, controls: MachineControls): ResolvedConfig {
   return {
     ...config,
+    ...(controls.memory && { memoryTargetBytes: controls.memory.targetBytes }),
     disks: [...controls.disks.values()].map((disk) => disk.config),
     nets: [...controls.nets.values()].map((net) => net.config),
   };

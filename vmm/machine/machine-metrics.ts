@@ -100,6 +100,9 @@ export const DEVICE_COUNTERS = {
   reportedBytes: 'Bytes of free memory that the guest reported, and the host took back.',
   refusedPages: 'Pages outside of memory that the guest wanted to give away.',
   discardFailures: 'Ranges of pages that the host could not take back.',
+  blocksPlugged: 'Blocks of 2 MiB of memory that the guest took.',
+  blocksUnplugged: 'Blocks of 2 MiB of memory that the guest gave back.',
+  refusedRequests: 'Requests of the guest for memory that were invalid.',
   connections: 'Connections that were established.',
   refused: 'Connections that were refused.',
   resets: 'Connections that were reset.',
@@ -123,4 +126,6 @@ export const QUEUE_COUNTERS = {
 export const DEVICE_GAUGES = {
   targetBytes: 'Bytes that the balloon is to hold.',
   actualBytes: 'Bytes that the balloon holds, as the guest says.',
+  requestedBytes: 'Bytes of memory that the guest is to have besides what it booted with.',
+  pluggedBytes: 'Bytes of memory that the guest has besides what it booted with.',
 } as const satisfies Readonly<Record<string, string>>;

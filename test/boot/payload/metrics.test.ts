@@ -33,7 +33,7 @@ test('every counter of every device is described, and Prometheus gets the same v
   const disk = join(temporaryFolder(context), 'disk.img');
   writeFileSync(disk, new Uint8Array(2 ** 20));
   const socket = join(temporaryFolder(context), 'vsock');
-  const args = `--disk ${disk} --cpus 2 --vsock ${socket} --share ${dirname(disk)}:s --balloon --net user --port p=${socket}-p`;
+  const args = `--disk ${disk} --cpus 2 --vsock ${socket} --share ${dirname(disk)}:s --balloon --memory 256M,max=512M --net user --port p=${socket}-p`;
   assert.equal((await bootPayload('web', 'tests=blk-pattern,rng,serial-echo', args)).code, 0);
   // The guest waits for input once it has used its devices.
   let metrics: Metrics | undefined;

@@ -21,7 +21,11 @@ import { ERROR_SCHEMA } from '../../../vmm/api/http/operation.ts';
 import { MachineFolder } from '../../../vmm/api/machines/machine-folder.ts';
 import { findMachine } from '../../../vmm/api/machines/running-machines.ts';
 import { TsvmError } from '../../../vmm/errors.ts';
-import { type ImageDiskConfig, resolveConfig } from '../../../vmm/machine/config.ts';
+import {
+  checkMemoryTarget,
+  type ImageDiskConfig,
+  resolveConfig,
+} from '../../../vmm/machine/config.ts';
 import { ConsoleHub } from '../../../vmm/machine/console-hub.ts';
 import { Machine } from '../../../vmm/machine/machine.ts';
 import { resolveNet } from '../../../vmm/machine/net-config.ts';
@@ -224,6 +228,42 @@ test('the balloon is set within the memory of a running machine that has one', a
     assert.equal((await put(bad)).status, 400, bad);
   }
   assert.equal(balloon.targetBytes, 8192);
+});
+
+test('memory is set within its limits, of a running machine that has a maximum', async (context) => {
+  const { client, machine, socketPath, target } = await serve(context);
+  await assert.rejects(client.call('getMemory'), /--memory SIZE,max=SIZE/);
+  const { memoryBytes } = target.config;
+  const limits = { memoryBytes, memoryMaxBytes: memoryBytes + 2 ** 30 };
+  const memory = {
+    maxBytes: limits.memoryMaxBytes,
+    targetBytes: memoryBytes,
+    actualBytes: memoryBytes + 2 ** 21,
+    setTarget: (bytes: number) => {
+      checkMemoryTarget(limits, bytes);
+      memory.targetBytes = bytes;
+    },
+  };
+  machine.controls.memory = memory;
+  const put = (targetBytes: number) =>
+    send(socketPath, 'PUT', '/v1/memory', { body: JSON.stringify({ targetBytes }) });
+  assert.equal((await put(memoryBytes)).status, 409);
+  machine.start();
+  const { status, body } = await put(memoryBytes + 2 ** 22);
+  assert.equal(status, 200);
+  const ajv = new Ajv2020();
+  assert.ok(ajv.validate(CONTROL_OPERATIONS.setMemory.answer.schema, body), ajv.errorsText());
+  assert.deepEqual(await client.call('getMemory'), {
+    minBytes: memoryBytes,
+    maxBytes: memory.maxBytes,
+    targetBytes: memoryBytes + 2 ** 22,
+    actualBytes: memory.actualBytes,
+  });
+  for (const bad of [0, -1, memoryBytes - 2 ** 21, memory.maxBytes + 2 ** 21, memoryBytes + 4096]) {
+    assert.equal((await put(bad)).status, 400, String(bad));
+  }
+  assert.equal(memory.targetBytes, memoryBytes + 2 ** 22);
+  assert.equal((await client.call('getMachine')).memoryBytes, memory.actualBytes);
 });
 
 test('link and rate limits of a network, rate limits and image of a disk', async (context) => {

@@ -10,6 +10,7 @@ import {
   parseCpus,
   parseDisk,
   parseMemory,
+  parseMemoryOption,
   parseOnReboot,
   parsePassword,
   parsePort,
@@ -55,6 +56,11 @@ test('--cpus, --memory, --console and --on-reboot refuse invalid values', () => 
   for (const text of ['0', '33', '1.5', 'two', '-1', '']) assert.throws(() => parseCpus(text));
   assert.equal(parseMemory('512'), 512 * 2 ** 20);
   assert.throws(() => parseMemory('lots'));
+  assert.deepEqual(parseMemoryOption('1G'), { bytes: 2 ** 30 });
+  assert.deepEqual(parseMemoryOption('512,max=4G'), { bytes: 2 ** 29, maxBytes: 2 ** 32 });
+  for (const bad of ['', ',max=1G', '1G,max=', '1G,max=lots', '1G,most=2G', '1G,2G', '1G,']) {
+    assert.throws(() => parseMemoryOption(bad), bad);
+  }
   assert.deepEqual(parseConsole('file:/tmp/a:b'), { kind: 'file', path: '/tmp/a:b' });
   for (const text of ['file:', 'wall', '']) assert.throws(() => parseConsole(text));
   assert.equal(parseOnReboot('restart'), 'restart');

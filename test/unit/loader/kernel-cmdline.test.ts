@@ -32,6 +32,7 @@ test('parts that are not given leave no trace', () => {
   assert.equal(composeCommandLine({}), '');
   assert.equal(composeCommandLine({ append: '  ' }), '');
   assert.equal(composeCommandLine({ panicSeconds: 0 }), 'panic=0');
+  assert.equal(composeCommandLine({ machine: ['a=1'], entry: 'a=2' }), 'a=1 a=2');
   const root = { device: 'PARTUUID=1-2', readOnly: true };
   assert.equal(composeCommandLine({ root }), 'root=PARTUUID=1-2 ro');
 });

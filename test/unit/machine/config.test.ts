@@ -106,3 +106,20 @@ test('ports have names that differ and are safe as file names, and a socket', ()
   );
   refused({ kernelPath: 'k', console: 'vga' }, /"serial" or "virtio"/);
 });
+
+test('memory that can be raised: in blocks of 2 MiB from what the machine boots with', () => {
+  const MIB = 2 ** 20;
+  const config = (fields: object) => ({ kernelPath: 'k', memoryBytes: 255 * MIB, ...fields });
+  const growing = { memoryMaxBytes: 1023 * MIB, memoryTargetBytes: 257 * MIB };
+  assert.equal(resolveConfig(config(growing)).memoryMaxBytes, 1023 * MIB);
+  for (const memoryMaxBytes of [0, 254 * MIB, 255 * MIB, 2 ** 41, Number.NaN, -1]) {
+    refused(config({ memoryMaxBytes }), /of memory at most/);
+  }
+  for (const memoryMaxBytes of [256 * MIB, 257 * MIB + 4096, 257.5 * MIB, 257 * MIB + 0.5]) {
+    refused(config({ memoryMaxBytes }), /no number of MiB/);
+  }
+  for (const memoryTargetBytes of [0, 253 * MIB, 1025 * MIB, 256 * MIB]) {
+    refused(config({ ...growing, memoryTargetBytes }), /give/);
+  }
+  refused(config({ memoryTargetBytes: 257 * MIB }), /no "memoryMaxBytes"/);
+});

@@ -7,6 +7,7 @@ import {
   type BalloonControls,
   type HotplugControls,
   type MachineControls,
+  type MemoryControls,
   presentConfig,
 } from '../../machine/machine-controls.ts';
 import type { NetConfig } from '../../machine/net-config.ts';
@@ -40,6 +41,7 @@ export interface ControlledMachine {
 }
 
 type BalloonStatus = Result<ControlOperations['getBalloon']>;
+type MemoryStatus = Result<ControlOperations['getMemory']>;
 type MachineStatus = Result<ControlOperations['getMachine']>;
 
 /** Time to send the answer before the process ends. */
@@ -73,13 +75,20 @@ export function controlSurface(target: ControlledMachine): Surface {
     },
     setBalloon: ({ body: { targetBytes } }) => {
       const balloon = balloonOf(target);
-      const { memoryBytes } = target.config;
+      const memoryBytes = presentMemory(target);
       if (targetBytes > memoryBytes) {
         throw new ApiError('invalid-request', `the guest has ${memoryBytes} bytes of memory`);
       }
       requireRunning(running(target));
       balloon.setTarget(targetBytes);
       return balloonStatus(target, balloon);
+    },
+    getMemory: () => memoryStatus(target, memoryOf(target)),
+    setMemory: async ({ body: { targetBytes } }) => {
+      const memory = memoryOf(target);
+      requireRunning(running(target));
+      await asApiError(() => memory.setTarget(targetBytes));
+      return memoryStatus(target, memory);
     },
     setDisk: async ({ body: { id, image, limits } }) => {
       const disk = controlOf('disks', id, running(target).controls);
@@ -151,7 +160,8 @@ function status(target: ControlledMachine): MachineStatus {
     state: state === 'created' ? 'booting' : state,
     startedAt: new Date(startedMs).toISOString(),
     cpus: config.cpus,
-    memoryBytes: config.memoryBytes,
+    memoryBytes: presentMemory(target),
+    ...(config.memoryMaxBytes !== undefined && { memoryMaxBytes: config.memoryMaxBytes }),
     ...(config.kernelPath !== undefined && { kernelPath: config.kernelPath }),
     ...describeDevices(machine ? presentConfig(config, machine.controls) : config),
     hasPowerButton: config.acpi,
@@ -234,9 +244,29 @@ function balloonOf(target: ControlledMachine): BalloonControls {
   throw new ApiError('not-supported', 'the machine has no balloon: boot it with --balloon');
 }
 
-function balloonStatus({ config }: ControlledMachine, balloon: BalloonControls): BalloonStatus {
+/** @throws ApiError `not-supported` */
+function memoryOf(target: ControlledMachine): MemoryControls {
+  const { memory } = running(target).controls;
+  if (memory !== undefined) return memory;
+  throw new ApiError(
+    'not-supported',
+    'the machine has no maximum of memory: boot it with --memory SIZE,max=SIZE',
+  );
+}
+
+function memoryStatus({ config }: ControlledMachine, memory: MemoryControls): MemoryStatus {
+  const { maxBytes, targetBytes, actualBytes } = memory;
+  return { minBytes: config.memoryBytes, maxBytes, targetBytes, actualBytes };
+}
+
+/** What the guest has, in bytes. */
+function presentMemory(target: ControlledMachine): number {
+  return target.current()?.controls.memory?.actualBytes ?? target.config.memoryBytes;
+}
+
+function balloonStatus(target: ControlledMachine, balloon: BalloonControls): BalloonStatus {
   const { targetBytes, actualBytes, statistics } = balloon;
-  return { memoryBytes: config.memoryBytes, targetBytes, actualBytes, statistics };
+  return { memoryBytes: presentMemory(target), targetBytes, actualBytes, statistics };
 }
 
 /** @throws ApiError `wrong-state` */

@@ -147,6 +147,11 @@ export const MACHINE = {
     startedAt: { type: 'string', format: 'date-time', description: 'Start of the process.' },
     cpus: { type: 'integer', minimum: 1, description: 'Number of vCPUs.' },
     memoryBytes: { type: 'integer', minimum: 0, description: 'Guest memory in bytes.' },
+    memoryMaxBytes: {
+      type: 'integer',
+      minimum: 0,
+      description: 'What the guest can have while it runs, if it can have more.',
+    },
     kernelPath: {
       type: 'string',
       description: 'File of the kernel; absent when it is on the first disk.',

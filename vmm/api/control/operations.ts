@@ -75,6 +75,20 @@ const BALLOON = {
 } as const satisfies ObjectSchema;
 const balloon = { kind: 'json', schema: BALLOON } as const;
 
+const MEMORY = {
+  type: 'object',
+  description: 'Memory of a guest that can have more or less of it while it runs.',
+  properties: {
+    minBytes: { type: 'integer', minimum: 0, description: 'What the machine booted with.' },
+    maxBytes: { type: 'integer', minimum: 0, description: 'The most that the guest can have.' },
+    targetBytes: { type: 'integer', minimum: 0, description: 'What the guest is to have.' },
+    actualBytes: { type: 'integer', minimum: 0, description: 'What the guest has.' },
+  },
+  required: ['minBytes', 'maxBytes', 'targetBytes', 'actualBytes'],
+  additionalProperties: false,
+} as const satisfies ObjectSchema;
+const memory = { kind: 'json', schema: MEMORY } as const;
+
 const machine = { kind: 'json', schema: MACHINE } as const;
 const deviceId = { kind: 'json', schema: DEVICE_ID } as const;
 const REMOVAL_DESCRIPTION =
@@ -159,6 +173,34 @@ export const CONTROL_OPERATIONS = {
       additionalProperties: false,
     },
     answer: balloon,
+    errors: ['wrong-state', 'not-supported'],
+  },
+  getMemory: {
+    method: 'GET',
+    path: '/memory',
+    summary: 'Tells how much memory the guest has, is to have and can have.',
+    answer: memory,
+    errors: ['wrong-state', 'not-supported'],
+  },
+  setMemory: {
+    method: 'PUT',
+    path: '/memory',
+    summary: 'Sets how much memory the guest is to have.',
+    description:
+      'Answers at once; the guest takes its time. It gives back only memory that it can free.',
+    body: {
+      type: 'object',
+      properties: {
+        targetBytes: {
+          type: 'integer',
+          minimum: 0,
+          description: 'From what the machine booted with to its maximum, in steps of 2 MiB.',
+        },
+      },
+      required: ['targetBytes'],
+      additionalProperties: false,
+    },
+    answer: memory,
     errors: ['wrong-state', 'not-supported'],
   },
   setDisk: {

@@ -14,7 +14,7 @@
  * 0x000f_fff0  reset vector                        reserved
  * 0x0010_0000  RAM: kernel, initrd near the end
  * 0xc000_0000  devices
- * 0x1_0000_0000  RAM beyond 3 GiB
+ * 0x1_0000_0000  RAM beyond 3 GiB, then memory that is added while the machine runs
  * ```
  */
 import { TsvmError } from '../../errors.ts';
@@ -173,6 +173,31 @@ export function memoryRegions(sizeBytes: number): readonly MemoryRange[] {
     { gpa: 0, sizeBytes: PCI_HOLE_GPA },
     { gpa: PCI_HOLE_END_GPA, sizeBytes: sizeBytes - PCI_HOLE_GPA },
   ];
+}
+
+/**
+ * Linux adds memory in blocks of 128 MiB, or of 2 GiB on machines with 64 GiB and more. Where one
+ * begins, memory that is added begins.
+ */
+const HOTPLUG_ALIGNMENT = 2 ** 31;
+const HOTPLUG_BLOCK_SIZE = 2 ** 27;
+const LARGE_MEMORY_SIZE = 2 ** 36;
+
+/**
+ * Where memory can be added to a machine while it runs: above all RAM, and in whole blocks of Linux's.
+ * @param sizeBytes as of {@link memoryRegions}
+ * @param maxBytes what the machine may have then, more than `sizeBytes`
+ */
+export function hotplugRegion(sizeBytes: number, maxBytes: number): MemoryRange {
+  const ramEnd = Math.max(
+    ...memoryRegions(sizeBytes).map(({ gpa, sizeBytes: size }) => gpa + size),
+  );
+  const start = Math.max(ramEnd, PCI_HOLE_END_GPA);
+  const blockBytes = sizeBytes < LARGE_MEMORY_SIZE ? HOTPLUG_BLOCK_SIZE : HOTPLUG_ALIGNMENT;
+  return {
+    gpa: Math.ceil(start / HOTPLUG_ALIGNMENT) * HOTPLUG_ALIGNMENT,
+    sizeBytes: Math.ceil((maxBytes - sizeBytes) / blockBytes) * blockBytes,
+  };
 }
 
 /** End (exclusive) of the RAM below the device hole. */

@@ -10,6 +10,7 @@ import { addKill } from './kill.ts';
 import { addLimit } from './limit.ts';
 import { addLink } from './link.ts';
 import { addList } from './list.ts';
+import { addMemory } from './memory.ts';
 import { addMetrics } from './metrics.ts';
 import { addPause, addResume } from './pause.ts';
 import { addStatus } from './status.ts';
@@ -42,6 +43,7 @@ const COMMANDS: Readonly<Record<ControlCommand, AddCommand>> = {
   limit: addLimit,
   link: addLink,
   list: addList,
+  memory: addMemory,
   metrics: addMetrics,
   net: addNet,
   pause: addPause,

@@ -33,6 +33,11 @@ export function addStatus(command: Command): void {
     });
 }
 
+function memoryText({ memoryBytes, memoryMaxBytes }: MachineStatus): string {
+  const most = memoryMaxBytes === undefined ? '' : ` of at most ${formatSize(memoryMaxBytes)}`;
+  return formatSize(memoryBytes) + most;
+}
+
 function sandboxText({ reach, reason }: MachineStatus['sandbox']): string {
   return reason === undefined ? reach : `${reach} (${reason})`;
 }
@@ -47,7 +52,7 @@ function statusLines(status: MachineStatus): [string, string | number][] {
     ['Version:', `tsvm ${status.version}`],
     ['Started:', status.startedAt],
     ['CPUs:', status.cpus],
-    ['Memory:', formatSize(status.memoryBytes)],
+    ['Memory:', memoryText(status)],
     ['Kernel:', status.kernelPath ?? 'on the first disk'],
     ...status.disks.map((disk): [string, string] => [`${disk.id}:`, diskText(disk)]),
     ...nets.map((net): [string, string] => [`${net.id}:`, netText(net)]),

@@ -99,3 +99,13 @@ test('sizes that are no guest are refused', () => {
     );
   }
 });
+
+test('memory that is added later begins above all RAM, where Linux’s blocks begin, and has whole ones', () => {
+  assert.deepEqual(layout.hotplugRegion(512 * MIB, 513 * MIB), {
+    gpa: 4 * GIB,
+    sizeBytes: 128 * MIB,
+  });
+  assert.deepEqual(layout.hotplugRegion(3 * GIB, 4 * GIB), { gpa: 4 * GIB, sizeBytes: GIB });
+  assert.deepEqual(layout.hotplugRegion(4 * GIB, 5 * GIB), { gpa: 6 * GIB, sizeBytes: GIB });
+  assert.deepEqual(layout.hotplugRegion(64 * GIB, 65 * GIB), { gpa: 66 * GIB, sizeBytes: 2 * GIB });
+});
