@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { HostImage } from './host-image.ts';
-import type { HostedTest, HostMessage } from './results.ts';
+import { ALIVE_MS, type HostedTest, type HostMessage } from './results.ts';
 import type { HostPlan } from './test-list.ts';
 
 export interface EmulatedHostOptions extends HostPlan {
@@ -19,6 +19,17 @@ export interface EmulatedHostOptions extends HostPlan {
 
 /** Taken from this machine as the host uses it: for its files, and for guests of some tests. */
 const MEMORY = '4G';
+
+/** Without a sign of life for so long, the host stands still. Busy machines are slow, too. */
+const STILL_MS = 30 * ALIVE_MS;
+
+/**
+ * The host stands still: not even its clock goes on. No program in it can do that; QEMU's emulation of
+ * AMD-V does, about once in a hundred machines. What ran then is to be run again.
+ */
+export class HostStandsStill extends Error {
+  override readonly name = 'HostStandsStill';
+}
 
 /** Lines of the host's log in an error. */
 const LOG_LINES = 40;
@@ -60,20 +71,27 @@ function startQemu({ image, cpu, files }: EmulatedHostOptions, logPath: string):
 }
 
 /**
- * Boots the host, runs the files there and gives each test as it ends.
+ * Boots the host, runs the files there and gives each test and each file as it ends.
  * @throws Error with the end of its log when the host ends before its tests have
+ * @throws HostStandsStill likewise
  */
 export async function* runOnEmulatedHost(
   options: EmulatedHostOptions,
-): AsyncGenerator<HostedTest, void> {
+): AsyncGenerator<HostedTest | { readonly endedFile: string }, void> {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-emulated-host-'));
   const logPath = join(folder, 'log');
   const qemu = startQemu(options, logPath);
   let said = '';
+  let standsStill = false;
   const timer = setTimeout(() => {
     said += `killed after ${options.timeoutMs / 1000} s\n`;
     qemu.kill('SIGKILL');
   }, options.timeoutMs);
+  const still = setTimeout(() => {
+    said += `killed after ${STILL_MS / 1000} s without a sign of life\n`;
+    standsStill = true;
+    qemu.kill('SIGKILL');
+  }, STILL_MS);
   qemu.stderr?.setEncoding('utf8').on('data', (text: string) => {
     said += text;
   });
@@ -83,14 +101,18 @@ export async function* runOnEmulatedHost(
   try {
     if (qemu.stdout === null) throw new Error('QEMU has no output');
     for await (const line of createInterface({ input: qemu.stdout })) {
+      still.refresh();
       const message = JSON.parse(line) as HostMessage;
       if ('done' in message) return;
-      yield message.test;
+      if ('test' in message) yield message.test;
+      if ('endedFile' in message) yield message;
     }
     const log = readFileSync(logPath, 'utf8').split('\n').slice(-LOG_LINES).join('\n');
-    throw new Error(`the emulated host ended before its tests had:\n${said}${log}`);
+    const text = `the emulated host ended before its tests had:\n${said}${log}`;
+    throw standsStill ? new HostStandsStill(text) : new Error(text);
   } finally {
     clearTimeout(timer);
+    clearTimeout(still);
     qemu.kill('SIGKILL');
     rmSync(folder, { recursive: true, force: true });
   }

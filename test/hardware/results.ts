@@ -1,5 +1,8 @@
 /** What the emulated host says of its tests: one JSON value a line. */
 
+/** Between two signs of life of a host. */
+export const ALIVE_MS = 5_000;
+
 /** A test that ended there. */
 export interface HostedTest {
   readonly file: string;
@@ -11,4 +14,9 @@ export interface HostedTest {
   readonly failure?: string;
 }
 
-export type HostMessage = { readonly test: HostedTest } | { readonly done: true };
+export type HostMessage =
+  | { readonly test: HostedTest }
+  /** All tests of a file have ended. */
+  | { readonly endedFile: string }
+  | { readonly alive: true }
+  | { readonly done: true };

@@ -19,8 +19,8 @@ for module in /modules/*.ko; do
 done
 stty -F /dev/ttyS1 raw -echo
 cd "$(cat /checkout)"
-# A test that can go on for ever, in small, and with the time that its guests need here.
-export TSVM_QCOW2_MACHINE_KILLS=4 TSVM_QCOW2_LIFE_MS=10000
+# Tests that can go on for ever, in small, and with the time that its guests need here.
+export TSVM_QCOW2_MACHINE_KILLS=4 TSVM_QCOW2_LIFE_MS=10000 TSVM_HOTPLUG_ROUNDS=5
 export NODE_COMPILE_CACHE="$PWD/build/node-compile-cache"
 tests=$(sed -n 's/.* tests=\([^ ]*\).*/\1/p' /proc/cmdline | tr , ' ')
 # shellcheck disable=SC2086

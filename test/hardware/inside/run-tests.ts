@@ -2,7 +2,7 @@
 import { relative } from 'node:path';
 import { run } from 'node:test';
 import { inspect } from 'node:util';
-import type { HostMessage } from '../results.ts';
+import { ALIVE_MS, type HostMessage } from '../results.ts';
 
 function send(message: HostMessage): void {
   process.stdout.write(`${JSON.stringify(message)}\n`);
@@ -22,6 +22,7 @@ const WITHOUT_KVM = [
 const TIMEOUT_MS = 240_000;
 
 const files = process.argv.slice(2);
+const alive = setInterval(() => send({ alive: true }), ALIVE_MS);
 const events = run({ files, concurrency: 1, timeout: TIMEOUT_MS, testSkipPatterns: WITHOUT_KVM });
 for await (const { type, data } of events) {
   if (type === 'test:stderr' || type === 'test:stdout') process.stderr.write(data.message);
@@ -30,8 +31,11 @@ for await (const { type, data } of events) {
   const { name, details, skip } = data;
   const { duration_ms: durationMs } = details;
   const file = relative(process.cwd(), data.file ?? '');
-  // A file is a test too, which tells something only when it fails on its own account.
-  if (name === file && (details.passed || details.error?.cause === 'test failed')) continue;
+  if (name === file) {
+    send({ endedFile: file });
+    // A file is a test too, which tells something only when it fails on its own account.
+    if (details.passed || details.error?.cause === 'test failed') continue;
+  }
   send({
     test: {
       file,
@@ -42,4 +46,5 @@ for await (const { type, data } of events) {
     },
   });
 }
+clearInterval(alive);
 send({ done: true });
