@@ -25,7 +25,7 @@ const STILL_MS = 30 * ALIVE_MS;
 
 /**
  * The host stands still: not even its clock goes on. No program in it can do that; QEMU's emulation of
- * AMD-V does, about once in a hundred machines. What ran then is to be run again.
+ * AMD-V does, if rarely. What ran then is to be run again.
  */
 export class HostStandsStill extends Error {
   override readonly name = 'HostStandsStill';
