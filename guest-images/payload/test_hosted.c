@@ -3,8 +3,12 @@
 #include <linux/virtio_balloon.h>
 #include <linux/virtio_console.h>
 
+#include "../../test/vectors/hostile_balloon.h"
+#include "../../test/vectors/hostile_console.h"
+#include "boot_info.h"
 #include "heap.h"
 #include "random.h"
+#include "serial.h"
 #include "string.h"
 #include "test.h"
 #include "timing.h"
@@ -15,6 +19,12 @@
 
 #define CONTROL_RECEIVE 2
 #define CONTROL_TRANSMIT 3
+#define PORT_1_TRANSMIT 5
+
+#define LINE_BYTES 64u
+#define FLOOD_CHUNK 32768u
+#define FLOOD_CHUNKS 100u /* fewer than the queue is long */
+#define FLOOD_WAIT_CYCLES 100000000ull
 
 static bool wait_for(struct virtqueue *queue, struct completion *completion)
 {
@@ -35,8 +45,8 @@ static bool send(struct virtqueue *queue, void *buffer, uint32_t length)
     return wait_for(queue, &completion) && completion.length == 0;
 }
 
-/* Gives a page away in a list of pages that are not memory, or any; the memory is identity mapped.
- */
+/* Gives a page away in lists of pages that are not memory, of any length; the memory is identity
+ * mapped. */
 static enum verdict balloon(void)
 {
     struct virtio_device *device = virtio_device_by_id(VIRTIO_ID_BALLOON, 0);
@@ -50,16 +60,21 @@ static enum verdict balloon(void)
     virtio_device_ready(device);
     uint8_t *pages = heap_take(3 * PAGE, PAGE);
     memset(pages, 0xcc, 3 * PAGE);
-    uint32_t given = (uint32_t)((uintptr_t)(pages + PAGE) / PAGE);
-    uint32_t list[] = {0xffffffff, 0xc0000, 0xd0001, 0xfec00, given, 0x80000000, given, 0xfee00};
+    uint32_t list[HOSTILE_PAGE_COUNT + 1];
+    for (unsigned i = 0; i < HOSTILE_PAGE_COUNT; i++)
+        list[i] = hostile_page_number(&hostile_pages[i], ram_end());
+    REQUIRE(send(&inflate, list, HOSTILE_PAGE_COUNT * sizeof *list), "no answer");
+    REQUIRE(bytes_are(pages, 0xcc, 3 * PAGE), "a page that was not named is given away");
+    list[HOSTILE_PAGE_COUNT] = (uint32_t)((uintptr_t)(pages + PAGE) / PAGE);
     for (unsigned i = 0; i < ROUNDS; i++)
         REQUIRE(send(&inflate, list, 1 + i % (unsigned)sizeof list), "round %u is not answered", i);
+    REQUIRE(send(&inflate, list, sizeof list), "no answer");
     REQUIRE(bytes_are(pages + PAGE, 0, PAGE), "the page is not given away");
     REQUIRE(bytes_are(pages, 0xcc, PAGE) && bytes_are(pages + 2 * PAGE, 0xcc, PAGE),
             "its neighbours are");
     pages[PAGE] = 1;
     REQUIRE(pages[PAGE] == 1, "the page does not come back");
-    return test_passed("rounds=%u", ROUNDS);
+    return test_passed("pages=%lu", HOSTILE_PAGE_COUNT);
 }
 
 /* Sends control messages that no driver sends, then does what an orderly one does. */
@@ -75,6 +90,12 @@ static enum verdict console(void)
             "the device does not start");
     REQUIRE(virtqueue_start(&receive, false) && virtqueue_start(&transmit, false), "no queues");
     virtio_device_ready(device);
+    for (unsigned i = 0; i < HOSTILE_CONTROL_COUNT; i++) {
+        struct virtio_console_control message = hostile_controls[i].message;
+        REQUIRE(send(&transmit, &message, hostile_controls[i].bytes), "%s: no answer",
+                hostile_controls[i].name);
+        REQUIRE(!virtio_needs_reset(device), "%s: it needs a reset", hostile_controls[i].name);
+    }
     uint64_t state = RANDOM_SEED;
     uint64_t noise[8];
     for (unsigned i = 0; i < ROUNDS; i++) {
@@ -104,9 +125,60 @@ static enum verdict console(void)
     return test_passed("rounds=%u port=%u", ROUNDS, answer.id);
 }
 
+/* Output to a port without end, until the device takes no more, or all of it. The lines of 64 bytes
+ * are numbered. Then waits until the host has read all of it. */
+static enum verdict console_flood(void)
+{
+    struct virtio_device *device = virtio_device_by_id(VIRTIO_ID_CONSOLE, 0);
+    if (!device)
+        return test_skipped("no console");
+    struct virtqueue control, receive, output;
+    struct completion completion;
+    virtqueue_create(&control, device, CONTROL_TRANSMIT);
+    virtqueue_create(&receive, device, CONTROL_RECEIVE);
+    virtqueue_create(&output, device, PORT_1_TRANSMIT);
+    REQUIRE(virtio_device_negotiate(device, VIRTIO_FEATURE(VIRTIO_CONSOLE_F_MULTIPORT)),
+            "the device does not start");
+    REQUIRE(virtqueue_start(&control, false) && virtqueue_start(&receive, false) &&
+                virtqueue_start(&output, false),
+            "no queues");
+    virtio_device_ready(device);
+    struct virtio_console_control opened = {.id = 1, .event = VIRTIO_CONSOLE_PORT_OPEN, .value = 1};
+    REQUIRE(send(&control, &opened, sizeof opened), "the port does not open");
+    uint8_t *lines = heap_take(FLOOD_CHUNKS * FLOOD_CHUNK, PAGE);
+    unsigned held = 0;
+    bool waited = false;
+    for (unsigned chunk = 0; chunk < FLOOD_CHUNKS; chunk++) {
+        uint8_t *start = lines + (size_t)chunk * FLOOD_CHUNK;
+        memset(start, 'x', FLOOD_CHUNK);
+        for (unsigned i = 0; i < FLOOD_CHUNK / LINE_BYTES; i++) {
+            uint32_t number = chunk * (FLOOD_CHUNK / LINE_BYTES) + i;
+            for (unsigned digit = 8; digit-- > 0; number /= 10)
+                start[i * LINE_BYTES + digit] = (uint8_t)('0' + number % 10);
+            start[i * LINE_BYTES + LINE_BYTES - 1] = '\n';
+        }
+        struct segment segment = {start, FLOOD_CHUNK, 0};
+        REQUIRE(virtqueue_add(&output, &segment, 1, CHAIN_DIRECT) >= 0, "no room");
+        virtqueue_kick(&output);
+        held++;
+        for (uint64_t begin = rdtsc(); rdtsc() - begin < FLOOD_WAIT_CYCLES && held > 0;)
+            while (virtqueue_reap(&output, &completion))
+                held--;
+        if (held > 0 && !waited) {
+            waited = true;
+            print("payload: the device holds output back after %u bytes\n", chunk * FLOOD_CHUNK);
+        }
+    }
+    while (held > 0)
+        if (virtqueue_reap(&output, &completion))
+            held--;
+    return test_passed("bytes=%u", FLOOD_CHUNKS * FLOOD_CHUNK);
+}
+
 static const struct test tests[] = {
     {"balloon", balloon},
     {"console", console},
+    {"console-flood", console_flood},
 };
 
 const struct test_suite test_suite_hosted = TEST_SUITE(tests);

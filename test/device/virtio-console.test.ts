@@ -9,6 +9,7 @@ import type { PortHost } from '../../vmm/devices/virtio/console/console-port.ts'
 import { VIRTIO_F_VERSION_1 } from '../../vmm/devices/virtio/features.ts';
 import { scriptQueues } from '../../vmm/kvm/queue-workers.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
+import { hostileControls } from '../support/hostile-requests.ts';
 import { testHostileRings } from '../support/hostile-rings.ts';
 import { INT_CONFIG, REG } from '../support/mmio-driver.ts';
 
@@ -267,17 +268,10 @@ test('the window size is told by a message, and without ports in the configurati
 test('control messages that are short, unknown or for no port are ignored and counted', async (context) => {
   const { driver, device } = open(context);
   await start(driver);
-  const bad = [
-    Buffer.alloc(0),
-    Buffer.alloc(7),
-    control(0, 99, 1),
-    control(2, PORT_READY, 1),
-    control(0xffff_ffff, PORT_OPEN, 1),
-    control(0, DEVICE_READY, 0),
-    control(0, DEVICE_ADD, 1),
-  ];
-  for (const message of bad) await send(driver, CONTROL_TRANSMIT, message);
-  assert.equal(device.statistics()['ignoredControls'], bad.length);
+  for (const [index, { name, message }] of hostileControls().entries()) {
+    await send(driver, CONTROL_TRANSMIT, message);
+    assert.equal(device.statistics()['ignoredControls'], index + 1, name);
+  }
 });
 
 test('a driver that asks again and again and takes no answer costs a bounded number of messages', async (context) => {

@@ -24,7 +24,7 @@ const HEADER_BYTES = 16;
 
 export interface BlockRequest {
   readonly type: number;
-  readonly sector?: number;
+  readonly sector?: number | bigint;
   /** Sizes of the pieces of the device-readable and device-writable parts. */
   readonly out?: readonly Uint8Array[];
   readonly in?: readonly number[];
@@ -110,7 +110,7 @@ export class BlockDriver extends FakeDriver {
   }
 
   /** `struct virtio_blk_outhdr`. */
-  header(type: number, sector: number): Buffer {
+  header(type: number, sector: number | bigint): Buffer {
     const gpa = this.allocate(HEADER_BYTES);
     const view = this.memory.view(gpa, HEADER_BYTES);
     view.setUint32(0, type, true);

@@ -43,4 +43,10 @@ static const struct net_lie net_lies[] = {
 
 #define NET_LIE_COUNT (sizeof net_lies / sizeof net_lies[0])
 
+/* Lengths of chains, including the header, that no driver may send: 5.1.6 and the largest frame
+ * that a tap device takes. The device drops them. */
+static const uint32_t net_bad_lengths[] = {1, 11, 12, 13, 25, 12 + 65550 + 1, 1u << 20};
+
+#define NET_BAD_LENGTH_COUNT (sizeof net_bad_lengths / sizeof net_bad_lengths[0])
+
 #endif

@@ -15,7 +15,7 @@ for (const without of ['', 'without=event_idx']) {
       ['--net', 'tap=tap0', '--memory', '64M'],
       { through: enter },
     );
-    assert.match(stdout, /^done passed=4 failed=0 skipped=0/m, stdout + stderr);
+    assert.match(stdout, /^done passed=5 failed=0 skipped=0/m, stdout + stderr);
     assert.equal(code, 0);
   });
 }
