@@ -11,7 +11,7 @@
 #include "tlb.h"
 #include "word.h"
 
-struct access_exchange {
+struct exchange {
     uint64_t value;
     uint64_t expected; /* nothing is stored where memory holds something else */
     bool always;       /* `expected` does not matter */
@@ -174,8 +174,8 @@ static void store_part(struct cpu *cpu, const struct insn *insn, const struct ac
     host_store(part->at, part->size, value);
 }
 
-uint64_t access_load(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uint64_t va,
-                     unsigned size)
+uint64_t access_load_as(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uint64_t va,
+                        unsigned size)
 {
     struct access access = access_translate(cpu, insn, mode, va, size, false);
     uint64_t value = load_part(cpu, insn, &access.parts[0]);
@@ -184,8 +184,8 @@ uint64_t access_load(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uin
     return value;
 }
 
-void access_store(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uint64_t va,
-                  unsigned size, uint64_t value)
+void access_store_as(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uint64_t va,
+                     unsigned size, uint64_t value)
 {
     struct access access = access_translate(cpu, insn, mode, va, size, true);
     store_part(cpu, insn, &access.parts[0], value);
@@ -199,7 +199,7 @@ void access_store(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uint64
  * operation comes between; a plain store of another vCPU is noticed, not prevented.
  */
 static uint64_t exchange_split(struct cpu *cpu, const struct access_part halves[2],
-                               const struct access_exchange *exchange)
+                               const struct exchange *exchange)
 {
     unsigned first = halves[0].size;
     uint64_t mask = word_mask(0, first + halves[1].size), held = 0;
@@ -234,7 +234,7 @@ static uint64_t exchange_split(struct cpu *cpu, const struct access_part halves[
                      : "memory", "cc")
 
 /* The host's own locked operation, at any address within a cache line. */
-static uint64_t exchange_on_host(uint8_t *at, unsigned size, const struct access_exchange *exchange)
+static uint64_t exchange_on_host(uint8_t *at, unsigned size, const struct exchange *exchange)
 {
     uint64_t held = exchange->expected, value = exchange->value;
     bool always = exchange->always;
@@ -254,7 +254,7 @@ static uint64_t exchange_on_host(uint8_t *at, unsigned size, const struct access
 }
 
 static uint64_t exchange_at(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
-                            const struct access_exchange *exchange)
+                            const struct exchange *exchange)
 {
     struct access access = access_translate(cpu, insn, access_mode(cpu), va, size, true);
     struct access_part *parts = access.parts;
@@ -287,8 +287,8 @@ static uint64_t exchange_at(struct cpu *cpu, struct insn *insn, uint64_t va, uns
     return exchange_split(cpu, parts, exchange);
 }
 
-bool tlb_compare_exchange_16_slow(struct cpu *cpu, struct insn *insn, uint64_t va,
-                                  uint64_t expected[2], const uint64_t value[2])
+bool access_compare_exchange_16(struct cpu *cpu, struct insn *insn, uint64_t va,
+                                uint64_t expected[2], const uint64_t value[2])
 {
     struct access_part part = access_page(cpu, insn, access_mode(cpu), va, true);
     breakpoints_access(cpu, insn, va, 16, true);
@@ -336,26 +336,26 @@ bool tlb_compare_exchange_16_slow(struct cpu *cpu, struct insn *insn, uint64_t v
     return stored;
 }
 
-uint64_t tlb_load_slow(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size)
+uint64_t access_load(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size)
 {
-    return access_load(cpu, insn, access_mode(cpu), va, size);
+    return access_load_as(cpu, insn, access_mode(cpu), va, size);
 }
 
-void tlb_store_slow(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size, uint64_t value)
+void access_store(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size, uint64_t value)
 {
-    access_store(cpu, insn, access_mode(cpu), va, size, value);
+    access_store_as(cpu, insn, access_mode(cpu), va, size, value);
 }
 
-uint64_t tlb_exchange_slow(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
-                           uint64_t value)
+uint64_t access_exchange(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
+                         uint64_t value)
 {
-    struct access_exchange exchange = {.value = value, .always = true};
+    struct exchange exchange = {.value = value, .always = true};
     return exchange_at(cpu, insn, va, size, &exchange);
 }
 
-uint64_t tlb_compare_exchange_slow(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
-                                   uint64_t expected, uint64_t value)
+uint64_t access_compare_exchange(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
+                                 uint64_t expected, uint64_t value)
 {
-    struct access_exchange exchange = {.value = value, .expected = expected};
+    struct exchange exchange = {.value = value, .expected = expected};
     return exchange_at(cpu, insn, va, size, &exchange);
 }

@@ -2,6 +2,8 @@
 #ifndef TSVM_PVM_ARCH_H
 #define TSVM_PVM_ARCH_H
 
+#include <stdbool.h>
+
 #define CR0_PE (1ull << 0)
 #define CR0_MP (1ull << 1)
 #define CR0_EM (1ull << 2)
@@ -65,6 +67,24 @@ enum vector {
     VECTOR_CP = 21,
     VECTOR_FIRST_INTERRUPT = 32,
 };
+
+/* Whether the processor pushes an error code for an exception (SDM 3A 6.13). */
+static inline bool exception_has_error_code(unsigned vector)
+{
+    switch (vector) {
+    case VECTOR_DF:
+    case VECTOR_TS:
+    case VECTOR_NP:
+    case VECTOR_SS:
+    case VECTOR_GP:
+    case VECTOR_PF:
+    case VECTOR_AC:
+    case VECTOR_CP:
+        return true;
+    default:
+        return false;
+    }
+}
 
 /* Error code of a #PF (SDM 3A 4.7). */
 #define PF_PRESENT (1u << 0)

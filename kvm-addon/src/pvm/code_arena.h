@@ -2,12 +2,14 @@
 #ifndef TSVM_PVM_CODE_ARENA_H
 #define TSVM_PVM_CODE_ARENA_H
 
-#include "code_cache.h"
+#include "code_page.h"
 
 #define CODE_BUCKETS 1024u
 /* Maximum number of decoded instructions that one lookup adds: a run and its terminator. */
 #define CODE_RUN_INSNS 250u
 #define CODE_RUN_MAX (CODE_RUN_INSNS + 2)
+/* The number of generations after which the cache is flushed and their numbers start again. */
+#define CODE_GENERATION_MAX 0xffff0000u
 
 struct code_cache {
     struct insn *arena;
@@ -33,6 +35,13 @@ struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip);
 /* Decodes from `va`, which has no decoded instruction yet. NULL: the cache is full. */
 struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t va);
 
+/* The code cache's page for these at the current CPL and mode. NULL: the cache is full. */
+struct code_page *code_page_get(struct cpu *cpu, uint64_t va, uint64_t frame, const uint8_t *host);
+/* Drops the decoded code of a page. */
+void code_page_forget(struct cpu *cpu, struct code_page *page);
+
+/* Empties the code TLB of a mode (user: cpl == 3). */
+void code_clear_tlb(struct cpu *cpu, bool user);
 /* Empties the cache. No decoded instruction may be executing. */
 void code_flush(struct cpu *cpu);
 

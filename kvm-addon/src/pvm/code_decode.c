@@ -2,8 +2,9 @@
 #include <string.h>
 
 #include "code_arena.h"
+#include "code_lookup.h"
 #include "counters.h"
-#include "interpret.h"
+#include "decode.h"
 
 #define INSN_BYTES_MAX 15u
 

@@ -202,8 +202,9 @@ struct cpu {
     struct vcpu *vcpu;
     bool in_kvm; /* the architectural state is in KVM, not in this structure (state.h) */
     struct cpu_breakpoints breakpoints;
-    struct cpu_run *loop;              /* run.h */
+    struct cpu_loop *loop;             /* loop.h */
     struct cpu_interrupts *interrupts; /* interrupts.h */
+    struct moderation *moderation;     /* moderation.h */
     struct cpu_cpuid *cpuid;           /* cpuid.h */
     struct cpu_msrs *msrs;             /* msrs.h */
     struct cpu_fpu *fpu;               /* fpu.h */
@@ -241,21 +242,8 @@ static inline void cpu_set_rflags(struct cpu *cpu, uint64_t rflags)
     cpu->rflags = (rflags & ~(uint64_t)RFLAGS_STATUS) | 2;
 }
 
-/*
- * Sets the CPL, and with it, RFLAGS.AC and CR4.SMAP the TLBs in use. cpu->compat is set before: to
- * be called too when that changed alone.
- */
-void cpu_set_cpl(struct cpu *cpu, unsigned cpl);
 /* Call after a change of RFLAGS.AC or CR4.SMAP. */
 void cpu_choose_tlb(struct cpu *cpu);
-
-/*
- * Gives a zeroed vCPU its TLB, code cache, requests and counters, all empty, and its place in
- * engine->cpus; the engine's memory and frames are there. Returns 0 or -ENOMEM.
- */
-int cpu_init(struct cpu *cpu, struct engine *engine, unsigned index);
-/* Also after a cpu_init() that failed. */
-void cpu_destroy(struct cpu *cpu);
 
 /*
  * Ways out of a handler, however deep. `insn` is the executing instruction, which sets cpu->rip,

@@ -2,9 +2,7 @@
 #ifndef TSVM_PVM_CPUID_H
 #define TSVM_PVM_CPUID_H
 
-#include "cpu.h"
-
-#define CPUID_LEAVES_MAX 256
+#include "engine.h"
 
 /*
  * Answers of the processor to programs. Where the host is a virtual machine itself, each CPUID

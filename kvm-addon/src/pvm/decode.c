@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#include "fpu.h"
+#include "decode_internal.h"
+#include "simd.h"
 
 uint8_t decode_no_byte(struct decoding *d)
 {

@@ -1,5 +1,5 @@
 /* The two-byte opcodes (SDM 2D table A-3) of the integer and system instruction sets. */
-#include "decode.h"
+#include "decode_internal.h"
 #include "host_features.h"
 
 /* ---- system: 00, 01, 20-23, AE, C7 ---- */

@@ -1,5 +1,5 @@
 /* The few of map 0F38, and of the VEX-encoded instructions, that work on general registers. */
-#include "decode.h"
+#include "decode_internal.h"
 #include "host_features.h"
 
 static insn_handler *bmi(struct decoding *d, bool known, enum bmi_operation operation)

@@ -1,5 +1,5 @@
 /* The one-byte opcodes (SDM 2D table A-2). */
-#include "decode.h"
+#include "decode_internal.h"
 
 /* ---- arithmetic: 00-3F, 80-83, F6, F7, FE, FF ---- */
 

@@ -5,8 +5,9 @@
 #include "interrupts.h"
 #include "kicks.h"
 #include "kvm_run.h"
+#include "loop.h"
+#include "moderation.h"
 #include "routines.h"
-#include "run.h"
 #include "safepoint.h"
 
 /* KVM's chips. */

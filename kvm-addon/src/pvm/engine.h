@@ -4,12 +4,12 @@
 
 #include "../memory/guest_memory.h"
 #include "cpu.h"
-#include "cpuid.h"
-#include "engine_api.h"
 #include "frames.h"
 #include "kicks.h"
 
 #define ENGINE_CPUS_MAX 32
+/* Entries of a CPUID table. */
+#define CPUID_LEAVES_MAX 256
 
 struct private_region;
 struct tables;
@@ -39,12 +39,5 @@ struct engine {
 
 /* Makes a vCPU leave the interpreter or KVM for the reason. From any thread. */
 void engine_kick(struct cpu *cpu, enum cpu_attention why);
-
-/*
- * Guest memory was written by something else than a vCPU (a device, a loader), [gpa, gpa + length):
- * decoded code and shadow tables of it lapse, its pages are dirty. From any thread, after the
- * write.
- */
-void engine_memory_written(struct engine *engine, uint64_t gpa, uint64_t length);
 
 #endif

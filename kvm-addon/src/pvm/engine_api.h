@@ -47,7 +47,11 @@ bool engine_remove_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint
 /* One edge of a GSI, pin or message: the vCPUs look for it at once. From any thread. */
 void engine_raise_line(struct engine *engine, uint32_t gsi);
 
-/* A device has written to guest memory; see engine.h. From any thread, after the write. */
+/*
+ * Something else than a vCPU (a device, a loader) has written guest memory, [gpa, gpa + length):
+ * decoded code and shadow page tables of it are dropped, its pages become dirty. From any thread,
+ * after the write.
+ */
 void engine_memory_written(struct engine *engine, uint64_t gpa, uint64_t length);
 
 /*

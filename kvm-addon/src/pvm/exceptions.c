@@ -1,9 +1,12 @@
 /* Delivery of exceptions and interrupts in long mode (SDM 3A 6.12 to 6.15). */
 #include <string.h>
 
+#include "access.h"
 #include "arch.h"
 #include "counters.h"
+#include "cpu_mode.h"
 #include "descriptor.h"
+#include "descriptor_table.h"
 #include "system.h"
 #include "tlb.h"
 #include "walk.h"
@@ -34,23 +37,6 @@ struct gate {
     uint64_t target;
 };
 
-bool exception_has_error_code(unsigned vector)
-{
-    switch (vector) {
-    case VECTOR_DF:
-    case VECTOR_TS:
-    case VECTOR_NP:
-    case VECTOR_SS:
-    case VECTOR_GP:
-    case VECTOR_PF:
-    case VECTOR_AC:
-    case VECTOR_CP:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static uint32_t external(const struct event *event)
 {
     return event->software ? 0 : ERROR_EXTERNAL;
@@ -63,8 +49,8 @@ static struct gate read_gate(struct cpu *cpu, const struct event *event)
 
     if (offset + GATE_LENGTH - 1 > cpu->sregs.idt.limit)
         cpu_raise_error(cpu, NULL, VECTOR_GP, error);
-    uint64_t low = tlb_system_load(cpu, NULL, cpu->sregs.idt.base + offset, 8);
-    uint64_t high = tlb_system_load(cpu, NULL, cpu->sregs.idt.base + offset + 8, 8);
+    uint64_t low = access_system_load(cpu, NULL, cpu->sregs.idt.base + offset, 8);
+    uint64_t high = access_system_load(cpu, NULL, cpu->sregs.idt.base + offset + 8, 8);
     struct gate gate = {
         .selector = (uint16_t)(low >> 16),
         .ist = low >> 32 & 7,
@@ -111,7 +97,7 @@ static uint64_t tss_stack(struct cpu *cpu, const struct event *event, uint32_t o
     const struct kvm_segment *tr = &cpu->sregs.tr;
     if (offset + 7 > tr->limit)
         cpu_raise_error(cpu, NULL, VECTOR_TS, selector_error(tr->selector) | external(event));
-    return tlb_system_load(cpu, NULL, tr->base + offset, 8);
+    return access_system_load(cpu, NULL, tr->base + offset, 8);
 }
 
 static uint64_t handler_stack(struct cpu *cpu, const struct event *event, const struct gate *gate,
@@ -144,7 +130,7 @@ static void deliver(struct cpu *cpu, const struct event *event)
         cpu_raise_error(cpu, NULL, VECTOR_GP, external(event));
     for (unsigned i = 6; i-- > (event->has_error ? 0u : 1u);) {
         rsp -= 8;
-        tlb_system_store(cpu, NULL, rsp, 8, frame[i]);
+        access_system_store(cpu, NULL, rsp, 8, frame[i]);
     }
     /* From here on nothing fails. */
     rflags &= ~(uint64_t)(RFLAGS_TF | RFLAGS_NT | RFLAGS_RF | RFLAGS_VM);

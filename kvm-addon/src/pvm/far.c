@@ -1,7 +1,10 @@
 /* Transfers between segments and privilege levels (SDM 2, IRET, RET, SYSCALL, SYSRET, SYSENTER). */
+#include "access.h"
 #include "arch.h"
+#include "cpu_mode.h"
 #include "cpuid.h"
 #include "descriptor.h"
+#include "descriptor_table.h"
 #include "msrs.h"
 #include "system.h"
 #include "tlb.h"
@@ -33,7 +36,7 @@ static uint64_t stack_load(struct cpu *cpu, const struct insn *insn, uint64_t rs
 
     if (size == 8 && at)
         return *(const volatile uint64_t *)at;
-    tlb_copy_in(cpu, (struct insn *)insn, va, &value, size);
+    access_copy_in(cpu, (struct insn *)insn, va, &value, size);
     return value;
 }
 
@@ -222,7 +225,7 @@ void far_jump(struct cpu *cpu, const struct insn *insn, unsigned operand_size, u
         rsp -= 2 * operand_size;
         if (cpu->compat)
             rsp = (uint32_t)rsp;
-        tlb_copy_out(cpu, (struct insn *)insn, rsp, bytes, 2 * operand_size);
+        access_copy_out(cpu, (struct insn *)insn, rsp, bytes, 2 * operand_size);
         cpu->r[REG_RSP] = rsp;
     }
     set_code(cpu, &cs);

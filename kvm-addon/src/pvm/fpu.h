@@ -19,7 +19,6 @@
 #define TSVM_PVM_FPU_H
 
 #include "cpu.h"
-#include "interpret.h"
 
 /* Allocates cpu->fpu; cpu->fd is open. Returns 0 or a negative errno. */
 int fpu_init(struct cpu *cpu);
@@ -34,14 +33,5 @@ void fpu_release(struct cpu *cpu);
 uint64_t fpu_supported_xcr0(void);
 /* CPUID leaf 0xd as CPL 0 sees it: EAX, EBX, ECX, EDX of a subleaf. */
 void fpu_cpuid_xsave(const struct cpu *cpu, uint32_t subleaf, uint32_t registers[4]);
-
-/*
- * Decodes an instruction of the FPU, MMX, SSE, AVX, AVX-512, BMI and ADX families, CRC32, the
- * FXSAVE and XSAVE families, XGETBV and XSETBV; arguments as decode()'s, `bytes` start at the first
- * prefix. Returns its length, 0 when it needs more bytes than `available`, or -1 for none of these
- * (or one that only a processor can execute: leave it to KVM). Fills all of `insn` but its ordinal.
- */
-int simd_decode(const uint8_t *bytes, unsigned offset, unsigned available, enum decode_mode mode,
-                struct insn *insn);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "access.h"
 #include "fpu_state.h"
 #include "tlb.h"
 
@@ -150,7 +151,7 @@ void fpu_store_environment(struct cpu *cpu, struct insn *insn, struct fpu_operan
         for (unsigned st = 0; st < REGISTERS; st++, length += REGISTER_BYTES)
             memcpy(memory + length, image + XSAVE_ST + st * REGISTER_STRIDE, REGISTER_BYTES);
     }
-    tlb_copy_out(cpu, insn, va, memory, length);
+    access_copy_out(cpu, insn, va, memory, length);
     fpu_own_image(cpu);
     if (whole) {
         initialize(cpu->fpu->image);
@@ -168,7 +169,7 @@ void fpu_load_environment(struct cpu *cpu, struct insn *insn, struct fpu_operand
     unsigned length = environment_bytes(operands.narrow);
     bool whole = operands.operation == FPU_FRSTOR;
 
-    tlb_copy_in(cpu, insn, va, memory, whole ? length + REGISTERS * REGISTER_BYTES : length);
+    access_copy_in(cpu, insn, va, memory, whole ? length + REGISTERS * REGISTER_BYTES : length);
     fpu_own_image(cpu);
     uint8_t *image = cpu->fpu->image;
     unpack_environment(image, operands.narrow, memory);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "access.h"
 #include "fpu_state.h"
 #include "tlb.h"
 #include "walk.h"
@@ -144,7 +145,7 @@ static void load_mxcsr(struct cpu *cpu, struct insn *insn, uint64_t va)
 {
     uint32_t mxcsr;
 
-    tlb_copy_in(cpu, insn, va, &mxcsr, sizeof mxcsr);
+    access_copy_in(cpu, insn, va, &mxcsr, sizeof mxcsr);
     if (mxcsr & ~fpu_host.mxcsr_mask)
         cpu_raise_error(cpu, insn, VECTOR_GP, 0);
     fpu_own_registers(cpu);
@@ -154,7 +155,7 @@ static void load_mxcsr(struct cpu *cpu, struct insn *insn, uint64_t va)
 static void store_mxcsr(struct cpu *cpu, struct insn *insn, uint64_t va)
 {
     fpu_load_registers(cpu);
-    tlb_copy_out(cpu, insn, va, &cpu->fpu->mxcsr, sizeof cpu->fpu->mxcsr);
+    access_copy_out(cpu, insn, va, &cpu->fpu->mxcsr, sizeof cpu->fpu->mxcsr);
 }
 
 static void get_xcr(struct cpu *cpu, struct insn *insn)
@@ -229,7 +230,7 @@ static void store_masked_bytes(struct cpu *cpu, struct insn *insn, struct fpu_op
         while (end < 16 && mask[end] & 0x80)
             end++;
         if (end > start)
-            tlb_copy_out(cpu, insn, va + start, value + start, end - start);
+            access_copy_out(cpu, insn, va + start, value + start, end - start);
         start = end + 1;
     }
 }

@@ -5,7 +5,7 @@
 #include <linux/kvm.h>
 
 #include "arch.h"
-#include "fpu.h"
+#include "cpu.h"
 
 /* State components (SDM 1 13.1). */
 enum xstate_component {

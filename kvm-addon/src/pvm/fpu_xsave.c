@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "access.h"
 #include "fpu_state.h"
 #include "tlb.h"
 
@@ -104,7 +105,7 @@ void fpu_fxsave(struct cpu *cpu, struct insn *insn, bool wide, uint64_t va)
     memcpy(area, cpu->fpu->image, sizeof area);
     copy_control(area, cpu->fpu->image, wide);
     put_u32(area + XSAVE_MXCSR_MASK, fpu_host.mxcsr_mask);
-    tlb_copy_out(cpu, insn, va, area, XSAVE_XMM + fx_vector_bytes(cpu));
+    access_copy_out(cpu, insn, va, area, XSAVE_XMM + fx_vector_bytes(cpu));
 }
 
 void fpu_fxrstor(struct cpu *cpu, struct insn *insn, bool wide, uint64_t va)
@@ -113,7 +114,7 @@ void fpu_fxrstor(struct cpu *cpu, struct insn *insn, bool wide, uint64_t va)
     unsigned vectors = fx_vector_bytes(cpu);
 
     require_alignment(cpu, insn, va, FXSAVE_ALIGNMENT);
-    tlb_copy_in(cpu, insn, va, area, XSAVE_XMM + vectors);
+    access_copy_in(cpu, insn, va, area, XSAVE_XMM + vectors);
     require_mxcsr(cpu, insn, get_u32(area + XSAVE_MXCSR));
     fpu_own_image(cpu);
     uint8_t *image = cpu->fpu->image;
@@ -137,7 +138,7 @@ static void gather(const struct cpu_fpu *fpu, struct area *area, uint64_t compon
 static void write_part(struct cpu *cpu, struct insn *insn, const struct area *area, uint64_t va,
                        unsigned at, unsigned length)
 {
-    tlb_copy_out(cpu, insn, va + at, area->bytes + at, length);
+    access_copy_out(cpu, insn, va + at, area->bytes + at, length);
 }
 
 void fpu_xsave(struct cpu *cpu, struct insn *insn, struct fpu_operands operands, uint64_t va)
@@ -194,7 +195,7 @@ void fpu_xsave(struct cpu *cpu, struct insn *insn, struct fpu_operands operands,
     } else {
         /* Only the requested bits of XSTATE_BV change (13.7). */
         uint64_t before;
-        tlb_copy_in(cpu, insn, va + XSAVE_XSTATE_BV, &before, sizeof before);
+        access_copy_in(cpu, insn, va + XSAVE_XSTATE_BV, &before, sizeof before);
         put_u64(area.bytes + XSAVE_XSTATE_BV, (before & ~requested) | in_use);
         write_part(cpu, insn, &area, va, XSAVE_HEADER, 8);
     }
@@ -254,7 +255,7 @@ void fpu_xrstor(struct cpu *cpu, struct insn *insn, struct fpu_operands operands
 
     require_alignment(cpu, insn, va, XSAVE_ALIGNMENT);
     /* One copy, so that what was checked is what is used. */
-    tlb_copy_in(cpu, insn, va, area.bytes, XSAVE_EXTENDED);
+    access_copy_in(cpu, insn, va, area.bytes, XSAVE_EXTENDED);
     const uint8_t *header = area.bytes + XSAVE_HEADER;
     if (!header_is_valid(header, fpu->xcr0, operands.operation == FPU_XRSTORS))
         cpu_raise_error(cpu, insn, VECTOR_GP, 0);
@@ -268,7 +269,7 @@ void fpu_xrstor(struct cpu *cpu, struct insn *insn, struct fpu_operands operands
     }
     for (unsigned i = XSTATE_AVX; i < XSTATE_COMPONENTS; i++) {
         if ((requested & xstate_bv) >> i & 1)
-            tlb_copy_in(cpu, insn, va + offsets[i], area.bytes + offsets[i], fpu_host.size[i]);
+            access_copy_in(cpu, insn, va + offsets[i], area.bytes + offsets[i], fpu_host.size[i]);
     }
     fpu_load_image(cpu);
     uint32_t mxcsr = new_mxcsr(fpu, area.bytes, requested, xstate_bv, compact);

@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 #include "arch.h"
-#include "code_cache.h"
+#include "code_page.h"
 #include "operands.h"
 #include "ops.h"
 

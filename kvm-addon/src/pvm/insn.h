@@ -7,6 +7,9 @@
 struct cpu;
 struct insn;
 
+/* The mode that code is decoded for. */
+enum decode_mode { DECODE_64, DECODE_COMPAT32 };
+
 /* Executes `insn` and, by a tail call, the following instructions. Returns with cpu->rip set. */
 typedef void insn_handler(struct cpu *cpu, struct insn *insn);
 

@@ -5,6 +5,7 @@
 
 #include "arch.h"
 #include "code_arena.h"
+#include "code_lookup.h"
 #include "heat.h"
 #include "translator.h"
 

@@ -229,7 +229,6 @@ void interrupts_check_clock(struct cpu *cpu)
     struct cpu_interrupts *interrupts = cpu->interrupts;
     uint64_t now = __rdtsc();
 
-    moderation_check_clock(cpu, now);
     if (now >= interrupts->expires) {
         interrupts->expires = interrupts->period ? now + interrupts->period : NEVER;
         interrupts_raise(cpu);

@@ -13,7 +13,6 @@
 #define TSVM_PVM_INTERRUPTS_H
 
 #include "cpu.h"
-#include "moderation.h"
 
 /* Offsets of the local APIC's registers; x2APIC has them as MSRs from 0x800 on, 16 bytes to one. */
 #define LAPIC_TPR 0x80u
@@ -39,7 +38,6 @@ struct cpu_interrupts {
     uint32_t lvt_timer;
     uint32_t divide;
     uint32_t icr_high;
-    struct moderation moderation; /* moderation.h */
 };
 
 void interrupts_init(struct cpu *cpu);

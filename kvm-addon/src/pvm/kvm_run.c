@@ -8,9 +8,10 @@
 
 #include "../vcpu/vcpu.h"
 #include "arch.h"
+#include "cpu_mode.h"
 #include "descriptor.h"
+#include "loop.h"
 #include "private_region.h"
-#include "run.h"
 
 /* KVM's order of general registers against the processor's. */
 #define EACH_REGISTER(X)                                                                           \

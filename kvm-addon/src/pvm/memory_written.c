@@ -1,5 +1,6 @@
 /* Guest memory as others than vCPUs see it: devices that write it, and who copies what changed. */
 #include "engine.h"
+#include "engine_api.h"
 #include "safepoint.h"
 #include "tables.h"
 

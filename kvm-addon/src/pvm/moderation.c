@@ -19,13 +19,13 @@ static _Thread_local struct cpu *kicking;
 void moderation_begin_kick(struct cpu *cpu)
 {
     kicking = cpu;
-    if (cpu->interrupts->moderation.holds)
-        cpu->interrupts->moderation.kicks++;
+    if (cpu->moderation->holds)
+        cpu->moderation->kicks++;
 }
 
 void moderation_end_kick(struct cpu *cpu)
 {
-    struct moderation *moderation = &cpu->interrupts->moderation;
+    struct moderation *moderation = cpu->moderation;
 
     kicking = NULL;
     if (!moderation->holds)
@@ -41,7 +41,7 @@ bool moderation_holds(struct engine *engine, uint32_t gsi)
 
     if (!cpu || cpu->engine != engine)
         return false;
-    struct moderation *moderation = &cpu->interrupts->moderation;
+    struct moderation *moderation = cpu->moderation;
     if (moderation->holds)
         return moderation->gsi == gsi;
     if (moderation->pass > 0) {
@@ -57,7 +57,7 @@ bool moderation_holds(struct engine *engine, uint32_t gsi)
 
 void moderation_release(struct cpu *cpu)
 {
-    struct moderation *moderation = &cpu->interrupts->moderation;
+    struct moderation *moderation = cpu->moderation;
 
     if (!moderation->holds)
         return;
@@ -73,6 +73,6 @@ void moderation_release(struct cpu *cpu)
 
 void moderation_check_clock(struct cpu *cpu, uint64_t tsc)
 {
-    if (cpu->interrupts->moderation.holds && tsc >= cpu->interrupts->moderation.until)
+    if (cpu->moderation->holds && tsc >= cpu->moderation->until)
         moderation_release(cpu);
 }

@@ -7,9 +7,10 @@
 #include "engine.h"
 #include "fpu.h"
 #include "interrupts.h"
+#include "loop.h"
+#include "moderation.h"
 #include "msrs.h"
 #include "routines.h"
-#include "run.h"
 #include "safepoint.h"
 #include "state.h"
 #include "step.h"
@@ -20,24 +21,6 @@
 /* RFLAGS that a program changes natively. IOPL and IF are not among them: kvm-pvm forgets both. */
 #define RFLAGS_OF_USER                                                                             \
     (RFLAGS_STATUS | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT | RFLAGS_RF | RFLAGS_AC | 1u << 21)
-
-static enum progress from_delivery(enum delivery delivery)
-{
-    switch (delivery) {
-    case DELIVERED:
-        return PROGRESS;
-    case DELIVERY_STOPPED:
-        return PROGRESS_STOPPED;
-    case DELIVERY_SHUTDOWN:
-        break;
-    }
-    return PROGRESS_SHUTDOWN;
-}
-
-enum progress native_deliver(struct cpu *cpu, const struct cpu_exception *exception)
-{
-    return from_delivery(exception_deliver(cpu, exception));
-}
 
 static void put_state(struct cpu *cpu, uint64_t root)
 {
@@ -104,7 +87,7 @@ static enum progress system_call(struct cpu *cpu)
     cpu->counters->native_syscalls++;
     if (!(cpu->sregs.efer & EFER_SCE)) {
         cpu->rip = cpu->r[REG_RCX];
-        return native_deliver(cpu, &(struct cpu_exception){.vector = VECTOR_UD});
+        return progress_deliver(cpu, &(struct cpu_exception){.vector = VECTOR_UD});
     }
     far_syscall(cpu, NULL, cpu->r[REG_RCX]);
     return PROGRESS;
@@ -126,11 +109,11 @@ static enum progress page_fault(struct cpu *cpu, uint32_t error)
         .user = true,
     };
     struct walk_result result = walk(cpu, &request);
-    struct cpu_run *loop = cpu->loop;
+    struct cpu_loop *loop = cpu->loop;
 
     cpu->counters->native_faults++;
     if (result.fault) {
-        return native_deliver(
+        return progress_deliver(
             cpu, &(struct cpu_exception){
                      .vector = VECTOR_PF, .has_error = true, .error = result.error, .address = va});
     }
@@ -156,7 +139,7 @@ static enum progress exception(struct cpu *cpu, unsigned vector, uint32_t error)
         .has_error = exception_has_error_code(vector),
         .error = error,
     };
-    struct cpu_run *loop = cpu->loop;
+    struct cpu_loop *loop = cpu->loop;
 
     if (vector == VECTOR_PF)
         return page_fault(cpu, error);
@@ -174,7 +157,7 @@ static enum progress exception(struct cpu *cpu, unsigned vector, uint32_t error)
     }
     if (vector == VECTOR_DB)
         exception.address = DR6_BS;
-    return native_deliver(cpu, &exception);
+    return progress_deliver(cpu, &exception);
 }
 
 static enum progress arrive(struct cpu *cpu, const struct arrivals *arrivals)
@@ -190,7 +173,7 @@ static enum progress arrive(struct cpu *cpu, const struct arrivals *arrivals)
         }
         interrupts_taken(cpu, (int)vector, 0);
         cpu->counters->interrupts++;
-        progress = from_delivery(exception_deliver_interrupt(cpu, (uint8_t)vector));
+        progress = progress_after(exception_deliver_interrupt(cpu, (uint8_t)vector));
     }
     return progress;
 }
@@ -238,7 +221,7 @@ static enum progress touched_doorbell(struct cpu *cpu)
     enum progress progress = device(cpu);
     if (progress != PROGRESS || cpu->cpl != 3)
         return progress;
-    return native_deliver(cpu, &exception);
+    return progress_deliver(cpu, &exception);
 }
 
 static enum progress handle_exit(struct cpu *cpu, uint32_t raised)

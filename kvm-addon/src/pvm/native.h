@@ -3,14 +3,7 @@
 #define TSVM_PVM_NATIVE_H
 
 #include "cpu.h"
-
-/* Result of a run in KVM, for the loop (run.h). */
-enum progress {
-    PROGRESS,          /* the vCPU's state is up to date: continue */
-    PROGRESS_STOPPED,  /* ordered to stop while waiting for a device */
-    PROGRESS_FAILED,   /* see vcpu->failure */
-    PROGRESS_SHUTDOWN, /* triple fault */
-};
+#include "progress.h"
 
 /* Whether the interpreter supports the instruction at `rip`. */
 enum user_code { USER_CODE_KNOWN, USER_CODE_UNKNOWN };
@@ -22,8 +15,5 @@ enum user_code { USER_CODE_KNOWN, USER_CODE_UNKNOWN };
  * KVM steps over what that does not know.
  */
 enum progress native_run(struct cpu *cpu, enum user_code next);
-
-/* Delivers an exception and returns the result for the loop. */
-enum progress native_deliver(struct cpu *cpu, const struct cpu_exception *exception);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 
+#include "access.h"
 #include "arch.h"
 #include "walk.h"
 
@@ -33,22 +34,22 @@ static void check_address(struct cpu *cpu, const struct insn *insn, uint64_t va,
 uint64_t operand_load(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size)
 {
     check_address(cpu, insn, va, size);
-    return tlb_load_slow(cpu, insn, va, size);
+    return access_load(cpu, insn, va, size);
 }
 
 void operand_store(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size, uint64_t value)
 {
     check_address(cpu, insn, va, size);
-    tlb_store_slow(cpu, insn, va, size, value);
+    access_store(cpu, insn, va, size, value);
 }
 
 void *operand_place(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size)
 {
     check_address(cpu, insn, va, size);
-    void *place = tlb_page(cpu, insn, va, true);
+    void *place = access_host_page(cpu, insn, va, true);
     if (likely((va & PAGE_OFFSET) + size <= PAGE_SIZE))
         return place;
-    tlb_page(cpu, insn, (va | PAGE_OFFSET) + 1, true);
+    access_host_page(cpu, insn, (va | PAGE_OFFSET) + 1, true);
     return NULL;
 }
 
@@ -61,19 +62,19 @@ void *operand_place_locked(struct cpu *cpu, struct insn *insn, uint64_t va, unsi
 void operand_touch(struct cpu *cpu, struct insn *insn, uint64_t va)
 {
     check_address(cpu, insn, va, 1);
-    tlb_page(cpu, insn, va, false);
+    access_host_page(cpu, insn, va, false);
 }
 
 uint64_t operand_exchange(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
                           uint64_t value)
 {
-    return tlb_exchange_slow(cpu, insn, va, size, value);
+    return access_exchange(cpu, insn, va, size, value);
 }
 
 uint64_t operand_compare_exchange(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
                                   uint64_t expected, uint64_t value)
 {
-    return tlb_compare_exchange_slow(cpu, insn, va, size, expected, value);
+    return access_compare_exchange(cpu, insn, va, size, expected, value);
 }
 
 /* A stub keeps all registers but RAX, and aligns the stack, which the callers do not. */

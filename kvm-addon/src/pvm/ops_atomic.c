@@ -1,4 +1,5 @@
 /* XCHG with memory, CMPXCHG, CMPXCHG8B, CMPXCHG16B, XADD. */
+#include "access.h"
 #include "handlers.h"
 
 #define DEFINE_COMPARE_EXCHANGE(name, type, suffix, bits)                                          \
@@ -133,7 +134,7 @@ static __attribute__((noinline)) struct pair compare_exchange16_slow(struct cpu 
 {
     uint64_t old[2] = {cpu->r[REG_RAX], cpu->r[REG_RDX]};
     const uint64_t value[2] = {cpu->r[REG_RBX], cpu->r[REG_RCX]};
-    bool equal = tlb_compare_exchange_16_slow(cpu, insn, va, old, value);
+    bool equal = access_compare_exchange_16(cpu, insn, va, old, value);
     return (struct pair){equal, old[0], old[1]};
 }
 

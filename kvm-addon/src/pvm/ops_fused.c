@@ -4,7 +4,7 @@
  */
 #include "ops_fused.h"
 
-#include "interpret.h"
+#include "decode.h"
 #include "ops_jump.h"
 
 /* In 64-bit code and in 32-bit code. */

@@ -1,5 +1,5 @@
 /*
- * Parts of decode_fuse() (interpret.h): each gives `first` a handler that does the work of what
+ * Parts of decode_fuse() (decode.h): each gives `first` a handler that does the work of what
  * follows it too, or returns false.
  */
 #ifndef TSVM_PVM_OPS_FUSED_H

@@ -1,4 +1,5 @@
 /* IN, OUT, INS, OUTS. */
+#include "access.h"
 #include "devices.h"
 #include "handlers.h"
 
@@ -13,11 +14,11 @@ static void check_port(struct cpu *cpu, struct insn *insn, uint16_t port, unsign
     const struct kvm_segment *tss = &cpu->sregs.tr;
     if (!tss->present || tss->limit < TSS_LIMIT_MIN)
         cpu_raise_error(cpu, insn, VECTOR_GP, 0);
-    uint32_t map = (uint32_t)tlb_system_load(cpu, insn, tss->base + TSS_IO_MAP, 2);
+    uint32_t map = (uint32_t)access_system_load(cpu, insn, tss->base + TSS_IO_MAP, 2);
     uint32_t at = map + port / 8;
     if (at + 1 > tss->limit)
         cpu_raise_error(cpu, insn, VECTOR_GP, 0);
-    uint32_t bits = (uint32_t)tlb_system_load(cpu, insn, tss->base + at, 2) >> port % 8;
+    uint32_t bits = (uint32_t)access_system_load(cpu, insn, tss->base + at, 2) >> port % 8;
     if (bits & ((1u << size) - 1))
         cpu_raise_error(cpu, insn, VECTOR_GP, 0);
 }
@@ -65,8 +66,8 @@ insn_handler *const port_out[2][4] = {PORT_ROW(out_i), PORT_ROW(out_d)};
     ALWAYS_INLINE void ins_element##bits##_##mode(struct cpu *cpu, struct insn *insn)              \
     {                                                                                              \
         uint64_t va = (width)cpu->r[REG_RDI];                                                      \
-        tlb_page(cpu, insn, va, true);                                                             \
-        tlb_page(cpu, insn, (width)(va + sizeof(type) - 1), true);                                 \
+        access_host_page(cpu, insn, va, true);                                                     \
+        access_host_page(cpu, insn, (width)(va + sizeof(type) - 1), true);                         \
         type value = (type)port_read(cpu, insn, PORT_DX, sizeof(type));                            \
         store##bits(cpu, insn, va, value);                                                         \
         cpu->r[REG_RDI] = (width)(va + STRING_STEP(type));                                         \

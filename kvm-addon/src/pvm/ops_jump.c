@@ -1,5 +1,6 @@
 /* JMP, Jcc, CALL, RET, LOOP, JRCXZ: near ones. */
 #include "ops_jump.h"
+#include "decode.h"
 #include "ops_stack.h"
 
 /* `width` is that of RIP: 64 bits, or 32 in compat mode. */
@@ -125,7 +126,7 @@ insn_handler *const op_ret_i[2] = BY_MODE(ret_i);
 insn_handler *const jump_loop[4][2] = {BY_MODE(loopne), BY_MODE(loope), BY_MODE(loop),
                                        BY_MODE(jump_if_zero)};
 
-/* ---- between decoded runs; see interpret.h ---- */
+/* ---- between decoded runs; see decode.h ---- */
 
 HANDLER(goto_)
 {

@@ -1,6 +1,7 @@
 /* Segment registers, descriptor tables, far transfers, INT. */
 #include <string.h>
 
+#include "access.h"
 #include "handlers.h"
 #include "ops_stack.h"
 #include "system.h"
@@ -254,7 +255,7 @@ static void store_table(struct cpu *cpu, struct insn *insn, uint64_t va,
     check_umip(cpu, insn);
     memcpy(image, &table->limit, 2);
     memcpy(image + 2, &table->base, 8);
-    tlb_copy_out(cpu, insn, va, image, cpu->compat ? 6 : 10);
+    access_copy_out(cpu, insn, va, image, cpu->compat ? 6 : 10);
 }
 
 static void load_table(struct cpu *cpu, struct insn *insn, uint64_t va, struct kvm_dtable *table)
@@ -263,7 +264,7 @@ static void load_table(struct cpu *cpu, struct insn *insn, uint64_t va, struct k
     uint64_t base;
     if (cpu->cpl != 0)
         cpu_raise_error(cpu, insn, VECTOR_GP, 0);
-    tlb_copy_in(cpu, insn, va, image, cpu->compat ? 6 : 10);
+    access_copy_in(cpu, insn, va, image, cpu->compat ? 6 : 10);
     memcpy(&base, image + 2, 8);
     if (!walk_is_canonical(cpu, base))
         cpu_raise_error(cpu, insn, VECTOR_GP, 0);
@@ -314,7 +315,7 @@ static bool find_descriptor(struct cpu *cpu, struct insn *insn, uint16_t selecto
     }
     if ((selector | 7u) > limit)
         return false;
-    *descriptor = tlb_system_load(cpu, insn, base + (selector & ~7u), 8);
+    *descriptor = access_system_load(cpu, insn, base + (selector & ~7u), 8);
     unsigned dpl = *descriptor >> 45 & 3, rpl = selector & 3;
     bool is_code = *descriptor & DESCRIPTOR_S && *descriptor & DESCRIPTOR_CODE;
     if (!(*descriptor & DESCRIPTOR_S) && !(system_types >> (*descriptor >> 40 & 15) & 1))

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "access.h"
 #include "counters.h"
 #include "fpu_state.h"
 #include "handlers.h"
@@ -230,21 +231,21 @@ static void load_operand(struct cpu *cpu, struct insn *insn, const struct simd_f
                          uint64_t va, uint8_t *buffer)
 {
     if (!form->masked_elements) {
-        tlb_copy_in(cpu, insn, va, buffer, form->bytes);
+        access_copy_in(cpu, insn, va, buffer, form->bytes);
         return;
     }
     uint64_t mask = mask_of(cpu->fpu, form);
     unsigned length;
     for (unsigned at = 0; (length = next_run(form, mask, &at)) != 0; at += length)
-        tlb_copy_in(cpu, insn, va + at, buffer + at, length);
+        access_copy_in(cpu, insn, va + at, buffer + at, length);
 }
 
 /* Raises what a store to [va, va + length) raises, before anything changes. */
 static void check_store(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned length)
 {
-    tlb_page(cpu, insn, va, true);
+    access_host_page(cpu, insn, va, true);
     if ((va & PAGE_OFFSET) + length > PAGE_SIZE)
-        tlb_page(cpu, insn, (va + length - 1) & PAGE_BASE, true);
+        access_host_page(cpu, insn, (va + length - 1) & PAGE_BASE, true);
 }
 
 static void store_operand(struct cpu *cpu, struct insn *insn, const struct simd_form *form,
@@ -260,7 +261,7 @@ static void store_operand(struct cpu *cpu, struct insn *insn, const struct simd_
         if (check_only)
             check_store(cpu, insn, va + at, length);
         else
-            tlb_copy_out(cpu, insn, va + at, buffer + at, length);
+            access_copy_out(cpu, insn, va + at, buffer + at, length);
     }
 }
 

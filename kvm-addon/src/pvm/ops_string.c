@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "access.h"
 #include "handlers.h"
 
 /* `mask` is that of the address size: it also applies to the count in RCX. */
@@ -137,8 +138,8 @@ ALWAYS_INLINE uint64_t move_some(struct cpu *cpu, struct insn *insn, unsigned si
     if (count > elements_in_page(to, size))
         count = elements_in_page(to, size);
     if (count > 1 && !(cpu->rflags & RFLAGS_DF)) {
-        const uint8_t *source = tlb_page(cpu, insn, from, false);
-        uint8_t *target = tlb_page(cpu, insn, to, true);
+        const uint8_t *source = access_host_page(cpu, insn, from, false);
+        uint8_t *target = access_host_page(cpu, insn, to, true);
         if (source && target) {
             copy_up(target, source, count * size, size);
             advance(cpu, REG_RSI, (int64_t)(count * size), mask);
@@ -156,7 +157,7 @@ ALWAYS_INLINE uint64_t store_some(struct cpu *cpu, struct insn *insn, unsigned s
     if (count > elements_in_page(to, size))
         count = elements_in_page(to, size);
     if (count > 1 && !(cpu->rflags & RFLAGS_DF)) {
-        uint8_t *target = tlb_page(cpu, insn, to, true);
+        uint8_t *target = access_host_page(cpu, insn, to, true);
         if (target) {
             fill(target, cpu->r[REG_RAX], count, size);
             advance(cpu, REG_RDI, (int64_t)(count * size), mask);

@@ -1,5 +1,7 @@
 /* System instructions without operands in segments: control registers, MSRs, TLB, time, CPUID. */
+#include "access.h"
 #include "code_cache.h"
+#include "code_lookup.h"
 #include "handlers.h"
 #include "system.h"
 #include "walk.h"
@@ -217,7 +219,7 @@ HANDLER(lmsw_r_)
         uint64_t descriptor[2];                                                                    \
         check_privilege(cpu, insn);                                                                \
         uint64_t type = REG(uint64_t, insn->reg);                                                  \
-        tlb_copy_in(cpu, insn, address_##at(cpu, insn), descriptor, sizeof(descriptor));           \
+        access_copy_in(cpu, insn, address_##at(cpu, insn), descriptor, sizeof(descriptor));        \
         control_invpcid(cpu, insn, cpu->compat ? (uint32_t)type : type, descriptor[0],             \
                         descriptor[1]);                                                            \
         STOP;                                                                                      \

@@ -7,7 +7,6 @@
 #include "../emulator/shim.h"
 #include "arch.h"
 #include "reserve.h"
-#include "tables.h"
 
 #define ENTRIES 512u
 

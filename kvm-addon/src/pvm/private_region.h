@@ -110,6 +110,13 @@ bool private_region_read_stack(const struct private_region *region, unsigned cpu
 uint64_t private_region_map_device(struct private_region *region, unsigned cpu, uint64_t gpa);
 
 /*
+ * A zap: guest-physical address of an entry, 8-byte aligned; ZAP_TABLE: of its whole table;
+ * ZAP_ALL, alone: all shadows of the VM are to be dropped.
+ */
+#define ZAP_TABLE 1u
+#define ZAP_ALL 2u
+
+/*
  * Writes the routine that zaps (tables.h): for each, a store of what is there already, 8 or 2 bytes
  * wide, through a window of page mappings. One user at a time.
  */

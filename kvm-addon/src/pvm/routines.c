@@ -7,7 +7,7 @@
 #include "counters.h"
 #include "descriptor.h"
 #include "engine.h"
-#include "run.h"
+#include "loop.h"
 #include "system.h"
 #include "tables.h"
 

@@ -1,15 +1,18 @@
-#include "run.h"
-
+/* The loop of a vCPU's thread: engine_run_vcpu(). */
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <x86intrin.h>
 
 #include "../vcpu/vcpu.h"
 #include "arch.h"
 #include "breakpoints.h"
 #include "counters.h"
 #include "engine.h"
+#include "engine_api.h"
 #include "interpret.h"
 #include "interrupts.h"
+#include "loop.h"
+#include "moderation.h"
 #include "native.h"
 #include "routines.h"
 #include "safepoint.h"
@@ -36,15 +39,7 @@ static enum progress deliver_interrupt(struct cpu *cpu, unsigned vector)
 {
     cpu->counters->interrupts++;
     cpu->loop->halted = false;
-    switch (exception_deliver_interrupt(cpu, (uint8_t)vector)) {
-    case DELIVERED:
-        return PROGRESS;
-    case DELIVERY_STOPPED:
-        return PROGRESS_STOPPED;
-    case DELIVERY_SHUTDOWN:
-        break;
-    }
-    return PROGRESS_SHUTDOWN;
+    return progress_after(exception_deliver_interrupt(cpu, (uint8_t)vector));
 }
 
 /* `allowed`: interrupts were, and not only NMIs. */
@@ -164,19 +159,19 @@ static enum progress attend(struct cpu *cpu)
 /* A single step was made, or a breakpoint hit. */
 static enum progress trap(struct cpu *cpu, uint64_t causes, bool is_fault)
 {
-    return native_deliver(
+    return progress_deliver(
         cpu, &(struct cpu_exception){.vector = VECTOR_DB, .is_fault = is_fault, .address = causes});
 }
 
 static enum progress continue_natively(struct cpu *cpu, enum user_code next)
 {
-    struct cpu_run *loop = cpu->loop;
+    struct cpu_loop *loop = cpu->loop;
     bool is_doubted = loop->has_doubted && loop->doubted_rip == cpu->rip;
 
     /* Only the interpreter, by not knowing the instruction, confirms what KVM said of it. */
     loop->has_doubted = false;
     if (is_doubted && next == USER_CODE_UNKNOWN)
-        return native_deliver(cpu, &loop->doubted);
+        return progress_deliver(cpu, &loop->doubted);
     /* The upper half is not mapped in native runs. */
     if (cpu->rip >> 63 || cpu->breakpoints.of_programs || !interpret_knows_segments(cpu))
         return step_run(cpu);
@@ -193,7 +188,7 @@ static enum progress act_on(struct cpu *cpu, enum interpreted why)
     case INTERPRETED_ONCE:
         return PROGRESS;
     case INTERPRETED_EXCEPTION:
-        return native_deliver(cpu, &cpu->exception);
+        return progress_deliver(cpu, &cpu->exception);
     case INTERPRETED_STEP:
     case INTERPRETED_NATIVE:
         return cpu->cpl == 3 ? continue_natively(cpu, USER_CODE_UNKNOWN) : step_run(cpu);
@@ -230,7 +225,7 @@ static enum progress interpret_single(struct cpu *cpu)
 /* Grants the interpreter its budget for the current CPL, runs it, and books what it used. */
 static enum interpreted interpret_some(struct cpu *cpu)
 {
-    struct cpu_run *loop = cpu->loop;
+    struct cpu_loop *loop = cpu->loop;
     bool user = cpu->cpl == 3;
     int32_t granted = user && loop->user_budget < loop->slice ? loop->user_budget : loop->slice;
 
@@ -245,9 +240,10 @@ static enum interpreted interpret_some(struct cpu *cpu)
 
 static void next_slice(struct cpu *cpu)
 {
-    struct cpu_run *loop = cpu->loop;
+    struct cpu_loop *loop = cpu->loop;
 
     loop->slice = SLICE;
+    moderation_check_clock(cpu, __rdtsc());
     interrupts_check_clock(cpu);
     loop->spun_slices = cpu->spins - loop->spins > SPINS_OF_SLICE ? loop->spun_slices + 1 : 0;
     loop->spins = cpu->spins;
@@ -260,7 +256,7 @@ static void next_slice(struct cpu *cpu)
 /* CPL 3 has used up what may be interpreted of it. */
 static enum progress leave_interpreter(struct cpu *cpu)
 {
-    struct cpu_run *loop = cpu->loop;
+    struct cpu_loop *loop = cpu->loop;
 
     /* KVM would emulate 32-bit code, which is a hundred times slower; native runs do not have the
      * upper half, nor breakpoints. */
@@ -274,7 +270,7 @@ static enum progress leave_interpreter(struct cpu *cpu)
 
 static enum progress go_on(struct cpu *cpu)
 {
-    struct cpu_run *loop = cpu->loop;
+    struct cpu_loop *loop = cpu->loop;
 
     if (loop->refused)
         return PROGRESS_FAILED;

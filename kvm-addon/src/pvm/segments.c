@@ -3,6 +3,7 @@
 
 #include "arch.h"
 #include "descriptor.h"
+#include "descriptor_table.h"
 #include "msrs.h"
 #include "system.h"
 

@@ -255,4 +255,13 @@ extern insn_handler *const simd_register;
 extern insn_handler *const simd_load[2], *const simd_store[2]; /* [narrow] */
 extern insn_handler *const simd_operation[2];                  /* executed by fpu_execute() */
 
+/*
+ * Decodes an instruction of the FPU, MMX, SSE, AVX, AVX-512, BMI and ADX families, CRC32, the
+ * FXSAVE and XSAVE families, XGETBV and XSETBV; arguments as decode()'s, `bytes` start at the first
+ * prefix. Returns its length, 0 when it needs more bytes than `available`, or -1 for none of these
+ * (or one that only a processor can execute: leave it to KVM). Fills all of `insn` but its ordinal.
+ */
+int simd_decode(const uint8_t *bytes, unsigned offset, unsigned available, enum decode_mode mode,
+                struct insn *insn);
+
 #endif

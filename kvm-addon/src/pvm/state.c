@@ -6,12 +6,13 @@
 
 #include "arch.h"
 #include "breakpoints.h"
+#include "cpu_mode.h"
 #include "fpu.h"
 #include "interrupts.h"
 #include "kvm_run.h"
+#include "loop.h"
 #include "msrs.h"
 #include "private_region.h"
-#include "run.h"
 #include "tlb.h"
 
 /* What KVM's SYSCALL does on the way to the shim: no flag that lets an event come in between. */

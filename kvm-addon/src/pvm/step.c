@@ -10,9 +10,9 @@
 #include "engine.h"
 #include "fpu.h"
 #include "kvm_run.h"
+#include "loop.h"
 #include "msrs.h"
 #include "routines.h"
-#include "run.h"
 #include "safepoint.h"
 #include "state.h"
 #include "system.h"
@@ -94,14 +94,14 @@ static enum progress undefined(struct cpu *cpu, uint64_t rip)
     /* An interrupt came first, and it is its handler that KVM could not begin. */
     if (cpu->rip != rip)
         return PROGRESS;
-    return native_deliver(cpu, &(struct cpu_exception){.vector = VECTOR_UD});
+    return progress_deliver(cpu, &(struct cpu_exception){.vector = VECTOR_UD});
 }
 
 /* KVM hides the TF that it steps by, and the guest's with it. */
 static enum progress single_step(struct cpu *cpu)
 {
     cpu->rflags |= RFLAGS_TF;
-    return native_deliver(cpu, &(struct cpu_exception){.vector = VECTOR_DB, .address = DR6_BS});
+    return progress_deliver(cpu, &(struct cpu_exception){.vector = VECTOR_DB, .address = DR6_BS});
 }
 
 static enum kvm_entered step(struct cpu *cpu, bool *stopped)

@@ -6,7 +6,8 @@
 #ifndef TSVM_PVM_STEP_H
 #define TSVM_PVM_STEP_H
 
-#include "native.h"
+#include "cpu.h"
+#include "progress.h"
 
 enum progress step_run(struct cpu *cpu);
 

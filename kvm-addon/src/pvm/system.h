@@ -56,7 +56,4 @@ enum delivery {
 enum delivery exception_deliver(struct cpu *cpu, const struct cpu_exception *exception);
 /* An interrupt, or an NMI (vector 2). */
 enum delivery exception_deliver_interrupt(struct cpu *cpu, uint8_t vector);
-/* Whether the processor pushes an error code for the exception. */
-bool exception_has_error_code(unsigned vector);
-
 #endif

@@ -5,6 +5,7 @@
  * that is what would be used. And what is changed in the table must come to us from then on. So
  * the table is tracked, all below it too, and zaps are executed, before the store is made.
  */
+#include "tables.h"
 #include "tables_internal.h"
 
 static bool is_running(const struct tables *tables, uint16_t owner)

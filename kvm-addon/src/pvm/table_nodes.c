@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "reserve.h"
+#include "tables.h"
 #include "tables_internal.h"
 
 static uint32_t bucket_of(const struct tables *tables, uint32_t frame)

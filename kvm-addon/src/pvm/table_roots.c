@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "tables.h"
 #include "tables_internal.h"
 
 /* KVM sets them in our copy, not in the guest's root: there they are set when it is copied. */

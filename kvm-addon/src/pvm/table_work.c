@@ -3,6 +3,7 @@
  * ones let go of them. In steps of one table, so that nobody waits long for the lock.
  */
 #include "safepoint.h"
+#include "tables.h"
 #include "tables_internal.h"
 #include "tlb.h"
 

@@ -1,6 +1,7 @@
 /* Entries and tables whose shadows KVM has to drop, until somebody takes them. */
 #include <string.h>
 
+#include "tables.h"
 #include "tables_internal.h"
 
 bool entry_lost_rights(uint64_t old, uint64_t now, unsigned level)

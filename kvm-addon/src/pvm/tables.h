@@ -19,15 +19,6 @@
 #include "cpu.h"
 #include "word.h"
 
-/*
- * Bounds for a VM: page tables that are tracked (a quarter of its frames, at most as below; more,
- * and tracking starts anew with what runs), zaps that wait (more, and all shadows are dropped
- * instead), tables that one write to a table looks through.
- */
-#define TABLES_MIN 4096u
-#define TABLES_MAX (1u << 20)
-#define ZAPS_MAX 1024u
-
 /* engine->private_region, memory and frames are there. Returns 0 or -ENOMEM. */
 int tables_init(struct engine *engine);
 void tables_destroy(struct engine *engine);
@@ -68,15 +59,9 @@ void tables_enter_untracked(struct cpu *cpu);
 void tables_exit_untracked(struct cpu *cpu);
 
 /*
- * Zaps that wait: guest-physical address of the entry, 8-byte aligned; ZAP_TABLE: of the whole
- * table; ZAP_ALL, alone: all shadows of the VM are to be dropped.
- */
-#define ZAP_TABLE 1u
-#define ZAP_ALL 2u
-/*
- * Takes up to `max`; 0 when none are left. Until tables_zaps_done(), after they were executed,
- * others that ask wait: nobody may run natively before. From the same thread; without waiting for
- * anybody in between.
+ * Zaps that wait (private_region.h). Takes up to `max`; 0 when none are left. Until
+ * tables_zaps_done(), after they were executed, others that ask wait: nobody may run natively
+ * before. From the same thread; without waiting for anybody in between.
  */
 unsigned tables_take_zaps(struct engine *engine, uint64_t *zaps, unsigned max);
 void tables_zaps_done(struct engine *engine);

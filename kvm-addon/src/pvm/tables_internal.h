@@ -7,7 +7,15 @@
 #include "engine.h"
 #include "page_entry.h"
 #include "private_region.h"
-#include "tables.h"
+
+/*
+ * Bounds for a VM: page tables that are tracked (a quarter of its frames, at most as below; more,
+ * and tracking starts anew with what runs), zaps that wait (more, and all shadows are dropped
+ * instead), tables that one write to a table looks through.
+ */
+#define TABLES_MIN 4096u
+#define TABLES_MAX (1u << 20)
+#define ZAPS_MAX 1024u
 
 #define NO_NODE 0u
 #define NO_FRAME UINT32_MAX

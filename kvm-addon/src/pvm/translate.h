@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "code_cache.h"
+#include "code_page.h"
 #include "translate_host.h"
 #include "translate_operation.h"
 #include "translator.h"

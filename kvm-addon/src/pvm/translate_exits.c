@@ -1,8 +1,8 @@
 /* How translated code goes on elsewhere: jumps, calls, returns, and exits to handlers. */
+#include "decode.h"
 #include "translate.h"
 
 #include "code_arena.h"
-#include "interpret.h"
 #include "ops_jump.h"
 
 #define ALWAYS 16u

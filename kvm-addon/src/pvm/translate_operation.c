@@ -2,7 +2,7 @@
 
 #include <pthread.h>
 
-#include "interpret.h"
+#include "decode.h"
 #include "ops.h"
 
 /*

@@ -1,10 +1,10 @@
 /* Chooses the instructions of a translation, and makes it the handler of the first. */
+#include "decode.h"
 #include "translate.h"
 
 #include "code_arena.h"
 #include "counters.h"
 #include "heat.h"
-#include "interpret.h"
 
 /* A trace shorter than this costs more than it saves: registers are loaded and stored. */
 #define TRACE_MIN 2u

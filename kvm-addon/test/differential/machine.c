@@ -5,11 +5,15 @@
 #include <sys/mman.h>
 
 #include "../../src/pvm/arch.h"
+#include "../../src/pvm/cpu_mode.h"
+#include "../../src/pvm/cpu_setup.h"
 #include "../../src/pvm/devices.h"
+#include "../../src/pvm/engine_api.h"
 #include "../../src/pvm/fpu.h"
 #include "../../src/pvm/page_entry.h"
 #include "../../src/pvm/private_region.h"
 #include "../../src/pvm/safepoint.h"
+#include "../../src/pvm/simd.h"
 #include "../../src/pvm/system.h"
 #include "../../src/pvm/tables.h"
 #include "../../src/pvm/tlb.h"

@@ -4,6 +4,7 @@
  */
 #include <stddef.h>
 
+#include "../../src/pvm/decode.h"
 #include "../../src/pvm/interpret.h"
 #include "../../src/pvm/ops.h"
 #include "fuzz.h"

@@ -6,6 +6,9 @@
  */
 #define FAKE_MEMORY (96u << 10)
 
+#include "../../src/pvm/code_lookup.h"
+#include "../../src/pvm/cpu_mode.h"
+#include "../../src/pvm/engine_api.h"
 #include "../unit/engine_fake.h"
 #include "fuzz.h"
 
@@ -332,8 +335,8 @@ static void step_exchange(struct fuzz_input *input)
     uint64_t compared = kind & 1 ? held : input_u64(input);
     volatile uint64_t found = 0;
     int why = FAKE_TRY(
-        cpu, found = kind & 2 ? tlb_exchange_slow(cpu, NULL, va, size, value)
-                              : tlb_compare_exchange_slow(cpu, NULL, va, size, compared, value));
+        cpu, found = kind & 2 ? access_exchange(cpu, NULL, va, size, value)
+                              : access_compare_exchange(cpu, NULL, va, size, compared, value));
     compare_outcome(why, &expected);
     if (expected.faults)
         return;
@@ -360,7 +363,7 @@ static void step_copy(struct fuzz_input *input)
             memcpy(bytes + i, model->ram + expected.gpa, size < length - i ? size : length - i);
     }
     uint8_t *copied = calloc(1, length + 1);
-    int why = FAKE_TRY(cpu, tlb_copy_in(cpu, NULL, va, copied, length));
+    int why = FAKE_TRY(cpu, access_copy_in(cpu, NULL, va, copied, length));
     compare_outcome(why, &expected);
     REQUIRE(expected.faults || !is_plain || memcmp(bytes, copied, length) == 0);
     free(bytes);

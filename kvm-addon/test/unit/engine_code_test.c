@@ -3,6 +3,9 @@
  * Instructions of the fake decoder: the opcode's low 4 bits are the length, bit 7 ends a run.
  */
 #include "../../src/pvm/code_arena.h"
+#include "../../src/pvm/code_lookup.h"
+#include "../../src/pvm/cpu_mode.h"
+#include "../../src/pvm/engine_api.h"
 #include "../check.h"
 #include "engine_fake.h"
 
@@ -142,14 +145,14 @@ static void test_self_modifying_code(void)
     struct insn *insn = code_lookup(cpu, VA);
     CHECK(insn->immediate == 0x15);
     /* The write entry was removed before the first byte was decoded. */
-    CHECK(!tlb_write(cpu, VA + 0x7000, 1) && !tlb_page(cpu, NULL, VA + 0x7000, true));
+    CHECK(!tlb_write(cpu, VA + 0x7000, 1) && !access_host_page(cpu, NULL, VA + 0x7000, true));
     uint32_t generation = cpu->generation;
     struct insn store = {.place = 0};
-    int why = FAKE_TRY(cpu, tlb_store_slow(cpu, &store, VA + 0x7000, 1, 0x25));
+    int why = FAKE_TRY(cpu, access_store(cpu, &store, VA + 0x7000, 1, 0x25));
     CHECK(why == INTERPRETED_ONCE && *ram(RAM) == 0x15 && found(cpu, VA));
     cpu->once = true;
     frame_at(&fake.engine.frames, RAM)->flags = 0;
-    why = FAKE_TRY(cpu, tlb_store_slow(cpu, &store, VA + 0x7000, 1, 0x25));
+    why = FAKE_TRY(cpu, access_store(cpu, &store, VA + 0x7000, 1, 0x25));
     CHECK(frame_at(&fake.engine.frames, RAM)->flags == FRAME_DIRTY);
     cpu->once = false;
     CHECK(why == 0 && !found(cpu, VA) && cpu->generation != generation);
@@ -164,12 +167,12 @@ static void test_self_modifying_code(void)
     CHECK(lookup(cpu, VA) == 0x35);
     /* Locked operations, and stores that span two pages. */
     cpu->once = true;
-    CHECK(tlb_exchange_slow(cpu, &store, VA + 0x7000, 2, 0x45) == 0x35);
+    CHECK(access_exchange(cpu, &store, VA + 0x7000, 2, 0x45) == 0x35);
     CHECK(lookup(cpu, VA) == 0x45);
     map_code(VA + PAGE_SIZE, RAM + 0x5000, G);
     fake_map(&fake, FAKE_ROOT, VA + 0x8000, (RAM + 0x5000) | P | W | G);
     CHECK(lookup(cpu, VA + PAGE_SIZE) == 0x15);
-    tlb_store_slow(cpu, &store, VA + 0x7ffe, 4, 0x55550101);
+    access_store(cpu, &store, VA + 0x7ffe, 4, 0x55550101);
     CHECK(lookup(cpu, VA + PAGE_SIZE) == 0x55 && lookup(cpu, VA) == 0x45);
     cpu->once = false;
     /* A device's write. */
@@ -199,7 +202,7 @@ static void test_code_that_a_neighbour_changes(void)
     /* Its store succeeds, and this vCPU is notified. It need not leave, because the code is not its
      * own. */
     struct insn store = {.place = 0};
-    CHECK(FAKE_TRY(other, tlb_store_slow(other, &store, VA + 0x7000, 1, 0x25)) == 0);
+    CHECK(FAKE_TRY(other, access_store(other, &store, VA + 0x7000, 1, 0x25)) == 0);
     safepoint_exit(other);
     CHECK(cpu->attention & ATTENTION_REQUESTS && found(cpu, VA));
     safepoint_serve(cpu);

@@ -2,6 +2,7 @@
 #ifndef TSVM_TEST_ENGINE_DESCRIPTORS_H
 #define TSVM_TEST_ENGINE_DESCRIPTORS_H
 
+#include "../../src/pvm/cpu_mode.h"
 #include "../../src/pvm/cpuid.h"
 #include "../../src/pvm/descriptor.h"
 #include "../../src/pvm/msrs.h"

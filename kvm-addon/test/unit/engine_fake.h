@@ -10,9 +10,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "../../src/pvm/access.h"
 #include "../../src/pvm/arch.h"
 #include "../../src/pvm/code_cache.h"
 #include "../../src/pvm/counters.h"
+#include "../../src/pvm/cpu_setup.h"
+#include "../../src/pvm/decode.h"
 #include "../../src/pvm/devices.h"
 #include "../../src/pvm/engine.h"
 #include "../../src/pvm/interpret.h"
@@ -212,7 +215,7 @@ static inline void fake_store(struct cpu *cpu, uint64_t va, unsigned size, uint6
     if (hit)
         memcpy(hit, &value, size);
     else
-        tlb_store_slow(cpu, NULL, va, size, value);
+        access_store(cpu, NULL, va, size, value);
 }
 
 static inline uint64_t fake_load(struct cpu *cpu, uint64_t va, unsigned size)
@@ -220,7 +223,7 @@ static inline uint64_t fake_load(struct cpu *cpu, uint64_t va, unsigned size)
     uint64_t value = 0;
     const void *hit = tlb_read(cpu, va, size);
     if (!hit)
-        return tlb_load_slow(cpu, NULL, va, size);
+        return access_load(cpu, NULL, va, size);
     memcpy(&value, hit, size);
     return value;
 }

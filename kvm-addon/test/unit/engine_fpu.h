@@ -13,6 +13,7 @@
 #include "engine_fake.h"
 #include "engine_simd_native.h"
 
+#include "../../src/pvm/fpu.h"
 #include "../../src/pvm/fpu_state.h"
 #include "../../src/pvm/simd.h"
 

@@ -4,6 +4,8 @@
  */
 #include "engine_fpu.h"
 
+#include "../../src/pvm/code_lookup.h"
+
 /* Operands that span two pages, one of which may be missing or contain code: registers change or
  * not. */
 static void test_slow_operands(void)

@@ -11,15 +11,18 @@
 #include "../../src/pvm/arch.h"
 #include "../../src/pvm/code_cache.h"
 #include "../../src/pvm/counters.h"
+#include "../../src/pvm/cpu_mode.h"
+#include "../../src/pvm/cpu_setup.h"
 #include "../../src/pvm/cpuid.h"
 #include "../../src/pvm/devices.h"
 #include "../../src/pvm/engine.h"
 #include "../../src/pvm/fpu.h"
 #include "../../src/pvm/interrupts.h"
+#include "../../src/pvm/loop.h"
+#include "../../src/pvm/moderation.h"
 #include "../../src/pvm/msrs.h"
 #include "../../src/pvm/page_entry.h"
 #include "../../src/pvm/private_region.h"
-#include "../../src/pvm/run.h"
 #include "../../src/pvm/safepoint.h"
 #include "../../src/pvm/system.h"
 #include "../../src/pvm/tables.h"
@@ -63,7 +66,8 @@ struct guest {
     struct cpu_msrs msrs;
     struct cpu_cpuid cpuid;
     struct cpu_interrupts interrupts;
-    struct cpu_run loop;
+    struct moderation moderation;
+    struct cpu_loop loop;
     bool translates; /* code is translated before its first execution */
     uint8_t *ram;
     uint8_t *image; /* the initial memory */
@@ -219,6 +223,7 @@ static inline bool guest_init(struct guest *guest)
     cpu->msrs = &guest->msrs;
     cpu->cpuid = &guest->cpuid;
     cpu->interrupts = &guest->interrupts;
+    cpu->moderation = &guest->moderation;
     cpu->loop = &guest->loop;
     if (frames_init(&guest->engine.frames, &guest->memory) != 0 ||
         tables_init(&guest->engine) != 0 || cpu_init(cpu, &guest->engine, 0) != 0 ||

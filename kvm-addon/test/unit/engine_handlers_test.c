@@ -2,6 +2,7 @@
  * Every opcode with every prefix, at both privilege levels and in both modes: handlers continue by
  * tail calls, and none of them leaves the vCPU in an invalid state.
  */
+#include "../../src/pvm/decode.h"
 #include "../../src/pvm/interpret.h"
 #include "../check.h"
 #include "engine_guest.h"

@@ -1,7 +1,7 @@
 /* Which interrupts for a vCPU's kicks are held back, and when they are raised. */
 #include <x86intrin.h>
 
-#include "../../src/pvm/moderation.h"
+#include "../../src/pvm/engine_api.h"
 #include "../check.h"
 #include "engine_guest.h"
 
@@ -18,6 +18,7 @@ static uint32_t raised(void)
 static void reset(void)
 {
     guest.interrupts = (struct cpu_interrupts){.look_period = 8000000};
+    guest.moderation = (struct moderation){.holds = false};
 }
 
 /* A kick whose device may raise the line. */
@@ -76,7 +77,7 @@ static void test_time_is_bounded(void)
 {
     reset();
     kick(true);
-    uint64_t until = guest.interrupts.moderation.until;
+    uint64_t until = guest.moderation.until;
     CHECK(until <= __rdtsc() + guest.interrupts.look_period);
     moderation_check_clock(cpu, until - 1);
     CHECK(raised() == 0);
@@ -91,7 +92,7 @@ static void test_holding_in_vain_becomes_rare(void)
     reset();
     for (unsigned i = 0; i < 10000; i++) {
         kick(true);
-        held += guest.interrupts.moderation.holds;
+        held += guest.moderation.holds;
         moderation_release(cpu);
     }
     CHECK(raised() == 10000);
@@ -105,14 +106,14 @@ static void test_it_is_tried_again(void)
     hold_in_vain();
     CHECK(raised() == 2);
     unsigned passed = 0;
-    for (kick(true); !guest.interrupts.moderation.holds; kick(true))
+    for (kick(true); !guest.moderation.holds; kick(true))
         passed++;
     CHECK(passed == 8);
     /* This time another kick follows, and the next interrupt is held as well. */
     kick(false);
     moderation_release(cpu);
     kick(true);
-    CHECK(guest.interrupts.moderation.holds);
+    CHECK(guest.moderation.holds);
 }
 
 int main(void)

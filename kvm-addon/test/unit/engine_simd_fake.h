@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../../src/pvm/counters.h"
+#include "../../src/pvm/fpu.h"
 #include "../../src/pvm/fpu_state.h"
 
 static inline struct cpu *fake_cpu(void)

@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "../../src/pvm/code_lookup.h"
+#include "../../src/pvm/engine_api.h"
 #include "../check.h"
 #include "engine_fake.h"
 #include "tables_check.h"
@@ -80,10 +82,10 @@ static void locked_add(struct cpu *cpu, uint64_t va, uint64_t value)
         __atomic_fetch_add(hit, value, __ATOMIC_SEQ_CST);
         return;
     }
-    uint64_t seen = tlb_load_slow(cpu, NULL, va, 8), old;
+    uint64_t seen = access_load(cpu, NULL, va, 8), old;
     do {
         old = seen;
-        seen = tlb_compare_exchange_slow(cpu, NULL, va, 8, old, old + value);
+        seen = access_compare_exchange(cpu, NULL, va, 8, old, old + value);
     } while (seen != old);
 }
 
@@ -287,17 +289,17 @@ static void store_entry(struct cpu *cpu, uint64_t *random)
     struct insn insn = {.place = 0};
     switch (next_random(random) % 4) {
     case 0:
-        tlb_exchange_slow(cpu, &insn, va, 8, entry);
+        access_exchange(cpu, &insn, va, 8, entry);
         break;
     case 1:
-        tlb_compare_exchange_slow(cpu, &insn, va, 8, tlb_load_slow(cpu, &insn, va, 8), entry);
+        access_compare_exchange(cpu, &insn, va, 8, access_load(cpu, &insn, va, 8), entry);
         break;
     default: {
         uint64_t *hit = tlb_write(cpu, va, 8);
         if (hit)
             __atomic_store_n(hit, entry, __ATOMIC_RELAXED);
         else
-            tlb_store_slow(cpu, &insn, va, 8, entry);
+            access_store(cpu, &insn, va, 8, entry);
     }
     }
 }

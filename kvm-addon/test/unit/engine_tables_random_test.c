@@ -3,6 +3,7 @@
  * DMA, against a model of KVM's shadow page tables: a vCPU that enters CPL 3 natively must find no
  * stale shadow. The negative control is the same test without zaps.
  */
+#include "../../src/pvm/engine_api.h"
 #include "../check.h"
 #include "shadow_model.h"
 #include "tables_check.h"
@@ -161,7 +162,7 @@ static void store_by(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned s
     if (hit)
         memcpy(hit, &value, size);
     else
-        tlb_store_slow(cpu, insn, va, size, value);
+        access_store(cpu, insn, va, size, value);
 }
 
 static void store_once(struct cpu *cpu, uint64_t gpa, unsigned kind, uint64_t value, uint64_t old)
@@ -179,13 +180,13 @@ static void store_once(struct cpu *cpu, uint64_t gpa, unsigned kind, uint64_t va
         store_by(cpu, &insn, va + 2, 8, value << 16); /* spans two entries */
         break;
     case 3:
-        tlb_exchange_slow(cpu, &insn, va, 8, value);
+        access_exchange(cpu, &insn, va, 8, value);
         break;
     case 4:
-        tlb_compare_exchange_slow(cpu, &insn, va, 8, old, value);
+        access_compare_exchange(cpu, &insn, va, 8, old, value);
         break;
     case 5:
-        tlb_compare_exchange_slow(cpu, &insn, va, 8, value, old);
+        access_compare_exchange(cpu, &insn, va, 8, value, old);
         break;
     case 6:
         store_by(cpu, &insn, va, 8, old & ~W);
@@ -248,11 +249,11 @@ static void clear(struct cpu *cpu, uint64_t table)
 {
     for (unsigned i = 0; i < 256; i++) {
         uint64_t va = DIRECT + table + 8 * i;
-        void *page = tlb_page(cpu, NULL, va, true);
+        void *page = access_host_page(cpu, NULL, va, true);
         if (page)
             *(volatile uint64_t *)page = 0;
         else
-            tlb_store_slow(cpu, NULL, va, 8, 0);
+            access_store(cpu, NULL, va, 8, 0);
     }
     remember_all();
 }

@@ -2,6 +2,7 @@
  * Page-table tracking, case by case: what is tracked and zapped, when that ends, devices, several
  * vCPUs. engine_tables_random_test.c tests combinations.
  */
+#include "../../src/pvm/engine_api.h"
 #include "tables_setup.h"
 
 /* ---- What is zapped ---- */
@@ -226,15 +227,15 @@ static void test_zaps_before_a_link(void)
     *stale = 0x300000 | P | W | U;
     cpu->sregs.cr3 = SPARE;
     tlb_flush_nonglobal(cpu);
-    int why = FAKE_TRY(cpu, tlb_store_slow(cpu, &insn, DIRECT + gpa_of(second), 8, saved));
+    int why = FAKE_TRY(cpu, access_store(cpu, &insn, DIRECT + gpa_of(second), 8, saved));
     CHECK(why == INTERPRETED_ATTENTION && cpu->attention & ATTENTION_ZAPS && *second == 0);
     /* Within interpret_once(), it must not seem executed. */
     cpu->once = true;
-    why = FAKE_TRY(cpu, tlb_store_slow(cpu, &insn, DIRECT + gpa_of(second), 8, saved));
+    why = FAKE_TRY(cpu, access_store(cpu, &insn, DIRECT + gpa_of(second), 8, saved));
     CHECK(why == INTERPRETED_ONCE && *second == 0);
     cpu->once = false;
     shadow_zap_waiting(&model, 64);
-    why = FAKE_TRY(cpu, tlb_store_slow(cpu, &insn, DIRECT + gpa_of(second), 8, saved));
+    why = FAKE_TRY(cpu, access_store(cpu, &insn, DIRECT + gpa_of(second), 8, saved));
     CHECK(why == 0 && *second == saved);
     struct shadow_access access = shadow_access(&model, ours, VA, true);
     CHECK(!access.fault && access.gpa == 0x300000);

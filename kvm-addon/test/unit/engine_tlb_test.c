@@ -1,4 +1,6 @@
 /* The software TLB: its content, when entries are removed, and slow accesses. */
+#include "../../src/pvm/cpu_mode.h"
+#include "../../src/pvm/engine_api.h"
 #include "../check.h"
 #include "engine_fake.h"
 
@@ -51,7 +53,7 @@ static void test_faults(void)
     CHECK(cpu->exception.vector == VECTOR_GP && cpu->exception.error == 0);
     struct insn insn = {.place = 0x123};
     cpu->r[REG_PAGE] = 0x7000;
-    CHECK(FAKE_TRY(cpu, tlb_load_slow(cpu, &insn, VA + 0x5000, 1)) == INTERPRETED_EXCEPTION);
+    CHECK(FAKE_TRY(cpu, access_load(cpu, &insn, VA + 0x5000, 1)) == INTERPRETED_EXCEPTION);
     CHECK(cpu->rip == 0x7123);
 }
 
@@ -66,7 +68,7 @@ static void test_smap(void)
     cpu_choose_tlb(cpu);
     CHECK(FAKE_TRY(cpu, fake_load(cpu, VA + 0x6000, 1)) == 0);
     /* Implicit accesses ignore AC, and leave the TLB entries of explicit ones alone. */
-    CHECK(FAKE_TRY(cpu, tlb_system_load(cpu, NULL, VA + 0x6000, 8)) == INTERPRETED_EXCEPTION);
+    CHECK(FAKE_TRY(cpu, access_system_load(cpu, NULL, VA + 0x6000, 8)) == INTERPRETED_EXCEPTION);
     cpu->rflags &= ~(uint64_t)RFLAGS_AC;
     cpu_choose_tlb(cpu);
     CHECK(!tlb_read(cpu, VA + 0x6000, 1));
@@ -74,7 +76,7 @@ static void test_smap(void)
     CHECK(FAKE_TRY(cpu, fake_load(cpu, VA + 0x6000, 1)) == 0);
     CHECK(FAKE_TRY(cpu, fake_load(cpu, VA, 1)) == INTERPRETED_EXCEPTION);
     CHECK(cpu->exception.error == (PF_PRESENT | PF_USER));
-    CHECK(FAKE_TRY(cpu, tlb_system_load(cpu, NULL, VA, 8)) == 0);
+    CHECK(FAKE_TRY(cpu, access_system_load(cpu, NULL, VA, 8)) == 0);
     cpu_set_cpl(cpu, 0);
     cpu->sregs.cr4 &= ~(uint64_t)CR4_SMAP;
     tlb_flush_all(cpu);
@@ -117,14 +119,14 @@ static void test_device(void)
     fake_store(cpu, VA + 0x7000, 4, 0x12345678);
     CHECK(fake_load(cpu, VA + 0x7000, 2) == 0x5678);
     CHECK(!tlb_read(cpu, VA + 0x7000, 1));
-    CHECK(!tlb_page(cpu, NULL, VA + 0x7000, false));
+    CHECK(!access_host_page(cpu, NULL, VA + 0x7000, false));
     /* Half RAM, half device. */
     fake_map(&fake, FAKE_ROOT, VA + 0x8000, 0x213000 | P | W);
     fake_map(&fake, FAKE_ROOT, VA + 0x9000, FAKE_DEVICE | P | W);
     fake_store(cpu, VA + 0x8ffd, 8, 0x0807060504030201);
     CHECK(memcmp(fake_device, "\4\5\6\7\10", 5) == 0);
     CHECK(fake_load(cpu, VA + 0x8ffd, 8) == 0x0807060504030201);
-    CHECK(tlb_compare_exchange_slow(cpu, NULL, VA + 0x9000, 4, 0x07060504, 9) == 0x07060504);
+    CHECK(access_compare_exchange(cpu, NULL, VA + 0x9000, 4, 0x07060504, 9) == 0x07060504);
     CHECK(memcmp(fake_device, "\11\0\0\0", 4) == 0);
 }
 
@@ -137,28 +139,28 @@ static void test_locked(void)
             uint8_t *at = fake_ram(&fake, 0x200100 + offset);
             memset(at - 8, 0xee, 24);
             memcpy(at, &old, size);
-            CHECK(tlb_compare_exchange_slow(cpu, NULL, va, size, ~old, 1) == old);
+            CHECK(access_compare_exchange(cpu, NULL, va, size, ~old, 1) == old);
             CHECK(memcmp(at, &old, size) == 0);
             uint64_t new = 0x1122334455667788 & mask;
-            CHECK(tlb_compare_exchange_slow(cpu, NULL, va, size, old, new) == old);
+            CHECK(access_compare_exchange(cpu, NULL, va, size, old, new) == old);
             CHECK(memcmp(at, &new, size) == 0 && at[-1] == 0xee && at[size] == 0xee);
-            CHECK(tlb_exchange_slow(cpu, NULL, va, size, old) == new);
+            CHECK(access_exchange(cpu, NULL, va, size, old) == new);
             CHECK(memcmp(at, &old, size) == 0 && at[-1] == 0xee && at[size] == 0xee);
         }
     /* Across two pages. */
     fake_map(&fake, FAKE_ROOT, VA + 0x1000, 0x300000 | P | W);
     tlb_flush_page(cpu, VA + 0x1000);
     fake_store(cpu, VA + 0xffd, 8, 0x0102030405060708);
-    CHECK(tlb_exchange_slow(cpu, NULL, VA + 0xffd, 8, 5) == 0x0102030405060708);
-    CHECK(tlb_compare_exchange_slow(cpu, NULL, VA + 0xffd, 8, 4, 6) == 5);
-    CHECK(tlb_compare_exchange_slow(cpu, NULL, VA + 0xffd, 8, 5, 6) == 5);
+    CHECK(access_exchange(cpu, NULL, VA + 0xffd, 8, 5) == 0x0102030405060708);
+    CHECK(access_compare_exchange(cpu, NULL, VA + 0xffd, 8, 4, 6) == 5);
+    CHECK(access_compare_exchange(cpu, NULL, VA + 0xffd, 8, 5, 6) == 5);
     CHECK(fake_load(cpu, VA + 0xffd, 8) == 6);
     uint64_t expected[2] = {0, 1}, value[2] = {7, 8};
     fake_store(cpu, VA + 0x200, 8, 1);
     fake_store(cpu, VA + 0x208, 8, 2);
-    CHECK(!tlb_compare_exchange_16_slow(cpu, NULL, VA + 0x200, expected, value));
+    CHECK(!access_compare_exchange_16(cpu, NULL, VA + 0x200, expected, value));
     CHECK(expected[0] == 1 && expected[1] == 2);
-    CHECK(tlb_compare_exchange_16_slow(cpu, NULL, VA + 0x200, expected, value));
+    CHECK(access_compare_exchange_16(cpu, NULL, VA + 0x200, expected, value));
     CHECK(fake_load(cpu, VA + 0x200, 8) == 7 && fake_load(cpu, VA + 0x208, 8) == 8);
 }
 
@@ -167,14 +169,14 @@ static void test_copies(void)
     uint8_t out[5000], in[5000];
     for (unsigned i = 0; i < sizeof(out); i++)
         out[i] = (uint8_t)(i * 7);
-    tlb_copy_out(cpu, NULL, VA + 0x321, out, sizeof(out));
-    tlb_copy_in(cpu, NULL, VA + 0x321, in, sizeof(in));
+    access_copy_out(cpu, NULL, VA + 0x321, out, sizeof(out));
+    access_copy_in(cpu, NULL, VA + 0x321, in, sizeof(in));
     CHECK(memcmp(in, out, sizeof(in)) == 0);
     /* Nothing is written if the end faults. */
     fake_map(&fake, FAKE_ROOT, VA + 0x1000, 0);
     tlb_flush_page(cpu, VA + 0x1000);
     memset(out, 1, sizeof(out));
-    CHECK(FAKE_TRY(cpu, tlb_copy_out(cpu, NULL, VA + 0x321, out, sizeof(out))) ==
+    CHECK(FAKE_TRY(cpu, access_copy_out(cpu, NULL, VA + 0x321, out, sizeof(out))) ==
           INTERPRETED_EXCEPTION);
     CHECK(memcmp(in, fake_ram(&fake, 0x200321), 4096 - 0x321) == 0);
 }

@@ -1,10 +1,11 @@
-#include "counters.h"
-
+/* Reads the counters of a vCPU for metrics. */
 #include <stddef.h>
 #include <stdio.h>
 
 #include "code_cache.h"
+#include "counters.h"
 #include "engine.h"
+#include "engine_api.h"
 #include "private_region.h"
 #include "reserve.h"
 #include "simd.h"

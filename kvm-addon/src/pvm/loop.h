@@ -1,12 +1,11 @@
-/* The loop of a vCPU's thread: engine_run_vcpu(). */
-#ifndef TSVM_PVM_RUN_H
-#define TSVM_PVM_RUN_H
+/* State of a vCPU's run loop (run.c). */
+#ifndef TSVM_PVM_LOOP_H
+#define TSVM_PVM_LOOP_H
 
 #include "cpu.h"
-#include "engine_api.h"
 
-/* State of the loop other than the architectural state. Owned by the vCPU's thread. */
-struct cpu_run {
+/* All but the architectural state. Owned by the vCPU's thread. */
+struct cpu_loop {
     int32_t slice;        /* taken jumps until the next check of the clock */
     int32_t user_budget;  /* taken jumps that CPL 3 may still be interpreted */
     bool user_was_useful; /* CPL 3 accessed a device, where the interpreter is faster */

@@ -4,12 +4,12 @@
 #include "access.h"
 #include "tlb.h"
 
-void tlb_copy_in(struct cpu *cpu, struct insn *insn, uint64_t va, void *to, unsigned length)
+void access_copy_in(struct cpu *cpu, struct insn *insn, uint64_t va, void *to, unsigned length)
 {
     uint8_t *out = to;
     while (length > 0) {
         unsigned size = (unsigned)(PAGE_SIZE - (va & PAGE_OFFSET));
-        const void *page = tlb_page(cpu, insn, va, false);
+        const void *page = access_host_page(cpu, insn, va, false);
         if (page) {
             if (size > length)
                 size = length;
@@ -17,7 +17,7 @@ void tlb_copy_in(struct cpu *cpu, struct insn *insn, uint64_t va, void *to, unsi
         } else {
             uint64_t value;
             size = length < 8 ? 1 : 8;
-            value = access_load(cpu, insn, access_mode(cpu), va, size);
+            value = access_load_as(cpu, insn, access_mode(cpu), va, size);
             memcpy(out, &value, size);
         }
         out += size;
@@ -26,13 +26,13 @@ void tlb_copy_in(struct cpu *cpu, struct insn *insn, uint64_t va, void *to, unsi
     }
 }
 
-void tlb_copy_out(struct cpu *cpu, struct insn *insn, uint64_t va, const void *from,
-                  unsigned length)
+void access_copy_out(struct cpu *cpu, struct insn *insn, uint64_t va, const void *from,
+                     unsigned length)
 {
     const uint8_t *in = from;
     for (uint64_t at = va, left = length; left > 0;) {
         uint64_t size = PAGE_SIZE - (at & PAGE_OFFSET);
-        tlb_page(cpu, insn, at, true);
+        access_host_page(cpu, insn, at, true);
         if (size > left)
             size = left;
         at += size;
@@ -40,7 +40,7 @@ void tlb_copy_out(struct cpu *cpu, struct insn *insn, uint64_t va, const void *f
     }
     while (length > 0) {
         unsigned size = (unsigned)(PAGE_SIZE - (va & PAGE_OFFSET));
-        void *page = tlb_page(cpu, insn, va, true);
+        void *page = access_host_page(cpu, insn, va, true);
         if (page) {
             if (size > length)
                 size = length;
@@ -49,7 +49,7 @@ void tlb_copy_out(struct cpu *cpu, struct insn *insn, uint64_t va, const void *f
             uint64_t value = 0;
             size = length < 8 ? 1 : 8;
             memcpy(&value, in, size);
-            access_store(cpu, insn, access_mode(cpu), va, size, value);
+            access_store_as(cpu, insn, access_mode(cpu), va, size, value);
         }
         in += size;
         va += size;
@@ -65,22 +65,22 @@ static uint8_t *system_hit(struct cpu *cpu, uint64_t va, unsigned size, bool is_
     return tag == ((va + size - 1) & PAGE_BASE) ? entry->page + (va & PAGE_OFFSET) : NULL;
 }
 
-uint64_t tlb_system_load(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size)
+uint64_t access_system_load(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size)
 {
     uint8_t *hit = system_hit(cpu, va, size, false);
     uint64_t value = 0;
     if (!hit)
-        return access_load(cpu, insn, TLB_SUPERVISOR, va, size);
+        return access_load_as(cpu, insn, TLB_SUPERVISOR, va, size);
     memcpy(&value, hit, size);
     return value;
 }
 
-void tlb_system_store(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
-                      uint64_t value)
+void access_system_store(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
+                         uint64_t value)
 {
     uint8_t *hit = system_hit(cpu, va, size, true);
     if (hit)
         memcpy(hit, &value, size);
     else
-        access_store(cpu, insn, TLB_SUPERVISOR, va, size, value);
+        access_store_as(cpu, insn, TLB_SUPERVISOR, va, size, value);
 }

@@ -1,0 +1,110 @@
+/* Finds decoded code by virtual address: translates, and has decoded what is missing. */
+#include "code_lookup.h"
+
+#include <string.h>
+
+#include "arch.h"
+#include "breakpoints.h"
+#include "code_arena.h"
+#include "code_cache.h"
+#include "engine.h"
+#include "large_pages.h"
+#include "safepoint.h"
+#include "walk.h"
+
+/* A page that others write to without end; the order to pause is looked at in between. */
+#define TRACK_TRIES 8
+
+/* From here on stores to the frame are told to this CPU. May serve requests of others. */
+static void track(struct cpu *cpu, struct code_page *page)
+{
+    struct frame *frame = &cpu->engine->frames.of[page->frame];
+    __atomic_fetch_or(&frame->code_cpus, 1u << cpu->index, __ATOMIC_SEQ_CST);
+    page->tracked = true;
+    safepoint_protect_frame(cpu, page->frame);
+}
+
+struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip)
+{
+    struct code_cache *code = cpu->code;
+    bool user = cpu->cpl == 3;
+    cpu->rip = rip;
+    if (!walk_is_canonical(cpu, va))
+        cpu_raise_error(cpu, NULL, VECTOR_GP, 0);
+    struct walk_request request = {.va = va, .access = WALK_EXECUTE, .user = user};
+    struct walk_result found = walk(cpu, &request);
+    if (found.fault)
+        cpu_raise_page_fault(cpu, NULL, va, found.error);
+    uint64_t tag = va & PAGE_BASE, frame = found.gpa >> 12;
+    const uint8_t *host = guest_memory_at(cpu->engine->memory, frame << 12, PAGE_SIZE);
+    if (!host)
+        cpu_leave(cpu, NULL, user ? INTERPRETED_NATIVE : INTERPRETED_STEP);
+
+    struct code_page *page = code_page_get(cpu, tag, frame, host);
+    if (!page)
+        return NULL;
+    /* While others are waited for, they may tell that the frame was written already. */
+    for (unsigned tries = 0; !page->tracked; tries++) {
+        if (tries == TRACK_TRIES)
+            cpu_leave(cpu, NULL, INTERPRETED_ATTENTION);
+        track(cpu, page);
+    }
+    if (user && page->verified != code->user_clock) {
+        if (!page->verified || memcmp(page->copy, host, PAGE_SIZE) != 0) {
+            if (page->base) {
+                code_page_forget(cpu, page);
+                page->tracked = true;
+                code_advance_generation(cpu, true);
+            }
+            memcpy(page->copy, host, PAGE_SIZE);
+        }
+        page->verified = code->user_clock;
+    }
+    if (tag >> 63 && !found.global)
+        cpu->upper_half_nonglobal = true;
+    if (found.span != PAGE_SIZE)
+        large_pages_note(cpu, tag, found.span);
+    if (!user && !(tag >> 63))
+        code->supervisor_below = true;
+    if (!breakpoints_in_code(cpu, va))
+        cpu->code_tlb[code_slot(va)] = (struct code_tlb_entry){.tag = tag, .page = page};
+    fills_note(&cpu->code_tlb_fills[user], code_slot(va));
+    return page;
+}
+
+bool code_enter_user(struct cpu *cpu)
+{
+    struct code_cache *code = cpu->code;
+    /* In this order: who is seen not to run any more has counted its run. */
+    uint32_t running = __atomic_load_n(&cpu->engine->native_running, __ATOMIC_SEQ_CST);
+    uint64_t epoch = __atomic_load_n(&cpu->engine->native_epoch, __ATOMIC_SEQ_CST);
+    if (running == 0 && epoch == code->epoch)
+        return false;
+    code->epoch = epoch;
+    code->user_clock++;
+    code_clear_tlb(cpu, true);
+    return true;
+}
+
+struct insn *code_lookup(struct cpu *cpu, uint64_t va)
+{
+    struct code_cache *code = cpu->code;
+    cpu->rip = va;
+    if (breakpoints_in_code(cpu, va))
+        cpu_leave(cpu, NULL, INTERPRETED_ONCE);
+    if (code->last_generation > CODE_GENERATION_MAX ||
+        CODE_INSNS_MAX - code->insn_count < CODE_RUN_MAX)
+        code_flush(cpu);
+    const struct code_tlb_entry *entry = &cpu->code_tlb[code_slot(va)];
+    for (;;) {
+        struct code_page *page =
+            entry->tag == (va & PAGE_BASE) ? entry->page : code_page_at(cpu, va, va);
+        unsigned distance = page ? page->insns[va & PAGE_OFFSET] : 0;
+        if (distance)
+            return page->base + distance;
+        struct insn *insn = page ? code_decode_run(cpu, page, va) : NULL;
+        if (insn)
+            return insn;
+        code_flush(cpu);
+    }
+}

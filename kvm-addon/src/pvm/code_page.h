@@ -1,0 +1,53 @@
+/* Pages of decoded code, and how handlers find an instruction in them. */
+#ifndef TSVM_PVM_CODE_PAGE_H
+#define TSVM_PVM_CODE_PAGE_H
+
+#include "cpu.h"
+
+/*
+ * Bounds for one vCPU: pages with decoded code, aliases of a frame included (8 KiB each, and 4 KiB
+ * more for CPL 3's), and decoded instructions (32 bytes each). When one is reached, all of it goes.
+ * Memory is touched as it is used.
+ */
+#define CODE_PAGES_MAX 768u
+#define CODE_INSNS_MAX (160u << 10)
+
+/* The decoded instructions of one page. */
+struct code_page {
+    uint64_t va;
+    uint64_t frame;
+    struct insn *base;      /* `insns` are distances from it */
+    struct code_page *next; /* next page in the hash chain */
+    uint64_t verified;      /* CPL 3: user_clock of the last comparison with `copy` */
+    uint8_t *copy;          /* CPL 3: the decoded bytes */
+    const uint8_t *host;    /* the page in guest memory */
+    struct insn *crossing;  /* the last instruction decoded that goes on in the next page */
+    uint8_t crossing_bytes[16];
+    uint16_t crossing_offset;
+    bool user;
+    bool compat;
+    bool tracked; /* this CPU's bit in the frame's code_cpus was set, and stores are seen */
+    uint16_t insns[PAGE_SIZE]; /* by page offset: distance from `base`; 0: none */
+};
+
+/*
+ * The place of a page in a code TLB. Kernels align parts of their code at 2 MiB: the first page of
+ * one must not meet that of another at each system call.
+ */
+static inline unsigned code_slot(uint64_t va)
+{
+    return (va >> 12 ^ va >> 20) & (CODE_TLB_ENTRIES - 1);
+}
+
+/* Returns the decoded code at `va` if it is in the code TLB, else NULL. For the end of handlers. */
+static inline struct insn *code_find(struct cpu *cpu, uint64_t va)
+{
+    const struct code_tlb_entry *entry = &cpu->code_tlb[code_slot(va)];
+    if (__builtin_expect(entry->tag != (va & PAGE_BASE), 0))
+        return (struct insn *)0;
+    const struct code_page *page = entry->page;
+    unsigned distance = page->insns[va & PAGE_OFFSET];
+    return distance ? page->base + distance : (struct insn *)0;
+}
+
+#endif
