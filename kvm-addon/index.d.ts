@@ -41,6 +41,11 @@ export class NativeMemory {
    * privately mapped there.
    */
   discard(gpa: number, lengthBytes: number): void;
+  /**
+   * Writes the pages that are not all zeroes to `fd`, each at `fileOffset` plus its distance from
+   * `gpa`. Addresses and sizes are multiples of 4096. @returns how many bytes these are
+   */
+  writeOut(gpa: number, lengthBytes: number, fd: number, fileOffset: number): number;
   /** The memfd of each region; empty for other memory. {@link close} closes them. */
   fds(): number[];
   /** Frees the memory. Throws EBUSY while a VM or a queue worker still uses it. */
@@ -240,6 +245,9 @@ export type NativeCpuState =
   | 'mp-state'
   | 'debugregs';
 
+/** Kinds of VM state, each a structure of KVM's: see `src/kvm/vm_state.h`. */
+export type NativeVmState = 'pic-master' | 'pic-slave' | 'ioapic' | 'pit' | 'clock';
+
 /** One VM: file descriptor, in-kernel interrupt controllers, vCPU threads. */
 export class NativeVm {
   constructor(options: NativeVmOptions);
@@ -249,6 +257,9 @@ export class NativeVm {
   setCpuid(cpu: number, entries: Uint8Array): void;
   getState(cpu: number, state: NativeCpuState): Uint8Array;
   setState(cpu: number, state: NativeCpuState, bytes: Uint8Array): void;
+  getVmState(state: NativeVmState): Uint8Array;
+  /** The clock goes on from the value that is set; set it last. */
+  setVmState(state: NativeVmState, bytes: Uint8Array): void;
   getMsrs(cpu: number, indices: Uint32Array): BigUint64Array;
   setMsrs(cpu: number, indices: Uint32Array, values: BigUint64Array): void;
 

@@ -4,6 +4,8 @@ export interface Capability {
   readonly number: number;
 }
 
+export const KVM_CAP_XCRS = 56;
+
 /** Capabilities that tsvm requires. */
 const NEEDED: readonly Capability[] = [
   { name: 'KVM_CAP_IRQCHIP', number: 0 },
@@ -21,7 +23,7 @@ const NEEDED: readonly Capability[] = [
 const NEEDED_ON_PVM: readonly Capability[] = [
   { name: 'KVM_CAP_SET_GUEST_DEBUG', number: 23 },
   { name: 'KVM_CAP_XSAVE', number: 55 },
-  { name: 'KVM_CAP_XCRS', number: 56 },
+  { name: 'KVM_CAP_XCRS', number: KVM_CAP_XCRS },
   { name: 'KVM_CAP_SYNC_REGS', number: 74 },
   { name: 'KVM_CAP_READONLY_MEM', number: 81 },
   { name: 'KVM_CAP_X86_USER_SPACE_MSR', number: 188 },

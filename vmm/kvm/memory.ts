@@ -93,6 +93,14 @@ export class KvmMemory extends GuestMemory {
     withKvmErrors('discarding guest memory', () => this.native.discard(gpa, lengthBytes));
   }
 
+  /**
+   * Writes the pages that are not all zeroes to a file, each at `fileOffset` plus its distance from
+   * `gpa`, and leaves holes for the others. @returns how many bytes these are
+   */
+  writeOut(gpa: number, lengthBytes: number, fd: number, fileOffset: number): number {
+    return this.native.writeOut(gpa, lengthBytes, fd, fileOffset);
+  }
+
   /** The memfd of each region, starting at offset 0; empty unless {@link shared}. */
   fds(): readonly number[] {
     return this.native.fds();

@@ -1,4 +1,9 @@
-import type { NativeCpuState, NativeEventFd, NativeVm } from '../../kvm-addon/index.d.ts';
+import type {
+  NativeCpuState,
+  NativeEventFd,
+  NativeVm,
+  NativeVmState,
+} from '../../kvm-addon/index.d.ts';
 import type { InterruptLine } from '../bus/interrupt-line.ts';
 import { loadAddon } from '../host/addon.ts';
 import { DirtyPages } from '../memory/dirty-pages.ts';
@@ -104,9 +109,33 @@ export class Vm {
     withKvmErrors(`setting up vCPU ${cpu}`, () => this.#native.setState(cpu, state, bytes));
   }
 
+  /** The interrupt controllers, timer and clock that vCPUs share. No vCPU runs. */
+  getVmState(state: NativeVmState): Uint8Array {
+    return withKvmErrors(`reading the ${state}`, () => this.#native.getVmState(state));
+  }
+
+  /** See {@link getVmState}. The clock goes on from the value that is set; set it last. */
+  setVmState(state: NativeVmState, bytes: Uint8Array): void {
+    withKvmErrors(`setting up the ${state}`, () => this.#native.setVmState(state, bytes));
+  }
+
   /** For tests; see {@link EngineTuning}. */
   tuneEngine(tuning: EngineTuning): void {
     withKvmErrors('tuning the engine', () => this.#native.tuneEngine(tuning));
+  }
+
+  /** Those of `indices` that KVM supports. */
+  getMsrs(cpu: number, indices: readonly number[]): Map<number, bigint> {
+    const msrs = new Map<number, bigint>();
+    for (const index of indices) {
+      try {
+        const [value] = this.#native.getMsrs(cpu, Uint32Array.of(index));
+        if (value !== undefined) msrs.set(index, value);
+      } catch (error) {
+        if (!isNativeError(error) || error.code !== 'EINVAL') throw error;
+      }
+    }
+    return msrs;
   }
 
   setMsrs(cpu: number, msrs: ReadonlyMap<number, bigint>): void {

@@ -41,6 +41,8 @@ export interface MachineHost {
    * @param timeMs time of the write, in CLOCK_MONOTONIC
    */
   readonly onProgress: (value: number, timeMs: number) => void;
+  /** The machine goes on from a saved one, whose disks had other sizes: its guest is told of these. */
+  readonly replacesDisks?: boolean;
 }
 
 /** Creates a device, given the resources for its queue workers. */

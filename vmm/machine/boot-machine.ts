@@ -52,7 +52,7 @@ export interface BootContext {
   readonly signal?: AbortSignal;
 }
 
-const NO_LOGGER = createLogger('error', () => {});
+export const NO_LOGGER = createLogger('error', () => {});
 
 /**
  * Creates a machine that is ready to start.
@@ -194,16 +194,27 @@ function writeBootData(
 }
 
 /** Sets all vCPUs' features and the boot vCPU's registers; the others wait for INIT and SIPI. */
-function setUpVcpus({ vm, memory, config }: Assembly, { entry }: LoadedKernel): void {
-  const supported = vm.supportedCpuid();
-  const tscDeadlineTimer = checkKvmExtension(config.devicePath, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
-  for (let cpu = 0; cpu < config.cpus; cpu++) {
-    const { cpus, cpuMask: mask } = config;
-    vm.setCpuid(cpu, cpuidEntries(supported, { cpu, cpus, mask, tscDeadlineTimer }));
-    vm.setMsrs(cpu, BOOT_MSRS);
-  }
+function setUpVcpus(assembly: Assembly, { entry }: LoadedKernel): void {
+  const { vm, memory, config } = assembly;
+  setUpCpuid(assembly);
+  for (let cpu = 0; cpu < config.cpus; cpu++) vm.setMsrs(cpu, BOOT_MSRS);
   const state = entry.protocol === 'pvh' ? pvhState(entry.rip) : linux64State(entry.rip);
   memory.write(BOOT_GDT_GPA, state.gdt);
   vm.setState(0, 'sregs', patchSregs(vm.getState(0, 'sregs'), state.sregs));
   vm.setState(0, 'regs', encodeRegs(state.regs));
+}
+
+/** Sets all vCPUs' features, before anything else of them. */
+function setUpCpuid(assembly: Assembly): void {
+  for (const [cpu, entries] of cpuidOf(assembly).entries()) assembly.vm.setCpuid(cpu, entries);
+}
+
+/** The features of each vCPU: an array of `struct kvm_cpuid_entry2`. */
+export function cpuidOf({ vm, config }: Assembly): Uint8Array[] {
+  const { cpus, cpuMask: mask, devicePath } = config;
+  const supported = vm.supportedCpuid();
+  const tscDeadlineTimer = checkKvmExtension(devicePath, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+  return Array.from({ length: cpus }, (_, cpu) =>
+    cpuidEntries(supported, { cpu, cpus, mask, tscDeadlineTimer }),
+  );
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -142,6 +143,51 @@ int guest_memory_discard(struct guest_memory *memory, uint64_t gpa, uint64_t len
         return -errno;
     if (guest_memory_is_watched(memory))
         guest_memory_tell(memory, gpa, length);
+    return 0;
+}
+
+static bool page_is_zero(const uint8_t *page)
+{
+    uint64_t first;
+    memcpy(&first, page, sizeof first);
+    return first == 0 &&
+           memcmp(page, page + sizeof first, GUEST_MEMORY_PAGE_SIZE - sizeof first) == 0;
+}
+
+static int write_at(int fd, const uint8_t *bytes, uint64_t length, uint64_t offset)
+{
+    while (length > 0) {
+        ssize_t count = pwrite(fd, bytes, length, (off_t)offset);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return count < 0 ? -errno : -ENOSPC;
+        bytes += count;
+        offset += (uint64_t)count;
+        length -= (uint64_t)count;
+    }
+    return 0;
+}
+
+int guest_memory_write_out(const struct guest_memory *memory, uint64_t gpa, uint64_t length, int fd,
+                           uint64_t file_offset, uint64_t *written)
+{
+    *written = 0;
+    if (length == 0 || !page_aligned(gpa) || !page_aligned(length) || !page_aligned(file_offset))
+        return -EINVAL;
+    const uint8_t *bytes = guest_memory_at(memory, gpa, length);
+    if (!bytes)
+        return -EFAULT;
+    uint64_t start = 0; /* of the run of pages that are not zero */
+    for (uint64_t at = 0; at <= length; at += GUEST_MEMORY_PAGE_SIZE) {
+        if (at < length && !page_is_zero(bytes + at))
+            continue;
+        int error = write_at(fd, bytes + start, at - start, file_offset + start);
+        if (error < 0)
+            return error;
+        *written += at - start;
+        start = at + GUEST_MEMORY_PAGE_SIZE;
+    }
     return 0;
 }
 

@@ -71,6 +71,14 @@ int guest_memory_map_file(struct guest_memory *memory, uint64_t gpa, uint64_t le
  */
 int guest_memory_discard(struct guest_memory *memory, uint64_t gpa, uint64_t length);
 
+/*
+ * Writes the pages of a page-aligned range that are not all zeroes to `fd`, each at `file_offset`
+ * plus its distance from `gpa`; the others stay holes of a new file. Sets `written` to the number
+ * of bytes. Reading shared memory allocates it. Returns 0 or -errno.
+ */
+int guest_memory_write_out(const struct guest_memory *memory, uint64_t gpa, uint64_t length, int fd,
+                           uint64_t file_offset, uint64_t *written);
+
 void guest_memory_free(struct guest_memory *memory);
 
 /* Starts logging which pages this process writes, except for vCPUs. Returns 0 or -ENOMEM. */

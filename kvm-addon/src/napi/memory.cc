@@ -16,6 +16,7 @@ Napi::Function NativeMemory::define(Napi::Env env)
                            InstanceMethod<&NativeMemory::write>("write"),
                            InstanceMethod<&NativeMemory::map_file>("mapFile"),
                            InstanceMethod<&NativeMemory::discard>("discard"),
+                           InstanceMethod<&NativeMemory::write_out>("writeOut"),
                            InstanceMethod<&NativeMemory::fds>("fds"),
                            InstanceMethod<&NativeMemory::close>("close"),
                        });
@@ -152,6 +153,20 @@ Napi::Value NativeMemory::discard(const Napi::CallbackInfo &info)
         return Napi::Value();
     int error = closed_ ? -EINVAL : guest_memory_discard(&memory_, gpa, length);
     return error < 0 ? throw_errno(info.Env(), error, "madvise") : info.Env().Undefined();
+}
+
+Napi::Value NativeMemory::write_out(const Napi::CallbackInfo &info)
+{
+    uint64_t gpa, length, offset, written;
+    int fd;
+    if (!to_u64(info[0], &gpa) || !to_u64(info[1], &length) || !to_fd(info[2], &fd) ||
+        !to_u64(info[3], &offset))
+        return Napi::Value();
+    int error =
+        closed_ ? -EINVAL : guest_memory_write_out(&memory_, gpa, length, fd, offset, &written);
+    if (error < 0)
+        return throw_errno(info.Env(), error, "write");
+    return Napi::Number::New(info.Env(), static_cast<double>(written));
 }
 
 Napi::Value NativeMemory::fds(const Napi::CallbackInfo &info)

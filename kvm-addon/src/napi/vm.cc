@@ -21,6 +21,8 @@ Napi::Function NativeVm::define(Napi::Env env)
                            InstanceMethod<&NativeVm::set_cpuid>("setCpuid"),
                            InstanceMethod<&NativeVm::get_state>("getState"),
                            InstanceMethod<&NativeVm::set_state>("setState"),
+                           InstanceMethod<&NativeVm::get_vm_state>("getVmState"),
+                           InstanceMethod<&NativeVm::set_vm_state>("setVmState"),
                            InstanceMethod<&NativeVm::get_msrs>("getMsrs"),
                            InstanceMethod<&NativeVm::set_msrs>("setMsrs"),
                            InstanceMethod<&NativeVm::interrupt_event>("interruptEvent"),

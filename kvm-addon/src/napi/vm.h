@@ -32,6 +32,8 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     Napi::Value set_cpuid(const Napi::CallbackInfo &info);
     Napi::Value get_state(const Napi::CallbackInfo &info);
     Napi::Value set_state(const Napi::CallbackInfo &info);
+    Napi::Value get_vm_state(const Napi::CallbackInfo &info);
+    Napi::Value set_vm_state(const Napi::CallbackInfo &info);
     Napi::Value get_msrs(const Napi::CallbackInfo &info);
     Napi::Value set_msrs(const Napi::CallbackInfo &info);
     Napi::Value statistics(const Napi::CallbackInfo &info);

@@ -1,4 +1,4 @@
-// The methods of NativeVm for vCPU state and counters.
+// The methods of NativeVm for the state of the VM and its vCPUs, and for counters.
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -10,6 +10,7 @@
 
 extern "C" {
 #include "../kvm/cpuid.h"
+#include "../kvm/vm_state.h"
 #include "../vcpu/vcpu_state.h"
 }
 
@@ -24,6 +25,17 @@ const struct vcpu_state_kind *to_state_kind(Napi::Value value)
     const struct vcpu_state_kind *kind = vcpu_state_find(name.c_str());
     if (!kind)
         throw_type_error(value.Env(), "unknown kind of vCPU state");
+    return kind;
+}
+
+const struct vm_state_kind *to_vm_state_kind(Napi::Value value)
+{
+    std::string name;
+    if (!to_string(value, &name))
+        return nullptr;
+    const struct vm_state_kind *kind = vm_state_find(name.c_str());
+    if (!kind)
+        throw_type_error(value.Env(), "unknown kind of VM state");
     return kind;
 }
 
@@ -107,6 +119,36 @@ Napi::Value NativeVm::set_state(const Napi::CallbackInfo &info)
     alignas(8) uint8_t state[VCPU_STATE_SIZE_MAX];
     memcpy(state, bytes, length);
     return result(info.Env(), vcpu_set_state(vcpu, kind, state), kind->set_call);
+}
+
+Napi::Value NativeVm::get_vm_state(const Napi::CallbackInfo &info)
+{
+    if (!check_open(info.Env()))
+        return Napi::Value();
+    const struct vm_state_kind *kind = to_vm_state_kind(info[0]);
+    if (!kind)
+        return Napi::Value();
+    alignas(8) uint8_t state[VM_STATE_SIZE_MAX];
+    int error = vm_get_state(&vm_, kind, state);
+    if (error < 0)
+        return throw_errno(info.Env(), error, kind->get_call);
+    return copy_bytes(info.Env(), state, kind->size);
+}
+
+Napi::Value NativeVm::set_vm_state(const Napi::CallbackInfo &info)
+{
+    if (!check_open(info.Env()))
+        return Napi::Value();
+    const struct vm_state_kind *kind = to_vm_state_kind(info[0]);
+    const uint8_t *bytes;
+    size_t length;
+    if (!kind || !to_bytes(info[1], &bytes, &length))
+        return Napi::Value();
+    if (length != kind->size)
+        return throw_errno(info.Env(), EINVAL, kind->set_call);
+    alignas(8) uint8_t state[VM_STATE_SIZE_MAX];
+    memcpy(state, bytes, length);
+    return result(info.Env(), vm_set_state(&vm_, kind, state), kind->set_call);
 }
 
 Napi::Value NativeVm::get_msrs(const Napi::CallbackInfo &info)

@@ -13,6 +13,7 @@ struct cpu_loop {
     bool installed;       /* KVM has the SYSCALL shim in its MSRs (state.h) */
     bool halted;          /* HLT was executed and has not ended yet */
     bool nmi_arrived;     /* taken from KVM, not yet delivered */
+    bool clock_set;       /* KVM has to write the clock's page before the guest reads it */
     uint64_t legacy_efer; /* bits that KVM does not know, set before long mode */
     bool refused;         /* KVM refused amid an instruction: see vcpu->failure */
     uint32_t spins;       /* cpu.spins when last looked at */

@@ -97,6 +97,11 @@ uint64_t *msrs_kept(struct cpu *cpu, uint32_t number)
     }
 }
 
+bool msrs_is_clock(uint32_t number)
+{
+    return number == MSR_KVM_SYSTEM_TIME || number == MSR_KVM_SYSTEM_TIME_NEW;
+}
+
 static bool holds_address(uint32_t number)
 {
     switch (number) {
@@ -204,7 +209,7 @@ static void write_to_kvm(struct cpu *cpu, const struct insn *insn, uint32_t numb
     if (!msrs_kvm_set(cpu, number, value))
         cpu_raise_error(cpu, insn, VECTOR_GP, 0);
     /* KVM fills the clock's page in when it next enters the guest, which would be too late. */
-    if (number == MSR_KVM_SYSTEM_TIME || number == MSR_KVM_SYSTEM_TIME_NEW)
+    if (msrs_is_clock(number))
         routine_touch(cpu);
 }
 

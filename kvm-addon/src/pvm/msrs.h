@@ -38,6 +38,9 @@ struct cpu_msrs {
 /* Where an MSR is kept here, or NULL. */
 uint64_t *msrs_kept(struct cpu *cpu, uint32_t number);
 
+/* Whether an MSR says where KVM writes the guest's clock (kvm-clock). */
+bool msrs_is_clock(uint32_t number);
+
 /* Reads or writes an MSR by ioctl. False: KVM does not support it or rejects the value. */
 bool msrs_kvm_get(struct cpu *cpu, uint32_t number, uint64_t *value);
 bool msrs_kvm_set(struct cpu *cpu, uint32_t number, uint64_t value);

@@ -315,6 +315,9 @@ enum run_end engine_run_vcpu(struct cpu *cpu)
     enum progress progress = PROGRESS;
 
     safepoint_enter(cpu);
+    if (cpu->loop->clock_set && !cpu->in_kvm)
+        routine_touch(cpu);
+    cpu->loop->clock_set = false;
     while (progress == PROGRESS)
         progress = go_on(cpu);
     moderation_release(cpu);

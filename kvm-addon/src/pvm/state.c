@@ -281,5 +281,7 @@ int state_set_msr(struct cpu *cpu, uint32_t number, uint64_t value)
         return -EINVAL;
     if (number == MSR_TSC_DEADLINE)
         interrupts_deadline_written(cpu, value);
+    if (msrs_is_clock(number))
+        cpu->loop->clock_set = true;
     return 0;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../check.h"
@@ -132,6 +133,34 @@ static void discarded_pages_are_zero(void)
     guest_memory_free(&memory);
 }
 
+static void zero_pages_are_holes_of_the_file(void)
+{
+    struct guest_memory memory = {0};
+    uint8_t page[PAGE];
+    uint64_t written;
+    struct stat status;
+    int fd = memfd_create("saved", MFD_CLOEXEC);
+    CHECK(guest_memory_add(&memory, 0x10000, 6 * PAGE) == 0);
+    uint8_t *hva = memory.regions[0].hva;
+    hva[PAGE] = 1;
+    hva[3 * PAGE - 1] = 2;
+    hva[5 * PAGE + 7] = 3;
+    CHECK(guest_memory_write_out(&memory, 0x10000, 6 * PAGE, fd, 2 * PAGE, &written) == 0);
+    CHECK(written == 3 * PAGE);
+    CHECK(fstat(fd, &status) == 0 && status.st_size == 8 * PAGE);
+    CHECK(status.st_blocks * 512 == 3 * PAGE);
+    for (unsigned i = 0; i < 6; i++) {
+        CHECK(pread(fd, page, PAGE, (2 + i) * PAGE) == PAGE);
+        CHECK(memcmp(page, hva + i * PAGE, PAGE) == 0);
+    }
+    CHECK(guest_memory_write_out(&memory, 0x10000, PAGE, fd, 0, &written) == 0 && written == 0);
+    CHECK(guest_memory_write_out(&memory, 0x10001, PAGE, fd, 0, &written) == -EINVAL);
+    CHECK(guest_memory_write_out(&memory, 0x10000, 7 * PAGE, fd, 0, &written) == -EFAULT);
+    CHECK(guest_memory_write_out(&memory, 0x11000, PAGE, -1, 0, &written) == -EBADF);
+    close(fd);
+    guest_memory_free(&memory);
+}
+
 static void writes_are_logged(void)
 {
     struct guest_memory memory = {0};
@@ -170,6 +199,7 @@ int main(void)
     shared_memory_is_another_mapping_of_its_memfd();
     file_memory_is_a_private_copy();
     discarded_pages_are_zero();
+    zero_pages_are_holes_of_the_file();
     writes_are_logged();
     lookups_stay_in_one_region();
     bad_regions_are_refused();

@@ -60,6 +60,53 @@ test('vCPU state that was read can be set, and reads back the same', (t) => {
   }
 });
 
+test('VM state that was read can be set, and reads back the same', (t) => {
+  const vm = vmWithCpuid(t);
+  for (const kind of ['pic-master', 'pic-slave', 'ioapic'] as const) {
+    const bytes = vm.getVmState(kind);
+    vm.setVmState(kind, bytes);
+    assert.deepEqual(vm.getVmState(kind), bytes, kind);
+  }
+  // KVM_CREATE_IRQCHIP masks all pins of the IO-APIC (struct kvm_ioapic_state: redirtbl from byte 24).
+  const ioapic = vm.getVmState('ioapic');
+  const entry = new DataView(ioapic.buffer, ioapic.byteOffset + 8 + 24 + 8 * 5);
+  assert.equal(entry.getUint32(0, true) & 0x1_0000, 0x1_0000);
+  entry.setUint32(0, 0x1_0034, true);
+  vm.setVmState('ioapic', ioapic);
+  assert.deepEqual(vm.getVmState('ioapic'), ioapic);
+  // struct kvm_pit_state2: the count of channel 0. KVM changes only the times at which it was loaded.
+  const pit = vm.getVmState('pit');
+  new DataView(pit.buffer, pit.byteOffset).setUint32(0, 0x1234, true);
+  vm.setVmState('pit', pit);
+  assert.deepEqual(vm.getVmState('pit').subarray(0, 16), pit.subarray(0, 16));
+  assert.throws(() => vm.setVmState('pic-slave', vm.getVmState('pic-master')), /EINVAL/);
+  assert.throws(() => vm.setVmState('pit', new Uint8Array(3)), /EINVAL/);
+});
+
+/** `clock` of `struct kvm_clock_data`, in ns. */
+function clockNs(bytes: Uint8Array): bigint {
+  return new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true);
+}
+
+test('the clock of a VM goes on from the value that is set', (t) => {
+  const vm = vmWithCpuid(t);
+  const hourNs = 3_600_000_000_000n;
+  const clock = vm.getVmState('clock');
+  assert.ok(clockNs(clock) < hourNs);
+  new DataView(clock.buffer, clock.byteOffset).setBigUint64(0, hourNs, true);
+  vm.setVmState('clock', clock);
+  const now = clockNs(vm.getVmState('clock'));
+  assert.ok(now >= hourNs && now < 2n * hourNs, `${now}`);
+});
+
+test('MSRs that KVM does not know are missing among those that are read', (t) => {
+  const vm = vmWithCpuid(t);
+  vm.setMsrs(0, BOOT_MSRS);
+  const [first = 0] = BOOT_MSRS.keys();
+  const msrs = vm.getMsrs(0, [0x1234_5678, first]);
+  assert.deepEqual([...msrs], [[first, BOOT_MSRS.get(first)]]);
+});
+
 for (const [name, { regs, sregs }] of [
   ['Linux’s 64-bit entry', linux64State(0x100_0000)],
   ['the PVH entry', pvhState(0x100_0000)],

@@ -74,6 +74,7 @@ export async function attachDisk(
         // A thread serves a kick while the kicking vCPU waits: vCPUs then do not wait for each other.
         workerCount: Math.min(queueCount, availableParallelism()),
         serialId: id,
+        replacesSaved: assembly.host.replacesDisks === true,
         createWorker: blockWorker(host, slot.disk, engine, limiter),
       });
       // Once all requests are complete.

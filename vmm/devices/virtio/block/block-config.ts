@@ -1,3 +1,4 @@
+import type { StateReader } from '../../device-state.ts';
 import { type ConfigField, ConfigSpace } from '../config-space.ts';
 
 /** `struct virtio_blk_config` up to the last field we fill (virtio 1.2, section 5.2.4). */
@@ -22,8 +23,13 @@ type BlockConfigValues = Readonly<Record<keyof typeof FIELDS, number>>;
 
 /** The configuration space of a block device. */
 export class BlockConfig extends ConfigSpace {
-  constructor(values: BlockConfigValues) {
+  readonly #replacesSaved: boolean;
+  #replaced = false;
+
+  /** @param replacesSaved {@link load} takes the state of a disk of another size, too */
+  constructor(replacesSaved: boolean, values: BlockConfigValues) {
     super(SIZE_BYTES);
+    this.#replacesSaved = replacesSaved;
     for (const [name, field] of Object.entries(FIELDS)) {
       this.set(field, values[name as keyof typeof FIELDS]);
     }
@@ -33,4 +39,37 @@ export class BlockConfig extends ConfigSpace {
   set capacity(sectors: number) {
     this.set(FIELDS.capacity, sectors);
   }
+
+  /** Whether the driver has yet to be told that the disk is another one; once. */
+  takeReplaced(): boolean {
+    const replaced = this.#replaced;
+    this.#replaced = false;
+    return replaced;
+  }
+
+  override load(state: StateReader): void {
+    if (!this.#replacesSaved) {
+      super.load(state);
+      return;
+    }
+    const own = this.#capacity;
+    this.capacity = readCapacity(state);
+    super.load(state);
+    // It changes the generation.
+    this.capacity = own;
+    this.#replaced = true;
+  }
+
+  get #capacity(): number {
+    const { offset } = FIELDS.capacity;
+    const half = (at: number) => this.read(at, 4) ?? 0;
+    return half(offset) + half(offset + 4) * 2 ** 32;
+  }
+}
+
+function readCapacity(state: StateReader): number {
+  const bytes = state.bytes('bytes', SIZE_BYTES, SIZE_BYTES);
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  const sectors = Number(view.getBigUint64(FIELDS.capacity.offset, true));
+  return Number.isSafeInteger(sectors) ? sectors : state.fail('a disk is not that large');
 }

@@ -1,5 +1,5 @@
 import { TsvmError } from '../../../errors.ts';
-import type { VirtioDevice } from '../device.ts';
+import type { ActivationContext, VirtioDevice } from '../device.ts';
 import { QUEUE_FEATURES, VIRTIO_F_VERSION_1 } from '../features.ts';
 import { type QueueWorker, QueueWorkerDevice } from '../queue-worker.ts';
 import { BlockConfig } from './block-config.ts';
@@ -53,6 +53,8 @@ export interface BlockDeviceOptions {
   readonly workerCount: number;
   /** Printable ASCII, at most {@link SERIAL_ID_BYTES}: Linux shows it as `/sys/block/vdX/serial`. */
   readonly serialId: string;
+  /** The state of a disk of another size is taken, too; the driver is told of the size. */
+  readonly replacesSaved?: boolean;
   readonly createWorker: (
     options: BlockWorkerOptions,
     onBroken: (reason: string) => void,
@@ -99,7 +101,7 @@ export class BlockDevice extends QueueWorkerDevice implements VirtioDevice {
       VIRTIO_BLK_F_FLUSH |
       VIRTIO_BLK_F_MQ |
       (options.readOnly ? VIRTIO_BLK_F_RO : VIRTIO_BLK_F_DISCARD | VIRTIO_BLK_F_WRITE_ZEROES);
-    this.config = new BlockConfig({
+    this.config = new BlockConfig(options.replacesSaved === true, {
       capacity: options.sizeBytes / SECTOR_BYTES,
       seg_max: SEG_MAX,
       blk_size: SECTOR_BYTES,
@@ -112,6 +114,11 @@ export class BlockDevice extends QueueWorkerDevice implements VirtioDevice {
       max_write_zeroes_seg: RANGES_MAX,
       write_zeroes_may_unmap: 1,
     });
+  }
+
+  override activate(context: ActivationContext): void {
+    super.activate(context);
+    if (this.config.takeReplaced()) this.configChanged();
   }
 
   /**
