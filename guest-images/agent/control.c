@@ -14,6 +14,8 @@
 #include "frame_reader.h"
 #include "loop.h"
 #include "process_requests.h"
+#include "processors.h"
+#include "restored.h"
 #include "root.h"
 #include "shutdown.h"
 #include "stats.h"
@@ -42,6 +44,8 @@ static const struct handler {
     {FRAME_SHUTDOWN, shutdown_prepare},
     {FRAME_FREEZE, cgroup_freeze},
     {FRAME_THAW, cgroup_thaw},
+    {FRAME_PREPARE, processors_prepare},
+    {FRAME_RESTORED, restored_renew},
 };
 
 static int connect_to_host(void);

@@ -28,15 +28,23 @@ static int take_network(struct bytes value, struct interface_spec *spec, struct 
     return 0;
 }
 
+static int take_mac(struct bytes value, uint8_t mac[6], struct failure *failure)
+{
+    if (value.length != 6)
+        return fail(failure, ERROR_INVALID_REQUEST, 0, "a MAC address has 6 bytes");
+    memcpy(mac, value.data, 6);
+    return 0;
+}
+
 static int parse_field(const struct field *field, void *target, struct failure *failure)
 {
     struct interface_spec *spec = target;
     switch (field->tag) {
     case INTERFACE_MAC:
-        if (field->value.length != sizeof spec->mac)
-            return fail(failure, ERROR_INVALID_REQUEST, 0, "a MAC address has 6 bytes");
-        memcpy(spec->mac, field->value.data, sizeof spec->mac);
-        return 0;
+        return take_mac(field->value, spec->mac, failure);
+    case INTERFACE_DEVICE_MAC:
+        spec->has_device_mac = true;
+        return take_mac(field->value, spec->device_mac, failure);
     case INTERFACE_NAME:
         return field_text(field, &spec->name, failure);
     case INTERFACE_DHCP:

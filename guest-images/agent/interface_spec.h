@@ -11,6 +11,8 @@
 // The name is the request's.
 struct interface_spec {
     uint8_t mac[6];
+    bool has_device_mac; // else it is `mac`
+    uint8_t device_mac[6];
     const char *name;
     bool dhcp;
     uint64_t mtu; // 0: what it has

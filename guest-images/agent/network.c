@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -42,6 +43,14 @@ static unsigned find_interface(const struct tools *tools, const uint8_t mac[6], 
             return (unsigned)index;
     }
     return 0;
+}
+
+static int set_mac(const struct tools *tools, const char *name, const uint8_t mac[6])
+{
+    struct ifreq request = {.ifr_hwaddr.sa_family = ARPHRD_ETHER};
+    strcpy(request.ifr_name, name);
+    memcpy(request.ifr_hwaddr.sa_data, mac, 6);
+    return ioctl(tools->control_fd, SIOCSIFHWADDR, &request);
 }
 
 static int rename_interface(const struct tools *tools, const char *from, const char *to)
@@ -121,10 +130,13 @@ static int configure(const struct tools *tools, struct bytes fields, struct fail
     char name[IFNAMSIZ];
     if (interface_spec_parse(fields, &spec, failure) < 0)
         return -1;
-    unsigned index = find_interface(tools, spec.mac, name);
+    const uint8_t *device_mac = spec.has_device_mac ? spec.device_mac : spec.mac;
+    unsigned index = find_interface(tools, device_mac, name);
     if (index == 0)
         return fail(failure, ERROR_GUEST_FAILED, ENODEV, "no device has the MAC address of %s",
                     spec.name);
+    if (spec.has_device_mac && set_mac(tools, name, spec.mac) < 0)
+        return fail_call(failure, "cannot set the MAC address of %s", spec.name);
     if (give_name(tools, index, name, spec.name) < 0)
         return fail_call(failure, "cannot rename %s to %s", name, spec.name);
     if (set_mtu(tools, spec.name, spec.mtu) < 0 || set_flags(tools, spec.name, IFF_UP) < 0)

@@ -3,8 +3,14 @@
 // wait of the boot.
 #pragma once
 
+#include "fields.h"
+#include "message.h"
+
 // Brings them up in a process of its own. 0, or -errno.
 int processors_start(void);
 
 // Waits until they run: the container's first process sees all of them.
 void processors_wait(void);
+
+// FRAME_PREPARE
+int processors_prepare(struct bytes request, struct message *reply, struct failure *failure);

@@ -20,6 +20,8 @@
 // Longest payload of a request, and of a frame of data, in bytes.
 #define REQUEST_BYTES_MAX (4u << 20)
 #define DATA_BYTES_MAX (64u << 10)
+// A disk of this size keeps the place of another, which a restored machine gets.
+#define PLACEHOLDER_BYTES 512
 #define FRAME_HEADER_BYTES 5
 #define FIELD_HEADER_BYTES 5
 
@@ -39,6 +41,8 @@ enum frame_type {
     FRAME_SHUTDOWN = 22,
     FRAME_FREEZE = 23, // the container's processes
     FRAME_THAW = 24,
+    FRAME_PREPARE = 25,  // completes what the boot began: all processors run
+    FRAME_RESTORED = 26, // the machine goes on from a saved state
     // First frames of other connections.
     FRAME_START = 32,
     FRAME_PROCESSES = 33,
@@ -122,6 +126,7 @@ enum interface_tag {
     INTERFACE_ADDRESS = 4, // 4 or 16 bytes and the prefix length
     INTERFACE_GATEWAY = 5, // 4 or 16 bytes
     INTERFACE_MTU = 6,
+    INTERFACE_DEVICE_MAC = 7, // of the device, where it is to have another
 };
 
 enum limits_tag {
@@ -183,6 +188,9 @@ enum stats_interface_tag {
 
 // FRAME_CLOCK
 enum clock_tag { CLOCK_SECONDS = 1, CLOCK_NANOSECONDS = 2 };
+
+// FRAME_RESTORED
+enum restored_tag { RESTORED_SEED = 1 }; // entropy of the host
 
 // FRAME_PATH_STAT, FRAME_READ_ARCHIVE, FRAME_WRITE_ARCHIVE
 enum path_tag {

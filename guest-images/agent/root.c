@@ -16,6 +16,7 @@
 #include "overlay.h"
 #include "protocol.h"
 #include "published.h"
+#include "restored.h"
 #include "root_spec.h"
 
 #define KERNEL_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -204,6 +205,13 @@ static int mount_kernel_file_systems(const struct root_spec *spec, struct failur
     return mount_devices(spec, failure);
 }
 
+static int await_disks(const struct root_spec *spec, struct failure *failure)
+{
+    if (restored_await_disk("/dev/vda", failure) < 0)
+        return -1;
+    return spec->writable_memory ? 0 : restored_await_disk("/dev/vdb", failure);
+}
+
 int root_assemble(struct bytes request, struct message *reply, struct failure *failure)
 {
     static bool attempted;
@@ -215,8 +223,9 @@ int root_assemble(struct bytes request, struct message *reply, struct failure *f
     if (root_spec_parse(request, &spec, failure) < 0)
         return -1;
     if (network_configure(spec.interfaces, spec.interface_count, failure) < 0 ||
-        mount_root(&spec, failure) < 0 || mount_kernel_file_systems(&spec, failure) < 0 ||
-        mounts_apply(&spec, failure) < 0 || published_open(spec.published_ports, failure) < 0 ||
+        await_disks(&spec, failure) < 0 || mount_root(&spec, failure) < 0 ||
+        mount_kernel_file_systems(&spec, failure) < 0 || mounts_apply(&spec, failure) < 0 ||
+        published_open(spec.published_ports, failure) < 0 ||
         cgroup_set_limits(&spec.limits, failure) < 0)
         return -1;
     container.assembled = true;

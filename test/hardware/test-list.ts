@@ -25,6 +25,7 @@ export const HOST_PLANS: readonly HostPlan[] = [
       'test/boot/linux/shell.test.ts',
       'test/boot/linux/qcow2.test.ts',
       'test/boot/linux/control.test.ts',
+      'test/container/restored-machine.test.ts',
     ],
   },
   {

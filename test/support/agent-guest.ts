@@ -13,7 +13,13 @@ import type {
   ProcessSpec,
 } from '../../vmm/container/agent/agent.ts';
 import { connectAgent } from '../../vmm/container/agent/connect-agent.ts';
-import { bootMachine, type Machine, type MachineConfig, type VsockPorts } from '../../vmm/index.ts';
+import {
+  bootMachine,
+  type DiskConfig,
+  type Machine,
+  type MachineConfig,
+  type VsockPorts,
+} from '../../vmm/index.ts';
 import { ConsoleOutput } from './console-output.ts';
 import { writeLayers, writeMetadata } from './mounted-rootfs.ts';
 import { type MadeMember, makeTar } from './tar-maker.ts';
@@ -97,29 +103,56 @@ export async function bootAgentGuest(
     readonly onControl?: (stream: Duplex) => void;
   } = {},
 ): Promise<AgentGuest> {
+  const { disks, metadata } = agentDisks(test, options);
+  const console = new ConsoleOutput();
+  const machine = await bootMachine({ ...agentMachine(), disks, ...options.machine }, { console });
+  return startAgentGuest(test, { machine, console, metadata, onControl: options.onControl });
+}
+
+/** What machines with the agent have in common; disks are missing. */
+export function agentMachine(): MachineConfig {
+  const guest = locateDefaultGuest();
+  if (guest === undefined) throw new Error('the default guest is not built: npm run setup');
+  return {
+    kernelPath: guest.kernelPath,
+    modulesPath: guest.modulesPath,
+    initrdPath: guest.agentInitrdPath,
+    appendCmdline: 'quiet',
+    cpus: 2,
+    memoryBytes: 512 * 2 ** 20,
+    vsock: {},
+  };
+}
+
+/** The image's and the writable disk, and the file of the image's metadata. */
+export function agentDisks(
+  test: TestContext,
+  options: { readonly members?: readonly MadeMember[]; readonly writablePath?: string } = {},
+): { disks: DiskConfig[]; metadata: string } {
   const folder = temporaryFolder(test);
   const layers = writeLayers(folder, [makeTar(options.members ?? busyboxMembers())]);
   const metadata = writeMetadata(folder, layers);
-  const guest = locateDefaultGuest();
-  if (guest === undefined) throw new Error('the default guest is not built: npm run setup');
-  const console = new ConsoleOutput();
-  const machine = await bootMachine(
-    {
-      kernelPath: guest.kernelPath,
-      modulesPath: guest.modulesPath,
-      initrdPath: guest.agentInitrdPath,
-      appendCmdline: 'quiet',
-      cpus: 2,
-      memoryBytes: 512 * 2 ** 20,
-      vsock: {},
-      disks: [
-        { files: [metadata, ...layers] },
-        { path: options.writablePath ?? writableDisk(folder), format: 'raw' },
-      ],
-      ...options.machine,
-    },
-    { console },
-  );
+  return {
+    disks: [
+      { files: [metadata, ...layers] },
+      { path: options.writablePath ?? writableDisk(folder), format: 'raw' },
+    ],
+    metadata,
+  };
+}
+
+/** Starts a machine with the agent, and waits for its hello. */
+export async function startAgentGuest(
+  test: TestContext,
+  options: {
+    readonly machine: Machine;
+    readonly console: ConsoleOutput;
+    /** The file of the image's metadata. */
+    readonly metadata: string;
+    readonly onControl?: ((stream: Duplex) => void) | undefined;
+  },
+): Promise<AgentGuest> {
+  const { console, machine, metadata } = options;
   test.after(() => machine.close());
   if (machine.vsock === undefined) throw new Error('the machine has no vsock device');
   const aborter = new AbortController();

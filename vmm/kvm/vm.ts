@@ -13,6 +13,10 @@ import { isNativeError, withKvmErrors } from './kvm-error.ts';
 import type { KvmMemory } from './memory.ts';
 import type { KvmRegisterBank } from './register-bank.ts';
 
+/** Kinds of state, each a structure of KVM's. */
+export type VcpuStateKind = NativeCpuState;
+export type VmStateKind = NativeVmState;
+
 export interface VmOptions {
   readonly devicePath: string;
   readonly memory: KvmMemory;

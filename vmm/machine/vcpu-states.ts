@@ -1,27 +1,26 @@
 /** The state of all vCPUs and of what they share, in KVM's structures. */
-import type { NativeCpuState, NativeVmState } from '../../kvm-addon/index.d.ts';
 import { STATE_MSRS, TSC_MSRS } from '../arch/x86_64/saved-msrs.ts';
 import { KVM_CAP_XCRS } from '../kvm/capabilities.ts';
 import { checkKvmExtension } from '../kvm/host.ts';
-import type { Vm } from '../kvm/vm.ts';
+import type { VcpuStateKind, Vm, VmStateKind } from '../kvm/vm.ts';
 import type { Assembly } from './assembly.ts';
 
 export interface VcpuState {
-  readonly kinds: ReadonlyMap<NativeCpuState, Uint8Array>;
+  readonly kinds: ReadonlyMap<VcpuStateKind, Uint8Array>;
   readonly msrs: ReadonlyMap<number, bigint>;
 }
 
 export interface VcpuStates {
   readonly vcpus: readonly VcpuState[];
-  readonly shared: ReadonlyMap<NativeVmState, Uint8Array>;
+  readonly shared: ReadonlyMap<VmStateKind, Uint8Array>;
 }
 
 /** In the order of vcpu_state.h: these before the MSRs, … */
-const BEFORE_MSRS: readonly NativeCpuState[] = ['sregs', 'xcrs', 'xsave', 'lapic'];
+const BEFORE_MSRS: readonly VcpuStateKind[] = ['sregs', 'xcrs', 'xsave', 'lapic'];
 /** … and these after. */
-const AFTER_MSRS: readonly NativeCpuState[] = ['debugregs', 'events', 'mp-state', 'regs'];
+const AFTER_MSRS: readonly VcpuStateKind[] = ['debugregs', 'events', 'mp-state', 'regs'];
 /** The clock goes on from where it was, so it comes last. */
-const SHARED: readonly NativeVmState[] = ['pic-master', 'pic-slave', 'ioapic', 'pit', 'clock'];
+const SHARED: readonly VmStateKind[] = ['pic-master', 'pic-slave', 'ioapic', 'pit', 'clock'];
 
 /** No vCPU runs. */
 export function saveVcpuStates({ config, kernelMode, vm }: Assembly): VcpuStates {
@@ -42,7 +41,7 @@ export function saveVcpuStates({ config, kernelMode, vm }: Assembly): VcpuStates
 export function loadVcpuStates(vm: Vm, { vcpus, shared }: VcpuStates): void {
   for (const [kind, bytes] of shared) if (kind !== 'clock') vm.setVmState(kind, bytes);
   for (const [cpu, { kinds, msrs }] of vcpus.entries()) {
-    const set = (kind: NativeCpuState) => {
+    const set = (kind: VcpuStateKind) => {
       const bytes = kinds.get(kind);
       if (bytes !== undefined) vm.setState(cpu, kind, bytes);
     };

@@ -120,6 +120,8 @@ export type ContainerMount = SharedMount | TmpfsMount | SocketMount;
 export interface ContainerInterface {
   /** Of the machine's device. The interface with this address gets the name. */
   readonly mac: string;
+  /** Of the device, where that has another address: it is changed to `mac`. */
+  readonly deviceMac?: string | undefined;
   /** Default: `eth` and the position. */
   readonly name?: string | undefined;
   /** Asks a DHCP server for an IPv4 address, route and MTU. */
@@ -322,6 +324,13 @@ export type AgentEvent =
 
 /** All methods reject with {@link AgentError}. */
 export interface Agent {
+  /** Resolves when everything that a container needs of the guest's kernel is up: all processors. */
+  prepare(): Promise<void>;
+  /**
+   * For a machine that goes on from a saved state, before anything else: sets the guest's clock, and
+   * gives its kernel random numbers that no other machine has.
+   */
+  renew(): Promise<void>;
   /** Mounts the root and everything in it, and sets up network, host name, sysctls and limits. */
   assemble(root: ContainerRoot): Promise<void>;
   startProcess(spec: ProcessSpec): Promise<GuestProcess>;

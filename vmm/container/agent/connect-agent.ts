@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { Duplex, Readable } from 'node:stream';
 import type { VsockPorts } from '../../backends/vsock/vsock-ports.ts';
 import {
@@ -19,7 +20,7 @@ import { ControlConnection } from './control-connection.ts';
 import { Fields } from './frame-writer.ts';
 import { lost } from './guest-connection.ts';
 import { startOn } from './process-connection.ts';
-import { CLOCK, FRAME, PATH, RESIZE, SIGNAL } from './protocol.ts';
+import { CLOCK, FRAME, PATH, RESIZE, RESTORED, SIGNAL } from './protocol.ts';
 import { changesOf, pathStatOf, processOf, statsOf } from './replies.ts';
 import { limitsFields, processFields, rootFields } from './requests.ts';
 import { askOn, listOn, readOn, type Task, writeOn } from './task-connection.ts';
@@ -28,6 +29,9 @@ import { askOn, listOn, readOn, type Task, writeOn } from './task-connection.ts'
 const ANSWER_TIMEOUT_MS = 120_000;
 /** Linux has at most 2^22 processes; a list this long is none. */
 const PROCESSES_MAX = 65_536;
+
+/** Linux draws as much from its sources. */
+const SEED_BYTES = 64;
 
 export interface ConnectAgentOptions {
   /** Aborts the wait for the agent's hello. */
@@ -78,6 +82,15 @@ class VsockAgent implements Agent {
       for (const listener of this.#listeners) listener(event);
     });
     this.greeted = this.#control.hello.promise;
+  }
+
+  async prepare(): Promise<void> {
+    await this.#control.request(FRAME.PREPARE);
+  }
+
+  async renew(): Promise<void> {
+    const seed = new Fields().bytes(RESTORED.SEED, randomBytes(SEED_BYTES));
+    await Promise.all([this.setClock(), this.#control.request(FRAME.RESTORED, seed)]);
   }
 
   async assemble(root: ContainerRoot): Promise<void> {

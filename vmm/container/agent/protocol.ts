@@ -8,6 +8,8 @@ export const PROTOCOL_VERSION = 1;
 
 /** Longest payload that the host accepts of a frame, and that it sends in one of data, in bytes. */
 export const DATA_BYTES_MAX = 64 * 1024;
+/** A disk of this size keeps the place of another, which a restored machine gets. */
+export const PLACEHOLDER_BYTES = 512;
 export const FRAME_HEADER_BYTES = 5;
 export const FIELD_HEADER_BYTES = 5;
 /** Longest list of fields that the host accepts of the guest. */
@@ -27,6 +29,8 @@ export const FRAME = {
   SHUTDOWN: 22,
   FREEZE: 23,
   THAW: 24,
+  PREPARE: 25,
+  RESTORED: 26,
   START: 32,
   PROCESSES: 33,
   PATH_STAT: 34,
@@ -105,6 +109,7 @@ export const INTERFACE = {
   ADDRESS: 4,
   GATEWAY: 5,
   MTU: 6,
+  DEVICE_MAC: 7,
 } as const;
 
 export const LIMITS = {
@@ -160,6 +165,7 @@ export const STATS_INTERFACE = {
   SENT_PACKETS: 5,
 } as const;
 
+export const RESTORED = { SEED: 1 } as const;
 export const CLOCK = { SECONDS: 1, NANOSECONDS: 2 } as const;
 
 export const PATH = { PATH: 1, NO_OVERWRITE_DIRECTORY: 2, KEEP_OWNERS: 3 } as const;

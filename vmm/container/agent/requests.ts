@@ -124,7 +124,13 @@ function networkBytes(network: string): Buffer {
 function interfaceFields(link: ContainerInterface, index: number): Fields {
   const mac = parseMacAddress(link.mac);
   if (mac === undefined) throw invalid(`not a MAC address: ${link.mac}`);
-  const fields = new Fields()
+  const fields = new Fields();
+  if (link.deviceMac !== undefined) {
+    const deviceMac = parseMacAddress(link.deviceMac);
+    if (deviceMac === undefined) throw invalid(`not a MAC address: ${link.deviceMac}`);
+    fields.bytes(INTERFACE.DEVICE_MAC, deviceMac);
+  }
+  fields
     .bytes(INTERFACE.MAC, mac)
     .text(INTERFACE.NAME, link.name ?? `eth${index}`)
     .flag(INTERFACE.DHCP, link.dhcp)

@@ -48,6 +48,7 @@ test('protocol.ts has the numbers of protocol.h', () => {
   ours.set('PROTOCOL_VERSION', PROTOCOL_VERSION);
   ours.set('AGENT_PORT', AGENT_PORT);
   ours.set('PUBLISHED_PORT_BASE', PUBLISHED_PORT_BASE);
+  ours.set('PLACEHOLDER_BYTES', protocol.PLACEHOLDER_BYTES);
   ours.set('FRAME_HEADER_BYTES', protocol.FRAME_HEADER_BYTES);
   ours.set('FIELD_HEADER_BYTES', protocol.FIELD_HEADER_BYTES);
   deepEqual([...ours].sort(), [...header].sort());
