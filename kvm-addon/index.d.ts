@@ -431,6 +431,8 @@ export class NativeNetPort {
     kind: 'tap' | 'stream';
     /** Non-blocking for a tap device. The port's from now on. */
     fd: number;
+    /** Six bytes: frames from the guest with another source address are dropped. */
+    source?: Uint8Array | undefined;
     /**
      * The port serves no more. EPIPE: the other end has closed the connection; EPROTO: it sent what
      * is no frame; EBADFD: the tap device was deleted.

@@ -188,9 +188,28 @@ static enum verdict net_starved(void)
     return test_passed("requests=%u", STARVED_REQUESTS);
 }
 
+/* Requests from other source addresses, which the host must not see if spoofing is refused. */
+static enum verdict net_spoofed(void)
+{
+    struct net net;
+    struct completion completion;
+    struct net_header *request = heap_take(sizeof *request + ARP_BYTES, 64);
+    uint8_t *source = (uint8_t *)(request + 1) + sizeof GUEST_MAC;
+    REQUIRE(net_open(&net), "no network device, or it does not start");
+    for (unsigned i = 0; i < sizeof GUEST_MAC; i++) {
+        arp_request_fill(request);
+        source[i] ^= 0x10;
+        REQUIRE(net_send(&net, request, ARP_BYTES) >= 0, "no room to send");
+        virtqueue_kick(&net.transmit);
+        REQUIRE(chain_await(&net.transmit, &completion), "a frame is kept");
+    }
+    REQUIRE_PASSED(reply_receive(&net, 2048));
+    return test_passed("frames=%u", (unsigned)sizeof GUEST_MAC);
+}
+
 static const struct test tests[] = {
-    {"net-arp", net_arp},         {"net-starved", net_starved}, {"net-lies", net_lies_run},
-    {"net-lengths", net_lengths}, {"net-loops", net_loops},
+    {"net-arp", net_arp},       {"net-spoofed", net_spoofed}, {"net-starved", net_starved},
+    {"net-lies", net_lies_run}, {"net-lengths", net_lengths}, {"net-loops", net_loops},
 };
 
 const struct test_suite test_suite_net = TEST_SUITE(tests);

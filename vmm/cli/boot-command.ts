@@ -139,7 +139,7 @@ export function bootCommand(): Command {
     )
     .option(
       '--net <user[,hostfwd=...]|tap=name[,queues=N]|none>',
-      'network; repeatable; also with mac=, mtu= and rate limits (default: none)',
+      'network; repeatable; also with mac=, mtu=, spoofing=off (tap) and rate limits (default: none)',
       collect(parseNet),
       [],
     )

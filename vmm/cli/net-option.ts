@@ -35,6 +35,11 @@ function parseLink(text: string): boolean {
   throw new InvalidArgumentError(`'link=${text}': use up or down.`);
 }
 
+function parseSpoofing(text: string): boolean {
+  if (text === 'on' || text === 'off') return text === 'on';
+  throw new InvalidArgumentError(`'spoofing=${text}': use on or off.`);
+}
+
 /** The settings of both kinds of networks, by name. */
 const SETTINGS: Readonly<Record<string, (text: string) => object>> = {
   mac: (text) => ({ mac: text }),
@@ -44,6 +49,7 @@ const SETTINGS: Readonly<Record<string, (text: string) => object>> = {
 const TAP_SETTINGS: typeof SETTINGS = {
   ...SETTINGS,
   queues: (text) => ({ queues: parseNumber('queues', text) }),
+  spoofing: (text) => ({ spoofing: parseSpoofing(text) }),
 };
 
 const LIMITS = limitSettings('pps');
@@ -74,7 +80,7 @@ function parseSettings(
 }
 
 /**
- * `--net user[,hostfwd=...]...`, `--net tap=NAME[,queues=N]` and `--net none`, the first two with
+ * `--net user[,hostfwd=...]...`, `--net tap=NAME[,queues=N][,spoofing=off]` and `--net none`, the first two with
  * `mac=`, `mtu=`, `bps=` and `pps=`. Undefined for none.
  */
 export function parseNet(text: string): NetConfig | undefined {

@@ -9,6 +9,8 @@ export interface NetLinkOptions {
   readonly kind: 'tap' | 'stream';
   /** A descriptor for each pair of queues, closed by {@link KvmNetLink.close}. */
   readonly fds: readonly number[];
+  /** The only source address that frames from the guest may have: six bytes. Default: any. */
+  readonly source?: Uint8Array | undefined;
   readonly onFailure: (code: LinkFailure) => void;
 }
 
@@ -19,11 +21,11 @@ export class KvmNetLink implements NetLink {
   /** Ports that the host passes frames to. */
   #pairs: number;
 
-  constructor({ kind, fds, onFailure }: NetLinkOptions) {
+  constructor({ kind, fds, source, onFailure }: NetLinkOptions) {
     const { NativeNetPort } = loadAddon();
     this.offloads = kind === 'tap';
     this.#pairs = fds.length;
-    this.ports = fds.map((fd) => new NativeNetPort({ kind, fd, onFailure }));
+    this.ports = fds.map((fd) => new NativeNetPort({ kind, fd, source, onFailure }));
   }
 
   setUp(up: boolean): void {

@@ -90,6 +90,8 @@ export const DEVICE_COUNTERS = {
   sentBytes: 'Bytes of frames from the guest.',
   sendDrops:
     'Frames from the guest that were dropped: invalid, refused by the host, or without link.',
+  spoofedFrames:
+    'Of these, frames with another source address than the device’s, where it matters.',
   outputBytes: 'Bytes that the guest wrote to its console and ports.',
   inputBytes: 'Bytes that the guest read from its console and ports.',
   cutBytes: 'Bytes of output that were dropped from writes that were too long.',

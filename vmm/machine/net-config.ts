@@ -51,6 +51,11 @@ export interface TapNetConfig extends NetSettings {
   readonly queues?: number | undefined;
   /** Creates the device as a port of this bridge, as long as the machine is there. */
   readonly bridge?: Bridge | undefined;
+  /**
+   * Whether the guest may send frames with other source addresses than `mac`, as one does that is a
+   * bridge itself. Otherwise they are dropped. Default: only on a device of the user's.
+   */
+  readonly spoofing?: boolean | undefined;
 }
 
 export type NetConfig = UserNetConfig | TapNetConfig;
@@ -63,7 +68,12 @@ export type ResolvedNet =
       readonly linkUp: boolean;
       readonly forwards: readonly PortForward[];
     })
-  | (TapNetConfig & { readonly mac: string; readonly linkUp: boolean; readonly queues: number });
+  | (TapNetConfig & {
+      readonly mac: string;
+      readonly linkUp: boolean;
+      readonly queues: number;
+      readonly spoofing: boolean;
+    });
 
 /** What passt(1) announces unless it is told another. */
 const USER_MTU = 65_520;
@@ -95,6 +105,7 @@ const TAP_FIELDS: Readonly<Record<keyof TapNetConfig, Kind>> = {
   name: TEXT,
   queues: NUMBER,
   bridge: RECORD,
+  spoofing: BOOLEAN,
   ...SETTINGS_FIELDS,
 };
 const ADDRESSES_FIELDS: Readonly<Record<keyof GuestAddresses, Kind>> = {
@@ -158,7 +169,7 @@ function resolveUser(net: UserNetConfig, mac: string) {
 }
 
 function resolveTap(net: TapNetConfig, mac: string) {
-  const { name, queues = 1 } = net;
+  const { name, queues = 1, spoofing = net.bridge === undefined } = net;
   if (name === undefined || name === '' || name.length > INTERFACE_NAME_MAX) {
     invalid(
       `a tap device "${name ?? ''}": give its name, at most ${INTERFACE_NAME_MAX} characters`,
@@ -171,7 +182,7 @@ function resolveTap(net: TapNetConfig, mac: string) {
     checkFields('the bridge', net.bridge, BRIDGE_FIELDS);
     if (queues > 1) invalid('a tap device that is created for a bridge has one queue');
   }
-  return { ...net, mac, queues };
+  return { ...net, mac, queues, spoofing };
 }
 
 function isWhole(value: unknown, min: number, max: number): boolean {

@@ -10,8 +10,9 @@
 
 /* The header of each frame in guest memory (virtio 1.2, section 5.1.6). */
 #define NET_HEADER_BYTES ((uint32_t)sizeof(struct virtio_net_hdr_v1))
-/* An Ethernet header. */
+/* An Ethernet header: the addresses of the receiver and of the sender, and a type. */
 #define NET_FRAME_BYTES_MIN 14u
+#define NET_SOURCE_OFFSET 6u
 /* An Ethernet header, a VLAN tag and an IP packet of 65,535 bytes; tap rounds the sum down to this.
  */
 #define NET_FRAME_BYTES_MAX 65550u
@@ -20,9 +21,10 @@
 
 /* A frame to send. */
 struct net_frame {
-    struct virtio_net_hdr_v1 header; /* checked copy of the driver's header */
-    struct iovec *iov;               /* the port may use the entry before the first one */
-    unsigned count;                  /* at most NET_FRAME_IOVS_MAX */
+    struct virtio_net_hdr_v1 header;       /* checked copy of the driver's header */
+    uint8_t ethernet[NET_FRAME_BYTES_MIN]; /* checked copy of its start, if sources are checked */
+    struct iovec *iov;                     /* the port may use the entry before the first one */
+    unsigned count;                        /* at most NET_FRAME_IOVS_MAX */
     uint32_t bytes;
     bool dropped; /* by the port */
 };

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -42,11 +43,15 @@ struct net_port_ops {
     void (*free)(struct net_port *port);
 };
 
+#define NET_ADDRESS_BYTES 6u
+
 struct net_port {
     const struct net_port_ops *ops;
     int fd;           /* non-blocking; closed by the owner */
     bool blocked;     /* the last send would have blocked */
     bool link_down;   /* atomic */
+    bool has_source;  /* the driver's frames must come from the address `source`; final */
+    uint8_t source[NET_ADDRESS_BYTES];
     int failure;      /* atomic: 0, or the -errno that stopped the port */
     struct wake wake; /* woken after a failure */
 };
@@ -54,6 +59,13 @@ struct net_port {
 static inline bool net_port_is_up(const struct net_port *port)
 {
     return !__atomic_load_n(&port->link_down, __ATOMIC_RELAXED);
+}
+
+/* Frames of the driver with another source address are dropped. Before the link is used. */
+static inline void net_port_set_source(struct net_port *port, const uint8_t *address)
+{
+    port->has_source = true;
+    memcpy(port->source, address, sizeof port->source);
 }
 
 /* From any thread. Frames are dropped while the link is down. */

@@ -54,6 +54,17 @@ NativeNetPort::NativeNetPort(const Napi::CallbackInfo &info) : Napi::ObjectWrap<
         throw_errno(env, EINVAL, "NativeNetPort");
         return;
     }
+    const uint8_t *source = nullptr;
+    size_t source_bytes = 0;
+    Napi::Value given = info[0].As<Napi::Object>().Get("source");
+    if (!given.IsUndefined()) {
+        if (!to_bytes(given, &source, &source_bytes))
+            return;
+        if (source_bytes != NET_ADDRESS_BYTES) {
+            throw_errno(env, EINVAL, "source");
+            return;
+        }
+    }
     auto call = Napi::Persistent(on_failure);
     auto failed = [this, call = std::move(call)](const Napi::CallbackInfo &woken) {
         if (port_)
@@ -63,8 +74,12 @@ NativeNetPort::NativeNetPort(const Napi::CallbackInfo &info) : Napi::ObjectWrap<
     failed_ = std::make_unique<Wake>(env, callback, "tsvm-net", false);
     port_ = kind == "tap" ? tap_port_create(fd, failed_->core())
                           : stream_port_create(fd, failed_->core());
-    if (!port_)
+    if (!port_) {
         throw_errno(env, ENOMEM, "NativeNetPort");
+        return;
+    }
+    if (source)
+        net_port_set_source(port_, source);
 }
 
 NativeNetPort::~NativeNetPort()

@@ -206,6 +206,7 @@ class NetDevice : public QueueDevice
         add("sentFrames", net_.transmitted.frames);
         add("sentBytes", net_.transmitted.bytes);
         add("sendDrops", net_.transmitted.dropped);
+        add("spoofedFrames", net_.transmitted.spoofed);
         add("receiveRateDelays", net_.receive_gate.delays);
         add("sendRateDelays", net_.transmit_gate.delays);
     }

@@ -2,11 +2,14 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "../backend/net_frame.h"
 #include "../util/iov.h"
 #include "net_header.h"
 
+/* Entries before those of a chain. */
+#define ENTRIES_BEFORE 2u
 /* Number of entries for the buffers of a batch of frames; the last frame may need more. */
 #define BATCH_IOVS 512u
 
@@ -14,11 +17,11 @@ int net_transmitter_init(struct net_transmitter *transmitter, struct net_port *p
                          uint32_t features, unsigned size,
                          struct net_transmitter_statistics *statistics)
 {
-    /* Each chain is preceded by an entry for the port. */
+    /* Each chain is preceded by an entry for the port, and one for a copy of the frame's start. */
     *transmitter = (struct net_transmitter){.port = port,
                                             .features = features,
                                             .statistics = statistics,
-                                            .iov_max = BATCH_IOVS + size + 1};
+                                            .iov_max = BATCH_IOVS + size + ENTRIES_BEFORE};
     transmitter->iov = calloc(transmitter->iov_max, sizeof *transmitter->iov);
     return transmitter->iov ? 0 : -ENOMEM;
 }
@@ -38,6 +41,28 @@ struct batch {
     unsigned chain_count;
 };
 
+/*
+ * Compares the source address of a frame with that of the device, and replaces the start of the
+ * frame by the copy that was compared: the driver may change its own meanwhile.
+ */
+static bool source_check(const struct net_transmitter *transmitter, struct net_frame *frame)
+{
+    const struct net_port *port = transmitter->port;
+    struct iov_span data = {.iov = frame->iov, .count = frame->count};
+    if (!port->has_source)
+        return true;
+    if (!iov_span_take(&data, frame->ethernet, sizeof frame->ethernet))
+        return false;
+    if (memcmp(frame->ethernet + NET_SOURCE_OFFSET, port->source, sizeof port->source) != 0) {
+        counter_add(&transmitter->statistics->spoofed, 1);
+        return false;
+    }
+    frame->iov = data.iov - 1;
+    frame->count = data.count + 1;
+    *frame->iov = (struct iovec){.iov_base = frame->ethernet, .iov_len = sizeof frame->ethernet};
+    return true;
+}
+
 /* Turns a chain into a frame. Returns false if it is malformed. */
 static bool frame_parse(const struct net_transmitter *transmitter, struct net_frame *frame,
                         struct iovec *iov, const struct virtqueue_chain *chain)
@@ -50,8 +75,9 @@ static bool frame_parse(const struct net_transmitter *transmitter, struct net_fr
     frame->bytes = chain->readable_bytes - NET_HEADER_BYTES;
     frame->dropped = false;
     return frame->bytes >= NET_FRAME_BYTES_MIN && frame->bytes <= NET_FRAME_BYTES_MAX &&
-           frame->count <= NET_FRAME_IOVS_MAX &&
-           net_header_check(&frame->header, frame->bytes, transmitter->features);
+           frame->count < NET_FRAME_IOVS_MAX &&
+           net_header_check(&frame->header, frame->bytes, transmitter->features) &&
+           source_check(transmitter, frame);
 }
 
 static void batch_take(struct net_transmitter *transmitter, struct batch *batch,
@@ -61,10 +87,10 @@ static void batch_take(struct net_transmitter *transmitter, struct batch *batch,
     batch->frame_count = batch->chain_count = 0;
     while (batch->chain_count < max && used < BATCH_IOVS) {
         struct virtqueue_chain chain;
-        struct iovec *iov = transmitter->iov + used + 1;
+        struct iovec *iov = transmitter->iov + used + ENTRIES_BEFORE;
         if (virtqueue_pop(queue, iov, &chain) <= 0)
             return;
-        used += 1 + chain.readable_count;
+        used += ENTRIES_BEFORE + chain.readable_count;
         unsigned i = batch->chain_count++;
         batch->heads[i] = chain.head;
         batch->valid[i] = frame_parse(transmitter, &batch->frames[batch->frame_count], iov, &chain);

@@ -13,6 +13,7 @@ struct net_transmitter_statistics {
     counter frames;
     counter bytes;
     counter dropped; /* malformed, refused by the host, or sent while the link was down */
+    counter spoofed; /* of the dropped ones, those that had another source address */
 };
 
 struct net_transmitter {

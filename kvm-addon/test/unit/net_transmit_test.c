@@ -136,6 +136,34 @@ static void checked_header_precedes_the_frame(void)
     setup_close(&s);
 }
 
+/* Frames as a hostile driver forges them: in one buffer, and with the address across two. */
+static void frames_with_another_source_are_dropped(int type)
+{
+    static const uint8_t SOURCE[NET_ADDRESS_BYTES] = {13, 14, 15, 16, 17, 18};
+    static const uint32_t CUTS[] = {NET_HEADER_BYTES,      NET_HEADER_BYTES + 1,
+                                    NET_HEADER_BYTES + 9,  NET_HEADER_BYTES + 14,
+                                    NET_HEADER_BYTES + 40, 5};
+    uint8_t data[NET_HEADER_BYTES + 100];
+    struct setup s;
+    setup_open(&s, type, TRANSMIT, OFFLOADS);
+    net_port_set_source(s.port, SOURCE);
+    uint32_t before = type == SOCK_STREAM ? 4 : NET_HEADER_BYTES;
+    for (unsigned i = 0; i < sizeof CUTS / sizeof CUTS[0]; i++) {
+        memset(at(&s, HEADER_GPA), 0, NET_HEADER_BYTES);
+        frame_fill(&s, HEADER_GPA + NET_HEADER_BYTES, 60, 7);
+        describe(&s, 0, HEADER_GPA, CUTS[i], NEXT, 1);
+        describe(&s, 1, HEADER_GPA + CUTS[i], NET_HEADER_BYTES + 60 - CUTS[i], 0, 0);
+        offer(&s, 0);
+        CHECK(peer_read(&s, data, before + 60) && bytes_are(data + before, 60, 7));
+        CHECK(await_used(&s).id == 0);
+        at(&s, HEADER_GPA)[NET_HEADER_BYTES + NET_SOURCE_OFFSET + i % NET_ADDRESS_BYTES] ^= 1;
+        offer(&s, 0);
+        CHECK(is_dropped(&s, i + 1));
+        CHECK(counter_await(&s.net.transmitted.spoofed, i + 1));
+    }
+    setup_close(&s);
+}
+
 #define MANY 8
 #define LARGE 60000u
 
@@ -270,6 +298,8 @@ int main(void)
     frames_of_bad_lengths_are_dropped();
     headers_that_lie_are_dropped();
     checked_header_precedes_the_frame();
+    frames_with_another_source_are_dropped(SOCK_STREAM);
+    frames_with_another_source_are_dropped(SOCK_SEQPACKET);
     full_socket_delays_frames_and_loses_none();
     stop_amid_a_frame_keeps_the_stream_whole();
     frames_are_dropped_while_the_link_is_down();

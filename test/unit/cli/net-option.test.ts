@@ -18,6 +18,11 @@ test('--net: kinds and settings', () => {
     mtu: 1500,
   });
   assert.deepEqual(parseNet('tap=tap0,queues=2'), { kind: 'tap', name: 'tap0', queues: 2 });
+  assert.deepEqual(parseNet('tap=tap0,spoofing=off'), {
+    kind: 'tap',
+    name: 'tap0',
+    spoofing: false,
+  });
 });
 
 test('--net user,hostfwd=: loopback and TCP unless it says otherwise', () => {

@@ -97,6 +97,11 @@ export const NEW_NETWORK = {
     mac: { type: 'string', description: "The guest's MAC address; default: a random one." },
     mtu: { type: 'integer', minimum: 1, description: 'Largest IP packet in bytes.' },
     linkUp: { type: 'boolean', description: 'Whether the cable is plugged in; default: true.' },
+    spoofing: {
+      type: 'boolean',
+      description:
+        'Whether the guest may send from other MAC addresses on a tap device; default: true.',
+    },
     forwards: FORWARDS,
     limits: LIMITS,
   },

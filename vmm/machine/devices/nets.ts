@@ -81,9 +81,10 @@ async function openLink(
   const onFailure = (code: LinkFailure) =>
     host.logger.error(`${id}: ${failureText(config, code)}; the guest has lost this network`);
   if (config.kind === 'tap') {
-    const { bridge, name, queues } = config;
+    const { bridge, name, queues, mac, spoofing } = config;
     const fds = bridge === undefined ? openTap(name, queues) : [openBridgePort(name, bridge)];
-    const link = new KvmNetLink({ kind: 'tap', fds, onFailure });
+    const source = spoofing ? undefined : parseMacAddress(mac);
+    const link = new KvmNetLink({ kind: 'tap', fds, source, onFailure });
     owner.own(() => link.close());
     return link;
   }
