@@ -47,10 +47,10 @@ struct net_port_ops {
 
 struct net_port {
     const struct net_port_ops *ops;
-    int fd;           /* non-blocking; closed by the owner */
-    bool blocked;     /* the last send would have blocked */
-    bool link_down;   /* atomic */
-    bool has_source;  /* the driver's frames must come from the address `source`; final */
+    int fd;          /* non-blocking; closed by the owner */
+    bool blocked;    /* the last send would have blocked */
+    bool link_down;  /* atomic */
+    bool has_source; /* the driver's frames must come from the address `source`; final */
     uint8_t source[NET_ADDRESS_BYTES];
     int failure;      /* atomic: 0, or the -errno that stopped the port */
     struct wake wake; /* woken after a failure */
