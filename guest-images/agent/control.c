@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "fields.h"
 #include "frame_reader.h"
+#include "link.h"
 #include "loop.h"
 #include "process_requests.h"
 #include "processors.h"
@@ -46,6 +47,8 @@ static const struct handler {
     {FRAME_THAW, cgroup_thaw},
     {FRAME_PREPARE, processors_prepare},
     {FRAME_RESTORED, restored_renew},
+    {FRAME_ATTACH_INTERFACE, link_attach},
+    {FRAME_DETACH_INTERFACE, link_detach},
 };
 
 static int connect_to_host(void);

@@ -167,14 +167,26 @@ static int apply(int root_fd, struct bytes fields, struct failure *failure)
     }
 }
 
-static int mount_text(int root_fd, const char *file, const char *text, const char *destination,
-                      struct failure *failure)
+static int write_text(const char *file, const char *text, struct failure *failure)
 {
     int fd = open(file, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
     size_t length = strlen(text);
     if (fd < 0 || write(fd, text, length) != (ssize_t)length)
         return fail_call(failure, "cannot write %s", file);
     close(fd);
+    return 0;
+}
+
+int mounts_write_resolv_conf(const char *text, struct failure *failure)
+{
+    return write_text(FILES "/resolv.conf", text, failure);
+}
+
+static int mount_text(int root_fd, const char *file, const char *text, const char *destination,
+                      struct failure *failure)
+{
+    if (write_text(file, text, failure) < 0)
+        return -1;
     return bind_at(root_fd, file, destination, false, false, failure);
 }
 

@@ -4,3 +4,5 @@
 #include "root_spec.h"
 
 int mounts_apply(const struct root_spec *spec, struct failure *failure);
+// Replaces the content of /etc/resolv.conf.
+int mounts_write_resolv_conf(const char *text, struct failure *failure);

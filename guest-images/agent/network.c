@@ -14,8 +14,8 @@
 #include "netlink.h"
 #include "protocol.h"
 
-// Interfaces that the machine may have: those that are not asked for keep their names.
-#define INDEX_MAX 64
+// How often interfaces may have come and gone.
+#define INDEX_MAX 4096
 
 // What an interface is set up with.
 struct tools {
@@ -30,7 +30,6 @@ static int set_flags(const struct tools *tools, const char *name, short flags)
     return ioctl(tools->control_fd, SIOCSIFFLAGS, &request);
 }
 
-// The index of the interface with this address, and its name; 0: none.
 static unsigned find_interface(const struct tools *tools, const uint8_t mac[6], char name[IFNAMSIZ])
 {
     for (int index = 1; index < INDEX_MAX; index++) {
@@ -144,6 +143,14 @@ static int configure(const struct tools *tools, struct bytes fields, struct fail
     if (spec.dhcp && take_lease(tools, index, &spec, failure) < 0)
         return -1;
     return add_addresses(tools, index, &spec, failure);
+}
+
+unsigned network_find(const uint8_t mac[6], char name[NETWORK_NAME_BYTES])
+{
+    struct tools tools = {.control_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    unsigned index = tools.control_fd < 0 ? 0 : find_interface(&tools, mac, name);
+    close(tools.control_fd);
+    return index;
 }
 
 int network_configure(const struct bytes *interfaces, size_t count, struct failure *failure)

@@ -43,6 +43,8 @@ enum frame_type {
     FRAME_THAW = 24,
     FRAME_PREPARE = 25,  // completes what the boot began: all processors run
     FRAME_RESTORED = 26, // the machine goes on from a saved state
+    FRAME_ATTACH_INTERFACE = 27,
+    FRAME_DETACH_INTERFACE = 28,
     // First frames of other connections.
     FRAME_START = 32,
     FRAME_PROCESSES = 33,
@@ -128,6 +130,9 @@ enum interface_tag {
     INTERFACE_MTU = 6,
     INTERFACE_DEVICE_MAC = 7, // of the device, where it is to have another
 };
+
+// FRAME_ATTACH_INTERFACE, FRAME_DETACH_INTERFACE
+enum link_tag { LINK_INTERFACE = 1, LINK_RESOLV_CONF = 2 };
 
 enum limits_tag {
     LIMITS_MEMORY_BYTES = 1, // 0 in each: no limit

@@ -169,6 +169,68 @@ test('network connect and disconnect, between create and start', async () => {
   );
 });
 
+test('network connect and disconnect of a container that runs', async () => {
+  const port = await freePort();
+  await ok('tsvm network create --subnet 10.213.9.0/24 live && tsvm network create back');
+  await ok(`tsvm run -d --name far --network back web ${SERVER}`);
+  await ok(`tsvm run -d --name plain -p ${port}:80 web ${SERVER}`);
+  await ok(`tsvm run -d --name peer --network live web sleep 1000`);
+  await ok('tsvm network connect --alias extra --ip 10.213.9.9 live plain');
+  assert.match(await ok('tsvm exec plain ip addr show eth1'), /10\.213\.9\.9\/24/);
+  assert.equal(
+    await ok(`tsvm inspect -f '{{.NetworkSettings.Networks.live.IPAddress}}' plain`),
+    '10.213.9.9\n',
+  );
+  // Found by the names, in both directions, while the published port and the outside stay.
+  assert.equal(await ok(`tsvm exec peer ${fetchLine('extra')}`), 'page');
+  assert.equal(await ok(`tsvm exec plain ping -c 1 -W 9 peer >/dev/null; echo $?`), '0\n');
+  assert.equal(await ok(`curl -s http://127.0.0.1:${port}/`), 'page');
+  // A network that it was started with, and others until there is no room.
+  await ok('tsvm network connect back peer');
+  const far = await ok(`tsvm inspect -f '{{.NetworkSettings.Networks.back.IPAddress}}' far`);
+  assert.equal(await ok(`tsvm exec peer ${fetchLine(far.trim())}`), 'page');
+  const twice = await sh('tsvm network connect back peer');
+  assert.match(twice.stderr, /endpoint with name peer already exists in network back/);
+  await ok('tsvm network disconnect live peer');
+  assert.equal(await ok(`tsvm exec peer sh -c 'ls /sys/class/net'`), 'eth1\neth2\nlo\n');
+  assert.equal(await ok(`tsvm exec peer ${fetchLine('far')}`), 'page');
+  assert.notEqual((await sh(`tsvm exec peer ${fetchLine('extra')}`)).stdout, 'page');
+  for (let round = 0; round < 6; round++) {
+    await ok('tsvm network disconnect live plain && tsvm network connect live plain');
+  }
+  assert.match(await ok('tsvm exec plain ip addr show eth1'), /10\.213\.9\.\d+\/24/);
+  await ok('tsvm network disconnect live plain');
+  // What is connected stays so at the next start.
+  await ok('tsvm restart -t 0 peer');
+  assert.equal(await ok(`tsvm exec peer ${fetchLine('far')}`), 'page');
+  await ok('tsvm restart -t 0 plain');
+  await shell.until(`curl -s http://127.0.0.1:${port}/`, /^page$/);
+  await ok('tsvm rm -f peer plain far && tsvm network rm live back');
+});
+
+test('network connect: no room left, and a network that cannot be joined, change nothing', async () => {
+  await ok('tsvm run -d --name full web sleep 1000');
+  await ok('for i in 1 2 3 4 5; do tsvm network create --subnet 10.213.$i.0/24 n$i; done');
+  await ok('for i in 1 2 3 4; do tsvm network connect n$i full; done');
+  const before = await ok(`tsvm inspect -f '{{json .NetworkSettings.Networks}}' full`);
+  const full = await sh('tsvm network connect n5 full');
+  assert.notEqual(full.code, 0);
+  assert.match(full.stderr, /no place for another network until one is removed/);
+  await ok('tsvm network disconnect n4 full');
+  const wrong = await sh('tsvm network connect --ip 10.9.9.9 n5 full');
+  assert.match(wrong.stderr, /no configured subnet or ip-range contain the IP address 10\.9\.9\.9/);
+  await ok('tsvm network connect n4 full');
+  assert.deepEqual(
+    Object.keys(JSON.parse(await ok(`tsvm inspect -f '{{json .NetworkSettings.Networks}}' full`))),
+    Object.keys(JSON.parse(before)),
+  );
+  assert.equal((await sh('tsvm network rm n5')).code, 0, 'nobody is on it');
+  await ok('tsvm run -d --name alone --network none web sleep 1000');
+  const alone = await sh('tsvm network connect n1 alone');
+  assert.match(alone.stderr, /one of the networks in private \(none\) mode/);
+  await ok('tsvm rm -f full alone && tsvm network rm n1 n2 n3 n4');
+});
+
 /** Bridges of ours, and their name servers. */
 function leftOnHost(id: string): string {
   const links = execFileSync('ip', ['-o', 'link'], { encoding: 'utf8' });

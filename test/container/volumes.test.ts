@@ -65,7 +65,7 @@ async function start(
   });
   part.started?.(guest.machine);
   await guest.agent.assemble({ ...guest.root, mounts: part.mounts ?? [] });
-  part.assembled?.();
+  part.assembled?.(guest.machine, guest.agent);
   await guest.agent.startProcess({ args: ['sleep', '3600'], env: ['PATH=/bin'] });
   return { ...guest, part };
 }

@@ -11,7 +11,7 @@ import type { Logger } from '../observability/logger.ts';
 import type { ResolvedConfig } from './config.ts';
 import type { DeviceOwner } from './device-scope.ts';
 import { Machine } from './machine.ts';
-import { type PciPlacement, PlacementAllocator } from './placement.ts';
+import { type MmioPlacement, type PciPlacement, PlacementAllocator } from './placement.ts';
 
 /** The host's end of a machine's console. */
 export interface ConsoleBackend extends ConsoleOutput {
@@ -78,6 +78,19 @@ export interface RemovableDevice {
   fail?(): Promise<void>;
 }
 
+/** A window of virtio-mmio registers. */
+export interface VirtioWindow {
+  /** @param owner has the device until it is closed; then the window is empty again */
+  plug(queueCount: number, createDevice: CreateDevice, owner: DeviceOwner): void;
+}
+
+/** A network on a machine with spare windows. */
+export interface WindowNet {
+  readonly placement: MmioPlacement;
+  /** Closes it. No driver of the guest may use it any more. */
+  close(): Promise<void>;
+}
+
 /** A machine with its VM and memory, to which devices are attached. */
 export class Assembly {
   readonly config: ResolvedConfig;
@@ -91,6 +104,9 @@ export class Assembly {
   pciBus: PciBus | undefined;
   /** By the id of the device. */
   readonly removable = new Map<string, RemovableDevice>();
+  readonly mmioWindows = new Map<MmioPlacement, VirtioWindow>();
+  /** By the id of the device: those that can be removed, on a machine without PCI. */
+  readonly windowNets = new Map<string, WindowNet>();
 
   constructor(config: ResolvedConfig, kernelMode: KernelMode, host: MachineHost) {
     const { devicePath, cpus, memoryBytes, memoryMaxBytes } = config;

@@ -108,6 +108,11 @@ export interface MachineConfig {
   readonly acpi?: boolean | undefined;
   /** How virtio devices are connected to the machine. */
   readonly transport?: Transport | undefined;
+  /**
+   * With virtio-mmio and ACPI: windows without a device, for networks that are added while the machine runs,
+   * 0 to 8. A program in the guest has to bind the driver to them.
+   */
+  readonly spareWindows?: number | undefined;
   /** CPU features to hide, as /proc/cpuinfo names them. */
   readonly cpuMask?: readonly string[] | undefined;
   readonly shares?: readonly (ShareConfig | ShareTreeConfig)[] | undefined;
@@ -138,6 +143,7 @@ export const GUEST_CID_MAX = 2 ** 32 - 2;
 export const MEMORY_MIN_MIB = MEMORY_MIN_BYTES / MIB;
 /** Keeps guest addresses well below the limit of any x86-64 CPU. */
 export const MEMORY_MAX_MIB = 2 ** 20;
+export const SPARE_WINDOWS_MAX = 8;
 
 export const DISK_DEFAULTS = { readOnly: false, overlay: false, backing: 'same-folder' } as const;
 
@@ -151,6 +157,7 @@ export const CONFIG_DEFAULTS = {
   memoryBytes: 256 * MIB,
   acpi: true,
   transport: 'mmio',
+  spareWindows: 0,
   balloon: false,
   console: 'serial',
   ports: [],
@@ -197,6 +204,7 @@ const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
   memoryTargetBytes: NUMBER,
   acpi: BOOLEAN,
   transport: oneOf(TRANSPORTS),
+  spareWindows: NUMBER,
   balloon: BOOLEAN,
   console: oneOf(CONSOLE_DEVICES),
   ports: LIST,
@@ -323,6 +331,16 @@ export function checkMemoryTarget(
       `${formatSize(targetBytes)} of memory: give ${formatSize(memoryBytes)} and a multiple of ` +
         formatSize(MEM_BLOCK_BYTES),
     );
+function checkSpareWindows({
+  acpi,
+  spareWindows: count = 0,
+  transport,
+}: Pick<MachineConfig, 'acpi' | 'spareWindows' | 'transport'>): void {
+  if (!Number.isInteger(count) || count < 0 || count > SPARE_WINDOWS_MAX) {
+    invalid(`${count} spare windows: give a number from 0 to ${SPARE_WINDOWS_MAX}`);
+  }
+  if (count > 0 && (transport === 'pci' || acpi === false)) {
+    invalid('spare windows need virtio-mmio and ACPI: with PCI, devices are added without them');
   }
 }
 
@@ -347,6 +365,7 @@ export function resolveConfig(config: MachineConfig): ResolvedConfig {
   if (cmdline !== undefined && appendCmdline !== undefined) {
     invalid('a whole command line and one to append contradict each other: give one of them');
   }
+  checkSpareWindows(filled);
   const disks = (filled.disks as readonly DiskConfig[]).map(resolveDisk);
   checkKernel(filled, disks);
   const paths = new Set<string>();

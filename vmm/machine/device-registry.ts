@@ -71,4 +71,8 @@ export const DEVICE_KINDS: readonly AttachDevices[] = [
     ({ console, ports }) => console === 'virtio' || ports.length > 0,
     async () => (await import('./devices/console.ts')).attachConsole,
   ),
+  optional(
+    ({ spareWindows }) => spareWindows > 0,
+    async () => (await import('./devices/spare-windows.ts')).attachSpareWindows,
+  ),
 ];

@@ -55,6 +55,21 @@ export interface HotplugControls {
   remove(id: string, options: RemovalOptions): Promise<void>;
 }
 
+/**
+ * Adds networks to a machine without PCI, and removes them. It does not tell the guest of it: a program
+ * there binds the virtio-mmio driver to a window that has a device now, and unbinds it before a removal.
+ */
+export interface SpareWindowControls {
+  /**
+   * @returns the network's id
+   * @throws TsvmError `invalid-config`, `network-unavailable`, `wrong-state` if the machine has ended,
+   * `resource-exhausted` if no window is left
+   */
+  addNet(config: NetConfig): Promise<string>;
+  /** Also of a network that was there at the boot. @throws TsvmError `wrong-state` if there is no such network */
+  removeNet(id: string): Promise<void>;
+}
+
 /** Memory that the guest lends to the host. */
 export interface BalloonControls {
   /** How many bytes the guest is to lend; it may take its time. */
@@ -99,6 +114,8 @@ export interface MachineControls {
   resizeConsole?: (columns: number, rows: number) => void;
   /** On a machine with PCI and ACPI. */
   hotplug?: HotplugControls;
+  /** On a machine with spare windows. */
+  spareWindows?: SpareWindowControls;
   /** By the id of the device: `disk0`, `disk1`, … */
   readonly disks: Map<string, DiskControls>;
   /** By the id of the device: `net0`, `net1`, … */

@@ -101,6 +101,12 @@ export class PlacementAllocator {
     return this.#removableEnd;
   }
 
+  /** Windows for devices to come, fewer if there is no room for so many. */
+  allocateSpareWindows(count: number): MmioPlacement[] {
+    const room = Math.min(this.#gsis.length, VIRTIO_MMIO_DEVICES_MAX) - this.#mmio.length;
+    return Array.from({ length: Math.min(count, room) }, () => this.#nextWindow());
+  }
+
   /** For a device that stays as long as the machine. @throws TsvmError `resource-exhausted` */
   allocate(): DevicePlacement {
     return this.#transport === 'pci' ? this.#takeSlot(PCI_SLOTS_DOWN) : this.#nextWindow();

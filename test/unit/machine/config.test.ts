@@ -50,6 +50,15 @@ test('a vsock device has a CID that is not the host’s, and needs no socket fil
   refused({ kernelPath: 'k', vsock: 'v.sock' }, /give an object/);
 });
 
+test('spare windows are a few, on machines with virtio-mmio and ACPI', () => {
+  assert.equal(resolveConfig({ kernelPath: 'k', spareWindows: 8 }).spareWindows, 8);
+  for (const spareWindows of [-1, 1.5, 9]) {
+    refused({ kernelPath: 'k', spareWindows }, /from 0 to 8/);
+  }
+  refused({ kernelPath: 'k', spareWindows: 1, transport: 'pci' }, /need virtio-mmio and ACPI/);
+  refused({ kernelPath: 'k', spareWindows: 1, acpi: false }, /need virtio-mmio and ACPI/);
+});
+
 test('shares have a folder and a tag of their own', () => {
   const shares = [
     { path: 'src', tag: 'src' },

@@ -2,6 +2,7 @@ import { AgentError } from '../../container/agent/agent.ts';
 import { AttachedClient } from '../../container/containers/attached-client.ts';
 import type { ContainerSupervisor } from '../../container/containers/container-supervisor.ts';
 import { runExec } from '../../container/containers/exec-session.ts';
+import { openNetworkStore } from '../../container/networks/network-store.ts';
 import { TsvmError } from '../../errors.ts';
 import { OperationsSurface, type UpgradedConnection } from '../http/operations-surface.ts';
 import type { Surface } from '../http/surface.ts';
@@ -34,6 +35,9 @@ export function containerSurface(supervisor: ContainerSupervisor): Surface {
       done(supervisor.stop(forever === 'yes' ? -1 : timeout, signal)),
     pause: () => done(supervisor.pause()),
     unpause: () => done(supervisor.unpause()),
+    connect: ({ body }) => done(supervisor.connect(body)),
+    disconnect: ({ body: { network } }) =>
+      done(supervisor.disconnect(openNetworkStore().find(network))),
     reload: () => done(supervisor.reload()),
     processes: () => json(() => supervisor.machine.agent.processes()),
     stats: () => json(() => supervisor.machine.agent.stats()),

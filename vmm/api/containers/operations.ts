@@ -99,6 +99,36 @@ export const CONTAINER_OPERATIONS = {
     answer: { kind: 'nothing' },
     errors: ['wrong-state'],
   },
+  connect: {
+    method: 'POST',
+    path: '/networks',
+    summary: 'Joins a network.',
+    body: {
+      type: 'object',
+      properties: {
+        network: { type: 'string', description: 'Name or ID.' },
+        aliases: { type: 'array', items: { type: 'string' } },
+        ip: { type: 'string' },
+      },
+      required: ['network', 'aliases'],
+      additionalProperties: false,
+    },
+    answer: { kind: 'nothing' },
+    errors: ['wrong-state'],
+  },
+  disconnect: {
+    method: 'POST',
+    path: '/networks/leave',
+    summary: 'Leaves a network.',
+    body: {
+      type: 'object',
+      properties: { network: { type: 'string', description: 'Name or ID.' } },
+      required: ['network'],
+      additionalProperties: false,
+    },
+    answer: { kind: 'nothing' },
+    errors: ['wrong-state'],
+  },
   reload: {
     method: 'POST',
     path: '/reload',

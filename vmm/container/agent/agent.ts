@@ -133,6 +133,8 @@ export interface ContainerInterface {
   readonly mtu?: number | undefined;
 }
 
+export type NamedInterface = ContainerInterface & { readonly name: string };
+
 /** What turns a machine into a certain container, once per machine. */
 export interface ContainerRoot {
   /**
@@ -355,6 +357,13 @@ export interface Agent {
   upperArchive(): Promise<Readable>;
   /** A tar archive of the whole root, without what is mounted in it. */
   rootArchive(): Promise<Readable>;
+  /**
+   * Sets up a network device that the machine has had since the root was assembled.
+   * @param resolvConf new content of `/etc/resolv.conf`
+   */
+  attachInterface(link: NamedInterface, resolvConf: string): Promise<void>;
+  /** Afterwards the guest does not use the device. @param link with the MAC address of the device */
+  detachInterface(link: NamedInterface, resolvConf: string): Promise<void>;
   updateLimits(limits: ContainerLimits): Promise<void>;
   /** Stops all processes of the container until they are thawed; the agent goes on. */
   freeze(): Promise<void>;

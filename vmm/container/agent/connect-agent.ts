@@ -9,6 +9,7 @@ import {
   type ContainerRoot,
   type ContainerStats,
   type GuestProcess,
+  type NamedInterface,
   type PathChange,
   type PathStat,
   type ProcessRow,
@@ -22,7 +23,7 @@ import { lost } from './guest-connection.ts';
 import { startOn } from './process-connection.ts';
 import { CLOCK, FRAME, PATH, RESIZE, RESTORED, SIGNAL } from './protocol.ts';
 import { changesOf, pathStatOf, processOf, statsOf } from './replies.ts';
-import { limitsFields, processFields, rootFields } from './requests.ts';
+import { limitsFields, linkFields, processFields, rootFields } from './requests.ts';
 import { askOn, listOn, readOn, type Task, writeOn } from './task-connection.ts';
 
 /** How long the agent may take for an answer. Minutes, because emulated hosts are slow. */
@@ -161,6 +162,14 @@ class VsockAgent implements Agent {
 
   async updateLimits(limits: ContainerLimits): Promise<void> {
     await this.#control.request(FRAME.LIMITS, limitsFields(limits));
+  }
+
+  async attachInterface(link: NamedInterface, resolvConf: string): Promise<void> {
+    await this.#control.request(FRAME.ATTACH_INTERFACE, linkFields(link, resolvConf));
+  }
+
+  async detachInterface(link: NamedInterface, resolvConf: string): Promise<void> {
+    await this.#control.request(FRAME.DETACH_INTERFACE, linkFields(link, resolvConf));
   }
 
   async freeze(): Promise<void> {

@@ -31,6 +31,8 @@ export const FRAME = {
   THAW: 24,
   PREPARE: 25,
   RESTORED: 26,
+  ATTACH_INTERFACE: 27,
+  DETACH_INTERFACE: 28,
   START: 32,
   PROCESSES: 33,
   PATH_STAT: 34,
@@ -111,6 +113,8 @@ export const INTERFACE = {
   MTU: 6,
   DEVICE_MAC: 7,
 } as const;
+
+export const LINK = { INTERFACE: 1, RESOLV_CONF: 2 } as const;
 
 export const LIMITS = {
   MEMORY_BYTES: 1,

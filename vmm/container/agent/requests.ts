@@ -3,17 +3,17 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { parseMacAddress } from '../../util/mac-address.ts';
 import {
   AgentError,
-  type ContainerInterface,
   type ContainerLimits,
   type ContainerMount,
   type ContainerRoot,
+  type NamedInterface,
   type ProcessSpec,
   type ResourceLimit,
   type TmpfsMount,
 } from './agent.ts';
 import { capabilityMask } from './capabilities.ts';
 import { Fields } from './frame-writer.ts';
-import { INTERFACE, LIMITS, MOUNT, MOUNT_TYPES, ROOT, START } from './protocol.ts';
+import { INTERFACE, LIMITS, LINK, MOUNT, MOUNT_TYPES, ROOT, START } from './protocol.ts';
 
 /** mount(2) flags by the option that sets them; `exec` and its like clear them. */
 const MOUNT_FLAGS = { nosuid: 2, nodev: 4, noexec: 8 } as const;
@@ -121,7 +121,14 @@ function networkBytes(network: string): Buffer {
   return Buffer.concat([bytes, Buffer.of(prefix)]);
 }
 
-function interfaceFields(link: ContainerInterface, index: number): Fields {
+/** @param resolvConf new content of /etc/resolv.conf; undefined: it stays */
+export function linkFields(link: NamedInterface, resolvConf: string | undefined): Fields {
+  return new Fields()
+    .fields(LINK.INTERFACE, interfaceFields(link))
+    .text(LINK.RESOLV_CONF, resolvConf);
+}
+
+function interfaceFields(link: NamedInterface): Fields {
   const mac = parseMacAddress(link.mac);
   if (mac === undefined) throw invalid(`not a MAC address: ${link.mac}`);
   const fields = new Fields();
@@ -132,7 +139,7 @@ function interfaceFields(link: ContainerInterface, index: number): Fields {
   }
   fields
     .bytes(INTERFACE.MAC, mac)
-    .text(INTERFACE.NAME, link.name ?? `eth${index}`)
+    .text(INTERFACE.NAME, link.name)
     .flag(INTERFACE.DHCP, link.dhcp)
     .number(INTERFACE.MTU, link.mtu);
   for (const address of link.addresses ?? []) {
@@ -171,7 +178,8 @@ export function rootFields(root: ContainerRoot): Fields {
     fields.fields(ROOT.MOUNT, mountFields(mount));
   }
   for (const [index, link] of (root.interfaces ?? []).entries()) {
-    fields.fields(ROOT.INTERFACE, interfaceFields(link, index));
+    const name = link.name ?? `eth${index}`;
+    fields.fields(ROOT.INTERFACE, interfaceFields({ ...link, name }));
   }
   for (const port of root.publishedPorts ?? []) fields.number(ROOT.PUBLISHED_PORT, port);
   for (const [name, value] of Object.entries({ ...DEFAULT_SYSCTLS, ...root.sysctls })) {

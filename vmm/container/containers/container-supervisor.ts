@@ -9,6 +9,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText, TsvmError } from '../../errors.ts';
 import type { Logger } from '../../observability/logger.ts';
 import type { TerminalSize } from '../agent/agent.ts';
+import { withEndpoint, withoutEndpoint } from '../networks/network-changes.ts';
+import type { EndpointSettings, NetworkSettings } from '../networks/network-settings.ts';
+import type { NetworkRecord } from '../networks/network-store.ts';
+import type { RunningNetworks } from '../networks/running-networks.ts';
 import { removeAnonymousVolumes } from '../volumes/container-volumes.ts';
 import { type AttachedClient, type AttachOptions, terminalSize } from './attached-client.ts';
 import { type ContainerConfig, processArgs } from './container-config.ts';
@@ -239,6 +243,18 @@ export class ContainerSupervisor {
     }
   }
 
+  /** Joins another network. @throws TsvmError, AgentError; nothing has changed then */
+  async connect(endpoint: EndpointSettings): Promise<void> {
+    await this.#networks().connect(endpoint);
+    await this.#changeNetworks((settings) => withEndpoint(settings, endpoint));
+  }
+
+  /** Leaves a network. @throws TsvmError, AgentError */
+  async disconnect(network: NetworkRecord): Promise<void> {
+    await this.#networks().disconnect(network.id);
+    await this.#changeNetworks((settings) => withoutEndpoint(settings, network));
+  }
+
   /** Another command has changed the container's settings. */
   async reload(): Promise<void> {
     this.#config = this.#store.read(this.#config.id)?.config ?? this.#config;
@@ -360,6 +376,26 @@ export class ContainerSupervisor {
     }
     for (const client of this.#clients) client.end();
     this.#clients.clear();
+  }
+
+  #networks(): RunningNetworks {
+    if (this.#state.status === 'paused') {
+      throw new TsvmError('container-conflict', `Container ${this.#config.id} is paused`);
+    }
+    const { networks } = this.#running().machine;
+    if (networks !== undefined) return networks;
+    throw new TsvmError(
+      'container-conflict',
+      'container cannot be connected to multiple networks with one of the networks in private (none) mode',
+    );
+  }
+
+  async #changeNetworks(change: (settings: NetworkSettings) => NetworkSettings): Promise<void> {
+    this.#config = await this.#store.updateConfig(this.#config.id, (config) => ({
+      ...config,
+      network: change(config.network),
+    }));
+    this.#change({ facts: this.machine.facts });
   }
 
   #userStops(): void {

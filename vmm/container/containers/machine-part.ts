@@ -1,6 +1,7 @@
 import type { MachineConfig } from '../../machine/config.ts';
 import type { MachineHandle } from '../../machine/machine.ts';
-import type { ContainerInterface, ContainerMount } from '../agent/agent.ts';
+import type { Agent, ContainerInterface, ContainerMount } from '../agent/agent.ts';
+import type { RunningNetworks } from '../networks/running-networks.ts';
 
 type Nets = NonNullable<MachineConfig['nets']>;
 type Shares = NonNullable<MachineConfig['shares']>;
@@ -24,7 +25,9 @@ export interface MachinePart {
   /** The machine runs; the agent has not been asked to assemble anything yet. */
   started?(machine: MachineHandle): void;
   /** The agent has assembled the container; nothing of it runs yet. */
-  assembled?(): void;
+  assembled?(machine: MachineHandle, agent: Agent): void;
+  /** Joins networks and leaves them while the container runs; the networks' part has it. */
+  readonly networks?: RunningNetworks;
   /** Gives back everything that was prepared. Called once, also after a failed start. */
   release?(): Promise<void>;
 }

@@ -9,6 +9,7 @@ import { OutputRing } from '../../machine/output-ring.ts';
 import type { Logger } from '../../observability/logger.ts';
 import type { Agent } from '../agent/agent.ts';
 import { prepareNetworks } from '../networks/container-networks.ts';
+import type { RunningNetworks } from '../networks/running-networks.ts';
 import { rootfsDisk } from '../rootfs/rootfs-disk.ts';
 import type { ImageStore } from '../store/image-store.ts';
 import { prepareVolumes } from '../volumes/container-volumes.ts';
@@ -44,6 +45,8 @@ export interface MachineStarterOptions {
 const KERNEL_WORDS = 'quiet loglevel=4';
 /** The agent brings the other CPUs up: see guest-images/agent/processors.h. */
 const LATE_CPUS = 'maxcpus=1';
+/** How many networks a running container can join beyond those that it starts with. */
+const SPARE_WINDOWS = 4;
 const CONSOLE_BYTES = 16 * 1024;
 /** Time for a guest to boot; on hosts without hardware virtualization it may be slow. */
 const BOOT_PATIENCE_MS = 120_000;
@@ -119,7 +122,7 @@ export class MachineStarter {
       ended.catch(() => {});
       running.agent = agent;
       await agent.assemble(containerRoot(config, statSync(metadata).size, parts));
-      for (const part of parts) part.assembled?.();
+      for (const part of parts) part.assembled?.(machine, agent);
       return running;
     } catch (error) {
       parts.length = 0;
@@ -147,13 +150,13 @@ function machineConfig(
     // Memory that the guest frees goes back to the host.
     balloon: true,
     vsock: {},
+    spareWindows: SPARE_WINDOWS,
     sandbox: true,
     appendCmdline: cpuCount > 1 ? `${KERNEL_WORDS} ${LATE_CPUS}` : KERNEL_WORDS,
   };
 }
 
 class RunningMachine implements ContainerMachine {
-  readonly facts: Readonly<Record<string, unknown>>;
   readonly #machine: MachineHandle;
   readonly #parts: readonly MachinePart[];
   readonly #logger: Logger;
@@ -164,7 +167,14 @@ class RunningMachine implements ContainerMachine {
     this.#machine = machine;
     this.#parts = [...parts];
     this.#logger = logger;
-    this.facts = Object.assign({}, ...parts.map(({ facts = {} }) => facts));
+  }
+
+  get facts(): Readonly<Record<string, unknown>> {
+    return Object.assign({}, ...this.#parts.map(({ facts = {} }) => facts));
+  }
+
+  get networks(): RunningNetworks | undefined {
+    return this.#parts.find(({ networks }) => networks !== undefined)?.networks;
   }
 
   get agent(): Agent {

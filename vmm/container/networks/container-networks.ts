@@ -1,7 +1,6 @@
 /** The one place where containers meet networks: `--network`, `-p`, `--dns`, `--add-host`, ... */
 import { randomBytes } from 'node:crypto';
 import { OWN_ADDRESSES } from '../../backends/net/passt.ts';
-import type { VsockPorts } from '../../backends/vsock/vsock-ports.ts';
 import { PUBLISHED_PORT_BASE } from '../agent/agent.ts';
 import type { ContainerConfig } from '../containers/container-config.ts';
 import type { MachinePart } from '../containers/machine-part.ts';
@@ -19,13 +18,14 @@ import {
   parseNameServer,
   parseSearchDomain,
 } from './name-flags.ts';
+import type { InterfaceFacts, NetworkFacts } from './network-facts.ts';
 import { parseNetworks } from './network-flags.ts';
-import { joinNetwork, type NetworkMembership } from './network-membership.ts';
 import type { NetworkSettings } from './network-settings.ts';
 import { openNetworkStore, PREDEFINED } from './network-store.ts';
 import { comparePorts, parseExposure, parsePublications } from './port-flags.ts';
 import { portsColumn, portsMap } from './ports-text.ts';
 import { type PublishedPort, type PublishedPorts, publishPorts } from './published-ports.ts';
+import { RunningNetworks, type Uplink } from './running-networks.ts';
 
 /** The command line's options that concern networks, as they were given. */
 export interface NetworkOptions {
@@ -52,29 +52,6 @@ const PREFIX = 24;
  * each waits for a timer: a third of the speed of a stream with passt of Debian 12.
  */
 const USER_MTU = 16_000;
-
-/** Of a bridge. */
-const BRIDGE_MTU = 1_500;
-/** MAXNS of resolver(5). */
-const NAME_SERVERS_MAX = 3;
-
-/** What is known of a container's networks while it runs: {@link MachinePart.facts}. */
-export interface NetworkFacts {
-  readonly ports: readonly PublishedPort[];
-  readonly interfaces: readonly InterfaceFacts[];
-}
-
-/** An interface of a running container. */
-export interface InterfaceFacts {
-  /** Name of the network; `bridge` for the default one, as Docker calls it. */
-  readonly network: string;
-  readonly networkId: string;
-  readonly address: string;
-  readonly prefixLength: number;
-  readonly gateway: string;
-  readonly mac: string;
-  readonly aliases: readonly string[];
-}
 
 /** @throws TsvmError `invalid-config`, `invalid-container`, with Docker's messages */
 export function resolveNetwork(options: NetworkOptions): NetworkSettings {
@@ -110,83 +87,50 @@ export function containerNetwork(options: NetworkOptions): NetworkSettings {
 export async function prepareNetworks(config: ContainerConfig): Promise<MachinePart> {
   const { domainname, hostname, name, network } = config;
   if (network.mode === 'none') return withoutNetwork(network);
-  const memberships: NetworkMembership[] = [];
+  const networks = new RunningNetworks(config, network);
   let ports: PublishedPorts | undefined;
   const release = async () => {
-    for (const membership of memberships.splice(0)) membership.leave();
+    networks.release();
     await ports?.release();
   };
   try {
-    for (const endpoint of network.endpoints) {
-      memberships.push(await joinNetwork(endpoint, config));
-    }
+    for (const endpoint of network.endpoints) await networks.join(endpoint);
+    const { memberships } = networks;
     const isInternal =
       memberships.length > 0 && memberships.every(({ network: { internal } }) => internal);
     ports = isInternal ? undefined : await publishPorts(network, name);
     const mac = (memberships.length === 0 ? network.mac : undefined) ?? randomContainerMac();
-    const uplink = ports === undefined ? undefined : userInterface(network, ports, mac);
-    const facts = memberships.map(membershipFacts);
-    if (facts.length === 0) facts.push(defaultFacts(mac));
+    networks.uplink = ports === undefined ? undefined : userInterface(network, ports, mac);
+    const own = memberships.length === 0 ? [defaultFacts(mac)] : [];
+    const interfaces = () => [...own, ...networks.facts];
     const names = ownNames(hostname, domainname);
-    const own = facts.slice(0, 1).map(({ address }) => ({ address, names }));
+    const ownName = interfaces()
+      .slice(0, 1)
+      .map(({ address }) => ({ address, names }));
     const listeners = ports?.listeners ?? [];
-    let vsock: VsockPorts | undefined;
+    const published = ports?.published ?? [];
     return {
       publishedPorts: [...new Set(listeners.map(({ guestPort }) => guestPort))],
-      started: (machine) => {
-        vsock = machine.vsock;
-      },
-      assembled: () => {
+      assembled: (machine, agent) => {
+        networks.running = { machine, agent };
         for (const { fd, guestPort } of listeners.splice(0)) {
-          vsock?.publish(fd, PUBLISHED_PORT_BASE + guestPort);
+          machine.vsock?.publish(fd, PUBLISHED_PORT_BASE + guestPort);
         }
       },
-      nets: [...memberships.map(bridgePort), ...(uplink === undefined ? [] : [uplink.net])],
-      interfaces: [
-        ...memberships.map(bridgeInterface),
-        ...(uplink === undefined ? [] : [uplink.interface]),
-      ],
-      hosts: hostsFile(network.extraHosts, OWN_ADDRESSES.gateway, own),
-      resolvConf: resolvConf(
-        nameServers(memberships, network.dns, uplink?.nameServers ?? []),
-        network,
-        readHostResolver(),
-      ),
-      facts: { ports: ports?.published ?? [], interfaces: facts } satisfies NetworkFacts,
+      nets: networks.nets,
+      interfaces: networks.interfaces,
+      hosts: hostsFile(network.extraHosts, OWN_ADDRESSES.gateway, ownName),
+      resolvConf: networks.resolvConf,
+      get facts() {
+        return { ports: published, interfaces: interfaces() } satisfies NetworkFacts;
+      },
+      networks,
       release,
     };
   } catch (error) {
     await release();
     throw error;
   }
-}
-
-/**
- * The networks' name servers know the containers. Where they are on the host's own network, they ask the
- * host's for everything else, so that no other server's answer about a container's name can be faster.
- */
-function nameServers(
-  memberships: readonly NetworkMembership[],
-  given: readonly string[],
-  outside: readonly string[],
-): readonly string[] {
-  const own = memberships.map(({ network: { gateway } }) => gateway);
-  const askOthers = memberships.every(({ bridge }) => bridge.namespacePid !== undefined);
-  return [...own, ...(askOthers ? outside : given)].slice(0, NAME_SERVERS_MAX);
-}
-
-function bridgePort({ bridge, mac, tapName }: NetworkMembership) {
-  return { kind: 'tap', name: tapName, bridge, mac, mtu: BRIDGE_MTU } as const;
-}
-
-function bridgeInterface({ address, mac, prefixLength }: NetworkMembership) {
-  return { mac, addresses: [`${address}/${prefixLength}`], mtu: BRIDGE_MTU };
-}
-
-function membershipFacts(membership: NetworkMembership): InterfaceFacts {
-  const { address, mac, names, network, prefixLength } = membership;
-  const { gateway, id, name } = network;
-  return { network: name, networkId: id, address, prefixLength, gateway, mac, aliases: names };
 }
 
 function defaultFacts(mac: string): InterfaceFacts {
@@ -203,7 +147,11 @@ function withoutNetwork(network: NetworkSettings): MachinePart {
 }
 
 /** The interface to the outside, by which published UDP ports are reached as well. */
-function userInterface(network: NetworkSettings, { forwards }: PublishedPorts, mac: string) {
+function userInterface(
+  network: NetworkSettings,
+  { forwards }: PublishedPorts,
+  mac: string,
+): Uplink {
   const { address, gateway } = OWN_ADDRESSES;
   const names = outsideNames(network.dns, gateway);
   const asksHost = network.extraHosts.some((entry) => entry.endsWith(`:${HOST_GATEWAY}`));
@@ -214,7 +162,7 @@ function userInterface(network: NetworkSettings, { forwards }: PublishedPorts, m
       forwards,
       addresses: OWN_ADDRESSES,
       gatewayIsHost: asksHost || names.needsGateway,
-    } as const,
+    },
     interface: {
       mac,
       addresses: [`${address}/${PREFIX}`],

@@ -47,10 +47,9 @@ export async function attachNet(
       createWorker: netWorker(host, link.ports, limiters),
       createQueues: scriptQueues(host),
     });
-    if (placement.kind === 'pci') {
-      const close = () => device.reset().finally(() => scope.close());
-      assembly.removable.set(id, { placement, close });
-    }
+    const close = () => device.reset().finally(() => scope.close());
+    if (placement.kind === 'pci') assembly.removable.set(id, { placement, close });
+    else assembly.windowNets.set(id, { placement, close });
     let present = config;
     assembly.machine.controls.nets.set(id, {
       get config() {

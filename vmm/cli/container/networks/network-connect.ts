@@ -1,26 +1,25 @@
 import { isActive } from '../../../container/containers/container-state.ts';
 import type { Container } from '../../../container/containers/container-store.ts';
+import {
+  withEndpoint,
+  withoutEndpoint,
+  withoutNetworks,
+} from '../../../container/networks/network-changes.ts';
 import { parseNetworks } from '../../../container/networks/network-flags.ts';
-import type {
-  EndpointSettings,
-  NetworkSettings,
-} from '../../../container/networks/network-settings.ts';
-import { type NetworkRecord, openNetworkStore } from '../../../container/networks/network-store.ts';
+import type { NetworkSettings } from '../../../container/networks/network-settings.ts';
+import { openNetworkStore } from '../../../container/networks/network-store.ts';
 import { TsvmError } from '../../../errors.ts';
-import { openContainers } from '../containers.ts';
+import { clientOf, openContainers } from '../containers.ts';
 import { flag, text, texts } from '../option-values.ts';
 import { collect, type Verb } from '../verb.ts';
 import { usesNetwork } from './network-use.ts';
-
-/** What a container without any network is attached to again. */
-const NO_NETWORK = 'none';
 
 export const networkConnectVerb: Verb = {
   usage: 'connect [OPTIONS] NETWORK CONTAINER',
   argumentsMin: 2,
   argumentsMax: 2,
   help: `
-The container must not run: its machine gets its interfaces when it starts.
+A container that runs gets another interface. It can join four networks beyond those that it was started with.
 
 Examples:
   tsvm network connect web db
@@ -42,7 +41,8 @@ Examples:
       );
     }
     const network = openNetworkStore().find(networkName);
-    const container = await stoppedContainer(containerName, 'connect');
+    const containers = openContainers();
+    const container = await containers.find(containerName);
     if (usesNetwork(container.config, network)) {
       throw new TsvmError(
         'network-conflict',
@@ -55,9 +55,14 @@ Examples:
       ip: text(options, 'ip'),
       ip6: text(options, 'ip6'),
     });
-    await changeNetwork(container, (settings) =>
-      withEndpoints(settings, [...settings.endpoints, ...endpoints]),
-    );
+    const [endpoint = { network: network.name, aliases: [] }] = endpoints;
+    if (isActive(container.state)) {
+      const { aliases, ip } = endpoint;
+      const body = { network: network.name, aliases, ...(ip !== undefined && { ip }) };
+      await clientOf(containers, container).call('connect', { body });
+    } else {
+      await changeNetwork(container, (settings) => withEndpoint(settings, endpoint));
+    }
     return 0;
   },
 };
@@ -67,16 +72,19 @@ export const networkDisconnectVerb: Verb = {
   argumentsMin: 2,
   argumentsMax: 2,
   help: `
-The container must not run. One without any network left has "none".
+A container that was created with the network and has no other left has "none". To take it off the default
+network, "bridge", stop it first.
 
 Examples:
   tsvm network disconnect web db`,
   addOptions: (command) => command.option('-f, --force', 'ignored'),
   run: async ([networkName = '', containerName = ''], options) => {
     void flag(options, 'force');
-    const container = await stoppedContainer(containerName, 'disconnect');
+    const containers = openContainers();
+    const container = await containers.find(containerName);
     if (networkName === 'bridge' && container.config.network.mode === 'default') {
-      await changeNetwork(container, (settings) => withEndpoints(settings, []));
+      if (isActive(container.state)) throw isRunning(container);
+      await changeNetwork(container, withoutNetworks);
       return 0;
     }
     const network = openNetworkStore().find(networkName);
@@ -86,39 +94,20 @@ Examples:
         `container ${container.config.id} is not connected to network ${network.name}`,
       );
     }
-    await changeNetwork(container, (settings) =>
-      withEndpoints(
-        settings,
-        settings.endpoints.filter((endpoint) => !isOf(endpoint, network)),
-      ),
-    );
+    if (isActive(container.state)) {
+      await clientOf(containers, container).call('disconnect', { body: { network: network.id } });
+    } else {
+      await changeNetwork(container, (settings) => withoutEndpoint(settings, network));
+    }
     return 0;
   },
 };
 
-function isOf({ network }: EndpointSettings, { id, name }: NetworkRecord): boolean {
-  return network === name || id.startsWith(network);
-}
-
-async function stoppedContainer(name: string, verb: string): Promise<Container> {
-  const container = await openContainers().find(name);
-  if (!isActive(container.state)) return container;
-  throw new TsvmError(
+function isRunning({ config: { name } }: Container): TsvmError {
+  return new TsvmError(
     'container-conflict',
-    `cannot ${verb} the running container ${container.config.name}: stop it first, as a machine gets its ` +
-      'interfaces when it starts',
+    `cannot disconnect the running container ${name} from the default network: stop it first`,
   );
-}
-
-function withEndpoints(
-  settings: NetworkSettings,
-  endpoints: readonly EndpointSettings[],
-): NetworkSettings {
-  const [first] = endpoints;
-  const { mac: _, ...rest } = settings;
-  return first === undefined
-    ? { ...rest, mode: 'none', dockerMode: NO_NETWORK, endpoints }
-    : { ...rest, mode: 'user-defined', dockerMode: first.network, endpoints };
 }
 
 async function changeNetwork(

@@ -25,6 +25,16 @@ export const MMIO_BANK: BankSpec = { lengthBytes: 0x1000, wordCount: 1 };
 /** The word of InterruptStatus, in which the queue worker sets MMIO_INTERRUPT_USED_BUFFER. */
 export const MMIO_INTERRUPT_STATUS_WORD = 0;
 
+/**
+ * What a window without a device reads: "a placeholder with no function" (virtio 1.2, section 4.2.2), with
+ * device ID 0.
+ */
+export function readPlaceholder(offset: number, width: number): number {
+  if (width !== 4) return 0;
+  if (offset === MmioRegister.MagicValue) return MMIO_MAGIC;
+  return offset === MmioRegister.Version ? MMIO_VERSION : 0;
+}
+
 /** The two registers used at interrupts. The others are used only while a driver starts. */
 const FAST_REGISTERS: readonly FastRegister[] = [
   {

@@ -1,0 +1,205 @@
+/** The interfaces of a container's machine. While it runs, it can join networks and leave them. */
+import { TsvmError } from '../../errors.ts';
+import type { MachineHandle } from '../../machine/machine.ts';
+import type { NetConfig } from '../../machine/net-config.ts';
+import type { Agent, NamedInterface } from '../agent/agent.ts';
+import { readHostResolver, resolvConf } from './container-files.ts';
+import type { InterfaceFacts } from './network-facts.ts';
+import { joinNetwork, type Member, type NetworkMembership } from './network-membership.ts';
+import type { EndpointSettings, NetworkSettings } from './network-settings.ts';
+
+/** Of a bridge. */
+const BRIDGE_MTU = 1_500;
+/** MAXNS of resolver(5). */
+const NAME_SERVERS_MAX = 3;
+
+/** The interface to the outside. */
+export interface Uplink {
+  readonly net: NetConfig;
+  readonly interface: Omit<NamedInterface, 'name'>;
+  readonly nameServers: readonly string[];
+}
+
+/** What is the machine's while it runs. */
+interface Running {
+  readonly machine: MachineHandle;
+  readonly agent: Agent;
+}
+
+export class RunningNetworks {
+  readonly #member: Member;
+  readonly #settings: NetworkSettings;
+  readonly #memberships: NetworkMembership[] = [];
+  /** By MAC address. */
+  readonly #names = new Map<string, string>();
+  #uplink: Uplink | undefined;
+  #running: Running | undefined;
+
+  constructor(member: Member, settings: NetworkSettings) {
+    this.#member = member;
+    this.#settings = settings;
+  }
+
+  get memberships(): readonly NetworkMembership[] {
+    return this.#memberships;
+  }
+
+  /** Before the machine is made. @throws TsvmError as {@link joinNetwork} */
+  async join(endpoint: EndpointSettings): Promise<void> {
+    this.#memberships.push(await joinNetwork(endpoint, this.#member));
+  }
+
+  set uplink(uplink: Uplink | undefined) {
+    this.#uplink = uplink;
+  }
+
+  /** The machine's network devices. */
+  get nets(): NetConfig[] {
+    const uplink = this.#uplink === undefined ? [] : [this.#uplink.net];
+    return [...this.#memberships.map(bridgePort), ...uplink];
+  }
+
+  /** In the order of {@link nets}. */
+  get interfaces(): NamedInterface[] {
+    const uplink = this.#uplink === undefined ? [] : [this.#uplink.interface];
+    return [...this.#memberships.map(bridgeInterface), ...uplink].map((link) => ({
+      ...link,
+      name: this.#nameOf(link.mac),
+    }));
+  }
+
+  get facts(): InterfaceFacts[] {
+    return this.#memberships.map(membershipFacts);
+  }
+
+  get resolvConf(): string {
+    return resolvConf(this.#nameServers(), this.#settings, readHostResolver());
+  }
+
+  /** The agent has assembled the container in the machine. */
+  set running(running: Running) {
+    this.#running = running;
+  }
+
+  /** @throws TsvmError `network-conflict`, and as {@link joinNetwork}; AgentError */
+  async connect(endpoint: EndpointSettings): Promise<void> {
+    const { agent, machine } = this.#machine();
+    const membership = await joinNetwork(endpoint, this.#member);
+    const { id, name } = membership.network;
+    let device: string | undefined;
+    try {
+      if (this.#find(id) !== undefined) {
+        throw new TsvmError(
+          'network-conflict',
+          `endpoint with name ${this.#member.name} already exists in network ${name}`,
+        );
+      }
+      device = await windowsOf(machine).addNet(bridgePort(membership));
+      this.#memberships.push(membership);
+      await agent.attachInterface(this.#interfaceOf(membership), this.resolvConf);
+    } catch (error) {
+      this.#forget(membership);
+      if (device !== undefined) await windowsOf(machine).removeNet(device);
+      membership.leave();
+      throw error;
+    }
+  }
+
+  /** @param id of the network. @throws TsvmError, AgentError; then it is still connected */
+  async disconnect(id: string): Promise<void> {
+    const { agent, machine } = this.#machine();
+    const membership = this.#find(id);
+    if (membership === undefined) {
+      throw new TsvmError(
+        'network-conflict',
+        `container ${this.#member.id} is not connected to network ${id}`,
+      );
+    }
+    const link = this.#interfaceOf(membership);
+    const index = this.#memberships.indexOf(membership);
+    this.#memberships.splice(index, 1);
+    try {
+      await agent.detachInterface(link, this.resolvConf);
+    } catch (error) {
+      this.#memberships.splice(index, 0, membership);
+      throw error;
+    }
+    this.#forget(membership);
+    try {
+      await windowsOf(machine).removeNet(deviceOf(machine, membership.mac));
+    } finally {
+      membership.leave();
+    }
+  }
+
+  /** Leaves all networks. */
+  release(): void {
+    for (const membership of this.#memberships.splice(0)) membership.leave();
+  }
+
+  #machine(): Running {
+    if (this.#running !== undefined) return this.#running;
+    throw new TsvmError('container-conflict', `container ${this.#member.id} is not running`);
+  }
+
+  #find(id: string): NetworkMembership | undefined {
+    return this.#memberships.find(({ network }) => network.id === id);
+  }
+
+  #forget(membership: NetworkMembership): void {
+    const index = this.#memberships.indexOf(membership);
+    if (index >= 0) this.#memberships.splice(index, 1);
+    this.#names.delete(membership.mac);
+  }
+
+  #interfaceOf(membership: NetworkMembership): NamedInterface {
+    return { ...bridgeInterface(membership), name: this.#nameOf(membership.mac) };
+  }
+
+  /** `eth0`, `eth1`, ...: the first that is free. */
+  #nameOf(mac: string): string {
+    const known = this.#names.get(mac);
+    if (known !== undefined) return known;
+    const taken = new Set(this.#names.values());
+    let index = 0;
+    while (taken.has(`eth${index}`)) index++;
+    const name = `eth${index}`;
+    this.#names.set(mac, name);
+    return name;
+  }
+
+  /**
+   * The networks' name servers know the containers. Where they are on the host's own network, they ask the
+   * host's for everything else, so that no other server's answer about a container's name can be faster.
+   */
+  #nameServers(): readonly string[] {
+    const own = this.#memberships.map(({ network: { gateway } }) => gateway);
+    const askOthers = this.#memberships.every(({ bridge }) => bridge.namespacePid !== undefined);
+    const outside = this.#uplink?.nameServers ?? [];
+    return [...own, ...(askOthers ? outside : this.#settings.dns)].slice(0, NAME_SERVERS_MAX);
+  }
+}
+
+function windowsOf({ controls }: MachineHandle) {
+  if (controls.spareWindows !== undefined) return controls.spareWindows;
+  throw new Error('the machine has no windows for networks');
+}
+
+function deviceOf({ controls }: MachineHandle, mac: string): string {
+  for (const [id, { config }] of controls.nets) if (config.mac === mac) return id;
+  throw new Error(`no network device with the address ${mac}`);
+}
+
+function bridgePort({ bridge, mac, tapName }: NetworkMembership) {
+  return { kind: 'tap', name: tapName, bridge, mac, mtu: BRIDGE_MTU } as const;
+}
+
+function bridgeInterface({ address, mac, prefixLength }: NetworkMembership) {
+  return { mac, addresses: [`${address}/${prefixLength}`], mtu: BRIDGE_MTU };
+}
+
+function membershipFacts(membership: NetworkMembership): InterfaceFacts {
+  const { address, mac, names, network, prefixLength } = membership;
+  const { gateway, id, name } = network;
+  return { network: name, networkId: id, address, prefixLength, gateway, mac, aliases: names };
+}
