@@ -331,6 +331,9 @@ export function checkMemoryTarget(
       `${formatSize(targetBytes)} of memory: give ${formatSize(memoryBytes)} and a multiple of ` +
         formatSize(MEM_BLOCK_BYTES),
     );
+  }
+}
+
 function checkSpareWindows({
   acpi,
   spareWindows: count = 0,

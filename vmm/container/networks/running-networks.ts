@@ -126,7 +126,7 @@ export class RunningNetworks {
     }
     this.#forget(membership);
     try {
-      await windowsOf(machine).removeNet(deviceOf(machine, membership.mac));
+      await windowsOf(machine).removeNet(deviceOf(machine, membership.tapName));
     } finally {
       membership.leave();
     }
@@ -185,9 +185,11 @@ function windowsOf({ controls }: MachineHandle) {
   throw new Error('the machine has no windows for networks');
 }
 
-function deviceOf({ controls }: MachineHandle, mac: string): string {
-  for (const [id, { config }] of controls.nets) if (config.mac === mac) return id;
-  throw new Error(`no network device with the address ${mac}`);
+function deviceOf({ controls }: MachineHandle, tapName: string): string {
+  for (const [id, { config }] of controls.nets) {
+    if (config.kind === 'tap' && config.name === tapName) return id;
+  }
+  throw new Error(`no network device has the tap ${tapName}`);
 }
 
 function bridgePort({ bridge, mac, tapName }: NetworkMembership) {
