@@ -75,7 +75,7 @@ function noKernel({ searched, problems }: DiskSearch, name: string): TsvmError {
   return new TsvmError(
     'no-kernel-on-disk',
     `no kernel was found on ${name}: give one with --kernel (and --initrd). Searched for boot ` +
-      `loader entries, unified kernel images, grub.cfg and vmlinuz files: ${where}${why}`,
+      `loader entries, unified kernel images, grub.cfg, extlinux.conf and vmlinuz files: ${where}${why}`,
   );
 }
 

@@ -7,6 +7,7 @@ import { compareBlsEntries } from './entries/entry-order.ts';
 import { grubMenus } from './entries/grub/grub-menu.ts';
 import { namedKernelsMenu } from './entries/newest-kernel.ts';
 import type { SearchedVolume } from './entries/searched-volume.ts';
+import { syslinuxMenus } from './entries/syslinux.ts';
 import { hasSystemdBoot, systemdBootMenu } from './entries/systemd-boot.ts';
 import { findRemovableMediaUki } from './entries/uki.ts';
 import { isFat } from './file-systems/fat/boot-sector.ts';
@@ -64,6 +65,7 @@ type MenuFinder = (
 const MENU_FINDERS: readonly MenuFinder[] = [
   (volumes) => (volumes.some(hasSystemdBoot) ? [systemdBootMenu(firmwareVolumes(volumes))] : []),
   grubMenus,
+  syslinuxMenus,
   (volumes) => (volumes.some(hasSystemdBoot) ? [] : [systemdBootMenu(firmwareVolumes(volumes))]),
   (volumes) => volumes.map(looseBlsMenu),
   (volumes) => volumes.map(removableMediaMenu),

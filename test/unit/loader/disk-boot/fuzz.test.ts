@@ -48,7 +48,14 @@ function makeSystem(name: string): string {
   const root = join(folder, name);
   const random = new Random(3);
   const kernel = Uint8Array.from({ length: 70_000 }, () => random.uint32() & 0xff);
-  for (const path of ['boot/grub', 'boot/loader/entries', 'etc', 'EFI/Linux', 'boot/more']) {
+  for (const path of [
+    'boot/grub',
+    'boot/loader/entries',
+    'etc',
+    'EFI/Linux',
+    'boot/more',
+    'boot/extlinux',
+  ]) {
     mkdirSync(join(root, path), { recursive: true });
   }
   for (const version of ['6.1.0-9', '6.1.0-10']) {
@@ -70,6 +77,9 @@ submenu 'More' --id more { for v in 9 10; do
 done; }
 blscfg`;
   writeFileSync(join(root, 'boot/grub/grub.cfg'), config);
+  const extlinux =
+    'default l\nlabel l\nlinux ../vmlinuz-6.1.0-9\ninitrd ../initrd.img-6.1.0-9\nappend ro\n';
+  writeFileSync(join(root, 'boot/extlinux/extlinux.conf'), extlinux);
   const environment = '# GRUB Environment Block\nsaved_entry=more>old\n'.padEnd(1024, '#');
   writeFileSync(join(root, 'boot/grub/grubenv'), environment);
   writeFileSync(join(folder, 'linux'), kernel);

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { grubMenus } from '../../../../../vmm/loader/disk-boot/entries/grub/grub-menu.ts';
+import { syslinuxMenus } from '../../../../../vmm/loader/disk-boot/entries/syslinux.ts';
 import { systemdBootMenu } from '../../../../../vmm/loader/disk-boot/entries/systemd-boot.ts';
 import { fakeVolume } from '../../../../support/disk-boot/fake-volume.ts';
 import { Random, seedFrom } from '../../../../support/random.ts';
@@ -92,6 +93,31 @@ const BLS_PIECES = [
   ],
   ...['^', '.', '-', '1', '007', 'a', '*', '?', '[', ']', '!', 'default ', '\0', 'é', '\\', '$a'],
 ];
+const SYSLINUX_PIECES = [
+  'include extlinux.conf\n',
+  ...['label ', 'linux ', 'kernel ', 'initrd ', 'append ', 'default ', 'ontimeout ', 'include '],
+  ...[
+    'menu ',
+    'menu label ',
+    'menu default\n',
+    'menu include ',
+    'text help\n',
+    'endtext\n',
+    'LABEL ',
+  ],
+  ...[
+    'com32 ',
+    'localboot ',
+    '/boot/vmlinuz',
+    '../vmlinuz',
+    '/boot/initrd',
+    'initrd=',
+    ',',
+    '-',
+    '^',
+  ],
+  ...['extlinux.conf', 'other.cfg', '\n', ' ', '\t', '#', '..', '/', 'a', '\0', 'é', '\\', '.c32'],
+];
 
 function compose(random: Random, pieces: readonly string[]): string {
   return Array.from({ length: random.between(1, random.pick([3, 10, 80])) }, () =>
@@ -147,4 +173,25 @@ test('entries and loader.conf of random pieces', () => {
     });
   }
   assert.ok(menus > 0);
+});
+
+test('extlinux.conf of random pieces', () => {
+  const random = new Random(SEED);
+  let menus = 0;
+  let problems = 0;
+  for (let index = 0; index < CASES; index++) {
+    const text = compose(random, SYSLINUX_PIECES);
+    const files = {
+      ...KERNEL,
+      'boot/extlinux/extlinux.conf': random.chance(0.5)
+        ? `label v\nlinux ../vmlinuz\n${text}`
+        : text,
+      'boot/extlinux/other.cfg': compose(random, SYSLINUX_PIECES),
+      'boot/syslinux.cfg': compose(random, SYSLINUX_PIECES),
+    };
+    timed(text, () => {
+      menus += syslinuxMenus([fakeVolume(files)], () => problems++).length;
+    });
+  }
+  assert.ok(menus > 0 && problems > 0, `${menus} menus, ${problems} problems`);
 });
