@@ -49,6 +49,7 @@ export const HOST_PLANS: readonly HostPlan[] = [
     files: [
       'test/boot/payload/lifecycle.test.ts',
       'test/boot/payload/machine.test.ts',
+      'test/boot/payload/kernel-entry.test.ts',
       'test/boot/payload/tap.test.ts',
       'test/boot/payload/vsock.test.ts',
       'test/qcow2/kill-machine.test.ts',

@@ -25,18 +25,25 @@ export interface BzImage {
   readonly initrdAddressMax: number;
   /** XLF_CAN_BE_LOADED_ABOVE_4G: {@link initrdAddressMax} is no limit. */
   readonly initrdAnywhere: boolean;
-  /** Absent when the host cannot unpack it. Then `payloadProblem` and `selfUnpacking` are set. */
+  /** Absent when the host cannot unpack it, and in programs that are no compressed kernel. */
   readonly payload?: BzImagePayload;
+  /** Why the host cannot unpack the payload. */
   readonly payloadProblem?: string;
-  /** The protected-mode code with its decompressor, if it has a 64-bit entry (XLF_KERNEL_64). */
-  readonly selfUnpacking?: {
-    readonly fileOffset: number;
-    readonly sizeBytes: number;
-    /** Load address. The entry point is at offset {@link STARTUP_64_OFFSET}. */
-    readonly gpa: number;
-    /** Bytes of memory that it uses from `gpa`, at least `sizeBytes`. */
-    readonly memSizeBytes: number;
-  };
+  /** The protected-mode code, which for Linux is its decompressor. */
+  readonly code: ProtectedModeCode;
+}
+
+export interface ProtectedModeCode {
+  readonly fileOffset: number;
+  readonly sizeBytes: number;
+  /** Load address. The 32-bit entry point is here, the 64-bit one at offset {@link STARTUP_64_OFFSET}. */
+  readonly gpa: number;
+  /** Bytes of memory that it uses from `gpa`, at least `sizeBytes`. */
+  readonly memSizeBytes: number;
+  /** It has a 64-bit entry (XLF_KERNEL_64). */
+  readonly has64BitEntry: boolean;
+  /** What it unpacks or runs is a 32-bit kernel: it states its entries, without a 64-bit one. */
+  readonly is32BitOnly: boolean;
 }
 
 /** Offset of `startup_64` in protected-mode code: boot.rst, "64-bit Boot Protocol". */
@@ -114,20 +121,16 @@ export function parseBzImage(image: ImageSource): BzImage {
   }
   const initSize = version >= VERSION_INIT_SIZE ? u32(0x260) : 0;
   const loadFlags = version >= VERSION_XLOADFLAGS ? u32(0x236) & 0xffff : 0;
-  const selfUnpacking =
-    loadFlags & XLF_KERNEL_64 ? findSelfUnpacking(image, header, codeOffset) : undefined;
+  const code = findCode(image, header, codeOffset, version, loadFlags);
   const found = findPayload(image, codeOffset, u32(0x248), u32(0x24c), initSize);
-  if (typeof found === 'string' && selfUnpacking === undefined) {
-    throw invalidKernel(image, 'payload_offset', found);
-  }
   return {
     setupHeader: new Uint8Array(header.buffer, header.byteOffset, header.byteLength),
     version,
     commandLineMaxBytes: u32(0x238),
     initrdAddressMax: u32(0x22c),
     initrdAnywhere: (loadFlags & XLF_CAN_BE_LOADED_ABOVE_4G) !== 0,
-    ...(typeof found === 'string' ? { payloadProblem: found } : { payload: found }),
-    ...(selfUnpacking && { selfUnpacking }),
+    ...(typeof found === 'string' ? { payloadProblem: found } : found && { payload: found }),
+    code,
   };
 }
 
@@ -147,7 +150,7 @@ function readSetupHeader(image: ImageSource): DataView {
       image,
       'version',
       `boot protocol ${versionText(version)} is older than 2.08 (Linux 2.6.26), the oldest supported; ` +
-        'programs with it, such as iPXE, need a BIOS, which tsvm does not have: ' +
+        'programs with it, such as iPXE, start in 16-bit code that calls a BIOS, which tsvm does not have: ' +
         'pass the kernel that they would load',
     );
   }
@@ -169,15 +172,15 @@ function readSetupHeader(image: ImageSource): DataView {
   return header;
 }
 
-/** @returns the payload, or the reason why the host cannot unpack it */
+/** @returns the payload, or the reason why the host cannot unpack it; undefined: there is none */
 function findPayload(
   image: ImageSource,
   codeOffset: number,
   payloadOffset: number,
   payloadLength: number,
   initSize: number,
-): BzImagePayload | string {
-  if (payloadOffset === 0) return 'the image does not state the offset of its payload';
+): BzImagePayload | string | undefined {
+  if (payloadOffset === 0) return undefined;
   const fileOffset = codeOffset + payloadOffset;
   if (fileOffset >= image.sizeBytes) {
     throw invalidKernel(
@@ -232,25 +235,32 @@ function firstBytes(image: ImageSource, fileOffset: number): string {
   return Buffer.from(view.buffer, view.byteOffset, view.byteLength).toString('hex');
 }
 
-function findSelfUnpacking(
+function findCode(
   image: ImageSource,
   header: DataView,
   codeOffset: number,
-): BzImage['selfUnpacking'] {
-  const preferred = readU64(image, header, 0x258 - SETUP_HEADER_OFFSET, 'pref_address');
-  const gpa = preferred || LOADED_HIGH_GPA;
+  version: number,
+  loadFlags: number,
+): ProtectedModeCode {
   const sizeBytes = image.sizeBytes - codeOffset;
-  if (sizeBytes <= STARTUP_64_OFFSET) {
+  const has64BitEntry = (loadFlags & XLF_KERNEL_64) !== 0;
+  if (has64BitEntry && sizeBytes <= STARTUP_64_OFFSET) {
     throw invalidKernel(
       image,
       'xloadflags',
       'XLF_KERNEL_64 is set, but the 64-bit code is missing',
     );
   }
+  const is32BitOnly = !has64BitEntry && version >= VERSION_XLOADFLAGS;
+  const code = { fileOffset: codeOffset, sizeBytes, has64BitEntry, is32BitOnly };
+  if (version < VERSION_INIT_SIZE) {
+    return { ...code, gpa: LOADED_HIGH_GPA, memSizeBytes: sizeBytes };
+  }
+  const preferred = readU64(image, header, 0x258 - SETUP_HEADER_OFFSET, 'pref_address');
+  const gpa = preferred || LOADED_HIGH_GPA;
   const initSize = header.getUint32(0x260 - SETUP_HEADER_OFFSET, true);
   const windowStart = runtimeStart(image, header, gpa);
-  const memSizeBytes = Math.max(windowStart - gpa + initSize, sizeBytes);
-  return { fileOffset: codeOffset, sizeBytes, gpa, memSizeBytes };
+  return { ...code, gpa, memSizeBytes: Math.max(windowStart - gpa + initSize, sizeBytes) };
 }
 
 /** Address at which a kernel loaded at `gpa` runs: boot.rst, `init_size`. */

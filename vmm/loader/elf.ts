@@ -98,7 +98,7 @@ export function parseElf(image: ImageSource): ElfImage {
 /** Meanings of unsupported field values. */
 const MEANINGS: Readonly<Record<string, Readonly<Record<number, string>>>> = {
   EI_CLASS: {
-    1: 'a 32-bit file, like Multiboot kernels (Xen, GRUB); 32-bit kernels are not supported',
+    1: 'a 32-bit file, like Multiboot kernels (Xen, GRUB); of a 32-bit Linux, pass the bzImage (vmlinuz)',
   },
   EI_DATA: { 2: 'big-endian' },
   e_type: { 1: 'an object file or a kernel module', 4: 'a memory dump' },

@@ -36,6 +36,15 @@ export type KernelEntry =
       readonly setupHeader?: Uint8Array;
       readonly codeGpa?: number;
     }
+  /** 32-bit Linux boot protocol: protected mode without paging, ESI = zero page. */
+  | {
+      readonly protocol: 'linux32';
+      readonly rip: number;
+      readonly setupHeader: Uint8Array;
+      readonly codeGpa: number;
+      /** It is a 32-bit kernel: it never enters long mode. */
+      readonly is32BitOnly: boolean;
+    }
   /** PVH: 32-bit protected mode without paging, EBX = start info. */
   | { readonly protocol: 'pvh'; readonly rip: number };
 
@@ -130,25 +139,20 @@ async function planBzImage(
   bzImage: BzImage,
   options: KernelLoadOptions,
 ): Promise<LoadedKernel> {
-  const { setupHeader, commandLineMaxBytes, initrdAddressMax, initrdAnywhere, payload } = bzImage;
+  const { commandLineMaxBytes, initrdAddressMax, initrdAnywhere, payload, setupHeader } = bzImage;
   const common = { commandLineMaxBytes, initrdAddressMax, initrdAnywhere };
+  if (payload === undefined || bzImage.code.is32BitOnly) {
+    const { payloadProblem } = bzImage;
+    const warnings = payloadProblem === undefined ? [] : [cannotUnpack(file, payloadProblem)];
+    return { ...common, ...planOwnEntry(file, bzImage, options.space), warnings };
+  }
   let unpacked: Awaited<ReturnType<typeof openPayload>>;
   try {
-    if (payload === undefined) throw unknownPayload(file, bzImage);
     unpacked = await openPayload(file, payload, options);
   } catch (error) {
-    const unable = error instanceof TsvmError && error.code === 'cannot-decompress';
-    const { selfUnpacking } = bzImage;
-    if (!unable || selfUnpacking === undefined) throw error;
-    const parts = [{ ...selfUnpacking, fileSizeBytes: selfUnpacking.sizeBytes }];
-    const entry = { rip: selfUnpacking.gpa + STARTUP_64_OFFSET, codeGpa: selfUnpacking.gpa };
-    return {
-      ...common,
-      ...planParts(file, parts, options.space, 'user'),
-      entry: { protocol: 'linux64', ...entry, setupHeader },
-      image: file,
-      warnings: [`${error.message}; until then the kernel unpacks itself, which takes longer`],
-    };
+    if (!(error instanceof TsvmError) || error.code !== 'cannot-decompress') throw error;
+    const plan = planOwnEntry(file, bzImage, options.space);
+    return { ...common, ...plan, warnings: [unpacksItself(error.message)] };
   }
   const { image, elf, warning } = unpacked;
   try {
@@ -165,11 +169,26 @@ async function planBzImage(
   }
 }
 
-function unknownPayload(file: BootImage, { payloadProblem }: BzImage): TsvmError {
-  return new TsvmError(
-    'cannot-decompress',
-    `this version of tsvm cannot unpack ${file.name}: ${payloadProblem}`,
-  );
+/** Plans to enter the image's own code, which unpacks the kernel if there is one. */
+function planOwnEntry(
+  file: BootImage,
+  { code, setupHeader }: BzImage,
+  space: LoadSpace,
+): Pick<LoadedKernel, 'entry' | 'image' | 'pieces' | 'kernelStartGpa' | 'kernelEndGpa'> {
+  const { gpa: codeGpa, sizeBytes, has64BitEntry, is32BitOnly } = code;
+  const entry: KernelEntry = has64BitEntry
+    ? { protocol: 'linux64', rip: codeGpa + STARTUP_64_OFFSET, codeGpa, setupHeader }
+    : { protocol: 'linux32', rip: codeGpa, codeGpa, setupHeader, is32BitOnly };
+  const parts = [{ ...code, fileSizeBytes: sizeBytes }];
+  return { ...planParts(file, parts, space, 'user'), entry, image: file };
+}
+
+function cannotUnpack(file: BootImage, problem: string): string {
+  return unpacksItself(`this version of tsvm cannot unpack ${file.name}: ${problem}`);
+}
+
+function unpacksItself(problem: string): string {
+  return `${problem}; until then the kernel unpacks itself, which takes longer`;
 }
 
 /** Opens the ELF kernel in a bzImage. Its offsets refer to the returned file. */

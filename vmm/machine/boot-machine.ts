@@ -1,7 +1,12 @@
 import { join } from 'node:path';
 import { composeZeroPage } from '../arch/x86_64/boot-params.ts';
 import { cpuidEntries } from '../arch/x86_64/cpuid.ts';
-import { linux64State, pvhState } from '../arch/x86_64/initial-state.ts';
+import {
+  type InitialState,
+  linux32State,
+  linux64State,
+  pvhState,
+} from '../arch/x86_64/initial-state.ts';
 import {
   BOOT_DATA_END_GPA,
   BOOT_GDT_GPA,
@@ -26,7 +31,7 @@ import { confineThreads } from '../host/sandbox.ts';
 import { KVM_CAP_TSC_DEADLINE_TIMER } from '../kvm/capabilities.ts';
 import { checkKvmExtension } from '../kvm/host.ts';
 import { type LoadedInitrd, loadInitrd } from '../loader/initrd.ts';
-import { type LoadedKernel, loadKernel } from '../loader/kernel.ts';
+import { type KernelEntry, type LoadedKernel, loadKernel } from '../loader/kernel.ts';
 import { encodeCommandLine } from '../loader/kernel-cmdline.ts';
 import { type LoadSpace, placePieces } from '../loader/placement.ts';
 import { createLogger, type Logger } from '../observability/logger.ts';
@@ -38,7 +43,7 @@ import { commandLine } from './command-line.ts';
 import { type MachineConfig, type ResolvedConfig, resolveConfig } from './config.ts';
 import { describeHardware } from './hardware-tables.ts';
 import { hostProfile } from './host-profile.ts';
-import { checkCpuMask, chooseKernelMode } from './kernel-mode.ts';
+import { checkCpuMask, checkKernelEntry, chooseKernelMode } from './kernel-mode.ts';
 import type { MachineHandle } from './machine.ts';
 
 /** The environment of a boot. */
@@ -82,6 +87,7 @@ export async function bootAssembly(
   undo.defer(() => images.close());
   try {
     signal?.throwIfAborted();
+    checkKernelEntry(kernelMode, images.kernel.image.name, images.kernel.entry);
     const assembly = await assembleMachine(resolved, kernelMode, {
       console,
       logger,
@@ -193,12 +199,18 @@ function writeBootData(
   memory.write(PAGE_TABLES_GPA, composeIdentityMap(PAGE_TABLES_GPA));
 }
 
+const ENTRY_STATES: Record<KernelEntry['protocol'], (rip: number) => InitialState> = {
+  linux64: linux64State,
+  linux32: linux32State,
+  pvh: pvhState,
+};
+
 /** Sets all vCPUs' features and the boot vCPU's registers; the others wait for INIT and SIPI. */
 function setUpVcpus(assembly: Assembly, { entry }: LoadedKernel): void {
   const { vm, memory, config } = assembly;
   setUpCpuid(assembly);
   for (let cpu = 0; cpu < config.cpus; cpu++) vm.setMsrs(cpu, BOOT_MSRS);
-  const state = entry.protocol === 'pvh' ? pvhState(entry.rip) : linux64State(entry.rip);
+  const state = ENTRY_STATES[entry.protocol](entry.rip);
   memory.write(BOOT_GDT_GPA, state.gdt);
   vm.setState(0, 'sregs', patchSregs(vm.getState(0, 'sregs'), state.sregs));
   vm.setState(0, 'regs', encodeRegs(state.regs));

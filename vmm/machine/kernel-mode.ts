@@ -1,6 +1,7 @@
 import { hiddenRegisterFeatures } from '../arch/x86_64/cpuid.ts';
 import { TsvmError } from '../errors.ts';
 import type { KernelMode, KvmHost } from '../kvm/host.ts';
+import type { KernelEntry } from '../loader/kernel.ts';
 
 /** What executes guest kernel code on hosts without VT-x and AMD-V; see `--engine`. */
 export const ENGINES = ['auto', 'interpreter', 'emulator'] as const;
@@ -24,6 +25,19 @@ export function chooseKernelMode(host: KvmHost, engine: Engine): KernelMode {
   throw new TsvmError(
     'invalid-config',
     '--engine interpreter: this host’s KVM does not drop stale shadow page tables as that needs; use --engine emulator',
+  );
+}
+
+/**
+ * Neither the interpreter nor kvm-pvm's emulator runs more of 32-bit kernel mode than the way from a
+ * 32-bit entry to long mode.
+ * @throws TsvmError `invalid-kernel` for a 32-bit kernel on such a host
+ */
+export function checkKernelEntry(kernelMode: KernelMode, name: string, entry: KernelEntry): void {
+  if (kernelMode === 'hardware' || entry.protocol !== 'linux32' || !entry.is32BitOnly) return;
+  throw new TsvmError(
+    'invalid-kernel',
+    `${name} has no 64-bit entry, it is a 32-bit kernel, which needs a host with VT-x or AMD-V; this one has neither: use a 64-bit kernel`,
   );
 }
 

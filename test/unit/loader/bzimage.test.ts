@@ -56,11 +56,13 @@ test('the header fields are parsed', () => {
   assert.equal(image.commandLineMaxBytes, 2047);
   assert.equal(image.initrdAddressMax, 0x7fffffff);
   assert.deepEqual(Buffer.from(image.setupHeader), IMAGE.subarray(0x1f1, 0x26c));
-  assert.deepEqual(image.selfUnpacking, {
+  assert.deepEqual(image.code, {
     fileOffset: CODE_OFFSET,
     sizeBytes: IMAGE.length - CODE_OFFSET,
     gpa: 0x1000000,
     memSizeBytes: 0x10000,
+    has64BitEntry: true,
+    is32BitOnly: false,
   });
 });
 
@@ -73,12 +75,24 @@ test('setup_sects of 0 means 4', () => {
   });
   assert.equal(parse(image).payload?.fileOffset, PAYLOAD_AT);
   assert.equal(parse(image).payload?.sizeBytes, payload.length);
-  assert.equal(parse(image).selfUnpacking?.fileOffset, CODE_OFFSET + 512);
+  assert.equal(parse(image).code.fileOffset, CODE_OFFSET + 512);
 });
 
-test('no 64-bit entry without XLF_KERNEL_64, nor before protocol 2.12', () => {
-  assert.equal(parse(changed((b) => b.writeUInt16LE(0x62, 0x236))).selfUnpacking, undefined);
-  assert.equal(parse(changed((b) => b.writeUInt16LE(0x020b, 0x206))).selfUnpacking, undefined);
+test('no 64-bit entry without XLF_KERNEL_64: a 32-bit kernel since protocol 2.12', () => {
+  const without = parse(changed((b) => b.writeUInt16LE(0x62, 0x236))).code;
+  assert.deepEqual([without.has64BitEntry, without.is32BitOnly], [false, true]);
+  const older = parse(changed((b) => b.writeUInt16LE(0x020b, 0x206))).code;
+  assert.deepEqual([older.has64BitEntry, older.is32BitOnly], [false, false]);
+});
+
+test('before protocol 2.10, code goes to 1 MiB and states no memory of its own', () => {
+  const image = changed((bytes) => {
+    bytes.writeUInt16LE(0x0209, 0x206);
+    bytes.writeUInt8(0x250 - 0x202, 0x201);
+  });
+  const { gpa, sizeBytes, memSizeBytes } = parse(image).code;
+  assert.equal(gpa, 0x100000);
+  assert.equal(memSizeBytes, sizeBytes);
 });
 
 test('code with no preferred address goes to 1 MiB', () => {
@@ -86,29 +100,29 @@ test('code with no preferred address goes to 1 MiB', () => {
     bytes.writeBigUInt64LE(0n, 0x258);
     bytes.writeUInt32LE(0x100000, 0x230);
   });
-  assert.equal(parse(image).selfUnpacking?.gpa, 0x100000);
+  assert.equal(parse(image).code.gpa, 0x100000);
 });
 
 test('a kernel that moves itself to its alignment needs memory up to there', () => {
   const unaligned = (bytes: Buffer) => bytes.writeBigUInt64LE(0x1000200n, 0x258);
-  assert.equal(parse(changed(unaligned)).selfUnpacking?.gpa, 0x1000200);
-  assert.equal(parse(changed(unaligned)).selfUnpacking?.memSizeBytes, 0x1ffe00 + 0x10000);
+  assert.equal(parse(changed(unaligned)).code.gpa, 0x1000200);
+  assert.equal(parse(changed(unaligned)).code.memSizeBytes, 0x1ffe00 + 0x10000);
   const fixed = changed((bytes) => {
     unaligned(bytes);
     bytes.writeUInt8(0, 0x234);
     bytes.writeUInt32LE(0, 0x230);
   });
-  assert.equal(parse(fixed).selfUnpacking?.memSizeBytes, 0x10000);
+  assert.equal(parse(fixed).code.memSizeBytes, 0x10000);
 });
 
 test('a payload that is not known here is left to the image’s own code', () => {
   const unknown = parse(changed((b) => b.fill(0xab, PAYLOAD_AT, PAYLOAD_AT + 9)));
   assert.equal(unknown.payload, undefined);
   assert.match(`${unknown.payloadProblem}`, /unknown payload format, magic bytes abab/);
-  assert.ok(unknown.selfUnpacking);
+
   const none = parse(changed((b) => b.writeUInt32LE(0, 0x248)));
   assert.equal(none.payload, undefined);
-  assert.match(`${none.payloadProblem}`, /does not state the offset/);
+  assert.equal(none.payloadProblem, undefined);
 });
 
 test('XLF_CAN_BE_LOADED_ABOVE_4G lets an initrd be anywhere, from protocol 2.12 on', () => {
@@ -155,22 +169,6 @@ const LIES: readonly (readonly [string, (image: Buffer) => void, RegExp])[] = [
     new RegExp(`payload_length: .* ${IMAGE.length + 1}, .* ${IMAGE.length}$`),
   ],
   ['a payload of nothing', (b) => b.writeUInt32LE(0, 0x24c), /payload_length: 0 bytes/],
-  [
-    'a payload of no format, and no code to unpack it',
-    (b) => {
-      b.writeUInt16LE(0, 0x236);
-      b.fill(0xab, PAYLOAD_AT, PAYLOAD_AT + 9);
-    },
-    /payload_offset: .* abab/,
-  ],
-  [
-    'no payload, and no code to unpack it',
-    (b) => {
-      b.writeUInt16LE(0, 0x236);
-      b.writeUInt32LE(0, 0x248);
-    },
-    /payload_offset: .* does not state/,
-  ],
   [
     'an unpacked size above init_size',
     (b) => b.writeUInt32LE(4999, 0x260),
@@ -223,12 +221,12 @@ test('no change of header bytes makes anything but a TsvmError', () => {
       for (let i = 0; i < 2; i++) bytes[0x1f1 + random(0x7b)] = random(256);
     });
     try {
-      const { payload, selfUnpacking: code, setupHeader } = parse(image);
-      assert.ok(payload || code);
+      const { payload, code, setupHeader } = parse(image);
       assert.ok(!payload || payload.fileOffset + payload.sizeBytes <= image.length);
       assert.ok(!payload || payload.unpackedSizeBytes > 0);
       assert.ok(!payload || payload.unpackedSizeBytes <= 2 ** 30);
-      assert.ok(!code || code.fileOffset + code.sizeBytes <= image.length);
+      assert.ok(code.fileOffset + code.sizeBytes <= image.length);
+      assert.ok(code.memSizeBytes >= code.sizeBytes);
       assert.ok(setupHeader.length <= 0x290 - 0x1f1);
     } catch (error) {
       assert.ok(error instanceof TsvmError, String(error));

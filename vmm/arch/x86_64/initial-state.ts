@@ -36,7 +36,7 @@ const TYPE_CODE = 0xb;
 const TYPE_DATA = 0x3;
 const TYPE_TSS_BUSY = 0xb;
 
-/** __BOOT_CS and __BOOT_DS: the Linux 64-bit boot protocol fixes both. PVH leaves them free. */
+/** __BOOT_CS and __BOOT_DS: Linux's boot protocols fix both. PVH leaves them free. */
 const BOOT_CS = 0x10;
 const BOOT_DS = 0x18;
 const BOOT_TR = 0x20;
@@ -95,6 +95,24 @@ export function linux64State(rip: number): InitialState {
 }
 
 /**
+ * Linux's 32-bit entry (boot.rst, "32-bit Boot Protocol"): protected mode without paging, flat segments,
+ * interrupts off, ESI = zero page, EBP, EDI and EBX 0.
+ */
+export function linux32State(rip: number): InitialState {
+  const gdt = composeGdt([CODE_32, DATA, TSS_32]);
+  return {
+    regs: {
+      rip: BigInt(rip),
+      rsp: BigInt(BOOT_STACK_TOP_GPA),
+      rsi: BigInt(ZERO_PAGE_GPA),
+      rflags: RFLAGS_FIXED,
+    },
+    sregs: protectedMode(gdt),
+    gdt,
+  };
+}
+
+/**
  * The PVH entry (Xen, docs/misc/pvh.pandoc): 32-bit protected mode without paging, flat segments,
  * a busy TSS, all other bits of CR0 and CR4 clear, interrupts off, EBX = start info.
  */
@@ -102,17 +120,21 @@ export function pvhState(rip: number): InitialState {
   const gdt = composeGdt([CODE_32, DATA, TSS_32]);
   return {
     regs: { rip: BigInt(rip), rbx: BigInt(PVH_START_INFO_GPA), rflags: RFLAGS_FIXED },
-    sregs: {
-      cs: CODE_32,
-      ...flatData(),
-      tr: TSS_32,
-      ...tables(gdt),
-      cr0: CR0_ET | CR0_PE,
-      cr3: 0n,
-      cr4: 0n,
-      efer: 0n,
-    },
+    sregs: protectedMode(gdt),
     gdt,
+  };
+}
+
+function protectedMode(gdt: Uint8Array): InitialState['sregs'] {
+  return {
+    cs: CODE_32,
+    ...flatData(),
+    tr: TSS_32,
+    ...tables(gdt),
+    cr0: CR0_ET | CR0_PE,
+    cr3: 0n,
+    cr4: 0n,
+    efer: 0n,
   };
 }
 
