@@ -5,10 +5,13 @@ import { once } from '../../vmm/util/once.ts';
 import { extractRoot } from '../support/debian-guest/check-file-systems.ts';
 import { debianImage } from '../support/debian-guest/debian-image.ts';
 import type { Benchmark, Contestant } from './benchmark.ts';
+import { tcgCommand, timeBoot, tsvmCommand } from './linux-speed.ts';
 import { type Command, runUntil } from './process.ts';
 import type { Workbench } from './workbench.ts';
 
 const LOGIN = 'debian login: ';
+/** The first output of /init in initrds made by initramfs-tools. */
+const INITRD_INIT = 'Loading, please wait...';
 const MEMORY_MIB = 512;
 const CPUS = 2;
 
@@ -72,5 +75,21 @@ export function debianLoginBenchmark(workbench: Workbench): Benchmark {
       ]),
     ],
     comparisons: [{ of: 'tsvm', against: 'qemu q35 (TCG)', as: 'ratio', atMost: 0.5 }],
+  };
+}
+
+/** From exec to /init of Debian's own initrd, with Debian's cloud kernel. */
+export function debianInitrdBenchmark(workbench: Workbench): Benchmark {
+  const guest = once(() => makeGuest(workbench));
+  const boot = (name: string, make: typeof tsvmCommand): Contestant => ({
+    name,
+    sample: async () => timeBoot(make(workbench, await guest(), 1, MEMORY_MIB), INITRD_INIT),
+  });
+  return {
+    name: 'linux: exec to /init of the initrd, Debian’s cloud kernel and its own initrd',
+    unit: 's',
+    slow: true,
+    contestants: [boot('tsvm', tsvmCommand), boot('qemu tcg', tcgCommand)],
+    comparisons: [{ of: 'tsvm', against: 'qemu tcg', as: 'ratio', atMost: 0.6 }],
   };
 }

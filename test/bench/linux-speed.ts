@@ -15,10 +15,13 @@ const BELL = '\x07';
 /** Seconds by the names in `linux-speed.c`, and `boot`: from exec to the first program. */
 type Figures = ReadonlyMap<string, number>;
 
-export interface LinuxFiles {
-  readonly program: string;
+export interface KernelFiles {
   readonly kernel: string;
   readonly initrd: string;
+}
+
+export interface LinuxFiles extends KernelFiles {
+  readonly program: string;
 }
 
 export function makeLinuxFiles({ root }: Workbench): LinuxFiles {
@@ -33,7 +36,7 @@ export function makeLinuxFiles({ root }: Workbench): LinuxFiles {
 
 export function tsvmCommand(
   workbench: Workbench,
-  { kernel, initrd }: LinuxFiles,
+  { kernel, initrd }: KernelFiles,
   cpus: number,
   memoryMiB = MEMORY_MIB,
 ): Command {
@@ -45,9 +48,9 @@ export function tsvmCommand(
 }
 
 /** QEMU's translator, which is the alternative on a host without hardware virtualization. */
-function tcgCommand(
+export function tcgCommand(
   { disk }: Workbench,
-  { kernel, initrd }: LinuxFiles,
+  { kernel, initrd }: KernelFiles,
   cpus: number,
   memoryMiB = MEMORY_MIB,
 ): Command {
@@ -83,10 +86,10 @@ export function cloudFiles(files: () => LinuxFiles): LinuxFiles {
   return { ...files(), kernel: kernel.kernelPath };
 }
 
-/** Seconds from exec to the first program. */
-export async function timeBoot(command: Command): Promise<number> {
+/** Seconds from exec to the output of `mark`, which the first program prints. */
+export async function timeBoot(command: Command, mark = BELL): Promise<number> {
   const startMs = performance.now();
-  return runUntil(command, BELL, () => (performance.now() - startMs) / 1000);
+  return runUntil(command, mark, () => (performance.now() - startMs) / 1000);
 }
 
 /** A VMM whose boots serve all benchmarks: the n-th sample of each belongs to the n-th boot. */

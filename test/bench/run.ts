@@ -9,7 +9,7 @@ import { blockQueuesBenchmarks } from './block-queues.ts';
 import { transferBenchmarks } from './container-transfer.ts';
 import { containerBenchmarks } from './containers.ts';
 import { convertBenchmarks } from './convert.ts';
-import { debianLoginBenchmark } from './debian-login.ts';
+import { debianInitrdBenchmark, debianLoginBenchmark } from './debian-login.ts';
 import { diskBootBenchmark } from './disk-boot.ts';
 import { exitBenchmarks } from './exits.ts';
 import { hostText, measuredHost } from './host.ts';
@@ -48,6 +48,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     ...transferBenchmarks(workbench),
     diskBootBenchmark(workbench),
     debianLoginBenchmark(workbench),
+    debianInitrdBenchmark(workbench),
     ...netBenchmarks(workbench),
     ...vsockBenchmarks(workbench),
     ...residentMemoryBenchmarks(workbench),

@@ -7,19 +7,19 @@ import type { ResolvedConfig } from './config.ts';
 import type { PlacementAllocator } from './placement.ts';
 
 /**
- * Writes the tables that describe CPUs, interrupt controllers and devices to the kernel.
- * @returns the address of the RSDP; undefined with an MP table instead of ACPI
+ * Writes the tables that describe CPUs, interrupt controllers and devices to the kernel. The MP
+ * table is always there: Linux looks for one before it looks at ACPI, and maps and unmaps memory
+ * 4,000 times until it knows that there is none. With ACPI it then ignores it.
+ * @returns the address of the RSDP; undefined without ACPI
  */
 export function describeHardware(
   memory: GuestMemory,
   { acpi, cpus, transport }: ResolvedConfig,
   placements: PlacementAllocator,
 ): number | undefined {
-  if (!acpi) {
-    const { gpa, bytes } = composeMpTable(cpus);
-    memory.write(gpa, bytes);
-    return undefined;
-  }
+  const mpTable = composeMpTable(cpus);
+  memory.write(mpTable.gpa, mpTable.bytes);
+  if (!acpi) return undefined;
   const { rsdpGpa, bytes } = composeAcpiTables({
     cpus,
     virtioMmio: placements.mmio,

@@ -5,6 +5,7 @@
 #include "code_page.h"
 
 #define CODE_BUCKETS 1024u
+#define CODE_ADDRESS_BITS 8192u
 /* Maximum number of decoded instructions that one lookup adds: a run and its terminator. */
 #define CODE_RUN_INSNS 250u
 #define CODE_RUN_MAX (CODE_RUN_INSNS + 2)
@@ -18,6 +19,7 @@ struct code_cache {
     uint8_t *copies; /* a page each */
     uint32_t page_count;
     struct code_page *buckets[CODE_BUCKETS];
+    uint64_t addresses[CODE_ADDRESS_BITS / 64]; /* by a hash of pages' virtual addresses: is used */
     uint32_t last_generation;
     uint64_t epoch;        /* native_epoch when CPL 3 was last entered */
     uint64_t user_clock;   /* counts the times at which its pages are to be compared again */

@@ -96,12 +96,29 @@ void code_flush_translations(struct cpu *cpu, enum code_flush what)
     code_clear_tlb(cpu, true);
 }
 
+/* Page numbers of 13 bits: neighbours never share a bit. */
+static unsigned address_bit(uint64_t va)
+{
+    return (va >> 12 ^ va >> 25 ^ va >> 38) & (CODE_ADDRESS_BITS - 1);
+}
+
+/* Whether there may be decoded code at a page's virtual address. */
+static bool may_have_code(const struct code_cache *code, uint64_t va)
+{
+    unsigned bit = address_bit(va);
+    return code->addresses[bit / 64] >> bit % 64 & 1;
+}
+
 void code_flush_page(struct cpu *cpu, uint64_t va)
 {
+    bool large = large_pages_may_have(cpu, va);
+    /* Most of what kernels flush is data: chained jumps go on to hold. */
+    if (!large && !may_have_code(cpu->code, va))
+        return;
     /*
      * Chained jumps hold longer than the entry of the page that they lead to, which another may
-     * have replaced: so they lapse whether or not it is there. Kernels run in the upper half; what
-     * they flush in the lower one is not their own code.
+     * have replaced: so they become invalid whether or not it is there. Kernels run in the upper
+     * half; what they flush in the lower one is not their own code.
      */
     for (unsigned user = 0; user < 2; user++) {
         if (!user && !(va >> 63) && !cpu->code->supervisor_below)
@@ -109,7 +126,7 @@ void code_flush_page(struct cpu *cpu, uint64_t va)
         struct code_tlb_entry *slot = &cpu->code_tlbs[user][code_slot(va)];
         if (slot->tag == (va & PAGE_BASE))
             *slot = (struct code_tlb_entry){.tag = TLB_NO_TAG};
-        if (large_pages_may_have(cpu, va))
+        if (large)
             code_clear_tlb(cpu, user);
         else
             code_advance_generation(cpu, user);
@@ -164,6 +181,7 @@ void code_flush(struct cpu *cpu)
     struct code_cache *code = cpu->code;
     code_invalidate_all(cpu);
     memset(code->buckets, 0, sizeof(code->buckets));
+    memset(code->addresses, 0, sizeof(code->addresses));
     code->page_count = 0;
     code->insn_count = 0;
     if (code->last_generation > CODE_GENERATION_MAX) {
@@ -204,5 +222,7 @@ struct code_page *code_page_get(struct cpu *cpu, uint64_t va, uint64_t frame, co
     page->copy = user ? code->copies + index * PAGE_SIZE : NULL;
     page->next = *bucket;
     *bucket = page;
+    unsigned bit = address_bit(va);
+    code->addresses[bit / 64] |= 1ull << bit % 64;
     return page;
 }

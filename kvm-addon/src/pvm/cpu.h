@@ -85,12 +85,11 @@ static inline void fills_note(struct fills *fills, unsigned slot)
         fills->count++;
 }
 
-/* Which large pages the TLBs may hold parts of: by a hash of their address, and whether any is of 1
- * GiB. */
+/* Which large pages the TLBs may hold parts of, by hashes of their addresses (large_pages.h). */
 #define LARGE_PAGE_BITS 2048u
 struct large_pages {
-    uint64_t bits[LARGE_PAGE_BITS / 64];
-    bool huge;
+    uint64_t of_2m[LARGE_PAGE_BITS / 64];
+    uint64_t of_1g;
 };
 
 struct code_cache;

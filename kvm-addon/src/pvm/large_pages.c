@@ -1,23 +1,32 @@
 #include "large_pages.h"
 
-/* Kernels flush pages of 4 KiB one by one, a great many at their start, and all have large ones. */
-static unsigned large_page_hash(uint64_t va)
+/*
+ * Kernels flush pages of 4 KiB one by one, a great many at their start, and all have large ones:
+ * they must be told apart.
+ */
+static unsigned hash_2m(uint64_t va)
 {
     return (va >> 21 ^ va >> 37) & (LARGE_PAGE_BITS - 1);
+}
+
+static unsigned hash_1g(uint64_t va)
+{
+    return (va >> 30 ^ va >> 36 ^ va >> 42) & 63;
 }
 
 void large_pages_note(struct cpu *cpu, uint64_t va, uint64_t span)
 {
     struct large_pages *pages = &cpu->large_pages[va >> 63];
-    unsigned bit = large_page_hash(va);
+    unsigned bit = hash_2m(va);
     if (span > 1u << 21)
-        pages->huge = true;
-    pages->bits[bit / 64] |= 1ull << bit % 64;
+        pages->of_1g |= 1ull << hash_1g(va);
+    else
+        pages->of_2m[bit / 64] |= 1ull << bit % 64;
 }
 
 bool large_pages_may_have(const struct cpu *cpu, uint64_t va)
 {
     const struct large_pages *pages = &cpu->large_pages[va >> 63];
-    unsigned bit = large_page_hash(va);
-    return pages->huge || pages->bits[bit / 64] >> bit % 64 & 1;
+    unsigned bit = hash_2m(va);
+    return (pages->of_1g >> hash_1g(va) & 1) || (pages->of_2m[bit / 64] >> bit % 64 & 1);
 }

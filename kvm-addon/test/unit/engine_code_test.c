@@ -318,6 +318,10 @@ static void test_flushes(void)
     CHECK(!found(cpu, VA));
     tlb_flush_page(cpu, VA);
     CHECK(cpu->generation != generation);
+    /* A page without code. */
+    generation = cpu->generation;
+    tlb_flush_page(cpu, VA + 0x3000);
+    CHECK(cpu->generation == generation && found(cpu, rival));
     /* CPL 0 in the lower half. */
     code_lookup(cpu, USER);
     generation = cpu->generation;

@@ -106,6 +106,13 @@ static void test_flushes(void)
     tlb_flush_page(cpu, VA + 0x401ff000);
     CHECK(!tlb_read(cpu, VA + 0x40003000, 1));
     CHECK(tlb_read(cpu, VA, 1));
+    uint64_t gigabyte = (VA & ~0x3fffffffull) + 0x80000000;
+    *fake_entry(&fake, FAKE_ROOT, gigabyte, 3) = P | W | PS;
+    fake_load(cpu, gigabyte + 0x403000, 1);
+    CHECK(tlb_read(cpu, gigabyte + 0x403000, 1) == fake_ram(&fake, 0x403000));
+    tlb_flush_page(cpu, gigabyte + 0x3ffff000);
+    CHECK(!tlb_read(cpu, gigabyte + 0x403000, 1));
+    fake_load(cpu, VA, 1);
     /* When another page replaces an entry, its write permission is removed as well. */
     fake_store(cpu, VA, 1, 0);
     fake_map(&fake, FAKE_ROOT, VA + TLB_ENTRIES * PAGE_SIZE, 0x212000 | P);
