@@ -22,6 +22,10 @@ static int parse_field(const struct field *field, void *target, struct failure *
         return field_flag(field, &spec->copy_up, failure);
     case MOUNT_SIZE_BYTES:
         return field_number(field, &spec->size_bytes, failure);
+    case MOUNT_SIZE_PERCENT:
+        return field_number_max(field, 100, &spec->size_percent, failure);
+    case MOUNT_INODES:
+        return field_number(field, &spec->inodes, failure);
     case MOUNT_MODE:
         return field_number_max(field, 07777, &spec->mode, failure);
     case MOUNT_FLAGS:

@@ -13,7 +13,9 @@ struct mount_spec {
     const char *share_tag;
     const char *source;
     bool copy_up;
-    uint64_t size_bytes; // 0: half of the memory
+    uint64_t size_bytes;   // 0: half of the memory
+    uint64_t size_percent; // of the memory, instead
+    uint64_t inodes;       // 0: as many as there are pages in half of the memory
     uint64_t mode;
     uint64_t flags;
     uint64_t port;

@@ -48,14 +48,26 @@ static int bind_at(int root_fd, const char *source, const char *destination, boo
     return result;
 }
 
+static void tmpfs_options(const struct mount_spec *spec, char *options, size_t size)
+{
+    char *end = options + size;
+    options += snprintf(options, size, "mode=%o,uid=%u,gid=%u", (unsigned)spec->mode,
+                        (unsigned)spec->user_id, (unsigned)spec->group_id);
+    if (spec->size_percent != 0)
+        options +=
+            snprintf(options, (size_t)(end - options), ",size=%u%%", (unsigned)spec->size_percent);
+    else if (spec->size_bytes != 0)
+        options += snprintf(options, (size_t)(end - options), ",size=%llu",
+                            (unsigned long long)spec->size_bytes);
+    if (spec->inodes != 0)
+        snprintf(options, (size_t)(end - options), ",nr_inodes=%llu",
+                 (unsigned long long)spec->inodes);
+}
+
 static int mount_tmpfs(int root_fd, const struct mount_spec *spec, struct failure *failure)
 {
-    char target[FD_PATH_BYTES], options[96];
-    int length = snprintf(options, sizeof options, "mode=%o,uid=%u,gid=%u", (unsigned)spec->mode,
-                          (unsigned)spec->user_id, (unsigned)spec->group_id);
-    if (spec->size_bytes != 0)
-        snprintf(options + length, sizeof options - (size_t)length, ",size=%llu",
-                 (unsigned long long)spec->size_bytes);
+    char target[FD_PATH_BYTES], options[128];
+    tmpfs_options(spec, options, sizeof options);
     int fd = rooted_make(root_fd, spec->destination, true);
     if (fd < 0) {
         errno = -fd;

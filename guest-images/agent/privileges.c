@@ -54,6 +54,8 @@ int privileges_apply(const struct process_spec *spec, const struct identity *ide
     // While there are privileges: without no_new_privs this needs CAP_SYS_ADMIN.
     if (spec->seccomp && seccomp_apply(spec->capabilities, failure) < 0)
         return -1;
+    if (spec->seccomp_filter.length != 0 && seccomp_apply_filter(spec->seccomp_filter, failure) < 0)
+        return -1;
     if (bound_capabilities(spec->capabilities, failure) < 0 || set_user(identity, failure) < 0)
         return -1;
     // Other users than root have lost theirs by the change.

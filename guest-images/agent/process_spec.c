@@ -75,6 +75,9 @@ static int parse_field(const struct field *field, void *target, struct failure *
         return field_flag(field, &spec->no_new_privileges, failure);
     case START_SECCOMP:
         return field_flag(field, &spec->seccomp, failure);
+    case START_SECCOMP_FILTER:
+        spec->seccomp_filter = field->value;
+        return 0;
     case START_RESOURCE_LIMIT:
         return add_limit(spec, field, failure);
     case START_OOM_SCORE_ADJUST:

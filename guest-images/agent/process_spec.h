@@ -21,6 +21,7 @@ struct process_spec {
     bool has_stdin;
     bool no_new_privileges;
     bool seccomp;
+    struct bytes seccomp_filter; // of the host's, instead of `seccomp`
     bool has_oom_score_adjust;
     int oom_score_adjust;
     uint64_t capabilities;

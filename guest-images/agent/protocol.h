@@ -118,6 +118,8 @@ enum mount_tag {
     MOUNT_PORT = 10,
     MOUNT_USER_ID = 11,
     MOUNT_GROUP_ID = 12,
+    MOUNT_SIZE_PERCENT = 13, // of the memory
+    MOUNT_INODES = 14,
 };
 enum mount_type { MOUNT_SHARE = 1, MOUNT_TMPFS = 2, MOUNT_SOCKET = 3 };
 
@@ -157,6 +159,7 @@ enum start_tag {
     START_SECCOMP = 12,
     START_RESOURCE_LIMIT = 13, // u32 number, u64 soft, u64 hard
     START_OOM_SCORE_ADJUST = 14,
+    START_SECCOMP_FILTER = 15, // struct sock_filter, instead of START_SECCOMP
 };
 // FRAME_REPLY to FRAME_START
 enum started_tag { STARTED_PROCESS = 1 };

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -131,6 +132,15 @@ static void judge_calls(uint8_t verdicts[CALLS], uint64_t capabilities)
     }
 }
 
+static int set_filter(struct sock_filter *instructions, unsigned short count,
+                      struct failure *failure)
+{
+    struct sock_fprog filter = {.len = count, .filter = instructions};
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) < 0)
+        return fail_call(failure, "cannot set the seccomp profile");
+    return 0;
+}
+
 int seccomp_apply(uint64_t capabilities, struct failure *failure)
 {
     uint8_t verdicts[CALLS] = {0};
@@ -149,8 +159,14 @@ int seccomp_apply(uint64_t capabilities, struct failure *failure)
     emit_search(ranges, count);
     if (length == PROGRAM_MAX)
         return fail(failure, ERROR_GUEST_FAILED, E2BIG, "the seccomp profile is too long");
-    struct sock_fprog filter = {.len = length, .filter = program};
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) < 0)
-        return fail_call(failure, "cannot set the seccomp profile");
-    return 0;
+    return set_filter(program, length, failure);
+}
+
+int seccomp_apply_filter(struct bytes filter, struct failure *failure)
+{
+    static struct sock_filter given[BPF_MAXINSNS];
+    if (filter.length % sizeof given[0] != 0 || filter.length > sizeof given)
+        return fail(failure, ERROR_INVALID_REQUEST, 0, "the seccomp profile is too long");
+    memcpy(given, filter.data, filter.length);
+    return set_filter(given, (unsigned short)(filter.length / sizeof given[0]), failure);
 }

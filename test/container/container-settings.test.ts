@@ -1,5 +1,7 @@
 /** Settings of containers, some of them changed while they run, as their programs see them. */
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { ContainerShell } from '../support/container-shell.ts';
 
@@ -58,6 +60,58 @@ test('tmpfs: size, mode, owner and flags', async () => {
   const wrong = await sh('tsvm run --rm --tmpfs /t:uid=ann box true');
   assert.equal(wrong.code, 125);
   assert.match(wrong.stderr, /tmpfs option "uid=ann": give the number of a user or group/);
+});
+
+test('tmpfs: a size in percent of the memory, and a number of files', async () => {
+  const [percent, memory, inodes] = (
+    await ok(
+      `tsvm run --rm -m 256m --tmpfs /p:size=25% --tmpfs /n:nr_inodes=1k,nr_blocks=8 box sh -c '` +
+        `df -k /p | tail -n 1 | tr -s " " | cut -d" " -f2; grep MemTotal /proc/meminfo | tr -dc 0-9; echo; ` +
+        `df -i /n | tail -n 1 | tr -s " " | cut -d" " -f2; df -k /n | tail -n 1 | tr -s " " | cut -d" " -f2'`,
+    )
+  ).split('\n');
+  const share = Number(percent) / Number(memory);
+  assert.ok(share > 0.24 && share < 0.26, `${percent} KiB of ${memory}`);
+  assert.equal(inodes, '1024');
+  for (const [option, why] of [
+    ['size=0%', /give 1% to 100% of the memory/],
+    ['size=101%', /give 1% to 100% of the memory/],
+    ['nr_inodes=many', /give a number/],
+    ['mpol=bind', /it is not supported/],
+  ] as const) {
+    const { code, stderr } = await sh(`tsvm run --rm --tmpfs /t:${option} box true`);
+    assert.equal(code, 125);
+    assert.match(stderr, why);
+  }
+});
+
+test('--security-opt seccomp=FILE: what is wrong with a profile is said', async () => {
+  const wrong = async (text: string) => {
+    writeFileSync(join(shell.folder, 'wrong.json'), text);
+    const { code, stderr } = await sh('tsvm run --rm --security-opt seccomp=wrong.json box true');
+    assert.equal(code, 125);
+    return stderr;
+  };
+  assert.match(await wrong('{'), /Decoding seccomp profile failed: .*JSON/);
+  assert.match(
+    await wrong('{"defaultAction": "ALLOW"}'),
+    /defaultAction "ALLOW": there are SCMP_ACT_/,
+  );
+  const rule = '"names": ["chmod"], "action": "SCMP_ACT_ERRNO"';
+  const profile = (more: string) =>
+    `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{${rule}, ${more}}]}`;
+  assert.match(
+    await wrong(profile('"args": [{"index": 6, "value": 1, "op": "SCMP_CMP_EQ"}]')),
+    /the argument 6: give 0 to 5/,
+  );
+  assert.match(
+    await wrong(
+      profile('"args": [{"index": 1, "value": 18446744073709551616, "op": "SCMP_CMP_EQ"}]'),
+    ),
+    /18446744073709551616 is no number of 64 bits/,
+  );
+  const missing = await sh('tsvm run --rm --security-opt seccomp=none.json box true');
+  assert.match(missing.stderr, /opening seccomp profile \(none.json\) failed/);
 });
 
 test('update acts on a running container: memory, processes, CPUs and restart policy', async () => {

@@ -4,6 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { SYSTEM_CALLS } from '../../vmm/container/seccomp/system-calls.ts';
 import { ContainerShell } from '../support/container-shell.ts';
 import { PODMAN_CONFIG } from '../support/podman-config.ts';
 
@@ -39,7 +40,59 @@ const LINES = [
     '$E kill live >/dev/null; $E wait live; $E rm live >/dev/null',
   '$E run -d --name term box sh -c "trap \'exit 8\' TERM; while :; do sleep 0.1; done" >/dev/null; ' +
     'sleep 1; $E stop term >/dev/null; $E wait term; $E rm term >/dev/null',
+  // Profiles of system calls: renice calls setpriority with the number, which is negative in two of these.
+  ...['errno', 'default-deny', 'caps'].map(
+    (name) =>
+      `$E run --rm --cap-add SYS_NICE --security-opt seccomp=${name}.json box sh -c ` +
+      `'for n in -7 -1 1 2 3 4 5 6 7 8 9 12 15; do renice $n $$ 2>&1 && echo set $n; done; ` +
+      `chmod 700 /tmp 2>&1; mkdir /made 2>&1; hostname new 2>&1'`,
+  ),
 ];
+
+const priority = (op: string, value: number | string, errnoRet: number, valueTwo = 0) => ({
+  names: ['setpriority', 'no_such_call'],
+  action: 'SCMP_ACT_ERRNO',
+  errnoRet,
+  args: [{ index: 2, op, value, valueTwo }],
+});
+const PROFILES = {
+  errno: {
+    defaultAction: 'SCMP_ACT_ALLOW',
+    syscalls: [
+      priority('SCMP_CMP_EQ', 5, 13),
+      priority('SCMP_CMP_MASKED_EQ', 0xff03, 22, 1),
+      { names: ['chmod'], action: 'SCMP_ACT_ERRNO' },
+      { names: ['mkdir'], action: 'SCMP_ACT_ERRNO', errnoRet: 30 },
+    ],
+  },
+  'default-deny': {
+    defaultAction: 'SCMP_ACT_ERRNO',
+    defaultErrnoRet: 5,
+    syscalls: [
+      {
+        names: [...SYSTEM_CALLS.keys()].filter((name) => !['setpriority', 'chmod'].includes(name)),
+        action: 'SCMP_ACT_ALLOW',
+      },
+      {
+        names: ['setpriority'],
+        action: 'SCMP_ACT_ALLOW',
+        args: [
+          { index: 2, op: 'SCMP_CMP_LE', value: 3 },
+          { index: 2, op: 'SCMP_CMP_GT', value: 8 },
+        ],
+      },
+    ],
+  },
+  caps: {
+    defaultAction: 'SCMP_ACT_ALLOW',
+    syscalls: [
+      { ...priority('SCMP_CMP_GE', 7, 13), includes: { caps: ['CAP_SYS_NICE'] } },
+      { ...priority('SCMP_CMP_LT', 3, 22), excludes: { caps: ['CAP_CHOWN'] } },
+      { names: ['chmod'], action: 'SCMP_ACT_ERRNO', includes: { arches: ['arm64'] } },
+      { names: ['mkdir'], action: 'SCMP_ACT_ERRNO', includes: { minKernel: '3.0' } },
+    ],
+  },
+};
 
 const shell = new ContainerShell();
 const members = { Entrypoint: ['echo', 'entry'], Cmd: ['default'], Env: ['COLOUR=blue'] };
@@ -47,6 +100,9 @@ const members = { Entrypoint: ['echo', 'entry'], Cmd: ['default'], Env: ['COLOUR
 before(() => {
   shell.addImage('box');
   shell.addImage('entry', { ...members, WorkingDir: '/srv/app', User: 'ann' });
+  for (const [name, profile] of Object.entries(PROFILES)) {
+    writeFileSync(join(shell.folder, `${name}.json`), JSON.stringify(profile));
+  }
   const config = join(shell.folder, 'containers.conf');
   writeFileSync(config, PODMAN_CONFIG);
   const own = `CONTAINERS_CONF=${config} exec podman --root ${shell.folder}/podman --runroot ${shell.folder}/podman-run "$@"`;

@@ -3,6 +3,7 @@
  * has one agent; `connectAgent` gives it.
  */
 import type { Readable, Writable } from 'node:stream';
+import type { SeccompProfile } from '../seccomp/seccomp-profile.ts';
 
 /** The first vsock port of the agent; its other connections and bound sockets have ports above it. */
 export const AGENT_PORT = 1024;
@@ -90,6 +91,10 @@ export interface TmpfsMount extends MountTarget {
   readonly type: 'tmpfs';
   /** Default: half of the memory. */
   readonly sizeBytes?: number | undefined;
+  /** 1 to 100: of the memory, instead of `sizeBytes`. */
+  readonly sizePercent?: number | undefined;
+  /** How many files and folders. Default: as many as there are pages in half of the memory. */
+  readonly inodes?: number | undefined;
   /** Permission bits. Default: 0o1777. */
   readonly mode?: number | undefined;
   /** Owner of its root. Default: 0. */
@@ -210,7 +215,7 @@ export interface ProcessSpec {
   readonly capDrop?: readonly string[] | undefined;
   readonly noNewPrivileges?: boolean | undefined;
   /** Default: `default`, Docker's profile. Privileged processes have none. */
-  readonly seccomp?: 'default' | 'unconfined' | undefined;
+  readonly seccomp?: 'default' | 'unconfined' | SeccompProfile | undefined;
   readonly resourceLimits?: readonly ResourceLimit[] | undefined;
   /** -1000 to 1000. */
   readonly oomScoreAdjust?: number | undefined;

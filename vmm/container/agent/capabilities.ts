@@ -79,6 +79,12 @@ function mask(names: Iterable<string>): bigint {
   return bits;
 }
 
+/** The names in a mask of {@link capabilityMask}, with `CAP_`. */
+export function capabilityNames(bits: bigint): Set<string> {
+  const names = NAMES.filter((_, number) => ((bits >> BigInt(number)) & 1n) === 1n);
+  return new Set(names.map((name) => `CAP_${name}`));
+}
+
 /**
  * The capabilities of a process, as a bit mask, by Docker's rules for `--cap-add`, `--cap-drop` and
  * `--privileged`.

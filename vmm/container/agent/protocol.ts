@@ -101,6 +101,8 @@ export const MOUNT = {
   PORT: 10,
   USER_ID: 11,
   GROUP_ID: 12,
+  SIZE_PERCENT: 13,
+  INODES: 14,
 } as const;
 export const MOUNT_TYPES = { share: 1, tmpfs: 2, socket: 3 } as const;
 
@@ -139,6 +141,7 @@ export const START = {
   SECCOMP: 12,
   RESOURCE_LIMIT: 13,
   OOM_SCORE_ADJUST: 14,
+  SECCOMP_FILTER: 15,
 } as const;
 export const STARTED = { PROCESS: 1 } as const;
 export const EXIT = { CODE: 1, SIGNAL: 2 } as const;

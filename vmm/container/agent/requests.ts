@@ -1,6 +1,7 @@
 /** The fields of requests. */
 import { isIPv4, isIPv6 } from 'node:net';
 import { parseMacAddress } from '../../util/mac-address.ts';
+import { seccompFilter } from '../seccomp/seccomp-filter.ts';
 import {
   AgentError,
   type ContainerLimits,
@@ -11,7 +12,7 @@ import {
   type ResourceLimit,
   type TmpfsMount,
 } from './agent.ts';
-import { capabilityMask } from './capabilities.ts';
+import { capabilityMask, capabilityNames } from './capabilities.ts';
 import { Fields } from './frame-writer.ts';
 import { INTERFACE, LIMITS, LINK, MOUNT, MOUNT_TYPES, ROOT, START } from './protocol.ts';
 
@@ -19,6 +20,8 @@ import { INTERFACE, LIMITS, LINK, MOUNT, MOUNT_TYPES, ROOT, START } from './prot
 const MOUNT_FLAGS = { nosuid: 2, nodev: 4, noexec: 8 } as const;
 const TMPFS_MODE = 0o1777;
 const SOCKET_MODE = 0o660;
+/** The oldest kernel that containers run on, Debian 12's. */
+const KERNEL = [6, 1] as const;
 const MICROS_PER_CPU = 1_000_000;
 
 /** Docker's for containers with a network of their own; `--sysctl` overrides them. */
@@ -75,6 +78,8 @@ function mountFields(mount: ContainerMount): Fields {
     case 'tmpfs':
       return fields
         .number(MOUNT.SIZE_BYTES, mount.sizeBytes)
+        .number(MOUNT.SIZE_PERCENT, mount.sizePercent)
+        .number(MOUNT.INODES, mount.inodes)
         .number(MOUNT.MODE, mount.mode ?? TMPFS_MODE)
         .number(MOUNT.FLAGS, tmpfsFlags(mount))
         .number(MOUNT.USER_ID, mount.userId)
@@ -202,6 +207,8 @@ function resourceLimitBytes(limit: ResourceLimit): Buffer {
 export function processFields(spec: ProcessSpec): Fields {
   const inGuest = spec.scope === 'guest';
   const privileged = spec.privileged === true || inGuest;
+  const capabilities = capabilityMask({ ...spec, privileged });
+  const { seccomp = 'default' } = spec;
   const fields = new Fields()
     .flag(START.IN_GUEST, inGuest)
     .texts(START.ARGUMENT, spec.args)
@@ -212,10 +219,14 @@ export function processFields(spec: ProcessSpec): Fields {
     .number(START.COLUMNS, spec.terminal?.columns)
     .number(START.ROWS, spec.terminal?.rows)
     .flag(START.STDIN, spec.stdin)
-    .number(START.CAPABILITIES, capabilityMask({ ...spec, privileged }))
+    .number(START.CAPABILITIES, capabilities)
     .flag(START.NO_NEW_PRIVILEGES, spec.noNewPrivileges)
-    .flag(START.SECCOMP, !privileged && spec.seccomp !== 'unconfined')
+    .flag(START.SECCOMP, !privileged && seccomp === 'default')
     .number(START.OOM_SCORE_ADJUST, spec.oomScoreAdjust);
+  if (!privileged && typeof seccomp === 'object') {
+    const target = { capabilities: capabilityNames(capabilities), kernel: KERNEL } as const;
+    fields.bytes(START.SECCOMP_FILTER, seccompFilter(seccomp, target));
+  }
   for (const limit of spec.resourceLimits ?? []) {
     fields.bytes(START.RESOURCE_LIMIT, resourceLimitBytes(limit));
   }

@@ -1,6 +1,7 @@
 import type { ContainerLimits, ResourceLimit } from '../agent/agent.ts';
 import type { Digest } from '../digest.ts';
 import type { NetworkSettings } from '../networks/network-settings.ts';
+import type { SeccompProfile } from '../seccomp/seccomp-profile.ts';
 import type { MountSpec } from '../volumes/mount-spec.ts';
 
 /** The version of `config.json`. */
@@ -95,7 +96,7 @@ export interface ContainerConfig {
   /** As given. */
   readonly securityOptions: readonly string[];
   readonly noNewPrivileges: boolean;
-  readonly seccomp: 'default' | 'unconfined';
+  readonly seccomp: 'default' | 'unconfined' | SeccompProfile;
 
   readonly mounts: readonly MountSpec[];
   readonly network: NetworkSettings;

@@ -12,12 +12,17 @@ const IGNORED = [
   ...['strictatime', 'nostrictatime', 'async', 'sync', 'dirsync', 'mand', 'nomand'],
 ];
 /** Docker passes these on; the agent has no use for them. */
-const UNSUPPORTED = ['nr_inodes', 'nr_blocks', 'mpol'];
+const UNSUPPORTED = ['mpol'];
+/** tmpfs counts its blocks in pages. */
+const BLOCK_BYTES = 4096;
 
 /** What the agent mounts. */
 export interface TmpfsSettings {
   readonly readOnly: boolean;
   readonly sizeBytes: number | undefined;
+  /** Of the machine's memory, instead of `sizeBytes`. */
+  readonly sizePercent: number | undefined;
+  readonly inodes: number | undefined;
   readonly mode: number | undefined;
   readonly userId: number | undefined;
   readonly groupId: number | undefined;
@@ -26,7 +31,8 @@ export interface TmpfsSettings {
 
 /** @throws TsvmError `invalid-container` */
 export function parseTmpfsOptions(text: string): TmpfsSettings {
-  let sizeBytes: number | undefined;
+  let size: TmpfsSize = {};
+  let inodes: number | undefined;
   let mode: number | undefined;
   let userId: number | undefined;
   let groupId: number | undefined;
@@ -39,9 +45,11 @@ export function parseTmpfsOptions(text: string): TmpfsSettings {
       else if (AGENT_OPTIONS.includes(option)) options.push(option as AgentOption);
       else if (!IGNORED.includes(option)) throw refused(option.split('='));
     } else if (name === 'size') {
-      sizeBytes = parseSize(value, 1);
-      if (sizeBytes === undefined)
-        throw unsupported(option, 'give bytes, or a number with k, m or g');
+      size = parseTmpfsSize(option, value);
+    } else if (name === 'nr_blocks') {
+      size = { sizeBytes: parseCount(option, value) * BLOCK_BYTES };
+    } else if (name === 'nr_inodes') {
+      inodes = parseCount(option, value);
     } else if (name === 'mode') {
       mode = /^[0-7]{1,4}$/.test(value) ? Number.parseInt(value, 8) : undefined;
       if (mode === undefined) throw unsupported(option, 'give an octal number such as 1777');
@@ -55,7 +63,31 @@ export function parseTmpfsOptions(text: string): TmpfsSettings {
       throw refused([name, value]);
     }
   }
-  return { readOnly, sizeBytes, mode, userId, groupId, options };
+  const { sizeBytes, sizePercent } = size;
+  return { readOnly, sizeBytes, sizePercent, inodes, mode, userId, groupId, options };
+}
+
+interface TmpfsSize {
+  readonly sizeBytes?: number;
+  readonly sizePercent?: number;
+}
+
+function parseTmpfsSize(option: string, value: string): TmpfsSize {
+  const percent = /^(\d{1,3})%$/.exec(value)?.[1];
+  if (percent !== undefined) {
+    const sizePercent = Number(percent);
+    if (sizePercent >= 1 && sizePercent <= 100) return { sizePercent };
+    throw unsupported(option, 'give 1% to 100% of the memory');
+  }
+  const sizeBytes = parseSize(value, 1);
+  if (sizeBytes !== undefined) return { sizeBytes };
+  throw unsupported(option, 'give bytes, a number with k, m or g, or a percentage of the memory');
+}
+
+function parseCount(option: string, text: string): number {
+  const count = parseSize(text, 1);
+  if (count !== undefined && count >= 1) return count;
+  throw unsupported(option, 'give a number, with k, m or g if you like');
 }
 
 function parseId(option: string, text: string): number {

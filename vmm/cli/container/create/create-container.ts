@@ -1,5 +1,5 @@
 /** From the command line of `run` or `create` to a container. */
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import {
   CONFIG_VERSION,
   type ContainerConfig,
@@ -26,10 +26,14 @@ import {
 } from '../../../container/json.ts';
 import { containerNetwork } from '../../../container/networks/container-networks.ts';
 import {
+  parseSeccompProfile,
+  type SeccompProfile,
+} from '../../../container/seccomp/seccomp-profile.ts';
+import {
   removeAnonymousVolumes,
   resolveMounts,
 } from '../../../container/volumes/container-volumes.ts';
-import { TsvmError } from '../../../errors.ts';
+import { errorText, TsvmError } from '../../../errors.ts';
 import { hasCode } from '../../../util/error-code.ts';
 import { flag, text, texts } from '../option-values.ts';
 import { UsageError } from '../verb.ts';
@@ -255,15 +259,31 @@ function securityOptions(
     if (name === 'no-new-privileges') noNewPrivileges = value !== 'false';
     else if (name === 'seccomp' && value === 'unconfined') seccomp = 'unconfined';
     else if (name === 'seccomp' && ['', 'builtin', 'default'].includes(value)) seccomp = 'default';
+    else if (name === 'seccomp') seccomp = seccompProfile(option.slice(name.length + 1));
     // There is neither AppArmor nor SELinux in the machine to confine or not.
     else if (!['apparmor', 'label', 'systempaths'].includes(name)) {
       throw new UsageError(
-        `invalid --security-opt: ${JSON.stringify(option)}: use no-new-privileges or seccomp=unconfined`,
+        `invalid --security-opt: ${JSON.stringify(option)}: use no-new-privileges, seccomp=unconfined or seccomp=FILE`,
         EXIT_BAD_OPTION,
       );
     }
   }
   return { noNewPrivileges, seccomp };
+}
+
+/** @throws TsvmError `invalid-container` */
+function seccompProfile(path: string): SeccompProfile {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new TsvmError(
+      'invalid-container',
+      `opening seccomp profile (${path}) failed: ${errorText(error)}`,
+      { cause: error },
+    );
+  }
+  return parseSeccompProfile(text);
 }
 
 function storageSize(given: readonly string[]): number {

@@ -22,7 +22,7 @@ const LISTS: readonly (readonly [flags: string, description: string])[] = [
   ['--network <network>', 'connect to a network'],
   ['--network-alias <name>', 'add a name of the container in its network'],
   ['-p, --publish <[ip:][host:]port[/proto]>', "publish a container's port"],
-  ['--security-opt <option>', 'no-new-privileges, seccomp=unconfined'],
+  ['--security-opt <option>', 'no-new-privileges, seccomp=unconfined, seccomp=FILE'],
   ['--storage-opt <option>', 'size=SIZE: how much the container may write (default: 10G)'],
   ['--sysctl <name=value>', "set a kernel parameter of the container's machine"],
   ['--tmpfs <path[:options]>', 'mount a tmpfs'],
