@@ -169,27 +169,6 @@ export function zeroFile(fd: number, offset: number, length: number, deallocate:
  */
 export function writeNow(fd: number, bytes: Uint8Array): number;
 
-/** pipe(2): the end to read and the end to write, with O_CLOEXEC and room for 1 MiB. */
-export function makePipe(): [number, number];
-/** The guest agent's last frame. */
-export interface NativeArchiveAnswer {
-  readonly type: number;
-  readonly payload: Uint8Array;
-  /** The end of the archive came before it. */
-  readonly whole: boolean;
-  /** Bytes of the archive. */
-  readonly moved: number;
-}
-/**
- * Moves an archive from a connection to the guest agent into a pipe (`out`), or the other way, on
- * another thread, until the agent answers. Closes neither. Rejects with ECONNRESET when the connection
- * ends before, EBADMSG when what comes is no archive, EPIPE when nobody reads the pipe, ...
- */
-export function archivePump(
-  connection: number,
-  pipe: number,
-  out: boolean,
-): Promise<NativeArchiveAnswer>;
 /** socketpair(2): two connected stream sockets with O_CLOEXEC. */
 export function socketPair(): [number, number];
 /**
@@ -333,8 +312,23 @@ export class NativeVm {
   resume(): void;
   /** Ends the vCPU threads, even within an exit; `onWake` is called for each that has ended. */
   stop(): void;
-  /** True when every vCPU has parked after {@link pause}, or has ended. */
+  /** True when every vCPU has parked after {@link pause} or {@link hold}, or has ended. */
   readonly parked: boolean;
+
+  /**
+   * For a debugger: `breakpoints` (at most 256) are virtual addresses of instructions, where on hosts
+   * with VT-x or AMD-V the debugger has written an INT3. Unless `dr7` is 0, `registers` and it are the
+   * processor's DR0 to DR3 and DR7, and those of the guest do nothing. Throws EBUSY unless
+   * {@link parked}, EOPNOTSUPP where KVM's emulator runs the guest's kernel.
+   */
+  setDebug(breakpoints: BigUint64Array, registers: BigUint64Array, dr7: number): void;
+  /** As {@link pause}, independently of it and also before {@link start}; until {@link release}. */
+  hold(): void;
+  /**
+   * Ends the hold of the vCPUs in `running`, a bit for each; the others stay parked. A vCPU in
+   * `stepping` executes one instruction. Throws as {@link setDebug}.
+   */
+  release(running: number, stepping: number): void;
   /**
    * Starts or stops logging which pages are written by vCPUs, queue workers and
    * {@link NativeMemory.write}. Writes through {@link NativeMemory.region} are not logged.

@@ -30,6 +30,8 @@ export const TYPESCRIPT_RULES: Readonly<Record<string, readonly string[]>> = {
     'vmm/backends/disk',
     'kvm-addon',
   ],
+  // Knows a machine by an interface of its own.
+  'vmm/gdb': [...BASE, 'vmm/memory'],
   'vmm/machine': [
     ...BASE,
     'vmm/host',
@@ -39,6 +41,7 @@ export const TYPESCRIPT_RULES: Readonly<Record<string, readonly string[]>> = {
     'vmm/bus',
     'vmm/backends',
     'vmm/devices',
+    'vmm/gdb',
     'vmm/kvm',
   ],
   'vmm/container': [...BASE, 'vmm/host', 'vmm/machine', 'vmm/backends', 'vmm/api/machines'],

@@ -60,6 +60,7 @@ test passt                networks for guests (--net user)
 test iproute2             tap devices and network namespaces
 test iperf3               measures networks
 test curl                 talks to published ports
+test gdb                  a debugger for guests (--gdb)
 test attr                 setfattr, to make and read extended attributes
 tune linux-source-6.12    source of the tuned kernel
 tune flex                 Kconfig's scanner

@@ -12,6 +12,7 @@ export type {
   MachineConfig,
   VsockConfig,
 } from './machine/config.ts';
+export type { GdbConfig } from './machine/gdb-config.ts';
 export type { MachineHandle as Machine, MachineState } from './machine/machine.ts';
 export type {
   DiskControls,

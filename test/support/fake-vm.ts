@@ -6,7 +6,7 @@ import type { MachineVm } from '../../vmm/machine/machine.ts';
 const SLOT_WORDS = 16;
 const IDLE = 0;
 const PENDING = 1;
-const KINDS = { read: 1, write: 2, shutdown: 3, failed: 4 } as const;
+const KINDS = { read: 1, write: 2, shutdown: 3, failed: 4, debug: 5 } as const;
 
 type Phase = 'parked' | 'running' | 'waiting' | 'ended';
 
@@ -52,6 +52,12 @@ export class FakeVm implements MachineVm {
   /** vCPUs park when the test calls {@link park}. */
   pause(): void {
     this.#called('pause');
+    this.#order = 'park';
+  }
+
+  /** As {@link pause}, for a debugger. */
+  hold(): void {
+    this.#called('hold');
     this.#order = 'park';
   }
 

@@ -4,6 +4,7 @@ import { TsvmError } from '../errors.ts';
 import type { CloudInitConfig } from '../machine/cloud-init/cloud-init-config.ts';
 import type { ImageDiskConfig, MachineConfig, VsockConfig } from '../machine/config.ts';
 import type { PortConfig } from '../machine/console-config.ts';
+import type { GdbConfig } from '../machine/gdb-config.ts';
 import type { Engine } from '../machine/kernel-mode.ts';
 import type { NetConfig } from '../machine/net-config.ts';
 import { TRANSPORTS, type Transport } from '../machine/placement.ts';
@@ -21,6 +22,7 @@ import {
   parseCpus,
   parseDisk,
   parseEngine,
+  parseGdb,
   parseLogLevel,
   parseMemoryOption,
   parseName,
@@ -58,6 +60,7 @@ interface BootOptions {
   readonly acpi: 'on' | 'off';
   readonly transport: Transport;
   readonly balloon: boolean;
+  readonly gdb?: GdbConfig;
   readonly name?: string;
   readonly detach?: boolean;
   readonly console?: ConsoleOption;
@@ -84,6 +87,11 @@ Networks:
 Rate limits of --disk and of each direction of --net:
   bps=SIZE, iops=N (--net: pps=N)  bytes and requests (frames) per second
   bps_max=SIZE, iops_max=N (pps_max=N)  how much may pass at once; default: a tenth of a second's
+
+Debugger:
+  tsvm boot --gdb 1234,wait, and in another terminal: gdb vmlinux -ex 'target remote :1234'
+      vmlinux is the kernel with its symbols; "hbreak start_kernel" and "continue" stop at its first C
+      function, "detach" lets the guest run on. Whoever connects controls the machine.
 
 In the terminal, Ctrl-A x ends the machine and Ctrl-A h shows the keys.
 
@@ -194,6 +202,11 @@ export function bootCommand(): Command {
       parseVsock,
     )
     .option('--balloon', 'memory balloon; see "tsvm balloon --help"', false)
+    .option(
+      '--gdb <socket|[address:]port[,wait]>',
+      'let GDB connect, by a new socket file or a port of 127.0.0.1; wait: run nothing before it does',
+      parseGdb,
+    )
     .option('--name <name>', 'name for "tsvm list" and other commands (default: vm-PID)', parseName)
     .option(
       '-d, --detach',
@@ -337,6 +350,7 @@ function machineConfig(options: BootOptions): MachineConfig {
     console: options.console?.device,
     ports: options.port,
     vsock: options.vsock,
+    gdb: options.gdb,
     devicePath: options.kvm,
     engine: options.engine,
     sandbox: options.sandbox.on,

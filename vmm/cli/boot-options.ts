@@ -10,6 +10,7 @@ import {
   type VsockConfig,
 } from '../machine/config.ts';
 import type { ConsoleDeviceKind, PortConfig } from '../machine/console-config.ts';
+import type { GdbConfig } from '../machine/gdb-config.ts';
 import { ENGINES } from '../machine/kernel-mode.ts';
 import type { ShareConfig } from '../machine/share-config.ts';
 import { LOG_LEVELS } from '../observability/logger.ts';
@@ -181,6 +182,20 @@ export function parseVsock(text: string): VsockConfig {
     vsock = { socketPath, guestCid };
   }
   return vsock;
+}
+
+/** `--gdb SOCKET|[ADDRESS:]PORT[,wait]`. A comma in the path must be doubled. */
+export function parseGdb(text: string): GdbConfig {
+  const [where, ...flags] = splitFlags(text);
+  const unknown = flags.find((flag) => flag !== 'wait');
+  if (unknown !== undefined) {
+    throw new InvalidArgumentError(`Unknown flag '${unknown}'. The flag is wait.`);
+  }
+  const waits = flags.length > 0;
+  const [, bracketed, plain, port] = /^(?:(?:\[(.*)\]|([^/:]*)):)?(\d{1,5})$/.exec(where) ?? [];
+  if (port === undefined) return { socketPath: where, waits };
+  const address = bracketed ?? plain;
+  return { ...(address && { address }), port: Number(port), waits };
 }
 
 /** `--console`. */

@@ -24,6 +24,8 @@ export interface MachineDevice {
    * event that may never happen, such as a reader of the console; none may wait until {@link resume}.
    */
   completeAccesses?(): void;
+  /** Ends what {@link completeAccesses} has begun, when no pause follows: the vCPUs have parked. */
+  allowWaiting?(): void;
   /**
    * Stops the device; no vCPU runs. Once it resolves, the device changes neither guest memory nor
    * interrupts nor its own state, and keeps input from the host waiting. Idempotent.

@@ -14,7 +14,7 @@ const PENDING = 1;
 /** Used by JavaScript only: a pending exit that will be completed asynchronously. */
 const CLAIMED = 2;
 
-const KIND_NAMES = ['none', 'read', 'write', 'shutdown', 'failed'] as const;
+const KIND_NAMES = ['none', 'read', 'write', 'shutdown', 'failed', 'debug'] as const;
 export type ExitKind = (typeof KIND_NAMES)[number];
 
 /** The exit slot of one vCPU. */

@@ -40,6 +40,21 @@ export interface EngineTuning {
   readonly leavesStaleShadows: boolean;
 }
 
+/** What a debugger has set, for all vCPUs. */
+export interface Breakpoints {
+  /**
+   * Virtual addresses of instructions, at most {@link BREAKPOINTS_MAX}. On hosts with VT-x or AMD-V,
+   * the debugger has written an INT3 there.
+   */
+  readonly addresses: readonly bigint[];
+  /** DR0 to DR3. */
+  readonly registers: readonly bigint[];
+  /** DR7. Unless it is 0, the guest's debug registers do nothing. */
+  readonly dr7: number;
+}
+
+export const BREAKPOINTS_MAX = 256;
+
 /** An interrupt line backed by an irqfd. */
 export interface KvmInterruptLine extends InterruptLine {
   readonly event: NativeEventFd;
@@ -223,7 +238,30 @@ export class Vm {
     this.#native.stop();
   }
 
-  /** True when every vCPU is parked after {@link pause} or has ended: its state is accessible. */
+  /**
+   * Asks the vCPUs to park for a debugger, independently of {@link pause}. A vCPU that stops for the
+   * debugger does the same, and leaves an exit of the kind `debug`.
+   */
+  hold(): void {
+    this.#native.hold();
+  }
+
+  /**
+   * Ends the hold of the vCPUs in `running`, a bit for each; the others stay parked. A vCPU in
+   * `stepping` executes one instruction and stops. Only while {@link parked}.
+   */
+  release(running: number, stepping: number): void {
+    withKvmErrors('continuing under a debugger', () => this.#native.release(running, stepping));
+  }
+
+  /** Replaces all breakpoints of a debugger. Only while {@link parked}. */
+  setBreakpoints({ addresses, registers, dr7 }: Breakpoints): void {
+    withKvmErrors('setting breakpoints', () =>
+      this.#native.setDebug(BigUint64Array.from(addresses), BigUint64Array.from(registers), dr7),
+    );
+  }
+
+  /** True when every vCPU is parked after {@link pause} or {@link hold}, or has ended: its state is accessible. */
   get parked(): boolean {
     return this.#native.parked;
   }

@@ -96,6 +96,10 @@ export async function bootAssembly(
     undo.defer(() => assembly.machine.close());
     loadBoot(assembly, images);
     images.close();
+    if (resolved.gdb !== undefined) {
+      const { attachDebugger } = await import('./debugger.ts');
+      attachDebugger(assembly, resolved.gdb);
+    }
     metrics?.stage('machine-ready');
     return assembly;
   } catch (error) {

@@ -22,6 +22,7 @@ import {
   resolvePorts,
 } from './console-config.ts';
 import { checkIdentity, type DeviceIdentity, deviceIds } from './device-ids.ts';
+import { type GdbConfig, type ResolvedGdb, resolveGdb } from './gdb-config.ts';
 import { ENGINES, type Engine } from './kernel-mode.ts';
 import { type NetConfig, type ResolvedNet, resolveNet } from './net-config.ts';
 import { TRANSPORTS, type Transport } from './placement.ts';
@@ -124,6 +125,8 @@ export interface MachineConfig {
   readonly balloon?: boolean | undefined;
   /** Default: none. */
   readonly vsock?: VsockConfig | undefined;
+  /** Lets GDB control the machine. Default: none. */
+  readonly gdb?: GdbConfig | undefined;
   /** KVM's device. */
   readonly devicePath?: string | undefined;
   /** What executes guest kernel code where there is no hardware virtualization. */
@@ -176,7 +179,7 @@ export type ResolvedDisk = ResolvedImageDisk | JoinedDiskConfig;
 export type ResolvedVsock = VsockConfig & { readonly guestCid: number };
 
 /** A valid configuration with all defaults filled in. */
-export type ResolvedConfig = Omit<MachineConfig, keyof typeof CONFIG_DEFAULTS | 'vsock'> & {
+export type ResolvedConfig = Omit<MachineConfig, keyof typeof CONFIG_DEFAULTS | 'vsock' | 'gdb'> & {
   readonly [K in Exclude<keyof typeof CONFIG_DEFAULTS, 'disks' | 'nets' | 'shares'>]: NonNullable<
     MachineConfig[K]
   >;
@@ -185,6 +188,7 @@ export type ResolvedConfig = Omit<MachineConfig, keyof typeof CONFIG_DEFAULTS | 
   readonly nets: readonly ResolvedNet[];
   readonly shares: readonly ResolvedShare[];
   readonly vsock?: ResolvedVsock | undefined;
+  readonly gdb?: ResolvedGdb | undefined;
 };
 
 const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
@@ -211,6 +215,7 @@ const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
   cpuMask: TEXTS,
   shares: LIST,
   vsock: RECORD,
+  gdb: RECORD,
   devicePath: TEXT,
   engine: oneOf(ENGINES),
   sandbox: BOOLEAN,
@@ -384,5 +389,6 @@ export function resolveConfig(config: MachineConfig): ResolvedConfig {
   const shares = resolveShares(filled.shares);
   resolvePorts(filled.ports);
   const vsock = filled.vsock === undefined ? {} : { vsock: resolveVsock(filled.vsock) };
-  return { ...filled, disks, nets, shares, ...vsock } as ResolvedConfig;
+  const gdb = filled.gdb === undefined ? {} : { gdb: resolveGdb(filled.gdb) };
+  return { ...filled, disks, nets, shares, ...vsock, ...gdb } as ResolvedConfig;
 }

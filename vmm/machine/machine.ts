@@ -34,6 +34,7 @@ export interface MachineVm {
   start(): void;
   pause(): void;
   resume(): void;
+  hold(): void;
   stop(): void;
   completeExit(slot: ExitSlot): void;
   failureText(cpu: number): string;
@@ -47,6 +48,12 @@ export interface MachineOptions {
   readonly vm: MachineVm;
   /** Guest memory, closed after the virtual machine. */
   readonly memory: { close(): void };
+}
+
+/** A vCPU that has stopped for a debugger, and why: `enum tsvm_debug_cause` of the addon. */
+export interface DebugStop {
+  readonly cpu: number;
+  readonly causes: number;
 }
 
 /** The interface of a machine for its users; the rest of {@link Machine} is for devices. */
@@ -81,6 +88,8 @@ export class Machine {
   readonly bus = new Bus();
   /** What the host may ask of its devices while it runs. */
   readonly controls: MachineControls = { disks: new Map(), nets: new Map() };
+  /** Called when all vCPUs have parked because these have stopped for a debugger. */
+  onDebugStop: ((stops: readonly DebugStop[]) => void) | undefined;
   readonly #vm: MachineVm;
   readonly #logger: Logger;
   readonly #devices = new Map<string, MachineDevice>();
@@ -89,6 +98,7 @@ export class Machine {
   #panicked = false;
   #panicTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
+  readonly #debugStops: DebugStop[] = [];
   /** Called once the vCPUs have parked. */
   readonly #onParked: (() => void)[] = [];
   /** Releases of open resources, to be called in reverse order. */
@@ -190,7 +200,7 @@ export class Machine {
     this.#enter('pausing');
     clearTimeout(this.#panicTimer);
     this.contain(() => {
-      for (const device of this.#devices.values()) device.completeAccesses?.();
+      this.#completeAccesses();
       this.#vm.pause();
     });
     await this.#parked();
@@ -199,6 +209,19 @@ export class Machine {
       throw new TsvmError('wrong-state', 'the machine has ended before it could pause');
     }
     this.#enter('paused');
+  }
+
+  /**
+   * Parks the vCPUs for a debugger, whatever state the machine is in; devices go on. Resolves when the
+   * vCPUs have parked, or have ended.
+   */
+  async hold(): Promise<void> {
+    if (this.#closing !== undefined) return;
+    this.contain(() => {
+      this.#completeAccesses();
+      this.#vm.hold();
+    });
+    await this.#held();
   }
 
   resume(): void {
@@ -351,6 +374,28 @@ export class Machine {
     this.#panicTimer = setTimeout(() => this.#end({ reason: 'panic' }), PANIC_GRACE_MS);
   }
 
+  /** Of vCPUs that wait for something on the host. */
+  #completeAccesses(): void {
+    for (const device of this.#devices.values()) device.completeAccesses?.();
+  }
+
+  /** Resolves when the vCPUs have parked for a debugger. The devices go on, unless there is a pause. */
+  async #held(): Promise<void> {
+    await this.#parked();
+    if (this.#state !== 'running' && this.#state !== 'created') return;
+    for (const device of this.#devices.values()) this.contain(() => device.allowWaiting?.());
+  }
+
+  /** One or more vCPUs have stopped for a debugger, and hold the others. */
+  #debugStopped(stop: DebugStop): void {
+    this.#debugStops.push(stop);
+    if (this.#debugStops.length > 1) return;
+    this.#completeAccesses();
+    void this.#held().then(() =>
+      this.contain(() => this.onDebugStop?.(this.#debugStops.splice(0))),
+    );
+  }
+
   #resumeDevices(): void {
     for (const device of this.#devices.values()) this.contain(() => device.resume());
   }
@@ -395,6 +440,10 @@ export class Machine {
         return;
       case 'failed':
         this.#end({ reason: 'failed', message: withAdvice(this.#vm.failureText(slot.cpu)) });
+        return;
+      case 'debug':
+        this.#vm.completeExit(slot);
+        this.#debugStopped({ cpu: slot.cpu, causes: slot.dataLow });
         return;
       case 'none':
         return;

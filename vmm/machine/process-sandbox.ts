@@ -119,7 +119,8 @@ function allowedPaths({ folder, later, terminal }: ProcessFiles): SandboxPath[] 
 }
 
 function socketsOf(config: ResolvedConfig): string[] {
-  return [config.vsock?.socketPath, ...config.ports.map(({ socketPath }) => socketPath)]
+  const ports = config.ports.map(({ socketPath }) => socketPath);
+  return [config.vsock?.socketPath, config.gdb?.socketPath, ...ports]
     .filter((path) => path !== undefined)
     .map((path) => resolve(path));
 }

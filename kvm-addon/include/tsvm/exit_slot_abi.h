@@ -18,6 +18,14 @@ enum tsvm_exit_kind {
     TSVM_EXIT_WRITE = 2,    /* JavaScript reads data */
     TSVM_EXIT_SHUTDOWN = 3, /* triple fault; the thread has ended */
     TSVM_EXIT_FAILED = 4,   /* fatal error; the thread has ended; see failureText() */
+    TSVM_EXIT_DEBUG = 5,    /* all vCPUs are held for the debugger; `data_low` says why */
+};
+
+/* Why a vCPU stopped for the debugger; more than one may be true. */
+enum tsvm_debug_cause {
+    TSVM_DEBUG_HITS = 0xf,          /* the breakpoints of DR0 to DR3 that were hit */
+    TSVM_DEBUG_STEP = 1 << 4,       /* the single step was made */
+    TSVM_DEBUG_BREAKPOINT = 1 << 5, /* it is at one of the list of breakpoints */
 };
 
 struct tsvm_exit_slot {

@@ -43,6 +43,9 @@ Napi::Function NativeVm::define(Napi::Env env)
                            InstanceMethod<&NativeVm::resume>("resume"),
                            InstanceMethod<&NativeVm::stop>("stop"),
                            InstanceAccessor<&NativeVm::get_parked>("parked"),
+                           InstanceMethod<&NativeVm::set_debug>("setDebug"),
+                           InstanceMethod<&NativeVm::hold>("hold"),
+                           InstanceMethod<&NativeVm::release>("release"),
                            InstanceMethod<&NativeVm::statistics>("statistics"),
                            InstanceMethod<&NativeVm::close>("close"),
                        });

@@ -56,6 +56,10 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     Napi::Value resume(const Napi::CallbackInfo &info);
     Napi::Value stop(const Napi::CallbackInfo &info);
     Napi::Value get_parked(const Napi::CallbackInfo &info);
+    // For a debugger, in vm_debug.cc
+    Napi::Value set_debug(const Napi::CallbackInfo &info);
+    Napi::Value hold(const Napi::CallbackInfo &info);
+    Napi::Value release(const Napi::CallbackInfo &info);
     Napi::Value close(const Napi::CallbackInfo &info);
 
     // What executes guest kernel code.

@@ -3,10 +3,14 @@
  * of ports never hit. kvm-pvm has none, so programs do not run natively while one is set in the
  * lower half. The page of an instruction breakpoint has no decoded code, that of a data breakpoint
  * no TLB entry: what may hit is seen by the slow paths, and executed by interpret_once() (run.c).
+ *
+ * A debugger on the host has the same registers for itself, which then replace the guest's, and a
+ * list of instructions to stop at (debug_settings.h).
  */
 #ifndef TSVM_PVM_BREAKPOINTS_H
 #define TSVM_PVM_BREAKPOINTS_H
 
+#include "../vcpu/debug_settings.h"
 #include "cpu.h"
 
 /* Call after changing cpu->debug. */
@@ -30,6 +34,20 @@ static inline bool breakpoints_in_data(const struct cpu *cpu, uint64_t va)
 
 /* The breakpoints that the instruction at `rip` hits, as bits of DR6. */
 unsigned breakpoints_at_instruction(const struct cpu *cpu);
+
+/* Whether the debugger's list has the instruction at `va`. */
+static inline bool breakpoints_listed(const struct cpu *cpu, uint64_t va)
+{
+    const struct vcpu_debug *debugger = cpu->breakpoints.debugger;
+    return debugger && vcpu_debug_has_breakpoint(debugger, va);
+}
+
+/* Whether the hits of registers are the debugger's, not the guest's. */
+static inline bool breakpoints_are_debuggers(const struct cpu *cpu)
+{
+    const struct vcpu_debug *debugger = cpu->breakpoints.debugger;
+    return debugger && debugger->dr7 != 0;
+}
 
 /*
  * Adds what the access hits to cpu->breakpoints.hits, which are taken when the instruction, or the

@@ -95,6 +95,7 @@ struct large_pages {
 struct code_cache;
 struct engine;
 struct vcpu;
+struct vcpu_debug;
 
 /* A recent CALL, so that its RET needs no lookup. */
 struct return_entry {
@@ -114,7 +115,8 @@ struct cpu_breakpoints {
     uint8_t execution;
     uint8_t access;
     uint8_t hits;
-    bool of_programs; /* in the lower half */
+    bool of_programs;                  /* in the lower half */
+    const struct vcpu_debug *debugger; /* what a debugger has set, or NULL */
 };
 
 /* Why the interpreter returned; see interpret(). */

@@ -13,6 +13,7 @@ struct doorbell;
 struct engine;
 struct guest_memory;
 struct vcpu;
+struct vcpu_debug;
 struct vm;
 struct vm_error;
 
@@ -75,6 +76,9 @@ enum run_end {
 
 /* Runs the guest: the body of the vCPU's thread while the order is to run. */
 enum run_end engine_run_vcpu(struct cpu *cpu);
+
+/* What a debugger wants of a vCPU that is parked. `debug` outlives the vCPU. */
+void engine_set_debug(struct cpu *cpu, const struct vcpu_debug *debug, bool steps);
 
 /* An order was given: the vCPU looks at it soon. From any thread; it may be in KVM_RUN still. */
 void engine_give_order(struct cpu *cpu);

@@ -8,6 +8,7 @@
 
 #include "../kvm/vm.h"
 #include "../vcpu/vcpu.h"
+#include "breakpoints.h"
 #include "cpu_setup.h"
 #include "cpuid.h"
 #include "engine.h"
@@ -168,6 +169,15 @@ void engine_remove_cpu(struct cpu *cpu)
     free(cpu->cpuid);
     free(cpu->msrs);
     free(cpu);
+}
+
+void engine_set_debug(struct cpu *cpu, const struct vcpu_debug *debug, bool steps)
+{
+    bool sets = debug->breakpoint_count > 0 || debug->dr7 != 0;
+
+    cpu->loop->steps = steps;
+    cpu->breakpoints.debugger = sets ? debug : NULL;
+    breakpoints_changed(cpu);
 }
 
 void engine_give_order(struct cpu *cpu)

@@ -15,6 +15,8 @@ struct cpu_loop {
     bool nmi_arrived;     /* taken from KVM, not yet delivered */
     bool clock_set;       /* KVM has to write the clock's page before the guest reads it */
     uint64_t legacy_efer; /* bits that KVM does not know, set before long mode */
+    bool steps;           /* for a debugger: one instruction, then stop */
+    bool executed;        /* interpret_single() has executed its instruction */
     bool refused;         /* KVM refused amid an instruction: see vcpu->failure */
     uint32_t spins;       /* cpu.spins when last looked at */
     uint32_t spun_slices; /* that were spent spinning, up to now */

@@ -173,7 +173,8 @@ static enum progress continue_natively(struct cpu *cpu, enum user_code next)
     if (is_doubted && next == USER_CODE_UNKNOWN)
         return progress_deliver(cpu, &loop->doubted);
     /* The upper half is not mapped in native runs. */
-    if (cpu->rip >> 63 || cpu->breakpoints.of_programs || !interpret_knows_segments(cpu))
+    if (cpu->rip >> 63 || cpu->breakpoints.of_programs || loop->steps ||
+        !interpret_knows_segments(cpu))
         return step_run(cpu);
     loop->user_budget = cpu->engine->user_budget;
     return native_run(cpu, next);
@@ -201,25 +202,76 @@ static enum progress act_on(struct cpu *cpu, enum interpreted why)
     return PROGRESS_FAILED;
 }
 
+/* The debugger gets `causes`, before anything else is executed. */
+static enum progress stop_for_debugger(struct cpu *cpu, uint32_t causes)
+{
+    vcpu_debug_stop(cpu->vcpu, causes);
+    return PROGRESS;
+}
+
 /* One instruction, with the #DB of a breakpoint before it, or of a single step and data behind it.
  */
 static enum progress interpret_single(struct cpu *cpu)
 {
     bool was_stepping = cpu->rflags & RFLAGS_TF;
     unsigned cpl = cpu->cpl;
+    cpu->loop->executed = false;
+    if (breakpoints_listed(cpu, cpu->rip))
+        return stop_for_debugger(cpu, TSVM_DEBUG_BREAKPOINT);
     unsigned hits = breakpoints_at_instruction(cpu);
     if (hits)
-        return trap(cpu, hits, true);
+        return breakpoints_are_debuggers(cpu) ? stop_for_debugger(cpu, hits)
+                                              : trap(cpu, hits, true);
     cpu->breakpoints.hits = 0;
     enum interpreted why = interpret_once(cpu);
     bool executed = why == INTERPRETED_ATTENTION || why == INTERPRETED_HALT;
+    cpu->loop->executed = executed;
     hits = executed ? cpu->breakpoints.hits : 0;
     enum progress progress = act_on(cpu, why);
 
     /* A system call leaves the single step behind. */
     bool steps = was_stepping && executed && cpu->cpl == cpl;
+    if (hits && progress == PROGRESS && breakpoints_are_debuggers(cpu)) {
+        progress = stop_for_debugger(cpu, hits);
+        hits = 0;
+    }
     bool traps = (steps || hits) && progress == PROGRESS;
     return traps ? trap(cpu, hits | (steps ? DR6_BS : 0), false) : progress;
+}
+
+/* Before long mode, KVM steps. */
+static enum progress step_legacy_or_stop(struct cpu *cpu)
+{
+    const struct kvm_sregs *sregs = kvm_run_sregs(cpu);
+    uint64_t rip = sregs->cs.base + kvm_run_regs(cpu)->rip;
+
+    return breakpoints_listed(cpu, rip) ? stop_for_debugger(cpu, TSVM_DEBUG_BREAKPOINT)
+                                        : step_legacy(cpu);
+}
+
+/* One instruction for a debugger, with no interrupt before it unless the vCPU halts. */
+static enum progress step_for_debugger(struct cpu *cpu)
+{
+    struct cpu_loop *loop = cpu->loop;
+    uint64_t rip = cpu->rip;
+    bool was_halted = loop->halted, was_in_kvm = cpu->in_kvm;
+    enum progress progress;
+
+    loop->executed = false;
+    if (was_in_kvm)
+        progress = step_legacy_or_stop(cpu);
+    else if (was_halted)
+        progress = halt(cpu);
+    else if (!interpret_knows_segments(cpu))
+        progress = step_run(cpu);
+    else
+        progress = interpret_single(cpu);
+    /* Where KVM was interrupted nothing has happened yet. */
+    bool done = loop->executed || (was_in_kvm && cpu->in_kvm) || cpu->rip != rip ||
+                (was_halted && !loop->halted);
+    bool has_stopped = __atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST) & ATTENTION_ORDER;
+    return progress == PROGRESS && done && !has_stopped ? stop_for_debugger(cpu, TSVM_DEBUG_STEP)
+                                                        : progress;
 }
 
 /* Grants the interpreter its budget for the current CPL, runs it, and books what it used. */
@@ -277,7 +329,7 @@ static enum progress go_on(struct cpu *cpu)
     if (__atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST))
         return attend(cpu);
     if (cpu->in_kvm)
-        return step_legacy(cpu);
+        return loop->steps ? step_for_debugger(cpu) : step_legacy_or_stop(cpu);
     /* An interrupt came first: the kernel may go on with another program at the same address. */
     if (cpu->cpl != 3)
         loop->has_doubted = false;
@@ -285,10 +337,12 @@ static enum progress go_on(struct cpu *cpu)
         loop->nmi_arrived = false;
         return deliver_interrupt(cpu, VECTOR_NMI);
     }
-    if (loop->halted)
+    if (loop->halted && !loop->steps)
         return halt(cpu);
     if (!(cpu->sregs.cr0 & CR0_PG))
         return state_hand_over(cpu) < 0 ? PROGRESS_FAILED : PROGRESS;
+    if (loop->steps)
+        return step_for_debugger(cpu);
     if (cpu->interrupt_waits && can_interrupt(cpu))
         return take_interrupt(cpu);
     if (!interpret_knows_segments(cpu))

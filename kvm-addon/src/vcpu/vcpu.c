@@ -99,14 +99,21 @@ static enum vcpu_order current_order(const struct vcpu *vcpu)
     return __atomic_load_n(&vcpu->group->order, __ATOMIC_SEQ_CST);
 }
 
+/* Under the lock. */
+static bool must_park(const struct vcpu *vcpu)
+{
+    enum vcpu_order order = vcpu->group->order;
+    return order == VCPU_ORDER_PARK || (order == VCPU_ORDER_RUN && vcpu->held);
+}
+
 bool vcpu_obey_order(struct vcpu *vcpu)
 {
     struct vcpu_group *group = vcpu->group;
     pthread_mutex_lock(&group->lock);
-    if (group->order == VCPU_ORDER_PARK) {
+    if (must_park(vcpu)) {
         vcpu->phase = VCPU_PARKED;
         wake_notify(&group->wake);
-        while (group->order == VCPU_ORDER_PARK)
+        while (must_park(vcpu))
             pthread_cond_wait(&group->order_changed, &group->lock);
     }
     vcpu->phase = VCPU_RUNNING;
@@ -274,6 +281,17 @@ static void describe_failure(struct vcpu *vcpu)
 /* What the run loop does after an exit. */
 enum verdict { GO_ON, STOP, FAILED, SHUTDOWN };
 
+static enum verdict debug_exit(struct vcpu *vcpu)
+{
+    int error = vcpu_debug_exit(vcpu);
+    if (error == 0)
+        return GO_ON;
+    snprintf(vcpu->failure, sizeof vcpu->failure,
+             "vCPU %u cannot continue: an exception under a debugger: %s", vcpu->index,
+             strerrordesc_np(-error));
+    return FAILED;
+}
+
 static enum verdict handle_exit(struct vcpu *vcpu)
 {
     if (vcpu->emulator) {
@@ -300,6 +318,8 @@ static enum verdict handle_exit(struct vcpu *vcpu)
         return GO_ON;
     case KVM_EXIT_SHUTDOWN:
         return SHUTDOWN;
+    case KVM_EXIT_DEBUG:
+        return debug_exit(vcpu);
     default:
         describe_failure(vcpu);
         return FAILED;

@@ -36,6 +36,8 @@ struct vcpu {
     pthread_t thread;
     pthread_cond_t slot_returned;
     enum vcpu_phase phase; /* under the group's lock */
+    bool held;             /* stays parked when the debugger releases others; the same */
+    bool debug_steps;      /* executes one instruction for the debugger; set while parked */
     bool mid_instruction;  /* the next KVM_RUN completes the instruction of the last exit */
     struct vcpu_counters counters;
     char failure[256]; /* error message: why the vCPU ended */
@@ -61,6 +63,14 @@ bool vcpu_access_slow(struct vcpu *vcpu, enum bus_space space, uint64_t address,
                       bool is_write, uint64_t *data);
 /* Handles KVM_EXIT_IO or KVM_EXIT_MMIO. False: ordered to stop while waiting. */
 bool vcpu_serve_device(struct vcpu *vcpu);
+
+/*
+ * The same, of a debugger (vcpu_debug.c). Between two instructions: holds the group and passes
+ * `causes` (enum tsvm_debug_cause) to JavaScript.
+ */
+void vcpu_debug_stop(struct vcpu *vcpu, uint32_t causes);
+/* KVM_EXIT_DEBUG: a stop, or the guest's own exception, which it gets. Returns 0 or -errno. */
+int vcpu_debug_exit(struct vcpu *vcpu);
 
 /* Makes a current or future KVM_RUN return. Takes no lock. */
 void vcpu_interrupt(struct vcpu *vcpu);

@@ -17,6 +17,7 @@ bool vcpu_group_init(struct vcpu_group *group, struct vm *vm, struct vcpu_platfo
     group->slots = slots;
     group->wake = wake;
     group->order = VCPU_ORDER_PARK;
+    group->paused = true;
     pthread_mutex_init(&group->lock, NULL);
     pthread_cond_init(&group->order_changed, NULL);
     vcpu_install_signal_handler();
@@ -54,9 +55,9 @@ int vcpu_group_start(struct vcpu_group *group)
     return 0;
 }
 
-void vcpu_group_order(struct vcpu_group *group, enum vcpu_order order)
+/* Under the lock. */
+static void give_order(struct vcpu_group *group, enum vcpu_order order)
 {
-    pthread_mutex_lock(&group->lock);
     /* The order to stop is final. */
     if (group->order != VCPU_ORDER_STOP)
         __atomic_store_n(&group->order, order, __ATOMIC_SEQ_CST);
@@ -67,6 +68,22 @@ void vcpu_group_order(struct vcpu_group *group, enum vcpu_order order)
             pthread_cond_signal(&vcpu->slot_returned);
         if (order != VCPU_ORDER_RUN && vcpu->phase == VCPU_RUNNING)
             vcpu_interrupt(vcpu);
+    }
+}
+
+void vcpu_group_apply(struct vcpu_group *group)
+{
+    give_order(group, group->paused || group->held ? VCPU_ORDER_PARK : VCPU_ORDER_RUN);
+}
+
+void vcpu_group_order(struct vcpu_group *group, enum vcpu_order order)
+{
+    pthread_mutex_lock(&group->lock);
+    if (order == VCPU_ORDER_STOP) {
+        give_order(group, order);
+    } else {
+        group->paused = order == VCPU_ORDER_PARK;
+        vcpu_group_apply(group);
     }
     pthread_mutex_unlock(&group->lock);
 }

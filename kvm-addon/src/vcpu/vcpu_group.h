@@ -24,6 +24,8 @@ bool vcpu_group_init(struct vcpu_group *group, struct vm *vm, struct vcpu_platfo
 /* Starts the threads, which run at once. Returns 0 or -errno of pthread_create. */
 int vcpu_group_start(struct vcpu_group *group);
 void vcpu_group_order(struct vcpu_group *group, enum vcpu_order order);
+/* Gives the order that `paused` and `held` make. Under the lock. */
+void vcpu_group_apply(struct vcpu_group *group);
 /*
  * True when the order is to park or stop and each thread has parked or ended. A vCPU in a slow exit
  * is not parked: its instruction is incomplete, so its registers are inconsistent.

@@ -10,6 +10,7 @@
 #include "../bus/bus.h"
 #include "../kvm/vm.h"
 #include "../util/wake.h"
+#include "debug_settings.h"
 
 #define VCPU_GROUP_MAX 32
 
@@ -32,6 +33,10 @@ struct vcpu_group {
 
     /* Written under the lock. Running vCPUs read it without the lock, then park under the lock. */
     enum vcpu_order order;
+    bool paused; /* under the lock, as `held`: either of them makes the order one to park */
+    bool held;   /* by a debugger */
+    struct vcpu_debug debug;
+    uint32_t debug_step_flags; /* of KVM_SET_GUEST_DEBUG */
     pthread_mutex_t lock;
     pthread_cond_t order_changed;
 };

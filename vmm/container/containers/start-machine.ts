@@ -7,8 +7,7 @@ import type { MachineConfig } from '../../machine/config.ts';
 import type { MachineHandle } from '../../machine/machine.ts';
 import { OutputRing } from '../../machine/output-ring.ts';
 import type { Logger } from '../../observability/logger.ts';
-import { AGENT_PORT, type Agent } from '../agent/agent.ts';
-import { listenForAgent } from '../agent/agent-socket.ts';
+import type { Agent } from '../agent/agent.ts';
 import { prepareNetworks } from '../networks/container-networks.ts';
 import type { RunningNetworks } from '../networks/running-networks.ts';
 import { rootfsDisk } from '../rootfs/rootfs-disk.ts';
@@ -42,12 +41,8 @@ export interface MachineStarterOptions {
   readonly logger: Logger;
 }
 
-/**
- * The guest's kernel says only what is wrong. It does not clear what it allocates for itself: that
- * protects programs of a kernel from each other, and all of this one's are the container's. With it, a
- * sixth of the kernel's time for a transfer is spent on pages that are overwritten at once.
- */
-const KERNEL_WORDS = 'quiet loglevel=4 init_on_alloc=0';
+/** The guest's kernel says only what is wrong. */
+const KERNEL_WORDS = 'quiet loglevel=4';
 /** The agent brings the other CPUs up: see guest-images/agent/processors.h. */
 const LATE_CPUS = 'maxcpus=1';
 /** How many networks a running container can join beyond those that it starts with. */
@@ -109,7 +104,6 @@ export class MachineStarter {
       const { vsock } = machine;
       if (vsock === undefined) throw new Error('the machine has no vsock device');
       for (const part of parts) part.started?.(machine);
-      vsock.publish(await listenForAgent(folders.process(id)), AGENT_PORT);
       const waiting = new AbortController();
       const signal = AbortSignal.any([waiting.signal, AbortSignal.timeout(BOOT_PATIENCE_MS)]);
       const connected = connectAgent(vsock, { signal });

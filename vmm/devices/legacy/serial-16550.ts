@@ -133,6 +133,10 @@ export class Serial16550 implements RegisterHandler, MachineDevice {
     this.#output.hold();
   }
 
+  allowWaiting(): void {
+    this.#output.release();
+  }
+
   quiesce(): void {
     this.#quiesced = true;
     this.#output.drainAndHold();

@@ -8,7 +8,6 @@ import type { AgentEvent, GuestProcess } from '../../../../vmm/container/agent/a
 import { connectAgent } from '../../../../vmm/container/agent/connect-agent.ts';
 import { Fields, frameHeader } from '../../../../vmm/container/agent/frame-writer.ts';
 import {
-  DATA_BYTES_MAX,
   ERROR,
   EVENT,
   EXIT,
@@ -74,7 +73,7 @@ test('frames that are too long', async (t) => {
   await rejects(asked, { ...LOST, message: /a frame of \d+ bytes/ });
   await rejects(agent.stats(), LOST);
   const { process, guest } = await startedProcess(t);
-  guest.write(frameHeader(FRAME.STDOUT, DATA_BYTES_MAX + 1));
+  guest.write(frameHeader(FRAME.STDOUT, 65_537));
   await rejects(process.ended, LOST);
 });
 

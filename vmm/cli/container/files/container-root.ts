@@ -1,5 +1,6 @@
 /** The files of a container, whether it runs or not. */
 import type { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import { existingPath, openArchive } from '../../../api/containers/archives.ts';
 import type { ContainerClient } from '../../../api/containers/container-client.ts';
 import { MachineFolder } from '../../../api/machines/machine-folder.ts';
@@ -10,11 +11,6 @@ import {
   type PathStat,
   type WriteArchiveOptions,
 } from '../../../container/agent/agent.ts';
-import {
-  type ArchivePipe,
-  readArchive,
-  writeArchive,
-} from '../../../container/agent/agent-socket.ts';
 import { connectAgent } from '../../../container/agent/connect-agent.ts';
 import { isActive, isRunning } from '../../../container/containers/container-state.ts';
 import type { Container, ContainerStore } from '../../../container/containers/container-store.ts';
@@ -32,17 +28,15 @@ export type ArchiveOf = 'changes' | 'root';
 export interface ContainerRootFiles {
   /** Undefined when there is no such path. */
   stat(path: string): Promise<PathStat | undefined>;
-  read(path: string): Promise<ArchivePipe>;
-  /**
-   * Unpacks an archive in a folder.
-   * @param fd to read it from; stays open
-   * @returns its bytes
-   */
-  write(path: string, fd: number, options: WriteArchiveOptions): Promise<number>;
+  read(path: string): Promise<Readable>;
+  write(path: string, archive: Readable, options: WriteArchiveOptions): Promise<void>;
   changes(): Promise<PathChange[]>;
   /** @param freezes a running container's processes stand still until it has been read */
   archive(of: ArchiveOf, freezes?: boolean): Promise<Readable>;
 }
+
+/** Longest answer to an archive. */
+const ANSWER_CHARACTERS_MAX = 100_000;
 
 /**
  * Runs `work` with the files of a container. One that does not run gets a machine for that time, in
@@ -58,10 +52,7 @@ export async function withContainerRoot<T>(
   if (state.status === 'paused') {
     throw new TsvmError('container-conflict', `container ${config.id} is paused: unpause it first`);
   }
-  if (isRunning(state)) {
-    const folder = store.folders.process(config.id);
-    return await work(new RunningRoot(clientOf(store, container), folder));
-  }
+  if (isRunning(state)) return await work(new RunningRoot(clientOf(store, container)));
   if (isActive(state)) {
     throw new TsvmError('container-conflict', `container ${config.id} is being started or stopped`);
   }
@@ -86,7 +77,7 @@ async function withStoppedRoot<T>(
   const network = { ...config.network, mode: 'none', endpoints: [], ports: {} } as const;
   const machine = await machines.start({ ...config, network, readOnly: false });
   try {
-    return await work(new AgentRoot(machine.agent, folder.path));
+    return await work(new AgentRoot(machine.agent));
   } finally {
     await machine.close(true);
   }
@@ -94,24 +85,21 @@ async function withStoppedRoot<T>(
 
 class AgentRoot implements ContainerRootFiles {
   readonly #agent: Agent;
-  readonly #folder: string;
 
-  /** @param folder of this process, see ContainerFolders */
-  constructor(agent: Agent, folder: string) {
+  constructor(agent: Agent) {
     this.#agent = agent;
-    this.#folder = folder;
   }
 
   async stat(path: string): Promise<PathStat | undefined> {
     return (await told(existingPath(this.#agent, path))) ?? undefined;
   }
 
-  read(path: string): Promise<ArchivePipe> {
-    return read(this.#folder, path);
+  read(path: string): Promise<Readable> {
+    return told(openArchive(this.#agent, { of: 'path', path }));
   }
 
-  write(path: string, fd: number, options: WriteArchiveOptions): Promise<number> {
-    return told(writeArchive(this.#folder, path, fd, options));
+  write(path: string, archive: Readable, options: WriteArchiveOptions): Promise<void> {
+    return told(this.#agent.writeArchive(path, archive, options));
   }
 
   changes(): Promise<PathChange[]> {
@@ -121,13 +109,6 @@ class AgentRoot implements ContainerRootFiles {
   archive(of: ArchiveOf): Promise<Readable> {
     return told(openArchive(this.#agent, { of }));
   }
-}
-
-async function read(folder: string, path: string): Promise<ArchivePipe> {
-  const { fd, done } = await told(readArchive(folder, path));
-  const bytes = told(done);
-  bytes.catch(() => {});
-  return { fd, done: bytes };
 }
 
 /** What the guest answers is no fault of this program. */
@@ -142,24 +123,38 @@ async function told<T>(work: Promise<T>): Promise<T> {
 
 class RunningRoot implements ContainerRootFiles {
   readonly #client: ContainerClient;
-  readonly #folder: string;
 
-  /** @param folder of the container's process, see ContainerFolders */
-  constructor(client: ContainerClient, folder: string) {
+  constructor(client: ContainerClient) {
     this.#client = client;
-    this.#folder = folder;
   }
 
   async stat(path: string): Promise<PathStat | undefined> {
     return JSON.parse(await this.#client.call('pathStat', { query: { path } })) ?? undefined;
   }
 
-  read(path: string): Promise<ArchivePipe> {
-    return read(this.#folder, path);
+  async read(path: string): Promise<Readable> {
+    const { socket } = await this.#client.upgrade('readArchive', { of: 'path', path });
+    return socket;
   }
 
-  write(path: string, fd: number, options: WriteArchiveOptions): Promise<number> {
-    return told(writeArchive(this.#folder, path, fd, options));
+  async write(path: string, archive: Readable, options: WriteArchiveOptions): Promise<void> {
+    const { socket } = await this.#client.upgrade('writeArchive', {
+      path,
+      keepOwners: options.keepOwners === true ? 'yes' : 'no',
+      noOverwriteDirectory: options.noOverwriteDirectory === true ? 'yes' : 'no',
+    });
+    let text = '';
+    socket.setEncoding('utf8').on('data', (part: string) => {
+      text = (text + part).slice(0, ANSWER_CHARACTERS_MAX);
+    });
+    archive.once('error', () => socket.destroy());
+    archive.pipe(socket);
+    // An archive that is refused is not read to its end; the answer says why.
+    await finished(socket, { writable: false }).catch(() => {});
+    archive.unpipe(socket);
+    if (text === '') throw new TsvmError('container-failed', 'the container has ended meanwhile');
+    const { message } = JSON.parse(text) as { readonly message?: string };
+    if (message !== undefined) throw new TsvmError('container-failed', message);
   }
 
   async changes(): Promise<PathChange[]> {
