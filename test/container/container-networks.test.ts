@@ -1,7 +1,7 @@
 /** Published ports, names and networks of containers, in real machines. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
@@ -255,11 +255,52 @@ test('kill -9 of all members leaves neither bridge, name server nor address', as
     await ok(`tsvm run -d --name ${name} --network doomed web sleep 1000`);
   const pids = (await ok(`tsvm inspect -f '{{.State.Pid}}' first second`)).trim().split('\n');
   for (const pid of pids) process.kill(Number(pid), 'SIGKILL');
+  await untilGone(id);
+  await ok(`tsvm run --rm --network doomed web true`);
+  assert.deepEqual(readdirSync(join(shell.runtime, 'networks', id, 'endpoints')), []);
+  await ok('tsvm rm first second && tsvm network rm doomed');
+});
+
+/** The process that has a network's FIFO open for reading. */
+function holderOf(id: string): number {
+  const found = readdirSync('/proc').filter((pid) => {
+    if (!/^\d+$/.test(pid)) return false;
+    try {
+      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      return words[0] === 'sh' && words.some((word) => word.endsWith(id));
+    } catch {
+      return false;
+    }
+  });
+  assert.equal(found.length, 1, `holders: ${found.join(' ')}`);
+  return Number(found[0]);
+}
+
+async function untilGone(id: string): Promise<void> {
   for (let tries = 0; leftOnHost(id) !== ''; tries++) {
     assert.ok(tries < 100, leftOnHost(id));
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  await ok(`tsvm run --rm --network doomed web true`);
-  assert.deepEqual(readdirSync(join(shell.runtime, 'networks', id, 'endpoints')), []);
-  await ok('tsvm rm first second && tsvm network rm doomed');
+}
+
+test('kill -9 of the holder of a network: its members clean up, or the next command', async () => {
+  const id = (await ok('tsvm network create orphan')).trim();
+  await ok('tsvm run -d --name member --network orphan web sleep 1000');
+  process.kill(holderOf(id), 'SIGKILL');
+  await ok('tsvm stop -t 0 member');
+  assert.equal(leftOnHost(id), '', 'the last member has cleaned up');
+  await ok('tsvm start member');
+  process.kill(holderOf(id), 'SIGKILL');
+  process.kill(Number(await ok(`tsvm inspect -f '{{.State.Pid}}' member`)), 'SIGKILL');
+  assert.notEqual(leftOnHost(id), '', 'the bridge is there still');
+  await ok('tsvm ps -a');
+  await untilGone(id);
+  // Another one takes over where members are left.
+  await ok(`tsvm run -d --name first --network orphan web ${SERVER}`);
+  process.kill(holderOf(id), 'SIGKILL');
+  const page = await ok(`tsvm run --rm --network orphan web ${fetchLine('first')}`);
+  assert.equal(page, 'page');
+  await ok('tsvm rm -f member first');
+  await untilGone(id);
+  await ok('tsvm network rm orphan');
 });

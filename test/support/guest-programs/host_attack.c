@@ -139,8 +139,8 @@ static void try_read(const char *name, int fd)
     close(fd);
 }
 
-// A handle of a FUSE inode has its node number and generation. Numbers that are guessed lead to
-// files of the share at most.
+// A handle of a FUSE inode has its node number and generation. Numbers that are guessed lead to what
+// the machine has looked up in the share, which here is its folder: virtiofsd knows no other nodes.
 static void try_handles(int mount_fd, const char *secret)
 {
     struct {

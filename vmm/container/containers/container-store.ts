@@ -345,7 +345,10 @@ export class ContainerStore {
       throw error;
     }
     try {
-      return await this.settleLocked(id);
+      const container = await this.settleLocked(id);
+      const { cleanNetworks } = await import('../networks/network-membership.ts');
+      await cleanNetworks();
+      return container;
     } finally {
       folder[Symbol.dispose]();
     }

@@ -90,7 +90,7 @@ export async function prepareNetworks(config: ContainerConfig): Promise<MachineP
   const networks = new RunningNetworks(config, network);
   let ports: PublishedPorts | undefined;
   const release = async () => {
-    networks.release();
+    await networks.release();
     await ports?.release();
   };
   try {

@@ -102,9 +102,11 @@ function isExecutable(path: string): boolean {
   }
 }
 
+/** In a PID namespace of its own, so that the name server ends with it, however it ends. */
 function command(script: readonly string[]): string[] {
   const namespaces = isRoot() ? ['--mount'] : ['--user', '--map-root-user', '--net'];
-  return ['unshare', ...namespaces, '--', 'sh', '-c', HOLDER_SCRIPT, ...script];
+  const processes = ['--pid', '--fork', '--kill-child'];
+  return ['unshare', ...namespaces, ...processes, '--', 'sh', '-c', HOLDER_SCRIPT, ...script];
 }
 
 /**

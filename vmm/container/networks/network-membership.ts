@@ -30,7 +30,7 @@ export interface NetworkMembership {
   /** Of the tap device that becomes a port of the bridge. */
   readonly tapName: string;
   /** Gives the place back; the last member to do so removes the network from the host. */
-  leave(): void;
+  leave(): Promise<void>;
 }
 
 /**
@@ -62,10 +62,11 @@ export async function joinNetwork(
       names,
       bridge: { name: bridgeName(network), ...(namespacePid !== 0 && { namespacePid }) },
       tapName: `tsvm${randomBytes(4).toString('hex')}`,
-      leave: () => {
+      leave: async () => {
         folder.removeEndpoint(address);
         claim.release();
         closeSync(fd);
+        if (!isHeld(folder)) await removeUnheldBridge(network, folder);
       },
     };
   } catch (error) {
@@ -110,12 +111,7 @@ export async function removeLeftBridge(
   folder: NetworkFolder,
 ): Promise<void> {
   const deadline = Date.now() + REMOVAL_TIMEOUT_MS;
-  const isHeld = () => {
-    const fd = folder.openMembership();
-    if (fd !== undefined) closeSync(fd);
-    return fd !== undefined || folder.isBeingRemoved;
-  };
-  while (isHeld() && Date.now() < deadline) await sleep(POLL_MS);
+  while (isHeld(folder) && Date.now() < deadline) await sleep(POLL_MS);
   removeBridge(network);
 }
 
@@ -126,10 +122,20 @@ export async function cleanNetworks(store: NetworkStore = openNetworkStore()): P
   for (const record of store.list()) {
     if (!ids.has(record.id)) continue;
     const folder = networkFolder(record);
-    await folder.changing(async () => {
-      const fd = folder.openMembership();
-      if (fd !== undefined) closeSync(fd);
-      else if (folder.endpoints().length === 0 && !folder.isBeingRemoved) removeBridge(record);
-    });
+    if (!isHeld(folder)) await removeUnheldBridge(record, folder);
   }
+}
+
+/** Whether there is a holder, which removes the bridge after the last member. */
+function isHeld(folder: NetworkFolder): boolean {
+  const fd = folder.openMembership();
+  if (fd !== undefined) closeSync(fd);
+  return fd !== undefined || folder.isBeingRemoved;
+}
+
+/** Removes the bridge of a holder that was killed, if the network has no members. */
+async function removeUnheldBridge(network: NetworkRecord, folder: NetworkFolder): Promise<void> {
+  await folder.changing(async () => {
+    if (!isHeld(folder) && folder.endpoints().length === 0) removeBridge(network);
+  });
 }

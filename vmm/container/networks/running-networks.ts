@@ -100,7 +100,7 @@ export class RunningNetworks {
     } catch (error) {
       this.#forget(membership);
       if (device !== undefined) await windowsOf(machine).removeNet(device);
-      membership.leave();
+      await membership.leave();
       throw error;
     }
   }
@@ -128,13 +128,13 @@ export class RunningNetworks {
     try {
       await windowsOf(machine).removeNet(deviceOf(machine, membership.tapName));
     } finally {
-      membership.leave();
+      await membership.leave();
     }
   }
 
   /** Leaves all networks. */
-  release(): void {
-    for (const membership of this.#memberships.splice(0)) membership.leave();
+  async release(): Promise<void> {
+    for (const membership of this.#memberships.splice(0)) await membership.leave();
   }
 
   #machine(): Running {
