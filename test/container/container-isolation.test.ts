@@ -8,6 +8,7 @@ import { after, before, test } from 'node:test';
 import { packageRoot } from '../../vmm/util/package-root.ts';
 import { ContainerShell } from '../support/container-shell.ts';
 import { compileGuestProgram } from '../support/initrd.ts';
+import { HOST_ADDRESS, NEEDS_ROOT, NetworkNamespace } from '../support/network-namespace.ts';
 import { storeFaults } from '../support/own-store.ts';
 
 const SOURCE = join(packageRoot(), 'test/support/guest-programs/host_attack.c');
@@ -80,6 +81,23 @@ for (const way of WAYS) {
     assert.deepEqual(storeFaults(join(shell.data, 'images')), []);
   });
 }
+
+// On the host's own network, something else may accept connections to these addresses, as clouds do.
+test('nothing accepts connections to the host, if its network does not', NEEDS_ROOT, async (t) => {
+  const namespace = await NetworkNamespace.create(t);
+  const port = 8080;
+  const serve = `net.createServer((client) => client.end('${SECRET}')).listen(${port}, '127.0.0.1')`;
+  namespace.start(t, process.execPath, '-e', serve);
+  const enter = namespace.enter.join(' ');
+  await shell.until(`${enter} busybox nc -w 1 127.0.0.1 ${port}`, new RegExp(SECRET));
+  const run = (flags: string, address: string) =>
+    shell.ok(`${enter} tsvm run --rm ${flags} box /attack connect ${address} ${port}`);
+  for (const address of ['127.0.0.1', '10.0.2.2', '169.254.169.254', HOST_ADDRESS]) {
+    assert.match(await run('', address), /: E[A-Z]+$/m, address);
+  }
+  const told = await run('--add-host host:host-gateway', '10.0.2.2');
+  assert.match(told, new RegExp(SECRET), 'if it is asked for');
+});
 
 test('a read-only mount cannot be made writable in the machine', async (t) => {
   await startAttacker();

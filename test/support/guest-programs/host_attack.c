@@ -139,8 +139,9 @@ static void try_read(const char *name, int fd)
     close(fd);
 }
 
-// A handle of a FUSE inode has its node number and generation. Numbers that are guessed lead to what
-// the machine has looked up in the share, which here is its folder: virtiofsd knows no other nodes.
+// A handle of a FUSE inode has its node number and generation. Numbers that are guessed lead to
+// what the machine has looked up in the share, which is its folder here: virtiofsd knows nothing
+// else.
 static void try_handles(int mount_fd, const char *secret)
 {
     struct {
