@@ -47,6 +47,21 @@ void code_cache_destroy(struct cpu *cpu)
     cpu->code = NULL;
 }
 
+void code_cache_discard(struct cpu *cpu)
+{
+    struct code_cache *code = cpu->code;
+    reserve_discard(code->arena, CODE_INSNS_MAX * sizeof(struct insn));
+    reserve_discard(code->pages, CODE_PAGES_MAX * sizeof(struct code_page));
+    reserve_discard(code->copies, CODE_PAGES_MAX * PAGE_SIZE);
+}
+
+void code_cache_expect_growth(struct cpu *cpu)
+{
+    struct code_cache *code = cpu->code;
+    reserve_in_large_pages(code->arena, CODE_INSNS_MAX * sizeof(struct insn));
+    reserve_in_large_pages(code->pages, CODE_PAGES_MAX * sizeof(struct code_page));
+}
+
 uint64_t code_cache_resident(const struct cpu *cpu)
 {
     const struct code_cache *code = cpu->code;

@@ -22,6 +22,9 @@ void code_flush_page(struct cpu *cpu, uint64_t va);
 /* Returns 0 or -ENOMEM. */
 int code_cache_init(struct cpu *cpu);
 void code_cache_destroy(struct cpu *cpu);
+/* Gives the memory of an empty cache back; in small pages from then on, until it is to grow. */
+void code_cache_discard(struct cpu *cpu);
+void code_cache_expect_growth(struct cpu *cpu);
 /* Bytes of memory. From any thread. */
 uint64_t code_cache_resident(const struct cpu *cpu);
 

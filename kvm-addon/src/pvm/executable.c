@@ -68,6 +68,13 @@ void executable_unmap(struct executable *memory)
     *memory = (struct executable){0};
 }
 
+void executable_discard(struct executable *memory)
+{
+    /* The file's pages, and so those of both mappings. */
+    madvise(memory->writable, memory->bytes, MADV_REMOVE);
+    reserve_discard(memory->data, memory->data_bytes);
+}
+
 uint64_t executable_resident(const struct executable *memory)
 {
     if (!memory->writable)

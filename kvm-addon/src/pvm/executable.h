@@ -20,6 +20,8 @@ int executable_map(struct executable *memory, const char *name, uint64_t bytes,
                    uint64_t data_bytes);
 /* Also of one that is zeroed. */
 void executable_unmap(struct executable *memory);
+/* Gives the memory of all code and data back; it is zero again. */
+void executable_discard(struct executable *memory);
 /* Bytes that are resident, with the data. From any thread. */
 uint64_t executable_resident(const struct executable *memory);
 

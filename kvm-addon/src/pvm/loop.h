@@ -4,6 +4,14 @@
 
 #include "cpu.h"
 
+/* How busy a vCPU is (rest.c). */
+struct cpu_rest {
+    uint64_t since_ns;  /* when it last woke up */
+    uint64_t window_ns; /* since when `awake_ns` counts */
+    uint64_t awake_ns;
+    bool gave_back; /* and was not busy since */
+};
+
 /* All but the architectural state. Owned by the vCPU's thread. */
 struct cpu_loop {
     int32_t slice;        /* taken jumps until the next check of the clock */
@@ -20,6 +28,8 @@ struct cpu_loop {
     bool refused;         /* KVM refused amid an instruction: see vcpu->failure */
     uint32_t spins;       /* cpu.spins when last looked at */
     uint32_t spun_slices; /* that were spent spinning, up to now */
+
+    struct cpu_rest rest;
 
     /* A fault of a native run, delivered only if the interpreter does not know the instruction. */
     struct cpu_exception doubted;

@@ -28,8 +28,19 @@ void *reserve_large(uint64_t bytes)
     memory += before;
     /* `used` may be up to a page more than `bytes`, which the mapping was rounded up to as well. */
     munmap(memory + used, LARGE_PAGE - before);
-    madvise(memory, bytes, MADV_HUGEPAGE);
+    reserve_in_large_pages(memory, bytes);
     return memory;
+}
+
+void reserve_discard(void *memory, uint64_t bytes)
+{
+    madvise(memory, bytes, MADV_NOHUGEPAGE);
+    madvise(memory, bytes, MADV_DONTNEED);
+}
+
+void reserve_in_large_pages(void *memory, uint64_t bytes)
+{
+    madvise(memory, bytes, MADV_HUGEPAGE);
 }
 
 void release(void *memory, uint64_t bytes)

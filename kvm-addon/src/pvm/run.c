@@ -14,6 +14,7 @@
 #include "loop.h"
 #include "moderation.h"
 #include "native.h"
+#include "rest.h"
 #include "routines.h"
 #include "safepoint.h"
 #include "state.h"
@@ -101,10 +102,12 @@ static enum progress halt(struct cpu *cpu)
     struct arrivals arrivals;
 
     cpu->counters->halts++;
+    rest_begin(cpu);
     bool allowed = cpu->rflags & RFLAGS_IF;
     safepoint_exit(cpu);
     enum kvm_entered entered = routine_run(cpu, PRIVATE_HALT, allowed, &arrivals);
     safepoint_enter(cpu);
+    rest_end(cpu);
     return from_entered(cpu, entered, &arrivals, raised, allowed);
 }
 

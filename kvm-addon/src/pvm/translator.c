@@ -46,6 +46,16 @@ void translator_destroy(struct cpu *cpu)
     cpu->translated = NULL;
 }
 
+void translator_discard(struct cpu *cpu)
+{
+    struct translator *translator = cpu->translator;
+
+    if (!translator)
+        return;
+    executable_discard(&translator->code);
+    translator->used = 0;
+}
+
 uint64_t translator_resident(const struct cpu *cpu)
 {
     const struct translator *translator = cpu->translator;

@@ -53,6 +53,8 @@ struct translator {
  */
 void translator_init(struct cpu *cpu);
 void translator_destroy(struct cpu *cpu);
+/* Gives the memory of translations back, none of which is reachable: the code cache is empty. */
+void translator_discard(struct cpu *cpu);
 /* From any thread. */
 uint64_t translator_resident(const struct cpu *cpu);
 

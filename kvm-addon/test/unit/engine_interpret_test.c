@@ -1,4 +1,5 @@
 /* The interpreter: regressions, and behaviour that a comparison with the processor cannot show. */
+#include "../../src/pvm/rest.h"
 #include "../../src/pvm/translator.h"
 #include "engine_code.h"
 
@@ -271,6 +272,42 @@ static void test_translations_without_end(void)
     CHECK(cpu->counters->code_flushes >= flushes + (guest.translates ? 2 : 1));
 }
 
+/* As if the last window had begun a while ago, with `awake_ns` of work. */
+static uint64_t rest_after(uint64_t awake_ns)
+{
+    struct cpu_rest *rest = &cpu->loop->rest;
+    rest_end(cpu);
+    rest->window_ns = rest->since_ns - 3000000000u;
+    rest->awake_ns = awake_ns;
+    rest_begin(cpu);
+    return code_cache_resident(cpu) + translator_resident(cpu);
+}
+
+static void sum_up_to_100(void)
+{
+    CODE(0, false, "\x48\x01\xc8\x48\xff\xc9\x75\xf8"); /* 1: add %rcx, %rax; dec %rcx; jnz 1b */
+    cpu->r[REG_RAX] = 0;
+    cpu->r[REG_RCX] = 100;
+    CHECK(halts(8) && cpu->r[REG_RAX] == 5050);
+}
+
+static void test_rest_gives_memory_back(void)
+{
+    cpu->loop->rest = (struct cpu_rest){0};
+    sum_up_to_100();
+    uint64_t flushes = cpu->counters->code_flushes, before = rest_after(1000000000u);
+    CHECK(cpu->counters->code_flushes == flushes && before > 0);
+    CHECK(rest_after(1000000u) < before && cpu->counters->code_flushes == flushes + 1);
+    sum_up_to_100();
+    /* What it needed since then stays. */
+    CHECK(rest_after(1000000u) > 0 && cpu->counters->code_flushes == flushes + 1);
+    sum_up_to_100();
+    CHECK(rest_after(1000000000u) > 0 && cpu->counters->code_flushes == flushes + 1);
+    rest_after(1000000u);
+    CHECK(cpu->counters->code_flushes == flushes + 2);
+    sum_up_to_100();
+}
+
 static void test_popa_skips_the_stack_pointer(void)
 {
     CODE(3, true, "\x61\xf4");
@@ -306,6 +343,7 @@ static void test_all(bool translates)
     test_attention_ends_a_loop_with_a_handler();
     test_translations_without_end();
     test_popa_skips_the_stack_pointer();
+    test_rest_gives_memory_back();
 }
 
 int main(void)
