@@ -101,6 +101,11 @@ export function probeHost(devicePath: string): NativeHostProbe;
 export function checkExtension(devicePath: string, capability: number): number;
 /** True when this process may use io_uring. */
 export function probeIoUring(): boolean;
+/**
+ * Sets up the rings of disks beforehand, for a process that may set up no more: `count` that one worker
+ * uses each, and as many for the workers after these. When all are in use, disks use threads. Once.
+ */
+export function stockIoUring(count: number): void;
 
 /**
  * From now on, threads of vCPUs and queue workers run under a seccomp filter each. A forbidden system
@@ -122,7 +127,7 @@ export function confineProcess(needs: {
   readonly user: number;
   readonly writes: boolean;
   readonly paths: readonly { readonly path: string | Uint8Array; readonly access: number }[];
-}): { readonly files: boolean; readonly namespaces: boolean };
+}): { readonly files: boolean; readonly namespaces: boolean; readonly view: boolean };
 /** What this kernel has for sandboxes; the version is 0 where it has no Landlock. */
 export function probeSandbox(): { readonly seccomp: boolean; readonly landlockVersion: number };
 /** Starts a shell that removes files when this process ends; see `src/sandbox/cleaner.h`. */

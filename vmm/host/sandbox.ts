@@ -28,6 +28,8 @@ const ACCESS = {
   own: 3,
   /** Remove empty folders. */
   'empty-folders': 4,
+  /** Connect to sockets. */
+  connect: 5,
 } as const;
 
 /** A path that a process may still use in its sandbox, where it exists. */
@@ -57,6 +59,8 @@ export interface SandboxReport {
   readonly files: boolean;
   /** The process has network and IPC namespaces of its own. */
   readonly namespaces: boolean;
+  /** Other paths than the given ones are not there (a mount namespace). */
+  readonly view: boolean;
 }
 
 /**

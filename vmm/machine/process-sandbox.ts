@@ -1,5 +1,6 @@
-import { chownSync, readFileSync } from 'node:fs';
+import { chownSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { stockIoUring } from '../host/io-uring.ts';
 import {
   beginConfinement,
   Cleaner,
@@ -7,9 +8,10 @@ import {
   probeSandbox,
   type SandboxPath,
 } from '../host/sandbox.ts';
-import { fsPath } from '../util/byte-names.ts';
+import { decodeBytes, fsPath } from '../util/byte-names.ts';
 import { packageRoot } from '../util/package-root.ts';
 import type { ResolvedConfig } from './config.ts';
+import { diskWorkerCount } from './devices/disks.ts';
 
 /**
  * How far the sandbox of a machine reaches. `threads`: the filters of the machine's threads alone.
@@ -73,6 +75,9 @@ export interface EnteredSandbox {
   finish(): void;
 }
 
+/** Disks that a running machine can be given, and that have rings of io_uring then. */
+const NEW_DISKS = 2;
+
 /** Of systemd's list of user ids: those that nobody assigns. A process id is less than 2^22. */
 const USER_BASE = 0x74000000;
 
@@ -97,7 +102,10 @@ export function enterSandbox(
       : undefined;
   if (folder !== undefined && user !== 0) chownSync(fsPath(folder), user, user);
   const writes = connects || later.length > 0;
-  const report = confineProcess({ connects, writes, user, paths: allowedPaths(files) });
+  const disks =
+    config.disks.length + (later.length > 0 && config.transport === 'pci' ? NEW_DISKS : 0);
+  stockIoUring(disks * diskWorkerCount(config.cpus));
+  const report = confineProcess({ connects, writes, user, paths: allowedPaths(config, files) });
   const reason = report.files ? prepared.reason : NO_LANDLOCK;
   return {
     state: { reach: 'process', ...(reason !== undefined && { reason }) },
@@ -105,8 +113,10 @@ export function enterSandbox(
   };
 }
 
-function allowedPaths({ folder, later, terminal }: ProcessFiles): SandboxPath[] {
-  return [
+function allowedPaths(config: ResolvedConfig, files: ProcessFiles): SandboxPath[] {
+  const { folder, later, terminal } = files;
+  const socket = config.vsock?.socketPath;
+  const paths: SandboxPath[] = [
     // Modules that are loaded when they are needed.
     { path: packageRoot(), access: 'read' },
     ...(folder === undefined ? [] : ([{ path: folder, access: 'own' }] as const)),
@@ -115,7 +125,23 @@ function allowedPaths({ folder, later, terminal }: ProcessFiles): SandboxPath[] 
       : ([{ path: dirname(folder), access: 'empty-folders' }] as const)),
     ...(terminal === undefined ? [] : ([{ path: terminal, access: 'terminal' }] as const)),
     ...later.map((path) => ({ path: resolve(path), access: 'write' }) as const),
+    // The host's listeners: the socket's path, with an underscore and the port.
+    ...(socket === undefined
+      ? []
+      : ([{ path: dirname(resolve(socket)), access: 'connect' }] as const)),
   ];
+  return paths.flatMap(({ path, access }) =>
+    [...new Set([path, realPath(path)])].map((name) => ({ path: name, access })),
+  );
+}
+
+/** A path without symbolic links, which are not there in the sandbox; itself if it is not there. */
+function realPath(path: string): string {
+  try {
+    return decodeBytes(realpathSync(fsPath(path), { encoding: 'buffer' }));
+  } catch {
+    return path;
+  }
 }
 
 function socketsOf(config: ResolvedConfig): string[] {
@@ -134,10 +160,6 @@ const NO_LANDLOCK = 'this kernel has no Landlock, so that files can be opened';
 /** Why root remains the user of a process in its sandbox; undefined if it does not. */
 function whyRootStays(): string | undefined {
   if (probeSandbox().landlockVersion === 0) return NO_LANDLOCK;
-  // Disks set up their rings whenever their driver starts.
-  if (firstLine('/proc/sys/kernel/io_uring_disabled') === '1') {
-    return 'its user stays root, which alone may use io_uring (kernel.io_uring_disabled)';
-  }
   const [inside, , count] = firstLine('/proc/self/uid_map').trim().split(/\s+/).map(Number);
   if (inside === 0 && Number(count) > newUser()) return undefined;
   return 'its user stays root, as this user namespace has no other users';

@@ -58,6 +58,13 @@ struct io_engine {
 
 /* Creators: return 0 or -errno. */
 int io_engine_create_io_uring(struct io_engine **engine);
+/*
+ * Makes engines of io_uring beforehand, after which io_engine_create_io_uring() takes one of these:
+ * for a process that may set up no more rings. The first `count` are as fast as others, and used up
+ * by one thread each. `count` more are used again and again. When all are in use, engines with
+ * threads are created. Once. Returns 0 or -errno.
+ */
+int io_engine_stock_io_uring(unsigned count);
 /* Blocking calls on a few threads, which are started on demand. */
 int io_engine_create_threads(struct io_engine **engine);
 /*

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -31,8 +32,17 @@ struct io_engine_uring {
      */
     struct io_op *lone;
     int lone_result;
-    bool lone_done; /* complete, but not reaped yet */
+    bool lone_done;               /* complete, but not reaped yet */
+    bool reusable;                /* by one thread after the other */
+    struct io_engine_uring *next; /* in the stock */
 };
+
+/* Engines made beforehand, for a process that may set up no more rings. */
+static struct {
+    pthread_mutex_t lock;
+    bool filled;
+    struct io_engine_uring *fresh, *reusable;
+} stock = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static struct io_engine_uring *engine_of(struct io_engine *base)
 {
@@ -46,6 +56,8 @@ static const unsigned SETUP_FLAGS[] = {
     IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
     0,
 };
+/* The first of them that does not tie the ring to a thread. */
+#define REUSABLE_FLAGS 1u
 
 /*
  * All that a ring does, for the kernel to refuse the rest: a guest that has taken over the thread
@@ -73,10 +85,11 @@ static int ring_restrict(struct io_uring *ring)
 }
 
 /* Creates the ring disabled; the serving thread enables it and thereby becomes its issuer. */
-static int ring_create(struct io_uring *ring)
+static int ring_create(struct io_uring *ring, bool reusable)
 {
     int error = -EINVAL;
-    for (unsigned i = 0; i < sizeof SETUP_FLAGS / sizeof SETUP_FLAGS[0]; i++) {
+    for (unsigned i = reusable ? REUSABLE_FLAGS : 0; i < sizeof SETUP_FLAGS / sizeof SETUP_FLAGS[0];
+         i++) {
         struct io_uring_params params = {
             .flags = SETUP_FLAGS[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE,
             .cq_entries = COMPLETION_ENTRIES,
@@ -108,7 +121,7 @@ static int ring_enable(struct io_uring *ring)
 bool io_engine_probe_io_uring(void)
 {
     struct io_uring ring;
-    if (ring_create(&ring) < 0)
+    if (ring_create(&ring, false) < 0)
         return false;
     bool works = false;
     if (ring_enable(&ring) == 0) {
@@ -146,7 +159,7 @@ static struct io_uring_sqe *entry_take(struct io_engine_uring *engine)
 static void uring_attach(struct io_engine *base)
 {
     struct io_engine_uring *engine = engine_of(base);
-    /* Cannot fail: the probe has checked it. */
+    /* Cannot fail, as the probe has checked; a ring of the stock may be enabled already. */
     ring_enable(&engine->ring);
     /* Optional: saves the look-up of the ring's descriptor in each system call. */
     io_uring_register_ring_fd(&engine->ring);
@@ -285,9 +298,24 @@ static unsigned uring_reap(struct io_engine *base)
     return reaped;
 }
 
+/* Puts an engine that another thread may use into the stock. */
+static void engine_return(struct io_engine_uring *engine)
+{
+    io_uring_unregister_ring_fd(&engine->ring);
+    uring_set_events(&engine->base, false);
+    pthread_mutex_lock(&stock.lock);
+    engine->next = stock.reusable;
+    stock.reusable = engine;
+    pthread_mutex_unlock(&stock.lock);
+}
+
 static void uring_destroy(struct io_engine *base)
 {
     struct io_engine_uring *engine = engine_of(base);
+    if (engine->reusable) {
+        engine_return(engine);
+        return;
+    }
     io_uring_queue_exit(&engine->ring);
     close(engine->event_fd);
     free(engine);
@@ -304,13 +332,13 @@ static const struct io_engine_ops URING_OPS = {
     .destroy = uring_destroy,
 };
 
-int io_engine_create_io_uring(struct io_engine **out)
+static int engine_create(struct io_engine_uring **out, bool reusable)
 {
     struct io_engine_uring *engine = calloc(1, sizeof *engine);
     if (!engine)
         return -ENOMEM;
     engine->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    int error = engine->event_fd < 0 ? -errno : ring_create(&engine->ring);
+    int error = engine->event_fd < 0 ? -errno : ring_create(&engine->ring, reusable);
     if (error == 0) {
         error = io_uring_register_eventfd(&engine->ring, engine->event_fd);
         if (error == 0)
@@ -326,6 +354,51 @@ int io_engine_create_io_uring(struct io_engine **out)
     }
     uring_set_events(&engine->base, false);
     engine->base.ops = &URING_OPS;
-    *out = &engine->base;
+    engine->reusable = reusable;
+    *out = engine;
     return 0;
+}
+
+static struct io_engine_uring *list_take(struct io_engine_uring **list)
+{
+    struct io_engine_uring *engine = *list;
+    if (engine)
+        *list = engine->next;
+    return engine;
+}
+
+int io_engine_create_io_uring(struct io_engine **out)
+{
+    struct io_engine_uring *engine = NULL;
+    pthread_mutex_lock(&stock.lock);
+    bool filled = stock.filled;
+    if (filled)
+        engine = list_take(&stock.fresh);
+    if (filled && !engine)
+        engine = list_take(&stock.reusable);
+    pthread_mutex_unlock(&stock.lock);
+    if (filled && !engine)
+        return io_engine_create_threads(out);
+    int error = engine ? 0 : engine_create(&engine, false);
+    if (error == 0)
+        *out = &engine->base;
+    return error;
+}
+
+int io_engine_stock_io_uring(unsigned count)
+{
+    int error = 0;
+    pthread_mutex_lock(&stock.lock);
+    stock.filled = true;
+    for (unsigned i = 0; i < 2 * count && error == 0; i++) {
+        struct io_engine_uring **list = i < count ? &stock.fresh : &stock.reusable;
+        struct io_engine_uring *engine;
+        error = engine_create(&engine, i >= count);
+        if (error < 0)
+            break;
+        engine->next = *list;
+        *list = engine;
+    }
+    pthread_mutex_unlock(&stock.lock);
+    return error;
 }

@@ -65,6 +65,15 @@ static Napi::Value probe_io_uring(const Napi::CallbackInfo &info)
     return Napi::Boolean::New(info.Env(), io_engine_probe_io_uring());
 }
 
+static Napi::Value stock_io_uring(const Napi::CallbackInfo &info)
+{
+    uint32_t count;
+    if (!to_u32(info[0], &count))
+        return Napi::Value();
+    int error = io_engine_stock_io_uring(count);
+    return error < 0 ? throw_errno(info.Env(), error, "io_uring_setup") : info.Env().Undefined();
+}
+
 struct LockArguments {
     int fd;
     bool exclusive;
@@ -241,6 +250,7 @@ void define_host_functions(Napi::Env env, Napi::Object exports)
     exports.Set("probeHost", Napi::Function::New(env, probe_host, "probeHost"));
     exports.Set("checkExtension", Napi::Function::New(env, check_extension, "checkExtension"));
     exports.Set("probeIoUring", Napi::Function::New(env, probe_io_uring, "probeIoUring"));
+    exports.Set("stockIoUring", Napi::Function::New(env, stock_io_uring, "stockIoUring"));
     exports.Set("lockFile", Napi::Function::New(env, lock_file, "lockFile"));
     exports.Set("isFileLocked", Napi::Function::New(env, is_file_locked, "isFileLocked"));
     exports.Set("seekData", Napi::Function::New(env, seek_data, "seekData"));

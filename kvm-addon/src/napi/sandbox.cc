@@ -50,7 +50,7 @@ static bool to_paths(Napi::Value list, std::vector<std::string> *texts,
         if (!get_option(rows.Get(i), "path", to_path, &text) ||
             !get_option(rows.Get(i), "access", to_u32, &access))
             return false;
-        if (access > SANDBOX_EMPTY_FOLDERS) {
+        if (access > SANDBOX_CONNECT) {
             throw_errno(list.Env(), EINVAL, "access");
             return false;
         }
@@ -82,6 +82,7 @@ static Napi::Value confine_process(const Napi::CallbackInfo &info)
     Napi::Object result = Napi::Object::New(env);
     result.Set("files", Napi::Boolean::New(env, report.files));
     result.Set("namespaces", Napi::Boolean::New(env, report.namespaces));
+    result.Set("view", Napi::Boolean::New(env, report.view));
     return result;
 }
 

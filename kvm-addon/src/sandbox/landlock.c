@@ -36,6 +36,7 @@ static const uint64_t RIGHTS[] = {
     [SANDBOX_TERMINAL] = WRITE | ACCESS_IOCTL_DEV,
     [SANDBOX_OWN] = WRITE | FOLDER,
     [SANDBOX_EMPTY_FOLDERS] = LANDLOCK_ACCESS_FS_REMOVE_DIR,
+    [SANDBOX_CONNECT] = 0, /* Landlock does not decide about that */
 };
 
 int landlock_version(void)
@@ -66,6 +67,8 @@ static size_t attributes_make(struct ruleset_attributes *attributes, int version
 
 static int rule_add(int ruleset, const struct sandbox_path *path, uint64_t handled)
 {
+    if (RIGHTS[path->access] == 0)
+        return 0;
     struct landlock_path_beneath_attr rule = {
         .allowed_access = RIGHTS[path->access] & handled,
         .parent_fd = open(path->path, O_PATH | O_CLOEXEC),

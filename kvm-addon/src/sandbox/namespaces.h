@@ -1,10 +1,13 @@
-/* New network and IPC namespaces for a process that gives up root. */
+/* New namespaces for a process that gives up root: network, IPC and mounts. */
 #ifndef TSVM_NAMESPACES_H
 #define TSVM_NAMESPACES_H
+
+#include "view.h"
 
 /* Descriptors for setns(2); -1: none. */
 struct namespaces {
     int net_fd, ipc_fd;
+    struct view view;
 };
 
 /*
@@ -14,10 +17,10 @@ struct namespaces {
 int namespaces_begin(void);
 
 /*
- * Waits for the namespaces, and begins them before if need be. There are none where a container
- * allows none. The caller closes them. Returns 0 or -errno.
+ * Has the thread make the view of these paths and waits for it; begins before if need be. What a
+ * container does not allow is not there. The caller closes the namespaces. Returns 0 or -errno.
  */
-int namespaces_take(struct namespaces *namespaces);
+int namespaces_take(struct namespaces *namespaces, const struct sandbox_path *paths, size_t count);
 
 void namespaces_close(const struct namespaces *namespaces);
 

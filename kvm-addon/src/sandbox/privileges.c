@@ -29,10 +29,13 @@ static int namespace_join(int fd, int kind)
     return fd >= 0 && setns(fd, kind) < 0 ? -errno : 0;
 }
 
-int privileges_prepare(struct privileges *privileges, uint32_t user, bool writes)
+int privileges_prepare(struct privileges *privileges, const struct sandbox_needs *needs)
 {
-    *privileges = (struct privileges){{.net_fd = -1, .ipc_fd = -1}, user, writes};
-    return user == 0 ? 0 : namespaces_take(&privileges->namespaces);
+    privileges->user = needs->user;
+    privileges->writes = needs->writes;
+    struct namespaces *namespaces = &privileges->namespaces;
+    namespaces->net_fd = namespaces->ipc_fd = namespaces->view.fd = -1;
+    return needs->user == 0 ? 0 : namespaces_take(namespaces, needs->paths, needs->path_count);
 }
 
 int privileges_drop(const struct privileges *privileges)
@@ -43,6 +46,8 @@ int privileges_drop(const struct privileges *privileges)
     int error = namespace_join(privileges->namespaces.net_fd, CLONE_NEWNET);
     if (error == 0)
         error = namespace_join(privileges->namespaces.ipc_fd, CLONE_NEWIPC);
+    if (error == 0)
+        error = view_enter(&privileges->namespaces.view);
     /* Capabilities are set below, and access(2) heeds them although no user is root. */
     if (error == 0 && prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0)
         error = -errno;

@@ -1,4 +1,4 @@
-/* What root gives up: the host's network, its System V and POSIX IPC, its user and its
+/* What root gives up: the host's network, its System V and POSIX IPC, its files, its user and its
  * capabilities. */
 #ifndef TSVM_PRIVILEGES_H
 #define TSVM_PRIVILEGES_H
@@ -19,7 +19,7 @@ struct privileges {
  * Takes the namespaces, if there is a new user. Where a container allows none, there will be none.
  * Returns 0 or -errno.
  */
-int privileges_prepare(struct privileges *privileges, uint32_t user, bool writes);
+int privileges_prepare(struct privileges *privileges, const struct sandbox_needs *needs);
 
 /* For each thread. Async-signal-safe. Returns 0 or -errno. */
 int privileges_drop(const struct privileges *privileges);

@@ -127,18 +127,20 @@ static bool is_absent(int error)
 
 static int threads_confine(const struct sandbox_needs *needs, struct sandbox_report *report)
 {
-    struct confinement confinement;
+    /* Large, and for the signal handlers of other threads. */
+    static struct confinement confinement;
     confinement.ruleset = landlock_create(needs->paths, needs->path_count);
     if (confinement.ruleset < 0 && !is_absent(confinement.ruleset))
         return confinement.ruleset;
     if (confinement.ruleset < 0 && needs->user != 0)
         return confinement.ruleset;
-    int error = privileges_prepare(&confinement.privileges, needs->user, needs->writes);
+    int error = privileges_prepare(&confinement.privileges, needs);
     if (error == 0)
         error = every_thread_run(thread_confine, &confinement);
     *report = (struct sandbox_report){
         .files = confinement.ruleset >= 0,
         .namespaces = confinement.privileges.namespaces.net_fd >= 0,
+        .view = confinement.privileges.namespaces.view.fd >= 0,
     };
     privileges_destroy(&confinement.privileges);
     if (confinement.ruleset >= 0)

@@ -22,6 +22,7 @@ enum sandbox_access {
     SANDBOX_TERMINAL,      /* the same, and ioctl(2) */
     SANDBOX_OWN,           /* the same as WRITE, and make and remove files, folders and sockets */
     SANDBOX_EMPTY_FOLDERS, /* remove empty folders */
+    SANDBOX_CONNECT,       /* connect to sockets */
 };
 
 struct sandbox_path {
@@ -49,6 +50,7 @@ struct sandbox_needs {
 struct sandbox_report {
     bool files;      /* only the given paths can be opened (Landlock) */
     bool namespaces; /* own network and IPC namespaces */
+    bool view;       /* only the given paths are there at all (a mount namespace) */
 };
 
 #endif

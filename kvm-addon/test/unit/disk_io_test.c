@@ -197,13 +197,29 @@ static int merging_threads_create(struct io_engine **engine)
     return error < 0 ? error : io_engine_create_merging(engine, threads);
 }
 
+/* More engines, one after the other and at once, than rings. */
+static void rings_of_the_stock(void)
+{
+    struct io_engine *engines[3];
+    CHECK(io_engine_stock_io_uring(1) == 0);
+    with_engine(io_engine_create_io_uring);
+    with_engine(io_engine_create_io_uring);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK(io_engine_create_io_uring(&engines[i]) == 0);
+    CHECK(engines[0]->ops != engines[1]->ops && engines[1]->ops == engines[2]->ops);
+    for (unsigned i = 0; i < 3; i++)
+        io_engine_destroy(engines[i]);
+}
+
 int main(void)
 {
     with_engine(io_engine_create_threads);
     with_engine(merging_threads_create);
-    if (io_engine_probe_io_uring())
+    if (io_engine_probe_io_uring()) {
         with_engine(io_engine_create_io_uring);
-    else
+        rings_of_the_stock();
+    } else {
         printf("io_uring: skipped, this host refuses it\n");
+    }
     return check_finish();
 }

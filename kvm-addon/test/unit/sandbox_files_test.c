@@ -2,11 +2,9 @@
  * What code that runs in a confined process reaches: attempt by attempt, in threads that were there
  * before and in new ones. Parts need Landlock, others root; what is left out is printed.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
-#include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -27,8 +25,7 @@
 
 /* The files of the test: what is given to the process, and what is the host's. */
 static char folder[PATH_MAX];
-static pid_t victim;  /* another process of the same user */
-static int host_port; /* where the host listens */
+static pid_t victim; /* another process of the same user */
 
 static void make_file(const char *name, mode_t mode)
 {
@@ -37,15 +34,27 @@ static void make_file(const char *name, mode_t mode)
     close(fd);
 }
 
-static int listen_tcp(void)
+/* A listener of the host; the name of an abstract one begins with a zero. */
+static struct sockaddr_un unix_address(const char *name, bool is_abstract)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK(bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 1) == 0);
-    CHECK(getsockname(fd, (struct sockaddr *)&address, &size) == 0);
-    host_port = ntohs(address.sin_port);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path + is_abstract, sizeof address.sun_path - 1, "%.100s", name);
+    return address;
+}
+
+static int listen_unix(const char *name, bool is_abstract)
+{
+    const struct sockaddr_un address = unix_address(name, is_abstract);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(bind(fd, (const struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 8) == 0);
     return fd;
+}
+
+static int connect_unix(const char *name, bool is_abstract)
+{
+    const struct sockaddr_un address = unix_address(name, is_abstract);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return connect(fd, (const struct sockaddr *)&address, sizeof address);
 }
 
 /* Exit codes of attempts in a child. */
@@ -60,6 +69,19 @@ static bool refused(int result, int error)
     return result < 0 && errno == error;
 }
 
+/* Whether other files than the given ones are not even there. */
+static bool has_view(void)
+{
+    return geteuid() == USER;
+}
+
+/* A file that was not given, by its path. */
+static bool closed(int result)
+{
+    return refused(result, EACCES) ||
+           (result < 0 && has_view() && (errno == ENOENT || errno == EROFS));
+}
+
 /* Files: with a name, by a folder that is open, by a link, by a ring. */
 static void reach_files(int open_folder)
 {
@@ -68,21 +90,29 @@ static void reach_files(int open_folder)
     expect(open("given", O_RDWR) < 0, 21); /* for reading only */
     int written = open("written", O_RDWR | O_TRUNC);
     expect(written >= 0 && write(written, "new", 3) == 3, 22);
-    expect(refused(open("secret", O_RDONLY), EACCES), 23);
+    expect(closed(open("secret", O_RDONLY)), 23);
     expect(refused(openat(open_folder, "secret", O_RDONLY), EACCES), 24);
-    expect(refused(open("own/link", O_RDONLY), EACCES), 25);
-    expect(refused(open("/etc/passwd", O_RDONLY), EACCES), 26);
-    expect(refused(open("/proc/self/mem", O_RDWR), EACCES), 27);
-    expect(refused(open("/dev/kvm", O_RDWR), EACCES) || errno == ENOENT, 28);
-    expect(refused(open(".", O_RDONLY | O_DIRECTORY), EACCES), 29);
-    expect(refused(open("created", O_WRONLY | O_CREAT, 0600), EACCES), 30);
-    expect(refused(unlink("secret"), EACCES), 31);
-    expect(refused(rename("secret", "own/secret"), EACCES) || errno == EXDEV, 32);
-    expect(refused(link("secret", "own/secret"), EACCES) || errno == EXDEV || errno == EPERM, 33);
+    expect(closed(open("own/link", O_RDONLY)), 25);
+    expect(closed(open("/etc/passwd", O_RDONLY)), 26);
+    expect(closed(open("/proc/self/mem", O_RDWR)), 27);
+    expect(closed(open("/dev/kvm", O_RDWR)) || errno == ENOENT, 28);
+    expect(closed(open(".", O_RDONLY | O_DIRECTORY)), 29);
+    expect(closed(open("created", O_WRONLY | O_CREAT, 0600)), 30);
+    expect(closed(unlink("secret")), 31);
+    expect(closed(rename("secret", "own/secret")) || errno == EXDEV, 32);
+    expect(closed(link("secret", "own/secret")) || errno == EXDEV || errno == EPERM, 33);
     expect(refused(symlink("/etc", "own/etc"), EACCES), 34);
-    expect(refused(truncate("secret", 0), EACCES), 35);
+    expect(closed(truncate("secret", 0)), 35);
     expect(refused(mkdir("own", 0700), EEXIST) && mkdir("other", 0700) < 0, 36);
     expect(readlink("own/link", bytes, sizeof bytes) > 0, 37);
+    if (!has_view())
+        return;
+    struct stat status;
+    expect(refused(stat("secret", &status), ENOENT), 38);
+    expect(refused(stat("/etc/passwd", &status), ENOENT), 39);
+    expect(refused(stat("/proc/1", &status), ENOENT), 80);
+    expect(refused(chdir("/proc"), ENOENT) && refused(chdir("/dev"), ENOENT), 81);
+    expect(closed(open("/tmp/new", O_WRONLY | O_CREAT, 0600)), 82);
 }
 
 /* The folder that is its own: files, sockets, and the folder itself in the end. */
@@ -97,7 +127,7 @@ static void use_own_folder(void)
     expect(listen(server, 1) == 0 && unlink("own/socket") == 0, 43);
 }
 
-/* A ring makes calls that no filter sees. */
+/* A ring would make calls that no filter sees: none can be set up. */
 static int ring_result(void (*prepare)(struct io_uring_sqe *))
 {
     struct io_uring ring;
@@ -123,26 +153,10 @@ static void ring_socket(struct io_uring_sqe *entry)
     io_uring_prep_socket(entry, AF_INET, SOCK_STREAM, 0, 0);
 }
 
-static int ring_fd;
-static struct sockaddr_in ring_address;
-
-static void ring_connect(struct io_uring_sqe *entry)
-{
-    io_uring_prep_connect(entry, ring_fd, (struct sockaddr *)&ring_address, sizeof ring_address);
-}
-
 static void reach_by_ring(void)
 {
     expect(ring_result(ring_open) == -EACCES, 50);
-    ring_fd = ring_result(ring_socket);
-    if (ring_fd < 0)
-        return;
-    ring_address = (struct sockaddr_in){.sin_family = AF_INET,
-                                        .sin_port = htons((uint16_t)host_port),
-                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    /* Landlock 4, or a namespace whose loopback is down. */
-    if (landlock_version() >= 4 || geteuid() == USER)
-        expect(ring_result(ring_connect) < 0, 51);
+    expect(ring_result(ring_socket) == -EACCES, 51);
 }
 
 static void reach_processes(void)
@@ -152,11 +166,19 @@ static void reach_processes(void)
     expect(kill(getpid(), 0) == 0, 62);
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/mem", victim);
-    expect(refused(open(path, O_RDWR), EACCES), 63);
+    expect(closed(open(path, O_RDWR)), 63);
+}
+
+/* Listeners of a process that may connect to those of one folder, whoever's they are. */
+static void reach_sockets(void)
+{
+    expect(connect_unix("sockets/listener", false) == 0, 90);
+    expect(refused(connect_unix("listener", false), ENOENT), 91);
+    expect(refused(connect_unix(folder, true), ECONNREFUSED) || errno == EPERM, 92);
 }
 
 /* Of the thread that calls: credentials are each thread's own. */
-static void check_credentials(bool was_root)
+static void check_credentials(bool was_root, bool writes)
 {
     expect(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1, 70);
     if (!was_root)
@@ -169,14 +191,15 @@ static void check_credentials(bool was_root)
     /* A file that was given, in a folder that only root may enter. */
     expect(open("root/private/given", O_RDONLY) >= 0, 76);
     expect(access("root/private/given", F_OK) == 0, 77);
-    expect(refused(open("root/private/given", O_RDWR), EACCES), 78);
+    expect(writes || refused(open("root/private/given", O_RDWR), EACCES), 78);
     /* Root's own, of a folder that is nobody else's business. */
-    expect(refused(unlink("root/file"), EACCES), 75);
+    expect(closed(unlink("root/file")), 75);
 }
 
 struct intruder {
     bool is_root;
     bool old_thread;
+    bool connects;
     volatile bool confined;
     int open_folder;
 };
@@ -186,11 +209,13 @@ static void *intrude(void *argument)
     struct intruder *intruder = argument;
     while (!intruder->confined)
         sched_yield();
-    check_credentials(intruder->is_root);
+    check_credentials(intruder->is_root, intruder->connects);
     reach_files(intruder->open_folder);
     use_own_folder();
     reach_by_ring();
     reach_processes();
+    if (intruder->connects)
+        reach_sockets();
     _exit(EXIT_DONE);
 }
 
@@ -198,15 +223,22 @@ static void confined_main(void *argument)
 {
     struct intruder *intruder = argument;
     pthread_t thread;
-    const struct sandbox_path paths[] = {
-        {"given", SANDBOX_READ},
-        {"written", SANDBOX_WRITE},
-        {"own", SANDBOX_OWN},
-        {"missing", SANDBOX_WRITE},
-        {"root/private/given", SANDBOX_WRITE},
+    static const struct sandbox_path GIVEN[] = {
+        {"given", SANDBOX_READ},      {"written", SANDBOX_WRITE},
+        {"own", SANDBOX_OWN},         {"missing", SANDBOX_WRITE},
+        {"sockets", SANDBOX_CONNECT}, {"root/private/given", SANDBOX_WRITE},
     };
+    enum { COUNT = sizeof GIVEN / sizeof *GIVEN };
+    static char names[COUNT][PATH_MAX];
+    struct sandbox_path paths[COUNT];
+    for (unsigned i = 0; i < COUNT; i++) {
+        snprintf(names[i], sizeof names[i], "%.4000s/%s", folder, GIVEN[i].path);
+        paths[i] = (struct sandbox_path){names[i], GIVEN[i].access};
+    }
     struct sandbox_needs needs = {.paths = paths,
-                                  .path_count = sizeof paths / sizeof *paths,
+                                  .path_count = COUNT,
+                                  .connects = intruder->connects,
+                                  .writes = intruder->connects,
                                   .user = intruder->is_root ? USER : 0};
     struct sandbox_report report;
     intruder->open_folder = open(".", O_PATH | O_DIRECTORY);
@@ -217,6 +249,8 @@ static void confined_main(void *argument)
     int error = sandbox_confine_process(&needs, &report);
     if (error < 0 || !report.files || report.namespaces != intruder->is_root)
         _exit(12);
+    if (report.view != intruder->is_root)
+        _exit(16);
     intruder->confined = true;
     if (!intruder->old_thread && pthread_create(&thread, NULL, intrude, intruder) != 0)
         _exit(13);
@@ -226,8 +260,10 @@ static void confined_main(void *argument)
 static void test_attempts(bool is_root)
 {
     char text[1024];
-    for (int old_thread = 0; old_thread < 2; old_thread++) {
-        struct intruder intruder = {.is_root = is_root, .old_thread = old_thread != 0};
+    for (int i = 0; i < (is_root ? 4 : 2); i++) {
+        bool old_thread = i % 2 != 0;
+        struct intruder intruder = {
+            .is_root = is_root, .old_thread = old_thread, .connects = i > 1};
         int code = child_run(confined_main, &intruder, text, sizeof text);
         if (!CHECK(code == EXIT_DONE && text[0] == 0))
             fprintf(stderr, "root %d, old thread %d: exit code %d, %s\n", is_root, old_thread, code,
@@ -313,7 +349,9 @@ int main(void)
     make_file("root/file", 0644);
     CHECK(mkdir("root/private", 0700) == 0);
     make_file("root/private/given", 0600);
-    int host = listen_tcp();
+    CHECK(mkdir("sockets", 0700) == 0);
+    const int listeners[] = {listen_unix("listener", false), listen_unix("sockets/listener", false),
+                             listen_unix(folder, true)};
     victim = fork();
     if (victim == 0) {
         pause();
@@ -331,7 +369,8 @@ int main(void)
         printf("left out: what root gives up\n");
     test_cleaner();
     CHECK(kill(victim, SIGKILL) == 0 && waitpid(victim, NULL, 0) == victim);
-    close(host);
+    for (unsigned i = 0; i < sizeof listeners / sizeof listeners[0]; i++)
+        close(listeners[i]);
     remove_all();
     return check_finish();
 }

@@ -277,7 +277,7 @@ test('a machine in its sandbox adds the files that its boot has named, and refus
   }
   if (!/^Sandbox: +process/m.test(status)) return;
   for (const [args, message] of [
-    [`disk add web ${files}/b.img`, /EACCES.*--sandbox on,files=PATH/],
+    [`disk add web ${files}/b.img`, /(EACCES|ENOENT).*--sandbox on,files=PATH/],
     ['net add web user', /--sandbox off/],
     ['net add web tap=tap0', /--sandbox off/],
   ] as const) {

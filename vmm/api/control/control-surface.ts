@@ -231,7 +231,8 @@ async function asApiError<T>(action: () => T | Promise<T>, sandbox?: SandboxStat
   } catch (error) {
     if (!(error instanceof TsvmError)) throw error;
     const code = error.code === 'wrong-state' ? 'wrong-state' : 'invalid-request';
-    const isKeptOut = sandbox?.reach === 'process' && /EACCES/.test(error.message);
+    // Root's sandbox does not even see other files.
+    const isKeptOut = sandbox?.reach === 'process' && /EACCES|ENOENT/.test(error.message);
     const advice = '; the machine’s sandbox allows what --sandbox on,files=PATH of its boot names';
     throw new ApiError(code, isKeptOut ? error.message + advice : error.message);
   }

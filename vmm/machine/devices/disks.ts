@@ -71,8 +71,7 @@ export async function attachDisk(
         sizeBytes,
         readOnly,
         queueCount,
-        // A thread serves a kick while the kicking vCPU waits: vCPUs then do not wait for each other.
-        workerCount: Math.min(queueCount, availableParallelism()),
+        workerCount: diskWorkerCount(assembly.config.cpus),
         serialId: id,
         replacesSaved: assembly.host.replacesDisks === true,
         createWorker: blockWorker(host, slot.disk, engine, limiter),
@@ -92,6 +91,14 @@ export async function attachDisk(
     },
     scope,
   );
+}
+
+/**
+ * Threads of a disk. A thread serves a kick while the kicking vCPU waits: vCPUs then do not wait for
+ * each other.
+ */
+export function diskWorkerCount(cpus: number): number {
+  return Math.min(blockQueueCount(cpus), availableParallelism());
 }
 
 function pathOf(disk: ResolvedDisk): string {

@@ -77,7 +77,7 @@ function processIds(): string[] {
   try {
     return readdirSync('/proc').filter((name) => /^\d+$/.test(name));
   } catch (error) {
-    if (hasCode(error, 'EACCES')) return [];
+    if (hasCode(error, 'EACCES') || hasCode(error, 'ENOENT')) return [];
     throw error;
   }
 }
