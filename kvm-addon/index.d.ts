@@ -15,9 +15,23 @@ export interface NativeError extends Error {
   readonly syscall: string;
 }
 
+/** A shared mapping of a file: what the guest writes is in the file. */
+export interface NativeMemoryFile {
+  gpa: number;
+  sizeBytes: number;
+  /** May be closed after the call. */
+  fd: number;
+  /** Bytes of the file, at most `sizeBytes`; behind them are zeroes, which are not in the file. */
+  fileBytes: number;
+  readOnly: boolean;
+}
+
 /** Guest-physical memory; see `src/memory/guest_memory.h`. */
 export class NativeMemory {
-  /** At most four page-aligned regions that do not overlap. Pages are allocated on first access. */
+  /**
+   * At most twelve page-aligned regions that do not overlap, those of files included. Pages are
+   * allocated on first access.
+   */
   constructor(
     regions: readonly { gpa: number; sizeBytes: number }[],
     /**
@@ -26,6 +40,8 @@ export class NativeMemory {
      * at one offset per region; throws ENODATA if the file is too short.
      */
     backing?: 'anonymous' | 'memfd' | { fd: number; offsets: readonly number[] },
+    /** Files that are guest memory, in regions after the others. */
+    files?: readonly NativeMemoryFile[],
   );
   /** The host memory of region `index`, always the same object. {@link close} detaches it. */
   region(index: number): ArrayBuffer;

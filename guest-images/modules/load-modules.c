@@ -167,6 +167,7 @@ static void load_all_drivers(void)
         loaded = load_drivers("/sys/bus/acpi/devices");
         loaded |= load_drivers("/sys/bus/pci/devices");
         loaded |= load_drivers("/sys/bus/virtio/devices");
+        loaded |= load_drivers("/sys/bus/nd/devices");
         loaded |= load_drivers("/sys/class/input");
     } while (loaded);
 }

@@ -4,7 +4,7 @@
  */
 export const MODULES: readonly string[] = [
   ...['virtio_mmio', 'virtio_blk', 'virtio_net', 'virtio_balloon', 'virtio-rng', 'virtio_pmem'],
-  ...['vmw_vsock_virtio_transport', 'virtio_mem'],
+  ...['vmw_vsock_virtio_transport', 'virtio_mem', 'nd_pmem'],
   // The power button, and the device that reads it.
   ...['button', 'evdev'],
   'pvpanic-mmio',

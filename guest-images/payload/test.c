@@ -40,6 +40,7 @@ static const struct test_suite *const test_suites[] = {
     &test_suite_fs,
     &test_suite_net,
     &test_suite_hosted,
+    &test_suite_memory_devices,
 };
 
 static const struct test_suite *const bench_suites[] = {

@@ -8,6 +8,7 @@ import type { GdbConfig } from '../machine/gdb-config.ts';
 import type { Engine } from '../machine/kernel-mode.ts';
 import type { NetConfig } from '../machine/net-config.ts';
 import { TRANSPORTS, type Transport } from '../machine/placement.ts';
+import type { PmemConfig } from '../machine/pmem-config.ts';
 import type { ShareConfig } from '../machine/share-config.ts';
 import type { LogLevel } from '../observability/logger.ts';
 import {
@@ -29,6 +30,7 @@ import {
   parseOnOff,
   parseOnReboot,
   parsePassword,
+  parsePmem,
   parsePort,
   parseSandbox,
   parseShare,
@@ -49,6 +51,7 @@ interface BootOptions {
   readonly sshKey: readonly string[];
   readonly hostname?: string;
   readonly password?: string;
+  readonly pmem: readonly PmemConfig[];
   readonly net: readonly (NetConfig | undefined)[];
   readonly cmdline?: string;
   readonly append?: string;
@@ -103,6 +106,8 @@ Examples:
   tsvm boot --cpus 2 --disk root.img           a root file system without a kernel, the default kernel
   tsvm boot --kernel vmlinuz --initrd initrd.img --append "root=/dev/vda1" --disk debian.raw
   tsvm boot --name web --memory 512M,max=4G    "tsvm memory web 2G" gives it more while it runs
+  tsvm boot --pmem root.erofs,ro --append "root=/dev/pmem0 rootfstype=erofs rootflags=dax=always"
+                                               a root that many machines share in the host's page cache
   tsvm boot --net user,hostfwd=8080:80         port 8080 of 127.0.0.1 leads to the guest's port 80
   tsvm boot --share src:src --vsock vm.sock    a shared folder, and connections to programs of the host
   printf 'uname -a\\npoweroff\\n' | tsvm boot   input from a pipe
@@ -144,6 +149,12 @@ export function bootCommand(): Command {
       '--password <text|file:path>',
       'password of the default user, by cloud-init; other users of the host can see TEXT while tsvm runs',
       parsePassword,
+    )
+    .option(
+      '--pmem <file[,ro]>',
+      'file as memory of the guest (/dev/pmem0), which it can map without a copy; repeatable',
+      collect(parsePmem),
+      [],
     )
     .option(
       '--net <user[,hostfwd=...]|tap=name[,queues=N]|none>',
@@ -336,6 +347,7 @@ function machineConfig(options: BootOptions): MachineConfig {
     initrdPath: options.initrd,
     disks: [...defaultDisk, ...options.disk],
     cloudInit: cloudInitSettings(options),
+    pmems: options.pmem,
     nets: options.net.filter((net) => net !== undefined),
     cmdline: options.cmdline,
     appendCmdline: options.append,

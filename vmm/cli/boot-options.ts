@@ -12,6 +12,7 @@ import {
 import type { ConsoleDeviceKind, PortConfig } from '../machine/console-config.ts';
 import type { GdbConfig } from '../machine/gdb-config.ts';
 import { ENGINES } from '../machine/kernel-mode.ts';
+import type { PmemConfig } from '../machine/pmem-config.ts';
 import type { ShareConfig } from '../machine/share-config.ts';
 import { LOG_LEVELS } from '../observability/logger.ts';
 import { fsPath } from '../util/byte-names.ts';
@@ -166,6 +167,15 @@ export function parseShare(text: string): ShareConfig {
     if (flag !== 'ro') throw new InvalidArgumentError(`Unknown flag '${flag}'. The flag is ro.`);
   }
   return { path, tag, readOnly: flags.length > 0 };
+}
+
+/** `--pmem FILE[,ro]`. A comma in the file name must be doubled. */
+export function parsePmem(text: string): PmemConfig {
+  const [path, ...flags] = splitFlags(text);
+  for (const flag of flags) {
+    if (flag !== 'ro') throw new InvalidArgumentError(`Unknown flag '${flag}'. The flag is ro.`);
+  }
+  return { path, readOnly: flags.length > 0 };
 }
 
 /** `--vsock SOCKET[,cid=N]`. A comma in the path must be doubled. */

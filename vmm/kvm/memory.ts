@@ -1,4 +1,4 @@
-import type { NativeMemory } from '../../kvm-addon/index.d.ts';
+import type { NativeMemory, NativeMemoryFile } from '../../kvm-addon/index.d.ts';
 import { TsvmError } from '../errors.ts';
 import { loadAddon } from '../host/addon.ts';
 import { GuestAddressError, GuestMemory, type MemoryRegion } from '../memory/guest-memory.ts';
@@ -28,9 +28,13 @@ function reserve(create: () => NativeMemory, regions: readonly { sizeBytes: numb
   } catch (cause) {
     if (!isNativeError(cause)) throw cause;
     if (cause.code === 'ENODATA') {
-      throw new TsvmError('kvm-failed', 'the file of guest memory is shorter than the memory', {
-        cause,
-      });
+      throw new TsvmError(
+        'kvm-failed',
+        'a file that is to be guest memory is shorter than the memory',
+        {
+          cause,
+        },
+      );
     }
     const bytes = regions.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const size = formatSize(bytes);
@@ -52,6 +56,9 @@ export type MemoryBacking =
   | 'memfd'
   | { readonly fd: number; readonly offsets: readonly number[] };
 
+/** A file that is guest memory; what the guest writes is in the file. */
+export type MappedFile = Readonly<NativeMemoryFile>;
+
 /** Guest memory that a KVM virtual machine and queue workers can use. */
 export class KvmMemory extends GuestMemory {
   readonly native: NativeMemory;
@@ -59,15 +66,18 @@ export class KvmMemory extends GuestMemory {
   readonly shared: boolean;
 
   /**
-   * @param regions at most four, page-aligned; their pages are allocated on first access
+   * @param regions of RAM, page-aligned; their pages are allocated on first access
+   * @param files in regions of their own, which are not among {@link regions}: only the guest and its
+   * devices' data planes access them. Twelve regions at most
    * @throws TsvmError `kvm-failed`
    */
   constructor(
     regions: readonly { gpa: number; sizeBytes: number }[],
     backing: MemoryBacking = 'anonymous',
+    files: readonly MappedFile[] = [],
   ) {
     const { NativeMemory } = loadAddon();
-    const native = reserve(() => new NativeMemory(regions, backing), regions);
+    const native = reserve(() => new NativeMemory(regions, backing, files), [...regions, ...files]);
     super(regions.map(({ gpa, sizeBytes }, index) => nativeRegion(native, index, gpa, sizeBytes)));
     this.native = native;
     this.shared = backing === 'memfd';

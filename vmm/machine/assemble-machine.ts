@@ -4,6 +4,7 @@ import { unwind } from '../util/unwind.ts';
 import { Assembly, type MachineHost } from './assembly.ts';
 import type { ResolvedConfig } from './config.ts';
 import { DEVICE_KINDS } from './device-registry.ts';
+import type { PmemFile } from './devices/pmem-files.ts';
 
 /**
  * Creates a machine with all its devices and empty memory.
@@ -16,7 +17,7 @@ export async function assembleMachine(
 ): Promise<Assembly> {
   const undo = new AsyncDisposableStack();
   try {
-    const assembly = new Assembly(config, kernelMode, host);
+    const assembly = await newAssembly(config, kernelMode, host);
     undo.defer(() => assembly.machine.close());
     for (const attach of DEVICE_KINDS) await attach(assembly);
     return assembly;
@@ -24,6 +25,28 @@ export async function assembleMachine(
     await unwindAfter(undo, host.logger);
     throw error;
   }
+}
+
+/** @throws TsvmError as {@link assembleMachine}; the files that are guest memory are closed then */
+async function newAssembly(
+  config: ResolvedConfig,
+  kernelMode: KernelMode,
+  host: MachineHost,
+): Promise<Assembly> {
+  const files = await openPmems(config);
+  try {
+    return new Assembly(config, kernelMode, host, files);
+  } catch (error) {
+    for (const file of files) file.close();
+    throw error;
+  }
+}
+
+/** Their code is loaded only for a machine that has some. */
+async function openPmems(config: ResolvedConfig): Promise<readonly PmemFile[]> {
+  if (config.pmems.length === 0) return [];
+  const { openPmemFiles } = await import('./devices/pmem-files.ts');
+  return openPmemFiles(config);
 }
 
 /** Releases what was opened before a failure. Further failures are only logged. */

@@ -10,6 +10,7 @@ import { Vm } from '../kvm/vm.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ResolvedConfig } from './config.ts';
 import type { DeviceOwner } from './device-scope.ts';
+import type { PmemFile } from './devices/pmem-files.ts';
 import { Machine } from './machine.ts';
 import { type MmioPlacement, type PciPlacement, PlacementAllocator } from './placement.ts';
 
@@ -100,6 +101,8 @@ export class Assembly {
   readonly vm: Vm;
   readonly machine: Machine;
   readonly placements: PlacementAllocator;
+  /** Files that are guest memory; the machine closes them. */
+  readonly pmemFiles: readonly PmemFile[];
   /** Attached before the devices on it, if there are to be any. */
   pciBus: PciBus | undefined;
   /** By the id of the device. */
@@ -108,7 +111,13 @@ export class Assembly {
   /** By the id of the device: those that can be removed, on a machine without PCI. */
   readonly windowNets = new Map<string, WindowNet>();
 
-  constructor(config: ResolvedConfig, kernelMode: KernelMode, host: MachineHost) {
+  /** Takes over the files, unless it throws. */
+  constructor(
+    config: ResolvedConfig,
+    kernelMode: KernelMode,
+    host: MachineHost,
+    pmemFiles: readonly PmemFile[] = [],
+  ) {
     const { devicePath, cpus, memoryBytes, memoryMaxBytes } = config;
     // Other processes serve shared folders: they map the memory.
     const backing = config.shares.length > 0 ? 'memfd' : 'anonymous';
@@ -117,7 +126,8 @@ export class Assembly {
       ...memoryRegions(memoryBytes),
       ...(memoryMaxBytes === undefined ? [] : [hotplugRegion(memoryBytes, memoryMaxBytes)]),
     ];
-    const memory = new KvmMemory(regions, backing);
+    const files = pmemFiles.map(({ mapping }) => mapping);
+    const memory = new KvmMemory(regions, backing, files);
     const onWake = () => this.machine.wake();
     try {
       this.vm = new Vm({ devicePath, cpus, memory, kernelMode, pvmGpa: PVM_REGION_GPA, onWake });
@@ -129,7 +139,9 @@ export class Assembly {
     this.kernelMode = kernelMode;
     this.host = host;
     this.memory = memory;
+    this.pmemFiles = pmemFiles;
     this.machine = new Machine({ logger: host.logger, vm: this.vm, memory });
+    for (const file of pmemFiles) this.machine.own(() => file.close());
     const slots = [...config.disks, ...config.nets].map(({ slot }) => slot);
     this.placements = new PlacementAllocator(
       config.transport,

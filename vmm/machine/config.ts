@@ -26,6 +26,7 @@ import { type GdbConfig, type ResolvedGdb, resolveGdb } from './gdb-config.ts';
 import { ENGINES, type Engine } from './kernel-mode.ts';
 import { type NetConfig, type ResolvedNet, resolveNet } from './net-config.ts';
 import { TRANSPORTS, type Transport } from './placement.ts';
+import { type PmemConfig, type ResolvedPmem, resolvePmems } from './pmem-config.ts';
 import { checkRateLimits, type RateLimits } from './rate-limits.ts';
 import {
   type ResolvedShare,
@@ -89,6 +90,8 @@ export interface MachineConfig {
   readonly disks?: readonly DiskConfig[] | undefined;
   /** Settings for cloud-init in the guest, on a read-only disk after the others. */
   readonly cloudInit?: CloudInitConfig | undefined;
+  /** Files that are memory of the guest, `/dev/pmem0` and so on. */
+  readonly pmems?: readonly PmemConfig[] | undefined;
   readonly nets?: readonly NetConfig[] | undefined;
   /** Replaces the default kernel command line. */
   readonly cmdline?: string | undefined;
@@ -154,6 +157,7 @@ export const VSOCK_DEFAULTS = { guestCid: GUEST_CID_MIN } as const;
 
 export const CONFIG_DEFAULTS = {
   disks: [],
+  pmems: [],
   nets: [],
   shares: [],
   cpus: 1,
@@ -180,11 +184,13 @@ export type ResolvedVsock = VsockConfig & { readonly guestCid: number };
 
 /** A valid configuration with all defaults filled in. */
 export type ResolvedConfig = Omit<MachineConfig, keyof typeof CONFIG_DEFAULTS | 'vsock' | 'gdb'> & {
-  readonly [K in Exclude<keyof typeof CONFIG_DEFAULTS, 'disks' | 'nets' | 'shares'>]: NonNullable<
-    MachineConfig[K]
-  >;
+  readonly [K in Exclude<
+    keyof typeof CONFIG_DEFAULTS,
+    'disks' | 'pmems' | 'nets' | 'shares'
+  >]: NonNullable<MachineConfig[K]>;
 } & {
   readonly disks: readonly ResolvedDisk[];
+  readonly pmems: readonly ResolvedPmem[];
   readonly nets: readonly ResolvedNet[];
   readonly shares: readonly ResolvedShare[];
   readonly vsock?: ResolvedVsock | undefined;
@@ -199,6 +205,7 @@ const MACHINE_FIELDS: Readonly<Record<keyof MachineConfig, Kind>> = {
   rootKernelPath: TEXT,
   disks: LIST,
   cloudInit: RECORD,
+  pmems: LIST,
   nets: LIST,
   cmdline: TEXT,
   appendCmdline: TEXT,
@@ -386,9 +393,10 @@ export function resolveConfig(config: MachineConfig): ResolvedConfig {
   const nets = (filled.nets as readonly NetConfig[]).map(resolveNet);
   deviceIds('disk', disks);
   deviceIds('net', nets);
+  const pmems = resolvePmems(filled.pmems);
   const shares = resolveShares(filled.shares);
   resolvePorts(filled.ports);
   const vsock = filled.vsock === undefined ? {} : { vsock: resolveVsock(filled.vsock) };
   const gdb = filled.gdb === undefined ? {} : { gdb: resolveGdb(filled.gdb) };
-  return { ...filled, disks, nets, shares, ...vsock, ...gdb } as ResolvedConfig;
+  return { ...filled, disks, pmems, nets, shares, ...vsock, ...gdb } as ResolvedConfig;
 }

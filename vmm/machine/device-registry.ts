@@ -43,6 +43,10 @@ export const DEVICE_KINDS: readonly AttachDevices[] = [
   attachBootProgress,
   attachDisks,
   optional(
+    ({ pmems }) => pmems.length > 0,
+    async () => (await import('./devices/pmem.ts')).attachPmems,
+  ),
+  optional(
     ({ cloudInit }) => cloudInit !== undefined,
     async () => (await import('./devices/cloud-init.ts')).attachCloudInit,
   ),

@@ -1,6 +1,10 @@
 /** Advice for vCPUs that KVM cannot continue. */
 const ADVICE: readonly (readonly [RegExp, string])[] = [
   [
+    /\bEFAULT\b/,
+    'memory of the guest is gone: a file of --pmem was truncated, or its file system is full',
+  ],
+  [
     /\bemulat/,
     'hide the CPU feature that it belongs to from the guest (--cpu-mask, e.g. ssse3,aes,avx), or ' +
       'use a host with VT-x or AMD-V, where nothing is emulated ("tsvm doctor" looks at this one)',

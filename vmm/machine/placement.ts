@@ -113,6 +113,15 @@ export class PlacementAllocator {
   }
 
   /**
+   * As {@link allocate}, for devices of which a kernel numbers the first 0, the second 1 and so on: it
+   * looks at the lower slots first.
+   */
+  allocateSeries(count: number): readonly DevicePlacement[] {
+    const series = Array.from({ length: count }, () => this.allocate());
+    return this.#transport === 'pci' ? series.toReversed() : series;
+  }
+
+  /**
    * For a device that can be removed, if its transport can do that.
    * @param slot on the PCI bus; default: the first that is free
    * @throws TsvmError `resource-exhausted`, `invalid-config` if the slot is taken

@@ -104,7 +104,8 @@ static enum emu_walk_result walk_once(const struct emu_mmu *mmu, uint64_t addres
         if (!is_permitted(mmu, permissions, is_write))
             return EMU_WALK_PAGE_FAULT;
         page->gpa = (table & ~offset_mask(level)) | (address & offset_mask(level));
-        page->hva = (uint8_t *)guest_memory_at(mmu->memory, page->gpa, 1);
+        page->hva = is_write ? (uint8_t *)guest_memory_at(mmu->memory, page->gpa, 1)
+                             : (uint8_t *)guest_memory_readable_at(mmu->memory, page->gpa, 1);
         if (!page->hva)
             return EMU_WALK_NOT_RAM;
         return mark_used(mmu->memory, steps, count, is_write) ? EMU_WALK_OK : EMU_WALK_RACED;

@@ -42,7 +42,7 @@ static bool set_memory(struct vm *vm, const struct guest_memory *memory, uint32_
     for (unsigned i = 0; i < memory->count; i++) {
         struct kvm_userspace_memory_region slot = {
             .slot = i,
-            .flags = flags,
+            .flags = memory->regions[i].read_only ? flags | KVM_MEM_READONLY : flags,
             .guest_phys_addr = memory->regions[i].gpa,
             .memory_size = memory->regions[i].size,
             .userspace_addr = (uintptr_t)memory->regions[i].hva,

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "file_mapping.h"
+
 static bool page_aligned(uint64_t value)
 {
     return value % GUEST_MEMORY_PAGE_SIZE == 0;
@@ -52,22 +54,24 @@ static int check_file(const struct guest_memory_source *source, uint64_t size)
     return source->offset + size > (uint64_t)status.st_size ? -ENODATA : 0;
 }
 
-int guest_memory_add_from(struct guest_memory *memory, uint64_t gpa, uint64_t size,
-                          const struct guest_memory_source *source)
+/* Maps the region's memory. Returns 0 or -errno. */
+static int map_region(struct guest_memory_region *region, const struct guest_memory_source *source)
 {
-    struct guest_memory_region region = {
-        .gpa = gpa, .size = size, .backing = source->backing, .fd = -1};
-    int flags = MAP_NORESERVE, fd = -1, error = check_place(memory, gpa, size);
+    uint64_t size = region->size;
+    const struct file_mapping_source file = {
+        .fd = source->fd, .file_size = source->file_size, .read_only = source->read_only};
+    int flags = MAP_NORESERVE, fd = -1, error = 0;
     off_t offset = 0;
-    if (error < 0)
-        return error;
     switch (source->backing) {
+    case GUEST_MEMORY_PERSISTENT:
+        region->read_only = source->read_only;
+        return file_mapping_create(&file, size, (void **)&region->hva);
     case GUEST_MEMORY_ANONYMOUS:
         flags |= MAP_PRIVATE | MAP_ANONYMOUS;
         break;
     case GUEST_MEMORY_SHARED:
         flags |= MAP_SHARED;
-        region.fd = fd = error = create_memfd(size);
+        region->fd = fd = error = create_memfd(size);
         break;
     case GUEST_MEMORY_FILE:
         flags |= MAP_PRIVATE;
@@ -81,13 +85,26 @@ int guest_memory_add_from(struct guest_memory *memory, uint64_t gpa, uint64_t si
     void *hva = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, offset);
     if (hva == MAP_FAILED) {
         error = -errno;
-        if (region.fd >= 0)
-            close(region.fd);
+        if (region->fd >= 0)
+            close(region->fd);
         return error;
     }
+    region->hva = hva;
+    return 0;
+}
+
+int guest_memory_add_from(struct guest_memory *memory, uint64_t gpa, uint64_t size,
+                          const struct guest_memory_source *source)
+{
+    struct guest_memory_region region = {
+        .gpa = gpa, .size = size, .backing = source->backing, .fd = -1};
+    int error = check_place(memory, gpa, size);
+    if (error == 0)
+        error = map_region(&region, source);
+    if (error < 0)
+        return error;
     /* Keep guest memory out of core dumps, for privacy and size. */
-    madvise(hva, size, MADV_DONTDUMP);
-    region.hva = hva;
+    madvise(region.hva, size, MADV_DONTDUMP);
     memory->regions[memory->count++] = region;
     return 0;
 }
@@ -117,7 +134,8 @@ int guest_memory_map_file(struct guest_memory *memory, uint64_t gpa, uint64_t le
     void *hva = guest_memory_at(memory, gpa, length);
     if (!hva)
         return -EFAULT;
-    if (region_of(memory, hva)->backing == GUEST_MEMORY_SHARED)
+    enum guest_memory_backing backing = region_of(memory, hva)->backing;
+    if (backing == GUEST_MEMORY_SHARED || backing == GUEST_MEMORY_PERSISTENT)
         return -EOPNOTSUPP;
     if (mmap(hva, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
              (off_t)file_offset) == MAP_FAILED)
@@ -135,6 +153,8 @@ int guest_memory_discard(struct guest_memory *memory, uint64_t gpa, uint64_t len
     if (!hva)
         return -EFAULT;
     const struct guest_memory_region *region = region_of(memory, hva);
+    if (region->backing == GUEST_MEMORY_PERSISTENT)
+        return -EOPNOTSUPP;
     int result = region->backing == GUEST_MEMORY_SHARED
                      ? fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                  (off_t)(gpa - region->gpa), (off_t)length)
@@ -195,7 +215,10 @@ void guest_memory_free(struct guest_memory *memory)
 {
     for (unsigned i = 0; i < memory->count; i++) {
         struct guest_memory_region *region = &memory->regions[i];
-        munmap(region->hva, region->size);
+        if (region->backing == GUEST_MEMORY_PERSISTENT)
+            file_mapping_free(region->hva, region->size);
+        else
+            munmap(region->hva, region->size);
         if (region->backing == GUEST_MEMORY_SHARED)
             close(region->fd);
         free(region->dirty);

@@ -7,22 +7,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Two are used: below and above the 32-bit device hole. */
-#define GUEST_MEMORY_REGIONS_MAX 4
+/* RAM below and above the 32-bit device hole, memory that is added later, and files. */
+#define GUEST_MEMORY_REGIONS_MAX 12
 
 #define GUEST_MEMORY_PAGE_SIZE 4096u
 
 /* The kind of host memory of a region. */
 enum guest_memory_backing {
-    GUEST_MEMORY_ANONYMOUS, /* private anonymous memory */
-    GUEST_MEMORY_SHARED,    /* a memfd, which other processes can map (vhost-user) */
-    GUEST_MEMORY_FILE,      /* a private (copy-on-write) mapping of a file */
+    GUEST_MEMORY_ANONYMOUS,  /* private anonymous memory */
+    GUEST_MEMORY_SHARED,     /* a memfd, which other processes can map (vhost-user) */
+    GUEST_MEMORY_FILE,       /* a private (copy-on-write) mapping of a file */
+    GUEST_MEMORY_PERSISTENT, /* a shared mapping of a file: what is written is in the file */
 };
 
 struct guest_memory_source {
     enum guest_memory_backing backing;
-    int fd; /* for GUEST_MEMORY_FILE; may be closed after the call */
-    uint64_t offset;
+    int fd;             /* for those of files; may be closed after the call */
+    uint64_t offset;    /* for GUEST_MEMORY_FILE */
+    uint64_t file_size; /* for GUEST_MEMORY_PERSISTENT: behind it are zeroes */
+    bool read_only;     /* for GUEST_MEMORY_PERSISTENT */
 };
 
 struct guest_memory_region {
@@ -30,6 +33,7 @@ struct guest_memory_region {
     uint64_t size; /* in bytes, whole pages */
     uint8_t *hva;
     enum guest_memory_backing backing;
+    bool read_only;  /* the host's memory, too: only guest_memory_readable_at() returns it */
     int fd;          /* for GUEST_MEMORY_SHARED: the memfd; offset 0 is the start of the region */
     uint64_t *dirty; /* one bit per page; NULL: writes are not logged. Under the lock. */
 };
@@ -60,14 +64,15 @@ int guest_memory_add_from(struct guest_memory *memory, uint64_t gpa, uint64_t si
 /*
  * Maps `length` bytes of `fd` at `file_offset` over guest memory, copy-on-write, so that VMs share
  * the page cache. `gpa`, `length` and `file_offset` are page-aligned. Returns 0 or -errno;
- * -EOPNOTSUPP for shared memory, whose other users would not see the mapping.
+ * -EOPNOTSUPP for shared memory, whose other users would not see the mapping, and persistent
+ * memory.
  */
 int guest_memory_map_file(struct guest_memory *memory, uint64_t gpa, uint64_t length, int fd,
                           uint64_t file_offset);
 
 /*
  * Releases the host memory of a page-aligned range. It then reads as zeroes, or as the file that is
- * privately mapped there. Returns 0 or -errno.
+ * privately mapped there. Returns 0 or -errno; -EOPNOTSUPP for persistent memory.
  */
 int guest_memory_discard(struct guest_memory *memory, uint64_t gpa, uint64_t length);
 
@@ -112,12 +117,9 @@ static inline bool guest_memory_is_logged(const struct guest_memory *memory)
     return __atomic_load_n(&memory->logged, __ATOMIC_RELAXED);
 }
 
-/*
- * Host address of [gpa, gpa + length), or NULL unless the whole range is within one region. A
- * length of 0 counts as 1, so that the result can always be dereferenced.
- */
-static inline void *guest_memory_at(const struct guest_memory *memory, uint64_t gpa,
-                                    uint64_t length)
+/* The region that contains [gpa, gpa + length), or NULL. A length of 0 counts as 1. */
+static inline const struct guest_memory_region *
+guest_memory_region_at(const struct guest_memory *memory, uint64_t gpa, uint64_t length)
 {
     if (length == 0)
         length = 1;
@@ -126,9 +128,28 @@ static inline void *guest_memory_at(const struct guest_memory *memory, uint64_t 
         /* gpa below the region wraps to a huge offset and fails the first test. */
         uint64_t offset = gpa - region->gpa;
         if (offset < region->size && length <= region->size - offset)
-            return region->hva + offset;
+            return region;
     }
     return NULL;
+}
+
+/*
+ * Host address of [gpa, gpa + length) to read and write, or NULL unless the whole range is within
+ * one region that is not read-only. With a length of 0, one byte can be accessed.
+ */
+static inline void *guest_memory_at(const struct guest_memory *memory, uint64_t gpa,
+                                    uint64_t length)
+{
+    const struct guest_memory_region *region = guest_memory_region_at(memory, gpa, length);
+    return region && !region->read_only ? region->hva + (gpa - region->gpa) : NULL;
+}
+
+/* The same, to read, also in read-only regions. */
+static inline const void *guest_memory_readable_at(const struct guest_memory *memory, uint64_t gpa,
+                                                   uint64_t length)
+{
+    const struct guest_memory_region *region = guest_memory_region_at(memory, gpa, length);
+    return region ? region->hva + (gpa - region->gpa) : NULL;
 }
 
 /* Guest-physical address of a host address returned by guest_memory_at(). */

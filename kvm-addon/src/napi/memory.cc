@@ -30,7 +30,7 @@ NativeMemory *NativeMemory::from(Napi::Value value)
 // Converts the optional `backing` argument for region `index`. Returns false with an error pending.
 static bool to_source(Napi::Value backing, uint32_t index, struct guest_memory_source *source)
 {
-    *source = {GUEST_MEMORY_ANONYMOUS, -1, 0};
+    *source = {};
     if (backing.IsUndefined())
         return true;
     if (backing.IsString()) {
@@ -51,6 +51,28 @@ static bool to_source(Napi::Value backing, uint32_t index, struct guest_memory_s
     return false;
 }
 
+// Converts a file that is guest memory. Returns false with an error pending.
+static bool to_file(Napi::Value file, struct guest_memory_source *source)
+{
+    *source = {};
+    source->backing = GUEST_MEMORY_PERSISTENT;
+    return get_option(file, "fd", to_fd, &source->fd) &&
+           get_option(file, "fileBytes", to_u64, &source->file_size) &&
+           get_option(file, "readOnly", to_bool, &source->read_only);
+}
+
+// Adds a region. False with an error pending.
+bool NativeMemory::add(Napi::Value region, const struct guest_memory_source *source)
+{
+    uint64_t gpa, size;
+    if (!get_option(region, "gpa", to_u64, &gpa) || !get_option(region, "sizeBytes", to_u64, &size))
+        return false;
+    int error = guest_memory_add_from(&memory_, gpa, size, source);
+    if (error < 0)
+        throw_errno(region.Env(), error, "mmap");
+    return error == 0;
+}
+
 NativeMemory::NativeMemory(const Napi::CallbackInfo &info) : Napi::ObjectWrap<NativeMemory>(info)
 {
     Napi::Env env = info.Env();
@@ -60,21 +82,22 @@ NativeMemory::NativeMemory(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Na
     }
     Napi::Array regions = info[0].As<Napi::Array>();
     for (uint32_t i = 0; i < regions.Length(); i++) {
-        uint64_t gpa, size;
         struct guest_memory_source source;
-        int error = 0;
-        if (get_option(regions.Get(i), "gpa", to_u64, &gpa) &&
-            get_option(regions.Get(i), "sizeBytes", to_u64, &size) &&
-            to_source(info[1], i, &source))
-            error = guest_memory_add_from(&memory_, gpa, size, &source);
-        if (error < 0)
-            throw_errno(env, error, "mmap");
-        if (env.IsExceptionPending()) {
+        if (!to_source(info[1], i, &source) || !add(regions.Get(i), &source)) {
             guest_memory_free(&memory_);
             return;
         }
     }
-    buffers_.resize(memory_.count);
+    Napi::Array files = info[2].IsArray() ? info[2].As<Napi::Array>() : Napi::Array::New(env);
+    for (uint32_t i = 0; i < files.Length(); i++) {
+        struct guest_memory_source source;
+        if (!to_file(files.Get(i), &source) || !add(files.Get(i), &source)) {
+            guest_memory_free(&memory_);
+            return;
+        }
+    }
+    // Of RAM alone: JavaScript reads and writes no files by their memory.
+    buffers_.resize(regions.Length());
 }
 
 // Does not free the memory: a view of a buffer may outlive this object. Memory that was never

@@ -29,6 +29,7 @@ class NativeMemory : public Napi::ObjectWrap<NativeMemory>
     }
 
   private:
+    bool add(Napi::Value region, const struct guest_memory_source *source);
     Napi::Value region(const Napi::CallbackInfo &info);
     Napi::Value write(const Napi::CallbackInfo &info);
     Napi::Value fds(const Napi::CallbackInfo &info);

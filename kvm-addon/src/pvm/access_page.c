@@ -29,7 +29,10 @@ struct access_part access_page(struct cpu *cpu, struct insn *insn, enum tlb_mode
         cpu_raise_page_fault(cpu, insn, va, found.error);
     uint64_t tag = va & PAGE_BASE, page_gpa = found.gpa & PAGE_BASE;
     unsigned size = (unsigned)(PAGE_SIZE - (va & PAGE_OFFSET));
-    uint8_t *page = guest_memory_at(cpu->engine->memory, page_gpa, PAGE_SIZE);
+    /* A page that cannot be written is a device to writes, and gets no write entry: see below. */
+    const struct guest_memory *memory = cpu->engine->memory;
+    uint8_t *page = is_write ? guest_memory_at(memory, page_gpa, PAGE_SIZE)
+                             : (uint8_t *)guest_memory_readable_at(memory, page_gpa, PAGE_SIZE);
     if (!page)
         return (struct access_part){.gpa = found.gpa, .size = size};
 

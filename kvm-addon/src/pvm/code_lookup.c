@@ -36,7 +36,7 @@ struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip)
     if (found.fault)
         cpu_raise_page_fault(cpu, NULL, va, found.error);
     uint64_t tag = va & PAGE_BASE, frame = found.gpa >> 12;
-    const uint8_t *host = guest_memory_at(cpu->engine->memory, frame << 12, PAGE_SIZE);
+    const uint8_t *host = guest_memory_readable_at(cpu->engine->memory, frame << 12, PAGE_SIZE);
     if (!host)
         cpu_leave(cpu, NULL, user ? INTERPRETED_NATIVE : INTERPRETED_STEP);
 

@@ -51,7 +51,7 @@ static void count(struct cpu *cpu)
     struct walk_result result = walk(cpu, &request);
     uint64_t room = PAGE_SIZE - (cpu->rip & PAGE_OFFSET);
     const uint8_t *bytes =
-        result.fault ? NULL : guest_memory_at(cpu->engine->memory, result.gpa, room);
+        result.fault ? NULL : guest_memory_readable_at(cpu->engine->memory, result.gpa, room);
     uint64_t i = 0;
 
     cpu->counters->steps++;

@@ -138,11 +138,13 @@ static int chain_add(struct virtqueue *queue, const struct vring_desc *descripto
     uint64_t total = (uint64_t)chain->readable_bytes + chain->writable_bytes + descriptor->len;
     if (total > UINT32_MAX)
         return queue_break(queue, CHAIN_TOO_BIG);
-    void *hva = guest_memory_at(queue->memory, descriptor->addr, descriptor->len);
+    const void *hva =
+        writable ? guest_memory_at(queue->memory, descriptor->addr, descriptor->len)
+                 : guest_memory_readable_at(queue->memory, descriptor->addr, descriptor->len);
     if (!hva)
         return queue_break(queue, BUFFER_OUTSIDE_MEMORY);
     iov[chain->readable_count + chain->writable_count] =
-        (struct iovec){.iov_base = hva, .iov_len = descriptor->len};
+        (struct iovec){.iov_base = (void *)hva, .iov_len = descriptor->len};
     if (writable) {
         chain->writable_count++;
         chain->writable_bytes += descriptor->len;

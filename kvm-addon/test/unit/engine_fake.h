@@ -42,6 +42,8 @@
 #define FAKE_DEVICE 0xd0000000ull
 #define FAKE_REGION 0xd8000000ull
 #define FAKE_CPUS_MAX 8u
+/* A test may have read-only memory here: two pages. */
+#define FAKE_READ_ONLY (FAKE_MEMORY + 0x200000u)
 
 struct fake {
     struct guest_memory memory;
@@ -165,6 +167,14 @@ static inline bool fake_init(struct fake *fake, unsigned cpus)
     memset(fake, 0, sizeof(*fake));
     if (guest_memory_add(&fake->memory, 0, FAKE_MEMORY) != 0)
         return false;
+#ifdef FAKE_READ_ONLY_FILE
+    const struct guest_memory_source file = {.backing = GUEST_MEMORY_PERSISTENT,
+                                             .fd = FAKE_READ_ONLY_FILE,
+                                             .file_size = 2 * PAGE_SIZE,
+                                             .read_only = true};
+    if (guest_memory_add_from(&fake->memory, FAKE_READ_ONLY, 2 * PAGE_SIZE, &file) != 0)
+        return false;
+#endif
     fake->region.gpa = FAKE_REGION;
     fake->region.memory =
         mmap(NULL, PRIVATE_REGION_SPAN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -2,6 +2,10 @@
 #include "../../src/pvm/cpu_mode.h"
 #include "../../src/pvm/engine_api.h"
 #include "../check.h"
+#include "../host_file.h"
+
+static int read_only_file;
+#define FAKE_READ_ONLY_FILE read_only_file
 #include "engine_fake.h"
 
 #define VA 0x400000000ull
@@ -137,6 +141,31 @@ static void test_device(void)
     CHECK(memcmp(fake_device, "\11\0\0\0", 4) == 0);
 }
 
+/* Reads are of memory; writes go to a device, as in KVM, whatever read it before. */
+static void test_read_only(void)
+{
+    uint64_t va = VA + 0xa000;
+    fake_map(&fake, FAKE_ROOT, va, FAKE_READ_ONLY | P | W);
+    unsigned writes = fake_device_writes;
+    fake_store(cpu, va, 8, 1);
+    CHECK(fake_load(cpu, va, 8) == 0x1122334455667788);
+    CHECK(tlb_read(cpu, va, 8) && !tlb_write(cpu, va, 8));
+    fake_store(cpu, va, 8, 2);
+    access_compare_exchange(cpu, NULL, va, 8, 0x1122334455667788, 3);
+    /* From RAM into it. */
+    fake_map(&fake, FAKE_ROOT, va - PAGE_SIZE, 0x220000 | P | W);
+    fake_store(cpu, va - 4, 8, 0xddddddddcccccccc);
+    CHECK(*(uint32_t *)fake_ram(&fake, 0x220ffc) == 0xcccccccc);
+    CHECK(fake_device_writes >= writes + 3 && !tlb_write(cpu, va, 8));
+    CHECK(fake_load(cpu, va, 8) == 0x1122334455667788);
+    uint64_t content = 0;
+    CHECK(pread(read_only_file, &content, 8, 0) == 8 && content == 0x1122334455667788);
+    /* Page tables are not looked for there: the processor could not set their accessed bits. */
+    *fake_entry(&fake, FAKE_ROOT, VA + (1ull << 30), 2) = FAKE_READ_ONLY | P | W | U;
+    CHECK(FAKE_TRY(cpu, fake_load(cpu, VA + (1ull << 30), 8)) == INTERPRETED_EXCEPTION);
+    CHECK(cpu->exception.vector == VECTOR_PF && cpu->exception.error == 0);
+}
+
 static void test_locked(void)
 {
     for (unsigned offset = 0; offset < 80; offset++)
@@ -189,31 +218,32 @@ static void test_copies(void)
 }
 
 /* What a mispredicted tag comparison would read. */
-static bool is_inside_ram(void)
+static bool is_inside_memory(void)
 {
-    const uint8_t *ram = fake_ram(&fake, 0);
     bool inside = true;
     for (unsigned i = 0; i < TLB_MODES * TLB_ENTRIES; i++) {
         const uint8_t *page = cpu->tlbs[i / TLB_ENTRIES][i % TLB_ENTRIES].page;
-        inside &= page >= ram && page < ram + FAKE_MEMORY && (page - ram) % PAGE_SIZE == 0;
+        uint64_t gpa = guest_memory_gpa(&fake.memory, page);
+        inside &= gpa % PAGE_SIZE == 0 && guest_memory_readable_at(&fake.memory, gpa, PAGE_SIZE);
     }
     return inside;
 }
 
 static void test_entries_stay_inside_guest_memory(void)
 {
-    CHECK(is_inside_ram());
+    CHECK(is_inside_memory());
     tlb_flush_all(cpu);
-    CHECK(is_inside_ram());
-    const uint64_t places[] = {0x200000, FAKE_DEVICE, FAKE_MEMORY, FAKE_MEMORY - 4096,
+    CHECK(is_inside_memory());
+    const uint64_t places[] = {0x200000,           FAKE_DEVICE,    FAKE_MEMORY,
+                               FAKE_MEMORY - 4096, FAKE_READ_ONLY, FAKE_READ_ONLY + 4096,
                                0xfffffff000};
-    for (unsigned i = 0; i < 5; i++)
+    for (unsigned i = 0; i < 7; i++)
         for (unsigned flags = 0; flags < 8; flags++) {
             fake_map(&fake, FAKE_ROOT, VA, places[i] | flags);
             tlb_flush_page(cpu, VA);
             (void)FAKE_TRY(cpu, fake_load(cpu, VA, 8));
             (void)FAKE_TRY(cpu, fake_store(cpu, VA + 4092, 8, 1));
-            CHECK(is_inside_ram());
+            CHECK(is_inside_memory());
         }
 }
 
@@ -243,6 +273,9 @@ static void test_dirty_bitmap(void)
 
 int main(void)
 {
+    uint64_t content = 0x1122334455667788;
+    read_only_file = host_file(2 * PAGE_SIZE);
+    CHECK(pwrite(read_only_file, &content, 8, 0) == 8);
     if (!CHECK(fake_init(&fake, 1)))
         return check_finish();
     cpu = fake.cpus;
@@ -252,10 +285,12 @@ int main(void)
     test_smap();
     test_flushes();
     test_device();
+    test_read_only();
     test_locked();
     test_copies();
     test_entries_stay_inside_guest_memory();
     test_dirty_bitmap();
     fake_free(&fake);
+    close(read_only_file);
     return check_finish();
 }

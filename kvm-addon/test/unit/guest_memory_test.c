@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../check.h"
@@ -118,6 +119,87 @@ static void file_memory_is_a_private_copy(void)
     close(fd);
 }
 
+static void persistent_memory_is_the_file(void)
+{
+    struct guest_memory memory = {0};
+    int fd = host_file(3 * PAGE);
+    struct guest_memory_source file = {
+        .backing = GUEST_MEMORY_PERSISTENT, .fd = fd, .file_size = 4 * PAGE};
+    CHECK(guest_memory_add_from(&memory, PAGE, 4 * PAGE, &file) == -ENODATA);
+    file.file_size = 0;
+    CHECK(guest_memory_add_from(&memory, PAGE, 4 * PAGE, &file) == -EINVAL);
+    file.file_size = 3 * PAGE;
+    CHECK(guest_memory_add_from(&memory, PAGE, 2 * PAGE, &file) == -EINVAL);
+    CHECK(guest_memory_add_from(&memory, PAGE, 3 * PAGE, &file) == 0);
+    char *at = guest_memory_at(&memory, 2 * PAGE, 2 * PAGE);
+    CHECK(at && guest_memory_readable_at(&memory, 2 * PAGE, 2 * PAGE) == at);
+    memcpy(at, "written", 8);
+    char content[8];
+    CHECK(pread(fd, content, 8, PAGE) == 8 && strcmp(content, "written") == 0);
+    CHECK(guest_memory_discard(&memory, PAGE, PAGE) == -EOPNOTSUPP);
+    CHECK(guest_memory_map_file(&memory, PAGE, PAGE, fd, 0) == -EOPNOTSUPP);
+    guest_memory_free(&memory);
+    close(fd);
+}
+
+static void read_only_memory_is_found_by_readers_alone(void)
+{
+    struct guest_memory memory = {0};
+    int fd = host_file(PAGE + 5);
+    CHECK(pwrite(fd, "hello", 5, PAGE) == 5);
+    const struct guest_memory_source file = {
+        .backing = GUEST_MEMORY_PERSISTENT, .fd = fd, .file_size = PAGE + 5, .read_only = true};
+    CHECK(guest_memory_add(&memory, 0, PAGE) == 0);
+    CHECK(guest_memory_add_from(&memory, PAGE, 4 * PAGE, &file) == 0);
+    for (uint64_t gpa = PAGE; gpa < 5 * PAGE; gpa += PAGE)
+        CHECK(!guest_memory_at(&memory, gpa, 1) && guest_memory_readable_at(&memory, gpa, PAGE));
+    CHECK(!guest_memory_at(&memory, 0, PAGE + 1) &&
+          !guest_memory_readable_at(&memory, 0, PAGE + 1));
+    CHECK(!guest_memory_readable_at(&memory, 4 * PAGE, PAGE + 1));
+    const char *at = guest_memory_readable_at(&memory, 2 * PAGE, 3 * PAGE);
+    CHECK(memcmp(at, "hello", 6) == 0 && at[3 * PAGE - 1] == 0);
+    guest_memory_free(&memory);
+    close(fd);
+}
+
+static void a_truncated_file_reads_as_zeroes(void)
+{
+    struct guest_memory memory = {0};
+    int fds[] = {host_file(4 * PAGE), host_file(4 * PAGE)};
+    for (unsigned i = 0; i < 2; i++) {
+        const struct guest_memory_source file = {.backing = GUEST_MEMORY_PERSISTENT,
+                                                 .fd = fds[i],
+                                                 .file_size = 4 * PAGE,
+                                                 .read_only = i == 1};
+        CHECK(pwrite(fds[i], "data", 4, 0) == 4 && pwrite(fds[i], "gone", 4, 3 * PAGE) == 4);
+        CHECK(guest_memory_add_from(&memory, 4 * i * PAGE, 4 * PAGE, &file) == 0);
+        CHECK(memcmp(memory.regions[i].hva + 3 * PAGE, "gone", 4) == 0);
+        CHECK(ftruncate(fds[i], PAGE) == 0);
+        const volatile uint8_t *hva = memory.regions[i].hva;
+        errno = 77;
+        CHECK(hva[3 * PAGE] == 0 && hva[2 * PAGE - 1] == 0 && hva[0] == 'd');
+        CHECK(errno == 77);
+    }
+    /* A write, too. */
+    volatile uint8_t *writable = guest_memory_at(&memory, 2 * PAGE, PAGE);
+    writable[5] = 9;
+    CHECK(writable[5] == 9 && writable[4] == 0);
+    guest_memory_free(&memory);
+
+    /* Other mappings are not replaced: such an access ends the process as ever. */
+    uint8_t *other = mmap(NULL, 4 * PAGE, PROT_READ, MAP_SHARED, fds[0], 0);
+    pid_t child = fork();
+    if (child == 0) {
+        freopen("/dev/null", "w", stderr);
+        _exit(*(volatile uint8_t *)(other + 2 * PAGE));
+    }
+    int status = 0;
+    CHECK(waitpid(child, &status, 0) == child && status != 0);
+    munmap(other, 4 * PAGE);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void discarded_pages_are_zero(void)
 {
     struct guest_memory memory = {0};
@@ -198,6 +280,9 @@ int main(void)
 {
     shared_memory_is_another_mapping_of_its_memfd();
     file_memory_is_a_private_copy();
+    persistent_memory_is_the_file();
+    read_only_memory_is_found_by_readers_alone();
+    a_truncated_file_reads_as_zeroes();
     discarded_pages_are_zero();
     zero_pages_are_holes_of_the_file();
     writes_are_logged();

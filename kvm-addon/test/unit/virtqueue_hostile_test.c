@@ -2,6 +2,7 @@
 #include <pthread.h>
 
 #include "../../../test/vectors/hostile_rings.h"
+#include "../host_file.h"
 #include "../virtqueue_setup.h"
 
 static const struct hostile_layout layout = {
@@ -208,6 +209,39 @@ static void descriptor_changes_after_the_check(void)
     driver_free(&s.driver);
 }
 
+/* The driver may have the device read it, and not write it. */
+static void read_only_memory(void)
+{
+    const uint64_t gpa = HIGH_GPA + (1ull << 30);
+    struct guest_memory_source file = {.backing = GUEST_MEMORY_PERSISTENT,
+                                       .fd = memory_file(4096),
+                                       .file_size = 4096,
+                                       .read_only = true};
+    struct setup s;
+    setup_init(&s);
+    CHECK(guest_memory_add_from(&s.driver.memory, gpa, 4096, &file) == 0);
+    driver_describe(&s.driver, 0, gpa, 4096, NEXT, 1);
+    driver_describe(&s.driver, 1, BUFFERS_GPA, 1, WRITE, 0);
+    driver_offer(&s.driver, 0);
+    CHECK(pop(&s) == 1 && s.iov[0].iov_base == s.driver.memory.regions[2].hva);
+    virtqueue_push(&s.queue, 0, 1);
+    driver_describe(&s.driver, 0, gpa + 8, 1, WRITE, 0);
+    expect_broken(&s, "memory");
+    /* Nor does it have rings or tables there. */
+    setup_init(&s);
+    CHECK(guest_memory_add_from(&s.driver.memory, gpa, 4096, &file) == 0);
+    driver_describe(&s.driver, 0, gpa, 16, INDIRECT, 0);
+    s.queue.indirect = true;
+    expect_broken(&s, "memory");
+    setup_init(&s);
+    CHECK(guest_memory_add_from(&s.driver.memory, gpa, 4096, &file) == 0);
+    struct virtqueue_config config = s.driver.config;
+    config.used_gpa = gpa;
+    CHECK(virtqueue_init(&s.queue, &s.driver.memory, &config) == -EINVAL);
+    driver_free(&s.driver);
+    close(file.fd);
+}
+
 int main(void)
 {
     hostile_rings_are_refused();
@@ -219,6 +253,7 @@ int main(void)
     sum_of_lengths_overflows();
     indirect_table_oversized();
     broken_queue_is_left_alone();
+    read_only_memory();
     descriptor_changes_after_the_check();
     return check_finish();
 }

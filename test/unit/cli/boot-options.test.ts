@@ -13,6 +13,7 @@ import {
   parseMemoryOption,
   parseOnReboot,
   parsePassword,
+  parsePmem,
   parsePort,
   parseShare,
   parseVsock,
@@ -121,4 +122,10 @@ test('--password: text, or the first line of a file', (context) => {
   assert.equal(parsePassword(`file:${path}`), 'it: is');
   assert.equal(parsePassword('pass:word'), 'pass:word');
   assert.throws(() => parsePassword('file:/nonexistent'), { code: 'commander.invalidArgument' });
+});
+
+test('--pmem: a file, read-only or not', () => {
+  assert.deepEqual(parsePmem('a,,b.img'), { path: 'a,b.img', readOnly: false });
+  assert.deepEqual(parsePmem('root.erofs,ro'), { path: 'root.erofs', readOnly: true });
+  for (const bad of ['', ',ro', 'a,rw', 'a,ro=1']) assert.throws(() => parsePmem(bad), bad);
 });

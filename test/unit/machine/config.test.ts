@@ -132,3 +132,16 @@ test('memory that can be raised: in blocks of 2 MiB from what the machine boots 
   }
   refused(config({ memoryTargetBytes: 257 * MIB }), /no "memoryMaxBytes"/);
 });
+
+test('files as memory: raw by their names, each once, eight at most', () => {
+  const pmems = (value: unknown) => ({ kernelPath: 'k', pmems: value });
+  assert.deepEqual(resolveConfig({ kernelPath: 'k', pmems: [{ path: 'a' }] }).pmems, [
+    { path: 'a', readOnly: false },
+  ]);
+  refused(pmems([{}]), /no "path"/);
+  refused(pmems([{ path: '' }]), /no "path"/);
+  refused(pmems([{ path: 'a.qcow2' }]), /memory is raw/);
+  refused(pmems([{ path: 'a' }, { path: 'a', readOnly: true }]), /twice/);
+  refused(pmems([{ path: 'a', ro: true }]), /path, readOnly/);
+  refused(pmems(Array.from({ length: 9 }, (_, index) => ({ path: `${index}` }))), /8 at most/);
+});

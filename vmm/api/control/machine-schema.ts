@@ -175,6 +175,16 @@ export const MACHINE = {
         additionalProperties: false,
       },
     },
+    pmems: {
+      type: 'array',
+      description: 'Files that are memory of the guest: /dev/pmem0 and so on.',
+      items: {
+        type: 'object',
+        properties: { path: { type: 'string' }, readOnly: { type: 'boolean' } },
+        required: ['path', 'readOnly'],
+        additionalProperties: false,
+      },
+    },
     nets: {
       type: 'array',
       items: {

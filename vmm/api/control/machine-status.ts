@@ -7,7 +7,10 @@ import type { FromSchema } from '../http/schema.ts';
 import type { MACHINE } from './machine-schema.ts';
 
 type MachineStatus = FromSchema<typeof MACHINE>;
-type Devices = Pick<MachineStatus, 'disks' | 'nets' | 'shares' | 'ports' | 'vsock' | 'hasBalloon'>;
+type Devices = Pick<
+  MachineStatus,
+  'disks' | 'pmems' | 'nets' | 'shares' | 'ports' | 'vsock' | 'hasBalloon'
+>;
 
 /** The devices of a machine according to its configuration. */
 export function describeDevices(config: ResolvedConfig): Devices {
@@ -16,6 +19,7 @@ export function describeDevices(config: ResolvedConfig): Devices {
   const netIds = deviceIds('net', config.nets);
   return {
     disks: config.disks.map((disk, index) => describeDisk(disk, diskIds[index] ?? '')),
+    pmems: config.pmems.map(({ path, readOnly }) => ({ path, readOnly })),
     nets: config.nets.map((net, index) => describeNet(net, netIds[index] ?? '')),
     shares: shares.flatMap(describeShare),
     ports: ports.map(({ name, socketPath }) => ({ name, socketPath })),

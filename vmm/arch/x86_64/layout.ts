@@ -14,7 +14,7 @@
  * 0x000f_fff0  reset vector                        reserved
  * 0x0010_0000  RAM: kernel, initrd near the end
  * 0xc000_0000  devices
- * 0x1_0000_0000  RAM beyond 3 GiB, then memory that is added while the machine runs
+ * 0x1_0000_0000  RAM beyond 3 GiB, then memory that is added while the machine runs, then files
  * ```
  */
 import { TsvmError } from '../../errors.ts';
@@ -186,7 +186,7 @@ const LARGE_MEMORY_SIZE = 2 ** 36;
 /**
  * Where memory can be added to a machine while it runs: above all RAM, and in whole blocks of Linux's.
  * @param sizeBytes as of {@link memoryRegions}
- * @param maxBytes what the machine may have then, more than `sizeBytes`
+ * @param maxBytes what the machine may have then, at least `sizeBytes`
  */
 export function hotplugRegion(sizeBytes: number, maxBytes: number): MemoryRange {
   const ramEnd = Math.max(
@@ -198,6 +198,28 @@ export function hotplugRegion(sizeBytes: number, maxBytes: number): MemoryRange 
     gpa: Math.ceil(start / HOTPLUG_ALIGNMENT) * HOTPLUG_ALIGNMENT,
     sizeBytes: Math.ceil((maxBytes - sizeBytes) / blockBytes) * blockBytes,
   };
+}
+
+/** Files as memory begin where Linux’s sections of memory do, which older kernels insist on. */
+const PMEM_ALIGNMENT = 2 ** 27;
+
+/**
+ * Where files of the host are memory: above all RAM, also above what may be added.
+ * @param maxBytes as of {@link hotplugRegion}; undefined: nothing can be added
+ * @param sizes of the regions, in bytes
+ */
+export function pmemRegions(
+  sizeBytes: number,
+  maxBytes: number | undefined,
+  sizes: readonly number[],
+): readonly MemoryRange[] {
+  const added = hotplugRegion(sizeBytes, maxBytes ?? sizeBytes);
+  let next = added.gpa + added.sizeBytes;
+  return sizes.map((size) => {
+    const gpa = Math.ceil(next / PMEM_ALIGNMENT) * PMEM_ALIGNMENT;
+    next = gpa + size;
+    return { gpa, sizeBytes: size };
+  });
 }
 
 /** End (exclusive) of the RAM below the device hole. */

@@ -43,7 +43,7 @@ function sandboxText({ reach, reason }: MachineStatus['sandbox']): string {
 }
 
 function statusLines(status: MachineStatus): [string, string | number][] {
-  const { console, nets = [], shares = [], ports = [], vsock } = status;
+  const { console, pmems = [], nets = [], shares = [], ports = [], vsock } = status;
   const viewers = `${console.viewers} attached, input: ${console.input}`;
   return [
     ['Name:', status.name],
@@ -55,6 +55,7 @@ function statusLines(status: MachineStatus): [string, string | number][] {
     ['Memory:', memoryText(status)],
     ['Kernel:', status.kernelPath ?? 'on the first disk'],
     ...status.disks.map((disk): [string, string] => [`${disk.id}:`, diskText(disk)]),
+    ...pmems.map((pmem, index): [string, string] => [`pmem${index}:`, diskText(pmem)]),
     ...nets.map((net): [string, string] => [`${net.id}:`, netText(net)]),
     ...shares.map((share): [string, string] => [
       'Share:',
@@ -70,7 +71,11 @@ function statusLines(status: MachineStatus): [string, string | number][] {
   ];
 }
 
-function diskText({ path, readOnly, limits = {} }: MachineStatus['disks'][number]): string {
+function diskText({
+  path,
+  readOnly,
+  limits = {},
+}: Omit<MachineStatus['disks'][number], 'id'>): string {
   return joined([path, readOnly ? '(read-only)' : '', limitText('iops', limits)]);
 }
 

@@ -109,3 +109,12 @@ test('memory that is added later begins above all RAM, where Linux’s blocks be
   assert.deepEqual(layout.hotplugRegion(4 * GIB, 5 * GIB), { gpa: 6 * GIB, sizeBytes: GIB });
   assert.deepEqual(layout.hotplugRegion(64 * GIB, 65 * GIB), { gpa: 66 * GIB, sizeBytes: 2 * GIB });
 });
+
+test('files as memory are behind all other memory, also behind what can be added', () => {
+  const sizes = [2 * MIB, 130 * MIB, 2 * MIB];
+  const places = (sizeBytes: number, maxBytes?: number) =>
+    layout.pmemRegions(sizeBytes, maxBytes, sizes).map(({ gpa }) => gpa);
+  assert.deepEqual(places(512 * MIB), [4 * GIB, 4 * GIB + 128 * MIB, 4 * GIB + 384 * MIB]);
+  assert.equal(places(4 * GIB)[0], 6 * GIB);
+  assert.equal(places(GIB, 2 * GIB)[0], 5 * GIB);
+});
