@@ -14,10 +14,10 @@
 /* Bytes of code that an instruction may take, with its exits. */
 #define TRACE_INSN_BYTES 320u
 
-/* How a trace ends behind its last instruction. */
+/* How a trace ends after its last instruction. */
 enum trace_end {
     TRACE_ENDS_ITSELF, /* by a jump */
-    TRACE_UNSUPPORTED, /* the next instruction's handler goes on */
+    TRACE_UNSUPPORTED, /* the next instruction's handler continues */
     TRACE_JOINS,       /* the next instruction is one of the trace, or too many */
 };
 
@@ -29,7 +29,7 @@ struct trace_item {
     bool flags_read;       /* or the host's flags are used */
 };
 
-/* A jump out of the main line of a translation, to what is written behind it. */
+/* A jump from the main path of a translation to code that is written after it. */
 struct trace_exit {
     uint8_t *jump;
     struct translated_link *link; /* to its target; NULL: to the instruction's own handler */
@@ -42,8 +42,7 @@ struct trace_exit {
 /*
  * A trace: instructions that follow each other, in one page, and its translation. While it runs,
  * most registers of the guest are in registers of the host (see pinned_register()), RDI is the CPU
- * (see in_cpu()), and RAX and RSI are free. cpu->status is up to date wherever someone may look at
- * it.
+ * (see in_cpu()), and RAX and RSI are free. cpu->status is up to date wherever it may be read.
  */
 struct trace {
     struct cpu *cpu;
@@ -52,7 +51,7 @@ struct trace {
     struct trace_item items[TRACE_MAX];
     unsigned count;
     enum trace_end end;
-    struct insn *next; /* behind the last */
+    struct insn *next; /* after the last */
     bool host_flags;   /* the host's status flags are the guest's */
     struct code_writer w;
     struct trace_exit exits[TRACE_EXITS];
@@ -108,7 +107,7 @@ void trace_operand(struct trace *trace, const struct trace_item *item, unsigned 
 void trace_jump_to_common(struct trace *trace, const uint8_t *code);
 /* A jump on the condition to the instruction's own handler. */
 void trace_exit_if(struct trace *trace, const struct trace_item *item, unsigned condition);
-/* Goes on at an address, by a link. `count`: see struct translated_link. */
+/* Continues at an address, by a link. `count`: see struct translated_link. */
 void trace_link(struct trace *trace, const struct trace_item *item, uint64_t va, unsigned count);
 void trace_link_if(struct trace *trace, const struct trace_item *item, unsigned condition,
                    uint64_t va, unsigned count);
@@ -124,7 +123,7 @@ void trace_finish_exits(struct trace *trace);
 
 /* ---- translate_common.c ---- */
 
-/* What begins a translation, for handlers that enter it. Translations jump behind it. */
+/* The start of a translation, for handlers that enter it. Translations jump past it. */
 #define PROLOGUE_BYTES 12u
 /* Where the operands of a direct link are: ADD of a number to memory, and JMP. */
 #define DIRECT_COUNT 4u
@@ -136,6 +135,13 @@ void translate_common(const struct cpu *cpu);
 
 /* Whether the instruction can be translated. */
 bool trace_supports(const struct trace *trace, const struct trace_item *item);
+
+/* ---- translate_bmi.c ---- */
+
+/* Of enum bmi_operation. Those that do not define OF, SF, ZF and CF leave all flags alone. */
+bool bmi_is_translated(unsigned operation);
+bool bmi_defines_flags(unsigned operation);
+void trace_bmi(struct trace *trace, const struct trace_item *item);
 
 /* ---- translate_insns.c, translate_arithmetic.c, translate_bits.c, translate_moves.c ---- */
 
@@ -152,7 +158,10 @@ unsigned trace_pop_run(struct trace *trace, unsigned first);
 /* Translates items from `index` on; returns how many, at least 1. */
 unsigned trace_emit(struct trace *trace, unsigned index);
 
-/* RDI points into the CPU, so that most of what is used is within a byte's reach. */
+/*
+ * RDI points into struct cpu, so that the most frequently used fields have displacements of one
+ * byte.
+ */
 #define CPU_BIAS 128
 static inline struct operand in_cpu(int32_t offset)
 {

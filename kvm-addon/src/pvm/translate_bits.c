@@ -135,6 +135,10 @@ bool trace_bits(struct trace *trace, const struct trace_item *item)
     case OPERATION_SCAN_RR:
         scan(trace, item);
         return true;
+    case OPERATION_BMI_RR:
+    case OPERATION_BMI_RM:
+        trace_bmi(trace, item);
+        return true;
     case OPERATION_COMPARE_EXCHANGE_MR:
     case OPERATION_COMPARE_EXCHANGE_LOCK_MR:
         compare_exchange(trace, item);

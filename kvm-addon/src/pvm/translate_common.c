@@ -151,7 +151,7 @@ static void emit_bind(struct code_writer *w)
     write_byte(w, 0xc3); /* RET */
 }
 
-/* Whether the orders or the generation ask for it is seen once more. */
+/* Checks once more whether attention or the generation is the reason. */
 static void emit_slow_link(struct code_writer *w, const struct translator *translator,
                            const uint8_t *bind)
 {
@@ -180,7 +180,7 @@ static void emit_enter(struct code_writer *w)
 {
     struct operand heat = in_cpu((int32_t)offsetof(struct cpu, heat));
     heat.index = HOST_RAX;
-    /* What stands between decoded runs has no length, and no place. */
+    /* insn_goto and insn_page_end have no length and no offset. */
     host_emit(w, SIZE_16, 0x81, ALU_CMP, INSN_AT(place));
     write_number(w, 0x1000, 2);
     uint8_t *between = host_jump_if(w, BELOW);
@@ -254,7 +254,7 @@ static void emit_direct_link(struct code_writer *w, const struct translator *tra
     host_set_target(host_jump(w), bind);
 }
 
-/* Its own run counts anew. `interpreted`: where to if it is not translated. */
+/* Starts counting its run. `interpreted`: code for a target that is not translated. */
 void translate_enter_insn(struct code_writer *w, unsigned count, const uint8_t *interpreted)
 {
     host_emit(w, SIZE_32, 0x0fb6, HOST_RAX, INSN_AT(ordinal)); /* MOVZX */

@@ -1,4 +1,4 @@
-/* How translated code goes on elsewhere: jumps, calls, returns, and exits to handlers. */
+/* Control transfers of translated code: jumps, calls, returns, and exits to handlers. */
 #include "decode.h"
 #include "translate.h"
 
@@ -84,8 +84,8 @@ _Static_assert(offsetof(struct cpu, attention) % 8 == 0 &&
                "both are compared at once");
 
 /*
- * As handlers jump (ops_jump.h): a look at the orders, then at whether the target is still there.
- * What follows is for when it is not; and for a target that is not translated.
+ * As handlers jump (ops_jump.h): checks attention and whether the target is still valid. The code
+ * after that is for a target that is not, or that is not translated.
  */
 static void follow_link(struct trace *trace, struct translated_link *link)
 {
@@ -112,8 +112,9 @@ static void follow_link(struct trace *trace, struct translated_link *link)
 }
 
 /*
- * Forward in the page that is executed: it has an end, and that page's code lapses as a whole. So
- * neither orders nor generations are looked at, and the jump will be changed to one to the target.
+ * Forward in the executing page: such jumps come to an end, and the page's code is invalidated as a
+ * whole. So neither attention nor generations are checked, and the jump will be patched to lead to
+ * the target.
  */
 static void follow_direct_link(struct trace *trace, struct translated_link *link)
 {
@@ -133,7 +134,10 @@ static bool is_direct(const struct trace *trace, unsigned from, uint64_t va)
     return (va & PAGE_BASE) == trace->page->va && (va & PAGE_OFFSET) > from;
 }
 
-/* Where the item is in its page; what stands between runs is behind the one before. */
+/*
+ * The item's offset in its page; for insn_goto and insn_page_end, the end of the instruction
+ * before.
+ */
 static unsigned place_of(const struct trace *trace, const struct trace_item *item)
 {
     while (item > trace->items && insn_length(item->insn) == 0)
@@ -173,7 +177,8 @@ void trace_to_handler(struct trace *trace, const struct insn *insn)
                                       CPU_BIAS})
 #define INSN_AT(field) in_memory(HOST_RSI, (int32_t)offsetof(struct insn, field))
 
-/* RAX, which has the number of an entry of the return stack, becomes its distance from the first.
+/*
+ * RAX, which has the number of an entry of the return stack, becomes its distance from the first.
  */
 static void index_returns(struct trace *trace)
 {
@@ -225,7 +230,7 @@ void trace_call(struct trace *trace, const struct trace_item *item)
                RUN_LENGTH(&item->decoded));
 }
 
-/* What the handler raises #GP for, or knows to be an address of other tables. */
+/* Non-canonical addresses, for which the handler raises #GP. */
 static void exit_if_noncanonical(struct trace *trace, const struct trace_item *item)
 {
     struct code_writer *w = &trace->w;
@@ -255,7 +260,7 @@ void trace_jump_indirect(struct trace *trace, const struct trace_item *item)
               by_memory ? in_memory(HOST_RSI, 0) : trace_place(item->decoded.rm));
     exit_if_noncanonical(trace, item);
     if (is_call) {
-        /* Nobody else uses it meanwhile. */
+        /* Nothing else uses it meanwhile. */
         host_store(w, SIZE_64, CPU_AT(rip), HOST_RSI);
         push_return(trace, item);
         host_load(w, SIZE_64, HOST_RSI, CPU_AT(rip));

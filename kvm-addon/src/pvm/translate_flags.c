@@ -1,7 +1,7 @@
 /*
  * The guest's status flags in translated code. cpu->status has them, in the form that handlers use,
- * wherever an exit or an instruction may look at them; the host's own flags are used where they are
- * still what the instruction before left.
+ * wherever an exit or an instruction may read them; the host's own flags are used while they are
+ * those of the instruction before.
  */
 #include "translate.h"
 
@@ -16,7 +16,7 @@
 #define ADC 2
 #define SBB 3
 
-/* It defines all flags. */
+/* Whether it defines all flags. */
 static bool defines_all(const struct trace_item *item)
 {
     switch (item->does.kind) {
@@ -26,6 +26,9 @@ static bool defines_all(const struct trace_item *item)
     case OPERATION_SCAN_RR:
     case OPERATION_COMPARE_EXCHANGE_MR ... OPERATION_ADD_EXCHANGE_LOCK_MR:
         return true;
+    case OPERATION_BMI_RR:
+    case OPERATION_BMI_RM:
+        return bmi_defines_flags(item->does.number);
     case OPERATION_UNARY_R:
     case OPERATION_UNARY_M:
     case OPERATION_UNARY_LOCK_M:
@@ -74,14 +77,14 @@ bool trace_may_exit(const struct trace_item *item)
     case OPERATION_SET_M:
     case OPERATION_PUSH_R ... OPERATION_LEAVE:
     case OPERATION_BIT_MR ... OPERATION_BIT_LOCK_MI:
-    case OPERATION_COMPARE_EXCHANGE_MR ... OPERATION_PAGE_END:
+    case OPERATION_BMI_RM ... OPERATION_PAGE_END:
         return true;
     default:
         return false;
     }
 }
 
-/* INC and DEC of registers: they refine the host's flags, and save them themselves. */
+/* INC and DEC of registers: they use the host's flags, and save them themselves. */
 static bool steps_register(const struct trace_item *item)
 {
     return item->does.kind == OPERATION_UNARY_R && item->does.number <= DEC;
@@ -103,14 +106,16 @@ static bool keeps_host_flags(const struct trace_item *item)
     case OPERATION_SPREAD:
     case OPERATION_NOP:
         return true;
+    case OPERATION_BMI_RR:
+        return !bmi_defines_flags(item->does.number);
     default:
         return item->does.kind == OPERATION_UNARY_R && item->does.number == NOT;
     }
 }
 
 /*
- * Whether someone looks into cpu->status, or may, before the flags are defined again, behind an
- * instruction that leaves all of them in the host's.
+ * Whether cpu->status may be read before the flags are defined again, after an instruction that
+ * leaves all of them in the host's flags.
  */
 static bool status_is_seen(const struct trace *trace, unsigned index)
 {
@@ -125,7 +130,7 @@ static bool status_is_seen(const struct trace *trace, unsigned index)
     return true;
 }
 
-/* Backwards: whether someone looks before all flags are defined again. */
+/* Backwards: whether flags are read before all of them are defined again. */
 void trace_find_flags(struct trace *trace)
 {
     bool read = true;

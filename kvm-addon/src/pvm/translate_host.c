@@ -56,6 +56,22 @@ void host_emit(struct code_writer *w, unsigned size, unsigned opcode, unsigned r
     host_emit_prefixed(w, 0, size, opcode, reg, rm);
 }
 
+void host_emit_vex(struct code_writer *w, unsigned size, const struct host_vex *vex, unsigned reg,
+                   struct operand rm)
+{
+    /* R, X, B and vvvv are inverted. */
+    unsigned high = (reg >> 3 & 1) << 7;
+    if (rm.memory && rm.index != HOST_NONE)
+        high |= (rm.index >> 3 & 1) << 6;
+    if (rm.base != HOST_NONE)
+        high |= (rm.base >> 3 & 1) << 5;
+    write_byte(w, 0xc4);
+    write_byte(w, (high ^ 0xe0) | vex->map);
+    write_byte(w, (size == SIZE_64 ? 0x80 : 0) | (~(unsigned)vex->vvvv & 15) << 3 | vex->prefix);
+    write_byte(w, vex->opcode);
+    write_modrm(w, reg, rm);
+}
+
 void host_emit_near(struct code_writer *w, unsigned size, unsigned opcode, unsigned reg,
                     const void *memory)
 {

@@ -92,7 +92,17 @@ void host_emit(struct code_writer *w, unsigned size, unsigned opcode, unsigned r
 /* The same after a byte of prefix. */
 void host_emit_prefixed(struct code_writer *w, uint8_t prefix, unsigned size, unsigned opcode,
                         unsigned reg, struct operand rm);
-/* The same with memory near the code, of which it is told the distance. */
+/* A VEX prefix (SDM 2A 2.3.5) with the opcode: `prefix` and `map` as it has them. */
+struct host_vex {
+    uint8_t map;
+    uint8_t prefix;
+    uint8_t opcode;
+    enum host vvvv;
+};
+/* SIZE_32 or SIZE_64, of general registers. */
+void host_emit_vex(struct code_writer *w, unsigned size, const struct host_vex *vex, unsigned reg,
+                   struct operand rm);
+/* The same as host_emit() with RIP-relative memory. */
 void host_emit_near(struct code_writer *w, unsigned size, unsigned opcode, unsigned reg,
                     const void *memory);
 /* Loads the number, and keeps the flags. */

@@ -32,7 +32,7 @@ static uint64_t jump_target(const struct trace *trace, const struct trace_item *
     return trace->page->compat ? (uint32_t)target : target;
 }
 
-/* The trace goes on in another run of decoded instructions. */
+/* The trace continues in another run of decoded instructions. */
 static void count_run(struct trace *trace, int32_t executed)
 {
     if (executed == 0)
@@ -54,7 +54,7 @@ static void jump(struct trace *trace, unsigned index)
     count_run(trace, (int32_t)executed - next->ordinal);
 }
 
-/* Privileges are checked by the handler, where they are not those of a kernel. */
+/* At other CPLs than 0 the handler checks the privilege. */
 static void exit_if_unprivileged(struct trace *trace, const struct trace_item *item)
 {
     host_alu_number(&trace->w, SIZE_8, ALU_CMP, CPU_AT(cpl), 0);
@@ -79,7 +79,7 @@ static void allow_access(struct trace *trace, const struct trace_item *item, boo
     host_store(w, SIZE_64, CPU_AT(tlb), HOST_RAX);
 }
 
-/* What waits for STI, the handler takes. */
+/* If an interrupt is pending, the handler executes STI. */
 static void allow_interrupts(struct trace *trace, const struct trace_item *item, bool allow)
 {
     exit_if_unprivileged(trace, item);

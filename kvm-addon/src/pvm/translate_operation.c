@@ -4,10 +4,11 @@
 
 #include "decode.h"
 #include "ops.h"
+#include "translate_host.h"
 
 /*
  * A table of ops.h: [numbers][addressings][sizes], or with the first two in the other order; 1 for
- * a dimension that it does not have.
+ * a dimension that it does not have. The sizes are from `smallest` on.
  */
 struct handlers {
     insn_handler *const *table;
@@ -16,23 +17,29 @@ struct handlers {
     uint8_t addressings;
     uint8_t sizes;
     bool addressing_first;
+    uint8_t smallest;
 };
 
 #define FLAT(kind, table, numbers, sizes)                                                          \
     {                                                                                              \
-        (insn_handler *const *)(table), OPERATION_##kind, numbers, 1, sizes, false                 \
+        (insn_handler *const *)(table), OPERATION_##kind, numbers, 1, sizes, false, SIZE_8         \
     }
 #define AT(kind, table, numbers, sizes)                                                            \
     {                                                                                              \
-        (insn_handler *const *)(table), OPERATION_##kind, numbers, 3, sizes, true                  \
+        (insn_handler *const *)(table), OPERATION_##kind, numbers, 3, sizes, true, SIZE_8          \
     }
 #define NUMBER_AT(kind, table, numbers, sizes)                                                     \
     {                                                                                              \
-        (insn_handler *const *)(table), OPERATION_##kind, numbers, 3, sizes, false                 \
+        (insn_handler *const *)(table), OPERATION_##kind, numbers, 3, sizes, false, SIZE_8         \
+    }
+/* [numbers][addressings][32 and 64 bits] */
+#define TWO_SIZES(kind, table, numbers, addressings)                                               \
+    {                                                                                              \
+        (insn_handler *const *)(table), OPERATION_##kind, numbers, addressings, 2, false, SIZE_32  \
     }
 #define ONE(kind, handler)                                                                         \
     {                                                                                              \
-        &(handler), OPERATION_##kind, 1, 1, 1, false                                               \
+        &(handler), OPERATION_##kind, 1, 1, 1, false, SIZE_8                                       \
     }
 
 static const struct handlers tables[] = {
@@ -90,6 +97,8 @@ static const struct handlers tables[] = {
     NUMBER_AT(BIT_MI, bit_mi, 4, 4),
     NUMBER_AT(BIT_LOCK_MI, bit_lock_mi, 4, 4),
     FLAT(SCAN_RR, scan_rr, 5, 4),
+    TWO_SIZES(BMI_RR, bmi_rr, BMI_OPERATION_COUNT, 1),
+    TWO_SIZES(BMI_RM, bmi_rm, BMI_OPERATION_COUNT, 3),
     AT(COMPARE_EXCHANGE_MR, compare_exchange_mr, 1, 4),
     AT(ADD_EXCHANGE_MR, add_exchange_mr, 1, 4),
     AT(COMPARE_EXCHANGE_LOCK_MR, compare_exchange_lock_mr, 1, 4),
@@ -154,8 +163,8 @@ static void add_table(const struct handlers *of)
             for (unsigned size = 0; size < of->sizes; size++) {
                 unsigned row = of->addressing_first ? at * of->numbers + number
                                                     : number * of->addressings + at;
-                struct operation operation = {of->kind, (uint8_t)number, (uint8_t)size,
-                                              (uint8_t)at};
+                struct operation operation = {of->kind, (uint8_t)number,
+                                              (uint8_t)(of->smallest + size), (uint8_t)at};
                 add(of->table[row * of->sizes + size], operation);
             }
 }

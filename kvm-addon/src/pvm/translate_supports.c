@@ -87,6 +87,9 @@ bool trace_supports(const struct trace *trace, const struct trace_item *item)
     case OPERATION_BIT_LOCK_MI:
     case OPERATION_SCAN_RR:
         return item->does.size >= SIZE_32;
+    case OPERATION_BMI_RR:
+    case OPERATION_BMI_RM:
+        return bmi_is_translated(item->does.number);
     /* The sum with the number's distance would have to wrap. */
     case OPERATION_BIT_MR:
     case OPERATION_BIT_LOCK_MR:

@@ -8,7 +8,7 @@
 
 /* A trace shorter than this costs more than it saves: registers are loaded and stored. */
 #define TRACE_MIN 2u
-/* Stretches of one decoded run that are translated at once, around unsupported instructions. */
+/* Parts of one decoded run, between unsupported instructions, that are translated at once. */
 #define STRETCHES_MAX 4u
 #define CODE_ALIGNMENT 16u
 #define INSN_BYTES_MAX 15u
@@ -50,9 +50,8 @@ static struct insn *decoded_at(const struct code_page *page, uint64_t va)
 }
 
 /*
- * Decodes the instruction once more, because its handler may be one that does the work of those
- * behind it as well. What other vCPUs write meanwhile must not make it another: then it is not
- * translated.
+ * Decodes the instruction again, because its handler may be a fused one. If another vCPU has
+ * changed it meanwhile, it is not translated.
  */
 static bool decode_again(const struct trace *trace, struct trace_item *item)
 {
@@ -71,7 +70,7 @@ static bool decode_again(const struct trace *trace, struct trace_item *item)
 
 /*
  * The instruction that follows in the trace, or NULL after a jump that leaves it. Backward jumps
- * do: a loop has to look at the orders, and may consist of a trace and the handler at its end.
+ * do: a loop has to check attention, and may consist of a trace and the handler at its end.
  */
 static struct insn *follow(const struct trace *trace, const struct trace_item *item)
 {
@@ -102,7 +101,7 @@ static void collect(struct trace *trace, struct insn *first)
     while (insn) {
         trace->next = insn;
         struct operation does = operation_of(insn->handler);
-        /* What stands between runs is no place to join. */
+        /* insn_goto and insn_page_end cannot be joined. */
         bool between = does.kind == OPERATION_GOTO || does.kind == OPERATION_PAGE_END;
         if (!between && (trace->count >= TRACE_MAX - 1 || contains(trace, insn))) {
             trace->end = TRACE_JOINS;
@@ -121,7 +120,7 @@ static void collect(struct trace *trace, struct insn *first)
     }
 }
 
-/* For who enters from a handler: PROLOGUE_BYTES. */
+/* For entries from a handler: PROLOGUE_BYTES. */
 static void begin(struct trace *trace)
 {
     struct code_writer *w = &trace->w;
@@ -217,7 +216,7 @@ bool translate(struct cpu *cpu, struct insn *insn)
         }
         if (trace.end != TRACE_UNSUPPORTED)
             return true;
-        /* Behind each instruction stands another, or the end of the run. */
+        /* Each instruction is followed by another, or by the end of the run. */
         insn = trace.next + 1;
     }
     return true;
