@@ -65,6 +65,21 @@ test('a named volume is filled from the image at first use, and shared by contai
   });
 });
 
+test('a volume at two places of one container: filled by the first, shared by both', async () => {
+  const line = 'ls /srv/data; echo x >/srv/data/both; cat /other/both';
+  assert.equal(
+    await ok(`tsvm run --rm -v twice:/srv/data -v twice:/other data sh -c '${line}'`, {
+      timeoutMs: 30_000,
+    }),
+    'seed\nx\n',
+  );
+  await ok('tsvm run -d --name user -v twice:/srv/data -v twice:/other data sleep 1000');
+  const used = await sh('tsvm volume rm twice');
+  assert.match(used.stderr, /volume is in use - \[[0-9a-f]{64}\]$/m);
+  assert.equal(await ok(`tsvm volume ls -q -f name='^tw.ce$'`), 'twice\n');
+  await ok('tsvm rm -f user && tsvm volume rm twice');
+});
+
 test('a volume of two containers that start at once is filled once', async () => {
   const lines = ['a', 'b', 'c'].map((name) =>
     ok(

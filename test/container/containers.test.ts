@@ -70,6 +70,14 @@ test('stdin: any length, its end, and none without -i', async () => {
   assert.equal(await ok('tsvm run --rm box cat', { input: 'unread' }), '');
 });
 
+test('run -a stdin: without its output, the ID is what is seen', async () => {
+  const id = await ok(`tsvm run -a stdin -i --name fed box cat`, { input: 'text' });
+  assert.match(id, /^[0-9a-f]{64}\n$/);
+  await ok('tsvm wait fed');
+  assert.equal(await ok('tsvm logs fed'), 'text');
+  await ok('tsvm rm fed');
+});
+
 test('a large output arrives whole, and is in the log', async () => {
   const sum = await ok(
     `tsvm run --name big box sh -c 'seq 1 200000' | tee out.txt | md5sum; seq 1 200000 | md5sum`,

@@ -4,7 +4,7 @@ import type { Container } from '../../container/containers/container-store.ts';
 import { publishedPorts } from '../../container/networks/container-networks.ts';
 import type { ImageStore } from '../../container/store/image-store.ts';
 import { TsvmError } from '../../errors.ts';
-import type { Filters } from './image-filters.ts';
+import { type Filters, matches } from './image-filters.ts';
 import { parseTime } from './times.ts';
 
 type Test = (container: Container, value: string) => boolean;
@@ -14,14 +14,6 @@ const HEALTHS = ['starting', 'healthy', 'unhealthy', 'none'];
 
 function healthOf({ health }: ContainerState): string {
   return health?.status ?? 'none';
-}
-
-function matches(text: string, pattern: string): boolean {
-  try {
-    return new RegExp(pattern).test(text);
-  } catch {
-    return text.includes(pattern);
-  }
 }
 
 function hasLabel({ config: { labels } }: Container, wanted: string): boolean {

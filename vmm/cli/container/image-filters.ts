@@ -30,6 +30,15 @@ export function parseFilters(values: readonly string[], known: readonly string[]
   return filters;
 }
 
+/** A regular expression, or a part of the text. */
+export function matches(text: string, pattern: string): boolean {
+  try {
+    return new RegExp(pattern).test(text);
+  } catch {
+    return text.includes(pattern);
+  }
+}
+
 /** Undefined when the filter is not given. */
 export function booleanFilter(filters: Filters, name: string): boolean | undefined {
   const values = filters.get(name);

@@ -72,6 +72,8 @@ async function run(
       createContainer(store, { id, image, words, options, attach }, state),
     );
     supervisor.keepLog();
+    // Nothing else would be seen of the container.
+    if (!detached && !attach.includes('stdout') && !attach.includes('stderr')) writeLine(id);
   } catch (error) {
     supervisor.abandon();
     throw error;

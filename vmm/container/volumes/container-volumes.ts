@@ -132,6 +132,7 @@ export async function prepareVolumes({
   const entries: ShareEntry[] = [];
   const sockets: SocketForwarder[] = [];
   const locks: number[] = [];
+  const filled = new Set<string>();
   const release = async () => {
     for (const fd of locks.splice(0)) closeSync(fd);
     for (const socket of sockets.splice(0)) socket.close();
@@ -150,8 +151,13 @@ export async function prepareVolumes({
       } else if (spec.type === 'volume') {
         const path = store.dataPath(store.find(spec.name));
         const mount = share(path, spec);
-        const lock = spec.copyUp ? await lockEmptyVolume(store, spec, path) : undefined;
-        if (lock !== undefined) locks.push(lock);
+        // The first of several mounts of one volume fills it.
+        const mayFill = spec.copyUp && !filled.has(spec.name);
+        const lock = mayFill ? await lockEmptyVolume(store, spec, path) : undefined;
+        if (lock !== undefined) {
+          locks.push(lock);
+          filled.add(spec.name);
+        }
         const source = spec.subpath === '' ? mount.source : `${mount.source}/${spec.subpath}`;
         mounts.push({ ...mount, source, copyUp: lock !== undefined });
       } else {

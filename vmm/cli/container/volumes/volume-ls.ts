@@ -1,6 +1,6 @@
 import { openVolumeStore, type VolumeRecord } from '../../../container/volumes/volume-store.ts';
 import { print } from '../../standard-streams.ts';
-import { booleanFilter, parseFilters } from '../image-filters.ts';
+import { booleanFilter, matches, parseFilters } from '../image-filters.ts';
 import { labelsText, matchesLabels } from '../object-details.ts';
 import { flag, text, texts } from '../option-values.ts';
 import { formatList, type ListKind } from '../template/formatted-list.ts';
@@ -51,7 +51,7 @@ Examples:
       return (
         (dangling === undefined || dangling === !uses.has(name)) &&
         (filters.get('driver') ?? ['local']).includes('local') &&
-        (filters.get('name')?.some((part) => name.includes(part)) ?? true) &&
+        (filters.get('name')?.some((pattern) => matches(name, pattern)) ?? true) &&
         matchesLabels(labels, filters)
       );
     });

@@ -9,10 +9,8 @@ export async function volumeUses(
 ): Promise<Map<string, string[]>> {
   const uses = new Map<string, string[]>();
   for (const { config } of await containers.list()) {
-    for (const mount of config.mounts) {
-      if (mount.type !== 'volume') continue;
-      uses.set(mount.name, [...(uses.get(mount.name) ?? []), config.id]);
-    }
+    const names = config.mounts.flatMap((mount) => (mount.type === 'volume' ? [mount.name] : []));
+    for (const name of new Set(names)) uses.set(name, [...(uses.get(name) ?? []), config.id]);
   }
   return uses;
 }
