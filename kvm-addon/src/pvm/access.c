@@ -17,7 +17,7 @@ struct exchange {
     bool always;       /* `expected` does not matter */
 };
 
-/* How often a locked operation over two words tries to find both unchanged. */
+/* Attempts of a locked operation on two words to find both unchanged. */
 #define SPLIT_TRIES 16
 
 struct access access_translate(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uint64_t va,
@@ -38,7 +38,7 @@ struct access access_translate(struct cpu *cpu, struct insn *insn, enum tlb_mode
     return access;
 }
 
-/* Devices know accesses of 1, 2, 4 and 8 bytes. */
+/* Devices accept accesses of 1, 2, 4 and 8 bytes. */
 static bool is_device_size(unsigned size)
 {
     return (size & (size - 1)) == 0;
@@ -57,7 +57,7 @@ static uint64_t load_part(struct cpu *cpu, const struct insn *insn, const struct
     return host_load(part->at, part->size);
 }
 
-/* A change of the first `size` bytes of a part in RAM, which one aligned word holds. */
+/* A change of the first `size` bytes of a part in RAM, all in one aligned word. */
 static struct word_change change_of(const struct access_part *part, unsigned size, uint64_t value,
                                     const uint64_t *expected)
 {
@@ -70,8 +70,8 @@ static struct word_change change_of(const struct access_part *part, unsigned siz
 }
 
 /*
- * The change may link a table that others run on natively. Leaves the instruction if zaps are to
- * be executed first; it is executed again from its start.
+ * The change may link a table that other vCPUs use in native runs. If zaps must be executed first,
+ * leaves the instruction, which is then executed again.
  */
 static void prepare_change(struct cpu *cpu, const struct insn *insn, const struct access_part *part,
                            const struct word_change *change)
@@ -87,7 +87,7 @@ static void prepare_change(struct cpu *cpu, const struct insn *insn, const struc
     cpu_leave(cpu, insn, cpu->once ? INTERPRETED_ONCE : INTERPRETED_ATTENTION);
 }
 
-/* Tells the bytes that were there, and those that are there now. */
+/* Returns the old and the new bytes. */
 static struct word_result make_change(struct cpu *cpu, const struct access_part *part,
                                       const struct word_change *change)
 {
@@ -100,11 +100,14 @@ static struct word_result make_change(struct cpu *cpu, const struct access_part 
         result = tables_change(cpu, part->gpa & ~7ull, word, change);
     } else {
         result = word_apply(word, change);
-        /* It became a table meanwhile, and may have been looked through before the store. */
+        /* It became a table meanwhile, and may have been scanned before the store. */
         if (result.stored && __atomic_load_n(&frame->flags, __ATOMIC_SEQ_CST) & FRAME_TABLE)
             tables_frame_written(cpu->engine, part->gpa >> 12);
     }
-    /* Who decoded it did so before the store, and has its bit set; or after it. */
+    /*
+     * A vCPU that decoded the frame before the store has its bit set; one that decodes it later
+     * sees the store.
+     */
     if (result.stored && __atomic_load_n(&frame->code_cpus, __ATOMIC_SEQ_CST))
         safepoint_invalidate_code(cpu->engine, cpu, part->gpa >> 12);
     result.old = (result.old & change->mask) >> 8 * offset;
@@ -120,7 +123,7 @@ static struct word_result change_bytes(struct cpu *cpu, const struct access_part
     return make_change(cpu, part, &change);
 }
 
-/* How much of a part lies in its first aligned word. */
+/* Bytes of a part in its first aligned word. */
 static unsigned bytes_in_word(const struct access_part *part)
 {
     unsigned room = 8 - (part->gpa & 7);
@@ -135,7 +138,7 @@ static struct access_part part_after(const struct access_part *part, unsigned by
                                 .special = part->special};
 }
 
-/* Bytes moved out of a value; all 64 bits can be. */
+/* The value without its lowest `bytes`, 1 to 8. */
 static uint64_t value_after(uint64_t value, unsigned bytes)
 {
     return bytes == 8 ? 0 : value >> 8 * bytes;
@@ -166,7 +169,7 @@ static void store_part(struct cpu *cpu, const struct insn *insn, const struct ac
             device_write(cpu, insn, part->gpa + i, 1, value >> 8 * i & 0xff);
         return;
     }
-    /* Asked again: the first half of a store over two pages may have made the second a table. */
+    /* Checked again: the first half of a store to two pages may have made the second a table. */
     if (part->special || frame_is_special(frame_at(&cpu->engine->frames, part->gpa))) {
         store_to_special(cpu, insn, part, value);
         return;
@@ -195,8 +198,8 @@ void access_store_as(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uin
 
 /*
  * A locked operation on two words, in one page or in two. The words are changed one after the
- * other, and the first is put back if the second was not what it should be. So no other such
- * operation comes between; a plain store of another vCPU is noticed, not prevented.
+ * other, and the first is put back if the second was not what it should be. Two such operations
+ * never interleave; a plain store of another vCPU is detected, not prevented.
  */
 static uint64_t exchange_split(struct cpu *cpu, const struct access_part halves[2],
                                const struct exchange *exchange)
@@ -216,7 +219,8 @@ static uint64_t exchange_split(struct cpu *cpu, const struct access_part halves[
             break;
         uint64_t new_low = exchange->value & word_mask(0, first);
         change_bytes(cpu, &halves[0], first, low, &new_low);
-        held = ~exchange->expected & mask; /* outrun each time: it did not hold what it should */
+        held = ~exchange->expected &
+               mask; /* a store of others came first each time: report "not equal" */
     }
     pthread_mutex_unlock(&cpu->engine->frames.split_lock);
     return held;

@@ -16,9 +16,9 @@ void access_store(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size
 
 /*
  * Locked operations and compare-and-exchange where tlb_write() fails or tlb_is_split(): the host
- * may punish a locked operation over two cache lines, or end the process for it. They are atomic
- * within a line (on code and page tables: within an aligned 8 bytes). Else each half is, none of
- * them comes between the halves of another, and plain stores that do are noticed.
+ * may delay a process for a locked operation on two cache lines (split lock), or kill it. They are
+ * atomic within a line (on code and page tables: within 8 aligned bytes). Otherwise each half is
+ * atomic, two such operations never interleave, and a plain store between the halves is detected.
  */
 uint64_t access_exchange(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
                          uint64_t value);
@@ -40,8 +40,8 @@ void access_copy_out(struct cpu *cpu, struct insn *insn, uint64_t va, const void
                      unsigned length);
 
 /*
- * Implicit supervisor accesses, whatever the CPL (descriptor tables, TSS, stacks of exception
- * delivery): they pass SMAP by no RFLAGS.AC. `size` is 1, 2, 4 or 8.
+ * Implicit supervisor accesses, at any CPL (descriptor tables, TSS, stacks of exception delivery):
+ * SMAP applies to them even if RFLAGS.AC is set. `size` is 1, 2, 4 or 8.
  */
 uint64_t access_system_load(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size);
 void access_system_store(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
@@ -55,7 +55,7 @@ struct access_part {
     uint64_t gpa;
     unsigned size;
     bool special; /* code or a page table: written by store_to_special() */
-    bool watched; /* there are breakpoints in the page, which is in no TLB */
+    bool watched; /* the page has breakpoints, so it is in no TLB */
 };
 
 struct access {
@@ -65,8 +65,8 @@ struct access {
 
 /*
  * Walks for [va, va + size), `size` at most 8, with the rights of a TLB, and fills it. Raises a
- * page fault, or #GP(0) for an address that is not canonical. A write to code of this CPU leaves
- * by INTERPRETED_ONCE as tlb.h says.
+ * page fault, or #GP(0) for an address that is not canonical. A write to code of this CPU leaves by
+ * INTERPRETED_ONCE, as above.
  */
 struct access access_translate(struct cpu *cpu, struct insn *insn, enum tlb_mode mode, uint64_t va,
                                unsigned size, bool is_write);

@@ -1,4 +1,4 @@
-/* Accesses of other sizes, and with other rights, than an instruction's operand. */
+/* Copies of any length, and implicit supervisor accesses. */
 #include <string.h>
 
 #include "access.h"

@@ -59,7 +59,10 @@ struct access_part access_page(struct cpu *cpu, struct insn *insn, enum tlb_mode
         large_pages_note(cpu, tag, found.span);
 
     if (!is_write) {
-        /* What was written before is likely to be again, and costs nobody anything then. */
+        /*
+         * A page that this CPU has written is likely to be written again, and needs no request to
+         * others.
+         */
         uint32_t writers = __atomic_load_n(&frame->write_cpus, __ATOMIC_RELAXED);
         if (found.writable && writers & 1u << cpu->index &&
             __atomic_load_n(&frame->flags, __ATOMIC_RELAXED) & FRAME_DIRTY &&

@@ -50,8 +50,9 @@ static inline bool breakpoints_are_debuggers(const struct cpu *cpu)
 }
 
 /*
- * Adds what the access hits to cpu->breakpoints.hits, which are taken when the instruction, or the
- * element of a string, is done. Leaves by INTERPRETED_ONCE as a write to code does (tlb.h).
+ * Adds the breakpoints that the access hits to cpu->breakpoints.hits, which raise #DB after the
+ * instruction, or after the element of a string. Leaves by INTERPRETED_ONCE, as a write to code
+ * does (access.h).
  */
 void breakpoints_access(struct cpu *cpu, struct insn *insn, uint64_t va, unsigned size,
                         bool is_write);

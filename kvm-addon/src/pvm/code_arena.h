@@ -19,10 +19,11 @@ struct code_cache {
     uint8_t *copies; /* a page each */
     uint32_t page_count;
     struct code_page *buckets[CODE_BUCKETS];
-    uint64_t addresses[CODE_ADDRESS_BITS / 64]; /* by a hash of pages' virtual addresses: is used */
+    uint64_t addresses[CODE_ADDRESS_BITS /
+                       64]; /* bit set: pages with this hash of their virtual address exist */
     uint32_t last_generation;
     uint64_t epoch;        /* native_epoch when CPL 3 was last entered */
-    uint64_t user_clock;   /* counts the times at which its pages are to be compared again */
+    uint64_t user_clock;   /* incremented when user pages must be compared again */
     bool compat[2];        /* [cpl == 3]: which kind of pages the code TLB holds */
     bool supervisor_below; /* CPL 0 ran code in the lower half */
     struct insn once[2];
@@ -37,7 +38,10 @@ struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip);
 /* Decodes from `va`, which has no decoded instruction yet. NULL: the cache is full. */
 struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t va);
 
-/* The code cache's page for these at the current CPL and mode. NULL: the cache is full. */
+/*
+ * The code cache's page for this address and frame at the current CPL and mode; makes it if
+ * necessary. NULL: the cache is full.
+ */
 struct code_page *code_page_get(struct cpu *cpu, uint64_t va, uint64_t frame, const uint8_t *host);
 /* Drops the decoded code of a page. */
 void code_page_forget(struct cpu *cpu, struct code_page *page);

@@ -1,6 +1,6 @@
 /*
- * Pages of decoded code: a hash table by frame, so that all of a frame's are found when it is
- * written. Their number is bounded by the pool, that of the instructions by the arena.
+ * Pages of decoded code: a hash table by frame, so that a write to a frame finds all of its pages.
+ * The pool bounds the number of pages, the arena that of instructions.
  */
 #include "code_cache.h"
 
@@ -92,7 +92,9 @@ void code_clear_tlb(struct cpu *cpu, bool user)
 void code_choose(struct cpu *cpu)
 {
     bool user = cpu->cpl == 3;
-    /* 32-bit and 64-bit code of the same page are decoded apart; the TLB holds those of one mode.
+    /*
+     * 32-bit and 64-bit code of a page are decoded separately; the code TLB holds pages of one
+     * mode.
      */
     if (cpu->code->compat[user] != cpu->compat) {
         cpu->code->compat[user] = cpu->compat;
@@ -127,13 +129,13 @@ static bool may_have_code(const struct code_cache *code, uint64_t va)
 void code_flush_page(struct cpu *cpu, uint64_t va)
 {
     bool large = large_pages_may_have(cpu, va);
-    /* Most of what kernels flush is data: chained jumps go on to hold. */
+    /* Kernels mostly flush data pages, which invalidates no chained jumps. */
     if (!large && !may_have_code(cpu->code, va))
         return;
     /*
-     * Chained jumps hold longer than the entry of the page that they lead to, which another may
-     * have replaced: so they become invalid whether or not it is there. Kernels run in the upper
-     * half; what they flush in the lower one is not their own code.
+     * Chained jumps stay valid longer than the code TLB entry of their target's page, which another
+     * page may have replaced: so invalidate them whether or not it is present. Kernels run in the
+     * upper half; the pages that they flush in the lower half are not their own code.
      */
     for (unsigned user = 0; user < 2; user++) {
         if (!user && !(va >> 63) && !cpu->code->supervisor_below)

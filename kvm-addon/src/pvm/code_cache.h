@@ -4,17 +4,21 @@
 
 #include "cpu.h"
 
-/* Drops this CPU's decoded code of a frame; of all frames. */
+/* Drop this CPU's decoded code of a frame, and of all frames. */
 void code_invalidate_frame(struct cpu *cpu, uint64_t frame);
 void code_invalidate_all(struct cpu *cpu);
-/* Increments the generation of a mode (cpl == 3), which invalidates chained jumps and return
- * entries. */
+/*
+ * Increments the generation of a mode (cpl == 3), which invalidates chained jumps and return
+ * entries.
+ */
 void code_advance_generation(struct cpu *cpu, bool user);
 
-/* For cpu_set_cpl(): takes the code TLB of the CPL, which holds pages of one kind (cpu->compat). */
+/*
+ * For cpu_set_cpl(): selects the code TLB of the CPL, which holds pages of one mode (cpu->compat).
+ */
 void code_choose(struct cpu *cpu);
 
-/* For the flushes of tlb.c: virtual pages and frames of code part. */
+/* For the flushes of tlb.c: code pages may be mapped to other frames from now on. */
 enum code_flush { CODE_FLUSH_ALL, CODE_FLUSH_LOWER_HALF };
 void code_flush_translations(struct cpu *cpu, enum code_flush what);
 void code_flush_page(struct cpu *cpu, uint64_t va);

@@ -13,7 +13,7 @@ static const uint8_t *page_bytes(const struct code_page *page)
     return page->user ? page->copy : page->host;
 }
 
-/* Goes on at `offset` from the start of this page, by a lookup. */
+/* Continues at `offset` from the start of this page, by a lookup. */
 static struct insn page_end(unsigned ordinal, unsigned offset)
 {
     return (struct insn){.handler = insn_page_end,
@@ -37,14 +37,14 @@ static enum decode_mode decode_mode(const struct cpu *cpu)
     return cpu->compat ? DECODE_COMPAT32 : DECODE_64;
 }
 
-/* An instruction that goes on in the next page: the pages, and its bytes. */
+/* An instruction in two pages: the pages, and its bytes. */
 struct crossing {
     struct code_page *page;
     struct code_page *next;
     uint8_t bytes[16];
 };
 
-/* By the code TLB, if it is there. */
+/* From the code TLB, if present. */
 static struct code_page *page_of(struct cpu *cpu, uint64_t va, uint64_t rip)
 {
     const struct code_tlb_entry *entry = &cpu->code_tlb[code_slot(va)];
@@ -53,8 +53,8 @@ static struct code_page *page_of(struct cpu *cpu, uint64_t va, uint64_t rip)
 
 /*
  * The next page's frame is tracked too. Each lookup translates that page again and compares the
- * bytes; chained jumps to the instruction lapse with the translations of their mode. False: the
- * cache is full.
+ * bytes; chained jumps to the instruction become invalid with the generation of their mode. False:
+ * the cache is full.
  */
 static bool fetch_crossing(struct cpu *cpu, struct crossing *crossing, uint64_t va)
 {
@@ -71,7 +71,7 @@ static bool fetch_crossing(struct cpu *cpu, struct crossing *crossing, uint64_t 
             crossing->next = page_of(cpu, next_va, va);
         if (!crossing->page || !crossing->next)
             return false;
-        /* The first may have lapsed while the second was made. */
+        /* Making the second may have invalidated the first. */
     } while (!crossing->page->tracked);
     memset(crossing->bytes, 0, sizeof(crossing->bytes));
     memcpy(crossing->bytes, page_bytes(crossing->page) + offset, have);
@@ -85,7 +85,7 @@ static void decode_bytes(struct cpu *cpu, const uint8_t *bytes, unsigned offset,
     bool ends;
     unsigned length = decode(bytes, offset, INSN_BYTES_MAX, decode_mode(cpu), &insns[0], &ends);
     if (length == 0)
-        cpu_leave(cpu, NULL, INTERPRETED_STEP); /* not so by decode()'s contract */
+        cpu_leave(cpu, NULL, INTERPRETED_STEP); /* decode() never returns 0 for 15 bytes */
     insns[0].ordinal = 0;
     insns[1] = page_end(1, offset + length);
 }
@@ -121,7 +121,7 @@ struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t v
     if (CODE_INSNS_MAX - code->insn_count < CODE_RUN_MAX)
         return NULL;
     struct insn *first = code->arena + code->insn_count, *at = first;
-    /* Distances are 16 bits: a page that was decoded long ago starts anew. */
+    /* Distances have 16 bits: decode a page again whose instructions are too far away. */
     if (page->base && first + CODE_RUN_MAX - page->base > UINT16_MAX) {
         memset(page->insns, 0, sizeof(page->insns));
         page->base = NULL;
@@ -149,7 +149,7 @@ struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t v
         at++;
         offset += length;
         if (ends) {
-            /* Something must stand behind a call whose return comes here, or a step. */
+            /* A return from the call, or the next single step, continues here. */
             *at++ = page_end(count, offset);
             break;
         }
@@ -181,7 +181,7 @@ struct insn *code_decode_once(struct cpu *cpu, uint64_t va)
             once[1] = page_end(1, offset + length);
             return once;
         }
-        /* Only where the instruction does go on there may the next page fault. */
+        /* The next page may fault only if the instruction extends into it. */
         if (page && fetch_crossing(cpu, &crossing, va)) {
             decode_bytes(cpu, crossing.bytes, offset, once);
             return once;

@@ -1,4 +1,4 @@
-/* Finds decoded code by virtual address: translates, and has decoded what is missing. */
+/* Lookup of decoded code by virtual address, with address translation and decoding. */
 #include "code_lookup.h"
 
 #include <string.h>
@@ -12,10 +12,10 @@
 #include "safepoint.h"
 #include "walk.h"
 
-/* A page that others write to without end; the order to pause is looked at in between. */
+/* Attempts to track a page that others keep writing to; between them orders are obeyed. */
 #define TRACK_TRIES 8
 
-/* From here on stores to the frame are told to this CPU. May serve requests of others. */
+/* From now on this CPU is notified of stores to the frame. May serve requests of other vCPUs. */
 static void track(struct cpu *cpu, struct code_page *page)
 {
     struct frame *frame = &cpu->engine->frames.of[page->frame];
@@ -43,7 +43,7 @@ struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip)
     struct code_page *page = code_page_get(cpu, tag, frame, host);
     if (!page)
         return NULL;
-    /* While others are waited for, they may tell that the frame was written already. */
+    /* A request served while waiting may already report a store to the frame. */
     for (unsigned tries = 0; !page->tracked; tries++) {
         if (tries == TRACK_TRIES)
             cpu_leave(cpu, NULL, INTERPRETED_ATTENTION);
@@ -75,7 +75,7 @@ struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip)
 bool code_enter_user(struct cpu *cpu)
 {
     struct code_cache *code = cpu->code;
-    /* In this order: who is seen not to run any more has counted its run. */
+    /* In this order: a vCPU decrements native_running after it has incremented native_epoch. */
     uint32_t running = __atomic_load_n(&cpu->engine->native_running, __ATOMIC_SEQ_CST);
     uint64_t epoch = __atomic_load_n(&cpu->engine->native_epoch, __ATOMIC_SEQ_CST);
     if (running == 0 && epoch == code->epoch)

@@ -6,8 +6,8 @@
 
 /*
  * Bounds for one vCPU: pages with decoded code, aliases of a frame included (8 KiB each, and 4 KiB
- * more for CPL 3's), and decoded instructions (32 bytes each). When one is reached, all of it goes.
- * Memory is touched as it is used.
+ * more for CPL 3's), and decoded instructions (32 bytes each). When one is reached, the cache is
+ * emptied. Memory is allocated on demand.
  */
 #define CODE_PAGES_MAX 768u
 #define CODE_INSNS_MAX (160u << 10)
@@ -21,7 +21,7 @@ struct code_page {
     uint64_t verified;      /* CPL 3: user_clock of the last comparison with `copy` */
     uint8_t *copy;          /* CPL 3: the decoded bytes */
     const uint8_t *host;    /* the page in guest memory */
-    struct insn *crossing;  /* the last instruction decoded that goes on in the next page */
+    struct insn *crossing;  /* the last decoded instruction that extends into the next page */
     uint8_t crossing_bytes[16];
     uint16_t crossing_offset;
     bool user;
@@ -31,8 +31,8 @@ struct code_page {
 };
 
 /*
- * The place of a page in a code TLB. Kernels align parts of their code at 2 MiB: the first page of
- * one must not meet that of another at each system call.
+ * The place of a page in a code TLB. Kernels align parts of their code at 2 MiB: the first pages of
+ * two such parts must not evict each other at each system call.
  */
 static inline unsigned code_slot(uint64_t va)
 {

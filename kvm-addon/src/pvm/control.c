@@ -50,7 +50,7 @@ static void write_cr0(struct cpu *cpu, const struct insn *insn, uint64_t value)
     check(cpu, insn, !(value >> 32));
     check(cpu, insn, !(value & CR0_PG) || value & CR0_PE);
     check(cpu, insn, !(value & CR0_NW) || value & CR0_CD);
-    /* Paging ends in 32-bit code only: that is how a kernel leaves long mode. */
+    /* Paging can be disabled only in 32-bit code: so a kernel leaves long mode. */
     check(cpu, insn, value & CR0_PG || cpu->compat);
     check(cpu, insn, value & CR0_PG || !(cpu->sregs.cr4 & CR4_PCIDE));
     value = (value & CR0_CHANGEABLE) | CR0_ET;
@@ -154,7 +154,7 @@ void debug_write(struct cpu *cpu, const struct insn *insn, unsigned number, uint
     breakpoints_changed(cpu);
 }
 
-/* The TLB knows no PCIDs: what names one drops all that is not global. */
+/* The TLB has no PCIDs: flushing one flushes everything that is not global. */
 void control_invpcid(struct cpu *cpu, const struct insn *insn, uint64_t type, uint64_t pcid,
                      uint64_t address)
 {

@@ -16,7 +16,7 @@ void cpu_leave(struct cpu *cpu, const struct insn *insn, enum interpreted why)
 {
     if (insn) {
         cpu->rip = cpu->r[REG_PAGE] + insn_offset(insn);
-        cpu->executed += insn->ordinal; /* those before it in its run */
+        cpu->executed += insn->ordinal; /* the instructions before it in its run */
     }
     longjmp(cpu->leave, (int)why);
 }

@@ -36,7 +36,7 @@ enum cpu_register {
     CPU_REGISTERS,
 };
 
-/* Indices of segment_base. Others than FS and GS have base 0, or the instruction is not ours. */
+/* Indices of segment_base. Other segments have base 0, or the instruction is left to KVM. */
 enum cpu_segment_base { BASE_NONE, BASE_FS, BASE_GS, CPU_SEGMENT_BASES };
 
 /*
@@ -48,9 +48,8 @@ enum tlb_mode { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_MODES };
 #define TLB_ENTRIES 1024
 #define CODE_TLB_ENTRIES 512
 /*
- * Tags of an entry that holds nothing. No page that belongs into the entry's slot has its upper 52
- * bits, which is all that translated code looks at: use tlb_no_tag(). Tags are page addresses, and
- * have no low bits.
+ * The tag of an empty entry, before tlb_no_tag() adapts it to its slot: translated code compares
+ * only the upper 52 bits, which must be those of no page of the slot.
  */
 #define TLB_NO_TAG (~0ull)
 
@@ -58,7 +57,7 @@ struct tlb_entry {
     uint64_t read;  /* the page's virtual address if it may be read, else tlb_no_tag() */
     uint64_t write; /* the same for writes: dirty bit set, neither code nor a page table */
     uint8_t *page;  /* host address of the page; always inside guest memory, valid or not */
-    uint64_t span;  /* bytes of the guest's page that this is a part of */
+    uint64_t span;  /* size in bytes of the guest's page that contains this one */
 };
 
 struct code_page;
@@ -68,8 +67,8 @@ struct code_tlb_entry {
 };
 
 /*
- * The slots of a TLB that were filled since it was last cleared of what is not global, so that a
- * switch of address spaces need not look at all. `count` over FILLS_MAX: these were not noted.
+ * The slots of a TLB that were filled since its last flush of non-global entries, so that a switch
+ * of address spaces need not visit all. `count` over FILLS_MAX: too many to list.
  */
 #define FILLS_MAX 127
 struct fills {
@@ -100,7 +99,7 @@ struct vcpu_debug;
 /* A recent CALL, so that its RET needs no lookup. */
 struct return_entry {
     uint64_t va;   /* return address */
-    uint64_t page; /* REG_PAGE of the call: not va's where the call ends its page */
+    uint64_t page; /* REG_PAGE of the call, which may end its page */
     struct insn *insn;
     uint32_t generation;
 };
@@ -109,7 +108,8 @@ struct return_entry {
 /* Counters of the jumps that lead to an instruction, by a hash of its address (heat.h). */
 #define HEAT_SLOTS 4096u
 
-/* Which of DR0 to DR3 are set for what (breakpoints.h), and those hit by the current instruction.
+/*
+ * Which of DR0 to DR3 are set for what (breakpoints.h), and those hit by the current instruction.
  */
 struct cpu_breakpoints {
     uint8_t execution;
@@ -158,9 +158,9 @@ struct cpu {
     uint16_t status; /* status flags as LAHF (high byte) and SETO (low byte, bit 0) leave them */
     bool compat;     /* CS.L is 0: 32-bit code */
     uint8_t cpl;
-    int32_t budget;                  /* taken jumps until the interpreter comes back */
+    int32_t budget;                  /* taken jumps until the interpreter returns */
     int32_t attention;               /* enum cpu_attention; atomic, shared */
-    uint32_t generation;             /* of the code TLB in use: chained jumps hold while it stays */
+    uint32_t generation;             /* of the code TLB; chained jumps are valid until it changes */
     struct tlb_entry *tlb;           /* that of the current mode */
     struct code_tlb_entry *code_tlb; /* [cpl == 3] */
     uint64_t executed;               /* instructions since the last change of CPL */
@@ -174,9 +174,11 @@ struct cpu {
     struct kvm_sregs sregs;
     struct kvm_debugregs debug;     /* breakpoints_changed() when it changes */
     struct cpu_exception exception; /* of INTERPRETED_EXCEPTION */
-    uint8_t
-        interrupt_shadow; /* after STI or MOV SS: no interrupt before the next instruction's end */
-    /* An interrupt waits for RFLAGS.IF: what sets it ends the run. Set by run.c. */
+    uint8_t interrupt_shadow; /* of STI or MOV SS: no interrupt before the next instruction ends */
+    /*
+     * An interrupt is pending and RFLAGS.IF is clear: an instruction that sets it ends the run. Set
+     * by run.c.
+     */
     bool interrupt_waits;
     bool once;        /* interpret_once() runs, or an exception is delivered */
     bool nmi_blocked; /* from the delivery of an NMI to the next IRET */
@@ -227,7 +229,7 @@ struct cpu {
 /* A register operand by the byte offset that the decoder gave. */
 #define CPU_REG(type, cpu, offset) (*(type *)((uint8_t *)(cpu) + (offset)))
 
-/* Those of the status flags that LAHF has; OF is bit 0 of what SETO leaves. */
+/* The status flags that LAHF stores; OF is bit 0 of the result of SETO. */
 #define STATUS_LAHF 0xd5u
 
 static inline uint64_t cpu_rflags(const struct cpu *cpu)

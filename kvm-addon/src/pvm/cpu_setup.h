@@ -1,4 +1,4 @@
-/* The parts of a vCPU that interpretation needs: all but those of KVM (engine_api.c). */
+/* The parts of a vCPU that interpretation needs: engine_setup.c adds those for KVM. */
 #ifndef TSVM_PVM_CPU_SETUP_H
 #define TSVM_PVM_CPU_SETUP_H
 

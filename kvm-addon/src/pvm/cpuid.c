@@ -15,8 +15,8 @@
 enum cpuid_register { EAX, EBX, ECX, EDX };
 
 /*
- * Leaves whose registers are the processor's own, for CPL 3 sees them so (KVM's list leaves out
- * much that kvm-pvm knows nothing of), without these bits.
+ * Leaves that are copied from the processor without these bits, because CPL 3 sees the processor's.
+ * (KVM's list omits features that kvm-pvm does not know.)
  */
 struct cpuid_own {
     uint32_t function;
@@ -27,24 +27,27 @@ struct cpuid_own {
 static const struct cpuid_own own_features[] = {
     /* MONITOR VMX SMX EIST TM2 PDCM PCID DCA OSXSAVE; PCIDs would only cost, TLBs here have none */
     {1, ECX, BIT(3) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(15) | BIT(17) | BIT(18) | BIT(27)},
-    /* DS ACPI HTT TM PBE; HTT is for whoever knows the topology */
+    /* DS ACPI HTT TM PBE; HTT depends on the topology */
     {1, EDX, BIT(21) | BIT(22) | BIT(28) | BIT(29) | BIT(31)},
     /* SGX HLE RTM RDT MPX PQE PT */
     {7, EBX, BIT(2) | BIT(4) | BIT(11) | BIT(12) | BIT(14) | BIT(15) | BIT(25)},
-    /* PKU OSPKE WAITPKG CET TME LA57 BUS_LOCK KL MOVDIRI MOVDIR64B ENQCMD SGX_LC PKS: fpu.h on
-     * PKU */
+    /*
+     * PKU OSPKE WAITPKG CET TME LA57 BUS_LOCK KL MOVDIRI MOVDIR64B ENQCMD SGX_LC PKS: fpu.h on PKU
+     */
     {7, ECX,
      BIT(3) | BIT(4) | BIT(5) | BIT(7) | BIT(13) | BIT(16) | BIT(23) | BIT(24) | BIT(27) | BIT(28) |
          BIT(29) | BIT(30) | BIT(31)},
-    /* Of EDX only what is no control of speculation, which an interpreted kernel has no use for:
-     * FSRM, MD_CLEAR; AVX512's own */
+    /*
+     * Of EDX only FSRM, MD_CLEAR and parts of AVX-512: an interpreted kernel has no use for
+     * controls of speculation
+     */
     {7, EDX, ~(BIT(2) | BIT(3) | BIT(4) | BIT(8) | BIT(10) | BIT(23))},
     /* SVM EXTAPIC OSVW IBS SKINIT WDT LWP TCE NODEID PERFCTR x3 PTSC MWAITX */
     {0x80000001, ECX,
      BIT(2) | BIT(3) | BIT(9) | BIT(10) | BIT(12) | BIT(13) | BIT(15) | BIT(17) | BIT(19) |
          BIT(23) | BIT(24) | BIT(27) | BIT(28) | BIT(29)},
     {0x80000001, EDX, 0},
-    /* Of power management the invariant TSC only. */
+    /* Of power management only the invariant TSC. */
     {0x80000007, EDX, ~BIT(8)},
     /* CLZERO XSAVEERPTR WBNOINVD; the rest controls speculation */
     {0x80000008, EBX, ~(BIT(0) | BIT(2) | BIT(9))},
@@ -67,14 +70,18 @@ static const struct cpuid_forced {
     {OF_AMD, 0x80000021, EAX, BIT(8) | BIT(29)}, /* automatic IBRS, SRSO_NO */
 };
 
-/* Leaves that are not offered: MWAIT, power, performance counters, RDT, SGX, PT, AMX, SVM, SEV,
- * IBS. */
+/*
+ * Leaves that are not offered: MWAIT, power, performance counters, RDT, SGX, PT, AMX, SVM, SEV,
+ * IBS.
+ */
 static const uint32_t hidden_leaves[] = {
     5,    6,    0xa,        0xf,        0x10,       0x12,       0x14,      0x1d,
     0x1e, 0x23, 0x8000000a, 0x8000001b, 0x8000001f, 0x80000020, 0x80000022};
 
-/* Of KVM's own features: the clock by both its MSRs and the word that it is stable. The others
- * share memory with, or call, a KVM that only runs CPL 3. */
+/*
+ * Of KVM's own features: the clock by both its MSRs and the word that it is stable. The others
+ * share memory with, or call, a KVM that only runs CPL 3.
+ */
 #define KVM_FEATURES (BIT(0) | BIT(3) | BIT(24))
 #define KVM_FEATURES_LEAF 0x40000001u
 
@@ -239,8 +246,8 @@ static void derive_allowed(struct cpu_cpuid *cpuid)
 }
 
 /*
- * KVM checks what it is given (XCR0, EFER, the timer's mode) against its CPUID: it gets all that
- * the host offers, with this vCPU's place.
+ * KVM checks XCR0, EFER and the timer's mode against the CPUID that it was given: it gets
+ * everything that the host supports, with this vCPU's APIC ID.
  */
 static int tell_kvm(const struct cpu *cpu)
 {
@@ -321,7 +328,7 @@ static void execute_in_kernel(struct cpu *cpu, uint32_t function, uint32_t index
     set_registers(cpu, registers);
 }
 
-/* Of leaves without subleaves, programs leave anything in ECX. */
+/* ECX is undefined for leaves without subleaves. */
 static bool may_have_subleaves(uint32_t function)
 {
     return function > 2 && (function < 0x80000000 || function > 0x80000008);

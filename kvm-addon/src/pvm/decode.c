@@ -1,4 +1,4 @@
-/* Prefixes, ModRM, immediates: what all instructions share. Which they are is in the tables. */
+/* Prefixes, ModRM and immediates, which all instructions share; the opcode tables have the rest. */
 #include "decode.h"
 
 #include <string.h>
@@ -65,7 +65,7 @@ static void decode_memory(struct decoding *d, struct insn *insn)
 {
     insn->scale = (uint8_t)(d->segment << 4);
     if (!is_64(d) && d->address) {
-        /* 16-bit addressing has forms of its own, and nothing uses them. */
+        /* 16-bit addressing, which nothing uses, is left to KVM. */
         d->unsupported = true;
         return;
     }
@@ -86,12 +86,15 @@ static void decode_memory(struct decoding *d, struct insn *insn)
 
     if (!is_64(d) || d->address) {
         d->addressing = ADDRESSING_NARROW;
-        /* In 64-bit mode a base is added behind the wrap at 32 bits: not as the handlers do it. */
+        /*
+         * In 64-bit mode a segment base is added after the address wraps at 32 bits: the handlers
+         * cannot do that.
+         */
         d->unsupported |= is_64(d) && d->segment != BASE_NONE;
     } else if (insn->index == REG_ZERO * 8 && d->segment == BASE_NONE) {
         d->addressing = ADDRESSING_PLAIN;
     } else if (insn->index == REG_ZERO * 8 && insn->base == REG_ZERO * 8) {
-        /* A displacement in a segment: the segment's base is as good as a register. */
+        /* Only a displacement in a segment: use the segment base as the base register. */
         insn->base = (uint8_t)(CPU_SEGMENT_BASE_OFFSET + d->segment * 8);
         insn->scale = 0;
         d->addressing = ADDRESSING_PLAIN;
@@ -186,7 +189,10 @@ static void decode_immediates(struct decoding *d, struct insn *insn, unsigned tr
         insn->relative = (int32_t)decode_immediate(d, 4);
 }
 
-/* The rest of an instruction of the tables. Returns its handler, NULL when it is not known. */
+/*
+ * Decodes the rest of an instruction by its table entry. Returns its handler, NULL if it is not
+ * supported.
+ */
 static insn_handler *decode_entry(struct decoding *d, struct insn *insn, const struct opcode *entry)
 {
     unsigned traits = entry->traits;
@@ -213,7 +219,7 @@ static insn_handler *decode_entry(struct decoding *d, struct insn *insn, const s
     return handler;
 }
 
-/* Displacements from RIP, and distances of jumps, become such from the start of the page. */
+/* Make RIP-relative displacements and jump distances relative to the start of the page. */
 static bool make_relative_to_page(struct insn *insn, unsigned end)
 {
     return !__builtin_add_overflow(insn->displacement, (int32_t)end, &insn->displacement);

@@ -17,9 +17,8 @@ unsigned decode(const uint8_t *bytes, unsigned offset, unsigned available, enum 
                 struct insn *insn, bool *ends);
 
 /*
- * For two instructions of which the second was decoded behind the first, and follows it in memory:
- * `first` may get a handler that does the work of both, and of those that the second's does. To be
- * called for the last two of a decoded run first, and for its first two last.
+ * Call for each pair of neighbours in a decoded run, from its end to its start: `first` may get a
+ * handler that also executes the second, and what the handler of the second executes.
  */
 void decode_fuse(struct insn *first, const struct insn *second);
 

@@ -80,7 +80,7 @@ static insn_handler *debug(struct decoding *d, struct insn *insn)
     return d->opcode & 2 ? op_write_debug : op_read_debug;
 }
 
-/* Fences, cache lines, FS and GS bases; the FPU's state is not ours. */
+/* Fences, cache line operations, FS and GS bases; simd_decode.c has those for the FPU's state. */
 static insn_handler *group15(struct decoding *d, struct insn *insn)
 {
     (void)insn;

@@ -1,4 +1,4 @@
-/* The few of map 0F38, and of the VEX-encoded instructions, that work on general registers. */
+/* The instructions of map 0F38, and the VEX-encoded ones, that use general registers. */
 #include "decode_internal.h"
 #include "host_features.h"
 
@@ -122,7 +122,7 @@ static bool is_bmi1(int operation)
 
 insn_handler *decode_vex(struct decoding *d, struct insn *insn, uint8_t escape)
 {
-    /* Before VEX these prefixes are #UD, which the vector decoder tells. */
+    /* These prefixes before VEX raise #UD; the vector decoder has the other instructions. */
     bool prefixed = d->rex || d->operand16 || d->repeat || d->lock;
     struct vex vex = take_vex(d, escape);
     d->opcode = decode_byte(d);

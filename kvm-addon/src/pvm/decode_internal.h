@@ -75,7 +75,8 @@ struct opcode {
 
 extern const struct opcode opcodes_one_byte[256];
 extern const struct opcode opcodes_0f[256];
-/* Chooses among the few of maps 0F38 and VEX that are supported; `d->at` is after the map's bytes.
+/*
+ * Chooses among the few of maps 0F38 and VEX that are supported; `d->at` is after the map's bytes.
  */
 insn_handler *decode_0f38(struct decoding *d, struct insn *insn);
 /* `escape` is C4 or C5. */
@@ -99,8 +100,10 @@ static inline uint8_t decode_peek(const struct decoding *d)
 int64_t decode_immediate(struct decoding *d, unsigned bytes);
 void decode_modrm(struct decoding *d, struct insn *insn);
 
-/* Offset of a register in struct cpu. `size`: log2 of bytes. Without REX, 4 to 7 are AH, CH, DH,
- * BH. */
+/*
+ * Offset of a register in struct cpu. `size`: log2 of bytes. Without REX, 4 to 7 are AH, CH, DH,
+ * BH.
+ */
 static inline uint8_t decode_register(const struct decoding *d, unsigned number, unsigned size)
 {
     bool high = size == 0 && !d->rex && (number & ~3u) == 4;

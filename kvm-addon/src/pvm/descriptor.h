@@ -8,7 +8,7 @@
 #define SELECTOR_TI 4u
 #define SELECTOR_INDEX 0xfff8u
 
-/* Types of segments: bit 3 tells code from data; system segments have a space of their own. */
+/* Types of segments: bit 3 tells code from data; system segments have types of their own. */
 #define TYPE_ACCESSED 1u
 #define TYPE_WRITABLE 2u /* of data; of code: readable */
 #define TYPE_READABLE 2u

@@ -69,7 +69,9 @@ static uint64_t bus_access(struct cpu *cpu, const struct insn *insn, enum bus_sp
     return value;
 }
 
-/* Rings a doorbell outside: who answers it writes to guest memory and raises interrupts. */
+/*
+ * Rings a doorbell, outside (safepoint.h): the device may write guest memory and raise interrupts.
+ */
 static void ring(struct cpu *cpu, const struct insn *insn, struct doorbell *bell)
 {
     cpu->loop->user_was_useful = true;
@@ -82,7 +84,7 @@ static void ring(struct cpu *cpu, const struct insn *insn, struct doorbell *bell
     safepoint_enter(cpu);
 }
 
-/* Back to the run loop, before the instruction: what KVM answered is to be looked at first. */
+/* Returns to the run loop before the instruction is executed: it must handle KVM's exit first. */
 static _Noreturn void leave_for_loop(struct cpu *cpu, const struct insn *insn)
 {
     cpu_leave(cpu, insn, INTERPRETED_ATTENTION);

@@ -8,9 +8,9 @@
 
 /*
  * An access to an address outside RAM, or to an I/O port; `size` is 1, 2, 4 or 8 (ports: to 4).
- * May wait for JavaScript. Leaves by INTERPRETED_STOPPED when the order to stop came while it
- * waited, by INTERPRETED_ATTENTION, with the instruction not executed, when KVM could not carry out
- * the access to one of its chips.
+ * May wait for JavaScript. Leaves by INTERPRETED_STOPPED if the vCPU was ordered to stop meanwhile,
+ * and by INTERPRETED_ATTENTION, before the instruction is executed, if KVM could not access one of
+ * its chips.
  */
 uint64_t device_read(struct cpu *cpu, const struct insn *insn, uint64_t gpa, unsigned size);
 void device_write(struct cpu *cpu, const struct insn *insn, uint64_t gpa, unsigned size,

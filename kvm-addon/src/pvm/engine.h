@@ -24,15 +24,14 @@ struct engine {
     struct engine_kicks kicks;
     struct cpu *cpus[ENGINE_CPUS_MAX];
     unsigned cpu_count;
-    uint64_t native_epoch; /* atomic: native runs ended, of any vCPU */
-    uint32_t
-        native_running; /* atomic: vCPUs at CPL 3 in KVM right now: user code may change unseen */
-    uint64_t reserved_bits; /* of page-table entries: those above the guest's MAXPHYADDR */
-    int32_t user_budget;    /* jumps of CPL 3 that are interpreted before it runs natively */
+    uint64_t native_epoch;   /* atomic: native runs ended, of any vCPU */
+    uint32_t native_running; /* atomic: vCPUs in native runs: user code may change without notice */
+    uint64_t reserved_bits;  /* of page-table entries: those above the guest's MAXPHYADDR */
+    int32_t user_budget;     /* jumps of CPL 3 that are interpreted before it runs natively */
     /* jumps to an instruction after which it is translated; 0: nothing is */
     uint8_t translate_after;
     bool leaves_stale_shadows;
-    /* Of the host, once asked for: KVM takes a quarter of a millisecond to list it. */
+    /* The host's, cached: KVM_GET_SUPPORTED_CPUID takes 0.25 ms. */
     struct kvm_cpuid_entry2 supported_cpuid[CPUID_LEAVES_MAX];
     int supported_cpuid_count;
 };

@@ -26,14 +26,14 @@ struct vm_error;
  */
 struct engine *engine_create(const struct vm *vm, const struct guest_memory *memory, unsigned slot,
                              uint64_t gpa, struct vm_error *failed);
-/* After the vCPUs are gone and the VM is closed. NULL is nothing. */
+/* After the vCPUs were destroyed and the VM is closed. Ignores NULL. */
 void engine_destroy(struct engine *engine);
 
 /* For tests. Before the vCPUs run. */
 struct engine_tuning {
     int32_t user_budget;     /* taken jumps of CPL 3 that are interpreted before it runs natively */
     uint8_t translate_after; /* jumps to an instruction before it is translated; 0: nothing is */
-    bool leaves_stale_shadows; /* breaks guests: shows that a test would notice */
+    bool leaves_stale_shadows; /* breaks guests: proves that tests detect it */
 };
 void engine_set_tuning(struct engine *engine, const struct engine_tuning *tuning);
 
@@ -41,8 +41,7 @@ void engine_set_tuning(struct engine *engine, const struct engine_tuning *tuning
 int engine_add_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t value,
                     struct doorbell *bell);
 
-/* Undoes engine_add_kick(), whose doorbell stays as long as the vCPUs run. False: there is
- * none. */
+/* Undoes engine_add_kick(), whose doorbell stays as long as the vCPUs run. False: there is none. */
 bool engine_remove_kick(struct engine *engine, uint64_t gpa, uint32_t size, uint64_t value);
 
 /* One edge of a GSI, pin or message: the vCPUs look for it at once. From any thread. */
@@ -58,7 +57,7 @@ void engine_memory_written(struct engine *engine, uint64_t gpa, uint64_t length)
 /*
  * Sets the bits of `bitmap`, one for each of `frames` page frames of RAM from `gpa` on, that were
  * written by interpreting vCPUs or by devices since the last call (KVM's log has its own writes).
- * What is written while it runs may be told now or next time; read the memory afterwards. Not from
+ * Writes during the call may be reported now or next time; read the memory afterwards. Not from
  * a vCPU's thread.
  */
 void engine_take_dirty(struct engine *engine, uint64_t gpa, uint64_t frames, uint64_t *bitmap);

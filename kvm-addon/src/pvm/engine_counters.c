@@ -47,7 +47,7 @@ static uint64_t read_counter(const uint64_t *counter)
     return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
 
-/* Of the VM, told with its first vCPU. */
+/* Of the VM, reported with its first vCPU. */
 static uint64_t shared_resident(const struct engine *engine)
 {
     const struct frames *frames = &engine->frames;

@@ -1,7 +1,7 @@
 /*
  * A throw-away VM with one vCPU, the private region, and a few pages of guest: a program at CPL 3
- * that reads (or writes) an address and raises INT3. Between its runs the address is mapped anew
- * behind KVM's back, and zapped as the engine does it.
+ * that reads (or writes) an address and raises INT3. Between its runs the address is mapped to
+ * another page without KVM's knowledge, and zapped as the engine does it.
  */
 #include "engine_probe.h"
 

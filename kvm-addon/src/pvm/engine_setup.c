@@ -1,4 +1,4 @@
-/* Engines and their vCPUs: makes them of their parts. */
+/* Creates engines and their vCPUs from their parts. */
 #include "engine_api.h"
 
 #include <errno.h>
@@ -22,9 +22,9 @@
 #include "tables.h"
 #include "translator.h"
 
-/* Taken jumps that cost less to interpret than a native run costs to begin and end (some 30 us). */
+/* Taken jumps whose interpretation costs about as much as a native run's start and end (30 us). */
 #define USER_BUDGET 2000
-/* A translation costs some 10 us: as much as to interpret what it has some 100 times. */
+/* A translation takes about 10 us, as long as interpreting its instructions 100 times. */
 #define TRANSLATE_AFTER 24
 
 static bool has_capabilities(int vm_fd)
@@ -61,7 +61,7 @@ struct engine *engine_create(const struct vm *vm, const struct guest_memory *mem
     }
     struct engine *engine = calloc(1, sizeof *engine);
     int error = -ENOMEM;
-    /* EFER as a kernel has it, when the others of its CPUs set theirs: step.c. */
+    /* For writes of EFER by secondary CPUs before long mode: step.c. */
     struct kvm_enable_cap exits = {
         .cap = KVM_CAP_X86_USER_SPACE_MSR,
         .args = {KVM_MSR_EXIT_REASON_INVAL},

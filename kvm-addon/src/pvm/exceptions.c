@@ -147,7 +147,7 @@ static void deliver(struct cpu *cpu, const struct event *event)
     cpu_set_cpl(cpu, cpl);
 }
 
-/* 0, or why delivery was left, with the vCPU as it was. */
+/* Returns 0, or why the delivery was aborted; the vCPU is then unchanged. */
 static int attempt(struct cpu *cpu, const struct event *event)
 {
     unsigned cpl = cpu->cpl;
@@ -214,7 +214,7 @@ static enum delivery deliver_event(struct cpu *cpu, struct event event, unsigned
             return DELIVERED;
         if (why == INTERPRETED_STOPPED)
             return DELIVERY_STOPPED;
-        /* One of KVM's chips where the stack or a table should be: nothing to go on with. */
+        /* The stack or a table is in one of KVM's chips: the vCPU cannot continue. */
         if (why != INTERPRETED_EXCEPTION || (event.vector == VECTOR_DF && !event.software))
             return DELIVERY_SHUTDOWN;
         struct cpu_exception second = cpu->exception;

@@ -11,7 +11,7 @@
 #define MFD_EXEC 0x10u
 #endif
 
-/* Hosts may forbid executable memory files, or ask for the flag that wants one. */
+/* Hosts may forbid executable memory files, or require an explicit flag for them. */
 static int open_code(const char *name, uint64_t bytes)
 {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_EXEC);

@@ -10,8 +10,10 @@
 #include "tlb.h"
 #include "walk.h"
 
-/* RFLAGS that IRET can set at all (VM cannot be in long mode), and those that SYSRET takes from
- * R11. */
+/*
+ * RFLAGS that IRET can set at all (VM cannot be in long mode), and those that SYSRET takes from
+ * R11.
+ */
 #define RFLAGS_SETTABLE 0x3d7fd5ull
 #define RFLAGS_OF_SYSRET 0x3c7fd7ull
 
@@ -89,7 +91,7 @@ static struct kvm_segment return_stack(struct cpu *cpu, const struct insn *insn,
     return segment;
 }
 
-/* On the way to an outer level, segments of an inner one are not left behind. */
+/* A return to an outer level clears data segments of the inner one. */
 static void drop_privileged(struct kvm_segment *segment, unsigned cpl)
 {
     bool conforming = descriptor_is_code(segment) && segment->type & TYPE_CONFORMING;
@@ -180,8 +182,7 @@ void far_return(struct cpu *cpu, const struct insn *insn, unsigned operand_size,
 }
 
 /*
- * Only code segments are gone to: call gates, which no 64-bit kernel uses, are refused as what is
- * no code is.
+ * Only code segments are supported: call gates, which no 64-bit kernel uses, raise #GP.
  */
 static struct kvm_segment jump_code(struct cpu *cpu, const struct insn *insn, uint16_t selector)
 {

@@ -65,7 +65,7 @@ static void read_host(void)
         if (xcr0 >> i & 1 && !read_component(i))
             xcr0 &= ~(1ull << i);
     }
-    /* As XSETBV wants it: AVX-512 whole, and not without AVX. */
+    /* As XSETBV requires: all of AVX-512, and only with AVX. */
     if ((xcr0 & XSTATE_AVX512) != XSTATE_AVX512 || !(xcr0 & XSTATE_BIT(AVX)))
         xcr0 &= ~XSTATE_AVX512;
     fpu_host.xcr0 = xcr0;
@@ -92,7 +92,7 @@ int fpu_init(struct cpu *cpu)
     memset(fpu, 0, sizeof *fpu);
     fpu->xcr0 = XSTATE_BIT(X87);
     fpu->host_mxcsr = MXCSR_INITIAL;
-    /* Without it (no executable memory to be had) KVM does what the stubs would. */
+    /* Without it (no executable memory) KVM executes these instructions. */
     fpu->arena = simd_arena_create();
     cpu->fpu = fpu;
     return 0;

@@ -10,7 +10,7 @@
  * is left to a native run, so that both ways agree.
  *
  * Protection keys: kvm-pvm's shadow page tables have none, and it zeroes PKRU whenever it enters
- * the guest and restores the host's when it leaves. So the kernel is told of no PKU (CPUID, XCR0,
+ * the guest and restores the host's when it leaves. So the kernel is offered no PKU (CPUID, XCR0,
  * CR4.PKE), and pkey_alloc() fails. On a host with PKU a program that asks CPUID itself sees it;
  * its RDPKRU and WRPKRU always run natively, change nothing that the kernel relies on, and deny
  * nothing for longer than the native run.

@@ -96,7 +96,7 @@ static uint16_t with_summary(uint16_t fcw, uint16_t fsw)
     return x87_pending(fcw, fsw) ? fsw | FSW_SUMMARY | FSW_BUSY : fsw;
 }
 
-/* The image has registers in the order of the stack: a new top turns it. */
+/* The image has registers in stack order: a new top of stack rotates it. */
 static void turn_stack(uint8_t *image, unsigned by)
 {
     uint8_t before[REGISTERS * REGISTER_STRIDE];

@@ -46,7 +46,7 @@ static const uint8_t requirements[] = {
     [FPU_MASKMOVDQU] = NEEDS_SSE,
 };
 
-/* #UD, but at CPL 3 it is the processor's to say: kvm-pvm runs programs with the host's CR4. */
+/* #UD; at CPL 3 the processor decides: kvm-pvm runs programs with the host's CR4. */
 static _Noreturn void refuse(struct cpu *cpu, struct insn *insn)
 {
     if (cpu->cpl == 3)
@@ -62,7 +62,7 @@ void fpu_check_address(struct cpu *cpu, const struct insn *insn, uint64_t va, un
     cpu_raise_error(cpu, insn, stack ? VECTOR_SS : VECTOR_GP, 0);
 }
 
-/* The most that an operation has at its memory operand; 0: none. */
+/* Maximum size of an operation's memory operand; 0: none. */
 static unsigned operand_bytes(enum fpu_operation operation)
 {
     switch (operation) {
@@ -108,7 +108,7 @@ static bool x87_exception_is_pending(struct cpu *cpu)
     return x87_pending(get_u16(image + XSAVE_FCW), get_u16(image + XSAVE_FSW));
 }
 
-/* Without CR0.NE the exception would be an interrupt from outside, which no one sends here. */
+/* Without CR0.NE the exception would be an external interrupt, which this machine does not have. */
 static void raise_pending(struct cpu *cpu, struct insn *insn)
 {
     if (cpu->sregs.cr0 & CR0_NE && x87_exception_is_pending(cpu))

@@ -154,7 +154,8 @@ void fpu_xsave(struct cpu *cpu, struct insn *insn, struct fpu_operands operands,
     require_alignment(cpu, insn, va, XSAVE_ALIGNMENT);
     fpu_load_image(cpu);
     uint64_t in_use = fpu_in_use(fpu) & requested;
-    /* The compacted format has MXCSR with the SSE state, which is in use when MXCSR is not initial.
+    /*
+     * The compacted format has MXCSR with the SSE state, which is in use when MXCSR is not initial.
      */
     if (compact && requested & XSTATE_BIT(SSE) &&
         get_u32(fpu->image + XSAVE_MXCSR) != MXCSR_INITIAL)

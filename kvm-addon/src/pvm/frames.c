@@ -34,7 +34,7 @@ void frames_destroy(struct frames *frames)
 
 bool frame_claim_write(struct frame *frame, unsigned cpu_index)
 {
-    /* Looked at before too: a frame that stays special need not tell of entries it never gets. */
+    /* Checked before, too: a special frame gets no entries, so its bit need not be set. */
     if (frame_is_special(frame))
         return false;
     uint32_t self = 1u << cpu_index;

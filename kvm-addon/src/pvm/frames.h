@@ -4,10 +4,9 @@
  * was written.
  *
  * A vCPU first sets its bit in `write_cpus`, then makes sure that the frame is neither code nor a
- * table, then makes a TLB write entry. Who marks a frame as code or table does so first, then asks
- * those in `write_cpus` to drop their entries (safepoint_protect_frame()). One of both sees the
- * other. `write_cpus` tells too much rather than too little: an entry that is replaced leaves its
- * bit behind.
+ * table, then makes a TLB write entry. A vCPU that marks a frame as code or table does so first,
+ * then asks those in `write_cpus` to drop their entries (safepoint_protect_frame()). One of the two
+ * sees the other. A bit in `write_cpus` stays set when the entry is replaced.
  */
 #ifndef TSVM_PVM_FRAMES_H
 #define TSVM_PVM_FRAMES_H

@@ -1,5 +1,5 @@
 /*
- * What the instruction handlers (ops_*.c) are written with. A handler ends in NEXT, in a jump, in
+ * Macros of the instruction handlers (ops_*.c). A handler ends in NEXT, in a jump, in
  * STOP, or through cpu_leave(). Memory operands are checked before any register changes.
  */
 #ifndef TSVM_PVM_HANDLERS_H
@@ -37,7 +37,7 @@ ALWAYS_INLINE uint64_t next_rip(const struct cpu *cpu, const struct insn *insn)
     return cpu->compat ? (uint32_t)NEXT_RIP : NEXT_RIP;
 }
 
-/* Counts what ran straight on from the entry of this decoded run. */
+/* Counts the instructions of this decoded run up to this one. */
 #define RUN_LENGTH(insn) ((insn)->ordinal + 1u)
 #define COUNT_RUN (cpu->executed += RUN_LENGTH(insn))
 
@@ -110,7 +110,7 @@ ALWAYS_INLINE uint64_t next_rip(const struct cpu *cpu, const struct insn *insn)
 
 /*
  * The start of an asm and the constraint of the status, for operations that read CF and define all
- * flags, and for those that define all. To load all flags takes long.
+ * flags, and for those that define all. Loading all flags is slow.
  */
 #define CARRY_IN "btl $8, %%eax\n\t", "+&a"
 #define NO_STATUS_IN "", "=&a"
@@ -125,11 +125,13 @@ ALWAYS_INLINE uint64_t next_rip(const struct cpu *cpu, const struct insn *insn)
 #define STATUS_S 0x8000u
 #define STATUS_ALL 0xffffu
 
-/* The status after an operation that changes the flags of `mask` alone, and left them in `after`.
+/*
+ * The status after an operation that changes the flags of `mask` alone, and left them in `after`.
  */
 #define STATUS_CHANGED(before, after, mask) (((before) & ~(mask)) | ((after) & (mask)))
 
-/* X(number, whether it holds for the status flags `f`) for the sixteen conditions (SDM 2 B.1.4.7).
+/*
+ * X(number, whether it holds for the status flags `f`) for the sixteen conditions (SDM 2 B.1.4.7).
  */
 #define STATUS_LESS(f) (((f) >> 15 ^ (f)) & 1)
 #define CONDITIONS(X, ...)                                                                         \

@@ -10,8 +10,8 @@ static inline uint8_t *heat_of(struct cpu *cpu, const struct insn *insn)
 }
 
 /*
- * Counts a jump to the instruction. True: it is to be translated, and so the interpreter to be left
- * for it (cpu->hot). Others that share the counter make it too early, which does no harm.
+ * Counts a jump to the instruction. True: it is to be translated, for which the interpreter returns
+ * (cpu->hot). Instructions that share a counter are only translated earlier.
  */
 static inline bool heat_count(struct cpu *cpu, const struct insn *insn)
 {

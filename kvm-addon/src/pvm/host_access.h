@@ -1,6 +1,6 @@
 /*
  * Loads and stores of guest memory at any host address, by one access where the processor has one:
- * another vCPU may be looking.
+ * another vCPU may observe it.
  */
 #ifndef TSVM_PVM_HOST_ACCESS_H
 #define TSVM_PVM_HOST_ACCESS_H

@@ -10,15 +10,16 @@
 #include "translator.h"
 
 /*
- * Handlers know the segments of programs of today: CS, DS, ES and SS from 0 to 4 GiB. Code in
- * compat mode with others is KVM's.
+ * Handlers support flat segments: CS, DS, ES and SS from 0 to 4 GiB. Code in compat mode with
+ * others is left to KVM.
  */
 static bool is_flat(const struct kvm_segment *segment)
 {
     return segment->base == 0 && segment->limit == UINT32_MAX && !segment->unusable;
 }
 
-/* 64-bit programs leave null selectors in DS and ES; 32-bit code loads others before it uses them.
+/*
+ * 64-bit programs leave null selectors in DS and ES; 32-bit code loads others before it uses them.
  */
 static bool is_flat_or_null(const struct kvm_segment *segment)
 {
@@ -34,7 +35,7 @@ bool interpret_knows_segments(const struct cpu *cpu)
            is_flat_or_null(&sregs->ds) && is_flat_or_null(&sregs->es);
 }
 
-/* Alignment checks (#AC) are the processor's. */
+/* Alignment checks (#AC) are left to the processor. */
 static bool checks_alignment(const struct cpu *cpu)
 {
     return cpu->cpl == 3 && cpu->rflags & RFLAGS_AC && cpu->sregs.cr0 & CR0_AM;
@@ -124,14 +125,14 @@ enum interpreted interpret(struct cpu *cpu)
     do {
         if (!is_ours(cpu))
             return not_ours(cpu);
-        /* As a jump: a SYSCALL may lead to itself. */
+        /* Counts as a jump: a SYSCALL may jump to itself. */
         cpu->budget--;
         run(cpu, find(cpu));
     } while (cpu->cpl == cpl && cpu->compat == compat && !must_leave(cpu));
     return INTERPRETED_ATTENTION;
 }
 
-/* A CALL remembers where it returns to; here that is gone with the instruction. */
+/* A CALL has pushed a return entry that refers to code_decode_once()'s instruction. */
 static void forget_return(struct cpu *cpu)
 {
     cpu->returns[cpu->return_top % RETURN_STACK_ENTRIES].va = TLB_NO_TAG;
@@ -146,7 +147,7 @@ enum interpreted interpret_once(struct cpu *cpu)
             return not_ours(cpu);
         cpu->once = true;
         begin(cpu);
-        /* The first jump, and the end of the decoded run, leave. */
+        /* The first jump and the end of the decoded run return. */
         cpu->budget = 0;
         run(cpu, code_decode_once(cpu, cpu->rip));
         why = INTERPRETED_ATTENTION;

@@ -6,7 +6,7 @@
 
 /*
  * Interprets from cpu->rip on, at the current CPL and mode (64-bit, or 32-bit code in compat
- * mode), until there is a reason to come back. Never blocks but in a device access.
+ * mode), until there is a reason to come back. Blocks only in device accesses.
  *
  * INTERPRETED_ATTENTION also says that the CPL or the mode changed, or that RFLAGS.IF was set
  * while cpu->interrupt_waits. At least one instruction is executed, unless another reason is
@@ -21,7 +21,7 @@ enum interpreted interpret(struct cpu *cpu);
  */
 enum interpreted interpret_once(struct cpu *cpu);
 
-/* Whether the code is 64-bit, or 32-bit with segments as programs of today have them. */
+/* Whether the code is 64-bit, or 32-bit with flat segments. */
 bool interpret_knows_segments(const struct cpu *cpu);
 
 #endif

@@ -94,13 +94,15 @@ void interrupts_taken(struct cpu *cpu, int vector, uint32_t raised_before)
     interrupts->next_look = __rdtsc() + interrupts->look_period;
     if (vector >= VECTOR_FIRST_INTERRUPT) {
         interrupts->in_service++;
-        /* One that nobody told us of answers nothing. */
+        /* An interrupt that was not announced answers none of the reasons. */
         if (interrupts_wait(cpu))
             interrupts->answered++;
     } else if (interrupts->in_service == 0) {
         interrupts->answered = raised_before;
     }
-    /* Else it may only be less urgent than what is in service: its end makes the vCPU look again.
+    /*
+     * Otherwise it may have a lower priority than the one in service: the vCPU checks again at its
+     * EOI.
      */
 }
 
@@ -163,7 +165,7 @@ static void send(struct cpu *target, uint32_t mode)
         interrupts_raise(target);
 }
 
-/* Who an interrupt command is for: all that it may be for have a look. */
+/* Whether `other` may be a target of an interrupt command: all such vCPUs check. */
 static bool is_target(const struct cpu *cpu, const struct cpu *other, uint32_t command,
                       uint32_t destination)
 {

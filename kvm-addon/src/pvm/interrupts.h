@@ -3,8 +3,8 @@
  * whether one of them has an interrupt, and to take it, the vCPU enters KVM for an instant, which
  * costs as much as thousands of instructions. So it only does that when there is a reason:
  *
- * - Somebody raised an interrupt, which asks for attention: a device, another vCPU by an IPI.
- * - The local APIC's timer expired: when it will is known from what the guest wrote.
+ * - A device, or another vCPU by an IPI, raised an interrupt, which sets cpu->attention.
+ * - The local APIC's timer expired: the guest's writes tell when.
  * - An interrupt was raised that the vCPU could not take, and now the reason is gone: RFLAGS.IF was
  *   set, an end of interrupt was written, CR8 was lowered.
  * - It has not been in KVM for a while: for what is raised in KVM alone (the PIT).
@@ -41,7 +41,7 @@ struct cpu_interrupts {
 };
 
 void interrupts_init(struct cpu *cpu);
-/* The local APIC was set as a whole: what it has pending is looked for. */
+/* The state of the local APIC was set: checks for pending interrupts. */
 void interrupts_restored(struct cpu *cpu, const struct kvm_lapic_state *lapic);
 
 /* An interrupt may wait for the vCPU. From any thread. */
@@ -56,7 +56,7 @@ void interrupts_lapic_written(struct cpu *cpu, uint32_t offset, uint64_t value, 
 void interrupts_deadline_written(struct cpu *cpu, uint64_t deadline);
 void interrupts_set_tpr(struct cpu *cpu, uint64_t value);
 
-/* The slice is over: looks at the clock, and raises what is due. */
+/* At the end of a slice: raises what the clock says is due. */
 void interrupts_check_clock(struct cpu *cpu);
 /* Whether something was raised that has not been answered. */
 bool interrupts_wait(const struct cpu *cpu);

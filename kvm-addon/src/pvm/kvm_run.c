@@ -32,8 +32,10 @@
     X(r14, REG_R14)                                                                                \
     X(r15, REG_R15)
 
-/* CR4 bits that KVM is told of. SMEP, SMAP, UMIP, PCIDE, FSGSBASE and others are enforced, or done
- * without, by the interpreter; CPL 3 is not subject to them. */
+/*
+ * CR4 bits that KVM gets. The interpreter enforces SMEP, SMAP, UMIP and others; they do not apply
+ * to CPL 3.
+ */
 #define CR4_FOR_KVM                                                                                \
     (CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_DE)
 
@@ -100,8 +102,8 @@ void kvm_run_get_sregs(struct cpu *cpu)
 }
 
 /*
- * KVM is amid what ends in an exit for us at once: it has begun to deliver an event, or one has
- * arrived at its stub, or a SYSCALL at the shim. Whoever took the registers now would lose it.
+ * KVM is about to exit: it is delivering an event, or the vCPU is at a stub or, after a SYSCALL, at
+ * the shim. Taking the registers now would lose the event.
  */
 static bool is_arriving(const struct cpu *cpu)
 {
@@ -113,7 +115,7 @@ static bool is_arriving(const struct cpu *cpu)
            events->nmi.injected || at_stub || at_shim;
 }
 
-/* INIT puts the vCPU into real mode, where the engine never is. */
+/* INIT resets the vCPU to real mode, which the engine never runs. */
 static bool was_reset(const struct cpu *cpu, uint64_t idt_base)
 {
     const struct kvm_sregs *sregs = kvm_run_sregs(cpu);
@@ -127,7 +129,10 @@ enum kvm_entered kvm_run_enter(struct cpu *cpu, enum kvm_enter how)
 
     for (;;) {
         bool complete = how == KVM_ENTER_COMPLETE;
-        /* First the flag, then the look: who asks for attention sets them the other way round. */
+        /*
+         * First clear the flag, then check `attention`: engine_kick() writes them in the other
+         * order.
+         */
         __atomic_store_n(&cpu->run->immediate_exit, complete, __ATOMIC_SEQ_CST);
         bool asked = __atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST) &
                      (ATTENTION_ORDER | ATTENTION_RESET);

@@ -50,11 +50,11 @@ enum kvm_entered {
 
 enum kvm_enter {
     KVM_ENTER_GUEST,
-    KVM_ENTER_AT_ONCE,  /* whatever else needs attention: what runs ends by itself */
+    KVM_ENTER_AT_ONCE,  /* even if attention is needed: the routine ends by itself */
     KVM_ENTER_COMPLETE, /* only lets KVM finish the instruction of an exit for I/O */
 };
 
-/* KVM_RUN. The answer to KVM_ENTER_COMPLETE is KVM_INTERRUPTED when nothing is wrong. */
+/* KVM_RUN. KVM_ENTER_COMPLETE returns KVM_INTERRUPTED on success. */
 enum kvm_entered kvm_run_enter(struct cpu *cpu, enum kvm_enter how);
 
 /* KVM_GUESTDBG_SINGLESTEP on or off. */

@@ -1,8 +1,8 @@
 #include "large_pages.h"
 
 /*
- * Kernels flush pages of 4 KiB one by one, a great many at their start, and all have large ones:
- * they must be told apart.
+ * Kernels flush many pages of 4 KiB one by one, and have large pages elsewhere: the two must be
+ * distinguished.
  */
 static unsigned hash_2m(uint64_t va)
 {

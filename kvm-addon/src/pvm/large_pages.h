@@ -4,7 +4,7 @@
 
 #include "cpu.h"
 
-/* A part of a page of `span` bytes, more than 4 KiB, is in a TLB now. */
+/* Records that a part of a page of `span` bytes, more than 4 KiB, is in a TLB. */
 void large_pages_note(struct cpu *cpu, uint64_t va, uint64_t span);
 /* Whether that may be so for the page at `va`. */
 bool large_pages_may_have(const struct cpu *cpu, uint64_t va);

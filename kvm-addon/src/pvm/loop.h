@@ -25,8 +25,8 @@ struct cpu_loop {
     uint64_t legacy_efer; /* bits that KVM does not know, set before long mode */
     bool steps;           /* for a debugger: one instruction, then stop */
     bool executed;        /* interpret_single() has executed its instruction */
-    bool refused;         /* KVM refused amid an instruction: see vcpu->failure */
-    uint32_t spins;       /* cpu.spins when last looked at */
+    bool refused;         /* KVM failed during an instruction: see vcpu->failure */
+    uint32_t spins;       /* cpu.spins at the last check */
     uint32_t spun_slices; /* that were spent spinning, up to now */
 
     struct cpu_rest rest;

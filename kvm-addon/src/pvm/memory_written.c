@@ -1,4 +1,4 @@
-/* Guest memory as others than vCPUs see it: devices that write it, and who copies what changed. */
+/* Writes to guest memory by devices, and the bitmap of dirty pages. */
 #include "engine.h"
 #include "engine_api.h"
 #include "safepoint.h"
@@ -12,8 +12,9 @@ void engine_memory_written(struct engine *engine, uint64_t gpa, uint64_t length)
     for (uint64_t number = gpa >> 12; number <= last; number++) {
         struct frame *frame = &engine->frames.of[number];
         /*
-         * Who decodes code or scans a table marks the frame, then reads it; the writer wrote, then
-         * (after the barrier of its locked operation) reads the marks. One sees the other.
+         * A vCPU that decodes code or scans a table marks the frame, then reads it; the writer
+         * wrote first, then (after the barrier of its locked operation) reads the marks. One sees
+         * the other.
          */
         uint32_t flags = __atomic_fetch_or(&frame->flags, FRAME_DIRTY, __ATOMIC_SEQ_CST);
         if (flags & FRAME_TABLE)
@@ -32,6 +33,6 @@ void engine_take_dirty(struct engine *engine, uint64_t gpa, uint64_t frames, uin
         __atomic_fetch_and(&of[i].flags, ~FRAME_DIRTY, __ATOMIC_SEQ_CST);
         bitmap[i / 64] |= 1ull << i % 64;
     }
-    /* A write entry that is older says nothing of the writes that come. */
+    /* Writes through older TLB entries would not be recorded. */
     safepoint_drop_writes(engine);
 }

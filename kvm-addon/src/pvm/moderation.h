@@ -1,13 +1,12 @@
 /*
- * Interrupt moderation for devices that serve a vCPU's kick on its own thread (doorbell.h). To take
- * an interrupt costs as much as thousands of instructions. A driver that has several requests under
- * way gets one after each kick, while it could go on to submit the next. So the interrupt of a kick
- * is held for a while: until the vCPU has nothing else to do, runs natively, or has kicked several
- * times, or not for long.
+ * Interrupt moderation for devices that serve a vCPU's kick on its own thread (doorbell.h). Taking
+ * an interrupt costs as much as thousands of instructions. A driver that submits several requests
+ * would get one after each kick. So the interrupt of a kick is held until the vCPU halts, runs
+ * natively, has kicked several times, or has not kicked for some time.
  *
- * A driver that waits for each request only loses by that: it goes to sleep, where an interrupt at
- * once would have found it awake. Whether there are further kicks while one is held shows which it
- * is, and if there are none, the next ones are not held. Now and then it is tried again.
+ * A driver that waits for each request only loses by that: it goes to sleep, which an immediate
+ * interrupt would have prevented. If no kick follows while an interrupt is held, the next ones are
+ * not held; from time to time this is tried again.
  */
 #ifndef TSVM_PVM_MODERATION_H
 #define TSVM_PVM_MODERATION_H
@@ -18,7 +17,7 @@
 struct cpu;
 struct engine;
 
-/* Of a vCPU; owned by its thread. */
+/* State of a vCPU, owned by its thread. */
 struct moderation {
     bool holds;         /* an interrupt */
     uint32_t gsi;       /* of it */

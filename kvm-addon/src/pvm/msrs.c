@@ -1,6 +1,6 @@
 /*
- * RDMSR and WRMSR. What SYSCALL, SYSENTER and the segments need is kept here; KVM has the rest,
- * with its own ideas of what a guest may read and write.
+ * RDMSR and WRMSR. The registers of SYSCALL, SYSENTER and the segments are kept here; KVM has the
+ * others, and decides which a guest may read and write.
  */
 #include "msrs.h"
 
@@ -24,8 +24,8 @@
 
 /*
  * The processor is not affected by: RDCL (Meltdown), L1TF, SSB, MDS, TAA, stale data of MMIO, BHI,
- * PBRSB, GDS, RFDS, ITS; and IBRS works all the time (cpuid.c says why). What is left of their
- * controls does nothing.
+ * PBRSB, GDS, RFDS, ITS; and IBRS works all the time (cpuid.c says why). The remaining controls
+ * have no effect.
  */
 #define MSR_ARCH_CAPABILITIES 0x10au
 #define ARCH_CAPABILITIES                                                                          \
@@ -160,7 +160,7 @@ static void write_efer(struct cpu *cpu, const struct insn *insn, uint64_t value)
         tlb_flush_all(cpu);
 }
 
-/* The steps that SDM 3A figure 11-27 has no arrow for are #GP; KVM would carry them out. */
+/* Transitions that SDM 3A figure 11-27 does not have raise #GP; KVM would allow them. */
 static bool apic_base_is_legal(uint64_t old, uint64_t value)
 {
     unsigned from = old >> 10 & 3;
@@ -195,7 +195,9 @@ static void write_x2apic(struct cpu *cpu, const struct insn *insn, uint32_t numb
     interrupts_lapic_written(cpu, offset, value, true);
 }
 
-/* KVM's own: of those that CPUID does not offer, some would make it meddle with runs of ours. */
+/*
+ * KVM's own MSRs: some of those that CPUID does not offer would interfere with the engine's runs.
+ */
 static bool is_hidden(uint32_t number)
 {
     return number >= MSR_KVM_FIRST && number <= MSR_KVM_LAST && number != MSR_KVM_WALL_CLOCK_NEW &&
@@ -208,7 +210,7 @@ static void write_to_kvm(struct cpu *cpu, const struct insn *insn, uint32_t numb
         cpu_raise_error(cpu, insn, VECTOR_GP, 0);
     if (!msrs_kvm_set(cpu, number, value))
         cpu_raise_error(cpu, insn, VECTOR_GP, 0);
-    /* KVM fills the clock's page in when it next enters the guest, which would be too late. */
+    /* KVM updates the clock's page only when it next enters the guest, which would be too late. */
     if (msrs_is_clock(number))
         routine_touch(cpu);
 }

@@ -18,7 +18,7 @@
 #include "tables.h"
 #include "walk.h"
 
-/* RFLAGS that a program changes natively. IOPL and IF are not among them: kvm-pvm forgets both. */
+/* RFLAGS that a program can change natively. kvm-pvm does not preserve IOPL and IF. */
 #define RFLAGS_OF_USER                                                                             \
     (RFLAGS_STATUS | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT | RFLAGS_RF | RFLAGS_AC | 1u << 21)
 
@@ -37,7 +37,7 @@ static void set_rflags(struct cpu *cpu, uint64_t rflags)
     cpu_set_rflags(cpu, (rflags & RFLAGS_OF_USER) | kept);
 }
 
-/* Segments that a program can load. CS is another matter: at a stub it is ours. */
+/* Segments that a program can load. At a stub CS is the engine's. */
 static void get_data_segments(struct cpu *cpu)
 {
     const struct kvm_sregs *sregs = kvm_run_sregs(cpu);
@@ -50,7 +50,7 @@ static void get_data_segments(struct cpu *cpu)
     cpu->segment_base[BASE_GS] = sregs->gs.base;
 }
 
-/* The state of a program that KVM stopped amid CPL 3. */
+/* The state of a program that KVM stopped at CPL 3. */
 static void get_state(struct cpu *cpu)
 {
     const struct kvm_sregs *sregs = kvm_run_sregs(cpu);
@@ -65,7 +65,7 @@ static void get_state(struct cpu *cpu)
     }
 }
 
-/* The state of a program that came to a stub: what the processor pushed, and what it left alone. */
+/* The state of a program at a stub: from the frame on the stack, and the unchanged registers. */
 static void get_state_at_stub(struct cpu *cpu, const struct arrivals *arrivals)
 {
     kvm_run_get_general(cpu);
@@ -82,7 +82,7 @@ static enum progress system_call(struct cpu *cpu)
 {
     kvm_run_get_general(cpu);
     get_data_segments(cpu);
-    /* A program can jump to the shim with an R11 of its own making. */
+    /* A program can jump to the shim with any R11. */
     set_rflags(cpu, cpu->r[REG_R11]);
     cpu->counters->native_syscalls++;
     if (!(cpu->sregs.efer & EFER_SCE)) {
@@ -94,9 +94,9 @@ static enum progress system_call(struct cpu *cpu)
 }
 
 /*
- * A #PF that the guest's own tables do not explain came from a shadow that was stale, or from a
- * frame that KVM wants to look at: the program goes on. When that makes no progress, or the page is
- * in the upper half, which native runs do not have, the interpreter does.
+ * A #PF that the guest's own tables do not explain came from a stale shadow, or from a frame whose
+ * accesses KVM emulates: resume the program. If it faults again, or the page is in the upper half,
+ * which native runs do not map, interpret.
  */
 static enum progress page_fault(struct cpu *cpu, uint32_t error)
 {
@@ -125,8 +125,10 @@ static enum progress page_fault(struct cpu *cpu, uint32_t error)
     return PROGRESS;
 }
 
-/* Faults that kvm-pvm may be wrong about: INT n is #UD, IN and CLI with IOPL 3 are #GP, segments
- * are not in our GDT. The interpreter executes the instruction first (run.c). */
+/*
+ * Faults that kvm-pvm may be wrong about: INT n is #UD, IN and CLI with IOPL 3 are #GP, segments
+ * are not in our GDT. The interpreter executes the instruction first (run.c).
+ */
 static bool is_doubtful(unsigned vector)
 {
     return vector == VECTOR_UD || vector == VECTOR_NP || vector == VECTOR_SS || vector == VECTOR_GP;
@@ -183,7 +185,7 @@ static bool is_device_exit(const struct cpu *cpu)
     return cpu->run->exit_reason == KVM_EXIT_MMIO || cpu->run->exit_reason == KVM_EXIT_IO;
 }
 
-/* A program that KVM emulates an instruction of accesses a device. */
+/* A program accesses a device, by an instruction that KVM emulates. */
 static enum progress device(struct cpu *cpu)
 {
     enum kvm_entered entered = KVM_ENTERED;
@@ -191,7 +193,7 @@ static enum progress device(struct cpu *cpu)
 
     cpu->loop->user_was_useful = true;
     safepoint_exit(cpu);
-    /* An access of more than 8 bytes comes in parts. */
+    /* KVM splits accesses of more than 8 bytes. */
     while (entered == KVM_ENTERED && completed && is_device_exit(cpu)) {
         completed = vcpu_serve_device(cpu->vcpu);
         entered = kvm_run_enter(cpu, KVM_ENTER_COMPLETE);
@@ -206,7 +208,7 @@ static enum progress device(struct cpu *cpu)
 
 /*
  * A program accesses the doorbell's page other than by SYSCALL: in its own address space there is
- * nothing. What KVM has begun is completed first, so that RIP may be after the instruction.
+ * nothing. KVM completes the instruction first, so RIP may be after it.
  */
 static enum progress touched_doorbell(struct cpu *cpu)
 {

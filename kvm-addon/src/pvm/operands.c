@@ -18,7 +18,7 @@ uint64_t operand_compare_exchange(struct cpu *cpu, struct insn *insn, uint64_t v
 
 /*
  * A non-canonical address in the stack segment raises #SS, others #GP (SDM 1 3.3.7.1), and so does
- * one behind the limit of 4 GiB in compat mode. RSP and RBP as a base choose the stack segment; the
+ * one beyond the limit of 4 GiB in compat mode. RSP and RBP as a base choose the stack segment; the
  * decoder names RSP as the base of PUSH and the like.
  */
 static void check_address(struct cpu *cpu, const struct insn *insn, uint64_t va, unsigned size)

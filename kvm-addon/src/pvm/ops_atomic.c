@@ -122,7 +122,7 @@ insn_handler *const exchange_mr[3][4] = ROWS_AT(exchange_mr);
 
 /* ---- CMPXCHG8B and CMPXCHG16B: always locked, they are rare without ---- */
 
-/* By value: a handler whose variables have addresses would not go on by a tail call. */
+/* By value: a handler with variables whose address is taken would not end with a tail call. */
 struct pair {
     bool equal;
     uint64_t low;

@@ -1,6 +1,6 @@
 /*
- * Operations on flags with the conditional jump that follows, in one handler: most jumps are made
- * so. The jump keeps its own place and handler, for whoever jumps to it.
+ * Operations on flags with the conditional jump that follows, in one handler: most conditional
+ * jumps occur so. The jump keeps its own decoded instruction and handler, as a jump target.
  */
 #include "ops_fused.h"
 
@@ -48,7 +48,7 @@ ALWAYS_INLINE uint64_t jump_target(const struct cpu *cpu, const struct insn *jum
         SET_REG(type, insn->rm, a);                                                                \
         JUMP_IF(taken);                                                                            \
     }
-/* INC and DEC keep CF, which the condition may ask for. */
+/* INC and DEC keep CF, which the condition may use. */
 #define FUSED_STEP(number, condition, mnemonic, name, type, suffix, bits)                          \
     HANDLER(name##_r##bits##_##number)                                                             \
     {                                                                                              \

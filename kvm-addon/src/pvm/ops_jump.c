@@ -135,7 +135,9 @@ HANDLER(goto_)
     CONTINUE_AT(next);
 }
 
-/* Looks round as a jump does: code without jumps may be as long as the address space. */
+/*
+ * Checks budget and orders as a jump does: code without jumps may be as long as the address space.
+ */
 HANDLER(page_end_)
 {
     uint64_t next = cpu->r[REG_PAGE] + (uint64_t)(int64_t)insn->relative;

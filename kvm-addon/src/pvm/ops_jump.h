@@ -1,4 +1,4 @@
-/* Jumps within a code segment: how a handler goes on elsewhere. */
+/* Jumps within a code segment: how a handler continues at another address. */
 #ifndef TSVM_PVM_OPS_JUMP_H
 #define TSVM_PVM_OPS_JUMP_H
 
@@ -42,7 +42,7 @@
         ENTER_AT(RUN_LENGTH(insn), next_, target_);                                                \
     } while (0)
 
-/* A jump whose target is in its code remembers where that is decoded, for one generation. */
+/* A direct jump caches its decoded target for one generation. */
 #define JUMP_TO(jump, va)                                                                          \
     do {                                                                                           \
         uint64_t target_ = (va);                                                                   \
@@ -70,7 +70,7 @@ ALWAYS_INLINE void check_target(struct cpu *cpu, const struct insn *insn, uint64
         cpu_raise_error(cpu, insn, VECTOR_GP, 0);
 }
 
-/* Every jump here bears the same entry: a RET that matches it needs no lookup. */
+/* A RET that matches the entry of its CALL needs no lookup. */
 ALWAYS_INLINE void remember_return(struct cpu *cpu, struct insn *insn, uint64_t return_to)
 {
     struct return_entry *entry = &cpu->returns[++cpu->return_top % RETURN_STACK_ENTRIES];

@@ -1,7 +1,7 @@
 /*
  * Two instructions in one handler: the most frequent pairs of kernels, a fifth of what they
  * execute. Each jump from one handler to the next costs as much as a simple handler's work. The
- * second instruction keeps its own place and handler, for whoever jumps to it.
+ * second instruction keeps its own decoded instruction and handler, as a jump target.
  */
 #include "handlers.h"
 #include "ops_fused.h"

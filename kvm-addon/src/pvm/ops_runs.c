@@ -2,8 +2,8 @@
  * Several instructions of one kind in one handler: PUSHes and POPs of registers, and XORs that
  * clear them, as the entry paths and the functions of kernels begin and end with. One by one each
  * would wait until the stack pointer that the one before stored can be loaded again. Each
- * instruction keeps its own place, and a handler for what is left from there on, for whoever jumps
- * to it.
+ * instruction keeps its own decoded instruction, and a handler for the rest of the run, as a jump
+ * target.
  */
 #include "handlers.h"
 #include "ops_fused.h"
@@ -12,7 +12,10 @@
 #define RUN_MAX 8u
 #define LENGTHS(X) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
 
-/* All of it is in one page, which may be written to; else the first goes alone, and may fault. */
+/*
+ * If all of the operands are in one writable page; otherwise the first is executed alone, and may
+ * fault.
+ */
 #define PUSHES(length)                                                                             \
     HANDLER(pushes_##length)                                                                       \
     {                                                                                              \
@@ -67,7 +70,7 @@ LENGTHS(PUSHES)
 LENGTHS(POPS)
 LENGTHS(CLEARS)
 
-/* In a run the stack pointer is not to be seen. */
+/* Nobody can observe the stack pointer inside a run. */
 static bool is_not_rsp(const struct insn *insn)
 {
     return insn->rm != REG_RSP * 8;

@@ -9,7 +9,7 @@
 
 #define SEGMENT_SS 2
 
-/* Code in compat mode may not go on with another base or limit: the run loop looks. */
+/* Code in compat mode with another base or limit is not interpreted: the run loop checks. */
 #define NEXT_IF_WIDE                                                                               \
     do {                                                                                           \
         if (cpu->compat)                                                                           \
@@ -245,8 +245,8 @@ insn_handler *const system_store_r[3][4] = {WIDE_ROW(sldt_r), WIDE_ROW(str_r), W
 insn_handler *const system_store_m[3][3] = {EACH_AT(sldt_m), EACH_AT(str_m), EACH_AT(smsw_m)};
 
 /*
- * A limit of two bytes, then a base of eight, or four in compat mode. Functions of their own: a
- * handler with an array whose address it gives away would not go on by a tail call.
+ * A limit of two bytes, then a base of eight, or four in compat mode. Separate functions: a handler
+ * that passes the address of an array would not end with a tail call.
  */
 static void store_table(struct cpu *cpu, struct insn *insn, uint64_t va,
                         const struct kvm_dtable *table)

@@ -20,10 +20,10 @@
 #define MXCSR_EARLY_FLAGS 7u
 #define MXCSR_MASK_SHIFT 7
 #define CODE_SELECTOR_BITS 0x7ffu
-/* Of a program's budget: a stub takes the time of so many jumps and what is between them. */
+/* Cost of a stub in taken jumps, for a program's budget. */
 #define JUMPS_WORTH 4
 
-/* Another way than a stub: the processor itself, or KVM's emulator. */
+/* Instead of a stub: a native run, or KVM's emulator. */
 static _Noreturn void leave_to_kvm(struct cpu *cpu, struct insn *insn)
 {
     cpu_leave(cpu, insn, cpu->cpl == 3 ? INTERPRETED_NATIVE : INTERPRETED_STEP);
@@ -62,7 +62,7 @@ static SLOW void refuse(struct cpu *cpu, struct insn *insn, const struct simd_st
     cpu_raise(cpu, insn, VECTOR_NM);
 }
 
-/* An x87 exception that waits, and the summary bits as the stub's FXRSTOR is to have them. */
+/* Checks for a pending x87 exception, and sets the summary bits for the stub's FXRSTOR. */
 static void prepare_x87(struct cpu *cpu, struct insn *insn, const struct simd_form *form)
 {
     uint8_t *x87 = cpu->fpu->x87;
@@ -71,7 +71,7 @@ static void prepare_x87(struct cpu *cpu, struct insn *insn, const struct simd_fo
     if (x87_pending(get_u16(x87 + XSAVE_FCW), fsw)) {
         if (!(form->flags & SIMD_X87_WAITS))
             return;
-        /* Without CR0.NE it would be an interrupt from outside. */
+        /* Without CR0.NE it would be an external interrupt. */
         if (!(cpu->sregs.cr0 & CR0_NE))
             leave_to_kvm(cpu, insn);
         cpu_raise(cpu, insn, VECTOR_MF);
@@ -79,14 +79,14 @@ static void prepare_x87(struct cpu *cpu, struct insn *insn, const struct simd_fo
     put_u16(x87 + XSAVE_FSW, fsw & (uint16_t) ~(FSW_SUMMARY | FSW_BUSY));
 }
 
-/* Checks what comes before memory accesses, and has the registers at hand. */
+/* Checks made before memory accesses; makes the register form valid. */
 static inline void prepare(struct cpu *cpu, struct insn *insn, const struct simd_stub *stub)
 {
     const struct simd_form *form = &stub->form;
     struct cpu_fpu *fpu = cpu->fpu;
 
     cpu->counters->simd++;
-    /* The processor itself does as much of these in no time. */
+    /* In a native run these are much faster. */
     if (cpu->cpl == 3)
         cpu->budget -= JUMPS_WORTH;
     uint64_t missing = (cpu->sregs.cr0 & form->cr0_clear) | (~cpu->sregs.cr4 & form->cr4_set) |
@@ -109,7 +109,7 @@ static inline void own_registers(struct cpu_fpu *fpu, const struct simd_form *fo
 }
 
 /*
- * What an x87 instruction leaves behind: the guest's addresses in place of the stub's. `va` is the
+ * The addresses that an x87 instruction saves: the guest's instead of the stub's. `va` is the
  * memory operand's linear address; the pointer has no segment base.
  */
 static void set_x87_pointers(struct cpu *cpu, const struct insn *insn, union simd_key key,
@@ -290,7 +290,7 @@ static SLOW void run_slowly(struct cpu *cpu, struct insn *insn, const struct sim
     struct snapshot before, after;
     bool unmasked = has_unmasked_exceptions(cpu->fpu, form);
 
-    /* Natively they are right in every detail: suppressed faults, what is raised. */
+    /* A native run is exact: suppressed faults, exceptions. */
     if (cpu->cpl == 3 && (unmasked || form->masked_elements))
         cpu_leave(cpu, insn, INTERPRETED_NATIVE);
     if (form->bytes)
@@ -307,7 +307,7 @@ static SLOW void run_slowly(struct cpu *cpu, struct insn *insn, const struct sim
         run(cpu, insn, stub, buffer, va);
     if (!form->stores || !has_stored(cpu->fpu, form, buffer))
         return;
-    /* The store may leave, to be executed again: meanwhile the state is that before. */
+    /* The store may leave to be executed again: keep the old state until it succeeds. */
     save(cpu, &after);
     restore(cpu, &before);
     store_operand(cpu, insn, form, va, buffer, false);

@@ -84,7 +84,7 @@ ALWAYS_INLINE uint64_t elements_in_page(uint64_t va, unsigned size)
     return (PAGE_SIZE - (va & PAGE_OFFSET)) / size;
 }
 
-/* Bytes the target shares with a source just before it repeat themselves; memmove would not. */
+/* A target that overlaps the source from above repeats its bytes, unlike memmove. */
 ALWAYS_INLINE void copy_up(uint8_t *to, const uint8_t *from, uint64_t bytes, unsigned size)
 {
     if (to <= from || to >= from + bytes) {
@@ -205,7 +205,7 @@ ALWAYS_INLINE void compare_element(struct cpu *cpu, struct insn *insn, unsigned 
     advance(cpu, REG_RDI, string_step(cpu, size), mask);
 }
 
-/* The instruction is not done: it goes on when somebody has looked round. */
+/* The instruction is not complete: it continues after the run loop has handled attention. */
 #define LEAVE_UNFINISHED                                                                           \
     do {                                                                                           \
         cpu->executed += insn->ordinal;                                                            \

@@ -1,4 +1,4 @@
-/* System instructions without operands in segments: control registers, MSRs, TLB, time, CPUID. */
+/* System instructions: control registers, MSRs, TLB, time, CPUID. */
 #include "access.h"
 #include "code_cache.h"
 #include "code_lookup.h"
@@ -8,7 +8,7 @@
 
 #define MSR_TSC_AUX 0xc0000103u
 
-/* PAUSE ends a stretch soon: who spins waits for another vCPU. */
+/* PAUSE shortens the slice: a spinning vCPU waits for another. */
 #define JUMPS_AFTER_PAUSE 20
 
 static void check_privilege(struct cpu *cpu, const struct insn *insn)
@@ -17,7 +17,7 @@ static void check_privilege(struct cpu *cpu, const struct insn *insn)
         cpu_raise_error(cpu, insn, VECTOR_GP, 0);
 }
 
-/* ---- what is not executed here ---- */
+/* ---- unsupported and undefined instructions ---- */
 
 HANDLER(unknown_)
 {
@@ -69,7 +69,7 @@ HANDLER(wbinvd_)
     NEXT;
 }
 
-/* CLFLUSH and the like: nothing to do but what a load checks. */
+/* CLFLUSH and similar instructions: only the checks of a load. */
 #define TOUCH(at, name)                                                                            \
     HANDLER(name##_##at)                                                                           \
     {                                                                                              \
@@ -115,7 +115,7 @@ HANDLER(rdpid_)
     NEXT;
 }
 
-/* It serializes: what another vCPU's program wrote to the code natively is to be seen after it. */
+/* Serializing: code that another vCPU's program changed natively must be seen after it. */
 HANDLER(cpuid_)
 {
     cpuid_execute(cpu);

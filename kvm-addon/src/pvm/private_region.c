@@ -10,8 +10,10 @@
 
 #define ENTRIES 512u
 
-/* Offsets in the region. Up to the first table they are mapped, at the same offsets, from
- * PRIVATE_VA. */
+/*
+ * Offsets in the region. Up to the first table they are mapped, at the same offsets, from
+ * PRIVATE_VA.
+ */
 #define SHIM 0x0u
 #define DOORBELL 0x1000u
 #define IDT 0x2000u

@@ -47,11 +47,11 @@ void private_region_destroy(struct private_region *region);
  */
 uint64_t *private_region_root(const struct private_region *region, unsigned index);
 uint64_t private_region_root_gpa(const struct private_region *region, unsigned index);
-/* What whoever takes a root table writes to its entry 511; entries 256 to 510 stay 0. */
+/* The value of entry 511 of every root table in use; entries 256 to 510 stay 0. */
 uint64_t private_region_root_entry(const struct private_region *region);
 
 /*
- * The rest is for those who run code in KVM. Virtual addresses: of the SYSCALL shim, which KVM's
+ * The rest is for runs in KVM. Virtual addresses: of the SYSCALL shim, which KVM's
  * LSTAR points at, of its instruction after the store to the doorbell, and of the IDT and GDT.
  */
 #define PRIVATE_VA 0xffffffffffe00000ull

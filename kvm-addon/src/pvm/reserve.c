@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 
 #define PAGE 4096u
-/* Looked at with one system call. */
+/* Pages checked by one system call. */
 #define CHUNK_PAGES 4096u
 
 #define LARGE_PAGE (2ull << 20)

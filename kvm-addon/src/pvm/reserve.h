@@ -6,13 +6,13 @@
 
 /* NULL: there is none. */
 void *reserve(uint64_t bytes);
-/* The same for memory all of which is used soon: in large pages, where the host allows them. */
+/* The same for memory that is soon used completely: in large pages, if the host allows them. */
 void *reserve_large(uint64_t bytes);
-/* Gives it back: it is zero again, and in small pages. */
+/* Frees the memory, keeping the address space: it reads as zero, and uses small pages. */
 void reserve_discard(void *memory, uint64_t bytes);
-/* What is used of it from now on is in large pages, where the host allows them. */
+/* From now on the memory uses large pages, if the host allows them. */
 void reserve_in_large_pages(void *memory, uint64_t bytes);
-/* Of `memory` NULL nothing. */
+/* Ignores NULL. */
 void release(void *memory, uint64_t bytes);
 /* How much of it is resident. From any thread. */
 uint64_t reserve_resident(const void *memory, uint64_t bytes);

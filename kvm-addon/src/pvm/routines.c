@@ -14,7 +14,7 @@
 /* In quadwords, upwards from RSP. */
 enum frame_word { FRAME_RIP, FRAME_CS, FRAME_RFLAGS, FRAME_RSP, FRAME_SS, FRAME_WORDS };
 
-/* What code at CPL 0 of ours runs with. */
+/* State of the engine's code at CPL 0. */
 static void put_state(struct cpu *cpu, enum private_routine routine, bool interrupts)
 {
     struct kvm_regs *regs = kvm_run_regs(cpu);
@@ -81,8 +81,8 @@ bool arrivals_read(const struct cpu *cpu, struct arrivals *arrivals)
 }
 
 /*
- * The access of a routine that no chip takes: one that begins at a chip's port and goes on behind
- * its last. It reads as ones, and what is written is lost. False: it was none.
+ * An access of a routine that extends beyond the last port of a chip: reads return ones, writes are
+ * ignored. False: the exit is another one.
  */
 static bool answer_for_nobody(struct kvm_run *run)
 {
@@ -115,7 +115,7 @@ enum kvm_entered routine_run(struct cpu *cpu, enum private_routine routine, bool
     return KVM_REFUSED;
 }
 
-/* Runs to its end a routine that no interrupt may disturb; an NMI that comes is kept for later. */
+/* Runs a routine with interrupts disabled; keeps an NMI for later. */
 static enum kvm_entered run_undisturbed(struct cpu *cpu, enum private_routine routine)
 {
     for (;;) {
@@ -187,7 +187,7 @@ enum kvm_entered routine_zap(struct cpu *cpu)
             private_region_set_zaps(engine->private_region, zaps, count);
             entered = run_undisturbed(cpu, PRIVATE_ZAP);
         }
-        /* An INIT amid the zaps leaves some undone. */
+        /* An INIT during the zaps leaves some undone. */
         if (all || entered != KVM_ENTERED)
             private_region_zap_all(engine->private_region, engine->vm_fd);
         tables_zaps_done(engine);

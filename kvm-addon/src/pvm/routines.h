@@ -28,14 +28,14 @@ bool arrivals_read(const struct cpu *cpu, struct arrivals *arrivals);
 
 /*
  * `interrupts` is the RFLAGS.IF that it runs with. KVM_ENTERED: the routine ended, or there are
- * arrivals. KVM_INTERRUPTED: HLT was left without reason.
+ * arrivals. KVM_INTERRUPTED: HLT ended without an event.
  */
 enum kvm_entered routine_run(struct cpu *cpu, enum private_routine routine, bool interrupts,
                              struct arrivals *arrivals);
 
 /*
- * Accesses one of KVM's chips. False: the vCPU cannot go on as it is (INIT came, or KVM refused):
- * the run loop has to look.
+ * Accesses one of KVM's chips. False: INIT arrived, or KVM failed, which the run loop has to
+ * handle.
  */
 bool routine_access_port(struct cpu *cpu, uint16_t port, unsigned size, bool is_write,
                          uint32_t *value);

@@ -21,12 +21,12 @@
 #include "step.h"
 #include "system.h"
 
-/* Taken jumps between two looks at the clock: some 10 us. */
+/* Taken jumps between two checks of the clock: about 10 us. */
 #define SLICE 2000
 /*
- * A slice with so many PAUSEs was spent spinning. After so many of them in a row, which is longer
- * than a lock is held by a vCPU that runs, the thread lets others run: the one that holds it may
- * wait for a processor.
+ * A slice with more PAUSEs than SPINS_OF_SLICE was spent spinning. After SLICES_TO_YIELD of them in
+ * a row, which is longer than a running vCPU holds a lock, the thread yields: the holder may wait
+ * for a processor.
  */
 #define SPINS_OF_SLICE 20
 #define SLICES_TO_YIELD 5
@@ -127,7 +127,7 @@ static void look_for_reset(struct cpu *cpu)
     }
 }
 
-/* Between two instructions: what others want of this vCPU. */
+/* Between two instructions: handles cpu->attention. */
 static enum progress attend(struct cpu *cpu)
 {
     int32_t attention = __atomic_exchange_n(&cpu->attention, 0, __ATOMIC_SEQ_CST);
@@ -159,7 +159,7 @@ static enum progress attend(struct cpu *cpu)
     return PROGRESS;
 }
 
-/* A single step was made, or a breakpoint hit. */
+/* Delivers #DB for a single step or a breakpoint. */
 static enum progress trap(struct cpu *cpu, uint64_t causes, bool is_fault)
 {
     return progress_deliver(
@@ -171,7 +171,8 @@ static enum progress continue_natively(struct cpu *cpu, enum user_code next)
     struct cpu_loop *loop = cpu->loop;
     bool is_doubted = loop->has_doubted && loop->doubted_rip == cpu->rip;
 
-    /* Only the interpreter, by not knowing the instruction, confirms what KVM said of it. */
+    /* The exception that KVM reported is correct only if the interpreter does not support the
+     * instruction. */
     loop->has_doubted = false;
     if (is_doubted && next == USER_CODE_UNKNOWN)
         return progress_deliver(cpu, &loop->doubted);
@@ -212,7 +213,9 @@ static enum progress stop_for_debugger(struct cpu *cpu, uint32_t causes)
     return PROGRESS;
 }
 
-/* One instruction, with the #DB of a breakpoint before it, or of a single step and data behind it.
+/*
+ * One instruction, with the #DB of an instruction breakpoint before it, or of a single step and
+ * data breakpoints after it.
  */
 static enum progress interpret_single(struct cpu *cpu)
 {
@@ -232,7 +235,7 @@ static enum progress interpret_single(struct cpu *cpu)
     hits = executed ? cpu->breakpoints.hits : 0;
     enum progress progress = act_on(cpu, why);
 
-    /* A system call leaves the single step behind. */
+    /* A system call cancels the single step. */
     bool steps = was_stepping && executed && cpu->cpl == cpl;
     if (hits && progress == PROGRESS && breakpoints_are_debuggers(cpu)) {
         progress = stop_for_debugger(cpu, hits);
@@ -277,7 +280,7 @@ static enum progress step_for_debugger(struct cpu *cpu)
                                                         : progress;
 }
 
-/* Grants the interpreter its budget for the current CPL, runs it, and books what it used. */
+/* Runs the interpreter with its budget for the current CPL, and subtracts what it used. */
 static enum interpreted interpret_some(struct cpu *cpu)
 {
     struct cpu_loop *loop = cpu->loop;
@@ -308,7 +311,7 @@ static void next_slice(struct cpu *cpu)
     sched_yield();
 }
 
-/* CPL 3 has used up what may be interpreted of it. */
+/* CPL 3 has used up its budget of interpretation. */
 static enum progress leave_interpreter(struct cpu *cpu)
 {
     struct cpu_loop *loop = cpu->loop;
@@ -333,7 +336,7 @@ static enum progress go_on(struct cpu *cpu)
         return attend(cpu);
     if (cpu->in_kvm)
         return loop->steps ? step_for_debugger(cpu) : step_legacy_or_stop(cpu);
-    /* An interrupt came first: the kernel may go on with another program at the same address. */
+    /* An interrupt came first: the kernel may continue another program at the same address. */
     if (cpu->cpl != 3)
         loop->has_doubted = false;
     if (loop->nmi_arrived && !cpu->nmi_blocked && !cpu->interrupt_shadow) {
@@ -361,7 +364,7 @@ static enum progress go_on(struct cpu *cpu)
     enum interpreted why = interpret_some(cpu);
     if (why == INTERPRETED_ONCE)
         return interpret_single(cpu);
-    /* Each entry to CPL 3 begins anew. */
+    /* Each entry to CPL 3 gets a new budget. */
     if (cpl != 3 && cpu->cpl == 3)
         loop->user_budget = cpu->engine->user_budget;
     return why == INTERPRETED_ATTENTION ? PROGRESS : act_on(cpu, why);

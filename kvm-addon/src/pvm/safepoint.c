@@ -25,7 +25,7 @@ struct request {
 struct cpu_requests {
     /*
      * The owner sets `inside`, then looks for requests; a poster posts, then looks at `inside`:
-     * one of both sees the other.
+     * one of the two sees the other.
      */
     uint32_t inside; /* atomic */
     uint64_t posted; /* atomic: number of the last request */
@@ -125,8 +125,10 @@ static uint64_t post(struct cpu *target, enum request_kind kind, uint64_t frame)
     return number;
 }
 
-/* Whether the target cannot use what it was asked to drop: it took the request, or will do so
- * before it comes in. */
+/*
+ * Whether the target no longer uses what it was asked to drop: it has served the request, or will
+ * do so before it goes inside.
+ */
 static bool is_done(const struct cpu *target, uint64_t number)
 {
     const struct cpu_requests *requests = target->requests;
@@ -134,10 +136,12 @@ static bool is_done(const struct cpu *target, uint64_t number)
            !__atomic_load_n(&requests->inside, __ATOMIC_SEQ_CST);
 }
 
-/* `cpu` is the waiting one, or NULL: others may wait for it as it does for them. */
+/*
+ * `cpu` is the waiting vCPU, or NULL; it serves its own requests, because others may wait for it.
+ */
 static void await(struct cpu *cpu, const struct cpu *target, uint64_t number)
 {
-    /* A target that runs looks at each taken jump; one that was descheduled needs our core. */
+    /* A running target checks at each taken jump; a descheduled one needs this core. */
     for (unsigned tries = 0; !is_done(target, number); tries++) {
         if (cpu)
             safepoint_serve(cpu);
@@ -176,8 +180,8 @@ void safepoint_invalidate_code(struct engine *engine, struct cpu *cpu, uint64_t 
     struct frame *flags = &engine->frames.of[frame];
     uint32_t self = cpu ? 1u << cpu->index : 0;
     /*
-     * The others' bits go with the post: until they serve it they may decode more, all of which
-     * goes then, and what they decode afterwards sets the bit anew.
+     * Posting clears the others' bits: whatever they decode until they serve the request is dropped
+     * then, and later decoding sets the bit again.
      */
     uint32_t holders = __atomic_fetch_and(&flags->code_cpus, self, __ATOMIC_SEQ_CST);
     if (holders & self)

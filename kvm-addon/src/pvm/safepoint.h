@@ -1,8 +1,8 @@
 /*
  * How vCPU threads change each other's TLBs and code caches without a lock on the way of an
  * instruction. A thread is *inside* while it uses its own TLB and code cache, else *outside* (in
- * KVM_RUN, parked, waiting). Whoever changes what others may have cached posts a request; an
- * inside thread takes it when it next leaves the interpreter, an outside one before it comes in.
+ * KVM_RUN, parked, waiting). Whoever changes what others may have cached posts a request; an inside
+ * thread serves it when it next leaves the interpreter, an outside one before it goes inside.
  */
 #ifndef TSVM_PVM_SAFEPOINT_H
 #define TSVM_PVM_SAFEPOINT_H

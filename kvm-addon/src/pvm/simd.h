@@ -210,7 +210,7 @@ struct simd_form {
     uint8_t mask_register;
 };
 
-/* A stub; see simd_execute.c for its arguments. */
+/* A stub; see simd_emit.c for its arguments. */
 typedef void simd_code(struct cpu *cpu, void *memory, struct cpu_fpu *fpu);
 struct simd_stub {
     union simd_key key;

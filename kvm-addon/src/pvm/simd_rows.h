@@ -4,8 +4,10 @@
 
 #include "simd.h"
 
-/* Operands: ModRM.reg, vvvv, ModRM.rm, and which are written. In legacy encodings an instruction
- * that writes vvvv writes ModRM.rm. */
+/*
+ * Operands: ModRM.reg, vvvv, ModRM.rm, and which are written. In legacy encodings an instruction
+ * that writes vvvv writes ModRM.rm.
+ */
 #define V SIMD_VECTOR
 #define G SIMD_GENERAL
 #define M SIMD_MMX

@@ -15,7 +15,7 @@
 #include "private_region.h"
 #include "tlb.h"
 
-/* What KVM's SYSCALL does on the way to the shim: no flag that lets an event come in between. */
+/* RFLAGS that KVM's SYSCALL clears, so that no event can occur on the way to the shim. */
 #define SHIM_SFMASK (RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_AC)
 
 /* MSRs that msrs.c keeps. FS and GS bases are in KVM's segments too. */
@@ -86,7 +86,7 @@ int state_adopt(struct cpu *cpu)
     return 0;
 }
 
-/* Where KVM refuses bits of CR4 that only the interpreter knows, they are lost. */
+/* If KVM refuses bits of CR4 that only the interpreter supports, they are lost. */
 int state_hand_over(struct cpu *cpu)
 {
     struct kvm_sync_regs *shared = &cpu->run->s.regs;
@@ -115,7 +115,7 @@ void state_install(struct cpu *cpu)
 {
     if (cpu->loop->installed)
         return;
-    /* The selectors that kvm-pvm's SYSCALL loads are for code of ours to overwrite. */
+    /* The engine overwrites the selectors that kvm-pvm's SYSCALL loads. */
     msrs_kvm_set(cpu, MSR_STAR, (uint64_t)PRIVATE_CODE_SELECTOR << 32 | 0x23ull << 48);
     msrs_kvm_set(cpu, MSR_LSTAR, PRIVATE_SHIM_VA);
     msrs_kvm_set(cpu, MSR_SFMASK, SHIM_SFMASK);

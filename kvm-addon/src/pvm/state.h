@@ -1,7 +1,7 @@
 /*
- * Who has a vCPU's architectural state: the engine, or KVM while the vCPU is `in_kvm`. That is so
- * in modes that are stepped through (step.h) and before the first INIT and SIPI. The local APIC and
- * the FPU are always KVM's, with a cache of the latter here (fpu.h).
+ * Where a vCPU's architectural state is: in the engine, or in KVM while the vCPU is `in_kvm`, that
+ * is, in modes that are single-stepped (step.h) and before the first INIT and SIPI. The local APIC
+ * and the FPU are always KVM's, with a cache of the latter here (fpu.h).
  */
 #ifndef TSVM_PVM_STATE_H
 #define TSVM_PVM_STATE_H
@@ -15,7 +15,7 @@ bool state_is_ours(const struct kvm_sregs *sregs);
 int state_adopt(struct cpu *cpu);
 int state_hand_over(struct cpu *cpu);
 
-/* Before native runs: KVM's MSRs lead SYSCALL to the shim. */
+/* Before native runs: sets KVM's MSRs so that SYSCALL jumps to the shim. */
 void state_install(struct cpu *cpu);
 
 /*

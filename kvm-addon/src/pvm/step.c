@@ -19,7 +19,7 @@
 #include "tables.h"
 #include "walk.h"
 
-/* Where a two-byte opcode's counter stands. */
+/* Index of the counters of two-byte opcodes. */
 #define MAP_0F 256u
 #define OPCODE_TWO_BYTES 0x0f
 
@@ -88,16 +88,16 @@ static enum kvm_entered enter(struct cpu *cpu, bool *stopped)
     }
 }
 
-/* Nobody knows the instruction at `rip`: so this processor does not have it. */
+/* Neither the interpreter nor KVM supports the instruction at `rip`: #UD. */
 static enum progress undefined(struct cpu *cpu, uint64_t rip)
 {
-    /* An interrupt came first, and it is its handler that KVM could not begin. */
+    /* An interrupt came first, and KVM could not execute its handler's first instruction. */
     if (cpu->rip != rip)
         return PROGRESS;
     return progress_deliver(cpu, &(struct cpu_exception){.vector = VECTOR_UD});
 }
 
-/* KVM hides the TF that it steps by, and the guest's with it. */
+/* KVM hides the TF that it sets for stepping, and with it the guest's. */
 static enum progress single_step(struct cpu *cpu)
 {
     cpu->rflags |= RFLAGS_TF;
@@ -159,7 +159,8 @@ enum progress step_run(struct cpu *cpu)
     }
 }
 
-/* WRMSR with bits that KVM does not know: those of EFER that we offer are kept for state_adopt().
+/*
+ * WRMSR with bits that KVM does not know: those of EFER that we offer are kept for state_adopt().
  */
 static void write_msr(struct cpu *cpu)
 {

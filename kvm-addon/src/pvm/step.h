@@ -12,9 +12,9 @@
 enum progress step_run(struct cpu *cpu);
 
 /*
- * Real mode, protected mode, and the way from there to long mode (the boot vCPU of a 32-bit entry,
- * others after SIPI): all of it by single steps. Returns after each, cpu->in_kvm cleared when the
- * engine has taken over.
+ * Single-steps real mode, protected mode, and the switch to long mode (the boot vCPU of a 32-bit
+ * entry, others after SIPI). Returns after each, cpu->in_kvm cleared when the engine has taken
+ * over.
  */
 enum progress step_legacy(struct cpu *cpu);
 

@@ -45,8 +45,8 @@ void far_sysenter(struct cpu *cpu, const struct insn *insn);
 void far_sysexit(struct cpu *cpu, const struct insn *insn, bool to_64_bit);
 
 /*
- * exceptions.c: delivers through the guest's IDT, between instructions. A fault on the way is
- * delivered in its place, or makes a double fault.
+ * exceptions.c: delivers through the guest's IDT, between instructions. A fault during the delivery
+ * is delivered instead, or causes a double fault.
  */
 enum delivery {
     DELIVERED,

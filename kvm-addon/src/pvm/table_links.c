@@ -1,9 +1,9 @@
 /*
- * A table that becomes reachable while CPL 3 runs natively on another vCPU. An entry that was not
- * present needs no flush, so that vCPU may use it at once, without coming by a safe point. KVM
- * finds shadows by frame: if it still has one of the table's last life, which waits to be zapped,
- * that is what would be used. And what is changed in the table must come to us from then on. So
- * the table is tracked, all below it too, and zaps are executed, before the store is made.
+ * A table that becomes reachable while CPL 3 runs natively on another vCPU. A change of an entry
+ * that was not present needs no flush, so that vCPU may use the table at once, without passing a
+ * safe point. KVM finds shadows by frame: it would use a stale one of the frame's former use that
+ * is still to be zapped. From then on, changes of the table must be tracked, too. So before the
+ * store the table and all tables below it are tracked, and zaps are executed.
  */
 #include "tables.h"
 #include "tables_internal.h"
@@ -27,8 +27,8 @@ void links_unpin(struct tables *tables, unsigned cpu_index)
 }
 
 /*
- * Refers to the table that an entry is about to lead to, at all levels at which others run on it,
- * and lets go of what was prepared before. False: at none.
+ * References the table that an entry is about to link, at all levels at which other vCPUs use it in
+ * native runs, and releases what was prepared before. False: at none.
  */
 static bool pin(struct tables *tables, unsigned cpu_index, uint64_t gpa, uint64_t old, uint64_t now)
 {

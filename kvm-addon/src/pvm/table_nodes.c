@@ -122,7 +122,7 @@ static struct table_node *add(struct tables *tables, uint32_t frame, unsigned le
         .level = (uint8_t)level,
     };
     *bucket = index;
-    /* From here on writes to it come here, but for those by TLB entries that exist. */
+    /* From now on all writes to it are tracked, except those through existing TLB entries. */
     __atomic_fetch_or(&tables->engine->frames.of[frame].flags, FRAME_TABLE, __ATOMIC_SEQ_CST);
     return node;
 }

@@ -1,13 +1,13 @@
 /*
- * The pool of root tables that native runs use. A slot's lower half is the guest's root as it was
- * last looked at, so that what changed since, by whomever, can be told.
+ * The pool of root tables that native runs use. A slot's lower half is a copy of the guest's root,
+ * so that later changes, by any writer, are found by comparison.
  */
 #include <string.h>
 
 #include "tables.h"
 #include "tables_internal.h"
 
-/* KVM sets them in our copy, not in the guest's root: there they are set when it is copied. */
+/* KVM sets them in the copy, not in the guest's root: there they are set when it is copied. */
 #define ENTRY_MARKS (ENTRY_ACCESSED | ENTRY_DIRTY)
 
 static uint64_t *copy_of(const struct tables *tables, unsigned slot)
@@ -48,7 +48,7 @@ void root_unpin(struct tables *tables, unsigned slot)
     node_queue(tables, node);
 }
 
-/* A free slot; else lets go of the one that ran longest ago. */
+/* A free slot; otherwise releases the least recently used one. */
 static int free_slot(struct tables *tables)
 {
     int oldest = -1;
@@ -69,7 +69,7 @@ int root_pin(struct tables *tables, uint32_t frame)
 {
     struct table_node *node = node_find(tables, frame, ROOT_LEVEL);
     if (node) {
-        /* It was about to go, and nobody looked at what was written to it since. */
+        /* It was queued to be freed, and writes to it have not been tracked since. */
         if (node->references == 0 && node->scanned)
             root_sync(tables, node->owner);
         node->references = 1;
@@ -109,8 +109,10 @@ void root_entry_changed(struct tables *tables, unsigned slot, unsigned index, ui
     uint64_t *copy = &copy_of(tables, slot)[index], old = *copy;
     struct root_slot *root = &tables->roots[slot];
     if (entry & ENTRY_PRESENT && !(entry & ENTRY_ACCESSED)) {
-        /* The processor may set it for an access that is never made, so it may be set for one that
-         * is made without us. */
+        /*
+         * The processor may set it for an access that is never made, so it may be set for one that
+         * is made without us.
+         */
         uint64_t seen = entry;
         __atomic_compare_exchange_n(&guest_root(tables, slot)[index], &seen, entry | ENTRY_ACCESSED,
                                     false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);

@@ -1,6 +1,6 @@
 /*
- * The work that a change of the tables leaves: new tables are scanned for the tables below, old
- * ones let go of them. In steps of one table, so that nobody waits long for the lock.
+ * Deferred work after a change of page tables: new tables are scanned for tables below, old ones
+ * release them. In steps of one table, so that the lock is never held for long.
  */
 #include "safepoint.h"
 #include "tables.h"
@@ -60,7 +60,7 @@ static void let_go(struct tables *tables, struct table_node *node)
         node_free(tables, node);
         return;
     }
-    /* If the frame becomes a table again, KVM would take the old shadow for its shadow. */
+    /* If the frame became a table again, KVM would use the old shadow. */
     if (node_may_be_shadowed(tables, node))
         zap_table(tables, node);
     if (node->scanned && node->level > 1) {
@@ -74,7 +74,7 @@ static void let_go(struct tables *tables, struct table_node *node)
     node_free(tables, node);
 }
 
-/* Whether no other vCPU has TLB write entries of the table; this one's go. */
+/* Drops this vCPU's TLB write entries of the table. Returns whether no other vCPU has any. */
 static bool is_guarded(const struct tables *tables, const struct table_node *node, struct cpu *cpu)
 {
     const struct frame *frame = &tables->engine->frames.of[node->frame];
@@ -84,7 +84,7 @@ static bool is_guarded(const struct tables *tables, const struct table_node *nod
     return node->guarded || !(writers & ~(1u << cpu->index));
 }
 
-/* Lets go of the lock meanwhile: the node may be another's afterwards. */
+/* Releases the lock meanwhile: afterwards the node may have another use. */
 static void guard(struct tables *tables, struct table_node *node, struct cpu *cpu)
 {
     uint32_t frame = node->frame, serial = node->serial;

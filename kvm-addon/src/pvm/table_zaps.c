@@ -1,4 +1,4 @@
-/* Entries and tables whose shadows KVM has to drop, until somebody takes them. */
+/* The pending zaps: entries and tables whose shadows KVM has to drop. */
 #include <string.h>
 
 #include "tables.h"
@@ -66,7 +66,7 @@ void zap_root(struct tables *tables, unsigned slot)
     add(tables, private_region_root_gpa(tables->engine->private_region, slot) | ZAP_TABLE);
 }
 
-/* A zap that is taken counts no longer; after that of a table KVM has no shadow of it. */
+/* Updates the counts of zaps that were taken; after a zap of a table KVM has no shadow of it. */
 static void taken(struct tables *tables, uint64_t zap)
 {
     uint64_t frame = zap >> 12;

@@ -33,7 +33,7 @@ void tables_destroy(struct engine *engine)
 
 void tables_reset(struct tables *tables)
 {
-    /* What runs natively now goes on making shadows of tables that nobody tracks. */
+    /* Current native runs continue to create shadows of tables that are no longer tracked. */
     tables->unsure |= tables->native_cpus;
     roots_reset(tables);
     nodes_reset(tables);
@@ -44,7 +44,7 @@ static void root_changed(struct tables *tables, struct table_node *node, unsigne
                          uint64_t now)
 {
     unsigned slot = node->owner;
-    /* A page in its next life, most likely. If not, it is looked at again when it is next used. */
+    /* Most likely the page is no longer a table. If it is, it is scanned again at its next use. */
     if (!root_is_loaded(tables, slot)) {
         root_unpin(tables, slot);
         return;
@@ -116,7 +116,7 @@ void tables_frame_written(struct engine *engine, uint64_t frame)
             if (node_may_be_shadowed(tables, node))
                 zap_table(tables, node);
         } else {
-            /* Which tables it referred to is not known any more. */
+            /* The tables that it referred to are no longer known. */
             tables_reset(tables);
             break;
         }
@@ -125,8 +125,8 @@ void tables_frame_written(struct engine *engine, uint64_t frame)
 }
 
 /*
- * Tracks the tables of a root as they are now. Its slot; -1: attention is wanted first, or it is
- * not possible.
+ * Tracks the tables of a root as they are now. Returns its slot; -1: cpu->attention must be handled
+ * first, or it is not possible.
  */
 static int track_root(struct tables *tables, struct cpu *cpu, uint32_t frame)
 {

@@ -32,9 +32,9 @@ uint64_t tables_resident(const struct engine *engine);
 struct word_result tables_change(struct cpu *cpu, uint64_t gpa, uint64_t *word,
                                  const struct word_change *change);
 /*
- * Before that, while engine->native_running: readies what the change would link. True: zaps are to
- * be executed first (ATTENTION_ZAPS), then the same is to be tried again. May wait for other vCPUs
- * (safepoint.h): with no lock held.
+ * Call before tables_change() while engine->native_running: prepares the table that the change
+ * would link. True: zaps are to be executed first (ATTENTION_ZAPS), then the same is to be tried
+ * again. May wait for other vCPUs (safepoint.h): with no lock held.
  */
 bool tables_prepare(struct cpu *cpu, uint64_t gpa, const uint64_t *word,
                     const struct word_change *change);
@@ -44,10 +44,10 @@ void tables_frame_written(struct engine *engine, uint64_t frame);
 /*
  * Around a native run of the address space in cpu->sregs.cr3. tables_enter_native() tracks the
  * root, and returns the guest-physical address of our copy for KVM's CR3; zaps are to be taken
- * after it. 0, and then no tables_exit_native(): cpu->attention is set and wants to be looked at
- * first; or, when it is not, nothing can run natively in this address space, because its root is
- * not in RAM or its tables exceed the bound. Inside (safepoint.h). Both keep engine->native_running
- * and native_epoch.
+ * after it. 0, and then no tables_exit_native(): cpu->attention is set and must be handled first;
+ * or, if it is not set, nothing can run natively in this address space, because its root is not in
+ * RAM or its tables exceed the bound. Inside (safepoint.h). Both keep engine->native_running and
+ * native_epoch.
  */
 uint64_t tables_enter_native(struct cpu *cpu);
 void tables_exit_native(struct cpu *cpu);

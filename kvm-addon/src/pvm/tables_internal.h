@@ -1,4 +1,4 @@
-/* What the files of the page-table tracking share. All of it under tables.lock. */
+/* Declarations shared by the files of the page-table tracking; all of it under tables.lock. */
 #ifndef TSVM_PVM_TABLES_INTERNAL_H
 #define TSVM_PVM_TABLES_INTERNAL_H
 
@@ -9,9 +9,8 @@
 #include "private_region.h"
 
 /*
- * Bounds for a VM: page tables that are tracked (a quarter of its frames, at most as below; more,
- * and tracking starts anew with what runs), zaps that wait (more, and all shadows are dropped
- * instead), tables that one write to a table looks through.
+ * Bounds for a VM: page tables that are tracked (a quarter of its frames, at most as below; beyond
+ * that tracking starts again), and pending zaps (beyond that all shadows are dropped instead).
  */
 #define TABLES_MIN 4096u
 #define TABLES_MAX (1u << 20)
@@ -45,7 +44,7 @@ struct table_node {
     bool spread;  /* became OWNER_SEVERAL: so do the tables below */
 };
 
-/* Zapped entries of one table from which on the whole table is cheaper, and its mark. */
+/* Number of zapped entries from which zapping the whole table is cheaper, and the mark for that. */
 #define ZAPS_TABLE 8u
 #define ZAPS_WHOLE 255u
 
@@ -64,7 +63,7 @@ struct table_pins {
     uint8_t levels; /* bit n: at level n */
 };
 
-/* Tables looked through after one write, and between two looks at cpu->attention. */
+/* Tables scanned or freed after one write, and between two checks of cpu->attention. */
 #define WORK_AFTER_WRITE 16u
 #define WORK_BETWEEN_LOOKS 64u
 
@@ -80,7 +79,7 @@ struct tables {
     uint32_t bucket_mask;
     uint32_t work; /* nodes to be scanned or freed */
     uint32_t serial;
-    bool full; /* a table could not be tracked: start anew */
+    bool full; /* a table could not be tracked: start again */
 
     struct root_slot roots[PRIVATE_ROOTS];
     int current[ENGINE_CPUS_MAX]; /* the slot that a vCPU last ran on; -1 */
@@ -105,7 +104,7 @@ void nodes_destroy(struct tables *tables);
 struct table_node *node_first(struct tables *tables, uint32_t frame);
 struct table_node *node_next(struct tables *tables, const struct table_node *node);
 struct table_node *node_find(struct tables *tables, uint32_t frame, unsigned level);
-/* An entry more, or one less, leads to the table. NULL: tables->full. */
+/* Counts an entry that links the table, or one that no longer does. NULL: tables->full. */
 struct table_node *node_reference(struct tables *tables, uint32_t frame, unsigned level,
                                   uint16_t owner);
 void node_unreference(struct tables *tables, uint32_t frame, unsigned level);
@@ -121,8 +120,8 @@ void nodes_reset(struct tables *tables);
 
 /*
  * table_work.c. Scans or frees one queued node; false: none is left. Before a table is scanned the
- * other vCPUs must have dropped their write entries. With `may_wait` the lock is let go for that;
- * else false, and it stays queued.
+ * other vCPUs must have dropped their write entries. With `may_wait` the lock is released for that;
+ * without, it returns false and the node stays queued.
  */
 bool node_work(struct tables *tables, struct cpu *cpu, bool may_wait);
 
@@ -133,7 +132,7 @@ int root_pin(struct tables *tables, uint32_t frame);
 void root_unpin(struct tables *tables, unsigned slot);
 /* Drops the references of its entries. */
 void root_release(struct tables *tables, unsigned slot);
-/* Does what writes to the root since the last time would have done. */
+/* Applies the changes of the root since the last time. */
 void root_sync(struct tables *tables, unsigned slot);
 void root_entry_changed(struct tables *tables, unsigned slot, unsigned index, uint64_t entry);
 /* A vCPU runs on it, or last did. */
@@ -152,7 +151,7 @@ void zap_root_entry(struct tables *tables, unsigned slot, unsigned index);
 void zap_root(struct tables *tables, unsigned slot);
 void zap_everything(struct tables *tables);
 
-/* tables.c. Drops all tracking: what runs is tracked anew when it next enters. */
+/* tables.c. Drops all tracking: address spaces are tracked again at their next native run. */
 void tables_reset(struct tables *tables);
 
 #endif

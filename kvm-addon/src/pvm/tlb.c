@@ -42,7 +42,7 @@ static void drop_with_cr3(struct cpu *cpu, enum tlb_mode mode)
 
 void tlb_flush_nonglobal(struct cpu *cpu)
 {
-    /* What lies in the upper half is global, or else all goes. */
+    /* All entries of the upper half are global; otherwise flush everything. */
     if (cpu->upper_half_nonglobal || !(cpu->sregs.cr4 & CR4_PGE)) {
         tlb_flush_all(cpu);
         return;
@@ -60,7 +60,7 @@ void tlb_flush_page(struct cpu *cpu, uint64_t va)
         struct tlb_entry *slot = &cpu->tlbs[mode][va >> 12 & (TLB_ENTRIES - 1)];
         if (slot->read == (va & PAGE_BASE))
             clear_entry(cpu, slot);
-        /* A large page goes as a whole, of which any part may be here. */
+        /* Drop all parts of a large page. */
         for (unsigned i = 0; large && i < TLB_ENTRIES; i++) {
             struct tlb_entry *entry = &cpu->tlbs[mode][i];
             if (!(entry->read & PAGE_OFFSET) && (entry->read ^ va) < entry->span)

@@ -9,14 +9,14 @@ static inline struct tlb_entry *tlb_slot(struct cpu *cpu, uint64_t va)
     return &cpu->tlb[va >> 12 & (TLB_ENTRIES - 1)];
 }
 
-/* What an entry that holds nothing has in place of its tags. */
+/* The tag of an empty entry. */
 static inline uint64_t tlb_no_tag(const struct cpu *cpu, const struct tlb_entry *entry)
 {
     uint64_t slot = (uint64_t)(entry - &cpu->tlbs[0][0]);
     return TLB_NO_TAG ^ (slot & 1) << 12;
 }
 
-/* Not NULL: the compiler is told, so that the test of a hit is the only one. */
+/* Never NULL, which the compiler is told, so that a hit is tested only once. */
 static inline void *tlb_place(const struct tlb_entry *entry, uint64_t va)
 {
     uint8_t *place = entry->page + (va & PAGE_OFFSET);
@@ -50,7 +50,10 @@ static inline bool tlb_is_split(uint64_t va, unsigned size)
     return (va & (TLB_CACHE_LINE - 1)) + size > TLB_CACHE_LINE;
 }
 
-/* Kernels have global pages alone in the upper half, or all is dropped; see below. */
+/*
+ * Kernels have only global pages in the upper half; otherwise everything is flushed, see
+ * tlb_flush_nonglobal().
+ */
 static inline bool tlb_is_dropped_with_cr3(enum tlb_mode mode, uint64_t tag)
 {
     return mode == TLB_USER || !(tag >> 63);

@@ -1,7 +1,7 @@
 /*
  * Translation of hot code to code of the host (README.md, "Translation"). A vCPU's translations,
  * and the memory that they are in. Both it and the number of links are bounded; when either is
- * full, all decoded code of the vCPU goes, and with it all translations.
+ * full, all decoded code of the vCPU is dropped, with all translations.
  */
 #ifndef TSVM_PVM_TRANSLATOR_H
 #define TSVM_PVM_TRANSLATOR_H
@@ -14,7 +14,7 @@
 #define TRANSLATED_BYTES (4u << 20)
 #define TRANSLATED_LINKS 32768u
 
-/* A place where a translation goes on at another instruction, by a jump. */
+/* A jump of a translation to another instruction. */
 struct translated_link {
     const uint8_t *code; /* where to, while `expected` is what the CPU has */
     uint64_t expected;   /* of cpu->attention and cpu->generation: none, and the link's */
@@ -22,11 +22,11 @@ struct translated_link {
     struct insn *target;  /* the same as `code` */
     uint64_t va;          /* of the target */
     const uint8_t *enter; /* `code` of a target that is not translated */
-    uint8_t *direct;      /* a jump's operands to be changed in its place; NULL: it uses `code` */
-    uint32_t count;       /* instructions of the decoded run that is left that were executed */
+    uint8_t *direct;      /* operands of a jump that is to be patched; NULL: it uses `code` */
+    uint32_t count;       /* executed instructions of the decoded run that the jump leaves */
 };
 
-/* Code that all translations share. Instructions and links are named by their numbers. */
+/* Code that all translations share. Instructions and links are passed by number. */
 struct translated_common {
     const uint8_t *prologue;    /* loads the pinned registers, and goes on at RAX */
     const uint8_t *side_exit;   /* to the handler of the instruction in RSI */

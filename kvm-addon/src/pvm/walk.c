@@ -7,12 +7,12 @@
 
 /*
  * An entry that changes under the walk makes it start again, as the processor does when it cannot
- * set an accessed bit. Whoever is outrun this often by another vCPU gets a page fault, which
- * kernels take for what it is: somebody else was faster.
+ * set an accessed bit. After this many attempts the access gets a page fault, which kernels handle
+ * as spurious: another vCPU was faster.
  */
 #define WALK_TRIES 16
 
-/* The way to a page: one entry a level, `entries[0]` the root's. */
+/* The path of a walk: one entry for each level; `entries[0]` is the root's. */
 struct path {
     uint64_t *entries[TABLE_LEVELS];
     uint64_t values[TABLE_LEVELS];
@@ -47,7 +47,7 @@ static bool has_reserved_bits(const struct cpu *cpu, uint64_t entry, unsigned le
     return entry & reserved;
 }
 
-/* Sets accessed bits on the way, and the page's dirty bit. False: an entry is not what it was. */
+/* Sets the accessed bits of the path, and the page's dirty bit. False: an entry has changed. */
 static bool set_bits(const struct cpu *cpu, struct path *path, bool dirty)
 {
     for (unsigned i = 0; i < path->length; i++) {

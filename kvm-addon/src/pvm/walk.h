@@ -28,7 +28,7 @@ struct walk_result {
  * Walks cpu->sregs' tables in 4-level paging: NX, WP, SMEP, SMAP, reserved bits, with accessed and
  * dirty bits set atomically once the access is found to pass. Tables outside RAM are not present,
  * as for KVM. `va` is canonical. 5-level paging and protection keys are not offered to guests:
- * CPUID does not tell of them, and writes of CR4.LA57 and CR4.PKE are refused.
+ * CPUID does not have them, and writes of CR4.LA57 and CR4.PKE raise #GP.
  */
 struct walk_result walk(struct cpu *cpu, const struct walk_request *request);
 

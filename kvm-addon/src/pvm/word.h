@@ -1,7 +1,7 @@
 /*
  * A change of some bytes of one aligned 8-byte word of guest memory. Stores and locked operations
- * on page tables are made of it: it tells the entry that was there from the one that is there now,
- * whoever else writes to it.
+ * on page tables consist of such changes, which return the old and the new entry even if others
+ * write to it.
  */
 #ifndef TSVM_PVM_WORD_H
 #define TSVM_PVM_WORD_H
