@@ -17,6 +17,7 @@ import { imageBenchmarks } from './images.ts';
 import { kernelBootBenchmark } from './kernel-boot.ts';
 import { linuxSpeedBenchmarks } from './linux-speed.ts';
 import { netBenchmarks } from './net.ts';
+import { prebuiltBootBenchmark } from './prebuilt-boot.ts';
 import { qcow2Benchmarks } from './qcow2.ts';
 import { promiseMissed, reportText } from './report.ts';
 import { residentMemoryBenchmarks } from './resident-memory.ts';
@@ -49,6 +50,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     diskBootBenchmark(workbench),
     debianLoginBenchmark(workbench),
     debianInitrdBenchmark(workbench),
+    prebuiltBootBenchmark(workbench),
     ...netBenchmarks(workbench),
     ...vsockBenchmarks(workbench),
     ...residentMemoryBenchmarks(workbench),
