@@ -48,8 +48,7 @@ const THOROUGH: readonly Case[] = [
       kernel: 'linux-image-6.12-cloud-amd64',
       fileSystem: 'xfs',
       loader: 'systemd-boot',
-      // Without locales, cloud-init's module for them fails.
-      extraPackages: ['cloud-init', 'locales'],
+      extraPackages: ['cloud-init'],
     },
     args: ['--cpus', '8', '--memory', '8G', '--hostname', 'box', '--password', 'debian'],
     source: SYSTEMD_BOOT,

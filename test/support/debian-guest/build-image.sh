@@ -36,6 +36,8 @@ echo root:debian | chpasswd
 echo debian >/etc/hostname
 printf '127.0.0.1 localhost debian\n' >/etc/hosts
 printf 'UUID=%s / %s defaults 0 1\nUUID=1A2B-3C4D /boot/efi vfat umask=0077 0 2\n' $uuid $type >/etc/fstab
+# As in Debian's cloud images. Otherwise cloud-init tries to generate another locale, and fails.
+echo LANG=C.UTF-8 >/etc/default/locale
 printf '[Match]\nName=e*\n[Network]\nDHCP=yes\n' >/etc/systemd/network/20-wired.network
 systemctl --quiet enable systemd-networkd
 : >/etc/machine-id
@@ -99,6 +101,8 @@ fi
 printf 'ESP\n' >"$root/boot/efi/marker"
 MTOOLS_SKIP_CHECK=1 mcopy -i "$work/esp.img" -s -Q "$root"/boot/efi/* ::/
 rm -r "$root"/boot/efi/*
+# Packages that apt no longer offers leave the cache.
+chroot "$root" apt-get autoclean -q
 rm -rf "$root"/var/lib/apt/lists/*
 umount --recursive "$root"
 INSTALL
