@@ -15,10 +15,19 @@ export class Engine {
   readonly #command: readonly string[];
   readonly #env: NodeJS.ProcessEnv;
   readonly #archive: string;
+  readonly #warmUp: ((engine: Engine) => void) | undefined;
   #ready = false;
 
-  constructor(name: string, command: readonly string[], env: object, archive: string) {
+  /** @param warmUp is run once, when the engine has the image */
+  constructor(
+    name: string,
+    command: readonly string[],
+    env: object,
+    archive: string,
+    warmUp?: (engine: Engine) => void,
+  ) {
     this.name = name;
+    this.#warmUp = warmUp;
     this.#command = command;
     this.#env = { ...process.env, ...env };
     this.#archive = archive;
@@ -32,6 +41,7 @@ export class Engine {
     } catch {
       this.run('import', this.#archive, IMAGE);
     }
+    this.#warmUp?.(this);
   }
 
   run(...words: readonly string[]): string {
@@ -64,6 +74,8 @@ export async function timeOf(work: () => unknown): Promise<number> {
 
 export interface ContainerEngines {
   readonly ours: Engine;
+  /** Without templates: each machine boots its kernel. */
+  readonly cold: Engine;
   readonly podman: Engine;
   /** Data folder of tsvm's. */
   readonly data: string;
@@ -78,17 +90,29 @@ export function containerEngines({ root, tsvm }: Workbench): ContainerEngines {
   const podmanConfig = join(folder, 'containers.conf');
   writeFileSync(podmanConfig, PODMAN_CONFIG);
   const data = join(folder, 'data');
-  const ours = new Engine(
-    'tsvm',
-    [tsvm],
-    { TSVM_DATA_FOLDER: data, TSVM_RUNTIME_FOLDER: join(folder, 'run') },
-    archive,
-  );
+  const env = {
+    TSVM_DATA_FOLDER: data,
+    TSVM_RUNTIME_FOLDER: join(folder, 'run'),
+    XDG_CACHE_HOME: join(folder, 'cache'),
+  };
+  const ours = new Engine('tsvm', [tsvm], env, archive, awaitTemplate);
+  const cold = new Engine('tsvm, cold', [tsvm], { ...env, TSVM_WARM_START: 'off' }, archive);
   const podman = new Engine(
     'podman',
     ['podman', '--root', join(folder, 'podman'), '--runroot', join(folder, 'podman-run')],
     { CONTAINERS_CONF: podmanConfig },
     archive,
   );
-  return { ours, podman, data, folder };
+  return { ours, cold, podman, data, folder };
+}
+
+const TEMPLATE_PATIENCE_MS = 60_000;
+
+/** The first run of a machine's shape leaves a template, some time after it has ended. */
+function awaitTemplate(engine: Engine): void {
+  const endMs = performance.now() + TEMPLATE_PATIENCE_MS;
+  do {
+    engine.run('run', '--rm', IMAGE, 'true');
+    if (performance.now() > endMs) throw new Error('no template for warm starts is made');
+  } while (/^Warm starts +0 /m.test(engine.run('system', 'df')));
 }

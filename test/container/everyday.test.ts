@@ -301,7 +301,7 @@ test('image prune, and system df', async (t) => {
   assert.equal(sh('tsvm images -q | wc -l').stdout.trim(), '1');
   assert.match(
     sh('tsvm system prune -a', 'n\n').stdout,
-    /^WARNING! This will remove:\n {2}- all stopped containers\n {2}- all networks not used by at least one container\n {2}- all images without at least one container associated to them\n\nAre you sure you want to continue\? \[y\/N\] /,
+    /^WARNING! This will remove:\n {2}- all stopped containers\n {2}- all networks not used by at least one container\n {2}- all images without at least one container associated to them\n {2}- all machines that were saved for warm starts\n\nAre you sure you want to continue\? \[y\/N\] /,
   );
   assert.match(sh('tsvm system prune -f').stdout, /^Total reclaimed space: 0B\n$/);
   assert.match(sh('tsvm image prune -a', 'y\n').stdout, /untagged: stays:latest/);

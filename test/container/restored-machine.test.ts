@@ -1,5 +1,7 @@
 /** A machine with the guest agent that goes on in other machines, with their disks and networks. */
+
 import { deepEqual, equal, match, notEqual, ok, rejects } from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import {
   cpSync,
   mkdirSync,
@@ -11,6 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { ContainerInterface } from '../../vmm/container/agent/agent.ts';
 import { connectAgent } from '../../vmm/container/agent/connect-agent.ts';
 import { PLACEHOLDER_BYTES } from '../../vmm/container/agent/protocol.ts';
 import type { MachineConfig } from '../../vmm/index.ts';
@@ -83,7 +86,11 @@ async function shell(guest: AgentGuest, script: string): Promise<string> {
   return stdout.trim();
 }
 
-const NET: MachineConfig['nets'] = [{ kind: 'user', mac: DEVICE_MAC }];
+/** Emulated hosts have no passt: there it is about all the others. */
+const HAS_PASST = spawnSync('passt', ['--version']).error === undefined;
+const NET: MachineConfig['nets'] = HAS_PASST ? [{ kind: 'user', mac: DEVICE_MAC }] : [];
+const interfacesOf = (link: Omit<ContainerInterface, 'deviceMac'>) =>
+  HAS_PASST ? [{ ...link, deviceMac: DEVICE_MAC }] : [];
 
 test('a restored machine has its clock, timers, processors, memory and devices', async (t) => {
   const saved = await savedMachine(t, { nets: NET });
@@ -94,11 +101,11 @@ test('a restored machine has its clock, timers, processors, memory and devices',
   await guest.agent.assemble({
     ...guest.root,
     hostname: 'second',
-    interfaces: [{ mac, deviceMac: DEVICE_MAC, dhcp: true }],
+    interfaces: interfacesOf({ mac, dhcp: true }),
   });
   const before = Date.now();
   const script = `
-    date +%s; hostname; nproc; cat /sys/class/net/eth0/address
+    date +%s; hostname; nproc; cat /sys/class/net/eth0/address 2>/dev/null || echo none
     ip route | grep -c '^default via'
     for i in 1 2; do (i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo done) & done; wait
     a=$(cut -d. -f1 /proc/uptime); sleep 1.2; echo $(($(cut -d. -f1 /proc/uptime) - a))
@@ -108,13 +115,14 @@ test('a restored machine has its clock, timers, processors, memory and devices',
     await shell(guest, script)
   ).split('\n');
   ok(Math.abs(Number(time) - before / 1000) < 30, `the guest's time is ${time}`);
-  deepEqual([hostname, cpus, address, routes], ['second', '2', mac, '1']);
+  deepEqual([hostname, cpus], ['second', '2']);
+  deepEqual([address, routes], HAS_PASST ? [mac, '1'] : ['none', '0']);
   deepEqual([one, two], ['done', 'done']);
   // The guest's clock goes on from where it was: no jump by what passed on the host.
   ok(Number(slept) >= 1 && Number(slept) < 60, `slept ${slept} s`);
   equal(bytes, `${128 * 64 * 1024}`);
   const { disk0, disk1, net0, vsock } = guest.machine.statistics();
-  for (const device of [disk0, disk1, net0, vsock]) {
+  for (const device of [disk0, disk1, vsock, ...(HAS_PASST ? [net0] : [])]) {
     ok(Object.values(device ?? {}).some((count) => count > 0));
   }
   await guest.agent.shutdown();
@@ -144,11 +152,14 @@ test('a restored machine on PCI', async (t) => {
   const config = { transport: 'pci', cpus: 1, nets: NET } as const;
   const guest = await restore(t, await savedMachine(t, config), config);
   const mac = '02:aa:bb:cc:dd:01';
-  const interfaces = [{ mac, deviceMac: DEVICE_MAC, addresses: ['192.0.2.7/24'] }];
+  const interfaces = interfacesOf({ mac, addresses: ['192.0.2.7/24'] });
   await guest.agent.assemble({ ...guest.root, interfaces });
   equal(
-    await shell(guest, 'echo kept >/file; sync; cat /file /sys/class/net/eth0/address'),
-    `kept\n${mac}`,
+    await shell(
+      guest,
+      'echo kept >/file; sync; cat /file; cat /sys/class/net/eth0/address 2>/dev/null || :',
+    ),
+    HAS_PASST ? `kept\n${mac}` : 'kept',
   );
 });
 
@@ -173,7 +184,7 @@ test('a saved machine that is damaged, or that of another machine, is refused', 
   };
   await refused(/1 vCPUs/, { cpus: 2 });
   await refused(/another size of memory/, { memoryBytes: 256 * 2 ** 20 });
-  await refused(/other devices/, { nets: NET });
+  await refused(/other devices/, { balloon: false });
   await refused(/memory file is too short/, {}, (folder) => {
     truncateSync(join(folder, 'memory'), 2 ** 21);
   });

@@ -13,6 +13,8 @@ export interface Program {
 
 /** The hidden command of the process that runs a container. */
 export const SUPERVISOR_COMMAND = 'container-supervisor';
+/** The hidden command of the process that makes a template for containers' machines. */
+export const TEMPLATE_COMMAND = 'container-template';
 
 /**
  * Docker's verbs for containers. `kill`, `pause` and `stop` are also commands for running machines: the
@@ -146,7 +148,7 @@ const CONTAINER: Program = {
 const SUPERVISOR: Program = {
   name: 'supervisor',
   entry: 'supervisor-main.ts',
-  commands: [SUPERVISOR_COMMAND],
+  commands: [SUPERVISOR_COMMAND, TEMPLATE_COMMAND],
 };
 const REGISTRY: Program = {
   name: 'registry',

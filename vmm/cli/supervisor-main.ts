@@ -1,6 +1,11 @@
-/** The program that runs a container, in the background: see `container/supervise.ts`. */
+/** The programs behind containers: those that run one, and one that makes a template for them. */
 import { commandLine } from '../util/byte-names.ts';
 import { superviseContainer } from './container/supervise.ts';
+import { runTemplateProcess } from './container/template-process.ts';
+import { TEMPLATE_COMMAND } from './programs.ts';
 import { runToExit } from './run-to-exit.ts';
 
-runToExit(() => superviseContainer(commandLine()[3] ?? ''));
+const [, , command, argument = ''] = commandLine();
+runToExit(() =>
+  command === TEMPLATE_COMMAND ? runTemplateProcess(argument) : superviseContainer(argument),
+);

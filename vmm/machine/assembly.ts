@@ -111,6 +111,8 @@ export class Assembly {
   /** By the id of the device: those that can be removed, on a machine without PCI. */
   readonly windowNets = new Map<string, WindowNet>();
 
+  readonly #pending: Promise<void>[] = [];
+
   /** Takes over the files, unless it throws. */
   constructor(
     config: ResolvedConfig,
@@ -148,6 +150,17 @@ export class Assembly {
       config.acpi,
       slots.filter((slot) => slot !== undefined),
     );
+  }
+
+  /** The machine is started after `work`; what it rejects with, {@link ready} does. */
+  awaitBeforeStart(work: Promise<void>): void {
+    work.catch(() => {});
+    this.#pending.push(work);
+  }
+
+  /** Resolves when every device can serve. */
+  async ready(): Promise<void> {
+    await Promise.all(this.#pending);
   }
 
   /** Attaches a device's registers to a bus. `handler` gets the accesses that the bank does not serve. */

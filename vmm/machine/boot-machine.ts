@@ -96,6 +96,7 @@ export async function bootAssembly(
     undo.defer(() => assembly.machine.close());
     loadBoot(assembly, images);
     images.close();
+    await assembly.ready();
     if (resolved.gdb !== undefined) {
       const { attachDebugger } = await import('./debugger.ts');
       attachDebugger(assembly, resolved.gdb);

@@ -158,6 +158,7 @@ export async function restoreMachine(
     });
     undo.defer(() => assembly.machine.close());
     load(assembly, state, folder);
+    await assembly.ready();
     metrics?.stage('machine-ready');
     return assembly;
   } catch (error) {

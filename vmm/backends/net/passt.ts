@@ -53,6 +53,11 @@ export interface PasstOptions {
 export interface Passt {
   /** The guest's end, a stream socket. The caller closes it. */
   readonly fd: number;
+  /**
+   * Resolves when its ports are bound; what a guest sends before waits in the socket. Rejects with
+   * TsvmError `network-unavailable`; handle it.
+   */
+  readonly ready: Promise<void>;
   /** A warning for the user, if any. */
   readonly warning: string | undefined;
   /** Call it after closing `fd`, which ends passt. Resolves when its ports are free. */
@@ -74,7 +79,7 @@ const OUTPUT_CHARACTERS_MAX = 4_096;
  * Starts passt with one end of a socket pair. It ends with this process, however that ends.
  * @throws TsvmError `network-unavailable`
  */
-export async function startPasst(options: PasstOptions): Promise<Passt> {
+export function startPasst(options: PasstOptions): Passt {
   const names = guestNameServers(hostNameServers());
   const [ours, theirs] = socketPair();
   let child: ChildProcess;
@@ -94,14 +99,13 @@ export async function startPasst(options: PasstOptions): Promise<Passt> {
     child.once('error', () => resolve());
     child.once('close', () => resolve());
   });
-  try {
-    await ready(child);
-  } catch (error) {
-    closeSync(ours);
-    throw error;
-  }
   child.unref();
-  return { fd: ours, warning: warningOf(options, names), stop: () => stop(child, ended) };
+  return {
+    fd: ours,
+    ready: ready(child),
+    warning: warningOf(options, names),
+    stop: () => stop(child, ended),
+  };
 }
 
 async function stop(child: ChildProcess, ended: Promise<void>): Promise<void> {

@@ -1,5 +1,5 @@
 import { locateDefaultGuest } from '../../../guest-images/default-guest.ts';
-import type { ContainerGuest } from '../../container/containers/start-machine.ts';
+import type { ContainerGuest } from '../../container/warm-start/machine-shape.ts';
 import { TsvmError } from '../../errors.ts';
 
 /** The kernel and the agent of all containers. @throws TsvmError `file-unreadable` */

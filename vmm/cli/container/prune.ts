@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { openNetworkStore } from '../../container/networks/network-store.ts';
 import { pruneImages } from '../../container/remove.ts';
 import { openVolumeStore } from '../../container/volumes/volume-store.ts';
+import { MachineTemplates } from '../../container/warm-start/machine-templates.ts';
 import { confirm } from './confirm.ts';
 import { PRUNE_CONTAINERS, printPruned, pruneContainers } from './container-prune.ts';
 import { openContainers } from './containers.ts';
@@ -18,6 +19,8 @@ const DANGLING = 'all dangling images';
 const PRUNE_NETWORKS = 'all networks not used by at least one container';
 const PRUNE_VOLUMES = 'all anonymous volumes not used by at least one container';
 const ALL = 'all images without at least one container associated to them';
+
+const TEMPLATES = 'all machines that were saved for warm starts';
 
 export const pruneVerb: Verb = {
   usage: 'prune [OPTIONS]',
@@ -49,6 +52,7 @@ Examples:
     const lines = (all: boolean) => [
       ...[PRUNE_CONTAINERS, PRUNE_NETWORKS, ...volumes],
       all ? ALL : DANGLING,
+      ...(all ? [TEMPLATES] : []),
     ];
     return prune(
       options,
@@ -85,6 +89,7 @@ async function prune(
     printPruned(pruned.ids);
     containerBytes = pruned.bytes;
     printPrunedNetworks(await pruneNetworks(openNetworkStore(), rest));
+    if (all) containerBytes += MachineTemplates.ofUser()?.removeAll() ?? 0;
     if (flag(options, 'volumes')) {
       const { bytes: volumeBytes, names } = await pruneVolumes(openVolumeStore(), false, rest);
       printPrunedVolumes(names);

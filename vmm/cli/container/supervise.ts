@@ -13,6 +13,7 @@ import { ContainerStore } from '../../container/containers/container-store.ts';
 import { ContainerSupervisor } from '../../container/containers/container-supervisor.ts';
 import { startFailure } from '../../container/containers/start-failure.ts';
 import { MachineStarter } from '../../container/containers/start-machine.ts';
+import { MachineTemplates } from '../../container/warm-start/machine-templates.ts';
 import { errorText } from '../../errors.ts';
 import { hostFiles } from '../../host/host-files.ts';
 import { createLogger } from '../../observability/logger.ts';
@@ -22,6 +23,10 @@ import { printMessage } from '../standard-streams.ts';
 import { CHANNEL_FD, type StartMessage } from './attach/supervisor-channel.ts';
 import { containerGuest } from './container-guest.ts';
 import { openStore } from './open-store.ts';
+import { startTemplateProcess } from './template-process.ts';
+
+/** A container that runs for so long has started its work. */
+const TEMPLATE_DELAY_MS = 10_000;
 
 /** @returns the exit code of this process, which nobody waits for */
 export async function superviseContainer(id: string): Promise<number> {
@@ -31,6 +36,12 @@ export async function superviseContainer(id: string): Promise<number> {
     printMessage(`${new Date().toISOString()} ${line}\n`),
   );
   let supervisor: ContainerSupervisor | undefined;
+  let machines: MachineStarter | undefined;
+  const makeTemplate = () => {
+    const shape = machines?.wantedTemplate;
+    if (shape !== undefined) startTemplateProcess(shape);
+  };
+  setTimeout(makeTemplate, TEMPLATE_DELAY_MS).unref();
   const started = Promise.withResolvers<StartMessage>();
   const client = new AttachedClient(new Socket({ fd: CHANNEL_FD }), {
     message: (message) => {
@@ -54,14 +65,17 @@ export async function superviseContainer(id: string): Promise<number> {
     try {
       const guest = containerGuest();
       const images = openStore();
-      const machines = new MachineStarter({ images, folders, guest, connectAgent, logger });
+      const templates = MachineTemplates.ofUser();
+      const parts = { images, folders, guest, connectAgent, templates, logger };
+      const starter = new MachineStarter(parts);
+      machines = starter;
       const message = await started.promise;
       supervisor = new ContainerSupervisor(id, {
         store,
-        startMachine: (config) => machines.start(config),
+        startMachine: (config) => starter.start(config),
         logger,
       });
-      return await runAttached(supervisor, client, message, folder, machines.booting);
+      return await runAttached(supervisor, client, message, folder, starter.booting);
     } finally {
       // It has ended in a way that left no trace, for example because the disk is full.
       await store.settleLocked(id);
@@ -74,6 +88,7 @@ export async function superviseContainer(id: string): Promise<number> {
   } finally {
     client.end();
     await clientsServed();
+    makeTemplate();
   }
 }
 

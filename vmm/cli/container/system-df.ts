@@ -1,6 +1,7 @@
 import { isActive } from '../../container/containers/container-state.ts';
 import { familiarName, parseReference } from '../../container/reference.ts';
 import { storeUsage } from '../../container/store/usage.ts';
+import { MachineTemplates } from '../../container/warm-start/machine-templates.ts';
 import { print } from '../standard-streams.ts';
 import { allocatedBytes } from './container-size.ts';
 import { openContainers } from './containers.ts';
@@ -31,7 +32,8 @@ export const systemDfVerb: Verb = {
   argumentsMax: 0,
   help: `
 Sizes are those on this host's disk: the layers as downloaded, and their uncompressed form, which images
-share. The last line is the remains of interrupted pulls.
+share. Warm starts are saved machines, from which containers go on instead of booting one. The last line is
+the remains of interrupted pulls.
 
 Examples:
   tsvm system df
@@ -58,12 +60,18 @@ Examples:
         images.filter(({ id }) => used.has(id)).length,
       ),
       await containersRow(),
+      templatesRow(),
       row('Leftovers', usage.leftoverFiles, usage.leftoverBytes, 0),
     ];
     print(formatList(format === 'table' ? USAGE_TABLE : format, rows, USAGE_LIST));
     return 0;
   },
 };
+
+function templatesRow(): Record<string, string> {
+  const { bytes, count } = MachineTemplates.ofUser()?.usage() ?? { bytes: 0, count: 0 };
+  return row('Warm starts', count, bytes, 0);
+}
 
 async function containersRow(): Promise<Record<string, string>> {
   const containers = openContainers();

@@ -1,18 +1,23 @@
 /** The machine of a container: from its configuration to an agent that has assembled its root. */
 import { statSync } from 'node:fs';
-import type { VsockPorts } from '../../backends/vsock/vsock-ports.ts';
-import { errorText, TsvmError } from '../../errors.ts';
-import { bootMachine } from '../../machine/boot-machine.ts';
-import type { MachineConfig } from '../../machine/config.ts';
+import { errorText } from '../../errors.ts';
 import type { MachineHandle } from '../../machine/machine.ts';
-import { OutputRing } from '../../machine/output-ring.ts';
 import type { Logger } from '../../observability/logger.ts';
-import type { Agent } from '../agent/agent.ts';
+import type { Agent, ContainerRoot } from '../agent/agent.ts';
 import { prepareNetworks } from '../networks/container-networks.ts';
 import type { RunningNetworks } from '../networks/running-networks.ts';
 import { rootfsDisk } from '../rootfs/rootfs-disk.ts';
 import type { ImageStore } from '../store/image-store.ts';
 import { prepareVolumes } from '../volumes/container-volumes.ts';
+import {
+  type ContainerGuest,
+  deviceMac,
+  type MachineParts,
+  type TemplateShape,
+  templatedShape,
+} from '../warm-start/machine-shape.ts';
+import type { MachineTemplates } from '../warm-start/machine-templates.ts';
+import { bringUpMachine, type ConnectAgent } from './bring-up.ts';
 import type { ContainerConfig } from './container-config.ts';
 import type { ContainerFolders } from './container-folders.ts';
 import type { ContainerMachine } from './container-machine.ts';
@@ -20,42 +25,23 @@ import type { MachinePart } from './machine-part.ts';
 import { containerRoot } from './process-specs.ts';
 import { ensureWritableLayer } from './writable-layer.ts';
 
-/** What all containers boot: a kernel, and the agent in an initramfs. */
-export interface ContainerGuest {
-  readonly kernelPath: string;
-  readonly modulesPath?: string | undefined;
-  readonly agentPath: string;
-}
-
-/** Waits for the agent of a machine that is about to start. */
-export type ConnectAgent = (
-  ports: VsockPorts,
-  options: { readonly signal: AbortSignal },
-) => Promise<Agent>;
-
 export interface MachineStarterOptions {
   readonly images: ImageStore;
   readonly folders: ContainerFolders;
   readonly guest: ContainerGuest;
   readonly connectAgent: ConnectAgent;
+  /** Undefined: every machine boots. */
+  readonly templates?: MachineTemplates | undefined;
   readonly logger: Logger;
 }
 
-/** The guest's kernel says only what is wrong. */
-const KERNEL_WORDS = 'quiet loglevel=4';
-/** The agent brings the other CPUs up: see guest-images/agent/processors.h. */
-const LATE_CPUS = 'maxcpus=1';
-/** How many networks a running container can join beyond those that it starts with. */
-const SPARE_WINDOWS = 4;
-const CONSOLE_BYTES = 16 * 1024;
-/** Time for a guest to boot; on hosts without hardware virtualization it may be slow. */
-const BOOT_PATIENCE_MS = 120_000;
 /** Time for a guest to write everything back and power off. */
 const SHUTDOWN_PATIENCE_MS = 10_000;
 
 export class MachineStarter {
   readonly #options: MachineStarterOptions;
   readonly #booting = Promise.withResolvers<void>();
+  #wanted: TemplateShape | undefined;
 
   constructor(options: MachineStarterOptions) {
     this.#options = options;
@@ -64,6 +50,12 @@ export class MachineStarter {
   /** Resolves when the first machine has been started, or could not be. */
   get booting(): Promise<void> {
     return this.#booting.promise;
+  }
+
+  /** The machine that was started last could have gone on from a template, if there were one. */
+  get wantedTemplate(): TemplateShape | undefined {
+    const wanted = this.#wanted;
+    return wanted !== undefined && this.#options.templates?.wants(wanted) ? wanted : undefined;
   }
 
   /** @throws TsvmError, AgentError; nothing is left then */
@@ -80,7 +72,7 @@ export class MachineStarter {
   }
 
   async #start(config: ContainerConfig, parts: MachinePart[]): Promise<ContainerMachine> {
-    const { connectAgent, folders, guest, images, logger } = this.#options;
+    const { folders, guest, images, logger } = this.#options;
     const prepared = await Promise.allSettled([prepareVolumes(config), prepareNetworks(config)]);
     for (const part of prepared) if (part.status === 'fulfilled') parts.push(part.value);
     for (const part of prepared) if (part.status === 'rejected') throw part.reason;
@@ -88,40 +80,24 @@ export class MachineStarter {
     const writable = await ensureWritableLayer(folders, id, storageBytes);
     const root = rootfsDisk(layers, images.folders);
     const [metadata = ''] = root.files;
-    const console = new GuestConsole();
-    // The image's files are open when the machine is made.
-    const machine = await images.withContent(() =>
-      bootMachine(
-        machineConfig(config, guest, parts, [
-          root,
-          { path: writable, format: 'qcow2', backing: 'allow' },
-        ]),
-        { console, logger },
-      ),
-    );
-    const running = new RunningMachine(machine, parts, logger);
+    const machineParts: MachineParts = {
+      disks: [root, { path: writable, format: 'qcow2', backing: 'allow' }],
+      nets: parts.flatMap(({ nets = [] }) => nets),
+      shares: parts.flatMap(({ shares = [] }) => shares),
+    };
+    const shape = { guest, cpus: config.cpuCount, memoryBytes: config.machineMemoryBytes };
+    const { agent, machine, restored } = await bringUpMachine(shape, machineParts, {
+      ...this.#options,
+      // The image's files are open when the machine is made.
+      opening: (make) => images.withContent(make),
+      onStarted: this.#booting.resolve,
+    });
+    if (!restored) this.#wanted = templatedShape(shape, machineParts);
+    const running = new RunningMachine(machine, agent, parts, logger);
     try {
-      const { vsock } = machine;
-      if (vsock === undefined) throw new Error('the machine has no vsock device');
       for (const part of parts) part.started?.(machine);
-      const waiting = new AbortController();
-      const signal = AbortSignal.any([waiting.signal, AbortSignal.timeout(BOOT_PATIENCE_MS)]);
-      const connected = connectAgent(vsock, { signal });
-      machine.start();
-      this.#booting.resolve();
-      const ended = machine.ended.then((end) => {
-        connected.catch(() => {});
-        waiting.abort();
-        const reason = 'message' in end ? end.message : end.reason;
-        throw new TsvmError(
-          'container-failed',
-          `its machine ended while it started (${reason}): ${console.text()}`,
-        );
-      });
-      const agent = await Promise.race([connected, ended]);
-      ended.catch(() => {});
-      running.agent = agent;
-      await agent.assemble(containerRoot(config, statSync(metadata).size, parts));
+      const contents = containerRoot(config, statSync(metadata).size, parts);
+      await agent.assemble(restored ? withDeviceMacs(contents, machineParts) : contents);
       for (const part of parts) part.assembled?.(machine, agent);
       return running;
     } catch (error) {
@@ -132,39 +108,25 @@ export class MachineStarter {
   }
 }
 
-function machineConfig(
-  { cpuCount, machineMemoryBytes }: ContainerConfig,
-  { agentPath, kernelPath, modulesPath }: ContainerGuest,
-  parts: readonly MachinePart[],
-  disks: NonNullable<MachineConfig['disks']>,
-): MachineConfig {
-  return {
-    kernelPath,
-    modulesPath,
-    initrdPath: agentPath,
-    disks,
-    nets: parts.flatMap(({ nets = [] }) => nets),
-    shares: parts.flatMap(({ shares = [] }) => shares),
-    cpus: cpuCount,
-    memoryBytes: machineMemoryBytes,
-    // Memory that the guest frees goes back to the host.
-    balloon: true,
-    vsock: {},
-    spareWindows: SPARE_WINDOWS,
-    sandbox: true,
-    appendCmdline: cpuCount > 1 ? `${KERNEL_WORDS} ${LATE_CPUS}` : KERNEL_WORDS,
-  };
+/** Each interface gets its address from the agent. */
+function withDeviceMacs(root: ContainerRoot, { nets = [] }: MachineParts): ContainerRoot {
+  const interfaces = root.interfaces?.map((link) => {
+    const index = nets.findIndex(({ mac }) => mac === link.mac);
+    return { ...link, deviceMac: deviceMac(index) };
+  });
+  return { ...root, interfaces };
 }
 
 class RunningMachine implements ContainerMachine {
+  readonly agent: Agent;
   readonly #machine: MachineHandle;
   readonly #parts: readonly MachinePart[];
   readonly #logger: Logger;
-  #agent: Agent | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(machine: MachineHandle, parts: readonly MachinePart[], logger: Logger) {
+  constructor(machine: MachineHandle, agent: Agent, parts: readonly MachinePart[], logger: Logger) {
     this.#machine = machine;
+    this.agent = agent;
     this.#parts = [...parts];
     this.#logger = logger;
   }
@@ -175,15 +137,6 @@ class RunningMachine implements ContainerMachine {
 
   get networks(): RunningNetworks | undefined {
     return this.#parts.find(({ networks }) => networks !== undefined)?.networks;
-  }
-
-  get agent(): Agent {
-    if (this.#agent === undefined) throw new Error('the agent is not connected yet');
-    return this.#agent;
-  }
-
-  set agent(agent: Agent) {
-    this.#agent = agent;
   }
 
   get ended(): MachineHandle['ended'] {
@@ -225,35 +178,5 @@ class RunningMachine implements ContainerMachine {
     } finally {
       clearTimeout(timer);
     }
-  }
-}
-
-/** The last that a guest's kernel has said. */
-class GuestConsole {
-  readonly #ring = new OutputRing(CONSOLE_BYTES);
-
-  write(bytes: Uint8Array): boolean {
-    this.#ring.write(bytes);
-    return true;
-  }
-
-  onceDrained(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  startInput(): void {}
-
-  resumeInput(): void {}
-
-  text(): string {
-    const bytes: Uint8Array[] = [];
-    for (let at = this.#ring.start; at < this.#ring.end; ) {
-      const piece = this.#ring.read(at, CONSOLE_BYTES);
-      bytes.push(piece);
-      at += piece.byteLength;
-    }
-    return Buffer.concat(bytes)
-      .toString('latin1')
-      .replace(/[^\x20-\x7e\n]/g, '');
   }
 }

@@ -13,19 +13,23 @@ import { type Placed, placed } from '../placement.ts';
 import { checkRateLimits } from '../rate-limits.ts';
 import { attachVirtio } from './virtio.ts';
 
-export async function attachNets(assembly: Assembly): Promise<void> {
+export function attachNets(assembly: Assembly): void {
   const { nets } = assembly.config;
   const ids = deviceIds('net', nets);
   for (const [index, net] of nets.entries()) {
     const placement = assembly.placements.allocateRemovable(net.slot);
-    await attachNet(assembly, placed(net, ids[index] ?? '', placement), {
+    const attached = attachNet(assembly, placed(net, ids[index] ?? '', placement), {
       placement,
       scope: new DeviceScope(assembly.machine),
     });
+    assembly.awaitBeforeStart(attached);
   }
 }
 
-/** Attaches a network to a machine, and adds it to its controls. The scope has all that it has open. */
+/**
+ * Attaches a network to a machine, at once, and adds it to its controls. The scope has all that it has
+ * open. Resolves when the network serves.
+ */
 export async function attachNet(
   assembly: Assembly,
   config: Placed<ResolvedNet>,
@@ -33,7 +37,7 @@ export async function attachNet(
 ): Promise<void> {
   const { id } = config;
   const queuePairs = config.kind === 'tap' ? config.queues : 1;
-  const link = await openLink(assembly, config, scope);
+  const { link, ready } = openLink(assembly, config, scope);
   const { limits = {} } = config;
   const limiters = { receive: new KvmRateLimiter(limits), transmit: new KvmRateLimiter(limits) };
   const createDevice = (host: QueueHost) => {
@@ -69,13 +73,14 @@ export async function attachNet(
     return device;
   };
   attachVirtio(assembly, placement, netQueueCount(queuePairs), createDevice, scope);
+  await ready;
 }
 
-async function openLink(
+function openLink(
   { host }: Assembly,
   config: Placed<ResolvedNet>,
   owner: DeviceOwner,
-): Promise<KvmNetLink> {
+): { link: KvmNetLink; ready?: Promise<void> } {
   const { id } = config;
   const onFailure = (code: LinkFailure) =>
     host.logger.error(`${id}: ${failureText(config, code)}; the guest has lost this network`);
@@ -85,15 +90,15 @@ async function openLink(
     const source = spoofing ? undefined : parseMacAddress(mac);
     const link = new KvmNetLink({ kind: 'tap', fds, source, onFailure });
     owner.own(() => link.close());
-    return link;
+    return { link };
   }
   const { addresses, forwards, gatewayIsHost, mtu } = config;
-  const passt = await startPasst({ addresses, forwards, gatewayIsHost, mtu });
+  const passt = startPasst({ addresses, forwards, gatewayIsHost, mtu });
   if (passt.warning !== undefined) host.logger.warn(`${id}: ${passt.warning}`);
   owner.own(() => passt.stop());
   const link = new KvmNetLink({ kind: 'stream', fds: [passt.fd], onFailure });
   owner.own(() => link.close());
-  return link;
+  return { link, ready: passt.ready };
 }
 
 function failureText(config: ResolvedNet, code: LinkFailure): string {

@@ -15,6 +15,7 @@ import { connectAgent } from '../../../container/agent/connect-agent.ts';
 import { isActive, isRunning } from '../../../container/containers/container-state.ts';
 import type { Container, ContainerStore } from '../../../container/containers/container-store.ts';
 import { MachineStarter } from '../../../container/containers/start-machine.ts';
+import { MachineTemplates } from '../../../container/warm-start/machine-templates.ts';
 import { TsvmError } from '../../../errors.ts';
 import { createLogger } from '../../../observability/logger.ts';
 import { printMessage } from '../../standard-streams.ts';
@@ -72,6 +73,7 @@ async function withStoppedRoot<T>(
     folders,
     guest: containerGuest(),
     connectAgent,
+    templates: MachineTemplates.ofUser(),
     logger: createLogger('warn', (line) => printMessage(`tsvm: ${line}\n`)),
   });
   const network = { ...config.network, mode: 'none', endpoints: [], ports: {} } as const;

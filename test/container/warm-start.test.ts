@@ -1,0 +1,112 @@
+/** Containers whose machines go on from a template, which the first run has left. */
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, statSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { ContainerShell } from '../support/container-shell.ts';
+
+const shell = new ContainerShell();
+const cache = join(shell.folder, 'cache');
+const templates = join(cache, 'tsvm/templates');
+shell.env['XDG_CACHE_HOME'] = cache;
+
+/** A machine that goes on from a template has this word on its command line. */
+const RESTORED = 'grep -c clocksource=kvm-clock /proc/cmdline';
+
+function templateNames(): string[] {
+  try {
+    return readdirSync(templates).filter((name) => /^[0-9a-f]{32}$/.test(name));
+  } catch {
+    return [];
+  }
+}
+
+async function untilTemplates(count: number): Promise<void> {
+  const endMs = performance.now() + 60_000;
+  while (templateNames().length < count) {
+    assert.ok(performance.now() < endMs, `${templateNames().length} of ${count} templates`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+before(async () => {
+  mkdirSync(cache);
+  await shell.addImage('box');
+});
+after(() => shell.close());
+
+test('the first run boots, and leaves a template that the next go on from', async () => {
+  assert.equal((await shell.sh(`tsvm run --rm box sh -c '${RESTORED}'`)).stdout, '0\n');
+  await untilTemplates(1);
+  const [name = ''] = templateNames();
+  assert.equal(statSync(templates).mode & 0o777, 0o700);
+  for (const file of ['memory', 'state']) {
+    assert.equal(statSync(join(templates, name, file)).mode & 0o777, 0o600);
+  }
+  const script = `${RESTORED}; hostname; cat /sys/class/net/eth0/address /proc/sys/kernel/random/boot_id; nproc; date +%s`;
+  const look = async (options: string) =>
+    (await shell.ok(`tsvm run --rm ${options} box sh -c '${script}'`)).trim().split('\n');
+  const first = await look('--hostname first --mac-address 02:11:22:33:44:55');
+  const second = await look('--hostname second');
+  assert.deepEqual([first[0], first[1], first[2]], ['1', 'first', '02:11:22:33:44:55']);
+  assert.deepEqual([second[0], second[1]], ['1', 'second']);
+  assert.match(second[2] ?? '', /^02:42:/);
+  assert.notEqual(first[3], second[3], 'each has a boot id of its own');
+  assert.equal(first[4], second[4]);
+  assert.ok(Math.abs(Number(second[5]) - Date.now() / 1000) < 30);
+  assert.equal(templateNames().length, 1);
+});
+
+test('ten at once share a template; each has its own memory, disk and random numbers', async () => {
+  const line =
+    'for i in 0 1 2 3 4 5 6 7 8 9; do tsvm run --rm box sh -c "cat /mark 2>/dev/null; echo $i >/mark; cat /mark; head -c 8 /dev/urandom | hexdump -e \'\\"%x\\"\'; echo" >out$i & done; wait; cat out*';
+  const lines = (await shell.ok(line, { timeoutMs: 120_000 })).trim().split('\n');
+  assert.equal(lines.length, 20, lines.join(' '));
+  assert.equal(new Set(lines.filter((_, index) => index % 2 === 1)).size, 10);
+  assert.deepEqual(
+    lines.filter((_, index) => index % 2 === 0),
+    ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'],
+  );
+});
+
+test('stop and start, exec, published ports and limits of a machine that was restored', async () => {
+  await shell.ok(
+    `tsvm run -d --name web -p 127.0.0.1:0:80 --pids-limit 50 box sh -c 'echo kept >>/data; while :; do echo hello | nc -l -p 80; done'`,
+  );
+  assert.equal(await shell.ok(`tsvm exec web sh -c '${RESTORED}'`), '1\n');
+  await shell.until(
+    `p=$(tsvm port web 80 | cut -d: -f2); busybox nc 127.0.0.1 $p </dev/null`,
+    /^hello$/m,
+  );
+  await shell.ok('tsvm stop -t 0 web && tsvm start web');
+  assert.equal(await shell.ok(`tsvm exec web sh -c '${RESTORED}; cat /data'`), '1\nkept\nkept\n');
+  await shell.ok('tsvm rm -f web');
+});
+
+test('a machine with another memory boots, and leaves another template', async () => {
+  assert.equal((await shell.sh(`tsvm run --rm -m 300m box sh -c '${RESTORED}'`)).stdout, '0\n');
+  await untilTemplates(2);
+  assert.equal((await shell.sh(`tsvm run --rm -m 300m box sh -c '${RESTORED}'`)).stdout, '1\n');
+});
+
+test('TSVM_WARM_START=off, and volumes: the machine boots', async () => {
+  const env = { TSVM_WARM_START: 'off' };
+  const off = await shell.sh(`tsvm run --rm box sh -c '${RESTORED}'`, { env });
+  assert.equal(off.stdout, '0\n');
+  const shared = await shell.sh(`tsvm run --rm -v "$PWD":/here box sh -c '${RESTORED}; ls /here'`);
+  assert.match(shared.stdout, /^0\n(?:.*\n)*cache$/m);
+});
+
+test('a damaged template is removed, and the machine boots', async () => {
+  for (const name of templateNames()) truncateSync(join(templates, name, 'memory'), 4096);
+  assert.equal((await shell.sh(`tsvm run --rm box sh -c '${RESTORED}'`)).stdout, '0\n');
+  assert.equal(templateNames().length, 1);
+  assert.equal(readdirSync(templates).filter((name) => name.endsWith('.failed')).length, 1);
+});
+
+test('system df shows templates, and system prune -a removes them', async () => {
+  assert.match(await shell.ok('tsvm system df'), /^Warm starts +1 +0 +\d/m);
+  assert.match(await shell.ok('tsvm system prune -a -f'), /^Total reclaimed space: [1-9]/m);
+  assert.deepEqual(templateNames(), []);
+  assert.match(await shell.ok('tsvm system df'), /^Warm starts +0 +0 +0B/m);
+});

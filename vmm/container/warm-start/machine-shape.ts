@@ -1,0 +1,85 @@
+import type { MachineConfig } from '../../machine/config.ts';
+
+/** What all containers boot: a kernel, and the agent in an initramfs. */
+export interface ContainerGuest {
+  readonly kernelPath: string;
+  readonly modulesPath?: string | undefined;
+  readonly agentPath: string;
+}
+
+/** What a container's machine has before its image is known. */
+export interface MachineShape {
+  readonly guest: ContainerGuest;
+  readonly cpus: number;
+  /** Bytes. */
+  readonly memoryBytes: number;
+}
+
+/** A shape that a template can be made of. */
+export interface TemplateShape extends MachineShape {
+  /** How many user networks it has. */
+  readonly nets: number;
+}
+
+export type MachineParts = Pick<MachineConfig, 'disks' | 'nets' | 'shares'>;
+
+/** The guest's kernel says only what is wrong. */
+const KERNEL_WORDS = 'quiet loglevel=4';
+/** The agent brings the other CPUs up: see guest-images/agent/processors.h. */
+const LATE_CPUS = 'maxcpus=1';
+/** How many networks a running container can join beyond those that it starts with. */
+const SPARE_WINDOWS = 4;
+/** The clock that goes on where a saved machine does, whatever became of the TSC. */
+const RESTORED_CLOCK = 'clocksource=kvm-clock';
+
+/** @param parts what this machine has besides */
+export function machineOf(
+  { cpus, guest, memoryBytes }: MachineShape,
+  parts: MachineParts,
+): MachineConfig {
+  return {
+    ...parts,
+    kernelPath: guest.kernelPath,
+    modulesPath: guest.modulesPath,
+    initrdPath: guest.agentPath,
+    cpus,
+    memoryBytes,
+    // Memory that the guest frees goes back to the host.
+    balloon: true,
+    vsock: {},
+    spareWindows: SPARE_WINDOWS,
+    sandbox: true,
+    appendCmdline: cpus > 1 ? `${KERNEL_WORDS} ${LATE_CPUS}` : KERNEL_WORDS,
+  };
+}
+
+/** The machine that a template is made of. @param placeholder a file that stands for both disks */
+export function templateOf(shape: TemplateShape, placeholder: string): MachineConfig {
+  const config = machineOf(shape, {
+    disks: [{ files: [placeholder] }, { path: placeholder, format: 'raw' }],
+    nets: Array.from({ length: shape.nets }, (_, index) => ({
+      kind: 'user',
+      mac: deviceMac(index),
+    })),
+  });
+  return { ...config, appendCmdline: `${config.appendCmdline} ${RESTORED_CLOCK}` };
+}
+
+/** The address of the network device of all machines that go on from a template, locally administered. */
+export function deviceMac(index: number): string {
+  return `02:00:00:00:00:${(index + 1).toString(16).padStart(2, '0')}`;
+}
+
+/**
+ * The shape of the template that a machine can go on from; undefined if there can be none. Shared folders
+ * need memory that other processes map, and tap devices belong to one machine.
+ */
+export function templatedShape(
+  shape: MachineShape,
+  { nets = [], shares = [] }: MachineParts,
+): TemplateShape | undefined {
+  if (shares.length > 0 || nets.some(({ kind, mtu }) => kind !== 'user' || mtu !== undefined)) {
+    return undefined;
+  }
+  return { ...shape, nets: nets.length };
+}

@@ -1,0 +1,45 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { TsvmError } from '../../errors.ts';
+import { bootAssembly } from '../../machine/boot-machine.ts';
+import { saveMachine } from '../../machine/saved-machine.ts';
+import { connectAgent } from '../agent/connect-agent.ts';
+import { PLACEHOLDER_BYTES } from '../agent/protocol.ts';
+import { type TemplateShape, templateOf } from './machine-shape.ts';
+import type { MachineTemplates } from './machine-templates.ts';
+
+/** Nobody waits for it, and the host may be busy. */
+const PATIENCE_MS = 120_000;
+
+/**
+ * Boots a machine to the point where its agent waits for a container, and saves it.
+ * @throws TsvmError, AgentError
+ */
+export async function makeTemplate(
+  shape: TemplateShape,
+  templates: MachineTemplates,
+): Promise<void> {
+  await templates.make(shape, async (folder) => {
+    const placeholder = join(folder, 'placeholder');
+    writeFileSync(placeholder, new Uint8Array(PLACEHOLDER_BYTES), { mode: 0o600 });
+    const assembly = await bootAssembly(templateOf(shape, placeholder), {});
+    const { machine } = assembly;
+    try {
+      const { vsock } = machine;
+      if (vsock === undefined) throw new Error('the machine has no vsock device');
+      const waiting = new AbortController();
+      machine.ended.then(() =>
+        waiting.abort(new TsvmError('container-failed', 'its machine ended')),
+      );
+      const signal = AbortSignal.any([waiting.signal, AbortSignal.timeout(PATIENCE_MS)]);
+      const connected = connectAgent(vsock, { signal });
+      machine.start();
+      const agent = await connected;
+      await agent.prepare();
+      await machine.pause();
+      await saveMachine(assembly, folder);
+    } finally {
+      await machine.close();
+    }
+  });
+}
