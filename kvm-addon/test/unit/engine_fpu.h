@@ -138,6 +138,20 @@ static inline unsigned vector_of_signal(int number)
     }
 }
 
+/* The processor may consider XMM registers in use that are all zero, for example after a switch to
+ * another task, and stores them; the engine does not. */
+static inline void forgive_zero_sse(uint8_t *ours, const uint8_t *theirs)
+{
+    uint64_t more = get_u64(theirs + XSAVE_XSTATE_BV) & ~get_u64(ours + XSAVE_XSTATE_BV);
+
+    if (!(more & XSTATE_BIT(SSE)))
+        return;
+    for (unsigned i = XSAVE_XMM; i < XSAVE_LEGACY_END; i++)
+        CHECK(theirs[i] == 0);
+    memset(ours + XSAVE_XMM, 0, XSAVE_LEGACY_END - XSAVE_XMM);
+    put_u64(ours + XSAVE_XSTATE_BV, get_u64(ours + XSAVE_XSTATE_BV) | XSTATE_BIT(SSE));
+}
+
 /* If the processor considers an all-zero component in use, it stores more. */
 static inline void forgive_zero_components(uint8_t *ours, const uint8_t *theirs, bool compact)
 {
@@ -145,6 +159,7 @@ static inline void forgive_zero_components(uint8_t *ours, const uint8_t *theirs,
     uint64_t components = get_u64(theirs + XSAVE_XCOMP_BV) & ~XCOMP_COMPACT;
     uint16_t offsets[XSTATE_COMPONENTS];
 
+    forgive_zero_sse(ours, theirs);
     fpu_compacted_offsets(components, offsets);
     for (unsigned i = XSTATE_AVX; i < XSTATE_COMPONENTS; i++) {
         if (!(more >> i & 1))
