@@ -41,6 +41,7 @@ static const struct test_suite *const test_suites[] = {
     &test_suite_net,
     &test_suite_hosted,
     &test_suite_memory_devices,
+    &test_suite_pci,
 };
 
 static const struct test_suite *const bench_suites[] = {

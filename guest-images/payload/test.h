@@ -34,7 +34,7 @@ extern const struct test_suite test_suite_machine, test_suite_acpi, test_suite_s
     test_suite_flush_load, test_suite_cpl0_tables, test_suite_cpl0_code, test_suite_cpl0_exceptions,
     test_suite_cpl0_breakpoints, test_suite_cpl0_endless, test_suite_cpl0_opcodes,
     test_suite_cpl0_interrupts, test_suite_chaos, test_suite_vsock, test_suite_fs, test_suite_net,
-    test_suite_hosted, test_suite_memory_devices, test_suite_blk_requests,
+    test_suite_hosted, test_suite_memory_devices, test_suite_pci, test_suite_blk_requests,
     test_suite_bad_device_rings, test_suite_bad_device_registers, test_suite_isolation,
     test_suite_race_blk;
 extern const struct test_suite bench_suite_blk, bench_suite_blk_latency, bench_suite_blk_queues,

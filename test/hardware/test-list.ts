@@ -36,6 +36,7 @@ export const HOST_PLANS: readonly HostPlan[] = [
       'test/boot/payload/vcpu-state.test.ts',
       'test/boot/payload/block.test.ts',
       'test/boot/payload/memory-devices.test.ts',
+      'test/boot/payload/pci.test.ts',
       'test/boot/payload/dirty-pages.test.ts',
       'test/boot/payload/library.test.ts',
       'test/boot/payload/saved-state.test.ts',

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PciConfigSpace } from '../../../../vmm/devices/pci/config-space.ts';
 import { Msix } from '../../../../vmm/devices/pci/msix.ts';
+import { hostilePci } from '../../../support/hostile-pci.ts';
 
 const ENABLE = 0x8000;
 const MASK_ALL = 0x4000;
@@ -98,4 +99,24 @@ test('tables that lie: addresses beyond all memory, odd widths, accesses behind 
   msix.writeTable(0xfff0, 4, 0xff);
   assert.deepEqual([msix.readTable(0, 4), msix.readTable(48, 4), msix.readTable(4, 2)], [0, 0, 0]);
   assert.deepEqual(take(), []);
+});
+
+test('hostile entries of the table, one more than there are, name nothing but messages', () => {
+  const { msix, control, set, write, take } = setUp();
+  control(ENABLE);
+  for (const { name, words } of hostilePci().entries) {
+    for (let vector = 0; vector <= 3; vector++) {
+      for (const [word, value] of words.entries()) write(vector, word, value);
+      msix.pulse(vector);
+    }
+    for (const line of take()) assert.match(line, /^[0-2] (none|pulse|[0-9a-f]+:\d+)$/, name);
+    control(ENABLE | MASK_ALL);
+    control(ENABLE);
+    take();
+  }
+  for (let vector = 0; vector < 3; vector++) write(vector, 3, 1);
+  take();
+  set(1, 33);
+  write(1, 3, 0);
+  assert.equal(take().at(0), '1 fee00000:33');
 });
