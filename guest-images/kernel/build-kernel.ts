@@ -60,7 +60,7 @@ const REPRODUCIBLE = [
   'KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970',
 ];
 
-/** The default guest's kernel: `bzImage`, `vmlinux` (without symbols), `System.map`, `config`. */
+/** The default guest's kernel: `bzImage`, `vmlinux` (with symbols, for a debugger), `System.map`, `config`. */
 export async function kernelEntry(): Promise<CacheEntry> {
   const version = await packageVersion(SOURCE_PACKAGE);
   const config = await readFile(CONFIG);
@@ -92,7 +92,7 @@ async function buildKernel(
     copyFile(join(source, 'arch/x86/boot/bzImage'), join(folder, 'bzImage')),
     copyFile(join(source, 'System.map'), join(folder, 'System.map')),
     copyFile(join(source, '.config'), join(folder, 'config')),
-    run('strip', ['-o', join(folder, 'vmlinux'), join(source, 'vmlinux')]),
+    run('strip', ['--strip-debug', '-o', join(folder, 'vmlinux'), join(source, 'vmlinux')]),
   ]);
 }
 

@@ -1,6 +1,6 @@
 /** A debugger and the payload: by the protocol itself, so that hosts without GDB test it, too. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -17,7 +17,17 @@ const RSP = 7;
 const RIP = 16;
 const XMM0 = 40;
 
+/**
+ * Of a software breakpoint. The AMD-V that QEMU emulates does not let KVM intercept INT3, which such a
+ * breakpoint is where there is hardware virtualization: the registers serve there.
+ */
+const BREAK = processorIs('QEMU TCG') ? 1 : 0;
+
 const PASSED = /^done passed=2 failed=0/m;
+
+function processorIs(name: string): boolean {
+  return new RegExp(`^model name\\s*:.*${name}`, 'm').test(readFileSync('/proc/cpuinfo', 'utf8'));
+}
 
 interface Debugged {
   readonly machine: Machine;
@@ -84,10 +94,10 @@ const hex = (value: number) => value.toString(16);
 
 async function breakAt(client: GdbClient, name: string): Promise<void> {
   const at = hex(symbol(name));
-  assert.equal(await client.ask(`Z0,${at},1`), 'OK');
+  assert.equal(await client.ask(`Z${BREAK},${at},1`), 'OK');
   assert.match(await client.ask('vCont;c'), /^T05thread:1;/);
   assert.equal(hex(await register(client, RIP)), at, `stopped at ${name}`);
-  assert.equal(await client.ask(`z0,${at},1`), 'OK');
+  assert.equal(await client.ask(`z${BREAK},${at},1`), 'OK');
 }
 
 async function detach({ machine, client, output }: Debugged): Promise<void> {
@@ -206,9 +216,9 @@ test('vCPUs are threads, which stop together and step alone', async (t) => {
   assert.equal(await client.ask('T3'), 'E22');
   // The second vCPU comes here.
   const at = hex(symbol('ap_main'));
-  assert.equal(await client.ask(`Z0,${at},1`), 'OK');
+  assert.equal(await client.ask(`Z${BREAK},${at},1`), 'OK');
   assert.match(await client.ask('vCont;c'), /^T05thread:2;/);
-  assert.equal(await client.ask('z0,'.concat(at, ',1')), 'OK');
+  assert.equal(await client.ask(`z${BREAK},${at},1`), 'OK');
   assert.equal(hex(await register(client, RIP)), at);
   assert.equal(await client.ask('Hg1'), 'OK');
   const other = await register(client, RIP);
@@ -222,7 +232,7 @@ test('vCPUs are threads, which stop together and step alone', async (t) => {
 test('a client that disappears leaves the guest running, without breakpoints', async (t) => {
   const { client, machine, output, socketPath } = await debug(t);
   assert.equal(statSync(socketPath).mode & 0o777, 0o600);
-  assert.equal(await client.ask(`Z0,${hex(symbol('tests_run'))},1`), 'OK');
+  assert.equal(await client.ask(`Z${BREAK},${hex(symbol('tests_run'))},1`), 'OK');
   client.close();
   assert.equal((await machine.ended).reason, 'poweroff');
   assert.match(output(), PASSED);
