@@ -190,6 +190,27 @@ export function zeroFile(fd: number, offset: number, length: number, deallocate:
  */
 export function writeNow(fd: number, bytes: Uint8Array): number;
 
+/** pipe(2): the end to read and the end to write, with O_CLOEXEC and room for 1 MiB. */
+export function makePipe(): [number, number];
+/** The guest agent's last frame. */
+export interface NativeArchiveAnswer {
+  readonly type: number;
+  readonly payload: Uint8Array;
+  /** The end of the archive came before it. */
+  readonly whole: boolean;
+  /** Bytes of the archive. */
+  readonly moved: number;
+}
+/**
+ * Moves an archive from a connection to the guest agent into a pipe (`out`), or the other way, on
+ * another thread, until the agent answers. Closes neither. Rejects with ECONNRESET when the connection
+ * ends before, EBADMSG when what comes is no archive, EPIPE when nobody reads the pipe, ...
+ */
+export function archivePump(
+  connection: number,
+  pipe: number,
+  out: boolean,
+): Promise<NativeArchiveAnswer>;
 /** socketpair(2): two connected stream sockets with O_CLOEXEC. */
 export function socketPair(): [number, number];
 /**

@@ -10,13 +10,12 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "file_content.h"
 #include "path_request.h"
 #include "program.h"
 #include "protocol.h"
 #include "tar_format.h"
 #include "tar_reader.h"
-
-#define CHUNK 65536
 
 // Times of folders, which are set when nothing is written into them any more.
 struct folder_times {
@@ -110,22 +109,11 @@ static int make_way(const char *path, const struct path_request *request, struct
 
 static int write_content(struct source *source, int fd, struct failure *failure)
 {
-    static char chunk[CHUNK];
-    uint64_t done = 0;
-    while (done < member.size) {
-        uint64_t left = member.size - done;
-        ssize_t count = source_read(source, chunk, left < CHUNK ? (size_t)left : CHUNK);
-        if (count <= 0)
-            return fail(failure, ERROR_INVALID_REQUEST, (int)-count, "the archive is cut off");
-        for (ssize_t sent = 0; sent < count;) {
-            ssize_t written = write(fd, chunk + sent, (size_t)(count - sent));
-            if (written < 0 && errno != EINTR)
-                return fail_member(member.name, failure);
-            sent += written > 0 ? written : 0;
-        }
-        done += (uint64_t)count;
-    }
-    return 0;
+    int result = file_content_write(fd, source, member.size);
+    if (result == SOURCE_FAILED)
+        return fail(failure, ERROR_INVALID_REQUEST, 0, "the archive is cut off");
+    errno = -result;
+    return result < 0 ? fail_member(member.name, failure) : 0;
 }
 
 static int make_node(const char *path, mode_t type)

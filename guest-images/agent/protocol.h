@@ -12,14 +12,14 @@
 // of its own, to AGENT_PORT of the guest, so that vsock's credits are the flow control of each.
 #pragma once
 
-#define PROTOCOL_VERSION 1
+#define PROTOCOL_VERSION 2
 #define AGENT_PORT 1024
 // Connections to this port of the guest and N more lead to TCP port N of the container.
 #define PUBLISHED_PORT_BASE 65536
 
 // Longest payload of a request, and of a frame of data, in bytes.
 #define REQUEST_BYTES_MAX (4u << 20)
-#define DATA_BYTES_MAX (64u << 10)
+#define DATA_BYTES_MAX (256u << 10)
 // A disk of this size keeps the place of another, which a restored machine gets.
 #define PLACEHOLDER_BYTES 512
 #define FRAME_HEADER_BYTES 5

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "file_content.h"
 #include "message.h"
 #include "vsock.h"
 
@@ -55,17 +56,28 @@ void sink_zeroes(struct sink *sink, size_t length)
 int64_t sink_file(struct sink *sink, int fd, uint64_t length)
 {
     uint64_t total = 0;
+    bool is_direct = file_content_read_directly(fd, length);
+    if (is_direct)
+        flush(sink);
     while (total < length && sink->error == 0) {
         size_t size;
         uint8_t *place = room(sink, &size);
         size_t part = length - total < size ? (size_t)(length - total) : size;
-        ssize_t count = read(fd, place, part);
+        // Directly, only whole pages are read: at the end more than there is.
+        ssize_t count = read(fd, place, is_direct ? size : part);
         if (count < 0 && errno == EINTR)
             continue;
+        if (count < 0 && is_direct) {
+            file_content_read_cached(fd);
+            is_direct = false;
+            continue;
+        }
         if (count < 0)
             return -errno;
         if (count == 0)
             break;
+        if ((size_t)count > part)
+            count = (ssize_t)part;
         sink->length += (size_t)count;
         total += (uint64_t)count;
     }

@@ -7,12 +7,16 @@
 
 #include "protocol.h"
 
+#define SINK_ALIGNMENT 4096
+
 struct sink {
+    // What comes behind the header begins at a page, for files that are read directly.
+    uint8_t unused[SINK_ALIGNMENT - FRAME_HEADER_BYTES];
+    uint8_t frame[FRAME_HEADER_BYTES + DATA_BYTES_MAX];
     int fd;
     int error; // 0, or the first -errno: later writes do nothing
     size_t length;
-    uint8_t frame[FRAME_HEADER_BYTES + DATA_BYTES_MAX];
-};
+} __attribute__((aligned(SINK_ALIGNMENT)));
 
 void sink_write(struct sink *sink, const void *data, size_t length);
 void sink_zeroes(struct sink *sink, size_t length);

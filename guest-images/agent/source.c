@@ -2,13 +2,27 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "protocol.h"
 
 #define CHUNK 65536
+// A reader that is woken for less than this is woken for each packet, of which the driver's buffers
+// take 4 KiB.
+#define LOW_WATER_BYTES (256u << 10)
 
 static uint8_t skipped[CHUNK];
+
+// The next read waits for `length` bytes, which the host is going to send.
+static void set_low_water(struct source *source, size_t length)
+{
+    int bytes = length < LOW_WATER_BYTES ? (int)length : (int)LOW_WATER_BYTES;
+    if (bytes == source->low_water)
+        return;
+    source->low_water = bytes;
+    setsockopt(source->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes);
+}
 
 static ssize_t read_some(int fd, void *data, size_t length)
 {
@@ -22,6 +36,7 @@ static ssize_t read_some(int fd, void *data, size_t length)
 static int next_frame(struct source *source)
 {
     uint8_t header[FRAME_HEADER_BYTES];
+    set_low_water(source, 1);
     for (size_t have = 0; have < sizeof header;) {
         ssize_t count = read_some(source->fd, header + have, sizeof header - have);
         if (count < 0)
@@ -44,7 +59,10 @@ ssize_t source_read(struct source *source, void *data, size_t length)
     }
     if (source->ended || length == 0)
         return 0;
-    ssize_t count = read_some(source->fd, data, length < source->left ? length : source->left);
+    if (length > source->left)
+        length = source->left;
+    set_low_water(source, length);
+    ssize_t count = read_some(source->fd, data, length);
     if (count > 0)
         source->left -= (uint32_t)count;
     return count;

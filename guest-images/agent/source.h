@@ -10,6 +10,7 @@ struct source {
     int fd;
     uint32_t left; // of the current frame
     bool ended;
+    int low_water; // the socket's; 0: the kernel's default
 };
 
 // Up to `length` bytes: their number, 0 at the end of the stream, or -errno.

@@ -1,5 +1,6 @@
 /** cp, diff, export and commit, by the lines that people type, in real machines. */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
@@ -45,6 +46,7 @@ function tree(folder: string): string[] {
     .sort();
 }
 
+const MIB = 2 ** 20;
 const SOURCE = ['file', 'hard', 'link -> file', 'sub/', 'sub/below'];
 
 for (const name of ['live', 'still']) {
@@ -64,6 +66,37 @@ for (const name of ['live', 'still']) {
     assert.equal(readFileSync(at('out/sub/renamed'), 'utf8'), 'content');
   });
 }
+
+// Those pass the guest's page cache by, in whole blocks.
+for (const name of ['live', 'still']) {
+  test(`cp of large files, to and from a container that ${name === 'live' ? 'runs' : 'does not run'}`, async () => {
+    mkdirSync(at('large'), { recursive: true });
+    const sizes = [4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 9 * MIB + 4097, 6 * MIB + 512];
+    for (const size of sizes) writeFileSync(at(`large/${size}`), randomBytes(size));
+    await ok(`tsvm cp large ${name}:/srv && rm -rf copied && tsvm cp ${name}:/srv/large copied`);
+    await ok('diff -r large copied');
+    // Through the page cache, too.
+    if (name === 'live') {
+      const sums = await ok('tsvm exec live sh -c "cd /srv/large && sha256sum *"');
+      assert.equal(sums, await ok('cd large && sha256sum *'));
+      await ok('tsvm exec live sh -c "echo end >>/srv/large/4194304" && echo end >>large/4194304');
+      await ok('tsvm cp live:/srv/large/4194304 appended && cmp large/4194304 appended');
+    }
+    await ok(
+      `tsvm cp ${name}:/srv/large - | tar -x -f - && diff -r large copied; rm -rf large copied`,
+    );
+  });
+}
+
+test('cp of a file that has no room fails at once and leaves none of its size', async () => {
+  await ok('tsvm run -d --name small --storage-opt size=64m box sleep 1000');
+  await ok('truncate -s 100M sparse');
+  const { code, stderr } = await sh('tsvm cp sparse small:/srv/sparse');
+  assert.equal(code, 1);
+  assert.match(stderr, /cannot unpack sparse: No space left on device/i);
+  assert.equal(await ok('tsvm exec small stat -c %s /srv/sparse'), '0\n');
+  await ok('tsvm rm -f small && rm sparse');
+});
 
 test('what cp makes of names, folders and links is what docker documents', async () => {
   await ok('tsvm exec live mkdir /srv/folder && tsvm cp src/. live:/srv/folder');

@@ -1,5 +1,6 @@
 #include <napi.h>
 
+#include "archives.h"
 #include "disk.h"
 #include "event_fd.h"
 #include "host.h"
@@ -37,6 +38,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
     exports.Set("NativeVm", NativeVm::define(env));
     define_host_functions(env, exports);
     define_sandbox_functions(env, exports);
+    define_archive_functions(env, exports);
     define_socket_functions(env, exports);
     define_net_functions(env, exports);
     return exports;

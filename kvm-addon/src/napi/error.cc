@@ -4,7 +4,7 @@
 #include <cstring>
 #include <string>
 
-Napi::Value throw_errno(Napi::Env env, int error, const char *syscall)
+Napi::Error make_errno(Napi::Env env, int error, const char *syscall)
 {
     int number = std::abs(error);
     const char *name = strerrorname_np(number);
@@ -15,7 +15,12 @@ Napi::Value throw_errno(Napi::Env env, int error, const char *syscall)
     object.Set("code", Napi::String::New(env, name ? name : "UNKNOWN"));
     object.Set("errno", Napi::Number::New(env, number));
     object.Set("syscall", Napi::String::New(env, syscall));
-    object.ThrowAsJavaScriptException();
+    return object;
+}
+
+Napi::Value throw_errno(Napi::Env env, int error, const char *syscall)
+{
+    make_errno(env, error, syscall).ThrowAsJavaScriptException();
     return Napi::Value();
 }
 

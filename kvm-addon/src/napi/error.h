@@ -3,7 +3,9 @@
 
 #include <napi.h>
 
-// `error` is an errno, negative or positive. Returns an empty value, so that a method can
+// `error` is an errno, negative or positive.
+Napi::Error make_errno(Napi::Env env, int error, const char *syscall);
+// The same, thrown. Returns an empty value, so that a method can
 // `return throw_errno(...)`.
 Napi::Value throw_errno(Napi::Env env, int error, const char *syscall);
 

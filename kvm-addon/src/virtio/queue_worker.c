@@ -5,8 +5,8 @@
 #include <time.h>
 
 /*
- * Maximum number of chains taken from a queue in one turn. The driver gets the first ones back, and
- * works on them, while the next ones are served.
+ * Maximum number of chains taken from a queue in one turn, unless its handler has one. The driver
+ * gets the first ones back, and works on them, while the next ones are served.
  */
 #define TURN_CHAINS 16
 /* A kick for more chains is left to the worker, which serves them while the driver continues. */
@@ -94,12 +94,13 @@ static unsigned chains_waiting(const struct queue_worker *worker)
 static unsigned queues_serve(struct queue_worker *worker)
 {
     struct queue_handler *handler = worker->options.handler;
+    unsigned max = handler->turn_chains ? handler->turn_chains : TURN_CHAINS;
     unsigned taken = 0;
     for (unsigned i = 0; i < worker->options.queue_count; i++) {
         struct virtqueue *queue = &worker->queues[i];
         if (!is_wanted(worker, queue))
             continue;
-        unsigned chains = handler->serve(handler, queue, TURN_CHAINS);
+        unsigned chains = handler->serve(handler, queue, max);
         counter_add(&worker->statistics.queues[queue->index].chains, chains);
         taken += chains;
     }

@@ -75,6 +75,8 @@ struct queue_handler {
      */
     bool serves_kicks;
     enum sandbox_thread sandbox; /* what its thread may do */
+    unsigned turn_chains; /* most chains of a queue in one turn, which may end in an interrupt; 0:
+                           * the worker's default */
 };
 
 struct queue_worker_options {

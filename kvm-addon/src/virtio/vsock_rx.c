@@ -8,8 +8,8 @@
 #define HEADER_BYTES sizeof(struct virtio_vsock_hdr)
 
 /* Limits of one read for one connection, after which the next connection has its turn. */
-#define READ_CHAINS_MAX 16u
-#define READ_BYTES_MAX (64u << 10)
+#define READ_CHAINS_MAX 64u
+#define READ_BYTES_MAX (256u << 10)
 
 /* An rx buffer of the driver to be filled. */
 struct rx_buffer {

@@ -45,6 +45,12 @@
 /* With more connections than this, a buffer is freed whenever it becomes empty. */
 #define VSOCK_KEPT_BUFFERS 64u
 
+/*
+ * Linux's rx buffers take less than 4 KiB each. This is half of what it has in the queue: it works
+ * on one half while the other one is filled.
+ */
+#define VSOCK_TURN_CHAINS 128u
+
 /* Maximum number of queued answers to packets that belong to no connection. */
 #define VSOCK_REPLIES_MAX 256u
 

@@ -130,7 +130,7 @@ static int file_with(const void *data, size_t length)
 static void test_frames_that_are_too_long(void)
 {
     struct frame_reader reader = {0};
-    const uint8_t header[] = {1, 0, 1, 0, FRAME_STDIN}; /* 65,537 bytes */
+    const uint8_t header[] = {1, 0, 4, 0, FRAME_STDIN}; /* 262,145 bytes */
     int fd = file_with(header, sizeof header);
     CHECK(frame_reader_read(&reader, fd, DATA_BYTES_MAX) == -EMSGSIZE);
     frame_reader_free(&reader);

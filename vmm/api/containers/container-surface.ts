@@ -6,7 +6,7 @@ import { openNetworkStore } from '../../container/networks/network-store.ts';
 import { TsvmError } from '../../errors.ts';
 import { OperationsSurface, type UpgradedConnection } from '../http/operations-surface.ts';
 import type { Surface } from '../http/surface.ts';
-import { existingPath, openArchive, receiveArchive, sendArchive } from './archives.ts';
+import { existingPath, openArchive, sendArchive } from './archives.ts';
 import { CONTAINER_API, CONTAINER_OPERATIONS } from './operations.ts';
 
 export function containerSurface(supervisor: ContainerSupervisor): Surface {
@@ -59,18 +59,6 @@ export function containerSurface(supervisor: ContainerSupervisor): Surface {
         thaw();
         throw error;
       }
-    },
-    writeArchive: ({ query }, connection) => {
-      const { agent } = supervisor.machine;
-      connection.accept();
-      const { head, socket } = connection;
-      if (head.byteLength > 0) socket.unshift(head);
-      receiveArchive(socket, (archive) =>
-        agent.writeArchive(query.path, archive, {
-          keepOwners: query.keepOwners === 'yes',
-          noOverwriteDirectory: query.noOverwriteDirectory === 'yes',
-        }),
-      );
     },
   });
 }

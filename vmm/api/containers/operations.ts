@@ -172,30 +172,14 @@ export const CONTAINER_OPERATIONS = {
   readArchive: {
     method: 'GET',
     path: '/archive',
-    summary: 'A tar archive of a path, of the changes with whiteouts, or of the whole root.',
+    summary: 'A tar archive of the changes, with whiteouts, or of the whole root.',
     query: {
       type: 'object',
       properties: {
-        of: { type: 'string', enum: ['path', 'changes', 'root'] },
-        path: { type: 'string' },
+        of: { type: 'string', enum: ['changes', 'root'] },
         freeze: { ...YES_NO, description: 'The processes stand still meanwhile.' },
       },
       required: ['of'],
-      additionalProperties: false,
-    },
-    answer: { kind: 'upgrade', protocol: ARCHIVE_PROTOCOL },
-    errors: ['wrong-state'],
-  },
-  writeArchive: {
-    method: 'PUT',
-    path: '/archive',
-    summary:
-      'Unpacks a tar archive in a folder. After the end of the stream, the answer is a line of JSON: ' +
-      'an object, with "message" if it failed.',
-    query: {
-      type: 'object',
-      properties: { path: { type: 'string' }, keepOwners: YES_NO, noOverwriteDirectory: YES_NO },
-      required: ['path', 'keepOwners', 'noOverwriteDirectory'],
       additionalProperties: false,
     },
     answer: { kind: 'upgrade', protocol: ARCHIVE_PROTOCOL },

@@ -3,12 +3,12 @@ import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TsvmError } from '../../errors.ts';
+import { withShortPath } from '../../host/short-path.ts';
 import { fsPath } from '../../util/byte-names.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { isMachineAlive, socketPath } from '../machines/machine-folder.ts';
 import type { ApiInfo } from './openapi.ts';
 import type { Call, ErrorCode, Operations, Result } from './operation.ts';
-import { withShortPath } from './short-path.ts';
 
 /** Time for a process that starts to listen. */
 const LISTEN_WAIT_MS = 5_000;

@@ -1,8 +1,8 @@
 import { rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
+import { withShortPath } from '../../host/short-path.ts';
 import { fsPath } from '../../util/byte-names.ts';
 import type { HttpConnections } from './http-connections.ts';
-import { withShortPath } from './short-path.ts';
 import type { Surface } from './surface.ts';
 
 /** Maximum number of open connections; further ones are closed immediately. */

@@ -1,4 +1,6 @@
 import {
+  closeSync,
+  createReadStream,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -9,15 +11,14 @@ import {
   statSync,
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { PathStat } from '../../container/agent/agent.ts';
+import type { ArchivePipe } from '../../container/agent/agent-socket.ts';
 import { TsvmError } from '../../errors.ts';
 import { fsPath } from '../../util/byte-names.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { printMessage } from '../standard-streams.ts';
 import { openContainers } from './containers.ts';
-import { completeArchive } from './files/complete-archive.ts';
 import { type ContainerRootFiles, withContainerRoot } from './files/container-root.ts';
 import {
   asksContents,
@@ -36,6 +37,7 @@ import { UsageError, type Verb } from './verb.ts';
 const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
 const S_IFLNK = 0o120000;
+const STANDARD_INPUT = 0;
 
 interface CopyFlags {
   readonly archive: boolean;
@@ -97,20 +99,6 @@ async function copy(from: CopyEnd, to: CopyEnd, flags: CopyFlags): Promise<numbe
   });
 }
 
-/** Counts the bytes that pass. */
-class Counter extends Transform {
-  bytes = 0;
-
-  override _transform(
-    chunk: Buffer,
-    _: string,
-    callback: (error: null, data: Buffer) => void,
-  ): void {
-    this.bytes += chunk.length;
-    callback(null, chunk);
-  }
-}
-
 function isFolder(stat: PathStat | undefined): boolean {
   return stat !== undefined && (stat.mode & S_IFMT) === S_IFDIR;
 }
@@ -143,13 +131,13 @@ async function copyOut(
   if (assertsFolder(given) && !isFolder(stat)) {
     throw new TsvmError('container-failed', `${given}: not a directory`);
   }
-  const counter = new Counter();
   if (to.kind === 'stream') {
     if (process.stdout.isTTY) {
       throw new TsvmError('invalid-config', 'cowardly refusing to copy to a terminal');
     }
-    await pipeline(await root.read(withoutEnd(path)), counter, completeArchive(), process.stdout);
-    return counter.bytes;
+    const { fd, done } = await root.read(withoutEnd(path));
+    await pipeline(createReadStream('', { fd }), process.stdout);
+    return await done;
   }
   // The destination is checked before anything is read.
   const target = hostTarget(
@@ -158,9 +146,7 @@ async function copyOut(
     given,
     followLink ? basename(withoutEnd(given)) : undefined,
   );
-  const archive = (await root.read(withoutEnd(path))).pipe(counter);
-  await unpackTo(archive, target, keepOwners);
-  return counter.bytes;
+  return await unpackTo(() => root.read(withoutEnd(path)), target, keepOwners);
 }
 
 /** Where a copy goes on the host. */
@@ -238,20 +224,24 @@ function checkParent(path: string): void {
   );
 }
 
-async function unpackTo(archive: Readable, target: HostTarget, keepOwners: boolean): Promise<void> {
+async function unpackTo(
+  read: () => Promise<ArchivePipe>,
+  target: HostTarget,
+  keepOwners: boolean,
+): Promise<number> {
   if (target.kind === 'into') {
-    await unpackArchive(archive, { ...target, keepOwners });
-    return;
+    return await unpackArchive(await read(), { ...target, keepOwners });
   }
   // Beside the destination, so that it can be renamed.
   const folder = mkdtempSync(join(dirname(target.path), '.tsvm-cp-'));
   try {
-    await unpackArchive(archive, { folder, stripParts: 0, keepOwners });
+    const bytes = await unpackArchive(await read(), { folder, stripParts: 0, keepOwners });
     const made = join(folder, target.name);
     if (lstatSync(fsPath(made), { throwIfNoEntry: false }) === undefined) {
       throw new TsvmError('container-failed', `the container's archive has no ${target.name}`);
     }
     renameSync(fsPath(made), fsPath(target.path));
+    return bytes;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -278,9 +268,7 @@ async function copyIn(
 ): Promise<number> {
   const path = await followedTarget(root, given);
   const stat = await root.stat(withoutEnd(path));
-  const counter = new Counter();
-  const write = (folder: string, archive: Readable) =>
-    root.write(folder, archive.pipe(counter), { keepOwners, noOverwriteDirectory: true });
+  const options = { keepOwners, noOverwriteDirectory: true };
   if (from.kind === 'stream') {
     if (!isFolder(stat)) {
       throw new TsvmError(
@@ -290,8 +278,7 @@ async function copyIn(
           : `destination "${container}:${given}" must be a directory`,
       );
     }
-    await write(withoutEnd(path), process.stdin);
-    return counter.bytes;
+    return await root.write(withoutEnd(path), STANDARD_INPUT, options);
   }
   const source = hostSource(from.path, followLink);
   const target = await containerTarget(root, container, source, {
@@ -301,12 +288,16 @@ async function copyIn(
   });
   const as = target.name ?? '.';
   const contents = target.name === undefined;
-  const { archive, done } = source.isFolder
+  const { fd, done } = source.isFolder
     ? packArchive(source.path, '.', as, contents)
     : packArchive(dirname(source.path), basename(source.path), as, false);
-  await write(target.folder, archive);
-  await done;
-  return counter.bytes;
+  try {
+    const bytes = await root.write(target.folder, fd, options);
+    await done;
+    return bytes;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** A destination that is a link leads to its target. */

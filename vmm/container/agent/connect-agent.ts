@@ -21,9 +21,16 @@ import { ControlConnection } from './control-connection.ts';
 import { Fields } from './frame-writer.ts';
 import { lost } from './guest-connection.ts';
 import { startOn } from './process-connection.ts';
-import { CLOCK, FRAME, PATH, RESIZE, RESTORED, SIGNAL } from './protocol.ts';
+import { CLOCK, FRAME, RESIZE, RESTORED, SIGNAL } from './protocol.ts';
 import { changesOf, pathStatOf, processOf, statsOf } from './replies.ts';
-import { limitsFields, linkFields, processFields, rootFields } from './requests.ts';
+import {
+  limitsFields,
+  linkFields,
+  pathFields,
+  processFields,
+  rootFields,
+  writeArchiveFields,
+} from './requests.ts';
 import { askOn, listOn, readOn, type Task, writeOn } from './task-connection.ts';
 
 /** How long the agent may take for an answer. Minutes, because emulated hosts are slow. */
@@ -138,9 +145,7 @@ class VsockAgent implements Agent {
     archive: Readable,
     options: WriteArchiveOptions = {},
   ): Promise<void> {
-    const fields = pathFields(path)
-      .flag(PATH.NO_OVERWRITE_DIRECTORY, options.noOverwriteDirectory)
-      .flag(PATH.KEEP_OWNERS, options.keepOwners);
+    const fields = writeArchiveFields(path, options);
     await writeOn(await this.#task(FRAME.WRITE_ARCHIVE, fields), archive);
   }
 
@@ -214,8 +219,4 @@ class VsockAgent implements Agent {
       throw lost(`cannot connect to the guest agent: ${(error as Error).message}`);
     }
   }
-}
-
-function pathFields(path: string): Fields {
-  return new Fields().text(PATH.PATH, path);
 }

@@ -4,10 +4,10 @@
  */
 import type { AgentErrorCode } from './agent.ts';
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** Longest payload that the host accepts of a frame, and that it sends in one of data, in bytes. */
-export const DATA_BYTES_MAX = 64 * 1024;
+export const DATA_BYTES_MAX = 256 * 1024;
 /** A disk of this size keeps the place of another, which a restored machine gets. */
 export const PLACEHOLDER_BYTES = 512;
 export const FRAME_HEADER_BYTES = 5;

@@ -11,10 +11,11 @@ import {
   type ProcessSpec,
   type ResourceLimit,
   type TmpfsMount,
+  type WriteArchiveOptions,
 } from './agent.ts';
 import { capabilityMask, capabilityNames } from './capabilities.ts';
 import { Fields } from './frame-writer.ts';
-import { INTERFACE, LIMITS, LINK, MOUNT, MOUNT_TYPES, ROOT, START } from './protocol.ts';
+import { INTERFACE, LIMITS, LINK, MOUNT, MOUNT_TYPES, PATH, ROOT, START } from './protocol.ts';
 
 /** mount(2) flags by the option that sets them; `exec` and its like clear them. */
 const MOUNT_FLAGS = { nosuid: 2, nodev: 4, noexec: 8 } as const;
@@ -231,4 +232,14 @@ export function processFields(spec: ProcessSpec): Fields {
     fields.bytes(START.RESOURCE_LIMIT, resourceLimitBytes(limit));
   }
   return fields;
+}
+
+export function pathFields(path: string): Fields {
+  return new Fields().text(PATH.PATH, path);
+}
+
+export function writeArchiveFields(path: string, options: WriteArchiveOptions): Fields {
+  return pathFields(path)
+    .flag(PATH.NO_OVERWRITE_DIRECTORY, options.noOverwriteDirectory)
+    .flag(PATH.KEEP_OWNERS, options.keepOwners);
 }

@@ -3,7 +3,8 @@ import { statSync } from 'node:fs';
 import { errorText } from '../../errors.ts';
 import type { MachineHandle } from '../../machine/machine.ts';
 import type { Logger } from '../../observability/logger.ts';
-import type { Agent, ContainerRoot } from '../agent/agent.ts';
+import { AGENT_PORT, type Agent, type ContainerRoot } from '../agent/agent.ts';
+import { listenForAgent } from '../agent/agent-socket.ts';
 import { prepareNetworks } from '../networks/container-networks.ts';
 import type { RunningNetworks } from '../networks/running-networks.ts';
 import { rootfsDisk } from '../rootfs/rootfs-disk.ts';
@@ -96,6 +97,7 @@ export class MachineStarter {
     const running = new RunningMachine(machine, agent, parts, logger);
     try {
       for (const part of parts) part.started?.(machine);
+      machine.vsock?.publish(await listenForAgent(folders.process(id)), AGENT_PORT);
       const contents = containerRoot(config, statSync(metadata).size, parts);
       await agent.assemble(restored ? withDeviceMacs(contents, machineParts) : contents);
       for (const part of parts) part.assembled?.(machine, agent);

@@ -8,6 +8,7 @@ import type { AgentEvent, GuestProcess } from '../../../../vmm/container/agent/a
 import { connectAgent } from '../../../../vmm/container/agent/connect-agent.ts';
 import { Fields, frameHeader } from '../../../../vmm/container/agent/frame-writer.ts';
 import {
+  DATA_BYTES_MAX,
   ERROR,
   EVENT,
   EXIT,
@@ -73,7 +74,7 @@ test('frames that are too long', async (t) => {
   await rejects(asked, { ...LOST, message: /a frame of \d+ bytes/ });
   await rejects(agent.stats(), LOST);
   const { process, guest } = await startedProcess(t);
-  guest.write(frameHeader(FRAME.STDOUT, 65_537));
+  guest.write(frameHeader(FRAME.STDOUT, DATA_BYTES_MAX + 1));
   await rejects(process.ended, LOST);
 });
 

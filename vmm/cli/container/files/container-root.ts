@@ -1,6 +1,5 @@
 /** The files of a container, whether it runs or not. */
 import type { Readable } from 'node:stream';
-import { finished } from 'node:stream/promises';
 import { existingPath, openArchive } from '../../../api/containers/archives.ts';
 import type { ContainerClient } from '../../../api/containers/container-client.ts';
 import { MachineFolder } from '../../../api/machines/machine-folder.ts';
@@ -11,6 +10,11 @@ import {
   type PathStat,
   type WriteArchiveOptions,
 } from '../../../container/agent/agent.ts';
+import {
+  type ArchivePipe,
+  readArchive,
+  writeArchive,
+} from '../../../container/agent/agent-socket.ts';
 import { connectAgent } from '../../../container/agent/connect-agent.ts';
 import { isActive, isRunning } from '../../../container/containers/container-state.ts';
 import type { Container, ContainerStore } from '../../../container/containers/container-store.ts';
@@ -29,15 +33,17 @@ export type ArchiveOf = 'changes' | 'root';
 export interface ContainerRootFiles {
   /** Undefined when there is no such path. */
   stat(path: string): Promise<PathStat | undefined>;
-  read(path: string): Promise<Readable>;
-  write(path: string, archive: Readable, options: WriteArchiveOptions): Promise<void>;
+  read(path: string): Promise<ArchivePipe>;
+  /**
+   * Unpacks an archive in a folder.
+   * @param fd to read it from; stays open
+   * @returns its bytes
+   */
+  write(path: string, fd: number, options: WriteArchiveOptions): Promise<number>;
   changes(): Promise<PathChange[]>;
   /** @param freezes a running container's processes stand still until it has been read */
   archive(of: ArchiveOf, freezes?: boolean): Promise<Readable>;
 }
-
-/** Longest answer to an archive. */
-const ANSWER_CHARACTERS_MAX = 100_000;
 
 /**
  * Runs `work` with the files of a container. One that does not run gets a machine for that time, in
@@ -53,7 +59,10 @@ export async function withContainerRoot<T>(
   if (state.status === 'paused') {
     throw new TsvmError('container-conflict', `container ${config.id} is paused: unpause it first`);
   }
-  if (isRunning(state)) return await work(new RunningRoot(clientOf(store, container)));
+  if (isRunning(state)) {
+    const folder = store.folders.process(config.id);
+    return await work(new RunningRoot(clientOf(store, container), folder));
+  }
   if (isActive(state)) {
     throw new TsvmError('container-conflict', `container ${config.id} is being started or stopped`);
   }
@@ -79,7 +88,7 @@ async function withStoppedRoot<T>(
   const network = { ...config.network, mode: 'none', endpoints: [], ports: {} } as const;
   const machine = await machines.start({ ...config, network, readOnly: false });
   try {
-    return await work(new AgentRoot(machine.agent));
+    return await work(new AgentRoot(machine.agent, folder.path));
   } finally {
     await machine.close(true);
   }
@@ -87,21 +96,24 @@ async function withStoppedRoot<T>(
 
 class AgentRoot implements ContainerRootFiles {
   readonly #agent: Agent;
+  readonly #folder: string;
 
-  constructor(agent: Agent) {
+  /** @param folder of this process, see ContainerFolders */
+  constructor(agent: Agent, folder: string) {
     this.#agent = agent;
+    this.#folder = folder;
   }
 
   async stat(path: string): Promise<PathStat | undefined> {
     return (await told(existingPath(this.#agent, path))) ?? undefined;
   }
 
-  read(path: string): Promise<Readable> {
-    return told(openArchive(this.#agent, { of: 'path', path }));
+  read(path: string): Promise<ArchivePipe> {
+    return read(this.#folder, path);
   }
 
-  write(path: string, archive: Readable, options: WriteArchiveOptions): Promise<void> {
-    return told(this.#agent.writeArchive(path, archive, options));
+  write(path: string, fd: number, options: WriteArchiveOptions): Promise<number> {
+    return told(writeArchive(this.#folder, path, fd, options));
   }
 
   changes(): Promise<PathChange[]> {
@@ -111,6 +123,13 @@ class AgentRoot implements ContainerRootFiles {
   archive(of: ArchiveOf): Promise<Readable> {
     return told(openArchive(this.#agent, { of }));
   }
+}
+
+async function read(folder: string, path: string): Promise<ArchivePipe> {
+  const { fd, done } = await told(readArchive(folder, path));
+  const bytes = told(done);
+  bytes.catch(() => {});
+  return { fd, done: bytes };
 }
 
 /** What the guest answers is no fault of this program. */
@@ -125,38 +144,24 @@ async function told<T>(work: Promise<T>): Promise<T> {
 
 class RunningRoot implements ContainerRootFiles {
   readonly #client: ContainerClient;
+  readonly #folder: string;
 
-  constructor(client: ContainerClient) {
+  /** @param folder of the container's process, see ContainerFolders */
+  constructor(client: ContainerClient, folder: string) {
     this.#client = client;
+    this.#folder = folder;
   }
 
   async stat(path: string): Promise<PathStat | undefined> {
     return JSON.parse(await this.#client.call('pathStat', { query: { path } })) ?? undefined;
   }
 
-  async read(path: string): Promise<Readable> {
-    const { socket } = await this.#client.upgrade('readArchive', { of: 'path', path });
-    return socket;
+  read(path: string): Promise<ArchivePipe> {
+    return read(this.#folder, path);
   }
 
-  async write(path: string, archive: Readable, options: WriteArchiveOptions): Promise<void> {
-    const { socket } = await this.#client.upgrade('writeArchive', {
-      path,
-      keepOwners: options.keepOwners === true ? 'yes' : 'no',
-      noOverwriteDirectory: options.noOverwriteDirectory === true ? 'yes' : 'no',
-    });
-    let text = '';
-    socket.setEncoding('utf8').on('data', (part: string) => {
-      text = (text + part).slice(0, ANSWER_CHARACTERS_MAX);
-    });
-    archive.once('error', () => socket.destroy());
-    archive.pipe(socket);
-    // An archive that is refused is not read to its end; the answer says why.
-    await finished(socket, { writable: false }).catch(() => {});
-    archive.unpipe(socket);
-    if (text === '') throw new TsvmError('container-failed', 'the container has ended meanwhile');
-    const { message } = JSON.parse(text) as { readonly message?: string };
-    if (message !== undefined) throw new TsvmError('container-failed', message);
+  write(path: string, fd: number, options: WriteArchiveOptions): Promise<number> {
+    return told(writeArchive(this.#folder, path, fd, options));
   }
 
   async changes(): Promise<PathChange[]> {

@@ -1,13 +1,16 @@
 /** tar(1) of the host, which makes archives of the host's files and unpacks those of containers. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import type { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { closeSync } from 'node:fs';
+import type { ArchivePipe } from '../../../container/agent/agent-socket.ts';
 import { TsvmError } from '../../../errors.ts';
-import { completeArchive } from './complete-archive.ts';
+import { makePipe } from '../../../host/archive-pump.ts';
+import { hasCode } from '../../../util/error-code.ts';
 
 const ERROR_CHARACTERS_MAX = 2_000;
 /** Without extended headers for what a copy has no use for. */
-const CREATE = ['--create', '--format=pax', '--pax-option=delete=atime,delete=ctime'];
+const CREATE = ['--create', '--file=-', '--format=pax', '--pax-option=delete=atime,delete=ctime'];
+/** How much is read and written at once, in blocks of 512 bytes. */
+const RECORDS = '--blocking-factor=512';
 
 export interface Unpacking {
   /** Where to; exists. */
@@ -40,33 +43,39 @@ function started(child: ChildProcess): Promise<void> {
 /**
  * Unpacks an archive that a guest has made. GNU tar follows no link that the archive has made, and no
  * name leads out of the folder. It runs without the capability to make devices.
- * @throws TsvmError
+ * @returns bytes of the archive
+ * @throws TsvmError, AgentError
  */
-export async function unpackArchive(archive: Readable, unpacking: Unpacking): Promise<void> {
+export async function unpackArchive(archive: ArchivePipe, unpacking: Unpacking): Promise<number> {
   const { folder, keepOwners, stripParts } = unpacking;
   const isRoot = process.geteuid?.() === 0;
   const words = [
     ...(isRoot ? ['setpriv', '--bounding-set=-mknod', '--inh-caps=-mknod', '--'] : []),
-    ...['tar', '--extract', '--file=-', '--preserve-permissions', '--delay-directory-restore'],
+    ...['tar', '--extract', '--file=-', RECORDS],
+    ...['--preserve-permissions', '--delay-directory-restore'],
     ...(keepOwners ? ['--same-owner', '--numeric-owner'] : ['--no-same-owner']),
     ...(stripParts > 0 ? [`--strip-components=${stripParts}`] : []),
     ...['-C', folder],
   ];
   const [program = '', ...rest] = words;
-  const child = spawn(program, rest, { stdio: ['pipe', 'ignore', 'pipe'] });
+  const child = spawn(program, rest, { stdio: [archive.fd, 'ignore', 'pipe'] });
+  closeSync(archive.fd);
   const done = started(child);
   try {
-    await pipeline(archive, completeArchive(), child.stdin);
-  } catch (error) {
-    // If tar has given up, it says why.
+    const bytes = await archive.done;
     await done;
+    return bytes;
+  } catch (error) {
+    // If tar has given up, it says why; else what it says of an archive that breaks off is no help.
+    if (hasCode(error, 'EPIPE')) await done;
+    await done.catch(() => {});
     throw error;
   }
-  await done;
 }
 
 export interface PackedArchive {
-  readonly archive: Readable;
+  /** A pipe to read from; the reader closes it. */
+  readonly fd: number;
   /** Rejects when a file could not be read. */
   readonly done: Promise<void>;
 }
@@ -85,7 +94,9 @@ export function packArchive(
   const target = as.replace(/[\\&,]/g, '\\$&');
   const isWhole = name === '.';
   const transform = isWhole ? `s,^\\.,${contents ? '.' : target},S` : `s,^.*$,${target},S`;
-  const words = [...CREATE, '--file=-', `--transform=${transform}`, '-C', folder, '--', name];
-  const child = spawn('tar', words, { stdio: ['ignore', 'pipe', 'pipe'] });
-  return { archive: child.stdout, done: started(child) };
+  const words = [...CREATE, RECORDS, `--transform=${transform}`, '-C', folder, '--', name];
+  const [fd, writer] = makePipe();
+  const child = spawn('tar', words, { stdio: ['ignore', writer, 'pipe'] });
+  closeSync(writer);
+  return { fd, done: started(child) };
 }

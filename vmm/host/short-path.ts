@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { fsPath } from '../../util/byte-names.ts';
+import { fsPath } from '../util/byte-names.ts';
 
 /** Size of `sun_path` including the NUL; see unix(7). */
 const SOCKET_PATH_MAX = 108;
