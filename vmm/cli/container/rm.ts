@@ -101,4 +101,5 @@ async function untilReleased(store: ContainerStore, id: string): Promise<void> {
     if (performance.now() > endMs) killHolder(store.folders.process(id));
     await sleep(POLL_MS);
   }
+  store.forgetProcess(id);
 }

@@ -204,6 +204,12 @@ export class ContainerStore {
     rmSync(removed, { recursive: true, force: true });
   }
 
+  /** Removes what a supervisor that was killed has left of its process. */
+  forgetProcess(id: string): void {
+    const folder = this.folders.process(id);
+    if (!isMachineAlive(folder, this.#locks)) removeDeadMachine(folder);
+  }
+
   /** Keeps the exit code outside of what a removal removes. */
   recordExit(id: string, state: ContainerState): void {
     const { error, exitCode, finishedMs } = state;
@@ -307,8 +313,7 @@ export class ContainerStore {
       removeOldExitRecords(this.folders.exits);
     }
     for (const id of namesIn(this.folders.runtime).filter(isContainerId)) {
-      const folder = this.folders.process(id);
-      if (!isMachineAlive(folder, this.#locks)) removeDeadMachine(folder);
+      this.forgetProcess(id);
     }
   }
 

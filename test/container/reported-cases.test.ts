@@ -1,0 +1,161 @@
+/** What users of container tools have met: a test for each case that no other file has. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { after, afterEach, before, type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ContainerShell } from '../support/container-shell.ts';
+import { HOST_ADDRESS, NEEDS_ROOT, NetworkNamespace } from '../support/network-namespace.ts';
+import { TerminalSession } from '../support/terminal-session.ts';
+
+const shell = new ContainerShell();
+const ok = shell.ok.bind(shell);
+const sh = shell.sh.bind(shell);
+const PATIENCE_MS = 60_000;
+const MIB = 2 ** 20;
+
+before(() => shell.addImage('box'));
+after(() => shell.close());
+afterEach(() => sh('tsvm rm -f $(tsvm ps -aq)'));
+
+/** A process that nobody has waited for yet has ended, too. */
+function hasEnded(pid: number): boolean {
+  try {
+    return /\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return true;
+  }
+}
+
+function terminal(test: TestContext, line: string): TerminalSession {
+  const { TSVM_DATA_FOLDER, TSVM_RUNTIME_FOLDER, PATH } = shell.env;
+  const exports = `export TSVM_DATA_FOLDER=${TSVM_DATA_FOLDER} TSVM_RUNTIME_FOLDER=${TSVM_RUNTIME_FOLDER} PATH=${PATH}`;
+  return new TerminalSession(test, `${exports}; ${line}`);
+}
+
+test('a raw terminal in the container: a line feed does not return to the first column', async (t) => {
+  const session = terminal(
+    t,
+    `tsvm run --rm -it box sh -c 'stty raw; printf "one\\ntwo\\r\\nend"'`,
+  );
+  const [, indent = ''] = await session.waitFor(/^one *\n( +)two/m, PATIENCE_MS);
+  assert.equal(indent, '   ');
+  assert.equal(await session.end(PATIENCE_MS), 0);
+});
+
+test('run without -t: a change of the window’s size reaches the process, and says nothing', async () => {
+  const trap = `trap 'echo changed; exit 3' WINCH; echo ready; while :; do sleep 0.1; done`;
+  const { stderr, stdout } = await sh(
+    `tsvm run --name plain box sh -c "${trap}" >out 2>err & pid=$!; ` +
+      'until grep -q ready out; do sleep 0.1; done; kill -WINCH $pid; wait $pid; echo $?; cat out; cat err >&2',
+  );
+  assert.deepEqual([stdout, stderr], ['3\nready\nchanged\n', '']);
+});
+
+test('Ctrl-C on run without -t is one SIGINT', async (t) => {
+  const trap = `trap "echo int" INT; trap "exit 4" TERM; echo ready; while :; do sleep 0.1; done`;
+  const session = terminal(t, `tsvm run --name once box sh -c '${trap}'`);
+  await session.waitFor(/^ready/m, PATIENCE_MS);
+  session.type('\x03');
+  await session.waitFor(/int$/m, PATIENCE_MS);
+  await sleep(1000);
+  await ok('tsvm stop once');
+  assert.equal(await session.end(PATIENCE_MS), 4);
+  assert.equal(await ok('tsvm logs once'), 'ready\nint\n');
+});
+
+test('a program of mode 000 is not executable: 126, by run and by exec', async () => {
+  await ok(
+    'tsvm run -d --name modes box sh -c "cp /bin/busybox /program; chmod 0 /program; sleep 1000"',
+  );
+  await shell.until('tsvm exec modes stat -c %a /program', /^0$/m);
+  assert.equal((await sh('tsvm exec modes /program')).code, 126);
+  await ok('tsvm commit modes without');
+  assert.equal((await sh('tsvm run --rm without /program')).code, 126);
+  await ok('tsvm rm -f modes && tsvm rmi without');
+});
+
+test('leaving a shell of exec leaves the container alone, and it outlives hours of silence', async (t) => {
+  await ok('tsvm run -d --name silent box sleep 1000');
+  const session = terminal(t, 'tsvm exec -it silent sh');
+  await session.waitFor(/ #$/m, PATIENCE_MS);
+  await ok('tsvm pause silent');
+  await sleep(3000);
+  await ok('tsvm unpause silent');
+  session.type('echo still $((40 + 2))\r');
+  await session.waitFor(/^still 42/m, PATIENCE_MS);
+  session.type('exit 6\r');
+  assert.equal(await session.end(PATIENCE_MS), 6);
+  assert.match(await ok('tsvm ps'), /Up .*silent/);
+});
+
+test('the clock of a container that was paused is right at once', async () => {
+  await ok('tsvm run -d --name late box sleep 1000');
+  await ok('tsvm pause late');
+  await sleep(5000);
+  await ok('tsvm unpause late');
+  const before = Date.now() / 1000;
+  const guest = Number(await ok('tsvm exec late date +%s'));
+  assert.ok(
+    guest >= Math.floor(before) - 1 && guest <= Date.now() / 1000 + 1,
+    `${guest} ${before}`,
+  );
+});
+
+test('rm -f of a container whose supervisor hangs: the name is free, and no process is left', async () => {
+  await ok('tsvm run -d --name wedged box sleep 1000');
+  const pid = Number(await ok(`tsvm inspect -f '{{.State.Pid}}' wedged`));
+  process.kill(pid, 'SIGSTOP');
+  await ok('tsvm rm -f wedged', { timeoutMs: 90_000 });
+  assert.ok(hasEnded(pid));
+  assert.deepEqual(shell.supervisors(), []);
+  assert.equal(await ok('tsvm run --rm --name wedged box echo again'), 'again\n');
+});
+
+test('memory that a container has freed goes back to the host', async () => {
+  await ok('tsvm run -d --name memory -m 1g --tmpfs /t:size=600m box sleep 1000');
+  const pid = (await ok(`tsvm inspect -f '{{.State.Pid}}' memory`)).trim();
+  const resident = () => {
+    const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+    return 1024 * Number(/^Pss: +(\d+) kB/m.exec(text)?.[1]);
+  };
+  const idle = resident();
+  await ok('tsvm exec memory dd if=/dev/zero of=/t/file bs=1M count=400');
+  const full = resident();
+  assert.ok(full - idle > 390 * MIB, `${idle} ${full}`);
+  await ok('tsvm exec memory rm /t/file');
+  for (let tries = 0; resident() > idle + 60 * MIB; tries++) {
+    assert.ok(tries < 300, `${idle} ${full} ${resident()}`);
+    await sleep(100);
+  }
+});
+
+test(
+  'a resolver on the host’s loopback: containers resolve names all the same',
+  NEEDS_ROOT,
+  async (t) => {
+    const resolver = '127.0.0.53';
+    const namespace = await NetworkNamespace.create(t, { nameServer: resolver });
+    const options = ['--keep-in-foreground', '--conf-file=/dev/null', '--no-hosts', '--no-resolv'];
+    const address = ['--bind-interfaces', `--listen-address=${resolver}`, '--pid-file='];
+    namespace.start(
+      t,
+      'dnsmasq',
+      ...options,
+      ...address,
+      `--address=/named.example/${HOST_ADDRESS}`,
+    );
+    const enter = namespace.enter.join(' ');
+    await shell.until(
+      `${enter} tsvm run --rm box nslookup named.example`,
+      new RegExp(`Address: ${HOST_ADDRESS}`),
+    );
+  },
+);
+
+test('a failed run leaves its last output and the reason; nothing hints at what is gone', async () => {
+  const failed = await sh(`tsvm run --rm box sh -c 'echo last words; exit 9'`);
+  assert.deepEqual(failed, { stdout: 'last words\n', stderr: '', code: 9 });
+  await ok(`tsvm run -d --name died box sh -c 'echo last words; exit 9'`);
+  await ok('tsvm wait died');
+  assert.equal(await ok('tsvm logs died'), 'last words\n');
+});
