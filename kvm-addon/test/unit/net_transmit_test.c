@@ -266,7 +266,8 @@ static void frames_wait_for_the_rate_limiter(void)
     int64_t passed_ms =
         (end.tv_sec - begin.tv_sec) * 1000 + (end.tv_nsec - begin.tv_nsec) / 1000000;
     CHECK(passed_ms >= 89);
-    CHECK(counter_read(&s.net.transmit_gate.delays) >= 9);
+    /* A busy machine has waited for some already. */
+    CHECK(counter_read(&s.net.transmit_gate.delays) >= 1);
     /* Without a limit, all is as before. */
     rate_limiter_set(&s.limiter, &(struct rate_limits){0}, 0);
     frame_offer(&s, 60, 77);
