@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/mount.h>
@@ -66,4 +67,12 @@ int processors_prepare(struct bytes request, struct message *reply, struct failu
     (void)failure;
     processors_wait();
     return 0;
+}
+
+void stay_with_device(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(0, &set);
+    sched_setaffinity(0, sizeof set, &set);
 }

@@ -14,3 +14,7 @@ void processors_wait(void);
 
 // FRAME_PREPARE
 int processors_prepare(struct bytes request, struct message *reply, struct failure *failure);
+
+// Keeps this process where the socket device interrupts. On another processor, each packet would
+// wake a thread across processors, which costs the guest of an emulated host more than the packet.
+void stay_with_device(void);

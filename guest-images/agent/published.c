@@ -1,19 +1,25 @@
 #include "published.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "loop.h"
 #include "own_addresses.h"
+#include "processors.h"
 #include "protocol.h"
 #include "relay.h"
 #include "root_spec.h"
 #include "vsock.h"
+
+// The pipe to the agent in the relay's process: the first descriptor behind the standard streams.
+#define RELAY_FD 3
 
 struct listener {
     struct watch watch; // first
@@ -124,16 +130,79 @@ static int open_port(uint16_t port)
     return loop_add(&listener->watch, EPOLLIN);
 }
 
-int published_open(const uint8_t *ports, struct failure *failure)
+// What the relay's process tells the agent: -errno and the port that it cannot open, or zeroes.
+struct outcome {
+    int error;
+    unsigned port;
+};
+
+static struct outcome open_ports(const uint8_t *ports)
 {
     for (unsigned port = 1; port <= PUBLISHED_PORTS_MAX; port++) {
-        if (!(ports[port / 8] & 1 << port % 8))
-            continue;
-        int result = open_port((uint16_t)port);
-        if (result < 0) {
-            errno = -result;
-            return fail_call(failure, "cannot publish port %u", port);
-        }
+        int error = ports[port / 8] & 1 << port % 8 ? open_port((uint16_t)port) : 0;
+        if (error < 0)
+            return (struct outcome){error, port};
     }
-    return 0;
+    return (struct outcome){0, 0};
+}
+
+// Like the agent itself, which the kernel spares: no process of the container's that needs too much
+// memory takes the ports with it.
+static void outlive_others(void)
+{
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    (void)!write(fd, "-1000", 5);
+    close(fd);
+}
+
+static _Noreturn void relay_run(const uint8_t *ports, int outcome_fd)
+{
+    struct outcome outcome = {.error = loop_open()};
+    outlive_others();
+    stay_with_device();
+    if (outcome.error == 0)
+        outcome = open_ports(ports);
+    write_all(outcome_fd, &outcome, sizeof outcome);
+    close(outcome_fd);
+    while (outcome.error == 0)
+        loop_turn();
+    _exit(1);
+}
+
+static bool has_ports(const uint8_t *ports)
+{
+    for (unsigned port = 1; port <= PUBLISHED_PORTS_MAX; port++) {
+        if (ports[port / 8] & 1 << port % 8)
+            return true;
+    }
+    return false;
+}
+
+// In a process of its own: it stays on one processor, and streams delay nothing else of the
+// agent's.
+int published_open(const uint8_t *ports, struct failure *failure)
+{
+    int ends[2];
+    struct outcome outcome = {.error = -EPIPE};
+    if (!has_ports(ports))
+        return 0;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return fail_call(failure, "cannot publish ports");
+    pid_t pid = fork();
+    if (pid == 0) {
+        // Nothing of the agent's stays open: the ends of connections are others' to see.
+        dup2(ends[1], RELAY_FD);
+        syscall(SYS_close_range, RELAY_FD + 1U, ~0U, 0U);
+        relay_run(ports, RELAY_FD);
+    }
+    close(ends[1]);
+    ssize_t count = pid < 0 ? -1 : read(ends[0], &outcome, sizeof outcome);
+    close(ends[0]);
+    if (pid > 0 && count == sizeof outcome && outcome.error == 0)
+        return 0;
+    if (pid > 0)
+        errno = -outcome.error;
+    return fail_call(failure, "cannot publish port %u", outcome.port);
 }

@@ -1,7 +1,6 @@
 #include "worker.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -11,6 +10,7 @@
 #include "archive_writer.h"
 #include "message.h"
 #include "process_list.h"
+#include "processors.h"
 #include "trim.h"
 #include "vsock.h"
 
@@ -69,16 +69,6 @@ static int keep_only(int connection_fd)
     syscall(SYS_close_range, CONNECTION_FD + 1U, ~0U, 0U);
     fcntl(CONNECTION_FD, F_SETFL, 0);
     return CONNECTION_FD;
-}
-
-// Where the socket device interrupts. On another processor, each packet would wake a thread across
-// processors, which costs the guest of an emulated host more than the packet.
-static void stay_with_device(void)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(0, &set);
-    sched_setaffinity(0, sizeof set, &set);
 }
 
 void worker_start(int connection_fd, const struct frame_reader *request)
