@@ -18,10 +18,14 @@ const RIP = 16;
 const XMM0 = 40;
 
 /**
- * Of a software breakpoint. The AMD-V that QEMU emulates does not let KVM intercept INT3, which such a
- * breakpoint is where there is hardware virtualization: the registers serve there.
+ * The AMD-V that QEMU emulates does not let KVM intercept INT3, and has no debug registers for guests: no
+ * breakpoint hits there. Single steps do work.
  */
-const BREAK = processorIs('QEMU TCG') ? 1 : 0;
+const NO_BREAKPOINTS = processorIs('QEMU TCG') && 'QEMU’s AMD-V has no breakpoints';
+/** Where a test begins: far from the entry point, if a breakpoint leads there. */
+const START = NO_BREAKPOINTS ? 'payload_main' : 'tests_run';
+/** Instructions from the entry point to `payload_main` at most. */
+const STEPS_MAX = 1000;
 
 const PASSED = /^done passed=2 failed=0/m;
 
@@ -92,12 +96,18 @@ async function register(client: GdbClient, number: number): Promise<number> {
 
 const hex = (value: number) => value.toString(16);
 
-async function breakAt(client: GdbClient, name: string): Promise<void> {
+async function runTo(client: GdbClient, name: string): Promise<void> {
   const at = hex(symbol(name));
-  assert.equal(await client.ask(`Z${BREAK},${at},1`), 'OK');
-  assert.match(await client.ask('vCont;c'), /^T05thread:1;/);
+  if (NO_BREAKPOINTS) {
+    for (let i = 0; i < STEPS_MAX && hex(await register(client, RIP)) !== at; i++) {
+      assert.match(await client.ask('vCont;s:1'), /^T05thread:1;/);
+    }
+  } else {
+    assert.equal(await client.ask(`Z0,${at},1`), 'OK');
+    assert.match(await client.ask('vCont;c'), /^T05thread:1;/);
+    assert.equal(await client.ask(`z0,${at},1`), 'OK');
+  }
   assert.equal(hex(await register(client, RIP)), at, `stopped at ${name}`);
-  assert.equal(await client.ask(`z${BREAK},${at},1`), 'OK');
 }
 
 async function detach({ machine, client, output }: Debugged): Promise<void> {
@@ -111,17 +121,19 @@ test('a guest that waits runs to a breakpoint, and to its end after the detach',
   const { client, output } = debugged;
   assert.match(await client.ask('?'), /^T05thread:1;/);
   assert.equal(output(), '');
-  await breakAt(client, 'payload_main');
+  await runTo(client, 'payload_main');
   assert.equal(output(), '');
-  await breakAt(client, 'tests_run');
-  assert.match(output(), /payload: hello/);
+  if (!NO_BREAKPOINTS) {
+    await runTo(client, START);
+    assert.match(output(), /payload: hello/);
+  }
   await detach(debugged);
 });
 
 test('registers and memory are read and written', async (t) => {
   const debugged = await debug(t);
   const { client } = debugged;
-  await breakAt(client, 'tests_run');
+  await runTo(client, START);
   const stack = hex((await register(client, RSP)) - 64);
   assert.equal(await client.ask(`M${stack},4:0123abcd`), 'OK');
   assert.equal(await client.ask(`m${stack},4`), '0123abcd');
@@ -145,7 +157,7 @@ test('registers and memory are read and written', async (t) => {
 test('addresses that are not mapped, and what cannot be set, are errors', async (t) => {
   const debugged = await debug(t);
   const { client } = debugged;
-  await breakAt(client, 'tests_run');
+  await runTo(client, START);
   assert.equal(await client.ask('m8000000000000000,8'), 'E14');
   assert.equal(await client.ask('mffff800000000000,8'), 'E14');
   // A device's registers, which reading would change.
@@ -164,7 +176,7 @@ test('addresses that are not mapped, and what cannot be set, are errors', async 
 test('single steps, one instruction each', async (t) => {
   const debugged = await debug(t);
   const { client } = debugged;
-  await breakAt(client, 'tests_run');
+  await runTo(client, START);
   let rip = await register(client, RIP);
   for (let i = 0; i < 8; i++) {
     assert.match(await client.ask('vCont;s:1'), /^T05thread:1;/);
@@ -176,10 +188,12 @@ test('single steps, one instruction each', async (t) => {
   await detach(debugged);
 });
 
-test('a watchpoint stops behind the write, with the address', async (t) => {
+test('a watchpoint stops behind the write, with the address', {
+  skip: NO_BREAKPOINTS,
+}, async (t) => {
   const debugged = await debug(t);
   const { client } = debugged;
-  await breakAt(client, 'payload_main');
+  await runTo(client, 'payload_main');
   const at = ramCount();
   const before = little(await client.ask(`m${hex(at)},4`));
   assert.equal(await client.ask(`Z2,${hex(at)},4`), 'OK');
@@ -207,7 +221,9 @@ test('Ctrl-C stops a running guest, again and again', async (t) => {
   assert.equal((await debugged.machine.ended).reason, 'stopped');
 });
 
-test('vCPUs are threads, which stop together and step alone', async (t) => {
+test('vCPUs are threads, which stop together and step alone', {
+  skip: NO_BREAKPOINTS,
+}, async (t) => {
   const debugged = await debug(t, { cpus: 2 });
   const { client } = debugged;
   assert.equal(await client.ask('qfThreadInfo'), 'm1,2');
@@ -216,9 +232,9 @@ test('vCPUs are threads, which stop together and step alone', async (t) => {
   assert.equal(await client.ask('T3'), 'E22');
   // The second vCPU comes here.
   const at = hex(symbol('ap_main'));
-  assert.equal(await client.ask(`Z${BREAK},${at},1`), 'OK');
+  assert.equal(await client.ask(`Z0,${at},1`), 'OK');
   assert.match(await client.ask('vCont;c'), /^T05thread:2;/);
-  assert.equal(await client.ask(`z${BREAK},${at},1`), 'OK');
+  assert.equal(await client.ask(`z0,${at},1`), 'OK');
   assert.equal(hex(await register(client, RIP)), at);
   assert.equal(await client.ask('Hg1'), 'OK');
   const other = await register(client, RIP);
@@ -232,7 +248,7 @@ test('vCPUs are threads, which stop together and step alone', async (t) => {
 test('a client that disappears leaves the guest running, without breakpoints', async (t) => {
   const { client, machine, output, socketPath } = await debug(t);
   assert.equal(statSync(socketPath).mode & 0o777, 0o600);
-  assert.equal(await client.ask(`Z${BREAK},${hex(symbol('tests_run'))},1`), 'OK');
+  assert.equal(await client.ask(`Z1,${hex(symbol('tests_run'))},1`), 'OK');
   client.close();
   assert.equal((await machine.ended).reason, 'poweroff');
   assert.match(output(), PASSED);
@@ -251,7 +267,7 @@ test('a second client is refused; the machine’s end is told', async (t) => {
 test('a machine that is paused stays paused when its debugger continues it', async (t) => {
   const debugged = await debug(t);
   const { client, machine, output } = debugged;
-  await breakAt(client, 'payload_main');
+  await runTo(client, 'payload_main');
   await machine.pause();
   client.send('vCont;c');
   await new Promise((resolve) => setTimeout(resolve, 50));
