@@ -323,3 +323,26 @@ test('status, limits and the image of a disk, and the cable of a network, while 
   assert.deepEqual(await run('resume web'), done('web\n'));
   assert.deepEqual((await lines()).slice(0, 1), [`disk0:        ${files}/d.qcow2`]);
 });
+
+test('tsvm memory shows and sets what a guest is to have, within what the machine was booted with', async (context) => {
+  const { run, bootPayload } = runningMachinesOf(context);
+  const MIB = 2 ** 20;
+  assert.equal((await bootPayload('web', WAITING, '--memory 64M,max=192M')).code, 0);
+  const memory = async (size: string) =>
+    JSON.parse((await run(`memory web ${size} --format json`)).stdout);
+  const limits = { minBytes: 64 * MIB, maxBytes: 192 * MIB };
+  // The payload has no driver for it.
+  const state = (mib: number) => ({ ...limits, targetBytes: mib * MIB, actualBytes: 64 * MIB });
+  assert.deepEqual(await memory('100M'), state(100));
+  assert.deepEqual(await memory('max'), state(192));
+  assert.deepEqual(await memory('min'), state(64));
+  for (const size of ['62M', '65M', '194M']) {
+    const { code, stderr } = await run(`memory web ${size}`);
+    assert.deepEqual([code, /of memory: give/.test(stderr)], [1, true], stderr);
+  }
+  assert.match((await run('memory web')).stdout, /^Now: +64 MiB\nWanted: +64 MiB\n/);
+  assert.match((await run('status web')).stdout, /^Memory: +64 MiB of at most 192 MiB$/m);
+  assert.equal((await bootPayload('fixed', WAITING)).code, 0);
+  const { code, stderr } = await run('memory fixed');
+  assert.deepEqual([code, /--memory SIZE,max=SIZE/.test(stderr)], [1, true], stderr);
+});
