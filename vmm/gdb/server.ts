@@ -56,10 +56,12 @@ export class GdbServer {
     socket.on('drain', () => socket.resume());
     socket.on('data', (bytes: Uint8Array) => session.receive(bytes));
     socket.on('close', () => {
-      void session.leave().then(() => {
+      const free = () => {
         this.#client = undefined;
-      });
+      };
+      // It fails for a machine that has ended meanwhile.
+      session.leave().then(free, free);
     });
-    void session.start();
+    session.start().catch(() => socket.destroy());
   }
 }

@@ -322,7 +322,11 @@ export class GdbSession {
   #interrupt(): void {
     if (this.#state !== 'running' || this.#interrupted) return;
     this.#interrupted = true;
-    void this.#target.halt().then(() => this.stopped([]));
+    // Nothing can be read of a machine that has ended meanwhile.
+    this.#target
+      .halt()
+      .then(() => this.stopped([]))
+      .catch(() => this.#connection.close());
   }
 
   /** Tells the client of a stop; without one, it has interrupted the machine. */
