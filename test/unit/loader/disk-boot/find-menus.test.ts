@@ -107,6 +107,16 @@ test('the order of boot loaders', (context) => {
   const program = { 'EFI/systemd/systemd-bootx64.efi': 'MZ' };
   assert.equal(chosen({ ...ESP_ENTRY, ...program }, grub), 'sd');
   assert.equal(chosen(ESP_ENTRY, grub), 'grub');
+  const extlinux = {
+    'boot/extlinux/extlinux.conf':
+      'label a\nlinux ../vmlinuz-1\ninitrd ../initrd.img-1\nappend ext',
+  };
+  assert.equal(chosen(ESP_ENTRY, { ...grub, ...extlinux }), 'grub');
+  assert.equal(chosen(ESP_ENTRY, extlinux), 'ext');
+  assert.equal(
+    chosen({ 'syslinux.cfg': 'default linux ro\nappend fat', linux: 'k' }, {}),
+    'fat ro',
+  );
   assert.equal(chosen(ESP_ENTRY, { 'boot/loader/entries/y.conf': BLS_ENTRY }), 'sd');
   assert.equal(chosen({}, { 'boot/loader/entries/y.conf': BLS_ENTRY }), 'bls');
   assert.equal(chosen({}, {}), `root=UUID=${UUID} ro`);
