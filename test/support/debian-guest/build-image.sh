@@ -40,6 +40,12 @@ printf 'UUID=%s / %s defaults 0 1\nUUID=1A2B-3C4D /boot/efi vfat umask=0077 0 2\
 echo LANG=C.UTF-8 >/etc/default/locale
 printf '[Match]\nName=e*\n[Network]\nDHCP=yes\n' >/etc/systemd/network/20-wired.network
 systemctl --quiet enable systemd-networkd
+# On a busy host a guest is slow. That is not what the tests are about.
+mkdir -p /etc/systemd/system.conf.d /etc/systemd/system/systemd-networkd-wait-online.service.d
+printf '[Manager]\nDefaultTimeoutStartSec=15min\nDefaultDeviceTimeoutSec=15min\n' \
+  >/etc/systemd/system.conf.d/slow-host.conf
+printf '[Service]\nExecStart=\nExecStart=/lib/systemd/systemd-networkd-wait-online --timeout=900\n' \
+  >/etc/systemd/system/systemd-networkd-wait-online.service.d/slow-host.conf
 : >/etc/machine-id
 SETTINGS
 

@@ -3,8 +3,10 @@ import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { TestContext } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
-import { BOOT_TIMEOUT_MS } from '../linux-guest.ts';
 import { TSVM } from '../tsvm-process.ts';
+
+/** A boot takes some 20 s, on a busy host many times that. */
+const WAIT_MS = 900_000;
 
 const PROMPT = /^root@[\w-]+:[^\n]*# $/m;
 
@@ -35,7 +37,7 @@ export class GuestSession {
 
   /** Waits for output that matches, and returns everything up to there, without escape sequences. */
   async expect(pattern: RegExp): Promise<string> {
-    const deadline = AbortSignal.timeout(BOOT_TIMEOUT_MS);
+    const deadline = AbortSignal.timeout(WAIT_MS);
     for (;;) {
       const text = stripVTControlCharacters(this.#unread).replaceAll('\r', '');
       if (pattern.test(text)) {
