@@ -70,12 +70,13 @@ async function restore(
 ): Promise<AgentGuest> {
   const { disks, metadata } = agentDisks(t);
   const console = new ConsoleOutput();
-  const { machine } = await restoreMachine(
+  const assembly = await restoreMachine(
     { ...agentMachine(), ...CONFIG, disks, ...config },
     folder,
     { console, replacesDisks: true },
   );
-  const guest = await startAgentGuest(t, { machine, console, metadata });
+  const guest = await startAgentGuest(t, { machine: assembly.machine, console, metadata });
+  await assembly.ready();
   await guest.agent.renew();
   return guest;
 }

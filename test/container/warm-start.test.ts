@@ -1,5 +1,7 @@
 /** Containers whose machines go on from a template, which the first run has left. */
 import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { mkdirSync, readdirSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -95,6 +97,22 @@ test('TSVM_WARM_START=off, and volumes: the machine boots', async () => {
   assert.equal(off.stdout, '0\n');
   const shared = await shell.sh(`tsvm run --rm -v "$PWD":/here box sh -c '${RESTORED}; ls /here'`);
   assert.match(shared.stdout, /^0\n(?:.*\n)*cache$/m);
+});
+
+test('a port that is taken is an error, and no fault of the template', async () => {
+  const taken = createSocket('udp4').bind(0, '127.0.0.1');
+  try {
+    await once(taken, 'listening');
+    const { port } = taken.address();
+    const count = templateNames().length;
+    const line = `tsvm run --rm -p 127.0.0.1:${port}:7/udp box true`;
+    const { code, stderr } = await shell.sh(line);
+    assert.equal(code, 125, stderr);
+    assert.match(stderr, new RegExp(`${port}`));
+    assert.equal(templateNames().length, count);
+  } finally {
+    taken.close();
+  }
 });
 
 test('a damaged template is removed, and the machine boots', async () => {

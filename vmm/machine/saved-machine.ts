@@ -128,7 +128,8 @@ export interface RestoreContext extends BootContext {
 /**
  * Creates a machine that goes on from where a machine was saved when it is started. Its guest's
  * monotonic clock goes on, too; the wall clock and everything random in the guest are as they were:
- * whoever starts it more than once has to give each guest random numbers of its own.
+ * whoever starts it more than once has to give each guest random numbers of its own. Devices may not be
+ * ready to serve yet: await `Assembly.ready()` before the guest uses its networks.
  * @param config that of the saved machine; kernel and command line do not count
  * @throws TsvmError `invalid-state` for one that cannot go on here, and as a boot does; everything has
  * been released then
@@ -158,7 +159,6 @@ export async function restoreMachine(
     });
     undo.defer(() => assembly.machine.close());
     load(assembly, state, folder);
-    await assembly.ready();
     metrics?.stage('machine-ready');
     return assembly;
   } catch (error) {

@@ -47,6 +47,12 @@ const BOOT_PATIENCE_MS = 120_000;
 /** Time for a restored guest to say hello, which takes some ms; then a machine boots instead. */
 const RESTORE_PATIENCE_MS = 10_000;
 
+const TEMPLATE_FAILURES: ReadonlySet<string> = new Set([
+  'invalid-state',
+  'kvm-failed',
+  'container-failed',
+]);
+
 /** @throws TsvmError, AgentError; nothing is left then */
 export async function bringUpMachine(
   shape: MachineShape,
@@ -60,6 +66,7 @@ export async function bringUpMachine(
     try {
       return await restore(shape, parts, folder, options);
     } catch (error) {
+      if (!isOfTemplate(error)) throw error;
       templates?.discard(folder, errorText(error));
       logger.warn(`its machine boots, as it could not go on from a template: ${errorText(error)}`);
     }
@@ -72,6 +79,11 @@ export async function bringUpMachine(
   return { machine, agent, restored: false };
 }
 
+/** What a machine that boots would not meet. */
+function isOfTemplate(error: unknown): boolean {
+  return !(error instanceof TsvmError) || TEMPLATE_FAILURES.has(error.code);
+}
+
 async function restore(
   shape: MachineShape,
   parts: MachineParts,
@@ -82,12 +94,13 @@ async function restore(
   const nets = parts.nets?.map((net, index) => ({ ...net, mac: deviceMac(index) }));
   const config: MachineConfig = machineOf(shape, { ...parts, nets });
   const { logger } = options;
-  const { machine } = await options.opening(() =>
+  const assembly = await options.opening(() =>
     restoreMachine(config, folder, { console, logger, replacesDisks: true }),
   );
+  const { machine } = assembly;
   const agent = await start(machine, console, RESTORE_PATIENCE_MS, options);
   try {
-    await agent.renew();
+    await Promise.all([assembly.ready(), agent.renew()]);
   } catch (error) {
     await machine.close();
     throw error;
