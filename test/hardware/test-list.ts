@@ -36,7 +36,6 @@ export const HOST_PLANS: readonly HostPlan[] = [
       'test/boot/payload/vcpu-state.test.ts',
       'test/boot/payload/block.test.ts',
       'test/boot/payload/memory-devices.test.ts',
-      'test/boot/payload/pci.test.ts',
       'test/boot/payload/dirty-pages.test.ts',
       'test/boot/payload/library.test.ts',
       'test/boot/payload/saved-state.test.ts',
@@ -53,11 +52,19 @@ export const HOST_PLANS: readonly HostPlan[] = [
       'test/boot/payload/kernel-entry.test.ts',
       'test/boot/payload/gdb.test.ts',
       'test/boot/payload/tap.test.ts',
-      'test/boot/payload/vsock.test.ts',
       'test/qcow2/kill-machine.test.ts',
       'test/boot/linux/pci.test.ts',
       'test/boot/linux/hotplug.test.ts',
       'test/container/agent-process.test.ts',
+    ],
+  },
+  {
+    name: 'AMD-V: hostile guests',
+    cpu: WITH_AMD_V,
+    files: [
+      'test/boot/payload/hostile-devices.test.ts',
+      'test/boot/payload/pci.test.ts',
+      'test/boot/payload/vsock.test.ts',
     ],
   },
   // Without XSAVE; with AVX and protection keys; with bounds registers besides.
