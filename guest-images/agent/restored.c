@@ -31,21 +31,22 @@ static int parse_field(const struct field *field, void *target, struct failure *
 // All that was drawn from the generator before, and is kept for later, is dropped by the reseeding.
 static int seed_generator(struct bytes seed, struct failure *failure)
 {
-    struct {
-        struct rand_pool_info header;
-        uint8_t bytes[SEED_BYTES_MAX];
-    } pool = {.header = {.entropy_count = (int)seed.length * 8, .buf_size = (int)seed.length}};
-    memcpy(pool.bytes, seed.data, seed.length);
+    _Alignas(struct rand_pool_info)
+        uint8_t buffer[sizeof(struct rand_pool_info) + SEED_BYTES_MAX] = {0};
+    struct rand_pool_info *pool = (struct rand_pool_info *)buffer;
+    pool->entropy_count = (int)seed.length * 8;
+    pool->buf_size = (int)seed.length;
+    memcpy(pool->buf, seed.data, seed.length);
     int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return fail_call(failure, "cannot open /dev/urandom");
-    int result = ioctl(fd, RNDADDENTROPY, &pool);
+    int result = ioctl(fd, RNDADDENTROPY, pool);
     if (result == 0)
         result = ioctl(fd, RNDRESEEDCRNG);
     if (result < 0)
         fail_call(failure, "cannot seed the random number generator");
     close(fd);
-    explicit_bzero(&pool, sizeof pool);
+    explicit_bzero(buffer, sizeof buffer);
     return result < 0 ? -1 : 0;
 }
 
