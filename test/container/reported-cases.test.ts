@@ -74,7 +74,7 @@ test('a program of mode 000 is not executable: 126, by run and by exec', async (
   await ok('tsvm rm -f modes && tsvm rmi without');
 });
 
-test('leaving a shell of exec leaves the container alone, and it outlives hours of silence', async (t) => {
+test('a shell of exec outlives a pause of the container, and leaving it leaves the container alone', async (t) => {
   await ok('tsvm run -d --name silent box sleep 1000');
   const session = terminal(t, 'tsvm exec -it silent sh');
   await session.waitFor(/ #$/m, PATIENCE_MS);
