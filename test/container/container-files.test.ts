@@ -200,6 +200,8 @@ test('export: the whole root without mounts', async () => {
     .map((name) => name.replace(/^\.\//, ''));
   assert.ok(names.includes('made') && names.includes('bin/busybox'), names.slice(0, 20).join(' '));
   assert.ok(!names.includes('mounted/file'));
+  const toLink = await sh('ln -s root.tar root-link && tsvm export -o root-link exported');
+  assert.match(toLink.stderr, /^failed to export container: cannot write to a symbolic link/);
   await ok('tsvm export -o root.tar exported && tsvm import root.tar again && tsvm rm exported');
   assert.equal(await ok('tsvm run --rm again cat /made'), 'made\n');
   assert.equal((await sh('tsvm export -o no/such/folder.tar changed')).code, 1);

@@ -245,6 +245,22 @@ test('errors have Docker\u2019s messages and exit codes', async (t) => {
     ['tsvm save nope', 1, /^Error response from daemon: No such image: nope\n$/],
     ['tsvm save nope:1', 1, /^Error response from daemon: reference does not exist\n$/],
     ['tsvm save -o /tmp one/b', 1, /^failed to save image: cannot write to a directory\n$/],
+    // It was replaced by the archive: /dev/stdout of the host, say.
+    [
+      'ln -s /proc/self/fd/1 link && tsvm save -o link one/b',
+      1,
+      /^failed to save image: cannot write to a symbolic link directly\n$/,
+    ],
+    [
+      'mkfifo pipe && tsvm save -o pipe one/b',
+      1,
+      /^failed to save image: cannot write to a named pipe \(FIFO\)\n$/,
+    ],
+    [
+      'tsvm save -o /dev/null one/b',
+      1,
+      /^failed to save image: cannot write to a character device file\n$/,
+    ],
     ['tsvm save -o /nope/x one/b', 1, /^failed to save image: invalid output path: stat \/nope: /],
     [
       'tsvm inspect --type x one/b',

@@ -7,6 +7,7 @@ import { openContainers } from './containers.ts';
 import { completeArchive } from './files/complete-archive.ts';
 import { withContainerRoot } from './files/container-root.ts';
 import { text } from './option-values.ts';
+import { checkOutputPath } from './output-path.ts';
 import type { Verb } from './verb.ts';
 
 export const exportVerb: Verb = {
@@ -25,6 +26,7 @@ Examples:
     const store = openContainers();
     const container = await store.find(name);
     const output = text(options, 'output');
+    if (output !== undefined) checkOutputPath(output, 'export container');
     if (output === undefined && process.stdout.isTTY) {
       throw new TsvmError(
         'invalid-config',

@@ -1,17 +1,16 @@
-import { existsSync, statSync, writeFile } from 'node:fs';
+import { writeFile } from 'node:fs';
 import { constants } from 'node:os';
-import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { findImagesToSave, saveImages } from '../../container/archive/save.ts';
 import { TsvmError } from '../../errors.ts';
 import { AtomicFile } from '../../host/atomic-file.ts';
-import { fsPath } from '../../util/byte-names.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { exitCodeOfSignal } from '../exit-codes.ts';
 import { interruptible } from '../image/interrupt.ts';
 import { isTerminal } from '../output-descriptor.ts';
 import { openStore } from './open-store.ts';
 import { text } from './option-values.ts';
+import { checkOutputPath } from './output-path.ts';
 import type { Verb } from './verb.ts';
 
 /** Writes all bytes at the end of an open file. */
@@ -41,7 +40,7 @@ Examples:
         'cowardly refusing to save to a terminal. Use the -o flag or redirect',
       );
     }
-    if (output !== undefined) checkOutput(output);
+    if (output !== undefined) checkOutputPath(output, 'save image');
     const store = openStore();
     const images = findImagesToSave(store, names);
     return await interruptible((signal) =>
@@ -54,18 +53,6 @@ Examples:
     );
   },
 };
-
-/** Before anything is looked for, with Docker's sentences. */
-function checkOutput(path: string): void {
-  const refused = (reason: string) =>
-    new TsvmError('invalid-config', `failed to save image: ${reason}`);
-  const folder = dirname(path);
-  if (!existsSync(fsPath(folder))) {
-    throw refused(`invalid output path: stat ${folder}: no such file or directory`);
-  }
-  const stat = statSync(fsPath(path), { throwIfNoEntry: false });
-  if (stat?.isDirectory()) throw refused('cannot write to a directory');
-}
 
 /** @returns the exit code; if the reader has closed the pipe, that of a program ended by SIGPIPE */
 async function writeToStdout(
