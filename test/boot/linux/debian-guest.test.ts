@@ -145,9 +145,13 @@ async function liveThrough(
   await first.expect(/^copied\ncopied$/m);
   await first.kill();
 
-  const second = new GuestSession(t, common);
+  // With its network: cloud-init's services wait for one.
+  const second = new GuestSession(t, [...common, ...net]);
   await second.logIn();
-  assert.match(await second.run('cat /root/kept; ls -d /boot/efi/marker'), /^kept\n\/boot\/efi/m);
+  // Services write to the console, too, between the lines of a command.
+  const files = await second.run('cat /root/kept; ls -d /boot/efi/marker');
+  assert.match(files, /^kept$/m);
+  assert.match(files, /^\/boot\/efi\/marker$/m);
   await checkRunning(second);
   await powerOff(second);
   await checkDisk(disk, variant.fileSystem, folder);
