@@ -16,20 +16,9 @@ import type { PmemConfig } from '../machine/pmem-config.ts';
 import type { ShareConfig } from '../machine/share-config.ts';
 import { LOG_LEVELS } from '../observability/logger.ts';
 import { fsPath } from '../util/byte-names.ts';
-import { parseSize } from '../util/size.ts';
 import type { ConsoleKind } from './host-console.ts';
 import { limitSettings } from './limit-settings.ts';
-
-const MIB = 2 ** 20;
-
-/** A size of memory in bytes. A number without a unit is in MiB. */
-export function parseMemory(text: string): number {
-  const bytes = parseSize(text, MIB);
-  if (bytes === undefined) {
-    throw new InvalidArgumentError('Use a size such as 512M or 2G.');
-  }
-  return bytes;
-}
+import { parseMemory } from './memory-size.ts';
 
 /** `--memory`: bytes. */
 export interface MemoryOption {

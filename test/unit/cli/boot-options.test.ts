@@ -9,7 +9,6 @@ import {
   parseConsoleOption,
   parseCpus,
   parseDisk,
-  parseMemory,
   parseMemoryOption,
   parseOnReboot,
   parsePassword,
@@ -18,6 +17,7 @@ import {
   parseShare,
   parseVsock,
 } from '../../../vmm/cli/boot-options.ts';
+import { parseMemory } from '../../../vmm/cli/memory-size.ts';
 import { temporaryFolder } from '../../support/tsvm-process.ts';
 
 test('--disk: a file, then flags; a comma in its name is written twice', () => {

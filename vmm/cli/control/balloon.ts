@@ -1,20 +1,13 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import type { ControlOperations } from '../../api/control/operations.ts';
 import type { Result } from '../../api/http/operation.ts';
-import { formatSize, parseSize } from '../../util/size.ts';
+import { formatSize } from '../../util/size.ts';
+import { parseMemory } from '../memory-size.ts';
 import { print } from '../standard-streams.ts';
 import { clientOf, MACHINE_ARGUMENT } from './machine-argument.ts';
 import { parseStatusFormat, type StatusFormat } from './status.ts';
 
 type Balloon = Result<ControlOperations['getBalloon']>;
-
-const MIB = 2 ** 20;
-
-function parseMemory(text: string): number {
-  const bytes = parseSize(text, MIB);
-  if (bytes === undefined) throw new InvalidArgumentError('Use a size such as 512M or 2G.');
-  return bytes;
-}
 
 const HELP = `
 SIZE is what the guest has left; the rest goes back to the host. A guest that would run out of memory
