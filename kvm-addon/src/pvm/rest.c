@@ -1,7 +1,6 @@
 #include "rest.h"
 
-#include <time.h>
-
+#include "../util/clock.h"
 #include "code_arena.h"
 #include "code_cache.h"
 #include "loop.h"
@@ -11,14 +10,6 @@
 #define WINDOW_NS 2000000000u
 /* A vCPU that is awake for less than this part of it is not busy. */
 #define BUSY_SHARE 50u
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* What an idle guest does needs little of it; that is decoded again, and stays. */
 static void give_back(struct cpu *cpu)

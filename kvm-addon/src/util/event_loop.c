@@ -4,18 +4,11 @@
 #include <stddef.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 #define NS_PER_S 1000000000u
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 static int source_control(struct event_loop *loop, int operation, struct event_source *source,
                           uint32_t events)

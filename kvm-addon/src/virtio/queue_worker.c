@@ -2,7 +2,8 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <time.h>
+
+#include "../util/clock.h"
 
 /*
  * Maximum number of chains taken from a queue in one turn, unless its handler has one. The driver
@@ -35,13 +36,6 @@
 #define EVENTS_PERIOD_NS 50000
 
 #define INTERRUPT_USED_BUFFER 1u /* virtio 1.2, 4.2.2: InterruptStatus, bit 0 */
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static bool stop_requested(const struct queue_worker *worker)
 {

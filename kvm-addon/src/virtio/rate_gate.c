@@ -1,17 +1,11 @@
 #include "rate_gate.h"
 
 #include <stddef.h>
-#include <time.h>
+
+#include "../util/clock.h"
 
 /* Maximum time until the next check, because the limits may have been changed. */
 #define CLOSED_NS_MAX 50000000u
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static void timer_expired(struct event_timer *timer)
 {

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "../util/clock.h"
 #include "../util/unix_socket.h"
 #include "vsock_connection.h"
 
@@ -23,14 +23,6 @@
 #define ACCEPT_RETRY_NS 100000000u
 /* Delay before the next attempt to connect to a listener whose backlog is full. */
 #define CALL_RETRY_NS 5000000u
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* Refuses a host program's connection: it sees the end of the stream. */
 static void greeting_refuse(struct vsock_connection *connection)
