@@ -2,10 +2,9 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, afterEach, before, type TestContext, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import { ContainerShell } from '../support/container-shell.ts';
 import { startRegistry } from '../support/registry.ts';
-import { TerminalSession } from '../support/terminal-session.ts';
 
 const shell = new ContainerShell();
 const { ok, sh } = {
@@ -29,13 +28,6 @@ before(() => {
 after(() => shell.close());
 // What a failed test has left does not fail the ones after it.
 afterEach(() => sh('tsvm rm -f $(tsvm ps -aq)'));
-
-/** A terminal with a shell line in the store. */
-function terminal(test: TestContext, line: string) {
-  const { TSVM_DATA_FOLDER, TSVM_RUNTIME_FOLDER, PATH } = shell.env;
-  const exports = `export TSVM_DATA_FOLDER=${TSVM_DATA_FOLDER} TSVM_RUNTIME_FOLDER=${TSVM_RUNTIME_FOLDER} PATH=${PATH}`;
-  return new TerminalSession(test, `${exports}; ${line}`);
-}
 
 test('run --rm: output, streams apart, exit code, nothing left', async () => {
   const line = `tsvm run --rm box sh -c 'echo out; echo err >&2; exit 7'`;
@@ -176,7 +168,7 @@ test('exec: streams, code, environment, and the container goes on', async () => 
 });
 
 test('run -it: a terminal, its size, Ctrl-C, Ctrl-P Ctrl-Q, attach', async (t) => {
-  const first = terminal(t, 'tsvm run -it --name tty box sh');
+  const first = shell.terminal(t, 'tsvm run -it --name tty box sh');
   await first.waitFor(/ #$/m, PATIENCE_MS);
   first.type('tty; stty size\r');
   await first.waitFor(/^\/dev\/(?:pts\/0|console)/m, PATIENCE_MS);
@@ -188,7 +180,7 @@ test('run -it: a terminal, its size, Ctrl-C, Ctrl-P Ctrl-Q, attach', async (t) =
   first.type('\x10\x11');
   assert.equal(await first.end(PATIENCE_MS), 0);
   assert.match(await ok('tsvm ps'), /Up .*tty/);
-  const second = terminal(t, 'tsvm attach tty');
+  const second = shell.terminal(t, 'tsvm attach tty');
   // This shell draws no prompt of its own accord.
   second.type('\r');
   await second.waitFor(/ #$/m, PATIENCE_MS);

@@ -1,11 +1,10 @@
 /** What users of container tools have met: a test for each case that no other file has. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { after, afterEach, before, type TestContext, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerShell } from '../support/container-shell.ts';
 import { HOST_ADDRESS, NEEDS_ROOT, NetworkNamespace } from '../support/network-namespace.ts';
-import { TerminalSession } from '../support/terminal-session.ts';
 
 const shell = new ContainerShell();
 const ok = shell.ok.bind(shell);
@@ -26,14 +25,8 @@ function hasEnded(pid: number): boolean {
   }
 }
 
-function terminal(test: TestContext, line: string): TerminalSession {
-  const { TSVM_DATA_FOLDER, TSVM_RUNTIME_FOLDER, PATH } = shell.env;
-  const exports = `export TSVM_DATA_FOLDER=${TSVM_DATA_FOLDER} TSVM_RUNTIME_FOLDER=${TSVM_RUNTIME_FOLDER} PATH=${PATH}`;
-  return new TerminalSession(test, `${exports}; ${line}`);
-}
-
 test('a raw terminal in the container: a line feed does not return to the first column', async (t) => {
-  const session = terminal(
+  const session = shell.terminal(
     t,
     `tsvm run --rm -it box sh -c 'stty raw; printf "one\\ntwo\\r\\nend"'`,
   );
@@ -53,7 +46,7 @@ test('run without -t: a change of the window’s size reaches the process, and s
 
 test('Ctrl-C on run without -t is one SIGINT', async (t) => {
   const trap = `trap "echo int" INT; trap "exit 4" TERM; echo ready; while :; do sleep 0.1; done`;
-  const session = terminal(t, `tsvm run --name once box sh -c '${trap}'`);
+  const session = shell.terminal(t, `tsvm run --name once box sh -c '${trap}'`);
   await session.waitFor(/^ready/m, PATIENCE_MS);
   session.type('\x03');
   await session.waitFor(/int$/m, PATIENCE_MS);
@@ -76,7 +69,7 @@ test('a program of mode 000 is not executable: 126, by run and by exec', async (
 
 test('a shell of exec outlives a pause of the container, and leaving it leaves the container alone', async (t) => {
   await ok('tsvm run -d --name silent box sleep 1000');
-  const session = terminal(t, 'tsvm exec -it silent sh');
+  const session = shell.terminal(t, 'tsvm exec -it silent sh');
   await session.waitFor(/ #$/m, PATIENCE_MS);
   await ok('tsvm pause silent');
   await sleep(3000);

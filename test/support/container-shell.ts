@@ -4,9 +4,11 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { TestContext } from 'node:test';
 import { busyboxMembers } from './agent-guest.ts';
 import { makeImage, writeLayout } from './image-maker.ts';
 import { type MadeMember, makeTar } from './tar-maker.ts';
+import { TerminalSession } from './terminal-session.ts';
 import { TSVM } from './tsvm-process.ts';
 
 export interface ShellResult {
@@ -92,6 +94,11 @@ export class ContainerShell {
     const { code, stderr, stdout } = await this.sh(line, options);
     if (code === 0) return stdout;
     throw new Error(`${line}: exit code ${code}\n${stdout}\n${stderr}`);
+  }
+
+  /** Runs a command in a new terminal. */
+  terminal(test: TestContext, command: string): TerminalSession {
+    return new TerminalSession(test, `exec ${command}`, this.env);
   }
 
   /** Waits until a command line succeeds and its output matches. */

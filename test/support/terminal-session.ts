@@ -22,14 +22,14 @@ export class TerminalSession {
   #ended = false;
 
   /**
-   * Runs a shell command in a new terminal, by util-linux's `script`. It is killed if the test ends
-   * first.
+   * Runs a command of sh(1) in a new terminal, by util-linux's `script`. It is killed if the test ends
+   * first. After Ctrl-C, the shell's own exit code is 130 whatever its command's is: `exec` avoids that.
    */
-  constructor(test: TestContext, command: string) {
+  constructor(test: TestContext, command: string, env: NodeJS.ProcessEnv = process.env) {
     const child = spawn(
       'script',
       ['--quiet', '--return', '--flush', '--command', command, '/dev/null'],
-      { stdio: ['pipe', 'pipe', 'inherit'] },
+      { stdio: ['pipe', 'pipe', 'inherit'], env: { ...env, SHELL: '/bin/sh' } },
     );
     this.#child = child;
     child.stdout.on('data', (chunk: Buffer) => this.#terminal.write(chunk));
