@@ -51,4 +51,21 @@ static inline void mmio_write32(uintptr_t address, uint32_t value)
     *(volatile uint32_t *)address = value;
 }
 
+static inline uint32_t mmio_read(uintptr_t address, unsigned width)
+{
+    if (width == 1)
+        return *(volatile uint8_t *)address;
+    return width == 2 ? *(volatile uint16_t *)address : mmio_read32(address);
+}
+
+static inline void mmio_write(uintptr_t address, unsigned width, uint32_t value)
+{
+    if (width == 1)
+        *(volatile uint8_t *)address = (uint8_t)value;
+    else if (width == 2)
+        *(volatile uint16_t *)address = (uint16_t)value;
+    else
+        mmio_write32(address, value);
+}
+
 #endif

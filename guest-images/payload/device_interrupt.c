@@ -25,6 +25,10 @@ void device_interrupt_enable(const struct virtio_device *device)
     lapic_write(LAPIC_SPURIOUS, LAPIC_SPURIOUS_ENABLE);
     device_interrupt_count = 0;
     interrupts_enable(true);
+    if (device->pci) {
+        virtio_pci_interrupts_enable(device->pci);
+        return;
+    }
     ioapic_write(IOAPIC_REDIRECTION(device->irq) + 1, lapic_id() << 24);
     ioapic_write(IOAPIC_REDIRECTION(device->irq), VECTOR_DEVICE);
 }
@@ -32,13 +36,17 @@ void device_interrupt_enable(const struct virtio_device *device)
 void device_interrupt_disable(const struct virtio_device *device)
 {
     interrupts_enable(false);
-    ioapic_write(IOAPIC_REDIRECTION(device->irq), IOAPIC_MASKED);
+    if (device->pci)
+        virtio_pci_interrupts_disable(device->pci);
+    else
+        ioapic_write(IOAPIC_REDIRECTION(device->irq), IOAPIC_MASKED);
 }
 
 void device_interrupt_acknowledge(const struct virtio_device *device)
 {
-    virtio_write(device, VIRTIO_MMIO_INTERRUPT_ACK,
-                 virtio_read(device, VIRTIO_MMIO_INTERRUPT_STATUS));
+    if (!device->pci)
+        virtio_write(device, VIRTIO_MMIO_INTERRUPT_ACK,
+                     virtio_read(device, VIRTIO_MMIO_INTERRUPT_STATUS));
 }
 
 /* Between STI and HLT no interrupt is taken: none is missed. */

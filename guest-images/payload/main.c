@@ -6,7 +6,7 @@
 #include "power.h"
 #include "serial.h"
 #include "test.h"
-#include "virtio_mmio.h"
+#include "virtio_device.h"
 
 #define BOOT_STAMP_PORT 0x80
 

@@ -1,4 +1,4 @@
-/* Interrupts of a device through the I/O APIC. */
+/* Interrupts of a device, through the I/O APIC or by MSI-X. */
 #include "cpu.h"
 #include "device_interrupt.h"
 #include "heap.h"
@@ -17,6 +17,16 @@ static bool interrupts_reach(uint32_t count)
     return true;
 }
 
+static bool acknowledged(const struct virtio_device *device)
+{
+    /* MSI-X needs none. */
+    if (device->pci)
+        return true;
+    bool told = virtio_read(device, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_VRING;
+    virtio_write(device, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_VRING);
+    return told && virtio_read(device, VIRTIO_MMIO_INTERRUPT_STATUS) == 0;
+}
+
 /* Each request causes one interrupt, and none after the acknowledgement. */
 static enum verdict blk_interrupt(void)
 {
@@ -25,6 +35,10 @@ static enum verdict blk_interrupt(void)
     REQUIRE(blk_open(&blk) && blk_restart(&blk, true), "no disk, or it does not start");
     const struct virtio_device *device = blk.device;
     device_interrupt_enable(device);
+    /* At the end of a mask, MSI-X may send a message in case one was missed. */
+    delay_cycles(SETTLE_CYCLES);
+    const uint32_t first = device_interrupt_count;
+    REQUIRE(first <= (device->pci ? 1 : 0), "%u interrupts before the first request", first);
     struct virtqueue *queue = &blk.queues[0];
     const struct segment data = {heap_take(SECTOR_SIZE, SECTOR_SIZE), SECTOR_SIZE,
                                  VRING_DESC_F_WRITE};
@@ -33,19 +47,16 @@ static enum verdict blk_interrupt(void)
         virtqueue_kick(queue);
         /* The interrupt before the look at the ring: a driver that polls takes the request, asks
          * for the interrupt of the next, and need not get this one. */
-        REQUIRE(interrupts_reach(i), "no interrupt for request %u", i);
+        REQUIRE(interrupts_reach(first + i), "no interrupt for request %u", i);
         struct completion completion;
         REQUIRE(virtqueue_reap(queue, &completion), "an interrupt, and nothing in the used ring");
         REQUIRE(blk.frame->status == VIRTIO_BLK_S_OK, "status %x", blk.frame->status);
-        REQUIRE(virtio_read(device, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_VRING,
-                "InterruptStatus does not tell of the queue");
-        virtio_write(device, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_VRING);
-        REQUIRE(virtio_read(device, VIRTIO_MMIO_INTERRUPT_STATUS) == 0, "not acknowledged");
+        REQUIRE(acknowledged(device), "InterruptStatus, request %u", i);
     }
     delay_cycles(SETTLE_CYCLES);
     device_interrupt_disable(device);
-    REQUIRE(device_interrupt_count == REQUESTS, "%u interrupts for %u requests",
-            device_interrupt_count, REQUESTS);
+    REQUIRE(device_interrupt_count == first + REQUESTS, "%u interrupts for %u requests",
+            device_interrupt_count - first, REQUESTS);
     return VERDICT_PASSED;
 }
 

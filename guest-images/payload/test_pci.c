@@ -1,18 +1,14 @@
 /* The registers of PCI functions with a driver that writes what no driver would. */
-#include <linux/pci_regs.h>
 #include <linux/virtio_pci.h>
 #include <stdbool.h>
 
 #include "../../test/vectors/hostile_pci.h"
-#include "cpu.h"
+#include "pci.h"
 #include "test.h"
 
 #define CONFIG_ADDRESS 0xcf8u
 #define CONFIG_DATA 0xcfcu
-#define ECAM 0xe0000000ull
-#define DEVICES 32
 #define CONFIG_BYTES 256
-#define VENDOR_VIRTIO 0x1af4
 #define MEMORY_AND_MASTER (PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER)
 
 static uint32_t in(uint16_t port, unsigned width)
@@ -38,94 +34,59 @@ static uint32_t by_port(unsigned device, unsigned at, unsigned width)
     return in((uint16_t)(CONFIG_DATA + (at & 3)), width);
 }
 
-static uintptr_t ecam(unsigned device, unsigned at)
-{
-    return ECAM + (device << 15) + at;
-}
-
-static uint32_t read(uintptr_t at, unsigned width)
-{
-    if (width == 1)
-        return *(volatile uint8_t *)at;
-    return width == 2 ? *(volatile uint16_t *)at : mmio_read32(at);
-}
-
-static void write16(uintptr_t at, uint16_t value)
-{
-    *(volatile uint16_t *)at = value;
-}
-
-/* The n-th virtio function, or DEVICES. */
-static unsigned find(unsigned n)
-{
-    unsigned device = 0;
-    for (; device < DEVICES; device++)
-        if (read(ecam(device, PCI_VENDOR_ID), 2) == VENDOR_VIRTIO && n-- == 0)
-            break;
-    return device;
-}
-
-/* Offset of the first capability with this identifier, and for virtio's of this type, or 0. */
-static unsigned capability(unsigned device, unsigned identifier, unsigned type)
-{
-    unsigned at = read(ecam(device, PCI_CAPABILITY_LIST), 1);
-    for (unsigned hops = 0; at != 0 && hops < 48; hops++, at = read(ecam(device, at + 1), 1))
-        if (read(ecam(device, at), 1) == identifier &&
-            (identifier != PCI_CAP_ID_VNDR || read(ecam(device, at + 3), 1) == type))
-            return at;
-    return 0;
-}
-
 static void place(unsigned device, uint32_t gpa)
 {
-    write16(ecam(device, PCI_COMMAND), 0);
-    mmio_write32(ecam(device, PCI_BASE_ADDRESS_0), gpa);
-    write16(ecam(device, PCI_COMMAND), MEMORY_AND_MASTER);
+    mmio_write(pci_config(device, PCI_COMMAND), 2, 0);
+    mmio_write32(pci_config(device, PCI_BASE_ADDRESS_0), gpa);
+    mmio_write(pci_config(device, PCI_COMMAND), 2, MEMORY_AND_MASTER);
 }
 
 /* Whether the function is reset, and has queues, at its BAR. */
 static bool works(unsigned device, uint32_t bar)
 {
-    unsigned common = capability(device, PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_COMMON_CFG);
-    uintptr_t at = bar + read(ecam(device, common + 8), 4);
+    unsigned common = pci_capability(device, PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_COMMON_CFG);
+    uintptr_t at = bar + mmio_read(pci_config(device, common + 8), 4);
     *(volatile uint8_t *)(at + VIRTIO_PCI_COMMON_STATUS) = 0;
-    return common != 0 && read(at + VIRTIO_PCI_COMMON_STATUS, 1) == 0 &&
-           read(at + VIRTIO_PCI_COMMON_NUMQ, 2) - 1u < 64;
+    return common != 0 && mmio_read(at + VIRTIO_PCI_COMMON_STATUS, 1) == 0 &&
+           mmio_read(at + VIRTIO_PCI_COMMON_NUMQ, 2) - 1u < 64;
 }
 
 /* The host bridge, one of virtio, and one place without any: each takes long on emulated hosts. */
 static enum verdict config(void)
 {
-    const unsigned devices[] = {0, find(0), 1};
-    if (devices[1] == DEVICES)
+    const unsigned devices[] = {0, pci_virtio_function(0), 1};
+    if (devices[1] == PCI_DEVICES)
         return test_skipped("no PCI function");
     for (unsigned i = 0; i < 3; i++) {
         unsigned device = devices[i];
         for (unsigned at = 0; at < CONFIG_BYTES; at += 4) {
-            uint32_t word = read(ecam(device, at), 4);
+            uint32_t word = mmio_read(pci_config(device, at), 4);
             REQUIRE(by_port(device, at, 4) == word, "device %u, 0x%x: %x", device, at, word);
             for (unsigned byte = 0; byte < 4; byte++) {
                 uint8_t expected = (uint8_t)(word >> 8 * byte);
-                REQUIRE(read(ecam(device, at + byte), 1) == expected &&
+                REQUIRE(mmio_read(pci_config(device, at + byte), 1) == expected &&
                             by_port(device, at + byte, 1) == expected,
                         "device %u, 0x%x: byte %u", device, at, byte);
             }
             REQUIRE(by_port(device, at + 2, 2) == word >> 16, "device %u, 0x%x", device, at);
             /* Across registers, and wider than any: whatever it reads. */
-            (void)read(ecam(device, at + 1), 2);
-            (void)read(ecam(device, at + 3), 4);
-            (void)*(volatile uint64_t *)ecam(device, at);
-            mmio_write32(ecam(device, at + 1), ~0u);
-            REQUIRE(read(ecam(device, at), 4) == word, "device %u, 0x%x: written", device, at);
+            (void)mmio_read(pci_config(device, at + 1), 2);
+            (void)mmio_read(pci_config(device, at + 3), 4);
+            (void)*(volatile uint64_t *)pci_config(device, at);
+            mmio_write32(pci_config(device, at + 1), ~0u);
+            REQUIRE(mmio_read(pci_config(device, at), 4) == word, "device %u, 0x%x: written",
+                    device, at);
         }
     }
     unsigned device = devices[1];
-    uint32_t bar = read(ecam(device, PCI_BASE_ADDRESS_0), 4);
-    uint32_t identity = read(ecam(device, 0), 4), list = read(ecam(device, 0x34), 4);
+    uint32_t bar = mmio_read(pci_config(device, PCI_BASE_ADDRESS_0), 4);
+    uint32_t identity = mmio_read(pci_config(device, 0), 4),
+             list = mmio_read(pci_config(device, 0x34), 4);
     for (unsigned value = 0; value < 2; value++)
         for (unsigned at = CONFIG_BYTES; at-- > 0;)
-            *(volatile uint8_t *)ecam(device, at) = value == 0 ? 0xff : 0;
-    REQUIRE(read(ecam(device, 0), 4) == identity && read(ecam(device, 0x34), 4) == list,
+            *(volatile uint8_t *)pci_config(device, at) = value == 0 ? 0xff : 0;
+    REQUIRE(mmio_read(pci_config(device, 0), 4) == identity &&
+                mmio_read(pci_config(device, 0x34), 4) == list,
             "what is read-only was written");
     place(device, bar);
     REQUIRE(works(device, bar), "the function does not work any more");
@@ -134,14 +95,14 @@ static enum verdict config(void)
 
 static enum verdict bars(void)
 {
-    unsigned devices[] = {find(0), find(1)};
-    if (devices[1] == DEVICES)
+    unsigned devices[] = {pci_virtio_function(0), pci_virtio_function(1)};
+    if (devices[1] == PCI_DEVICES)
         return test_skipped("no two PCI functions");
     uint32_t own[2];
     for (unsigned i = 0; i < 2; i++) {
-        own[i] = read(ecam(devices[i], PCI_BASE_ADDRESS_0), 4);
-        mmio_write32(ecam(devices[i], PCI_BASE_ADDRESS_0), ~0u);
-        uint32_t size = -read(ecam(devices[i], PCI_BASE_ADDRESS_0), 4);
+        own[i] = mmio_read(pci_config(devices[i], PCI_BASE_ADDRESS_0), 4);
+        mmio_write32(pci_config(devices[i], PCI_BASE_ADDRESS_0), ~0u);
+        uint32_t size = -mmio_read(pci_config(devices[i], PCI_BASE_ADDRESS_0), 4);
         REQUIRE(size >= 4096 && (size & (size - 1)) == 0, "a BAR of 0x%x bytes", size);
         place(devices[i], own[i]);
     }
@@ -151,9 +112,9 @@ static enum verdict bars(void)
         const char *name = last ? "over the other function" : hostile_places[i].name;
         uint32_t gpa = last ? own[1] : hostile_places[i].gpa;
         place(devices[0], gpa);
-        uint32_t now = read(ecam(devices[0], PCI_BASE_ADDRESS_0), 4) & ~15u;
+        uint32_t now = mmio_read(pci_config(devices[0], PCI_BASE_ADDRESS_0), 4) & ~15u;
         for (unsigned offset = 0; offset < 0x8000; offset += 0x800)
-            (void)read(now + offset, 4);
+            (void)mmio_read(now + offset, 4);
         REQUIRE(ram == 0x12345678, "%s: RAM has changed", name);
         REQUIRE(last || works(devices[1], own[1]), "%s: the other function does not work", name);
     }
@@ -164,17 +125,20 @@ static enum verdict bars(void)
 
 static enum verdict msix(void)
 {
-    unsigned device = find(0);
-    if (device == DEVICES)
+    unsigned device = pci_virtio_function(0);
+    if (device == PCI_DEVICES)
         return test_skipped("no PCI function");
-    uint32_t bar = read(ecam(device, PCI_BASE_ADDRESS_0), 4);
-    unsigned at = capability(device, PCI_CAP_ID_MSIX, 0);
+    uint32_t bar = mmio_read(pci_config(device, PCI_BASE_ADDRESS_0), 4);
+    unsigned at = pci_capability(device, PCI_CAP_ID_MSIX, 0);
     REQUIRE(at != 0, "no MSI-X");
     place(device, bar);
-    unsigned count = (read(ecam(device, at + PCI_MSIX_FLAGS), 2) & PCI_MSIX_FLAGS_QSIZE) + 1;
-    uintptr_t table = bar + (read(ecam(device, at + PCI_MSIX_TABLE), 4) & PCI_MSIX_TABLE_OFFSET);
-    uintptr_t pending = bar + (read(ecam(device, at + PCI_MSIX_PBA), 4) & PCI_MSIX_PBA_OFFSET);
-    write16(ecam(device, at + PCI_MSIX_FLAGS), PCI_MSIX_FLAGS_ENABLE);
+    unsigned count =
+        (mmio_read(pci_config(device, at + PCI_MSIX_FLAGS), 2) & PCI_MSIX_FLAGS_QSIZE) + 1;
+    uintptr_t table =
+        bar + (mmio_read(pci_config(device, at + PCI_MSIX_TABLE), 4) & PCI_MSIX_TABLE_OFFSET);
+    uintptr_t pending =
+        bar + (mmio_read(pci_config(device, at + PCI_MSIX_PBA), 4) & PCI_MSIX_PBA_OFFSET);
+    mmio_write(pci_config(device, at + PCI_MSIX_FLAGS), 2, PCI_MSIX_FLAGS_ENABLE);
     for (unsigned i = 0; i < HOSTILE_MSIX_ENTRY_COUNT; i++) {
         const struct hostile_msix_entry *entry = &hostile_msix_entries[i];
         /* One more than there are. */
@@ -185,21 +149,21 @@ static enum verdict msix(void)
             mmio_write32(table + 16 * n + 12, entry->control);
             *(volatile uint8_t *)(table + 16 * n + 9) = 0xff;
         }
-        REQUIRE(read(table + 8, 4) != 0 || entry->data == 0, "%s", entry->name);
-        write16(ecam(device, at + PCI_MSIX_FLAGS), 0xffff);
+        REQUIRE(mmio_read(table + 8, 4) != 0 || entry->data == 0, "%s", entry->name);
+        mmio_write(pci_config(device, at + PCI_MSIX_FLAGS), 2, 0xffff);
         mmio_write32(pending, ~0u);
-        REQUIRE(read(pending, 4) == 0, "%s: pending bits are written", entry->name);
-        write16(ecam(device, at + PCI_MSIX_FLAGS), PCI_MSIX_FLAGS_ENABLE);
+        REQUIRE(mmio_read(pending, 4) == 0, "%s: pending bits are written", entry->name);
+        mmio_write(pci_config(device, at + PCI_MSIX_FLAGS), 2, PCI_MSIX_FLAGS_ENABLE);
     }
-    unsigned common = capability(device, PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_COMMON_CFG);
-    uintptr_t registers = bar + read(ecam(device, common + 8), 4);
+    unsigned common = pci_capability(device, PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_COMMON_CFG);
+    uintptr_t registers = bar + mmio_read(pci_config(device, common + 8), 4);
     static const uint16_t vectors[] = {0x7fff, 0xfffe, 0x0800, 64};
     for (unsigned i = 0; i < 4; i++) {
-        write16(registers + VIRTIO_PCI_COMMON_MSIX, vectors[i]);
-        REQUIRE(read(registers + VIRTIO_PCI_COMMON_MSIX, 2) == VIRTIO_MSI_NO_VECTOR,
+        mmio_write(registers + VIRTIO_PCI_COMMON_MSIX, 2, vectors[i]);
+        REQUIRE(mmio_read(registers + VIRTIO_PCI_COMMON_MSIX, 2) == VIRTIO_MSI_NO_VECTOR,
                 "vector 0x%x is accepted", vectors[i]);
     }
-    write16(ecam(device, at + PCI_MSIX_FLAGS), 0);
+    mmio_write(pci_config(device, at + PCI_MSIX_FLAGS), 2, 0);
     REQUIRE(works(device, bar), "the function does not work any more");
     return test_passed("entries=%u", (unsigned)HOSTILE_MSIX_ENTRY_COUNT);
 }

@@ -4,7 +4,7 @@
 
 #include <linux/virtio_ring.h>
 
-#include "virtio_mmio.h"
+#include "virtio_device.h"
 
 #define VIRTQUEUE_SIZE_MAX 128
 #define INDIRECT_TABLE_ENTRIES 64

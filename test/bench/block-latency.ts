@@ -6,10 +6,16 @@ const BENCH = 'blk-latency';
 const COUNT = 5000;
 
 /** What the vCPU does meanwhile: HLT, like an idle Linux, or something else. */
-const DRIVERS = { sleeping: 'wait=interrupt', busy: '' } as const;
+export const DRIVERS = { sleeping: 'wait=interrupt', busy: '' } as const;
 const FIGURES = { median: 'median', '99th percentile': 'p99' } as const;
 
-function contestant(vmm: Vmm, words: string, figure: string, workbench: Workbench): Contestant {
+/** Microseconds. `figure` is `median` or `p99`. */
+export function latencyContestant(
+  vmm: Vmm,
+  words: string,
+  figure: string,
+  workbench: Workbench,
+): Contestant {
   const { disk, tscKhz } = workbench;
   return {
     name: vmm.name,
@@ -33,7 +39,7 @@ export function blockLatencyBenchmarks(workbench: Workbench): Benchmark[] {
     Object.entries(FIGURES).map(([name, figure]) => ({
       name: `kick to interrupt: ${name}, ${driver} vCPU`,
       unit: 'us',
-      contestants: vmms.map((vmm) => contestant(vmm, words, figure, workbench)),
+      contestants: vmms.map((vmm) => latencyContestant(vmm, words, figure, workbench)),
       comparisons: [{ of: 'tsvm', against: 'qemu', as: 'ratio' }],
     })),
   );

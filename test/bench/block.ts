@@ -3,12 +3,12 @@ import { type FioReads, fioContestant } from './fio.ts';
 import { measure, qemuVmm, rawDisk, tsvmVmm, type Vmm } from './payload-guest.ts';
 import type { Workbench } from './workbench.ts';
 
-interface Workload extends FioReads {
+export interface BlockWorkload extends FioReads {
   readonly name: string;
   readonly bench: string;
 }
 
-const WORKLOADS: readonly Workload[] = [
+export const BLOCK_WORKLOADS: readonly BlockWorkload[] = [
   {
     name: '4 KiB random reads, queue depth 1',
     bench: 'blk-randread',
@@ -35,9 +35,20 @@ const WORKLOADS: readonly Workload[] = [
   },
 ];
 
-function guestContestant(vmm: Vmm, workload: Workload, { disk, tscKhz }: Workbench): Contestant {
+/** Words of the payload's command line. */
+export function blockWords({ blockBytes, depth }: BlockWorkload): string {
+  return `bs=${blockBytes} qd=${depth}`;
+}
+
+/** Requests per second. */
+export function blockContestant(
+  vmm: Vmm,
+  workload: BlockWorkload,
+  { disk, tscKhz }: Workbench,
+  words = '',
+): Contestant {
   const options = {
-    words: `bs=${workload.blockBytes} qd=${workload.depth}`,
+    words: `${blockWords(workload)} ${words}`,
     count: workload.count,
     disk: rawDisk(disk),
   };
@@ -53,11 +64,11 @@ function guestContestant(vmm: Vmm, workload: Workload, { disk, tscKhz }: Workben
 /** Requests per second of the payload, against QEMU and the host itself. */
 export function blockBenchmarks(workbench: Workbench): Benchmark[] {
   const vmms = [tsvmVmm(workbench), qemuVmm(workbench), qemuVmm(workbench, 'none')];
-  return WORKLOADS.map((workload) => ({
+  return BLOCK_WORKLOADS.map((workload) => ({
     name: workload.name,
     unit: 'req/s',
     contestants: [
-      ...vmms.map((vmm) => guestContestant(vmm, workload, workbench)),
+      ...vmms.map((vmm) => blockContestant(vmm, workload, workbench)),
       fioContestant(workload, workbench.disk),
     ],
     comparisons: [

@@ -10,7 +10,7 @@ import {
 } from './payload-guest.ts';
 import type { Workbench } from './workbench.ts';
 
-interface Workload {
+export interface NetWorkload {
   readonly name: string;
   readonly direction: 'tx' | 'rx';
   readonly frameBytes: number;
@@ -20,7 +20,7 @@ interface Workload {
 /** The largest frame of a TCP connection with segmentation offload: 45 segments. */
 const SEGMENTED_BYTES = 45 * 1448 + 66;
 
-const WORKLOADS: readonly Workload[] = [
+export const NET_WORKLOADS: readonly NetWorkload[] = [
   { name: '64-byte frames', direction: 'tx', frameBytes: 64, count: 300_000 },
   { name: '64-byte frames', direction: 'rx', frameBytes: 64, count: 150_000 },
   { name: '1,514-byte frames', direction: 'tx', frameBytes: 1514, count: 200_000 },
@@ -46,7 +46,7 @@ echo 1 > /proc/sys/net/ipv6/conf/${GUEST_NETWORK}/disable_ipv6
 ip link set ${GUEST_NETWORK} up`;
 
 /** The VMM in such a namespace; for reception, with the sender, which ends with it. */
-function inNamespace(vmm: Vmm, workload: Workload, { netSender }: Workbench): Vmm {
+function inNamespace(vmm: Vmm, workload: NetWorkload, { netSender }: Workbench): Vmm {
   const sender =
     workload.direction === 'rx' ? `${netSender} ${GUEST_NETWORK} ${workload.frameBytes} &` : '';
   return {
@@ -58,7 +58,8 @@ function inNamespace(vmm: Vmm, workload: Workload, { netSender }: Workbench): Vm
   };
 }
 
-function contestant(vmm: Vmm, workload: Workload, workbench: Workbench): Contestant {
+/** Frames per second. */
+export function netContestant(vmm: Vmm, workload: NetWorkload, workbench: Workbench): Contestant {
   const { direction, frameBytes, count } = workload;
   const bench = `net-${direction}`;
   return {
@@ -76,10 +77,10 @@ function contestant(vmm: Vmm, workload: Workload, workbench: Workbench): Contest
 /** Frames per second of the payload on a tap device, against QEMU on the same. Needs root. */
 export function netBenchmarks(workbench: Workbench): Benchmark[] {
   const vmms = [tsvmVmm(workbench), qemuVmm(workbench)];
-  return WORKLOADS.map((workload) => ({
+  return NET_WORKLOADS.map((workload) => ({
     name: `net ${workload.direction}: ${workload.name}`,
     unit: 'frames/s',
-    contestants: vmms.map((vmm) => contestant(vmm, workload, workbench)),
+    contestants: vmms.map((vmm) => netContestant(vmm, workload, workbench)),
     comparisons: [{ of: 'tsvm', against: 'qemu', as: 'ratio', atLeast: 1.2 }],
   }));
 }

@@ -53,6 +53,14 @@ export async function runProcess(command: Command): Promise<ProcessRun> {
   return { firstByteMs: output.firstByteMs, endMs, stdout: output.stdout };
 }
 
+/** Seconds of processor time of a program and its children, which runs to its end as {@link runProcess} does. */
+export async function cpuSeconds(command: Command): Promise<number> {
+  const script = 'TIMEFORMAT="cpu %U %S"; { time "$@"; } 2>&1';
+  const { stdout } = await runProcess(['bash', '-c', script, 'bash', ...command]);
+  const [, user, system] = /^cpu (\S+) (\S+)$/m.exec(stdout) ?? [];
+  return Number(user) + Number(system);
+}
+
 export interface NotedRun {
   /** Milliseconds from just before the fork until the output contained the text. */
   readonly notedMs: number;

@@ -24,6 +24,7 @@ import { residentMemoryBenchmarks } from './resident-memory.ts';
 import { sparseBenchmarks } from './sparse.ts';
 import { startUpBenchmark } from './start-up.ts';
 import { transportBenchmarks } from './transport.ts';
+import { transportPayloadBenchmarks } from './transport-payload.ts';
 import { vsockBenchmarks } from './vsock.ts';
 import { openWorkbench, type Workbench } from './workbench.ts';
 
@@ -57,6 +58,7 @@ function allBenchmarks(workbench: Workbench): Benchmark[] {
     kernelBootBenchmark(workbench),
     ...linuxSpeedBenchmarks(workbench),
     ...transportBenchmarks(workbench),
+    ...transportPayloadBenchmarks(workbench),
   ];
 }
 

@@ -30,16 +30,19 @@ function assertAllPassed(stdout: string): void {
   assert.ok(Number(done[1]) > 0, stdout);
 }
 
-for (const without of [
+for (const more of [
   '',
   'without=event_idx',
   'without=indirect',
   'without=event_idx,indirect,mq',
+  'pci',
+  'pci without=event_idx,mq',
 ]) {
-  test(`a disk conforms to virtio-blk ${without}`, async (t) => {
+  test(`a disk conforms to virtio-blk ${more}`, async (t) => {
     const disk = emptyDisk(t, 64 * MIB);
-    const words = `tests=blk capacity=${64 * MIB} ${without}`;
-    const { code, stdout } = await runPayload(words, ['--disk', disk, '--cpus', '2']);
+    const words = `tests=blk capacity=${64 * MIB} ${more}`;
+    const transport = more.startsWith('pci') ? ['--transport', 'pci'] : [];
+    const { code, stdout } = await runPayload(words, ['--disk', disk, '--cpus', '2', ...transport]);
     assertAllPassed(stdout);
     assert.equal(code, 0);
   });

@@ -54,10 +54,9 @@ async function oneOfEach(context: TestContext) {
   return { enter, options };
 }
 
-test(
-  'hostile rings and registers break each kind of device; the other devices and another machine go on',
-  NEEDS_ROOT,
-  async (context) => {
+for (const transport of ['mmio', 'pci'] as const) {
+  const title = `hostile rings and registers break each kind of device; the other devices and another machine go on: ${transport}`;
+  test(title, NEEDS_ROOT, async (context) => {
     const { enter, options } = await oneOfEach(context);
     const names = [
       ...DEVICES.map((name) => `bad-rings-${name}`),
@@ -67,15 +66,17 @@ test(
     const disk = emptyDisk(temporaryFolder(context), 'neighbour.img');
     const neighbourTests = ['blk-pattern', 'memory', 'rng', 'serial-flood'];
     const neighbour = runPayload(`tests=${neighbourTests.join(',')} count=2000`, ['--disk', disk]);
-    const { code, stdout, stderr } = await runPayload(`tests=${names.join(',')}`, options, {
-      through: enter,
-    });
+    const { code, stdout, stderr } = await runPayload(
+      `tests=${names.join(',')} ${transport}`,
+      [...options, '--transport', transport],
+      { through: enter },
+    );
     assertPassed(stdout + stderr, names);
     assert.match(stdout, /^ok bad-isolation devices=7/m);
     assert.equal(code, 0);
     assertPassed((await neighbour).stdout, neighbourTests);
-  },
-);
+  });
+}
 
 test('descriptors and headers that a second vCPU changes meanwhile', async (context) => {
   const disk = emptyDisk(temporaryFolder(context), 'disk.img');

@@ -1,4 +1,4 @@
-#include "virtio_mmio.h"
+#include "virtio_device.h"
 
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ring.h>
@@ -27,18 +27,22 @@ static const struct {
     {"write_zeroes", VIRTIO_BLK_F_WRITE_ZEROES},
 };
 
-static void device_add(uintptr_t base, uint32_t irq)
+static void device_add(struct virtio_device device)
 {
-    struct virtio_device device = {.base = base, .irq = irq};
-    if (virtio_read(&device, VIRTIO_MMIO_MAGIC_VALUE) != VIRTIO_MMIO_MAGIC ||
-        virtio_read(&device, VIRTIO_MMIO_VERSION) != VIRTIO_MMIO_VERSION_MODERN)
-        return;
     device.id = virtio_read(&device, VIRTIO_MMIO_DEVICE_ID);
     /* 0 is a slot without a device. */
     if (device.id == 0 || device_count == VIRTIO_DEVICES_MAX)
         return;
     devices[device_count++] = device;
-    print("device id=%u base=%p irq=%u\n", device.id, (void *)base, irq);
+    print("device id=%u base=%p irq=%u\n", device.id, (void *)device.base, device.irq);
+}
+
+static void mmio_device_add(uintptr_t base, uint32_t irq)
+{
+    struct virtio_device device = {.base = base, .irq = irq};
+    if (virtio_read(&device, VIRTIO_MMIO_MAGIC_VALUE) == VIRTIO_MMIO_MAGIC &&
+        virtio_read(&device, VIRTIO_MMIO_VERSION) == VIRTIO_MMIO_VERSION_MODERN)
+        device_add(device);
 }
 
 void virtio_devices_find(void)
@@ -48,8 +52,13 @@ void virtio_devices_find(void)
         text_take_until(&word, '@'); /* the size: registers never lie beyond it */
         uintptr_t base = text_take_number(&word);
         text_take_until(&word, ':');
-        device_add(base, (uint32_t)text_take_number(&word));
+        mmio_device_add(base, (uint32_t)text_take_number(&word));
     }
+    if (!cmdline_find("pci", 0, &word))
+        return;
+    struct virtio_pci *function;
+    for (unsigned n = 0; (function = virtio_pci_find(n)); n++)
+        device_add((struct virtio_device){.base = function->common, .pci = function});
 }
 
 struct virtio_device *virtio_device_by_id(uint32_t id, unsigned n)
