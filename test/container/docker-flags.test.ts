@@ -24,7 +24,6 @@ const NO_OPTIONS: NetworkOptions = {
   dnsSearch: [],
   dnsOptions: [],
   addHosts: [],
-  imagePorts: [],
 };
 
 /** What we make of it, or the message that says why not. */

@@ -14,11 +14,8 @@ import {
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { MachinePart } from '../../vmm/container/containers/machine-part.ts';
-import {
-  type MountOptions,
-  prepareVolumes,
-  resolveMounts,
-} from '../../vmm/container/volumes/container-volumes.ts';
+import { prepareVolumes, resolveMounts } from '../../vmm/container/volumes/container-volumes.ts';
+import { type MountOptions, parseMountFlags } from '../../vmm/container/volumes/resolve-mounts.ts';
 import { type AgentGuest, bootAgentGuest, busyboxMembers } from '../support/agent-guest.ts';
 import type { MadeMember } from '../support/tar-maker.ts';
 import { temporaryFolder } from '../support/tsvm-process.ts';
@@ -43,7 +40,6 @@ const NOTHING: MountOptions = {
   mounts: [],
   tmpfs: [],
   volumesFrom: [],
-  imageVolumes: [],
 };
 
 interface Started extends AgentGuest {
@@ -56,7 +52,8 @@ async function start(
   options: Partial<MountOptions>,
   members: readonly MadeMember[] = [],
 ): Promise<Started> {
-  const specs = await resolveMounts({ ...NOTHING, ...options }, () => []);
+  const flags = parseMountFlags({ ...NOTHING, ...options }, process.cwd());
+  const specs = await resolveMounts(flags, [], () => []);
   const part = await prepareVolumes({ mounts: specs });
   t.after(() => part.release?.());
   const guest = await bootAgentGuest(t, {

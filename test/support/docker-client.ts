@@ -58,7 +58,7 @@ export interface DockerClient {
 }
 
 /** The oldest client that has the messages and flags that the tests expect. */
-const VERSION_MIN = 28;
+export const VERSION_MIN = 28;
 
 /** Undefined if there is no such client; the test is then skipped with the reason. */
 export async function dockerClient(
@@ -104,7 +104,8 @@ export async function dockerClient(
   };
 }
 
-function clientVersion(): number {
+/** The major version of Docker's client; 0: there is none. */
+export function clientVersion(): number {
   try {
     const text = execFileSync('docker', ['--version'], { encoding: 'utf8', stdio: 'pipe' });
     return Number(/version (\d+)/.exec(text)?.[1] ?? 0);

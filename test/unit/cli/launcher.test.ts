@@ -20,6 +20,15 @@ function makeLauncher(root: string): string {
   return launcher;
 }
 
+test('Node takes no option from the words of tsvm: its --env-file and that of "run" are two', (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'tsvm-launcher-'));
+  t.after(() => rmSync(root, { recursive: true }));
+  const launcher = makeLauncher(root);
+  const words = ['run', '--env-file', 'settings', 'box'];
+  const output = execFileSync(launcher, words, { encoding: 'utf8' });
+  assert.ok(output.endsWith(` -- ${root}/bin/../dist/tsvm.cjs ${words.join(' ')}\n`), output);
+});
+
 test('strings have predictable hash values only where nobody else chooses keys of maps', (t) => {
   const root = mkdtempSync(join(tmpdir(), 'tsvm-launcher-'));
   t.after(() => rmSync(root, { recursive: true }));

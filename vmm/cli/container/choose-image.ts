@@ -1,37 +1,42 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import type { Digest } from '../../container/digest.ts';
+import type { ImageConfig } from '../../container/image-config.ts';
 import { parsePlatform, platformText, samePlatform } from '../../container/platform.ts';
-import { familiarText, parseReference, withDefaultTag } from '../../container/reference.ts';
+import { familiarText, withDefaultTag } from '../../container/reference.ts';
 import type { ImageRecord } from '../../container/store/catalog.ts';
 import type { ImageStore } from '../../container/store/image-store.ts';
 import { TsvmError } from '../../errors.ts';
 import { printMessage } from '../standard-streams.ts';
-import type { ChosenImage } from './create/create-container.ts';
-import { flag, text } from './option-values.ts';
-import { UsageError } from './verb.ts';
+import { flag, platformOption, text, userReference } from './option-values.ts';
+
+/** An image that a container is made of. */
+export interface ChosenImage {
+  /** As the user named it. */
+  readonly name: string;
+  readonly id: Digest;
+  readonly layers: readonly Digest[];
+  readonly platform: string;
+  readonly config: ImageConfig;
+}
 
 type Options = Readonly<Record<string, unknown>>;
 
-const POLICIES = ['missing', 'always', 'never'];
-const EXIT_NO_IMAGE = 125;
+/** Of `--pull`. */
+export const PULL_POLICIES = ['always', 'missing', 'never'];
 
-/** Finds the image of a new container; one that is missing is pulled. @throws TsvmError, UsageError */
+/** Finds the image of a new container; one that is missing is pulled. @throws TsvmError, PullFailed */
 export async function chooseImage(
   store: ImageStore,
   name: string,
   options: Options,
 ): Promise<ChosenImage> {
+  const reference = userReference(name);
   const policy = text(options, 'pull') ?? 'missing';
-  if (!POLICIES.includes(policy)) {
-    throw new UsageError(
-      `invalid pull option: '${policy}': must be one of "always", "missing" or "never"`,
-      EXIT_NO_IMAGE,
-    );
-  }
   let image = policy === 'always' ? undefined : find(store, name, options);
   if (image === undefined && policy !== 'never') {
     if (policy === 'missing') {
-      const shown = familiarText(withDefaultTag(parseReference(name)));
+      const shown = familiarText(withDefaultTag(reference));
       printMessage(`Unable to find image '${shown}' locally\n`);
     }
     await pull(name, options);
@@ -46,9 +51,8 @@ export async function chooseImage(
 function find(store: ImageStore, name: string, options: Options): ImageRecord | undefined {
   try {
     const { image } = store.find(name);
-    const platform = text(options, 'platform');
-    if (platform === undefined) return image;
-    const wanted = parsePlatform(platform);
+    const wanted = platformOption(options);
+    if (wanted === undefined) return image;
     return samePlatform(parsePlatform(image.platform), wanted) ? image : undefined;
   } catch (error) {
     if (error instanceof TsvmError && error.code === 'image-not-found') return undefined;
@@ -59,11 +63,11 @@ function find(store: ImageStore, name: string, options: Options): ImageRecord | 
 /** By the program that pulls: its HTTP client need not be loaded here. */
 async function pull(name: string, options: Options): Promise<void> {
   const [, program = ''] = process.argv;
-  const platform = text(options, 'platform');
+  const platform = platformOption(options);
   const words = [
     ...['pull', '--no-name'],
     ...(flag(options, 'quiet') ? ['--quiet'] : []),
-    ...(platform === undefined ? [] : ['--platform', platformText(parsePlatform(platform))]),
+    ...(platform === undefined ? [] : ['--platform', platformText(platform)]),
     name,
   ];
   // Progress goes to standard error: standard output is the container's.

@@ -5,6 +5,7 @@ import type { Container, ContainerStore } from '../../container/containers/conta
 import { networkDetails } from '../../container/networks/container-networks.ts';
 import { mountPoints } from '../../container/volumes/container-volumes.ts';
 import { allocatedBytes } from './container-size.ts';
+import { NIL_LIST } from './template/values.ts';
 
 const NO_TIME = '0001-01-01T00:00:00Z';
 const NS_PER_MS = 1e6;
@@ -40,7 +41,7 @@ export function containerDetails(
     MountLabel: '',
     ProcessLabel: '',
     AppArmorProfile: '',
-    ExecIDs: null,
+    ExecIDs: NIL_LIST,
     HostConfig: hostConfig(config),
     GraphDriver: { Name: 'erofs', Data: { Writable: store.folders.writable(config.id) } },
     ...(withSize && { SizeRw: allocatedBytes(store, config.id) }),
@@ -93,7 +94,7 @@ function runConfig(config: ContainerConfig): object {
     OpenStdin: config.openStdin,
     StdinOnce: config.openStdin && config.attach.includes('stdin'),
     Env: config.env,
-    Cmd: config.command.length > 0 ? config.command : null,
+    Cmd: config.command.length > 0 ? config.command : NIL_LIST,
     ...(healthCheck !== undefined && {
       Healthcheck: {
         Test: healthCheck.test,
@@ -111,8 +112,8 @@ function runConfig(config: ContainerConfig): object {
         .map(({ destination }) => [destination, {}]),
     ),
     WorkingDir: config.cwd === '/' ? '' : config.cwd,
-    Entrypoint: config.entrypoint ?? null,
-    OnBuild: null,
+    Entrypoint: config.entrypoint ?? NIL_LIST,
+    OnBuild: NIL_LIST,
     Labels: config.labels,
     StopSignal: config.stopSignal,
     ...(config.stopTimeoutS !== undefined && { StopTimeout: config.stopTimeoutS }),
@@ -140,18 +141,18 @@ function hostConfig(config: ContainerConfig): object {
     ),
     RestartPolicy: { Name: restart.name, MaximumRetryCount: restart.maximumRetryCount },
     AutoRemove: config.autoRemove,
-    CapAdd: config.capAdd.length > 0 ? config.capAdd : null,
-    CapDrop: config.capDrop.length > 0 ? config.capDrop : null,
+    CapAdd: config.capAdd.length > 0 ? config.capAdd : NIL_LIST,
+    CapDrop: config.capDrop.length > 0 ? config.capDrop : NIL_LIST,
     Dns: network.dns,
     DnsOptions: network.dnsOptions,
     DnsSearch: network.dnsSearch,
-    ExtraHosts: network.extraHosts.length > 0 ? network.extraHosts : null,
-    GroupAdd: config.groupAdd.length > 0 ? config.groupAdd : null,
+    ExtraHosts: network.extraHosts.length > 0 ? network.extraHosts : NIL_LIST,
+    GroupAdd: config.groupAdd.length > 0 ? config.groupAdd : NIL_LIST,
     OomScoreAdj: config.oomScoreAdjust,
     Privileged: config.privileged,
     PublishAllPorts: network.publishAll,
     ReadonlyRootfs: config.readOnly,
-    SecurityOpt: config.securityOptions.length > 0 ? config.securityOptions : null,
+    SecurityOpt: config.securityOptions.length > 0 ? config.securityOptions : NIL_LIST,
     StorageOpt: { size: String(config.storageBytes) },
     ShmSize: config.shmBytes,
     Sysctls: config.sysctls,

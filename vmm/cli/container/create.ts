@@ -1,10 +1,15 @@
 import { newContainerId } from '../../container/containers/container-name.ts';
-import { chooseImage } from './choose-image.ts';
+import { chooseImage, PullFailed } from './choose-image.ts';
 import { openContainers } from './containers.ts';
-import { attachedStreams, checkOptions, createContainer } from './create/create-container.ts';
+import { createContainer } from './create/create-container.ts';
 import { addCreateFlags } from './create/create-flags.ts';
+import { type CreateSettings, createSettings } from './create/create-settings.ts';
+import { reportFailure } from './create/failure.ts';
 import { openStore } from './open-store.ts';
 import { type Verb, writeLine } from './verb.ts';
+
+/** Docker's exit code for what its engine refuses. */
+const EXIT_FAILED = 1;
 
 export const createVerb: Verb = {
   usage: 'create [OPTIONS] IMAGE [COMMAND] [ARG...]',
@@ -19,15 +24,25 @@ Examples:
   tsvm start -a job`,
   addOptions: addCreateFlags,
   run: async ([name = '', ...words], options) => {
-    checkOptions(options);
-    const attach = attachedStreams(options);
-    const images = openStore();
-    const image = await chooseImage(images, name, options);
-    const id = newContainerId();
-    await images.withContent(() =>
-      createContainer(openContainers(), { id, image, words, options, attach }),
-    );
-    writeLine(id);
-    return 0;
+    let settings: CreateSettings;
+    try {
+      settings = createSettings(options, false);
+    } catch (error) {
+      return reportFailure(error, 'create', EXIT_FAILED);
+    }
+    try {
+      const images = openStore();
+      const image = await chooseImage(images, name, options);
+      const id = newContainerId();
+      await images.withContent(() =>
+        createContainer(openContainers(), { id, image, words, settings }),
+      );
+      writeLine(id);
+      return 0;
+    } catch (error) {
+      // It has printed why.
+      if (error instanceof PullFailed) return EXIT_FAILED;
+      throw error;
+    }
   },
 };

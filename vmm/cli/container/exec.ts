@@ -2,7 +2,7 @@ import { TsvmError } from '../../errors.ts';
 import { printMessage } from '../standard-streams.ts';
 import { checkTerminal, ownTerminalSize, Session } from './attach/session.ts';
 import { clientOf, openContainers, runningContainer } from './containers.ts';
-import { resolveVariables, settingsOfFile } from './create/env-files.ts';
+import { environmentOptions } from './create/env-files.ts';
 import { flag, text, texts } from './option-values.ts';
 import { collect, type Verb } from './verb.ts';
 
@@ -36,6 +36,10 @@ Examples:
       .option('-u, --user <name|uid[:group|gid]>', 'user and group')
       .option('-w, --workdir <folder>', 'working directory'),
   run: async ([name = '', ...args], options) => {
+    const env = environmentOptions({
+      files: texts(options, 'envFile'),
+      given: texts(options, 'env'),
+    });
     const store = openContainers();
     const container = await runningContainer(store, name);
     const detach = flag(options, 'detach');
@@ -57,10 +61,7 @@ Examples:
     session.send({
       type: 'exec',
       args,
-      env: [
-        ...resolveVariables(texts(options, 'envFile').flatMap(settingsOfFile)),
-        ...resolveVariables(texts(options, 'env')),
-      ],
+      env,
       cwd: text(options, 'workdir'),
       user: text(options, 'user'),
       ...(flag(options, 'privileged') && { privileged: true }),

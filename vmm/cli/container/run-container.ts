@@ -76,7 +76,7 @@ function createCommand({ name, summary, verb }: FoundVerb): Command {
   return verb.addOptions(command);
 }
 
-/** Docker also accepts `--quiet=true`; a flag that is set to false is removed, or negated. */
+/** Docker also accepts `--quiet=true` and `-q=true`; a flag that is set to false is removed, or negated. */
 function plainFlags(command: Command, args: readonly string[], optionsFirst: boolean): string[] {
   const plain: string[] = [];
   for (let at = 0; at < args.length; at++) {
@@ -102,6 +102,13 @@ function takesNext({ options }: Command, word: string): boolean {
 }
 
 function plainFlag(command: Command, word: string): string[] {
+  // -it=true: the value is the last one's.
+  const [, before, last] = /^-(\w+)(\w=.*)$/s.exec(word) ?? [];
+  const isFlag = (letter: string) =>
+    command.options.some(({ required, short }) => short === `-${letter}` && !required);
+  if (before !== undefined && [...before].every(isFlag)) {
+    return [`-${before}`, ...plainFlag(command, `-${last}`)];
+  }
   const [, name, value = ''] = /^(--?[\w-]+)=(.*)$/s.exec(word) ?? [];
   if (name === undefined) return [word];
   const option = command.options.find(({ long, short }) => name === long || name === short);

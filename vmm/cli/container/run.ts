@@ -1,15 +1,15 @@
 import { newContainerId } from '../../container/containers/container-name.ts';
 import { NEW_STATE } from '../../container/containers/container-state.ts';
 import type { ContainerStore } from '../../container/containers/container-store.ts';
-import { TsvmError } from '../../errors.ts';
 import { printMessage } from '../standard-streams.ts';
 import { checkTerminal, ownTerminalSize, Session, type SessionEnd } from './attach/session.ts';
 import { type SpawnedSupervisor, spawnSupervisor } from './attach/supervisor-channel.ts';
-import { chooseImage, PullFailed } from './choose-image.ts';
+import { chooseImage } from './choose-image.ts';
 import { openContainers } from './containers.ts';
-import { attachedStreams, checkOptions, createContainer } from './create/create-container.ts';
+import { createContainer } from './create/create-container.ts';
 import { addCreateFlags } from './create/create-flags.ts';
-import { errorText } from './error-text.ts';
+import { createSettings } from './create/create-settings.ts';
+import { failureText, reportFailure } from './create/failure.ts';
 import { openStore } from './open-store.ts';
 import { flag, text, texts } from './option-values.ts';
 import { UsageError, type Verb, writeLine } from './verb.ts';
@@ -43,7 +43,7 @@ Examples:
     try {
       return await run(name, words, options);
     } catch (error) {
-      return reportFailure(error, 'run');
+      return reportFailure(error, 'run', EXIT_NOT_RUN);
     }
   },
 };
@@ -53,13 +53,12 @@ async function run(
   words: readonly string[],
   options: Readonly<Record<string, unknown>>,
 ): Promise<number> {
-  checkOptions(options);
   const detached = flag(options, 'detach');
   if (detached && texts(options, 'attach').length > 0) {
     throw new UsageError('Conflicting options: -a and -d', EXIT_NOT_RUN);
   }
-  const attach = detached ? [] : attachedStreams(options);
-  const tty = flag(options, 'tty');
+  const settings = createSettings(options, detached);
+  const { attach, tty } = settings.own;
   if (!detached) checkTerminal({ stdin: attach.includes('stdin'), tty });
   const images = openStore();
   const image = await chooseImage(images, imageName, options);
@@ -68,9 +67,7 @@ async function run(
   const supervisor = spawnSupervisor(store, id);
   try {
     const state = { ...NEW_STATE, status: 'starting', startedMs: Date.now() } as const;
-    await images.withContent(() =>
-      createContainer(store, { id, image, words, options, attach }, state),
-    );
+    await images.withContent(() => createContainer(store, { id, image, words, settings }, state));
     supervisor.keepLog();
     // Nothing else would be seen of the container.
     if (!detached && !attach.includes('stdout') && !attach.includes('stderr')) writeLine(id);
@@ -142,20 +139,4 @@ async function reportLoss(store: ContainerStore, id: string): Promise<number> {
   // Whoever asks first settles what has become of the container.
   await store.list();
   return EXIT_LOST;
-}
-
-/** An error before there is a session. @returns the exit code */
-export function reportFailure(error: unknown, verb: string): number {
-  // It has printed why.
-  if (error instanceof PullFailed) return EXIT_NOT_RUN;
-  if (error instanceof UsageError) throw new UsageError(`tsvm: ${error.message}`, EXIT_NOT_RUN);
-  if (error instanceof TsvmError) {
-    printMessage(failureText(errorText(error), verb));
-    return EXIT_NOT_RUN;
-  }
-  throw error;
-}
-
-function failureText(message: string, verb: string): string {
-  return `tsvm: ${message}\n\nRun 'tsvm ${verb} --help' for more information\n`;
 }

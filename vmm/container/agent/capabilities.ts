@@ -1,4 +1,4 @@
-import { AgentError } from './agent.ts';
+import { TsvmError } from '../../errors.ts';
 
 /** Names by number, without `CAP_`: linux/capability.h. */
 const NAMES = [
@@ -65,12 +65,15 @@ const DEFAULTS = [
 
 const ALL = 'ALL';
 
-/** `ALL`, or a name without its prefix. @throws AgentError `invalid-request` */
+/** `ALL`, or a name without its prefix. @throws TsvmError `container-conflict` */
 function normalize(name: string, option: string): string {
   const upper = name.toUpperCase();
   const short = upper.startsWith('CAP_') ? upper.slice(4) : upper;
   if (short === ALL || NAMES.includes(short)) return short;
-  throw new AgentError('invalid-request', `invalid ${option}: unknown capability: "CAP_${short}"`);
+  throw new TsvmError(
+    'container-conflict',
+    `invalid ${option}: unknown capability: "CAP_${short}"`,
+  );
 }
 
 function mask(names: Iterable<string>): bigint {
@@ -88,7 +91,7 @@ export function capabilityNames(bits: bigint): Set<string> {
 /**
  * The capabilities of a process, as a bit mask, by Docker's rules for `--cap-add`, `--cap-drop` and
  * `--privileged`.
- * @throws AgentError `invalid-request` for a name that is none
+ * @throws TsvmError `container-conflict` for a name that is none
  */
 export function capabilityMask(options: {
   readonly privileged?: boolean | undefined;

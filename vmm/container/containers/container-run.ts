@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText } from '../../errors.ts';
-import type { GuestProcess, TerminalSize } from '../agent/agent.ts';
+import { AgentError, type GuestProcess, type TerminalSize } from '../agent/agent.ts';
 import type { ContainerConfig } from './container-config.ts';
 import type { ContainerMachine } from './container-machine.ts';
 import type { ProcessStreams } from './container-streams.ts';
@@ -19,6 +19,8 @@ const SIGNAL_BASE = 128;
 const SIGKILL = 9;
 /** A guest that does not carry out a SIGKILL in this time has its machine stopped. */
 const KILL_PATIENCE_MS = 5_000;
+/** An agent that is gone while its process is not, connects again or ends its machine. */
+const END_PATIENCE_MS = 2_000;
 /** Time for what a process has left in its pipes. */
 const DRAIN_PATIENCE_MS = 10_000;
 
@@ -58,7 +60,17 @@ export class ContainerRun {
         this.machine.close(false).catch(() => {});
       }, KILL_PATIENCE_MS);
     }
-    await this.machine.agent.signal(this.process, signal);
+    try {
+      await this.machine.agent.signal(this.process, signal);
+    } catch (error) {
+      if (!(error instanceof AgentError && error.code === 'agent-lost')) throw error;
+      // The process has ended at this moment, and its machine with it.
+      const end = await Promise.race([
+        this.ended,
+        sleep(END_PATIENCE_MS, undefined, { ref: false }),
+      ]);
+      if (end === undefined) throw error;
+    }
   }
 
   async #end(drained: Promise<void>): Promise<RunEnd> {

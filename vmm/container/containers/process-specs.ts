@@ -21,7 +21,11 @@ export interface ExecRequest {
 /** Of several settings of a variable, the last counts. */
 export function mergeEnv(...lists: readonly (readonly string[])[]): string[] {
   const byName = new Map<string, string>();
-  for (const setting of lists.flat()) byName.set(setting.split('=', 1)[0] ?? '', setting);
+  for (const setting of lists.flat()) {
+    const equals = setting.indexOf('=');
+    if (equals < 0) byName.delete(setting);
+    else byName.set(setting.slice(0, equals), setting);
+  }
   return [...byName.values()];
 }
 

@@ -41,8 +41,6 @@ export interface NetworkOptions {
   readonly dnsSearch: readonly string[];
   readonly dnsOptions: readonly string[];
   readonly addHosts: readonly string[];
-  /** `ExposedPorts` of the image: `80/tcp`, ... */
-  readonly imagePorts: readonly string[];
 }
 
 /** Prefix length of {@link OWN_ADDRESSES}. */
@@ -56,11 +54,7 @@ const USER_MTU = 16_000;
 /** @throws TsvmError `invalid-config`, `invalid-container`, with Docker's messages */
 export function resolveNetwork(options: NetworkOptions): NetworkSettings {
   const ports = parsePublications(options.publish);
-  const exposed = new Set([
-    ...ports.keys(),
-    ...options.expose.flatMap(parseExposure),
-    ...options.imagePorts.map((port) => (port.includes('/') ? port : `${port}/tcp`)),
-  ]);
+  const exposed = new Set([...ports.keys(), ...options.expose.flatMap(parseExposure)]);
   return {
     ...parseNetworks(options),
     ports: Object.fromEntries(ports),
@@ -73,14 +67,22 @@ export function resolveNetwork(options: NetworkOptions): NetworkSettings {
   };
 }
 
-/** As {@link resolveNetwork}, and the networks exist. @throws TsvmError `network-not-found` as well */
-export function containerNetwork(options: NetworkOptions): NetworkSettings {
-  const settings = resolveNetwork(options);
+/**
+ * Adds what an image has, and checks that the networks exist.
+ * @param imagePorts its `ExposedPorts`: `80/tcp`, ...
+ * @throws TsvmError `network-not-found`
+ */
+export function containerNetwork(
+  settings: NetworkSettings,
+  imagePorts: readonly string[],
+): NetworkSettings {
   if (settings.endpoints.length > 0) {
     const store = openNetworkStore();
     for (const { network } of settings.endpoints) store.find(network);
   }
-  return settings;
+  const ports = imagePorts.map((port) => (port.includes('/') ? port : `${port}/tcp`));
+  const exposed = new Set([...settings.exposed, ...ports]);
+  return { ...settings, exposed: [...exposed].sort(comparePorts) };
 }
 
 /** Prepares the networks and published ports of a container that starts. */

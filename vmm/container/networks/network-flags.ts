@@ -30,7 +30,7 @@ function invalid(message: string): never {
 
 /** @throws TsvmError `invalid-config`, `invalid-container`, with Docker's messages */
 export function parseNetworks(flags: NetworkFlags): ParsedNetworks {
-  if (flags.macAddress !== undefined && parseMacAddress(flags.macAddress.trim()) === undefined) {
+  if (flags.macAddress !== undefined && parseMacAddress(plainMac(flags.macAddress)) === undefined) {
     invalid(`${flags.macAddress} is not a valid mac address`);
   }
   const given = flags.networks.map(parseNetwork);
@@ -83,7 +83,7 @@ function parseNetwork(text: string): EndpointSettings {
   const network = values.get('name') ?? '';
   if (network === '') throw invalidArgument(text, 'network', 'network name/id is not specified');
   const mac = values.get('mac-address');
-  if (mac !== undefined && parseMacAddress(mac) === undefined) {
+  if (mac !== undefined && parseMacAddress(plainMac(mac)) === undefined) {
     throw invalidArgument(text, 'network', `${mac} is not a valid mac address`);
   }
   return { network, aliases, ip: values.get('ip'), ip6: values.get('ip6'), mac };
@@ -104,8 +104,13 @@ function withContainerFlags(endpoint: EndpointSettings, flags: NetworkFlags): En
     aliases: [...endpoint.aliases, ...aliases],
     ip: endpoint.ip ?? ip,
     ip6: endpoint.ip6 ?? ip6,
-    mac: (endpoint.mac ?? macAddress)?.trim().toLowerCase(),
+    mac: plainMac(endpoint.mac ?? macAddress ?? '') || undefined,
   };
+}
+
+/** Docker also takes addresses with hyphens. */
+function plainMac(text: string): string {
+  return text.trim().toLowerCase().replaceAll('-', ':');
 }
 
 function checkTogether(endpoints: readonly EndpointSettings[]): void {

@@ -11,12 +11,10 @@ import type { ContainerConfig } from '../containers/container-config.ts';
 import type { MachinePart } from '../containers/machine-part.ts';
 import { invalidMount } from './destination.ts';
 import type { BindSpec, MountSpec, VolumeSpec } from './mount-spec.ts';
-import { type MountOptions, mergeMounts, sourceKind } from './resolve-mounts.ts';
+import { type MountFlags, mergeMounts, sourceKind } from './resolve-mounts.ts';
 import { SocketForwarder } from './socket-forwarder.ts';
 import { parseTmpfsOptions } from './tmpfs-options.ts';
 import { openVolumeStore, type VolumeStore } from './volume-store.ts';
-
-export type { MountOptions } from './resolve-mounts.ts';
 
 type Share = NonNullable<MachineConfig['shares']>[number];
 type ShareEntry = Extract<Share, { readonly entries: unknown }>['entries'][number];
@@ -29,14 +27,16 @@ const LOCK_WAIT_MS = 20;
 
 /**
  * Checks the options, makes the volumes that they name, and resolves paths.
+ * @param imageVolumes `Volumes` of the image
  * @param findMounts the mounts of another container, for `--volumes-from`
  * @throws TsvmError `invalid-config`, `invalid-container`, with Docker's messages
  */
 export async function resolveMounts(
-  options: MountOptions,
+  options: MountFlags,
+  imageVolumes: readonly string[],
   findMounts: (container: string) => readonly MountSpec[],
 ): Promise<MountSpec[]> {
-  const { specs, settings } = mergeMounts(options, findMounts, process.cwd());
+  const { specs, settings } = mergeMounts(options, imageVolumes, findMounts);
   const store = openVolumeStore();
   try {
     for (const spec of specs) {

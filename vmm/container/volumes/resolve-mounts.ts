@@ -14,8 +14,27 @@ export interface MountOptions {
   readonly mounts: readonly string[];
   readonly tmpfs: readonly string[];
   readonly volumesFrom: readonly string[];
-  /** `Volumes` of the image. */
-  readonly imageVolumes: readonly string[];
+}
+
+/** The options, read but not looked at together. */
+export interface MountFlags {
+  readonly flags: readonly ReturnType<typeof parseVolumeFlag>[];
+  readonly mounts: readonly ReturnType<typeof parseMountFlag>[];
+  readonly tmpfs: readonly TmpfsSpec[];
+  readonly volumesFrom: readonly string[];
+}
+
+/**
+ * @param folder what relative sources are relative to
+ * @throws TsvmError `invalid-config`, `invalid-container`, with Docker's messages
+ */
+export function parseMountFlags(options: MountOptions, folder: string): MountFlags {
+  return {
+    flags: options.volumes.map((text) => parseVolumeFlag(text, folder)),
+    mounts: options.mounts.map((text) => parseMountFlag(text, folder)),
+    tmpfs: options.tmpfs.map(tmpfsSpec),
+    volumesFrom: options.volumesFrom,
+  };
 }
 
 /** The mounts of a container, and how to make the volumes among them that do not exist. */
@@ -28,19 +47,18 @@ export interface ResolvedMounts {
 /**
  * Merges the options as Docker does: mounts of other containers give way to `-v` and `--mount`, and
  * volumes without a name to everything else.
- * @param folder what relative sources are relative to
+ * @param imageVolumes `Volumes` of the image
  * @throws TsvmError `invalid-config`, `invalid-container`, with Docker's messages
  */
 export function mergeMounts(
-  options: MountOptions,
+  options: MountFlags,
+  imageVolumes: readonly string[],
   findMounts: (container: string) => readonly MountSpec[],
-  folder: string,
 ): ResolvedMounts {
   const byDestination = new Map<string, MountSpec>();
   const settings = new Map<string, VolumeSettings>();
-  const flags = options.volumes.map((text) => parseVolumeFlag(text, folder));
-  const mounts = options.mounts.map((text) => parseMountFlag(text, folder));
-  const tmpfs = new Map(options.tmpfs.map(tmpfsSpec).map((spec) => [spec.destination, spec]));
+  const { flags, mounts } = options;
+  const tmpfs = new Map(options.tmpfs.map((spec) => [spec.destination, spec]));
   for (const text of options.volumesFrom) {
     for (const spec of mountsFrom(text, findMounts)) byDestination.set(spec.destination, spec);
   }
@@ -66,7 +84,7 @@ export function mergeMounts(
     if (!byDestination.has(destination))
       byDestination.set(destination, anonymous(destination, origin));
   }
-  for (const path of options.imageVolumes) {
+  for (const path of imageVolumes) {
     const destination = mountDestination(path.startsWith('/') ? path : `/${path}`, 'volume');
     if (byDestination.has(destination)) continue;
     byDestination.set(destination, anonymous(destination, { option: 'image' }));

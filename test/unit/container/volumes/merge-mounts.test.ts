@@ -4,6 +4,7 @@ import type { MountSpec } from '../../../../vmm/container/volumes/mount-spec.ts'
 import {
   type MountOptions,
   mergeMounts,
+  parseMountFlags,
 } from '../../../../vmm/container/volumes/resolve-mounts.ts';
 import { TsvmError } from '../../../../vmm/errors.ts';
 
@@ -12,14 +13,14 @@ const NOTHING: MountOptions = {
   mounts: [],
   tmpfs: [],
   volumesFrom: [],
-  imageVolumes: [],
 };
 
 function merged(
-  options: Partial<MountOptions>,
+  { imageVolumes = [], ...options }: Partial<MountOptions> & { imageVolumes?: readonly string[] },
   others: Readonly<Record<string, readonly MountSpec[]>> = {},
 ): MountSpec[] {
-  return [...mergeMounts({ ...NOTHING, ...options }, (name) => others[name] ?? [], '/').specs];
+  const flags = parseMountFlags({ ...NOTHING, ...options }, '/');
+  return [...mergeMounts(flags, imageVolumes, (name) => others[name] ?? []).specs];
 }
 
 const shown = (specs: readonly MountSpec[]) =>

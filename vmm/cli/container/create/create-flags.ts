@@ -81,23 +81,61 @@ const FLAGS: readonly (readonly [flags: string, description: string])[] = [
   ['--rm', 'remove the container when it ends'],
   ['-t, --tty', 'allocate a pseudo-terminal'],
 ];
-/** Old names. */
+/** Old names, other ways to say the same, and what has no effect here. */
 const HIDDEN: readonly (readonly [flags: string, kind: 'list' | 'single'])[] = [
+  ['--annotation <key=value>', 'list'],
+  ['--blkio-weight <number>', 'single'],
+  ['--cgroupns <mode>', 'single'],
+  ['--cpu-period <microseconds>', 'single'],
+  ['--cpu-quota <microseconds>', 'single'],
+  ['--cpuset-mems <list>', 'single'],
   ['--dns-opt <option>', 'list'],
+  ['--isolation <technology>', 'single'],
+  ['--kernel-memory <bytes>', 'single'],
   ['--net <network>', 'list'],
   ['--net-alias <name>', 'list'],
 ];
-/** Options of Docker that mean nothing here; each with what to do instead. */
-export const REFUSED: Readonly<Record<string, string>> = {
-  cgroupParent: 'a container is a machine of its own, in the control group of "tsvm run"',
-  device: 'devices of the host cannot be given to a machine',
-  gpus: 'devices of the host cannot be given to a machine',
-  ipc: 'containers share no kernel: connect them by a network or a volume',
-  link: 'use "tsvm network create" and --network',
-  pid: 'containers share no kernel: use "tsvm exec" to run a process in a container',
-  userns: 'users of a container exist only in its machine',
-  uts: 'containers share no kernel: use --hostname',
-};
+/** An option of Docker that means nothing here. */
+interface RefusedOption {
+  /** Without `--`. */
+  readonly name: string;
+  /** What to do instead, or why it cannot be. */
+  readonly advice: string;
+  /** Values that ask for what is so anyway. */
+  readonly harmless?: readonly string[];
+}
+const NO_DEVICES = 'devices of the host cannot be given to a machine';
+const NO_SHARES = 'containers share no kernel';
+export const REFUSED: readonly RefusedOption[] = [
+  {
+    name: 'cgroup-parent',
+    advice: 'a container is a machine of its own, in the control group of "tsvm run"',
+    harmless: [''],
+  },
+  { name: 'device', advice: NO_DEVICES },
+  { name: 'device-cgroup-rule', advice: NO_DEVICES },
+  ...['device-read-bps', 'device-read-iops', 'device-write-bps', 'device-write-iops'].map(
+    (name) => ({ name, advice: NO_DEVICES }),
+  ),
+  { name: 'gpus', advice: NO_DEVICES },
+  {
+    name: 'ipc',
+    advice: `${NO_SHARES}: connect them by a network or a volume`,
+    harmless: ['', 'private', 'shareable'],
+  },
+  { name: 'link', advice: 'use "tsvm network create" and --network' },
+  {
+    name: 'pid',
+    advice: `${NO_SHARES}: use "tsvm exec" to run a process in a container`,
+    harmless: ['', 'private'],
+  },
+  {
+    name: 'userns',
+    advice: 'users of a container exist only in its machine',
+    harmless: ['', 'host'],
+  },
+  { name: 'uts', advice: `${NO_SHARES}: use --hostname`, harmless: ['', 'private'] },
+];
 
 export function addCreateFlags(command: Command): Command {
   for (const [flags, description] of LISTS) command.option(flags, description, collect);
@@ -108,9 +146,6 @@ export function addCreateFlags(command: Command): Command {
     const option = new Option(flags).hideHelp();
     command.addOption(kind === 'list' ? option.argParser(collect) : option);
   }
-  for (const name of Object.keys(REFUSED)) {
-    const long = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    command.addOption(new Option(`--${long} <value>`).hideHelp());
-  }
+  for (const { name } of REFUSED) command.addOption(new Option(`--${name} <value>`).hideHelp());
   return command;
 }

@@ -2,51 +2,81 @@ import type { HealthCheck } from '../../../container/containers/container-config
 import { isObject, type JsonObject, stringsAt } from '../../../container/json.ts';
 import { flag, text } from '../option-values.ts';
 import { UsageError } from '../verb.ts';
-import { parseCount, parseDuration } from './option-kinds.ts';
+import { EXIT_BAD_OPTION, parseCount, parseDuration } from './option-kinds.ts';
 
 type Options = Readonly<Record<string, unknown>>;
 
-const INTERVAL_MS = 30_000;
-const TIMEOUT_MS = 30_000;
-const START_INTERVAL_MS = 5_000;
+/** `--health-*`: undefined members are the image's. */
+export interface HealthOptions {
+  readonly disabled: boolean;
+  readonly command: string | undefined;
+  readonly retries: number | undefined;
+  readonly durationsMs: Readonly<Record<Duration, number | undefined>>;
+}
+
+type Duration = keyof typeof DURATIONS_MS;
+
+/** Docker's, for what is 0 or nowhere given. */
+const DURATIONS_MS = {
+  Interval: 30_000,
+  Timeout: 30_000,
+  StartPeriod: 0,
+  StartInterval: 5_000,
+};
 const RETRIES = 3;
 const NS_PER_MS = 1e6;
 
-/** The image's health check, changed by the options; undefined: none. */
-export function healthOptions(options: Options, run: JsonObject): HealthCheck | undefined {
-  const names = ['Cmd', 'Interval', 'Retries', 'StartInterval', 'StartPeriod', 'Timeout'];
-  const given = names.some((name) => text(options, `health${name}`) !== undefined);
-  if (options['healthcheck'] === false || flag(options, 'noHealthcheck')) {
-    if (given) {
-      throw new UsageError('--no-healthcheck conflicts with --health-* options', 125);
-    }
-    return undefined;
-  }
-  const image = isObject(run['Healthcheck']) ? run['Healthcheck'] : {};
+/** @throws UsageError with Docker's message */
+export function healthOptions(options: Options): HealthOptions {
   const command = text(options, 'healthCmd');
+  const count = text(options, 'healthRetries');
+  const retries = count === undefined ? undefined : parseCount(count, '--health-retries');
+  const durationsMs = {
+    Interval: duration(options, 'Interval', '--health-interval'),
+    Timeout: duration(options, 'Timeout', '--health-timeout'),
+    StartPeriod: duration(options, 'StartPeriod', '--health-start-period'),
+    StartInterval: duration(options, 'StartInterval', '--health-start-interval'),
+  };
+  if (retries !== undefined && retries < 0) throw negative('--health-retries');
+  const disabled = options['healthcheck'] === false || flag(options, 'noHealthcheck');
+  const given = [command, retries, ...Object.values(durationsMs)];
+  if (disabled && given.some((value) => value !== undefined)) {
+    throw new UsageError('--no-healthcheck conflicts with --health-* options', EXIT_BAD_OPTION);
+  }
+  return { disabled, command, retries, durationsMs };
+}
+
+function duration(options: Options, name: Duration, flags: string): number | undefined {
+  const value = text(options, `health${name}`);
+  if (value === undefined) return undefined;
+  const ms = parseDuration(value, flags);
+  if (ms < 0) throw negative(flags);
+  return ms;
+}
+
+function negative(flags: string): UsageError {
+  return new UsageError(`${flags} cannot be negative`, EXIT_BAD_OPTION);
+}
+
+/** The image's health check, changed by the options; undefined: none. */
+export function healthCheck(options: HealthOptions, run: JsonObject): HealthCheck | undefined {
+  if (options.disabled) return undefined;
+  const image = isObject(run['Healthcheck']) ? run['Healthcheck'] : {};
+  const { command } = options;
   const test = command === undefined ? (stringsAt(image, 'Test') ?? []) : ['CMD-SHELL', command];
   if (test.length === 0 || test[0] === 'NONE') return undefined;
-  const duration = (option: string, flags: string, field: string, standard: number) => {
-    const value = text(options, option);
-    if (value !== undefined) return parseDuration(value, flags) || standard;
-    const ns = image[field];
-    return typeof ns === 'number' && ns > 0 ? ns / NS_PER_MS : standard;
-  };
-  const retries = text(options, 'healthRetries');
-  const imageRetries = image['Retries'];
-  const standardRetries = typeof imageRetries === 'number' && imageRetries > 0 ? imageRetries : 3;
+  const durationMs = (name: Duration) =>
+    (options.durationsMs[name] ?? positive(image[name]) / NS_PER_MS) || DURATIONS_MS[name];
   return {
     test,
-    intervalMs: duration('healthInterval', '--health-interval', 'Interval', INTERVAL_MS),
-    timeoutMs: duration('healthTimeout', '--health-timeout', 'Timeout', TIMEOUT_MS),
-    startPeriodMs: duration('healthStartPeriod', '--health-start-period', 'StartPeriod', 0),
-    startIntervalMs: duration(
-      'healthStartInterval',
-      '--health-start-interval',
-      'StartInterval',
-      START_INTERVAL_MS,
-    ),
-    retries:
-      retries === undefined ? standardRetries : parseCount(retries, '--health-retries') || RETRIES,
+    intervalMs: durationMs('Interval'),
+    timeoutMs: durationMs('Timeout'),
+    startPeriodMs: durationMs('StartPeriod'),
+    startIntervalMs: durationMs('StartInterval'),
+    retries: (options.retries ?? positive(image['Retries'])) || RETRIES,
   };
+}
+
+function positive(value: unknown): number {
+  return typeof value === 'number' && value > 0 ? value : 0;
 }

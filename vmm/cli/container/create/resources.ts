@@ -1,9 +1,9 @@
 import { availableParallelism, totalmem } from 'node:os';
 import type { ContainerLimits } from '../../../container/agent/agent.ts';
+import { TsvmError } from '../../../errors.ts';
 import { CPUS_MAX } from '../../../machine/config.ts';
 import { text } from '../option-values.ts';
-import { UsageError } from '../verb.ts';
-import { EXIT_BAD_OPTION, parseBytes, parseCount, parseCpus } from './option-kinds.ts';
+import { parseBytes, parseCount, parseCpus } from './option-kinds.ts';
 
 type Options = Readonly<Record<string, unknown>>;
 
@@ -18,26 +18,29 @@ const MEMORY_DEFAULT_BYTES = 2 ** 31;
 /** What the guest's kernel and agent need besides the container. */
 const MACHINE_RESERVE_BYTES = 48 * MIB;
 
+/** Linux' and Docker's. */
+const CPU_PERIOD_US = 100_000;
+
 export interface Resources {
   readonly cpuCount: number;
   readonly machineMemoryBytes: number;
   readonly limits: ContainerLimits;
 }
 
-/** `--cpus`, `-m` and their like. */
+/** `--cpus`, `-m` and their like. @throws UsageError, TsvmError `container-conflict` */
 export function resourceOptions(options: Options): Resources {
-  const cpus = text(options, 'cpus') === undefined ? 0 : parseCpus(text(options, 'cpus') ?? '');
+  const cpus = cpuLimit(options);
   const hostCpus = availableParallelism();
-  if (cpus > hostCpus) {
-    throw new UsageError(
+  if (cpus < 0 || cpus > hostCpus) {
+    throw new TsvmError(
+      'container-conflict',
       `Range of CPUs is from 0.01 to ${hostCpus}.00, as there are only ${hostCpus} CPUs available`,
-      EXIT_BAD_OPTION,
     );
   }
   const memory = text(options, 'memory');
   const memoryBytes = memory === undefined ? 0 : parseBytes(memory, '-m, --memory');
   if (memoryBytes > 0 && memoryBytes < MEMORY_MIN_BYTES) {
-    throw new UsageError('Minimum memory limit allowed is 6MB', EXIT_BAD_OPTION);
+    throw new TsvmError('container-conflict', 'Minimum memory limit allowed is 6MB');
   }
   const pids = text(options, 'pidsLimit');
   const pidsLimit = pids === undefined ? 0 : parseCount(pids, '--pids-limit');
@@ -54,6 +57,21 @@ export function resourceOptions(options: Options): Resources {
       ...(pidsLimit > 0 && { pids: pidsLimit }),
     },
   };
+}
+
+/** `--cpus`, or a quota of a period of the scheduler in microseconds, as Docker counts them; 0: none. */
+function cpuLimit(options: Options): number {
+  const cpus = text(options, 'cpus');
+  const quota = text(options, 'cpuQuota');
+  const period = text(options, 'cpuPeriod');
+  const quotaUs = quota === undefined ? 0 : parseCount(quota, '--cpu-quota');
+  const periodUs = period === undefined ? 0 : parseCount(period, '--cpu-period');
+  if (cpus === undefined) return Math.max(0, quotaUs) / (periodUs > 0 ? periodUs : CPU_PERIOD_US);
+  if (quotaUs === 0 && periodUs === 0) return parseCpus(cpus);
+  throw new TsvmError(
+    'container-conflict',
+    `Conflicting options: Nano CPUs and CPU ${quotaUs === 0 ? 'Period' : 'Quota'} cannot both be set.`,
+  );
 }
 
 function machineMemory(limitBytes: number): number {

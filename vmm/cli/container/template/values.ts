@@ -12,6 +12,14 @@ export function isTruthy(value: unknown): boolean {
   return Boolean(value);
 }
 
+/** Go's nil slice and nil map: JSON has null for them, templates an empty list and an empty map. */
+export const NIL_LIST: readonly string[] = withNullJson([]);
+export const NIL_MAP: Readonly<Record<string, string>> = withNullJson({});
+
+function withNullJson<T extends object>(value: T): T {
+  return Object.freeze(Object.defineProperty(value, 'toJSON', { value: () => null }));
+}
+
 /** As Go's fmt prints it with %v. */
 export function showValue(value: unknown): string {
   if (value === undefined) return '<no value>';

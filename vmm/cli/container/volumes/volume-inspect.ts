@@ -1,6 +1,7 @@
 import { openVolumeStore, type VolumeStore } from '../../../container/volumes/volume-store.ts';
 import { inspectObjects } from '../object-details.ts';
 import { text } from '../option-values.ts';
+import { NIL_MAP } from '../template/values.ts';
 import { rfc3339 } from '../units.ts';
 import type { Verb } from '../verb.ts';
 
@@ -29,10 +30,10 @@ export function volumeDetails(store: VolumeStore, name: string): object {
   return {
     CreatedAt: rfc3339(createdMs),
     Driver: 'local',
-    Labels: isEmpty(labels) ? null : labels,
+    Labels: isEmpty(labels) ? NIL_MAP : labels,
     Mountpoint: store.dataPath(volume),
     Name: volume.name,
-    Options: isEmpty(options) ? null : options,
+    Options: isEmpty(options) ? NIL_MAP : options,
     Scope: 'local',
   };
 }
