@@ -254,6 +254,9 @@ export function restoreTerminal(fd: number, saved: Uint8Array): void;
  */
 export function setEndDeadline(signals: readonly number[], graceMs: number): void;
 
+/** Ends the process with this exit code, as _exit(2) does: no thread is waited for. */
+export function exitNow(code: number): never;
+
 /**
  * Sets an option of V8 in the running process, as `setFlagsFromString` of `node:v8` does, which takes
  * milliseconds to load. Returns false if this Node does not export V8's function.

@@ -1,5 +1,6 @@
 import type { CommanderError } from 'commander';
 import { errorText, TsvmError } from '../errors.ts';
+import { exitPromptly } from '../host/prompt-exit.ts';
 import { keepHangupIgnored } from './ending-signals.ts';
 import { EXIT_OUR_FAILURE, EXIT_USAGE } from './exit-codes.ts';
 import { flushStandardStreams, printMessage } from './standard-streams.ts';
@@ -19,6 +20,7 @@ export function handleFaults(handler: (error: unknown) => void): void {
 /** Runs a program and exits with the code it returns, or with the code for its error. */
 export function runToExit(program: () => Promise<number>): void {
   keepHangupIgnored();
+  exitPromptly();
   process.on('uncaughtException', (error) => onFault(error));
   program()
     .catch(reportError)

@@ -245,6 +245,14 @@ static Napi::Value set_v8_option(const Napi::CallbackInfo &info)
     return Napi::Boolean::New(info.Env(), set_flags != NULL);
 }
 
+static Napi::Value exit_now(const Napi::CallbackInfo &info)
+{
+    uint32_t code;
+    if (!to_u32(info[0], &code))
+        return Napi::Value();
+    _exit((int)code);
+}
+
 void define_host_functions(Napi::Env env, Napi::Object exports)
 {
     exports.Set("probeHost", Napi::Function::New(env, probe_host, "probeHost"));
@@ -262,5 +270,6 @@ void define_host_functions(Napi::Env env, Napi::Object exports)
     exports.Set("isTerminalOurs", Napi::Function::New(env, is_terminal_ours, "isTerminalOurs"));
     exports.Set("restoreTerminal", Napi::Function::New(env, restore_terminal, "restoreTerminal"));
     exports.Set("setEndDeadline", Napi::Function::New(env, set_end_deadline, "setEndDeadline"));
+    exports.Set("exitNow", Napi::Function::New(env, exit_now, "exitNow"));
     exports.Set("setV8Option", Napi::Function::New(env, set_v8_option, "setV8Option"));
 }
