@@ -15,6 +15,7 @@
 #include "identity.h"
 #include "init_reaper.h"
 #include "privileges.h"
+#include "processors.h"
 #include "program.h"
 #include "protocol.h"
 #include "world.h"
@@ -140,6 +141,7 @@ static int become(enum child_kind kind, const struct process_spec *spec,
         enter_directory(kind, spec, failure) < 0)
         return -1;
     own_streams(&identity);
+    leave_device();
     if (privileges_apply(spec, &identity, failure) < 0)
         return -1;
     if (kind == CHILD_FIRST && container.has_init)

@@ -21,6 +21,7 @@
 #include "memory_events.h"
 #include "process.h"
 #include "processors.h"
+#include "seccomp.h"
 #include "shutdown.h"
 
 #define OPEN_FILES_MAX (1 << 20)
@@ -99,10 +100,12 @@ static const struct step {
     {"watch processes", watch_children},          {"watch the memory", memory_events_open},
     {"listen for the host", incoming_open},       {"reach the host", control_open},
     {"start processors", processors_start},
+    {"prepare for seccomp profiles", seccomp_prepare},
 };
 
 int main(void)
 {
+    stay_with_device();
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         int result = steps[i].run();
         if (result < 0) {

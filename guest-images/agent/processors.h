@@ -12,9 +12,15 @@ int processors_start(void);
 // Waits until they run: the container's first process sees all of them.
 void processors_wait(void);
 
+// How many there are.
+uint64_t processors_count(void);
+
 // FRAME_PREPARE
 int processors_prepare(struct bytes request, struct message *reply, struct failure *failure);
 
-// Keeps this process where the socket device interrupts. On another processor, each packet would
-// wake a thread across processors, which costs the guest of an emulated host more than the packet.
+// Keeps this process, and its children, where the socket device interrupts. On another processor,
+// each packet would wake a thread across processors, which costs the guest of an emulated host more
+// than the packet; and each processor of such a host decodes the kernel's code anew.
 void stay_with_device(void);
+// Undoes it, for a program of the container.
+void leave_device(void);

@@ -22,6 +22,8 @@
 #define DATA_BYTES_MAX (256u << 10)
 // A disk of this size keeps the place of another, which a restored machine gets.
 #define PLACEHOLDER_BYTES 512
+// Of the folder `upper` of a writable disk that no container has had.
+#define UPPER_UNUSED_MODE 01500
 #define FRAME_HEADER_BYTES 5
 #define FIELD_HEADER_BYTES 5
 

@@ -39,14 +39,18 @@ static int mount_image(uint64_t metadata_bytes, struct failure *failure)
     return 0;
 }
 
-// The root of the overlay has its owner and mode from the upper folder.
+// The root of the overlay has its owner and mode from the upper folder. Both folders may be on the disk
+// from the start.
 static int make_upper(struct failure *failure)
 {
-    struct stat root;
-    if (mkdir(OVERLAY_WORK, 0700) < 0 && errno != EEXIST)
-        return fail_call(failure, "cannot make the overlay's work folder");
-    if (mkdir(OVERLAY_UPPER, 0755) < 0)
-        return errno == EEXIST ? 0 : fail_call(failure, "cannot make the overlay's upper folder");
+    struct stat upper, root;
+    if (lstat(OVERLAY_UPPER, &upper) == 0) {
+        if ((upper.st_mode & 07777) != UPPER_UNUSED_MODE)
+            return 0;
+    } else if ((mkdir(OVERLAY_WORK, 0700) < 0 && errno != EEXIST) ||
+               mkdir(OVERLAY_UPPER, UPPER_UNUSED_MODE) < 0) {
+        return fail_call(failure, "cannot make the folders of the overlay");
+    }
     if (stat(OVERLAY_IMAGE, &root) < 0 || chown(OVERLAY_UPPER, root.st_uid, root.st_gid) < 0 ||
         chmod(OVERLAY_UPPER, root.st_mode & 07777) < 0)
         return fail_call(failure, "cannot copy the root folder's owner");

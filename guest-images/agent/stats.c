@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "container.h"
+#include "processors.h"
 #include "protocol.h"
 
 #define FILE_BYTES 8192
@@ -56,7 +57,7 @@ static void add_cpu(struct message *reply)
     message_number(reply, STATS_CPU_USER_US, value_of(text, "user_usec"));
     message_number(reply, STATS_CPU_SYSTEM_US, value_of(text, "system_usec"));
     message_number(reply, STATS_THROTTLED_US, value_of(text, "throttled_usec"));
-    message_number(reply, STATS_ONLINE_CPUS, (uint64_t)sysconf(_SC_NPROCESSORS_ONLN));
+    message_number(reply, STATS_ONLINE_CPUS, processors_count());
 }
 
 static void add_memory(struct message *reply)

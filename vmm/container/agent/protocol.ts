@@ -10,6 +10,8 @@ export const PROTOCOL_VERSION = 2;
 export const DATA_BYTES_MAX = 256 * 1024;
 /** A disk of this size keeps the place of another, which a restored machine gets. */
 export const PLACEHOLDER_BYTES = 512;
+/** Of the folder `upper` of a writable disk that no container has had; it has an empty `work` as well. */
+export const UPPER_UNUSED_MODE = 0o1500;
 export const FRAME_HEADER_BYTES = 5;
 export const FIELD_HEADER_BYTES = 5;
 /** Longest list of fields that the host accepts of the guest. */

@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  chmodSync,
   closeSync,
   constants,
   copyFileSync,
@@ -21,6 +22,7 @@ import { createQcow2 } from '../../backends/disk/image/qcow2/create/create.ts';
 import { TsvmError } from '../../errors.ts';
 import { draftName, removeAbandonedDrafts } from '../../host/drafts.ts';
 import { hostFiles } from '../../host/host-files.ts';
+import { UPPER_UNUSED_MODE } from '../agent/protocol.ts';
 import type { ContainerFolders } from './container-folders.ts';
 
 /**
@@ -90,19 +92,31 @@ async function makeTemplate(folder: string, sizeBytes: number, template: string)
 
 async function makeEmptyFileSystem(folder: string, sizeBytes: number, path: string): Promise<void> {
   const draft = join(folder, draftName());
+  const content = join(folder, draftName());
   try {
     const fd = openSync(draft, 'wx', 0o600);
     ftruncateSync(fd, sizeBytes);
     closeSync(fd);
-    await runMke2fs(draft);
+    makeOverlayFolders(content);
+    await runMke2fs(draft, content);
     renameSync(draft, path);
   } finally {
     rmSync(draft, { force: true });
+    rmSync(content, { recursive: true, force: true });
   }
 }
 
-async function runMke2fs(path: string): Promise<void> {
-  const child = spawn('mke2fs', [...MKE2FS_OPTIONS, path], {
+/** What every container's guest would make otherwise, and wait for its blocks. */
+function makeOverlayFolders(folder: string): void {
+  mkdirSync(folder);
+  mkdirSync(join(folder, 'work'), { mode: 0o700 });
+  mkdirSync(join(folder, 'upper'));
+  chmodSync(join(folder, 'upper'), UPPER_UNUSED_MODE);
+}
+
+/** @param content a folder, for the root of the file system */
+async function runMke2fs(path: string, content: string): Promise<void> {
+  const child = spawn('mke2fs', [...MKE2FS_OPTIONS, '-d', content, path], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: {
       ...process.env,
