@@ -99,8 +99,7 @@ static const struct step {
     {"make a control group", cgroup_open},        {"make an event loop", loop_open},
     {"watch processes", watch_children},          {"watch the memory", memory_events_open},
     {"listen for the host", incoming_open},       {"reach the host", control_open},
-    {"start processors", processors_start},
-    {"prepare for seccomp profiles", seccomp_prepare},
+    {"start processors", processors_start},       {"prepare for seccomp profiles", seccomp_prepare},
 };
 
 int main(void)

@@ -39,8 +39,8 @@ static int mount_image(uint64_t metadata_bytes, struct failure *failure)
     return 0;
 }
 
-// The root of the overlay has its owner and mode from the upper folder. Both folders may be on the disk
-// from the start.
+// The root of the overlay has its owner and mode from the upper folder. Both folders may be on the
+// disk from the start.
 static int make_upper(struct failure *failure)
 {
     struct stat upper, root;

@@ -41,7 +41,8 @@ export function removeAbandonedDrafts(folder: string, locks?: FileLocks): void {
     const path = join(folder, name);
     try {
       if (locks !== undefined) removeUnlocked(path, locks);
-      else if (Date.now() - statSync(fsPath(path)).mtimeMs > ABANDONED_AGE_MS) rmSync(fsPath(path), { recursive: true });
+      else if (Date.now() - statSync(fsPath(path)).mtimeMs > ABANDONED_AGE_MS)
+        rmSync(fsPath(path), { recursive: true });
     } catch {
       // In use, or another user's.
     }

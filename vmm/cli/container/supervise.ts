@@ -87,7 +87,7 @@ export async function superviseContainer(id: string): Promise<number> {
     return EXIT_OUR_FAILURE;
   } finally {
     client.end();
-    await clientsServed();
+    await Promise.all([clientsServed(), supervisor?.close()]);
     makeTemplate();
   }
 }

@@ -106,3 +106,9 @@ export interface ContainerConfig {
 export function processArgs({ command, entrypoint }: ContainerConfig): string[] {
   return [...(entrypoint ?? []), ...command];
 }
+
+/** Whether others on the host notice when its machine is gone: it has ports, addresses or folders of it. */
+export function holdsOfHost({ mounts, network }: ContainerConfig): boolean {
+  const { endpoints, ports, publishAll } = network;
+  return mounts.length + endpoints.length + Object.keys(ports).length > 0 || publishAll;
+}

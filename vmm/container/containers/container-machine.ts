@@ -13,6 +13,8 @@ export interface ContainerMachine {
   readonly ended: Promise<MachineEnd>;
   pause(): Promise<void>;
   resume(): void;
+  /** Ends the machine at once; {@link close} gives back what it had. */
+  stop(): void;
   /**
    * Ends the machine and gives back everything it had. Idempotent.
    * @param keep whether what the container wrote is still wanted

@@ -15,7 +15,7 @@ import type { NetworkRecord } from '../networks/network-store.ts';
 import type { RunningNetworks } from '../networks/running-networks.ts';
 import { removeAnonymousVolumes } from '../volumes/container-volumes.ts';
 import { type AttachedClient, type AttachOptions, terminalSize } from './attached-client.ts';
-import { type ContainerConfig, processArgs } from './container-config.ts';
+import { type ContainerConfig, holdsOfHost, processArgs } from './container-config.ts';
 import type { ContainerMachine, StartMachine } from './container-machine.ts';
 import { ContainerRun, type RunEnd } from './container-run.ts';
 import type { ContainerState } from './container-state.ts';
@@ -59,6 +59,7 @@ export class ContainerSupervisor {
   #run: ContainerRun | undefined;
   #health: HealthMonitor | undefined;
   #size = DEFAULT_SIZE;
+  #closeLast = async () => {};
 
   /** @param id of a container whose lock this process holds */
   constructor(id: string, { logger, startMachine, store }: SupervisorOptions) {
@@ -113,6 +114,11 @@ export class ContainerSupervisor {
       delayMs = restartDelayMs(delayMs, Date.now() - startMs);
       if (!(await this.#restartsAfter(end, delayMs))) return outcome;
     }
+  }
+
+  /** Gives back what the container's last machine still has. After {@link run}. */
+  async close(): Promise<void> {
+    await this.#closeLast();
   }
 
   /** Connects a client to the container's streams. */
@@ -299,11 +305,22 @@ export class ContainerSupervisor {
     } finally {
       this.#health?.stop();
       this.#run = undefined;
-      await machine.close(!this.#config.autoRemove).catch((error: unknown) => {
-        this.#logger.error(errorText(error));
-      });
+      await this.#end(machine);
     }
     return end;
+  }
+
+  /** Whoever waits for the end need not wait for memory that only a removed container had. */
+  async #end(machine: ContainerMachine): Promise<void> {
+    const keep = !this.#config.autoRemove;
+    const close = () =>
+      machine.close(keep).catch((error: unknown) => this.#logger.error(errorText(error)));
+    if (keep || holdsOfHost(this.#config)) {
+      await close();
+      return;
+    }
+    machine.stop();
+    this.#closeLast = close;
   }
 
   /** Stores and tells the end of a run. @returns whether there is another */

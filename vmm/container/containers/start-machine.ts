@@ -153,6 +153,10 @@ class RunningMachine implements ContainerMachine {
     this.#machine.resume();
   }
 
+  stop(): void {
+    this.#machine.stop();
+  }
+
   close(keep: boolean): Promise<void> {
     this.#closing ??= this.#close(keep);
     return this.#closing;
