@@ -16,7 +16,7 @@ function setUp(t: TestContext) {
   writeFileSync(kernel, buildBzImage(packPayload('xz', buildElf(folder).bytes)));
   const tools = join(folder, 'tools');
   mkdirSync(tools);
-  writeFileSync(join(tools, 'xz'), '#!/bin/sh\nexec sleep 30\n');
+  writeFileSync(join(tools, 'xz'), '#!/bin/sh\nexec sleep 60\n');
   chmodSync(join(tools, 'xz'), 0o755);
   const cache = join(folder, 'cache');
   const env = { ...process.env, PATH: `${tools}:${process.env['PATH']}`, XDG_CACHE_HOME: cache };
@@ -50,7 +50,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGQUIT', 'SIGHUP'] as const) {
     process.kill(-(child.pid ?? 0), signal);
     const [code] = await once(child, 'close');
     assert.equal(code, 128 + constants.signals[signal]);
-    assert.ok(performance.now() - start < 1000);
+    assert.ok(performance.now() - start < 15_000);
     assert.deepEqual(unpacking(kernels), []);
     assert.equal(output.text, '');
   });
