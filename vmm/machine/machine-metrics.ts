@@ -64,6 +64,7 @@ export const DEVICE_COUNTERS = {
   interrupts: 'Interrupts that were sent for used buffers.',
   sleeps: 'Waits of queue workers for kicks and completions.',
   pollHits: 'Waits that polling made unnecessary.',
+  gathers: 'Short sleeps of queue workers, in which more work gathers.',
   atOnce: 'Kicks that the vCPU’s thread served itself.',
   ignoredReads: 'Invalid reads of registers, which were answered with 0.',
   ignoredWrites: 'Invalid writes to registers, which were ignored.',

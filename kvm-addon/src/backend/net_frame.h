@@ -16,6 +16,7 @@
 /* An Ethernet header, a VLAN tag and an IP packet of 65,535 bytes; tap rounds the sum down to this.
  */
 #define NET_FRAME_BYTES_MAX 65550u
+#define NET_MESSAGE_BYTES_MAX (NET_HEADER_BYTES + NET_FRAME_BYTES_MAX)
 /* Buffers of a frame, without those that the port adds in front. */
 #define NET_FRAME_IOVS_MAX 1000u
 

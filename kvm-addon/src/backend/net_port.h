@@ -18,6 +18,16 @@
 struct net_frame; /* net_frame.h */
 struct net_port;
 
+/* Most frames that are received at once. */
+#define NET_READS_MAX 16u
+
+/* A frame to receive. */
+struct net_read {
+    const struct iovec *iov;
+    unsigned count;
+    ssize_t result; /* as of net_port_ops.receive */
+};
+
 struct net_port_ops {
     /* Applies the features that the driver has negotiated. Returns 0 or -errno. */
     int (*start)(struct net_port *port, uint32_t features);
@@ -32,6 +42,12 @@ struct net_port_ops {
      * the number of bytes received, including the header, or -errno as peek does.
      */
     ssize_t (*receive)(struct net_port *port, const struct iovec *iov, unsigned count);
+    /*
+     * Receives up to NET_READS_MAX frames, whose order is that of `reads`; a read that found none
+     * may precede one that did. Returns how many reads were tried, beginning with the first; 0 if
+     * the port cannot do this now. NULL if it never can.
+     */
+    unsigned (*receive_batch)(struct net_port *port, struct net_read *reads, unsigned count);
     /* Drops the frame whose length peek has returned. */
     void (*skip)(struct net_port *port);
     /*

@@ -223,6 +223,7 @@ Napi::Value NativeQueueWorker::statistics(const Napi::CallbackInfo &info)
     add("interrupts", worker_.statistics.interrupts);
     add("sleeps", worker_.statistics.sleeps);
     add("pollHits", worker_.statistics.poll_hits);
+    add("gathers", worker_.statistics.gathers);
     add("atOnce", worker_.statistics.at_once);
     device_->read_counters(add);
     result.Set("scriptWakes", static_cast<double>(ends_ + device_->script_wakes()));

@@ -44,7 +44,7 @@ static const struct filter_row CONDITIONAL[] = {
     FORBID_IF(socket, DIFFERS(0, AF_UNIX), "networks; passt and tap devices are open"),
     FORBID_IF(prlimit64, HAS(0, ~0u), "limits of another process"),
     FORBID_IF(utimensat, NOT_NULL(1), "times of a file by its path"),
-    /* The rings of disks are there, and take no other requests than those of disks. */
+    /* The rings of disks and tap devices are there, and take no other requests than theirs. */
     FAIL(io_uring_setup, EPERM, "a ring, whose requests no filter sees"),
     FAIL(clone3, ENOSYS, "its flags are in memory; the C library then uses clone()"),
 };

@@ -18,11 +18,20 @@ static bool is_receive_queue(const struct virtqueue *queue)
     return queue->index % 2 == 0;
 }
 
-/* Watches the descriptor for writability only while something waits for it. */
-static void writable_watch(struct net *net, bool watched)
+/*
+ * Watches the descriptor for what the device waits for only. In particular, frames for which there
+ * are no chains must not wake the worker, each in turn: they leave the sender too little time, and
+ * the guest's vCPU, which should offer chains.
+ */
+static void source_watch(struct net *net)
 {
-    event_loop_change(net->loop, &net->source,
-                      EPOLLIN | EPOLLET | (watched ? (uint32_t)EPOLLOUT : 0));
+    bool readable = !net->receiver.starving && !net->receive_gate.closed;
+    uint32_t events = EPOLLET | (readable ? (uint32_t)EPOLLIN : 0) |
+                      (net->port->blocked ? (uint32_t)EPOLLOUT : 0);
+    if (events == net->watched)
+        return;
+    net->watched = events;
+    event_loop_change(net->loop, &net->source, events);
 }
 
 static void source_ready(struct event_source *source, uint32_t events)
@@ -32,8 +41,7 @@ static void source_ready(struct event_source *source, uint32_t events)
         net->receiver.readable = true;
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR) && net->port->blocked) {
         net->port->ops->send(net->port, NULL, 0);
-        if (!net->port->blocked)
-            writable_watch(net, false);
+        source_watch(net);
     }
 }
 
@@ -58,6 +66,7 @@ static unsigned receive_serve(struct net *net, unsigned max)
     unsigned done = net_receiver_serve(&net->receiver, rate_gate_allow(&net->receive_gate, max));
     rate_gate_charge(&net->receive_gate, counters->frames - before.frames,
                      counters->bytes - before.bytes);
+    source_watch(net);
     return done;
 }
 
@@ -69,8 +78,7 @@ static unsigned transmit_serve(struct net *net, struct virtqueue *queue, unsigne
         net_transmitter_serve(&net->transmitter, queue, rate_gate_allow(&net->transmit_gate, max));
     rate_gate_charge(&net->transmit_gate, counters->frames - before.frames,
                      counters->bytes - before.bytes);
-    if (net->port->blocked)
-        writable_watch(net, true);
+    source_watch(net);
     return done;
 }
 
@@ -82,6 +90,15 @@ static unsigned transmit_serve(struct net *net, struct virtqueue *queue, unsigne
 static bool net_waits(struct queue_handler *handler)
 {
     return net_of(handler)->one_way_turns > ONE_WAY_TURNS_POLLED;
+}
+
+/*
+ * Each frame that the host sends to a sleeping worker wakes it, often on the core of the sender,
+ * which then waits: few frames are received before the worker sleeps again.
+ */
+static bool net_gathers(struct queue_handler *handler)
+{
+    return net_waits(handler) && net_of(handler)->receives_last;
 }
 
 static void turns_count(struct net *net, bool receives)
@@ -146,8 +163,8 @@ static int net_start(struct queue_handler *handler, struct queue_worker *worker)
     rate_gate_start(&net->receive_gate, net->receive_limiter, net->loop);
     rate_gate_start(&net->transmit_gate, net->transmit_limiter, net->loop);
     net->source = (struct event_source){.fd = port->fd, .ready = source_ready};
-    error = event_loop_add(net->loop, &net->source,
-                           EPOLLIN | EPOLLET | (port->blocked ? (uint32_t)EPOLLOUT : 0));
+    net->watched = EPOLLIN | EPOLLET | (port->blocked ? (uint32_t)EPOLLOUT : 0);
+    error = event_loop_add(net->loop, &net->source, net->watched);
     if (error < 0)
         return error;
     error = net_receiver_init(&net->receiver, port, net->loop, receive_queue(worker), mergeable,
@@ -172,6 +189,7 @@ void net_init(struct net *net, struct net_port *port, struct rate_limiter *recei
                     .serve = net_serve,
                     .wants = net_wants,
                     .waits = net_waits,
+                    .gathers = net_gathers,
                     .stop = net_stop},
         .port = port,
         .receive_limiter = receive_limiter,

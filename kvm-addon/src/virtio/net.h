@@ -23,6 +23,7 @@ struct net {
     /* Valid while the worker runs. */
     struct event_loop *loop;
     struct event_source source; /* the port's descriptor */
+    uint32_t watched;           /* its events that wake the worker */
     struct net_receiver receiver;
     struct net_transmitter transmitter;
     struct rate_gate receive_gate;

@@ -2,7 +2,8 @@
  * Reception: from the port to the driver's chains.
  *
  * Chains are staged, that is, taken from the queue before a frame arrives, so that a frame is read
- * into them without a copy. They stay staged until a frame fills them or the worker stops.
+ * into them without a copy. They stay staged until a frame fills them or the worker stops. After
+ * small frames, a batch of frames is read, into a chain each.
  */
 #ifndef TSVM_NET_RECEIVER_H
 #define TSVM_NET_RECEIVER_H
@@ -10,6 +11,7 @@
 #include "../backend/net_port.h"
 #include "../util/counter.h"
 #include "../util/event_loop.h"
+#include "net_backlog.h"
 #include "virtqueue.h"
 
 struct net_receiver_statistics {
@@ -32,6 +34,7 @@ struct net_receiver {
     struct virtqueue *queue;                    /* the queue of the staged chains */
     bool mergeable;                             /* VIRTIO_NET_F_MRG_RXBUF was negotiated */
     bool readable;                              /* the port may have a frame */
+    bool starving; /* which needs chains that the driver has to offer */
 
     struct net_staged *staged; /* in queue order, queue->size entries */
     unsigned staged_count;
@@ -46,6 +49,8 @@ struct net_receiver {
     /* length of a frame that waits for more chains, including its header; 0 if there is none */
     uint32_t pending_bytes;
     uint32_t pending_direct; /* number of its bytes in the staged chains */
+    unsigned batch;          /* how many frames to read next */
+    struct net_backlog backlog;
     struct event_timer starved;
 };
 
@@ -58,7 +63,7 @@ void net_receiver_free(struct net_receiver *receiver);
 /* Whether there may be a frame to receive. */
 static inline bool net_receiver_wants(const struct net_receiver *receiver)
 {
-    return receiver->readable || receiver->pending_bytes > 0;
+    return receiver->readable || receiver->pending_bytes > 0 || receiver->backlog.count > 0;
 }
 
 /* Receives up to `max` frames. Returns their number. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <time.h>
 
 #include "../util/clock.h"
 
@@ -28,6 +29,14 @@
 #define POLL_SPINS 16
 /* More time than this passes between two readings only if another thread used this core. */
 #define PREEMPTED_NS 50000
+
+/*
+ * A short sleep in which work gathers. The kernel makes it up to twice as long. It is shorter than
+ * the time in which a network of 10 Gbit/s fills a queue of 256 frames.
+ */
+#define GATHER_NS 50000
+/* Work gathers if it arrives in shorter intervals, on average. */
+#define GATHERED_NS_MAX 100000
 
 /*
  * While there are chains to serve, the event loop is asked this often: a system call in each turn
@@ -220,32 +229,57 @@ static void turn_take(struct queue_worker *worker)
     worker->sleeping = false;
 }
 
-/* Polls, then sleeps, until there is work. */
-static void worker_rest(struct queue_worker *worker, bool stopping)
+/* Whether the worker should sleep for a moment without being woken by the work that arrives. */
+static bool work_gathers(const struct queue_worker *worker)
 {
-    uint64_t start = now_ns();
-    bool waits = handler_waits(worker);
-    if (!waits && worker->poll_ns > 0 && poll_for_work(worker, stopping, start)) {
-        counter_add(&worker->statistics.poll_hits, 1);
-        return;
-    }
+    struct queue_handler *handler = worker->options.handler;
+    return worker->served * (uint64_t)GATHERED_NS_MAX > worker->rest_ns && handler->gathers &&
+           handler->gathers(handler);
+}
+
+static void worker_gather(struct queue_worker *worker)
+{
+    const struct timespec moment = {.tv_nsec = GATHER_NS};
+    counter_add(&worker->statistics.gathers, 1);
+    nanosleep(&moment, NULL);
+    event_loop_poll(&worker->loop);
+}
+
+/* Sleeps until there is work. */
+static void worker_sleep(struct queue_worker *worker, bool stopping)
+{
     events_enable(worker, stopping);
     /*
      * The last wait may have consumed the event of work that arrived after the last look, so look
      * again. Work that arrives from now on causes a new event, which ends the wait immediately.
      */
-    if (has_work(worker, stopping)) {
-        events_disable(worker);
-        return;
+    if (!has_work(worker, stopping)) {
+        counter_add(&worker->statistics.sleeps, 1);
+        turn_yield(worker);
+        int events = event_loop_sleep(&worker->loop);
+        turn_take(worker);
+        event_loop_deliver(&worker->loop, events);
     }
-    counter_add(&worker->statistics.sleeps, 1);
-    turn_yield(worker);
-    int events = event_loop_sleep(&worker->loop);
-    turn_take(worker);
-    event_loop_deliver(&worker->loop, events);
     events_disable(worker);
-    if (!waits)
-        poll_adapt(worker, now_ns() - start);
+}
+
+/* Polls, then sleeps, until there is work. */
+static void worker_rest(struct queue_worker *worker, bool stopping)
+{
+    uint64_t start = now_ns(), sleeps = worker->statistics.sleeps;
+    bool waits = handler_waits(worker);
+    if (!stopping && work_gathers(worker)) {
+        worker_gather(worker);
+    } else if (!waits && worker->poll_ns > 0 && poll_for_work(worker, stopping, start)) {
+        counter_add(&worker->statistics.poll_hits, 1);
+        return;
+    } else {
+        worker_sleep(worker, stopping);
+    }
+    worker->rest_ns = now_ns() - start;
+    worker->served = 0;
+    if (!waits && worker->statistics.sleeps != sleeps)
+        poll_adapt(worker, worker->rest_ns);
 }
 
 /* One turn. Returns the amount of work that was found. */
@@ -326,10 +360,12 @@ static void *worker_main(void *argument)
         }
         if (stopping && !chains_in_flight(worker))
             break;
-        if (done == 0)
+        if (done == 0) {
             worker_rest(worker, stopping);
-        else
+        } else {
+            worker->served += done;
             events_poll(worker);
+        }
     }
     /* Nothing is in flight, so nothing is written to guest memory after this. */
     if (engine)

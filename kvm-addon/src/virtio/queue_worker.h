@@ -70,6 +70,11 @@ struct queue_handler {
     /* Whether another thread works on requests; it may need the core that polling would take. */
     bool (*waits)(struct queue_handler *handler);
     /*
+     * Whether work that follows closely on other work may wait for a moment, to be served together
+     * with more. NULL means never.
+     */
+    bool (*gathers)(struct queue_handler *handler);
+    /*
      * Whether a kicking thread may call the functions above while the worker sleeps. Then the
      * handler must never remove a source from the event loop.
      */
@@ -103,6 +108,7 @@ struct queue_worker_statistics {
     counter interrupts; /* interrupts sent */
     counter sleeps;     /* sleeps until a kick or a completion */
     counter poll_hits;  /* sleeps that polling has avoided */
+    counter gathers;    /* short sleeps in which work gathers */
     counter at_once;    /* kicks served by the kicking thread */
     struct queue_statistics queues[QUEUE_WORKER_QUEUES_MAX]; /* by queue index */
 };
@@ -121,6 +127,8 @@ struct queue_worker {
     bool ended;           /* atomic: the thread no longer uses anything */
     bool kicks_on;
     uint64_t poll_ns;   /* time to poll before a sleep */
+    uint64_t rest_ns;   /* how long the last rest took */
+    unsigned served;    /* work done since then */
     uint64_t polled_ns; /* last check of the event loop between two turns */
     struct queue_worker_statistics statistics;
 };

@@ -53,6 +53,25 @@ static ssize_t fuzz_receive(struct net_port *port, const struct iovec *iov, unsi
     return (ssize_t)got;
 }
 
+/* As often as the input wants, a read finds nothing, or the last ones are not tried. */
+static unsigned fuzz_receive_batch(struct net_port *port, struct net_read *reads, unsigned count)
+{
+    static const uint8_t FRAME[NET_HEADER_BYTES + NET_FRAME_BYTES_MAX] = {0};
+    struct fuzz_port *fuzz = fuzz_port_of(port);
+    unsigned tried = input_u8(fuzz->input) % (count + 1);
+    REQUIRE(count <= NET_READS_MAX);
+    for (unsigned i = 0; i < tried; i++) {
+        const struct iov_span span = {.iov = (struct iovec *)reads[i].iov, .count = reads[i].count};
+        for (unsigned j = 0; j + 1 < span.count; j++)
+            REQUIRE(driver_owns(&span.iov[j]));
+        REQUIRE(iov_span_bytes(&span) >= sizeof FRAME);
+        uint16_t size = input_u16(fuzz->input);
+        uint32_t bytes = size & 1 ? size : size & 2 ? size % 2048 : 0;
+        reads[i].result = bytes == 0 ? -EAGAIN : (ssize_t)iov_copy_to(&span, FRAME, bytes);
+    }
+    return tried;
+}
+
 static void fuzz_skip(struct net_port *port)
 {
     fuzz_port_of(port)->next = 0;
@@ -92,6 +111,7 @@ static int fuzz_send(struct net_port *port, struct net_frame *frames, unsigned c
 static const struct net_port_ops OPS = {
     .peek = fuzz_peek,
     .receive = fuzz_receive,
+    .receive_batch = fuzz_receive_batch,
     .skip = fuzz_skip,
     .send = fuzz_send,
 };

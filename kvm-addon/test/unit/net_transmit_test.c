@@ -1,5 +1,6 @@
 /* Transmission of virtio-net through a queue worker. */
 #include "../../../test/vectors/net_headers.h"
+#include "../../src/backend/tap_ring.h"
 #include "../net_setup.h"
 
 #define HEADER_GPA BUFFERS_GPA
@@ -200,6 +201,65 @@ static void full_socket_delays_frames_and_loses_none(void)
     setup_close(&s);
 }
 
+/* A tap device takes a batch as far as it has room, and the rest later. */
+static void batch_for_a_full_device_keeps_its_order(void)
+{
+    static uint8_t bytes[NET_TRANSMIT_BATCH][1024], data[NET_HEADER_BYTES + 1024];
+    static struct iovec iov[NET_TRANSMIT_BATCH][2];
+    static struct net_frame frames[NET_TRANSMIT_BATCH];
+    int ends[2], room = 8192;
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
+    CHECK(setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof room) == 0);
+    struct net_port *port = tap_port_create(ends[0], (struct wake){0});
+    for (unsigned i = 0; i < NET_TRANSMIT_BATCH; i++) {
+        memset(bytes[i], (int)i, sizeof bytes[i]);
+        iov[i][1] = (struct iovec){bytes[i], sizeof bytes[i]};
+        frames[i] = (struct net_frame){.iov = &iov[i][1], .count = 1, .bytes = sizeof bytes[i]};
+    }
+    for (unsigned sent = 0, turn = 0; sent < NET_TRANSMIT_BATCH; turn++) {
+        int taken = port->ops->send(port, frames + sent, NET_TRANSMIT_BATCH - sent);
+        CHECK(taken > 0 && (turn > 0 || port->blocked));
+        CHECK(port->blocked == (sent + (unsigned)taken < NET_TRANSMIT_BATCH));
+        for (int i = 0; i < taken; i++, sent++) {
+            CHECK(read(ends[1], data, sizeof data) == (ssize_t)sizeof data);
+            CHECK(!frames[sent].dropped && data[NET_HEADER_BYTES] == sent);
+        }
+        if (taken <= 0)
+            break;
+    }
+    CHECK(read(ends[1], data, sizeof data) < 0);
+    net_port_free(port);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* Whoever has taken over the thread can do nothing else with it, and with no other file. */
+static void ring_takes_reads_and_writes_of_its_device_only(void)
+{
+    static const struct iovec none = {0};
+    static struct tap_ring ring;
+    int ends[2];
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
+    tap_ring_init(&ring, ends[0]);
+    for (unsigned i = 0; ring.works && i < 3; i++) {
+        struct io_uring_cqe *completion;
+        struct io_uring_sqe *entry = io_uring_get_sqe(&ring.ring);
+        if (i == 0)
+            io_uring_prep_openat(entry, AT_FDCWD, "/dev/null", O_RDONLY, 0);
+        else
+            io_uring_prep_writev(entry, i == 1 ? ends[1] : 1, &none, 1, 0);
+        if (i == 2)
+            entry->flags |= IOSQE_FIXED_FILE;
+        CHECK(io_uring_submit_and_wait(&ring.ring, 1) == 1);
+        CHECK(io_uring_peek_cqe(&ring.ring, &completion) == 0);
+        CHECK(completion->res == (i < 2 ? -EACCES : -EBADF));
+        io_uring_cqe_seen(&ring.ring, completion);
+    }
+    tap_ring_destroy(&ring);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* The worker stops with half a frame sent: the next run sends the other half first. */
 static void stop_amid_a_frame_keeps_the_stream_whole(void)
 {
@@ -302,6 +362,8 @@ int main(void)
     frames_with_another_source_are_dropped(SOCK_STREAM);
     frames_with_another_source_are_dropped(SOCK_SEQPACKET);
     full_socket_delays_frames_and_loses_none();
+    batch_for_a_full_device_keeps_its_order();
+    ring_takes_reads_and_writes_of_its_device_only();
     stop_amid_a_frame_keeps_the_stream_whole();
     frames_are_dropped_while_the_link_is_down();
     peer_that_is_gone_is_reported_and_frames_are_dropped();
