@@ -111,6 +111,10 @@ export interface NativeHostProbe {
   /** True when {@link NativeVmOptions.kernelModeEngine} works on this kvm-pvm. */
   interpreterWorks: boolean;
 }
+/** Fills the bytes from getrandom(2). */
+export function fillRandom(bytes: Uint8Array): void;
+/** The SHA-256 by Node's OpenSSL; undefined if Node does not export it. */
+export function sha256(bytes: Uint8Array): Uint8Array | undefined;
 /** Runs a temporary VM for about a millisecond to find out what kind of KVM this is. */
 export function probeHost(devicePath: string): NativeHostProbe;
 /** KVM_CHECK_EXTENSION. */

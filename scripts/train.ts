@@ -8,14 +8,13 @@
  * ```
  */
 import { writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { Bundle } from '../vmm/cli/bundle.ts';
 import { findProgram } from '../vmm/cli/programs.ts';
 
 const folder = process.env['TSVM_TRAINING'] ?? '';
 const { name } = findProgram(process.argv.slice(2));
-const bundle = new Bundle(folder, name, createRequire(import.meta.filename));
+const bundle = new Bundle(folder, name);
 process.on('exit', (code) => {
   if (code !== 0) return;
   // The program's own file comes last: `bundle.ts` waits for it.

@@ -5,15 +5,15 @@ import { Script } from 'node:vm';
 /** What a bundled file calls with `part:NAME` and `core:NAME`, besides Node's modules. */
 type Require = (id: string) => unknown;
 
-/** Node modules that take 0.3 to 4 ms to load and that a boot does not need. */
+/** Node modules that take 0.3 to 4 ms to load and that many starts do not need. */
 const HEAVY_MODULES =
-  /^node:(child_process|crypto|http|net|os|stream|timers\/promises|tty|vm|zlib)$/;
+  /^node:(child_process|crypto|dgram|fs\/promises|http|net|os|readline\/promises|stream|stream\/promises|timers\/promises|tty|v8|vm|zlib)$/;
 
 /** Loads a module on first use instead of on import. Its names cannot be listed. */
-function lateModule(id: string, require: Require): object {
+function lateModule(id: string): object {
   let loaded: object | undefined;
   const module = () => {
-    loaded ??= require(id) as object;
+    loaded ??= builtinModule(id);
     return loaded;
   };
   return new Proxy(
@@ -23,6 +23,13 @@ function lateModule(id: string, require: Require): object {
       has: (_, name) => Reflect.has(module(), name),
     },
   );
+}
+
+/** Without the search and the hooks of `require`. */
+function builtinModule(id: string): object {
+  const module = process.getBuiltinModule(id);
+  if (module === undefined) throw new Error(`Node has no module ${id}`);
+  return module;
 }
 
 /** A bundled file: a function, because a script of `node:vm` has no `require`, `module` or `__dirname`. */
@@ -39,19 +46,16 @@ type BundleFunction = (require: Require, dirname: string, module: { exports: obj
 export class Bundle {
   readonly #folder: string;
   readonly #program: string;
-  readonly #require: Require;
   readonly #scripts = new Map<string, Script>();
   readonly #parts = new Map<string, object>();
-  /** Node's modules, which many modules of a file import: `require` would look each up again. */
-  readonly #modules = new Map<string, unknown>();
+  /** Node's modules, which many modules of a file import. */
+  readonly #modules = new Map<string, object>();
   /** Modules of `PROGRAM.js` that parts use. */
   #core: Readonly<Record<string, unknown>> = {};
 
-  /** @param require for Node's modules */
-  constructor(folder: string, program: string, require: Require) {
+  constructor(folder: string, program: string) {
     this.#folder = folder;
     this.#program = program;
-    this.#require = require;
   }
 
   /** The scripts that have been loaded, by the name of their file without its suffix. */
@@ -86,12 +90,13 @@ export class Bundle {
     return this.#nodeModule(id);
   }
 
-  #nodeModule(id: string): unknown {
-    if (!this.#modules.has(id)) {
-      const isLate = HEAVY_MODULES.test(id);
-      this.#modules.set(id, isLate ? lateModule(id, this.#require) : this.#require(id));
+  #nodeModule(id: string): object {
+    let module = this.#modules.get(id);
+    if (module === undefined) {
+      module = HEAVY_MODULES.test(id) ? lateModule(id) : builtinModule(id);
+      this.#modules.set(id, module);
     }
-    return this.#modules.get(id);
+    return module;
   }
 
   #part(name: string): object | undefined {

@@ -19,7 +19,7 @@ function restoreV8Options(): void {
 
 try {
   restoreV8Options();
-  new Bundle(import.meta.dirname, findProgram(process.argv.slice(2)).name, require).run();
+  new Bundle(import.meta.dirname, findProgram(process.argv.slice(2)).name).run();
 } catch (error) {
   // Node's own exit code would be 1, which means that the guest crashed.
   process.stderr.write(`tsvm: the installation is incomplete: run "npm run setup" (${error})\n`);

@@ -1,5 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import { TsvmError } from '../errors.ts';
+import { sha256 } from '../host/sha256.ts';
 
 /** `algorithm:hex`, a content hash: OCI image-spec, "Digests". */
 export type Digest = string & { readonly brand: 'digest' };
@@ -48,5 +49,8 @@ export function finishDigest(hash: Hash, like?: Digest): Digest {
 
 /** The digest of bytes in memory, by the algorithm of `like` (sha256 when absent). */
 export function digestBytes(bytes: Uint8Array, like?: Digest): Digest {
+  if (like === undefined || digestAlgorithm(like) === 'sha256') {
+    return `sha256:${sha256(bytes).toString('hex')}` as Digest;
+  }
   return finishDigest(digestHash(like).update(bytes), like);
 }

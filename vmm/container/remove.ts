@@ -1,6 +1,6 @@
 /** Removes names of images, and images without names, like `docker rmi`. */
-import { createHash } from 'node:crypto';
 import { TsvmError } from '../errors.ts';
+import { sha256 } from '../host/sha256.ts';
 import { type Digest, digestHex } from './digest.ts';
 import {
   familiarText,
@@ -114,7 +114,7 @@ export function chainIds(diffIds: readonly Digest[]): string[] {
   let chain = '';
   return diffIds.map((diffId) => {
     const text = `${chain} ${diffId}`;
-    chain = chain === '' ? diffId : `sha256:${createHash('sha256').update(text).digest('hex')}`;
+    chain = chain === '' ? diffId : `sha256:${sha256(text).toString('hex')}`;
     return chain;
   });
 }

@@ -1,5 +1,4 @@
 /** The hidden names of files that are not complete yet, and the removal of abandoned ones. */
-import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   constants,
@@ -12,6 +11,7 @@ import {
 import { join } from 'node:path';
 import { fsPath } from '../util/byte-names.ts';
 import type { FileLocks } from './file-locks.ts';
+import { randomHex } from './random.ts';
 
 /** Short, so that it is a legal name in every folder, however long the final name is. */
 const NAME = /^\.tsvm-(\d+)-(\d+)-[0-9a-f]{8}\.partial$/;
@@ -25,7 +25,7 @@ const ABANDONED_AGE_MS = 3_600_000;
 /** A new name, which identifies the process it belongs to. */
 export function draftName(): string {
   const { pid } = process;
-  return `.tsvm-${pid}-${startTime(pid) ?? 0}-${randomBytes(4).toString('hex')}.partial`;
+  return `.tsvm-${pid}-${startTime(pid) ?? 0}-${randomHex(4)}.partial`;
 }
 
 /**

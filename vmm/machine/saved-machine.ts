@@ -7,7 +7,6 @@
  * ```
  * Both hold what the guest's memory held: only their owner can read them.
  */
-import { createHash } from 'node:crypto';
 import {
   closeSync,
   constants,
@@ -23,6 +22,7 @@ import { deserialize, serialize } from 'node:v8';
 import type { DeviceState } from '../devices/device-state.ts';
 import { errorText, TsvmError } from '../errors.ts';
 import { confineThreads } from '../host/sandbox.ts';
+import { sha256 } from '../host/sha256.ts';
 import type { KvmMemory } from '../kvm/memory.ts';
 import { assembleMachine, unwindAfter } from './assemble-machine.ts';
 import { type Assembly, NO_CONSOLE } from './assembly.ts';
@@ -90,7 +90,7 @@ export async function saveMachine(assembly: Assembly, folder: string): Promise<v
     devices,
   };
   const bytes = serialize(state);
-  writeFileSync(statePath(folder), Buffer.concat([digestOf(bytes), bytes]), {
+  writeFileSync(statePath(folder), Buffer.concat([sha256(bytes), bytes]), {
     flag: 'wx',
     mode: 0o600,
   });
@@ -216,14 +216,10 @@ function readState(folder: string): SavedState {
     return refuse(errorText(cause));
   }
   const bytes = file.subarray(DIGEST_BYTES);
-  if (!digestOf(bytes).equals(file.subarray(0, DIGEST_BYTES))) refuse('its file is damaged');
+  if (!sha256(bytes).equals(file.subarray(0, DIGEST_BYTES))) refuse('its file is damaged');
   const state = deserialize(bytes) as SavedState;
   if (state.version !== VERSION) refuse(`it has version ${state.version}, not ${VERSION}`);
   return state;
-}
-
-function digestOf(bytes: Uint8Array): Buffer {
-  return createHash('sha256').update(bytes).digest();
 }
 
 function refuse(problem: string): never {

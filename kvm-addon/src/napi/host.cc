@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -253,6 +254,39 @@ static Napi::Value exit_now(const Napi::CallbackInfo &info)
     _exit((int)code);
 }
 
+static Napi::Value fill_random(const Napi::CallbackInfo &info)
+{
+    const uint8_t *bytes;
+    size_t length;
+    if (!to_bytes(info[0], &bytes, &length))
+        return Napi::Value();
+    for (size_t done = 0; done < length;) {
+        ssize_t got = getrandom((uint8_t *)bytes + done, length - done, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return throw_errno(info.Env(), errno, "getrandom");
+        done += (size_t)got;
+    }
+    return info.Env().Undefined();
+}
+
+/* Of the OpenSSL in Node's executable. */
+static Napi::Value hash_sha256(const Napi::CallbackInfo &info)
+{
+    const uint8_t *bytes;
+    size_t length;
+    if (!to_bytes(info[0], &bytes, &length))
+        return Napi::Value();
+    uint8_t digest[32];
+    auto hash = (uint8_t * (*)(const uint8_t *, size_t, uint8_t *)) dlsym(RTLD_DEFAULT, "SHA256");
+    if (hash == NULL || hash(bytes, length, digest) == NULL)
+        return info.Env().Undefined();
+    Napi::Uint8Array result = Napi::Uint8Array::New(info.Env(), sizeof digest);
+    memcpy(result.Data(), digest, sizeof digest);
+    return result;
+}
+
 void define_host_functions(Napi::Env env, Napi::Object exports)
 {
     exports.Set("probeHost", Napi::Function::New(env, probe_host, "probeHost"));
@@ -271,5 +305,7 @@ void define_host_functions(Napi::Env env, Napi::Object exports)
     exports.Set("restoreTerminal", Napi::Function::New(env, restore_terminal, "restoreTerminal"));
     exports.Set("setEndDeadline", Napi::Function::New(env, set_end_deadline, "setEndDeadline"));
     exports.Set("exitNow", Napi::Function::New(env, exit_now, "exitNow"));
+    exports.Set("fillRandom", Napi::Function::New(env, fill_random, "fillRandom"));
+    exports.Set("sha256", Napi::Function::New(env, hash_sha256, "sha256"));
     exports.Set("setV8Option", Napi::Function::New(env, set_v8_option, "setV8Option"));
 }

@@ -13,10 +13,9 @@ const skip = existsSync(join(dist, 'tsvm.cjs')) ? false : 'the bundle is not bui
 function loadedFiles(...words: string[]): string[] {
   const code = `
     import { writeSync } from 'node:fs';
-    import { createRequire } from 'node:module';
     import { Bundle } from ${JSON.stringify(join(packageRoot(), 'vmm/cli/bundle.ts'))};
     process.argv = [process.argv[0], 'tsvm', ...process.argv.slice(1)];
-    const bundle = new Bundle(${JSON.stringify(dist)}, 'machine', createRequire('/'));
+    const bundle = new Bundle(${JSON.stringify(dist)}, 'machine');
     process.on('exit', () => writeSync(2, 'loaded: ' + [...bundle.scripts.keys()].join(' ')));
     bundle.run();`;
   const { status, stderr } = spawnSync(

@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto';
 import type { Duplex, Readable } from 'node:stream';
 import type { VsockPorts } from '../../backends/vsock/vsock-ports.ts';
+import { randomBytes } from '../../host/random.ts';
 import {
   AGENT_PORT,
   type Agent,

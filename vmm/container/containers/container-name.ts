@@ -1,5 +1,5 @@
-import { closeSync, openSync, readSync } from 'node:fs';
 import { TsvmError } from '../../errors.ts';
+import { randomHex } from '../../host/random.ts';
 
 /** Docker's rule. */
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
@@ -17,18 +17,6 @@ export function checkContainerName(name: string): string {
     'container-conflict',
     `Invalid container name (${name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
   );
-}
-
-/** Random bytes as hexadecimal digits. Loading `node:crypto` would take milliseconds. */
-export function randomHex(byteCount: number): string {
-  const bytes = Buffer.alloc(byteCount);
-  const fd = openSync('/dev/urandom', 'r');
-  try {
-    for (let at = 0; at < byteCount; ) at += readSync(fd, bytes, at, byteCount - at, null);
-  } finally {
-    closeSync(fd);
-  }
-  return bytes.toString('hex');
 }
 
 export function newContainerId(): string {

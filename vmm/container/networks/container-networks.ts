@@ -1,6 +1,6 @@
 /** The one place where containers meet networks: `--network`, `-p`, `--dns`, `--add-host`, ... */
-import { randomBytes } from 'node:crypto';
 import { OWN_ADDRESSES } from '../../backends/net/passt.ts';
+import { randomBytes } from '../../host/random.ts';
 import { PUBLISHED_PORT_BASE } from '../agent/agent.ts';
 import type { ContainerConfig } from '../containers/container-config.ts';
 import type { MachinePart } from '../containers/machine-part.ts';

@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bridge } from '../../backends/net/tap.ts';
+import { randomHex } from '../../host/random.ts';
 import { ipv4Number } from './ipv4-subnet.ts';
 import { NetworkFolder, namesIn, networksRuntimeFolder } from './network-folder.ts';
 import { bridgeName, removeBridge, startHolder } from './network-holder.ts';
@@ -61,7 +61,7 @@ export async function joinNetwork(
       mac,
       names,
       bridge: { name: bridgeName(network), ...(namespacePid !== 0 && { namespacePid }) },
-      tapName: `tsvm${randomBytes(4).toString('hex')}`,
+      tapName: `tsvm${randomHex(4)}`,
       leave: async () => {
         folder.removeEndpoint(address);
         claim.release();

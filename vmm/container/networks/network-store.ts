@@ -2,7 +2,6 @@
  * Networks of `tsvm network create`: `DATA/networks/ID.json`, a file each. A lock orders changes, so
  * that names are unique and subnets do not overlap.
  */
-import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +11,7 @@ import { replaceFile } from '../../host/atomic-file.ts';
 import { tryLockFile } from '../../host/file-locks.ts';
 import { dataFolder } from '../../host/folders.ts';
 import { hostFiles } from '../../host/host-files.ts';
+import { randomHex } from '../../host/random.ts';
 import { hasCode } from '../../util/error-code.ts';
 import {
   contains,
@@ -61,18 +61,16 @@ export interface NewNetwork {
   readonly options: Readonly<Record<string, string>>;
 }
 
-/** Networks that need not be made: the default one, and none. */
+/** Networks that need not be made: the default one, and none. Their IDs are the same on every host. */
 export const PREDEFINED: Readonly<
   Record<string, { readonly id: string; readonly driver: string }>
 > = {
-  bridge: { id: predefinedId('bridge'), driver: 'bridge' },
-  none: { id: predefinedId('none'), driver: 'null' },
+  bridge: {
+    id: 'e109e08b801eef8db9d0d0a38fbd40988883398318c58f5b3fb506acbac127ff',
+    driver: 'bridge',
+  },
+  none: { id: '2b96fc2b5660fab8a22a3457b49be4b5c1851b15238cfe8d3c3694f236bde29b', driver: 'null' },
 };
-
-/** The same on every host. */
-function predefinedId(name: string): string {
-  return createHash('sha256').update(`tsvm network ${name}`).digest('hex');
-}
 
 export class NetworkStore {
   readonly folder: string;
@@ -127,7 +125,7 @@ export class NetworkStore {
       const { internal, ipRange, labels, name, options } = network;
       const record: NetworkRecord = {
         version: RECORD_VERSION,
-        id: randomBytes(32).toString('hex'),
+        id: randomHex(32),
         name,
         createdMs: Date.now(),
         subnet: subnetText(subnet),

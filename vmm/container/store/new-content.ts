@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, link, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { randomHex } from '../../host/random.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { storeFailure } from './store-failure.ts';
 
@@ -24,7 +24,7 @@ export class NewContent {
 
   /** @param folder the store's for temporary files */
   static async create(folder: string): Promise<NewContent> {
-    const path = join(folder, randomBytes(12).toString('hex'));
+    const path = join(folder, randomHex(12));
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
     try {
       return new NewContent(path, await open(path, flags, 0o600));

@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto';
 import { TsvmError } from '../../errors.ts';
+import { randomHex } from '../../host/random.ts';
 
 /** What Docker's local driver allows. */
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
@@ -33,5 +33,5 @@ function refused(name: string, reason: string): TsvmError {
 
 /** Of a volume that its user gave no name. */
 export function anonymousVolumeName(): string {
-  return randomBytes(32).toString('hex');
+  return randomHex(32);
 }

@@ -11,7 +11,6 @@
  * appears complete, by rename. Only its owner can read it. It holds memory of a guest that has seen no
  * image and no container.
  */
-import { createHash } from 'node:crypto';
 import {
   closeSync,
   constants,
@@ -31,6 +30,7 @@ import { tryLockFile } from '../../host/file-locks.ts';
 import { cacheFolder } from '../../host/folders.ts';
 import { hostFiles } from '../../host/host-files.ts';
 import { ensurePrivateFolder } from '../../host/private-folder.ts';
+import { sha256 } from '../../host/sha256.ts';
 import { packageRoot } from '../../util/package-root.ts';
 import type { TemplateShape } from './machine-shape.ts';
 
@@ -203,7 +203,7 @@ export class MachineTemplates {
         // The TSC of kvm-pvm's guests is the host's; and a host's KVM changes with its kernel.
         readFileSync('/proc/sys/kernel/random/boot_id', 'latin1'),
       ]);
-      return join(this.#folder, createHash('sha256').update(key).digest('hex').slice(0, 32));
+      return join(this.#folder, sha256(key).toString('hex').slice(0, 32));
     } catch {
       return undefined;
     }
