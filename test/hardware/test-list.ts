@@ -59,6 +59,7 @@ export const HOST_PLANS: readonly HostPlan[] = [
       'test/boot/payload/lifecycle.test.ts',
       'test/boot/payload/machine.test.ts',
       'test/boot/payload/kernel-entry.test.ts',
+      'test/boot/payload/pvh.test.ts',
       'test/boot/payload/gdb.test.ts',
       'test/boot/payload/tap.test.ts',
       'test/qcow2/kill-machine.test.ts',

@@ -1,4 +1,4 @@
-/** ELF64 kernels for x86-64: System V ABI, "ELF Header", "Program Header", "Note Section". */
+/** ELF kernels for x86-64 and x86: System V ABI, "ELF Header", "Program Header", "Note Section". */
 import { checkRange, type ImageSource, invalidKernel, readU64 } from './boot-file.ts';
 
 /** A PT_LOAD program header. Its file range is within the image; its address is not checked. */
@@ -14,27 +14,71 @@ export interface ElfSegment {
 }
 
 export interface ElfImage {
-  /** e_entry: for a kernel, a guest-physical address. It is within a segment. */
-  readonly entry: number;
+  /** ELFCLASS32: then there is a `pvhEntry`. */
+  readonly is32Bit: boolean;
+  /** e_entry, if that is a guest-physical address within a segment, as Linux's is. */
+  readonly entry?: number;
   /** At least one. */
   readonly segments: readonly ElfSegment[];
-  /** The 32-bit entry point from a PVH note. It is within a segment. */
+  /** The 32-bit entry point from a PVH note. It is within a segment. Without one, there is `entry`. */
   readonly pvhEntry?: number;
 }
 
-const EHDR_SIZE = 64;
-const PHDR_SIZE = 56;
+/** Sizes of the headers, and where their fields are. */
+interface ElfClass {
+  readonly name: string;
+  readonly machine: number;
+  readonly ehdrSize: number;
+  readonly phdrSize: number;
+  readonly ehdr: { readonly phoff: number; readonly phentsize: number };
+  readonly phdr: {
+    readonly offset: number;
+    readonly paddr: number;
+    readonly filesz: number;
+    readonly memsz: number;
+    readonly align: number;
+  };
+  /** Reads an address, an offset or a size. */
+  readonly word: typeof readU64;
+}
+
+const EM_386 = 3;
+const EM_X86_64 = 62;
+
+const ELF64: ElfClass = {
+  name: 'ELF64',
+  machine: EM_X86_64,
+  ehdrSize: 64,
+  phdrSize: 56,
+  ehdr: { phoff: 32, phentsize: 54 },
+  phdr: { offset: 8, paddr: 24, filesz: 32, memsz: 40, align: 48 },
+  word: readU64,
+};
+const ELF32: ElfClass = {
+  name: 'ELF32',
+  machine: EM_386,
+  ehdrSize: 52,
+  phdrSize: 32,
+  ehdr: { phoff: 28, phentsize: 42 },
+  phdr: { offset: 4, paddr: 12, filesz: 16, memsz: 20, align: 28 },
+  word: (_image, view, offset) => view.getUint32(offset, true),
+};
+/** By EI_CLASS. */
+const CLASSES: Readonly<Record<number, ElfClass>> = { 1: ELF32, 2: ELF64 };
+const IDENTITY_SIZE = 16;
+const E_TYPE = 16;
+const E_MACHINE = 18;
+const E_ENTRY = 24;
+
 /** Linux has 5. The limit bounds the work that a hostile image can cause. */
 const PHDRS_MAX = 128;
 /** Bytes. Linux's notes take a few hundred. */
 const NOTE_SEGMENT_SIZE_MAX = 0x10000;
 
 const ELF_MAGIC = 0x7f454c46;
-const ELFCLASS64 = 2;
 const ELFDATA2LSB = 1;
 const ET_EXEC = 2;
 const ET_DYN = 3;
-const EM_X86_64 = 62;
 const PT_LOAD = 1;
 const PT_INTERP = 3;
 const PT_NOTE = 4;
@@ -60,50 +104,75 @@ export function isElf(image: ImageSource): boolean {
  * @throws TsvmError `invalid-kernel` naming the invalid field
  */
 export function parseElf(image: ImageSource): ElfImage {
-  const ehdr = image.read(0, EHDR_SIZE, 'ELF header');
-  checkIdentity(image, ehdr);
-  const entry = readU64(image, ehdr, 24, 'e_entry');
-  const phdrs = readProgramHeaders(image, ehdr);
+  const elfClass = classOf(image);
+  const ehdr = image.read(0, elfClass.ehdrSize, 'ELF header');
+  checkIdentity(image, ehdr, elfClass);
+  // Often a virtual address, beyond what a number holds exactly: then it is in no segment either.
+  const entry = Number(
+    elfClass === ELF64 ? ehdr.getBigUint64(E_ENTRY, true) : ehdr.getUint32(E_ENTRY, true),
+  );
+  const phdrs = readProgramHeaders(image, ehdr, elfClass);
 
   const segments: ElfSegment[] = [];
   let pvhEntry: number | undefined;
   phdrs.forEach((phdr, index) => {
     const type = phdr.getUint32(0, true);
     if (type === PT_LOAD) {
-      const segment = parseSegment(image, phdr, index);
+      const segment = parseSegment(image, phdr, index, elfClass);
       if (segment.memSizeBytes > 0) segments.push(segment);
     } else if (type === PT_NOTE) {
-      pvhEntry ??= findPvhEntry(image, phdr, index);
+      pvhEntry ??= findPvhEntry(image, phdr, index, elfClass);
     } else if (type === PT_INTERP) {
       throw invalidKernel(image, 'PT_INTERP', 'it is a program that runs on Linux, not a kernel');
     }
   });
   if (segments.length === 0) throw invalidKernel(image, 'e_phnum', 'there is no PT_LOAD segment');
-  checkEntry(image, 'e_entry', entry, segments);
   if (pvhEntry === undefined) {
-    // With Linux's entry state it would fault at once.
-    if (isMultiboot(image)) {
-      throw invalidKernel(
-        image,
-        'Multiboot header',
-        'it is a Multiboot kernel without a PVH note; use a Linux kernel, or one with a PVH note',
-      );
-    }
-    return { entry, segments };
+    checkOtherEntry(image, elfClass);
+    checkEntry(image, 'e_entry', entry, segments);
+    return { is32Bit: false, entry, segments };
   }
   checkEntry(image, 'XEN_ELFNOTE_PHYS32_ENTRY', pvhEntry, segments);
-  return { entry, segments, pvhEntry };
+  const is32Bit = elfClass === ELF32;
+  return { is32Bit, ...(isInside(entry, segments) && { entry }), segments, pvhEntry };
+}
+
+/**
+ * Without a PVH note, only a 64-bit Linux can be entered: others would fault at once with its entry
+ * state.
+ * @throws TsvmError `invalid-kernel`
+ */
+function checkOtherEntry(image: ImageSource, elfClass: ElfClass): void {
+  if (isMultiboot(image)) {
+    throw invalidKernel(
+      image,
+      'Multiboot header',
+      'it is a Multiboot kernel without a PVH note; use a Linux kernel, or one with a PVH note',
+    );
+  }
+  if (elfClass === ELF64) return;
+  throw invalidKernel(
+    image,
+    'EI_CLASS',
+    'it is a 32-bit file without a PVH note; of a 32-bit Linux, pass the bzImage (vmlinuz)',
+  );
+}
+
+/** @throws TsvmError `invalid-kernel` */
+function classOf(image: ImageSource): ElfClass {
+  const value = image.read(0, IDENTITY_SIZE, 'ELF header').getUint8(4);
+  const elfClass = CLASSES[value];
+  if (elfClass === undefined) {
+    throw invalidKernel(image, 'EI_CLASS', `${value} is neither 1 (32-bit) nor 2 (64-bit)`);
+  }
+  return elfClass;
 }
 
 /** Meanings of unsupported field values. */
 const MEANINGS: Readonly<Record<string, Readonly<Record<number, string>>>> = {
-  EI_CLASS: {
-    1: 'a 32-bit file, like Multiboot kernels (Xen, GRUB); of a 32-bit Linux, pass the bzImage (vmlinuz)',
-  },
   EI_DATA: { 2: 'big-endian' },
   e_type: { 1: 'an object file or a kernel module', 4: 'a memory dump' },
   e_machine: {
-    3: 'for 32-bit x86',
     8: 'for MIPS',
     21: 'for PowerPC',
     22: 'for s390',
@@ -114,43 +183,52 @@ const MEANINGS: Readonly<Record<string, Readonly<Record<number, string>>>> = {
   },
 };
 
-function checkIdentity(image: ImageSource, ehdr: DataView): void {
+function checkIdentity(image: ImageSource, ehdr: DataView, { machine }: ElfClass): void {
   const expect = (field: string, value: number, ...allowed: number[]): void => {
     if (allowed.includes(value)) return;
     const meaning = MEANINGS[field]?.[value];
-    const problem = `${value} instead of ${allowed[0]}, the value of an x86-64 kernel`;
+    const problem = `${value} instead of ${allowed[0]}, the value of an x86 kernel`;
     throw invalidKernel(image, field, meaning ? `${problem}: it is ${meaning}` : problem);
   };
   expect('EI_MAG', ehdr.getUint32(0), ELF_MAGIC);
-  expect('EI_CLASS', ehdr.getUint8(4), ELFCLASS64);
   expect('EI_DATA', ehdr.getUint8(5), ELFDATA2LSB);
-  expect('e_type', ehdr.getUint16(16, true), ET_EXEC, ET_DYN);
-  expect('e_machine', ehdr.getUint16(18, true), EM_X86_64);
+  expect('e_type', ehdr.getUint16(E_TYPE, true), ET_EXEC, ET_DYN);
+  expect('e_machine', ehdr.getUint16(E_MACHINE, true), machine);
 }
 
-function readProgramHeaders(image: ImageSource, ehdr: DataView): DataView[] {
-  const tableOffset = readU64(image, ehdr, 32, 'e_phoff');
-  const entrySize = ehdr.getUint16(54, true);
-  const count = ehdr.getUint16(56, true);
-  if (entrySize !== PHDR_SIZE) {
-    throw invalidKernel(image, 'e_phentsize', `${entrySize} where ELF64 has ${PHDR_SIZE}`);
+function readProgramHeaders(image: ImageSource, ehdr: DataView, elfClass: ElfClass): DataView[] {
+  const { phdrSize, ehdr: at } = elfClass;
+  const tableOffset = elfClass.word(image, ehdr, at.phoff, 'e_phoff');
+  const entrySize = ehdr.getUint16(at.phentsize, true);
+  const count = ehdr.getUint16(at.phentsize + 2, true);
+  if (entrySize !== phdrSize) {
+    throw invalidKernel(
+      image,
+      'e_phentsize',
+      `${entrySize} where ${elfClass.name} has ${phdrSize}`,
+    );
   }
   if (count > PHDRS_MAX) {
     throw invalidKernel(image, 'e_phnum', `${count} is above the limit of ${PHDRS_MAX}`);
   }
-  const table = image.read(tableOffset, count * PHDR_SIZE, 'e_phoff');
+  const table = image.read(tableOffset, count * phdrSize, 'e_phoff');
   return Array.from(
     { length: count },
-    (_, index) => new DataView(table.buffer, table.byteOffset + index * PHDR_SIZE, PHDR_SIZE),
+    (_, index) => new DataView(table.buffer, table.byteOffset + index * phdrSize, phdrSize),
   );
 }
 
-function parseSegment(image: ImageSource, phdr: DataView, index: number): ElfSegment {
+function parseSegment(
+  image: ImageSource,
+  phdr: DataView,
+  index: number,
+  { word, phdr: at }: ElfClass,
+): ElfSegment {
   const field = (name: string) => `program header ${index}, ${name}`;
-  const fileOffset = readU64(image, phdr, 8, field('p_offset'));
-  const gpa = readU64(image, phdr, 24, field('p_paddr'));
-  const fileSizeBytes = readU64(image, phdr, 32, field('p_filesz'));
-  const memSizeBytes = readU64(image, phdr, 40, field('p_memsz'));
+  const fileOffset = word(image, phdr, at.offset, field('p_offset'));
+  const gpa = word(image, phdr, at.paddr, field('p_paddr'));
+  const fileSizeBytes = word(image, phdr, at.filesz, field('p_filesz'));
+  const memSizeBytes = word(image, phdr, at.memsz, field('p_memsz'));
   checkRange(image, fileOffset, fileSizeBytes, field('p_offset + p_filesz'));
   if (fileSizeBytes > memSizeBytes) {
     throw invalidKernel(
@@ -169,33 +247,38 @@ function parseSegment(image: ImageSource, phdr: DataView, index: number): ElfSeg
   return { fileOffset, fileSizeBytes, gpa, memSizeBytes };
 }
 
-function findPvhEntry(image: ImageSource, phdr: DataView, index: number): number | undefined {
+function findPvhEntry(
+  image: ImageSource,
+  phdr: DataView,
+  index: number,
+  { word, phdr: at }: ElfClass,
+): number | undefined {
   const field = (name: string) => `note segment in program header ${index}, ${name}`;
-  const fileOffset = readU64(image, phdr, 8, field('p_offset'));
-  const size = readU64(image, phdr, 32, field('p_filesz'));
+  const fileOffset = word(image, phdr, at.offset, field('p_offset'));
+  const size = word(image, phdr, at.filesz, field('p_filesz'));
   // Linux aligns its notes to 4 bytes in ELF64 too; only .note.gnu.property uses 8.
-  const alignment = phdr.getBigUint64(48, true) === 8n ? 8 : 4;
+  const alignment = word(image, phdr, at.align, field('p_align')) === 8 ? 8 : 4;
   if (size > NOTE_SEGMENT_SIZE_MAX) {
     throw invalidKernel(image, field('p_filesz'), `${size} is above ${NOTE_SEGMENT_SIZE_MAX}`);
   }
   const notes = image.read(fileOffset, size, field('p_offset + p_filesz'));
-  for (let at = 0; at + 12 <= size; ) {
-    const nameSize = notes.getUint32(at, true);
-    const descSize = notes.getUint32(at + 4, true);
-    const type = notes.getUint32(at + 8, true);
-    const descAt = alignUp(at + 12 + nameSize, alignment);
+  for (let note = 0; note + 12 <= size; ) {
+    const nameSize = notes.getUint32(note, true);
+    const descSize = notes.getUint32(note + 4, true);
+    const type = notes.getUint32(note + 8, true);
+    const descAt = alignUp(note + 12 + nameSize, alignment);
     const end = descAt + descSize;
     if (end > size) {
       throw invalidKernel(image, field('n_namesz + n_descsz'), `a note ends at ${end} of ${size}`);
     }
-    const isXen = nameSize === 4 && notes.getUint32(at + 12) === XEN_NOTE_NAME;
+    const isXen = nameSize === 4 && notes.getUint32(note + 12) === XEN_NOTE_NAME;
     if (isXen && type === XEN_ELFNOTE_PHYS32_ENTRY) {
       // A 64-bit kernel may store the 32-bit address in a 64-bit word.
       if (descSize === 4) return notes.getUint32(descAt, true);
       if (descSize === 8) return readU64(image, notes, descAt, 'XEN_ELFNOTE_PHYS32_ENTRY');
       throw invalidKernel(image, 'XEN_ELFNOTE_PHYS32_ENTRY', `n_descsz is ${descSize}, not 4 or 8`);
     }
-    at = alignUp(end, alignment);
+    note = alignUp(end, alignment);
   }
   return undefined;
 }
@@ -215,16 +298,18 @@ function isMultiboot(image: ImageSource): boolean {
   });
 }
 
+function isInside(entry: number, segments: readonly ElfSegment[]): boolean {
+  return segments.some(({ gpa, fileSizeBytes }) => entry >= gpa && entry < gpa + fileSizeBytes);
+}
+
+/** @throws TsvmError `invalid-kernel` unless the entry is within a segment */
 function checkEntry(
   image: ImageSource,
   field: string,
   entry: number,
   segments: readonly ElfSegment[],
 ): void {
-  const inside = segments.some(
-    ({ gpa, fileSizeBytes }) => entry >= gpa && entry < gpa + fileSizeBytes,
-  );
-  if (inside) return;
+  if (isInside(entry, segments)) return;
   throw invalidKernel(
     image,
     field,

@@ -1,6 +1,6 @@
 /** Plans how to load a kernel: its placement in guest memory and its entry point. */
 import { TsvmError } from '../errors.ts';
-import { BootFile, type BootImage, imagePart } from './boot-file.ts';
+import { BootFile, type BootImage, imagePart, invalidKernel } from './boot-file.ts';
 import {
   type BzImage,
   type BzImagePayload,
@@ -46,7 +46,12 @@ export type KernelEntry =
       readonly is32BitOnly: boolean;
     }
   /** PVH: 32-bit protected mode without paging, EBX = start info. */
-  | { readonly protocol: 'pvh'; readonly rip: number };
+  | {
+      readonly protocol: 'pvh';
+      readonly rip: number;
+      /** It is a 32-bit file, which may go on to 64-bit mode or not. */
+      readonly is32Bit: boolean;
+    };
 
 export interface LoadedKernel extends InitrdLimits {
   readonly entry: KernelEntry;
@@ -102,8 +107,8 @@ async function planKernel(file: BootImage, options: KernelLoadOptions): Promise<
 function planElf(file: BootImage, elf: ElfImage, space: LoadSpace, owner: FileOwner): LoadedKernel {
   const entry: KernelEntry =
     elf.pvhEntry === undefined
-      ? { protocol: 'linux64', rip: elf.entry }
-      : { protocol: 'pvh', rip: elf.pvhEntry };
+      ? { protocol: 'linux64', rip: linuxEntry(file, elf) }
+      : { protocol: 'pvh', rip: elf.pvhEntry, is32Bit: elf.is32Bit };
   return {
     ...planParts(file, elf.segments, space, owner),
     entry,
@@ -114,6 +119,12 @@ function planElf(file: BootImage, elf: ElfImage, space: LoadSpace, owner: FileOw
     commandLineMaxBytes: COMMAND_LINE_MAX_BYTES,
     warnings: [],
   };
+}
+
+/** @throws TsvmError `invalid-kernel` */
+function linuxEntry(image: BootImage, { entry }: ElfImage): number {
+  if (entry !== undefined) return entry;
+  throw invalidKernel(image, 'e_entry', 'it is in no PT_LOAD segment');
 }
 
 /** A file such as vmlinux.xz: an ELF kernel compressed as a whole. */
@@ -159,7 +170,7 @@ async function planBzImage(
     return {
       ...common,
       ...planParts(file, elf.segments, options.space, image === file ? 'user' : 'cache'),
-      entry: { protocol: 'linux64', rip: elf.entry, setupHeader },
+      entry: { protocol: 'linux64', rip: linuxEntry(image, elf), setupHeader },
       image,
       warnings: warning === undefined ? [] : [warning],
     };

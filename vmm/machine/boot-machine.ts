@@ -87,7 +87,9 @@ export async function bootAssembly(
   undo.defer(() => images.close());
   try {
     signal?.throwIfAborted();
-    checkKernelEntry(kernelMode, images.kernel.image.name, images.kernel.entry);
+    const { entry, image } = images.kernel;
+    const warning = checkKernelEntry(kernelMode, image.name, entry);
+    if (warning !== undefined) logger.warn(warning);
     const assembly = await assembleMachine(resolved, kernelMode, {
       console,
       logger,

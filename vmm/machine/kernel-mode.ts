@@ -31,10 +31,22 @@ export function chooseKernelMode(host: KvmHost, engine: Engine): KernelMode {
 /**
  * Neither the interpreter nor kvm-pvm's emulator runs more of 32-bit kernel mode than the way from a
  * 32-bit entry to long mode.
- * @throws TsvmError `invalid-kernel` for a 32-bit kernel on such a host
+ * @returns a warning about a kernel that may be a 32-bit one, on such a host
+ * @throws TsvmError `invalid-kernel` about one that is
  */
-export function checkKernelEntry(kernelMode: KernelMode, name: string, entry: KernelEntry): void {
-  if (kernelMode === 'hardware' || entry.protocol !== 'linux32' || !entry.is32BitOnly) return;
+export function checkKernelEntry(
+  kernelMode: KernelMode,
+  name: string,
+  entry: KernelEntry,
+): string | undefined {
+  if (kernelMode === 'hardware') return undefined;
+  if (entry.protocol === 'pvh' && entry.is32Bit) {
+    return (
+      `${name} is a 32-bit file: this host has neither VT-x nor AMD-V, where such a kernel works only ` +
+      'if it goes on to 64-bit mode before it turns on paging'
+    );
+  }
+  if (entry.protocol !== 'linux32' || !entry.is32BitOnly) return undefined;
   throw new TsvmError(
     'invalid-kernel',
     `${name} has no 64-bit entry, it is a 32-bit kernel, which needs a host with VT-x or AMD-V; this one has neither: use a 64-bit kernel`,

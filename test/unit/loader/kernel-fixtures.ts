@@ -79,12 +79,15 @@ SECTIONS {
   . = 0x1000000;
   .text : { *(.text.head) *(.text) } :text
   .note.Xen : { *(.note.Xen) } :text :note
-  . = 0xffffffff81200000 + 0x840;
+  . = DATA_START + 0x840;
   .data : AT(0x1200840) { *(.data) } :data
   .bss : { *(.bss) } :data
   /DISCARD/ : { *(.note.gnu.*) *(.comment) }
 }
 `;
+
+/** The virtual address of the data. */
+const DATA_START = { 32: '0xc1200000', 64: '0xffffffff81200000' };
 
 export interface KernelFile {
   readonly path: string;
@@ -92,16 +95,24 @@ export interface KernelFile {
 }
 
 /** Builds the ELF kernel, with a PVH note whose word is this many bytes wide, or without one. */
-export function buildElf(directory: string, pvhWord?: 4 | 8): KernelFile {
+export function buildElf(directory: string, pvhWord?: 4 | 8, bits: 32 | 64 = 64): KernelFile {
   writeFileSync(join(directory, 'data.bin'), sampleBytes(300_000));
   const note = PVH_NOTE.replace('DESC_SIZE', String(pvhWord)).replace(
     'DESC_WORD',
     pvhWord === 8 ? '.quad' : '.long',
   );
   writeFileSync(join(directory, 'kernel.s'), pvhWord ? SOURCE + note : SOURCE);
-  writeFileSync(join(directory, 'kernel.ld'), LINKER_SCRIPT);
-  const path = join(directory, `vmlinux-${pvhWord ?? 'plain'}`);
-  const options = ['-nostdlib', '-static', '-no-pie', '-Wl,--build-id=none', '-Wl,-T,kernel.ld'];
+  const script = LINKER_SCRIPT.replace('DATA_START', DATA_START[bits]);
+  writeFileSync(join(directory, 'kernel.ld'), script);
+  const path = join(directory, `vmlinux-${pvhWord ?? 'plain'}-${bits}`);
+  const options = [
+    `-m${bits}`,
+    '-nostdlib',
+    '-static',
+    '-no-pie',
+    '-Wl,--build-id=none',
+    '-Wl,-T,kernel.ld',
+  ];
   execFileSync('gcc', [...options, 'kernel.s', '-o', path], { cwd: directory });
   return { path, bytes: readFileSync(path) };
 }

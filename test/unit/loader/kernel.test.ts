@@ -98,7 +98,7 @@ test('an ELF kernel with a PVH note is entered there, one without at its 64-bit 
   const directory = temporaryDirectory(t);
   const pvh = buildElf(directory, 4);
   const kernel = await load(t, pvh.path);
-  assert.deepEqual(kernel.entry, { protocol: 'pvh', rip: 0x1000010 });
+  assert.deepEqual(kernel.entry, { protocol: 'pvh', rip: 0x1000010, is32Bit: false });
   assertPlaced(kernel, flatImage(pvh), 'user');
   const plain = buildElf(directory);
   const other = await load(t, plain.path);
@@ -124,7 +124,7 @@ for (const [name, command] of Object.entries({
     const [program = '', ...args] = command;
     writeFileSync(path, execFileSync(program, args, { input: elf.bytes, maxBuffer: 64 * MIB }));
     const kernel = await load(t, path);
-    assert.deepEqual(kernel.entry, { protocol: 'pvh', rip: 0x1000010 });
+    assert.deepEqual(kernel.entry, { protocol: 'pvh', rip: 0x1000010, is32Bit: false });
     assert.deepEqual(kernel.warnings, []);
     assertPlaced(kernel, flatImage(elf), 'cache');
   });
@@ -211,9 +211,11 @@ test('a file that is not a kernel is refused', async (t) => {
   const neither = tsvmError('invalid-kernel', /neither a bzImage nor an ELF file: use/);
   await assert.rejects(load(t, write('empty', '')), tsvmError('invalid-kernel', /is empty/));
   await assert.rejects(load(t, write('text', 'no kernel\n'.repeat(100))), neither);
-  const elf32 = buildElf(directory).bytes;
-  elf32[4] = 1;
-  await assert.rejects(load(t, write('elf32', elf32)), tsvmError('invalid-kernel', /EI_CLASS: 1/));
+  const { bytes: elf32 } = buildElf(directory, undefined, 32);
+  await assert.rejects(
+    load(t, write('elf32', elf32)),
+    tsvmError('invalid-kernel', /32-bit file without a PVH note/),
+  );
   mkdirSync(join(directory, 'folder'));
   await assert.rejects(
     load(t, join(directory, 'folder')),
