@@ -48,6 +48,7 @@ test('create: the size of the backing file, and refused options', async () => {
     [['-b', 'top.raw', '%x.qcow2'], undefined],
     [['-b', 'base', '%x.qcow2', '1M'], /use -F/],
     [['%x.qcow2', '1Z'], /k, M, G/],
+    [['%x.qcow2', '8P'], /less than 8P/],
     [['-o', 'compat=0.10,extended_l2=on', '%x.qcow2', '1M'], /compat=1\.1/],
   ] as const) {
     const { code, stderr } = await folder.tsvm(['create', ...args]);
@@ -73,6 +74,11 @@ test('resize: grow and shrink, by difference, and no loss without --shrink', asy
     const refused = await folder.tsvm(['resize', `%${name}`, '-10M']);
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /--shrink/);
+    for (const nothing of ['0', '-40M', '-41M']) {
+      const { code, stderr } = await folder.tsvm(['resize', '--shrink', `%${name}`, nothing]);
+      assert.equal(code, 1);
+      assert.match(stderr, /must be positive/);
+    }
     await folder.tsvmOutput('resize', '--shrink', `%${name}`, '-10M');
     await folder.tsvmOutput('resize', '-q', '--preallocation', 'off', `%${name}`, '31M');
     assert.equal(await size(), 31 * 2 ** 20);

@@ -82,7 +82,9 @@ export function parseNewSize(text: string): NewSize {
   const [, sign = '', digits = ''] = /^([+-]?)(.*)$/s.exec(text) ?? [];
   const bytes = parseImageSize(digits);
   if (bytes === undefined) {
-    throw new InvalidArgumentError('Give a size such as 20G, or a difference such as +512M.');
+    throw new InvalidArgumentError(
+      'Give a size such as 20G, less than 8P, or a difference such as +512M.',
+    );
   }
   return { sign: sign === '+' || sign === '-' ? sign : '', bytes };
 }
@@ -130,11 +132,17 @@ async function undo(image: DiskImage, oldBytes: number): Promise<void> {
   }
 }
 
+/** Zero is refused as by qemu-img: it would be a typing error that costs the whole disk. */
 function newBytes(oldBytes: number, { sign, bytes }: NewSize): number {
-  if (sign === '') return bytes;
-  const sum = sign === '+' ? oldBytes + bytes : oldBytes - bytes;
-  if (Number.isSafeInteger(sum) && sum >= 0) return sum;
-  throw new TsvmError('invalid-config', `the image has only ${oldBytes} bytes`);
+  const sizes = { '': bytes, '+': oldBytes + bytes, '-': oldBytes - bytes };
+  const size = sizes[sign];
+  if (Number.isSafeInteger(size) && size > 0) return size;
+  throw new TsvmError(
+    'invalid-config',
+    size > 0
+      ? `${oldBytes} + ${bytes} bytes are too many: an image has less than 8P`
+      : `the new size must be positive: the image has ${oldBytes} bytes`,
+  );
 }
 
 async function preallocateFrom(
