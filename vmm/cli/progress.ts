@@ -1,4 +1,5 @@
 import { formatFixed } from '../util/c-numbers.ts';
+import { print, printMessage } from './standard-streams.ts';
 
 /** Progress display of a long operation. */
 export interface Progress {
@@ -50,12 +51,12 @@ class TerminalBar implements Progress {
     const percent = `${Math.floor(share * 100)}%`.padStart(4);
     const leftSeconds = ((nowMs - this.#startMs) / 1000 / share) * (1 - share);
     const left = share > 0 && share < 1 ? `${Math.ceil(leftSeconds)} s left` : '';
-    process.stderr.write(`\r\x1b[K${fitted(this.#title, share, percent, left)}`);
+    printMessage(`\r\x1b[K${fitted(this.#title, share, percent, left)}`);
     this.#shown = true;
   }
 
   end(): void {
-    if (this.#shown) process.stderr.write('\r\x1b[K');
+    if (this.#shown) printMessage('\r\x1b[K');
   }
 }
 
@@ -77,10 +78,10 @@ class PercentLines implements Progress {
     // At every whole percent, qemu-img's default.
     if (percent < 100 && percent - this.#percent < 1) return;
     this.#percent = percent;
-    process.stdout.write(`    (${formatFixed(percent, 2)}/100%)\r`);
+    print(`    (${formatFixed(percent, 2)}/100%)\r`);
   }
 
   end(): void {
-    if (this.#percent >= 0) process.stdout.write('\n');
+    if (this.#percent >= 0) print('\n');
   }
 }

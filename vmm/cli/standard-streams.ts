@@ -30,6 +30,12 @@ export function print(text: string): void {
   output.write(encodeBytes(text));
 }
 
+/** Waits until standard output has taken all that was printed. @returns false when it takes no more */
+export async function outputIsRead(): Promise<boolean> {
+  await output?.drained();
+  return outputError === undefined;
+}
+
 /** Writes a message to standard error. */
 export function printMessage(text: string): void {
   messages ??= new Output(new OutputDescriptor(STDERR));
@@ -49,7 +55,10 @@ export function printMessage(text: string): void {
 export async function flushStandardStreams(): Promise<boolean> {
   await output?.drained();
   const lost = outputError !== undefined && errnoCode(outputError) !== 'EPIPE';
-  if (lost) printMessage(`tsvm: standard output cannot be written: ${outputError}\n`);
+  if (lost) {
+    const reason = outputError instanceof Error ? outputError.message : outputError;
+    printMessage(`tsvm: standard output cannot be written: ${reason}\n`);
+  }
   if (messages === undefined || messages.waitingBytes === 0) return !lost;
   const { promise: late, resolve } = Promise.withResolvers<void>();
   setTimeout(resolve, STDERR_GRACE_MS);

@@ -4,6 +4,7 @@ import type { Header } from '../../backends/disk/image/qcow2/header/header-field
 import { upgradedHeader } from '../../backends/disk/image/qcow2/header/upgrade.ts';
 import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
 import { TsvmError } from '../../errors.ts';
+import { print } from '../standard-streams.ts';
 import { backingChoice, warnOfContent } from './backing-choice.ts';
 import { type ChainVerbOptions, chainVerb, withProgress } from './chain-verb.ts';
 import { asksForHelp, type CreationOptions, parseCreationOptions } from './creation-options.ts';
@@ -43,7 +44,7 @@ async function amend(
   _signal: AbortSignal,
 ): Promise<number> {
   if (asksForHelp(cli.o)) {
-    process.stdout.write(OPTIONS);
+    print(OPTIONS);
     return EXIT_DONE;
   }
   if (cli.o.length === 0) throw new TsvmError('invalid-config', 'nothing to change: use -o');

@@ -5,6 +5,7 @@ import { hasProtocol, parseImageName } from '../../backends/disk/image/image-nam
 import { signatureOf } from '../../backends/disk/image/signatures.ts';
 import { TsvmError } from '../../errors.ts';
 import { fsPath } from '../../util/byte-names.ts';
+import { printMessage } from '../standard-streams.ts';
 
 /** A backing file that the user specifies for an image. */
 export interface BackingChoice {
@@ -63,7 +64,7 @@ function isAmbiguous(name: string): boolean {
 export function warnOfContent(verb: string, { format, path }: BackingChoice): void {
   const found = format === 'raw' ? signatureOf(path) : undefined;
   if (found === undefined) return;
-  process.stderr.write(
+  printMessage(
     `tsvm image ${verb}: ${path} begins like a ${found} image but is used as a raw disk: ` +
       `if that is not intended, use -F ${found}\n`,
   );

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import type { ImageFormat } from '../../backends/disk/image/format.ts';
 import { benchImage } from '../../backends/disk/image/tools/image-bench.ts';
 import { TsvmError } from '../../errors.ts';
+import { print } from '../standard-streams.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
 import { imageOptsOption, namedImage } from './named-image.ts';
@@ -83,7 +84,7 @@ function bench(name: string, cli: BenchOptions): Promise<number> {
       throw new TsvmError('invalid-config', `the requests do not fit into ${path}`);
     }
     const say = (text: string) => {
-      if (cli.q !== true) process.stdout.write(`${text}\n`);
+      if (cli.q !== true) print(`${text}\n`);
     };
     say(
       `Sending ${count} ${writes ? 'write' : 'read'} requests, ${bufferBytes} bytes each, ` +

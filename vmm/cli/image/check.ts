@@ -6,6 +6,7 @@ import type { CheckResult } from '../../backends/disk/image/qcow2/check/check-re
 import { type RepairMode, repairImage } from '../../backends/disk/image/qcow2/check/repair.ts';
 import { hostFiles } from '../../host/host-files.ts';
 import { formatFixed } from '../../util/c-numbers.ts';
+import { print, printMessage } from '../standard-streams.ts';
 import {
   EXIT_CHECK_CORRUPT,
   EXIT_CHECK_LEAKS,
@@ -84,7 +85,7 @@ function check(name: string, options: CheckOptions): number {
   const file = openHostFile(path, hostFiles(), readOnly ? { readOnly, unlocked } : { readOnly });
   if (format !== 'qcow2') {
     file.close();
-    process.stderr.write('tsvm image check: This image format does not support checks\n');
+    printMessage('tsvm image check: This image format does not support checks\n');
     return EXIT_CHECK_UNSUPPORTED;
   }
   let result: CheckResult;
@@ -97,8 +98,8 @@ function check(name: string, options: CheckOptions): number {
   if (output === 'json') {
     printJson(resultJson(path, result));
   } else if (!quiet) {
-    for (const problem of result.problems) process.stderr.write(`${problem}\n`);
-    process.stdout.write(`${resultLines(result).join('\n')}\n`);
+    if (result.problems.length > 0) printMessage(`${result.problems.join('\n')}\n`);
+    print(`${resultLines(result).join('\n')}\n`);
   }
   return exitCode(result);
 }

@@ -5,6 +5,7 @@ import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
 import { commitImage } from '../../backends/disk/image/tools/commit.ts';
 import { TsvmError } from '../../errors.ts';
 import { Pace } from '../../util/pace.ts';
+import { print } from '../standard-streams.ts';
 import { type ChainVerbOptions, chainVerb, withProgress } from './chain-verb.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
@@ -65,7 +66,7 @@ async function commit(
       image.emptySync();
       await image.flush();
     }
-    if (!quiet) process.stdout.write('Image committed.\n');
+    if (!quiet) print('Image committed.\n');
     return EXIT_DONE;
   });
 }

@@ -3,6 +3,7 @@ import type { ImageFormat } from '../../backends/disk/image/format.ts';
 import { compareImages, type Difference } from '../../backends/disk/image/tools/compare.ts';
 import { TsvmError } from '../../errors.ts';
 import { openProgress } from '../progress.ts';
+import { print, printMessage } from '../standard-streams.ts';
 import {
   EXIT_COMPARE_DIFFERENT,
   EXIT_COMPARE_NOT_MAPPED,
@@ -70,7 +71,7 @@ function compare(
 ): Promise<number> {
   const { backing, forceShare: unlocked = false, q: quiet = false, s: strict = false } = options;
   const say = (text: string) => {
-    if (!quiet) process.stdout.write(`${text}\n`);
+    if (!quiet) print(`${text}\n`);
   };
   return withImages(async (images) => {
     const { f, F, imageOpts } = options;
@@ -87,7 +88,7 @@ function compare(
       difference = await compareImages(one, other, { strict, onProgress, signal });
     } catch (error) {
       if (!(error instanceof TsvmError)) throw error;
-      process.stderr.write(`tsvm image compare: ${error.message}\n`);
+      printMessage(`tsvm image compare: ${error.message}\n`);
       return error.code === 'invalid-disk' ? EXIT_COMPARE_NOT_MAPPED : EXIT_COMPARE_NOT_READ;
     } finally {
       progress.end();

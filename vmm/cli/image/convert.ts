@@ -20,6 +20,7 @@ import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../host/host-files.ts';
 import { Pace } from '../../util/pace.ts';
 import { openProgress } from '../progress.ts';
+import { print } from '../standard-streams.ts';
 import { backingChoice, headerName, warnOfContent } from './backing-choice.ts';
 import { asksForHelp, creationOptionsHelp, parseCreationOptions } from './creation-options.ts';
 import { EXIT_DONE } from './exit-codes.ts';
@@ -126,7 +127,7 @@ export function convertCommand(setExitCode: SetExitCode): Command {
     .action(async (files: readonly string[], options: ConvertOptions) => {
       const target = files.at(-1);
       if (asksForHelp(options.o)) {
-        process.stdout.write(creationOptionsHelp(namedFormat(target ?? '', options.O, sayFormat)));
+        print(creationOptionsHelp(namedFormat(target ?? '', options.O, sayFormat)));
         return;
       }
       if (target === undefined || files.length < 2) {

@@ -3,6 +3,7 @@ import { type ImageFormat, namedFormat } from '../../backends/disk/image/format.
 import type { DiskImage } from '../../backends/disk/image/image.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../host/host-files.ts';
+import { print } from '../standard-streams.ts';
 import { type BackingChoice, backingChoice, headerName, warnOfContent } from './backing-choice.ts';
 import {
   asksForHelp,
@@ -23,7 +24,6 @@ import {
   parseSizeValue,
   quietOption,
 } from './option-values.ts';
-import { print } from './print.ts';
 import type { SetExitCode } from './verb.ts';
 
 interface CreateOptions {
@@ -57,7 +57,7 @@ export function createCommand(setExitCode: SetExitCode): Command {
     .addHelpText('after', HELP)
     .action(async (path: string | undefined, size: number | undefined, options: CreateOptions) => {
       if (asksForHelp(options.o)) {
-        process.stdout.write(creationOptionsHelp(namedFormat(path ?? '', options.f, sayFormat)));
+        print(creationOptionsHelp(namedFormat(path ?? '', options.f, sayFormat)));
         return;
       }
       if (path === undefined) throw new TsvmError('invalid-config', 'the file is missing');

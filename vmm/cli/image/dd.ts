@@ -8,6 +8,7 @@ import { convertImage } from '../../backends/disk/image/tools/convert.ts';
 import { SliceView } from '../../backends/disk/image/tools/slice-view.ts';
 import { TsvmError } from '../../errors.ts';
 import { hostFiles } from '../../host/host-files.ts';
+import { printMessage } from '../standard-streams.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { parseImageSize } from './image-size.ts';
 import { withImages } from './images.ts';
@@ -114,7 +115,7 @@ function dd(
     const end = count === undefined ? image.sizeBytes : count * blockBytes;
     const offset = Math.min(skip * blockBytes, image.sizeBytes);
     if (skip * blockBytes > image.sizeBytes) {
-      process.stderr.write(`tsvm image dd: ${input} is shorter than the skipped part\n`);
+      printMessage(`tsvm image dd: ${input} is shorter than the skipped part\n`);
     }
     const slice = new SliceView(
       image,

@@ -8,6 +8,7 @@ import {
 } from '../../backends/disk/image/open-image.ts';
 import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
 import { hostFiles } from '../../host/host-files.ts';
+import { printMessage } from '../standard-streams.ts';
 
 /** How a verb opens an image; the defaults are the safest choice. */
 export type ImageAccess = Partial<Omit<OpenImageOptions, 'format' | 'hostFiles'>> & {
@@ -61,7 +62,7 @@ export class OpenImages {
     for (let layer: DiskImage | undefined = image; layer !== undefined; layer = layer.backing) {
       if (!(layer instanceof Qcow2Image) || !this.#withBitmaps.delete(layer)) continue;
       if (!layer.metadata.hasChanged || layer.header.bitmaps !== undefined) continue;
-      process.stderr.write(
+      printMessage(
         `tsvm image: ${layer.file.path} had bitmaps, which this change has made invalid: ` +
           'they are gone\n',
       );

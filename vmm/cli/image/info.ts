@@ -4,6 +4,7 @@ import type { Bitmap } from '../../backends/disk/image/qcow2/bitmap/bitmap-table
 import type { Header } from '../../backends/disk/image/qcow2/header/header-fields.ts';
 import type { SnapshotInfo } from '../../backends/disk/image/qcow2/snapshot/snapshot-table.ts';
 import { printable } from '../../util/printable.ts';
+import { print } from '../standard-streams.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { type ImageInfo, readChainInfo, readImageInfo, type VmdkInfo } from './image-info.ts';
 import { formatImageSize } from './image-size.ts';
@@ -15,7 +16,7 @@ import {
   outputOption,
   unlockedOption,
 } from './option-values.ts';
-import { print, printJson } from './print.ts';
+import { printJson } from './print.ts';
 import { snapshotLines } from './snapshot-lines.ts';
 import type { SetExitCode } from './verb.ts';
 

@@ -1,4 +1,5 @@
 import type { TsvmError } from '../../errors.ts';
+import { printMessage } from '../standard-streams.ts';
 
 /** Further lines would add no information. */
 const LINES_MAX = 20;
@@ -12,14 +13,14 @@ export class LostBytes {
     this.#ranges++;
     this.#bytes += length;
     if (this.#ranges > LINES_MAX) return;
-    process.stderr.write(
+    printMessage(
       `tsvm image convert: ${length} bytes at ${offset} are unreadable; zeroes were written instead: ${error.message}\n`,
     );
   }
 
   tellAll(): void {
     if (this.#ranges === 0) return;
-    process.stderr.write(
+    printMessage(
       `tsvm image convert: ${this.#bytes} bytes in ${this.#ranges} ranges were lost in total\n`,
     );
   }

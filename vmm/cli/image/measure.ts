@@ -11,6 +11,7 @@ import {
   type SnapshotSelector,
 } from '../../backends/disk/image/tools/snapshot-view.ts';
 import { TsvmError } from '../../errors.ts';
+import { print } from '../standard-streams.ts';
 import { parseSnapshotSelector } from './convert.ts';
 import { type CreationOptions, parseCreationOptions } from './creation-options.ts';
 import { EXIT_DONE } from './exit-codes.ts';
@@ -93,7 +94,7 @@ async function measure(
   } else {
     const lines = [`required size: ${required}`, `fully allocated size: ${fullyAllocated}`];
     if (bitmaps !== undefined) lines.push(`bitmaps size: ${bitmaps}`);
-    process.stdout.write(`${lines.join('\n')}\n`);
+    print(`${lines.join('\n')}\n`);
   }
   return EXIT_DONE;
 }

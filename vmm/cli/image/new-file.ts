@@ -28,6 +28,7 @@ import { draftName, removeAbandonedDrafts } from '../../host/drafts.ts';
 import type { HostFiles } from '../../host/host-files.ts';
 import { decodeBytes, fsPath } from '../../util/byte-names.ts';
 import { hasCode } from '../../util/error-code.ts';
+import { printMessage } from '../standard-streams.ts';
 
 /** open(2): not in `constants`. */
 const O_PATH = 0o10000000;
@@ -229,7 +230,7 @@ function removeUnseen(path: string): void {
     rmSync(fsPath(path), { force: true });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    process.stderr.write(`tsvm image: ${path} remains and cannot be removed: ${reason}\n`);
+    printMessage(`tsvm image: ${path} remains and cannot be removed: ${reason}\n`);
   }
 }
 

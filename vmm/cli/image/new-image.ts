@@ -14,6 +14,7 @@ import { RawImage } from '../../backends/disk/image/raw-image.ts';
 import { preallocateRaw } from '../../backends/disk/image/tools/preallocate-raw.ts';
 import { TsvmError } from '../../errors.ts';
 import type { HostFiles } from '../../host/host-files.ts';
+import { printMessage } from '../standard-streams.ts';
 import type { CreationOptions } from './creation-options.ts';
 import { NewFile } from './new-file.ts';
 import { refuseFileInUse } from './same-file.ts';
@@ -169,5 +170,5 @@ function disableCow({ fd, isBlockDevice, path }: ImageFile): void {
 
 /** Warns of something unexpected: the old content is gone before the new one is complete. */
 export function sayInPlace(verb: string, path: string, quiet: boolean): void {
-  if (!quiet) process.stderr.write(`tsvm image ${verb}: ${path} is written in place\n`);
+  if (!quiet) printMessage(`tsvm image ${verb}: ${path} is written in place\n`);
 }

@@ -27,7 +27,9 @@ export function parseDiskFormat(text: string): DiskFormat {
 export function parseSizeValue(text: string): number {
   const bytes = parseImageSize(text);
   if (bytes === undefined) {
-    throw new InvalidArgumentError('Give a number of bytes, or one with k, M, G, T or P, less than 8P.');
+    throw new InvalidArgumentError(
+      'Give a number of bytes, or one with k, M, G, T or P, less than 8P.',
+    );
   }
   return bytes;
 }

@@ -9,6 +9,7 @@ import { preallocate } from '../../backends/disk/image/qcow2/create/preallocate.
 import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
 import { preallocateRaw } from '../../backends/disk/image/tools/preallocate-raw.ts';
 import { TsvmError } from '../../errors.ts';
+import { print } from '../standard-streams.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { parseImageSize } from './image-size.ts';
 import { withImages } from './images.ts';
@@ -117,7 +118,7 @@ function resize(
       await undo(image, oldBytes);
       throw error;
     }
-    if (options.q !== true) process.stdout.write('Image resized.\n');
+    if (options.q !== true) print('Image resized.\n');
     return EXIT_DONE;
   });
 }

@@ -1,7 +1,8 @@
 import { CommanderError } from 'commander';
 import { TsvmError } from '../../errors.ts';
+import { adoptCommand } from '../adopt-command.ts';
 import { verbLines } from '../container/verb-list.ts';
-import { printMessage } from '../standard-streams.ts';
+import { print, printMessage } from '../standard-streams.ts';
 import { versionText } from '../version.ts';
 import { EXIT_COMPARE_NOT_OPENED, EXIT_DONE, EXIT_FAILED } from './exit-codes.ts';
 import type { Verb } from './verb.ts';
@@ -107,20 +108,16 @@ Every verb has --help.
 export async function runImage(args: readonly string[]): Promise<number> {
   const [name = '--help', ...rest] = args;
   if (name === '--help' || name === '-h' || name === 'help') {
-    process.stdout.write(HELP);
+    print(HELP);
     return EXIT_DONE;
   }
   if (/^(-V|--version|version)$/.test(name)) {
-    process.stdout.write(`${versionText()}\n`);
+    print(`${versionText()}\n`);
     return EXIT_DONE;
   }
-  // The reader may close the pipe.
-  process.stdout.on('error', () => {});
   const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
   if (verb === undefined) {
-    process.stderr.write(
-      `tsvm image: unknown verb "${name}" (tsvm image --help lists the verbs)\n`,
-    );
+    printMessage(`tsvm image: unknown verb "${name}" (tsvm image --help lists the verbs)\n`);
     return EXIT_FAILED;
   }
   const failed = name === 'compare' ? EXIT_COMPARE_NOT_OPENED : EXIT_FAILED;
@@ -135,8 +132,8 @@ export async function runImage(args: readonly string[]): Promise<number> {
       .name(`tsvm image ${name}`)
       .description(verb.summary)
       .allowExcessArguments(false)
-      .showHelpAfterError(`(see tsvm image ${name} --help)`)
-      .exitOverride();
+      .showHelpAfterError(`(see tsvm image ${name} --help)`);
+    adoptCommand(command);
     canAllow = command.options.some(({ long }) => long === '--backing');
     await command.parseAsync(arrange?.(rest) ?? rest, { from: 'user' });
     return code;

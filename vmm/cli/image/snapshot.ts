@@ -8,6 +8,7 @@ import {
   listSnapshots,
 } from '../../backends/disk/image/qcow2/snapshot/snapshots.ts';
 import { TsvmError } from '../../errors.ts';
+import { print } from '../standard-streams.ts';
 import { EXIT_DONE } from './exit-codes.ts';
 import { withImages } from './images.ts';
 import { imageOptsOption, namedImage } from './named-image.ts';
@@ -73,7 +74,7 @@ function snapshot(name: string, options: SnapshotOptions): Promise<number> {
     else if (toDelete !== undefined) deleteSnapshot(image, toDelete);
     else {
       const snapshots = listSnapshots(image);
-      if (snapshots.length > 0) process.stdout.write(`${snapshotLines(snapshots).join('\n')}\n`);
+      if (snapshots.length > 0) print(`${snapshotLines(snapshots).join('\n')}\n`);
     }
     return EXIT_DONE;
   });
