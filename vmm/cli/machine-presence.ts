@@ -1,6 +1,7 @@
 import type { ControlledMachine } from '../api/control/control-surface.ts';
 import type { ApiServer } from '../api/http/api-server.ts';
 import { MachineFolder } from '../api/machines/machine-folder.ts';
+import { removeDeadMachines } from '../api/machines/running-machines.ts';
 import { errorText } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 
@@ -32,6 +33,7 @@ export class MachinePresence {
     const presence = new MachinePresence(folder);
     const { startedMs } = presence;
     folder.writeRecord({ pid: process.pid, startedMs, ...(logPath !== undefined && { logPath }) });
+    removeWhatIsLeft();
     return presence;
   }
 
@@ -72,4 +74,11 @@ export class MachinePresence {
       // It is removed by the next command.
     }
   }
+}
+
+/** Of machines that were killed. Whatever fails does not concern the new machine. */
+function removeWhatIsLeft(): void {
+  try {
+    removeDeadMachines();
+  } catch {}
 }

@@ -5,6 +5,8 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isMachineAlive } from '../../../vmm/api/machines/machine-folder.ts';
 import { runningMachinesOf } from '../../support/running-machines.ts';
 import { TerminalSession } from '../../support/terminal-session.ts';
 import { PAYLOAD, TSVM } from '../../support/tsvm-process.ts';
@@ -124,6 +126,18 @@ test('a machine whose process was killed is gone, and the next command removes i
   while (readdirSync(folder).length > 0 && Date.now() < deadline);
   assert.deepEqual(readdirSync(folder), []);
   assert.equal((await bootPayload('web', WAITING)).code, 0);
+});
+
+test('a boot removes the files of other machines whose processes were killed', async (context) => {
+  const { run, bootPayload, folder } = runningMachinesOf(context);
+  await bootPayload('web', WAITING);
+  const [listed] = parse((await run('list --format json')).stdout);
+  process.kill(listed?.PID ?? 0, 'SIGKILL');
+  // The kernel takes a moment to end the process.
+  const deadline = Date.now() + 60_000;
+  while (isMachineAlive(join(folder, 'web')) && Date.now() < deadline) await sleep(10);
+  assert.equal((await bootPayload('next', WAITING)).code, 0);
+  assert.deepEqual(readdirSync(folder), ['next']);
 });
 
 test('a machine that does not answer is listed as such, and can be killed', async (context) => {

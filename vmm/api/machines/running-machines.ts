@@ -24,13 +24,28 @@ export interface RunningMachine {
 /** All running machines of this user by name. Removes the files that dead machines left. */
 export function runningMachines(root = machinesFolder()): RunningMachine[] {
   const machines: RunningMachine[] = [];
-  if (root === undefined) return machines;
+  forEachMachine(root, (name, folder) => {
+    machines.push({ name, folder, record: readMachineRecord(folder) });
+  });
+  return machines;
+}
+
+/** Removes the files of machines whose processes were killed. */
+export function removeDeadMachines(root = machinesFolder()): void {
+  forEachMachine(root, () => {});
+}
+
+/** Calls a function for each machine that is alive, and removes the files of the others. */
+function forEachMachine(
+  root: string | undefined,
+  alive: (name: string, folder: string) => void,
+): void {
+  if (root === undefined) return;
   for (const name of namesIn(root)) {
     const folder = join(root, name);
-    if (isMachineAlive(folder)) machines.push({ name, folder, record: readMachineRecord(folder) });
+    if (isMachineAlive(folder)) alive(name, folder);
     else removeDeadMachine(folder);
   }
-  return machines;
 }
 
 /** @throws TsvmError `machine-not-found`, `invalid-config` for an invalid name */
