@@ -15,7 +15,7 @@
 #include "link.h"
 #include "loop.h"
 #include "process_requests.h"
-#include "processors.h"
+#include "rehearsal.h"
 #include "restored.h"
 #include "root.h"
 #include "shutdown.h"
@@ -45,7 +45,7 @@ static const struct handler {
     {FRAME_SHUTDOWN, shutdown_prepare},
     {FRAME_FREEZE, cgroup_freeze},
     {FRAME_THAW, cgroup_thaw},
-    {FRAME_PREPARE, processors_prepare},
+    {FRAME_PREPARE, rehearsal_run},
     {FRAME_RESTORED, restored_renew},
     {FRAME_ATTACH_INTERFACE, link_attach},
     {FRAME_DETACH_INTERFACE, link_detach},

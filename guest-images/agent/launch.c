@@ -19,11 +19,6 @@
 #include "processors.h"
 #include "protocol.h"
 
-#define NAMESPACES                                                                                 \
-    (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | (unsigned long)CLONE_NEWCGROUP)
-// The pipes' buffers: programs that write much are woken less often.
-#define PIPE_BYTES (256 << 10)
-
 // Both ends of each stream.
 struct streams {
     struct child_streams child;
@@ -101,11 +96,10 @@ static int open_streams(const struct process_spec *spec, struct streams *streams
     if (open_pipe(&agent->output_fd, &child->output_fd, true, failure) < 0 ||
         open_pipe(&agent->error_fd, &child->error_fd, true, failure) < 0)
         return -1;
-    fcntl(agent->output_fd, F_SETPIPE_SZ, PIPE_BYTES);
     return 0;
 }
 
-static pid_t clone_process(uint64_t flags, int cgroup_fd)
+pid_t clone_process(uint64_t flags, int cgroup_fd)
 {
     struct clone_args arguments = {.flags = flags, .exit_signal = SIGCHLD};
     if (cgroup_fd >= 0) {
@@ -119,7 +113,7 @@ static pid_t clone_process(uint64_t flags, int cgroup_fd)
 static pid_t clone_for(enum child_kind kind)
 {
     if (kind == CHILD_FIRST)
-        return clone_process(NAMESPACES, container.cgroup_fd);
+        return clone_process(CONTAINER_NAMESPACES, container.cgroup_fd);
     if (kind == CHILD_IN_GUEST)
         return clone_process(0, -1);
     // Children are created in the namespace that their parent chose; then it chooses its own again.

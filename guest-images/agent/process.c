@@ -1,6 +1,7 @@
 #include "process.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,6 +21,10 @@
 
 // Frames of one stream before the loop looks at others.
 #define BURST 16
+// A pipe has the first size. One that was full gets the second, so that a program that writes much
+// is woken less often.
+#define PIPE_BYTES (64 << 10)
+#define LARGE_PIPE_BYTES (256 << 10)
 // No number of bytes: up to what is there.
 #define UNLIMITED SIZE_MAX
 
@@ -147,6 +152,8 @@ static void pump_output(struct process *process, struct watch *stream, uint8_t t
             send_end_of_stream(process, type);
             return;
         }
+        if (count == PIPE_BYTES)
+            fcntl(stream->fd, F_SETPIPE_SZ, LARGE_PIPE_BYTES);
         frame_header(process->frame, type, (uint32_t)count);
         process->frame_length = FRAME_HEADER_BYTES + (size_t)count;
         send_frame(process);

@@ -94,15 +94,6 @@ void processors_wait(void)
     worker = 0;
 }
 
-int processors_prepare(struct bytes request, struct message *reply, struct failure *failure)
-{
-    (void)request;
-    (void)reply;
-    (void)failure;
-    processors_wait();
-    return 0;
-}
-
 void stay_with_device(void)
 {
     pin(0);

@@ -3,8 +3,7 @@
 // wait of the boot.
 #pragma once
 
-#include "fields.h"
-#include "message.h"
+#include <stdint.h>
 
 // Brings them up in a process of its own. 0, or -errno.
 int processors_start(void);
@@ -14,9 +13,6 @@ void processors_wait(void);
 
 // How many there are.
 uint64_t processors_count(void);
-
-// FRAME_PREPARE
-int processors_prepare(struct bytes request, struct message *reply, struct failure *failure);
 
 // Keeps this process, and its children, where the socket device interrupts. On another processor,
 // each packet would wake a thread across processors, which costs the guest of an emulated host more

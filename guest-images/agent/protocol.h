@@ -43,7 +43,7 @@ enum frame_type {
     FRAME_SHUTDOWN = 22,
     FRAME_FREEZE = 23, // the container's processes
     FRAME_THAW = 24,
-    FRAME_PREPARE = 25,  // completes what the boot began: all processors run
+    FRAME_PREPARE = 25,  // completes what the boot began, and rehearses a container
     FRAME_RESTORED = 26, // the machine goes on from a saved state
     FRAME_ATTACH_INTERFACE = 27,
     FRAME_DETACH_INTERFACE = 28,

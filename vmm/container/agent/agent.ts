@@ -331,7 +331,10 @@ export type AgentEvent =
 
 /** All methods reject with {@link AgentError}. */
 export interface Agent {
-  /** Resolves when everything that a container needs of the guest's kernel is up: all processors. */
+  /**
+   * Resolves when everything that a container needs of the guest's kernel is up: all processors, and
+   * the memory that a container, which has been tried, has made it allocate.
+   */
   prepare(): Promise<void>;
   /**
    * For a machine that goes on from a saved state, before anything else: sets the guest's clock, and

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { TsvmError } from '../../errors.ts';
 import { bootAssembly } from '../../machine/boot-machine.ts';
 import { saveMachine } from '../../machine/saved-machine.ts';
@@ -8,6 +9,11 @@ import { PLACEHOLDER_BYTES } from '../agent/protocol.ts';
 import { type TemplateShape, templateOf } from './machine-shape.ts';
 import type { MachineTemplates } from './machine-templates.ts';
 
+/**
+ * What the kernel does later, it does once: what it frees after the rehearsal, and what it looks through
+ * a second after its boot.
+ */
+const SETTLING_MS = 2_000;
 /** Nobody waits for it, and the host may be busy. */
 const PATIENCE_MS = 120_000;
 
@@ -36,6 +42,7 @@ export async function makeTemplate(
       machine.start();
       const agent = await connected;
       await agent.prepare();
+      await sleep(SETTLING_MS);
       await machine.pause();
       await saveMachine(assembly, folder);
     } finally {
