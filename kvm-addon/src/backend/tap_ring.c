@@ -4,9 +4,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The descriptor's index in the ring's table of files. */
-#define FILE_INDEX 0
-
 static int ring_register(const struct io_uring *ring, unsigned what, const void *list,
                          unsigned count)
 {
@@ -19,8 +16,6 @@ static int ring_restrict(struct io_uring *ring)
     const struct io_uring_restriction list[] = {
         {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READV},
         {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITEV},
-        {.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_FIXED_FILE},
-        {.opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED, .sqe_flags = IOSQE_FIXED_FILE},
         {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_ENABLE_RINGS},
     };
     int error =
@@ -32,11 +27,11 @@ void tap_ring_init(struct tap_ring *ring, int fd)
 {
     /* Not tied to a thread: each driver has a thread of its own. */
     struct io_uring_params params = {.flags = IORING_SETUP_R_DISABLED};
+    ring->fd = fd;
     ring->count = 0;
     ring->exists = io_uring_queue_init_params(TAP_RING_FRAMES, &ring->ring, &params) == 0;
     /* Before 5.12 io_uring's kernel threads did not belong to this process nor obey its limits. */
     ring->works = ring->exists && ring->ring.features & IORING_FEAT_NATIVE_WORKERS &&
-                  io_uring_register_files(&ring->ring, &fd, 1) == 0 &&
                   ring_restrict(&ring->ring) == 0;
 }
 
@@ -50,8 +45,9 @@ void tap_ring_destroy(struct tap_ring *ring)
 static void entry_add(struct tap_ring *ring, int operation, const struct iovec *iov, unsigned count)
 {
     struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
-    io_uring_prep_rw(operation, entry, FILE_INDEX, iov, count, 0);
-    entry->flags = IOSQE_FIXED_FILE;
+    /* Not in a table of the ring's files, which the kernel gives up only some time after the
+     * process has ended: the device would be busy for the next one. */
+    io_uring_prep_rw(operation, entry, ring->fd, iov, count, 0);
     /* Otherwise the kernel would wait on a thread of its own, and the order would be lost. */
     entry->rw_flags = RWF_NOWAIT;
     entry->user_data = ring->count;

@@ -18,13 +18,14 @@
 struct tap_ring {
     struct io_uring ring;
     bool exists, works;
+    int fd;
     unsigned count;               /* frames in the batch */
     int results[TAP_RING_FRAMES]; /* of the last batch: as of readv(2) and writev(2), or -errno */
 };
 
 /*
- * Makes a ring that can do nothing but read and write this descriptor, which belongs to a tap
- * device. It does not work where the host has no io_uring.
+ * Makes a ring, which can do nothing but read and write, for the descriptor of a tap device. It
+ * does not work where the host has no io_uring.
  */
 void tap_ring_init(struct tap_ring *ring, int fd);
 void tap_ring_destroy(struct tap_ring *ring);

@@ -128,7 +128,7 @@ static const struct filter_row BLOCK[] = {
 static const struct filter_row NET[] = {
     ALLOW(readv, "a frame from a tap device"),
     ALLOW(writev, "a frame to a tap device"),
-    ALLOW(io_uring_enter, "several; the ring takes nothing else, see tap_ring.c"),
+    ALLOW(io_uring_enter, "several of them; the ring takes no other requests, see tap_ring.c"),
     ALLOW(recvfrom, "frames from passt"),
     ALLOW(sendmsg, "frames to passt"),
 };
