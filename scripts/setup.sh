@@ -57,6 +57,7 @@ test apache2-utils        htpasswd, for a registry that wants a login
 test python3-prometheus-client   parses Prometheus' text format
 test openssl              certificates for it
 test passt                networks for guests (--net user)
+test dnsmasq-base         a name server for tests
 test iproute2             tap devices and network namespaces
 test iperf3               measures networks
 test curl                 talks to published ports

@@ -15,6 +15,7 @@
 #include "container.h"
 #include "interface_spec.h"
 #include "mounts.h"
+#include "names.h"
 #include "network.h"
 #include "protocol.h"
 
@@ -27,6 +28,8 @@
 struct link_spec {
     struct bytes interface;
     const char *resolv_conf; // NULL: it stays
+    bool has_names;
+    struct name_servers names;
 };
 
 static int parse_field(const struct field *field, void *target, struct failure *failure)
@@ -38,6 +41,9 @@ static int parse_field(const struct field *field, void *target, struct failure *
         return 0;
     case LINK_RESOLV_CONF:
         return field_text(field, &spec->resolv_conf, failure);
+    case LINK_NAMES:
+        spec->has_names = true;
+        return name_servers_parse(field->value, &spec->names, failure);
     default:
         return field_unknown(field, "a network device", failure);
     }
@@ -124,6 +130,8 @@ static int release(const uint8_t mac[6], struct failure *failure)
 
 static int write_names(const struct link_spec *spec, struct failure *failure)
 {
+    if (spec->has_names && names_start(&spec->names, failure) < 0)
+        return -1;
     return spec->resolv_conf == NULL ? 0 : mounts_write_resolv_conf(spec->resolv_conf, failure);
 }
 

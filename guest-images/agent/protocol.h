@@ -16,6 +16,10 @@
 #define AGENT_PORT 1024
 // Connections to this port of the guest and N more lead to TCP port N of the container.
 #define PUBLISHED_PORT_BASE 65536
+// Ports of the host where the agent asks about names of containers, as DNS does over TCP: for
+// clients that came over TCP, and for those of UDP, whose answers are truncated if need be.
+#define NAMES_STREAM_PORT 1025
+#define NAMES_DATAGRAM_PORT 1026
 
 // Longest payload of a request, and of a frame of data, in bytes.
 #define REQUEST_BYTES_MAX (4u << 20)
@@ -105,6 +109,7 @@ enum root_tag {
     ROOT_PRIVILEGED = 13,
     ROOT_INIT = 14,
     ROOT_PUBLISHED_PORT = 15, // of TCP
+    ROOT_NAMES = 16,
 };
 
 enum mount_tag {
@@ -136,7 +141,10 @@ enum interface_tag {
 };
 
 // FRAME_ATTACH_INTERFACE, FRAME_DETACH_INTERFACE
-enum link_tag { LINK_INTERFACE = 1, LINK_RESOLV_CONF = 2 };
+enum link_tag { LINK_INTERFACE = 1, LINK_RESOLV_CONF = 2, LINK_NAMES = 3 };
+
+// How the container's names are resolved: by the agent, which asks the host and these name servers.
+enum names_tag { NAMES_SERVER = 1 }; // 4 or 16 bytes
 
 enum limits_tag {
     LIMITS_MEMORY_BYTES = 1, // 0 in each: no limit

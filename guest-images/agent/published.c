@@ -7,9 +7,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "helper.h"
 #include "loop.h"
 #include "own_addresses.h"
 #include "processors.h"
@@ -17,9 +17,6 @@
 #include "relay.h"
 #include "root_spec.h"
 #include "vsock.h"
-
-// The pipe to the agent in the relay's process: the first descriptor behind the standard streams.
-#define RELAY_FD 3
 
 struct listener {
     struct watch watch; // first
@@ -146,21 +143,9 @@ static struct outcome open_ports(const uint8_t *ports)
     return (struct outcome){0, 0};
 }
 
-// Like the agent itself, which the kernel spares: no process of the container's that needs too much
-// memory takes the ports with it.
-static void outlive_others(void)
-{
-    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    (void)!write(fd, "-1000", 5);
-    close(fd);
-}
-
 static _Noreturn void relay_run(const uint8_t *ports, int outcome_fd)
 {
     struct outcome outcome = {.error = loop_open()};
-    outlive_others();
     stay_with_device();
     if (outcome.error == 0)
         outcome = open_ports(ports);
@@ -192,10 +177,8 @@ int published_open(const uint8_t *ports, struct failure *failure)
         return fail_call(failure, "cannot publish ports");
     pid_t pid = fork();
     if (pid == 0) {
-        // Nothing of the agent's stays open: the ends of connections are others' to see.
-        dup2(ends[1], RELAY_FD);
-        syscall(SYS_close_range, RELAY_FD + 1U, ~0U, 0U);
-        relay_run(ports, RELAY_FD);
+        helper_begin(&ends[1], 1);
+        relay_run(ports, HELPER_FD);
     }
     close(ends[1]);
     ssize_t count = pid < 0 ? -1 : read(ends[0], &outcome, sizeof outcome);

@@ -13,6 +13,7 @@
 #include "cgroup.h"
 #include "container.h"
 #include "mounts.h"
+#include "names.h"
 #include "network.h"
 #include "overlay.h"
 #include "protocol.h"
@@ -247,6 +248,7 @@ int root_assemble(struct bytes request, struct message *reply, struct failure *f
         await_disks(&spec, failure) < 0 || mount_image(spec.metadata_bytes, failure) < 0 ||
         mount_root(&spec, failure) < 0 || mount_kernel_file_systems(&spec, failure) < 0 ||
         mounts_apply(&spec, failure) < 0 || published_open(spec.published_ports, failure) < 0 ||
+        (spec.has_names && names_start(&spec.names, failure) < 0) ||
         cgroup_set_limits(&spec.limits, failure) < 0)
         return -1;
     container.assembled = true;

@@ -84,6 +84,9 @@ static int parse_field(const struct field *field, void *target, struct failure *
         return field_flag(field, &container.has_init, failure);
     case ROOT_PUBLISHED_PORT:
         return keep_port(spec->published_ports, field, failure);
+    case ROOT_NAMES:
+        spec->has_names = true;
+        return name_servers_parse(field->value, &spec->names, failure);
     default:
         return field_unknown(field, "assemble", failure);
     }

@@ -5,6 +5,7 @@
 
 #include "cgroup.h"
 #include "fields.h"
+#include "name_servers.h"
 
 #define MOUNTS_MAX 128
 #define INTERFACES_MAX 16
@@ -21,6 +22,8 @@ struct root_spec {
     size_t mount_count;
     struct bytes interfaces[INTERFACES_MAX];
     size_t interface_count;
+    bool has_names;
+    struct name_servers names;
     uint8_t published_ports[PUBLISHED_PORTS_MAX / 8 + 1]; // a bit each
 };
 

@@ -191,9 +191,6 @@ function checkHelpers(): Finding[] {
       findVirtiofsd,
     ),
     checkHelper('mke2fs', 'containers', 'e2fsprogs', () => findInPath('mke2fs')),
-    checkHelper('dnsmasq', 'networks of "tsvm network create"', 'dnsmasq-base', () =>
-      findInPath('dnsmasq'),
-    ),
     checkHelper('ip', 'networks of "tsvm network create"', 'iproute2', () => findInPath('ip')),
     checkTun(),
     ...(process.getuid?.() === 0 ? [] : checkSubordinateIds()),

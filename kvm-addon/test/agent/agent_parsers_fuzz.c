@@ -10,6 +10,7 @@
 #include "../../../guest-images/agent/cgroup.h"
 #include "../../../guest-images/agent/container.h"
 #include "../../../guest-images/agent/dhcp.h"
+#include "../../../guest-images/agent/dns_message.h"
 #include "../../../guest-images/agent/frame_reader.h"
 #include "../../../guest-images/agent/interface_spec.h"
 #include "../../../guest-images/agent/mount_spec.h"
@@ -18,7 +19,7 @@
 #include "../../../guest-images/agent/root_spec.h"
 #include "../../../guest-images/agent/tar_reader.h"
 
-enum parser { START, ASSEMBLE, LIMITS, PATH, FRAMES, TAR, DHCP, PARSERS };
+enum parser { START, ASSEMBLE, LIMITS, PATH, FRAMES, TAR, DHCP, DNS, PARSERS };
 
 /* A file with the input, for what reads descriptors. */
 static int input_file(const uint8_t *data, size_t size)
@@ -98,6 +99,24 @@ static void parse_dhcp(struct bytes bytes)
     dhcp_parse(bytes.data, bytes.length, 0x01020304, mac, &lease, &server);
 }
 
+/* The input is a question, and its answer behind it. */
+static void parse_dns(struct bytes bytes)
+{
+    size_t length = bytes.length > 0 ? bytes.data[0] : 0;
+    if (length + 1 > bytes.length || !dns_is_query(bytes.data + 1, length))
+        return;
+    uint8_t *query = malloc(length);
+    if (query == NULL)
+        return;
+    memcpy(query, bytes.data + 1, length);
+    const uint8_t *answer = bytes.data + 1 + length;
+    if (dns_is_answer(answer, bytes.length - 1 - length, query, length))
+        dns_has_failed(answer);
+    if (dns_fail(query, length, DNS_SERVER_FAILURE) > length)
+        abort();
+    free(query);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -131,6 +150,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case TAR:
         parse_tar(bytes);
+        break;
+    case DNS:
+        parse_dns(bytes);
         break;
     default:
         parse_dhcp(bytes);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "../../../guest-images/agent/dhcp.h"
+#include "../../../guest-images/agent/dns_message.h"
 #include "../../../guest-images/agent/frame_reader.h"
 #include "../../../guest-images/agent/message.h"
 #include "../../../guest-images/agent/mount_spec.h"
@@ -212,6 +213,42 @@ static void test_dhcp_answers_that_lie(void)
     CHECK(dhcp_parse(packet, options + 16, transaction, mac, &lease, &server) == -EBADMSG);
 }
 
+static void test_dns_questions_and_answers(void)
+{
+    static const char asked[] = "\x12\x34\x01\x00\0\1\0\0\0\0\0\1\2db\0\0\1\0\1extra";
+    const size_t length = sizeof asked - 1, question_end = 12 + 4 + 4;
+    uint8_t query[DNS_QUERY_BYTES_MAX + 1] = {0}, answer[sizeof asked];
+    memcpy(query, asked, length);
+    for (size_t i = 0; i < length; i++)
+        CHECK(dns_is_query(query, i) == (i >= question_end));
+    CHECK(dns_is_query(query, DNS_QUERY_BYTES_MAX) && !dns_is_query(query, sizeof query));
+    memcpy(answer, query, length);
+    CHECK(!dns_is_answer(answer, length, query, length));
+    answer[2] |= 0x80;
+    CHECK(!dns_is_query(answer, length));
+    CHECK(dns_is_answer(answer, question_end, query, length));
+    CHECK(!dns_is_answer(answer, question_end - 1, query, length));
+    /* Another ID, no question, another name, another type. */
+    const size_t places[] = {0, 1, 5, 13, 17};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        answer[places[i]] ^= 1;
+        CHECK(!dns_is_answer(answer, length, query, length));
+        answer[places[i]] ^= 1;
+    }
+    /* Labels that point elsewhere, or behind the end. */
+    query[12] = 0xc0;
+    CHECK(!dns_is_query(query, length));
+    query[12] = 63;
+    CHECK(!dns_is_query(query, length));
+    query[12] = 2;
+    memset(query + 12, 1, 300);
+    CHECK(!dns_is_query(query, 500));
+    memcpy(query, asked, length);
+    CHECK(dns_fail(query, length, DNS_SERVER_FAILURE) == question_end);
+    CHECK(dns_has_failed(query) && dns_code(query) == DNS_SERVER_FAILURE && query[11] == 0);
+    CHECK(dns_is_answer(query, question_end, (const uint8_t *)asked, length));
+}
+
 int main(void)
 {
     test_fields_of_a_start();
@@ -222,5 +259,6 @@ int main(void)
     test_frames_that_are_too_long();
     test_tar_archives_that_lie();
     test_dhcp_answers_that_lie();
+    test_dns_questions_and_answers();
     return check_finish();
 }

@@ -11,6 +11,15 @@ export const AGENT_PORT = 1024;
 /** Connections to this vsock port of the guest and N more lead to TCP port N of the container. */
 export const PUBLISHED_PORT_BASE = 65_536;
 
+/** Where the container's resolver asks: Docker's address. The agent answers there, see {@link NameSettings}. */
+export const NAME_SERVER_ADDRESS = '127.0.0.11';
+
+/**
+ * Vsock ports of the host where the agent asks about names of containers, as DNS does over TCP: for
+ * clients that came over TCP, and for those of UDP, whose answers are truncated if need be.
+ */
+export const NAME_PORTS = { streams: 1025, datagrams: 1026 } as const;
+
 /** A problem that the guest reports. */
 export type AgentErrorCode =
   /** The program does not exist in the container: exit code 127. */
@@ -138,10 +147,22 @@ export interface ContainerInterface {
   readonly mtu?: number | undefined;
 }
 
+/** How the container's names are resolved. */
+export interface NameSettings {
+  /** Content of `/etc/resolv.conf`, complete. */
+  readonly resolvConf: string;
+  /**
+   * The agent answers at {@link NAME_SERVER_ADDRESS}: it asks the host at {@link NAME_PORTS}, and about
+   * what that refuses these addresses, in turn. Those of the first call count for good. Undefined: there
+   * is no need for it.
+   */
+  readonly nameServers?: readonly string[] | undefined;
+}
+
 export type NamedInterface = ContainerInterface & { readonly name: string };
 
 /** What turns a machine into a certain container, once per machine. */
-export interface ContainerRoot {
+export interface ContainerRoot extends NameSettings {
   /**
    * Bytes of metadata at the beginning of the image's EROFS, `/dev/vda`, to read ahead: the size of
    * the first file of the joined disk.
@@ -155,8 +176,6 @@ export interface ContainerRoot {
   readonly domainname?: string | undefined;
   /** Content of `/etc/hosts`, complete. */
   readonly hosts: string;
-  /** Content of `/etc/resolv.conf`, complete. */
-  readonly resolvConf: string;
   /** In any order; parents are mounted first. */
   readonly mounts?: readonly ContainerMount[] | undefined;
   readonly interfaces?: readonly ContainerInterface[] | undefined;
@@ -365,13 +384,10 @@ export interface Agent {
   upperArchive(): Promise<Readable>;
   /** A tar archive of the whole root, without what is mounted in it. */
   rootArchive(): Promise<Readable>;
-  /**
-   * Sets up a network device that the machine has had since the root was assembled.
-   * @param resolvConf new content of `/etc/resolv.conf`
-   */
-  attachInterface(link: NamedInterface, resolvConf: string): Promise<void>;
+  /** Sets up a network device that the machine has had since the root was assembled. */
+  attachInterface(link: NamedInterface, names: NameSettings): Promise<void>;
   /** Afterwards the guest does not use the device. @param link with the MAC address of the device */
-  detachInterface(link: NamedInterface, resolvConf: string): Promise<void>;
+  detachInterface(link: NamedInterface, names: NameSettings): Promise<void>;
   updateLimits(limits: ContainerLimits): Promise<void>;
   /** Stops all processes of the container until they are thawed; the agent goes on. */
   freeze(): Promise<void>;

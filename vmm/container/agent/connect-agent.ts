@@ -10,6 +10,7 @@ import {
   type ContainerStats,
   type GuestProcess,
   type NamedInterface,
+  type NameSettings,
   type PathChange,
   type PathStat,
   type ProcessRow,
@@ -169,12 +170,12 @@ class VsockAgent implements Agent {
     await this.#control.request(FRAME.LIMITS, limitsFields(limits));
   }
 
-  async attachInterface(link: NamedInterface, resolvConf: string): Promise<void> {
-    await this.#control.request(FRAME.ATTACH_INTERFACE, linkFields(link, resolvConf));
+  async attachInterface(link: NamedInterface, names: NameSettings): Promise<void> {
+    await this.#control.request(FRAME.ATTACH_INTERFACE, linkFields(link, names));
   }
 
-  async detachInterface(link: NamedInterface, resolvConf: string): Promise<void> {
-    await this.#control.request(FRAME.DETACH_INTERFACE, linkFields(link, resolvConf));
+  async detachInterface(link: NamedInterface, names: NameSettings): Promise<void> {
+    await this.#control.request(FRAME.DETACH_INTERFACE, linkFields(link, names));
   }
 
   async freeze(): Promise<void> {

@@ -88,6 +88,7 @@ export const ROOT = {
   PRIVILEGED: 13,
   INIT: 14,
   PUBLISHED_PORT: 15,
+  NAMES: 16,
 } as const;
 
 export const MOUNT = {
@@ -118,7 +119,9 @@ export const INTERFACE = {
   DEVICE_MAC: 7,
 } as const;
 
-export const LINK = { INTERFACE: 1, RESOLV_CONF: 2 } as const;
+export const LINK = { INTERFACE: 1, RESOLV_CONF: 2, NAMES: 3 } as const;
+
+export const NAMES = { SERVER: 1 } as const;
 
 export const LIMITS = {
   MEMORY_BYTES: 1,

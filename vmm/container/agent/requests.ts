@@ -8,6 +8,7 @@ import {
   type ContainerMount,
   type ContainerRoot,
   type NamedInterface,
+  type NameSettings,
   type ProcessSpec,
   type ResourceLimit,
   type TmpfsMount,
@@ -15,7 +16,17 @@ import {
 } from './agent.ts';
 import { capabilityMask, capabilityNames } from './capabilities.ts';
 import { Fields } from './frame-writer.ts';
-import { INTERFACE, LIMITS, LINK, MOUNT, MOUNT_TYPES, PATH, ROOT, START } from './protocol.ts';
+import {
+  INTERFACE,
+  LIMITS,
+  LINK,
+  MOUNT,
+  MOUNT_TYPES,
+  NAMES,
+  PATH,
+  ROOT,
+  START,
+} from './protocol.ts';
 
 /** mount(2) flags by the option that sets them; `exec` and its like clear them. */
 const MOUNT_FLAGS = { nosuid: 2, nodev: 4, noexec: 8 } as const;
@@ -127,11 +138,20 @@ function networkBytes(network: string): Buffer {
   return Buffer.concat([bytes, Buffer.of(prefix)]);
 }
 
-/** @param resolvConf new content of /etc/resolv.conf; undefined: it stays */
-export function linkFields(link: NamedInterface, resolvConf: string | undefined): Fields {
-  return new Fields()
+export function linkFields(
+  link: NamedInterface,
+  { nameServers, resolvConf }: NameSettings,
+): Fields {
+  const fields = new Fields()
     .fields(LINK.INTERFACE, interfaceFields(link))
     .text(LINK.RESOLV_CONF, resolvConf);
+  return nameServers === undefined ? fields : fields.fields(LINK.NAMES, nameFields(nameServers));
+}
+
+function nameFields(servers: readonly string[]): Fields {
+  const fields = new Fields();
+  for (const server of servers) fields.bytes(NAMES.SERVER, addressBytes(server));
+  return fields;
 }
 
 function interfaceFields(link: NamedInterface): Fields {
@@ -180,6 +200,7 @@ export function rootFields(root: ContainerRoot): Fields {
     .number(ROOT.SHM_BYTES, root.shmBytes)
     .flag(ROOT.PRIVILEGED, root.privileged)
     .flag(ROOT.INIT, root.init);
+  if (root.nameServers !== undefined) fields.fields(ROOT.NAMES, nameFields(root.nameServers));
   for (const mount of [...(root.mounts ?? [])].sort((a, b) => depth(a) - depth(b))) {
     fields.fields(ROOT.MOUNT, mountFields(mount));
   }

@@ -1,6 +1,6 @@
 import type { MachineConfig } from '../../machine/config.ts';
 import type { MachineHandle } from '../../machine/machine.ts';
-import type { Agent, ContainerInterface, ContainerMount } from '../agent/agent.ts';
+import type { Agent, ContainerInterface, ContainerMount, NameSettings } from '../agent/agent.ts';
 import type { RunningNetworks } from '../networks/running-networks.ts';
 
 type Nets = NonNullable<MachineConfig['nets']>;
@@ -17,9 +17,9 @@ export interface MachinePart {
   readonly interfaces?: readonly ContainerInterface[];
   /** TCP ports of the container that the host's clients are led to by vsock. */
   readonly publishedPorts?: readonly number[];
-  /** Content of /etc/hosts and /etc/resolv.conf; the networks' part gives both. */
+  /** Content of /etc/hosts, and how names are resolved; the networks' part gives both. */
   readonly hosts?: string;
-  readonly resolvConf?: string;
+  readonly names?: NameSettings;
   /** What `inspect` shows of this run, as JSON: addresses, the ports that were chosen. */
   readonly facts?: Readonly<Record<string, unknown>>;
   /** The machine runs; the agent has not been asked to assemble anything yet. */

@@ -84,16 +84,16 @@ export function containerRoot(
   metadataBytes: number,
   parts: readonly MachinePart[],
 ): ContainerRoot {
-  const given = (name: 'hosts' | 'resolvConf') =>
-    parts.find((part) => part[name] !== undefined)?.[name] ?? '';
+  const hosts = parts.find((part) => part.hosts !== undefined)?.hosts ?? '';
+  const names = parts.find((part) => part.names !== undefined)?.names ?? { resolvConf: '' };
   return {
+    ...names,
     metadataBytes,
     writable: 'disk',
     readOnly: config.readOnly,
     hostname: config.hostname,
     domainname: config.domainname,
-    hosts: given('hosts'),
-    resolvConf: given('resolvConf'),
+    hosts,
     mounts: parts.flatMap(({ mounts = [] }) => mounts),
     interfaces: parts.flatMap(({ interfaces = [] }) => interfaces),
     publishedPorts: parts.flatMap(({ publishedPorts = [] }) => publishedPorts),

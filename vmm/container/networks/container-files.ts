@@ -41,7 +41,7 @@ export function ownNames(hostname: string, domainname: string): string[] {
   return domainname === '' ? [hostname] : [`${hostname}.${domainname}`, hostname];
 }
 
-/** Settings of the host's resolver that containers take over. */
+/** Settings of a resolver: those of the host's are taken over by containers. */
 export interface HostResolver {
   readonly search: readonly string[];
   readonly options: readonly string[];
@@ -70,32 +70,36 @@ export function readHostResolver(): HostResolver {
 /** How a container resolves names of the outside. */
 export interface OutsideNames {
   readonly servers: readonly string[];
-  /** One of them is on the host's loopback, which the gateway's address has to stand for. */
-  readonly needsGateway: boolean;
+  /** Name servers that are on the host's loopback: the host has to ask them. */
+  readonly onHost: readonly string[];
 }
 
-/** @param gateway address that stands for the host's loopback, if it has to */
-export function outsideNames(dns: readonly string[], gateway: string): OutsideNames {
-  if (dns.length > 0) return { servers: dns, needsGateway: false };
+export function outsideNames(dns: readonly string[]): OutsideNames {
+  if (dns.length > 0) return { servers: dns, onHost: [] };
   const host = hostNameServers();
   const { mapsGateway, servers } = guestNameServers(host);
-  if (mapsGateway) return { servers: [gateway], needsGateway: true };
+  if (mapsGateway) return { servers: [], onHost: host.configured };
   const reachable = (servers.length > 0 ? servers : host.configured).filter(
     // The guest has no IPv6, and its own loopback.
     (server) => isIPv4(server) && !server.startsWith('127.'),
   );
-  return { servers: reachable, needsGateway: false };
+  return { servers: reachable, onHost: [] };
+}
+
+/** What a container's resolver does: the user's settings, and else the host's. */
+export function resolverSettings(
+  { dnsOptions, dnsSearch }: Pick<NetworkSettings, 'dnsOptions' | 'dnsSearch'>,
+  host: HostResolver,
+): HostResolver {
+  const search = dnsSearch.length > 0 ? dnsSearch : host.search;
+  return {
+    search: search.filter((domain) => domain !== '.'),
+    options: dnsOptions.length > 0 ? dnsOptions : host.options,
+  };
 }
 
 /** @param servers in the order in which they are asked */
-export function resolvConf(
-  servers: readonly string[],
-  { dnsOptions, dnsSearch }: Pick<NetworkSettings, 'dnsOptions' | 'dnsSearch'>,
-  host: HostResolver,
-): string {
-  const given = dnsSearch.length > 0 ? dnsSearch : host.search;
-  const search = given.filter((domain) => domain !== '.');
-  const options = dnsOptions.length > 0 ? dnsOptions : host.options;
+export function resolvConf(servers: readonly string[], { options, search }: HostResolver): string {
   return [
     ...servers.map((server) => `nameserver ${server}\n`),
     ...(search.length > 0 ? [`search ${search.join(' ')}\n`] : []),

@@ -6,10 +6,12 @@ import type { ContainerConfig } from '../containers/container-config.ts';
 import type { MachinePart } from '../containers/machine-part.ts';
 import {
   hostsFile,
+  type OutsideNames,
   outsideNames,
   ownNames,
   readHostResolver,
   resolvConf,
+  resolverSettings,
 } from './container-files.ts';
 import {
   HOST_GATEWAY,
@@ -18,6 +20,7 @@ import {
   parseNameServer,
   parseSearchDomain,
 } from './name-flags.ts';
+import { NameServer } from './name-server.ts';
 import type { InterfaceFacts, NetworkFacts } from './network-facts.ts';
 import { parseNetworks } from './network-flags.ts';
 import type { NetworkSettings } from './network-settings.ts';
@@ -91,7 +94,9 @@ export async function prepareNetworks(config: ContainerConfig): Promise<MachineP
   if (network.mode === 'none') return withoutNetwork(network);
   const networks = new RunningNetworks(config, network);
   let ports: PublishedPorts | undefined;
+  let nameServer: NameServer | undefined;
   const release = async () => {
+    nameServer?.close();
     await networks.release();
     await ports?.release();
   };
@@ -102,7 +107,12 @@ export async function prepareNetworks(config: ContainerConfig): Promise<MachineP
       memberships.length > 0 && memberships.every(({ network: { internal } }) => internal);
     ports = isInternal ? undefined : await publishPorts(network, name);
     const mac = (memberships.length === 0 ? network.mac : undefined) ?? randomContainerMac();
-    networks.uplink = ports === undefined ? undefined : userInterface(network, ports, mac);
+    const outside = outsideNames(network.dns);
+    networks.uplink = ports === undefined ? undefined : userInterface(network, ports, mac, outside);
+    nameServer = new NameServer(
+      () => networks.memberships.map(({ containers }) => containers),
+      isInternal ? [] : outside.onHost,
+    );
     const own = memberships.length === 0 ? [defaultFacts(mac)] : [];
     const interfaces = () => [...own, ...networks.facts];
     const names = ownNames(hostname, domainname);
@@ -113,6 +123,9 @@ export async function prepareNetworks(config: ContainerConfig): Promise<MachineP
     const published = ports?.published ?? [];
     return {
       publishedPorts: [...new Set(listeners.map(({ guestPort }) => guestPort))],
+      started: ({ vsock }) => {
+        if (vsock !== undefined) nameServer?.listen(vsock);
+      },
       assembled: (machine, agent) => {
         networks.running = { machine, agent };
         for (const { fd, guestPort } of listeners.splice(0)) {
@@ -122,7 +135,7 @@ export async function prepareNetworks(config: ContainerConfig): Promise<MachineP
       nets: networks.nets,
       interfaces: networks.interfaces,
       hosts: hostsFile(network.extraHosts, OWN_ADDRESSES.gateway, ownName),
-      resolvConf: networks.resolvConf,
+      names: networks.names,
       get facts() {
         return { ports: published, interfaces: interfaces() } satisfies NetworkFacts;
       },
@@ -144,7 +157,7 @@ function defaultFacts(mac: string): InterfaceFacts {
 function withoutNetwork(network: NetworkSettings): MachinePart {
   return {
     hosts: hostsFile(network.extraHosts, '127.0.0.1', []),
-    resolvConf: resolvConf(network.dns, network, readHostResolver()),
+    names: { resolvConf: resolvConf(network.dns, resolverSettings(network, readHostResolver())) },
   };
 }
 
@@ -153,17 +166,17 @@ function userInterface(
   network: NetworkSettings,
   { forwards }: PublishedPorts,
   mac: string,
+  names: OutsideNames,
 ): Uplink {
   const { address, gateway } = OWN_ADDRESSES;
-  const names = outsideNames(network.dns, gateway);
-  const asksHost = network.extraHosts.some((entry) => entry.endsWith(`:${HOST_GATEWAY}`));
+  const reachesHost = network.extraHosts.some((entry) => entry.endsWith(`:${HOST_GATEWAY}`));
   return {
     net: {
       kind: 'user',
       mac,
       forwards,
       addresses: OWN_ADDRESSES,
-      gatewayIsHost: asksHost || names.needsGateway,
+      gatewayIsHost: reachesHost,
     },
     interface: {
       mac,
@@ -171,7 +184,7 @@ function userInterface(
       gateways: [gateway],
       mtu: USER_MTU,
     },
-    nameServers: names.servers,
+    names,
   };
 }
 

@@ -8,7 +8,6 @@
  *                gone, however it ended, the holder sees the end of file and removes the network
  * leaving        the FIFO while the holder looks whether it may
  * holder.json    the process in whose namespaces the bridge is
- * names/ADDRESS  what the name server says of an address: hosts(5)
  * endpoints/ADDRESS  an {@link Endpoint}, as JSON
  * ```
  */
@@ -21,6 +20,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -88,10 +88,6 @@ export class NetworkFolder {
     return join(this.path, 'leaving');
   }
 
-  get names(): string {
-    return join(this.path, 'names');
-  }
-
   get lock(): string {
     return join(this.path, 'lock');
   }
@@ -102,7 +98,6 @@ export class NetworkFolder {
 
   create(): void {
     mkdirSync(join(this.path, 'endpoints'), { recursive: true, mode: 0o700 });
-    mkdirSync(this.names, { recursive: true, mode: 0o755 });
   }
 
   /** Runs `work` while nobody else changes what there is of the network. */
@@ -216,16 +211,20 @@ export class NetworkFolder {
     }
   }
 
-  /** Makes an endpoint known, also to the name server. */
+  /** Makes an endpoint known. */
   addEndpoint(endpoint: Endpoint): void {
-    const { address, names } = endpoint;
-    writeFileSync(join(this.path, 'endpoints', address), JSON.stringify(endpoint));
-    writeFileSync(join(this.names, address), `${address} ${names.join(' ')}\n`, { mode: 0o644 });
+    const temporary = join(this.path, `endpoint-${endpoint.address}`);
+    writeFileSync(temporary, JSON.stringify(endpoint));
+    renameSync(temporary, join(this.path, 'endpoints', endpoint.address));
   }
 
   removeEndpoint(address: string): void {
-    rmSync(join(this.names, address), { force: true });
     rmSync(join(this.path, 'endpoints', address), { force: true });
+  }
+
+  /** When endpoints were added or removed last; 0: never. */
+  get changedMs(): number {
+    return statSync(join(this.path, 'endpoints'), { throwIfNoEntry: false })?.mtimeMs ?? 0;
   }
 
   /** Containers that are attached. Those of processes that were killed are forgotten. */

@@ -1,7 +1,7 @@
 /**
- * The process that holds a network: it makes the bridge, runs the name server, and removes both when
- * the last member has gone. For root, the bridge is in the host's network namespace, as Docker's are.
- * For other users it is in a user and network namespace, where the name server knows containers only.
+ * The process that holds a network: it makes the bridge, and removes it when the last member has gone. For
+ * root, the bridge is in the host's network namespace, as Docker's are. For other users it is in a user
+ * and network namespace.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { accessSync, constants, existsSync, rmSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { TsvmError } from '../../errors.ts';
 import type { NetworkFolder } from './network-folder.ts';
 import type { NetworkRecord } from './network-store.ts';
 
-/** dnsmasq is outside of PATH for users other than root. */
+/** ip(8) may be outside of PATH for users other than root. */
 const SYSTEM_PATH = '/usr/sbin:/sbin:/usr/bin:/bin';
 const START_TIMEOUT_MS = 10_000;
 const ERROR_CHARACTERS_MAX = 2_000;
@@ -38,20 +38,6 @@ for family in ipv4 ipv6; do
 done
 echo 1 >"/proc/sys/net/ipv6/conf/$bridge/disable_ipv6" 2>/dev/null || :
 ip link set "$bridge" up
-if [ "$place" = host ]; then
-  # Without privileges, the name server could not reach the folder.
-  mount --bind "$folder/names" /mnt
-  set -- --hostsdir=/mnt --user=nobody
-else
-  ip link set lo up
-  set -- --hostsdir="$folder/names" --user=root --no-resolv
-fi
-dnsmasq --keep-in-foreground --conf-file=/dev/null --no-hosts --bind-interfaces \\
-  --listen-address="\${address%/*}" --except-interface=lo --domain-needed --local-ttl=0 "$@" \\
-  --group= --pid-file= --log-facility=/dev/null </dev/null 1>&2 &
-server=$!
-sleep 0.05
-kill -0 $server
 exec 4<>"$folder/members"
 exec 5<"$folder/members"
 echo "$pid"
@@ -63,7 +49,6 @@ while :; do
   if timeout ${LAST_LOOK_S} cat <&5; then break; fi
   mv "$folder/leaving" "$folder/members"
 done
-kill $server || :
 [ "$place" = own ] || ip link delete "$bridge" || :
 rm -f "$folder/leaving"
 `;
@@ -76,21 +61,13 @@ function isRoot(): boolean {
   return process.geteuid?.() === 0;
 }
 
-/** What each program comes from, in Debian. */
-const PROGRAMS: Readonly<Record<string, string>> = {
-  ip: 'iproute2',
-  dnsmasq: 'dnsmasq-base',
-};
-
-/** @throws TsvmError `network-unavailable` that names the package of a missing program */
-function checkPrograms(path: string): void {
-  for (const [program, debianPackage] of Object.entries(PROGRAMS)) {
-    if (path.split(delimiter).some((folder) => isExecutable(join(folder, program)))) continue;
-    throw new TsvmError(
-      'network-unavailable',
-      `networks need the program ${program}. As root: apt-get install ${debianPackage}`,
-    );
-  }
+/** @throws TsvmError `network-unavailable` that names the package */
+function checkProgram(path: string): void {
+  if (path.split(delimiter).some((folder) => isExecutable(join(folder, 'ip')))) return;
+  throw new TsvmError(
+    'network-unavailable',
+    'networks need the program ip. As root: apt-get install iproute2',
+  );
 }
 
 function isExecutable(path: string): boolean {
@@ -102,9 +79,9 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** In a PID namespace of its own, so that the name server ends with it, however it ends. */
+/** In a PID namespace of its own, so that the programs that it starts end with it, however it ends. */
 function command(script: readonly string[]): string[] {
-  const namespaces = isRoot() ? ['--mount'] : ['--user', '--map-root-user', '--net'];
+  const namespaces = isRoot() ? [] : ['--user', '--map-root-user', '--net'];
   const processes = ['--pid', '--fork', '--kill-child'];
   return ['unshare', ...namespaces, ...processes, '--', 'sh', '-c', HOLDER_SCRIPT, ...script];
 }
@@ -116,7 +93,7 @@ function command(script: readonly string[]): string[] {
  */
 export async function startHolder(network: NetworkRecord, folder: NetworkFolder): Promise<number> {
   const path = [process.env['PATH'] ?? '', SYSTEM_PATH].join(delimiter);
-  checkPrograms(path);
+  checkProgram(path);
   rmSync(folder.leaving, { force: true });
   if (!existsSync(folder.members)) execFileSync('mkfifo', ['-m', '600', folder.members]);
   const place = isRoot() ? 'host' : 'own';

@@ -5,6 +5,7 @@ import { randomHex } from '../../host/random.ts';
 import { ipv4Number } from './ipv4-subnet.ts';
 import { NetworkFolder, namesIn, networksRuntimeFolder } from './network-folder.ts';
 import { bridgeName, removeBridge, startHolder } from './network-holder.ts';
+import { FolderNames, type NetworkNames } from './network-names.ts';
 import type { EndpointSettings } from './network-settings.ts';
 import { type NetworkRecord, type NetworkStore, openNetworkStore } from './network-store.ts';
 
@@ -26,6 +27,8 @@ export interface NetworkMembership {
   readonly mac: string;
   /** By which other containers find it. */
   readonly names: readonly string[];
+  /** All containers on the network. */
+  readonly containers: NetworkNames;
   readonly bridge: Bridge;
   /** Of the tap device that becomes a port of the bridge. */
   readonly tapName: string;
@@ -60,6 +63,7 @@ export async function joinNetwork(
       prefixLength: folder.prefixLength,
       mac,
       names,
+      containers: new FolderNames(network.name, folder),
       bridge: { name: bridgeName(network), ...(namespacePid !== 0 && { namespacePid }) },
       tapName: `tsvm${randomHex(4)}`,
       leave: async () => {

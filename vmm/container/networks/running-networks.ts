@@ -2,8 +2,18 @@
 import { TsvmError } from '../../errors.ts';
 import type { MachineHandle } from '../../machine/machine.ts';
 import type { NetConfig } from '../../machine/net-config.ts';
-import type { Agent, NamedInterface } from '../agent/agent.ts';
-import { readHostResolver, resolvConf } from './container-files.ts';
+import {
+  type Agent,
+  NAME_SERVER_ADDRESS,
+  type NamedInterface,
+  type NameSettings,
+} from '../agent/agent.ts';
+import {
+  type OutsideNames,
+  readHostResolver,
+  resolvConf,
+  resolverSettings,
+} from './container-files.ts';
 import type { InterfaceFacts } from './network-facts.ts';
 import { joinNetwork, type Member, type NetworkMembership } from './network-membership.ts';
 import type { EndpointSettings, NetworkSettings } from './network-settings.ts';
@@ -12,12 +22,14 @@ import type { EndpointSettings, NetworkSettings } from './network-settings.ts';
 const BRIDGE_MTU = 1_500;
 /** MAXNS of resolver(5). */
 const NAME_SERVERS_MAX = 3;
+/** Names are asked about as they are before search domains are added: as Docker does on networks. */
+const NAMES_FIRST = 'ndots:0';
 
 /** The interface to the outside. */
 export interface Uplink {
   readonly net: NetConfig;
   readonly interface: Omit<NamedInterface, 'name'>;
-  readonly nameServers: readonly string[];
+  readonly names: OutsideNames;
 }
 
 /** What is the machine's while it runs. */
@@ -72,8 +84,26 @@ export class RunningNetworks {
     return this.#memberships.map(membershipFacts);
   }
 
-  get resolvConf(): string {
-    return resolvConf(this.#nameServers(), this.#settings, readHostResolver());
+  /**
+   * On networks, or if only the host can ask about the outside, the agent asks this process, and others
+   * about what that refuses.
+   */
+  get names(): NameSettings {
+    const { onHost, servers } = this.#uplink?.names ?? { onHost: [], servers: this.#settings.dns };
+    const others = servers.filter((server) => server !== NAME_SERVER_ADDRESS);
+    const nameServers = others.slice(0, NAME_SERVERS_MAX);
+    const settings = resolverSettings(this.#settings, readHostResolver());
+    const isOnNetwork = this.#memberships.length > 0;
+    if (!isOnNetwork && onHost.length === 0) {
+      return { resolvConf: resolvConf(nameServers, settings) };
+    }
+    const { options, search } = settings;
+    const isGiven = options.some((option) => option.startsWith('ndots:'));
+    const added = isOnNetwork && !isGiven ? [NAMES_FIRST] : [];
+    return {
+      resolvConf: resolvConf([NAME_SERVER_ADDRESS], { options: [...options, ...added], search }),
+      nameServers,
+    };
   }
 
   /** The agent has assembled the container in the machine. */
@@ -96,7 +126,7 @@ export class RunningNetworks {
       }
       device = await windowsOf(machine).addNet(bridgePort(membership));
       this.#memberships.push(membership);
-      await agent.attachInterface(this.#interfaceOf(membership), this.resolvConf);
+      await agent.attachInterface(this.#interfaceOf(membership), this.names);
     } catch (error) {
       this.#forget(membership);
       if (device !== undefined) await windowsOf(machine).removeNet(device);
@@ -119,7 +149,7 @@ export class RunningNetworks {
     const index = this.#memberships.indexOf(membership);
     this.#memberships.splice(index, 1);
     try {
-      await agent.detachInterface(link, this.resolvConf);
+      await agent.detachInterface(link, this.names);
     } catch (error) {
       this.#memberships.splice(index, 0, membership);
       throw error;
@@ -166,17 +196,6 @@ export class RunningNetworks {
     const name = `eth${index}`;
     this.#names.set(mac, name);
     return name;
-  }
-
-  /**
-   * The networks' name servers know the containers. Where they are on the host's own network, they ask the
-   * host's for everything else, so that no other server's answer about a container's name can be faster.
-   */
-  #nameServers(): readonly string[] {
-    const own = this.#memberships.map(({ network: { gateway } }) => gateway);
-    const askOthers = this.#memberships.every(({ bridge }) => bridge.namespacePid !== undefined);
-    const outside = this.#uplink?.nameServers ?? [];
-    return [...own, ...(askOthers ? outside : this.#settings.dns)].slice(0, NAME_SERVERS_MAX);
   }
 }
 

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import {
   AGENT_PORT,
   type AgentErrorCode,
+  NAME_PORTS,
   PUBLISHED_PORT_BASE,
 } from '../../../../vmm/container/agent/agent.ts';
 import { capabilityMask } from '../../../../vmm/container/agent/capabilities.ts';
@@ -25,7 +26,8 @@ function headerNumbers(): Map<string, number> {
     numbers.set(name, Number(value));
   }
   for (const [, name = '', value] of HEADER.matchAll(/#define ([A-Z_]+) (\d+)$/gm)) {
-    numbers.set(name, Number(value));
+    // As in C, a zero before others makes it octal.
+    numbers.set(name, Number(value?.replace(/^0(?=.)/, '0o')));
   }
   return numbers;
 }
@@ -48,6 +50,9 @@ test('protocol.ts has the numbers of protocol.h', () => {
   ours.set('PROTOCOL_VERSION', PROTOCOL_VERSION);
   ours.set('AGENT_PORT', AGENT_PORT);
   ours.set('PUBLISHED_PORT_BASE', PUBLISHED_PORT_BASE);
+  ours.set('NAMES_STREAM_PORT', NAME_PORTS.streams);
+  ours.set('NAMES_DATAGRAM_PORT', NAME_PORTS.datagrams);
+  ours.set('UPPER_UNUSED_MODE', protocol.UPPER_UNUSED_MODE);
   ours.set('PLACEHOLDER_BYTES', protocol.PLACEHOLDER_BYTES);
   ours.set('FRAME_HEADER_BYTES', protocol.FRAME_HEADER_BYTES);
   ours.set('FIELD_HEADER_BYTES', protocol.FIELD_HEADER_BYTES);

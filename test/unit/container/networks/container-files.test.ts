@@ -5,6 +5,7 @@ import {
   ownNames,
   parseResolver,
   resolvConf,
+  resolverSettings,
 } from '../../../../vmm/container/networks/container-files.ts';
 
 test('/etc/hosts has extra hosts before the container’s own names', () => {
@@ -28,15 +29,18 @@ test('/etc/resolv.conf has what was given, and else the host’s search domains 
   );
   assert.deepEqual(host, { search: ['a.example', 'b.example'], options: ['ndots:1', 'edns0'] });
   assert.equal(
-    resolvConf(['9.9.9.9'], { dnsSearch: [], dnsOptions: [] }, host),
+    resolvConf(['9.9.9.9'], resolverSettings({ dnsSearch: [], dnsOptions: [] }, host)),
     'nameserver 9.9.9.9\nsearch a.example b.example\noptions ndots:1 edns0\n',
   );
   assert.equal(
-    resolvConf(['9.9.9.9'], { dnsSearch: ['x.example'], dnsOptions: ['ndots:5'] }, host),
+    resolvConf(
+      ['9.9.9.9'],
+      resolverSettings({ dnsSearch: ['x.example'], dnsOptions: ['ndots:5'] }, host),
+    ),
     'nameserver 9.9.9.9\nsearch x.example\noptions ndots:5\n',
   );
   assert.equal(
-    resolvConf([], { dnsSearch: ['.'], dnsOptions: [] }, host),
+    resolvConf([], resolverSettings({ dnsSearch: ['.'], dnsOptions: [] }, host)),
     'options ndots:1 edns0\n',
     'a dot: no search domains',
   );
