@@ -1,6 +1,7 @@
 import { constants, openSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TsvmError } from '../errors.ts';
+import { writeProblem } from '../host/write-problem.ts';
 import type { Logger } from '../observability/logger.ts';
 import { fsPath } from '../util/byte-names.ts';
 import { errnoCode } from './output-descriptor.ts';
@@ -15,24 +16,6 @@ const FLAGS =
 const READER_POLL_MS = 50;
 /** Time to wait for the reader of a named pipe before logging a message. */
 const WAIT_TOLD_MS = 500;
-
-const PROBLEMS: Readonly<Record<string, string>> = {
-  EACCES: 'permission denied',
-  EISDIR: 'it is a folder',
-  ENOENT: 'its folder does not exist',
-  ENOTDIR: 'a component of its path is not a folder',
-  ENOSPC: 'the disk is full',
-  EROFS: 'the file system is read-only',
-  ENXIO: 'it is a socket, or the device does not exist',
-  ELOOP: 'its symbolic links form a loop',
-  ENAMETOOLONG: 'its name is too long',
-};
-
-/** The reason why a file cannot be written, for the user. */
-export function writeProblem(cause: unknown): string {
-  const problem = PROBLEMS[errnoCode(cause) ?? ''];
-  return problem ?? (cause instanceof Error ? cause.message : String(cause));
-}
 
 function tryOpen(path: string): number | undefined {
   try {

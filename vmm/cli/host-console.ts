@@ -1,10 +1,11 @@
 import { closeSync } from 'node:fs';
 import { TsvmError } from '../errors.ts';
+import { writeProblem } from '../host/write-problem.ts';
 import { type ConsoleBackend, NO_CONSOLE } from '../machine/assembly.ts';
 import type { Logger } from '../observability/logger.ts';
 import { RateLimit } from '../observability/rate-limit.ts';
 import { formatSize } from '../util/size.ts';
-import { openConsoleFile, writeProblem } from './console-file.ts';
+import { openConsoleFile } from './console-file.ts';
 import { type EscapeKey, EscapeKeys, escapeHelp } from './escape-keys.ts';
 import { Output } from './output.ts';
 import { errnoCode, isTerminal, OutputDescriptor } from './output-descriptor.ts';

@@ -66,6 +66,11 @@ runToExit(async () => {
     print(`See "tsvm ${command.join(' ')} --help".\n`);
     return 0;
   }
-  await adoptCommand(program()).parseAsync(words, { from: 'user' });
+  const tsvm = adoptCommand(program());
+  const [asked] = command;
+  // Commander would print the general help without a word about the unknown command.
+  const isUnknown =
+    first === 'help' && asked !== undefined && !tsvm.commands.some((one) => one.name() === asked);
+  await tsvm.parseAsync(isUnknown ? command : words, { from: 'user' });
   return Number(process.exitCode ?? 0);
 });

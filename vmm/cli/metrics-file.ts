@@ -1,9 +1,9 @@
 import { closeSync, constants, openSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { TsvmError } from '../errors.ts';
+import { writeProblem } from '../host/write-problem.ts';
 import type { BootMetrics } from '../machine/boot-metrics.ts';
 import type { Logger } from '../observability/logger.ts';
 import { fsPath } from '../util/byte-names.ts';
-import { writeProblem } from './console-file.ts';
 import { errnoCode } from './output-descriptor.ts';
 
 const FLAGS = constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY;

@@ -1,6 +1,7 @@
 import { closeSync, lstatSync, unlinkSync } from 'node:fs';
 import { TsvmError } from '../errors.ts';
 import { connectUnix, listenUnix } from './unix-sockets.ts';
+import { writeProblem } from './write-problem.ts';
 
 /** Longest path in bytes: `sun_path` of unix(7), without its NUL. */
 export const SOCKET_PATH_BYTES_MAX = 107;
@@ -69,7 +70,7 @@ export function openSocketFile(
         error,
       );
     }
-    fail(`${what} ${path} cannot be created: ${codeOf(error)}`, error);
+    fail(`${what} ${path} cannot be created (${writeProblem(error)}): choose another path`, error);
   }
   const { dev, ino } = lstatSync(path);
   const remove = () => {

@@ -27,9 +27,11 @@ export function checkRateLimits(limits: RateLimits): void {
   }
   const { bytesPerSecond, burstBytes, operationsPerSecond, burstOperations } = limits;
   if (burstBytes !== undefined && bytesPerSecond === undefined) {
-    invalid('a rate limit has "burstBytes" and no "bytesPerSecond"');
+    invalid('a rate limit has "burstBytes" (bps_max=) without "bytesPerSecond" (bps=): give both');
   }
   if (burstOperations !== undefined && operationsPerSecond === undefined) {
-    invalid('a rate limit has "burstOperations" and no "operationsPerSecond"');
+    invalid(
+      'a rate limit has "burstOperations" (iops_max=, pps_max=) without "operationsPerSecond" (iops=, pps=): give both',
+    );
   }
 }

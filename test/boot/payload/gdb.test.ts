@@ -283,7 +283,7 @@ test('what does not fit is refused with a sentence', async () => {
     [{ port: 65_536 }, /not a port/],
     [{ port: 1, address: 'localhost' }, /numeric address/],
     [{ port: 1, wait: true }, /has no "wait"/],
-    [{ socketPath: '/nowhere/at/all' }, /cannot be created: ENOENT/],
+    [{ socketPath: '/nowhere/at/all' }, /cannot be created \(its folder does not exist\)/],
     [{ port: 0, address: '192.0.2.1' }, /cannot listen on 192\.0\.2\.1:0 \(EADDRNOTAVAIL\)/],
   ];
   for (const [gdb, text] of refused) {

@@ -117,6 +117,20 @@ test('help and doctor into a pipe that is closed, or a disk that is full', async
   }
 });
 
+test('mistakes of the command line are named as it writes them', async () => {
+  for (const [words, code, reason] of [
+    ['help nothing', 2, /unknown command 'nothing'/],
+    ['help bot', 2, /Did you mean boot\?/],
+    ['boot --kernel x --disk y,bps_max=5M', 2, /bps_max=.*bps=/],
+    [`${BOOT.replace('"$TSVM" ', '')} --share "$TSVM:bin"`, 125, /it is not a folder/],
+    [`${BOOT.replace('"$TSVM" ', '')} --vsock no/s`, 2, /its folder does not exist/],
+  ] as const) {
+    const mistake = await runShell(`"$TSVM" ${words}`);
+    assert.equal(mistake.code, code, words);
+    assert.match(mistake.stderr, reason, words);
+  }
+});
+
 test('repeated options accumulate or are refused', async () => {
   const again = await runShell(
     `${BOOT} --append exit=acpi --append "a b" --cpu-mask rdrand --cpu-mask rdseed --log-level debug`,

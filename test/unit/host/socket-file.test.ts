@@ -47,6 +47,6 @@ test('a file of another kind, and one that took its name later, stay', (t) => {
 });
 
 test('paths that cannot be', (t) => {
-  refused(join(temporaryFolder(t), 'missing/v'), /cannot be created: ENOENT/);
+  refused(join(temporaryFolder(t), 'missing/v'), /cannot be created \(its folder does not exist\)/);
   refused(`/tmp/${'x'.repeat(103)}`, /longer than 107 bytes/);
 });

@@ -51,7 +51,14 @@ async function attachShare(assembly: Assembly, id: string, share: ResolvedShare)
 }
 
 function whatIsShared(share: ResolvedShare): SharedFolder | SharedTree {
-  if ('path' in share) return { path: resolve(share.path), readOnly: share.readOnly };
+  if ('path' in share) {
+    const path = resolve(share.path);
+    // virtiofsd would take a file, and end without a word.
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === false) {
+      throw new TsvmError('invalid-config', 'it is not a folder: share the folder that it is in');
+    }
+    return { path, readOnly: share.readOnly };
+  }
   const runtime = runtimeFolder();
   if (runtime === undefined) {
     throw new TsvmError('backend-failed', 'no folder for it: set XDG_RUNTIME_DIR');
