@@ -389,6 +389,7 @@ test('import, with changes', async (t) => {
     Labels: { l: 'm' },
   });
   assert.match(sh(`tsvm import -c 'RUN x' tree.tar`).stderr, /instruction is not supported here/);
+  assert.match(sh('mkdir -p folder; tsvm import folder x').stderr, /^read folder: is a directory/);
 });
 
 test('Ctrl-C amid a load from a pipe that has stalled ends it, and nothing is left', async (t) => {

@@ -151,6 +151,21 @@ test('of an image index the platform that was asked for is pulled', async (t) =>
   const { code, stderr } = await cli.run(['pull', '--platform', 'linux/s390x', `${host}/one:all`]);
   assert.equal(code, 1);
   assert.match(stderr, /no matching manifest for linux\/s390x in the manifest list entries/);
+
+  // A name of one image for one platform, as Docker: pulled with a warning, but not for a container.
+  const arm = ['--platform', 'linux/arm64'];
+  const mismatch =
+    /platform \(linux\/amd64\) does not match the specified platform \(linux\/arm64\)/;
+  assert.match(await cli.ok(['pull', ...arm, `${host}/one:amd64`]), mismatch);
+  for (const policy of ['missing', 'never', 'always']) {
+    const words = ['create', '--pull', policy, ...arm, `${host}/one:amd64`, 'true'];
+    const refused = await cli.run(words);
+    assert.equal(refused.code, 1, policy);
+    assert.match(refused.stderr, mismatch, policy);
+  }
+  const unknown = await cli.run(['pull', '--platform', 'armchair', `${host}/one:amd64`]);
+  assert.equal(unknown.code, 1);
+  assert.match(unknown.stderr, /"armchair": unknown operating system or architecture/);
 });
 
 test('TLS with a CA file, and a login', async (t) => {

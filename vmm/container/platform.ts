@@ -22,6 +22,13 @@ const ARCHITECTURES: Readonly<Record<string, string>> = {
 /** Variants that are the default. */
 const DEFAULT_VARIANTS: Readonly<Record<string, string>> = { arm64: 'v8', arm: 'v7', amd64: 'v1' };
 
+/** Those of Go (`go tool dist list`), of which an image may have one. */
+const KNOWN_ARCHITECTURES = new Set(
+  '386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x wasm'.split(
+    ' ',
+  ),
+);
+
 function normal(os: string, architecture: string, variant: string | undefined): Platform {
   const known = architecture.toLowerCase();
   const name = Object.hasOwn(ARCHITECTURES, known) ? (ARCHITECTURES[known] ?? known) : known;
@@ -55,8 +62,10 @@ export function parsePlatform(text: string): Platform {
   }
   if (second !== undefined) return normal(first, second, third);
   const host = hostPlatform();
-  const isOs = /^(linux|windows|darwin|freebsd)$/i.test(first);
-  return isOs ? { ...host, os: first.toLowerCase() } : normal(host.os, first, undefined);
+  if (/^(linux|windows|darwin|freebsd)$/i.test(first)) return { ...host, os: first.toLowerCase() };
+  const platform = normal(host.os, first, undefined);
+  if (KNOWN_ARCHITECTURES.has(platform.architecture)) return platform;
+  throw new TsvmError('invalid-config', `"${text}": unknown operating system or architecture`);
 }
 
 export function platformText({ os, architecture, variant }: Platform): string {
@@ -65,4 +74,17 @@ export function platformText({ os, architecture, variant }: Platform): string {
 
 export function samePlatform(a: Platform, b: Platform): boolean {
   return a.os === b.os && a.architecture === b.architecture && a.variant === b.variant;
+}
+
+/** What Docker says of an image that is not for the wanted platform; undefined when it is. */
+export function platformMismatch(
+  reference: string,
+  found: Platform,
+  wanted: Platform | undefined,
+): string | undefined {
+  if (wanted === undefined || samePlatform(found, wanted)) return undefined;
+  return (
+    `image with reference ${reference} was found but its platform (${platformText(found)}) ` +
+    `does not match the specified platform (${platformText(wanted)})`
+  );
 }

@@ -2,7 +2,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Digest } from '../../container/digest.ts';
 import type { ImageConfig } from '../../container/image-config.ts';
-import { parsePlatform, platformText, samePlatform } from '../../container/platform.ts';
+import {
+  parsePlatform,
+  platformMismatch,
+  platformText,
+  samePlatform,
+} from '../../container/platform.ts';
 import { familiarText, withDefaultTag } from '../../container/reference.ts';
 import type { ImageRecord } from '../../container/store/catalog.ts';
 import type { ImageStore } from '../../container/store/image-store.ts';
@@ -44,6 +49,9 @@ export async function chooseImage(
   }
   image ??= store.find(name).image;
   const config = store.content.readConfig(image.id);
+  // A registry that has the image for one platform only gives that one.
+  const mismatch = platformMismatch(name, config.platform, platformOption(options));
+  if (mismatch !== undefined) throw new TsvmError('image-not-found', mismatch);
   const layers = image.layers.map(({ diffId }) => diffId);
   return { name, id: image.id, layers, platform: image.platform, config };
 }

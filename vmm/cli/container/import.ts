@@ -1,4 +1,4 @@
-import { createReadStream } from 'node:fs';
+import { createReadStream, statSync } from 'node:fs';
 import { addAbortSignal } from 'node:stream';
 import { importArchive } from '../../container/import-archive.ts';
 import { withDefaultTag } from '../../container/reference.ts';
@@ -64,6 +64,12 @@ async function openSource(source: string, signal: AbortSignal): Promise<OpenedSo
     const answer = await http.send({ method: 'GET', url, signal });
     await expectOk(answer, url);
     return { bytes: answer.body, close: () => http.close() };
+  }
+  if (statSync(fsPath(source), { throwIfNoEntry: false })?.isDirectory()) {
+    throw new TsvmError(
+      'file-unreadable',
+      `read ${source}: is a directory: give a tar archive of it`,
+    );
   }
   const file = createReadStream(fsPath(source), { highWaterMark: 2 ** 20 });
   await new Promise<void>((resolve, reject) => {

@@ -1,4 +1,5 @@
 import { Option } from 'commander';
+import { platformMismatch } from '../../container/platform.ts';
 import { pullImage } from '../../container/pull.ts';
 import {
   DEFAULT_TAG,
@@ -67,6 +68,7 @@ Examples:
           ? await firstThatHas(clients, (client) => listTags(client, reference.path, signal))
           : [reference.tag];
         let upToDate = true;
+        let mismatch: string | undefined;
         for (const tag of tags) {
           const one = { ...reference, tag };
           const lines = new LayerLines(quiet);
@@ -76,6 +78,8 @@ Examples:
               pullImage(store, client, one, { platform, signal, progress }),
             );
             upToDate &&= pulled.upToDate;
+            const found = store.content.readConfig(pulled.id).platform;
+            mismatch ??= platformMismatch(referenceText(one), found, platform);
             lines.end();
             if (!quiet) writeLine(`Digest: ${pulled.digest}`);
           } finally {
@@ -85,6 +89,7 @@ Examples:
         if (!quiet) {
           const status = upToDate ? 'Image is up to date' : 'Downloaded newer image';
           writeLine(`Status: ${status} for ${familiarText(reference)}`);
+          if (mismatch !== undefined) writeLine(`WARNING: ${mismatch}`);
         }
         if (named) writeLine(referenceText(reference));
         return 0;
