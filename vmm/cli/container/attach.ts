@@ -1,7 +1,8 @@
 import { TsvmError } from '../../errors.ts';
+import { CaughtSignals } from './attach/caught-signals.ts';
 import { checkTerminal, ownTerminalSize, Session } from './attach/session.ts';
 import { clientOf, openContainers, runningContainer } from './containers.ts';
-import { flag, text } from './option-values.ts';
+import { text } from './option-values.ts';
 import { exitCodeOf } from './run.ts';
 import type { Verb } from './verb.ts';
 
@@ -45,7 +46,7 @@ Examples:
       stderr: true,
       tty,
       detachKeys: text(options, 'detachKeys'),
-      proxiesSignals: !flag(options, 'noSigProxy') && options['sigProxy'] !== false,
+      signals: options['sigProxy'] === false ? undefined : new CaughtSignals(),
     });
     const size = tty ? ownTerminalSize() : undefined;
     if (size !== undefined) {

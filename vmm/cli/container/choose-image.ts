@@ -25,6 +25,8 @@ export interface ChosenImage {
   readonly config: ImageConfig;
 }
 
+const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
 type Options = Readonly<Record<string, unknown>>;
 
 /** Of `--pull`. */
@@ -82,7 +84,16 @@ async function pull(name: string, options: Options): Promise<void> {
   const child = spawn(process.execPath, [...process.execArgv, program, ...words], {
     stdio: ['ignore', 2, 2],
   });
+  // It ends with this process, which is not always in the foreground of a terminal.
+  let ending: NodeJS.Signals | undefined;
+  const end = (signal: NodeJS.Signals) => {
+    ending = signal;
+    child.kill(signal);
+  };
+  for (const signal of ENDING) process.on(signal, end);
   const [code] = (await once(child, 'exit')) as [number | null];
+  for (const signal of ENDING) process.off(signal, end);
+  if (ending !== undefined) process.kill(process.pid, ending);
   if (code !== 0) throw new PullFailed();
 }
 

@@ -53,7 +53,6 @@ Examples:
       stderr: !detach,
       tty,
       detachKeys: text(options, 'detachKeys'),
-      proxiesSignals: false,
       onStarted: () => {
         if (detach) session.detach();
       },

@@ -2,6 +2,7 @@ import { newContainerId } from '../../container/containers/container-name.ts';
 import { NEW_STATE } from '../../container/containers/container-state.ts';
 import type { ContainerStore } from '../../container/containers/container-store.ts';
 import { printMessage } from '../standard-streams.ts';
+import { CaughtSignals } from './attach/caught-signals.ts';
 import { checkTerminal, ownTerminalSize, Session, type SessionEnd } from './attach/session.ts';
 import { type SpawnedSupervisor, spawnSupervisor } from './attach/supervisor-channel.ts';
 import { chooseImage } from './choose-image.ts';
@@ -64,6 +65,8 @@ async function run(
   const image = await chooseImage(images, imageName, options);
   const id = newContainerId();
   const store = openContainers();
+  // Without a client, the container in the making would end before it has begun, even if it is detached.
+  const signals = detached || options['sigProxy'] !== false ? new CaughtSignals() : undefined;
   const supervisor = spawnSupervisor(store, id);
   try {
     const state = { ...NEW_STATE, status: 'starting', startedMs: Date.now() } as const;
@@ -79,7 +82,7 @@ async function run(
     streams: attach,
     tty,
     detachKeys: text(options, 'detachKeys'),
-    proxiesSignals: options['sigProxy'] !== false,
+    signals: detached ? undefined : signals,
     untilStarted: detached,
   });
   if (detached && end.kind === 'detached') writeLine(id);
@@ -91,7 +94,7 @@ export interface StartOptions {
   readonly streams: readonly string[];
   readonly tty: boolean;
   readonly detachKeys: string | undefined;
-  readonly proxiesSignals: boolean;
+  readonly signals?: CaughtSignals | undefined;
   /** Leaves the container as soon as it runs. */
   readonly untilStarted: boolean;
 }
@@ -99,7 +102,7 @@ export interface StartOptions {
 /** Tells a supervisor to start its container, and stays connected to its streams. */
 export async function startAttached(
   { socket }: SpawnedSupervisor,
-  { detachKeys, proxiesSignals, streams, tty, untilStarted }: StartOptions,
+  { detachKeys, signals, streams, tty, untilStarted }: StartOptions,
 ): Promise<SessionEnd> {
   const session = new Session(socket, {
     stdin: streams.includes('stdin'),
@@ -107,7 +110,7 @@ export async function startAttached(
     stderr: streams.includes('stderr'),
     tty,
     detachKeys,
-    proxiesSignals: proxiesSignals && !untilStarted,
+    signals,
     onStarted: () => {
       if (untilStarted) session.detach();
     },

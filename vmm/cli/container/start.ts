@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isActive } from '../../container/containers/container-state.ts';
 import type { Container, ContainerStore } from '../../container/containers/container-store.ts';
 import { TsvmError } from '../../errors.ts';
+import { CaughtSignals } from './attach/caught-signals.ts';
 import { checkTerminal } from './attach/session.ts';
 import { spawnSupervisor } from './attach/supervisor-channel.ts';
 import { forEachContainer, openContainers } from './containers.ts';
@@ -40,11 +41,12 @@ Examples:
     const { tty } = config;
     const stdin = flag(options, 'interactive') && config.openStdin;
     checkTerminal({ stdin, tty });
+    const signals = options['sigProxy'] === false ? undefined : new CaughtSignals();
     const end = await startAttached(spawnSupervisor(store, config.id), {
       streams: [...(stdin ? ['stdin'] : []), 'stdout', 'stderr'],
       tty,
       detachKeys: text(options, 'detachKeys'),
-      proxiesSignals: options['sigProxy'] !== false,
+      signals,
       untilStarted: false,
     });
     return exitCodeOf(end, 'start');
@@ -66,7 +68,6 @@ export async function startContainer(store: ContainerStore, name: string): Promi
     streams: [],
     tty: config.tty,
     detachKeys: undefined,
-    proxiesSignals: false,
     untilStarted: true,
   });
   if (end.kind === 'failed') throw new TsvmError('container-failed', end.message);

@@ -57,6 +57,8 @@ export class ContainerSupervisor {
   #streams: ProcessStreams;
   #log: LogWriter;
   #run: ContainerRun | undefined;
+  /** Resolves when the container that is being started runs, or cannot be started. */
+  #starting: Promise<void> | undefined;
   #health: HealthMonitor | undefined;
   #size = DEFAULT_SIZE;
   #closeLast = async () => {};
@@ -175,9 +177,10 @@ export class ContainerSupervisor {
     recordEvent(this.#store.folders, this.#config, action, attributes);
   }
 
-  /** Sends a signal to the process; waits for the end after SIGKILL. @throws TsvmError */
+  /** Sends a signal to the process, when it runs; waits for the end after SIGKILL. @throws TsvmError */
   async kill(signal: string): Promise<void> {
     const number = parseSignal(signal);
+    await this.#starting;
     const run = this.#running();
     if (number === SIGKILL || number === parseSignal(this.#config.stopSignal)) this.#userStops();
     if (this.#state.status === 'paused' && number === SIGKILL) await this.unpause();
@@ -280,9 +283,11 @@ export class ContainerSupervisor {
   async #runOnce(startMs: number, onStarted: () => void): Promise<RunEnd> {
     const status = this.#state.status === 'restarting' ? 'restarting' : 'starting';
     this.#change({ status, pid: process.pid, startedMs: startMs });
-    const machine = await this.#startMachine(this.#config);
-    let end: RunEnd;
+    const starting = Promise.withResolvers<void>();
+    this.#starting = starting.promise;
+    let machine: ContainerMachine | undefined;
     try {
+      machine = await this.#startMachine(this.#config);
       const run = await ContainerRun.start(this.#config, machine, this.#streams, this.#size);
       this.#run = run;
       this.#change({
@@ -299,15 +304,16 @@ export class ContainerSupervisor {
       this.tell('start');
       onStarted();
       this.#watchHealth(machine);
+      starting.resolve();
       // It was stopped while it started.
       if (this.#stopping.signal.aborted) await run.signal(SIGKILL);
-      end = await run.ended;
+      return await run.ended;
     } finally {
+      starting.resolve();
       this.#health?.stop();
       this.#run = undefined;
-      await this.#end(machine);
+      if (machine !== undefined) await this.#end(machine);
     }
-    return end;
   }
 
   /** Whoever waits for the end need not wait for memory that only a removed container had. */

@@ -5,6 +5,7 @@ import { TsvmError } from '../../../errors.ts';
 import { isTerminal } from '../../output-descriptor.ts';
 import { RawTerminal } from '../../raw-terminal.ts';
 import { onWindowSize } from '../../window-size.ts';
+import type { CaughtSignals } from './caught-signals.ts';
 import { DEFAULT_DETACH_KEYS, DetachKeys, parseDetachKeys } from './detach-keys.ts';
 import { openSessionOutput, type SessionOutput } from './session-output.ts';
 
@@ -15,8 +16,8 @@ export interface SessionOptions {
   /** The process has a terminal. */
   readonly tty: boolean;
   readonly detachKeys: string | undefined;
-  /** Signals of this process go to the container's. */
-  readonly proxiesSignals: boolean;
+  /** Signals of this process that go to the container's; undefined: they have their usual effect. */
+  readonly signals?: CaughtSignals | undefined;
   /** Called when the process runs. */
   readonly onStarted?: () => void;
 }
@@ -34,12 +35,6 @@ const STDOUT = 1;
 const STDERR = 2;
 /** As by SIGPIPE. */
 const EXIT_PIPE = 141;
-
-/** Docker passes on all but CHLD, PIPE and URG; Node cannot catch some of the others. */
-const PROXIED: readonly NodeJS.Signals[] = [
-  ...(['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGUSR1', 'SIGUSR2'] as const),
-  ...(['SIGALRM', 'SIGCONT', 'SIGIO', 'SIGWINCH'] as const),
-];
 
 /** @throws TsvmError as Docker's client: a terminal is asked for, and input comes from elsewhere */
 export function checkTerminal({ stdin, tty }: Pick<SessionOptions, 'stdin' | 'tty'>): void {
@@ -102,9 +97,12 @@ export class Session {
 
   /** Connects terminal, pipes and signals, and waits for the end. */
   async run(): Promise<SessionEnd> {
-    const { proxiesSignals, stdin, tty } = this.#options;
+    const { signals, stdin, tty } = this.#options;
     process.once('exit', () => this.#terminal?.restore());
-    if (proxiesSignals) this.#proxySignals();
+    signals?.forward((signal) => {
+      // The size of the window is told otherwise.
+      if (signal !== 'SIGWINCH' || !tty) this.send({ type: 'signal', signal });
+    });
     try {
       if (stdin && tty && isTerminal(STDIN)) {
         const terminal = await RawTerminal.open(STDIN);
@@ -134,14 +132,6 @@ export class Session {
     });
     stdin.once('end', () => this.#frames.send('stdin', new Uint8Array()));
     stdin.on('error', () => {});
-  }
-
-  #proxySignals(): void {
-    for (const signal of PROXIED) {
-      // The terminal's size is told otherwise.
-      if (signal === 'SIGWINCH' && this.#options.tty) continue;
-      process.on(signal, () => this.send({ type: 'signal', signal }));
-    }
   }
 
   #write(kind: 'stdout' | 'stderr', bytes: Buffer): void {
