@@ -1,4 +1,5 @@
 /** HTTP for registries: time limits, redirects, and errors that name the failing host. */
+import { addAbortListener } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Agent, type Dispatcher, request } from 'undici';
 import { TsvmError } from '../../errors.ts';
@@ -90,13 +91,14 @@ export class RegistryHttp {
   async #request({ method, url, headers, body, signal }: HttpRequest): Promise<HttpAnswer> {
     let answer: HttpAnswer;
     try {
-      answer = await request(url, {
+      const answered = request(url, {
         method,
         dispatcher: this.#agent,
         headers: { 'user-agent': 'tsvm', 'accept-encoding': 'identity', ...headers },
         body: body ?? null,
         signal: signal ?? null,
       });
+      answer = await (signal === undefined ? answered : unlessAborted(answered, signal));
     } catch (error) {
       throw signal?.aborted ? signal.reason : connectionFailure(url, error);
     }
@@ -105,6 +107,17 @@ export class RegistryHttp {
     throw new PassingFailure(`${url.host} answers ${answer.statusCode} ${text}`.trim(), {
       pauseMs: retryAfterMs(headerText(answer, 'retry-after')),
     });
+  }
+}
+
+/** undici takes notice of a signal only once it is connected. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const listener = addAbortListener(signal, () => reject(signal.reason));
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    listener[Symbol.dispose]();
   }
 }
 
