@@ -34,6 +34,7 @@ static void starved_expired(struct event_timer *timer)
         receiver->pending_bytes = 0;
     else
         next_skip(receiver);
+    receiver->readable = true; /* the worker has to look: it does not watch the port meanwhile */
     counter_add(&receiver->statistics->dropped, 1);
 }
 
@@ -371,12 +372,12 @@ static unsigned frames_discard(struct net_receiver *receiver, unsigned max)
 
 unsigned net_receiver_serve(struct net_receiver *receiver, unsigned max)
 {
+    receiver->starving = false;
     if (!net_port_is_up(receiver->port)) {
         receiver->pending_bytes = 0;
         return frames_discard(receiver, max);
     }
     unsigned done = 0;
-    receiver->starving = false;
     while (done < max && !receiver->queue->broken && net_receiver_wants(receiver)) {
         int result = frames_receive(receiver, max - done);
         if (result < 0)

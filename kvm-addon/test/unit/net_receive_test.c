@@ -283,6 +283,22 @@ static void large_frame_of_a_batch_waits_for_buffers(void)
     setup_close(&s);
 }
 
+/* The port has no more when the time is over, and is watched again. */
+static void frames_arrive_after_one_that_waited_in_vain(void)
+{
+    static const uint32_t BATCH[] = {60, 5000};
+    struct setup s;
+    setup_open(&s, SOCK_SEQPACKET, RECEIVE, MERGEABLE);
+    for (uint16_t i = 0; i < 3; i++)
+        buffer_offer(&s, i, BUFFER_BYTES);
+    frames_send_at_once(&s, BATCH, 2);
+    frame_expect(&s, 0, 60, 0);
+    CHECK(counter_await(&s.net.received.dropped, 1));
+    packet_send(&s, 61, 2);
+    frame_expect(&s, 1, 61, 2);
+    setup_close(&s);
+}
+
 /* Each frame would wake the worker in vain. */
 static void worker_sleeps_while_there_are_no_buffers(void)
 {
@@ -290,7 +306,7 @@ static void worker_sleeps_while_there_are_no_buffers(void)
     setup_open(&s, SOCK_SEQPACKET, RECEIVE, MERGEABLE);
     packet_send(&s, 60, 0);
     /* From then on only a kick wakes it. */
-    while (s.net.watched & EPOLLIN)
+    while (__atomic_load_n(&s.net.watched, __ATOMIC_RELAXED) & EPOLLIN)
         sched_yield();
     uint64_t sleeps = counter_read(&s.device.worker.statistics.sleeps);
     for (uint8_t i = 1; i < 8; i++)
@@ -300,6 +316,21 @@ static void worker_sleeps_while_there_are_no_buffers(void)
         buffer_offer(&s, i, BUFFER_BYTES);
     for (uint16_t i = 0; i < 8; i++)
         frame_expect(&s, i, 60u + i, (uint8_t)i);
+    setup_close(&s);
+}
+
+static void link_goes_down_while_there_are_no_buffers(void)
+{
+    struct setup s;
+    setup_open(&s, SOCK_SEQPACKET, RECEIVE, MERGEABLE);
+    while (__atomic_load_n(&s.net.watched, __ATOMIC_RELAXED) & EPOLLIN)
+        sched_yield();
+    net_port_set_link(s.port, false);
+    buffer_offer(&s, 0, BUFFER_BYTES);
+    while (!(__atomic_load_n(&s.net.watched, __ATOMIC_RELAXED) & EPOLLIN))
+        sched_yield();
+    packet_send(&s, 60, 1);
+    CHECK(counter_await(&s.net.received.dropped, 1));
     setup_close(&s);
 }
 
@@ -408,7 +439,9 @@ int main(void)
     frames_of_a_batch_arrive_whole_and_in_order();
     runt_amid_a_batch_is_left_out();
     large_frame_of_a_batch_waits_for_buffers();
+    frames_arrive_after_one_that_waited_in_vain();
     worker_sleeps_while_there_are_no_buffers();
+    link_goes_down_while_there_are_no_buffers();
     frames_gather();
     frames_in_pieces_are_put_together();
     nonsense_is_reported_and_ends_the_port(0);
