@@ -15,6 +15,8 @@ export interface BundlePlan {
   readonly core: ReadonlySet<string>;
   /** Main modules of the parts, and the parts' names. */
   readonly parts: ReadonlyMap<string, string>;
+  /** Modules that several parts need and the start does not, and the names of their files. */
+  readonly shared: ReadonlyMap<string, string>;
 }
 
 function staticClosure(graph: ModuleGraph, entry: string): Set<string> {
@@ -26,26 +28,38 @@ function staticClosure(graph: ModuleGraph, entry: string): Set<string> {
 }
 
 /**
- * Divides a program at its calls of `import()`: the target of each is the main module of a part.
- * What the start needs, and what several parts share, is the core.
+ * Divides a program at its calls of `import()`: the target of each is the main module of a part. What the
+ * start needs is the core. What several parts share belongs to it too, unless there are frequent parts:
+ * then it is divided by which of those need it, so that they load nothing that is of no use to them.
+ * @param frequent main modules of parts, by their names without `.ts`
  */
-export function planBundle(graph: ModuleGraph, entry: string): BundlePlan {
+export function planBundle(
+  graph: ModuleGraph,
+  entry: string,
+  frequent: readonly string[] = [],
+): BundlePlan {
   const core = staticClosure(graph, entry);
   const dynamic = [...graph.values()].flatMap((imports) => imports.dynamic);
   const targets = [...new Set(dynamic)];
-  const seen = new Set<string>();
+  const users = new Map<string, string[]>();
   for (const target of targets) {
     for (const module of staticClosure(graph, target)) {
-      if (seen.has(module)) core.add(module);
-      else seen.add(module);
+      if (core.has(module)) continue;
+      users.set(module, [...(users.get(module) ?? []), basename(target, '.ts')]);
     }
+  }
+  const shared = new Map<string, string>();
+  for (const [module, names] of users) {
+    if (names.length === 1) continue;
+    if (frequent.length === 0) core.add(module);
+    else shared.set(module, ['shared', ...frequent.filter((name) => names.includes(name))].join('-'));
   }
   const parts = new Map<string, string>();
   for (const target of targets) {
-    if (core.has(target)) continue;
+    if (core.has(target) || shared.has(target)) continue;
     const name = basename(target, '.ts');
     if ([...parts.values()].includes(name)) throw new Error(`two parts are called ${name}: rename`);
     parts.set(target, name);
   }
-  return { core, parts };
+  return { core, parts, shared };
 }

@@ -6,6 +6,7 @@
  * dist/tsvm.cjs            start.ts
  * dist/PROGRAM.js          a program of vmm/cli/programs.ts: its main module and all that it needs
  * dist/PROGRAM.PART.js     a module that the program imports by `import()`
+ * dist/PROGRAM.shared-*.js modules that several of those share, where `programs.ts` names frequent ones
  * dist/*.bytecode          V8's code cache of each, for the Node that runs this script
  * ```
  *
@@ -53,6 +54,9 @@ const TRAININGS: readonly string[] = [
   'list',
   'import layer.tar training:latest',
   'images',
+  'ps -a',
+  'system df',
+  'rm -f nothing',
   ...(existsSync(join(dist, 'default-guest.json')) ? [CONTAINER_TRAINING] : []),
 ];
 const TRAINING_TIMEOUT_MS = 30_000;
@@ -89,9 +93,13 @@ function moduleGraph({ inputs }: Metafile): ModuleGraph {
   );
 }
 
-/** Which modules of the core are exported to the parts, and as what. */
-class CoreExports {
+/** Which modules of a file are exported to other files, and as what. */
+class FileExports {
   readonly #names = new Map<string, string>();
+
+  get count(): number {
+    return this.#names.size;
+  }
 
   nameOf(module: string): string {
     const name = this.#names.get(module) ?? `m${this.#names.size}`;
@@ -99,7 +107,7 @@ class CoreExports {
     return name;
   }
 
-  /** Statements for the main module. */
+  /** Statements for the file's main module. */
   statements(): string {
     return Array.from(
       this.#names,
@@ -108,52 +116,67 @@ class CoreExports {
   }
 }
 
-/** Leaves out what other files of the program have. */
-function divide({ core, parts }: BundlePlan, file: 'core' | 'part', exports: CoreExports): Plugin {
+/** The core of a program in {@link BundlePlan}, besides the names of shared files. */
+const CORE = 'core';
+
+/** Leaves out what other files of the program have. @param own that file; undefined for a part */
+function divide(
+  { core, parts, shared }: BundlePlan,
+  own: string | undefined,
+  exportsOf: (file: string) => FileExports,
+): Plugin {
   return {
     name: 'divide',
     setup({ onResolve, resolve }) {
       onResolve({ filter: /^[^:]+$/ }, async ({ path, pluginData, ...args }) => {
         if (args.kind === 'entry-point' || pluginData === 'resolved') return undefined;
         const isDynamic = args.kind === 'dynamic-import';
-        if (file === 'core' && !isDynamic) return undefined;
+        if (own === CORE && !isDynamic) return undefined;
         const resolved = await resolve(path, { ...args, pluginData: 'resolved' });
         const part = parts.get(resolved.path);
         if (part !== undefined) return { path: `part:${part}`, external: true };
-        if (!core.has(resolved.path)) return undefined;
-        return { path: `core:${exports.nameOf(resolved.path)}`, external: true };
+        const file = core.has(resolved.path) ? CORE : shared.get(resolved.path);
+        if (file === undefined || (file === own && !isDynamic)) return undefined;
+        return { path: `${file}:${exportsOf(file).nameOf(resolved.path)}`, external: true };
       });
     },
   };
 }
 
-async function bundleProgram({ name, entry }: Program): Promise<void> {
+async function bundleProgram({ name, entry, frequent }: Program): Promise<void> {
   const main = join(root, 'vmm/cli', entry);
   const analysis = await build({ ...options, entryPoints: [main], write: false, metafile: true });
-  const plan = planBundle(moduleGraph(analysis.metafile), main);
-  const exports = new CoreExports();
+  const plan = planBundle(moduleGraph(analysis.metafile), main, frequent);
+  const files = [...new Set(plan.shared.values()), CORE];
+  const exports = new Map(files.map((file) => [file, new FileExports()]));
+  const exportsOf = (file: string) => exports.get(file) ?? new FileExports();
   for (const [module, part] of plan.parts) {
     await build({
       ...programOptions,
       entryPoints: [module],
       outfile: join(dist, `${name}.${part}.js`),
-      plugins: [divide(plan, 'part', exports)],
+      plugins: [divide(plan, undefined, exportsOf)],
     });
   }
-  const buildCore = (write: boolean) =>
+  const buildFile = (file: string, write: boolean) =>
     build({
       ...programOptions,
       stdin: {
-        contents: `${exports.statements()}import './${relative(root, main)}';`,
+        contents: `${exportsOf(file).statements()}${file === CORE ? `import './${relative(root, main)}';` : ''}`,
         resolveDir: root,
       },
-      outfile: join(dist, `${name}.js`),
+      outfile: join(dist, file === CORE ? `${name}.js` : `${name}.${file}.js`),
       write,
-      plugins: [divide(plan, 'core', exports)],
+      plugins: [divide(plan, file, exportsOf)],
     });
-  // The core may itself import one of its modules by `import()`.
-  await buildCore(false);
-  await buildCore(true);
+  // They import from each other, and from themselves by `import()`: what, is known once they are built.
+  let known = -1;
+  const count = () => files.reduce((sum, file) => sum + exportsOf(file).count, 0);
+  while (known !== count()) {
+    known = count();
+    for (const file of files) await buildFile(file, false);
+  }
+  for (const file of files) await buildFile(file, true);
 }
 
 function bytecodeOf(file: string): string {

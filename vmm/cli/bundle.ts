@@ -2,8 +2,12 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Script } from 'node:vm';
 
-/** What a bundled file calls with `part:NAME` and `core:NAME`, besides Node's modules. */
+/**
+ * What a bundled file calls for Node's modules, for `part:NAME`, and for a module of another file with
+ * `core:NAME` or `FILE:NAME`.
+ */
 type Require = (id: string) => unknown;
+type Exports = Readonly<Record<string, unknown>>;
 
 /** Node modules that take 0.3 to 4 ms to load and that many starts do not need. */
 const HEAVY_MODULES =
@@ -33,11 +37,12 @@ function builtinModule(id: string): object {
 }
 
 /** A bundled file: a function, because a script of `node:vm` has no `require`, `module` or `__dirname`. */
-type BundleFunction = (require: Require, dirname: string, module: { exports: object }) => void;
+type BundleFunction = (require: Require, dirname: string, module: { exports: Exports }) => void;
 
 /**
  * A bundled program: `PROGRAM.js`, which is loaded at the start, and `PROGRAM.PART.js` for each
- * module that the program imports by `import()`, loaded by that call. See `scripts/bundle.ts`.
+ * module that the program imports by `import()`, loaded by that call with the files of the modules that
+ * it shares with others. See `scripts/bundle.ts`.
  *
  * Each file has its bytecode beside it. Node's own compile cache would contain only the bytecode of a
  * module's top level: the functions called before a guest runs, about 400, would be compiled at each
@@ -47,11 +52,11 @@ export class Bundle {
   readonly #folder: string;
   readonly #program: string;
   readonly #scripts = new Map<string, Script>();
-  readonly #parts = new Map<string, object>();
+  readonly #parts = new Map<string, Exports>();
   /** Node's modules, which many modules of a file import. */
   readonly #modules = new Map<string, object>();
   /** Modules of `PROGRAM.js` that parts use. */
-  #core: Readonly<Record<string, unknown>> = {};
+  #core: Exports = {};
 
   constructor(folder: string, program: string) {
     this.#folder = folder;
@@ -66,16 +71,16 @@ export class Bundle {
   /** Runs the program, whose main module begins with its import. */
   run(): void {
     this.#load(this.#program, (exports) => {
-      this.#core = exports as Readonly<Record<string, unknown>>;
+      this.#core = exports;
     });
   }
 
-  #load(name: string, onExports: (exports: object) => void): void {
+  #load(name: string, onExports: (exports: Exports) => void): void {
     const script = loadScript(join(this.#folder, name));
     this.#scripts.set(name, script);
     const module = {
       /** A file sets its exports before it runs its modules. */
-      set exports(exports: object) {
+      set exports(exports: Exports) {
         onExports(exports);
       },
     };
@@ -84,10 +89,11 @@ export class Bundle {
   }
 
   #resolve(id: string): unknown {
-    const [scheme = '', name = ''] = id.split(':');
-    if (scheme === 'core') return this.#core[name];
-    if (scheme === 'part') return this.#part(name);
-    return this.#nodeModule(id);
+    const [file = '', name = ''] = id.split(':');
+    if (file === 'node' || name === '') return this.#nodeModule(id);
+    if (file === 'core') return this.#core[name];
+    if (file === 'part') return this.#part(name);
+    return this.#part(file)[name];
   }
 
   #nodeModule(id: string): object {
@@ -99,11 +105,11 @@ export class Bundle {
     return module;
   }
 
-  #part(name: string): object | undefined {
+  #part(name: string): Exports {
     if (!this.#parts.has(name)) {
       this.#load(`${this.#program}.${name}`, (exports) => this.#parts.set(name, exports));
     }
-    return this.#parts.get(name);
+    return this.#parts.get(name) ?? {};
   }
 }
 

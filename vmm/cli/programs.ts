@@ -9,6 +9,8 @@ export interface Program {
   readonly entry: string;
   /** Its commands; two words for the verbs of a group. */
   readonly commands: readonly string[];
+  /** Modules of commands that start without what only others need, see `scripts/bundle-plan.ts`. */
+  readonly frequent?: readonly string[];
 }
 
 /** The hidden command of the process that runs a container. */
@@ -144,6 +146,7 @@ const CONTAINER: Program = {
   name: 'container',
   entry: 'container-main.ts',
   commands: [...CONTAINER_VERBS, ...CONTAINER_COMMANDS],
+  frequent: ['run', 'exec', 'ps', 'cp'],
 };
 const SUPERVISOR: Program = {
   name: 'supervisor',

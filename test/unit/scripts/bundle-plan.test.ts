@@ -15,9 +15,13 @@ function graph(text: string): ModuleGraph {
   );
 }
 
-function plan(text: string) {
-  const { core, parts } = planBundle(graph(text), 'main.ts');
-  return { core: [...core].sort(), parts: Object.fromEntries(parts) };
+function plan(text: string, frequent?: readonly string[]) {
+  const { core, parts, shared } = planBundle(graph(text), 'main.ts', frequent);
+  return {
+    core: [...core].sort(),
+    parts: Object.fromEntries(parts),
+    ...(shared.size > 0 && { shared: Object.fromEntries(shared) }),
+  };
 }
 
 test('a dynamic import makes a part, with all that only it needs', () => {
@@ -40,6 +44,34 @@ test('a module of two parts exists once, in the core, with what it needs', () =>
       shared.ts: below.ts
       below.ts:`),
     { core: ['below.ts', 'main.ts', 'shared.ts'], parts: { 'a.ts': 'a', 'b.ts': 'b' } },
+  );
+});
+
+test('frequent parts load of what parts share only what they need', () => {
+  assert.deepEqual(
+    plan(
+      `
+      main.ts: errors.ts | run.ts ps.ts rm.ts start.ts
+      run.ts: errors.ts all.ts run-and-start.ts
+      ps.ts: all.ts
+      rm.ts: all.ts rare.ts
+      start.ts: run.ts rare.ts
+      all.ts: errors.ts
+      run-and-start.ts: all.ts
+      rare.ts:
+      errors.ts:`,
+      ['run', 'ps'],
+    ),
+    {
+      core: ['errors.ts', 'main.ts'],
+      parts: { 'ps.ts': 'ps', 'rm.ts': 'rm', 'start.ts': 'start' },
+      shared: {
+        'run.ts': 'shared-run',
+        'run-and-start.ts': 'shared-run',
+        'all.ts': 'shared-run-ps',
+        'rare.ts': 'shared',
+      },
+    },
   );
 });
 
