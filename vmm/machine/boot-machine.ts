@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import { composeZeroPage } from '../arch/x86_64/boot-params.ts';
-import { cpuidEntries } from '../arch/x86_64/cpuid.ts';
 import {
   type InitialState,
   linux32State,
@@ -28,13 +27,11 @@ import { encodeRegs, patchSregs } from '../arch/x86_64/registers.ts';
 import { RESET_VECTOR_CODE } from '../arch/x86_64/reset-vector.ts';
 import { cacheFolder } from '../host/folders.ts';
 import { confineThreads } from '../host/sandbox.ts';
-import { KVM_CAP_TSC_DEADLINE_TIMER } from '../kvm/capabilities.ts';
-import { checkKvmExtension } from '../kvm/host.ts';
 import { type LoadedInitrd, loadInitrd } from '../loader/initrd.ts';
 import { type KernelEntry, type LoadedKernel, loadKernel } from '../loader/kernel.ts';
 import { encodeCommandLine } from '../loader/kernel-cmdline.ts';
 import { type LoadSpace, placePieces } from '../loader/placement.ts';
-import { createLogger, type Logger } from '../observability/logger.ts';
+import { type Logger, NO_LOGGER } from '../observability/logger.ts';
 import { assembleMachine, unwindAfter } from './assemble-machine.ts';
 import { type Assembly, type ConsoleBackend, NO_CONSOLE } from './assembly.ts';
 import type { BootMetrics } from './boot-metrics.ts';
@@ -45,6 +42,7 @@ import { describeHardware } from './hardware-tables.ts';
 import { hostProfile } from './host-profile.ts';
 import { checkCpuMask, checkKernelEntry, chooseKernelMode } from './kernel-mode.ts';
 import type { MachineHandle } from './machine.ts';
+import { cpuidOf } from './vcpu-features.ts';
 
 /** The environment of a boot. */
 export interface BootContext {
@@ -56,8 +54,6 @@ export interface BootContext {
   /** Aborts the boot: it rejects with the signal's reason after everything has been released. */
   readonly signal?: AbortSignal;
 }
-
-export const NO_LOGGER = createLogger('error', () => {});
 
 /**
  * Creates a machine that is ready to start.
@@ -226,14 +222,4 @@ function setUpVcpus(assembly: Assembly, { entry }: LoadedKernel): void {
 /** Sets all vCPUs' features, before anything else of them. */
 function setUpCpuid(assembly: Assembly): void {
   for (const [cpu, entries] of cpuidOf(assembly).entries()) assembly.vm.setCpuid(cpu, entries);
-}
-
-/** The features of each vCPU: an array of `struct kvm_cpuid_entry2`. */
-export function cpuidOf({ vm, config }: Assembly): Uint8Array[] {
-  const { cpus, cpuMask: mask, devicePath } = config;
-  const supported = vm.supportedCpuid();
-  const tscDeadlineTimer = checkKvmExtension(devicePath, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
-  return Array.from({ length: cpus }, (_, cpu) =>
-    cpuidEntries(supported, { cpu, cpus, mask, tscDeadlineTimer }),
-  );
 }

@@ -24,12 +24,14 @@ import { errorText, TsvmError } from '../errors.ts';
 import { confineThreads } from '../host/sandbox.ts';
 import { sha256 } from '../host/sha256.ts';
 import type { KvmMemory } from '../kvm/memory.ts';
+import { NO_LOGGER } from '../observability/logger.ts';
 import { assembleMachine, unwindAfter } from './assemble-machine.ts';
 import { type Assembly, NO_CONSOLE } from './assembly.ts';
-import { type BootContext, cpuidOf, NO_LOGGER } from './boot-machine.ts';
+import type { BootContext } from './boot-machine.ts';
 import { type MachineConfig, resolveConfig } from './config.ts';
 import { hostProfile } from './host-profile.ts';
 import { chooseKernelMode } from './kernel-mode.ts';
+import { cpuidOf } from './vcpu-features.ts';
 import { loadVcpuStates, saveVcpuStates, type VcpuStates } from './vcpu-states.ts';
 
 /** A part of guest memory in the file. */

@@ -19,3 +19,6 @@ export function createLogger(level: LogLevel, write: (line: string) => void): Lo
       : () => {};
   return { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') };
 }
+
+/** Discards all messages. */
+export const NO_LOGGER = createLogger('error', () => {});

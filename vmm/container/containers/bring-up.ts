@@ -1,7 +1,6 @@
 /** A container's machine with its agent: one that goes on from a template, or one that boots. */
 import type { VsockPorts } from '../../backends/vsock/vsock-ports.ts';
 import { errorText, TsvmError } from '../../errors.ts';
-import { bootMachine } from '../../machine/boot-machine.ts';
 import type { MachineConfig } from '../../machine/config.ts';
 import type { MachineHandle } from '../../machine/machine.ts';
 import { OutputRing } from '../../machine/output-ring.ts';
@@ -71,6 +70,8 @@ export async function bringUpMachine(
       logger.warn(`its machine boots, as it could not go on from a template: ${errorText(error)}`);
     }
   }
+  // What boots a kernel is a sixth of the code, and is not needed for most containers.
+  const { bootMachine } = await import('../../machine/boot-machine.ts');
   const console = new GuestConsole();
   const machine = await options.opening(() =>
     bootMachine(machineOf(shape, parts), { console, logger }),
