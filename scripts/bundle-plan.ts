@@ -29,14 +29,14 @@ function staticClosure(graph: ModuleGraph, entry: string): Set<string> {
 
 /**
  * Divides a program at its calls of `import()`: the target of each is the main module of a part. What the
- * start needs is the core. What several parts share belongs to it too, unless there are frequent parts:
- * then it is divided by which of those need it, so that they load nothing that is of no use to them.
- * @param frequent main modules of parts, by their names without `.ts`
+ * start needs is the core. What several parts share belongs to it too, or is divided by which of certain
+ * parts need it, so that those load nothing that is of no use to them.
+ * @param divideBy main modules of these parts, by their names without `.ts`
  */
 export function planBundle(
   graph: ModuleGraph,
   entry: string,
-  frequent: readonly string[] = [],
+  divideBy: readonly string[] = [],
 ): BundlePlan {
   const core = staticClosure(graph, entry);
   const dynamic = [...graph.values()].flatMap((imports) => imports.dynamic);
@@ -51,8 +51,9 @@ export function planBundle(
   const shared = new Map<string, string>();
   for (const [module, names] of users) {
     if (names.length === 1) continue;
-    if (frequent.length === 0) core.add(module);
-    else shared.set(module, ['shared', ...frequent.filter((name) => names.includes(name))].join('-'));
+    const needy = divideBy.filter((name) => names.includes(name));
+    if (divideBy.length === 0) core.add(module);
+    else shared.set(module, ['shared', ...needy].join('-'));
   }
   const parts = new Map<string, string>();
   for (const target of targets) {

@@ -6,7 +6,7 @@
  * dist/tsvm.cjs            start.ts
  * dist/PROGRAM.js          a program of vmm/cli/programs.ts: its main module and all that it needs
  * dist/PROGRAM.PART.js     a module that the program imports by `import()`
- * dist/PROGRAM.shared-*.js modules that several of those share, where `programs.ts` names frequent ones
+ * dist/PROGRAM.shared-*.js modules that several of those share, if `programs.ts` divides them
  * dist/*.bytecode          V8's code cache of each, for the Node that runs this script
  * ```
  *
@@ -143,10 +143,10 @@ function divide(
   };
 }
 
-async function bundleProgram({ name, entry, frequent }: Program): Promise<void> {
+async function bundleProgram({ name, entry, divideBy }: Program): Promise<void> {
   const main = join(root, 'vmm/cli', entry);
   const analysis = await build({ ...options, entryPoints: [main], write: false, metafile: true });
-  const plan = planBundle(moduleGraph(analysis.metafile), main, frequent);
+  const plan = planBundle(moduleGraph(analysis.metafile), main, divideBy);
   const files = [...new Set(plan.shared.values()), CORE];
   const exports = new Map(files.map((file) => [file, new FileExports()]));
   const exportsOf = (file: string) => exports.get(file) ?? new FileExports();

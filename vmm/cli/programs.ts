@@ -9,8 +9,8 @@ export interface Program {
   readonly entry: string;
   /** Its commands; two words for the verbs of a group. */
   readonly commands: readonly string[];
-  /** Modules of commands that start without what only others need, see `scripts/bundle-plan.ts`. */
-  readonly frequent?: readonly string[];
+  /** By which parts the bundle divides what parts share, see `scripts/bundle-plan.ts`. */
+  readonly divideBy?: readonly string[];
 }
 
 /** The hidden command of the process that runs a container. */
@@ -146,12 +146,13 @@ const CONTAINER: Program = {
   name: 'container',
   entry: 'container-main.ts',
   commands: [...CONTAINER_VERBS, ...CONTAINER_COMMANDS],
-  frequent: ['run', 'exec', 'ps', 'cp'],
+  divideBy: ['run', 'exec', 'ps', 'cp'],
 };
 const SUPERVISOR: Program = {
   name: 'supervisor',
   entry: 'supervisor-main.ts',
   commands: [SUPERVISOR_COMMAND, TEMPLATE_COMMAND],
+  divideBy: ['boot-machine'],
 };
 const REGISTRY: Program = {
   name: 'registry',

@@ -15,8 +15,8 @@ function graph(text: string): ModuleGraph {
   );
 }
 
-function plan(text: string, frequent?: readonly string[]) {
-  const { core, parts, shared } = planBundle(graph(text), 'main.ts', frequent);
+function plan(text: string, divideBy?: readonly string[]) {
+  const { core, parts, shared } = planBundle(graph(text), 'main.ts', divideBy);
   return {
     core: [...core].sort(),
     parts: Object.fromEntries(parts),
@@ -47,7 +47,7 @@ test('a module of two parts exists once, in the core, with what it needs', () =>
   );
 });
 
-test('frequent parts load of what parts share only what they need', () => {
+test('parts that divide what parts share load only what they need', () => {
   assert.deepEqual(
     plan(
       `
