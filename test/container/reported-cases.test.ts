@@ -1,10 +1,14 @@
 /** What users of container tools have met: a test for each case that no other file has. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { busyboxMembers } from '../support/agent-guest.ts';
 import { ContainerShell } from '../support/container-shell.ts';
+import { makeImage, writeLayout } from '../support/image-maker.ts';
 import { HOST_ADDRESS, NEEDS_ROOT, NetworkNamespace } from '../support/network-namespace.ts';
+import { makeTar } from '../support/tar-maker.ts';
 
 const shell = new ContainerShell();
 const ok = shell.ok.bind(shell);
@@ -144,6 +148,35 @@ test(
     );
   },
 );
+
+test('an OCI image layout loads, whatever manifest.json is beside it: socktainer#218', async () => {
+  const image = makeImage({ layers: [makeTar(busyboxMembers([]))], run: { Cmd: ['true'] } });
+  const layout = join(shell.folder, 'foreign');
+  mkdirSync(layout);
+  writeLayout(layout, image);
+  const foreign = [{ Config: 'abc.json', RepoTags: ['x:1'], Layers: ['abc/layer.tar'] }];
+  const own = [
+    { Config: `blobs/sha256/${image.config.slice(7)}`, RepoTags: ['named:1'], Layers: [] },
+  ];
+  for (const [content, names] of [
+    [JSON.stringify(foreign), ''],
+    [JSON.stringify([...foreign, ...own]), 'named:1'],
+    [JSON.stringify([{ ...own[0], RepoTags: ['NO NAME'] }]), ''],
+    ['[{"Config":', ''],
+    ['{}', ''],
+    ['[null]', ''],
+    ['', ''],
+  ] as const) {
+    writeFileSync(join(layout, 'manifest.json'), content);
+    assert.match(
+      await ok('tar -C foreign -cf foreign.tar . && tsvm load -i foreign.tar'),
+      /^Loaded image/,
+    );
+    const tags = await ok(`tsvm image inspect -f '{{join .RepoTags " "}}' ${image.config}`);
+    assert.equal(tags, `${names}\n`, content);
+    await ok(`tsvm rmi -f ${image.config}`);
+  }
+});
 
 test('a failed run leaves its last output and the reason; nothing hints at what is gone', async () => {
   const failed = await sh(`tsvm run --rm box sh -c 'echo last words; exit 9'`);

@@ -115,11 +115,17 @@ test('a port that is taken is an error, and no fault of the template', async () 
   }
 });
 
-test('a damaged template is removed, and the machine boots', async () => {
+test('a damaged template is removed, the machine boots, and doctor says why', async () => {
+  // It ends with an error where the host lacks something else.
+  const doctor = async (env?: Record<string, string>) =>
+    (await shell.sh('tsvm doctor', { ...(env && { env }) })).stdout;
+  assert.match(await doctor(), /^ok +warm starts of containers: saved machines: [1-9], /m);
+  assert.match(await doctor({ TSVM_WARM_START: 'off' }), /^note +every container boots: /m);
   for (const name of templateNames()) truncateSync(join(templates, name, 'memory'), 4096);
   assert.equal((await shell.sh(`tsvm run --rm box sh -c '${RESTORED}'`)).stdout, '0\n');
   assert.equal(templateNames().length, 1);
   assert.equal(readdirSync(templates).filter((name) => name.endsWith('.failed')).length, 1);
+  assert.match(await doctor(), /^note +containers boot, as no machine could be saved for .*: .+$/m);
 });
 
 test('system df shows templates, and system prune -a removes them', async () => {
@@ -127,4 +133,5 @@ test('system df shows templates, and system prune -a removes them', async () => 
   assert.match(await shell.ok('tsvm system prune -a -f'), /^Total reclaimed space: [1-9]/m);
   assert.deepEqual(templateNames(), []);
   assert.match(await shell.ok('tsvm system df'), /^Warm starts +0 +0 +0B/m);
+  assert.match(await shell.ok('tsvm doctor || :'), /^ok +warm starts of .*: the first "tsvm run"/m);
 });

@@ -11,6 +11,7 @@ import { freemem, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { locateDefaultGuest } from '../../guest-images/default-guest.ts';
 import { findVirtiofsd } from '../backends/fs/virtiofsd.ts';
+import { MachineTemplates } from '../container/warm-start/machine-templates.ts';
 import { TsvmError } from '../errors.ts';
 import { cacheFolder } from '../host/folders.ts';
 import { hasIoUring } from '../host/io-uring.ts';
@@ -148,6 +149,30 @@ function checkDefaultGuest(): Finding {
         };
 }
 
+/** Saved machines that containers go on from. */
+function checkWarmStarts(): Finding {
+  const templates = MachineTemplates.ofUser();
+  if (templates === undefined) {
+    const advice =
+      'unset TSVM_WARM_START, and have a cache folder, for faster starts';
+    return { state: 'note', what: 'every container boots: there are no warm starts', advice };
+  }
+  const [failure] = templates.failures();
+  if (failure !== undefined) {
+    return {
+      state: 'note',
+      what: `containers boot, as no machine could be saved for warm starts: ${failure}`,
+      advice: 'it is tried again after an hour, or after "tsvm system prune -a"',
+    };
+  }
+  const { bytes, count } = templates.usage();
+  const what =
+    count === 0
+      ? 'warm starts of containers: the first "tsvm run" prepares them'
+      : `warm starts of containers: saved machines: ${count}, ${formatSize(bytes)}`;
+  return { state: 'ok', what };
+}
+
 /** A program that some features need. @param find throws TsvmError when it is missing */
 function checkHelper(name: string, use: string, aptPackage: string, find: () => string): Finding {
   try {
@@ -192,6 +217,7 @@ function checkHelpers(): Finding[] {
     ),
     checkHelper('mke2fs', 'containers', 'e2fsprogs', () => findInPath('mke2fs')),
     checkHelper('ip', 'networks of "tsvm network create"', 'iproute2', () => findInPath('ip')),
+    checkHelper('dnsmasq', 'names on such networks', 'dnsmasq-base', () => findInPath('dnsmasq')),
     checkTun(),
     ...(process.getuid?.() === 0 ? [] : checkSubordinateIds()),
   ];
@@ -252,6 +278,7 @@ export function runDoctor(device: string): number {
     checkMemory(),
     checkCache(),
     checkDefaultGuest(),
+    checkWarmStarts(),
     ...checkHelpers(),
   ];
   for (const { state, what, advice } of findings) {

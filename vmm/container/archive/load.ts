@@ -67,6 +67,13 @@ export async function loadImages(
   );
 }
 
+/** Of Docker's manifest.json. */
+interface DockerEntry {
+  readonly configName: string;
+  readonly layerNames: readonly string[];
+  readonly references: Reference[];
+}
+
 class Loader {
   readonly #source: ArchiveSource;
   readonly #store: ImageStore;
@@ -105,11 +112,21 @@ class Loader {
     );
   }
 
-  /** The names in Docker's manifest.json, by configuration digest. */
+  /**
+   * The names in Docker's manifest.json, by configuration digest. A layout needs none: one that is damaged or
+   * another archive's, as some tools leave it, has no names for its images.
+   */
   #dockerTags(): Map<Digest, Reference[]> {
     const tags = new Map<Digest, Reference[]>();
     if (this.#source.sizeBytes('manifest.json') === undefined) return tags;
-    for (const { configName, references } of this.#dockerEntries()) {
+    let entries: readonly DockerEntry[];
+    try {
+      entries = this.#dockerEntries();
+    } catch (error) {
+      if (error instanceof TsvmError) return tags;
+      throw error;
+    }
+    for (const { configName, references } of entries) {
       const hex = /^blobs\/sha256\/([0-9a-f]{64})$/.exec(configName)?.[1];
       if (hex !== undefined) tags.set(`sha256:${hex}` as Digest, references);
     }
@@ -246,11 +263,7 @@ class Loader {
     return await ingestLayer(layer, folders, this.#limits);
   }
 
-  #dockerEntries(): {
-    readonly configName: string;
-    readonly layerNames: readonly string[];
-    readonly references: Reference[];
-  }[] {
+  #dockerEntries(): DockerEntry[] {
     const what = 'manifest.json';
     const list = parseJson(this.#source.read(what, MANIFEST_BYTES_MAX), what);
     return arrayAt({ list }, 'list', IMAGES_MAX, what).map((entry) => {

@@ -32,6 +32,7 @@ import { hostFiles } from '../../host/host-files.ts';
 import { ensurePrivateFolder } from '../../host/private-folder.ts';
 import { sha256 } from '../../host/sha256.ts';
 import { packageRoot } from '../../util/package-root.ts';
+import { printable } from '../../util/printable.ts';
 import type { TemplateShape } from './machine-shape.ts';
 
 /** Turns warm starts off. */
@@ -141,6 +142,21 @@ export class MachineTemplates {
       }
     }
     return { count, bytes };
+  }
+
+  /** Why templates could not be made, as long as that keeps them from being tried again. */
+  failures(): string[] {
+    return this.#names().flatMap((name) => {
+      const path = join(this.#folder, name);
+      if (!name.endsWith(FAILED_SUFFIX) || (ageMs(path) ?? FAILURE_HOLDS_MS) >= FAILURE_HOLDS_MS) {
+        return [];
+      }
+      try {
+        return [printable(readFileSync(path, 'utf8').trim())];
+      } catch {
+        return [];
+      }
+    });
   }
 
   /** Removes all templates, unless one is being made. @returns the bytes that this has freed */
