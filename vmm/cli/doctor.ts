@@ -153,8 +153,7 @@ function checkDefaultGuest(): Finding {
 function checkWarmStarts(): Finding {
   const templates = MachineTemplates.ofUser();
   if (templates === undefined) {
-    const advice =
-      'unset TSVM_WARM_START, and have a cache folder, for faster starts';
+    const advice = 'unset TSVM_WARM_START, and have a cache folder, for faster starts';
     return { state: 'note', what: 'every container boots: there are no warm starts', advice };
   }
   const [failure] = templates.failures();
