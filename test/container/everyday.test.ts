@@ -1,6 +1,7 @@
 /** The lines that people type every day, with `tsvm` for `docker`, as a shell runs them. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -142,7 +143,7 @@ test('save -o, load -i, and through pipes', async (t) => {
   assert.equal(code, 0, stderr);
   assert.match(stdout, /Loaded image: fridge:latest\n$/);
   assert.equal(sh('tsvm images -q --no-trunc').stdout, `${id}\n`);
-  for (const pack of ['cat', 'gzip', 'zstd -q']) {
+  for (const pack of ['cat', 'gzip', 'zstd -q', 'xz', 'bzip2']) {
     const piped = sh(`tsvm save fridge | ${pack} > x && tsvm rmi -f fridge && cat x | tsvm load`);
     assert.match(piped.stdout, /Loaded image: fridge:latest\n$/, piped.stderr);
   }
@@ -281,6 +282,12 @@ test('errors have Docker\u2019s messages and exit codes', async (t) => {
     ['tsvm login', 1, /^Error: Cannot perform an interactive login from a non TTY device\n$/],
     ['tsvm images -q=maybe', 125, /^invalid argument "maybe" for "-q, --quiet" flag: /],
     ['tsvm pull "a b"', 1, /^invalid reference format\n$/],
+    [
+      'tsvm pull -q localhost:99999/a',
+      1,
+      /invalid address "https:\/\/localhost:99999": .* port\n$/,
+    ],
+    ['tsvm import http://localhost:99999/a', 1, /^invalid address .*: check its host and port\n$/],
     ['tsvm push nope', 1, /An image does not exist locally with the tag: nope/],
     ['tsvm load -i /nope', 1, /^open \/nope: no such file or directory\n$/],
     ['tsvm load < /dev/null', 1, /neither an index\.json nor a manifest\.json/],
@@ -390,6 +397,24 @@ test('import, with changes', async (t) => {
   });
   assert.match(sh(`tsvm import -c 'RUN x' tree.tar`).stderr, /instruction is not supported here/);
   assert.match(sh('mkdir -p folder; tsvm import folder x').stderr, /^read folder: is a directory/);
+});
+
+test('import: packed as root file systems of distributions are, or cut off', (t) => {
+  const { sh, folder } = shell(t);
+  const data = randomBytes(200_000).toString('hex');
+  writeFileSync(join(folder, 'tree.tar'), makeTar([{ name: 'x', data }]));
+  for (const pack of ['xz', 'bzip2']) {
+    const { code, stderr } = sh(`${pack} -k tree.tar; tsvm import tree.tar.* made:${pack}`);
+    assert.equal(code, 0, stderr);
+    // The layer is the archive, unpacked.
+    assert.match(
+      sh(`tsvm inspect -f '{{json .RootFS.Layers}}' made:${pack}`).stdout,
+      new RegExp(sh('sha256sum <tree.tar').stdout.slice(0, 64)),
+    );
+    const cut = sh('head -c 100000 tree.tar.* >cut; rm tree.tar.*; tsvm import cut');
+    assert.equal(cut.code, 1);
+    assert.match(cut.stderr, new RegExp(`the archive is not a valid ${pack} stream: .+`));
+  }
 });
 
 test('Ctrl-C amid a load from a pipe that has stalled ends it, and nothing is left', async (t) => {

@@ -1,4 +1,5 @@
 /** Makes an image of one layer from a tar archive of a root file system. */
+import { unpacked } from './archive/unpack.ts';
 import { type Digest, digestBytes } from './digest.ts';
 import { ingestLayer } from './layer/ingest.ts';
 import { OCI_CONFIG, OCI_LAYER, OCI_MANIFEST } from './manifest.ts';
@@ -19,8 +20,9 @@ export interface ImportOptions {
 
 /** @throws TsvmError `invalid-image`, `store-failed` */
 export function importArchive(store: ImageStore, options: ImportOptions): Promise<Digest> {
-  const { bytes, comment, platform = hostPlatform(), reference, run, signal } = options;
+  const { comment, platform = hostPlatform(), reference, run, signal } = options;
   return store.withContent(async () => {
+    const bytes = unpacked(options.bytes);
     const source = { bytes, blob: undefined, diffId: undefined, name: 'the archive', signal };
     const { blob, blobBytes, compression, diffId } = await ingestLayer(source, store.folders);
     const layers = await ensureRootfs(store, [diffId]);

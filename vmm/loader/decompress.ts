@@ -1,15 +1,13 @@
 /**
  * Unpacks kernel payloads on the host. Node unpacks gzip and zstd, the system's tools the other
- * formats: they are well maintained and parse hostile bytes in a separate process. If a tool is
- * missing, the kernel can still unpack itself.
+ * formats. If a tool is missing, the kernel can still unpack itself.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { writeSync } from 'node:fs';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { TsvmError } from '../errors.ts';
+import { startUnpackingTool, type ToolFormat } from '../host/unpacking-tool.ts';
 import type { BootImage } from './boot-file.ts';
 import { type CompressionFormat, UNPACKED_SIZE_MAX } from './bzimage.ts';
 
@@ -27,35 +25,7 @@ export interface CompressedRange {
   readonly signal?: AbortSignal | undefined;
 }
 
-interface Tool {
-  readonly command: readonly [string, ...string[]];
-  /** Debian package that contains the tool. */
-  readonly debianPackage: string;
-}
-
-type ToolFormat = Exclude<CompressionFormat, 'gzip' | 'zstd'>;
-
-/** Kernels use a 128 MiB xz dictionary (scripts/xz_wrap.sh); a hostile image could ask for 4 GiB. */
-const XZ_MEMORY_LIMIT = '--memlimit-decompress=256MiB';
-
-const TOOLS: Record<ToolFormat, Tool> = {
-  xz: {
-    command: ['xz', '-dc', '--format=xz', '--single-stream', XZ_MEMORY_LIMIT],
-    debianPackage: 'xz-utils',
-  },
-  lzma: {
-    command: ['xz', '-dc', '--format=lzma', XZ_MEMORY_LIMIT],
-    debianPackage: 'xz-utils',
-  },
-  bzip2: { command: ['bzip2', '-dc'], debianPackage: 'bzip2' },
-  lzo: { command: ['lzop', '-dc'], debianPackage: 'lzop' },
-  lz4: { command: ['lz4', '-dc'], debianPackage: 'lz4' },
-};
-
 const INPUT_CHUNK_SIZE = 2 ** 18;
-
-/** Maximum number of characters kept of a failing tool's message. */
-const TOOL_MESSAGE_MAX = 500;
 
 /** The output file cannot be written, for example because the disk is full. */
 export class OutputError extends Error {
@@ -107,44 +77,21 @@ async function runTool(
   output: Writable,
   options: { readonly signal?: AbortSignal },
 ): Promise<void> {
-  const { command, debianPackage } = TOOLS[format];
-  const [file, ...args] = command;
-  const child = spawn(file, args, {
-    // No other variables: XZ_OPT and the like change what the tools do.
-    env: { PATH: process.env['PATH'], LC_ALL: 'C' },
-    // In its own process group, so that Ctrl-C reaches only tsvm, which ends the tool itself.
-    detached: true,
-  });
-  const exited = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
-  exited.catch(() => {});
-  let message = '';
-  child.stderr.setEncoding('latin1').on('data', (text: string) => {
-    message = (message + text).slice(0, TOOL_MESSAGE_MAX);
-  });
-  // A tool that fails early closes its input; its exit status and message give the reason.
-  const fed = pipeline(input, child.stdin).catch((error: unknown) => error);
+  // Zeroes may follow, and a kernel has one stream.
+  const more = format === 'xz' ? ['--single-stream'] : [];
+  const tool = await startUnpackingTool(format, 'a kernel', more);
+  const fed = pipeline(input, tool.stdin).catch((error: unknown) => error);
   try {
-    await once(child, 'spawn');
-  } catch (cause) {
-    throw new TsvmError(
-      'cannot-decompress',
-      `cannot unpack a kernel in ${format} format: ${file} is missing or cannot be run; ` +
-        `install the package ${debianPackage}`,
-      { cause },
-    );
-  }
-  try {
-    await pipeline(child.stdout, output, options);
+    await pipeline(tool.stdout, output, options);
   } catch (error) {
-    child.kill('SIGKILL');
-    await exited;
+    await tool.kill();
     throw error;
   }
-  const [status, signal] = await exited;
+  const ended = tool.finished();
+  ended.catch(() => {});
   const feedError = await fed;
   if (feedError instanceof TsvmError) throw feedError;
-  if (status === 0) return;
-  throw new Error(`${file} ended with ${signal ?? `status ${status}`}: ${message.trim()}`);
+  await ended;
 }
 
 /** Writes a file from its start and fails at the first byte beyond the limit. */

@@ -2,7 +2,7 @@ import { createReadStream, statSync } from 'node:fs';
 import { addAbortSignal } from 'node:stream';
 import { importArchive } from '../../container/import-archive.ts';
 import { withDefaultTag } from '../../container/reference.ts';
-import { expectOk, RegistryHttp } from '../../container/registry/registry-http.ts';
+import { expectOk, givenUrl, RegistryHttp } from '../../container/registry/registry-http.ts';
 import { TsvmError } from '../../errors.ts';
 import { fsPath } from '../../util/byte-names.ts';
 import { hasCode } from '../../util/error-code.ts';
@@ -59,8 +59,8 @@ async function openSource(source: string, signal: AbortSignal): Promise<OpenedSo
     return { bytes: addAbortSignal(signal, process.stdin), close: async () => {} };
   }
   if (/^https?:\/\//.test(source)) {
+    const url = givenUrl(source);
     const http = new RegistryHttp({ insecure: source.startsWith('http:'), ca: undefined });
-    const url = new URL(source);
     const answer = await http.send({ method: 'GET', url, signal });
     await expectOk(answer, url);
     return { bytes: answer.body, close: () => http.close() };

@@ -14,7 +14,7 @@ export const loadVerb: Verb = {
   argumentsMax: 0,
   help: `
 Loads the output of "docker save" and "podman save", and OCI image layouts: folders, or tar archives that
-may be compressed with gzip or zstd.
+may be compressed with gzip, zstd, xz or bzip2.
 
 Examples:
   tsvm load -i fridge.tar

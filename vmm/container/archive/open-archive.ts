@@ -11,6 +11,7 @@ import type { StoreFolders } from '../store/folders.ts';
 import { NewContent } from '../store/new-content.ts';
 import { storeFailure } from '../store/store-failure.ts';
 import { type ArchiveSource, FolderSource, TarSource } from './archive-source.ts';
+import { packedFormat, unpacked } from './unpack.ts';
 
 /** Bytes, unpacked. */
 const ARCHIVE_BYTES_MAX = 2 ** 40;
@@ -37,7 +38,8 @@ export async function openArchive(
   if (fstatSync(fd).isFile()) {
     const start = Buffer.alloc(4);
     readSync(fd, start, 0, 4, 0);
-    if (compressionOf(start) === 'none') return new TarSource(fd);
+    const plain = compressionOf(start) === 'none' && packedFormat(start) === undefined;
+    if (plain) return new TarSource(fd);
   }
   closeSync(fd);
   return await spooled(
@@ -62,7 +64,7 @@ async function spooled(
   if (signal !== undefined) addAbortSignal(signal, input);
   const spool = await NewContent.create(folders.temporary);
   try {
-    const plain = await decompressed(input);
+    const plain = await decompressed(unpacked(input));
     for await (const chunk of plain) {
       await spool.append(chunk);
       if (spool.sizeBytes > ARCHIVE_BYTES_MAX) {
@@ -88,15 +90,15 @@ async function spooled(
   }
 }
 
-async function decompressed(input: Readable): Promise<AsyncIterable<Buffer>> {
+async function decompressed(input: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array>> {
   const chunks = input[Symbol.asyncIterator]();
-  let start = Buffer.alloc(0);
+  let start: Uint8Array = Buffer.alloc(0);
   while (start.length < 4) {
     const next = await chunks.next();
     if (next.done) break;
     start = Buffer.concat([start, next.value]);
   }
-  async function* all(): AsyncGenerator<Buffer> {
+  async function* all(): AsyncGenerator<Uint8Array> {
     yield start;
     for (let next = await chunks.next(); !next.done; next = await chunks.next()) yield next.value;
   }

@@ -9,6 +9,7 @@ import { NO_REGISTRY_CONFIG, type RegistryConfig, readRegistryConfig } from './r
 import {
   connectionFailure,
   drain,
+  givenUrl,
   HTTP_LIMITS,
   type HttpAnswer,
   type HttpLimits,
@@ -64,7 +65,7 @@ export class RegistryClient {
 
   constructor({ host, config, credentials, limits = HTTP_LIMITS, ...options }: ClientOptions) {
     const isUrl = /^https?:\/\//.test(host);
-    this.#fixedBase = isUrl ? new URL(host) : undefined;
+    this.#fixedBase = isUrl ? givenUrl(host) : undefined;
     this.host = this.#fixedBase?.host ?? host;
     this.#insecure = config.insecure || LOOPBACK.test(this.host);
     this.#policy = options.retries ?? RETRY_POLICY;
@@ -246,7 +247,7 @@ export class RegistryClient {
   /** Where TLS is optional it is tried first. */
   async #findBase(signal: AbortSignal | undefined): Promise<URL> {
     if (this.#fixedBase !== undefined) return this.#fixedBase;
-    const secure = new URL(`https://${this.host}`);
+    const secure = givenUrl(`https://${this.host}`);
     if (!this.#insecure) return secure;
     try {
       await drain(await this.#http.send({ method: 'GET', url: new URL('/v2/', secure), signal }));

@@ -152,6 +152,13 @@ function failed(url: URL, what: string): TsvmError {
   return new TsvmError('registry-failed', `${url.host} ${what}`);
 }
 
+/** An address that the user has given. @throws TsvmError `invalid-config` */
+export function givenUrl(text: string): URL {
+  const url = URL.parse(text);
+  if (url !== null && url.host !== '') return url;
+  throw new TsvmError('invalid-config', `invalid address "${text}": check its host and port`);
+}
+
 export function resolveUrl(location: string, base: URL): URL {
   const url = URL.parse(location, base.href);
   if (url !== null && /^https?:$/.test(url.protocol)) return url;
