@@ -58,8 +58,9 @@ int net_receiver_init(struct net_receiver *receiver, struct net_port *port, stru
     receiver->staged = calloc(size, sizeof *receiver->staged);
     receiver->iov = calloc(receiver->iov_max, sizeof *receiver->iov);
     receiver->spill = malloc(NET_MESSAGE_BYTES_MAX);
+    bool batches = port->ops->receive_batch && mergeable;
     if ((size > 0 && !receiver->staged) || !receiver->iov || !receiver->spill ||
-        net_backlog_init(&receiver->backlog) < 0) {
+        (batches && net_backlog_init(&receiver->backlog) < 0)) {
         net_receiver_free(receiver);
         return -ENOMEM;
     }
@@ -269,7 +270,7 @@ static int frame_receive(struct net_receiver *receiver)
 /* Whether frames are small, and a chain each can be read into. */
 static bool batch_is_possible(const struct net_receiver *receiver)
 {
-    return receiver->port->ops->receive_batch && receiver->mergeable && receiver->batch > 1 &&
+    return receiver->backlog.slots && receiver->batch > 1 &&
            receiver->expected == EXPECTED_BYTES_MIN && receiver->pending_bytes == 0 &&
            receiver->backlog.count == 0;
 }
