@@ -12,13 +12,20 @@ const FLUSH = 0;
 const [OK, EIO] = [0, 1];
 
 /** A device whose flushes end when the test says so. */
-function open(context: TestContext, flush: () => Promise<void>) {
+function open(
+  context: TestContext,
+  flush: () => Promise<void>,
+  fileBytes: number = REGION.sizeBytes,
+) {
   const failures: unknown[] = [];
   let pmem: PmemDevice | undefined;
   const driver = new FakeDriver(PMEM_QUEUES, (host) => {
     const onFailure = (error: unknown) => failures.push(error);
     const createQueues = scriptQueues(host);
-    pmem = new PmemDevice({ id: 'pmem0', region: REGION, flush, onFailure, createQueues });
+    pmem = new PmemDevice({
+      ...{ id: 'pmem0', region: REGION, fileBytes },
+      ...{ flush, onFailure, createQueues },
+    });
     return pmem;
   });
   assert.ok(pmem);
@@ -118,4 +125,17 @@ testHostileRings('virtio-pmem', [0], (context) => {
   const { driver } = open(context, () => Promise.resolve());
   const works = async () => assert.equal(await ask(driver, FLUSH), OK);
   return { driver, works };
+});
+
+test('a saved state is not for a file of another size, though the region has the same', async (context) => {
+  const bytes = REGION.sizeBytes - 4096;
+  const { driver } = open(context, async () => {}, bytes);
+  await driver.start();
+  await driver.transport.quiesce();
+  const saved = driver.transport.save();
+  open(context, async () => {}, bytes).driver.transport.load(saved);
+  assert.throws(() => open(context, async () => {}, bytes + 512).driver.transport.load(saved), {
+    code: 'invalid-state',
+    message: /pmem0.*its file had 6287360 bytes, and has 6287872 now: give the file as it was/,
+  });
 });

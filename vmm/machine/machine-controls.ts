@@ -53,6 +53,8 @@ export interface HotplugControls {
    * `disk-io` if what was written could not be made durable: the disk is removed all the same
    */
   remove(id: string, options: RemovalOptions): Promise<void>;
+  /** Devices that were removed by force, and that the guest has not let go of. */
+  readonly pulledOut: readonly string[];
 }
 
 /**

@@ -72,6 +72,14 @@ const statePath = (folder: string) => join(folder, 'state');
  */
 export async function saveMachine(assembly: Assembly, folder: string): Promise<void> {
   const { config, kernelMode, machine } = assembly;
+  const pulledOut = machine.controls.hotplug?.pulledOut ?? [];
+  if (pulledOut.length > 0) {
+    throw new TsvmError(
+      'wrong-state',
+      `the guest still has ${pulledOut.join(', ')}, which was removed by force: a machine of its own could ` +
+        'not go on without; have the guest let go of it first',
+    );
+  }
   const devices = machine.saveDevices();
   const vcpus = saveVcpuStates(assembly);
   const fd = openSync(memoryPath(folder), 'wx', 0o600);

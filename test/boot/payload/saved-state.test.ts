@@ -7,6 +7,7 @@ import { deserialize, serialize } from 'node:v8';
 import type { DeviceState } from '../../../vmm/devices/device-state.ts';
 import type { ConsoleBackend, MachineConfig } from '../../../vmm/index.ts';
 import { bootAssembly } from '../../../vmm/machine/boot-machine.ts';
+import { saveMachine } from '../../../vmm/machine/saved-machine.ts';
 import { ConsoleOutput } from '../../support/console-output.ts';
 import { PAYLOAD, temporaryFolder } from '../../support/tsvm-process.ts';
 
@@ -35,6 +36,18 @@ async function boot(t: TestContext, config: MachineConfig, console?: ConsoleBack
   const { machine } = await bootAssembly(config, { ...(console && { console }) });
   t.after(() => machine.close());
   return machine;
+}
+
+/** Waits for a guest whose console is full with what it was given first: then the ring fills, and it waits. */
+async function untilWaiting(
+  machine: Awaited<ReturnType<typeof boot>>,
+  hasOutput: () => boolean,
+): Promise<void> {
+  for (let still = 0, before = ''; still < STILL_READINGS; await tick(50)) {
+    const now = JSON.stringify(machine.statistics()['vcpus']);
+    still = hasOutput() && now === before ? still + 1 : 0;
+    before = now;
+  }
 }
 
 test('a machine with the same configuration restores every device’s state exactly', async (t) => {
@@ -73,6 +86,45 @@ test('a disk of another size does not take the state', async (t) => {
   assert.throws(() => other.loadDevices(saved), /disk0.*another size/);
 });
 
+test('a file as memory that has become longer does not take the state', async (t) => {
+  const path = join(temporaryFolder(t), 'memory');
+  writeFileSync(path, new Uint8Array(4096));
+  const { disks: _none, ...config } = makeConfig(t);
+  const withFile = { ...config, pmems: [{ path, readOnly: true }] };
+  const machine = await boot(t, withFile);
+  machine.start();
+  await machine.pause();
+  const saved = machine.saveDevices();
+  await machine.close();
+  (await boot(t, withFile)).loadDevices(saved);
+  writeFileSync(path, new Uint8Array(8192));
+  const other = await boot(t, withFile);
+  assert.throws(() => other.loadDevices(saved), /pmem0.*had 4096 bytes, and has 8192 now/);
+});
+
+test('a machine is not saved while its guest has a disk that was removed by force', async (t) => {
+  const folder = temporaryFolder(t);
+  const path = join(folder, 'disk.img');
+  writeFileSync(path, new Uint8Array(2 ** 20));
+  const { disks: _none, ...config } = makeConfig(t);
+  const assembly = await bootAssembly(
+    { ...config, acpi: true, transport: 'pci', appendCmdline: 'exit=hlt' },
+    {},
+  );
+  const { machine } = assembly;
+  t.after(() => machine.close());
+  machine.start();
+  const { hotplug } = machine.controls;
+  assert.equal(await hotplug?.addDisk({ path }), 'disk0');
+  await hotplug?.remove('disk0', { timeoutMs: 0, force: true });
+  assert.deepEqual(hotplug?.pulledOut, ['disk0']);
+  await machine.pause();
+  await assert.rejects(saveMachine(assembly, folder), {
+    code: 'wrong-state',
+    message: /the guest still has disk0, which was removed by force/,
+  });
+});
+
 test('a pause of a guest that waits for a console that is not read', async (t) => {
   const drained = Promise.withResolvers<void>();
   let text = '';
@@ -96,13 +148,7 @@ test('a pause of a guest that waits for a console that is not read', async (t) =
     },
   );
   machine.start();
-  // Full with what it was given first: then the ring fills, and the guest waits.
-  const counters = () => machine.statistics()['vcpus'];
-  for (let still = 0, before = ''; still < STILL_READINGS; await tick(50)) {
-    const now = JSON.stringify(counters());
-    still = text.length > 0 && now === before ? still + 1 : 0;
-    before = now;
-  }
+  await untilWaiting(machine, () => text.length > 0);
   const before = text;
   await machine.pause();
   const saved = machine.saveDevices()['serial']?.['output'] as Uint8Array;
@@ -137,8 +183,7 @@ test('a machine whose console is full and never read is closed', async (t) => {
     },
   );
   machine.start();
-  while (text.length === 0) await tick(1);
-  await tick(50);
+  await untilWaiting(machine, () => text.length > 0);
   const before = text.length;
   await machine.close();
   assert.ok(text.length > before, 'what was in the ring is with the console');

@@ -32,6 +32,7 @@ interface Removal {
   readonly done: PromiseWithResolvers<void>;
   isWaitedFor: boolean;
   isClosing: boolean;
+  isPulledOut: boolean;
 }
 
 class Hotplug implements HotplugControls {
@@ -125,6 +126,10 @@ class Hotplug implements HotplugControls {
     }
   }
 
+  get pulledOut(): readonly string[] {
+    return [...this.#removals.values()].filter((each) => each.isPulledOut).map(({ id }) => id);
+  }
+
   /** The guest has let go of the device in a slot. What it was not asked for is ignored. */
   async ejected(slot: number): Promise<void> {
     const removal = this.#removals.get(slot);
@@ -148,6 +153,7 @@ class Hotplug implements HotplugControls {
         done: Promise.withResolvers<void>(),
         isWaitedFor: false,
         isClosing: false,
+        isPulledOut: false,
       };
       // A failure is for those who wait; otherwise it is in the log.
       removal.done.promise.catch(() => {});
@@ -160,6 +166,7 @@ class Hotplug implements HotplugControls {
   /** Takes a device away that the guest did not let go of. Its slot stays taken until it does. */
   async #pullOut(removal: Removal): Promise<void> {
     const { id, device, done } = removal;
+    removal.isPulledOut = true;
     if (device.fail !== undefined) {
       try {
         await device.fail();

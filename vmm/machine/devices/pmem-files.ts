@@ -16,19 +16,19 @@ export class PmemFile {
   readonly region: MemoryRange;
   readonly #config: ResolvedPmem;
   readonly #file: HostFile;
-  readonly #fileBytes: number;
+  readonly fileBytes: number;
   #watcher: FSWatcher | undefined;
 
   constructor(config: ResolvedPmem, file: HostFile, region: MemoryRange) {
     this.#config = config;
     this.#file = file;
-    this.#fileBytes = file.sizeBytes();
+    this.fileBytes = file.sizeBytes();
     this.region = region;
   }
 
   get mapping(): MappedFile {
     const { readOnly } = this.#config;
-    return { ...this.region, fd: this.#file.fd, fileBytes: this.#fileBytes, readOnly };
+    return { ...this.region, fd: this.#file.fd, fileBytes: this.fileBytes, readOnly };
   }
 
   /**
@@ -67,10 +67,10 @@ export class PmemFile {
 
   #truncation(): TsvmError | undefined {
     const nowBytes = this.#file.sizeBytes();
-    if (nowBytes >= this.#fileBytes) return undefined;
+    if (nowBytes >= this.fileBytes) return undefined;
     return new TsvmError(
       'disk-io',
-      `${this.#config.path} was truncated from ${formatSize(this.#fileBytes)} to ${formatSize(nowBytes)} ` +
+      `${this.#config.path} was truncated from ${formatSize(this.fileBytes)} to ${formatSize(nowBytes)} ` +
         'while it was the guest’s memory: leave files of --pmem alone while the machine runs',
     );
   }

@@ -17,6 +17,7 @@ export function attachPmems(assembly: Assembly): void {
       return new PmemDevice({
         id,
         region: file.region,
+        fileBytes: file.fileBytes,
         flush: () => file.flush(),
         onFailure: (error) =>
           failures.log(host.logger.warn, `${errorText(error)}; the guest is told of an I/O error`),

@@ -1,3 +1,4 @@
+import type { StateReader, StateValue } from '../../device-state.ts';
 import { ConfigSpace } from '../config-space.ts';
 import type { VirtioDevice } from '../device.ts';
 import { QUEUE_FEATURES, VIRTIO_F_VERSION_1 } from '../features.ts';
@@ -24,6 +25,8 @@ export interface PmemDeviceOptions {
   readonly id: string;
   /** The guest memory that is the file. */
   readonly region: { readonly gpa: number; readonly sizeBytes: number };
+  /** The file's size: the region may be larger. */
+  readonly fileBytes: number;
   /** Makes durable what the guest has written before. Rejects if that fails. */
   readonly flush: () => Promise<void>;
   /** Told of a flush that has failed, or was of another kind. */
@@ -41,6 +44,7 @@ export class PmemDevice extends ScriptQueueDevice implements VirtioDevice {
   readonly features = QUEUE_FEATURES | VIRTIO_F_VERSION_1;
   readonly queueSizes = [QUEUE_SIZE];
   readonly config = new ConfigSpace(CONFIG_BYTES);
+  readonly #fileBytes: number;
   readonly #flush: () => Promise<void>;
   readonly #onFailure: (error: unknown) => void;
   /** Requests that came while another flush was under way: one flush is for all of them. */
@@ -48,9 +52,10 @@ export class PmemDevice extends ScriptQueueDevice implements VirtioDevice {
   #isFlushing = false;
   readonly #counters = { flushes: 0, errors: 0 };
 
-  constructor({ id, region, flush, onFailure, createQueues }: PmemDeviceOptions) {
+  constructor({ id, region, fileBytes, flush, onFailure, createQueues }: PmemDeviceOptions) {
     super(createQueues, { threadName: `tsvm-${id}`, readableBytesMax: REQUEST_BYTES });
     this.id = id;
+    this.#fileBytes = fileBytes;
     this.#flush = flush;
     this.#onFailure = onFailure;
     this.config.set(START, region.gpa);
@@ -59,6 +64,21 @@ export class PmemDevice extends ScriptQueueDevice implements VirtioDevice {
 
   override statistics(): Readonly<Record<string, number>> {
     return { ...super.statistics(), ...this.#counters };
+  }
+
+  /** The file's content is not part of the state. */
+  save(): StateValue {
+    return { fileBytes: this.#fileBytes };
+  }
+
+  /** The guest may have mapped all of the file. */
+  load(state: StateReader): void {
+    const savedBytes = state.number('fileBytes', Number.MAX_SAFE_INTEGER);
+    if (savedBytes === this.#fileBytes) return;
+    state.fail(
+      `its file had ${savedBytes} bytes, and has ${this.#fileBytes} now: give the file as it was, or ` +
+        'boot the machine',
+    );
   }
 
   protected override serve(chain: Chain): void {
