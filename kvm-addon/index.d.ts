@@ -62,6 +62,11 @@ export class NativeMemory {
    * `gpa`. Addresses and sizes are multiples of 4096. @returns how many bytes these are
    */
   writeOut(gpa: number, lengthBytes: number, fd: number, fileOffset: number): number;
+  /**
+   * The reverse, into memory that is zero: reads what is in the file, and skips its holes. Throws
+   * ENODATA if the file ends before.
+   */
+  readIn(gpa: number, lengthBytes: number, fd: number, fileOffset: number): void;
   /** The memfd of each region; empty for other memory. {@link close} closes them. */
   fds(): number[];
   /** Frees the memory. Throws EBUSY while a VM or a queue worker still uses it. */

@@ -1,16 +1,6 @@
 #include "link.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "container.h"
 #include "interface_spec.h"
@@ -18,12 +8,7 @@
 #include "names.h"
 #include "network.h"
 #include "protocol.h"
-
-#define SYSFS "/sys"
-#define DEVICES SYSFS "/bus/platform/devices"
-#define DRIVER SYSFS "/bus/platform/drivers/virtio-mmio"
-// What ACPI's tables call a window of virtio-mmio registers.
-#define WINDOW_PREFIX "LNRO0005:"
+#include "windows.h"
 
 struct link_spec {
     struct bytes interface;
@@ -60,72 +45,11 @@ static int parse(struct bytes request, struct link_spec *spec, struct interface_
     return interface_spec_parse(spec->interface, interface, failure);
 }
 
-// The container may have mounted the same file system read-only.
-static int mount_sysfs(struct failure *failure)
-{
-    if (access(DRIVER, F_OK) == 0)
-        return 0;
-    mkdir(SYSFS, 0755);
-    if (mount("sysfs", SYSFS, "sysfs", 0, NULL) < 0 ||
-        mount(NULL, SYSFS, NULL, MS_REMOUNT, NULL) < 0)
-        return fail_call(failure, "cannot mount " SYSFS);
-    return 0;
-}
-
-static int write_name(const char *path, const char *name)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    ssize_t count = write(fd, name, strlen(name));
-    int error = errno;
-    close(fd);
-    errno = error;
-    return count < 0 ? -1 : 0;
-}
-
-// Windows that had no device when the kernel looked have none of its drivers. Which of them has a
-// device now is seen by the driver.
-static int bind_windows(struct failure *failure)
-{
-    DIR *devices = opendir(DEVICES);
-    struct dirent *entry;
-    if (devices == NULL)
-        return fail_call(failure, "cannot read " DEVICES);
-    while ((entry = readdir(devices)) != NULL) {
-        char driver[PATH_MAX];
-        if (strncmp(entry->d_name, WINDOW_PREFIX, strlen(WINDOW_PREFIX)) != 0)
-            continue;
-        snprintf(driver, sizeof driver, DEVICES "/%s/driver", entry->d_name);
-        if (access(driver, F_OK) < 0)
-            write_name(DRIVER "/bind", entry->d_name);
-    }
-    closedir(devices);
-    return 0;
-}
-
-// Of a device such as /sys/devices/platform/LNRO0005:07/virtio5, that is LNRO0005:07.
-static int unbind_window(const char *interface, struct failure *failure)
-{
-    char link[PATH_MAX], device[PATH_MAX];
-    snprintf(link, sizeof link, SYSFS "/class/net/%s/device", interface);
-    if (realpath(link, device) == NULL)
-        return fail_call(failure, "cannot find the device of %s", interface);
-    char *end = strrchr(device, '/');
-    *end = 0;
-    const char *window = strrchr(device, '/') + 1;
-    if (strncmp(window, WINDOW_PREFIX, strlen(WINDOW_PREFIX)) != 0)
-        return fail(failure, ERROR_GUEST_FAILED, 0, "%s cannot be removed", interface);
-    if (write_name(DRIVER "/unbind", window) < 0)
-        return fail_call(failure, "cannot let go of %s", interface);
-    return 0;
-}
-
 static int release(const uint8_t mac[6], struct failure *failure)
 {
     char name[NETWORK_NAME_BYTES];
     // Not there: the guest does not use it.
-    return network_find(mac, name) == 0 ? 0 : unbind_window(name, failure);
+    return network_find(mac, name) == 0 ? 0 : windows_unbind(name, failure);
 }
 
 static int write_names(const struct link_spec *spec, struct failure *failure)
@@ -141,8 +65,7 @@ int link_attach(struct bytes request, struct message *reply, struct failure *fai
     struct interface_spec interface;
     struct failure ignored;
     (void)reply;
-    if (parse(request, &spec, &interface, failure) < 0 || mount_sysfs(failure) < 0 ||
-        bind_windows(failure) < 0)
+    if (parse(request, &spec, &interface, failure) < 0 || windows_bind(failure) < 0)
         return -1;
     if (network_configure(&spec.interface, 1, failure) == 0 && write_names(&spec, failure) == 0)
         return 0;
@@ -155,8 +78,7 @@ int link_detach(struct bytes request, struct message *reply, struct failure *fai
     struct link_spec spec;
     struct interface_spec interface;
     (void)reply;
-    if (parse(request, &spec, &interface, failure) < 0 || mount_sysfs(failure) < 0 ||
-        release(interface.mac, failure) < 0)
+    if (parse(request, &spec, &interface, failure) < 0 || release(interface.mac, failure) < 0)
         return -1;
     return write_names(&spec, failure);
 }

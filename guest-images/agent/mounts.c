@@ -16,6 +16,7 @@
 #include "protocol.h"
 #include "relay.h"
 #include "rooted.h"
+#include "windows.h"
 
 #define SHARES "/shares"
 #define FILES "/files"
@@ -82,14 +83,25 @@ static int mount_tmpfs(int root_fd, const struct mount_spec *spec, struct failur
     return result;
 }
 
+// A restored machine has its device in a window that was empty before.
+static int mount_tag(const char *tag, const char *path, struct failure *failure)
+{
+    if (mount(tag, path, "virtiofs", 0, NULL) == 0)
+        return 0;
+    if (windows_bind(failure) < 0)
+        return -1;
+    if (mount(tag, path, "virtiofs", 0, NULL) < 0)
+        return fail_call(failure, "cannot mount the share %s", tag);
+    return 0;
+}
+
 // Mounts a share where the container does not see it, once.
 static int open_share(const char *tag, struct failure *failure)
 {
     char path[64];
     if ((size_t)snprintf(path, sizeof path, SHARES "/%s", tag) >= sizeof path)
         return fail(failure, ERROR_INVALID_REQUEST, 0, "a share's tag is too long");
-    if (mkdir(path, 0700) == 0 && mount(tag, path, "virtiofs", 0, NULL) < 0) {
-        fail_call(failure, "cannot mount the share %s", tag);
+    if (mkdir(path, 0700) == 0 && mount_tag(tag, path, failure) < 0) {
         rmdir(path);
         return -1;
     }

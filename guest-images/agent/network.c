@@ -13,6 +13,7 @@
 #include "interface_spec.h"
 #include "netlink.h"
 #include "protocol.h"
+#include "windows.h"
 
 // How often interfaces may have come and gone.
 #define INDEX_MAX 4096
@@ -131,6 +132,11 @@ static int configure(const struct tools *tools, struct bytes fields, struct fail
         return -1;
     const uint8_t *device_mac = spec.has_device_mac ? spec.device_mac : spec.mac;
     unsigned index = find_interface(tools, device_mac, name);
+    // A restored machine may have it in a window that was empty before.
+    if (index == 0 && windows_bind(failure) < 0)
+        return -1;
+    if (index == 0)
+        index = find_interface(tools, device_mac, name);
     if (index == 0)
         return fail(failure, ERROR_GUEST_FAILED, ENODEV, "no device has the MAC address of %s",
                     spec.name);

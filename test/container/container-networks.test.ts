@@ -210,25 +210,25 @@ test('network connect and disconnect of a container that runs', async () => {
 
 test('network connect: no room left, and a network that cannot be joined, change nothing', async () => {
   await ok('tsvm run -d --name full web sleep 1000');
-  await ok('for i in 1 2 3 4 5; do tsvm network create --subnet 10.213.$i.0/24 n$i; done');
-  await ok('for i in 1 2 3 4; do tsvm network connect n$i full; done');
+  await ok('for i in 1 2 3 4 5 6; do tsvm network create --subnet 10.213.$i.0/24 n$i; done');
+  await ok('for i in 1 2 3 4 5; do tsvm network connect n$i full; done');
   const before = await ok(`tsvm inspect -f '{{json .NetworkSettings.Networks}}' full`);
-  const full = await sh('tsvm network connect n5 full');
+  const full = await sh('tsvm network connect n6 full');
   assert.notEqual(full.code, 0);
   assert.match(full.stderr, /no place for another network until one is removed/);
-  await ok('tsvm network disconnect n4 full');
-  const wrong = await sh('tsvm network connect --ip 10.9.9.9 n5 full');
+  await ok('tsvm network disconnect n5 full');
+  const wrong = await sh('tsvm network connect --ip 10.9.9.9 n6 full');
   assert.match(wrong.stderr, /no configured subnet or ip-range contain the IP address 10\.9\.9\.9/);
-  await ok('tsvm network connect n4 full');
+  await ok('tsvm network connect n5 full');
   assert.deepEqual(
     Object.keys(JSON.parse(await ok(`tsvm inspect -f '{{json .NetworkSettings.Networks}}' full`))),
     Object.keys(JSON.parse(before)),
   );
-  assert.equal((await sh('tsvm network rm n5')).code, 0, 'nobody is on it');
+  assert.equal((await sh('tsvm network rm n6')).code, 0, 'nobody is on it');
   await ok('tsvm run -d --name alone --network none web sleep 1000');
   const alone = await sh('tsvm network connect n1 alone');
   assert.match(alone.stderr, /one of the networks in private \(none\) mode/);
-  await ok('tsvm rm -f full alone && tsvm network rm n1 n2 n3 n4');
+  await ok('tsvm rm -f full alone && tsvm network rm n1 n2 n3 n4 n5');
 });
 
 /** Bridges of ours, and their name servers. */

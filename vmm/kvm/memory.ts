@@ -111,6 +111,16 @@ export class KvmMemory extends GuestMemory {
     return this.native.writeOut(gpa, lengthBytes, fd, fileOffset);
   }
 
+  /**
+   * The reverse: reads what a file has, into memory that is zero, and skips its holes. Addresses and
+   * sizes are multiples of 4096.
+   */
+  readIn(gpa: number, lengthBytes: number, fd: number, fileOffset: number): void {
+    withKvmErrors('reading guest memory from a file', () =>
+      this.native.readIn(gpa, lengthBytes, fd, fileOffset),
+    );
+  }
+
   /** The memfd of each region, starting at offset 0; empty unless {@link shared}. */
   fds(): readonly number[] {
     return this.native.fds();

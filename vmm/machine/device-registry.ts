@@ -60,10 +60,6 @@ export const DEVICE_KINDS: readonly AttachDevices[] = [
     async () => (await import('./devices/vsock.ts')).attachVsock,
   ),
   optional(
-    ({ shares }) => shares.length > 0,
-    async () => (await import('./devices/shares.ts')).attachShares,
-  ),
-  optional(
     ({ memoryMaxBytes }) => memoryMaxBytes !== undefined,
     async () => (await import('./devices/mem.ts')).attachMem,
   ),
@@ -74,6 +70,11 @@ export const DEVICE_KINDS: readonly AttachDevices[] = [
   optional(
     ({ console, ports }) => console === 'virtio' || ports.length > 0,
     async () => (await import('./devices/console.ts')).attachConsole,
+  ),
+  // In the place of spare windows: a saved machine without shares can go on with some.
+  optional(
+    ({ shares }) => shares.length > 0,
+    async () => (await import('./devices/shares.ts')).attachShares,
   ),
   optional(
     ({ spareWindows }) => spareWindows > 0,

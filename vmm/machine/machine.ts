@@ -271,15 +271,17 @@ export class Machine {
 
   /**
    * Restores the devices' states of a machine with the same configuration.
+   * @param added ids of devices that the saved machine need not have had
    * @throws TsvmError `wrong-state` if the machine was started before, `invalid-state`; the machine
    * must be closed then
    */
-  loadDevices(states: Readonly<Record<string, DeviceState>>): void {
+  loadDevices(states: Readonly<Record<string, DeviceState>>, added = /^$/): void {
     if (this.#state !== 'created') {
       throw new TsvmError('wrong-state', `a ${this.#state} machine takes no state: make a new one`);
     }
     const strangers = Object.keys(states).filter((id) => !this.#devices.has(id));
-    const missing = [...this.#devices.keys()].filter((id) => !Object.hasOwn(states, id));
+    const hasState = (id: string) => Object.hasOwn(states, id);
+    const missing = [...this.#devices.keys()].filter((id) => !hasState(id) && !added.test(id));
     if (strangers.length + missing.length > 0) {
       throw new TsvmError(
         'invalid-state',
@@ -287,7 +289,9 @@ export class Machine {
           `it has [${strangers}] besides and lacks [${missing}]`,
       );
     }
-    for (const [id, device] of this.#devices) device.load(states[id] as DeviceState);
+    for (const [id, device] of this.#devices) {
+      if (hasState(id)) device.load(states[id] as DeviceState);
+    }
   }
 
   /** Counters of the vCPUs and of each device, by its id. */

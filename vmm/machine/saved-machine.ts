@@ -2,7 +2,7 @@
  * A machine that was saved and goes on in another process. Files of its folder:
  *
  * ```
- * memory    parts of guest memory, mapped copy-on-write; pages of zeroes are missing
+ * memory    parts of guest memory, mapped copy-on-write, or read; pages of zeroes are missing
  * state     everything else, after its SHA-256
  * ```
  * Both hold what the guest's memory held: only their owner can read them.
@@ -59,6 +59,8 @@ const VERSION = 1;
 /** A large page: memory that is not in the file can have large pages. */
 const PART_BYTES = 2 ** 21;
 const DIGEST_BYTES = 32;
+/** See devices/shares.ts. */
+const SHARE_ID = /^share\d+$/;
 /** Between these, others have their turn. */
 const PARTS_AT_ONCE = 32;
 
@@ -140,7 +142,8 @@ export interface RestoreContext extends BootContext {
  * monotonic clock goes on, too; the wall clock and everything random in the guest are as they were:
  * whoever starts it more than once has to give each guest random numbers of its own. Devices may not be
  * ready to serve yet: await `Assembly.ready()` before the guest uses its networks.
- * @param config that of the saved machine; kernel and command line do not count
+ * @param config that of the saved machine; kernel and command line do not count. It may have shares where
+ * that had as many spare windows more: a program in the guest has to bind their driver
  * @throws TsvmError `invalid-state` for one that cannot go on here, and as a boot does; everything has
  * been released then
  */
@@ -157,7 +160,6 @@ export async function restoreMachine(
   if (state.kernelMode !== kernelMode) refuse('it ran on another kind of host');
   if (state.cpus !== resolved.cpus) refuse(`it has ${state.cpus} vCPUs`);
   if (state.memoryBytes !== resolved.memoryBytes) refuse('it has another size of memory');
-  if (resolved.shares.length > 0) refuse('a machine with shared folders needs another memory');
   metrics?.stage('kernel-loaded');
   const undo = new AsyncDisposableStack();
   try {
@@ -187,7 +189,7 @@ function load(assembly: Assembly, state: SavedState, folder: string): void {
   }
   mapMemory(memory, state.memory, folder);
   loadVcpuStates(vm, state.vcpus);
-  machine.loadDevices(state.devices);
+  machine.loadDevices(state.devices, SHARE_ID);
 }
 
 function mapMemory(memory: KvmMemory, parts: readonly MemoryPart[], folder: string): void {
@@ -197,7 +199,9 @@ function mapMemory(memory: KvmMemory, parts: readonly MemoryPart[], folder: stri
     for (const { gpa, lengthBytes, fileOffset } of joined(parts)) {
       // What is mapped beyond the end of a file ends the process when it is read.
       if (fileOffset + lengthBytes > size) refuse('its memory file is too short');
-      memory.mapFile(gpa, lengthBytes, fd, fileOffset);
+      // Other processes would not see what is mapped.
+      if (memory.shared) memory.readIn(gpa, lengthBytes, fd, fileOffset);
+      else memory.mapFile(gpa, lengthBytes, fd, fileOffset);
     }
   } finally {
     closeSync(fd);

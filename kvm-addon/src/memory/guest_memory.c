@@ -211,6 +211,65 @@ int guest_memory_write_out(const struct guest_memory *memory, uint64_t gpa, uint
     return 0;
 }
 
+static int read_at(int fd, uint8_t *bytes, uint64_t length, uint64_t offset)
+{
+    while (length > 0) {
+        ssize_t count = pread(fd, bytes, length, (off_t)offset);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return count < 0 ? -errno : -ENODATA;
+        bytes += count;
+        offset += (uint64_t)count;
+        length -= (uint64_t)count;
+    }
+    return 0;
+}
+
+/* The next part of a file that has data, from `*start` on; both are `end` if there is none. */
+static int find_data(int fd, uint64_t end, uint64_t *start, uint64_t *stop)
+{
+    off_t data = lseek(fd, (off_t)*start, SEEK_DATA);
+    if (data < 0 && errno != ENXIO)
+        return -errno;
+    if (data < 0 || (uint64_t)data >= end) {
+        *start = *stop = end;
+        return 0;
+    }
+    off_t hole = lseek(fd, data, SEEK_HOLE);
+    if (hole < 0)
+        return -errno;
+    *start = (uint64_t)data;
+    *stop = (uint64_t)hole < end ? (uint64_t)hole : end;
+    return 0;
+}
+
+int guest_memory_read_in(struct guest_memory *memory, uint64_t gpa, uint64_t length, int fd,
+                         uint64_t file_offset)
+{
+    if (length == 0 || !page_aligned(gpa) || !page_aligned(length) || !page_aligned(file_offset))
+        return -EINVAL;
+    uint8_t *bytes = guest_memory_at(memory, gpa, length);
+    if (!bytes)
+        return -EFAULT;
+    uint64_t end = file_offset + length, stop = end;
+    off_t size = lseek(fd, 0, SEEK_END);
+    if (size < 0)
+        return -errno;
+    if ((uint64_t)size < end)
+        return -ENODATA;
+    for (uint64_t start = file_offset; start < end; start = stop) {
+        int error = find_data(fd, end, &start, &stop);
+        if (error == 0)
+            error = read_at(fd, bytes + (start - file_offset), stop - start, start);
+        if (error < 0)
+            return error;
+    }
+    if (guest_memory_is_watched(memory))
+        guest_memory_tell(memory, gpa, length);
+    return 0;
+}
+
 void guest_memory_free(struct guest_memory *memory)
 {
     for (unsigned i = 0; i < memory->count; i++) {

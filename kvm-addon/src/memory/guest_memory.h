@@ -84,6 +84,13 @@ int guest_memory_discard(struct guest_memory *memory, uint64_t gpa, uint64_t len
 int guest_memory_write_out(const struct guest_memory *memory, uint64_t gpa, uint64_t length, int fd,
                            uint64_t file_offset, uint64_t *written);
 
+/*
+ * The reverse: reads what is in the file, into memory that is zero; its holes are not read. Returns
+ * 0 or -errno; -ENODATA if the file ends before.
+ */
+int guest_memory_read_in(struct guest_memory *memory, uint64_t gpa, uint64_t length, int fd,
+                         uint64_t file_offset);
+
 void guest_memory_free(struct guest_memory *memory);
 
 /* Starts logging which pages this process writes, except for vCPUs. Returns 0 or -ENOMEM. */

@@ -17,6 +17,7 @@ Napi::Function NativeMemory::define(Napi::Env env)
                            InstanceMethod<&NativeMemory::map_file>("mapFile"),
                            InstanceMethod<&NativeMemory::discard>("discard"),
                            InstanceMethod<&NativeMemory::write_out>("writeOut"),
+                           InstanceMethod<&NativeMemory::read_in>("readIn"),
                            InstanceMethod<&NativeMemory::fds>("fds"),
                            InstanceMethod<&NativeMemory::close>("close"),
                        });
@@ -190,6 +191,17 @@ Napi::Value NativeMemory::write_out(const Napi::CallbackInfo &info)
     if (error < 0)
         return throw_errno(info.Env(), error, "write");
     return Napi::Number::New(info.Env(), static_cast<double>(written));
+}
+
+Napi::Value NativeMemory::read_in(const Napi::CallbackInfo &info)
+{
+    uint64_t gpa, length, offset;
+    int fd;
+    if (!to_u64(info[0], &gpa) || !to_u64(info[1], &length) || !to_fd(info[2], &fd) ||
+        !to_u64(info[3], &offset))
+        return Napi::Value();
+    int error = closed_ ? -EINVAL : guest_memory_read_in(&memory_, gpa, length, fd, offset);
+    return error < 0 ? throw_errno(info.Env(), error, "read") : info.Env().Undefined();
 }
 
 Napi::Value NativeMemory::fds(const Napi::CallbackInfo &info)

@@ -35,6 +35,7 @@ class NativeMemory : public Napi::ObjectWrap<NativeMemory>
     Napi::Value fds(const Napi::CallbackInfo &info);
     Napi::Value discard(const Napi::CallbackInfo &info);
     Napi::Value write_out(const Napi::CallbackInfo &info);
+    Napi::Value read_in(const Napi::CallbackInfo &info);
     Napi::Value map_file(const Napi::CallbackInfo &info);
     Napi::Value close(const Napi::CallbackInfo &info);
 

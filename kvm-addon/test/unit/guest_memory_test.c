@@ -239,6 +239,16 @@ static void zero_pages_are_holes_of_the_file(void)
     CHECK(guest_memory_write_out(&memory, 0x10001, PAGE, fd, 0, &written) == -EINVAL);
     CHECK(guest_memory_write_out(&memory, 0x10000, 7 * PAGE, fd, 0, &written) == -EFAULT);
     CHECK(guest_memory_write_out(&memory, 0x11000, PAGE, -1, 0, &written) == -EBADF);
+
+    struct guest_memory copy = {0};
+    CHECK(guest_memory_add(&copy, 0x10000, 6 * PAGE) == 0);
+    CHECK(guest_memory_read_in(&copy, 0x10000, 6 * PAGE, fd, 2 * PAGE) == 0);
+    CHECK(memcmp(copy.regions[0].hva, hva, 6 * PAGE) == 0);
+    CHECK(guest_memory_read_in(&copy, 0x10000, 6 * PAGE, fd, 3 * PAGE) == -ENODATA);
+    CHECK(guest_memory_read_in(&copy, 0x10001, PAGE, fd, 0) == -EINVAL);
+    CHECK(guest_memory_read_in(&copy, 0x10000, 7 * PAGE, fd, 0) == -EFAULT);
+    CHECK(guest_memory_read_in(&copy, 0x11000, PAGE, -1, 0) == -EBADF);
+    guest_memory_free(&copy);
     close(fd);
     guest_memory_free(&memory);
 }

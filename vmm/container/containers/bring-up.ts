@@ -12,6 +12,7 @@ import {
   type MachineParts,
   type MachineShape,
   machineOf,
+  netsOf,
   templatedShape,
 } from '../warm-start/machine-shape.ts';
 import type { MachineTemplates } from '../warm-start/machine-templates.ts';
@@ -92,13 +93,20 @@ async function restore(
   options: BringUpOptions,
 ): Promise<MachineWithAgent> {
   const console = new GuestConsole();
-  const nets = parts.nets?.map((net, index) => ({ ...net, mac: deviceMac(index) }));
+  const { early, late } = netsOf(parts);
+  const nets = early.map((net, index) => ({ ...net, mac: deviceMac(index) }));
   const config: MachineConfig = machineOf(shape, { ...parts, nets });
   const { logger } = options;
   const assembly = await options.opening(() =>
     restoreMachine(config, folder, { console, logger, replacesDisks: true }),
   );
   const { machine } = assembly;
+  try {
+    for (const net of late) await machine.controls.spareWindows?.addNet(net);
+  } catch (error) {
+    await machine.close();
+    throw error;
+  }
   const agent = await start(machine, console, RESTORE_PATIENCE_MS, options);
   try {
     await Promise.all([assembly.ready(), agent.renew()]);

@@ -14,6 +14,7 @@ import {
   type ContainerGuest,
   deviceMac,
   type MachineParts,
+  netsOf,
   type TemplateShape,
   templatedShape,
 } from '../warm-start/machine-shape.ts';
@@ -111,10 +112,11 @@ export class MachineStarter {
 }
 
 /** Each interface gets its address from the agent. */
-function withDeviceMacs(root: ContainerRoot, { nets = [] }: MachineParts): ContainerRoot {
+function withDeviceMacs(root: ContainerRoot, parts: MachineParts): ContainerRoot {
+  const { early } = netsOf(parts);
   const interfaces = root.interfaces?.map((link) => {
-    const index = nets.findIndex(({ mac }) => mac === link.mac);
-    return { ...link, deviceMac: deviceMac(index) };
+    const index = early.findIndex(({ mac }) => mac === link.mac);
+    return index < 0 ? link : { ...link, deviceMac: deviceMac(index) };
   });
   return { ...root, interfaces };
 }

@@ -32,8 +32,11 @@ export type MachineParts = Pick<MachineConfig, 'disks' | 'nets' | 'shares'>;
 const KERNEL_WORDS = 'quiet loglevel=4 init_on_alloc=0 nf_conntrack.hashsize=2048';
 /** The agent brings the other CPUs up: see guest-images/agent/processors.h. */
 const LATE_CPUS = 'maxcpus=1';
-/** How many networks a running container can join beyond those that it starts with. */
-const SPARE_WINDOWS = 4;
+/**
+ * For networks that a running container joins; and for the volumes, and the networks with a bridge, of a
+ * machine that goes on from a template, which has none.
+ */
+const SPARE_WINDOWS = 5;
 /** The clock that goes on where a saved machine does, whatever became of the TSC. */
 const RESTORED_CLOCK = 'clocksource=kvm-clock';
 
@@ -52,7 +55,7 @@ export function machineOf(
     // Memory that the guest frees goes back to the host.
     balloon: true,
     vsock: {},
-    spareWindows: SPARE_WINDOWS,
+    spareWindows: SPARE_WINDOWS - (parts.shares?.length ?? 0),
     sandbox: true,
     appendCmdline: cpus > 1 ? `${KERNEL_WORDS} ${LATE_CPUS}` : KERNEL_WORDS,
   };
@@ -76,15 +79,25 @@ export function deviceMac(index: number): string {
 }
 
 /**
- * The shape of the template that a machine can go on from; undefined if there can be none. Shared folders
- * need memory that other processes map, and tap devices belong to one machine.
+ * The shape of the template that a machine can go on from; undefined if there can be none. Volumes and
+ * networks with a bridge come later, to its spare windows.
  */
 export function templatedShape(
   shape: MachineShape,
-  { nets = [], shares = [] }: MachineParts,
+  parts: MachineParts,
 ): TemplateShape | undefined {
-  if (shares.length > 0 || nets.some(({ kind, mtu }) => kind !== 'user' || mtu !== undefined)) {
-    return undefined;
-  }
-  return { ...shape, nets: nets.length };
+  const { early, late } = netsOf(parts);
+  const lateCount = late.length + (parts.shares?.length ?? 0);
+  if (lateCount > SPARE_WINDOWS || early.some(({ mtu }) => mtu !== undefined)) return undefined;
+  return { ...shape, nets: early.length };
+}
+
+type Nets = NonNullable<MachineParts['nets']>;
+
+/** User networks, which a template has, and the others. */
+export function netsOf({ nets = [] }: MachineParts): { readonly early: Nets; readonly late: Nets } {
+  return {
+    early: nets.filter(({ kind }) => kind === 'user'),
+    late: nets.filter(({ kind }) => kind !== 'user'),
+  };
 }
