@@ -37,6 +37,8 @@
 #define GATHER_NS 50000
 /* Work gathers if it arrives in shorter intervals, on average. */
 #define GATHERED_NS_MAX 100000
+/* So much work after a rest makes up for the time that waking the worker takes. */
+#define GATHERED_ENOUGH 64
 
 /*
  * While there are chains to serve, the event loop is asked this often: a system call in each turn
@@ -233,7 +235,8 @@ static void turn_take(struct queue_worker *worker)
 static bool work_gathers(const struct queue_worker *worker)
 {
     struct queue_handler *handler = worker->options.handler;
-    return worker->served * (uint64_t)GATHERED_NS_MAX > worker->rest_ns && handler->gathers &&
+    return worker->served < GATHERED_ENOUGH &&
+           worker->served * (uint64_t)GATHERED_NS_MAX > worker->rest_ns && handler->gathers &&
            handler->gathers(handler);
 }
 
