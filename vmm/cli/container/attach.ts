@@ -1,7 +1,8 @@
+import { isActive } from '../../container/containers/container-state.ts';
 import { TsvmError } from '../../errors.ts';
 import { CaughtSignals } from './attach/caught-signals.ts';
 import { checkTerminal, ownTerminalSize, Session } from './attach/session.ts';
-import { clientOf, openContainers, runningContainer } from './containers.ts';
+import { clientOf, openContainers } from './containers.ts';
 import { text } from './option-values.ts';
 import { exitCodeOf } from './run.ts';
 import type { Verb } from './verb.ts';
@@ -25,14 +26,14 @@ Examples:
       .option('--no-sig-proxy', 'do not forward signals'),
   run: async ([name = ''], options) => {
     const store = openContainers();
-    const container = await runningContainer(store, name);
+    const container = await store.find(name);
     const { openStdin, tty } = container.config;
-    if (container.state.status === 'paused') {
-      throw new TsvmError(
-        'container-conflict',
-        'cannot attach to a paused container, unpause it first',
-      );
-    }
+    const { status } = container.state;
+    // Docker's client says so.
+    const refusal = (text: string) => new TsvmError('invalid-config', `cannot attach to a ${text}`);
+    if (status === 'paused') throw refusal('paused container, unpause it first');
+    if (status === 'restarting') throw refusal('restarting container, wait until it is running');
+    if (!isActive(container.state)) throw refusal('stopped container, start it first');
     const stdin = options['stdin'] !== false && openStdin;
     checkTerminal({ stdin, tty });
     const { socket } = await clientOf(store, container).upgrade('attach', {
