@@ -90,7 +90,7 @@ function folder(rule: FolderRule, env: NodeJS.ProcessEnv): string | undefined {
 }
 
 /** The user's home: HOME, or the entry in the user database. It need not exist. */
-function homeFolder(env: NodeJS.ProcessEnv): string | undefined {
+export function homeFolder(env: NodeJS.ProcessEnv = process.env): string | undefined {
   const home = absolute(env['HOME']);
   if (home !== undefined) return home;
   try {

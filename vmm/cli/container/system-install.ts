@@ -1,12 +1,13 @@
 /** Restart policies across reboots: a systemd unit, and the verb that it runs. */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { isActive } from '../../container/containers/container-state.ts';
 import type { Container } from '../../container/containers/container-store.ts';
 import { errorText, TsvmError } from '../../errors.ts';
 import { replaceFile } from '../../host/atomic-file.ts';
+import { homeFolder } from '../../host/folders.ts';
+import { writeProblem } from '../../host/write-problem.ts';
 import { packageRoot } from '../../util/package-root.ts';
 import { print, printMessage } from '../standard-streams.ts';
 import { openContainers } from './containers.ts';
@@ -36,13 +37,18 @@ Examples:
       print(unit);
       return 0;
     }
-    const folder = isRoot ? '/etc/systemd/system' : join(homedir(), '.config/systemd/user');
+    const home = isRoot ? undefined : homeFolder();
+    if (!isRoot && home === undefined) {
+      throw new TsvmError('invalid-config', 'no folder for the unit: set HOME');
+    }
+    const folder = home === undefined ? '/etc/systemd/system' : join(home, '.config/systemd/user');
     const path = join(folder, UNIT);
     try {
       mkdirSync(dirname(path), { recursive: true });
       replaceFile(path, unit, { mode: 0o644 });
     } catch (cause) {
-      throw new TsvmError('file-unreadable', `the unit cannot be written: ${cause}`, { cause });
+      const reason = writeProblem(cause);
+      throw new TsvmError('file-unreadable', `${path} cannot be written (${reason})`, { cause });
     }
     writeLine(path);
     const user = isRoot ? [] : ['--user'];

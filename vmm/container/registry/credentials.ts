@@ -4,10 +4,11 @@
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, realpathSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { TsvmError } from '../../errors.ts';
 import { replaceFile } from '../../host/atomic-file.ts';
+import { homeFolder } from '../../host/folders.ts';
+import { writeProblem } from '../../host/write-problem.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { isObject, type JsonObject, stringAt } from '../json.ts';
 import { DEFAULT_DOMAIN } from '../reference.ts';
@@ -26,10 +27,13 @@ const TOKEN_USERNAME = '<token>';
 const HELPER_TIMEOUT_MS = 60_000;
 
 export class CredentialStore {
-  readonly path: string;
+  /** Undefined for a user without a home folder, who has no logins. */
+  readonly path: string | undefined;
 
   constructor(env: NodeJS.ProcessEnv = process.env) {
-    this.path = join(env['DOCKER_CONFIG'] ?? join(homedir(), '.docker'), 'config.json');
+    const home = homeFolder(env);
+    const folder = env['DOCKER_CONFIG'] || (home && join(home, '.docker'));
+    this.path = folder && join(folder, 'config.json');
   }
 
   /** The name of the file's entry for a registry. */
@@ -81,13 +85,18 @@ export class CredentialStore {
   }
 
   #read(): JsonObject {
+    if (this.path === undefined) return {};
     let text: string;
     try {
       text = readFileSync(this.path, 'utf8');
     } catch (error) {
       if (hasCode(error, 'ENOENT')) return {};
-      throw new TsvmError('file-unreadable', `${this.path} cannot be read`, { cause: error });
+      const reason = error instanceof Error ? error.message : error;
+      throw new TsvmError('file-unreadable', `${this.path} cannot be read: ${reason}`, {
+        cause: error,
+      });
     }
+    if (text.trim() === '') return {};
     try {
       const config: unknown = JSON.parse(text);
       if (isObject(config)) return config;
@@ -97,12 +106,18 @@ export class CredentialStore {
 
   /** Others read it meanwhile: it is replaced as a whole. A link to it stays one. */
   #write(config: JsonObject): void {
-    mkdirSync(dirname(this.path), { recursive: true, mode: 0o700 });
-    const path = realPath(this.path);
+    if (this.path === undefined) {
+      throw new TsvmError('invalid-config', 'no folder for logins: set HOME or DOCKER_CONFIG');
+    }
     try {
-      replaceFile(path, `${JSON.stringify(config, undefined, '\t')}\n`);
+      mkdirSync(dirname(this.path), { recursive: true, mode: 0o700 });
+      replaceFile(realPath(this.path), `${JSON.stringify(config, undefined, '\t')}\n`);
     } catch (error) {
-      throw new TsvmError('file-unreadable', `${this.path} cannot be written`, { cause: error });
+      throw new TsvmError(
+        'file-unreadable',
+        `the login cannot be saved in ${this.path} (${writeProblem(error)}): set DOCKER_CONFIG to use another folder`,
+        { cause: error },
+      );
     }
   }
 }
