@@ -9,7 +9,7 @@ import { findViolations } from './find-violations.ts';
 
 const PATTERNS = [
   '{vmm,guest-images,scripts,test,examples}/**/*.ts',
-  'kvm-addon/index.d.ts',
+  'kvm-addon/{index,types/*}.d.ts',
   'kvm-addon/{include,src,test}/**/*.{c,cc,h}',
   'guest-images/**/*.{c,h}',
   'test/vectors/*.h',

@@ -27,7 +27,9 @@ function typescriptViolations(sources: ReadonlyMap<string, string>): string[] {
     }
     const targets = specifiers
       .filter((specifier) => specifier.startsWith('.'))
-      .map((specifier) => resolveFrom(file, specifier));
+      .map((specifier) => resolveFrom(file, specifier))
+      // Files of declarations name each other by the JavaScript that they declare.
+      .map((path) => (sources.has(path) ? path : path.replace(/\.js$/, '.d.ts')));
     for (const to of targets) {
       if (!sources.has(to)) violations.push(`${file} imports ${to}, which does not exist`);
       else if (!mayRefer(TYPESCRIPT_RULES, file, to)) violations.push(`${file} imports ${to}`);

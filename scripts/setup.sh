@@ -175,7 +175,7 @@ build_addon() {
 
 # The library for programs that import tsvm: JavaScript with types.
 build_library() {
-  outdated dist/lib/vmm/index.js vmm kvm-addon/index.d.ts tsconfig.json tsconfig.build.json \
+  outdated dist/lib/vmm/index.js vmm kvm-addon/index.d.ts kvm-addon/types tsconfig.json tsconfig.build.json \
     node_modules/.package-lock.json || return 0
   say 'building the library (tsc)'
   rm -rf dist/lib
@@ -183,7 +183,7 @@ build_library() {
     fail 'tsc could not build the library (see above); fix the source that it names.'
   # Its types refer to those of the addon.
   mkdir -p dist/lib/kvm-addon
-  cp kvm-addon/index.d.ts dist/lib/kvm-addon/
+  cp -r kvm-addon/index.d.ts kvm-addon/types dist/lib/kvm-addon/
   touch dist/lib/vmm/index.js
 }
 

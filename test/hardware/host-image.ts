@@ -47,6 +47,7 @@ const CHECKOUT: readonly string[] = [
   'guest-images',
   'kvm-addon/build/Release/tsvm.node',
   'kvm-addon/index.d.ts',
+  'kvm-addon/types',
   'node_modules/@xterm',
   'node_modules/commander',
   'node_modules/node/bin/node',

@@ -1,6 +1,6 @@
-/** `kvm-addon/index.d.ts` is written by hand: it names what the addon exports, no more and no less. */
+/** `kvm-addon/index.d.ts` and `types/` are written by hand: they name what the addon exports, no more and no less. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { loadAddon } from '../../../vmm/host/addon.ts';
@@ -12,7 +12,10 @@ interface Surface {
   readonly classes: Record<string, string[]>;
 }
 
-const DECLARATIONS = join(packageRoot(), 'kvm-addon/index.d.ts');
+const ADDON = join(packageRoot(), 'kvm-addon');
+const DECLARATIONS = globSync('{index,types/*}.d.ts', { cwd: ADDON }).map((path) =>
+  join(ADDON, path),
+);
 
 /** Names of the members in the body of a class or an interface. */
 function memberNames(body: string): string[] {
@@ -34,10 +37,9 @@ function interfaceMembers(path: string, name: string): string[] {
   return memberNames(found[1] ?? '');
 }
 
-/** The file has the formatter's form: declarations at the margin, members two columns in. */
-function declaredSurface(): Surface {
-  const text = readFileSync(DECLARATIONS, 'utf8');
-  const surface: Surface = { functions: [], classes: {} };
+/** A file has the formatter's form: declarations at the margin, members two columns in. */
+function addDeclarations(surface: Surface, path: string): void {
+  const text = readFileSync(path, 'utf8');
   const addClass = (name: string, members: readonly string[]) => {
     surface.classes[name] = [...new Set(members)].sort();
   };
@@ -50,8 +52,13 @@ function declaredSurface(): Surface {
   // A class whose instances have the form of an interface of vmm/.
   const constructors = /^export const (\w+): new \((?:[^\n]*|.*?^\})\) => (\w+);/gms;
   for (const [, name = '', type = ''] of text.matchAll(constructors)) {
-    addClass(name, interfaceMembers(DECLARATIONS, type));
+    addClass(name, interfaceMembers(path, type));
   }
+}
+
+function declaredSurface(): Surface {
+  const surface: Surface = { functions: [], classes: {} };
+  for (const path of DECLARATIONS) addDeclarations(surface, path);
   surface.functions.sort();
   return surface;
 }
@@ -71,7 +78,7 @@ function exportedSurface(): Surface {
   return surface;
 }
 
-test('the addon exports what index.d.ts declares', () => {
+test('the addon exports what its types declare', () => {
   const declared = declaredSurface();
   assert.ok(declared.functions.length > 5 && Object.keys(declared.classes).length > 5);
   assert.deepEqual(exportedSurface(), declared);
