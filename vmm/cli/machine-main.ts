@@ -38,13 +38,16 @@ Examples:
 "tsvm COMMAND --help" shows details and examples.`;
 }
 
-function program(): Command {
-  return new Command('tsvm')
+/** @param first the command line's first word: a boot is to start fast, and needs no other command */
+function program(first: string | undefined): Command {
+  const command = new Command('tsvm')
+    .option('-v, --version', 'print version information for bug reports')
+    .addCommand(bootCommand());
+  if (first === 'boot') return command;
+  return command
     .description(
       'Runs Linux and containers in virtual machines on KVM, and manages disk and container images.',
     )
-    .option('-v, --version', 'print version information for bug reports')
-    .addCommand(bootCommand())
     .addCommand(doctorCommand())
     .addCommand(kernelCommand())
     .addCommand(
@@ -66,7 +69,7 @@ runToExit(async () => {
     print(`See "tsvm ${command.join(' ')} --help".\n`);
     return 0;
   }
-  const tsvm = adoptCommand(program());
+  const tsvm = adoptCommand(program(first));
   const [asked] = command;
   // Commander would print the general help without a word about the unknown command.
   const isUnknown =

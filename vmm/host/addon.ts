@@ -7,9 +7,19 @@ import { packageRoot } from '../util/package-root.ts';
 /** What dlerror(3) says for EMFILE. */
 const TOO_MANY_FILES = 'Too many open files';
 
+/** Addons by their path: the bundle has this module in what starts a program, and in the program. */
+const opened = globalThis as Record<symbol, typeof Addon | undefined>;
+
 /** The native addon, loaded at the first call. */
 export const loadAddon = once((): typeof Addon => {
   const path = join(packageRoot(), 'kvm-addon/build/Release/tsvm.node');
+  const key = Symbol.for(path);
+  const addon = opened[key] ?? open(path);
+  opened[key] = addon;
+  return addon;
+});
+
+function open(path: string): typeof Addon {
   const addon = { exports: {} };
   try {
     // As `require` would, without its search.
@@ -26,4 +36,4 @@ export const loadAddon = once((): typeof Addon => {
     );
   }
   return addon.exports as typeof Addon;
-});
+}
