@@ -140,8 +140,17 @@ test(
     const long = Array.from({ length: 90 }, (_, index) => `10.4.0.${index + 1}`);
     const records = long.map((address) => `--host-record=long.example,${address}`);
     const options = ['--keep-in-foreground', '--conf-file=/dev/null', '--no-hosts', '--no-resolv'];
-    const address = ['--bind-interfaces', '--listen-address=127.0.0.53', '--pid-file='];
-    namespace.start(t, 'dnsmasq', ...options, ...address, ...records, '--address=/db/10.66.66.66');
+    const chain = Array.from(
+      { length: 9 },
+      (_, index) => `--cname=link${index}.example,link${index + 1}.example`,
+    );
+    const serve = (address: string, ...own: readonly string[]) => {
+      const socket = ['--bind-interfaces', `--listen-address=${address}`, '--pid-file='];
+      const names = [...records, ...chain, '--cname=link9.example,long.example', ...own];
+      namespace.start(t, 'dnsmasq', ...options, ...socket, ...names);
+    };
+    serve('127.0.0.53', '--address=/db/10.66.66.66');
+    serve(HOST_ADDRESS, '--host-record=own.example,10.7.7.7');
     const enter = namespace.enter.join(' ');
     await ok(`${enter} sh -c 'tsvm network create far && tsvm network create far2'`);
     await ok(
@@ -150,15 +159,23 @@ test(
     await ok(`${enter} tsvm network connect far2 db`);
     await shell.until('tsvm exec db getent ahostsv4 long.example', /10\.4\.0\.1 /);
     assert.deepEqual(await getent('db', 'long.example'), [...long].sort());
+    assert.deepEqual(await getent('db', 'link0.example'), [...long].sort(), 'a chain of names');
     assert.deepEqual(await getent('db', 'db'), [await addressOf('db', 'far')], 'not the outside’s');
     assert.deepEqual(await getent('db', 'fixed'), ['10.5.5.5']);
     assert.deepEqual(await getent('db', 'nobody.example'), []);
+    // A name server of the user's, which the guest asks itself.
+    await ok(
+      `${enter} tsvm run -d --name given --network far --dns ${HOST_ADDRESS} box sleep 1000`,
+    );
+    await shell.until('tsvm exec given getent ahostsv4 own.example', /10\.7\.7\.7 /);
+    assert.deepEqual(await getent('given', 'link0.example'), [...long].sort());
+    assert.deepEqual(await getent('given', 'db'), [await addressOf('db', 'far')]);
     // An internal network leads nowhere, by names neither.
     await ok(`${enter} tsvm network create --internal inner`);
     await ok(`${enter} tsvm run -d --name closed --network inner box sleep 1000`);
     assert.deepEqual(await getent('closed', 'long.example'), []);
     assert.deepEqual(await getent('closed', 'closed'), [await addressOf('closed', 'inner')]);
-    await ok('tsvm rm -f db closed && tsvm network rm far far2 inner');
+    await ok('tsvm rm -f db given closed && tsvm network rm far far2 inner');
   },
 );
 

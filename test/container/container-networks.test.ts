@@ -65,6 +65,27 @@ test('run -d -p: localhost and both families answer, and the port is free when i
   await ok('tsvm rm -f site');
 });
 
+test('start while the port is taken: an error that names it; once it is free, the same container starts', async (t) => {
+  const server = createServer((_, response) => response.end('host'));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  await ok(`tsvm create --name late -p ${port}:80 web ${SERVER}`);
+  for (let attempt = 0; attempt < 2; attempt++) {
+    const taken = await sh('tsvm start late');
+    assert.equal(taken.code, 1);
+    assert.match(
+      taken.stderr,
+      new RegExp(`127\\.0\\.0\\.1:${port} failed: port is already allocated`),
+    );
+  }
+  assert.equal(await page(`http://127.0.0.1:${port}/`), 'host');
+  await new Promise((resolve) => server.close(resolve));
+  await ok('tsvm start late');
+  await shell.until(`curl -s http://127.0.0.1:${port}/`, /^page$/);
+  await ok('tsvm rm -f late');
+});
+
 test('run -d -P: every exposed port on a random high port', async () => {
   await ok(`tsvm run -d --name random -P --expose 90 web ${SERVER}`);
   const lines = (await ok('tsvm port random')).trim().split('\n');
