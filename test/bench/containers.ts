@@ -35,6 +35,18 @@ export function containerBenchmarks(bench: Workbench): Benchmark[] {
         { of: 'tsvm', against: 'tsvm, cold', as: 'ratio' },
       ],
     },
+    {
+      name: 'run --rm -v FOLDER IMAGE true',
+      unit: 'ms',
+      contestants: each(
+        (engine) => timeOf(() => engine.run('run', '--rm', '-v', `${data}:/data`, IMAGE, 'true')),
+        [ours, cold, podman],
+      ),
+      comparisons: [
+        { of: 'tsvm', against: 'podman', as: 'ratio' },
+        { of: 'tsvm', against: 'tsvm, cold', as: 'ratio', atMost: 1 },
+      ],
+    },
     partsBenchmark('the parts of run --rm IMAGE true', ours, data),
     partsBenchmark('the parts of run --rm IMAGE true, cold', cold, data),
     {
