@@ -84,7 +84,44 @@ const REFUSED = [
   ...['--init=maybe', '--no-healthcheck=x', '--nope', '-Z', '--name'],
 ];
 
-test('what Docker’s client refuses has its message and exit code', async (t) => {
+/** Without a container or engine, what is wrong with the words themselves is all there is to say. */
+const REFUSED_LINES = [
+  ...[
+    'ps -n x',
+    'ps --filter bad',
+    'ps extra',
+    'ps -z',
+    'logs',
+    'logs a b',
+    'stop',
+    'stop -t x none',
+  ],
+  ...['restart', 'restart -t x none', 'kill', 'rm', 'exec', 'exec none', `exec -e '' none sh`],
+  ...['exec --env-file none.env none sh', 'exec -w', 'attach', 'start', 'start --nope', 'wait'],
+  ...['inspect', 'top', 'port', 'port a b c', 'rename', 'rename a', 'commit', 'commit a b c'],
+  ...['export', 'diff', 'pause', 'unpause', 'update', 'update -m x none', 'events --filter bad'],
+  ...['volume rm', 'volume inspect', 'volume ls -f bad', 'network create', 'network rm'],
+  ...['network connect a', 'container prune -x', 'images -f bad', 'rmi', 'tag', 'tag a', 'history'],
+  ...['save', 'load extra', 'import', 'pull', 'pull a b', 'push', 'run', 'run --rm', 'run --name'],
+];
+
+test('lines that Docker’s client refuses have its message and exit code', async (t) => {
+  if (clientVersion() < VERSION_MIN) {
+    t.skip(`needs Docker's client of version ${VERSION_MIN}`);
+    return;
+  }
+  for (const line of REFUSED_LINES) {
+    const [ours, theirs] = await Promise.all([
+      shell.sh(`tsvm ${line}`),
+      shell.sh(`docker -H unix://none.sock ${line}`),
+    ]);
+    assert.doesNotMatch(theirs.stderr, /Cannot connect/, line);
+    const stderr = theirs.stderr.replaceAll('docker', 'tsvm');
+    assert.deepEqual(ours, { ...theirs, stderr }, line);
+  }
+});
+
+test('options of create that Docker’s client refuses have its message and exit code', async (t) => {
   if (clientVersion() < VERSION_MIN) {
     t.skip(`needs Docker's client of version ${VERSION_MIN}`);
     return;

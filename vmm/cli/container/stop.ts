@@ -11,6 +11,14 @@ type Options = Readonly<Record<string, unknown>>;
 /** Longer than a container's time-out: the supervisor answers when the container has ended. */
 const ANSWER_MS = Number.POSITIVE_INFINITY;
 
+/** Of the request to the container's supervisor. */
+interface StopQuery {
+  readonly signal?: string;
+  /** In seconds. */
+  readonly timeout?: number;
+  readonly forever?: 'yes';
+}
+
 export const stopVerb: Verb = {
   usage: 'stop [OPTIONS] CONTAINER [CONTAINER...]',
   argumentsMin: 1,
@@ -28,8 +36,9 @@ Examples:
       .option('-t, --time <seconds>', 'time until SIGKILL is sent; -1: never')
       .option('--timeout <seconds>', 'same as --time'),
   run: async (names, options) => {
+    const how = stopOptions(options);
     const store = openContainers();
-    return await forEachContainer(names, (name) => stopContainer(store, name, options));
+    return await forEachContainer(names, (name) => stopContainer(store, name, how));
   },
 };
 
@@ -43,29 +52,30 @@ Examples:
   tsvm restart -t 0 web`,
   addOptions: stopVerb.addOptions,
   run: async (names, options) => {
+    const how = stopOptions(options);
     const store = openContainers();
     return await forEachContainer(names, async (name) => {
-      await stopContainer(store, name, options);
+      await stopContainer(store, name, how);
       await startContainer(store, name);
     });
   },
 };
 
+/** @throws UsageError with Docker's message */
+function stopOptions(options: Options): StopQuery {
+  const signal = text(options, 'signal');
+  const given = text(options, 'timeout') ?? text(options, 'time');
+  const seconds = given === undefined ? undefined : parseCount(given, '-t, --timeout');
+  return {
+    ...(signal !== undefined && { signal }),
+    ...(seconds !== undefined && seconds >= 0 && { timeout: seconds }),
+    ...(seconds !== undefined && seconds < 0 && { forever: 'yes' }),
+  };
+}
+
 /** Stops a container; one that does not run is left alone. @throws TsvmError */
-async function stopContainer(store: ContainerStore, name: string, options: Options): Promise<void> {
+async function stopContainer(store: ContainerStore, name: string, query: StopQuery): Promise<void> {
   const container = await store.find(name);
   if (!isActive(container.state)) return;
-  const given = text(options, 'timeout') ?? text(options, 'time');
-  const seconds = given === undefined ? undefined : parseCount(given, '-t, --time');
-  await clientOf(store, container).call(
-    'stop',
-    {
-      query: {
-        ...(text(options, 'signal') !== undefined && { signal: text(options, 'signal') ?? '' }),
-        ...(seconds !== undefined && seconds >= 0 && { timeout: seconds }),
-        ...(seconds !== undefined && seconds < 0 && { forever: 'yes' as const }),
-      },
-    },
-    ANSWER_MS,
-  );
+  await clientOf(store, container).call('stop', { query }, ANSWER_MS);
 }

@@ -34,7 +34,7 @@ Examples:
     const policy = restart === undefined ? undefined : parseRestart(restart);
     const given = RESOURCES.filter((name) => text(options, name) !== undefined);
     if (policy === undefined && given.length === 0) {
-      throw new UsageError('you must provide one or more flags when using this command.');
+      throw new UsageError('you must provide one or more flags when using this command');
     }
     const resources = resourceOptions(options);
     const store = openContainers();
