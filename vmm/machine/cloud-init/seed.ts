@@ -71,15 +71,26 @@ function digest(files: ReadonlyMap<string, Uint8Array>): Buffer {
   return hash.digest();
 }
 
+const BYTE_ORDER_MARK = '\xef\xbb\xbf';
+
 function readUserData(path: string): Uint8Array {
   const content = readInput(path);
   const start = content.toString('latin1', 0, 64);
   if (HEADERS.test(start) || start.startsWith(GZIP)) return content;
+  if (start.startsWith(BYTE_ORDER_MARK)) {
+    throw new TsvmError(
+      'invalid-config',
+      `cloud-init would ignore ${path}: save it without a byte order mark (UTF-8, no BOM)`,
+    );
+  }
   throw new TsvmError(
     'invalid-config',
     `cloud-init would ignore ${path}: its first line must be "#cloud-config", or "#!" and a program`,
   );
 }
+
+/** A line of authorized_keys (sshd(8)): options, a type and base64, which begins with a length. */
+const PUBLIC_KEY = /(?:^|\s)[a-z][\w@.-]*\s+AAAA[A-Za-z0-9+/]*=*(?:\s|$)/;
 
 function readPublicKeys(path: string): string[] {
   const text = readInput(path).toString('utf8');
@@ -91,8 +102,14 @@ function readPublicKeys(path: string): string[] {
   }
   const lines = text.split('\n').map((line) => line.trim());
   const keys = lines.filter((line) => line !== '' && !line.startsWith('#'));
-  if (keys.length > 0) return keys;
-  throw new TsvmError('invalid-config', `${path} has no SSH key`);
+  if (keys.length === 0) throw new TsvmError('invalid-config', `${path} has no SSH key`);
+  // The guest would ignore it, and nobody could log in.
+  const bad = lines.findIndex((line) => keys.includes(line) && !PUBLIC_KEY.test(line));
+  if (bad === -1) return keys;
+  throw new TsvmError(
+    'invalid-config',
+    `${path}: line ${bad + 1} is no public SSH key, such as "ssh-ed25519 AAAA... user@host"`,
+  );
 }
 
 function readInput(path: string): Buffer {

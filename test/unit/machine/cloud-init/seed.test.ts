@@ -117,8 +117,13 @@ test('what cannot work is refused with what to do', (context) => {
     { userDataPath: write(context, 'x', 'packages: []\n') },
     /first line must be "#cloud-config"/,
   );
+  refused({ userDataPath: write(context, 'x', '\ufeff#cloud-config\n') }, /byte order mark/);
   refused({ sshKeyPaths: [write(context, 'k', '-----BEGIN OPENSSH PRIVATE KEY-----')] }, /\.pub/);
   refused({ sshKeyPaths: [write(context, 'k', '\n# none\n')] }, /has no SSH key/);
+  for (const line of ['garbage', 'ssh-ed25519', 'AAAAC3Nz', 'ssh-rsa BBBB x@y']) {
+    const path = write(context, 'k', `${KEY}\n\n${line}\n`);
+    refused({ sshKeyPaths: [path] }, /line 3 is no public SSH key/);
+  }
   const configured = (cloudInit: unknown, message: RegExp) => {
     assert.throws(() => resolveConfig({ kernelPath: 'k', cloudInit } as never), message);
   };
