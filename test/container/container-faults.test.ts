@@ -14,7 +14,10 @@ const EXECS = Number(process.env['TSVM_CONTAINER_EXECS'] ?? 20);
 /** From before there is a record until after a run has ended. */
 const LONGEST_MS = 2500;
 
+const VICTIMS = ['supervisor', 'client', 'passt'] as const;
+
 const shell = new ContainerShell();
+const shared = join(shell.folder, 'shared');
 
 before(() => shell.addImage('box'));
 after(() => shell.close());
@@ -29,16 +32,43 @@ function supervisorPid(): number | undefined {
   }
 }
 
+/** Processes of this name that the supervisor has started, or that those have. */
+function helperPids(name: string): number[] {
+  const parents = new Map<number, number>();
+  const named: number[] = [];
+  for (const pid of readdirSync('/proc').map(Number).filter(Number.isInteger)) {
+    try {
+      const [, command = '', parent = ''] =
+        /\((.*)\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? [];
+      parents.set(pid, Number(parent));
+      if (command.startsWith(name)) named.push(pid);
+    } catch {
+      // It has ended.
+    }
+  }
+  const supervisor = supervisorPid();
+  const isOurs = (pid: number | undefined): boolean =>
+    pid !== undefined && pid > 1 && (pid === supervisor || isOurs(parents.get(pid)));
+  return named.filter(isOurs);
+}
+
 /** Starts a run and kills somebody after `delayMs`. */
-async function interruptedRun(words: string[], delayMs: number, victim: 'client' | 'supervisor') {
+async function interruptedRun(words: string[], delayMs: number, victim: (typeof VICTIMS)[number]) {
   const child = spawn('tsvm', words, { env: shell.env, stdio: 'ignore' });
   const ended = once(child, 'exit');
   await new Promise((resolve) => setTimeout(resolve, delayMs));
-  const pid = victim === 'client' ? child.pid : supervisorPid();
-  try {
-    if (pid !== undefined) process.kill(pid, 'SIGKILL');
-  } catch {
-    // It has ended just now.
+  const victims =
+    victim === 'client'
+      ? [child.pid]
+      : victim === 'supervisor'
+        ? [supervisorPid()]
+        : helperPids(victim);
+  for (const pid of victims) {
+    try {
+      if (pid !== undefined) process.kill(pid, 'SIGKILL');
+    } catch {
+      // It has ended just now.
+    }
   }
   await ended;
 }
@@ -50,12 +80,12 @@ function leftovers(): string[] {
   );
 }
 
-for (const victim of ['supervisor', 'client'] as const) {
+for (const victim of VICTIMS) {
   test(`kill -9 of the ${victim} at any moment of run --rm: the name is free again, nothing is left`, async () => {
     for (let round = 0; round < ROUNDS; round++) {
       const delayMs = LONGEST_MS * Math.random();
       await interruptedRun(
-        ['run', '--rm', '--name', 'victim', 'box', 'sleep', '1'],
+        ['run', '--rm', '--name', 'victim', '-v', `${shared}:/s`, 'box', 'sleep', '1'],
         delayMs,
         victim,
       );
