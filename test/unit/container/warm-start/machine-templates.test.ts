@@ -116,14 +116,18 @@ test('a variable turns warm starts off', (t) => {
   equal(MachineTemplates.ofUser({ ...env, TSVM_WARM_START: 'off' }), undefined);
 });
 
-test('machines with shared folders and tap devices have no template', (t) => {
+test('shared folders and tap devices come to the machine of a template, while it has room', (t) => {
   const { shape } = setUp(t);
   const user = { kind: 'user', mac: '02:00:00:00:00:09' } as const;
+  const tap = { kind: 'tap', name: 'tap0' } as const;
+  const share = { tag: 'a', path: '/' };
   const of = (parts: MachineParts) => templatedShape(shape, parts)?.nets;
   equal(of({ nets: [user] }), 1);
   equal(of({}), 0);
-  equal(of({ nets: [user], shares: [{ tag: 'a', path: '/' }] }), undefined);
-  equal(of({ nets: [{ kind: 'tap', name: 'tap0' }] }), undefined);
+  equal(of({ nets: [user], shares: [share] }), 1);
+  equal(of({ nets: [tap] }), 0);
+  equal(of({ nets: [user, tap, tap, tap, tap], shares: [share] }), 1);
+  equal(of({ nets: [user, tap, tap, tap, tap, tap], shares: [share] }), undefined);
   equal(of({ nets: [{ ...user, mtu: 1400 }] }), undefined);
 });
 
