@@ -14,7 +14,7 @@ const EXECS = Number(process.env['TSVM_CONTAINER_EXECS'] ?? 20);
 /** From before there is a record until after a run has ended. */
 const LONGEST_MS = 2500;
 
-const VICTIMS = ['supervisor', 'client', 'passt'] as const;
+const VICTIMS = ['supervisor', 'client', 'passt', 'virtiofsd'] as const;
 
 const shell = new ContainerShell();
 const shared = join(shell.folder, 'shared');

@@ -122,6 +122,8 @@ export interface MachineControls {
   readonly disks: Map<string, DiskControls>;
   /** By the id of the device: `net0`, `net1`, … */
   readonly nets: Map<string, NetControls>;
+  /** Resolves with the first failure of a vhost-user backend, whose device serves nothing any more. */
+  backendFailed?: Promise<string>;
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The machine of a container: from its configuration to an agent that has assembled its root. */
 import { statSync } from 'node:fs';
-import { errorText } from '../../errors.ts';
+import { errorText, TsvmError } from '../../errors.ts';
 import type { MachineHandle } from '../../machine/machine.ts';
 import type { Logger } from '../../observability/logger.ts';
 import { AGENT_PORT, type Agent, type ContainerRoot } from '../agent/agent.ts';
@@ -100,7 +100,10 @@ export class MachineStarter {
       for (const part of parts) part.started?.(machine);
       machine.vsock?.publish(await listenForAgent(folders.process(id)), AGENT_PORT);
       const contents = containerRoot(config, statSync(metadata).size, parts);
-      await agent.assemble(restored ? withDeviceMacs(contents, machineParts) : contents);
+      const assembled = agent.assemble(
+        restored ? withDeviceMacs(contents, machineParts) : contents,
+      );
+      await Promise.race([assembled, withoutShares(machine)]);
       for (const part of parts) part.assembled?.(machine, agent);
       return running;
     } catch (error) {
@@ -109,6 +112,12 @@ export class MachineStarter {
       throw error;
     }
   }
+}
+
+/** Rejects if virtiofsd fails: a guest's mount of its files then waits for ever. */
+async function withoutShares({ controls }: MachineHandle): Promise<never> {
+  const reason = await (controls.backendFailed ?? new Promise<never>(() => {}));
+  throw new TsvmError('container-failed', `its folders and volumes are gone (${reason})`);
 }
 
 /** Each interface gets its address from the agent. */

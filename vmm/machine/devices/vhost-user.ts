@@ -1,6 +1,7 @@
 import { VhostUserBackend, type VhostUserProcess } from '../../backends/vhost-user/backend.ts';
 import type { ConfigSpace } from '../../devices/virtio/config-space.ts';
 import { VhostUserDevice } from '../../devices/virtio/vhost-user/vhost-user-device.ts';
+import { errorText } from '../../errors.ts';
 import { vhostWorker } from '../../kvm/queue-workers.ts';
 import { createVhostQueues } from '../../kvm/vhost-queues.ts';
 import type { Assembly } from '../assembly.ts';
@@ -43,6 +44,11 @@ export async function attachVhostUser(
   machine.own(() => queues.close());
   const shared = queues.shared();
   const fds = memory.fds();
+  const failed = Promise.withResolvers<string>();
+  const { controls } = machine;
+  const others = controls.backendFailed;
+  controls.backendFailed =
+    others === undefined ? failed.promise : Promise.race([others, failed.promise]);
   const backend = await VhostUserBackend.open({
     launch,
     queueSize,
@@ -57,6 +63,7 @@ export async function attachVhostUser(
     onFailed: (reason) => {
       host.logger.error(`${id}: its backend process failed (${reason}): the device needs a reset`);
       queues.fail();
+      failed.resolve(`${id}: ${reason}`);
     },
   });
   machine.own(() => backend.stop());
@@ -68,7 +75,14 @@ export async function attachVhostUser(
       queueSizes: Array.from({ length: queueCount }, () => queueSize),
       config,
       backend: {
-        start: (features) => backend.start(features),
+        start: (features) => {
+          try {
+            backend.start(features);
+          } catch (error) {
+            failed.resolve(`${id}: ${errorText(error)}`);
+            throw error;
+          }
+        },
         stop: () => backend.stop(),
         abandon: () => queues.fail(),
       },
