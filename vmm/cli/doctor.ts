@@ -216,7 +216,6 @@ function checkHelpers(): Finding[] {
     ),
     checkHelper('mke2fs', 'containers', 'e2fsprogs', () => findInPath('mke2fs')),
     checkHelper('ip', 'networks of "tsvm network create"', 'iproute2', () => findInPath('ip')),
-    checkHelper('dnsmasq', 'names on such networks', 'dnsmasq-base', () => findInPath('dnsmasq')),
     checkTun(),
     ...(process.getuid?.() === 0 ? [] : checkSubordinateIds()),
   ];
