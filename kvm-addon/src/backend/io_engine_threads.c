@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../sandbox/sandbox.h"
+#include "../util/thread_signals.h"
 
 /* Maximum number of concurrent blocking operations. */
 #define THREADS_MAX 8
@@ -132,9 +133,9 @@ static void thread_start(struct io_engine_threads *engine)
 {
     if (engine->thread_count == THREADS_MAX)
         return;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t blocked, before;
+    thread_signals_fill(&blocked);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
     if (pthread_create(&engine->threads[engine->thread_count], NULL, thread_main, engine) == 0)
         engine->thread_count++;
     pthread_sigmask(SIG_SETMASK, &before, NULL);

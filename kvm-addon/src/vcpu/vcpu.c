@@ -12,6 +12,7 @@
 #include "../emulator/compat.h"
 #include "../pvm/engine_api.h"
 #include "../sandbox/sandbox.h"
+#include "../util/thread_signals.h"
 
 /* Signal that makes a vCPU thread's KVM_RUN return EINTR. Its handler does nothing. */
 static int interrupt_signal(void)
@@ -373,7 +374,7 @@ static enum verdict run_engine(struct vcpu *vcpu)
 static void block_signals(void)
 {
     sigset_t signals;
-    sigfillset(&signals);
+    thread_signals_fill(&signals);
     sigdelset(&signals, interrupt_signal());
     pthread_sigmask(SIG_SETMASK, &signals, NULL);
 }

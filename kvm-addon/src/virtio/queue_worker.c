@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "../util/clock.h"
+#include "../util/thread_signals.h"
 
 /*
  * Maximum number of chains taken from a queue in one turn, unless its handler has one. The driver
@@ -423,9 +424,9 @@ static int worker_init(struct queue_worker *worker)
 /* Other threads of the process handle signals. */
 static int thread_start(struct queue_worker *worker)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t blocked, before;
+    thread_signals_fill(&blocked);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
     int error = pthread_create(&worker->thread, NULL, worker_main, worker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return -error;

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../src/util/thread_signals.h"
 #include "../check.h"
 #include "../host_file.h"
 
@@ -180,10 +181,14 @@ static void a_truncated_file_reads_as_zeroes(void)
         CHECK(hva[3 * PAGE] == 0 && hva[2 * PAGE - 1] == 0 && hva[0] == 'd');
         CHECK(errno == 77);
     }
-    /* A write, too. */
+    /* A write, too, and by a thread that blocks the signals of the process. */
+    sigset_t blocked, before;
+    thread_signals_fill(&blocked);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
     volatile uint8_t *writable = guest_memory_at(&memory, 2 * PAGE, PAGE);
     writable[5] = 9;
     CHECK(writable[5] == 9 && writable[4] == 0);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     guest_memory_free(&memory);
 
     /* Other mappings are not replaced: such an access ends the process as ever. */
