@@ -11,6 +11,7 @@ import type { StoreFolders } from '../store/folders.ts';
 import { NewContent } from '../store/new-content.ts';
 import { storeFailure } from '../store/store-failure.ts';
 import { type ArchiveSource, FolderSource, TarSource } from './archive-source.ts';
+import { readStart } from './stream-start.ts';
 import { packedFormat, unpacked } from './unpack.ts';
 
 /** Bytes, unpacked. */
@@ -91,26 +92,16 @@ async function spooled(
 }
 
 async function decompressed(input: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array>> {
-  const chunks = input[Symbol.asyncIterator]();
-  let start: Uint8Array = Buffer.alloc(0);
-  while (start.length < 4) {
-    const next = await chunks.next();
-    if (next.done) break;
-    start = Buffer.concat([start, next.value]);
-  }
-  async function* all(): AsyncGenerator<Uint8Array> {
-    yield start;
-    for (let next = await chunks.next(); !next.done; next = await chunks.next()) yield next.value;
-  }
+  const { start, all } = await readStart(input, 4);
   switch (compressionOf(start)) {
     case 'none':
-      return all();
+      return all;
     case 'zstd':
-      return decodeZstd(all());
+      return decodeZstd(all);
     case 'gzip': {
       const gunzip = createGunzip({ chunkSize: 512 * 1024 });
       // Whoever reads it sees the failure too.
-      pipeline(all(), gunzip).catch((error: Error) => gunzip.destroy(error));
+      pipeline(all, gunzip).catch((error: Error) => gunzip.destroy(error));
       return gunzip;
     }
   }

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { TsvmError } from '../../errors.ts';
 import { startUnpackingTool } from '../../host/unpacking-tool.ts';
+import { readStart } from './stream-start.ts';
 
 /** Bytes that tell the format. */
 const MAGIC_BYTES = 4;
@@ -26,20 +27,10 @@ export function packedFormat(start: Uint8Array): PackedFormat | undefined {
  * throws
  */
 export async function* unpacked(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const chunks = input[Symbol.asyncIterator]();
-  let start: Uint8Array = new Uint8Array(0);
-  while (start.length < MAGIC_BYTES) {
-    const next = await chunks.next();
-    if (next.done) break;
-    start = Buffer.concat([start, next.value]);
-  }
-  async function* all(): AsyncGenerator<Uint8Array> {
-    yield start;
-    for (let next = await chunks.next(); !next.done; next = await chunks.next()) yield next.value;
-  }
+  const { start, all } = await readStart(input, MAGIC_BYTES);
   const format = packedFormat(start);
-  if (format === undefined) yield* all();
-  else yield* throughTool(format, all());
+  if (format === undefined) yield* all;
+  else yield* throughTool(format, all);
 }
 
 async function* throughTool(
