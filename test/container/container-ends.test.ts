@@ -25,13 +25,6 @@ async function supervisorOf(name: string): Promise<number> {
   return Number(await ok(`tsvm inspect -f '{{.State.Pid}}' ${name}`));
 }
 
-/** The kernel takes a moment to end a process with a machine. */
-async function killSupervisor(name: string): Promise<void> {
-  const pid = await supervisorOf(name);
-  process.kill(pid, 'SIGKILL');
-  await shell.until(`cat /proc/${pid}/stat 2>/dev/null || echo gone`, /\) [ZX] |^gone/);
-}
-
 test('logs -f has the last line, with and without --rm, however slow it is read', async () => {
   for (let round = 0; round < ROUNDS; round++) {
     const rm = round % 2 === 0 ? '--rm' : '';
@@ -87,7 +80,7 @@ test('after a kill -9 of the supervisor, every verb may be the first to find out
   ] as const) {
     await ok(`tsvm run -d --name dead box sh -c 'echo said; exec sleep 1000'`);
     await shell.until('tsvm logs dead', /said/);
-    await killSupervisor('dead');
+    await shell.killSupervisors('dead');
     const result = await sh(`tsvm ${verb}`);
     assert.equal(result.code, code, `${verb}: ${result.stderr}`);
     assert.match(result.stdout + result.stderr, shown, verb);
@@ -98,7 +91,7 @@ test('after a kill -9 of the supervisor, every verb may be the first to find out
 
 test('several commands at once find a dead supervisor: one truth, and the name is free', async () => {
   await ok('tsvm run -d --name dead box sleep 1000');
-  await killSupervisor('dead');
+  await shell.killSupervisors('dead');
   const seen = await Promise.all(
     [1, 2, 3, 4].map(() => ok('tsvm ps -a --format "{{.Names}} {{.Status}}"')),
   );
@@ -121,7 +114,7 @@ test('a record that names another process makes no command touch that process', 
   const id = (await ok('tsvm run -d --name dead box sleep 1000')).trim();
   const path = join(shell.runtime, 'containers', id, 'machine.json');
   const record = JSON.parse(readFileSync(path, 'utf8'));
-  await killSupervisor('dead');
+  await shell.killSupervisors('dead');
   // As when the number of the dead process has been given to another.
   writeFileSync(path, JSON.stringify({ ...record, pid: bystander.pid }));
   const state = join(shell.data, 'containers', id, 'state.json');

@@ -106,7 +106,7 @@ test('kill -9 of the one who stops, and of the supervisor while it is stopped', 
   });
   await new Promise((resolve) => setTimeout(resolve, 700));
   stopping.kill('SIGKILL');
-  process.kill(supervisorPid() ?? 0, 'SIGKILL');
+  await shell.killSupervisors('stubborn');
   assert.match(await shell.ok('tsvm ps -a'), /Exited \(137\)/);
   assert.equal(await shell.ok('tsvm start stubborn'), 'stubborn\n');
   await shell.ok('tsvm rm -f stubborn');

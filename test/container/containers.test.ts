@@ -262,7 +262,7 @@ test('restart policies after a reboot: "system start-containers", which a system
   await ok(`tsvm run -d --name none box sleep 1000`);
   await ok('tsvm stop -t 0 stopped');
   // As a power failure would.
-  await ok(`kill -9 $(tsvm inspect -f '{{.State.Pid}}' always none)`);
+  await shell.killSupervisors('always', 'none');
   assert.equal(await ok('tsvm system start-containers'), 'always\n');
   assert.equal(await ok(`tsvm ps --format '{{.Names}}'`), 'always\n');
   assert.match(await ok('tsvm system install --print'), /ExecStart=\/.*\/bin\/tsvm system start-/);
@@ -271,14 +271,14 @@ test('restart policies after a reboot: "system start-containers", which a system
 
 test('kill -9 of the supervisor: the next command shows the end and the reason', async () => {
   await ok(`tsvm run -d --name gone box sleep 1000`);
-  await ok(`kill -9 $(tsvm inspect -f '{{.State.Pid}}' gone)`);
+  await shell.killSupervisors('gone');
   assert.match(await ok('tsvm ps -a'), /Exited \(137\)/);
   assert.match(await ok(`tsvm inspect -f '{{.State.Error}}' gone`), /was killed/);
   assert.deepEqual(shell.supervisors(), []);
   await ok('tsvm start gone');
   assert.match(await ok('tsvm ps'), /Up/);
   const removed = (await ok('tsvm run -d --rm box sleep 1000')).trim();
-  await ok(`kill -9 $(tsvm inspect -f '{{.State.Pid}}' ${removed})`);
+  await shell.killSupervisors(removed);
   assert.equal(await ok('tsvm ps -aq').then((ids) => ids.split('\n').length), 2);
   await ok('tsvm rm -f gone');
 });

@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { isMachineAlive } from '../../vmm/api/machines/machine-folder.ts';
 import { busyboxMembers } from './agent-guest.ts';
 import { makeImage, writeLayout } from './image-maker.ts';
 import { type MadeMember, makeTar } from './tar-maker.ts';
@@ -120,6 +121,23 @@ export class ContainerShell {
       return readdirSync(join(this.runtime, 'containers'));
     } catch {
       return [];
+    }
+  }
+
+  /** Kills the supervisors of running containers with SIGKILL, and waits until they have ended. */
+  async killSupervisors(...names: string[]): Promise<void> {
+    const format = '{{.State.Pid}} {{.Id}}';
+    const shown = await this.ok(`tsvm inspect -f '${format}' ${names.join(' ')}`);
+    const supervisors = shown.trimEnd().split('\n');
+    for (const supervisor of supervisors) process.kill(Number.parseInt(supervisor, 10), 'SIGKILL');
+    // The kernel takes a moment to end a process with a machine. Its lock is what it gives up last.
+    const endMs = performance.now() + PATIENCE_MS;
+    for (const supervisor of supervisors) {
+      const [, id = ''] = supervisor.split(' ');
+      while (isMachineAlive(join(this.runtime, 'containers', id))) {
+        if (performance.now() > endMs) throw new Error(`the supervisor of ${id} does not end`);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
     }
   }
 
