@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs all tests. --fast omits Linux guests and emulated hosts and shortens long tests. Stops at the
-# first part that fails.
+# Runs all tests. --fast omits Linux guests and emulated hosts and shortens long tests. When a part fails,
+# the others still run; the end names those that failed. Stops at once when something does not build.
 set -eu
 cd "$(dirname "$0")/.."
 node=node_modules/node/bin/node
@@ -15,26 +15,52 @@ say() {
   printf '\n== %s\n' "$*"
 }
 
+# Names of the parts that failed, one per line.
+failed=
+
+# Runs a part of the tests: its name, then a command, which is also given the name.
+part() {
+  part=$1
+  command=$2
+  shift 2
+  # As the operand of || or !, the command would ignore -e.
+  set +e
+  (set -e; "$command" "$part" "$@")
+  result=$?
+  set -e
+  [ "$result" = 0 ] || part_failed "$part"
+}
+
+part_failed() {
+  say "failed: $1"
+  failed="$failed$1
+"
+}
+
 check() {
-  say 'types, format, lint, import directions'
+  say "$1"
   node_modules/.bin/tsc --noEmit
   node_modules/.bin/biome ci --colors=off --error-on-warnings
   $node scripts/check-imports.ts
   git ls-files '*.c' '*.h' '*.cc' | xargs clang-format --dry-run --Werror
 }
 
-test_c() {
-  say 'C core under AddressSanitizer and UndefinedBehaviorSanitizer'
+build_c() {
+  say 'building the tests of the C core'
   cmake -S kvm-addon -B build/c-tests -DTSVM_TESTS=ON -DCMAKE_BUILD_TYPE=Debug >build/c-tests.log
   cmake --build build/c-tests --parallel "$(nproc)" >>build/c-tests.log || {
     cat build/c-tests.log
     exit 1
   }
+}
+
+test_c() {
+  say "$1"
   ctest --test-dir build/c-tests --parallel "$(nproc)" --output-on-failure --no-tests=error
 }
 
 fuzz_c() {
-  say 'C core against fuzzed drivers and bytes, briefly'
+  say "$1"
   scripts/fuzz.sh $fuzz_seconds 1
 }
 
@@ -54,11 +80,12 @@ test_node() {
 
 # Starts the emulated hosts in the background, this many at a time; each takes a core. With a low
 # priority, they take what the other tests leave idle.
+emulated_hosts='emulated hosts with AMD-V'
 emulating=
 start_hardware() {
   # A single file with a time limit for each host.
   (run='exec nice -n 10' TSVM_EMULATED_HOSTS=$1 && export TSVM_EMULATED_HOSTS &&
-    test_node 'emulated hosts with AMD-V' --test-timeout=3600000 'test/hardware/*.test.ts') \
+    test_node "$emulated_hosts" --test-timeout=3600000 'test/hardware/*.test.ts') \
     >build/hardware.log 2>&1 &
   emulating=$!
   trap 'kill $emulating 2>/dev/null || :' EXIT
@@ -81,30 +108,36 @@ esac
 scripts/setup.sh --test
 mkdir -p build
 guest-images/payload/build.sh
-check >build/check.log 2>&1 &
+checks='types, format, lint, import directions'
+(check "$checks") >build/check.log 2>&1 &
 checking=$!
-test_c
-wait $checking || {
-  cat build/check.log
-  exit 1
-}
+build_c
+part 'C core under AddressSanitizer and UndefinedBehaviorSanitizer' test_c
+result=0
+wait $checking || result=$?
 cat build/check.log
+[ "$result" = 0 ] || part_failed "$checks"
 if [ "${1-}" != --fast ] && [ "$(nproc)" -ge 4 ]; then
   start_hardware $(($(nproc) / 2))
 fi
-fuzz_c
-test_node 'unit tests' 'test/unit/**/*.test.ts'
-test_node 'devices with a fake driver' 'test/device/**/*.test.ts'
-test_node 'qcow2 against QEMU, crashes and hostile images' 'test/qcow2/**/*.test.ts'
-test_node 'containers and their images' 'test/container/**/*.test.ts'
-test_node 'machines with the bare-metal payload' 'test/boot/payload/**/*.test.ts'
+part 'C core against fuzzed drivers and bytes, briefly' fuzz_c
+part 'unit tests' test_node 'test/unit/**/*.test.ts'
+part 'devices with a fake driver' test_node 'test/device/**/*.test.ts'
+part 'qcow2 against QEMU, crashes and hostile images' test_node 'test/qcow2/**/*.test.ts'
+part 'containers and their images' test_node 'test/container/**/*.test.ts'
+part 'machines with the bare-metal payload' test_node 'test/boot/payload/**/*.test.ts'
 if [ "${1-}" != --fast ]; then
   [ -n "$emulating" ] || start_hardware "$(nproc)"
   # One guest at a time, because concurrent guests would distort the timing.
-  test_node 'machines with Linux' --test-concurrency=1 'test/boot/linux/**/*.test.ts'
-  emulated=0
-  wait "$emulating" || emulated=$?
+  part 'machines with Linux' test_node --test-concurrency=1 'test/boot/linux/**/*.test.ts'
+  result=0
+  wait "$emulating" || result=$?
   cat build/hardware.log
-  [ "$emulated" = 0 ]
+  [ "$result" = 0 ] || part_failed "$emulated_hosts"
+fi
+if [ -n "$failed" ]; then
+  say 'tests failed:'
+  printf '%s' "$failed"
+  exit 1
 fi
 say 'all tests passed'
