@@ -8,6 +8,7 @@ import {
   isMachineAlive,
   MachineFolder,
   readMachineRecord,
+  takeDeadMachine,
 } from '../../../vmm/api/machines/machine-folder.ts';
 import { findMachine, runningMachines } from '../../../vmm/api/machines/running-machines.ts';
 import { packageRoot } from '../../../vmm/util/package-root.ts';
@@ -109,6 +110,23 @@ test('the remains of a dead machine are removed, including sockets and unknown f
   using _alive = await MachineFolder.claim('alive', folder);
   assert.deepEqual(names(folder), ['alive']);
   assert.deepEqual(readdirSync(folder), ['alive']);
+});
+
+test('who cleans up after a dead machine does not make it alive, but keeps its name', async (context) => {
+  const folder = root(context);
+  const path = join(folder, 'dead');
+  {
+    using taken = takeDeadMachine(path);
+    assert.ok(taken);
+    assert.equal(isMachineAlive(path), false);
+    assert.deepEqual(names(folder), []);
+    assert.equal(takeDeadMachine(path), undefined);
+    await assert.rejects(MachineFolder.claim('dead', folder), { code: 'machine-exists' });
+  }
+  assert.deepEqual(readdirSync(folder), []);
+  using _machine = await MachineFolder.claim('dead', folder);
+  assert.equal(isMachineAlive(path), true);
+  assert.equal(takeDeadMachine(path), undefined);
 });
 
 test('a damaged record is no record', async (context) => {

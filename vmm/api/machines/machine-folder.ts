@@ -2,14 +2,15 @@
  * The folder of a running machine, NAME in the folder of all machines:
  *
  * ```
- * lock           locked by the machine's process as long as it lives, however it ends
+ * lock           byte 0: locked by whoever creates, uses or removes the folder
+ *                byte 1: locked by the machine's process as long as it lives, however it ends
  * machine.json   a MachineRecord
  * control.sock   the API of the machine
  * ```
  *
- * The lock alone proves that a machine runs: a record or a socket may be left over. Whoever removes a
- * folder holds its lock and removes the lock file last, so a file that was locked under its name is
- * not removed by another process.
+ * The lock of byte 1 alone proves that a machine runs: a record or a socket may be left over, and who
+ * has byte 0 may be a command that removes what a dead machine left. It removes the lock file last, so
+ * a file that was locked under its name is not removed by another process.
  */
 import {
   closeSync,
@@ -26,7 +27,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TsvmError } from '../../errors.ts';
 import { type FileLocks, tryLockFile } from '../../host/file-locks.ts';
@@ -43,6 +44,9 @@ const SOCKET = 'control.sock';
 
 const RECORD_VERSION = 1;
 const RECORD_MAX_BYTES = 64 * 1024;
+
+const OWNER_BYTE = 0;
+const ALIVE_BYTE = 1;
 
 /** Upper bound of the time for which a command that removes a dead machine's folder holds its lock. */
 const REMOVAL_MS = 20;
@@ -86,7 +90,7 @@ export function isMachineAlive(folder: string, locks: FileLocks = hostFiles()): 
     throw error;
   }
   try {
-    return locks.isFileLocked(fd, true, 0, 1);
+    return locks.isFileLocked(fd, true, ALIVE_BYTE, 1);
   } finally {
     closeSync(fd);
   }
@@ -124,15 +128,40 @@ export function removeDeadMachine(folder: string): void {
   if (typeof fd === 'number') removeLocked(folder, fd);
 }
 
-/** {@link tryLockFolder} of a folder that is created if there is none. */
-function makeLockedFolder(folder: string): ReturnType<typeof tryLockFolder> {
+/**
+ * Takes the name of a machine whose process has ended, so that no other takes it. The folder is removed
+ * at disposal.
+ * @returns undefined while another process has the name
+ * @throws TsvmError as {@link MachineFolder.claim}
+ */
+export function takeDeadMachine(folder: string): Disposable | undefined {
+  ensurePrivateFolder(dirname(folder));
+  const fd = makeLockedFolder(folder);
+  if (fd === undefined) return undefined;
+  return { [Symbol.dispose]: () => removeLocked(folder, fd) };
+}
+
+/**
+ * Locks a folder, which is created if there is none. A dead machine's record and socket are removed.
+ * @returns the locked file; undefined when another process has or removes the folder
+ */
+function makeLockedFolder(folder: string): number | undefined {
+  // Root's machines have users of their own, and so have the folders that they left.
+  const left = lstatSync(fsPath(folder), { throwIfNoEntry: false });
+  if (left?.isDirectory() && left.uid !== process.geteuid?.()) {
+    if (isMachineAlive(folder)) return undefined;
+    removeDeadMachine(folder);
+  }
   try {
     ensurePrivateFolder(folder);
   } catch (error) {
-    if (hasCode(error, 'ENOENT')) return 'gone';
+    if (hasCode(error, 'ENOENT')) return undefined;
     throw error;
   }
-  return tryLockFolder(folder);
+  const fd = tryLockFolder(folder);
+  if (typeof fd !== 'number') return undefined;
+  for (const name of [RECORD, SOCKET]) rmSync(fsPath(join(folder, name)), { force: true });
+  return fd;
 }
 
 /**
@@ -154,7 +183,7 @@ function tryLockFolder(folder: string): number | 'locked' | 'gone' {
   }
   let result: number | 'locked' | 'gone' = fd;
   try {
-    if (!tryLockFile(hostFiles(), fd, true, 0, 1)) result = 'locked';
+    if (!tryLockFile(hostFiles(), fd, true, OWNER_BYTE, 1)) result = 'locked';
     else if (statSync(path, { throwIfNoEntry: false })?.ino !== fstatSync(fd).ino) result = 'gone';
     return result;
   } catch (error) {
@@ -212,15 +241,9 @@ export class MachineFolder implements Disposable {
     const path = join(root, name);
     for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
       if (attempt > 0) await sleep(REMOVAL_MS);
-      // Root's machines have users of their own, and so have the folders that they left.
-      const left = lstatSync(fsPath(path), { throwIfNoEntry: false });
-      if (left?.isDirectory() && left.uid !== process.geteuid?.()) {
-        if (isMachineAlive(path)) continue;
-        removeDeadMachine(path);
-      }
       const fd = makeLockedFolder(path);
-      if (typeof fd !== 'number') continue;
-      for (const left of [RECORD, SOCKET]) rmSync(fsPath(join(path, left)), { force: true });
+      if (fd === undefined) continue;
+      tryLockFile(hostFiles(), fd, true, ALIVE_BYTE, 1);
       return new MachineFolder(name, path, fd);
     }
     throw new TsvmError(

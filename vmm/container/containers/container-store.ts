@@ -9,10 +9,11 @@ import {
   symlinkSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   isMachineAlive,
-  MachineFolder,
   removeDeadMachine,
+  takeDeadMachine,
 } from '../../api/machines/machine-folder.ts';
 import { TsvmError } from '../../errors.ts';
 import { replaceFile } from '../../host/atomic-file.ts';
@@ -42,6 +43,9 @@ const STARTED_PREFIX = 'started-';
 const NAME_ATTEMPTS = 20;
 /** A supervisor takes the lock of its container within this time, or never. */
 const SUPERVISOR_START_MS = 10_000;
+/** For how long a command waits for another one that settles a container. */
+const SETTLE_MS = 10_000;
+const POLL_MS = 10;
 /** Exit code of a container whose supervisor was killed: as by SIGKILL. */
 const EXIT_KILLED = 137;
 const KILLED_TEXT = 'the process that ran this container was killed, and its machine with it';
@@ -341,21 +345,18 @@ export class ContainerStore {
 
   /** The supervisor of a container was killed. */
   async #settle(id: string): Promise<Container | undefined> {
-    let folder: MachineFolder;
-    try {
-      folder = await MachineFolder.claim(id, this.folders.runtime);
-    } catch (error) {
+    for (const endMs = performance.now() + SETTLE_MS; ; await sleep(POLL_MS)) {
+      using taken = takeDeadMachine(this.folders.process(id));
+      if (taken !== undefined) {
+        const container = await this.settleLocked(id);
+        const { cleanNetworks } = await import('../networks/network-membership.ts');
+        await cleanNetworks();
+        return container;
+      }
       // Another command settles it, or it has been started again.
-      if (error instanceof TsvmError && error.code === 'machine-exists') return this.read(id);
-      throw error;
-    }
-    try {
-      const container = await this.settleLocked(id);
-      const { cleanNetworks } = await import('../networks/network-membership.ts');
-      await cleanNetworks();
-      return container;
-    } finally {
-      folder[Symbol.dispose]();
+      const container = this.read(id);
+      if (container === undefined || !isActive(container.state)) return container;
+      if (this.isAlive(id) || performance.now() > endMs) return container;
     }
   }
 }
