@@ -215,10 +215,10 @@ static Napi::Value restore_terminal(const Napi::CallbackInfo &info)
 static Napi::Value set_end_deadline(const Napi::CallbackInfo &info)
 {
     Napi::Env env = info.Env();
-    uint32_t grace_ms;
+    struct end_times times = {.grace_ms = 0, .repeat_min_ms = END_REPEAT_MIN_MS};
     if (!info[0].IsArray())
         return throw_type_error(env, "an array of signal numbers is expected");
-    if (!to_u32(info[1], &grace_ms))
+    if (!to_u32(info[1], &times.grace_ms))
         return Napi::Value();
     std::vector<int> signals;
     for (uint32_t i = 0; i < info[0].As<Napi::Array>().Length(); i++) {
@@ -227,7 +227,7 @@ static Napi::Value set_end_deadline(const Napi::CallbackInfo &info)
             return Napi::Value();
         signals.push_back(number);
     }
-    int error = end_deadline_set(signals.data(), signals.size(), grace_ms);
+    int error = end_deadline_set(signals.data(), signals.size(), &times);
     if (error < 0)
         return throw_errno(env, error, "sigaction");
     return env.Undefined();

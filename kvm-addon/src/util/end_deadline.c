@@ -1,6 +1,7 @@
 #include "end_deadline.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <time.h>
@@ -13,6 +14,7 @@ static struct itimerspec deadline;
 static volatile sig_atomic_t first_signal;
 static volatile sig_atomic_t seen[NSIG];
 static struct timespec first_time;
+static long repeat_min_ms;
 
 static void end_process(int signal)
 {
@@ -25,11 +27,22 @@ static int deadline_signal(void)
     return SIGRTMIN + 1;
 }
 
+/* Not if it would have to wait for a reader, which would keep the process from ending. */
+static void tell_user(void)
+{
+    static const char TEXT[] = "tsvm: error: the machine did not end in time: ending it now\n";
+    struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&room, 1, 0) == 1 && (room.revents & POLLOUT) != 0)
+        (void)!write(STDERR_FILENO, TEXT, sizeof TEXT - 1);
+}
+
 static void on_deadline(int signal)
 {
     (void)signal;
-    if (first_signal != 0)
-        end_process(first_signal);
+    if (first_signal == 0)
+        return;
+    tell_user();
+    end_process(first_signal);
 }
 
 /* Otherwise accessing the terminal from the background would stop the process again. */
@@ -55,7 +68,7 @@ static void on_signal(int signal, siginfo_t *info, void *context)
         clock_gettime(CLOCK_MONOTONIC, &first_time);
         timer_settime(timer, 0, &deadline, NULL);
         ignore_terminal_stops();
-    } else if (seen[signal] && signal != SIGHUP && ms_since_first() >= END_REPEAT_MIN_MS) {
+    } else if (seen[signal] && signal != SIGHUP && ms_since_first() >= repeat_min_ms) {
         end_process(signal);
     }
     seen[signal] = 1;
@@ -81,7 +94,7 @@ static int install(int signal)
     return sigaction(signal, &action, NULL) < 0 ? -errno : 0;
 }
 
-int end_deadline_set(const int *signals, size_t count, unsigned grace_ms)
+int end_deadline_set(const int *signals, size_t count, const struct end_times *times)
 {
     static bool set;
     if (set)
@@ -90,8 +103,9 @@ int end_deadline_set(const int *signals, size_t count, unsigned grace_ms)
     if (timer_create(CLOCK_MONOTONIC, &event, &timer) < 0)
         return -errno;
     set = true;
-    deadline.it_value.tv_sec = grace_ms / 1000;
-    deadline.it_value.tv_nsec = (long)(grace_ms % 1000) * 1000000;
+    repeat_min_ms = times->repeat_min_ms;
+    deadline.it_value.tv_sec = times->grace_ms / 1000;
+    deadline.it_value.tv_nsec = (long)(times->grace_ms % 1000) * 1000000;
     struct sigaction action = {.sa_handler = on_deadline};
     sigaction(deadline_signal(), &action, NULL);
     for (size_t i = 0; i < count; i++) {
