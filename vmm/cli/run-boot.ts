@@ -29,7 +29,7 @@ import { isTerminal } from './output-descriptor.ts';
 import type { RawTerminal } from './raw-terminal.ts';
 import { handleFaults } from './run-to-exit.ts';
 import { SignOfLife } from './sign-of-life.ts';
-import { printMessage } from './standard-streams.ts';
+import { prepareMessages, printMessage } from './standard-streams.ts';
 import { versionNumber } from './version.ts';
 import { onWindowSize } from './window-size.ts';
 
@@ -66,6 +66,7 @@ const STDERR = 2;
  */
 export async function runBoot(machine: MachineConfig, options: RunOptions): Promise<number> {
   const config = resolveConfig(machine);
+  prepareMessages();
   const metrics = new BootMetrics();
   let terminal: RawTerminal | undefined;
   // In raw mode the terminal does not add a carriage return to a line feed.

@@ -36,6 +36,14 @@ export async function outputIsRead(): Promise<boolean> {
   return outputError === undefined;
 }
 
+/**
+ * Opens standard error for {@link printMessage}. A sandbox hides /proc, without which a named pipe or a
+ * terminal cannot be opened so that a message never waits for its reader.
+ */
+export function prepareMessages(): void {
+  messages ??= new Output(new OutputDescriptor(STDERR));
+}
+
 /** Writes a message to standard error. */
 export function printMessage(text: string): void {
   messages ??= new Output(new OutputDescriptor(STDERR));

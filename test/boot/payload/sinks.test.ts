@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { PAYLOAD, runShell, TSVM, temporaryFolder } from '../../support/tsvm-process.ts';
+import { until } from '../../support/until.ts';
 
 const BOOT = '"$TSVM" boot --memory 64M --acpi off --kernel "$PAYLOAD"';
 const LOST =
@@ -47,7 +48,7 @@ for (const [sink, script] of [
   ['closed', `${WITH_DISK} 2>&-`],
   [
     'that nobody reads, and is full',
-    `mkfifo log; sleep 25 <log & exec 3>log
+    `mkfifo log; sleep 600 <log & exec 3>log
      dd if=/dev/zero bs=4k count=100 of=log oflag=nonblock conv=notrunc 2>/dev/null
      ${WITH_DISK} 2>log`,
   ],
@@ -62,7 +63,7 @@ test('--console file: a named pipe waits for its reader, with a message', async 
   const { code, stdout, stderr } = await runShell(
     `mkfifo log
      ${BOOT} --append tests=cpuid --console file:log 2>err & vm=$!
-     sleep 1.2; cat err >&2
+     until [ -s err ]; do sleep 0.1; done; cat err >&2
      cat log
      wait $vm`,
   );
@@ -73,15 +74,15 @@ test('--console file: a named pipe waits for its reader, with a message', async 
 
 test('SIGTERM ends the wait for a reader', async () => {
   const { code } = await runShell(
-    `mkfifo log; ${BOOT} --console file:log & vm=$!
-     sleep 0.7; kill -TERM $vm; wait $vm`,
+    `mkfifo log; ${BOOT} --console file:log 2>err & vm=$!
+     until [ -s err ]; do sleep 0.1; done; kill -TERM $vm; wait $vm`,
   );
   assert.equal(code, 128 + 15);
 });
 
 test('a named pipe’s next reader gets the output from there on', async () => {
   const { stdout, stderr } = await runShell(
-    `said() { for i in $(seq 100); do grep -q "$1" err && return; sleep 0.1; done; }
+    `said() { until grep -q "$1" err; do sleep 0.1; done; }
      mkfifo log; ${BOOT} --append "tests=serial-flood count=100000000" --console file:log 2>err & vm=$!
      head -c 5000 log >/dev/null; said "has closed it"
      (head -c 5000 | tail -1; exec cat >/dev/null) <log & said "written again"
@@ -94,9 +95,9 @@ test('a named pipe’s next reader gets the output from there on', async () => {
 
 test('output that is not read is reported once; SIGTERM ends the machine', async () => {
   const { code, stderr } = await runShell(
-    `mkfifo out; : >err; sleep 25 <out &
+    `mkfifo out; : >err; sleep 600 <out &
      ${BOOT} --append "tests=serial-flood count=100000000" >out 2>err & vm=$!
-     for i in $(seq 40); do grep -q waiting err && break; sleep 0.5; done
+     until grep -q waiting err; do sleep 0.1; done
      sleep 1; kill -TERM $vm; wait $vm; code=$?; cat err >&2; exit $code`,
   );
   assert.equal(code, 128 + 15);
@@ -114,17 +115,13 @@ test('a terminal that is not read does not keep SIGTERM from ending the machine'
   });
   t.after(() => child.kill('SIGKILL'));
   const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-  await wait(1000);
+  await until('it starts', () => existsSync(pidFile) && readFileSync(pidFile, 'utf8') !== '');
   const pid = Number(readFileSync(pidFile, 'utf8'));
   // The vCPU stands still once nothing more is taken.
   const ticks = () => readFileSync(`/proc/${pid}/stat`, 'utf8').split(' ').slice(13, 15).join();
   for (let before = ''; before !== ticks(); await wait(1000)) before = ticks();
   process.kill(pid, 'SIGTERM');
-  const deadline = performance.now() + 2000;
-  while (existsSync(`/proc/${pid}/fd/0`) && performance.now() < deadline) {
-    await wait(20);
-  }
-  assert.equal(existsSync(`/proc/${pid}/fd/0`), false, 'it has ended');
+  await until('it ends', () => !existsSync(`/proc/${pid}/fd/0`));
 });
 
 test('--metrics that cannot be written is refused before the guest runs', async () => {
