@@ -20,7 +20,7 @@ import { temporaryFolder } from './tsvm-process.ts';
  * hundred times that on an emulated host, or if KVM emulates the guest's kernel.
  */
 export const BOOT_TIMEOUT_MS = 300_000;
-export const COMMAND_TIMEOUT_MS = 60_000;
+export const COMMAND_TIMEOUT_MS = 180_000;
 
 /** The shell's prompt at the end of the screen. */
 export const PROMPT = /[#$]$/;

@@ -24,7 +24,7 @@ import { TSVM, temporaryFolder } from '../../support/tsvm-process.ts';
 const ROUNDS = Number(process.env['TSVM_HOTPLUG_ROUNDS'] ?? 20);
 const MIB = 2 ** 20;
 /** Much more than a guest needs, on a slow host. */
-const REMOVAL = { timeoutMs: 60_000, force: false };
+const REMOVAL = { timeoutMs: 180_000, force: false };
 
 /** What users of a machine do not see. */
 type Whole = Pick<WholeMachine, 'saveDevices' | 'loadDevices'>;
@@ -237,7 +237,7 @@ test('what was added and removed outlasts a reboot of the guest', async (context
     stderr: '',
     code: 0,
   });
-  assert.equal((await run('disk remove --timeout 60 web disk1')).stdout, 'disk1\n');
+  assert.equal((await run('disk remove --timeout 180 web disk1')).stdout, 'disk1\n');
   guest.type('reboot\r');
   await guest.waitFor(/built-in commands.*built-in commands/s, BOOT_TIMEOUT_MS);
   guest.type(
@@ -273,7 +273,7 @@ test('a machine in its sandbox adds the files that its boot has named, and refus
     assert.deepEqual(added, { stdout: 'disk1\n', stderr: '', code: 0 });
     guest.type(`until [ -b /dev/vdb ]; do sleep 0.1; done; echo "found-${round}"\r`);
     await guest.waitFor(new RegExp(`^found-${round}$`, 'm'), COMMAND_TIMEOUT_MS);
-    assert.equal((await run('disk remove --timeout 60 web disk1')).stderr, '');
+    assert.equal((await run('disk remove --timeout 180 web disk1')).stderr, '');
   }
   if (!/^Sandbox: +process/m.test(status)) return;
   for (const [args, message] of [

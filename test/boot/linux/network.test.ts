@@ -14,7 +14,7 @@ import { type RunResult, runTsvm } from '../../support/tsvm-process.ts';
 const SUPPORT = join(packageRoot(), 'test/support/network');
 const RESOLVER = '127.0.0.53';
 const ANSWER = '192.0.2.123';
-const TRANSFER_ATTEMPTS = 20;
+const TRANSFER_ATTEMPTS = 200;
 
 const TAP = `
 ip tuntap add tap0 mode tap

@@ -5,13 +5,13 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isMachineAlive } from '../../../vmm/api/machines/machine-folder.ts';
 import { runningMachinesOf } from '../../support/running-machines.ts';
 import { TerminalSession } from '../../support/terminal-session.ts';
 import { PAYLOAD, TSVM } from '../../support/tsvm-process.ts';
+import { until } from '../../support/until.ts';
 
-const TIMEOUT_MS = 30_000;
+const TIMEOUT_MS = 120_000;
 /** A guest that waits for a line and echoes it. */
 const WAITING = 'tests=serial-echo';
 /** A guest that prints numbered lines without end. */
@@ -121,10 +121,10 @@ test('a machine whose process was killed is gone, and the next command removes i
   process.kill(listed?.PID ?? 0, 'SIGKILL');
   assert.ok(existsSync(join(folder, 'web', 'control.sock')));
   // The kernel takes a moment to end the process; the lock is what it gives up last.
-  const deadline = Date.now() + 10_000;
-  do assert.equal((await run('status web')).code, 1);
-  while (readdirSync(folder).length > 0 && Date.now() < deadline);
-  assert.deepEqual(readdirSync(folder), []);
+  await until('its files are removed', async () => {
+    assert.equal((await run('status web')).code, 1);
+    return readdirSync(folder).length === 0;
+  });
   assert.equal((await bootPayload('web', WAITING)).code, 0);
 });
 
@@ -134,8 +134,7 @@ test('a boot removes the files of other machines whose processes were killed', a
   const [listed] = parse((await run('list --format json')).stdout);
   process.kill(listed?.PID ?? 0, 'SIGKILL');
   // The kernel takes a moment to end the process.
-  const deadline = Date.now() + 60_000;
-  while (isMachineAlive(join(folder, 'web')) && Date.now() < deadline) await sleep(10);
+  await until('the process has ended', () => !isMachineAlive(join(folder, 'web')));
   assert.equal((await bootPayload('next', WAITING)).code, 0);
   assert.deepEqual(readdirSync(folder), ['next']);
 });
@@ -238,7 +237,10 @@ test('a console that is killed leaves the terminal as it was, and the machine al
   for (const signal of ['TERM', 'HUP', 'KILL']) {
     const session = new TerminalSession(
       context,
-      `stty -g; sh -c 'echo "pid $$"; export ${set.join(' ')}; exec ${TSVM} console web'; sleep 0.5; stty -g`,
+      // What restores it after a SIGKILL is another process.
+      `before=$(stty -g); echo "$before"
+       sh -c 'echo "pid $$"; export ${set.join(' ')}; exec ${TSVM} console web'
+       for i in $(seq 600); do [ "$(stty -g)" = "$before" ] && break; sleep 0.1; done; stty -g`,
     );
     await session.waitFor(/echo:/, TIMEOUT_MS);
     const [, pid] = await session.waitFor(/pid (\d+)/, TIMEOUT_MS);

@@ -24,7 +24,7 @@ const C = 0x60_0000;
 const D = 0x70_7000;
 const FIRST_GPA = A;
 const PORT = 0x100;
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 120_000;
 
 const dword = (value: number) => [value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, 0];
 /** mov byte [gpa + 5], 1 */

@@ -17,7 +17,7 @@ const CONFIG: MachineConfig = {
   acpi: false,
 };
 
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 120_000;
 const tick = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function boot(t: TestContext): Promise<Machine> {

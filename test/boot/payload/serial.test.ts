@@ -7,6 +7,7 @@ import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { PAYLOAD, runPayload, TSVM, temporaryFolder } from '../../support/tsvm-process.ts';
+import { until } from '../../support/until.ts';
 
 const MIB = 2 ** 20;
 
@@ -61,7 +62,7 @@ test('SIGTERM ends a machine whose output is not read', async (t) => {
   const { child, pipe } = await floodNobodyReads(t);
   const closed = once(child, 'close');
   child.kill('SIGTERM');
-  const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
+  const timer = setTimeout(() => child.kill('SIGKILL'), 60_000);
   const [code, signal] = await closed;
   clearTimeout(timer);
   closeSync(pipe);
@@ -82,10 +83,16 @@ async function floodNobodyReads(
   const filledBytes = fill(end);
   const words = 'tests=serial-flood count=200000';
   const child = spawn(TSVM, ['boot', '--kernel', PAYLOAD, '--acpi', 'off', '--append', words], {
-    stdio: ['ignore', end, 'inherit'],
+    stdio: ['ignore', end, 'pipe'],
   });
   closeSync(end);
   t.after(() => child.kill('SIGKILL'));
+  let messages = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    messages += text;
+  });
+  // Before that, it rests as well if the host is busy.
+  await until('it finds the pipe full', () => messages.includes('output is waiting'));
   await untilIdle(child);
   return { child, pipe, filledBytes };
 }

@@ -16,10 +16,19 @@ const MEMORY_BYTES = 79 * 2 ** 20;
 /** Of calls that are made for every device or as the guest runs, so many fail in turn. */
 const OCCURRENCES_MAX = 12;
 
+/** A thread may end while threads are listed. */
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
 /** What this process has of machines, and what lies in a folder. */
 function belongings(folder: string): readonly string[] {
   const threads = readdirSync('/proc/self/task')
-    .map((id) => readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim())
+    .map((id) => readIfThere(`/proc/self/task/${id}/comm`).trim())
     .filter((name) => name.startsWith('tsvm-'));
   const files = readdirSync('/proc/self/fd').flatMap((fd) => {
     try {

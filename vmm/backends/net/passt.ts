@@ -69,8 +69,8 @@ const PASST = 'passt';
 const SOCKET_FD = 3;
 /** passt prints this when its ports are bound. */
 const READY = /^(MAC|DHCP|NDP)\b/m;
-/** Upper bound for that, in case passt prints something else. */
-const READY_TIMEOUT_MS = 1_000;
+/** Upper bound for that on a busy host, in case passt prints something else. */
+const READY_TIMEOUT_MS = 15_000;
 /** passt exits by itself when the socket is closed. */
 const END_TIMEOUT_MS = 2_000;
 const OUTPUT_CHARACTERS_MAX = 4_096;

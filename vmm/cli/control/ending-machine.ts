@@ -6,9 +6,9 @@ import { type RunningMachine, runningMachines } from '../../api/machines/running
 import { TsvmError } from '../../errors.ts';
 
 const POLL_MS = 20;
-/** A process that was told to end has two seconds, see README.md. */
-const END_MS = 2_500;
-const ANSWER_MS = 1_000;
+/** A process that was told to end has two seconds, see README.md; a busy host may add some. */
+const END_MS = 10_000;
+const ANSWER_MS = 3_000;
 
 /** Waits until a machine's process has ended. @returns false if it has not after `timeoutMs` */
 export async function whenGone({ folder }: RunningMachine, timeoutMs: number): Promise<boolean> {

@@ -8,7 +8,7 @@ import { humanDuration } from '../container/units.ts';
 import { print } from '../standard-streams.ts';
 
 /** A machine that does not answer within this is listed as such. */
-const ANSWER_MS = 2_000;
+const ANSWER_MS = 5_000;
 
 const MACHINE_LIST: ListKind = {
   typeName: 'machine',
