@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { busyboxMembers } from '../support/agent-guest.ts';
-import { ContainerShell } from '../support/container-shell.ts';
+import { ContainerShell, untilTrue } from '../support/container-shell.ts';
 import { makeImage, writeLayout } from '../support/image-maker.ts';
 import { HOST_ADDRESS, NEEDS_ROOT, NetworkNamespace } from '../support/network-namespace.ts';
 import { makeTar } from '../support/tar-maker.ts';
@@ -46,6 +46,17 @@ test('run without -t: a change of the window’s size reaches the process, and s
       'until grep -q ready out; do sleep 0.1; done; kill -WINCH $pid; wait $pid; echo $?; cat out; cat err >&2',
   );
   assert.deepEqual([stdout, stderr], ['3\nready\nchanged\n', '']);
+});
+
+test('standard input of a script stays as it was: its next command waits for more', async () => {
+  await ok('tsvm run -d --name taken box sleep 1000');
+  for (const line of ['exec taken true', 'exec -i taken true', 'run --rm box true', 'load -q']) {
+    const { stdout, stderr } = await sh(
+      '(until [ -e ended ]; do sleep 0.1; done; sleep 0.5; echo later) | ' +
+        `(timeout 5 tsvm ${line} >out 2>&1; touch ended; cat); rm ended`,
+    );
+    assert.deepEqual([stdout, stderr], ['later\n', ''], line);
+  }
 });
 
 test('Ctrl-C on run without -t is one SIGINT', async (t) => {
@@ -93,7 +104,7 @@ test('the clock of a container that was paused is right at once', async () => {
   const before = Date.now() / 1000;
   const guest = Number(await ok('tsvm exec late date +%s'));
   assert.ok(
-    guest >= Math.floor(before) - 1 && guest <= Date.now() / 1000 + 1,
+    guest >= Math.floor(before) - 3 && guest <= Date.now() / 1000 + 1,
     `${guest} ${before}`,
   );
 });
@@ -102,9 +113,12 @@ test('rm -f of a container whose supervisor hangs: the name is free, and no proc
   await ok('tsvm run -d --name wedged box sleep 1000');
   const pid = Number(await ok(`tsvm inspect -f '{{.State.Pid}}' wedged`));
   process.kill(pid, 'SIGSTOP');
-  await ok('tsvm rm -f wedged', { timeoutMs: 90_000 });
-  assert.ok(hasEnded(pid));
+  await ok('tsvm rm -f wedged', { timeoutMs: 180_000 });
   assert.deepEqual(shell.supervisors(), []);
+  await untilTrue(
+    () => hasEnded(pid),
+    () => `${pid} has not ended`,
+  );
   assert.equal(await ok('tsvm run --rm --name wedged box echo again'), 'again\n');
 });
 
@@ -118,12 +132,12 @@ test('memory that a container has freed goes back to the host', async () => {
   const idle = resident();
   await ok('tsvm exec memory dd if=/dev/zero of=/t/file bs=1M count=400');
   const full = resident();
-  assert.ok(full - idle > 390 * MIB, `${idle} ${full}`);
+  assert.ok(full - idle > 350 * MIB, `${idle} ${full}`);
   await ok('tsvm exec memory rm /t/file');
-  for (let tries = 0; resident() > idle + 60 * MIB; tries++) {
-    assert.ok(tries < 300, `${idle} ${full} ${resident()}`);
-    await sleep(100);
-  }
+  await untilTrue(
+    () => resident() < idle + 100 * MIB,
+    () => `${idle} ${full} ${resident()}`,
+  );
 });
 
 test(

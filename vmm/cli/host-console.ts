@@ -10,6 +10,7 @@ import { type EscapeKey, EscapeKeys, escapeHelp } from './escape-keys.ts';
 import { Output } from './output.ts';
 import { errnoCode, isTerminal, OutputDescriptor } from './output-descriptor.ts';
 import { RawTerminal } from './raw-terminal.ts';
+import { standardInput } from './standard-input.ts';
 
 /** Where the guest's serial console is connected to; see `--console`. */
 export type ConsoleKind =
@@ -114,21 +115,21 @@ class StdioConsole implements HostConsole {
 
   #openInput(): void {
     this.#reading = true;
-    process.stdin.on('data', (chunk: Buffer) => {
+    standardInput().on('data', (chunk: Buffer) => {
       const bytes = this.#keys?.filter(chunk) ?? chunk;
       this.#full = bytes.byteLength > 0 && !this.#receive(bytes);
       this.#flow();
     });
-    process.stdin.on('end', () => this.#onEnd());
+    standardInput().on('end', () => this.#onEnd());
     // When the terminal hangs up, SIGHUP ends the process.
-    process.stdin.on('error', () => {});
+    standardInput().on('error', () => {});
   }
 
   /** Pauses or resumes reading standard input. */
   #flow(): void {
     if (!this.#reading) return;
-    if (this.#full || this.#background || this.#closed) process.stdin.pause();
-    else process.stdin.resume();
+    if (this.#full || this.#background || this.#closed) standardInput().pause();
+    else standardInput().resume();
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,5 @@
 import { formatFixed } from '../util/c-numbers.ts';
+import { isTerminal } from './output-descriptor.ts';
 import { print, printMessage } from './standard-streams.ts';
 
 /** Progress display of a long operation. */
@@ -17,6 +18,8 @@ export interface ProgressOptions {
   readonly asked: boolean;
 }
 
+const STDOUT = 1;
+const STDERR = 2;
 const INTERVAL_MS = 100;
 const BAR_COLUMNS = 30;
 const BAR_COLUMNS_MIN = 4;
@@ -27,8 +30,8 @@ const BAR_COLUMNS_MIN = 4;
  */
 export function openProgress({ title, quiet, asked }: ProgressOptions): Progress {
   if (quiet) return { update: () => {}, end: () => {} };
-  if (asked && !process.stdout.isTTY) return new PercentLines();
-  if (process.stderr.isTTY) return new TerminalBar(title);
+  if (asked && !isTerminal(STDOUT)) return new PercentLines();
+  if (isTerminal(STDERR)) return new TerminalBar(title);
   if (asked) return new PercentLines();
   return { update: () => {}, end: () => {} };
 }

@@ -17,6 +17,7 @@ import type { ArchivePipe } from '../../container/agent/agent-socket.ts';
 import { TsvmError } from '../../errors.ts';
 import { fsPath } from '../../util/byte-names.ts';
 import { hasCode } from '../../util/error-code.ts';
+import { isTerminal } from '../output-descriptor.ts';
 import { printMessage } from '../standard-streams.ts';
 import { openContainers } from './containers.ts';
 import { type ContainerRootFiles, withContainerRoot } from './files/container-root.ts';
@@ -44,6 +45,9 @@ interface CopyFlags {
   readonly followLink: boolean;
 }
 
+const STDOUT = 1;
+const STDERR = 2;
+
 export const cpVerb: Verb = {
   usage: 'cp [OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-',
   argumentsMin: 2,
@@ -68,7 +72,7 @@ Examples:
     const to = parseCopyEnd(destination);
     const flags = { archive: flag(options, 'archive'), followLink: flag(options, 'followLink') };
     const bytes = await copy(from, to, flags);
-    if (to.kind !== 'stream' && !flag(options, 'quiet') && process.stderr.isTTY) {
+    if (to.kind !== 'stream' && !flag(options, 'quiet') && isTerminal(STDERR)) {
       const shown = to.kind === 'container' ? `${to.container}:${to.path}` : to.path;
       printMessage(`Successfully copied ${humanSize(bytes, 3)} to ${shown}\n`);
     }
@@ -132,7 +136,7 @@ async function copyOut(
     throw new TsvmError('container-failed', `${given}: not a directory`);
   }
   if (to.kind === 'stream') {
-    if (process.stdout.isTTY) {
+    if (isTerminal(STDOUT)) {
       throw new TsvmError('invalid-config', 'cowardly refusing to copy to a terminal');
     }
     const { fd, done } = await root.read(withoutEnd(path));

@@ -3,12 +3,15 @@ import { pipeline } from 'node:stream/promises';
 import { TsvmError } from '../../errors.ts';
 import { AtomicFile } from '../../host/atomic-file.ts';
 import { hasCode } from '../../util/error-code.ts';
+import { isTerminal } from '../output-descriptor.ts';
 import { openContainers } from './containers.ts';
 import { completeArchive } from './files/complete-archive.ts';
 import { withContainerRoot } from './files/container-root.ts';
 import { text } from './option-values.ts';
 import { checkOutputPath } from './output-path.ts';
 import type { Verb } from './verb.ts';
+
+const STDOUT = 1;
 
 export const exportVerb: Verb = {
   usage: 'export [OPTIONS] CONTAINER',
@@ -27,7 +30,7 @@ Examples:
     const container = await store.find(name);
     const output = text(options, 'output');
     if (output !== undefined) checkOutputPath(output, 'export container');
-    if (output === undefined && process.stdout.isTTY) {
+    if (output === undefined && isTerminal(STDOUT)) {
       throw new TsvmError(
         'invalid-config',
         'cowardly refusing to save to a terminal. Use the -o flag or redirect',

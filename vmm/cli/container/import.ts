@@ -7,6 +7,7 @@ import { TsvmError } from '../../errors.ts';
 import { fsPath } from '../../util/byte-names.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { interruptible } from '../image/interrupt.ts';
+import { standardInput } from '../standard-input.ts';
 import { applyChanges } from './config-changes.ts';
 import { openStore } from './open-store.ts';
 import { platformOption, text, texts, userReference } from './option-values.ts';
@@ -56,7 +57,7 @@ interface OpenedSource {
 
 async function openSource(source: string, signal: AbortSignal): Promise<OpenedSource> {
   if (source === '-') {
-    return { bytes: addAbortSignal(signal, process.stdin), close: async () => {} };
+    return { bytes: addAbortSignal(signal, standardInput()), close: async () => {} };
   }
   if (/^https?:\/\//.test(source)) {
     const url = givenUrl(source);

@@ -3,10 +3,14 @@ import { openArchive } from '../../container/archive/open-archive.ts';
 import { familiarText } from '../../container/reference.ts';
 import { TsvmError } from '../../errors.ts';
 import { interruptible } from '../image/interrupt.ts';
+import { isTerminal } from '../output-descriptor.ts';
+import { standardInput } from '../standard-input.ts';
 import { useThreads } from '../threads.ts';
 import { openStore } from './open-store.ts';
 import { platformOption, text } from './option-values.ts';
 import { type Verb, writeLine } from './verb.ts';
+
+const STDIN = 0;
 
 export const loadVerb: Verb = {
   usage: 'load [OPTIONS]',
@@ -26,7 +30,7 @@ Examples:
       .option('--platform <platform>', 'platform to load from a multi-platform image'),
   run: async (_, options) => {
     const input = text(options, 'input');
-    if (input === undefined && process.stdin.isTTY) {
+    if (input === undefined && isTerminal(STDIN)) {
       throw new TsvmError('invalid-config', 'requested load from stdin, but stdin is empty');
     }
     useThreads();
@@ -34,7 +38,7 @@ Examples:
     const store = openStore();
     return await interruptible((signal) =>
       store.withContent(async () => {
-        const source = await openArchive(input ?? process.stdin, store.folders, signal);
+        const source = await openArchive(input ?? standardInput(), store.folders, signal);
         try {
           for (const { id, references } of await loadImages(source, store, { platform, signal })) {
             for (const reference of references) {

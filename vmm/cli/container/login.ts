@@ -4,10 +4,14 @@ import { CredentialStore } from '../../container/registry/credentials.ts';
 import { openRegistry } from '../../container/registry/registry-client.ts';
 import { TsvmError } from '../../errors.ts';
 import { interruptible } from '../image/interrupt.ts';
+import { isTerminal } from '../output-descriptor.ts';
+import { standardInput } from '../standard-input.ts';
 import { flag, text } from './option-values.ts';
 import { explained } from './pull.ts';
 import { readHidden } from './read-hidden.ts';
 import { type Verb, writeLine } from './verb.ts';
+
+const STDIN = 0;
 
 export const loginVerb: Verb = {
   usage: 'login [OPTIONS] [SERVER]',
@@ -51,7 +55,7 @@ Examples:
     return await interruptible(async (signal) => {
       const user = username ?? (await ask('Username: ', signal));
       const password = fromStdin
-        ? (await readAll(process.stdin)).replace(/\r?\n$/, '')
+        ? (await readAll(standardInput())).replace(/\r?\n$/, '')
         : (given ?? (await readHidden('Password: ')));
       if (user === '' || password === '') {
         throw new TsvmError('invalid-config', 'username and password are required');
@@ -98,7 +102,7 @@ export function domainOf(server = DEFAULT_DOMAIN): string {
 }
 
 async function ask(prompt: string, signal: AbortSignal): Promise<string> {
-  if (!process.stdin.isTTY) {
+  if (!isTerminal(STDIN)) {
     throw new TsvmError(
       'invalid-config',
       'Error: Cannot perform an interactive login from a non TTY device',

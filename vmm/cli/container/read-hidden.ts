@@ -1,5 +1,7 @@
 import { TsvmError } from '../../errors.ts';
+import { isTerminal } from '../output-descriptor.ts';
 
+const STDIN = 0;
 const CONTROL_C = '\x03';
 const CONTROL_D = '\x04';
 const BACKSPACE = /[\x7f\b]/;
@@ -9,13 +11,13 @@ const BACKSPACE = /[\x7f\b]/;
  * @throws TsvmError `invalid-config` without a terminal, or when the user breaks it off
  */
 export async function readHidden(prompt: string): Promise<string> {
-  const { stdin, stderr } = process;
-  if (!stdin.isTTY) {
+  if (!isTerminal(STDIN)) {
     throw new TsvmError(
       'invalid-config',
       'Error: Cannot perform an interactive login from a non TTY device',
     );
   }
+  const { stdin, stderr } = process;
   stderr.write(prompt);
   stdin.setRawMode(true).setEncoding('utf8').resume();
   try {

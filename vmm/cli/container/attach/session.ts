@@ -4,6 +4,7 @@ import { FrameReader, FrameWriter } from '../../../container/containers/stream-f
 import { TsvmError } from '../../../errors.ts';
 import { isTerminal } from '../../output-descriptor.ts';
 import { RawTerminal } from '../../raw-terminal.ts';
+import { standardInput } from '../../standard-input.ts';
 import { onWindowSize } from '../../window-size.ts';
 import type { CaughtSignals } from './caught-signals.ts';
 import { DEFAULT_DETACH_KEYS, DetachKeys, parseDetachKeys } from './detach-keys.ts';
@@ -117,13 +118,13 @@ export class Session {
       return end;
     } finally {
       this.#terminal?.restore();
-      process.stdin.pause();
+      if (stdin) standardInput().pause();
       this.#socket.destroy();
     }
   }
 
   #passInput(): void {
-    const { stdin } = process;
+    const stdin = standardInput();
     stdin.on('data', (chunk: Buffer) => {
       const bytes = this.#keys.filter(chunk);
       if (bytes.byteLength === 0 || this.#frames.send('stdin', bytes)) return;
