@@ -1,5 +1,6 @@
 import { isActive } from '../../container/containers/container-state.ts';
 import type { ContainerStore } from '../../container/containers/container-store.ts';
+import { TsvmError } from '../../errors.ts';
 import { clientOf, forEachContainer, openContainers } from './containers.ts';
 import { parseCount } from './create/option-kinds.ts';
 import { text } from './option-values.ts';
@@ -77,5 +78,12 @@ function stopOptions(options: Options): StopQuery {
 async function stopContainer(store: ContainerStore, name: string, query: StopQuery): Promise<void> {
   const container = await store.find(name);
   if (!isActive(container.state)) return;
-  await clientOf(store, container).call('stop', { query }, ANSWER_MS);
+  try {
+    await clientOf(store, container).call('stop', { query }, ANSWER_MS);
+  } catch (error) {
+    if (!(error instanceof TsvmError)) throw error;
+    // It may have ended by itself since it was looked for.
+    const now = await store.find(container.config.id).catch(() => undefined);
+    if (now !== undefined && isActive(now.state)) throw error;
+  }
 }

@@ -44,8 +44,11 @@ export interface MachineWithAgent {
 const CONSOLE_BYTES = 16 * 1024;
 /** Time for a guest to boot; on hosts without hardware virtualization it may be slow. */
 const BOOT_PATIENCE_MS = 120_000;
-/** Time for a restored guest to say hello, which takes some ms; then a machine boots instead. */
-const RESTORE_PATIENCE_MS = 10_000;
+/**
+ * Time for a restored guest to say hello, which takes some ms; then a machine boots instead, and so do all
+ * others for an hour: a host that is only busy must not come to that.
+ */
+const RESTORE_PATIENCE_MS = 60_000;
 
 const TEMPLATE_FAILURES: ReadonlySet<string> = new Set([
   'invalid-state',

@@ -37,8 +37,8 @@ export interface MachineStarterOptions {
   readonly logger: Logger;
 }
 
-/** Time for a guest to write everything back and power off. */
-const SHUTDOWN_PATIENCE_MS = 10_000;
+/** Time for a guest to write everything back and power off, on a host that may be busy. */
+const SHUTDOWN_PATIENCE_MS = 30_000;
 
 export class MachineStarter {
   readonly #options: MachineStarterOptions;

@@ -15,7 +15,7 @@ import type { MachineTemplates } from './machine-templates.ts';
  */
 const SETTLING_MS = 2_000;
 /** Nobody waits for it, and the host may be busy. */
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 600_000;
 
 /**
  * Boots a machine to the point where its agent waits for a container, and saves it.
