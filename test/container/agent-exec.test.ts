@@ -281,9 +281,11 @@ describe('processes of a container', () => {
     await guest.agent.resize(process, { columns: 40, rows: 10 });
     process.stdin?.write('stty size\r');
     await shows(/10 40\r\n/);
-    process.stdin?.write('sleep 1000\r');
+    process.stdin?.write('sleep 1234\r');
     await shows(/sleep/);
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    const sleeps = async () =>
+      (await guest.agent.processes()).some(({ args }) => args[1] === '1234');
+    while (!(await sleeps())) await new Promise((resolve) => setTimeout(resolve, 10));
     process.stdin?.write('\x03');
     await shows(/\^C/);
     process.stdin?.write('echo $((6*7))\r');

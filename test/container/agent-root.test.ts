@@ -181,8 +181,10 @@ test('--init: a reaper is PID 1, forwards signals and passes the exit code on', 
   });
   process.stderr?.resume();
   const output = buffer(process.stdout);
-  await new Promise((resolve) => setTimeout(resolve, 1000));
-  equal((await guest.run(['sh', '-c', 'ps -o stat,comm | grep -c ^Z'])).stdout.trim(), '0');
+  // An orphan that has ended is a zombie until PID 1 has waited for it.
+  const orphans = 'ps -o ppid,stat,comm | grep -E "^ *1 .*(Z|sleep)"';
+  const reaped = `(sleep 0.1 &); for i in $(seq 600); do ${orphans} >/dev/null || break; sleep 0.1; done; ${orphans}`;
+  equal((await guest.run(['sh', '-c', reaped])).stdout, '');
   await guest.agent.signal(process, 15);
   deepEqual(await process.ended, { exitCode: 9 });
   equal((await output).toString(), 'tsvm-init\n2\n');

@@ -1,17 +1,19 @@
 /** The end of a container: nothing of its output or exit code is lost, whoever looks, and whenever. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
-import { ContainerShell } from '../support/container-shell.ts';
+import { ContainerShell, untilTrue } from '../support/container-shell.ts';
 
 const shell = new ContainerShell();
 const ok = shell.ok.bind(shell);
 const sh = shell.sh.bind(shell);
 const ROUNDS = 4;
 const LINES = 20_000;
+/** A container goes on when it has the file. */
+const UNTIL_GO = 'until [ -e /go ]; do sleep 0.1; done';
 
 before(() => shell.addImage('box'));
 after(() => shell.close());
@@ -25,13 +27,33 @@ async function supervisorOf(name: string): Promise<number> {
   return Number(await ok(`tsvm inspect -f '{{.State.Pid}}' ${name}`));
 }
 
+/** Number of the connections to a supervisor's API. */
+function clientsOf(pid: number): number {
+  const own = new Set(readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`)));
+  return readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .map((line) => line.split(/ +/))
+    .filter(([, , , , , state, inode, path]) => {
+      return state === '03' && path?.endsWith('control.sock') && own.has(`socket:[${inode}]`);
+    }).length;
+}
+
+/** The descriptor may have been closed since it was listed. */
+function linkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
 test('logs -f has the last line, with and without --rm, however slow it is read', async () => {
   for (let round = 0; round < ROUNDS; round++) {
     const rm = round % 2 === 0 ? '--rm' : '';
     // The follower is there before the container ends, and reads most when it is gone.
     const followed = await ok(
-      `tsvm run -d ${rm} --name told box sh -c 'seq 1 ${LINES}; sleep 1; echo last' >/dev/null; ` +
-        'tsvm logs -f told | (sleep 2; cat)',
+      `tsvm run -d ${rm} --name told box sh -c 'seq 1 ${LINES}; ${UNTIL_GO}; echo last' >/dev/null; ` +
+        'tsvm logs -f told | (read -r line; tsvm exec told touch /go; sleep 2; echo "$line"; cat)',
     );
     assert.equal(followed, `${numbers(LINES)}last\n`);
     await sh('tsvm rm -f told');
@@ -49,10 +71,16 @@ test('wait returns when all output is in the log', async () => {
 
 test('wait has the code of a container that removes itself, and several have the same', async () => {
   for (let round = 0; round < ROUNDS; round++) {
-    await ok(`tsvm run -d --rm --name brief box sh -c 'sleep 1; exit ${round + 3}'`);
-    const codes = await Promise.all([1, 2, 3].map(() => ok('tsvm wait brief')));
+    await ok(`tsvm run -d --rm --name brief box sh -c '${UNTIL_GO}; exit ${round + 3}'`);
+    const waiting = [1, 2, 3].map(() => ok('tsvm wait brief'));
+    const pid = await supervisorOf('brief');
+    await untilTrue(
+      () => clientsOf(pid) === waiting.length,
+      () => `${clientsOf(pid)} clients`,
+    );
+    await ok('tsvm exec brief touch /go');
     assert.deepEqual(
-      codes,
+      await Promise.all(waiting),
       [1, 2, 3].map(() => `${round + 3}\n`),
     );
     await shell.until('tsvm ps -aq', /^$/);

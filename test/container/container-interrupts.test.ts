@@ -110,13 +110,15 @@ test('SIGINT amid the pull of run, to tsvm alone: it ends, and the pull with it'
 });
 
 test('SIGINT of stop and of rm -f: what they have begun is done', async () => {
-  const script = 'trap "sleep 1; exit 5" TERM; echo ready; while :; do sleep 0.1; done';
+  const untilGo = 'until [ -e /go ]; do sleep 0.1; done';
+  const script = `trap "${untilGo}; exit 5" TERM; echo ready; while :; do sleep 0.1; done`;
   await shell.ok(`tsvm run -d --name slow box sh -c '${script}'`);
   await shell.until('tsvm logs slow', /ready/);
   const stop = start(['stop', '-t', '60', 'slow']);
   await shell.until('tsvm events --since 1h --until 0s --filter event=kill', /slow/);
   stop.signal('SIGINT');
   assert.equal(await stop.ended, 'SIGINT');
+  await shell.ok('tsvm exec slow touch /go');
   assert.equal(await shell.ok('tsvm wait slow'), '5\n');
   await shell.ok('tsvm start slow');
   for (const moment of [100, 200, 300, 500]) {

@@ -195,6 +195,7 @@ for (const [where, address] of [
       const enter = namespace.enter.join(' ');
       await ok(`${enter} tsvm network create wild`);
       await ok(`${enter} tsvm run -d --name peer --network wild box sleep 1000`);
+      await shell.until('tsvm exec peer getent ahostsv4 right.example', /./);
       assert.deepEqual(await getent('peer', 'right.example'), ['1.2.3.4']);
       // Questions without end that get no answer; those about containers go on.
       const asking = 'while :; do nslookup silent.example >/dev/null; done';

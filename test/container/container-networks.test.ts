@@ -1,12 +1,13 @@
 /** Published ports, names and networks of containers, in real machines. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { ContainerShell } from '../support/container-shell.ts';
+import { ContainerShell, untilTrue } from '../support/container-shell.ts';
+import { freePort } from '../support/free-port.ts';
 
 const shell = new ContainerShell();
 const ok = shell.ok.bind(shell);
@@ -24,17 +25,8 @@ before(() => {
 });
 after(() => shell.close());
 
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createTcpServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 async function page(url: string): Promise<string> {
-  const answer = await fetch(url, { signal: AbortSignal.timeout(20_000), keepalive: false });
+  const answer = await fetch(url, { signal: AbortSignal.timeout(60_000), keepalive: false });
   return await answer.text();
 }
 
@@ -122,6 +114,7 @@ test('names of a container: hosts, resolv.conf, and none', async () => {
 test('containers on a network find each other by name and alias; on the default network not', async () => {
   assert.match(await ok('tsvm network create --label a=b front'), /^[0-9a-f]{64}\n$/);
   await ok(`tsvm run -d --name db --network front --network-alias database web ${SERVER}`);
+  await shell.untilListening('db', 80);
   const fetchFrom = (host: string, flags = '--network front') =>
     sh(`tsvm run --rm ${flags} web ${fetchLine(host)}`);
   for (const host of ['db', 'database']) assert.equal((await fetchFrom(host)).stdout, 'page', host);
@@ -196,6 +189,7 @@ test('network connect and disconnect of a container that runs', async () => {
   await ok(`tsvm run -d --name far --network back web ${SERVER}`);
   await ok(`tsvm run -d --name plain -p ${port}:80 web ${SERVER}`);
   await ok(`tsvm run -d --name peer --network live web sleep 1000`);
+  for (const name of ['far', 'plain']) await shell.untilListening(name, 80);
   await ok('tsvm network connect --alias extra --ip 10.213.9.9 live plain');
   assert.match(await ok('tsvm exec plain ip addr show eth1'), /10\.213\.9\.9\/24/);
   assert.equal(
@@ -259,10 +253,7 @@ function leftOnHost(id: string): string {
   const servers = readdirSync('/proc').filter((pid) => {
     if (!/^\d+$/.test(pid)) return false;
     try {
-      return execFileSync('cat', [`/proc/${pid}/cmdline`], {
-        encoding: 'utf8',
-        stdio: 'pipe',
-      }).includes(id);
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(id);
     } catch {
       return false;
     }
@@ -274,8 +265,7 @@ test('kill -9 of all members leaves neither bridge, name server nor address', as
   const id = (await ok('tsvm network create doomed')).trim();
   for (const name of ['first', 'second'])
     await ok(`tsvm run -d --name ${name} --network doomed web sleep 1000`);
-  const pids = (await ok(`tsvm inspect -f '{{.State.Pid}}' first second`)).trim().split('\n');
-  for (const pid of pids) process.kill(Number(pid), 'SIGKILL');
+  await shell.killSupervisors('first', 'second');
   await untilGone(id);
   await ok(`tsvm run --rm --network doomed web true`);
   assert.deepEqual(readdirSync(join(shell.runtime, 'networks', id, 'endpoints')), []);
@@ -297,28 +287,38 @@ function holderOf(id: string): number {
   return Number(found[0]);
 }
 
+async function killHolder(id: string): Promise<void> {
+  const pid = holderOf(id);
+  process.kill(pid, 'SIGKILL');
+  await untilTrue(
+    () => !existsSync(`/proc/${pid}/fd/0`),
+    () => `the holder ${pid} does not end`,
+  );
+}
+
 async function untilGone(id: string): Promise<void> {
-  for (let tries = 0; leftOnHost(id) !== ''; tries++) {
-    assert.ok(tries < 100, leftOnHost(id));
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+  await untilTrue(
+    () => leftOnHost(id) === '',
+    () => leftOnHost(id),
+  );
 }
 
 test('kill -9 of the holder of a network: its members clean up, or the next command', async () => {
   const id = (await ok('tsvm network create orphan')).trim();
   await ok('tsvm run -d --name member --network orphan web sleep 1000');
-  process.kill(holderOf(id), 'SIGKILL');
+  await killHolder(id);
   await ok('tsvm stop -t 0 member');
   assert.equal(leftOnHost(id), '', 'the last member has cleaned up');
   await ok('tsvm start member');
-  process.kill(holderOf(id), 'SIGKILL');
-  process.kill(Number(await ok(`tsvm inspect -f '{{.State.Pid}}' member`)), 'SIGKILL');
+  await killHolder(id);
+  await shell.killSupervisors('member');
   assert.notEqual(leftOnHost(id), '', 'the bridge is there still');
   await ok('tsvm ps -a');
   await untilGone(id);
   // Another one takes over where members are left.
   await ok(`tsvm run -d --name first --network orphan web ${SERVER}`);
-  process.kill(holderOf(id), 'SIGKILL');
+  await shell.untilListening('first', 80);
+  await killHolder(id);
   const page = await ok(`tsvm run --rm --network orphan web ${fetchLine('first')}`);
   assert.equal(page, 'page');
   await ok('tsvm rm -f member first');

@@ -3,18 +3,18 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, chmodSync, chownSync, mkdirSync, statSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { busyboxMembers } from '../support/agent-guest.ts';
 import { ContainerShell, type ShellResult } from '../support/container-shell.ts';
+import { freePort } from '../support/free-port.ts';
 import { makeImage, writeLayout } from '../support/image-maker.ts';
 import { makeTar } from '../support/tar-maker.ts';
 
 /** No user of the host has it. */
 const USER_ID = 54_321;
 const FIRST_SUBORDINATE_ID = 1_000_000;
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 120_000;
 
 // Of a host where the tests are root: the user is made for them. Otherwise it is who runs them.
 const isRoot = process.getuid?.() === 0;
@@ -125,13 +125,10 @@ test('an ordinary user: files of several owners in a bound folder', async () => 
 });
 
 test('an ordinary user: a published port, and a network with names', async () => {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
+  const port = await freePort();
   const serve = `sh -c 'echo page > /tmp/index.html; httpd -f -p 80 -h /tmp'`;
   const fetchUntil = (command: string) =>
-    `for i in $(seq 100); do ${command} && break; sleep 0.1; done`;
+    `for i in $(seq 500); do ${command} && break; sleep 0.1; done`;
   await ok(
     `tsvm network create front && tsvm run -d --name site --network front -p ${port}:80 box ${serve}`,
   );

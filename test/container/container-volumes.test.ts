@@ -68,9 +68,7 @@ test('a named volume is filled from the image at first use, and shared by contai
 test('a volume at two places of one container: filled by the first, shared by both', async () => {
   const line = 'ls /srv/data; echo x >/srv/data/both; cat /other/both';
   assert.equal(
-    await ok(`tsvm run --rm -v twice:/srv/data -v twice:/other data sh -c '${line}'`, {
-      timeoutMs: 30_000,
-    }),
+    await ok(`tsvm run --rm -v twice:/srv/data -v twice:/other data sh -c '${line}'`),
     'seed\nx\n',
   );
   await ok('tsvm run -d --name user -v twice:/srv/data -v twice:/other data sleep 1000');

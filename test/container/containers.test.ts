@@ -11,7 +11,7 @@ const { ok, sh } = {
   ok: shell.ok.bind(shell),
   sh: shell.sh.bind(shell),
 };
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 120_000;
 
 before(() => {
   shell.addImage('box');
@@ -174,7 +174,9 @@ test('run -it: a terminal, its size, Ctrl-C, Ctrl-P Ctrl-Q, attach', async (t) =
   await first.waitFor(/^\/dev\/(?:pts\/0|console)/m, PATIENCE_MS);
   first.type('echo started; sleep 1000\r');
   await first.waitFor(/^started/m, PATIENCE_MS);
+  await shell.until('tsvm top tty', /sleep 1000$/m);
   first.type('\x03');
+  await first.waitFor(/\^C[^$]* #$/m, PATIENCE_MS);
   first.type('echo code $?\r');
   await first.waitFor(/^code 130/m, PATIENCE_MS);
   first.type('\x10\x11');
@@ -206,10 +208,11 @@ test('attach: two viewers see the same; kill -9 of a client leaves the container
 
 test('signals: SIGINT to run reaches the process once, kill -s, stop signal of the image', async () => {
   const trap = `trap 'echo int' INT; trap 'echo hup' HUP; trap 'echo usr1; exit 4' USR1; echo ready; while :; do sleep 0.1; done`;
+  const shown = (word: string) => `until grep -q ${word} out; do sleep 0.1; done`;
   const running = sh(
     `tsvm run --name signals --stop-signal USR1 box sh -c "${trap}" > out & pid=$!; ` +
-      `until grep -q ready out; do sleep 0.1; done; kill -INT $pid; sleep 0.5; ` +
-      'tsvm kill -s HUP signals; sleep 0.5; tsvm stop signals; wait $pid; echo code $?; cat out',
+      `${shown('ready')}; kill -INT $pid; ${shown('int')}; tsvm kill -s HUP signals; ` +
+      `${shown('hup')}; tsvm stop signals; wait $pid; echo code $?; cat out`,
   );
   const { stdout } = await running;
   assert.equal(stdout, 'signals\nsignals\ncode 4\nready\nint\nhup\nusr1\n');
@@ -324,7 +327,7 @@ test('inspect, events, and images that containers need', async () => {
     /unable to remove repository reference "entry:latest" \(must force\)/,
   );
   assert.match(
-    await ok('tsvm events --since 1m --until 0s --filter container=kept'),
+    await ok('tsvm events --since 1h --until 0s --filter container=kept'),
     new RegExp(`container create ${id} \\(a=b, image=entry, name=kept, tier=back\\)`),
   );
   await ok('tsvm rm kept');
@@ -361,14 +364,14 @@ test('health checks: starting, healthy, unhealthy', async () => {
   assert.equal(details.State.Health.Log.at(-1).ExitCode, 1);
   assert.match(details.State.Health.Log.at(-1).Output, /No such file/);
   assert.match(
-    await ok('tsvm events --since 1m --until 0s --filter event=health_status'),
+    await ok('tsvm events --since 1h --until 0s --filter event=health_status'),
     /health_status: healthy .*\n.*health_status: unhealthy/,
   );
   await ok('tsvm rm -f health');
 });
 
 test('stats, top, port and update of a running container', async () => {
-  await ok(`tsvm run -d --name busy -m 200m --pids-limit 50 box sh -c 'sleep 1000'`);
+  await ok('tsvm run -d --name busy -m 200m --pids-limit 50 box sleep 1000');
   assert.match(await ok('tsvm top busy'), /^UID +PID +PPID .*CMD\nroot +1 +0 .*sleep 1000\n$/);
   assert.match(await ok('tsvm top busy -o pid,args'), /^PID +COMMAND\n1 +sleep 1000\n$/);
   const line = await ok(`tsvm stats --no-stream --format '{{.Name}} {{.MemUsage}} {{.PIDs}}' busy`);

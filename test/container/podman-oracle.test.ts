@@ -38,8 +38,8 @@ const LINES = [
     '$E exec live no-such-program 2>/dev/null; echo $?; $E exec live /etc 2>/dev/null; echo $?; ' +
     'echo x | $E exec -i live cat; $E exec -u ann -w /tmp -e V=1 live sh -c "id -un; pwd; echo \\$V"; ' +
     '$E kill live >/dev/null; $E wait live; $E rm live >/dev/null',
-  '$E run -d --name term box sh -c "trap \'exit 8\' TERM; while :; do sleep 0.1; done" >/dev/null; ' +
-    'sleep 1; $E stop term >/dev/null; $E wait term; $E rm term >/dev/null',
+  '$E run -d --name term box sh -c "trap \'exit 8\' TERM; touch /set; while :; do sleep 0.1; done" >/dev/null; ' +
+    'until $E exec term ls /set >/dev/null 2>&1; do sleep 0.1; done; $E stop term >/dev/null; $E wait term; $E rm term >/dev/null',
   // Profiles of system calls: renice calls setpriority with the number, which is negative in two of these.
   ...['errno', 'default-deny', 'caps'].map(
     (name) =>
@@ -130,7 +130,7 @@ after(async () => {
 for (const line of LINES) {
   test(line, async () => {
     const [ours, theirs] = await Promise.all(
-      ['tsvm', 'oracle'].map((engine) => shell.sh(`E=${engine}; ${line}`)),
+      ['tsvm', 'oracle'].map((engine) => shell.sh(`E=${engine}; ${line}`, { timeoutMs: 240_000 })),
     );
     assert.deepEqual(ours, theirs);
   });

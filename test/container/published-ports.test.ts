@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 import { ContainerShell } from '../support/container-shell.ts';
+import { freePort } from '../support/free-port.ts';
 
 const shell = new ContainerShell();
 const ok = shell.ok.bind(shell);
@@ -12,20 +13,11 @@ const ok = shell.ok.bind(shell);
 before(() => shell.addImage('tools', {}, []));
 after(() => shell.close());
 
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 /** A running container whose port 80 is published. The command runs in a shell. */
 async function serve(name: string, command: string): Promise<number> {
   const port = await freePort();
   await ok(`tsvm run -d --name ${name} -p ${port}:80 tools sh -c '${command}'`);
-  await shell.until(`tsvm exec ${name} netstat -tln`, /:80 /);
+  await shell.untilListening(name, 80);
   return port;
 }
 
@@ -46,7 +38,7 @@ test('a server that speaks first is heard before the client says anything', asyn
   );
   for (const host of ['127.0.0.1', '::1']) {
     const client = dial(port, host);
-    const [greeting] = await once(client, 'data', { signal: AbortSignal.timeout(20_000) });
+    const [greeting] = await once(client, 'data', { signal: AbortSignal.timeout(60_000) });
     assert.equal(String(greeting), '220 ready\n');
     client.write('HELO\n');
     assert.equal(await allOf(client), 'got HELO\n');
@@ -107,7 +99,7 @@ test('300 connections that are open at once', async () => {
   for (let number = 0; number < 300; number++) {
     const client = dial(port);
     client.write(`client ${number}`);
-    const [echo] = await once(client, 'data', { signal: AbortSignal.timeout(20_000) });
+    const [echo] = await once(client, 'data', { signal: AbortSignal.timeout(60_000) });
     assert.equal(String(echo), `client ${number}`);
     clients.push(client);
   }

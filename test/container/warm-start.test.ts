@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { mkdirSync, readdirSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { ContainerShell } from '../support/container-shell.ts';
+import { ContainerShell, TEMPLATE_PATIENCE_MS, untilTrue } from '../support/container-shell.ts';
 
 const shell = new ContainerShell();
 const cache = join(shell.folder, 'cache');
@@ -24,11 +24,11 @@ function templateNames(): string[] {
 }
 
 async function untilTemplates(count: number): Promise<void> {
-  const endMs = performance.now() + 60_000;
-  while (templateNames().length < count) {
-    assert.ok(performance.now() < endMs, `${templateNames().length} of ${count} templates`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+  await untilTrue(
+    () => templateNames().length >= count,
+    () => `${templateNames().length} of ${count} templates`,
+    TEMPLATE_PATIENCE_MS,
+  );
 }
 
 before(async () => {
@@ -81,7 +81,7 @@ test('stop and start, exec, published ports and limits of a machine that was res
     /^hello$/m,
   );
   await shell.ok('tsvm stop -t 0 web && tsvm start web');
-  assert.equal(await shell.ok(`tsvm exec web sh -c '${RESTORED}; cat /data'`), '1\nkept\nkept\n');
+  await shell.until(`tsvm exec web sh -c '${RESTORED}; cat /data'`, /^1\nkept\nkept\n$/);
   await shell.ok('tsvm rm -f web');
 });
 
@@ -117,6 +117,7 @@ test('networks with a bridge: a restored machine joins them, and leaves them', a
   try {
     const line = `${RESTORED}; ls /sys/class/net | tr "\\n" " "; exec httpd -f -p 0.0.0.0:80 -h /etc`;
     await shell.ok(`tsvm run -d --name server --network bridged box sh -c '${line}'`);
+    await shell.untilListening('server', 80);
     const fetch = `${RESTORED}; printf "GET /passwd HTTP/1.0\\r\\n\\r\\n" | timeout 20 nc server 80 | tail -n 1`;
     const [warm, text] = (
       await shell.ok(`tsvm run --rm --network bridged box sh -c '${fetch}'`)

@@ -1,7 +1,7 @@
 /** A store with a busybox image, and a shell whose `tsvm` uses it, for tests of containers. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -27,6 +27,8 @@ export interface ShellOptions {
 }
 
 const PATIENCE_MS = 60_000;
+/** It boots a machine, with a low priority. */
+export const TEMPLATE_PATIENCE_MS = 600_000;
 
 /** Call `close` when all tests have ended. */
 export class ContainerShell {
@@ -115,6 +117,11 @@ export class ContainerShell {
     }
   }
 
+  /** Waits until a program in a container listens on a TCP port. */
+  async untilListening(name: string, port: number): Promise<void> {
+    await this.until(`tsvm exec ${name} netstat -tln`, new RegExp(`:${port} `));
+  }
+
   /** The processes that run containers. */
   supervisors(): string[] {
     try {
@@ -131,13 +138,12 @@ export class ContainerShell {
     const supervisors = shown.trimEnd().split('\n');
     for (const supervisor of supervisors) process.kill(Number.parseInt(supervisor, 10), 'SIGKILL');
     // The kernel takes a moment to end a process with a machine. Its lock is what it gives up last.
-    const endMs = performance.now() + PATIENCE_MS;
     for (const supervisor of supervisors) {
       const [, id = ''] = supervisor.split(' ');
-      while (isMachineAlive(join(this.runtime, 'containers', id))) {
-        if (performance.now() > endMs) throw new Error(`the supervisor of ${id} does not end`);
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
+      await untilTrue(
+        () => !isMachineAlive(join(this.runtime, 'containers', id)),
+        () => `the supervisor of ${id} does not end`,
+      );
     }
   }
 
@@ -146,12 +152,45 @@ export class ContainerShell {
     try {
       const left = await this.ok('tsvm ps -aq');
       if (left !== '') await this.sh(`tsvm rm -f ${left.split('\n').join(' ')}`);
-      for (let waits = 0; this.supervisors().length > 0; waits++) {
-        if (waits > 200) throw new Error(`still there: ${this.supervisors().join(' ')}`);
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      }
+      await untilTrue(
+        () => this.supervisors().length === 0,
+        () => `still there: ${this.supervisors().join(' ')}`,
+      );
+      // The last container may have left a process that makes a template, in a cache in the folder.
+      await untilTrue(
+        () => processesOf(this.folder).length === 0,
+        () => `still there: ${processesOf(this.folder).join(', ')}`,
+        TEMPLATE_PATIENCE_MS,
+      );
     } finally {
       rmSync(this.folder, { recursive: true, force: true });
     }
   }
+}
+
+/** Waits for something that nobody tells. @throws Error with the problem when it is late */
+export async function untilTrue(
+  holds: () => boolean,
+  problem: () => string,
+  patienceMs = PATIENCE_MS,
+): Promise<void> {
+  const endMs = performance.now() + patienceMs;
+  while (!holds()) {
+    if (performance.now() > endMs) throw new Error(problem());
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Processes whose environment names a folder, with their command lines. */
+function processesOf(folder: string): string[] {
+  return readdirSync('/proc').flatMap((pid) => {
+    if (!/^\d+$/.test(pid)) return [];
+    try {
+      if (!readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`${folder}/`)) return [];
+      return [`${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ')}`];
+    } catch {
+      // It has ended, or is another user's.
+      return [];
+    }
+  });
 }
