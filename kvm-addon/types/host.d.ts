@@ -111,6 +111,8 @@ export function archivePump(
   pipe: number,
   out: boolean,
 ): Promise<NativeArchiveAnswer>;
+/** dup2(2): `target`, which is kept by programs that this process executes, is what `fd` is. */
+export function replaceDescriptor(fd: number, target: number): void;
 /** socketpair(2): two connected stream sockets with O_CLOEXEC. */
 export function socketPair(): [number, number];
 /**

@@ -1,5 +1,5 @@
 /**
- * Passing open files between processes over a UNIX socket: unix(7), SCM_RIGHTS. Devices that run in
+ * File descriptors, and passing open files between processes over a UNIX socket: unix(7), SCM_RIGHTS. Devices that run in
  * another process (vhost-user) get guest memory and eventfds this way.
  */
 import { loadAddon } from './addon.ts';
@@ -16,6 +16,11 @@ export interface DescriptorMessage {
 /** Two connected stream sockets, open with O_CLOEXEC. */
 export function socketPair(): [number, number] {
   return loadAddon().socketPair();
+}
+
+/** Has an open descriptor be what another one is, which stays open. */
+export function replaceDescriptor(fd: number, target: number): void {
+  loadAddon().replaceDescriptor(fd, target);
 }
 
 /**

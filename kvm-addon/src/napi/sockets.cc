@@ -1,6 +1,7 @@
 #include "sockets.h"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <string>
@@ -29,6 +30,15 @@ static Napi::Value socket_pair(const Napi::CallbackInfo &info)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return throw_errno(info.Env(), errno, "socketpair");
     return to_array(info.Env(), ends, 2);
+}
+
+static Napi::Value replace_descriptor(const Napi::CallbackInfo &info)
+{
+    int fd;
+    int target;
+    if (!to_fd(info[0], &fd) || !to_fd(info[1], &target))
+        return Napi::Value();
+    return dup2(fd, target) < 0 ? throw_errno(info.Env(), errno, "dup2") : info.Env().Undefined();
 }
 
 static Napi::Value send_descriptors(const Napi::CallbackInfo &info)
@@ -112,6 +122,8 @@ static Napi::Value connect_unix(const Napi::CallbackInfo &info)
 void define_socket_functions(Napi::Env env, Napi::Object exports)
 {
     exports.Set("socketPair", Napi::Function::New(env, socket_pair, "socketPair"));
+    exports.Set("replaceDescriptor",
+                Napi::Function::New(env, replace_descriptor, "replaceDescriptor"));
     exports.Set("listenTcp", Napi::Function::New(env, listen_tcp, "listenTcp"));
     exports.Set("listenUnix", Napi::Function::New(env, listen_unix, "listenUnix"));
     exports.Set("connectUnix", Napi::Function::New(env, connect_unix, "connectUnix"));

@@ -1,10 +1,9 @@
-import { newContainerId } from '../../container/containers/container-name.ts';
 import { NEW_STATE } from '../../container/containers/container-state.ts';
 import type { ContainerStore } from '../../container/containers/container-store.ts';
 import { printMessage } from '../standard-streams.ts';
 import { CaughtSignals } from './attach/caught-signals.ts';
 import { checkTerminal, ownTerminalSize, Session, type SessionEnd } from './attach/session.ts';
-import { type SpawnedSupervisor, spawnSupervisor } from './attach/supervisor-channel.ts';
+import { newSupervisor, type SpawnedSupervisor } from './attach/supervisor-channel.ts';
 import { chooseImage } from './choose-image.ts';
 import { openContainers } from './containers.ts';
 import { createContainer } from './create/create-container.ts';
@@ -63,19 +62,18 @@ async function run(
   if (!detached) checkTerminal({ stdin: attach.includes('stdin'), tty });
   const images = openStore();
   const image = await chooseImage(images, imageName, options);
-  const id = newContainerId();
   const store = openContainers();
   // Without a client, the container in the making would end before it has begun, even if it is detached.
   const signals = detached || options['sigProxy'] !== false ? new CaughtSignals() : undefined;
-  const supervisor = spawnSupervisor(store, id);
+  const supervisor = newSupervisor();
+  const { id, socket } = supervisor;
   try {
     const state = { ...NEW_STATE, status: 'starting', startedMs: Date.now() } as const;
     await images.withContent(() => createContainer(store, { id, image, words, settings }, state));
-    supervisor.keepLog();
     // Nothing else would be seen of the container.
     if (!detached && !attach.includes('stdout') && !attach.includes('stderr')) writeLine(id);
   } catch (error) {
-    supervisor.abandon();
+    socket.destroy();
     throw error;
   }
   const end = await startAttached(supervisor, {

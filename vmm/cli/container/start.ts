@@ -42,7 +42,7 @@ Examples:
     const stdin = flag(options, 'interactive') && config.openStdin;
     checkTerminal({ stdin, tty });
     const signals = options['sigProxy'] === false ? undefined : new CaughtSignals();
-    const end = await startAttached(spawnSupervisor(store, config.id), {
+    const end = await startAttached(spawnSupervisor(config.id), {
       streams: [...(stdin ? ['stdin'] : []), 'stdout', 'stderr'],
       tty,
       detachKeys: text(options, 'detachKeys'),
@@ -64,7 +64,7 @@ export async function startContainer(store: ContainerStore, name: string): Promi
     );
   }
   const { config } = await startable(store, name);
-  const end = await startAttached(spawnSupervisor(store, config.id), {
+  const end = await startAttached(spawnSupervisor(config.id), {
     streams: [],
     tty: config.tty,
     detachKeys: undefined,

@@ -1,4 +1,5 @@
-/** The process that runs a container: `tsvm container-supervisor ID`, which `run` and `start` start. */
+/** The process that runs a container: `tsvm container-supervisor ID`, see `attach/supervisor-channel.ts`. */
+import { closeSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { ApiServer } from '../../api/http/api-server.ts';
 import { MachineFolder } from '../../api/machines/machine-folder.ts';
@@ -15,6 +16,7 @@ import { startFailure } from '../../container/containers/start-failure.ts';
 import { MachineStarter } from '../../container/containers/start-machine.ts';
 import { MachineTemplates } from '../../container/warm-start/machine-templates.ts';
 import { errorText } from '../../errors.ts';
+import { replaceDescriptor } from '../../host/descriptors.ts';
 import { hostFiles } from '../../host/host-files.ts';
 import { createLogger } from '../../observability/logger.ts';
 import { EXIT_OUR_FAILURE } from '../exit-codes.ts';
@@ -27,6 +29,7 @@ import { startTemplateProcess } from './template-process.ts';
 
 /** A container that runs for so long has started its work. */
 const TEMPLATE_DELAY_MS = 10_000;
+const STDERR_FD = 2;
 
 /** @returns the exit code of this process, which nobody waits for */
 export async function superviseContainer(id: string): Promise<number> {
@@ -42,15 +45,20 @@ export async function superviseContainer(id: string): Promise<number> {
     if (shape !== undefined) startTemplateProcess(shape);
   };
   setTimeout(makeTemplate, TEMPLATE_DELAY_MS).unref();
+  const claimed = Promise.withResolvers<void>();
   const started = Promise.withResolvers<StartMessage>();
+  started.promise.catch(() => {});
   const client = new AttachedClient(new Socket({ fd: CHANNEL_FD }), {
     message: (message) => {
-      if (message['type'] === 'start') started.resolve(message as unknown as StartMessage);
+      if (message['type'] === 'claim') claimed.resolve();
+      else if (message['type'] === 'start') started.resolve(message as unknown as StartMessage);
       else supervisor?.message(message);
     },
     closed: () => {
       supervisor?.detach(client);
-      started.reject(new Error('the client has gone before it said what to start'));
+      const gone = new Error('the client has gone before it said what to start');
+      claimed.reject(gone);
+      started.reject(gone);
     },
   });
   handleFaults((error) => {
@@ -59,17 +67,18 @@ export async function superviseContainer(id: string): Promise<number> {
     setTimeout(() => process.exit(EXIT_OUR_FAILURE), 10);
   });
   try {
+    const guest = containerGuest();
+    const images = openStore();
+    const templates = MachineTemplates.ofUser();
+    const starter = new MachineStarter({ images, folders, guest, connectAgent, templates, logger });
+    machines = starter;
+    await claimed.promise;
     const folder = await MachineFolder.claim(id, folders.runtime);
     process.once('exit', () => folder[Symbol.dispose]());
     folder.writeRecord({ pid: process.pid, startedMs: Date.now() });
     try {
-      const guest = containerGuest();
-      const images = openStore();
-      const templates = MachineTemplates.ofUser();
-      const parts = { images, folders, guest, connectAgent, templates, logger };
-      const starter = new MachineStarter(parts);
-      machines = starter;
       const message = await started.promise;
+      keepMessages(folders.supervisorLog(id));
       supervisor = new ContainerSupervisor(id, {
         store,
         startMachine: (config) => starter.start(config),
@@ -121,6 +130,13 @@ async function runAttached(
   } finally {
     server.close();
   }
+}
+
+/** Has the messages of this process, and of what it starts, in a file. */
+function keepMessages(path: string): void {
+  const log = openSync(path, 'w', 0o600);
+  replaceDescriptor(log, STDERR_FD);
+  closeSync(log);
 }
 
 function logged({ name }: MachineFolder, error: unknown): void {

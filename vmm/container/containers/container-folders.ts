@@ -13,7 +13,6 @@
  * ID/container.log        its output; older files have .1, .2, ... appended
  * ID/supervisor.log       messages of the process that runs it
  * removed-ID              a container that is being removed
- * started-ID              the supervisor.log of one that is being made
  * ```
  *
  * `RUNTIME/containers/ID/` is the folder of the process that runs a container: see
@@ -100,10 +99,6 @@ export class ContainerFolders {
 
   supervisorLog(id: string): string {
     return join(this.root, id, 'supervisor.log');
-  }
-
-  logDraft(id: string): string {
-    return join(this.root, `started-${id}`);
   }
 
   process(id: string): string {

@@ -39,7 +39,6 @@ export interface Container {
 export type NewContainer = Omit<ContainerConfig, 'name'>;
 
 const REMOVED_PREFIX = 'removed-';
-const STARTED_PREFIX = 'started-';
 const NAME_ATTEMPTS = 20;
 /** A supervisor takes the lock of its container within this time, or never. */
 const SUPERVISOR_START_MS = 10_000;
@@ -310,8 +309,6 @@ export class ContainerStore {
     for (const name of namesIn(this.folders.root)) {
       const path = join(this.folders.root, name);
       if (name.startsWith(REMOVED_PREFIX)) rmSync(path, { recursive: true, force: true });
-      if (name.startsWith(STARTED_PREFIX) && ageMs(path) > SUPERVISOR_START_MS)
-        rmSync(path, { force: true });
     }
     if (statSync(this.folders.exits, { throwIfNoEntry: false }) !== undefined) {
       removeOldExitRecords(this.folders.exits);
@@ -387,11 +384,6 @@ function nameTaken(name: string, holder: string): TsvmError {
     `Conflict. The container name "/${name}" is already in use by container "${holder}". ` +
       'You have to remove (or rename) that container to be able to reuse that name.',
   );
-}
-
-function ageMs(path: string): number {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  return stats === undefined ? 0 : Date.now() - stats.mtimeMs;
 }
 
 function namesIn(folder: string): string[] {

@@ -85,6 +85,7 @@ export class Session {
     socket.on('error', () => {});
     socket.once('close', () => this.#end.resolve(this.#outcome));
     socket.once('end', () => this.#end.resolve(this.#outcome));
+    if (socket.destroyed) this.#end.resolve(this.#outcome);
   }
 
   send(message: object): void {
