@@ -11,6 +11,8 @@ import { TSVM } from '../../support/tsvm-process.ts';
 const MIB = 2 ** 20;
 const MEMORY_MIB = 256;
 const FILE_MIB = 96;
+/** What the balloon leaves free: Debian's kernel takes more of the memory than the tuned one. */
+const LEFT_MIB = 32;
 
 interface Balloon {
   readonly memoryBytes: number;
@@ -58,19 +60,21 @@ test('free memory and memory in the balloon are returned to the host, unless the
   assert.equal(before.actualBytes, 0);
   const freeMib = (before.statistics['freeBytes'] ?? 0) / MIB;
   assert.ok(freeMib > 150, `${freeMib} MiB are free`);
-  assert.equal((await balloon(' 64M')).targetBytes, (MEMORY_MIB - 64) * MIB);
+  const balloonMib = Math.floor(freeMib) - LEFT_MIB;
+  const { targetBytes: target } = await balloon(` ${MEMORY_MIB - balloonMib}M`);
+  assert.equal(target, balloonMib * MIB);
   await until('the balloon is full', async () => {
     const { actualBytes, targetBytes } = await balloon();
     return actualBytes === targetBytes;
   });
   const small = await balloon();
-  assert.ok((small.statistics['freeBytes'] ?? 0) / MIB < 64);
+  assert.ok((small.statistics['freeBytes'] ?? 0) / MIB < 2 * LEFT_MIB);
   assert.ok(residentMib() < filledMib - 0.8 * FILE_MIB, `${residentMib()} MiB are resident`);
 
   // Deflate on OOM: more than the guest has left.
   await guest(fill, 'refilled');
   const { actualBytes } = await balloon();
-  assert.ok(actualBytes < (MEMORY_MIB - FILE_MIB) * MIB, `${actualBytes / MIB} MiB`);
+  assert.ok(actualBytes < target - (FILE_MIB - 2 * LEFT_MIB) * MIB, `${actualBytes / MIB} MiB`);
   assert.doesNotMatch(session.screen(), /Out of memory/);
 
   await guest('rm /tmp/file', 'cleared');
