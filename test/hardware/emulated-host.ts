@@ -21,7 +21,7 @@ export interface EmulatedHostOptions extends HostPlan {
 const MEMORY = '4G';
 
 /** Without a sign of life for so long, the host stands still. Busy machines are slow, too. */
-const STILL_MS = 30 * ALIVE_MS;
+const STILL_MS = 60 * ALIVE_MS;
 
 /**
  * The host stands still: not even its clock goes on. No program in it can do that; QEMU's emulation of

@@ -19,9 +19,13 @@ const ENGINE_BYTES_MAX = 24 * 2 ** 20;
 /** Processor time of all threads of a process, in `ms` (/proc/PID/task/TID/schedstat). */
 function processorMs(pid: number): number {
   const tasks = `/proc/${pid}/task`;
-  const times = readdirSync(tasks).map((task) =>
-    Number(readFileSync(`${tasks}/${task}/schedstat`, 'latin1').split(' ')[0]),
-  );
+  const times = readdirSync(tasks).map((task) => {
+    try {
+      return Number(readFileSync(`${tasks}/${task}/schedstat`, 'latin1').split(' ')[0]);
+    } catch {
+      return 0; // The thread has just ended.
+    }
+  });
   return times.reduce((sum, ns) => sum + ns, 0) / 1e6;
 }
 

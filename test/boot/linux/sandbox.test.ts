@@ -71,7 +71,7 @@ async function boot(t: TestContext, ...options: string[]): Promise<RunningTsvm> 
     ...{ pid, child, output: () => output },
     inject: (thread, call, ...words) => {
       const all = [`${pid}`, thread, `${CALLS[call]}`, ...words.map(String)];
-      return execFileSync(program, all, { encoding: 'utf8', timeout: 20_000 }).trim();
+      return execFileSync(program, all, { encoding: 'utf8', timeout: 120_000 }).trim();
     },
   };
 }

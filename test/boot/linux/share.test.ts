@@ -71,7 +71,7 @@ function servers(share: string): number[] {
 
 async function untilNoServer(share: string): Promise<void> {
   for (let tries = 0; servers(share).length > 0; tries += 1) {
-    assert.ok(tries < 100, 'virtiofsd does not end');
+    assert.ok(tries < 2400, 'virtiofsd does not end');
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

@@ -56,7 +56,7 @@ test('a stock kernel restarts by the reset vector, where it expects a BIOS', asy
     return;
   }
   const { code, stdout } = await runTsvm(['boot', '--kernel', kernel.kernelPath], {
-    timeoutMs: 60_000,
+    timeoutMs: 300_000,
   });
   // Without a root disk, this kernel panics; without its driver of pvpanic, it then only restarts.
   assert.match(stdout, /Kernel panic - not syncing: VFS/);
