@@ -116,7 +116,7 @@ async function withSmallDisk(
   try {
     await work(path);
   } finally {
-    execFileSync('umount', [path]);
+    execFileSync('umount', ['--lazy', path]);
   }
 }
 
@@ -176,6 +176,6 @@ test('save to a full disk leaves no file', async (t) => {
       'what was there',
     );
   } finally {
-    execFileSync('umount', [small]);
+    execFileSync('umount', ['--lazy', small]);
   }
 });

@@ -21,7 +21,8 @@ export const IMAGE = makeImage({
   layers: [makeTar([{ name: 'a', data: NOISE }]), makeTar([{ name: 'b', data: 'b' }])],
 });
 export const RETRIES = { tries: 4, firstPauseMs: 1, pauseMsMax: 50 };
-export const LIMITS = { connectMs: 1000, headersMs: 400, idleMs: 400 };
+/** Shorter ones would pass in a test process that its host lets stand for a moment. */
+export const LIMITS = { connectMs: 10_000, headersMs: 1500, idleMs: 1500 };
 
 export interface Outcome {
   readonly error: (Error & { code?: string }) | undefined;

@@ -1,11 +1,9 @@
 /** Debian's docker-registry on loopback, for the duration of a test. */
-import { execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { temporaryFolder } from './tsvm-process.ts';
 
 export interface RunningRegistry {
@@ -18,15 +16,6 @@ export interface RunningRegistry {
 
 export const REGISTRY_USER = 'tester';
 export const REGISTRY_PASSWORD = 'pass:wörd';
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
-}
 
 /** A self-signed certificate for localhost. */
 export function makeCertificate(folder: string): { readonly cert: string; readonly key: string } {
@@ -44,14 +33,13 @@ export async function startRegistry(
   options: { readonly tls?: boolean; readonly login?: boolean } = {},
 ): Promise<RunningRegistry> {
   const folder = temporaryFolder(test as TestContext);
-  const port = await freePort();
   const certificate = options.tls ? makeCertificate(folder) : undefined;
   const config: Record<string, object | string> = {
     version: '0.1',
-    log: { level: 'error' },
+    log: { level: 'info' },
     storage: { filesystem: { rootdirectory: join(folder, 'data') }, delete: { enabled: true } },
     http: {
-      addr: `127.0.0.1:${port}`,
+      addr: '127.0.0.1:0',
       ...(certificate && { tls: { certificate: certificate.cert, key: certificate.key } }),
     },
   };
@@ -65,17 +53,26 @@ export async function startRegistry(
   const configPath = join(folder, 'config.yml');
   // YAML includes JSON.
   writeFileSync(configPath, JSON.stringify(config));
-  const child = spawn('docker-registry', ['serve', configPath], { stdio: 'ignore' });
+  const child = spawn('docker-registry', ['serve', configPath], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   test.after(() => {
     child.kill('SIGKILL');
   });
-  for (let tries = 0; tries < 200; tries++) {
-    const up = await fetch(`http://127.0.0.1:${port}/`).then(
-      () => true,
-      () => false,
-    );
-    if (up) return { host: `localhost:${port}`, ca: certificate?.cert, folder };
-    await sleep(50);
-  }
-  throw new Error('docker-registry does not start');
+  return { host: `localhost:${await portOf(child)}`, ca: certificate?.cert, folder };
+}
+
+/** The port that docker-registry says it listens on. */
+function portOf(child: ChildProcess & { readonly stderr: Readable }): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  let log = '';
+  // Read to the end: it would wait for its reader.
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    log += text;
+    const [, port] = /listening on 127\.0\.0\.1:(\d+)/.exec(log) ?? [];
+    if (port !== undefined) resolve(Number(port));
+  });
+  child.once('error', reject);
+  child.once('close', () => reject(new Error(`docker-registry does not start:\n${log}`)));
+  return promise;
 }
