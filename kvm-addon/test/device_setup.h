@@ -106,7 +106,7 @@ static inline void device_offer(struct device_setup *setup, uint16_t head)
 static inline struct vring_used_elem device_await_used(struct device_setup *setup)
 {
     struct vring_used_elem element = {.id = UINT32_MAX};
-    time_t end = time(NULL) + 10;
+    time_t end = time(NULL) + 60;
     while (!driver_take_used(&setup->driver, &element) && time(NULL) < end)
         sched_yield();
     return element;

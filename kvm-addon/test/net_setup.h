@@ -17,7 +17,7 @@
 #define QUEUE_SIZE 16
 #define RECEIVE 0
 #define TRANSMIT 1
-#define AWAIT_MS 10000
+#define AWAIT_MS 60000
 
 struct setup {
     struct device_setup device;

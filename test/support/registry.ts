@@ -1,10 +1,10 @@
 /** Debian's docker-registry on loopback, for the duration of a test. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { temporaryFolder } from './tsvm-process.ts';
+import { until } from './until.ts';
 
 export interface RunningRegistry {
   /** `localhost:PORT`. */
@@ -53,26 +53,22 @@ export async function startRegistry(
   const configPath = join(folder, 'config.yml');
   // YAML includes JSON.
   writeFileSync(configPath, JSON.stringify(config));
+  // A file, because tests that wait for skopeo would read no pipe meanwhile.
+  const logPath = join(folder, 'log');
+  const log = openSync(logPath, 'w');
   const child = spawn('docker-registry', ['serve', configPath], {
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'ignore', log],
   });
+  closeSync(log);
   test.after(() => {
     child.kill('SIGKILL');
   });
-  return { host: `localhost:${await portOf(child)}`, ca: certificate?.cert, folder };
-}
-
-/** The port that docker-registry says it listens on. */
-function portOf(child: ChildProcess & { readonly stderr: Readable }): Promise<number> {
-  const { promise, resolve, reject } = Promise.withResolvers<number>();
-  let log = '';
-  // Read to the end: it would wait for its reader.
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    log += text;
-    const [, port] = /listening on 127\.0\.0\.1:(\d+)/.exec(log) ?? [];
-    if (port !== undefined) resolve(Number(port));
+  let port: string | undefined;
+  await until('docker-registry listens', () => {
+    const text = readFileSync(logPath, 'utf8');
+    if (child.exitCode !== null) throw new Error(`docker-registry does not start:\n${text}`);
+    [, port] = /listening on 127\.0\.0\.1:(\d+)/.exec(text) ?? [];
+    return port !== undefined;
   });
-  child.once('error', reject);
-  child.once('close', () => reject(new Error(`docker-registry does not start:\n${log}`)));
-  return promise;
+  return { host: `localhost:${port}`, ca: certificate?.cert, folder };
 }

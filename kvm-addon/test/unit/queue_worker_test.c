@@ -169,7 +169,7 @@ static bool takes(struct setup *s, enum queue_index index, uint32_t id)
 /* True once a counter of the worker's has gone beyond a value. */
 static bool await_counter(const counter *value, uint64_t beyond)
 {
-    time_t end = time(NULL) + 10;
+    time_t end = time(NULL) + 60;
     while (counter_read(value) <= beyond && time(NULL) < end)
         sched_yield();
     return counter_read(value) > beyond;
@@ -203,7 +203,7 @@ static void packets_without_buffers_wait_for_a_kick(void)
     CHECK(await_counter(&s.worker.statistics.sleeps, 0));
     CHECK(!driver_must_kick(&s.drivers[RECEIVE], 0));
     eventfd_write(s.device.source.fd, 1);
-    time_t end = time(NULL) + 10;
+    time_t end = time(NULL) + 60;
     while (!driver_must_kick(&s.drivers[RECEIVE], 0) && time(NULL) < end)
         sched_yield();
     CHECK(driver_must_kick(&s.drivers[RECEIVE], 0));
