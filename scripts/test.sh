@@ -128,8 +128,10 @@ part 'containers and their images' test_node 'test/container/**/*.test.ts'
 part 'machines with the bare-metal payload' test_node 'test/boot/payload/**/*.test.ts'
 if [ "${1-}" != --fast ]; then
   [ -n "$emulating" ] || start_hardware "$(nproc)"
-  # One guest at a time, because concurrent guests would distort the timing.
-  part 'machines with Linux' test_node --test-concurrency=1 'test/boot/linux/**/*.test.ts'
+  # One guest at a time, because concurrent guests would distort the timing. The time limit is for a file,
+  # and some fetch kernels or make a Debian first.
+  part 'machines with Linux' test_node --test-concurrency=1 --test-timeout=2700000 \
+    'test/boot/linux/**/*.test.ts'
   result=0
   wait "$emulating" || result=$?
   cat build/hardware.log

@@ -73,7 +73,7 @@ static inline bool event_wait(int fd, int timeout_ms)
 /* Waits until the thread has ended; false after some seconds. */
 static inline bool device_await_end(struct device_setup *setup)
 {
-    return event_wait(setup->ended_event, 10000) && queue_worker_has_ended(&setup->worker);
+    return event_wait(setup->ended_event, 60000) && queue_worker_has_ended(&setup->worker);
 }
 
 static inline bool device_stop(struct device_setup *setup)

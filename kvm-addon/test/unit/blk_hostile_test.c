@@ -114,7 +114,7 @@ static void request_changes_after_it_was_taken(void)
     describe(&s, 1, DATA_GPA, 512, NEXT | WRITE);
     describe(&s, 2, STATUS_GPA, 1, WRITE);
     device_offer(&s.device, 0);
-    CHECK(event_wait(s.script_event, 10000));
+    CHECK(event_wait(s.script_event, 60000));
     struct disk_script_request asked;
     CHECK(disk_script_take(&s.disk, &asked));
 

@@ -26,7 +26,7 @@ static void interrupt_comes_with_its_status(void)
     CHECK(read_sectors(&s, 0, 512) == VIRTIO_BLK_S_OK);
     CHECK(!event_wait(s.device.interrupt, 20) && s.device.interrupt_status == 0);
     CHECK(read_sectors(&s, 0, 512) == VIRTIO_BLK_S_OK);
-    CHECK(event_wait(s.device.interrupt, 10000) && s.device.interrupt_status == 1);
+    CHECK(event_wait(s.device.interrupt, 60000) && s.device.interrupt_status == 1);
     setup_free(&s);
 }
 
@@ -116,7 +116,7 @@ static void stop_waits_for_requests_in_flight(void)
     describe(&s, 1, DATA_GPA, 512, NEXT | WRITE);
     describe(&s, 2, STATUS_GPA, 1, WRITE);
     device_offer(&s.device, 0);
-    CHECK(event_wait(s.script_event, 10000));
+    CHECK(event_wait(s.script_event, 60000));
     struct disk_script_request asked;
     CHECK(disk_script_take(&s.disk, &asked));
 

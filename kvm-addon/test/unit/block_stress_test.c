@@ -201,7 +201,7 @@ static struct vring_used_elem await_interrupt(struct stress *s)
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         if (driver_take_used(driver, &element))
             break;
-        if (!event_wait(s->device.interrupt, 10000))
+        if (!event_wait(s->device.interrupt, 60000))
             break;
         /* May be clear: one interrupt's acknowledgement takes the next one's bit along. */
         __atomic_fetch_and(&s->device.interrupt_status, ~1u, __ATOMIC_SEQ_CST);

@@ -149,7 +149,7 @@ static void setup_free(struct setup *s)
 static bool stop(struct setup *s)
 {
     queue_worker_stop(&s->worker);
-    bool ended = event_wait(s->ended_event, 10000);
+    bool ended = event_wait(s->ended_event, 60000);
     queue_worker_free(&s->worker);
     return ended;
 }
@@ -186,7 +186,7 @@ static void buffers_for_reception_are_no_work(void)
     CHECK(await_counter(&s.worker.statistics.sleeps, 0));
     CHECK(counter_read(&s.worker.statistics.chains) == 0);
     eventfd_write(s.device.source.fd, 2);
-    CHECK(event_wait(s.interrupts[RECEIVE], 10000));
+    CHECK(event_wait(s.interrupts[RECEIVE], 60000));
     CHECK(await_counter(&s.worker.statistics.chains, 1));
     CHECK(await_counter(&s.worker.statistics.sleeps, 1));
     CHECK(takes(&s, RECEIVE, 0) && takes(&s, RECEIVE, 1) && !takes(&s, RECEIVE, 2));
@@ -209,7 +209,7 @@ static void packets_without_buffers_wait_for_a_kick(void)
     CHECK(driver_must_kick(&s.drivers[RECEIVE], 0));
     offer(&s, RECEIVE, 5);
     eventfd_write(s.kicks[RECEIVE], 1);
-    CHECK(event_wait(s.interrupts[RECEIVE], 10000));
+    CHECK(event_wait(s.interrupts[RECEIVE], 60000));
     CHECK(takes(&s, RECEIVE, 5));
     CHECK(stop(&s));
     setup_free(&s);
@@ -222,7 +222,7 @@ static void each_queue_raises_its_own_interrupt(void)
     CHECK(setup_start(&s) == 0);
     offer(&s, TRANSMIT, 3);
     eventfd_write(s.kicks[TRANSMIT], 1);
-    CHECK(event_wait(s.interrupts[TRANSMIT], 10000));
+    CHECK(event_wait(s.interrupts[TRANSMIT], 60000));
     CHECK(takes(&s, TRANSMIT, 3));
     CHECK(!event_wait(s.interrupts[RECEIVE], 0));
     CHECK(stop(&s));

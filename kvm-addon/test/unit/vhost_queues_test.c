@@ -37,7 +37,7 @@ static uint16_t offer(struct setup *s, uint16_t head)
     driver_describe(&s->device.driver, head, BUFFERS_GPA, 100, NEXT, head + 1);
     driver_describe(&s->device.driver, head + 1, HIGH_GPA, 200, WRITE, 0);
     device_offer(&s->device, head);
-    CHECK(event_wait(ring->kick, 10000));
+    CHECK(event_wait(ring->kick, 60000));
     CHECK(__atomic_load_n(&ring->available->idx, __ATOMIC_ACQUIRE) == (uint16_t)(before + 1));
     return ring->available->ring[before % SIZE];
 }
@@ -71,7 +71,7 @@ static void chains_pass_through_with_guest_addresses(void)
         struct vring_used_elem used = device_await_used(&s.device);
         CHECK(used.id == i % (SIZE - 1) && used.len == 150);
     }
-    CHECK(event_wait(s.device.interrupt, 10000));
+    CHECK(event_wait(s.device.interrupt, 60000));
     CHECK(s.queues.statistics.requests == 3 * SIZE);
     setup_free(&s);
 }
@@ -193,7 +193,7 @@ static void more_chains_than_descriptors_break_the_queue(void)
     for (unsigned i = 0; i <= SIZE; i++) {
         driver_describe(&s.device.driver, i % SIZE, BUFFERS_GPA, 100, 0, 0);
         device_offer(&s.device, i % SIZE);
-        CHECK(i == SIZE || event_wait(s.queues.rings[1].kick, 10000));
+        CHECK(i == SIZE || event_wait(s.queues.rings[1].kick, 60000));
     }
     /* What the backend has is waited for, and not shown to the driver. */
     CHECK(!event_wait(s.device.ended_event, 50));
