@@ -30,13 +30,18 @@ static struct io_op *list_take(struct io_op_list *list)
     return op;
 }
 
+static bool can_be_tried(const struct io_engine_cached *engine, const struct io_op *op)
+{
+    return op->kind == IO_READ && op->length <= AT_ONCE_BYTES_MAX && !engine->refused;
+}
+
 /*
  * Reads what the page cache has, and advances the operation by it. True if that was all of it. Any
  * error is left to the inner engine.
  */
 static bool read_at_once(struct io_engine_cached *engine, struct io_op *op)
 {
-    if (op->kind != IO_READ || op->length > AT_ONCE_BYTES_MAX || engine->refused)
+    if (!can_be_tried(engine, op))
         return false;
     for (;;) {
         ssize_t result = preadv2(op->fd, op->buffers.iov, (int)io_op_buffer_count(op),
@@ -54,6 +59,7 @@ static bool read_at_once(struct io_engine_cached *engine, struct io_op *op)
 static void cached_submit(struct io_engine *base, struct io_op *op)
 {
     struct io_engine_cached *engine = engine_of(base);
+    engine->others += !can_be_tried(engine, op);
     if (!engine->at_once)
         io_engine_submit(engine->inner, op);
     else

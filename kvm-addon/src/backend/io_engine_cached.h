@@ -19,6 +19,7 @@ struct io_engine_cached {
     bool refused;            /* a file cannot be read without waiting: not tried again */
     struct io_op_list read;  /* complete, not reaped */
     struct io_op_list later; /* submitted on another thread, for the inner engine */
+    uint64_t others;         /* operations submitted that cannot be tried at once */
 };
 
 /* Owns `inner`. */

@@ -14,6 +14,13 @@
 #define TURN_CHAINS 16
 /* A kick for more chains is left to the worker, which serves them while the driver continues. */
 #define AT_ONCE_CHAINS 2
+/*
+ * After so many turns in a row that a kicking thread could have taken, the worker sleeps without
+ * polling, so that it takes the next ones. Polling would find the next request each time, as long
+ * as a driver has several in flight, and each turn of the worker interrupts the vCPU, which costs
+ * the kernel-mode engine more than the request (moderation.h).
+ */
+#define SMALL_TURNS_MAX 8
 
 /*
  * Upper bound of busy polling. A sleep costs the guest an exit for the kick, and this thread a
@@ -267,6 +274,12 @@ static void worker_sleep(struct queue_worker *worker, bool stopping)
     events_disable(worker);
 }
 
+/* Whether kicking threads should take the next turns. */
+static bool kickers_take_over(const struct queue_worker *worker)
+{
+    return worker->small_turns >= SMALL_TURNS_MAX;
+}
+
 /* Polls, then sleeps, until there is work. */
 static void worker_rest(struct queue_worker *worker, bool stopping)
 {
@@ -274,7 +287,8 @@ static void worker_rest(struct queue_worker *worker, bool stopping)
     bool waits = handler_waits(worker);
     if (!stopping && work_gathers(worker)) {
         worker_gather(worker);
-    } else if (!waits && worker->poll_ns > 0 && poll_for_work(worker, stopping, start)) {
+    } else if (!waits && worker->poll_ns > 0 && !kickers_take_over(worker) &&
+               poll_for_work(worker, stopping, start)) {
         counter_add(&worker->statistics.poll_hits, 1);
         return;
     } else {
@@ -282,7 +296,10 @@ static void worker_rest(struct queue_worker *worker, bool stopping)
     }
     worker->rest_ns = now_ns() - start;
     worker->served = 0;
-    if (!waits && worker->statistics.sleeps != sleeps)
+    if (worker->statistics.sleeps == sleeps)
+        return;
+    worker->small_turns = 0;
+    if (!waits)
         poll_adapt(worker, worker->rest_ns);
 }
 
@@ -299,6 +316,24 @@ static unsigned worker_turn(struct queue_worker *worker, bool stopping)
         done += io_engine_reap(engine);
     }
     queues_publish(worker);
+    return done;
+}
+
+/* One turn of the worker's own thread, which finds out whether others could take such turns. */
+static unsigned worker_turn_own(struct queue_worker *worker, bool stopping)
+{
+    uint64_t chains = worker->statistics.chains, interrupts = worker->statistics.interrupts;
+    uint64_t others = worker->cached.others;
+    unsigned done = worker_turn(worker, stopping);
+    chains = worker->statistics.chains - chains;
+    bool is_small = chains > 0 && chains <= AT_ONCE_CHAINS && !chains_in_flight(worker) &&
+                    worker->cached.others == others;
+    bool interrupted = worker->statistics.interrupts != interrupts;
+    /* Nobody kicks from this process where KVM runs the whole guest. */
+    if (is_small && interrupted && worker->statistics.at_once > 0)
+        worker->small_turns++;
+    else if (done > 0)
+        worker->small_turns = 0;
     return done;
 }
 
@@ -357,7 +392,7 @@ static void *worker_main(void *argument)
     worker->kicks_on = true;
     kicks_disable(worker);
     for (bool stopping = false;;) {
-        unsigned done = worker_turn(worker, stopping);
+        unsigned done = worker_turn_own(worker, stopping);
         if (!stopping && (stop_requested(worker) || queue_worker_broken(worker))) {
             stopping = true;
             handler_stop(worker);

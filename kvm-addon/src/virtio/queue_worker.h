@@ -126,10 +126,11 @@ struct queue_worker {
     bool stop;            /* atomic: no more chains may be taken */
     bool ended;           /* atomic: the thread no longer uses anything */
     bool kicks_on;
-    uint64_t poll_ns;   /* time to poll before a sleep */
-    uint64_t rest_ns;   /* how long the last rest took */
-    unsigned served;    /* work done since then */
-    uint64_t polled_ns; /* last check of the event loop between two turns */
+    uint64_t poll_ns;     /* time to poll before a sleep */
+    uint64_t rest_ns;     /* how long the last rest took */
+    unsigned served;      /* work done since then */
+    uint64_t polled_ns;   /* last check of the event loop between two turns */
+    unsigned small_turns; /* in a row that a kicking thread could have taken */
     struct queue_worker_statistics statistics;
 };
 

@@ -130,6 +130,53 @@ static void broken_ring_ends_the_worker(void)
     setup_close(&s);
 }
 
+/* The worker or this thread serves it. */
+static void read_one(struct setup *s, uint64_t sector)
+{
+    uint16_t before = s->device.driver.next_available;
+    describe_read(s, 0, sector);
+    if (driver_must_kick(&s->device.driver, before) && !queue_worker_serve_kick(&s->device.worker))
+        eventfd_write(s->device.kick, 1);
+    CHECK(device_await_used(&s->device).id == 0);
+}
+
+/* More than a kicking thread serves: the worker wakes up. */
+static void read_batch(struct setup *s)
+{
+    for (uint16_t head = 0; head < 12; head += 3)
+        describe_read(s, head, head);
+    CHECK(!queue_worker_serve_kick(&s->device.worker));
+    eventfd_write(s->device.kick, 1);
+    for (uint16_t i = 0; i < 4; i++)
+        CHECK(device_await_used(&s->device).id < 12);
+}
+
+/* The driver's next request always comes while the worker still polls, if the host has a core for
+ * each. */
+static void worker_that_polls_leaves_the_next_kicks_to_others(bool event_idx)
+{
+    const unsigned batches = 40, reads = 50;
+    struct io_engine *engine;
+    struct setup s;
+    if (io_engine_create_io_uring(&engine) < 0) {
+        printf("skipped: no io_uring\n");
+        return;
+    }
+    io_engine_destroy(engine);
+    setup_open(&s, false);
+    s.device.driver.config.event_idx = event_idx;
+    setup_start(&s, true, io_engine_create_io_uring);
+    for (unsigned batch = 0; batch < batches; batch++) {
+        CHECK(await_sleep(&s));
+        read_batch(&s);
+        for (unsigned i = 0; i < reads; i++)
+            read_one(&s, i);
+    }
+    CHECK(counter_read(at_once(&s)) > batches * reads / 2);
+    CHECK(counter_read(&s.device.worker.statistics.chains) == batches * (reads + 4));
+    setup_free(&s);
+}
+
 struct kicker {
     struct doorbell *bell;
     bool stop; /* atomic */
@@ -180,6 +227,8 @@ int main(void)
     cached_read_is_served_by_the_thread_that_kicks(true);
     the_rest_is_left_to_the_worker();
     uncached_read_is_left_to_the_worker();
+    worker_that_polls_leaves_the_next_kicks_to_others(false);
+    worker_that_polls_leaves_the_next_kicks_to_others(true);
     broken_ring_ends_the_worker();
     stop_amid_kicks();
     return check_finish();
