@@ -22,7 +22,7 @@ async function onSmallDisk(mebibytes: number, script: string): Promise<string> {
   const setUp = `mount -t tmpfs -o size=${mebibytes}m none ${shell.data}; cd ${shell.folder}; ${script}`;
   mkdirSync(shell.data, { recursive: true });
   const { stdout, stderr, code } = await shell.sh(`unshare -m sh -c "$SCRIPT"`, {
-    timeoutMs: 120_000,
+    timeoutMs: 300_000,
     env: { SCRIPT: setUp },
   });
   assert.equal(code, 0, `${stdout}\n${stderr}`);

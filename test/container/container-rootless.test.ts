@@ -14,7 +14,7 @@ import { makeTar } from '../support/tar-maker.ts';
 /** No user of the host has it. */
 const USER_ID = 54_321;
 const FIRST_SUBORDINATE_ID = 1_000_000;
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 180_000;
 
 // Of a host where the tests are root: the user is made for them. Otherwise it is who runs them.
 const isRoot = process.getuid?.() === 0;

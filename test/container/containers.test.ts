@@ -11,7 +11,7 @@ const { ok, sh } = {
   ok: shell.ok.bind(shell),
   sh: shell.sh.bind(shell),
 };
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 180_000;
 
 before(() => {
   shell.addImage('box');
@@ -408,7 +408,7 @@ test('options: user, groups, init, capabilities, read-only, limits, sysctls, hos
 
 test('ten containers at once', async () => {
   const lines = Array.from({ length: 10 }, (_, index) =>
-    ok(`tsvm run --rm -m 128m box sh -c 'echo ${index}'`, { timeoutMs: 120_000 }),
+    ok(`tsvm run --rm -m 128m box sh -c 'echo ${index}'`, { timeoutMs: 300_000 }),
   );
   assert.deepEqual(
     await Promise.all(lines),

@@ -13,7 +13,7 @@ import { makeTar } from '../support/tar-maker.ts';
 const shell = new ContainerShell();
 const ok = shell.ok.bind(shell);
 const sh = shell.sh.bind(shell);
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 180_000;
 const MIB = 2 ** 20;
 
 before(() => shell.addImage('box'));

@@ -62,7 +62,7 @@ test('the first run boots, and leaves a template that the next go on from', asyn
 test('ten at once share a template; each has its own memory, disk and random numbers', async () => {
   const line =
     'for i in 0 1 2 3 4 5 6 7 8 9; do tsvm run --rm box sh -c "cat /mark 2>/dev/null; echo $i >/mark; cat /mark; head -c 8 /dev/urandom | hexdump -e \'\\"%x\\"\'; echo" >out$i & done; wait; cat out*';
-  const lines = (await shell.ok(line, { timeoutMs: 120_000 })).trim().split('\n');
+  const lines = (await shell.ok(line, { timeoutMs: 300_000 })).trim().split('\n');
   assert.equal(lines.length, 20, lines.join(' '));
   assert.equal(new Set(lines.filter((_, index) => index % 2 === 1)).size, 10);
   assert.deepEqual(

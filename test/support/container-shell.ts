@@ -26,7 +26,8 @@ export interface ShellOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-const PATIENCE_MS = 60_000;
+/** Of a line of a few commands, which take a second each, on a host that is busy. */
+const PATIENCE_MS = 180_000;
 /** It boots a machine, with a low priority. */
 export const TEMPLATE_PATIENCE_MS = 600_000;
 
@@ -168,7 +169,7 @@ export class ContainerShell {
   }
 }
 
-/** Waits for something that nobody tells. @throws Error with the problem when it is late */
+/** Waits for something that nobody tells. @throws Error with the problem if it is late */
 export async function untilTrue(
   holds: () => boolean,
   problem: () => string,

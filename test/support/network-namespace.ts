@@ -57,7 +57,7 @@ export class NetworkNamespace {
     });
     test.after(async () => {
       holder.stdin.end();
-      if (holder.exitCode === null) await once(holder, 'exit');
+      if (holder.exitCode === null && holder.signalCode === null) await once(holder, 'exit');
     });
     const ready = once(holder.stdout, 'data').then(() => true);
     const failed = once(holder, 'exit').then(() => false);
