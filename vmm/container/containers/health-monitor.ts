@@ -98,6 +98,8 @@ export class HealthMonitor {
         await this.#agent.signal(process, SIGKILL);
         return result(-1, `Health check exceeded timeout (${this.#check.timeoutMs / 1000}s)`);
       }
+      // What came together with the end waits to be passed on to the listeners.
+      for (const stream of [process.stdout, process.stderr]) while (stream?.read()) {}
       const exitCode = 'exitCode' in end ? end.exitCode : 128 + end.signal;
       return result(exitCode, output.slice(0, OUTPUT_MAX_BYTES));
     } catch (error) {
