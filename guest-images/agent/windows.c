@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "protocol.h"
@@ -16,6 +17,8 @@
 #define SYSFS "/sys"
 #define DEVICES SYSFS "/bus/platform/devices"
 #define DRIVER SYSFS "/bus/platform/drivers/virtio-mmio"
+#define VIRTIO_DEVICES SYSFS "/bus/virtio/devices"
+#define MODPROBE "/sbin/modprobe"
 // What ACPI's tables call a window of virtio-mmio registers.
 #define WINDOW_PREFIX "LNRO0005:"
 
@@ -43,6 +46,43 @@ static int write_name(const char *path, const char *name)
     return count < 0 ? -1 : 0;
 }
 
+static void load_module(const char *alias)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl(MODPROBE, MODPROBE, "-q", "--", alias, NULL);
+        _exit(EXIT_FAILURE);
+    }
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+// A kernel that has its drivers as modules has only those of the devices that it booted with, and
+// asks for no others.
+static void load_drivers(void)
+{
+    DIR *devices = opendir(VIRTIO_DEVICES);
+    struct dirent *entry;
+    while (devices != NULL && (entry = readdir(devices)) != NULL) {
+        char path[PATH_MAX], alias[64];
+        snprintf(path, sizeof path, VIRTIO_DEVICES "/%s/driver", entry->d_name);
+        if (entry->d_name[0] == '.' || access(path, F_OK) == 0)
+            continue;
+        snprintf(path, sizeof path, VIRTIO_DEVICES "/%s/modalias", entry->d_name);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t length = fd < 0 ? -1 : read(fd, alias, sizeof alias - 1);
+        if (fd >= 0)
+            close(fd);
+        if (length <= 0)
+            continue;
+        alias[length] = 0;
+        alias[strcspn(alias, "\n")] = 0;
+        load_module(alias);
+    }
+    if (devices != NULL)
+        closedir(devices);
+}
+
 // Windows that had no device when the kernel looked have none of its drivers. Which of them has a
 // device now is seen by the driver.
 int windows_bind(struct failure *failure)
@@ -62,6 +102,7 @@ int windows_bind(struct failure *failure)
             write_name(DRIVER "/bind", entry->d_name);
     }
     closedir(devices);
+    load_drivers();
     return 0;
 }
 
