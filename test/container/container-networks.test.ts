@@ -159,7 +159,7 @@ test('an internal network has no way out', async () => {
   await ok('tsvm network create --internal inside');
   assert.equal(
     await ok(
-      `tsvm run --rm --network inside web sh -c 'ls /sys/class/net; ip route | grep -c default'; true`,
+      `tsvm run --rm --network inside web sh -c 'ls /sys/class/net; ip route | grep -c default; true'`,
     ),
     'eth0\nlo\n0\n',
   );
