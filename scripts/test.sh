@@ -85,7 +85,7 @@ emulating=
 start_hardware() {
   # A single file with a time limit for each host.
   (run='exec nice -n 10' TSVM_EMULATED_HOSTS=$1 && export TSVM_EMULATED_HOSTS &&
-    test_node "$emulated_hosts" --test-timeout=3600000 'test/hardware/*.test.ts') \
+    test_node "$emulated_hosts" --test-timeout=7200000 'test/hardware/*.test.ts') \
     >build/hardware.log 2>&1 &
   emulating=$!
   trap 'kill $emulating 2>/dev/null || :' EXIT

@@ -26,7 +26,7 @@ export const HIGH_GPA = 2 ** 32;
 const HIGH_BYTES = 2 ** 20;
 /** Start of the tests' rings and buffers. Memory below it is not used. */
 const FIRST_GPA = 0x10_0000;
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 60_000;
 
 /** The guest's side of a bank whose words are shared with the queue worker. */
 class SharedBank extends FakeRegisterBank {

@@ -105,11 +105,22 @@ static void features_not_negotiated(void)
     setup_free(&s);
 }
 
+static int stop_event;
+
+/* From here on the worker takes no chain; until here, it may. */
+static void note_stop(struct queue_handler *handler)
+{
+    (void)handler;
+    eventfd_write(stop_event, 1);
+}
+
 /* The worker ends only when the script has answered, and until then guest memory may be written. */
 static void stop_waits_for_requests_in_flight(void)
 {
     struct setup s;
     setup_open(&s, false);
+    stop_event = eventfd(0, EFD_NONBLOCK);
+    s.blk.handler.stop = note_stop;
     setup_start(&s, false, io_engine_create_threads);
     set_header(&s, VIRTIO_BLK_T_IN, 0);
     describe(&s, 0, HEADER_GPA, 16, NEXT);
@@ -121,6 +132,7 @@ static void stop_waits_for_requests_in_flight(void)
     CHECK(disk_script_take(&s.disk, &asked));
 
     queue_worker_stop(&s.device.worker);
+    CHECK(event_wait(stop_event, 60000));
     CHECK(!event_wait(s.device.ended_event, 50));
     device_offer(&s.device, 0); /* too late: stays where it is */
     CHECK(*at(&s, STATUS_GPA) == NO_STATUS);
@@ -136,6 +148,7 @@ static void stop_waits_for_requests_in_flight(void)
     device_await_used(&s.device);
     CHECK(device_await_used(&s.device).id == 0);
     setup_free(&s);
+    close(stop_event);
 }
 
 int main(void)

@@ -101,7 +101,7 @@ test('a hostile, practically endless image: each verb ends when a signal says so
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       // A verb that goes on is killed, and the test fails.
       await folder.tsvm(args, {
-        timeoutMs: 30 * SECONDS,
+        timeoutMs: 120 * SECONDS,
         onStart: (child) => setTimeout(() => child.kill(signal), WORKS_FOR_MS),
       });
     }
@@ -116,6 +116,6 @@ test('map ends when its output is closed', () => {
   execFileSync(
     'sh',
     ['-c', `'${TSVM}' image map --output json "$0" | head -n 1`, folder.file('over.qcow2')],
-    { timeout: 60 * SECONDS },
+    { timeout: 120 * SECONDS },
   );
 });

@@ -130,7 +130,7 @@ async function send(
 }
 
 /** Sends bytes and returns all that comes until the server closes. */
-async function sendBytes(socketPath: string, bytes: string, timeoutMs = 20_000): Promise<string> {
+async function sendBytes(socketPath: string, bytes: string, timeoutMs = 120_000): Promise<string> {
   const socket = connect(socketPath).setEncoding('latin1').setTimeout(timeoutMs);
   socket.on('timeout', () => socket.destroy(new Error(`open after ${timeoutMs} ms`)));
   socket.write(bytes);
@@ -441,7 +441,7 @@ test('a body over the limit is refused, announced or not', async (context) => {
 });
 
 test('requests that are slow, or never end, are cut off and disturb no other', async (context) => {
-  const { socketPath, client } = await serve(context, { requestMs: 1_000 });
+  const { socketPath, client } = await serve(context, { requestMs: 3_000 });
   const startMs = performance.now();
   const slow = [
     sendBytes(socketPath, ''),
@@ -454,7 +454,7 @@ test('requests that are slow, or never end, are cut off and disturb no other', a
   assert.equal((await client.call('getMachine')).name, 'web');
   await Promise.all(slow);
   const tookMs = performance.now() - startMs;
-  assert.ok(tookMs > 900 && tookMs < 15_000, `${tookMs} ms`);
+  assert.ok(tookMs > 2_900 && tookMs < 60_000, `${tookMs} ms`);
 });
 
 test('nonsense, pipelined requests and too many headers end with the connection', async (context) => {

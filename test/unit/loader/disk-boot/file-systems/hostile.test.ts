@@ -17,7 +17,7 @@ import {
 import { temporaryFolder } from '../../../../support/tsvm-process.ts';
 
 const MIB = 2 ** 20;
-const TIME_MS_MAX = 10_000;
+const TIME_MS_MAX = 60_000;
 
 /** Reads /vmlinuz of an image as a kernel is read. */
 function readVmlinuz(image: Uint8Array): Uint8Array {
