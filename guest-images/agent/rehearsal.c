@@ -28,6 +28,8 @@ int rehearsal_run(struct bytes request, struct message *reply, struct failure *f
     (void)request;
     (void)reply;
     processors_wait();
+    if (root_mount_writable(failure) < 0)
+        return -1;
     pid_t pid = clone_process(CONTAINER_NAMESPACES, -1);
     if (pid == 0)
         rehearse();
@@ -39,5 +41,6 @@ int rehearsal_run(struct bytes request, struct message *reply, struct failure *f
         return fail_call(failure, "cannot start the rehearsal");
     if (status != 0)
         return fail(failure, ERROR_GUEST_FAILED, 0, "the rehearsal failed");
+    root_forget_rehearsal();
     return 0;
 }

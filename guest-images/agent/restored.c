@@ -61,6 +61,22 @@ int restored_renew(struct bytes request, struct message *reply, struct failure *
     return seed_generator(seed, failure);
 }
 
+static uint64_t size_of_disk(int fd)
+{
+    uint64_t bytes;
+    return ioctl(fd, BLKGETSIZE64, &bytes) < 0 ? 0 : bytes;
+}
+
+bool restored_is_disk(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    uint64_t bytes = size_of_disk(fd);
+    close(fd);
+    return bytes > PLACEHOLDER_BYTES;
+}
+
 int restored_await_disk(const char *path, struct failure *failure)
 {
     static const struct timespec pause = {.tv_nsec = DISK_LOOK_NS};
@@ -69,7 +85,8 @@ int restored_await_disk(const char *path, struct failure *failure)
     if (fd < 0)
         return fail_call(failure, "cannot open %s", path);
     for (int i = 0; i < DISK_LOOKS_MAX; i++) {
-        if (ioctl(fd, BLKGETSIZE64, &bytes) < 0 || bytes > PLACEHOLDER_BYTES)
+        bytes = size_of_disk(fd);
+        if (bytes == 0 || bytes > PLACEHOLDER_BYTES)
             break;
         nanosleep(&pause, NULL);
     }

@@ -114,15 +114,44 @@ static int make_base(struct failure *failure)
 // the maps of all blocks ahead.
 #define WRITABLE_OPTIONS "discard,noblock_validity,noinit_itable,no_prefetch_block_bitmaps"
 
+static bool has_writable;
+
+static int mount_writable_disk(struct failure *failure)
+{
+    if (has_writable)
+        return 0;
+    if (mount("/dev/vdb", OVERLAY_WRITABLE, "ext4", 0, WRITABLE_OPTIONS) < 0)
+        return fail_call(failure, "cannot mount the writable layer");
+    has_writable = true;
+    return 0;
+}
+
+int root_mount_writable(struct failure *failure)
+{
+    return restored_is_disk("/dev/vdb") ? mount_writable_disk(failure) : 0;
+}
+
+void root_forget_rehearsal(void)
+{
+    if (!has_writable)
+        return;
+    // overlayfs has made it.
+    rmdir(OVERLAY_WORK "/work");
+    (void)!chown(OVERLAY_UPPER, 0, 0);
+    chmod(OVERLAY_UPPER, UPPER_UNUSED_MODE);
+    // No container has to write it.
+    sync();
+}
+
 // The image is mounted.
 static int mount_root(const struct root_spec *spec, struct failure *failure)
 {
     static const char *const options =
         "lowerdir=" OVERLAY_BASE ":" OVERLAY_IMAGE ",upperdir=" OVERLAY_UPPER
         ",workdir=" OVERLAY_WORK ",redirect_dir=off,metacopy=off,index=off";
-    if (spec->writable_memory
-            ? mount("tmpfs", OVERLAY_WRITABLE, "tmpfs", 0, "mode=700") < 0
-            : mount("/dev/vdb", OVERLAY_WRITABLE, "ext4", 0, WRITABLE_OPTIONS) < 0)
+    if (!spec->writable_memory && mount_writable_disk(failure) < 0)
+        return -1;
+    if (spec->writable_memory && mount("tmpfs", OVERLAY_WRITABLE, "tmpfs", 0, "mode=700") < 0)
         return fail_call(failure, "cannot mount the writable layer");
     if (make_upper(failure) < 0 || make_base(failure) < 0)
         return -1;
@@ -257,7 +286,8 @@ int root_assemble(struct bytes request, struct message *reply, struct failure *f
 
 int root_rehearse(const char *program, struct failure *failure)
 {
-    static const struct root_spec spec = {.writable_memory = true, .shm_bytes = 1 << 20};
+    static struct root_spec spec = {.shm_bytes = 1 << 20};
+    spec.writable_memory = !has_writable;
     if (mount("tmpfs", OVERLAY_IMAGE, "tmpfs", 0, "mode=755") < 0 ||
         mount("tmpfs", OVERLAY_BASE, "tmpfs", 0, "mode=755") < 0)
         return fail_call(failure, "cannot mount an image");

@@ -4,6 +4,12 @@
 #include "fields.h"
 #include "message.h"
 
+// Mounts the writable disk if there is one already, rather than what keeps its place.
+int root_mount_writable(struct failure *failure);
+
+// What the rehearsal has left on the writable disk is removed.
+void root_forget_rehearsal(void);
+
 // Mounts a root with nothing but this program, in a mount namespace that is thrown away.
 int root_rehearse(const char *program, struct failure *failure);
 

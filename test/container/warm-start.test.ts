@@ -80,14 +80,30 @@ test('stop and start, exec, published ports and limits of a machine that was res
     `p=$(tsvm port web 80 | cut -d: -f2); busybox nc 127.0.0.1 $p </dev/null`,
     /^hello$/m,
   );
+  // A layer that has been written is for another template.
   await shell.ok('tsvm stop -t 0 web && tsvm start web');
-  await shell.until(`tsvm exec web sh -c '${RESTORED}; cat /data'`, /^1\nkept\nkept\n$/);
+  await shell.until(`tsvm exec web sh -c '${RESTORED}; cat /data'`, /^0\nkept\nkept\n$/);
+  await shell.ok('tsvm stop -t 0 web');
+  await untilTemplates(2);
+  await shell.ok('tsvm start web');
+  await shell.until(`tsvm exec web sh -c '${RESTORED}; cat /data'`, /^1\nkept\nkept\nkept\n$/);
   await shell.ok('tsvm rm -f web');
+});
+
+test('the writable layer that a template has mounted is a sound file system, with what a container wrote', async () => {
+  const script = `${RESTORED}; echo mine >/etc/mine; rm /etc/group; head -c 3000000 /dev/zero >/large`;
+  assert.equal(await shell.ok(`tsvm run --name writer box sh -c '${script}'`), '1\n');
+  assert.equal(await shell.ok('tsvm diff writer'), 'C /etc\nD /etc/group\nA /etc/mine\nA /large\n');
+  const id = (await shell.ok('tsvm ps -aq --no-trunc')).trim();
+  const layer = join(shell.folder, 'data/containers', id, 'writable.qcow2');
+  await shell.ok(`qemu-img check ${layer} && qemu-img convert -O raw ${layer} raw`);
+  await shell.ok('PATH=$PATH:/usr/sbin; e2fsck -fn raw && rm raw');
+  await shell.ok('tsvm rm writer');
 });
 
 test('a machine with another memory boots, and leaves another template', async () => {
   assert.equal((await shell.sh(`tsvm run --rm -m 300m box sh -c '${RESTORED}'`)).stdout, '0\n');
-  await untilTemplates(2);
+  await untilTemplates(3);
   assert.equal((await shell.sh(`tsvm run --rm -m 300m box sh -c '${RESTORED}'`)).stdout, '1\n');
 });
 

@@ -13,7 +13,6 @@ import {
   type MachineShape,
   machineOf,
   netsOf,
-  templatedShape,
 } from '../warm-start/machine-shape.ts';
 import type { MachineTemplates } from '../warm-start/machine-templates.ts';
 
@@ -25,8 +24,9 @@ export type ConnectAgent = (
 
 export interface BringUpOptions {
   readonly connectAgent: ConnectAgent;
-  /** Undefined: every machine boots. */
   readonly templates?: MachineTemplates | undefined;
+  /** The folder of the template to go on from; undefined: the machine boots. */
+  readonly template: string | undefined;
   readonly logger: Logger;
   /** Runs what opens the disks' files; they may be removed before and after. */
   readonly opening: <T>(make: () => Promise<T>) => Promise<T>;
@@ -62,15 +62,13 @@ export async function bringUpMachine(
   parts: MachineParts,
   options: BringUpOptions,
 ): Promise<MachineWithAgent> {
-  const { logger, templates } = options;
-  const templated = templatedShape(shape, parts);
-  const folder = templated && templates?.find(templated);
-  if (folder !== undefined) {
+  const { logger, template, templates } = options;
+  if (template !== undefined) {
     try {
-      return await restore(shape, parts, folder, options);
+      return await restore(shape, parts, template, options);
     } catch (error) {
       if (!isOfTemplate(error)) throw error;
-      templates?.discard(folder, errorText(error));
+      templates?.discard(template, errorText(error));
       logger.warn(`its machine boots, as it could not go on from a template: ${errorText(error)}`);
     }
   }

@@ -1,8 +1,9 @@
 /** The machine of a container: from its configuration to an agent that has assembled its root. */
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { errorText, TsvmError } from '../../errors.ts';
 import type { MachineHandle } from '../../machine/machine.ts';
 import type { Logger } from '../../observability/logger.ts';
+import { hasCode } from '../../util/error-code.ts';
 import { AGENT_PORT, type Agent, type ContainerRoot } from '../agent/agent.ts';
 import { listenForAgent } from '../agent/agent-socket.ts';
 import { prepareNetworks } from '../networks/container-networks.ts';
@@ -13,19 +14,21 @@ import { prepareVolumes } from '../volumes/container-volumes.ts';
 import {
   type ContainerGuest,
   deviceMac,
+  type EmptyLayer,
+  layerDisk,
   type MachineParts,
   netsOf,
   type TemplateShape,
   templatedShape,
 } from '../warm-start/machine-shape.ts';
-import type { MachineTemplates } from '../warm-start/machine-templates.ts';
+import { layerPath, type MachineTemplates } from '../warm-start/machine-templates.ts';
 import { bringUpMachine, type ConnectAgent } from './bring-up.ts';
 import type { ContainerConfig } from './container-config.ts';
 import type { ContainerFolders } from './container-folders.ts';
 import type { ContainerMachine } from './container-machine.ts';
 import type { MachinePart } from './machine-part.ts';
 import { containerRoot } from './process-specs.ts';
-import { ensureWritableLayer } from './writable-layer.ts';
+import { copyLayer, ensureEmptyLayer } from './writable-layer.ts';
 
 export interface MachineStarterOptions {
   readonly images: ImageStore;
@@ -79,22 +82,27 @@ export class MachineStarter {
     for (const part of prepared) if (part.status === 'fulfilled') parts.push(part.value);
     for (const part of prepared) if (part.status === 'rejected') throw part.reason;
     const { id, layers, storageBytes } = config;
-    const writable = await ensureWritableLayer(folders, id, storageBytes);
     const root = rootfsDisk(layers, images.folders);
     const [metadata = ''] = root.files;
     const machineParts: MachineParts = {
-      disks: [root, { path: writable, format: 'qcow2', backing: 'allow' }],
+      disks: [root, layerDisk(folders.writable(id))],
       nets: parts.flatMap(({ nets = [] }) => nets),
       shares: parts.flatMap(({ shares = [] }) => shares),
     };
     const shape = { guest, cpus: config.cpuCount, memoryBytes: config.machineMemoryBytes };
+    const isNew = !existsSync(folders.writable(id));
+    const emptyLayer = isNew ? await ensureEmptyLayer(folders, storageBytes) : undefined;
+    const templated = templatedShape(shape, machineParts, emptyLayer);
+    let template = templated && this.#options.templates?.find(templated);
+    if (emptyLayer !== undefined) template = this.#makeLayer(id, emptyLayer, template);
     const { agent, machine, restored } = await bringUpMachine(shape, machineParts, {
       ...this.#options,
+      template,
       // The image's files are open when the machine is made.
       opening: (make) => images.withContent(make),
       onStarted: this.#booting.resolve,
     });
-    if (!restored) this.#wanted = templatedShape(shape, machineParts);
+    if (!restored) this.#wanted = templated;
     const running = new RunningMachine(machine, agent, parts, logger);
     try {
       for (const part of parts) part.started?.(machine);
@@ -111,6 +119,26 @@ export class MachineStarter {
       await running.close(false);
       throw error;
     }
+  }
+
+  /**
+   * Makes the writable layer of a new container.
+   * @param template whose guest has mounted the layer; undefined: there is none
+   * @returns the same, or undefined if it is gone
+   */
+  #makeLayer(id: string, empty: EmptyLayer, template: string | undefined): string | undefined {
+    const { folders } = this.#options;
+    if (template !== undefined) {
+      try {
+        copyLayer(layerPath(template), folders, id);
+        return template;
+      } catch (error) {
+        // Another process has removed the template.
+        if (!hasCode(error, 'ENOENT')) throw error;
+      }
+    }
+    copyLayer(empty.imagePath, folders, id);
+    return undefined;
   }
 }
 

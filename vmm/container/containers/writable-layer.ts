@@ -1,6 +1,7 @@
 /**
  * What a container writes: a qcow2 image over an empty ext4 that all containers of one size share.
- * Both are made once; a new container gets a copy of the empty qcow2 image, a few hundred KiB.
+ * Both are made once; a new container gets a copy of the empty qcow2 image, a few hundred KiB, or of
+ * one that has been mounted.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -16,13 +17,14 @@ import {
   renameSync,
   rmSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { createHostFile } from '../../backends/disk/file/host-file.ts';
 import { createQcow2 } from '../../backends/disk/image/qcow2/create/create.ts';
 import { TsvmError } from '../../errors.ts';
 import { draftName, removeAbandonedDrafts } from '../../host/drafts.ts';
 import { hostFiles } from '../../host/host-files.ts';
 import { UPPER_UNUSED_MODE } from '../agent/protocol.ts';
+import type { EmptyLayer } from '../warm-start/machine-shape.ts';
 import type { ContainerFolders } from './container-folders.ts';
 
 /**
@@ -51,40 +53,53 @@ export function checkStorageSize(bytes: number): number {
 }
 
 /**
- * Makes the writable layer of a container that has none yet.
- * @returns its path
+ * Makes what the writable layers of new containers are copies of.
  * @throws TsvmError `store-failed` when mke2fs is missing or fails, `disk-io`
  */
-export async function ensureWritableLayer(
-  folders: ContainerFolders,
-  id: string,
+export async function ensureEmptyLayer(
+  { base }: ContainerFolders,
   sizeBytes: number,
-): Promise<string> {
-  const path = folders.writable(id);
-  if (existsSync(path)) return path;
-  const template = join(folders.base, `${sizeBytes}.qcow2`);
-  if (!existsSync(template)) await makeTemplate(folders.base, sizeBytes, template);
-  const draft = join(folders.container(id), draftName());
-  copyFileSync(template, draft, constants.COPYFILE_FICLONE);
-  renameSync(draft, path);
-  return path;
+): Promise<EmptyLayer> {
+  const layer = {
+    imagePath: join(base, `${sizeBytes}.qcow2`),
+    fileSystemPath: join(base, `${sizeBytes}.ext4`),
+  };
+  if (!existsSync(layer.imagePath)) await makeEmptyLayer(base, sizeBytes, layer);
+  return layer;
 }
 
-async function makeTemplate(folder: string, sizeBytes: number, template: string): Promise<void> {
+/** Makes the writable layer of a container that has none yet. @throws Error of node:fs */
+export function copyLayer(imagePath: string, folders: ContainerFolders, id: string): void {
+  const draft = join(folders.container(id), draftName());
+  try {
+    copyFileSync(imagePath, draft, constants.COPYFILE_FICLONE);
+    renameSync(draft, folders.writable(id));
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw error;
+  }
+}
+
+async function makeEmptyLayer(
+  folder: string,
+  sizeBytes: number,
+  { imagePath, fileSystemPath }: EmptyLayer,
+): Promise<void> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   removeAbandonedDrafts(folder);
-  const name = `${sizeBytes}.ext4`;
-  const base = join(folder, name);
-  if (!existsSync(base)) await makeEmptyFileSystem(folder, sizeBytes, base);
+  if (!existsSync(fileSystemPath)) await makeEmptyFileSystem(folder, sizeBytes, fileSystemPath);
   const draft = join(folder, draftName());
   try {
     const file = createHostFile(draft, hostFiles());
     try {
-      createQcow2(file, { sizeBytes, backing: { name: `../base/${name}`, format: 'raw' } });
+      createQcow2(file, {
+        sizeBytes,
+        backing: { name: `../base/${basename(fileSystemPath)}`, format: 'raw' },
+      });
     } finally {
       file.close();
     }
-    renameSync(draft, template);
+    renameSync(draft, imagePath);
   } finally {
     rmSync(draft, { force: true });
   }

@@ -1,4 +1,4 @@
-import type { MachineConfig } from '../../machine/config.ts';
+import type { DiskConfig, MachineConfig } from '../../machine/config.ts';
 
 /** What all containers boot: a kernel, and the agent in an initramfs. */
 export interface ContainerGuest {
@@ -15,8 +15,20 @@ export interface MachineShape {
   readonly memoryBytes: number;
 }
 
+/** An empty file system, and an image over it that is as good as empty. Neither is ever changed. */
+export interface EmptyLayer {
+  /** A qcow2 image, whose backing file is found from its folder, and from any beside that one. */
+  readonly imagePath: string;
+  readonly fileSystemPath: string;
+}
+
 /** A shape that a template can be made of. */
 export interface TemplateShape extends MachineShape {
+  /**
+   * The writable layer is a new one, a copy of this, which the guest has mounted already. Undefined: any
+   * other, which comes later.
+   */
+  readonly emptyLayer?: EmptyLayer | undefined;
   /** How many user networks it has. */
   readonly nets: number;
 }
@@ -61,16 +73,32 @@ export function machineOf(
   };
 }
 
-/** The machine that a template is made of. @param placeholder a file that stands for both disks */
-export function templateOf(shape: TemplateShape, placeholder: string): MachineConfig {
+/**
+ * The machine that a template is made of.
+ * @param placeholder a file that stands for a disk that comes later
+ * @param layer a copy of the empty layer's image, if the shape has one
+ */
+export function templateOf(
+  shape: TemplateShape,
+  placeholder: string,
+  layer?: string,
+): MachineConfig {
   const config = machineOf(shape, {
-    disks: [{ files: [placeholder] }, { path: placeholder, format: 'raw' }],
+    disks: [
+      { files: [placeholder] },
+      layer === undefined ? { path: placeholder, format: 'raw' } : layerDisk(layer),
+    ],
     nets: Array.from({ length: shape.nets }, (_, index) => ({
       kind: 'user',
       mac: deviceMac(index),
     })),
   });
   return { ...config, appendCmdline: `${config.appendCmdline} ${RESTORED_CLOCK}` };
+}
+
+/** The disk of a writable layer. */
+export function layerDisk(path: string): DiskConfig {
+  return { path, format: 'qcow2', backing: 'allow' };
 }
 
 /** The address of the network device of all machines that go on from a template, locally administered. */
@@ -81,15 +109,17 @@ export function deviceMac(index: number): string {
 /**
  * The shape of the template that a machine can go on from; undefined if there can be none. Volumes and
  * networks with a bridge come later, to its spare windows.
+ * @param emptyLayer what the machine's writable layer is to be a copy of, if there is none yet
  */
 export function templatedShape(
   shape: MachineShape,
   parts: MachineParts,
+  emptyLayer?: EmptyLayer,
 ): TemplateShape | undefined {
   const { early, late } = netsOf(parts);
   const lateCount = late.length + (parts.shares?.length ?? 0);
   if (lateCount > SPARE_WINDOWS || early.some(({ mtu }) => mtu !== undefined)) return undefined;
-  return { ...shape, nets: early.length };
+  return { ...shape, nets: early.length, emptyLayer };
 }
 
 type Nets = NonNullable<MachineParts['nets']>;

@@ -3,12 +3,13 @@
  * machine boots a kernel if there is one of its shape.
  *
  * ```
- * CACHE/templates/KEY/         see machine/saved-machine.ts
- * CACHE/templates/KEY.failed   why it could not be made
- * CACHE/templates/lock         held while one is made, or all are removed
+ * CACHE/templates/KEYRANDOM/memory, state   see machine/saved-machine.ts
+ * CACHE/templates/KEYRANDOM/layer           image of the writable disk that it has mounted, if it has
+ * CACHE/templates/KEY.failed                 why it could not be made
+ * CACHE/templates/lock                       held while one is made, or all are removed
  * ```
- * The key is a hash of everything that a template depends on, this boot of the host included. A template
- * appears complete, by rename. Only its owner can read it. It holds memory of a guest that has seen no
+ * KEY is a hash of everything that a template depends on, this boot of the host included. A template
+ * appears complete, by rename, and no other ever has its name: its files belong together, whenever each is read. Only its owner can read it. It holds memory of a guest that has seen no
  * image and no container.
  */
 import {
@@ -24,12 +25,13 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { draftName } from '../../host/drafts.ts';
 import { tryLockFile } from '../../host/file-locks.ts';
 import { cacheFolder } from '../../host/folders.ts';
 import { hostFiles } from '../../host/host-files.ts';
 import { ensurePrivateFolder } from '../../host/private-folder.ts';
+import { randomHex } from '../../host/random.ts';
 import { sha256 } from '../../host/sha256.ts';
 import { packageRoot } from '../../util/package-root.ts';
 import { printable } from '../../util/printable.ts';
@@ -38,13 +40,15 @@ import type { TemplateShape } from './machine-shape.ts';
 /** Turns warm starts off. */
 const VARIABLE = 'TSVM_WARM_START';
 /** Of about 60 MB each; the ones that were not used for longest are removed. */
-export const TEMPLATES_MAX = 4;
+export const TEMPLATES_MAX = 6;
 /** A larger memory takes too long to look through. */
 const MEMORY_MAX_BYTES = 8 * 2 ** 30;
 /** A template that could not be made is not tried again for so long. */
 const FAILURE_HOLDS_MS = 3_600_000;
 const FAILED_SUFFIX = '.failed';
 const LOCK_NAME = 'lock';
+const KEY_DIGITS = 16;
+const RANDOM_BYTES = 8;
 
 /** What the code of a machine consists of; those that are missing do not count. */
 const CODE_FILES = [
@@ -70,7 +74,8 @@ export class MachineTemplates {
 
   /** The folder of the template of a shape; undefined if there is none. */
   find(shape: TemplateShape): string | undefined {
-    const folder = this.#pathOf(shape);
+    const key = this.#keyOf(shape);
+    const folder = key && this.#folderOf(key);
     if (folder === undefined) return undefined;
     try {
       const now = new Date();
@@ -83,17 +88,18 @@ export class MachineTemplates {
 
   /** Whether a template of a shape can be made, and is worth it. */
   wants(shape: TemplateShape): boolean {
-    const folder = this.#pathOf(shape);
-    if (folder === undefined || shape.memoryBytes > MEMORY_MAX_BYTES) return false;
-    if (ageMs(folder) !== undefined) return false;
-    const failedMs = ageMs(folder + FAILED_SUFFIX);
+    const key = this.#keyOf(shape);
+    if (key === undefined || shape.memoryBytes > MEMORY_MAX_BYTES) return false;
+    if (this.#folderOf(key) !== undefined) return false;
+    const failedMs = ageMs(this.#failurePath(key));
     return failedMs === undefined || failedMs > FAILURE_HOLDS_MS;
   }
 
   /** A template of which no machine could go on. */
   discard(folder: string, reason: string): void {
     try {
-      writeFileSync(folder + FAILED_SUFFIX, `${reason}\n`, { mode: 0o600 });
+      const key = basename(folder).slice(0, KEY_DIGITS);
+      writeFileSync(this.#failurePath(key), `${reason}\n`, { mode: 0o600 });
       rmSync(folder, { recursive: true, force: true });
     } catch {
       // Another process does the same.
@@ -105,8 +111,8 @@ export class MachineTemplates {
    * @param save saves a machine in an empty folder
    */
   async make(shape: TemplateShape, save: (folder: string) => Promise<void>): Promise<void> {
-    const target = this.#pathOf(shape);
-    if (target === undefined) return;
+    const key = this.#keyOf(shape);
+    if (key === undefined) return;
     ensurePrivateFolder(this.#folder);
     using lock = this.#lock();
     if (lock === undefined || !this.wants(shape)) return;
@@ -118,12 +124,12 @@ export class MachineTemplates {
     try {
       mkdirSync(draft, { mode: 0o700 });
       await save(draft);
-      renameSync(draft, target);
-      rmSync(target + FAILED_SUFFIX, { force: true });
+      renameSync(draft, join(this.#folder, key + randomHex(RANDOM_BYTES)));
+      rmSync(this.#failurePath(key), { force: true });
       this.#removeOldest();
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      writeFileSync(target + FAILED_SUFFIX, `${reason}\n`, { mode: 0o600 });
+      writeFileSync(this.#failurePath(key), `${reason}\n`, { mode: 0o600 });
       throw error;
     } finally {
       rmSync(draft, { recursive: true, force: true });
@@ -137,7 +143,7 @@ export class MachineTemplates {
     for (const name of this.#names()) {
       if (!isTemplate(name)) continue;
       count += 1;
-      for (const file of ['memory', 'state']) {
+      for (const file of ['memory', 'state', 'layer']) {
         bytes += allocatedBytes(join(this.#folder, name, file));
       }
     }
@@ -204,26 +210,41 @@ export class MachineTemplates {
     return undefined;
   }
 
+  #folderOf(key: string): string | undefined {
+    const name = this.#names().find((each) => isTemplate(each) && each.startsWith(key));
+    return name && join(this.#folder, name);
+  }
+
+  #failurePath(key: string): string {
+    return join(this.#folder, key + FAILED_SUFFIX);
+  }
+
   /** Undefined if what a template depends on cannot be told. */
-  #pathOf(shape: TemplateShape): string | undefined {
-    const { agentPath, kernelPath, modulesPath } = shape.guest;
+  #keyOf(shape: TemplateShape): string | undefined {
+    const { emptyLayer, guest } = shape;
+    const { agentPath, kernelPath, modulesPath } = guest;
     try {
       const root = packageRoot();
       const key = JSON.stringify([
         shape,
-        [kernelPath, agentPath, ...(modulesPath === undefined ? [] : [modulesPath])].map(
-          identityOf,
-        ),
+        [kernelPath, agentPath, modulesPath, emptyLayer?.imagePath, emptyLayer?.fileSystemPath]
+          .filter((path) => path !== undefined)
+          .map(identityOf),
         CODE_FILES.map((path) => codeIdentity(join(root, path))),
         process.versions.node,
         // The TSC of kvm-pvm's guests is the host's; and a host's KVM changes with its kernel.
         readFileSync('/proc/sys/kernel/random/boot_id', 'latin1'),
       ]);
-      return join(this.#folder, sha256(key).toString('hex').slice(0, 32));
+      return sha256(key).toString('hex').slice(0, KEY_DIGITS);
     } catch {
       return undefined;
     }
   }
+}
+
+/** The image of the writable disk that the saved machine has mounted, if it has; see `EmptyLayer`. */
+export function layerPath(folder: string): string {
+  return join(folder, 'layer');
 }
 
 const isTemplate = (name: string) => /^[0-9a-f]{32}$/.test(name);

@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import {
+  layerDisk,
   type MachineParts,
   machineOf,
   type TemplateShape,
@@ -46,9 +47,28 @@ test('a template is found by everything that it depends on, and by nobody else',
   for (const other of [{ cpus: 1 }, { memoryBytes: 2 ** 29 }, { nets: 0 }]) {
     equal(templates.find({ ...shape, ...other }), undefined);
   }
+  const imagePath = join(folder, '../image');
+  const emptyLayer = { imagePath, fileSystemPath: kernelPath };
+  writeFileSync(imagePath, 'x');
+  equal(templates.find({ ...shape, emptyLayer }), undefined);
+  await templates.make({ ...shape, emptyLayer }, save);
+  notEqual(templates.find({ ...shape, emptyLayer }), templates.find(shape));
+  writeFileSync(imagePath, 'another');
+  equal(templates.find({ ...shape, emptyLayer }), undefined);
+  equal(templates.find(shape), path);
   writeFileSync(kernelPath, 'another');
   equal(templates.find(shape), undefined);
   equal(templates.wants({ ...shape, memoryBytes: 2 ** 40 }), false);
+});
+
+test('a template never has the name of an earlier one: whoever reads it late finds it gone', async (t) => {
+  const { shape, templates } = setUp(t);
+  await templates.make(shape, save);
+  const first = templates.find(shape) ?? '';
+  templates.removeAll();
+  await templates.make(shape, save);
+  notEqual(templates.find(shape), undefined);
+  notEqual(templates.find(shape), first);
 });
 
 test('one is made at a time; what a killed maker has left is removed', async (t) => {
@@ -139,4 +159,6 @@ test('a template’s machine differs from a container’s in disks, addresses an
   deepEqual(others, rest);
   equal(line, `${appendCmdline} clocksource=kvm-clock`);
   deepEqual([disks, nets, templateNets?.length], [undefined, undefined, 1]);
+  const [, layer] = templateOf(shape, '/placeholder', '/layer').disks ?? [];
+  deepEqual(layer, layerDisk('/layer'));
 });
