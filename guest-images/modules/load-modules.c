@@ -172,6 +172,28 @@ static void load_all_drivers(void)
     } while (loaded);
 }
 
+// Whether a folder has entries.
+static bool is_populated(const char *folder)
+{
+    bool found = false;
+    DIR *entries = opendir(folder);
+    for (struct dirent *entry; entries && !found && (entry = readdir(entries));)
+        found = entry->d_name[0] != '.';
+    if (entries)
+        closedir(entries);
+    return found;
+}
+
+// On PCI, disks and networks may be added while the guest runs. A root disk without udev, as that
+// of the default guest, loads no driver for them.
+static void load_drivers_to_come(void)
+{
+    if (!is_populated("/sys/bus/pci/devices"))
+        return;
+    load_module("virtio_blk");
+    load_module("virtio_net");
+}
+
 static void open_modules(void)
 {
     struct utsname names;
@@ -310,6 +332,7 @@ int main(int count, char **arguments)
     command_line = read_file("/proc/cmdline");
     open_modules();
     load_all_drivers();
+    load_drivers_to_come();
     const char *root = parameter("root");
     if (root)
         start_from_disk(root, arguments);
