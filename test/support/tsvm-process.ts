@@ -17,8 +17,8 @@ export interface RunResult {
   readonly code: number | undefined;
 }
 
-/** Time limit of a run: an emulated host on a busy machine is about twenty times slower. */
-const PATIENCE_MS = 120_000;
+/** Time limit of a run: an emulated host on a busy machine is a hundred times slower. */
+const PATIENCE_MS = 300_000;
 
 export interface RunOptions {
   /** Standard input; default: empty. */

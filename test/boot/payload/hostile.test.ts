@@ -89,9 +89,7 @@ async function runChaos(seed: number): Promise<MachineEnd> {
 }
 
 test('random code affects only its own guest, not a neighbour', async () => {
-  const neighbour = runPayload('tests=memory,smp,serial-flood cpus=2 count=2000', ['--cpus', '2'], {
-    timeoutMs: 120_000,
-  });
+  const neighbour = runPayload('tests=memory,smp,serial-flood cpus=2 count=2000', ['--cpus', '2']);
   for (let seed = 1; seed <= 20; seed++) {
     const end = await runChaos(seed);
     assert.notEqual(end.reason, 'failed', `seed ${seed}: ${JSON.stringify(end)}`);

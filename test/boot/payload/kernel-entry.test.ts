@@ -44,9 +44,7 @@ function program(t: TestContext, version: number): string {
 }
 
 const boot = (path: string) =>
-  runTsvm(['boot', '--kernel', path, '--memory', '64M', '--console', 'stdio'], {
-    timeoutMs: 60_000,
-  });
+  runTsvm(['boot', '--kernel', path, '--memory', '64M', '--console', 'stdio']);
 
 test('a bzImage that states no 64-bit entry is entered by the 32-bit boot protocol', async (t) => {
   const { code, stdout, stderr } = await boot(program(t, 0x020b));

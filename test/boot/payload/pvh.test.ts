@@ -12,13 +12,10 @@ const KERNEL = join(packageRoot(), 'build/payload/pvh32.elf');
 const PAGING_KERNEL = join(packageRoot(), 'build/payload/pvh32-paging.elf');
 
 const boot = (kernel: string) =>
-  runTsvm(
-    [
-      ...['boot', '--kernel', kernel, '--cmdline', 'hello, world', '--memory', '64M'],
-      ...['--console', 'stdio'],
-    ],
-    { timeoutMs: 60_000 },
-  );
+  runTsvm([
+    ...['boot', '--kernel', kernel, '--cmdline', 'hello, world', '--memory', '64M'],
+    ...['--console', 'stdio'],
+  ]);
 
 for (const isPacked of [false, true]) {
   test(`a 32-bit ELF kernel is entered at its PVH note${isPacked ? ', compressed' : ''}`, async (context) => {
