@@ -10,6 +10,7 @@ struct blk_queue {
     struct virtqueue *virtqueue;
     struct blk_request *free;
     uint8_t *requests; /* in one allocation, whose pages cost nothing until used */
+    unsigned used;     /* how many ever were; the others have not been written yet */
 };
 
 static struct blk *blk_of(struct queue_handler *handler)
@@ -67,6 +68,24 @@ static void disk_request_done(struct disk_request *disk, int error)
     request_complete(request, error == 0 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
 }
 
+static size_t request_stride(const struct blk_queue *queue)
+{
+    return sizeof(struct blk_request) + queue->virtqueue->size * sizeof(struct iovec);
+}
+
+/* The first of the free requests, or NULL. */
+static struct blk_request *request_find(struct blk_queue *queue)
+{
+    if (!queue->free && queue->used < queue->virtqueue->size) {
+        size_t offset = queue->used++ * request_stride(queue);
+        struct blk_request *request = (struct blk_request *)(queue->requests + offset);
+        request->queue = queue;
+        request->disk.done = disk_request_done;
+        request_release(request);
+    }
+    return queue->free;
+}
+
 static bool blk_wants(struct queue_handler *handler, const struct virtqueue *virtqueue)
 {
     (void)virtqueue;
@@ -84,7 +103,7 @@ static unsigned blk_serve(struct queue_handler *handler, struct virtqueue *virtq
     max = rate_gate_allow(&blk->gate, max);
     while (taken < max && virtqueue_has_available(virtqueue)) {
         /* There is one, or the queue has as many chains in flight as it may: pop then says so. */
-        struct blk_request *request = queue->free;
+        struct blk_request *request = request_find(queue);
         struct virtqueue_chain chain;
         if (virtqueue_pop(virtqueue, request ? request->iov : NULL, &chain) <= 0)
             break;
@@ -129,18 +148,8 @@ static void blk_free(struct queue_handler *handler)
 
 static int queue_start(struct blk_queue *queue)
 {
-    unsigned size = queue->virtqueue->size;
-    size_t stride = sizeof(struct blk_request) + size * sizeof(struct iovec);
-    queue->requests = calloc(size, stride);
-    if (!queue->requests)
-        return -ENOMEM;
-    for (unsigned i = size; i-- > 0;) {
-        struct blk_request *request = (struct blk_request *)(queue->requests + i * stride);
-        request->queue = queue;
-        request->disk.done = disk_request_done;
-        request_release(request);
-    }
-    return 0;
+    queue->requests = calloc(queue->virtqueue->size, request_stride(queue));
+    return queue->requests ? 0 : -ENOMEM;
 }
 
 static int blk_start(struct queue_handler *handler, struct queue_worker *worker)
