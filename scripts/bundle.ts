@@ -36,7 +36,10 @@ import { kernelImage } from './training-kernel.ts';
 const root = packageRoot();
 const dist = join(root, 'dist');
 
-/** With the default guest: a container, so that its client and its supervisor are trained. */
+/**
+ * With the default guest: a container, so that its client and its supervisor are trained. The first one's
+ * machine boots and leaves a template, which the second one's goes on from, as most do.
+ */
 const CONTAINER_TRAINING = 'run training:latest /bin/busybox true';
 
 /**
@@ -57,7 +60,9 @@ const TRAININGS: readonly string[] = [
   'ps -a',
   'system df',
   'rm -f nothing',
-  ...(existsSync(join(dist, 'default-guest.json')) ? [CONTAINER_TRAINING] : []),
+  ...(existsSync(join(dist, 'default-guest.json'))
+    ? [CONTAINER_TRAINING, CONTAINER_TRAINING]
+    : []),
 ];
 const TRAINING_TIMEOUT_MS = 30_000;
 
@@ -185,6 +190,9 @@ function bytecodeOf(file: string): string {
 
 async function train(command: string, folder: string): Promise<void> {
   const words = [join(root, 'scripts/train.ts'), ...command.split(' ')];
+  const ofSupervisor = bytecodeOf('supervisor.js');
+  const beforeMs = statSync(ofSupervisor).mtimeMs;
+  const templates = join(folder, 'cache/tsvm/templates');
   const { status, stderr } = spawnSync(process.execPath, words, {
     cwd: folder,
     env: {
@@ -192,6 +200,7 @@ async function train(command: string, folder: string): Promise<void> {
       TSVM_TRAINING: dist,
       TSVM_DATA_FOLDER: join(folder, 'data'),
       TSVM_RUNTIME_FOLDER: join(folder, 'run'),
+      XDG_CACHE_HOME: join(folder, 'cache'),
     },
     encoding: 'utf8',
     input: '',
@@ -201,14 +210,16 @@ async function train(command: string, folder: string): Promise<void> {
     // Perhaps this host cannot run VMs yet.
     process.stderr.write(`"tsvm ${command}" fails here, so it will start slower: ${stderr}`);
   } else if (command === CONTAINER_TRAINING) {
-    await untilWritten(bytecodeOf('supervisor.js'));
+    // The supervisor ends after its client, and then the process that it has started to make a template.
+    await until(() => statSync(ofSupervisor).mtimeMs > beforeMs);
+    await until(() => globSync('*/state', { cwd: templates }).length > 0);
   }
 }
 
-/** The supervisor ends after its client. */
-async function untilWritten(path: string): Promise<void> {
+/** Waits, but not for ever: what is not trained starts slower. */
+async function until(condition: () => boolean): Promise<void> {
   const deadline = Date.now() + TRAINING_TIMEOUT_MS;
-  while (statSync(path).size === 0 && Date.now() < deadline) await sleep(10);
+  while (!condition() && Date.now() < deadline) await sleep(10);
 }
 
 /** An archive with the program that the default guest has, if this host has it. */
