@@ -60,9 +60,7 @@ const TRAININGS: readonly string[] = [
   'ps -a',
   'system df',
   'rm -f nothing',
-  ...(existsSync(join(dist, 'default-guest.json'))
-    ? [CONTAINER_TRAINING, CONTAINER_TRAINING]
-    : []),
+  ...(existsSync(join(dist, 'default-guest.json')) ? [CONTAINER_TRAINING, CONTAINER_TRAINING] : []),
 ];
 const TRAINING_TIMEOUT_MS = 30_000;
 
