@@ -198,6 +198,7 @@ async function train(command: string, folder: string): Promise<void> {
       TSVM_TRAINING: dist,
       TSVM_DATA_FOLDER: join(folder, 'data'),
       TSVM_RUNTIME_FOLDER: join(folder, 'run'),
+      TSVM_WARM_START: 'on',
       XDG_CACHE_HOME: join(folder, 'cache'),
     },
     encoding: 'utf8',
@@ -210,7 +211,7 @@ async function train(command: string, folder: string): Promise<void> {
   } else if (command === CONTAINER_TRAINING) {
     // The supervisor ends after its client, and then the process that it has started to make a template.
     await until(() => statSync(ofSupervisor).mtimeMs > beforeMs);
-    await until(() => globSync('*/state', { cwd: templates }).length > 0);
+    await until(() => globSync(['*/state', '*.failed'], { cwd: templates }).length > 0);
   }
 }
 
