@@ -19,7 +19,7 @@ import { temporaryFolder } from './tsvm-process.ts';
  * Time for a boot to the shell, or for a command in it. Usually it takes a second or less, but about a
  * hundred times that on an emulated host, or if KVM emulates the guest's kernel.
  */
-export const BOOT_TIMEOUT_MS = 300_000;
+export const BOOT_TIMEOUT_MS = 600_000;
 export const COMMAND_TIMEOUT_MS = 180_000;
 
 /** The shell's prompt at the end of the screen. */

@@ -18,8 +18,8 @@ const WITHOUT_KVM = [
   /^a pipe’s input reaches the shell whole/,
 ];
 
-/** Ends a test that hangs, so that it is known which; none needs a quarter of it on a loaded machine. */
-const TIMEOUT_MS = 600_000;
+/** Ends a test that hangs, so that it is known which; none needs half of it on a loaded machine. */
+const TIMEOUT_MS = 1_200_000;
 
 const files = process.argv.slice(2);
 const alive = setInterval(() => send({ alive: true }), ALIVE_MS);
