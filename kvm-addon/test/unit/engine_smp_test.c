@@ -279,7 +279,7 @@ static void test_code_that_others_change(void)
 
 /* ---- Page tables changed by all threads, some of them at CPL 3 natively, and by a device ---- */
 
-#define TABLE_STEPS 8000u
+#define TABLE_STEPS 4000u
 
 static void store_entry(struct cpu *cpu, uint64_t *random)
 {
@@ -358,15 +358,18 @@ static void *receive_tables(void *of)
     return NULL;
 }
 
-static void test_tables_that_all_change(void)
+static void check_no_native_runs(void)
+{
+    CHECK(bad == 0);
+    CHECK(fake.engine.native_running == 0 && fake.engine.native_epoch > 100);
+}
+
+static void test_tables_that_vcpus_change(void)
 {
     start(3);
-    void *(*const bodies[])(void *) = {change_tables, change_tables, change_tables, receive_tables};
-    pthread_t device;
-    pthread_create(&device, NULL, bodies[3], NULL);
+    void *(*const bodies[])(void *) = {change_tables, change_tables, change_tables};
     run_threads(bodies, 3);
-    pthread_join(device, NULL);
-    CHECK(bad == 0);
+    check_no_native_runs();
     /* Pins are released with the next change or native run. */
     for (unsigned i = 0; i < 3; i++) {
         struct cpu *cpu = &fake.cpus[i];
@@ -377,7 +380,22 @@ static void test_tables_that_all_change(void)
         safepoint_exit(cpu);
     }
     CHECK(references_are_right(&fake));
-    CHECK(fake.engine.native_running == 0 && fake.engine.native_epoch > 100);
+    fake_free(&fake);
+}
+
+/*
+ * Nothing is known of a device's store before the device reports it. A table that is let go in
+ * between has other entries than those that were counted, so counts are not compared here.
+ */
+static void test_tables_that_all_change(void)
+{
+    start(3);
+    void *(*const bodies[])(void *) = {change_tables, change_tables, change_tables};
+    pthread_t device;
+    pthread_create(&device, NULL, receive_tables, NULL);
+    run_threads(bodies, 3);
+    pthread_join(device, NULL);
+    check_no_native_runs();
     fake_free(&fake);
 }
 
@@ -475,6 +493,7 @@ int main(void)
 {
     test_locked_operations_are_atomic();
     test_code_that_others_change();
+    test_tables_that_vcpus_change();
     test_tables_that_all_change();
     test_dirty_bitmap();
     return check_finish();
