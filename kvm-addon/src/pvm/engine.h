@@ -2,6 +2,8 @@
 #ifndef TSVM_PVM_ENGINE_H
 #define TSVM_PVM_ENGINE_H
 
+#include <pthread.h>
+
 #include "../memory/guest_memory.h"
 #include "cpu.h"
 #include "frames.h"
@@ -22,6 +24,7 @@ struct engine {
     struct tables *tables;                 /* tables.h */
     struct private_region *private_region; /* private_region.h */
     struct engine_kicks kicks;
+    pthread_mutex_t pulse; /* held while a GSI is high: see interrupts_pulse() */
     struct cpu *cpus[ENGINE_CPUS_MAX];
     unsigned cpu_count;
     uint64_t native_epoch;   /* atomic: native runs ended, of any vCPU */

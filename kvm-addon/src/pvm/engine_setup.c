@@ -77,6 +77,7 @@ struct engine *engine_create(const struct vm *vm, const struct guest_memory *mem
         engine->memory = memory;
         engine->user_budget = USER_BUDGET;
         engine->translate_after = TRANSLATE_AFTER;
+        pthread_mutex_init(&engine->pulse, NULL);
         error = init_parts(engine, slot, gpa);
     }
     if (error == 0)
@@ -96,6 +97,7 @@ void engine_destroy(struct engine *engine)
     if (engine->private_region && engine->private_region->memory)
         private_region_destroy(engine->private_region);
     free(engine->private_region);
+    pthread_mutex_destroy(&engine->pulse);
     free(engine);
 }
 

@@ -71,9 +71,15 @@ void interrupts_pulse(struct engine *engine, uint32_t gsi)
 {
     struct kvm_irq_level line = {.irq = gsi, .level = 1};
 
+    /*
+     * KVM ignores a rise of a line that is high. If a thread lost its core between its two calls,
+     * the guest could have handled that interrupt already, and never learned of another thread's.
+     */
+    pthread_mutex_lock(&engine->pulse);
     ioctl(engine->vm_fd, KVM_IRQ_LINE, &line);
     line.level = 0;
     ioctl(engine->vm_fd, KVM_IRQ_LINE, &line);
+    pthread_mutex_unlock(&engine->pulse);
     interrupts_raise_all(engine);
 }
 
