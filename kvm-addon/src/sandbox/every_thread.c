@@ -14,7 +14,11 @@
 #include <unistd.h>
 
 #define THREADS_MAX 512
-#define PATIENCE_SECONDS 5
+#define NS_PER_S 1000000000l
+/* How often a thread is looked for that has not had its turn. */
+#define LOOK_NS 100000000l
+/* A minute: on a busy host, a thread may get no processor for seconds. */
+#define LOOKS_MAX 600
 
 /* Threads of the kernel in this process: they run no code of it and take no signals. */
 #define PF_IO_WORKER 0x10u
@@ -73,19 +77,34 @@ static bool is_kernel_thread(const char *thread)
     return flags & (PF_IO_WORKER | PF_USER_WORKER);
 }
 
+/* Waits a moment for the end of a turn. Returns 0, -ETIMEDOUT or another -errno. */
+static int turn_await(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += LOOK_NS;
+    until.tv_sec += until.tv_nsec / NS_PER_S;
+    until.tv_nsec %= NS_PER_S;
+    int result;
+    do {
+        result = sem_clockwait(&done, CLOCK_MONOTONIC, &until);
+    } while (result < 0 && errno == EINTR);
+    return result < 0 ? -errno : 0;
+}
+
 /* A turn for one thread. */
 static int turn(pid_t thread)
 {
     if (syscall(SYS_tgkill, getpid(), thread, TURN_SIGNAL) < 0)
         return errno == ESRCH ? 0 : -errno;
-    struct timespec deadline;
-    clock_gettime(CLOCK_REALTIME, &deadline);
-    deadline.tv_sec += PATIENCE_SECONDS;
-    while (sem_timedwait(&done, &deadline) < 0) {
-        if (errno != EINTR)
-            return -errno;
+    int error = -ETIMEDOUT;
+    for (unsigned looks = 0; error == -ETIMEDOUT && looks < LOOKS_MAX; looks++) {
+        error = turn_await();
+        /* It may have ended before its turn. */
+        if (error == -ETIMEDOUT && syscall(SYS_tgkill, getpid(), thread, 0) < 0)
+            return sem_trywait(&done) == 0 ? current_error : 0;
     }
-    return current_error;
+    return error < 0 ? error : current_error;
 }
 
 struct turns {
