@@ -197,7 +197,7 @@ test('attach: two viewers see the same; kill -9 of a client leaves the container
   // A viewer sees what comes after it is attached: the line is repeated until both have it.
   await sh(
     'mkfifo in; tsvm attach shared < in > seen & pid=$!; exec 3>in; ' +
-      'until grep -q one seen && grep -q one viewed; do echo one >&3; sleep 0.1; done; kill -9 $pid',
+      'until grep -qs one seen && grep -qs one viewed; do echo one >&3; sleep 0.1; done; kill -9 $pid',
   );
   assert.match(await ok('tsvm ps'), /Up .*shared/);
   await ok('tsvm kill shared');
@@ -208,7 +208,7 @@ test('attach: two viewers see the same; kill -9 of a client leaves the container
 
 test('signals: SIGINT to run reaches the process once, kill -s, stop signal of the image', async () => {
   const trap = `trap 'echo int' INT; trap 'echo hup' HUP; trap 'echo usr1; exit 4' USR1; echo ready; while :; do sleep 0.1; done`;
-  const shown = (word: string) => `until grep -q ${word} out; do sleep 0.1; done`;
+  const shown = (word: string) => `until grep -qs ${word} out; do sleep 0.1; done`;
   const running = sh(
     `tsvm run --name signals --stop-signal USR1 box sh -c "${trap}" > out & pid=$!; ` +
       `${shown('ready')}; kill -INT $pid; ${shown('int')}; tsvm kill -s HUP signals; ` +

@@ -43,7 +43,7 @@ test('run without -t: a change of the window’s size reaches the process, and s
   const trap = `trap 'echo changed; exit 3' WINCH; echo ready; while :; do sleep 0.1; done`;
   const { stderr, stdout } = await sh(
     `tsvm run --name plain box sh -c "${trap}" >out 2>err & pid=$!; ` +
-      'until grep -q ready out; do sleep 0.1; done; kill -WINCH $pid; wait $pid; echo $?; cat out; cat err >&2',
+      'until grep -qs ready out; do sleep 0.1; done; kill -WINCH $pid; wait $pid; echo $?; cat out; cat err >&2',
   );
   assert.deepEqual([stdout, stderr], ['3\nready\nchanged\n', '']);
 });

@@ -85,7 +85,7 @@ test(
       const { stdout } = await runShell(
         `set -- ${namespace.enter.join(' ')}
       "$@" "$TSVM" boot --acpi off --kernel "$PAYLOAD" --append tests=serial-echo ${NETWORK.join(' ')} >out </dev/zero & vm=$!
-      until grep -q echo out; do sleep 0.05; done
+      until grep -qs echo out; do sleep 0.05; done
       "$@" ss -Hltn | grep -c 127.0.0.1:8080
       kill -${signal} $vm; wait $vm; echo "code $?"
       ${signal === 'KILL' ? 'for i in $(seq 600); do "$@" ss -Hltn | grep -q :8080 || break; sleep 0.1; done' : ''}
@@ -101,7 +101,7 @@ test('when passt dies, the network fails but the machine continues', NEEDS_ROOT,
   const { stdout, stderr } = await runShell(
     `set -- ${namespace.enter.join(' ')}
     "$@" "$TSVM" boot --acpi off --kernel "$PAYLOAD" --append tests=serial-echo ${NETWORK.join(' ')} >out </dev/zero & vm=$!
-    until grep -q echo out; do sleep 0.05; done
+    until grep -qs echo out; do sleep 0.05; done
     kill $("$@" ss -Hltnp | sed -n 's/.*8080.*pid=\\([0-9]*\\).*/\\1/p')
     while "$@" ss -Hltn | grep -q :8080; do sleep 0.05; done
     kill -0 $vm && echo runs; kill $vm; wait $vm; echo "code $?"`,

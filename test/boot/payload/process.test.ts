@@ -31,7 +31,7 @@ test('the user’s Node environment variables do not affect tsvm', async () => {
 test('SIGUSR1 opens no debugger', async () => {
   const { stderr, stdout } = await runShell(
     `${BOOT} --append tests=serial-echo >out & vm=$!
-     until grep -q echo out; do sleep 0.1; done
+     until grep -qs echo out; do sleep 0.1; done
      kill -USR1 $vm; sleep 0.5; ls /proc/$vm/task 2>/dev/null | wc -l; kill -TERM $vm; wait $vm; echo "code $?"`,
   );
   assert.doesNotMatch(stderr, /Debugger/);
@@ -41,7 +41,7 @@ test('SIGUSR1 opens no debugger', async () => {
 test('SIGHUP stays ignored if it was, and otherwise ends the machine', async () => {
   const script = (start: string, end: string) =>
     `${start} "$TSVM" boot --acpi off --kernel "$PAYLOAD" --append tests=serial-echo >out 2>&1 </dev/zero & vm=$!
-     until grep -q echo: out; do sleep 0.1; done
+     until grep -qs echo: out; do sleep 0.1; done
      kill -HUP $vm; ${end} wait $vm; echo "code $?"`;
   const term = 'sleep 1; kill -TERM $vm;';
   assert.match((await runShell(script('nohup', term))).stdout, /code 143/);

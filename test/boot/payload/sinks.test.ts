@@ -82,7 +82,7 @@ test('SIGTERM ends the wait for a reader', async () => {
 
 test('a named pipe’s next reader gets the output from there on', async () => {
   const { stdout, stderr } = await runShell(
-    `said() { until grep -q "$1" err; do sleep 0.1; done; }
+    `said() { until grep -qs "$1" err; do sleep 0.1; done; }
      mkfifo log; ${BOOT} --append "tests=serial-flood count=100000000" --console file:log 2>err & vm=$!
      head -c 5000 log >/dev/null; said "has closed it"
      (head -c 5000 | tail -1; exec cat >/dev/null) <log & said "written again"
@@ -97,7 +97,7 @@ test('output that is not read is reported once; SIGTERM ends the machine', async
   const { code, stderr } = await runShell(
     `mkfifo out; : >err; sleep 600 <out &
      ${BOOT} --append "tests=serial-flood count=100000000" >out 2>err & vm=$!
-     until grep -q waiting err; do sleep 0.1; done
+     until grep -qs waiting err; do sleep 0.1; done
      sleep 1; kill -TERM $vm; wait $vm; code=$?; cat err >&2; exit $code`,
   );
   assert.equal(code, 128 + 15);
