@@ -165,7 +165,8 @@ async function bundleProgram({ name, entry, divideBy }: Program): Promise<void> 
     build({
       ...programOptions,
       stdin: {
-        contents: `${exportsOf(file).statements()}${file === CORE ? `import './${relative(root, main)}';` : ''}`,
+        // The main module comes first, so that modules are run in the order in which it imports them.
+        contents: `${file === CORE ? `import './${relative(root, main)}';\n` : ''}${exportsOf(file).statements()}`,
         resolveDir: root,
       },
       outfile: join(dist, file === CORE ? `${name}.js` : `${name}.${file}.js`),

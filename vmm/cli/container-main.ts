@@ -1,4 +1,6 @@
 /** The program for containers and their local images: `tsvm run`, `tsvm images`, … */
+import './output-flags.ts';
+
 import { commandLine } from '../util/byte-names.ts';
 import { isForMachine } from './container/machine-names.ts';
 import { runContainer } from './container/run-container.ts';

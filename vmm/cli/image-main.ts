@@ -1,4 +1,6 @@
 /** The program for disk images: `tsvm image`. */
+import './output-flags.ts';
+
 import { commandLine } from '../util/byte-names.ts';
 import { runImage } from './image/run-image.ts';
 import { runToExit } from './run-to-exit.ts';

@@ -1,4 +1,6 @@
 /** The program that runs machines. It also prints the help of `tsvm`; see `programs.ts`. */
+import './output-flags.ts';
+
 import { Command } from 'commander';
 import { commandLine } from '../util/byte-names.ts';
 import { adoptCommand } from './adopt-command.ts';

@@ -1,4 +1,6 @@
 /** The program that transfers container images to and from registries: `tsvm pull`, … */
+import './output-flags.ts';
+
 import { commandLine } from '../util/byte-names.ts';
 import { REGISTRY_VERB_LOADERS } from './container/registry-verbs.ts';
 import { runContainer } from './container/run-container.ts';

@@ -1,4 +1,6 @@
 /** The programs behind containers: those that run one, and one that makes a template for them. */
+import './output-flags.ts';
+
 import { commandLine } from '../util/byte-names.ts';
 import { superviseContainer } from './container/supervise.ts';
 import { runTemplateProcess } from './container/template-process.ts';

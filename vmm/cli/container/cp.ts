@@ -11,7 +11,6 @@ import {
   statSync,
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import type { PathStat } from '../../container/agent/agent.ts';
 import type { ArchivePipe } from '../../container/agent/agent-socket.ts';
 import { TsvmError } from '../../errors.ts';
@@ -19,6 +18,7 @@ import { fsPath } from '../../util/byte-names.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { isTerminal } from '../output-descriptor.ts';
 import { printMessage } from '../standard-streams.ts';
+import { writeToStdout } from './archive-output.ts';
 import { openContainers } from './containers.ts';
 import { type ContainerRootFiles, withContainerRoot } from './files/container-root.ts';
 import {
@@ -71,9 +71,12 @@ Examples:
     const from = parseCopyEnd(source);
     const to = parseCopyEnd(destination);
     const flags = { archive: flag(options, 'archive'), followLink: flag(options, 'followLink') };
+    if (from.kind === 'container' && to.kind === 'stream') {
+      return await withRoot(from.container, (root) => copyToStdout(root, from, flags));
+    }
     const bytes = await copy(from, to, flags);
-    if (to.kind !== 'stream' && !flag(options, 'quiet') && isTerminal(STDERR)) {
-      const shown = to.kind === 'container' ? `${to.container}:${to.path}` : to.path;
+    if (!flag(options, 'quiet') && isTerminal(STDERR)) {
+      const shown = to.kind === 'container' ? `${to.container}:${to.path}` : destination;
       printMessage(`Successfully copied ${humanSize(bytes, 3)} to ${shown}\n`);
     }
     return 0;
@@ -87,13 +90,8 @@ async function copy(from: CopyEnd, to: CopyEnd, flags: CopyFlags): Promise<numbe
   }
   const name =
     from.kind === 'container' ? from.container : to.kind === 'container' ? to.container : '';
-  if (name === '') {
-    throw new UsageError('must specify at least one container source');
-  }
-  const store = openContainers();
-  const container = await store.find(name);
-  return await withContainerRoot(store, container, async (root) => {
-    if (from.kind === 'container' && to.kind !== 'container') {
+  return await withRoot(name, async (root) => {
+    if (from.kind === 'container' && to.kind === 'host') {
       return await copyOut(root, name, containerPath(from.path), to, flags);
     }
     if (from.kind !== 'container' && to.kind === 'container') {
@@ -101,6 +99,15 @@ async function copy(from: CopyEnd, to: CopyEnd, flags: CopyFlags): Promise<numbe
     }
     return 0;
   });
+}
+
+async function withRoot(
+  name: string,
+  work: (root: ContainerRootFiles) => Promise<number>,
+): Promise<number> {
+  if (name === '') throw new UsageError('must specify at least one container source');
+  const store = openContainers();
+  return await withContainerRoot(store, await store.find(name), work);
 }
 
 function isFolder(stat: PathStat | undefined): boolean {
@@ -118,13 +125,13 @@ function notFound(container: string, path: string): TsvmError {
   );
 }
 
-async function copyOut(
+/** The file or folder that is meant in a container. */
+async function findSource(
   root: ContainerRootFiles,
   name: string,
   given: string,
-  to: Exclude<CopyEnd, { kind: 'container' }>,
-  { archive: keepOwners, followLink }: CopyFlags,
-): Promise<number> {
+  followLink: boolean,
+): Promise<{ path: string; stat: PathStat }> {
   let path = given;
   let stat = await root.stat(withoutEnd(path));
   if (isLink(stat) && (followLink || assertsFolder(path))) {
@@ -135,14 +142,34 @@ async function copyOut(
   if (assertsFolder(given) && !isFolder(stat)) {
     throw new TsvmError('container-failed', `${given}: not a directory`);
   }
-  if (to.kind === 'stream') {
-    if (isTerminal(STDOUT)) {
-      throw new TsvmError('invalid-config', 'cowardly refusing to copy to a terminal');
-    }
-    const { fd, done } = await root.read(withoutEnd(path));
-    await pipeline(createReadStream('', { fd }), process.stdout);
-    return await done;
+  return { path, stat };
+}
+
+/** @returns the exit code */
+async function copyToStdout(
+  root: ContainerRootFiles,
+  from: Extract<CopyEnd, { kind: 'container' }>,
+  { followLink }: CopyFlags,
+): Promise<number> {
+  const { path } = await findSource(root, from.container, containerPath(from.path), followLink);
+  if (isTerminal(STDOUT)) {
+    throw new TsvmError('invalid-config', 'cowardly refusing to copy to a terminal');
   }
+  const { fd, done } = await root.read(withoutEnd(path));
+  const exitCode = await writeToStdout(createReadStream('', { fd }));
+  if (exitCode === 0) await done;
+  return exitCode;
+}
+
+/** @returns bytes of the archive */
+async function copyOut(
+  root: ContainerRootFiles,
+  name: string,
+  given: string,
+  to: Extract<CopyEnd, { kind: 'host' }>,
+  { archive: keepOwners, followLink }: CopyFlags,
+): Promise<number> {
+  const { path, stat } = await findSource(root, name, given, followLink);
   // The destination is checked before anything is read.
   const target = hostTarget(
     to.path,

@@ -4,6 +4,7 @@ import { TsvmError } from '../../errors.ts';
 import { AtomicFile } from '../../host/atomic-file.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { isTerminal } from '../output-descriptor.ts';
+import { writeToStdout } from './archive-output.ts';
 import { openContainers } from './containers.ts';
 import { completeArchive } from './files/complete-archive.ts';
 import { withContainerRoot } from './files/container-root.ts';
@@ -36,18 +37,17 @@ Examples:
         'cowardly refusing to save to a terminal. Use the -o flag or redirect',
       );
     }
-    await withContainerRoot(store, container, async (root) => {
+    return await withContainerRoot(store, container, async (root) => {
       const archive = await root.archive('root');
       if (output === undefined) {
-        await pipeline(archive, completeArchive(), process.stdout);
-        return;
+        return await writeToStdout(archive.compose(completeArchive()));
       }
       using file = openFile(output);
       const target = createWriteStream('', { fd: file.fd, autoClose: false });
       await pipeline(archive, completeArchive(), target);
       file.commit();
+      return 0;
     });
-    return 0;
   },
 };
 

@@ -6,6 +6,7 @@ import { TsvmError } from '../../errors.ts';
 import { interruptible } from '../image/interrupt.ts';
 import { isTerminal } from '../output-descriptor.ts';
 import { standardInput } from '../standard-input.ts';
+import { printMessage } from '../standard-streams.ts';
 import { flag, text } from './option-values.ts';
 import { explained } from './pull.ts';
 import { readHidden } from './read-hidden.ts';
@@ -36,9 +37,7 @@ Examples:
     const given = text(options, 'password');
     const fromStdin = flag(options, 'passwordStdin');
     if (given !== undefined) {
-      process.stderr.write(
-        'WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n',
-      );
+      printMessage('WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n');
       if (fromStdin) {
         throw new TsvmError(
           'invalid-config',
@@ -78,7 +77,7 @@ Examples:
       }
       const store = new CredentialStore();
       if (store.set(domain, credentials)) {
-        process.stderr.write(
+        printMessage(
           `\nWARNING! Your credentials are stored unencrypted in '${store.path}'.\n` +
             'A credential helper ("credsStore" in that file) keeps them safer.\n\n',
         );

@@ -17,6 +17,7 @@ import {
 import { listTags } from '../../container/registry/tags.ts';
 import { TsvmError } from '../../errors.ts';
 import { interruptible } from '../image/interrupt.ts';
+import { printMessage } from '../standard-streams.ts';
 import { LayerLines } from './layer-lines.ts';
 import { openStore } from './open-store.ts';
 import { flag, platformOption, userReference } from './option-values.ts';
@@ -114,7 +115,7 @@ async function firstThatHas<T>(
       // What is wrong with this host is so with the next registry as well.
       if (error instanceof TsvmError && error.code === 'store-failed') throw error;
       if (!(error instanceof Error) || error.name === 'AbortError') throw error;
-      process.stderr.write(`tsvm: the mirror ${client.host} failed: ${error.message}\n`);
+      printMessage(`tsvm: the mirror ${client.host} failed: ${error.message}\n`);
     }
   }
   const last = clients.at(-1);

@@ -1,5 +1,6 @@
 import { TsvmError } from '../../errors.ts';
 import { isTerminal } from '../output-descriptor.ts';
+import { printMessage } from '../standard-streams.ts';
 
 const STDIN = 0;
 const CONTROL_C = '\x03';
@@ -17,8 +18,8 @@ export async function readHidden(prompt: string): Promise<string> {
       'Error: Cannot perform an interactive login from a non TTY device',
     );
   }
-  const { stdin, stderr } = process;
-  stderr.write(prompt);
+  const { stdin } = process;
+  printMessage(prompt);
   stdin.setRawMode(true).setEncoding('utf8').resume();
   try {
     return await new Promise<string>((resolve, reject) => {
@@ -36,6 +37,6 @@ export async function readHidden(prompt: string): Promise<string> {
   } finally {
     stdin.removeAllListeners('data').pause();
     stdin.setRawMode(false);
-    stderr.write('\n');
+    printMessage('\n');
   }
 }

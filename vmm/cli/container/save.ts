@@ -1,13 +1,11 @@
 import { writeFile } from 'node:fs';
-import { constants } from 'node:os';
 import { promisify } from 'node:util';
 import { findImagesToSave, saveImages } from '../../container/archive/save.ts';
 import { TsvmError } from '../../errors.ts';
 import { AtomicFile } from '../../host/atomic-file.ts';
-import { hasCode } from '../../util/error-code.ts';
-import { exitCodeOfSignal } from '../exit-codes.ts';
 import { interruptible } from '../image/interrupt.ts';
 import { isTerminal } from '../output-descriptor.ts';
+import { writeToStdout } from './archive-output.ts';
 import { openStore } from './open-store.ts';
 import { text } from './option-values.ts';
 import { checkOutputPath } from './output-path.ts';
@@ -53,29 +51,6 @@ Examples:
     );
   },
 };
-
-/** @returns the exit code; if the reader has closed the pipe, that of a program ended by SIGPIPE */
-async function writeToStdout(
-  pieces: AsyncIterable<Uint8Array>,
-  signal: AbortSignal,
-): Promise<number> {
-  // Each write says whether it has failed.
-  process.stdout.on('error', () => {});
-  try {
-    for await (const piece of pieces) {
-      signal.throwIfAborted();
-      await new Promise<void>((resolve, reject) => {
-        process.stdout.write(piece, (error) => (error ? reject(error) : resolve()));
-      });
-    }
-    return 0;
-  } catch (cause) {
-    if (hasCode(cause, 'EPIPE')) return exitCodeOfSignal(constants.signals.SIGPIPE);
-    if (!(cause instanceof Error && 'syscall' in cause)) throw cause;
-    const message = `standard output cannot be written: ${cause.message}`;
-    throw new TsvmError('file-unreadable', message, { cause });
-  }
-}
 
 /** The file appears under its name when it is complete. */
 async function writeToFile(

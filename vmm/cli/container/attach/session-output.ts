@@ -1,7 +1,8 @@
-import { constants, fstatSync, openSync } from 'node:fs';
-import { Socket } from 'node:net';
+import { fstatSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { Output } from '../../output.ts';
 import { OutputDescriptor } from '../../output-descriptor.ts';
+import { openPipe } from '../../output-flags.ts';
 
 /** Where a session writes what a process says. Never blocks. */
 export interface SessionOutput {
@@ -21,24 +22,14 @@ export function openSessionOutput(fd: number, onClosed: () => void): SessionOutp
   });
 }
 
-/** A descriptor of our own: other processes share the one that was inherited, with its flags. */
-function openPipe(fd: number): number | undefined {
-  try {
-    return openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK);
-  } catch {
-    // Another user's.
-    return undefined;
-  }
-}
-
-/** A pipe: its reader wakes us, which is many times faster than trying again and again. */
+/** A pipe: its reader wakes us. */
 class PipeOutput implements SessionOutput {
   readonly #pipe: Socket;
   #waiting: (() => void)[] = [];
   #closed = false;
 
-  constructor(fd: number, onClosed: () => void) {
-    this.#pipe = new Socket({ fd, readable: false, writable: true });
+  constructor(pipe: Socket, onClosed: () => void) {
+    this.#pipe = pipe;
     this.#pipe.on('drain', () => this.#settle());
     this.#pipe.on('error', () => {
       this.#closed = true;
