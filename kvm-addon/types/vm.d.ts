@@ -20,11 +20,12 @@ export class NativeMemory {
   constructor(
     regions: readonly { gpa: number; sizeBytes: number }[],
     /**
-     * Host memory of the regions, default `anonymous`. `memfd`: one memfd per region, sealed against
-     * resizing, which other processes can map. A file: a private (copy-on-write) mapping of the file,
-     * at one offset per region; throws ENODATA if the file is too short.
+     * Host memory of the regions, default `anonymous`. `huge`: the same in pages of 2 MiB, where the
+     * host has them. `memfd`: one memfd per region, sealed against resizing, which other processes can
+     * map. A file: a private (copy-on-write) mapping of the file, at one offset per region; throws
+     * ENODATA if the file is too short.
      */
-    backing?: 'anonymous' | 'memfd' | { fd: number; offsets: readonly number[] },
+    backing?: 'anonymous' | 'huge' | 'memfd' | { fd: number; offsets: readonly number[] },
     /** Files that are guest memory, in regions after the others. */
     files?: readonly NativeMemoryFile[],
   );

@@ -48,11 +48,13 @@ function reserve(create: () => NativeMemory, regions: readonly { sizeBytes: numb
 }
 
 /**
- * Host memory of the guest: anonymous; one memfd per region, which other processes can map
- * (vhost-user); or a private (copy-on-write) mapping of a file, at one offset per region.
+ * Host memory of the guest: anonymous, in pages of 4 KiB, or `huge`, in pages of 2 MiB where the host has
+ * them; one memfd per region, which other processes can map (vhost-user); or a private (copy-on-write)
+ * mapping of a file, at one offset per region.
  */
 export type MemoryBacking =
   | 'anonymous'
+  | 'huge'
   | 'memfd'
   | { readonly fd: number; readonly offsets: readonly number[] };
 

@@ -3,7 +3,7 @@ import type { RegisterHandler } from '../bus/register-bank.ts';
 import type { ConsoleOutput } from '../devices/console-output.ts';
 import type { VirtioDevice } from '../devices/virtio/device.ts';
 import type { KernelMode } from '../kvm/host.ts';
-import { KvmMemory } from '../kvm/memory.ts';
+import { KvmMemory, type MemoryBacking } from '../kvm/memory.ts';
 import type { QueueHost } from '../kvm/queue-workers.ts';
 import type { KvmRegisterBank } from '../kvm/register-bank.ts';
 import { Vm } from '../kvm/vm.ts';
@@ -92,6 +92,13 @@ export interface WindowNet {
   close(): Promise<void>;
 }
 
+function memoryBacking({ balloon, shares }: ResolvedConfig): MemoryBacking {
+  // Other processes serve shared folders: they map the memory.
+  if (shares.length > 0) return 'memfd';
+  // A balloon gives single pages back: the host would keep, or fill again, the huge pages they are part of.
+  return balloon ? 'anonymous' : 'huge';
+}
+
 /** A machine with its VM and memory, to which devices are attached. */
 export class Assembly {
   readonly config: ResolvedConfig;
@@ -121,15 +128,13 @@ export class Assembly {
     pmemFiles: readonly PmemFile[] = [],
   ) {
     const { devicePath, cpus, memoryBytes, memoryMaxBytes } = config;
-    // Other processes serve shared folders: they map the memory.
-    const backing = config.shares.length > 0 ? 'memfd' : 'anonymous';
     // Memory that may be plugged later is there from the beginning, and takes none of the host's yet.
     const regions = [
       ...memoryRegions(memoryBytes),
       ...(memoryMaxBytes === undefined ? [] : [hotplugRegion(memoryBytes, memoryMaxBytes)]),
     ];
     const files = pmemFiles.map(({ mapping }) => mapping);
-    const memory = new KvmMemory(regions, backing, files);
+    const memory = new KvmMemory(regions, memoryBacking(config), files);
     const onWake = () => this.machine.wake();
     try {
       this.vm = new Vm({ devicePath, cpus, memory, kernelMode, pvmGpa: PVM_REGION_GPA, onWake });

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "file_mapping.h"
+#include "huge_mapping.h"
 
 static bool page_aligned(uint64_t value)
 {
@@ -67,6 +68,8 @@ static int map_region(struct guest_memory_region *region, const struct guest_mem
         region->read_only = source->read_only;
         return file_mapping_create(&file, size, (void **)&region->hva);
     case GUEST_MEMORY_ANONYMOUS:
+        if (source->huge_pages)
+            return huge_mapping_create(region->gpa, size, (void **)&region->hva);
         flags |= MAP_PRIVATE | MAP_ANONYMOUS;
         break;
     case GUEST_MEMORY_SHARED:

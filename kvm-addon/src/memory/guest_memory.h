@@ -22,6 +22,7 @@ enum guest_memory_backing {
 
 struct guest_memory_source {
     enum guest_memory_backing backing;
+    bool huge_pages;    /* for GUEST_MEMORY_ANONYMOUS: see huge_mapping.h */
     int fd;             /* for those of files; may be closed after the call */
     uint64_t offset;    /* for GUEST_MEMORY_FILE */
     uint64_t file_size; /* for GUEST_MEMORY_PERSISTENT: behind it are zeroes */

@@ -38,6 +38,8 @@ static bool to_source(Napi::Value backing, uint32_t index, struct guest_memory_s
         std::string name = backing.As<Napi::String>().Utf8Value();
         if (name == "memfd")
             source->backing = GUEST_MEMORY_SHARED;
+        else if (name == "huge")
+            source->huge_pages = true;
         else if (name != "anonymous")
             throw_errno(backing.Env(), EINVAL, "NativeMemory");
         return !backing.Env().IsExceptionPending();

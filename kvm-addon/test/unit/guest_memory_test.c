@@ -2,6 +2,7 @@
 #include "../../src/memory/guest_memory.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -9,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../src/memory/huge_mapping.h"
 #include "../../src/util/thread_signals.h"
 #include "../check.h"
 #include "../host_file.h"
@@ -220,6 +222,58 @@ static void discarded_pages_are_zero(void)
     guest_memory_free(&memory);
 }
 
+/* Whether /proc/self/smaps has a mapping of exactly this range, with huge pages advised ("hg"). */
+static bool is_advised(const uint8_t *start, uint64_t size)
+{
+    char line[512], range[64];
+    bool found = false, advised = false;
+    FILE *smaps = fopen("/proc/self/smaps", "r");
+    snprintf(range, sizeof range, "%lx-%lx ", (unsigned long)start, (unsigned long)(start + size));
+    while (fgets(line, sizeof line, smaps)) {
+        if (strncmp(line, range, strlen(range)) == 0)
+            found = true;
+        else if (found && strncmp(line, "VmFlags:", 8) == 0) {
+            advised = strstr(line, " hg ") != NULL;
+            break;
+        }
+    }
+    fclose(smaps);
+    return found && advised;
+}
+
+/* Also where the guest's address is none of a huge page. */
+static void huge_pages_of_guest_and_host_are_the_same(void)
+{
+    const uint64_t huge = HUGE_MAPPING_PAGE_SIZE, odd = 5 * huge + 3 * PAGE;
+    const struct guest_memory_source source = {.backing = GUEST_MEMORY_ANONYMOUS,
+                                               .huge_pages = true};
+    struct guest_memory memory = {0};
+    CHECK(guest_memory_add_from(&memory, 0, 2 * huge, &source) == 0);
+    CHECK(guest_memory_add_from(&memory, odd, 3 * huge + PAGE, &source) == 0);
+    CHECK(guest_memory_add_from(&memory, 1ull << 40, -(2ull << 40), &source) == -ENOMEM);
+    CHECK(memory.count == 2);
+    for (unsigned i = 0; i < memory.count; i++) {
+        const struct guest_memory_region *region = &memory.regions[i];
+        CHECK(((uintptr_t)region->hva - region->gpa) % huge == 0);
+        CHECK(is_advised(region->hva, region->size));
+        memset(region->hva, 7, region->size);
+    }
+    uint8_t *hva = memory.regions[0].hva;
+    CHECK(guest_memory_discard(&memory, huge, huge) == 0);
+    CHECK(hva[huge - 1] == 7 && hva[huge] == 0 && hva[2 * huge - 1] == 0);
+    CHECK(guest_memory_discard(&memory, PAGE, PAGE) == 0);
+    CHECK(hva[PAGE - 1] == 7 && hva[PAGE] == 0 && hva[2 * PAGE] == 7);
+    guest_memory_free(&memory);
+}
+
+static void other_memory_is_in_small_pages(void)
+{
+    struct guest_memory memory = {0};
+    CHECK(guest_memory_add(&memory, 0, 4 * HUGE_MAPPING_PAGE_SIZE) == 0);
+    CHECK(!is_advised(memory.regions[0].hva, memory.regions[0].size));
+    guest_memory_free(&memory);
+}
+
 static void zero_pages_are_holes_of_the_file(void)
 {
     struct guest_memory memory = {0};
@@ -299,6 +353,8 @@ int main(void)
     read_only_memory_is_found_by_readers_alone();
     a_truncated_file_reads_as_zeroes();
     discarded_pages_are_zero();
+    huge_pages_of_guest_and_host_are_the_same();
+    other_memory_is_in_small_pages();
     zero_pages_are_holes_of_the_file();
     writes_are_logged();
     lookups_stay_in_one_region();
