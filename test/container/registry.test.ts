@@ -257,6 +257,39 @@ test('credentials come from a helper, which a name with a path cannot be', async
   assert.match(stderr, /invalid name of a credential helper/);
 });
 
+test('a broken config.json, or a helper that is not there, keeps nobody from what is public', async (t) => {
+  const { host } = await startRegistry(t);
+  const cli = containerCli(t);
+  seed(host, 'public:1', { layers: layersOf(1) }, cli.folder);
+  mkdirSync(join(cli.folder, 'docker'));
+  const config = join(cli.folder, 'docker/config.json');
+  const cases: readonly (readonly [content: string, warning: string])[] = [
+    ['{"auths": ', `${config} is not a JSON object: fix or remove it`],
+    ['[]', `${config} is not a JSON object: fix or remove it`],
+    [
+      '{"credsStore": "nowhere"}',
+      'the credential helper docker-credential-nowhere failed: spawnSync docker-credential-nowhere ENOENT',
+    ],
+  ];
+  // Its mirror's login is looked for in the same file: one warning is enough.
+  cli.configureRegistries({ [host]: { mirrors: [`http://${host}`] } });
+  for (const [content, warning] of cases) {
+    writeFileSync(config, content);
+    const pulled = await cli.run(['pull', '-q', `${host}/public:1`]);
+    assert.deepEqual(pulled, {
+      code: 0,
+      stdout: `${host}/public:1\n`,
+      stderr: `WARNING: Error loading config file: ${warning}\n`,
+    });
+    const pushed = await cli.run(['push', '-q', `${host}/public:1`]);
+    assert.equal(pushed.code, 0, pushed.stderr);
+    // Who logs in would lose what is in the file.
+    const login = ['login', '-u', 'me', '--password-stdin', host];
+    assert.equal((await cli.run(login, { input: 'secret' })).code, 1);
+    assert.equal(readFileSync(config, 'utf8'), content);
+  }
+});
+
 test('a mirror is asked first, and the registry when that fails', async (t) => {
   const mirror = await startRegistry(t);
   const origin = await startRegistry(t);

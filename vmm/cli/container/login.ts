@@ -10,7 +10,7 @@ import { printMessage } from '../standard-streams.ts';
 import { flag, text } from './option-values.ts';
 import { explained } from './pull.ts';
 import { readHidden } from './read-hidden.ts';
-import { type Verb, writeLine } from './verb.ts';
+import { type Verb, warnUser, writeLine } from './verb.ts';
 
 const STDIN = 0;
 
@@ -60,7 +60,8 @@ Examples:
         throw new TsvmError('invalid-config', 'username and password are required');
       }
       const credentials = { username: user, password, identityToken: undefined };
-      const client = openRegistry(domain, { insecure: flag(options, 'insecure') }, credentials);
+      const access = { insecure: flag(options, 'insecure'), warn: warnUser };
+      const client = openRegistry(domain, access, credentials);
       try {
         await client.checkLogin(signal);
       } catch (error) {

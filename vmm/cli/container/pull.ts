@@ -22,7 +22,7 @@ import { LayerLines } from './layer-lines.ts';
 import { openStore } from './open-store.ts';
 import { flag, platformOption, userReference } from './option-values.ts';
 import { pullLines } from './pull-lines.ts';
-import { type Verb, writeLine } from './verb.ts';
+import { type Verb, warnUser, writeLine } from './verb.ts';
 
 export const pullVerb: Verb = {
   usage: 'pull [OPTIONS] NAME[:TAG|@DIGEST]',
@@ -58,10 +58,10 @@ Examples:
     if (given !== reference && !quiet && named) writeLine(`Using default tag: ${DEFAULT_TAG}`);
     const platform = platformOption(options);
     const store = openStore();
-    const insecure = flag(options, 'insecure');
+    const access = { insecure: flag(options, 'insecure'), warn: warnUser };
     const clients = [
-      ...openMirrors(reference.domain, { insecure }),
-      openRegistry(reference.domain, { insecure }),
+      ...openMirrors(reference.domain, access),
+      openRegistry(reference.domain, access),
     ];
     return await interruptible(async (signal) => {
       try {

@@ -15,7 +15,7 @@ import { openStore } from './open-store.ts';
 import { flag, userReference } from './option-values.ts';
 import { explained } from './pull.ts';
 import { humanSize } from './units.ts';
-import { type Verb, writeLine } from './verb.ts';
+import { type Verb, warnUser, writeLine } from './verb.ts';
 
 export const pushVerb: Verb = {
   usage: 'push [OPTIONS] NAME[:TAG]',
@@ -45,7 +45,10 @@ Examples:
     if (!all && given.tag === undefined && !quiet) writeLine(`Using default tag: ${DEFAULT_TAG}`);
     const references = all ? tagsOf(given) : [withDefaultTag(given)];
     if (!quiet) writeLine(`The push refers to repository [${repositoryName(given)}]`);
-    const client = openRegistry(given.domain, { insecure: flag(options, 'insecure') });
+    const client = openRegistry(given.domain, {
+      insecure: flag(options, 'insecure'),
+      warn: warnUser,
+    });
     return await interruptible(async (signal) => {
       try {
         for (const reference of references) await push(client, reference, quiet, signal);

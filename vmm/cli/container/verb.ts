@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { print } from '../standard-streams.ts';
+import { print, printMessage } from '../standard-streams.ts';
 
 /** A verb of Docker's. */
 export interface Verb {
@@ -30,6 +30,15 @@ export class UsageError extends Error {
 /** Commander collects an option's values. */
 export function collect(value: string, values: readonly string[] = []): readonly string[] {
   return [...values, value];
+}
+
+const warned = new Set<string>();
+
+/** Warns as Docker's client does, of the same only once. */
+export function warnUser(message: string): void {
+  if (warned.has(message)) return;
+  warned.add(message);
+  printMessage(`WARNING: ${message}\n`);
 }
 
 export function writeLine(line: string): void {

@@ -122,6 +122,25 @@ export class CredentialStore {
   }
 }
 
+/**
+ * The login of a registry, for work that may need none. As Docker's client, this goes on without one when
+ * the file or a helper is at fault.
+ * @param warn told what is at fault
+ */
+export function storedCredentials(
+  domain: string,
+  env: NodeJS.ProcessEnv,
+  warn: (message: string) => void,
+): Credentials | undefined {
+  try {
+    return new CredentialStore(env).get(domain);
+  } catch (error) {
+    if (!(error instanceof TsvmError)) throw error;
+    warn(`Error loading config file: ${error.message}`);
+    return undefined;
+  }
+}
+
 function realPath(path: string): string {
   try {
     return realpathSync(path);

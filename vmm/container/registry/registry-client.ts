@@ -3,7 +3,7 @@ import { TsvmError } from '../../errors.ts';
 import { type Digest, digestBytes, parseDigest } from '../digest.ts';
 import { type Descriptor, MANIFEST_BYTES_MAX, MANIFEST_TYPES } from '../manifest.ts';
 import { DEFAULT_DOMAIN } from '../reference.ts';
-import { CredentialStore, type Credentials } from './credentials.ts';
+import { type Credentials, storedCredentials } from './credentials.ts';
 import { RegistryAuth } from './registry-auth.ts';
 import { NO_REGISTRY_CONFIG, type RegistryConfig, readRegistryConfig } from './registry-config.ts';
 import {
@@ -284,6 +284,8 @@ export interface RegistryOptions {
   /** The user allows plain HTTP and unknown certificates. */
   readonly insecure: boolean;
   readonly env?: NodeJS.ProcessEnv;
+  /** Told why the user's logins cannot be read. */
+  readonly warn: (message: string) => void;
 }
 
 function hostOf(domain: string): string {
@@ -293,8 +295,8 @@ function hostOf(domain: string): string {
 /** @param credentials instead of those that the user has stored */
 export function openRegistry(
   domain: string,
-  { insecure, env = process.env }: RegistryOptions,
-  credentials = new CredentialStore(env).get(domain),
+  { insecure, env = process.env, warn }: RegistryOptions,
+  credentials = storedCredentials(domain, env, warn),
 ): RegistryClient {
   const config = readRegistryConfig(domain, env);
   return new RegistryClient({
@@ -305,14 +307,15 @@ export function openRegistry(
 }
 
 /** The mirrors of a registry, in the order in which they are asked. */
-export function openMirrors(domain: string, { insecure, env = process.env }: RegistryOptions) {
+export function openMirrors(domain: string, options: RegistryOptions) {
+  const { insecure, env = process.env, warn } = options;
   return readRegistryConfig(domain, env).mirrors.map((host) => {
     const name = URL.parse(host)?.host ?? host;
     const config = { ...readRegistryConfig(name, env), mirrors: NO_REGISTRY_CONFIG.mirrors };
     return new RegistryClient({
       host,
       config: { ...config, insecure: config.insecure || insecure },
-      credentials: new CredentialStore(env).get(name),
+      credentials: storedCredentials(name, env, warn),
     });
   });
 }
