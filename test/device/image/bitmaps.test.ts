@@ -158,18 +158,103 @@ test('impossible actions are refused and change nothing', async () => {
   assert.match(old.stderr, /amend -o compat=1\.1/);
 });
 
-test('a write that makes bitmaps invalid prints a warning', async () => {
-  for (const args of [
-    ['resize', '-q', '%image.qcow2', '+1M'],
-    ['snapshot', '-c', 'x', '%image.qcow2'],
-    ['bench', '-q', '-w', '-c', '1', '%image.qcow2'],
-  ]) {
+test('resize keeps bitmaps, and cuts or extends them as qemu-img does', async () => {
+  for (const sizes of [['66M'], ['200M'], ['100G'], ['20500K'], ['1M'], ['1M', '65M']]) {
     copyFileSync(folder.file('start.qcow2'), folder.file('image.qcow2'));
-    const { code, stderr } = await folder.tsvm(args);
-    assert.equal(code, 0, stderr);
-    assert.match(stderr, /image\.qcow2 had bitmaps, which this change has made invalid/, args[0]);
+    copyFileSync(folder.file('start.qcow2'), folder.file('theirs.qcow2'));
+    for (const size of sizes) {
+      const { code, stderr } = await folder.tsvm(['resize', '--shrink', '%image.qcow2', size]);
+      assert.deepEqual([code, stderr], [0, '']);
+      await folder.qemuOutput('resize', '-q', '--shrink', '%theirs.qcow2', size);
+    }
+    assert.deepEqual(await bitmaps('image.qcow2'), await bitmaps('theirs.qcow2'), sizes.join(' '));
   }
-  copyFileSync(folder.file('start.qcow2'), folder.file('image.qcow2'));
-  const kept = await folder.tsvm(['rebase', '-u', '-b', '', '%image.qcow2']);
-  assert.equal(kept.stderr, '');
+});
+
+for (const size of ['65M', '70M']) {
+  test(`commit of ${size} keeps the bitmaps of both images, and records what it writes`, async () => {
+    const backing = ['-b', 'image.qcow2', '-F', 'qcow2'];
+    await folder.qemuOutput('create', '-q', '-f', 'qcow2', ...backing, '%top.qcow2', size);
+    await folder.qemuOutput('bitmap', '--add', '%top.qcow2', 'of the top');
+    folder.write('top.qcow2', 'write 3M 70k', 'write -z 9M 64k', 'write 21M 1k', 'write 64M 1M');
+    copyFileSync(folder.file('top.qcow2'), folder.file('their-top.qcow2'));
+    copyFileSync(folder.file('image.qcow2'), folder.file('theirs.qcow2'));
+    await folder.qemuOutput(
+      'rebase',
+      '-u',
+      '-b',
+      'theirs.qcow2',
+      '-F',
+      'qcow2',
+      '%their-top.qcow2',
+    );
+    const { code, stderr } = await folder.tsvm(['commit', '%top.qcow2']);
+    assert.deepEqual([code, stderr], [0, '']);
+    await folder.qemuOutput('commit', '-q', '%their-top.qcow2');
+    assert.deepEqual(await bitmaps('image.qcow2'), await bitmaps('theirs.qcow2'));
+    assert.deepEqual(await bitmaps('top.qcow2'), await bitmaps('their-top.qcow2'));
+    await folder.assertSame('image.qcow2', 'theirs.qcow2');
+  });
+}
+
+test('what leaves the content as it is leaves the bitmaps', async () => {
+  const before = await bitmaps('image.qcow2');
+  for (const args of [
+    ['snapshot', '-c', 'x', '%image.qcow2'],
+    ['snapshot', '-d', 'x', '%image.qcow2'],
+    ['rebase', '-u', '-b', '', '%image.qcow2'],
+    ['amend', '-o', 'lazy_refcounts=on', '%image.qcow2'],
+  ]) {
+    const { code, stderr } = await folder.tsvm(args);
+    assert.deepEqual([code, stderr], [0, ''], args.join(' '));
+    assert.deepEqual(await bitmaps('image.qcow2'), before, args.join(' '));
+  }
+});
+
+test('convert -n and bench record their writes', async () => {
+  await folder.qemuOutput('create', '-q', '-f', 'raw', '%source.raw', '65M');
+  copyFileSync(folder.file('image.qcow2'), folder.file('theirs.qcow2'));
+  await folder.tsvmOutput('convert', '-n', '%source.raw', '%image.qcow2');
+  await folder.qemuOutput('convert', '-n', '-O', 'qcow2', '%source.raw', '%theirs.qcow2');
+  assert.deepEqual(await bitmaps('image.qcow2'), await bitmaps('theirs.qcow2'));
+  await folder.tsvmOutput('bitmap', '--clear', '%image.qcow2', 'fine');
+  await folder.qemuOutput('bitmap', '--clear', '%theirs.qcow2', 'fine');
+  const bench = ['bench', '-q', '-w', '-c', '3', '-d', '1', '-s', '1000', '-o', '5M'];
+  await folder.tsvmOutput(...bench, '%image.qcow2');
+  const theirs = bench.filter((word) => word !== '-q');
+  await folder.qemuOutput(...theirs, '-f', 'qcow2', '%theirs.qcow2');
+  assert.deepEqual(await bitmaps('image.qcow2'), await bitmaps('theirs.qcow2'));
+});
+
+test('a bitmap that was not saved stays so', async () => {
+  const at = readFileSync(folder.file('image.qcow2')).lastIndexOf('usual');
+  patchFile(folder.file('image.qcow2'), [[at - 24 + 12 + 3, Uint8Array.of(3)]]);
+  await folder.tsvmOutput('resize', '%image.qcow2', '100G');
+  await folder.qemuOutput('check', '-q', '%image.qcow2');
+  const info = await folder.qemuOutput('info', '%image.qcow2');
+  assert.match(info, /in-use\s+\[1\]: auto\s+name: usual/);
+  assert.match(info, /name: fine/);
+});
+
+test('another content as a whole has no bitmaps, and their space is free', async () => {
+  await folder.tsvmOutput('snapshot', '-c', 'x', '%image.qcow2');
+  const { code, stderr } = await folder.tsvm(['snapshot', '-a', 'x', '%image.qcow2']);
+  assert.equal(code, 0, stderr);
+  assert.match(stderr, /image\.qcow2 had bitmaps, which are gone: this change makes them invalid/);
+  assert.deepEqual(await bitmaps('image.qcow2'), {});
+});
+
+test('bitmaps that are damaged or too large are lost, and the change goes on', async () => {
+  // The first entry of the directory, with another size of its table.
+  const directory = readFileSync(folder.file('image.qcow2')).lastIndexOf('fine') - 24;
+  for (const [at, bytes] of [
+    [directory + 8, Uint8Array.of(0, 0, 0, 0)],
+    [directory + 16, Uint8Array.of(9)],
+  ] as const) {
+    copyFileSync(folder.file('start.qcow2'), folder.file('image.qcow2'));
+    patchFile(folder.file('image.qcow2'), [[at, bytes]]);
+    const { code, stderr } = await folder.tsvm(['resize', '-q', '%image.qcow2', '1G']);
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /image\.qcow2 had bitmaps, which are gone: .*directory is damaged/);
+  }
 });

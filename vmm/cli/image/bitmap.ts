@@ -88,10 +88,10 @@ function changeBitmap(
     const source = isOther
       ? qcow2(images.open(other.path, { format: other.format, backing: 'none', formatFlag: '-F' }))
       : undefined;
+    images.leaveBitmaps(image);
     const changes = new BitmapChanges(image);
     for (const action of actions) act(changes, name, action, cli.g, source);
     changes.store();
-    images.bitmapsAreKept(image);
     return EXIT_DONE;
   });
 }

@@ -6,6 +6,7 @@ import {
   type OpenImageOptions,
   openImage,
 } from '../../backends/disk/image/open-image.ts';
+import { KeptBitmaps } from '../../backends/disk/image/qcow2/bitmap/kept-bitmaps.ts';
 import { Qcow2Image } from '../../backends/disk/image/qcow2/qcow2-image.ts';
 import { hostFiles } from '../../host/host-files.ts';
 import { printMessage } from '../standard-streams.ts';
@@ -21,7 +22,7 @@ export type ImageAccess = Partial<Omit<OpenImageOptions, 'format' | 'hostFiles'>
 /** Opens images and closes them again. */
 export class OpenImages {
   readonly #images: DiskImage[] = [];
-  readonly #withBitmaps = new Set<Qcow2Image>();
+  readonly #bitmaps = new Map<Qcow2Image, KeptBitmaps>();
 
   open(path: string, { formatFlag = '-f', ...access }: ImageAccess = {}): DiskImage {
     const say = (format: string) => `${formatFlag} ${format}`;
@@ -39,7 +40,7 @@ export class OpenImages {
     this.#images.push(image);
     for (let layer: DiskImage | undefined = image; layer !== undefined; layer = layer.backing) {
       if (!(layer instanceof Qcow2Image) || layer.readOnly) continue;
-      if (layer.header.bitmaps !== undefined) this.#withBitmaps.add(layer);
+      if (layer.header.bitmaps !== undefined) this.#bitmaps.set(layer, new KeptBitmaps(layer));
     }
     return image;
   }
@@ -48,24 +49,32 @@ export class OpenImages {
   close(image: DiskImage): void {
     const index = this.#images.indexOf(image);
     if (index >= 0) this.#images.splice(index, 1);
-    this.#sayLostBitmaps(image);
+    this.#storeBitmaps(image);
     closeImage(image);
   }
 
-  /** The changes of an image's bitmaps were intended: no warning. */
-  bitmapsAreKept(image: Qcow2Image): void {
-    this.#withBitmaps.delete(image);
+  /** The verb changes an image's bitmaps itself. */
+  leaveBitmaps(image: Qcow2Image): void {
+    this.#bitmaps.get(image)?.leave();
+    this.#bitmaps.delete(image);
   }
 
-  /** A write makes bitmaps invalid, which the user should know. */
-  #sayLostBitmaps(image: DiskImage): void {
+  /** A change of all content makes an image's bitmaps invalid. */
+  dropBitmaps(image: Qcow2Image): void {
+    this.#bitmaps.get(image)?.drop();
+  }
+
+  /** Stores the bitmaps of an image and its layers again, or says that they are lost. */
+  #storeBitmaps(image: DiskImage): void {
     for (let layer: DiskImage | undefined = image; layer !== undefined; layer = layer.backing) {
-      if (!(layer instanceof Qcow2Image) || !this.#withBitmaps.delete(layer)) continue;
-      if (!layer.metadata.hasChanged || layer.header.bitmaps !== undefined) continue;
-      printMessage(
-        `tsvm image: ${layer.file.path} had bitmaps, which this change has made invalid: ` +
-          'they are gone\n',
-      );
+      if (!(layer instanceof Qcow2Image)) continue;
+      const bitmaps = this.#bitmaps.get(layer);
+      if (bitmaps === undefined) continue;
+      this.#bitmaps.delete(layer);
+      const lost = bitmaps.store();
+      if (lost !== undefined) {
+        printMessage(`tsvm image: ${layer.file.path} had bitmaps, which are gone: ${lost}\n`);
+      }
     }
   }
 
@@ -73,7 +82,7 @@ export class OpenImages {
   closeAll(): void {
     const image = this.#images.pop();
     if (image === undefined) return;
-    this.#sayLostBitmaps(image);
+    this.#storeBitmaps(image);
     try {
       closeImage(image);
     } finally {

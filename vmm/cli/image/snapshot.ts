@@ -70,8 +70,10 @@ function snapshot(name: string, options: SnapshotOptions): Promise<number> {
       throw new TsvmError('invalid-config', `${path} is raw: only qcow2 images have snapshots`);
     }
     if (toCreate !== undefined) createSnapshot(image, toCreate);
-    else if (toApply !== undefined) applySnapshot(image, toApply);
-    else if (toDelete !== undefined) deleteSnapshot(image, toDelete);
+    else if (toApply !== undefined) {
+      images.dropBitmaps(image);
+      applySnapshot(image, toApply);
+    } else if (toDelete !== undefined) deleteSnapshot(image, toDelete);
     else {
       const snapshots = listSnapshots(image);
       if (snapshots.length > 0) print(`${snapshotLines(snapshots).join('\n')}\n`);

@@ -53,6 +53,8 @@ export class Qcow2Image implements DiskImage {
   readonly tableSpanBytes: number;
   /** The image's tables, for operations on the whole: snapshots, check. */
   readonly metadata: ImageMetadata;
+  /** Called when a range of the disk begins to be changed, unless a machine's guest changes it. */
+  onChange: ((offset: number, length: number) => void) | undefined;
   readonly #reader: ImageReader;
   readonly #writer: ClusterWriter;
   readonly #zeroing: Zeroing;
@@ -169,6 +171,7 @@ export class Qcow2Image implements DiskImage {
       await this.flush();
       this.metadata.beginWrite();
     }
+    this.onChange?.(offset, data.length);
     this.#writer.write(offset, data.length, 'overwritten');
     await this.#flushes.track(allDone(this.#mappedWrites(offset, data)));
   }
@@ -320,6 +323,7 @@ export class Qcow2Image implements DiskImage {
   #beginChange(offset: number, length: number): void {
     this.#checkRange(offset, length);
     this.metadata.beginWrite();
+    this.onChange?.(offset, length);
     if (this.metadata.isCrowded) this.flushSync();
   }
 

@@ -69,6 +69,21 @@ export function mergeBits(target: Bits, source: Bits): void {
   }
 }
 
+/** Sets the bits of a range of the disk. */
+export function setRange({ bytes, granularityBytes }: Bits, offset: number, length: number): void {
+  const first = Math.floor(offset / granularityBytes);
+  setBits(bytes, first, Math.ceil((offset + length) / granularityBytes));
+}
+
+/** The bits of a disk that has got another size; none is set for a new part, as in QEMU. */
+export function resizedBits(bits: Bits, diskBytes: number): Bits {
+  if (bits.diskBytes === diskBytes) return bits;
+  const resized = emptyBits(diskBytes, bits.granularityBytes);
+  resized.bytes.set(bits.bytes.subarray(0, resized.bytes.length));
+  clearBehindEnd(resized);
+  return resized;
+}
+
 /** The ranges of the disk whose bits are set, in bytes. */
 function* setRanges({ bytes, granularityBytes }: Bits): Generator<readonly [number, number]> {
   let start: number | undefined;

@@ -1,8 +1,9 @@
 import { TsvmError } from '../../../../../errors.ts';
 import { encodeBytes } from '../../../../../util/byte-names.ts';
+import type { BitmapsExtension } from '../header/header-extensions.ts';
 import { BITMAPS_MAX, ExtensionType } from '../header/layout.ts';
 import type { Qcow2Image } from '../qcow2-image.ts';
-import { type Bits, emptyBits, mergeBits, readBits } from './bitmap-bits.ts';
+import { type Bits, emptyBits, mergeBits, readBits, resizedBits, setRange } from './bitmap-bits.ts';
 import {
   BITMAP_BYTES_MAX,
   type Bitmap,
@@ -19,6 +20,9 @@ const GRANULARITY_MAX = 2 ** 31;
 const DEFAULT_GRANULARITY_MIN = 4096;
 const DEFAULT_GRANULARITY_MAX = 65_536;
 const TABLE_ENTRY_BYTES = 8;
+/** Of all bitmaps that are held, and of their tables. An image from others may claim terabytes. */
+const HELD_BYTES_MAX = BITMAP_BYTES_MAX;
+const HELD_TABLE_ENTRIES_MAX = 2 ** 22;
 
 /** A bitmap after the changes: `bits` have to be written; without them it stays its host offset. */
 interface ChangedBitmap {
@@ -57,6 +61,8 @@ export function bitsOf(image: Qcow2Image, name: string): Bits {
 export class BitmapChanges {
   readonly #image: Qcow2Image;
   readonly #old: readonly Bitmap[];
+  /** The directory in the file, although a change may have dropped it from the header since. */
+  readonly #directory: BitmapsExtension | undefined;
   #bitmaps: ChangedBitmap[];
 
   /** @throws TsvmError `invalid-config` for version 2, which has no bitmaps; `invalid-disk` */
@@ -69,6 +75,7 @@ export class BitmapChanges {
     }
     this.#image = image;
     this.#old = listBitmaps(image);
+    this.#directory = image.header.bitmaps;
     this.#bitmaps = this.#old.map((bitmap) => ({ bitmap, bits: undefined }));
   }
 
@@ -129,13 +136,50 @@ export class BitmapChanges {
     return bits ?? readBits(this.#image.file, bitmap, this.#image);
   }
 
+  /**
+   * Reads all bitmaps, so that they can be stored again after changes of the disk's content or size.
+   * Those that were not saved stay as they are.
+   * @throws TsvmError `invalid-disk`, also if they are too large together
+   */
+  hold(): void {
+    const { file, sizeBytes } = this.#image;
+    let bytes = 0;
+    let entries = 0;
+    for (const { bitmap } of this.#bitmaps) {
+      bytes += sizeBytes / bitmap.granularityBytes / 8;
+      entries += bitmap.table.entries;
+    }
+    if (bytes > HELD_BYTES_MAX || entries > HELD_TABLE_ENTRIES_MAX) {
+      throw new TsvmError('invalid-disk', `${file.path}: its bitmaps are too large`);
+    }
+    for (const { bitmap } of this.#bitmaps) {
+      if (!bitmap.inUse) this.#replace(bitmap, this.bits(bitmap.name));
+    }
+  }
+
+  /** Records a write in the bitmaps that are held and enabled. */
+  record(offset: number, length: number): void {
+    for (const { bitmap, bits } of this.#bitmaps) {
+      if (!bitmap.auto || bits === undefined) continue;
+      const resized = resizedBits(bits, Math.max(bits.diskBytes, this.#image.sizeBytes));
+      if (resized !== bits) this.#replace(bitmap, resized);
+      setRange(resized, offset, length);
+    }
+  }
+
+  removeAll(): void {
+    this.#bitmaps = [];
+  }
+
   /** Writes them, durably. @throws TsvmError `disk-io`, `invalid-disk` */
   store(): void {
-    const { file, header, metadata } = this.#image;
+    const { file, header, metadata, sizeBytes } = this.#image;
     const freed = this.#clustersToFree();
     metadata.beginWrite();
     const stored = this.#bitmaps.map(({ bitmap, bits }) =>
-      bits === undefined ? bitmap : { ...bitmap, table: this.#writeBits(bits) },
+      bits === undefined
+        ? bitmap
+        : { ...bitmap, table: this.#writeBits(resizedBits(bits, sizeBytes)) },
     );
     const directory = encodeBitmapDirectory(stored);
     const offset = directory.length === 0 ? 0 : this.#writeClusters(directory);
@@ -181,7 +225,7 @@ export class BitmapChanges {
 
   /** Runs of clusters that are not used any more: first and count. */
   #clustersToFree(): (readonly [number, number])[] {
-    const { clusterBytes, file, header } = this.#image;
+    const { clusterBytes, file } = this.#image;
     const kept = new Set(
       this.#bitmaps
         .filter(({ bits }) => bits === undefined)
@@ -190,8 +234,8 @@ export class BitmapChanges {
     const runs: (readonly [number, number])[] = [];
     const add = (offset: number, bytes: number) =>
       runs.push([offset / clusterBytes, Math.ceil(bytes / clusterBytes)]);
-    if (header.bitmaps !== undefined) {
-      add(header.bitmaps.directoryOffset, header.bitmaps.directoryBytes);
+    if (this.#directory !== undefined) {
+      add(this.#directory.directoryOffset, this.#directory.directoryBytes);
     }
     for (const { table } of this.#old.filter((one) => !kept.has(one.table.offset))) {
       const offsets = readBitmapTable(file, table, clusterBytes);
