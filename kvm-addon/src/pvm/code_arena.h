@@ -12,15 +12,28 @@
 /* The number of generations after which the cache is flushed and their numbers start again. */
 #define CODE_GENERATION_MAX 0xffff0000u
 
-struct code_cache {
-    struct insn *arena;
+/*
+ * The code of CPL 3, or that of CPL 0 to 2. Programs come and go, and what a kernel executes stays
+ * the same: so each has bounds of its own, and is emptied alone.
+ */
+struct code_pool {
+    struct insn *insns; /* its part of the arena */
     uint32_t insn_count;
+    uint32_t insns_max;
     struct code_page *pages;
-    uint8_t *copies; /* a page each */
     uint32_t page_count;
+    uint32_t pages_max;
+    uint64_t flushes; /* how often it was emptied */
     struct code_page *buckets[CODE_BUCKETS];
     uint64_t addresses[CODE_ADDRESS_BITS /
                        64]; /* bit set: pages with this hash of their virtual address exist */
+};
+
+struct code_cache {
+    struct insn *arena;
+    struct code_page *pages;
+    uint8_t *copies;           /* of the pages of CPL 3, a page each */
+    struct code_pool pools[2]; /* [cpl == 3] */
     uint32_t last_generation;
     uint64_t epoch;        /* native_epoch when CPL 3 was last entered */
     uint64_t user_clock;   /* incremented when user pages must be compared again */
@@ -29,18 +42,24 @@ struct code_cache {
     struct insn once[2];
 };
 
+/* The pool of the current CPL. */
+static inline struct code_pool *code_pool(struct cpu *cpu)
+{
+    return &cpu->code->pools[cpu->cpl == 3];
+}
+
 /*
- * The page of a fetch from `va`, tracked and up to date, in the code TLB; NULL: the cache is full.
+ * The page of a fetch from `va`, tracked and up to date, in the code TLB; NULL: the pool is full.
  * Raises with cpu->rip = rip.
  */
 struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip);
 
-/* Decodes from `va`, which has no decoded instruction yet. NULL: the cache is full. */
+/* Decodes from `va`, which has no decoded instruction yet. NULL: the pool is full. */
 struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t va);
 
 /*
  * The code cache's page for this address and frame at the current CPL and mode; makes it if
- * necessary. NULL: the cache is full.
+ * necessary. NULL: the pool is full.
  */
 struct code_page *code_page_get(struct cpu *cpu, uint64_t va, uint64_t frame, const uint8_t *host);
 /* Drops the decoded code of a page. */
@@ -48,7 +67,11 @@ void code_page_forget(struct cpu *cpu, struct code_page *page);
 
 /* Empties the code TLB of a mode (user: cpl == 3). */
 void code_clear_tlb(struct cpu *cpu, bool user);
-/* Empties the cache. No decoded instruction may be executing. */
+/*
+ * Empties the pool of the current CPL, or both, with their translations. No decoded instruction may
+ * be executing.
+ */
+void code_flush_pool(struct cpu *cpu);
 void code_flush(struct cpu *cpu);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Pages of decoded code: a hash table by frame, so that a write to a frame finds all of its pages.
- * The pool bounds the number of pages, the arena that of instructions.
+ * Pages of decoded code: hash tables by frame, so that a write to a frame finds all of its pages.
+ * Pools bound the numbers of pages and of instructions.
  */
 #include "code_cache.h"
 
@@ -19,6 +19,18 @@ static unsigned hash(uint64_t frame)
     return (unsigned)(frame * 0x9e3779b97f4a7c15ull >> 32) & (CODE_BUCKETS - 1);
 }
 
+static void init_pools(struct code_cache *code)
+{
+    code->pools[false].insns = code->arena;
+    code->pools[false].insns_max = CODE_KERNEL_INSNS_MAX;
+    code->pools[false].pages = code->pages;
+    code->pools[false].pages_max = CODE_KERNEL_PAGES_MAX;
+    code->pools[true].insns = code->arena + CODE_KERNEL_INSNS_MAX;
+    code->pools[true].insns_max = CODE_USER_INSNS_MAX;
+    code->pools[true].pages = code->pages + CODE_KERNEL_PAGES_MAX;
+    code->pools[true].pages_max = CODE_USER_PAGES_MAX;
+}
+
 int code_cache_init(struct cpu *cpu)
 {
     struct code_cache *code = calloc(1, sizeof(*code));
@@ -27,12 +39,15 @@ int code_cache_init(struct cpu *cpu)
         return -ENOMEM;
     code->arena = reserve_large(CODE_INSNS_MAX * sizeof(struct insn));
     code->pages = reserve_large(CODE_PAGES_MAX * sizeof(struct code_page));
-    code->copies = reserve(CODE_PAGES_MAX * PAGE_SIZE);
+    code->copies = reserve(CODE_USER_PAGES_MAX * PAGE_SIZE);
     code->epoch = 1;
     code->user_clock = 1;
     /* The first flush clears all of the code TLBs. */
     cpu->code_tlb_fills[false].count = cpu->code_tlb_fills[true].count = FILLS_MAX + 1;
-    return code->arena && code->pages && code->copies ? 0 : -ENOMEM;
+    if (!code->arena || !code->pages || !code->copies)
+        return -ENOMEM;
+    init_pools(code);
+    return 0;
 }
 
 void code_cache_destroy(struct cpu *cpu)
@@ -42,7 +57,7 @@ void code_cache_destroy(struct cpu *cpu)
         return;
     release(code->arena, CODE_INSNS_MAX * sizeof(struct insn));
     release(code->pages, CODE_PAGES_MAX * sizeof(struct code_page));
-    release(code->copies, CODE_PAGES_MAX * PAGE_SIZE);
+    release(code->copies, CODE_USER_PAGES_MAX * PAGE_SIZE);
     free(code);
     cpu->code = NULL;
 }
@@ -52,7 +67,7 @@ void code_cache_discard(struct cpu *cpu)
     struct code_cache *code = cpu->code;
     reserve_discard(code->arena, CODE_INSNS_MAX * sizeof(struct insn));
     reserve_discard(code->pages, CODE_PAGES_MAX * sizeof(struct code_page));
-    reserve_discard(code->copies, CODE_PAGES_MAX * PAGE_SIZE);
+    reserve_discard(code->copies, CODE_USER_PAGES_MAX * PAGE_SIZE);
 }
 
 void code_cache_expect_growth(struct cpu *cpu)
@@ -67,7 +82,7 @@ uint64_t code_cache_resident(const struct cpu *cpu)
     const struct code_cache *code = cpu->code;
     return sizeof(*code) + reserve_resident(code->arena, CODE_INSNS_MAX * sizeof(struct insn)) +
            reserve_resident(code->pages, CODE_PAGES_MAX * sizeof(struct code_page)) +
-           reserve_resident(code->copies, CODE_PAGES_MAX * PAGE_SIZE);
+           reserve_resident(code->copies, CODE_USER_PAGES_MAX * PAGE_SIZE);
 }
 
 void code_advance_generation(struct cpu *cpu, bool user)
@@ -123,7 +138,8 @@ static unsigned address_bit(uint64_t va)
 static bool may_have_code(const struct code_cache *code, uint64_t va)
 {
     unsigned bit = address_bit(va);
-    return code->addresses[bit / 64] >> bit % 64 & 1;
+    return (code->pools[0].addresses[bit / 64] | code->pools[1].addresses[bit / 64]) >> bit % 64 &
+           1;
 }
 
 void code_flush_page(struct cpu *cpu, uint64_t va)
@@ -163,83 +179,128 @@ void code_page_forget(struct cpu *cpu, struct code_page *page)
     page->verified = 0;
 }
 
-void code_invalidate_frame(struct cpu *cpu, uint64_t frame)
+static struct code_page *skip_untracked(struct code_page *page, uint64_t frame)
 {
-    bool found[2] = {false, false};
+    while (page && !(page->frame == frame && page->tracked))
+        page = page->next;
+    return page;
+}
+
+/* The tracked pages of a frame in a pool. */
+static struct code_page *first_tracked(const struct code_pool *pool, uint64_t frame)
+{
+    return skip_untracked(pool->buckets[hash(frame)], frame);
+}
+
+static struct code_page *next_tracked(const struct code_page *page, uint64_t frame)
+{
+    return skip_untracked(page->next, frame);
+}
+
+/* From now on this CPU is not notified of stores to the frame. */
+static void unmark(struct cpu *cpu, uint64_t frame)
+{
     __atomic_fetch_and(&cpu->engine->frames.of[frame].code_cpus, ~(1u << cpu->index),
                        __ATOMIC_SEQ_CST);
-    for (struct code_page *page = cpu->code->buckets[hash(frame)]; page; page = page->next) {
-        if (page->frame != frame || !page->tracked)
+}
+
+void code_invalidate_frame(struct cpu *cpu, uint64_t frame)
+{
+    unmark(cpu, frame);
+    for (unsigned user = 0; user < 2; user++) {
+        struct code_page *page = first_tracked(&cpu->code->pools[user], frame);
+        if (!page)
             continue;
-        code_page_forget(cpu, page);
-        found[page->user] = true;
+        for (; page; page = next_tracked(page, frame))
+            code_page_forget(cpu, page);
+        code_advance_generation(cpu, user);
     }
-    for (unsigned user = 0; user < 2; user++)
-        if (found[user])
-            code_advance_generation(cpu, user);
     cpu->counters->code_invalidations++;
+}
+
+static void invalidate_pool(struct cpu *cpu, bool user)
+{
+    const struct code_pool *pool = &cpu->code->pools[user], *other = &cpu->code->pools[!user];
+    for (unsigned i = 0; i < pool->page_count; i++) {
+        struct code_page *page = &pool->pages[i];
+        if (!first_tracked(other, page->frame))
+            unmark(cpu, page->frame);
+        code_page_forget(cpu, page);
+    }
+    code_clear_tlb(cpu, user);
 }
 
 void code_invalidate_all(struct cpu *cpu)
 {
-    struct code_cache *code = cpu->code;
-    for (unsigned i = 0; i < code->page_count; i++) {
-        struct code_page *page = &code->pages[i];
-        __atomic_fetch_and(&cpu->engine->frames.of[page->frame].code_cpus, ~(1u << cpu->index),
-                           __ATOMIC_SEQ_CST);
-        code_page_forget(cpu, page);
-    }
-    code_clear_tlb(cpu, false);
-    code_clear_tlb(cpu, true);
+    invalidate_pool(cpu, false);
+    invalidate_pool(cpu, true);
+}
+
+/* The generation that begins makes all entries of the return stack invalid as well. */
+static void empty_pool(struct cpu *cpu, bool user)
+{
+    struct code_pool *pool = &cpu->code->pools[user];
+    invalidate_pool(cpu, user);
+    memset(pool->buckets, 0, sizeof(pool->buckets));
+    memset(pool->addresses, 0, sizeof(pool->addresses));
+    pool->page_count = 0;
+    pool->insn_count = 0;
+    pool->flushes++;
 }
 
 void code_flush(struct cpu *cpu)
 {
     struct code_cache *code = cpu->code;
-    code_invalidate_all(cpu);
-    memset(code->buckets, 0, sizeof(code->buckets));
-    memset(code->addresses, 0, sizeof(code->addresses));
-    code->page_count = 0;
-    code->insn_count = 0;
+    empty_pool(cpu, false);
+    empty_pool(cpu, true);
     if (code->last_generation > CODE_GENERATION_MAX) {
         code->last_generation = 0;
         code_clear_tlb(cpu, false);
         code_clear_tlb(cpu, true);
+        memset(cpu->returns, 0, sizeof(cpu->returns));
     }
-    memset(cpu->returns, 0, sizeof(cpu->returns));
     cpu->counters->code_flushes++;
 }
 
-static struct code_page *find_page(const struct code_cache *code, uint64_t va, uint64_t frame,
-                                   bool user, bool compat)
+void code_flush_pool(struct cpu *cpu)
 {
-    struct code_page *page = code->buckets[hash(frame)];
-    while (page && !(page->va == va && page->frame == frame && page->user == user &&
-                     page->compat == compat))
+    if (cpu->code->last_generation > CODE_GENERATION_MAX) {
+        code_flush(cpu);
+        return;
+    }
+    empty_pool(cpu, cpu->cpl == 3);
+    cpu->counters->code_flushes++;
+}
+
+static struct code_page *find_page(const struct code_pool *pool, uint64_t va, uint64_t frame,
+                                   bool compat)
+{
+    struct code_page *page = pool->buckets[hash(frame)];
+    while (page && !(page->va == va && page->frame == frame && page->compat == compat))
         page = page->next;
     return page;
 }
 
 struct code_page *code_page_get(struct cpu *cpu, uint64_t va, uint64_t frame, const uint8_t *host)
 {
-    struct code_cache *code = cpu->code;
+    struct code_pool *pool = code_pool(cpu);
     bool user = cpu->cpl == 3;
-    struct code_page *page = find_page(code, va, frame, user, cpu->compat);
-    if (page || code->page_count == CODE_PAGES_MAX)
+    struct code_page *page = find_page(pool, va, frame, cpu->compat);
+    if (page || pool->page_count == pool->pages_max)
         return page;
-    unsigned index = code->page_count++;
-    struct code_page **bucket = &code->buckets[hash(frame)];
+    unsigned index = pool->page_count++;
+    struct code_page **bucket = &pool->buckets[hash(frame)];
     /* A reused page has no `insns`: code_page_forget() cleared them. */
-    page = &code->pages[index];
+    page = &pool->pages[index];
     page->va = va;
     page->frame = frame;
     page->user = user;
     page->compat = cpu->compat;
     page->host = host;
-    page->copy = user ? code->copies + index * PAGE_SIZE : NULL;
+    page->copy = user ? cpu->code->copies + index * PAGE_SIZE : NULL;
     page->next = *bucket;
     *bucket = page;
     unsigned bit = address_bit(va);
-    code->addresses[bit / 64] |= 1ull << bit % 64;
+    pool->addresses[bit / 64] |= 1ull << bit % 64;
     return page;
 }

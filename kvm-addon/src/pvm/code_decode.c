@@ -54,7 +54,7 @@ static struct code_page *page_of(struct cpu *cpu, uint64_t va, uint64_t rip)
 /*
  * The next page's frame is tracked too. Each lookup translates that page again and compares the
  * bytes; chained jumps to the instruction become invalid with the generation of their mode. False:
- * the cache is full.
+ * the pool is full.
  */
 static bool fetch_crossing(struct cpu *cpu, struct crossing *crossing, uint64_t va)
 {
@@ -100,12 +100,12 @@ static struct insn *lookup_crossing(struct cpu *cpu, uint64_t va)
     if (page->crossing && page->crossing_offset == offset &&
         memcmp(page->crossing_bytes, crossing.bytes, sizeof(crossing.bytes)) == 0)
         return page->crossing;
-    struct code_cache *code = cpu->code;
-    if (CODE_INSNS_MAX - code->insn_count < 2)
+    struct code_pool *pool = code_pool(cpu);
+    if (pool->insns_max - pool->insn_count < 2)
         return NULL;
-    struct insn *insns = code->arena + code->insn_count;
+    struct insn *insns = pool->insns + pool->insn_count;
     decode_bytes(cpu, crossing.bytes, offset, insns);
-    code->insn_count += 2;
+    pool->insn_count += 2;
     cpu->counters->decoded++;
     page->crossing = insns;
     page->crossing_offset = (uint16_t)offset;
@@ -115,12 +115,12 @@ static struct insn *lookup_crossing(struct cpu *cpu, uint64_t va)
 
 struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t va)
 {
-    struct code_cache *code = cpu->code;
+    struct code_pool *pool = code_pool(cpu);
     const uint8_t *bytes = page_bytes(page);
     unsigned offset = va & PAGE_OFFSET, count = 0;
-    if (CODE_INSNS_MAX - code->insn_count < CODE_RUN_MAX)
+    if (pool->insns_max - pool->insn_count < CODE_RUN_MAX)
         return NULL;
-    struct insn *first = code->arena + code->insn_count, *at = first;
+    struct insn *first = pool->insns + pool->insn_count, *at = first;
     /* Distances have 16 bits: decode a page again whose instructions are too far away. */
     if (page->base && first + CODE_RUN_MAX - page->base > UINT16_MAX) {
         memset(page->insns, 0, sizeof(page->insns));
@@ -156,7 +156,7 @@ struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t v
     }
     for (unsigned i = count; i-- > 1;)
         decode_fuse(&first[i - 1], &first[i]);
-    code->insn_count += (uint32_t)(at - first);
+    pool->insn_count += (uint32_t)(at - first);
     cpu->counters->decoded += count;
     return first;
 }
@@ -186,6 +186,6 @@ struct insn *code_decode_once(struct cpu *cpu, uint64_t va)
             decode_bytes(cpu, crossing.bytes, offset, once);
             return once;
         }
-        code_flush(cpu);
+        code_flush_pool(cpu);
     }
 }

@@ -88,13 +88,15 @@ bool code_enter_user(struct cpu *cpu)
 
 struct insn *code_lookup(struct cpu *cpu, uint64_t va)
 {
-    struct code_cache *code = cpu->code;
+    const struct code_cache *code = cpu->code;
+    const struct code_pool *pool = code_pool(cpu);
     cpu->rip = va;
     if (breakpoints_in_code(cpu, va))
         cpu_leave(cpu, NULL, INTERPRETED_ONCE);
-    if (code->last_generation > CODE_GENERATION_MAX ||
-        CODE_INSNS_MAX - code->insn_count < CODE_RUN_MAX)
+    if (code->last_generation > CODE_GENERATION_MAX)
         code_flush(cpu);
+    else if (pool->insns_max - pool->insn_count < CODE_RUN_MAX)
+        code_flush_pool(cpu);
     const struct code_tlb_entry *entry = &cpu->code_tlb[code_slot(va)];
     for (;;) {
         struct code_page *page =
@@ -105,6 +107,6 @@ struct insn *code_lookup(struct cpu *cpu, uint64_t va)
         struct insn *insn = page ? code_decode_run(cpu, page, va) : NULL;
         if (insn)
             return insn;
-        code_flush(cpu);
+        code_flush_pool(cpu);
     }
 }

@@ -6,11 +6,15 @@
 
 /*
  * Bounds for one vCPU: pages with decoded code, aliases of a frame included (8 KiB each, and 4 KiB
- * more for CPL 3's), and decoded instructions (32 bytes each). When one is reached, the cache is
- * emptied. Memory is allocated on demand.
+ * more for CPL 3's), and decoded instructions (32 bytes each). When one is reached, the code of
+ * that privilege is dropped. Memory is allocated on demand.
  */
-#define CODE_PAGES_MAX 768u
-#define CODE_INSNS_MAX (160u << 10)
+#define CODE_KERNEL_PAGES_MAX 832u
+#define CODE_USER_PAGES_MAX 256u
+#define CODE_PAGES_MAX (CODE_KERNEL_PAGES_MAX + CODE_USER_PAGES_MAX)
+#define CODE_KERNEL_INSNS_MAX (160u << 10)
+#define CODE_USER_INSNS_MAX (48u << 10)
+#define CODE_INSNS_MAX (CODE_KERNEL_INSNS_MAX + CODE_USER_INSNS_MAX)
 
 /* The decoded instructions of one page. */
 struct code_page {

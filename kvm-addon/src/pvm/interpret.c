@@ -100,7 +100,7 @@ static struct insn *find(struct cpu *cpu)
     cpu->hot = false;
     if (!hot || translate(cpu, insn))
         return insn;
-    code_flush(cpu);
+    code_flush_pool(cpu);
     return code_lookup(cpu, cpu->rip);
 }
 

@@ -47,6 +47,7 @@ struct trace_exit {
 struct trace {
     struct cpu *cpu;
     struct translator *translator;
+    struct translated_pool *pool;
     const struct code_page *page;
     struct trace_item items[TRACE_MAX];
     unsigned count;

@@ -3,7 +3,6 @@
 #include "heat.h"
 #include "translate.h"
 
-#define COMMON_BYTES 2048u
 #define ABOVE_OR_EQUAL 3
 #define EQUAL 4
 #define BELOW 2
@@ -332,7 +331,8 @@ void translate_common(const struct cpu *cpu)
     struct translator *translator = cpu->translator;
     const struct executable *memory = &translator->code;
     struct translated_common *common = &translator->common;
-    struct code_writer w = {.at = memory->writable, .end = memory->writable + COMMON_BYTES};
+    struct code_writer w = {.at = memory->writable,
+                            .end = memory->writable + TRANSLATED_COMMON_BYTES};
 #define EXECUTABLE (memory->executable + (w.at - memory->writable))
     common->prologue = EXECUTABLE;
     emit_prologue(&w);
@@ -355,5 +355,5 @@ void translate_common(const struct cpu *cpu)
     common->find = EXECUTABLE;
     emit_find(&w, enter, leave);
 #undef EXECUTABLE
-    translator->used = COMMON_BYTES;
+    translator->has_common = true;
 }

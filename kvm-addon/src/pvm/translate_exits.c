@@ -62,8 +62,7 @@ static void number_to_common(struct trace *trace, uint32_t number, const uint8_t
 
 static struct translated_link *new_link(struct trace *trace, uint64_t va, unsigned count)
 {
-    struct translator *translator = trace->translator;
-    struct translated_link *link = &translator->links[translator->link_count++];
+    struct translated_link *link = &trace->translator->links[trace->pool->next_link++];
     *link = (struct translated_link){.va = va, .count = count};
     return link;
 }

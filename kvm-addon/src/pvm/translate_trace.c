@@ -146,8 +146,9 @@ static void emit_all(struct trace *trace)
 static bool write_trace(struct trace *trace, struct insn *first)
 {
     struct translator *translator = trace->translator;
-    uint32_t links = translator->link_count;
-    uint8_t *start = translator->code.writable + translator->used;
+    struct translated_pool *pool = trace->pool;
+    uint32_t links = pool->next_link;
+    uint8_t *start = translator->code.writable + pool->used;
     insn_handler *original = translated_original(trace->cpu, first);
     trace->w = (struct code_writer){
         .at = start,
@@ -161,35 +162,38 @@ static bool write_trace(struct trace *trace, struct insn *first)
     write_bytes(&trace->w, &original, sizeof original);
     emit_all(trace);
     if (trace->w.full) {
-        translator->link_count = links;
+        pool->next_link = links;
         return false;
     }
     executable_serialize();
-    const uint8_t *entry = translator->code.executable + translator->used + CODE_ALIGNMENT;
+    const uint8_t *entry = translator->code.executable + pool->used + CODE_ALIGNMENT;
     uint32_t length = (uint32_t)(trace->w.at - start);
-    translator->used += (length + CODE_ALIGNMENT - 1) & ~(CODE_ALIGNMENT - 1);
+    pool->used += (length + CODE_ALIGNMENT - 1) & ~(CODE_ALIGNMENT - 1);
     first->handler = (insn_handler *)(uintptr_t)entry;
     trace->cpu->counters->translations++;
     trace->cpu->counters->translated += trace->count;
     return true;
 }
 
-static bool has_room(const struct translator *translator)
+static bool has_room(const struct translated_pool *pool)
 {
-    return translator->used + TRACE_BYTES <= TRANSLATED_BYTES &&
-           translator->link_count + TRACE_MAX * 2 <= TRANSLATED_LINKS;
+    return pool->used + TRACE_BYTES <= pool->end &&
+           pool->next_link + TRACE_MAX * 2 <= pool->link_end;
 }
 
-/* When the code cache was emptied, so were its translations. */
-static void follow_code_cache(struct cpu *cpu)
+/* The pool of translations of the current CPL. When that of decoded code was emptied, so was it. */
+static struct translated_pool *follow_code_pool(struct cpu *cpu)
 {
-    struct translator *translator = cpu->translator;
-    uint64_t flushes = cpu->counters->code_flushes;
-    if (translator->used != 0 && translator->flushes == flushes)
-        return;
-    translator->flushes = flushes;
-    translator->link_count = 0;
-    translate_common(cpu);
+    struct translated_pool *pool = &cpu->translator->pools[cpu->cpl == 3];
+    uint64_t flushes = code_pool(cpu)->flushes;
+    if (pool->flushes != flushes) {
+        pool->flushes = flushes;
+        pool->used = pool->start;
+        pool->next_link = pool->first_link;
+    }
+    if (!cpu->translator->has_common)
+        translate_common(cpu);
+    return pool;
 }
 
 bool translate(struct cpu *cpu, struct insn *insn)
@@ -200,16 +204,16 @@ bool translate(struct cpu *cpu, struct insn *insn)
     *heat_of(cpu, insn) = UINT8_MAX;
     if (!cpu->translator || entry->tag != (cpu->rip & PAGE_BASE))
         return true;
-    follow_code_cache(cpu);
     trace.cpu = cpu;
     trace.translator = cpu->translator;
+    trace.pool = follow_code_pool(cpu);
     trace.page = entry->page;
     for (unsigned i = 0; i < STRETCHES_MAX; i++) {
         if (is_translated(cpu, insn->handler) || insn_length(insn) == 0)
             return true;
         collect(&trace, insn);
         if (trace.count >= TRACE_MIN) {
-            if (!has_room(cpu->translator))
+            if (!has_room(trace.pool))
                 return false;
             if (!write_trace(&trace, insn))
                 return true;

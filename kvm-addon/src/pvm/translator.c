@@ -8,6 +8,24 @@
 #define LINK_BYTES (TRANSLATED_LINKS * sizeof(struct translated_link))
 _Static_assert(LINK_BYTES % PAGE_SIZE == 0, "whole pages");
 
+static void init_pools(struct translator *translator)
+{
+    translator->pools[false] = (struct translated_pool){
+        .start = TRANSLATED_COMMON_BYTES,
+        .used = TRANSLATED_COMMON_BYTES,
+        .end = TRANSLATED_KERNEL_BYTES,
+        .link_end = TRANSLATED_KERNEL_LINKS,
+    };
+    translator->pools[true] = (struct translated_pool){
+        .start = TRANSLATED_KERNEL_BYTES,
+        .used = TRANSLATED_KERNEL_BYTES,
+        .end = TRANSLATED_BYTES,
+        .first_link = TRANSLATED_KERNEL_LINKS,
+        .next_link = TRANSLATED_KERNEL_LINKS,
+        .link_end = TRANSLATED_LINKS,
+    };
+}
+
 static struct translator *create(void)
 {
     struct translator *translator = calloc(1, sizeof *translator);
@@ -16,6 +34,7 @@ static struct translator *create(void)
         return NULL;
     if (executable_map(&translator->code, "tsvm-translated", TRANSLATED_BYTES, LINK_BYTES) == 0) {
         translator->links = (struct translated_link *)translator->code.data;
+        init_pools(translator);
         return translator;
     }
     free(translator);
@@ -53,7 +72,8 @@ void translator_discard(struct cpu *cpu)
     if (!translator)
         return;
     executable_discard(&translator->code);
-    translator->used = 0;
+    translator->has_common = false;
+    init_pools(translator);
 }
 
 uint64_t translator_resident(const struct cpu *cpu)

@@ -1,7 +1,8 @@
 /*
  * Translation of hot code to code of the host (README.md, "Translation"). A vCPU's translations,
- * and the memory that they are in. Both it and the number of links are bounded; when either is
- * full, all decoded code of the vCPU is dropped, with all translations.
+ * and the memory that they are in: a part for each pool of decoded code. Both it and the number of
+ * links are bounded; when either is full, all decoded code of the pool is dropped, with all of its
+ * translations.
  */
 #ifndef TSVM_PVM_TRANSLATOR_H
 #define TSVM_PVM_TRANSLATOR_H
@@ -11,8 +12,14 @@
 #include "cpu.h"
 #include "executable.h"
 
-#define TRANSLATED_BYTES (4u << 20)
-#define TRANSLATED_LINKS 32768u
+#define TRANSLATED_KERNEL_BYTES (3u << 20)
+#define TRANSLATED_USER_BYTES (1u << 20)
+#define TRANSLATED_BYTES (TRANSLATED_KERNEL_BYTES + TRANSLATED_USER_BYTES)
+/* For code that all translations share, before those of the kernel. */
+#define TRANSLATED_COMMON_BYTES 2048u
+#define TRANSLATED_KERNEL_LINKS 24576u
+#define TRANSLATED_USER_LINKS 8192u
+#define TRANSLATED_LINKS (TRANSLATED_KERNEL_LINKS + TRANSLATED_USER_LINKS)
 
 /* A jump of a translation to another instruction. */
 struct translated_link {
@@ -38,13 +45,19 @@ struct translated_common {
     const uint8_t *leave;       /* out of the interpreter, at the address in RSI */
 };
 
+/* The translations of a pool of decoded code. */
+struct translated_pool {
+    uint32_t start, used, end; /* bytes of the memory, from its start */
+    uint32_t first_link, next_link, link_end;
+    uint64_t flushes; /* of the pool, when the first of these translations was made */
+};
+
 struct translator {
     struct executable code;
-    uint32_t used; /* bytes of it */
     struct translated_link *links;
-    uint32_t link_count;
-    uint64_t flushes; /* of the code cache, when the first of these translations was made */
-    struct translated_common common;
+    bool has_common;
+    struct translated_common common; /* at the start of the memory */
+    struct translated_pool pools[2]; /* [cpl == 3] */
 };
 
 /*
@@ -60,7 +73,7 @@ uint64_t translator_resident(const struct cpu *cpu);
 
 /*
  * Makes a translation the handler of the instruction at cpu->rip, which the code cache has decoded
- * at `insn`, if it can be translated. False: the memory is full, and the code cache to be emptied.
+ * at `insn`, if it can be translated. False: the memory is full, and the pool to be emptied.
  */
 bool translate(struct cpu *cpu, struct insn *insn);
 

@@ -343,22 +343,82 @@ static void test_flushes(void)
 
 /* ---- Bounds ---- */
 
+static const struct code_pool *kernel_pool(void)
+{
+    return &cpu->code->pools[0];
+}
+
+static bool is_marked(uint64_t gpa)
+{
+    return frame_at(&fake.engine.frames, gpa)->code_cpus != 0;
+}
+
+/* Decodes more pages of programs than fit. */
+static void run_many_programs(void)
+{
+    uint64_t flushes = cpu->counters->code_flushes;
+    cpu_set_cpl(cpu, 3);
+    for (unsigned i = 0; i < CODE_USER_PAGES_MAX + 1; i++) {
+        uint64_t va = USER + (uint64_t)i * PAGE_SIZE;
+        fake_map(&fake, FAKE_ROOT, va, (RAM + 0x1000) | P | U);
+        CHECK(lookup(cpu, va) == 0x15);
+        CHECK(cpu->code->pools[1].page_count <= CODE_USER_PAGES_MAX);
+    }
+    CHECK(cpu->counters->code_flushes == flushes + 1);
+}
+
+/* Programs come and go; the kernel stays. */
+static void test_kernel_code_survives_programs(void)
+{
+    start(1);
+    map_code(VA, RAM, G);
+    map_code(USER, RAM + 0x1000, U);
+    struct insn *kernel = code_lookup(cpu, VA);
+    uint32_t generation = cpu->generation;
+    run_many_programs();
+    CHECK(cpu->code->pools[1].page_count == 1);
+    cpu_set_cpl(cpu, 0);
+    CHECK(code_find(cpu, VA) == kernel && cpu->generation == generation);
+    CHECK(is_marked(RAM) && is_marked(RAM + 0x1000));
+    fake_free(&fake);
+}
+
+/* A frame that both execute is watched until neither does. */
+static void test_frame_in_both_pools(void)
+{
+    start(1);
+    map_code(VA, RAM + 0x1000, G);
+    map_code(USER, RAM + 0x1000, U);
+    CHECK(lookup(cpu, VA) == 0x15);
+    run_many_programs();
+    code_flush_pool(cpu);
+    cpu_set_cpl(cpu, 0);
+    CHECK(is_marked(RAM + 0x1000) && found(cpu, VA));
+    *ram(RAM + 0x1000) = 0x25;
+    engine_memory_written(&fake.engine, RAM + 0x1000, 1);
+    safepoint_serve(cpu);
+    CHECK(!found(cpu, VA) && lookup(cpu, VA) == 0x25);
+    code_flush_pool(cpu);
+    CHECK(!is_marked(RAM + 0x1000) && kernel_pool()->page_count == 0);
+    fake_free(&fake);
+}
+
 static void test_aliases_without_end(void)
 {
     start(1);
     map_code(VA, RAM, G);
-    for (unsigned i = 0; i < 2 * CODE_PAGES_MAX + 10; i++) {
+    for (unsigned i = 0; i < 2 * CODE_KERNEL_PAGES_MAX + 10; i++) {
         uint64_t va = VA + (uint64_t)i * PAGE_SIZE;
         fake_map(&fake, FAKE_ROOT, va, RAM | P | G);
         CHECK(lookup(cpu, va) == 0x15);
-        CHECK(cpu->code->page_count <= CODE_PAGES_MAX);
+        CHECK(kernel_pool()->page_count <= CODE_KERNEL_PAGES_MAX);
     }
     CHECK(cpu->counters->code_flushes == 2);
     /* A single store drops all of them. */
     fake_map(&fake, FAKE_ROOT, USER, RAM | P | W);
     fake_store(cpu, USER, 1, 0x25);
     CHECK(frame_at(&fake.engine.frames, RAM)->code_cpus == 0);
-    for (unsigned i = 2 * CODE_PAGES_MAX; i < 2 * CODE_PAGES_MAX + 10; i++)
+    for (unsigned i = 2 * CODE_KERNEL_PAGES_MAX; i < 2 * CODE_KERNEL_PAGES_MAX + 10; i++)
         CHECK(!found(cpu, VA + (uint64_t)i * PAGE_SIZE));
     CHECK(lookup(cpu, VA) == 0x25);
     fake_free(&fake);
@@ -367,20 +427,20 @@ static void test_aliases_without_end(void)
 static void test_more_code_than_fits(void)
 {
     start(1);
-    uint64_t pages = CODE_INSNS_MAX / PAGE_SIZE + 10;
+    uint64_t pages = CODE_KERNEL_INSNS_MAX / PAGE_SIZE + 10;
     for (unsigned i = 0; i < pages; i++) {
         fake_map(&fake, FAKE_ROOT, VA + i * PAGE_SIZE, (0x400000 + i * PAGE_SIZE) | P | G);
         memset(ram(0x400000 + i * PAGE_SIZE), 1, PAGE_SIZE);
         for (unsigned offset = 0; offset < PAGE_SIZE; offset += CODE_RUN_INSNS)
             CHECK(lookup(cpu, VA + i * PAGE_SIZE + offset) == 1);
-        CHECK(cpu->code->insn_count <= CODE_INSNS_MAX);
+        CHECK(kernel_pool()->insn_count <= CODE_KERNEL_INSNS_MAX);
     }
     CHECK(cpu->counters->code_flushes == 1);
     /* No frame stays marked after its code was dropped. */
     uint64_t marked = 0;
     for (uint64_t i = 0; i < fake.engine.frames.count; i++)
         marked += fake.engine.frames.of[i].code_cpus != 0;
-    CHECK(marked == cpu->code->page_count);
+    CHECK(marked == kernel_pool()->page_count);
     fake_free(&fake);
 }
 
@@ -392,7 +452,7 @@ static void test_page_decoded_over_a_long_time(void)
     map_code(VA, RAM, G);
     struct insn *first = code_lookup(cpu, VA);
     uint64_t used = 0;
-    for (unsigned i = 1; cpu->code->insn_count < UINT16_MAX + 1000u; i++) {
+    for (unsigned i = 1; kernel_pool()->insn_count < UINT16_MAX + 1000u; i++) {
         fake_map(&fake, FAKE_ROOT, VA + i * PAGE_SIZE, (0x400000 + i * PAGE_SIZE) | P | G);
         memset(ram(0x400000 + i * PAGE_SIZE), 1, PAGE_SIZE);
         for (unsigned offset = 0; offset < PAGE_SIZE; offset += CODE_RUN_INSNS)
@@ -418,7 +478,7 @@ static void test_generations_start_anew(void)
     CHECK(lookup(cpu, VA) == 0x15);
     /* No remaining code has a generation that is reused. */
     CHECK(cpu->generation < 10 && cpu->generation != 0 && cpu->returns[3].generation == 0);
-    CHECK(cpu->counters->code_flushes == 1 && cpu->code->insn_count == 6);
+    CHECK(cpu->counters->code_flushes == 1 && kernel_pool()->insn_count == 6);
     fake_free(&fake);
 }
 
@@ -433,6 +493,8 @@ int main(void)
     test_modes();
     test_programs_that_change_natively();
     test_flushes();
+    test_kernel_code_survives_programs();
+    test_frame_in_both_pools();
     test_aliases_without_end();
     test_more_code_than_fits();
     test_page_decoded_over_a_long_time();
