@@ -12,13 +12,14 @@
 #include "cpu.h"
 #include "executable.h"
 
-#define TRANSLATED_KERNEL_BYTES (3u << 20)
-#define TRANSLATED_USER_BYTES (1u << 20)
+/* Together what the 512 entries for code of a host's second-level TLB reach. */
+#define TRANSLATED_KERNEL_BYTES (1792u << 10)
+#define TRANSLATED_USER_BYTES (256u << 10)
 #define TRANSLATED_BYTES (TRANSLATED_KERNEL_BYTES + TRANSLATED_USER_BYTES)
 /* For code that all translations share, before those of the kernel. */
 #define TRANSLATED_COMMON_BYTES 2048u
-#define TRANSLATED_KERNEL_LINKS 24576u
-#define TRANSLATED_USER_LINKS 8192u
+#define TRANSLATED_KERNEL_LINKS 12288u
+#define TRANSLATED_USER_LINKS 2048u
 #define TRANSLATED_LINKS (TRANSLATED_KERNEL_LINKS + TRANSLATED_USER_LINKS)
 
 /* A jump of a translation to another instruction. */
