@@ -62,6 +62,8 @@ struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t v
  * necessary. NULL: the pool is full.
  */
 struct code_page *code_page_get(struct cpu *cpu, uint64_t va, uint64_t frame, const uint8_t *host);
+/* Clears the page's `insns` and `base`. */
+void code_page_clear(struct code_page *page);
 /* Drops the decoded code of a page. */
 void code_page_forget(struct cpu *cpu, struct code_page *page);
 

@@ -166,14 +166,21 @@ void code_flush_page(struct cpu *cpu, uint64_t va)
     }
 }
 
+/* Most pages have entries in a few parts. */
+void code_page_clear(struct code_page *page)
+{
+    for (; page->parts; page->parts &= page->parts - 1)
+        memset(page->insns + (unsigned)__builtin_ctzll(page->parts) * CODE_PART, 0,
+               CODE_PART * sizeof(*page->insns));
+    page->base = NULL;
+}
+
 void code_page_forget(struct cpu *cpu, struct code_page *page)
 {
     struct code_tlb_entry *slot = &cpu->code_tlbs[page->user][code_slot(page->va)];
     if (slot->page == page)
         *slot = (struct code_tlb_entry){.tag = TLB_NO_TAG};
-    if (page->base)
-        memset(page->insns, 0, sizeof(page->insns));
-    page->base = NULL;
+    code_page_clear(page);
     page->crossing = NULL;
     page->tracked = false;
     page->verified = 0;

@@ -122,10 +122,8 @@ struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t v
         return NULL;
     struct insn *first = pool->insns + pool->insn_count, *at = first;
     /* Distances have 16 bits: decode a page again whose instructions are too far away. */
-    if (page->base && first + CODE_RUN_MAX - page->base > UINT16_MAX) {
-        memset(page->insns, 0, sizeof(page->insns));
-        page->base = NULL;
-    }
+    if (page->base && first + CODE_RUN_MAX - page->base > UINT16_MAX)
+        code_page_clear(page);
     if (!page->base)
         page->base = first - 1;
     for (;;) {
@@ -146,6 +144,7 @@ struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t v
         }
         at->ordinal = (uint8_t)count++;
         page->insns[offset] = (uint16_t)(at - page->base);
+        page->parts |= 1ull << offset / CODE_PART;
         at++;
         offset += length;
         if (ends) {

@@ -30,9 +30,12 @@ struct code_page {
     uint16_t crossing_offset;
     bool user;
     bool compat;
-    bool tracked; /* this CPU's bit in the frame's code_cpus was set, and stores are seen */
+    bool tracked;   /* this CPU's bit in the frame's code_cpus was set, and stores are seen */
+    uint64_t parts; /* bit set: this 64th of `insns` has entries */
     uint16_t insns[PAGE_SIZE]; /* by page offset: distance from `base`; 0: none */
 };
+
+#define CODE_PART (PAGE_SIZE / 64)
 
 /*
  * The place of a page in a code TLB. Kernels align parts of their code at 2 MiB: the first pages of
