@@ -32,6 +32,14 @@ function start(words: readonly string[]): Started {
   return { ended, output: () => text, signal: (signal) => void child.kill(signal) };
 }
 
+/**
+ * Whether SIGINT ended tsvm, which made nothing, or the process, by its trap. Given -c, busybox's shell
+ * catches SIGINT from its start, and ends with 130 of one that comes before the trap is set.
+ */
+function endedBySigint(end: string | number, run: Started): boolean {
+  return end === 'SIGINT' || end === 7 || (end === 130 && !run.output().includes('ready'));
+}
+
 test('SIGINT at any moment of run --rm: the process gets it, or nothing has been made', async () => {
   const script = 'trap "exit 7" INT; echo ready; while :; do sleep 0.1; done';
   for (const moment of MOMENTS_MS) {
@@ -42,7 +50,7 @@ test('SIGINT at any moment of run --rm: the process gets it, or nothing has been
     const again = setInterval(() => run.output().includes('ready') && run.signal('SIGINT'), 500);
     const end = await run.ended;
     clearInterval(again);
-    assert.ok(end === 'SIGINT' || end === 7, `after ${moment} ms: ${end}`);
+    assert.ok(endedBySigint(end, run), `after ${moment} ms: ${end}`);
     assert.equal(await shell.ok('tsvm ps -aq'), '', `after ${moment} ms`);
     await shell.until('ls run/containers | wc -l', /^0$/m);
   }
@@ -72,10 +80,10 @@ test('SIGINT at any moment of start -a: the process gets it, or the container is
     const more = setInterval(() => run.output().includes('ready') && run.signal('SIGINT'), 500);
     const end = await run.ended;
     clearInterval(more);
-    assert.ok(end === 'SIGINT' || end === 7, `after ${moment} ms: ${end}`);
+    assert.ok(endedBySigint(end, run), `after ${moment} ms: ${end}`);
     assert.match(
       await shell.ok('tsvm ps -a --format "{{.Status}}"'),
-      /^(?:Created|Exited \(7\) .*)\n$/,
+      /^(?:Created|Exited \((?:7|130)\) .*)\n$/,
     );
   }
 });

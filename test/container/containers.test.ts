@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerShell } from '../support/container-shell.ts';
 import { startRegistry } from '../support/registry.ts';
 
@@ -189,6 +190,24 @@ test('run -it: a terminal, its size, Ctrl-C, Ctrl-P Ctrl-Q, attach', async (t) =
   second.type('exit 5\r');
   assert.equal(await second.end(PATIENCE_MS), 5);
   await ok('tsvm rm tty');
+});
+
+test('what is typed right before Ctrl-P Ctrl-Q arrives while the container prints', async (t) => {
+  const read = `while :; do echo flood; done & while read line; do echo "$line" >> /typed; done`;
+  await ok(`tsvm run -dit --name typed box sh -c '${read}'`);
+  const pid = Number(await ok(`tsvm inspect -f '{{.State.Pid}}' typed`));
+  for (const line of ['one', 'two', 'three']) {
+    const typing = shell.terminal(t, 'tsvm attach typed');
+    await typing.waitFor(/^flood/m, PATIENCE_MS);
+    // Output waits for the supervisor, and the client leaves before it goes on.
+    process.kill(pid, 'SIGSTOP');
+    typing.type(`${line}\r\x10\x11`);
+    await sleep(500);
+    process.kill(pid, 'SIGCONT');
+    assert.equal(await typing.end(PATIENCE_MS), 0);
+    await shell.until('tsvm exec typed cat /typed', new RegExp(`^${line}$`, 'm'));
+  }
+  await ok('tsvm rm -f typed');
 });
 
 test('attach: two viewers see the same; kill -9 of a client leaves the container running', async () => {

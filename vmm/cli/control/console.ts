@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { ControlClient } from '../../api/control/client.ts';
 import { findMachine } from '../../api/machines/running-machines.ts';
 import { createLogger } from '../../observability/logger.ts';
+import { endConnection } from '../end-connection.ts';
 import { endingSignals } from '../ending-signals.ts';
 import { type EscapeKey, endKey } from '../escape-keys.ts';
 import { exitCodeOfSignal } from '../exit-codes.ts';
@@ -109,8 +110,8 @@ async function attach(name: string, { force, view, replay }: ConsoleOptions): Pr
     connect(console, socket, () => leave(0));
     return await left;
   } finally {
-    socket.destroy();
     terminal?.restore();
+    await endConnection(socket);
     await console.close();
     if (terminal !== undefined) printMessage('\n');
   }

@@ -50,6 +50,8 @@ export class AttachedClient implements StreamViewer {
     socket.on('data', (chunk: Buffer) => this.receive(chunk));
     socket.on('drain', () => this.#streams?.resume(this));
     socket.on('error', () => {});
+    // Its input has an end of its own.
+    socket.once('end', () => socket.end());
     socket.once('close', () => {
       this.#streams?.removeViewer(this);
       this.#requests.closed();

@@ -2,6 +2,7 @@
 import type { Duplex } from 'node:stream';
 import { FrameReader, FrameWriter } from '../../../container/containers/stream-frames.ts';
 import { TsvmError } from '../../../errors.ts';
+import { endConnection } from '../../end-connection.ts';
 import { isTerminal } from '../../output-descriptor.ts';
 import { RawTerminal } from '../../raw-terminal.ts';
 import { standardInput } from '../../standard-input.ts';
@@ -71,17 +72,6 @@ export class Session {
     const closed = () => this.#end.resolve({ kind: 'exited', exitCode: EXIT_PIPE });
     if (options.stdout) this.#outputs.stdout = openSessionOutput(STDOUT, closed);
     if (options.stderr) this.#outputs.stderr = openSessionOutput(STDERR, closed);
-    const reader = new FrameReader({
-      data: (kind, bytes) => kind !== 'stdin' && this.#write(kind, bytes),
-      message: (message) => this.#take(message),
-    });
-    socket.on('data', (chunk: Buffer) => {
-      try {
-        reader.push(chunk);
-      } catch {
-        socket.destroy();
-      }
-    });
     socket.on('error', () => {});
     socket.once('close', () => this.#end.resolve(this.#outcome));
     socket.once('end', () => this.#end.resolve(this.#outcome));
@@ -113,15 +103,34 @@ export class Session {
       if (tty && isTerminal(STDOUT)) {
         onWindowSize((columns, rows) => this.send({ type: 'resize', columns, rows }));
       }
+      this.#readFrames();
       if (stdin) this.#passInput();
       const end = await this.#end.promise;
       for (const output of Object.values(this.#outputs)) await output.drained();
       return end;
     } finally {
       this.#terminal?.restore();
-      if (stdin) standardInput().pause();
+      if (stdin) {
+        standardInput().pause();
+        await endConnection(this.#socket);
+      }
       this.#socket.destroy();
     }
+  }
+
+  /** Who sees output may type at once: the terminal is raw before. */
+  #readFrames(): void {
+    const reader = new FrameReader({
+      data: (kind, bytes) => kind !== 'stdin' && this.#write(kind, bytes),
+      message: (message) => this.#take(message),
+    });
+    this.#socket.on('data', (chunk: Buffer) => {
+      try {
+        reader.push(chunk);
+      } catch {
+        this.#socket.destroy();
+      }
+    });
   }
 
   #passInput(): void {
