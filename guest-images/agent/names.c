@@ -14,6 +14,7 @@
 
 #define RESOLVER_ADDRESS 0x7f00000bu // 127.0.0.11
 #define BACKLOG 32
+#define REHEARSED_PORT 1024
 
 // A socket of the resolver, at any port if `port` is 0. -errno.
 static int open_socket(int type, uint16_t *port)
@@ -68,6 +69,11 @@ static int open_resolver(struct sockets *sockets)
     close_sockets(sockets);
     datagram_port = stream_port = DNS_PORT;
     return open_sockets(sockets, &datagram_port, &stream_port);
+}
+
+int names_rehearse(void)
+{
+    return port_redirect(htonl(RESOLVER_ADDRESS), DNS_PORT, REHEARSED_PORT, REHEARSED_PORT);
 }
 
 int names_start(const struct name_servers *servers, struct failure *failure)

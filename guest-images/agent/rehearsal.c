@@ -1,10 +1,13 @@
 #include "rehearsal.h"
 
 #include <errno.h>
+#include <sched.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "launch.h"
+#include "names.h"
 #include "processors.h"
 #include "protocol.h"
 #include "root.h"
@@ -13,7 +16,22 @@
 
 #define PROGRAM "/init"
 
-_Noreturn static void rehearse(void)
+// Loads the image's file system, where that is a module: a start would wait some 60 ms for it.
+// There is no image yet.
+static void load_image_driver(void)
+{
+    int fd = (int)syscall(SYS_fsopen, "erofs", 0);
+    if (fd >= 0)
+        close(fd);
+}
+
+// The kernel may be one without nftables.
+_Noreturn static void rehearse_names(void)
+{
+    _exit(names_rehearse() < 0);
+}
+
+_Noreturn static void rehearse_container(void)
 {
     struct failure failure = {0};
     if (root_rehearse(PROGRAM, &failure) == 0 && world_create(-1, &failure) == 0 &&
@@ -22,25 +40,32 @@ _Noreturn static void rehearse(void)
     _exit(1);
 }
 
-int rehearsal_run(struct bytes request, struct message *reply, struct failure *failure)
+// Runs `part` in a process of its own, to its end. Its status; -errno.
+static int run(void (*part)(void), uint64_t namespaces)
 {
     int status;
+    pid_t pid = clone_process(namespaces, -1);
+    if (pid == 0)
+        part();
+    while (pid > 0 && waitpid(pid, &status, 0) < 0) {
+        if (errno != EINTR)
+            return -errno;
+    }
+    return pid < 0 ? -errno : status;
+}
+
+int rehearsal_run(struct bytes request, struct message *reply, struct failure *failure)
+{
     (void)request;
     (void)reply;
     processors_wait();
     if (root_mount_writable(failure) < 0)
         return -1;
-    pid_t pid = clone_process(CONTAINER_NAMESPACES, -1);
-    if (pid == 0)
-        rehearse();
-    while (pid > 0 && waitpid(pid, &status, 0) < 0) {
-        if (errno != EINTR)
-            return fail_call(failure, "cannot wait for the rehearsal");
-    }
-    if (pid < 0)
-        return fail_call(failure, "cannot start the rehearsal");
-    if (status != 0)
-        return fail(failure, ERROR_GUEST_FAILED, 0, "the rehearsal failed");
+    load_image_driver();
+    (void)run(rehearse_names, CLONE_NEWNET);
+    int result = run(rehearse_container, CONTAINER_NAMESPACES);
+    if (result != 0)
+        return fail(failure, ERROR_GUEST_FAILED, result < 0 ? -result : 0, "the rehearsal failed");
     root_forget_rehearsal();
     return 0;
 }

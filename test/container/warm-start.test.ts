@@ -149,6 +149,21 @@ test('networks with a bridge: a restored machine joins them, and leaves them', a
   }
 });
 
+test('a template has the modules that containers need', async (t) => {
+  // The newest comes first: the rehearsal has loaded that for the root of containers last.
+  const script = `${RESTORED}; head -n 1 /proc/modules`;
+  await shell.ok('tsvm network create loads-modules');
+  try {
+    const line = `tsvm run --rm --network loads-modules box sh -c '${script}'`;
+    const [warm, newest = ''] = (await shell.ok(line)).split('\n');
+    assert.equal(warm, '1');
+    if (newest === '') t.skip('the kernel has no modules');
+    else assert.match(newest, /^overlay /);
+  } finally {
+    await shell.ok('tsvm network rm loads-modules');
+  }
+});
+
 test('a machine of a template without any network joins one with a bridge', async () => {
   const count = templateNames().length;
   const { stdout } = await shell.sh(`tsvm run --rm --network none box sh -c '${RESTORED}'`);
