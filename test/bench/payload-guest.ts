@@ -60,7 +60,8 @@ export function qemuVmm({ payload }: Workbench, cache: 'writeback' | 'none' = 'w
       'qemu-system-x86_64',
       ...['-M', 'microvm,acpi=off,pit=off,pic=off,rtc=off,x-option-roms=off'],
       ...['-accel', 'kvm', '-cpu', 'host,-arch-capabilities', '-m', `${GUEST_MEMORY_MIB}`],
-      ...['-smp', `${cpus}`],
+      // Its threads have names.
+      ...['-smp', `${cpus}`, '-name', 'payload,debug-threads=on'],
       ...['-no-user-config', '-nodefaults', '-display', 'none', '-serial', 'stdio', '-no-reboot'],
       ...['-global', 'virtio-mmio.force-legacy=false', '-kernel', payload],
       ...['-append', `${cmdline} exit=${halt ? 'hlt' : 'triple'}`],
