@@ -77,6 +77,35 @@ test('names of every network that a container is on, at its start and later, and
   await ok('tsvm rm -f web db aside both && tsvm network rm front back side');
 });
 
+test('a container that is renamed is found by its new name, and by its old one no more', async () => {
+  await ok('tsvm network create front && tsvm network create back');
+  await ok('tsvm run -d --name old --network front --network-alias site box sleep 1000');
+  await ok('tsvm network connect back old');
+  await ok('tsvm run -d --name peer --network front box sleep 1000');
+  await ok('tsvm network connect back peer');
+  const address = await addressOf('old', 'front');
+  await ok('tsvm rename old new');
+  assert.deepEqual(await lookUp('peer', 'old'), []);
+  assert.deepEqual(await lookUp('peer', 'old.front'), []);
+  assert.deepEqual(await lookUp('peer', 'new.front'), [address]);
+  assert.deepEqual(await lookUp('peer', 'new'), [address]);
+  assert.deepEqual(await lookUp('peer', 'site'), [address], 'an alias stays');
+  const pointer = `${address.split('.').reverse().join('.')}.in-addr.arpa`;
+  assert.deepEqual(await lookUp('peer', pointer, 'ptr'), ['new.front']);
+  // Networks that it joins later, paused or not, and its next start have the new name, and so do events.
+  await ok('tsvm pause new && tsvm rename new newer && tsvm unpause newer');
+  await ok('tsvm network disconnect back newer && tsvm network connect back newer');
+  assert.deepEqual(await lookUp('peer', 'newer.back'), [await addressOf('newer', 'back')]);
+  await ok('tsvm restart -t 0 newer');
+  assert.deepEqual(await lookUp('peer', 'newer.front'), [await addressOf('newer', 'front')]);
+  assert.deepEqual(await lookUp('peer', 'new'), []);
+  const events = await ok(
+    `tsvm events --since 10m --until 0s --format '{{.Action}} {{.Actor.Attributes.name}}'`,
+  );
+  assert.match(events, /^rename new\n(?:.*\n)*rename newer\n(?:.*\n)*die newer$/m);
+  await ok('tsvm rm -f newer peer && tsvm network rm front back');
+});
+
 test('name servers of the container’s own have port 53, and the resolver answers all the same', async () => {
   await ok('tsvm network create own');
   await ok('tsvm run -d --name peer --network own box sleep 1000');

@@ -254,6 +254,21 @@ test('names: taken, renamed, free again; the beginning of an ID is enough', asyn
   assert.deepEqual(readdirSync(join(shell.data, 'containers/names')), []);
 });
 
+test('rm by several commands at once: one has removed the container, and the others say so', async () => {
+  for (let round = 0; round < 5; round++) {
+    const id = (await ok('tsvm create --name gone box true')).trim();
+    const all = await Promise.all(Array.from({ length: 4 }, () => sh('tsvm rm gone')));
+    const told = all.map(({ stdout, stderr }) => stdout + stderr).sort();
+    const missing = 'Error response from daemon: No such container: gone\n';
+    assert.deepEqual(told, [missing, missing, missing, 'gone\n']);
+    assert.deepEqual(all.map(({ code }) => code).sort(), [0, 1, 1, 1]);
+    const events = await ok(
+      `tsvm events --since 10m --until 0s -f container=${id} -f event=destroy`,
+    );
+    assert.equal(events.trim().split('\n').length, 1, events);
+  }
+});
+
 test('pause and unpause', async () => {
   await ok(`tsvm run -d --name still box sh -c 'while :; do date +%s%N > /t; done'`);
   await shell.until('tsvm exec still cat /t', /\d/);

@@ -102,6 +102,13 @@ const REFUSED_LINES = [
   ...['export', 'diff', 'pause', 'unpause', 'update', 'update -m x none', 'events --filter bad'],
   ...['volume rm', 'volume inspect', 'volume ls -f bad', 'network create', 'network rm'],
   ...['network connect a', 'container prune -x', 'images -f bad', 'rmi', 'tag', 'tag a', 'history'],
+  ...["ps --format '{{.Nope}}'", "ps --format 'table {{.Nope}}'", "ps -a --format '{{'"],
+  ...[
+    'run -d -a stdout box',
+    'run -d --attach stdin -i box true',
+    'container run -d -a stderr box',
+  ],
+  ...['container foo', 'network foo', 'system foo x', 'volume foo'],
   ...['save', 'load extra', 'import', 'pull', 'pull a b', 'push', 'run', 'run --rm', 'run --name'],
 ];
 
@@ -119,6 +126,26 @@ test('lines that Docker’s client refuses have its message and exit code', asyn
     const stderr = theirs.stderr.replaceAll('docker', 'tsvm');
     assert.deepEqual(ours, { ...theirs, stderr }, line);
   }
+});
+
+test('a command that is none is refused with Docker’s message; its help is that of all', async (t) => {
+  const unknown = await shell.sh('tsvm nothing at all');
+  assert.deepEqual(unknown, {
+    stdout: '',
+    stderr: `tsvm: unknown command: tsvm nothing\n\nRun 'tsvm --help' for more information\n`,
+    code: 2,
+  });
+  for (const line of ['nothing --help', '--help', 'help']) {
+    const { code, stdout } = await shell.sh(`tsvm ${line}`);
+    assert.equal(code, 0, line);
+    assert.match(stdout, /^Usage: tsvm /, line);
+  }
+  if (clientVersion() < VERSION_MIN) {
+    t.skip(`needs Docker's client of version ${VERSION_MIN}`);
+    return;
+  }
+  const { stderr } = await shell.sh('docker nothing at all');
+  assert.equal(unknown.stderr, stderr.replaceAll('docker', 'tsvm'));
 });
 
 test('options of create that Docker’s client refuses have its message and exit code', async (t) => {

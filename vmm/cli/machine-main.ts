@@ -7,13 +7,22 @@ import { adoptCommand } from './adopt-command.ts';
 import { bootCommand } from './boot-command.ts';
 import { verbLines } from './container/verb-list.ts';
 import { doctorCommand } from './doctor-command.ts';
+import { EXIT_USAGE } from './exit-codes.ts';
 import { kernelCommand } from './kernel-command.ts';
 import { CONTROL_SUMMARIES, findProgram } from './programs.ts';
 import { runToExit } from './run-to-exit.ts';
-import { print } from './standard-streams.ts';
+import { print, printMessage } from './standard-streams.ts';
 import { versionText } from './version.ts';
 
+const HELP_WORDS = ['--help', '-h'];
 const VERSION_WORDS = ['--version', '-v', '-V', 'version'];
+
+/** Whether a command line's first word is a command, of which there is none. */
+function isUnknown(first: string): boolean {
+  if (first.startsWith('-') || first === 'help') return false;
+  const { commands, name } = findProgram([first]);
+  return name === 'machine' && !commands.includes(first);
+}
 
 function helpText(): string {
   const controlLines = Object.entries(CONTROL_SUMMARIES)
@@ -71,11 +80,21 @@ runToExit(async () => {
     print(`See "tsvm ${command.join(' ')} --help".\n`);
     return 0;
   }
+  if (
+    first !== undefined &&
+    isUnknown(first) &&
+    !command.some((word) => HELP_WORDS.includes(word))
+  ) {
+    printMessage(
+      `tsvm: unknown command: tsvm ${first}\n\nRun 'tsvm --help' for more information\n`,
+    );
+    return EXIT_USAGE;
+  }
   const tsvm = adoptCommand(program(first));
   const [asked] = command;
   // Commander would print the general help without a word about the unknown command.
-  const isUnknown =
+  const isUnknownTopic =
     first === 'help' && asked !== undefined && !tsvm.commands.some((one) => one.name() === asked);
-  await tsvm.parseAsync(isUnknown ? command : words, { from: 'user' });
+  await tsvm.parseAsync(isUnknownTopic ? command : words, { from: 'user' });
   return Number(process.exitCode ?? 0);
 });

@@ -132,7 +132,7 @@ export const CONTAINER_OPERATIONS = {
   reload: {
     method: 'POST',
     path: '/reload',
-    summary: 'Reads the configuration again, after a change, and applies its limits.',
+    summary: 'Reads the configuration again, after a change, and applies its name and limits.',
     answer: { kind: 'nothing' },
   },
   processes: {

@@ -17,7 +17,8 @@ import { parseFilters } from './image-filters.ts';
 import { imageBytes } from './images.ts';
 import { openStore } from './open-store.ts';
 import { flag, text, texts } from './option-values.ts';
-import { formatList, LABELS, type ListKind } from './template/formatted-list.ts';
+import { formatList, LABELS, type ListKind, withMethods } from './template/formatted-list.ts';
+import { Template } from './template/template.ts';
 import { goTime, humanDuration, humanSize, shortId, timeAgo } from './units.ts';
 import { collect, type Verb } from './verb.ts';
 
@@ -77,6 +78,8 @@ Examples:
       .option('-q, --quiet', 'only show IDs')
       .option('-s, --size', 'show the size of what each has written'),
   run: async (_, options) => {
+    const format = text(options, 'format') ?? 'table';
+    checkTemplate(format);
     const store = openContainers();
     const images = openStore();
     const filters = parseFilters(texts(options, 'filter'), PS_FILTERS);
@@ -89,13 +92,43 @@ Examples:
       .filter(({ state }) => inAllStates || isRunning(state))
       .slice(0, last > 0 ? last : undefined);
     const size = flag(options, 'size');
-    const format = text(options, 'format') ?? 'table';
     const short = options['trunc'] !== false;
     const rows = chosen.map((container) => containerRow(store, images, container, short, size));
     print(formatList(listFormat(format, flag(options, 'quiet'), size), rows, CONTAINER_LIST));
     return 0;
   },
 };
+
+/** As Docker's client, which tries a template with a container that has nothing, before it looks for any. */
+function checkTemplate(format: string): void {
+  if (format === 'table' || format === 'json') return;
+  const nothing = Object.keys(CONTAINER_LIST.headings).map((name) => [name, '']);
+  const row = {
+    ...Object.fromEntries(nothing),
+    Command: '""',
+    CreatedAt: goTime(0),
+    LocalVolumes: '0',
+    RunningFor: timeAgo(0),
+    Size: '0B',
+    [LABELS]: {},
+  };
+  const during = (phase: string, error: unknown) => {
+    if (!(error instanceof TsvmError)) return error;
+    const message = error.message.replace(/^template parsing error/, `failed to ${phase} template`);
+    return new TsvmError(error.code, message, { cause: error });
+  };
+  let template: Template;
+  try {
+    template = new Template(format);
+  } catch (error) {
+    throw during('parse', error);
+  }
+  try {
+    template.fill(withMethods(row), CONTAINER_LIST.typeName);
+  } catch (error) {
+    throw during('execute', error);
+  }
+}
 
 function listFormat(format: string, quiet: boolean, size: boolean): string {
   if (quiet && format === 'table') return '{{.ID}}';

@@ -1,6 +1,7 @@
 import { checkContainerName } from '../../container/containers/container-name.ts';
+import { isActive } from '../../container/containers/container-state.ts';
 import { recordEvent } from '../../container/containers/event-log.ts';
-import { openContainers } from './containers.ts';
+import { clientOf, openContainers } from './containers.ts';
 import type { Verb } from './verb.ts';
 
 export const renameVerb: Verb = {
@@ -13,8 +14,17 @@ Examples:
   addOptions: (command) => command,
   run: async ([container = '', name = '']) => {
     const store = openContainers();
-    const { config } = await store.find(container);
+    const { config, state } = await store.find(container);
     await store.rename(config.id, checkContainerName(name));
+    if (isActive(state)) {
+      try {
+        // Its names on networks, and those of its events.
+        await clientOf(store, await store.find(config.id)).call('reload');
+      } catch (error) {
+        // It has ended meanwhile.
+        if (store.isAlive(config.id)) throw error;
+      }
+    }
     recordEvent(store.folders, { ...config, name }, 'rename', { oldName: `/${config.name}` });
     return 0;
   },

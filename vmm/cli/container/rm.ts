@@ -76,7 +76,11 @@ export async function removeContainer(
     await kill(store, container);
   }
   await untilReleased(store, id);
-  await store.remove(id);
+  // The user's wish is fulfilled with --force, by whatever command.
+  if (!(await store.remove(id))) {
+    if (force) return;
+    throw new TsvmError('container-not-found', `No such container: ${name}`);
+  }
   if (volumes) removeAnonymousVolumes(config.mounts);
   recordEvent(store.folders, config, 'destroy');
 }

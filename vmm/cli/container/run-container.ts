@@ -55,8 +55,10 @@ function unknownVerb([group = '', name = '--help']: readonly string[]): number {
     print(`Usage:  tsvm ${group} COMMAND\n\nCommands:\n${verbLines(group)}\n`);
     return EXIT_DONE;
   }
+  // Docker's words, which differ.
+  const usage = group === 'volume' ? 'volume COMMAND' : group;
   printMessage(
-    `tsvm: unknown command: tsvm ${group} ${name}\n\nRun 'tsvm ${group} --help' for more information\n`,
+    `tsvm: unknown command: tsvm ${group} ${name}\n\nUsage:  tsvm ${usage}\n\nRun 'tsvm ${group} --help' for more information\n`,
   );
   return EXIT_FAILED;
 }

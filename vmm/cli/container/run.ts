@@ -1,5 +1,6 @@
 import { NEW_STATE } from '../../container/containers/container-state.ts';
 import type { ContainerStore } from '../../container/containers/container-store.ts';
+import { TsvmError } from '../../errors.ts';
 import { printMessage } from '../standard-streams.ts';
 import { CaughtSignals } from './attach/caught-signals.ts';
 import { checkTerminal, ownTerminalSize, Session, type SessionEnd } from './attach/session.ts';
@@ -12,7 +13,7 @@ import { createSettings } from './create/create-settings.ts';
 import { failureText, reportFailure } from './create/failure.ts';
 import { openStore } from './open-store.ts';
 import { flag, text, texts } from './option-values.ts';
-import { UsageError, type Verb, writeLine } from './verb.ts';
+import { type Verb, writeLine } from './verb.ts';
 
 /** Docker's exit code when a container could not be made or started. */
 const EXIT_NOT_RUN = 125;
@@ -40,6 +41,12 @@ Examples:
       .option('--sig-proxy', 'forward signals to the process (default)')
       .option('--no-sig-proxy', 'do not forward signals'),
   run: async ([name = '', ...words], options) => {
+    if (flag(options, 'detach') && texts(options, 'attach').length > 0) {
+      throw new TsvmError(
+        'invalid-config',
+        'conflicting options: cannot specify both --attach and --detach',
+      );
+    }
     try {
       return await run(name, words, options);
     } catch (error) {
@@ -54,9 +61,6 @@ async function run(
   options: Readonly<Record<string, unknown>>,
 ): Promise<number> {
   const detached = flag(options, 'detach');
-  if (detached && texts(options, 'attach').length > 0) {
-    throw new UsageError('Conflicting options: -a and -d', EXIT_NOT_RUN);
-  }
   const settings = createSettings(options, detached);
   const { attach, tty } = settings.own;
   if (!detached) checkTerminal({ stdin: attach.includes('stdin'), tty });

@@ -190,21 +190,25 @@ export class ContainerStore {
   /**
    * Removes a container that no supervisor has, or that the caller has the lock of. Its name is free
    * then. An interrupted removal is completed by the next command.
+   * @returns false when another command has removed it meanwhile
    */
-  async remove(id: string): Promise<void> {
+  async remove(id: string): Promise<boolean> {
     const removed = join(this.folders.root, REMOVED_PREFIX + id);
-    await this.#changing(() => {
+    const isOurs = await this.#changing(() => {
       const container = this.read(id);
       if (container !== undefined && this.#idOfName(container.config.name) === id) {
         rmSync(this.folders.name(container.config.name), { force: true });
       }
       try {
         renameSync(this.folders.container(id), removed);
+        return true;
       } catch (error) {
-        if (!hasCode(error, 'ENOENT')) throw error;
+        if (hasCode(error, 'ENOENT')) return false;
+        throw error;
       }
     });
     rmSync(removed, { recursive: true, force: true });
+    return isOurs;
   }
 
   /** Removes what a supervisor that was killed has left of its process. */

@@ -5,7 +5,9 @@
  * At an end: the output is drained, the exit code is stored, the machine's ports and files are given
  * back, whoever waits is told, and then the container is removed, if it was to be.
  */
+
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { errorText, TsvmError } from '../../errors.ts';
 import type { Logger } from '../../observability/logger.ts';
 import type { TerminalSize } from '../agent/agent.ts';
@@ -266,8 +268,18 @@ export class ContainerSupervisor {
 
   /** Another command has changed the container's settings. */
   async reload(): Promise<void> {
+    await this.#starting;
+    const { limits, name } = this.#config;
     this.#config = this.#store.read(this.#config.id)?.config ?? this.#config;
-    await this.#run?.machine.agent.updateLimits(this.#config.limits);
+    const machine = this.#run?.machine;
+    if (machine === undefined) return;
+    if (this.#config.name !== name) {
+      machine.networks?.rename(this.#config.name);
+      this.#change({ facts: machine.facts });
+    }
+    if (!isDeepStrictEqual(this.#config.limits, limits)) {
+      await machine.agent.updateLimits(this.#config.limits);
+    }
   }
 
   /** Resolves with the exit code at the next end of the container's process. */

@@ -32,6 +32,8 @@ export interface NetworkMembership {
   readonly bridge: Bridge;
   /** Of the tap device that becomes a port of the bridge. */
   readonly tapName: string;
+  /** The container has another name, by which the others find it from now on. */
+  rename(name: string): void;
   /** Gives the place back; the last member to do so removes the network from the host. */
   leave(): Promise<void>;
 }
@@ -49,23 +51,34 @@ export async function joinNetwork(
   const claim = folder.claimAddress(settings.ip);
   const { address } = claim;
   const mac = settings.mac ?? macOf(address);
-  const names = [...new Set([member.name, member.id.slice(0, 12), ...settings.aliases])];
+  const namesWith = (name: string) => [
+    ...new Set([name, member.id.slice(0, 12), ...settings.aliases]),
+  ];
+  let names = namesWith(member.name);
+  const tell = (containerName: string) =>
+    folder.addEndpoint({ containerId: member.id, containerName, address, mac, names });
   try {
     const { fd, namespacePid } = await folder.changing(() => {
       // Forgets what killed processes have left.
       folder.endpoints();
       return becomeMember(network, folder);
     });
-    folder.addEndpoint({ containerId: member.id, containerName: member.name, address, mac, names });
+    tell(member.name);
     return {
       network,
       address,
       prefixLength: folder.prefixLength,
       mac,
-      names,
+      get names() {
+        return names;
+      },
       containers: new FolderNames(network.name, folder),
       bridge: { name: bridgeName(network), ...(namespacePid !== 0 && { namespacePid }) },
       tapName: `tsvm${randomHex(4)}`,
+      rename: (name) => {
+        names = namesWith(name);
+        tell(name);
+      },
       leave: async () => {
         folder.removeEndpoint(address);
         claim.release();

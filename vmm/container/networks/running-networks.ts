@@ -39,7 +39,7 @@ interface Running {
 }
 
 export class RunningNetworks {
-  readonly #member: Member;
+  #member: Member;
   readonly #settings: NetworkSettings;
   readonly #memberships: NetworkMembership[] = [];
   /** By MAC address. */
@@ -160,6 +160,12 @@ export class RunningNetworks {
     } finally {
       await membership.leave();
     }
+  }
+
+  /** The container has another name. */
+  rename(name: string): void {
+    this.#member = { ...this.#member, name };
+    for (const membership of this.#memberships) membership.rename(name);
   }
 
   /** Leaves all networks. */

@@ -42,7 +42,7 @@ export function formatList(
 }
 
 /** A row that has {@link LABELS} gets Docker's method `.Label "NAME"`. */
-function withMethods(row: Readonly<Record<string | symbol, unknown>>): object {
+export function withMethods(row: Readonly<Record<string | symbol, unknown>>): object {
   const labels = row[LABELS] as Readonly<Record<string, string>> | undefined;
   if (labels === undefined) return row;
   const label = (name: unknown) => labels[String(name)] ?? '';
