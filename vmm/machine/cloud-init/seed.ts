@@ -5,6 +5,7 @@ import { TsvmError } from '../../errors.ts';
 import { fsPath } from '../../util/byte-names.ts';
 import type { CloudInitConfig } from './cloud-init-config.ts';
 import { FAT_CONTENT_BYTES_MAX, writeFat } from './fat-writer.ts';
+import { checkYaml, isCloudConfig } from './yaml-check.ts';
 
 /** NoCloud looks for a file system with this label. */
 const LABEL = 'CIDATA';
@@ -35,12 +36,12 @@ export function seedFiles(config: CloudInitConfig): Map<string, Uint8Array> {
     'user-data',
     userDataPath === undefined ? Buffer.from(EMPTY_CLOUD_CONFIG) : readUserData(userDataPath),
   );
-  if (networkConfigPath !== undefined) files.set('network-config', readInput(networkConfigPath));
+  if (networkConfigPath !== undefined) files.set('network-config', readYaml(networkConfigPath));
   // Vendor data has the same form, and user data overrides it.
   if (password !== undefined) files.set('vendor-data', passwordConfig(password));
   files.set(
     'meta-data',
-    metaDataPath === undefined ? metaData(config, files) : readInput(metaDataPath),
+    metaDataPath === undefined ? metaData(config, files) : readYaml(metaDataPath),
   );
   return files;
 }
@@ -76,6 +77,7 @@ const BYTE_ORDER_MARK = '\xef\xbb\xbf';
 function readUserData(path: string): Uint8Array {
   const content = readInput(path);
   const start = content.toString('latin1', 0, 64);
+  if (isCloudConfig(content)) checkYaml(path, content);
   if (HEADERS.test(start) || start.startsWith(GZIP)) return content;
   if (start.startsWith(BYTE_ORDER_MARK)) {
     throw new TsvmError(
@@ -87,6 +89,12 @@ function readUserData(path: string): Uint8Array {
     'invalid-config',
     `cloud-init would ignore ${path}: its first line must be "#cloud-config", or "#!" and a program`,
   );
+}
+
+function readYaml(path: string): Uint8Array {
+  const content = readInput(path);
+  checkYaml(path, content);
+  return content;
 }
 
 /** A line of authorized_keys (sshd(8)): options, a type and base64, which begins with a length. */
