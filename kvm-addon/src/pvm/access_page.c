@@ -48,15 +48,14 @@ struct access_part access_page(struct cpu *cpu, struct insn *insn, enum tlb_mode
     struct tlb_entry *entry = &cpu->tlbs[mode][va >> 12 & (TLB_ENTRIES - 1)];
     if (entry->read != tag || entry->page != page)
         entry->write = tlb_no_tag(cpu, entry);
-    if (entry->read != tag && tlb_is_dropped_with_cr3(mode, tag))
+    if (!found.global && (entry->read != tag || entry->global))
         fills_note(&cpu->tlb_fills[mode], (unsigned)(entry - cpu->tlbs[mode]));
     entry->read = tag;
     entry->page = page;
-    entry->span = found.span;
-    if (tag >> 63 && !found.global)
-        cpu->upper_half_nonglobal = true;
+    entry->span = (uint32_t)found.span;
+    entry->global = found.global;
     if (found.span != PAGE_SIZE)
-        large_pages_note(cpu, tag, found.span);
+        large_pages_note(cpu, tag, found.span, found.global);
 
     if (!is_write) {
         /*

@@ -35,10 +35,11 @@ struct code_cache {
     uint8_t *copies;           /* of the pages of CPL 3, a page each */
     struct code_pool pools[2]; /* [cpl == 3] */
     uint32_t last_generation;
-    uint64_t epoch;        /* native_epoch when CPL 3 was last entered */
-    uint64_t user_clock;   /* incremented when user pages must be compared again */
-    bool compat[2];        /* [cpl == 3]: which kind of pages the code TLB holds */
-    bool supervisor_below; /* CPL 0 ran code in the lower half */
+    uint64_t epoch;            /* native_epoch when CPL 3 was last entered */
+    uint64_t user_clock;       /* incremented when user pages must be compared again */
+    bool compat[2];            /* [cpl == 3]: which kind of pages the code TLB holds */
+    bool supervisor_below;     /* CPL 0 ran code in the lower half */
+    bool supervisor_nonglobal; /* and in pages that a load of CR3 drops */
     struct insn once[2];
 };
 

@@ -121,9 +121,10 @@ void code_choose(struct cpu *cpu)
 
 void code_flush_translations(struct cpu *cpu, enum code_flush what)
 {
-    if (what == CODE_FLUSH_ALL || cpu->code->supervisor_below) {
+    if (what == CODE_FLUSH_ALL || cpu->code->supervisor_nonglobal) {
         code_clear_tlb(cpu, false);
         cpu->code->supervisor_below = false;
+        cpu->code->supervisor_nonglobal = false;
     }
     code_clear_tlb(cpu, true);
 }

@@ -19,7 +19,7 @@ void code_advance_generation(struct cpu *cpu, bool user);
 void code_choose(struct cpu *cpu);
 
 /* For the flushes of tlb.c: code pages may be mapped to other frames from now on. */
-enum code_flush { CODE_FLUSH_ALL, CODE_FLUSH_LOWER_HALF };
+enum code_flush { CODE_FLUSH_ALL, CODE_FLUSH_NONGLOBAL };
 void code_flush_translations(struct cpu *cpu, enum code_flush what);
 void code_flush_page(struct cpu *cpu, uint64_t va);
 

@@ -60,12 +60,12 @@ struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip)
         }
         page->verified = code->user_clock;
     }
-    if (tag >> 63 && !found.global)
-        cpu->upper_half_nonglobal = true;
     if (found.span != PAGE_SIZE)
-        large_pages_note(cpu, tag, found.span);
+        large_pages_note(cpu, tag, found.span, found.global);
     if (!user && !(tag >> 63))
         code->supervisor_below = true;
+    if (!user && !found.global)
+        code->supervisor_nonglobal = true;
     if (!breakpoints_in_code(cpu, va))
         cpu->code_tlb[code_slot(va)] = (struct code_tlb_entry){.tag = tag, .page = page};
     fills_note(&cpu->code_tlb_fills[user], code_slot(va));

@@ -57,7 +57,8 @@ struct tlb_entry {
     uint64_t read;  /* the page's virtual address if it may be read, else tlb_no_tag() */
     uint64_t write; /* the same for writes: dirty bit set, neither code nor a page table */
     uint8_t *page;  /* host address of the page; always inside guest memory, valid or not */
-    uint64_t span;  /* size in bytes of the guest's page that contains this one */
+    uint32_t span;  /* size in bytes of the guest's page that contains this one */
+    bool global;    /* a load of CR3 does not drop it */
 };
 
 struct code_page;
@@ -188,11 +189,9 @@ struct cpu {
     uint32_t generations[2]; /* [cpl == 3] */
     struct tlb_entry tlbs[TLB_MODES][TLB_ENTRIES];
     struct code_tlb_entry code_tlbs[2][CODE_TLB_ENTRIES];
-    struct fills tlb_fills[TLB_MODES]; /* with pages that a change of CR3 drops */
+    struct fills tlb_fills[TLB_MODES]; /* with pages that are not global */
     struct fills code_tlb_fills[2];
-    bool upper_half_nonglobal; /* the TLBs may hold non-global entries of the upper half */
-    struct large_pages
-        large_pages[2]; /* that they may hold parts of, of the lower and upper half */
+    struct large_pages large_pages[2][2]; /* that they may hold parts of: [va >> 63][global] */
     struct code_cache *code;
     struct translator *translator; /* translator.h; NULL: nothing is translated */
     uint8_t heat[HEAT_SLOTS];

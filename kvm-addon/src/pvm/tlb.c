@@ -1,7 +1,5 @@
 #include "tlb.h"
 
-#include <string.h>
-
 #include "arch.h"
 #include "code_cache.h"
 #include "engine.h"
@@ -22,11 +20,10 @@ void tlb_flush_all(struct cpu *cpu)
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         cpu->tlb_fills[mode].count = 0;
     code_flush_translations(cpu, CODE_FLUSH_ALL);
-    cpu->upper_half_nonglobal = false;
-    memset(cpu->large_pages, 0, sizeof(cpu->large_pages));
+    large_pages_forget(cpu);
 }
 
-static void drop_with_cr3(struct cpu *cpu, enum tlb_mode mode)
+static void drop_nonglobal(struct cpu *cpu, enum tlb_mode mode)
 {
     struct fills *fills = &cpu->tlb_fills[mode];
     bool all = fills->count > FILLS_MAX;
@@ -34,7 +31,7 @@ static void drop_with_cr3(struct cpu *cpu, enum tlb_mode mode)
 
     for (unsigned i = 0; i < count; i++) {
         struct tlb_entry *entry = &cpu->tlbs[mode][all ? i : fills->slots[i]];
-        if (tlb_is_dropped_with_cr3(mode, entry->read))
+        if (!entry->global)
             clear_entry(cpu, entry);
     }
     fills->count = 0;
@@ -42,15 +39,14 @@ static void drop_with_cr3(struct cpu *cpu, enum tlb_mode mode)
 
 void tlb_flush_nonglobal(struct cpu *cpu)
 {
-    /* All entries of the upper half are global; otherwise flush everything. */
-    if (cpu->upper_half_nonglobal || !(cpu->sregs.cr4 & CR4_PGE)) {
+    if (!(cpu->sregs.cr4 & CR4_PGE)) {
         tlb_flush_all(cpu);
         return;
     }
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
-        drop_with_cr3(cpu, mode);
-    code_flush_translations(cpu, CODE_FLUSH_LOWER_HALF);
-    memset(&cpu->large_pages[0], 0, sizeof(cpu->large_pages[0]));
+        drop_nonglobal(cpu, mode);
+    code_flush_translations(cpu, CODE_FLUSH_NONGLOBAL);
+    large_pages_forget_nonglobal(cpu);
 }
 
 void tlb_flush_page(struct cpu *cpu, uint64_t va)

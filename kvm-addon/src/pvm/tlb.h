@@ -50,18 +50,9 @@ static inline bool tlb_is_split(uint64_t va, unsigned size)
     return (va & (TLB_CACHE_LINE - 1)) + size > TLB_CACHE_LINE;
 }
 
-/*
- * Kernels have only global pages in the upper half; otherwise everything is flushed, see
- * tlb_flush_nonglobal().
- */
-static inline bool tlb_is_dropped_with_cr3(enum tlb_mode mode, uint64_t tag)
-{
-    return mode == TLB_USER || !(tag >> 63);
-}
-
 /* Flushes; each drops decoded code's translations too and moves the generations on. */
 void tlb_flush_all(struct cpu *cpu);
-/* MOV CR3: what is not global. */
+/* MOV CR3: what is not global (SDM 3A 4.10.4.1). */
 void tlb_flush_nonglobal(struct cpu *cpu);
 /* INVLPG: all of the page, also where it is a large one. */
 void tlb_flush_page(struct cpu *cpu, uint64_t va);

@@ -331,6 +331,16 @@ static void test_flushes(void)
     generation = cpu->generation;
     tlb_flush_nonglobal(cpu);
     CHECK(cpu->generation != generation && !found(cpu, USER));
+    /* Kernel code in the upper half in a page that is not global. */
+    map_code(VA + 0x5000, RAM + 0x3000, 0);
+    code_lookup(cpu, VA + 0x5000);
+    generation = cpu->generation;
+    tlb_flush_nonglobal(cpu);
+    CHECK(cpu->generation != generation && !found(cpu, VA + 0x5000));
+    CHECK(lookup(cpu, rival) == 0x15);
+    generation = cpu->generation;
+    tlb_flush_nonglobal(cpu);
+    CHECK(cpu->generation == generation && found(cpu, rival));
     /* Part of a large page. */
     *fake_entry(&fake, FAKE_ROOT, VA + (1 << 21), 2) = 0x400000 | P | PS | G;
     memset(ram(0x400000), 1, 1 << 21);

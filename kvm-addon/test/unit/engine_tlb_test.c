@@ -87,6 +87,49 @@ static void test_smap(void)
     cpu_choose_tlb(cpu);
 }
 
+/* MOV CR3 drops pages by their G bit alone, wherever they are; with CR4.PGE clear, all. */
+static void test_global_pages(void)
+{
+    uint64_t low = VA + 0x50000000, large = HIGH + 0x40000000, large_low = low + 0x40000000;
+    fake_map(&fake, FAKE_ROOT, HIGH, 0x210000 | P | W | G);
+    fake_map(&fake, FAKE_ROOT, HIGH + 0x1000, 0x211000 | P | W);
+    fake_map(&fake, FAKE_ROOT, low, 0x212000 | P | W | G);
+    *fake_entry(&fake, FAKE_ROOT, large, 2) = 0x400000 | P | W | PS;
+    *fake_entry(&fake, FAKE_ROOT, large_low, 2) = 0x400000 | P | W | PS | G;
+    const uint64_t global[] = {HIGH, low, large_low + 0x3000},
+                   nonglobal[] = {HIGH + 0x1000, large + 0x3000};
+    for (unsigned i = 0; i < 3; i++)
+        fake_load(cpu, global[i], 1);
+    for (unsigned i = 0; i < 2; i++)
+        fake_store(cpu, nonglobal[i], 1, 0);
+    tlb_flush_nonglobal(cpu);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK(tlb_read(cpu, global[i], 1));
+    for (unsigned i = 0; i < 2; i++)
+        CHECK(!tlb_read(cpu, nonglobal[i], 1) && !tlb_write(cpu, nonglobal[i], 1));
+    /* A large page is still known to be one. */
+    tlb_flush_page(cpu, large_low + 0x1ff000);
+    CHECK(!tlb_read(cpu, large_low + 0x3000, 1) && tlb_read(cpu, low, 1));
+    /* The bit is that of the last walk. */
+    *fake_entry(&fake, FAKE_ROOT, HIGH, 1) = 0x210000 | P | W;
+    fake_store(cpu, HIGH, 1, 0);
+    tlb_flush_nonglobal(cpu);
+    CHECK(!tlb_read(cpu, HIGH, 1) && tlb_read(cpu, low, 1));
+    /* More of them than are listed. */
+    for (unsigned i = 0; i <= FILLS_MAX + 1; i++) {
+        fake_map(&fake, FAKE_ROOT, HIGH + 0x100000 + i * PAGE_SIZE, 0x210000 | P);
+        fake_load(cpu, HIGH + 0x100000 + i * PAGE_SIZE, 1);
+    }
+    tlb_flush_nonglobal(cpu);
+    for (unsigned i = 0; i <= FILLS_MAX + 1; i++)
+        CHECK(!tlb_read(cpu, HIGH + 0x100000 + i * PAGE_SIZE, 1));
+    CHECK(tlb_read(cpu, low, 1));
+    cpu->sregs.cr4 &= ~(uint64_t)CR4_PGE;
+    tlb_flush_nonglobal(cpu);
+    CHECK(!tlb_read(cpu, low, 1));
+    cpu->sregs.cr4 |= CR4_PGE;
+}
+
 static void test_flushes(void)
 {
     fake_map(&fake, FAKE_ROOT, HIGH, 0x210000 | P | W | G);
@@ -98,11 +141,6 @@ static void test_flushes(void)
     fake_load(cpu, VA, 1);
     tlb_flush_page(cpu, VA);
     CHECK(tlb_read(cpu, HIGH, 1) && !tlb_read(cpu, VA, 1));
-    /* With one non-global entry in the upper half, everything is flushed. */
-    fake_map(&fake, FAKE_ROOT, HIGH + 0x1000, 0x211000 | P | W);
-    fake_load(cpu, HIGH + 0x1000, 1);
-    tlb_flush_nonglobal(cpu);
-    CHECK(!tlb_read(cpu, HIGH, 1) && !tlb_read(cpu, HIGH + 0x1000, 1));
     /* INVLPG of any part of a large page flushes all of it. */
     fake_load(cpu, VA + 0x40003000, 1);
     fake_load(cpu, VA, 1);
@@ -283,6 +321,7 @@ int main(void)
     test_two_pages();
     test_faults();
     test_smap();
+    test_global_pages();
     test_flushes();
     test_device();
     test_read_only();
