@@ -66,14 +66,14 @@ struct access_part access_page(struct cpu *cpu, struct insn *insn, enum tlb_mode
         if (found.writable && writers & 1u << cpu->index &&
             __atomic_load_n(&frame->flags, __ATOMIC_RELAXED) & FRAME_DIRTY &&
             frame_claim_write(frame, cpu->index))
-            entry->write = tag;
+            tlb_set_write(cpu, entry, tag, page_gpa >> 12);
         return part;
     }
     part.special = !frame_claim_write(frame, cpu->index);
     if (part.special)
         check_own_code(cpu, insn, frame);
     else
-        entry->write = tag;
+        tlb_set_write(cpu, entry, tag, page_gpa >> 12);
     return part;
 }
 

@@ -45,7 +45,7 @@ enum cpu_segment_base { BASE_NONE, BASE_FS, BASE_GS, CPU_SEGMENT_BASES };
  */
 enum tlb_mode { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_MODES };
 
-#define TLB_ENTRIES 1024
+#define TLB_ENTRIES 4096
 #define CODE_TLB_ENTRIES 512
 /*
  * The tag of an empty entry, before tlb_no_tag() adapts it to its slot: translated code compares
@@ -188,6 +188,8 @@ struct cpu {
 
     uint32_t generations[2]; /* [cpl == 3] */
     struct tlb_entry tlbs[TLB_MODES][TLB_ENTRIES];
+    /* The frame, in 32 bits, that an entry's write tag was last set for: tlb_set_write(). */
+    uint32_t written[TLB_MODES][TLB_ENTRIES];
     struct code_tlb_entry code_tlbs[2][CODE_TLB_ENTRIES];
     struct fills tlb_fills[TLB_MODES]; /* with pages that are not global */
     struct fills code_tlb_fills[2];

@@ -71,13 +71,31 @@ static void drop_write(const struct cpu *cpu, struct tlb_entry *entry)
     entry->write = tlb_no_tag(cpu, entry);
 }
 
+/* Entries whose frames are compared at once: a few vector instructions. */
+#define COMPARED 64u
+_Static_assert(TLB_ENTRIES % COMPARED == 0, "no rest");
+
+static bool has_frame(const uint32_t frames[COMPARED], uint32_t frame)
+{
+    uint32_t equal = 0;
+    for (unsigned i = 0; i < COMPARED; i++)
+        equal |= frames[i] == frame;
+    return equal;
+}
+
+/* A vCPU does this for each frame that becomes a page table, and a kernel makes many. */
 void tlb_drop_frame_writes(struct cpu *cpu, uint64_t frame)
 {
     const uint8_t *page = guest_memory_at(cpu->engine->memory, frame << 12, PAGE_SIZE);
-    for (unsigned mode = 0; mode < TLB_MODES; mode++)
-        for (unsigned i = 0; i < TLB_ENTRIES; i++)
-            if (cpu->tlbs[mode][i].page == page)
-                drop_write(cpu, &cpu->tlbs[mode][i]);
+    struct tlb_entry *entries = &cpu->tlbs[0][0];
+    const uint32_t *written = &cpu->written[0][0];
+    for (unsigned i = 0; i < TLB_MODES * TLB_ENTRIES; i += COMPARED) {
+        if (!has_frame(written + i, (uint32_t)frame))
+            continue;
+        for (unsigned j = i; j < i + COMPARED; j++)
+            if (entries[j].page == page)
+                drop_write(cpu, &entries[j]);
+    }
     __atomic_fetch_and(&cpu->engine->frames.of[frame].write_cpus, ~(1u << cpu->index),
                        __ATOMIC_SEQ_CST);
 }

@@ -50,6 +50,17 @@ static inline bool tlb_is_split(uint64_t va, unsigned size)
     return (va & (TLB_CACHE_LINE - 1)) + size > TLB_CACHE_LINE;
 }
 
+/*
+ * The only way to set a write tag: tlb_drop_frame_writes() looks for entries by the frame. Its
+ * number's low 32 bits suffice: few others have the same.
+ */
+static inline void tlb_set_write(struct cpu *cpu, struct tlb_entry *entry, uint64_t tag,
+                                 uint64_t frame)
+{
+    entry->write = tag;
+    (&cpu->written[0][0])[entry - &cpu->tlbs[0][0]] = (uint32_t)frame;
+}
+
 /* Flushes; each drops decoded code's translations too and moves the generations on. */
 void tlb_flush_all(struct cpu *cpu);
 /* MOV CR3: what is not global (SDM 3A 4.10.4.1). */
