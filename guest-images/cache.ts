@@ -42,7 +42,8 @@ export function entryFolder(entry: Pick<CacheEntry, 'kind' | 'key'>): string {
 /**
  * Returns the entry's folder, after building it if it is missing. The build uses a separate folder,
  * which is renamed when complete, so that an aborted build is never used. A lock prevents two clones
- * from building the same entry at once.
+ * from building entries of the same kind at once; others, such as a root disk while a kernel compiles,
+ * do not wait for it.
  */
 export async function ensureEntry(entry: CacheEntry, progress: BuildProgress): Promise<string> {
   const folder = entryFolder(entry);
@@ -51,7 +52,7 @@ export async function ensureEntry(entry: CacheEntry, progress: BuildProgress): P
   }
   const cache = guestCacheFolder();
   await mkdir(cache, { recursive: true });
-  const unlock = await lock(join(cache, 'lock'), progress);
+  const unlock = await lock(join(cache, `lock-${entry.kind}`), progress);
   try {
     if (!existsSync(folder)) {
       await buildEntry(entry, cache, folder, progress);
@@ -68,12 +69,13 @@ async function buildEntry(
   folder: string,
   progress: BuildProgress,
 ): Promise<void> {
-  // The lock is held, so folders with this prefix are left over from killed builds.
+  // The lock of this kind is held, so folders with this prefix are left over from killed builds.
+  const prefix = `.build-${entry.kind}-`;
   const names = await readdir(cache);
-  const abandoned = names.filter((name) => name.startsWith('.building-'));
+  const abandoned = names.filter((name) => name.startsWith(prefix));
   await Promise.all(abandoned.map((name) => rm(join(cache, name), { recursive: true })));
 
-  const workplace = await mkdtemp(join(cache, '.building-'));
+  const workplace = await mkdtemp(join(cache, prefix));
   const result = join(workplace, 'result');
   const scratch = join(workplace, 'scratch');
   await Promise.all([mkdir(result), mkdir(scratch)]);
