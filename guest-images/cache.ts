@@ -6,6 +6,7 @@ import { chmod, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { cacheFolder } from '../vmm/host/folders.ts';
+import { makeFolders } from '../vmm/host/make-folders.ts';
 import type { BuildProgress } from './build-progress.ts';
 
 /** The folder of the user's guest images, shared by all clones of the repository. */
@@ -51,7 +52,7 @@ export async function ensureEntry(entry: CacheEntry, progress: BuildProgress): P
     return folder;
   }
   const cache = guestCacheFolder();
-  await mkdir(cache, { recursive: true });
+  makeFolders(cache);
   const unlock = await lock(join(cache, `lock-${entry.kind}`), progress);
   try {
     if (!existsSync(folder)) {

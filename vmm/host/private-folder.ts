@@ -1,7 +1,8 @@
-import { lstatSync, mkdirSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { TsvmError } from '../errors.ts';
 import { fsPath } from '../util/byte-names.ts';
 import { hasCode } from '../util/error-code.ts';
+import { makeFolders } from './make-folders.ts';
 
 const PRIVATE_MODE = 0o700;
 const OTHERS_MAY_WRITE = 0o022;
@@ -13,7 +14,7 @@ const OTHERS_MAY_WRITE = 0o022;
  */
 export function ensurePrivateFolder(path: string): void {
   try {
-    mkdirSync(fsPath(path), { recursive: true, mode: PRIVATE_MODE });
+    makeFolders(path, PRIVATE_MODE);
   } catch (cause) {
     if (!hasCode(cause, 'EEXIST')) {
       const reason = cause instanceof Error ? cause.message : String(cause);

@@ -11,19 +11,12 @@
  * directory cannot be used, the kernel is unpacked to a temporary file.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-} from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TsvmError } from '../errors.ts';
 import { AtomicFile } from '../host/atomic-file.ts';
+import { makeFolders } from '../host/make-folders.ts';
 import { BootFile, type BootImage } from './boot-file.ts';
 import { type CompressedRange, decompress, OutputError } from './decompress.ts';
 import { type ElfImage, isElf, parseElf } from './elf.ts';
@@ -79,7 +72,7 @@ export async function openUnpackedKernel(
   const entry = join(directory, entryName);
   let kernel = openEntry(entry, payload.unpackedSizeBytes);
   try {
-    mkdirSync(join(directory, 'by-file'), { recursive: true, mode: 0o700 });
+    makeFolders(join(directory, 'by-file'), 0o700);
     if (!kernel) {
       kernel = await unpack(bzImage, { ...payload, signal }, directory, entry);
       removeOldEntries(directory);

@@ -1,7 +1,8 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { replaceFile } from '../host/atomic-file.ts';
 import { cacheFolder } from '../host/folders.ts';
+import { makeFolders } from '../host/make-folders.ts';
 import { type KvmHost, probeKvm } from '../kvm/host.ts';
 
 /**
@@ -57,7 +58,7 @@ export function hostProfile(devicePath: string): KvmHost {
   if (known?.bootId === boot && known.devicePath === devicePath) return known.host;
   const host = probeKvm(devicePath);
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolders(folder, 0o700);
     const knownHost: KnownHost = { bootId: boot, devicePath, host };
     replaceFile(file, JSON.stringify(knownHost));
   } catch {

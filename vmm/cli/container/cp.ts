@@ -2,7 +2,6 @@ import {
   closeSync,
   createReadStream,
   lstatSync,
-  mkdirSync,
   mkdtempSync,
   realpathSync,
   renameSync,
@@ -14,6 +13,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import type { PathStat } from '../../container/agent/agent.ts';
 import type { ArchivePipe } from '../../container/agent/agent-socket.ts';
 import { TsvmError } from '../../errors.ts';
+import { makeFolders } from '../../host/make-folders.ts';
 import { fsPath } from '../../util/byte-names.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { isTerminal } from '../output-descriptor.ts';
@@ -243,7 +243,7 @@ function hostTarget(
 }
 
 function madeFolder(path: string, mode = 0o755): HostTarget {
-  mkdirSync(fsPath(path), { recursive: true, mode });
+  makeFolders(path, mode);
   return { kind: 'into', folder: path, stripParts: 1 };
 }
 

@@ -1,12 +1,12 @@
 /** Restart policies across reboots: a systemd unit, and the verb that it runs. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { isActive } from '../../container/containers/container-state.ts';
 import type { Container } from '../../container/containers/container-store.ts';
 import { errorText, TsvmError } from '../../errors.ts';
 import { replaceFile } from '../../host/atomic-file.ts';
 import { homeFolder } from '../../host/folders.ts';
+import { makeFolders } from '../../host/make-folders.ts';
 import { writeProblem } from '../../host/write-problem.ts';
 import { packageRoot } from '../../util/package-root.ts';
 import { print, printMessage } from '../standard-streams.ts';
@@ -44,7 +44,7 @@ Examples:
     const folder = home === undefined ? '/etc/systemd/system' : join(home, '.config/systemd/user');
     const path = join(folder, UNIT);
     try {
-      mkdirSync(dirname(path), { recursive: true });
+      makeFolders(dirname(path));
       replaceFile(path, unit, { mode: 0o644 });
     } catch (cause) {
       const reason = writeProblem(cause);

@@ -18,6 +18,7 @@ import {
 import { TsvmError } from '../../errors.ts';
 import { replaceFile } from '../../host/atomic-file.ts';
 import type { FileLocks } from '../../host/file-locks.ts';
+import { makeFolders } from '../../host/make-folders.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { printable } from '../../util/printable.ts';
 import { StoreLocks } from '../store/locks.ts';
@@ -276,7 +277,7 @@ export class ContainerStore {
   /** Runs `work`, which does not wait, while nobody else changes the set of containers or names. */
   async #changing<T>(work: () => T): Promise<T> {
     try {
-      mkdirSync(this.folders.names, { recursive: true, mode: 0o700 });
+      makeFolders(this.folders.names, 0o700);
     } catch (error) {
       throw storeFailure(this.folders.root, error);
     }

@@ -1,4 +1,5 @@
-import { appendFileSync, mkdirSync, renameSync, statSync } from 'node:fs';
+import { appendFileSync, renameSync, statSync } from 'node:fs';
+import { makeFolders } from '../../host/make-folders.ts';
 import type { ContainerConfig } from './container-config.ts';
 import type { ContainerFolders } from './container-folders.ts';
 
@@ -41,7 +42,7 @@ export function writeEvent(folders: ContainerFolders, event: ContainerEvent): vo
   try {
     const size = statSync(folders.events, { throwIfNoEntry: false })?.size ?? 0;
     if (size > FILE_MAX_BYTES) renameSync(folders.events, `${folders.events}.1`);
-    mkdirSync(folders.root, { recursive: true, mode: 0o700 });
+    makeFolders(folders.root, 0o700);
     // Appending one write is atomic.
     appendFileSync(folders.events, `${JSON.stringify(event)}\n`, { mode: 0o600 });
   } catch {}

@@ -1,4 +1,5 @@
-import { closeSync, mkdirSync, openSync, readSync, statSync, watch } from 'node:fs';
+import { closeSync, openSync, readSync, statSync, watch } from 'node:fs';
+import { makeFolders } from '../../host/make-folders.ts';
 import { hasCode } from '../../util/error-code.ts';
 import type { ContainerFolders } from './container-folders.ts';
 import type { ContainerEvent } from './event-log.ts';
@@ -15,7 +16,7 @@ export async function* readEvents(
   sinceMs: number | undefined,
   untilMs: number | undefined,
 ): AsyncGenerator<ContainerEvent> {
-  mkdirSync(folders.root, { recursive: true, mode: 0o700 });
+  makeFolders(folders.root, 0o700);
   let wake = () => {};
   const watcher = watch(folders.root, () => wake());
   try {

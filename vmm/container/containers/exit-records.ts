@@ -2,9 +2,10 @@
  * Exit codes of containers, kept outside of what a removal removes: whoever waits for a container that
  * `--rm` removes at its end finds its code here.
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { replaceFile } from '../../host/atomic-file.ts';
+import { makeFolders } from '../../host/make-folders.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { isContainerId } from './container-folders.ts';
 
@@ -22,7 +23,7 @@ const FILES_MANY = 200;
 
 /** @param folder is created if necessary */
 export function writeExitRecord(folder: string, id: string, record: ExitRecord): void {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolders(folder, 0o700);
   replaceFile(join(folder, id), `${JSON.stringify(record)}\n`);
 }
 

@@ -23,6 +23,7 @@ import { createQcow2 } from '../../backends/disk/image/qcow2/create/create.ts';
 import { TsvmError } from '../../errors.ts';
 import { draftName, removeAbandonedDrafts } from '../../host/drafts.ts';
 import { hostFiles } from '../../host/host-files.ts';
+import { makeFolders } from '../../host/make-folders.ts';
 import { UPPER_UNUSED_MODE } from '../agent/protocol.ts';
 import type { EmptyLayer } from '../warm-start/machine-shape.ts';
 import type { ContainerFolders } from './container-folders.ts';
@@ -85,7 +86,7 @@ async function makeEmptyLayer(
   sizeBytes: number,
   { imagePath, fileSystemPath }: EmptyLayer,
 ): Promise<void> {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolders(folder, 0o700);
   removeAbandonedDrafts(folder);
   if (!existsSync(fileSystemPath)) await makeEmptyFileSystem(folder, sizeBytes, fileSystemPath);
   const draft = join(folder, draftName());

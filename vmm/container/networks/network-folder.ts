@@ -16,7 +16,6 @@ import {
   constants,
   existsSync,
   fstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -31,6 +30,7 @@ import { TsvmError } from '../../errors.ts';
 import { tryLockFile } from '../../host/file-locks.ts';
 import { runtimeFolder, stateFolder } from '../../host/folders.ts';
 import { hostFiles } from '../../host/host-files.ts';
+import { makeFolders } from '../../host/make-folders.ts';
 import { hasCode } from '../../util/error-code.ts';
 import {
   contains,
@@ -97,7 +97,7 @@ export class NetworkFolder {
   }
 
   create(): void {
-    mkdirSync(join(this.path, 'endpoints'), { recursive: true, mode: 0o700 });
+    makeFolders(join(this.path, 'endpoints'), 0o700);
   }
 
   /** Runs `work` while nobody else changes what there is of the network. */

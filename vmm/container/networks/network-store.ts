@@ -2,7 +2,7 @@
  * Networks of `tsvm network create`: `DATA/networks/ID.json`, a file each. A lock orders changes, so
  * that names are unique and subnets do not overlap.
  */
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,6 +11,7 @@ import { replaceFile } from '../../host/atomic-file.ts';
 import { tryLockFile } from '../../host/file-locks.ts';
 import { dataFolder } from '../../host/folders.ts';
 import { hostFiles } from '../../host/host-files.ts';
+import { makeFolders } from '../../host/make-folders.ts';
 import { randomHex } from '../../host/random.ts';
 import { hasCode } from '../../util/error-code.ts';
 import {
@@ -147,7 +148,7 @@ export class NetworkStore {
   }
 
   async #changing<T>(work: () => T): Promise<T> {
-    mkdirSync(this.folder, { recursive: true, mode: 0o700 });
+    makeFolders(this.folder, 0o700);
     const fd = openSync(join(this.folder, 'lock'), 'a+', 0o600);
     try {
       while (!tryLockFile(hostFiles(), fd, true, 0, 0)) await sleep(LOCK_WAIT_MS);

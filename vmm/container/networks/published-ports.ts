@@ -9,7 +9,7 @@
  */
 
 import { randomInt } from 'node:crypto';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +18,7 @@ import { TsvmError } from '../../errors.ts';
 import { tryLockFile } from '../../host/file-locks.ts';
 import { runtimeFolder } from '../../host/folders.ts';
 import { hostFiles } from '../../host/host-files.ts';
+import { makeFolders } from '../../host/make-folders.ts';
 import { listenTcp } from '../../host/tcp-sockets.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { bindProblem, isPortFree } from './free-port.ts';
@@ -235,7 +236,7 @@ class PortClaims {
   claim(protocol: 'tcp' | 'udp', port: number): boolean {
     const folder = runtimeFolder();
     if (folder === undefined) return true;
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolders(folder, 0o700);
     const fd = openSync(join(folder, 'ports.lock'), 'a+', 0o600);
     if (tryLockFile(hostFiles(), fd, true, protocol === 'tcp' ? port : 65_536 + port, 1)) {
       this.#fds.push(fd);

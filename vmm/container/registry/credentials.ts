@@ -3,11 +3,12 @@
  * helpers configured in it (the protocol of docker-credential-helpers).
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, realpathSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { TsvmError } from '../../errors.ts';
 import { replaceFile } from '../../host/atomic-file.ts';
 import { homeFolder } from '../../host/folders.ts';
+import { makeFolders } from '../../host/make-folders.ts';
 import { writeProblem } from '../../host/write-problem.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { isObject, type JsonObject, stringAt } from '../json.ts';
@@ -110,7 +111,7 @@ export class CredentialStore {
       throw new TsvmError('invalid-config', 'no folder for logins: set HOME or DOCKER_CONFIG');
     }
     try {
-      mkdirSync(dirname(this.path), { recursive: true, mode: 0o700 });
+      makeFolders(dirname(this.path), 0o700);
       replaceFile(realPath(this.path), `${JSON.stringify(config, undefined, '\t')}\n`);
     } catch (error) {
       throw new TsvmError(

@@ -11,8 +11,8 @@
  * ```
  * Files outside `tmp` are complete: they are synced and then renamed into place.
  */
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeFolders } from '../../host/make-folders.ts';
 import { type Digest, digestAlgorithm, digestHex } from '../digest.ts';
 import { storeFailure } from './store-failure.ts';
 
@@ -63,14 +63,14 @@ export class StoreFolders {
   /** Makes the folders that are missing; only their owner may enter the store. */
   create(): void {
     try {
-      mkdirSync(this.root, { recursive: true, mode: 0o700 });
+      makeFolders(this.root, 0o700);
       for (const folder of [this.blobs, this.layers]) {
         for (const algorithm of ['sha256', 'sha512']) {
-          mkdirSync(join(folder, algorithm), { recursive: true });
+          makeFolders(join(folder, algorithm));
         }
       }
-      mkdirSync(this.rootfs, { recursive: true });
-      mkdirSync(this.temporary, { recursive: true });
+      makeFolders(this.rootfs);
+      makeFolders(this.temporary);
     } catch (error) {
       throw storeFailure(this.root, error);
     }

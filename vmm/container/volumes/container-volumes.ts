@@ -1,9 +1,10 @@
 /** The one place where containers meet volumes: what `-v`, `--mount`, `--tmpfs`, ... mean. */
-import { closeSync, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TsvmError } from '../../errors.ts';
 import { tryLockFile } from '../../host/file-locks.ts';
 import { hostFiles } from '../../host/host-files.ts';
+import { makeFolders } from '../../host/make-folders.ts';
 import type { MachineConfig } from '../../machine/config.ts';
 import { hasCode } from '../../util/error-code.ts';
 import type { ContainerMount } from '../agent/agent.ts';
@@ -66,7 +67,7 @@ export function checkVolumeDriver(name: string, driver: string): void {
 function makeSource({ createSource, source }: BindSpec): void {
   if (createSource) {
     try {
-      mkdirSync(source, { recursive: true });
+      makeFolders(source);
     } catch (cause) {
       if (!hasCode(cause, 'EEXIST')) throw sourceError(source, cause);
     }

@@ -3,17 +3,11 @@
  * and disappears by renaming its folder, so a kill leaves only a folder whose name begins with a dot,
  * which the next change removes.
  */
-import {
-  chmodSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TsvmError } from '../../errors.ts';
 import { dataFolder } from '../../host/folders.ts';
+import { makeFolders } from '../../host/make-folders.ts';
 import { removeTree } from '../../host/remove-tree.ts';
 import { hasCode } from '../../util/error-code.ts';
 import { checkVolumeName } from './volume-name.ts';
@@ -97,11 +91,11 @@ export class VolumeStore {
     checkOptions(volume);
     const existing = this.read(volume.name);
     if (existing !== undefined) return existing;
-    mkdirSync(this.folder, { recursive: true, mode: 0o711 });
+    makeFolders(this.folder, 0o711);
     this.#removeLeftovers();
     const record: VolumeRecord = { version: RECORD_VERSION, createdMs: Date.now(), ...volume };
     const draft = join(this.folder, draftName('new'));
-    mkdirSync(join(draft, DATA), { recursive: true, mode: 0o711 });
+    makeFolders(join(draft, DATA), 0o711);
     // mkdir's mode is subject to the umask.
     chmodSync(join(draft, DATA), ROOT_MODE);
     writeFileSync(join(draft, LOCK), '');
