@@ -50,7 +50,9 @@ test grub-common          grub-mkconfig
 test mmdebstrap           makes Debian guests
 test skopeo               the other client of registries in tests
 test umoci                unpacks images, to compare trees with
-test podman               the yardstick for pull and load
+test podman               the yardstick for pull and load, and of what containers print
+test runc                 runs podman's containers, where it would choose crun
+test slirp4netns          their published ports, in a benchmark
 test docker-registry      a registry for tests
 test erofs-utils          checks root file systems; the yardstick for making them
 test apache2-utils        htpasswd, for a registry that wants a login
