@@ -53,6 +53,7 @@ test umoci                unpacks images, to compare trees with
 test podman               the yardstick for pull and load, and of what containers print
 test runc                 runs podman's containers, where it would choose crun
 test slirp4netns          their published ports, in a benchmark
+test uidmap               gives an ordinary user's shared folders files of several owners
 test docker-registry      a registry for tests
 test erofs-utils          checks root file systems; the yardstick for making them
 test apache2-utils        htpasswd, for a registry that wants a login
