@@ -23,7 +23,7 @@ export class HttpConnections {
     this.#server = createServer({ maxHeaderSize: HEADER_MAX_BYTES, keepAlive: false });
     this.#server.on('request', (request, response) => this.#answer(request, response));
     this.#server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-      clearTimeout(this.#deadlines.get(socket));
+      this.#cameInTime(socket);
       this.#upgrade(request, socket, head);
     });
     this.#server.on('clientError', (_error, socket) => {
@@ -32,17 +32,25 @@ export class HttpConnections {
   }
 
   serve(socket: Socket): void {
-    const deadline = setTimeout(() => socket.destroy(), this.#requestMs).unref();
+    // On a busy host, a request that came in time may be unread: that is done first.
+    const deadline = setTimeout(() => {
+      setImmediate(() => this.#deadlines.has(socket) && socket.destroy());
+    }, this.#requestMs).unref();
     this.#deadlines.set(socket, deadline);
-    socket.once('close', () => clearTimeout(deadline));
+    socket.once('close', () => this.#cameInTime(socket));
     this.#server.emit('connection', socket);
     socket.resume();
+  }
+
+  #cameInTime(socket: Duplex): void {
+    clearTimeout(this.#deadlines.get(socket));
+    this.#deadlines.delete(socket);
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
     response.shouldKeepAlive = false;
     // There is no time limit for the answer: an operation, such as a pause, may have to wait.
-    request.once('end', () => clearTimeout(this.#deadlines.get(request.socket)));
+    request.once('end', () => this.#cameInTime(request.socket));
     response.once('finish', () => setTimeout(() => request.socket.destroySoon(), 0));
     const surface = this.#surfaceOf(request);
     if (surface === undefined)
