@@ -23,7 +23,7 @@ export class HttpConnections {
     this.#server = createServer({ maxHeaderSize: HEADER_MAX_BYTES, keepAlive: false });
     this.#server.on('request', (request, response) => this.#answer(request, response));
     this.#server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-      this.#cameInTime(socket);
+      this.#endDeadline(socket);
       this.#upgrade(request, socket, head);
     });
     this.#server.on('clientError', (_error, socket) => {
@@ -32,17 +32,17 @@ export class HttpConnections {
   }
 
   serve(socket: Socket): void {
-    // On a busy host, a request that came in time may be unread: that is done first.
+    // After the process stood still, a request may have come that is unread: it is read first.
     const deadline = setTimeout(() => {
       setImmediate(() => this.#deadlines.has(socket) && socket.destroy());
     }, this.#requestMs).unref();
     this.#deadlines.set(socket, deadline);
-    socket.once('close', () => this.#cameInTime(socket));
+    socket.once('close', () => this.#endDeadline(socket));
     this.#server.emit('connection', socket);
     socket.resume();
   }
 
-  #cameInTime(socket: Duplex): void {
+  #endDeadline(socket: Duplex): void {
     clearTimeout(this.#deadlines.get(socket));
     this.#deadlines.delete(socket);
   }
@@ -50,7 +50,7 @@ export class HttpConnections {
   #answer(request: IncomingMessage, response: ServerResponse): void {
     response.shouldKeepAlive = false;
     // There is no time limit for the answer: an operation, such as a pause, may have to wait.
-    request.once('end', () => this.#cameInTime(request.socket));
+    request.once('end', () => this.#endDeadline(request.socket));
     response.once('finish', () => setTimeout(() => request.socket.destroySoon(), 0));
     const surface = this.#surfaceOf(request);
     if (surface === undefined)

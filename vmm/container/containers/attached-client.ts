@@ -50,7 +50,7 @@ export class AttachedClient implements StreamViewer {
     socket.on('data', (chunk: Buffer) => this.receive(chunk));
     socket.on('drain', () => this.#streams?.resume(this));
     socket.on('error', () => {});
-    // Its input has an end of its own.
+    // The end of standard input is a frame: a client that ends its side has left.
     socket.once('end', () => socket.end());
     socket.once('close', () => {
       this.#streams?.removeViewer(this);

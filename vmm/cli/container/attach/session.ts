@@ -118,7 +118,7 @@ export class Session {
     }
   }
 
-  /** Who sees output may type at once: the terminal is raw before. */
+  /** Called once the terminal is raw: whoever sees output may type at once. */
   #readFrames(): void {
     const reader = new FrameReader({
       data: (kind, bytes) => kind !== 'stdin' && this.#write(kind, bytes),
