@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs all tests. --fast omits Linux guests and emulated hosts and shortens long tests. When a part fails,
-# the others still run; the end names those that failed. Stops at once when something does not build.
+# the others still run; the end names those that failed, with the errors of their tests. Stops at once
+# when something does not build.
 set -eu
 cd "$(dirname "$0")/.."
 node=node_modules/node/bin/node
@@ -17,6 +18,8 @@ say() {
 
 # Names of the parts that failed, one per line.
 failed=
+# What Node's test runner says of each part, in a file with the part's name.
+reports=build/test-reports
 
 # Runs a part of the tests: its name, then a command, which is also given the name.
 part() {
@@ -67,14 +70,16 @@ fuzz_c() {
 # `$run` is a command that replaces the current subshell.
 run=
 test_node() {
-  say "$1"
+  name=$1
+  say "$name"
   shift
   # One file per core at a time, and one for the times that tests wait. The compile cache helps, because
   # hundreds of processes load the same modules. A test that hangs fails; a real guest may take minutes.
   # V8 compiles on one thread: Node can hang at an exit while another compiles (nodejs/node#54918).
   $run env NODE_COMPILE_CACHE="$PWD/build/node-compile-cache" \
     $node --no-concurrent-sparkplug --no-concurrent-recompilation \
-    --test --test-reporter=spec --test-timeout=900000 \
+    --test --test-reporter=spec --test-reporter-destination=stdout \
+    --test-reporter=spec --test-reporter-destination="$reports/$name" --test-timeout=900000 \
     --test-concurrency=$(($(nproc) + 1)) "$@"
 }
 
@@ -106,7 +111,8 @@ case "${1-}" in
 esac
 
 scripts/setup.sh --test
-mkdir -p build
+rm -rf "$reports"
+mkdir -p "$reports"
 guest-images/payload/build.sh
 checks='types, format, lint, import directions'
 (check "$checks") >build/check.log 2>&1 &
@@ -138,6 +144,10 @@ if [ "${1-}" != --fast ]; then
   [ "$result" = 0 ] || part_failed "$emulated_hosts"
 fi
 if [ -n "$failed" ]; then
+  printf '%s' "$failed" | while read -r part; do
+    say "errors of: $part"
+    [ ! -f "$reports/$part" ] || sed -n '/^✖ failing tests:/,$p' "$reports/$part"
+  done
   say 'tests failed:'
   printf '%s' "$failed"
   exit 1
