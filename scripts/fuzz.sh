@@ -4,6 +4,9 @@
 #
 #   scripts/fuzz.sh [SECONDS [SEED]]   seconds for each fuzzer (180)
 #
+# TSVM_FUZZ_GUEST_CODE_SECONDS: seconds for the fuzzers of the engine's code streams, decoder and page
+# walk, which go on finding new paths for longer (SECONDS).
+#
 # Inputs that reach new code are kept in build/fuzz/<fuzzer>/ for the next run, and so are inputs that
 # crash a fuzzer. After a crash no other fuzzer is started.
 set -eu
@@ -22,6 +25,11 @@ run() {
   fuzzer=$1
   name=$(basename "$fuzzer")
   corpus=build/fuzz/$name
+  case $name in
+  engine_code_fuzz | engine_decode_fuzz | engine_walk_fuzz)
+    seconds=${TSVM_FUZZ_GUEST_CODE_SECONDS:-$seconds}
+    ;;
+  esac
   mkdir -p "$corpus"
   "$fuzzer" -max_total_time="$seconds" -seed="$seed" -timeout=10 -print_final_stats=1 \
     -verbosity=0 -artifact_prefix="$corpus-" "$corpus" >"$corpus.log" 2>&1 || {

@@ -11,6 +11,7 @@ fast_sizes='TSVM_QCOW2_OPERATIONS=600 TSVM_QCOW2_CRASH_STREAMS=3 TSVM_QCOW2_KILL
 TSVM_QCOW2_MACHINE_KILLS=10 TSVM_QCOW2_FUZZ_CASES=200 TSVM_ROOTFS_SEEDS=20 TSVM_IMAGE_KILLS=10
 TSVM_IMAGE_FUZZ_SECONDS=2 TSVM_DISK_BOOT_FUZZ_CASES=15'
 fuzz_seconds=10
+guest_code_fuzz_seconds=60
 
 say() {
   printf '\n== %s\n' "$*"
@@ -64,7 +65,7 @@ test_c() {
 
 fuzz_c() {
   say "$1"
-  scripts/fuzz.sh $fuzz_seconds 1
+  TSVM_FUZZ_GUEST_CODE_SECONDS=$guest_code_fuzz_seconds scripts/fuzz.sh $fuzz_seconds 1
 }
 
 # `$run` is a command that replaces the current subshell.
@@ -102,6 +103,7 @@ case "${1-}" in
   # shellcheck disable=SC2086
   export $fast_sizes
   fuzz_seconds=1
+  guest_code_fuzz_seconds=1
   say "fast: no Linux guests, no emulated hosts; in small: fuzzers of the C core for $fuzz_seconds s each," $fast_sizes
   ;;
 *)
