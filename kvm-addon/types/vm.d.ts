@@ -127,8 +127,11 @@ export type NativeVmState = 'pic-master' | 'pic-slave' | 'ioapic' | 'pit' | 'clo
 
 /** One VM: file descriptor, in-kernel interrupt controllers, vCPU threads. */
 export class NativeVm {
+  /** Begins the creation, on a thread. */
   constructor(options: NativeVmOptions);
 
+  /** Waits for the end of the creation, as all methods do, and throws if it has failed. */
+  created(): void;
   /** KVM_GET_SUPPORTED_CPUID as an array of `struct kvm_cpuid_entry2` (40 bytes each). */
   supportedCpuid(): Uint8Array;
   setCpuid(cpu: number, entries: Uint8Array): void;

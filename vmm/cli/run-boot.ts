@@ -139,7 +139,7 @@ function machineName({ name }: RunOptions): string {
   return name ?? `vm-${process.pid}`;
 }
 
-/** Takes the name that was asked for. A machine without one gets it once it runs. */
+/** Takes the name that was asked for. A machine without one gets it later. */
 async function openNamedPresence(options: RunOptions) {
   const { detached } = options;
   // A background process that nobody can find would be of no use.
@@ -196,7 +196,7 @@ async function runUntilDone(run: Run): Promise<number> {
   const listen = () => startControl(run, () => current);
   try {
     const { end, closed } = await superviseMachine({
-      boot: () => {
+      boot: async () => {
         signOfLife?.stop();
         const sign = new SignOfLife(
           logger,
@@ -204,7 +204,13 @@ async function runUntilDone(run: Run): Promise<number> {
         );
         signOfLife = sign;
         const console = watched(hub, () => sign.stop());
-        return bootMachine(run.config, { console, logger, metrics, signal });
+        const booting = bootMachine(run.config, { console, logger, metrics, signal });
+        if (run.sandboxUser !== undefined) {
+          // The sandbox needs it, and KVM creates the VM meanwhile.
+          booting.catch(() => {});
+          await openPresence(run);
+        }
+        return await booting;
       },
       restartsOnReset: options.onReboot === 'restart',
       logger,

@@ -78,23 +78,15 @@ export interface KvmMessageInterrupt extends KvmInterruptLine {
 /** System calls whose failure means that the KVM device is unusable. */
 const DEVICE_CALLS = ['open', 'KVM_GET_API_VERSION', 'KVM_CREATE_VM'];
 
-function createVm({ devicePath, memory, cpus, kernelMode, pvmGpa, onWake }: VmOptions): NativeVm {
+function beginVm({ devicePath, memory, cpus, kernelMode, pvmGpa, onWake }: VmOptions): NativeVm {
   const { NativeVm } = loadAddon();
-  const options = {
+  return new NativeVm({
     devicePath,
     memory: memory.native,
     cpus,
     onWake,
     pvmGpa: kernelMode === 'hardware' ? null : pvmGpa,
     kernelModeEngine: kernelMode === 'interpreter',
-  };
-  return withKvmErrors('creating a virtual machine', () => {
-    try {
-      return new NativeVm(options);
-    } catch (cause) {
-      const deviceFailed = isNativeError(cause) && DEVICE_CALLS.includes(cause.syscall);
-      throw deviceFailed ? kvmUnavailable(devicePath, cause) : cause;
-    }
   });
 }
 
@@ -103,12 +95,33 @@ export class Vm {
   readonly slots: readonly ExitSlot[];
   readonly #native: NativeVm;
   readonly #memory: KvmMemory;
+  readonly #devicePath: string;
 
+  /**
+   * Begins to create it, on a thread: KVM waits for other parts of the host's kernel meanwhile. The
+   * methods wait for its end; call {@link created} before them.
+   */
   constructor(options: VmOptions) {
-    this.#native = createVm(options);
+    this.#native = withKvmErrors('creating a virtual machine', () => beginVm(options));
+    this.#devicePath = options.devicePath;
     this.#memory = options.memory;
     const { exitSlots } = this.#native;
     this.slots = Array.from({ length: options.cpus }, (_, cpu) => new ExitSlot(exitSlots, cpu));
+  }
+
+  /**
+   * Waits until it has been created.
+   * @throws TsvmError `kvm-unavailable`, `kvm-failed`: it can only be closed then
+   */
+  created(): void {
+    withKvmErrors('creating a virtual machine', () => {
+      try {
+        this.#native.created();
+      } catch (cause) {
+        const deviceFailed = isNativeError(cause) && DEVICE_CALLS.includes(cause.syscall);
+        throw deviceFailed ? kvmUnavailable(this.#devicePath, cause) : cause;
+      }
+    });
   }
 
   /** KVM_GET_SUPPORTED_CPUID: an array of `struct kvm_cpuid_entry2`. */

@@ -17,9 +17,9 @@ export async function assembleMachine(
 ): Promise<Assembly> {
   const undo = new AsyncDisposableStack();
   try {
-    const assembly = await newAssembly(config, kernelMode, host);
+    const assembly = await beginMachine(config, kernelMode, host);
     undo.defer(() => assembly.machine.close());
-    for (const attach of DEVICE_KINDS) await attach(assembly);
+    await attachDevices(assembly);
     return assembly;
   } catch (error) {
     await unwindAfter(undo, host.logger);
@@ -27,8 +27,12 @@ export async function assembleMachine(
   }
 }
 
-/** @throws TsvmError as {@link assembleMachine}; the files that are guest memory are closed then */
-async function newAssembly(
+/**
+ * Begins to create a machine: it has its memory, and its VM is created by another thread. It is complete
+ * after {@link attachDevices}.
+ * @throws TsvmError for problems that the user can fix; everything has been released then
+ */
+export async function beginMachine(
   config: ResolvedConfig,
   kernelMode: KernelMode,
   host: MachineHost,
@@ -40,6 +44,15 @@ async function newAssembly(
     for (const file of files) file.close();
     throw error;
   }
+}
+
+/**
+ * Attaches all devices, once the machine's VM is there.
+ * @throws TsvmError for problems that the user can fix
+ */
+export async function attachDevices(assembly: Assembly): Promise<void> {
+  assembly.vm.created();
+  for (const attach of DEVICE_KINDS) await attach(assembly);
 }
 
 /** Their code is loaded only for a machine that has some. */

@@ -27,12 +27,13 @@ import { encodeRegs, patchSregs } from '../arch/x86_64/registers.ts';
 import { RESET_VECTOR_CODE } from '../arch/x86_64/reset-vector.ts';
 import { cacheFolder } from '../host/folders.ts';
 import { confineThreads } from '../host/sandbox.ts';
+import type { KvmMemory } from '../kvm/memory.ts';
 import { type LoadedInitrd, loadInitrd } from '../loader/initrd.ts';
 import { type KernelEntry, type LoadedKernel, loadKernel } from '../loader/kernel.ts';
 import { encodeCommandLine } from '../loader/kernel-cmdline.ts';
 import { type LoadSpace, placePieces } from '../loader/placement.ts';
 import { type Logger, NO_LOGGER } from '../observability/logger.ts';
-import { assembleMachine, unwindAfter } from './assemble-machine.ts';
+import { attachDevices, beginMachine, unwindAfter } from './assemble-machine.ts';
 import { type Assembly, type ConsoleBackend, NO_CONSOLE } from './assembly.ts';
 import type { BootMetrics } from './boot-metrics.ts';
 import { type BootSource, fileSource } from './boot-source.ts';
@@ -77,21 +78,24 @@ export async function bootAssembly(
   checkCpuMask(kernelMode, resolved.cpuMask);
   metrics?.hostProbed(kernelMode);
 
-  const images = await openImages(resolved, logger, signal);
-  metrics?.stage('kernel-loaded');
   const undo = new AsyncDisposableStack();
-  undo.defer(() => images.close());
   try {
-    signal?.throwIfAborted();
-    const { entry, image } = images.kernel;
-    const warning = checkKernelEntry(kernelMode, image.name, entry);
-    if (warning !== undefined) logger.warn(warning);
-    const assembly = await assembleMachine(resolved, kernelMode, {
+    const assembly = await beginMachine(resolved, kernelMode, {
       console,
       logger,
       onProgress: (value, timeMs) => metrics?.stamp(value, timeMs),
     });
     undo.defer(() => assembly.machine.close());
+    // While KVM creates the VM.
+    const images = await openImages(resolved, logger, signal);
+    undo.defer(() => images.close());
+    metrics?.stage('kernel-loaded');
+    signal?.throwIfAborted();
+    const { entry, image } = images.kernel;
+    const warning = checkKernelEntry(kernelMode, image.name, entry);
+    if (warning !== undefined) logger.warn(warning);
+    placeImages(assembly.memory, images);
+    await attachDevices(assembly);
     loadBoot(assembly, images);
     images.close();
     await assembly.ready();
@@ -158,14 +162,18 @@ async function bootSource(config: ResolvedConfig, logger: Logger): Promise<BootS
   return diskBootSource(config, logger);
 }
 
-/** Loads the boot images and prepares the vCPUs to run them. */
+/** Loads the boot images into fresh memory. */
+function placeImages(memory: KvmMemory, { kernel, initrd }: BootImages): void {
+  const mapper = memory.shared ? undefined : memory;
+  placePieces(kernel.pieces, kernel.image, memory, mapper);
+  for (const { pieces, image } of initrd?.parts ?? []) placePieces(pieces, image, memory, mapper);
+}
+
+/** Tells the boot images what machine this is and prepares the vCPUs to run them. */
 function loadBoot(assembly: Assembly, { kernel, initrd, entryLine }: BootImages): void {
   const { config, kernelMode, memory, placements, host } = assembly;
   const commandLineText = commandLine(config, kernelMode, placements.mmio, entryLine);
   host.logger.debug(`kernel command line: ${commandLineText}`);
-  const mapper = memory.shared ? undefined : memory;
-  placePieces(kernel.pieces, kernel.image, memory, mapper);
-  for (const { pieces, image } of initrd?.parts ?? []) placePieces(pieces, image, memory, mapper);
   // The kernel may accept a longer line than there is room for.
   const lineMaxBytes = Math.min(kernel.commandLineMaxBytes, COMMAND_LINE_AREA_SIZE - 1);
   memory.write(COMMAND_LINE_GPA, encodeCommandLine(commandLineText, lineMaxBytes));

@@ -104,7 +104,8 @@ export function enterSandbox(
   const writes = connects || later.length > 0;
   const disks =
     config.disks.length + (later.length > 0 && config.transport === 'pci' ? NEW_DISKS : 0);
-  stockIoUring(disks * diskWorkerCount(config.cpus));
+  // Without disks, counting their workers would load node:os for nothing.
+  if (disks > 0) stockIoUring(disks * diskWorkerCount(config.cpus));
   const report = confineProcess({ connects, writes, user, paths: allowedPaths(config, files) });
   const reason = report.files ? prepared.reason : NO_LANDLOCK;
   return {

@@ -17,6 +17,7 @@ Napi::Function NativeVm::define(Napi::Env env)
 {
     return DefineClass(env, "NativeVm",
                        {
+                           InstanceMethod<&NativeVm::created>("created"),
                            InstanceMethod<&NativeVm::supported_cpuid>("supportedCpuid"),
                            InstanceMethod<&NativeVm::set_cpuid>("setCpuid"),
                            InstanceMethod<&NativeVm::get_state>("getState"),
@@ -77,79 +78,17 @@ NativeVm::NativeVm(const Napi::CallbackInfo &info) : Napi::ObjectWrap<NativeVm>(
     }
     memory_ = memory;
     wake_ = std::make_unique<Wake>(env, on_wake, "tsvm-vm", true);
-    Platform platform = pvm.IsNull() ? Platform::hardware
-                        : engine     ? Platform::engine
-                                     : Platform::emulator;
-    if (!create(env, device_path.c_str(), cpus, platform, pvm_gpa)) {
-        wake_->close();
-        return;
-    }
+    slots_ = Napi::Persistent(Napi::ArrayBuffer::New(env, cpus * sizeof(struct tsvm_exit_slot)));
     memory_->hold();
     open_ = true;
-}
-
-bool NativeVm::create(Napi::Env env, const char *device_path, unsigned cpus, Platform platform,
-                      uint64_t pvm_gpa)
-{
-    struct vm_error failed;
-    if (!vm_create(&vm_, device_path, &failed)) {
-        throw_errno(env, failed.error, failed.call);
-        return false;
-    }
-    Napi::ArrayBuffer slots = Napi::ArrayBuffer::New(env, cpus * sizeof(struct tsvm_exit_slot));
-    slots_ = Napi::Persistent(slots);
-    if (furnish(platform, pvm_gpa, &failed)) {
-        struct vcpu_platform parts = {
-            has_emulator_ ? &emulator_ : nullptr,
-            engine_,
-        };
-        if (vcpu_group_init(&group_, &vm_, parts, cpus,
-                            static_cast<struct tsvm_exit_slot *>(slots.Data()), wake_->core(),
-                            &failed)) {
-            cpuid_list_begin(&cpuid_, &group_.vcpus[0]);
-            return true;
-        }
-    }
-    destroy_vm();
-    throw_errno(env, failed.error, failed.call);
-    return false;
-}
-
-// Sets up everything but the vCPUs, in the order that vm_furnish() requires.
-bool NativeVm::furnish(Platform platform, uint64_t pvm_gpa, struct vm_error *failed)
-{
-    if (platform == Platform::emulator) {
-        int error = emu_vm_init(&emulator_, vm_.fd, memory_->memory(), VM_FIRST_FREE_SLOT, pvm_gpa);
-        if (error < 0)
-            *failed = {"emu_vm_init", error};
-        has_emulator_ = error == 0;
-        if (!has_emulator_)
-            return false;
-    }
-    if (platform == Platform::engine) {
-        engine_ = engine_create(&vm_, memory_->memory(), VM_FIRST_FREE_SLOT, pvm_gpa, failed);
-        if (!engine_)
-            return false;
-        guest_memory_watch(
-            memory_->memory(),
-            [](void *engine, uint64_t gpa, uint64_t length) {
-                engine_memory_written(static_cast<struct engine *>(engine), gpa, length);
-            },
-            engine_);
-    }
-    return vm_furnish(&vm_, memory_->memory(), failed);
-}
-
-void NativeVm::destroy_vm()
-{
-    if (engine_)
-        guest_memory_watch(memory_->memory(), nullptr, nullptr);
-    vm_destroy(&vm_);
-    if (has_emulator_)
-        emu_vm_destroy(&emulator_);
-    engine_destroy(engine_);
-    has_emulator_ = false;
-    engine_ = nullptr;
+    creation_.device_path = device_path;
+    creation_.cpus = cpus;
+    creation_.platform = pvm.IsNull() ? Platform::hardware
+                         : engine     ? Platform::engine
+                                      : Platform::emulator;
+    creation_.pvm_gpa = pvm_gpa;
+    creation_.slots = static_cast<struct tsvm_exit_slot *>(slots_.Value().Data());
+    begin_creation();
 }
 
 void NativeVm::destroy()
@@ -157,6 +96,10 @@ void NativeVm::destroy()
     if (!open_)
         return;
     open_ = false;
+    if (!await_creation()) {
+        wake_->close();
+        return;
+    }
     cpuid_list_wait(&cpuid_);
     // First cut the paths by which device threads reach the engine and its vCPUs.
     for (struct interrupt_line *line : lines_)
@@ -182,7 +125,17 @@ bool NativeVm::check_open(Napi::Env env)
 {
     if (!open_)
         throw_errno(env, EBADF, "NativeVm");
-    return open_;
+    else if (!await_creation())
+        throw_errno(env, creation_.failed.error, creation_.failed.call);
+    else
+        return true;
+    return false;
+}
+
+Napi::Value NativeVm::created(const Napi::CallbackInfo &info)
+{
+    check_open(info.Env());
+    return info.Env().Undefined();
 }
 
 struct vcpu *NativeVm::vcpu_argument(Napi::Value value)
@@ -417,8 +370,11 @@ Napi::Value NativeVm::resume(const Napi::CallbackInfo &info)
     return info.Env().Undefined();
 }
 
+// Nothing runs in a VM that could not be created: it can be stopped like any other.
 Napi::Value NativeVm::stop(const Napi::CallbackInfo &info)
 {
+    if (open_ && !await_creation())
+        return info.Env().Undefined();
     if (check_open(info.Env()))
         vcpu_group_order(&group_, VCPU_ORDER_STOP);
     return info.Env().Undefined();
@@ -426,6 +382,8 @@ Napi::Value NativeVm::stop(const Napi::CallbackInfo &info)
 
 Napi::Value NativeVm::get_parked(const Napi::CallbackInfo &info)
 {
+    if (open_ && !await_creation())
+        return Napi::Boolean::New(info.Env(), true);
     if (!check_open(info.Env()))
         return Napi::Value();
     return Napi::Boolean::New(info.Env(), vcpu_group_parked(&group_));

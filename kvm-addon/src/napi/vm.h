@@ -38,6 +38,7 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     Napi::Value set_msrs(const Napi::CallbackInfo &info);
     Napi::Value statistics(const Napi::CallbackInfo &info);
 
+    Napi::Value created(const Napi::CallbackInfo &info);
     Napi::Value interrupt_event(const Napi::CallbackInfo &info);
     Napi::Value add_message(const Napi::CallbackInfo &info);
     Napi::Value set_message(const Napi::CallbackInfo &info);
@@ -64,15 +65,32 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
 
     // What executes guest kernel code.
     enum class Platform { hardware, engine, emulator };
-    bool create(Napi::Env env, const char *device_path, unsigned cpus, Platform platform,
-                uint64_t pvm_gpa);
-    bool furnish(Platform platform, uint64_t pvm_gpa, struct vm_error *failed);
+
+    // In vm_creation.cc. KVM waits for RCU grace periods and new threads of the kernel: on a busy
+    // host milliseconds, in which JavaScript goes on.
+    struct Creation {
+        std::string device_path;
+        unsigned cpus;
+        Platform platform;
+        uint64_t pvm_gpa;
+        struct tsvm_exit_slot *slots;
+        pthread_t thread;
+        bool has_thread;
+        bool awaited;
+        bool done;
+        struct vm_error failed; // unless `done`
+    };
+    void begin_creation();
+    // Waits for the end of the creation. Returns whether there is a VM. Idempotent.
+    bool await_creation();
+    void create();
+    bool furnish();
     void destroy_vm();
     void destroy();
     void close_events();
     // Sets the bits of the region's pages written since the last call. Returns 0 or -errno.
     int take_dirty(unsigned region, uint64_t *bitmap);
-    // Returns false with an error pending after close().
+    // Returns false with an error pending after close(), and if the VM could not be created.
     bool check_open(Napi::Env env);
     // The vCPU with the index `value`, or nullptr with an error pending.
     struct vcpu *vcpu_argument(Napi::Value value);
@@ -80,6 +98,7 @@ class NativeVm : public Napi::ObjectWrap<NativeVm>
     // Binds a kick in KVM and in the engine. Returns 0 or -errno.
     int place_kick(class NativeEventFd *kick, uint64_t gpa, uint32_t length, uint64_t value);
 
+    Creation creation_ = {};
     struct vm vm_ = {};
     struct vcpu_group group_ = {};
     struct cpuid_list cpuid_ = {};
