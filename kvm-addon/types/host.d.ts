@@ -29,20 +29,24 @@ export function stockIoUring(count: number): void;
  * seccomp filters.
  */
 export function confineThreads(): void;
+/** A path that a process may use in its sandbox; `access` is an `enum sandbox_access`. */
+export interface NativeSandboxPath {
+  readonly path: string | Uint8Array;
+  readonly access: number;
+}
 /**
- * Begins to make the namespaces that {@link confineProcess} takes for a `user`, on a thread: that needs
- * half a millisecond. As root.
+ * Begins to make the namespaces that {@link confineProcess} takes for a `user` with the same paths, on a
+ * thread: that needs a millisecond. As root.
  */
-export function beginNamespaces(): void;
+export function beginNamespaces(paths: readonly NativeSandboxPath[]): void;
 /**
- * Confines the whole process for good; see `src/sandbox/sandbox.h`. `access` is an `enum
- * sandbox_access`. Throws EBUSY when a confined thread has already run.
+ * Confines the whole process for good; see `src/sandbox/sandbox.h`. Throws EBUSY when a confined thread has already run.
  */
 export function confineProcess(needs: {
   readonly connects: boolean;
   readonly user: number;
   readonly writes: boolean;
-  readonly paths: readonly { readonly path: string | Uint8Array; readonly access: number }[];
+  readonly paths: readonly NativeSandboxPath[];
 }): { readonly files: boolean; readonly namespaces: boolean; readonly view: boolean };
 /** What this kernel has for sandboxes; the version is 0 where it has no Landlock. */
 export function probeSandbox(): { readonly seccomp: boolean; readonly landlockVersion: number };

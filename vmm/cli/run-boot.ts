@@ -10,9 +10,9 @@ import { presentConfig } from '../machine/machine-controls.ts';
 import type { MachineEnd } from '../machine/machine-end.ts';
 import {
   enterSandbox,
+  type PreparedSandbox,
   prepareSandbox,
   type SandboxState,
-  type SandboxUser,
   sandboxOf,
 } from '../machine/process-sandbox.ts';
 import { superviseMachine } from '../machine/supervisor.ts';
@@ -88,7 +88,7 @@ export async function runBoot(machine: MachineConfig, options: RunOptions): Prom
     ...{ config, options, logger, metrics, ending },
     presence: await openNamedPresence(options),
     sandbox,
-    ...(sandbox.reach === 'process' && { sandboxUser: prepareSandbox() }),
+    prepared: undefined,
   };
   try {
     const hostConsole = await openHostConsole(console, {
@@ -180,8 +180,8 @@ interface Run {
   readonly metrics: BootMetrics;
   readonly ending: Ending;
   sandbox: SandboxState;
-  /** Where the sandbox reaches the process. */
-  readonly sandboxUser?: SandboxUser;
+  /** Where the sandbox reaches the process, once a machine has been begun. */
+  prepared: PreparedSandbox | undefined;
 }
 
 /** Runs the machine until it ends for good. */
@@ -196,7 +196,7 @@ async function runUntilDone(run: Run): Promise<number> {
   const listen = () => startControl(run, () => current);
   try {
     const { end, closed } = await superviseMachine({
-      boot: async () => {
+      boot: () => {
         signOfLife?.stop();
         const sign = new SignOfLife(
           logger,
@@ -205,19 +205,14 @@ async function runUntilDone(run: Run): Promise<number> {
         signOfLife = sign;
         const console = watched(hub, () => sign.stop());
         const booting = bootMachine(run.config, { console, logger, metrics, signal });
-        if (run.sandboxUser !== undefined) {
-          // The sandbox needs it, and KVM creates the VM meanwhile.
-          booting.catch(() => {});
-          await openPresence(run);
-        }
-        return await booting;
+        return run.sandbox.reach === 'process' ? bootConfined(run, booting) : booting;
       },
       restartsOnReset: options.onReboot === 'restart',
       logger,
       signal,
       onBooted: async (machine) => {
         current = machine;
-        if (run.sandboxUser !== undefined) await confine(run, run.sandboxUser);
+        if (run.prepared !== undefined) confine(run, run.prepared);
         input.open(INPUT_DELAY_MS);
         // Not after a restart: the control socket is there already.
         if (!listens) {
@@ -256,20 +251,39 @@ async function openPresence(run: Run): Promise<MachinePresence | undefined> {
   return run.presence;
 }
 
-/** Confines this process for good. */
-async function confine(run: Run, user: SandboxUser): Promise<void> {
+/** Prepares the sandbox of this process, while KVM creates the machine's VM. */
+async function bootConfined(run: Run, booting: Promise<MachineHandle>): Promise<MachineHandle> {
+  // What it rejects with is told below.
+  booting.catch(() => {});
+  try {
+    await prepareConfinement(run);
+  } catch (error) {
+    await booting.then(
+      (machine) => machine.close(),
+      () => {},
+    );
+    throw error;
+  }
+  return await booting;
+}
+
+async function prepareConfinement(run: Run): Promise<void> {
   const { metricsPath, sandboxFiles } = run.options;
   const presence = await openPresence(run);
   // A file must be there to be left to a sandbox.
   if (metricsPath !== undefined && !existsSync(fsPath(metricsPath))) {
     writeFileSync(fsPath(metricsPath), '', { flag: 'wx' });
   }
-  const files = {
+  run.prepared = prepareSandbox(run.config, {
     folder: presence?.path,
     terminal: isTerminal(STDIN) ? readlinkSync('/proc/self/fd/0') : undefined,
     later: metricsPath === undefined ? sandboxFiles : [...sandboxFiles, metricsPath],
-  };
-  const { state, finish } = enterSandbox(run.config, files, user);
+  });
+}
+
+/** Confines this process for good. */
+function confine(run: Run, prepared: PreparedSandbox): void {
+  const { state, finish } = enterSandbox(run.config, prepared);
   run.sandbox = state;
   if (state.reason !== undefined) run.logger.debug(`sandbox: ${state.reason}`);
   // After the presence has removed its files.

@@ -75,7 +75,7 @@ export function confineProcess({ connects, paths, user, writes }: ProcessNeeds):
       connects,
       user,
       writes,
-      paths: paths.map(({ path, access }) => ({ path: fsPath(path), access: ACCESS[access] })),
+      paths: nativePaths(paths),
     });
   } catch (cause) {
     throw unavailable(cause);
@@ -83,11 +83,20 @@ export function confineProcess({ connects, paths, user, writes }: ProcessNeeds):
 }
 
 /**
- * Begins work for {@link confineProcess} with a `user` on another thread, which is done when a machine
- * has been set up.
+ * Begins work for {@link confineProcess} with a `user` and these paths on another thread, which is done
+ * when a machine has been set up.
+ * @throws TsvmError `sandbox-unavailable`
  */
-export function beginConfinement(): void {
-  loadAddon().beginNamespaces();
+export function beginConfinement(paths: readonly SandboxPath[]): void {
+  try {
+    loadAddon().beginNamespaces(nativePaths(paths));
+  } catch (cause) {
+    throw unavailable(cause);
+  }
+}
+
+function nativePaths(paths: readonly SandboxPath[]) {
+  return paths.map(({ path, access }) => ({ path: fsPath(path), access: ACCESS[access] }));
 }
 
 /** What this kernel has for sandboxes. */

@@ -38,26 +38,6 @@ export function sandboxOf(config: ResolvedConfig, restarts: boolean): SandboxSta
   return { reach: 'process' };
 }
 
-/** The user that a process is to have in its sandbox. */
-export interface SandboxUser {
-  /** 0: the user stays. */
-  readonly user: number;
-  /** Why root stays. */
-  readonly reason?: string;
-}
-
-/**
- * Begins to prepare the sandbox of this process, which takes a moment: call it before the machine is set
- * up.
- */
-export function prepareSandbox(): SandboxUser {
-  if (process.geteuid?.() !== 0) return { user: 0 };
-  const reason = whyRootStays();
-  if (reason !== undefined) return { user: 0, reason };
-  beginConfinement();
-  return { user: newUser() };
-}
-
 /** What the process of a machine needs besides what the machine has open. */
 export interface ProcessFiles {
   /** The machine's folder, where its control socket will be. */
@@ -66,6 +46,30 @@ export interface ProcessFiles {
   readonly terminal: string | undefined;
   /** Files to write later, and folders of such files. */
   readonly later: readonly string[];
+}
+
+/** The sandbox that a process is to enter. */
+export interface PreparedSandbox {
+  /** The user that the process has then; 0: the user stays. */
+  readonly user: number;
+  /** Why root stays. */
+  readonly reason?: string;
+  readonly files: ProcessFiles;
+  readonly paths: readonly SandboxPath[];
+}
+
+/**
+ * Begins to prepare the sandbox of this process on another thread, which takes a moment: call it while
+ * the machine is set up, when all files are there.
+ * @throws TsvmError `sandbox-unavailable`
+ */
+export function prepareSandbox(config: ResolvedConfig, files: ProcessFiles): PreparedSandbox {
+  const common = { user: 0, files, paths: allowedPaths(config, files) };
+  if (process.geteuid?.() !== 0) return common;
+  const reason = whyRootStays();
+  if (reason !== undefined) return { ...common, reason };
+  beginConfinement(common.paths);
+  return { ...common, user: newUser() };
 }
 
 /** A process in its sandbox. */
@@ -87,13 +91,9 @@ const USER_BASE = 0x74000000;
  * @param prepared what {@link prepareSandbox} has returned
  * @throws TsvmError `sandbox-unavailable`
  */
-export function enterSandbox(
-  config: ResolvedConfig,
-  files: ProcessFiles,
-  prepared: SandboxUser,
-): EnteredSandbox {
+export function enterSandbox(config: ResolvedConfig, prepared: PreparedSandbox): EnteredSandbox {
+  const { user, paths, files } = prepared;
   const { folder, later } = files;
-  const { user } = prepared;
   const connects = config.vsock?.socketPath !== undefined;
   const sockets = socketsOf(config);
   const cleaner =
@@ -106,7 +106,7 @@ export function enterSandbox(
     config.disks.length + (later.length > 0 && config.transport === 'pci' ? NEW_DISKS : 0);
   // Without disks, counting their workers would load node:os for nothing.
   if (disks > 0) stockIoUring(disks * diskWorkerCount(config.cpus));
-  const report = confineProcess({ connects, writes, user, paths: allowedPaths(config, files) });
+  const report = confineProcess({ connects, writes, user, paths });
   const reason = report.files ? prepared.reason : NO_LANDLOCK;
   return {
     state: { reach: 'process', ...(reason !== undefined && { reason }) },

@@ -88,7 +88,11 @@ static Napi::Value confine_process(const Napi::CallbackInfo &info)
 
 static Napi::Value begin_namespaces(const Napi::CallbackInfo &info)
 {
-    int error = namespaces_begin();
+    std::vector<std::string> texts;
+    std::vector<struct sandbox_path> paths;
+    if (!to_paths(info[0], &texts, &paths))
+        return Napi::Value();
+    int error = namespaces_begin(paths.data(), paths.size());
     if (error < 0)
         return throw_errno(info.Env(), error, "pthread_create");
     return info.Env().Undefined();

@@ -4,17 +4,17 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <semaphore.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* The namespaces being made. */
 static struct {
     pthread_t thread;
     bool begun;
-    sem_t paths_known;
-    const struct sandbox_path *paths;
+    struct sandbox_path *paths; /* copies */
     size_t path_count;
     struct namespaces made;
 } work;
@@ -53,37 +53,58 @@ static void *thread_main(void *context)
     (void)context;
     /* Only this thread is in the namespaces, until others enter them by their descriptors. */
     int error = make(&work.made);
-    int begun = work.made.view.fd >= 0 ? view_begin() : 0;
-    while (sem_wait(&work.paths_known) < 0)
-        ;
-    view_make(&work.made.view, begun);
+    view_make(&work.made.view, work.made.view.fd >= 0 ? view_begin() : 0);
     return (void *)(intptr_t)error;
 }
 
-int namespaces_begin(void)
+static void paths_free(void)
+{
+    for (size_t i = 0; i < work.path_count; i++)
+        free((char *)work.paths[i].path);
+    free(work.paths);
+    work.paths = NULL;
+    work.path_count = 0;
+}
+
+static int paths_copy(const struct sandbox_path *paths, size_t count)
+{
+    work.paths = calloc(count + 1, sizeof *work.paths);
+    if (!work.paths)
+        return -ENOMEM;
+    for (; work.path_count < count; work.path_count++) {
+        const struct sandbox_path *path = &paths[work.path_count];
+        char *text = strdup(path->path);
+        if (!text)
+            return -ENOMEM;
+        work.paths[work.path_count] = (struct sandbox_path){text, path->access};
+    }
+    return 0;
+}
+
+int namespaces_begin(const struct sandbox_path *paths, size_t count)
 {
     if (work.begun)
         return 0;
     work.made = NONE;
-    if (sem_init(&work.paths_known, 0, 0) < 0)
-        return -errno;
-    int error = pthread_create(&work.thread, NULL, thread_main, NULL);
+    int error = paths_copy(paths, count);
+    if (error == 0)
+        error = -pthread_create(&work.thread, NULL, thread_main, NULL);
     work.begun = error == 0;
-    return -error;
+    if (!work.begun)
+        paths_free();
+    return error;
 }
 
 int namespaces_take(struct namespaces *namespaces, const struct sandbox_path *paths, size_t count)
 {
     void *result;
     *namespaces = NONE;
-    int error = namespaces_begin();
+    int error = namespaces_begin(paths, count);
     if (error < 0)
         return error;
-    work.paths = paths;
-    work.path_count = count;
-    sem_post(&work.paths_known);
     pthread_join(work.thread, &result);
     work.begun = false;
+    paths_free();
     *namespaces = work.made;
     return (int)(intptr_t)result;
 }

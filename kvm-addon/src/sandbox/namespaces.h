@@ -11,13 +11,13 @@ struct namespaces {
 };
 
 /*
- * Begins to make namespaces, on a thread of its own: the kernel takes half a millisecond. Once, as
- * root. Returns 0 or -errno of pthread_create(3).
+ * Begins to make namespaces with a view of these paths, on a thread of its own: the kernel takes a
+ * millisecond. Once, as root. Returns 0, -ENOMEM or -errno of pthread_create(3).
  */
-int namespaces_begin(void);
+int namespaces_begin(const struct sandbox_path *paths, size_t count);
 
 /*
- * Has the thread make the view of these paths and waits for it; begins before if need be. What a
+ * Waits for the namespaces that have been begun; without any, begins those of these paths. What a
  * container does not allow is not there. The caller closes the namespaces. Returns 0 or -errno.
  */
 int namespaces_take(struct namespaces *namespaces, const struct sandbox_path *paths, size_t count);

@@ -17,6 +17,7 @@
 
 #include "../../src/sandbox/cleaner.h"
 #include "../../src/sandbox/landlock.h"
+#include "../../src/sandbox/namespaces.h"
 #include "../../src/sandbox/sandbox.h"
 #include "../host_file.h"
 #include "../sandbox_child.h"
@@ -219,6 +220,23 @@ static void *intrude(void *argument)
     _exit(EXIT_DONE);
 }
 
+/* Begins the namespaces early, as a machine does, with paths that are gone when they are needed. */
+static int begin_early(const struct sandbox_path *paths, size_t count)
+{
+    static char names[8][PATH_MAX];
+    struct sandbox_path early[8];
+    if (count > 8)
+        return -E2BIG;
+    for (size_t i = 0; i < count; i++) {
+        snprintf(names[i], sizeof names[i], "%s", paths[i].path);
+        early[i] = (struct sandbox_path){names[i], paths[i].access};
+    }
+    int error = namespaces_begin(early, count);
+    memset(names, 0, sizeof names);
+    memset(early, 0, sizeof early);
+    return error;
+}
+
 static void confined_main(void *argument)
 {
     struct intruder *intruder = argument;
@@ -246,6 +264,8 @@ static void confined_main(void *argument)
         _exit(10);
     if (intruder->is_root && (chown("own", USER, USER) < 0 || chown("written", USER, USER) < 0))
         _exit(11);
+    if (intruder->is_root && intruder->old_thread && begin_early(paths, COUNT) < 0)
+        _exit(17);
     int error = sandbox_confine_process(&needs, &report);
     if (error < 0 || !report.files || report.namespaces != intruder->is_root)
         _exit(12);
