@@ -23,6 +23,9 @@ struct code_pool {
     struct code_page *pages;
     uint32_t page_count;
     uint32_t pages_max;
+    struct code_part *parts; /* those not handed out, and the first, have no instructions */
+    uint32_t part_count;
+    uint32_t parts_max;
     uint64_t flushes; /* how often it was emptied */
     struct code_page *buckets[CODE_BUCKETS];
     uint64_t addresses[CODE_ADDRESS_BITS /
@@ -32,6 +35,7 @@ struct code_pool {
 struct code_cache {
     struct insn *arena;
     struct code_page *pages;
+    struct code_part *parts;
     uint8_t *copies;           /* of the pages of CPL 3, a page each */
     struct code_pool pools[2]; /* [cpl == 3] */
     uint32_t last_generation;
@@ -63,8 +67,6 @@ struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t v
  * necessary. NULL: the pool is full.
  */
 struct code_page *code_page_get(struct cpu *cpu, uint64_t va, uint64_t frame, const uint8_t *host);
-/* Clears the page's `insns` and `base`. */
-void code_page_clear(struct code_page *page);
 /* Drops the decoded code of a page. */
 void code_page_forget(struct cpu *cpu, struct code_page *page);
 

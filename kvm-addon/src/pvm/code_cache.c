@@ -25,10 +25,16 @@ static void init_pools(struct code_cache *code)
     code->pools[false].insns_max = CODE_KERNEL_INSNS_MAX;
     code->pools[false].pages = code->pages;
     code->pools[false].pages_max = CODE_KERNEL_PAGES_MAX;
+    code->pools[false].parts = code->parts;
+    code->pools[false].part_count = 1;
+    code->pools[false].parts_max = CODE_KERNEL_PARTS_MAX;
     code->pools[true].insns = code->arena + CODE_KERNEL_INSNS_MAX;
     code->pools[true].insns_max = CODE_USER_INSNS_MAX;
     code->pools[true].pages = code->pages + CODE_KERNEL_PAGES_MAX;
     code->pools[true].pages_max = CODE_USER_PAGES_MAX;
+    code->pools[true].parts = code->parts + CODE_KERNEL_PARTS_MAX;
+    code->pools[true].part_count = 1;
+    code->pools[true].parts_max = CODE_USER_PARTS_MAX;
 }
 
 int code_cache_init(struct cpu *cpu)
@@ -38,13 +44,14 @@ int code_cache_init(struct cpu *cpu)
     if (!code)
         return -ENOMEM;
     code->arena = reserve_large(CODE_INSNS_MAX * sizeof(struct insn));
-    code->pages = reserve_large(CODE_PAGES_MAX * sizeof(struct code_page));
+    code->pages = reserve(CODE_PAGES_MAX * sizeof(struct code_page));
+    code->parts = reserve_large(CODE_PARTS_MAX * sizeof(struct code_part));
     code->copies = reserve(CODE_USER_PAGES_MAX * PAGE_SIZE);
     code->epoch = 1;
     code->user_clock = 1;
     /* The first flush clears all of the code TLBs. */
     cpu->code_tlb_fills[false].count = cpu->code_tlb_fills[true].count = FILLS_MAX + 1;
-    if (!code->arena || !code->pages || !code->copies)
+    if (!code->arena || !code->pages || !code->parts || !code->copies)
         return -ENOMEM;
     init_pools(code);
     return 0;
@@ -57,6 +64,7 @@ void code_cache_destroy(struct cpu *cpu)
         return;
     release(code->arena, CODE_INSNS_MAX * sizeof(struct insn));
     release(code->pages, CODE_PAGES_MAX * sizeof(struct code_page));
+    release(code->parts, CODE_PARTS_MAX * sizeof(struct code_part));
     release(code->copies, CODE_USER_PAGES_MAX * PAGE_SIZE);
     free(code);
     cpu->code = NULL;
@@ -67,6 +75,7 @@ void code_cache_discard(struct cpu *cpu)
     struct code_cache *code = cpu->code;
     reserve_discard(code->arena, CODE_INSNS_MAX * sizeof(struct insn));
     reserve_discard(code->pages, CODE_PAGES_MAX * sizeof(struct code_page));
+    reserve_discard(code->parts, CODE_PARTS_MAX * sizeof(struct code_part));
     reserve_discard(code->copies, CODE_USER_PAGES_MAX * PAGE_SIZE);
 }
 
@@ -74,7 +83,7 @@ void code_cache_expect_growth(struct cpu *cpu)
 {
     struct code_cache *code = cpu->code;
     reserve_in_large_pages(code->arena, CODE_INSNS_MAX * sizeof(struct insn));
-    reserve_in_large_pages(code->pages, CODE_PAGES_MAX * sizeof(struct code_page));
+    reserve_in_large_pages(code->parts, CODE_PARTS_MAX * sizeof(struct code_part));
 }
 
 uint64_t code_cache_resident(const struct cpu *cpu)
@@ -82,6 +91,7 @@ uint64_t code_cache_resident(const struct cpu *cpu)
     const struct code_cache *code = cpu->code;
     return sizeof(*code) + reserve_resident(code->arena, CODE_INSNS_MAX * sizeof(struct insn)) +
            reserve_resident(code->pages, CODE_PAGES_MAX * sizeof(struct code_page)) +
+           reserve_resident(code->parts, CODE_PARTS_MAX * sizeof(struct code_part)) +
            reserve_resident(code->copies, CODE_USER_PAGES_MAX * PAGE_SIZE);
 }
 
@@ -167,13 +177,11 @@ void code_flush_page(struct cpu *cpu, uint64_t va)
     }
 }
 
-/* Most pages have entries in a few parts. */
-void code_page_clear(struct code_page *page)
+/* The parts stay the page's own. */
+static void clear_parts(struct code_page *page)
 {
-    for (; page->parts; page->parts &= page->parts - 1)
-        memset(page->insns + (unsigned)__builtin_ctzll(page->parts) * CODE_PART, 0,
-               CODE_PART * sizeof(*page->insns));
-    page->base = NULL;
+    for (; page->used; page->used &= page->used - 1)
+        memset(page->parts[__builtin_ctzll(page->used)], 0, sizeof(struct code_part));
 }
 
 void code_page_forget(struct cpu *cpu, struct code_page *page)
@@ -181,7 +189,7 @@ void code_page_forget(struct cpu *cpu, struct code_page *page)
     struct code_tlb_entry *slot = &cpu->code_tlbs[page->user][code_slot(page->va)];
     if (slot->page == page)
         *slot = (struct code_tlb_entry){.tag = TLB_NO_TAG};
-    code_page_clear(page);
+    clear_parts(page);
     page->crossing = NULL;
     page->tracked = false;
     page->verified = 0;
@@ -253,6 +261,7 @@ static void empty_pool(struct cpu *cpu, bool user)
     memset(pool->addresses, 0, sizeof(pool->addresses));
     pool->page_count = 0;
     pool->insn_count = 0;
+    pool->part_count = 1;
     pool->flushes++;
 }
 
@@ -298,8 +307,9 @@ struct code_page *code_page_get(struct cpu *cpu, uint64_t va, uint64_t frame, co
         return page;
     unsigned index = pool->page_count++;
     struct code_page **bucket = &pool->buckets[hash(frame)];
-    /* A reused page has no `insns`: code_page_forget() cleared them. */
     page = &pool->pages[index];
+    for (unsigned i = 0; i < CODE_PAGE_PARTS; i++)
+        page->parts[i] = pool->parts;
     page->va = va;
     page->frame = frame;
     page->user = user;

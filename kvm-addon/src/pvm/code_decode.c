@@ -113,22 +113,45 @@ static struct insn *lookup_crossing(struct cpu *cpu, uint64_t va)
     return insns;
 }
 
+/* Whether a run has room, however many of its page's parts it needs. */
+static bool has_room(const struct code_pool *pool)
+{
+    return pool->insns_max - pool->insn_count >= CODE_RUN_MAX &&
+           pool->parts_max - pool->part_count >= CODE_PAGE_PARTS;
+}
+
+/* Makes the instruction known that was decoded at `offset`. */
+static void enter(struct code_pool *pool, struct code_page *page, unsigned offset,
+                  struct insn *insn)
+{
+    unsigned index = offset / CODE_PART;
+    struct code_part **part = &page->parts[index];
+    bool used = page->used >> index & 1;
+    if (*part == pool->parts)
+        *part = pool->parts + pool->part_count++;
+    /* Distances have 16 bits: a part is decoded again whose instructions are too far away. */
+    if (used && insn - (*part)->base > UINT16_MAX) {
+        memset(*part, 0, sizeof(**part));
+        used = false;
+    }
+    if (!used)
+        (*part)->base = insn - 1;
+    page->used |= 1ull << index;
+    (*part)->insns[offset % CODE_PART] = (uint16_t)(insn - (*part)->base);
+}
+
 struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t va)
 {
     struct code_pool *pool = code_pool(cpu);
     const uint8_t *bytes = page_bytes(page);
     unsigned offset = va & PAGE_OFFSET, count = 0;
-    if (pool->insns_max - pool->insn_count < CODE_RUN_MAX)
+    if (!has_room(pool))
         return NULL;
     struct insn *first = pool->insns + pool->insn_count, *at = first;
-    /* Distances have 16 bits: decode a page again whose instructions are too far away. */
-    if (page->base && first + CODE_RUN_MAX - page->base > UINT16_MAX)
-        code_page_clear(page);
-    if (!page->base)
-        page->base = first - 1;
     for (;;) {
-        if (offset < PAGE_SIZE && page->insns[offset]) {
-            *at++ = go_to(count, page->base + page->insns[offset]);
+        struct insn *known = offset < PAGE_SIZE ? code_page_find(page, offset) : NULL;
+        if (known) {
+            *at++ = go_to(count, known);
             break;
         }
         bool ends = false;
@@ -143,9 +166,7 @@ struct insn *code_decode_run(struct cpu *cpu, struct code_page *page, uint64_t v
             break;
         }
         at->ordinal = (uint8_t)count++;
-        page->insns[offset] = (uint16_t)(at - page->base);
-        page->parts |= 1ull << offset / CODE_PART;
-        at++;
+        enter(pool, page, offset, at++);
         offset += length;
         if (ends) {
             /* A return from the call, or the next single step, continues here. */

@@ -51,7 +51,7 @@ struct code_page *code_page_at(struct cpu *cpu, uint64_t va, uint64_t rip)
     }
     if (user && page->verified != code->user_clock) {
         if (!page->verified || memcmp(page->copy, host, PAGE_SIZE) != 0) {
-            if (page->base) {
+            if (page->used || page->crossing) {
                 code_page_forget(cpu, page);
                 page->tracked = true;
                 code_advance_generation(cpu, true);
@@ -101,10 +101,10 @@ struct insn *code_lookup(struct cpu *cpu, uint64_t va)
     for (;;) {
         struct code_page *page =
             entry->tag == (va & PAGE_BASE) ? entry->page : code_page_at(cpu, va, va);
-        unsigned distance = page ? page->insns[va & PAGE_OFFSET] : 0;
-        if (distance)
-            return page->base + distance;
-        struct insn *insn = page ? code_decode_run(cpu, page, va) : NULL;
+        struct insn *insn = page ? code_page_find(page, va) : NULL;
+        if (insn)
+            return insn;
+        insn = page ? code_decode_run(cpu, page, va) : NULL;
         if (insn)
             return insn;
         code_flush_pool(cpu);

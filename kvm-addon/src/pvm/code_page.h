@@ -5,22 +5,35 @@
 #include "cpu.h"
 
 /*
- * Bounds for one vCPU: pages with decoded code, aliases of a frame included (8 KiB each, and 4 KiB
- * more for CPL 3's), and decoded instructions (32 bytes each). When one is reached, the code of
- * that privilege is dropped. Memory is allocated on demand.
+ * Bounds for one vCPU: pages with decoded code, aliases of a frame included (600 bytes each, and
+ * 4 KiB more for CPL 3's), their parts that have any (136 bytes each), and decoded instructions (32
+ * bytes each). When one is reached, the code of that privilege is dropped. Memory is allocated on
+ * demand.
  */
-#define CODE_KERNEL_PAGES_MAX 832u
-#define CODE_USER_PAGES_MAX 256u
+#define CODE_KERNEL_PAGES_MAX 1536u
+#define CODE_USER_PAGES_MAX 512u
 #define CODE_PAGES_MAX (CODE_KERNEL_PAGES_MAX + CODE_USER_PAGES_MAX)
-#define CODE_KERNEL_INSNS_MAX (160u << 10)
-#define CODE_USER_INSNS_MAX (48u << 10)
+#define CODE_KERNEL_INSNS_MAX (208u << 10)
+#define CODE_USER_INSNS_MAX (64u << 10)
 #define CODE_INSNS_MAX (CODE_KERNEL_INSNS_MAX + CODE_USER_INSNS_MAX)
+#define CODE_KERNEL_PARTS_MAX (20u << 10)
+#define CODE_USER_PARTS_MAX (8u << 10)
+#define CODE_PARTS_MAX (CODE_KERNEL_PARTS_MAX + CODE_USER_PARTS_MAX)
+
+/* Bytes of code. */
+#define CODE_PART 64u
+#define CODE_PAGE_PARTS (PAGE_SIZE / CODE_PART)
+
+/* The decoded instructions of a part of a page. */
+struct code_part {
+    struct insn *base;
+    uint16_t insns[CODE_PART]; /* by offset in the part: distance from `base`; 0: none */
+};
 
 /* The decoded instructions of one page. */
 struct code_page {
     uint64_t va;
     uint64_t frame;
-    struct insn *base;      /* `insns` are distances from it */
     struct code_page *next; /* next page in the hash chain */
     uint64_t verified;      /* CPL 3: user_clock of the last comparison with `copy` */
     uint8_t *copy;          /* CPL 3: the decoded bytes */
@@ -30,12 +43,21 @@ struct code_page {
     uint16_t crossing_offset;
     bool user;
     bool compat;
-    bool tracked;   /* this CPU's bit in the frame's code_cpus was set, and stores are seen */
-    uint64_t parts; /* bit set: this 64th of `insns` has entries */
-    uint16_t insns[PAGE_SIZE]; /* by page offset: distance from `base`; 0: none */
+    bool tracked;  /* this CPU's bit in the frame's code_cpus was set, and stores are seen */
+    uint64_t used; /* bit set: this part has instructions */
+    /* The pool's first part, which stays empty, where there were no instructions yet. */
+    struct code_part *parts[CODE_PAGE_PARTS];
 };
 
-#define CODE_PART (PAGE_SIZE / 64)
+_Static_assert(CODE_PAGE_PARTS == 64, "bits of `used`");
+
+/* The decoded instruction at an address in the page, or NULL. */
+static inline struct insn *code_page_find(const struct code_page *page, uint64_t va)
+{
+    const struct code_part *part = page->parts[(va & PAGE_OFFSET) / CODE_PART];
+    unsigned distance = part->insns[va % CODE_PART];
+    return distance ? part->base + distance : (struct insn *)0;
+}
 
 /*
  * The place of a page in a code TLB. Kernels align parts of their code at 2 MiB: the first pages of
@@ -52,9 +74,7 @@ static inline struct insn *code_find(struct cpu *cpu, uint64_t va)
     const struct code_tlb_entry *entry = &cpu->code_tlb[code_slot(va)];
     if (__builtin_expect(entry->tag != (va & PAGE_BASE), 0))
         return (struct insn *)0;
-    const struct code_page *page = entry->page;
-    unsigned distance = page->insns[va & PAGE_OFFSET];
-    return distance ? page->base + distance : (struct insn *)0;
+    return code_page_find(entry->page, va);
 }
 
 #endif

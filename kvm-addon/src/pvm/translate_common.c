@@ -15,6 +15,9 @@
 _Static_assert(sizeof(struct insn) == 32, "a shift");
 #define INSN_SHIFT 5
 
+_Static_assert(CODE_PART == 64, "a shift");
+#define CODE_PART_SHIFT 6
+
 static void each_pinned(struct code_writer *w, bool store)
 {
     for (unsigned i = 0; i < 16; i++) {
@@ -272,11 +275,16 @@ void translate_enter_insn(struct code_writer *w, unsigned count, const uint8_t *
 static void emit_find(struct code_writer *w, const uint8_t *enter, const uint8_t *leave)
 {
     struct operand rax = in_register(HOST_RAX), rcx = in_register(HOST_RCX);
+    struct operand part = {.base = HOST_RAX,
+                           .index = HOST_RCX,
+                           .scale = 3,
+                           .memory = true,
+                           .displacement = (int32_t)offsetof(struct code_page, parts)};
     struct operand distance = {.base = HOST_RAX,
                                .index = HOST_RCX,
                                .scale = 1,
                                .memory = true,
-                               .displacement = (int32_t)offsetof(struct code_page, insns)};
+                               .displacement = (int32_t)offsetof(struct code_part, insns)};
     _Static_assert(sizeof(struct code_tlb_entry) == 16, "the shift below");
     host_load(w, SIZE_32, HOST_RAX, CPU_AT(budget));
     host_alu_number(w, SIZE_32, ALU_SUB, rax, 1);
@@ -303,14 +311,19 @@ static void emit_find(struct code_writer *w, const uint8_t *enter, const uint8_t
     host_store(w, SIZE_64, CPU_AT(r[REG_PAGE]), HOST_RCX);
     host_load(w, SIZE_64, HOST_RAX, in_memory(HOST_RAX, offsetof(struct code_tlb_entry, page)));
     host_load(w, SIZE_32, HOST_RCX, in_register(HOST_RSI));
-    host_alu_number(w, SIZE_32, ALU_AND, rcx, PAGE_OFFSET);
+    host_emit(w, SIZE_32, 0xc1, 5, rcx); /* SHR */
+    write_byte(w, CODE_PART_SHIFT);
+    host_alu_number(w, SIZE_32, ALU_AND, rcx, CODE_PAGE_PARTS - 1);
+    host_load(w, SIZE_64, HOST_RAX, part);
+    host_load(w, SIZE_32, HOST_RCX, in_register(HOST_RSI));
+    host_alu_number(w, SIZE_32, ALU_AND, rcx, CODE_PART - 1);
     host_emit(w, SIZE_32, 0x0fb7, HOST_RCX, distance); /* MOVZX */
     host_emit(w, SIZE_32, 0x85, HOST_RCX, rcx);        /* TEST */
     uint8_t *unknown = host_jump_if(w, EQUAL);
     host_emit(w, SIZE_64, 0xc1, 4, rcx); /* SHL */
     write_byte(w, INSN_SHIFT);
     host_emit(w, SIZE_64, 0x03, HOST_RCX,
-              in_memory(HOST_RAX, offsetof(struct code_page, base))); /* ADD */
+              in_memory(HOST_RAX, offsetof(struct code_part, base))); /* ADD */
     host_load(w, SIZE_64, HOST_RSI, rcx);
     write_byte(w, 0x59); /* POP RCX */
     translate_enter_insn(w, 0, enter);

@@ -45,8 +45,7 @@ static bool contains(const struct trace *trace, const struct insn *insn)
 
 static struct insn *decoded_at(const struct code_page *page, uint64_t va)
 {
-    unsigned distance = (va & PAGE_BASE) == page->va ? page->insns[va & PAGE_OFFSET] : 0;
-    return distance ? page->base + distance : NULL;
+    return (va & PAGE_BASE) == page->va ? code_page_find(page, va) : NULL;
 }
 
 /*

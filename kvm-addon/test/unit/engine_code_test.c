@@ -454,13 +454,34 @@ static void test_more_code_than_fits(void)
     fake_free(&fake);
 }
 
-/* A page that is decoded in small pieces while other code fills the arena: its offsets have 16
- * bits. */
+/* One instruction in each part of every page. */
+static void test_more_parts_than_fit(void)
+{
+    start(1);
+    unsigned pages = CODE_KERNEL_PARTS_MAX / CODE_PAGE_PARTS + 10;
+    for (unsigned offset = 0; offset < PAGE_SIZE; offset += CODE_PART)
+        *ram(RAM + offset) = 0x81;
+    for (unsigned i = 0; i < pages; i++) {
+        fake_map(&fake, FAKE_ROOT, VA + i * PAGE_SIZE, RAM | P | G);
+        for (unsigned offset = 0; offset < PAGE_SIZE; offset += CODE_PART)
+            CHECK(lookup(cpu, VA + i * PAGE_SIZE + offset) == 0x81);
+        CHECK(kernel_pool()->part_count <= CODE_KERNEL_PARTS_MAX);
+    }
+    CHECK(cpu->counters->code_flushes == 1);
+    CHECK(kernel_pool()->insn_count < CODE_KERNEL_INSNS_MAX / 2);
+    /* What is decoded again after all was dropped does not share parts. */
+    uint64_t last = VA + (pages - 1) * PAGE_SIZE;
+    CHECK(found(cpu, last) && !found(cpu, last + 1) && !found(cpu, VA));
+    CHECK(code_lookup(cpu, last) != code_lookup(cpu, last - PAGE_SIZE));
+    fake_free(&fake);
+}
+
+/* Code that is decoded in small pieces while other code fills the arena: offsets have 16 bits. */
 static void test_page_decoded_over_a_long_time(void)
 {
     start(1);
     map_code(VA, RAM, G);
-    struct insn *first = code_lookup(cpu, VA);
+    struct insn *first = code_lookup(cpu, VA), *apart = code_lookup(cpu, VA + 1000);
     uint64_t used = 0;
     for (unsigned i = 1; kernel_pool()->insn_count < UINT16_MAX + 1000u; i++) {
         fake_map(&fake, FAKE_ROOT, VA + i * PAGE_SIZE, (0x400000 + i * PAGE_SIZE) | P | G);
@@ -469,10 +490,10 @@ static void test_page_decoded_over_a_long_time(void)
             used += lookup(cpu, VA + i * PAGE_SIZE + offset) == 1;
     }
     CHECK(used > 200 && code_lookup(cpu, VA) == first);
-    struct insn *late = code_lookup(cpu, VA + 1000);
-    CHECK(late > first + UINT16_MAX && code_find(cpu, VA + 1000) == late);
-    /* Code that was dropped is decoded again correctly. */
-    CHECK(!found(cpu, VA));
+    struct insn *late = code_lookup(cpu, VA + 48);
+    CHECK(late > first + UINT16_MAX && code_find(cpu, VA + 48) == late);
+    /* Code of the same part was dropped, and is decoded again correctly. */
+    CHECK(!found(cpu, VA) && code_find(cpu, VA + 1000) == apart);
     CHECK(lookup(cpu, VA) == 0x15 && lookup(cpu, VA + 5) == 0x25);
     fake_free(&fake);
 }
@@ -507,6 +528,7 @@ int main(void)
     test_frame_in_both_pools();
     test_aliases_without_end();
     test_more_code_than_fits();
+    test_more_parts_than_fit();
     test_page_decoded_over_a_long_time();
     test_generations_start_anew();
     return check_finish();

@@ -250,7 +250,7 @@ static void test_attention_ends_a_loop_with_a_handler(void)
 /* Each round changes the code. Old translations are not used again, but take memory. */
 static void test_translations_without_end(void)
 {
-    enum { LOADS = 60, ROUNDS = 3000 };
+    enum { LOADS = 60, ROUNDS = 4000 };
     uint64_t flushes = cpu->counters->code_flushes;
     CODE(0, false, "\xf4");
     put_word(GUEST_DATA, 3);
