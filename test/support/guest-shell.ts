@@ -5,6 +5,9 @@ import { BOOT_TIMEOUT_MS, COMMAND_TIMEOUT_MS } from './linux-guest.ts';
 
 const POLL_MS = 5;
 
+/** The line that Linux ends with: whoever waits for the shell need not wait until the time is up. */
+const PANIC = /Kernel panic - not syncing: [^\n]*\n/;
+
 /** Types commands into the console and reads what they print. */
 export class GuestShell implements ConsoleBackend {
   text = '';
@@ -48,6 +51,7 @@ export class GuestShell implements ConsoleBackend {
     for (;;) {
       const text = this.text.slice(from);
       if (pattern.test(text)) return text;
+      if (PANIC.test(this.text)) throw new Error(`a panic of the guest: ${this.text.slice(-3000)}`);
       if (Date.now() > end) throw new Error(`no ${pattern} in: ${text.slice(-3000)}`);
       await sleep(POLL_MS);
     }
