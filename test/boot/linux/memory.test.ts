@@ -1,11 +1,11 @@
 /** Memory that a Linux guest gets and gives back while it runs, measured at both of its ends. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { bootMachine } from '../../../vmm/index.ts';
+import { bootMachine, type MachineConfig } from '../../../vmm/index.ts';
 import { GuestShell } from '../../support/guest-shell.ts';
-import { COMMAND_TIMEOUT_MS, defaultGuest, prebuiltKernel } from '../../support/linux-guest.ts';
+import { COMMAND_TIMEOUT_MS, defaultGuest, defaultKernel } from '../../support/linux-guest.ts';
 
 const MIB = 2 ** 20;
 const BOOT_MIB = 256;
@@ -18,24 +18,41 @@ function residentMib(): number {
   return Number(kib) / 1024;
 }
 
+/** A guest that can grow. */
+async function boot(context: TestContext, config: Partial<MachineConfig>) {
+  const shell = new GuestShell();
+  const machine = await bootMachine(
+    {
+      ...defaultKernel(),
+      disks: [{ path: defaultGuest().rootDiskPath, overlay: true }],
+      memoryBytes: BOOT_MIB * MIB,
+      memoryMaxBytes: MAX_MIB * MIB,
+      ...config,
+    },
+    { console: shell },
+  );
+  context.after(() => machine.close());
+  machine.start();
+  await shell.ready();
+  return { machine, shell };
+}
+
+/** Waits until `current`, in MiB, is `mib`, or differs by less than `withinMib`. */
+async function until(mib: number, current: () => number | Promise<number>, withinMib = 0) {
+  const endMs = performance.now() + COMMAND_TIMEOUT_MS;
+  for (;;) {
+    const now = await current();
+    if (now === mib || Math.abs(now - mib) < withinMib) return;
+    assert.ok(performance.now() < endMs, `${now} MiB, not ${mib}`);
+    await sleep(20);
+  }
+}
+
 for (const transport of ['mmio', 'pci'] as const) {
   test(`a guest gets memory and gives it back to the host: ${transport}`, async (context) => {
-    const shell = new GuestShell();
-    const machine = await bootMachine(
-      {
-        ...(await prebuiltKernel()),
-        transport,
-        disks: [{ path: defaultGuest().rootDiskPath, overlay: true }],
-        memoryBytes: BOOT_MIB * MIB,
-        memoryMaxBytes: MAX_MIB * MIB,
-      },
-      { console: shell },
-    );
-    context.after(() => machine.close());
+    const { machine, shell } = await boot(context, { transport });
     const { memory } = machine.controls;
     assert.ok(memory);
-    machine.start();
-    await shell.ready();
 
     const totalMib = async () => {
       const [, kib] = /^MemTotal:\s+(\d+)/m.exec(await shell.run('cat /proc/meminfo')) ?? [];
@@ -43,22 +60,10 @@ for (const transport of ['mmio', 'pci'] as const) {
     };
     const resize = async (mib: number) => {
       memory.setTarget(mib * MIB);
-      const endMs = performance.now() + COMMAND_TIMEOUT_MS;
-      while (memory.actualBytes !== mib * MIB) {
-        assert.ok(performance.now() < endMs, `${memory.actualBytes / MIB} of ${mib} MiB`);
-        await sleep(20);
-      }
+      await until(mib, () => memory.actualBytes / MIB);
     };
     /** Linux has the memory some time after the device; what it uses for itself changes by less. */
-    const untilTotal = async (mib: number) => {
-      const endMs = performance.now() + COMMAND_TIMEOUT_MS;
-      for (;;) {
-        const total = await totalMib();
-        if (Math.abs(total - mib) < 16) return;
-        assert.ok(performance.now() < endMs, `${total} MiB, not ${mib}`);
-        await sleep(20);
-      }
-    };
+    const untilTotal = (mib: number) => until(mib, totalMib, 16);
     const bootMib = await totalMib();
     assert.ok(bootMib < BOOT_MIB);
 
@@ -89,3 +94,15 @@ for (const transport of ['mmio', 'pci'] as const) {
     assert.doesNotMatch(await shell.run('dmesg'), /virtio_mem.*(error|fail|unknown)/i);
   });
 }
+
+test('the balloon takes added memory as well', async (context) => {
+  const { machine } = await boot(context, { balloon: true });
+  const { balloon, memory } = machine.controls;
+  assert.ok(balloon);
+  assert.ok(memory);
+  memory.setTarget(MAX_MIB * MIB);
+  await until(MAX_MIB, () => memory.actualBytes / MIB);
+  // Far more than it booted with.
+  balloon.setTarget(2 * BOOT_MIB * MIB);
+  await until(2 * BOOT_MIB, () => balloon.actualBytes / MIB);
+});

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { bootMachine, type MachineConfig } from '../../../vmm/index.ts';
 import { GuestShell } from '../../support/guest-shell.ts';
-import { defaultGuest, prebuiltKernel } from '../../support/linux-guest.ts';
+import { defaultGuest, defaultKernel } from '../../support/linux-guest.ts';
 import { temporaryFolder } from '../../support/tsvm-process.ts';
 
 const MIB = 2 ** 20;
@@ -16,8 +16,7 @@ const ROOT = 'root=/dev/pmem0 ro rootfstype=ext4 rootflags=dax=always';
 
 async function boot(context: TestContext, config: Partial<MachineConfig>) {
   const shell = new GuestShell();
-  const kernel = await prebuiltKernel();
-  const machine = await bootMachine({ ...kernel, ...config }, { console: shell });
+  const machine = await bootMachine({ ...defaultKernel(), ...config }, { console: shell });
   context.after(() => machine.close());
   machine.start();
   await shell.ready();
@@ -102,7 +101,7 @@ test('a file that is truncated while it is memory ends its machine with the reas
     pmems: [{ path: file }],
   });
   await assert.rejects(
-    bootMachine({ ...(await prebuiltKernel()), pmems: [{ path: file, readOnly: true }] }),
+    bootMachine({ ...defaultKernel(), pmems: [{ path: file, readOnly: true }] }),
     { code: 'disk-locked' },
   );
   await shell.run('(while md5sum /dev/pmem0 > /dev/null; do :; done) & sleep 1');
@@ -120,14 +119,14 @@ test('files that cannot be memory are refused with what to do', async (context) 
   const refused = async (name: string, bytes: number, code: string, message: RegExp, more = {}) => {
     const path = join(folder, name);
     writeFileSync(path, new Uint8Array(bytes));
-    const config = { ...(await prebuiltKernel()), pmems: [{ path, ...more }] };
+    const config = { ...defaultKernel(), pmems: [{ path, ...more }] };
     await assert.rejects(bootMachine(config), { code, message });
   };
   await refused('empty', 0, 'invalid-disk', /is empty/);
   await refused('odd', 2 * MIB + 512, 'invalid-disk', /truncate -s %2M/);
   await refused('a.qcow2', 2 * MIB, 'invalid-config', /memory is raw/);
   await assert.rejects(
-    bootMachine({ ...(await prebuiltKernel()), pmems: [{ path: join(folder, 'none') }] }),
+    bootMachine({ ...defaultKernel(), pmems: [{ path: join(folder, 'none') }] }),
     { code: 'file-unreadable' },
   );
 });

@@ -11,9 +11,9 @@ type Memory = Result<ControlOperations['getMemory']>;
 
 const HELP = `
 SIZE is all of the memory that the guest is to have: from what the machine booted with to its maximum, in
-steps of 2 MiB. The machine must have been booted with --memory SIZE,max=SIZE, and the guest must have the
-driver virtio_mem. It takes its time, and it can only give back memory that it can free: "Now" shows how
-far it is. What it gives back is the host's again at once.
+steps of 2 MiB (the tuned kernel takes and gives 4 MiB at once). The machine must have been booted with
+--memory SIZE,max=SIZE, and the guest must have the driver virtio_mem. It takes its time, and it can only
+give back memory that it can free: "Now" shows how far it is. What it gives back is the host's again at once.
 
 Examples:
   tsvm memory web            shows how much memory the guest has
