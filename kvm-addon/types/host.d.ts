@@ -40,7 +40,8 @@ export interface NativeSandboxPath {
  */
 export function beginNamespaces(paths: readonly NativeSandboxPath[]): void;
 /**
- * Confines the whole process for good; see `src/sandbox/sandbox.h`. Throws EBUSY when a confined thread has already run.
+ * Confines the whole process for good; see `src/sandbox/sandbox.h`. Throws EBUSY when a confined thread has
+ * already run.
  */
 export function confineProcess(needs: {
   readonly connects: boolean;

@@ -9,8 +9,8 @@
  * CACHE/templates/lock                       held while one is made, or all are removed
  * ```
  * KEY is a hash of everything that a template depends on, this boot of the host included. A template
- * appears complete, by rename, and no other ever has its name: its files belong together, whenever each is read. Only its owner can read it. It holds memory of a guest that has seen no
- * image and no container.
+ * appears complete, by rename, and no other ever has its name: its files belong together, whenever each is
+ * read. Only its owner can read it. It holds memory of a guest that has seen no image and no container.
  */
 import {
   closeSync,
