@@ -115,10 +115,9 @@ static void echo_turn(int epoll, struct echo *echo)
     echo_watch(epoll, echo, echo->length > 0 ? EPOLLOUT : EPOLLIN);
 }
 
-static void *echo_main(void *unused)
+static void *echo_main(void *argument)
 {
-    (void)unused;
-    int listener = listen_on(1000), epoll = epoll_create1(0);
+    int listener = (int)(intptr_t)argument, epoll = epoll_create1(0);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
     for (;;) {
@@ -175,15 +174,15 @@ static void *close_connection(void *argument)
 struct service {
     unsigned port;
     void *(*serve)(void *fd);
+    int listener;
 };
 
 static void *service_main(void *argument)
 {
     const struct service *service = argument;
-    int listener = listen_on(service->port);
     for (;;) {
         pthread_t thread;
-        int fd = accept(listener, NULL, NULL);
+        int fd = accept(service->listener, NULL, NULL);
         if (fd >= 0 && pthread_create(&thread, NULL, service->serve, (void *)(intptr_t)fd) == 0)
             pthread_detach(thread);
     }
@@ -247,14 +246,17 @@ static unsigned hold(unsigned port, unsigned count)
 
 int main(void)
 {
-    static const struct service services[] = {
-        {1001, sum_connection}, {1002, zeroes_connection}, {1003, close_connection}};
+    static struct service services[] = {
+        {1001, sum_connection, -1}, {1002, zeroes_connection, -1}, {1003, close_connection, -1}};
     struct rlimit limit = {CONNECTIONS_MAX + 64, CONNECTIONS_MAX + 64};
     setrlimit(RLIMIT_NOFILE, &limit);
     pthread_t thread;
-    pthread_create(&thread, NULL, echo_main, NULL);
-    for (unsigned i = 0; i < sizeof services / sizeof services[0]; i++)
-        pthread_create(&thread, NULL, service_main, (void *)&services[i]);
+    /* All ports are open before the host is told that the program is ready. */
+    pthread_create(&thread, NULL, echo_main, (void *)(intptr_t)listen_on(1000));
+    for (unsigned i = 0; i < sizeof services / sizeof services[0]; i++) {
+        services[i].listener = listen_on(services[i].port);
+        pthread_create(&thread, NULL, service_main, &services[i]);
+    }
     int fd = dial(COMMAND_PORT);
     if (fd < 0)
         fail("dial");
