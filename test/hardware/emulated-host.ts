@@ -7,6 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { EmulatorFault, showsImpossibleFlags } from './emulator-fault.ts';
 import type { HostImage } from './host-image.ts';
 import { ALIVE_MS, type HostedTest, type HostMessage } from './results.ts';
 import type { HostPlan } from './test-list.ts';
@@ -20,16 +21,11 @@ export interface EmulatedHostOptions extends HostPlan {
 /** Taken from this machine as the host uses it: for its files, and for guests of some tests. */
 const MEMORY = '4G';
 
-/** Without a sign of life for so long, the host stands still. Busy machines are slow, too. */
-const STILL_MS = 60 * ALIVE_MS;
-
 /**
- * The host stands still: not even its clock goes on. No program in it can do that; QEMU's emulation of
- * AMD-V does, if rarely. What ran then is to be run again.
+ * Without a sign of life for so long, the host stands still: not even its clock goes on, and no program in
+ * it can do that. Busy machines are slow, too.
  */
-export class HostStandsStill extends Error {
-  override readonly name = 'HostStandsStill';
-}
+const STILL_MS = 60 * ALIVE_MS;
 
 /** Lines of the host's log in an error. */
 const LOG_LINES = 40;
@@ -75,7 +71,7 @@ function startQemu({ image, cpu, files }: EmulatedHostOptions, logPath: string):
 /**
  * Boots the host, runs the files there and gives each test and each file as it ends.
  * @throws Error with the end of its log when the host ends before its tests have
- * @throws HostStandsStill likewise
+ * @throws EmulatorFault when the host stands still, or a guest's processor has impossible flags
  */
 export async function* runOnEmulatedHost(
   options: EmulatedHostOptions,
@@ -106,12 +102,17 @@ export async function* runOnEmulatedHost(
       still.refresh();
       const message = JSON.parse(line) as HostMessage;
       if ('done' in message) return;
-      if ('test' in message) yield message.test;
+      if ('test' in message) {
+        const { failure } = message.test;
+        if (failure !== undefined && showsImpossibleFlags(failure))
+          throw new EmulatorFault(failure);
+        yield message.test;
+      }
       if ('endedFile' in message) yield message;
     }
     const log = readFileSync(logPath, 'utf8').split('\n').slice(-LOG_LINES).join('\n');
     const text = `the emulated host ended before its tests had:\n${said}${log}`;
-    throw standsStill ? new HostStandsStill(text) : new Error(text);
+    throw standsStill ? new EmulatorFault(text) : new Error(text);
   } finally {
     clearTimeout(timer);
     clearTimeout(still);

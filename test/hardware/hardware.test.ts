@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { HostStandsStill, runOnEmulatedHost } from './emulated-host.ts';
+import { runOnEmulatedHost } from './emulated-host.ts';
+import { EmulatorFault } from './emulator-fault.ts';
 import { buildHostImage, type HostImage } from './host-image.ts';
 import type { HostedTest } from './results.ts';
 import { HOST_PLANS, type HostPlan } from './test-list.ts';
@@ -20,7 +21,7 @@ function report(t: TestContext, { file, name, durationMs, skipped, failure }: Ho
   });
 }
 
-/** Hosts that a plan's files may take, when each before the last stands still. */
+/** Hosts that a plan's files may take, when the emulation of each before the last fails. */
 const HOSTS_AT_MOST = 3;
 
 async function runPlan(t: TestContext, plan: HostPlan, image: HostImage): Promise<void> {
@@ -39,7 +40,7 @@ async function runPlan(t: TestContext, plan: HostPlan, image: HostImage): Promis
       }
       break;
     } catch (error) {
-      if (!(error instanceof HostStandsStill) || host === HOSTS_AT_MOST) throw error;
+      if (!(error instanceof EmulatorFault) || host === HOSTS_AT_MOST) throw error;
       t.diagnostic(`again, on another host: ${files.join(' ')}\n${error.message}`);
     }
   }
